@@ -1,0 +1,1 @@
+"""The services of PayFlow: one image, one process per role."""

@@ -1,0 +1,1 @@
+"""How any service runs: roles, settings, logs, tracing, metrics, health, HTTP, database, broker. It knows no money."""

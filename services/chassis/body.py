@@ -1,0 +1,157 @@
+"""Request bodies: strict JSON, then a pydantic model; every faulty field is named at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from services.contracts.refusal import FieldError, Refusal
+
+DEPTH_MAX = 20
+INTEGER_DIGITS_MAX = 100
+
+Model = TypeVar("Model")
+
+
+class MalformedJson(Refusal):
+    """The body is not JSON that we accept."""
+
+    status = 400
+    code = "malformed_json"
+
+
+class UnsupportedMediaType(Refusal):
+    """The body must be JSON, unencoded."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class InvalidRequest(Refusal):
+    """Some fields of the request are not acceptable."""
+
+    status = 422
+    code = "invalid_request"
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body as strict JSON: UTF-8, no duplicate keys, no NaN, at most 20 levels deep.
+
+    Raises:
+        UnsupportedMediaType, MalformedJson, web.HTTPRequestEntityTooLarge
+    """
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("encoded bodies are not accepted")
+    return parse(await request.read())
+
+
+def parse(body: bytes) -> Any:
+    """Strict JSON.
+
+    Raises:
+        MalformedJson: for anything that two readers could understand in two ways.
+    """
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise MalformedJson(str(error) if isinstance(error, _Ambiguous) else "the body is not JSON") from None
+    if _deeper_than(value, DEPTH_MAX):
+        raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels")
+    return value
+
+
+def validate(adapter: TypeAdapter[Model], value: Any) -> Model:
+    """The model of a parsed body.
+
+    Raises:
+        InvalidRequest: naming every faulty field.
+    """
+    faults = list(_unstorable_texts(value, ""))
+    if faults:
+        raise InvalidRequest(errors=faults)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def validate_json(adapter: TypeAdapter[Model], body: bytes) -> Model:
+    """As `validate`, straight from bytes, for callers that are services of ours.
+
+    Raises:
+        InvalidRequest: naming every faulty field.
+    """
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> InvalidRequest:
+    """Pydantic's list of faults as ours."""
+    return InvalidRequest(
+        errors=[
+            FieldError(
+                ".".join(str(part) for part in fault["loc"]) or "body",
+                fault["msg"].removeprefix("Value error, "),
+            )
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    )
+
+
+class _Ambiguous(ValueError):  # noqa: N818 - reads as what it is
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Ambiguous("a key stands twice in one object")
+    return members
+
+
+def _refuse(constant: str) -> Any:
+    raise _Ambiguous(f"{constant} is not JSON")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > INTEGER_DIGITS_MAX:
+        raise _Ambiguous("a number has too many digits")
+    return int(digits)
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [child for node in layer for child in _children(node)]
+        if not layer:
+            return False
+    return True
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return node if isinstance(node, list) else []
+
+
+def _unstorable_texts(value: Any, path: str) -> list[FieldError]:
+    # PostgreSQL cannot hold NUL, and half a surrogate pair is no character: say so here, with the field's name.
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            return [FieldError(path or "body", "holds a character that is not allowed")]
+        return []
+    if isinstance(value, dict):
+        faults = [fault for name in value for fault in _unstorable_texts(name, f"{path}.(key)".lstrip("."))]
+        return faults + [
+            f for name, child in value.items() for f in _unstorable_texts(child, f"{path}.{name}".lstrip("."))
+        ]
+    if isinstance(value, list):
+        return [f for index, child in enumerate(value) for f in _unstorable_texts(child, f"{path}.{index}".lstrip("."))]
+    return []

@@ -1,0 +1,167 @@
+"""RabbitMQ: connecting, declaring the topology, and publishing what must not be lost (persistent, mandatory, confirmed)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, DeliveryMode, ExchangeType
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+
+from services.contracts import topology
+from services.contracts.topology import Queue
+
+CONNECT_SECONDS = 5.0
+CONFIRM_SECONDS = 3.0
+HEARTBEAT_SECONDS = 10
+
+ATTEMPTS = "x-payflow-attempts"
+"""Header: how often this item failed on its own account. The broker's count also rises when a neighbour crashes."""
+
+REASON = "x-payflow-reason"
+"""Header of a dead letter: why it is one."""
+
+AWAY = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
+
+
+class PublishFailed(Exception):  # noqa: N818 - reads as what it is
+    """A publish that no confirm covers; `reason` is one of unroutable, refused, timeout, away."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    """A plain connection: what happens when it is lost is decided by its user, not hidden in it.
+
+    Raises:
+        one of `AWAY`
+    """
+    return await aio_pika.connect(
+        url,
+        timeout=CONNECT_SECONDS,
+        heartbeat=HEARTBEAT_SECONDS,
+        client_properties={"connection_name": name},
+    )
+
+
+async def declare(channel: AbstractChannel) -> None:
+    """Declare all exchanges, queues, delays and dead letters. Idempotent; every role does it before it works."""
+    await channel.declare_exchange(topology.COMMANDS, ExchangeType.DIRECT, durable=True)
+    await channel.declare_exchange(topology.EVENTS, ExchangeType.TOPIC, durable=True)
+    for queue in topology.QUEUES:
+        await _declare_queue(channel, queue)
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    await channel.declare_queue(queue.dead_letter, durable=True, arguments={"x-queue-type": "quorum"})
+    declared = await channel.declare_queue(
+        queue.name,
+        durable=True,
+        arguments=_returning_to(queue.dead_letter)
+        | {
+            "x-delivery-limit": topology.DELIVERY_LIMIT,
+        },
+    )
+    await declared.bind(queue.exchange, routing_key=queue.routing_key)
+    for seconds in topology.DELAY_SECONDS:
+        await channel.declare_queue(
+            queue.delay(seconds),
+            durable=True,
+            arguments=_returning_to(queue.name) | {"x-message-ttl": seconds * 1000},
+        )
+
+
+def _returning_to(queue_name: str) -> dict[str, Any]:
+    """A quorum queue that hands what leaves it (refused or expired) to another, keeping it until that one confirmed."""
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue_name,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to publish."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    expires_after_seconds: float | None = None
+
+
+class Publisher:
+    """A connection of its own for publishing: a broker alarm blocks publishers and must not stop the consumers."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = f"{name} publisher"
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+        """Publish together and wait for every confirm; per message None, or why it is not known to be safe."""
+        try:
+            channel = await self._open()
+        except AWAY:
+            return [PublishFailed("away") for _ in messages]
+        results = await asyncio.gather(*(self._publish_one(channel, message) for message in messages))
+        # Opening anew declares the topology again: what somebody deleted is back for the next try.
+        if any(failed is not None and failed.reason != "refused" for failed in results):
+            await self.close()
+        return results
+
+    async def ping(self) -> None:
+        """Raise when the broker cannot be reached; for `/readyz`."""
+        channel = await self._open()
+        await channel.get_exchange(topology.COMMANDS)
+
+    async def close(self) -> None:
+        """Drop the connection; the next publish opens a new one."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            try:
+                async with asyncio.timeout(1):
+                    await connection.close()
+            except AWAY:
+                pass
+
+    async def _open(self) -> AbstractChannel:
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                await self.close()
+                self._connection = await connect(self._url, self._name)
+                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                await declare(channel)
+                self._channel = channel
+            return self._channel
+
+    async def _publish_one(self, channel: AbstractChannel, outgoing: Outgoing) -> PublishFailed | None:
+        message = aio_pika.Message(
+            outgoing.body,
+            content_type="application/json",
+            delivery_mode=DeliveryMode.PERSISTENT,
+            headers=dict(outgoing.headers),
+            expiration=outgoing.expires_after_seconds,
+        )
+        try:
+            exchange = await channel.get_exchange(outgoing.exchange, ensure=False)
+            await exchange.publish(message, outgoing.routing_key, mandatory=True, timeout=CONFIRM_SECONDS)
+        except PublishError:
+            return PublishFailed("unroutable")
+        except DeliveryError:
+            return PublishFailed("refused")
+        except TimeoutError:
+            return PublishFailed("timeout")
+        except AWAY:
+            return PublishFailed("away")
+        return None

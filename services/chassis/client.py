@@ -1,0 +1,133 @@
+"""Calls from service to service: a deadline, a service token, bounded retries, problems back into refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import stamina
+
+from services.chassis import metrics, tracing
+from services.chassis.service_tokens import Identity, TokenSigner
+from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable, from_problem
+
+ATTEMPTS_MAX = 2
+CONNECT_SECONDS = 1.0
+CONNECTIONS_MAX = 64
+
+# Nothing was sent, or the kept-alive connection died under us. Every internal call may be sent twice (it is keyed by
+# the transfer id or changes nothing), so these are worth one more try.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+class UpstreamAway(Unavailable):
+    """A service behind this one does not answer."""
+
+    code = "upstream_unavailable"
+
+
+class UpstreamSilent(OutcomeUnknown):
+    """A service behind this one took the request and gave no answer in time; retry with the same key."""
+
+
+class Upstream:
+    """One service as its callers see it."""
+
+    def __init__(self, service: str, name: str, base_url: str, identity: Identity) -> None:
+        """`service` is the caller (for metrics), `name` the callee and the audience of the token."""
+        self.name = name
+        self._service = service
+        self._base_url = base_url.rstrip("/")
+        self._signer = TokenSigner(identity, audience=name)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        seconds: float,
+    ) -> Any:
+        """Send one request; the answer's parsed JSON (None for 204).
+
+        Raises:
+            UpstreamAway: it could not be reached, or said 502/503; nothing is known to have happened.
+            UpstreamSilent: no answer within `seconds`.
+            Refusal: what it answered, 4xx or 5xx, unchanged.
+        """
+        started = time.perf_counter()
+        outcome = "fault"
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._send(method, path, body=body, params=params)
+            outcome = "ok"
+        except TimeoutError:
+            outcome = "timeout"
+            raise UpstreamSilent(f"the {self.name} service gave no answer in time") from None
+        except aiohttp.ClientError:
+            outcome = "away"
+            raise UpstreamAway(f"the {self.name} service is away") from None
+        except Refusal:
+            outcome = "refused"
+            raise
+        finally:
+            metrics.UPSTREAM_SECONDS.labels(self._service, self.name, outcome).observe(time.perf_counter() - started)
+        return answer
+
+    async def ping(self) -> None:
+        """Raise when the service cannot be reached; for `/readyz` of those that cannot work without it."""
+        async with self._open().get(f"{self._base_url}/livez") as response:
+            response.raise_for_status()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send(self, method: str, path: str, *, body: Any, params: Mapping[str, str] | None) -> Any:
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        async for attempt in stamina.retry_context(
+            on=_NOT_SENT, attempts=ATTEMPTS_MAX, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
+        ):
+            with attempt:
+                return await self._send_once(method, path, data=data, params=params)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send_once(self, method: str, path: str, *, data: bytes | None, params: Mapping[str, str] | None) -> Any:
+        headers = tracing.headers() | {"Authorization": f"Bearer {self._signer.token()}"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        async with self._open().request(
+            method,
+            self._base_url + path,
+            data=data,
+            params=params,
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            raw = await response.read()
+            if response.status < 400:  # noqa: PLR2004
+                return json.loads(raw) if raw else None
+            raise self._refusal(response, raw)
+
+    def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
+        try:
+            return from_problem(json.loads(raw), response.headers)
+        except (ValueError, AttributeError, TypeError):
+            return UpstreamAway(f"the {self.name} service answered {response.status} without a problem document")
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=60),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
+                auto_decompress=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session

@@ -1,0 +1,307 @@
+"""The one place that acknowledges, delays and dead-letters.
+
+A window is whatever messages have arrived while the previous window was in flight. The handler gets all items of a window
+at once and gives a verdict for each; what did not settle is published to its delay or dead-letter queue with a confirm,
+alone, and only then the whole window is acknowledged with one frame. Nothing is ever rejected: without its dead-letter
+queue a rejected message would be gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from services.chassis import broker, metrics
+from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.roles import Runtime
+from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
+from services.contracts.refusal import Refusal, Unavailable
+from services.contracts.topology import DELAY_SECONDS, Queue, Route
+
+PREFETCH = 16
+WINDOW_MESSAGES_MAX = 8
+"""At most half of what is prefetched, so that the next window arrives while this one is in flight."""
+
+ATTEMPTS_MAX = 8
+PAUSE_SECONDS_MAX = 2.0
+WATCH_SECONDS = 5.0
+
+Item = TypeVar("Item")
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(Generic[Item]):
+    """One item as it arrived; `attempt` counts from 1 and rises only with failures of this very item."""
+
+    item: Item
+    attempt: int
+    redelivered: bool
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Verdict: it failed on its own account and may succeed later; a dead letter after the last attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Verdict: only a human can help."""
+
+    reason: str
+
+
+Verdict = Retry | DeadLetter | None
+"""None: settled, recorded, committed."""
+
+Handle = Callable[[Sequence[Delivery[Item]]], Awaitable[Sequence[Verdict]]]
+
+
+class WindowLost(Exception):  # noqa: N818 - reads as what it is
+    """The channel died with the window on it; the broker will deliver it again."""
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Item]):
+    """One item of the window, in the two forms it is needed in."""
+
+    raw: dict[str, Any]
+    delivery: Delivery[Item]
+
+
+class Consumer(Generic[Item]):
+    """Consumes one queue, one window at a time."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        queue: Queue,
+        route: Route,
+        decode: Callable[[dict[str, Any]], Item],
+        handle: Handle[Item],
+        runtime: Runtime,
+        attempts_max: int = ATTEMPTS_MAX,
+    ) -> None:
+        """`decode` raises MalformedMessage for an item no code of this version can read.
+
+        `handle` raises Unavailable when what it needs is away: then this consumer pauses and keeps its window.
+        """
+        self._url = url
+        self._queue = queue
+        self._route = route
+        self._decode = decode
+        self._handle = handle
+        self._runtime = runtime
+        self._attempts_max = attempts_max
+        self._publisher = Publisher(url, runtime.instance)
+        self._connection: AbstractConnection | None = None
+        self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Consume until told to stop; reconnect for as long as it takes."""
+        failures = 0
+        while not self._runtime.stopping.is_set():
+            try:
+                await self._consume()
+                failures = 0
+            except (*broker.AWAY, WindowLost) as error:
+                failures += 1
+                log.warning("consumer_disconnected", queue=self._queue.name, error=type(error).__name__)
+                await self._runtime.pause(min(0.1 * 2**failures, PAUSE_SECONDS_MAX))
+        await self._publisher.close()
+
+    async def ping(self) -> None:
+        """Raise unless this consumer is connected; for `/readyz`."""
+        if self._connection is None or self._connection.is_closed:
+            raise ConnectionError("not consuming")
+
+    async def _consume(self) -> None:
+        self._connection = await broker.connect(self._url, f"{self._runtime.instance} consumer")
+        try:
+            channel = await self._connection.channel()
+            await broker.declare(channel)
+            await channel.set_qos(prefetch_count=PREFETCH)
+            self._arrived = asyncio.Queue()
+            queue = await channel.get_queue(self._queue.name, ensure=False)
+            tag = await queue.consume(self._arrive)
+            log.info("consumer_started", queue=self._queue.name)
+            watch = asyncio.create_task(self._watch(self._connection))
+            try:
+                await self._windows(channel, watch)
+            finally:
+                watch.cancel()
+            await queue.cancel(tag)
+        finally:
+            await _close_quietly(self._connection)
+
+    async def _arrive(self, message: AbstractIncomingMessage) -> None:
+        self._arrived.put_nowait(message)
+
+    async def _watch(self, connection: AbstractConnection) -> None:
+        """End when this consumer can no longer get anything: the queue is gone, or the broker stopped feeding it."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            async with asyncio.timeout(WATCH_SECONDS):
+                probe = await connection.channel()
+                declared = await probe.declare_queue(self._queue.name, passive=True)
+                await probe.close()
+            if not declared.declaration_result.consumer_count:
+                raise ConnectionError("the broker no longer knows this consumer")
+
+    async def _windows(self, channel: AbstractChannel, watch: asyncio.Task[None]) -> None:
+        stopping = asyncio.create_task(self._runtime.until_stopped())
+        try:
+            while not self._runtime.stopping.is_set():
+                first = asyncio.create_task(self._arrived.get())
+                await asyncio.wait({first, stopping, watch}, return_when=asyncio.FIRST_COMPLETED)
+                if not first.done():
+                    first.cancel()
+                    if watch.done():
+                        raise WindowLost from watch.exception()
+                    return
+                await self._work(channel, watch, self._gather(first.result()))
+        finally:
+            stopping.cancel()
+
+    def _gather(self, first: AbstractIncomingMessage) -> list[AbstractIncomingMessage]:
+        """Everything that has arrived, up to the window's size. One message holds at most a bundle of items."""
+        window = [first]
+        while not self._arrived.empty() and len(window) < WINDOW_MESSAGES_MAX:
+            window.append(self._arrived.get_nowait())
+        return window
+
+    async def _work(
+        self,
+        channel: AbstractChannel,
+        watch: asyncio.Task[None],
+        window: list[AbstractIncomingMessage],
+    ) -> None:
+        entries, exceptions = self._read(window)
+        verdicts = await self._judge(channel, watch, entries)
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            if verdict is not None:
+                exceptions.append(self._exception(entry, verdict))
+        await self._settle_exceptions(channel, watch, exceptions)
+        # The commit is done and every exception confirmed: one frame acknowledges all that came before.
+        await window[-1].ack(multiple=True)
+
+    def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:
+        entries: list[_Entry[Item]] = []
+        poison: list[Outgoing] = []
+        for message in window:
+            try:
+                envelope = decode_envelope(self._route, message.body)
+            except MalformedMessage as error:
+                poison.append(self._dead_letter(message.body, 0, f"malformed: {error}"))
+                continue
+            for raw in envelope.items:
+                try:
+                    entries.append(self._entry(message, envelope, raw))
+                except MalformedMessage as error:
+                    poison.append(self._dead_letter(self._alone(raw), 0, f"malformed: {error}"))
+        return entries, poison
+
+    def _entry(self, message: AbstractIncomingMessage, envelope: Envelope, raw: dict[str, Any]) -> _Entry[Item]:
+        attempts = message.headers.get(ATTEMPTS)
+        failed = attempts if isinstance(attempts, int) and len(envelope.items) == 1 else 0
+        return _Entry(
+            raw,
+            Delivery(
+                item=self._decode(raw),
+                attempt=failed + 1,
+                redelivered=bool(message.redelivered),
+                sent_at=envelope.sent_at,
+            ),
+        )
+
+    async def _judge(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]
+    ) -> list[Verdict]:
+        """The handler's verdicts. What fails as a whole is halved until the bad item stands alone."""
+        if not entries:
+            return []
+        pauses = 0
+        while True:
+            try:
+                return list(await self._handle([entry.delivery for entry in entries]))
+            except Unavailable as away:
+                # What this needs is away: nobody's fault, no attempt counted. Keep the window and wait.
+                pauses += 1
+                log.warning("consumer_paused", queue=self._queue.name, items=len(entries), reason=away.code)
+                await self._pause(channel, watch, min(0.1 * 2**pauses, PAUSE_SECONDS_MAX))
+            except Exception as error:
+                if len(entries) == 1:
+                    log.exception("message_handling_failed", queue=self._queue.name)
+                    reason = error.code if isinstance(error, Refusal) else type(error).__name__
+                    return [Retry(reason)]
+                middle = len(entries) // 2
+                return [
+                    *await self._judge(channel, watch, entries[:middle]),
+                    *await self._judge(channel, watch, entries[middle:]),
+                ]
+
+    async def _pause(self, channel: AbstractChannel, watch: asyncio.Task[None], seconds: float) -> None:
+        await self._runtime.pause(seconds)
+        if channel.is_closed or watch.done() or self._runtime.stopping.is_set():
+            raise WindowLost
+
+    def _exception(self, entry: _Entry[Item], verdict: Retry | DeadLetter) -> Outgoing:
+        body = self._alone(entry.raw)
+        attempt = entry.delivery.attempt
+        if isinstance(verdict, DeadLetter) or attempt >= self._attempts_max:
+            return self._dead_letter(body, attempt, verdict.reason)
+        seconds = DELAY_SECONDS[min(attempt, len(DELAY_SECONDS)) - 1]
+        metrics.DELAYED.labels(self._queue.name).inc()
+        return Outgoing(
+            exchange="",
+            routing_key=self._queue.delay(seconds),
+            body=body,
+            headers={ATTEMPTS: attempt},
+            # Jitter: the queue's own limit is the longest, this one a little shorter.
+            expires_after_seconds=seconds * random.uniform(0.5, 1.0),  # noqa: S311 - spreads retries, guards nothing
+        )
+
+    def _dead_letter(self, body: bytes, attempt: int, reason: str) -> Outgoing:
+        metrics.DEAD_LETTERED.labels(self._queue.name, reason.partition(":")[0]).inc()
+        log.error("message_dead_lettered", queue=self._queue.name, attempt=attempt, reason=reason)
+        return Outgoing(
+            exchange="",
+            routing_key=self._queue.dead_letter,
+            body=body,
+            headers={ATTEMPTS: attempt, REASON: reason[:500]},
+        )
+
+    def _alone(self, raw: dict[str, Any]) -> bytes:
+        return encode_envelope(self._route, [json.dumps(raw, ensure_ascii=False)], sent_at=datetime.now(UTC))
+
+    async def _settle_exceptions(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], exceptions: list[Outgoing]
+    ) -> None:
+        """Publish what did not settle and wait for every confirm; until then the window stays unacknowledged."""
+        tries = 0
+        while exceptions:
+            results = await self._publisher.publish(exceptions)
+            exceptions = [message for message, failed in zip(exceptions, results, strict=True) if failed is not None]
+            if exceptions:
+                tries += 1
+                await self._pause(channel, watch, min(0.1 * 2**tries, PAUSE_SECONDS_MAX))
+
+
+async def _close_quietly(connection: AbstractConnection) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await connection.close()
+    except broker.AWAY:
+        pass

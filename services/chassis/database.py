@@ -1,0 +1,161 @@
+"""PostgreSQL: the pool, the transaction, the named statements, and which errors mean "away" rather than "wrong"."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiosql
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from services.contracts.refusal import Unavailable
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection | PoolConnectionProxy
+Record = asyncpg.Record
+
+ACQUIRE_SECONDS = 1.5
+CONNECT_SECONDS = 1.5
+COMMAND_SECONDS = 6.0
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer; nothing was recorded unless a commit was already under way."""
+
+    code = "database_unavailable"
+
+
+class LockTimeout(Exception):  # noqa: N818 - reads as what it is
+    """A row or key was held by somebody else for longer than the lock timeout."""
+
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""Errors that say nothing about the statement: the server is gone, starting, full, or too slow."""
+
+CONTENDED = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+"""Errors that say that somebody else was in the way."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the error means that the database is away. A closed connection is; a wrong argument is not."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)
+    return isinstance(error, AWAY)
+
+
+async def open_pool(
+    url: str,
+    *,
+    name: str,
+    size_max: int,
+    command_seconds: float = COMMAND_SECONDS,
+    server_settings: Mapping[str, str] | None = None,
+) -> Pool:
+    """A pool that connects on first use, so that a service starts, and says it is not ready, while its database is away."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size_max,
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_seconds,
+        max_inactive_connection_lifetime=60,
+        server_settings={"application_name": name, **(server_settings or {})},
+    )
+    assert pool is not None
+    return pool
+
+
+async def close_pool(pool: Pool, *, grace_seconds: float = 5.0) -> None:
+    """Close gently, and by force when somebody does not give a connection back in time."""
+    try:
+        async with asyncio.timeout(grace_seconds):
+            await pool.close()
+    except (TimeoutError, *AWAY):
+        pool.terminate()
+
+
+@asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """Borrow a connection.
+
+    Raises:
+        DatabaseAway: the server cannot be reached, or went away meanwhile.
+        LockTimeout: somebody else held what this needed.
+    """
+    try:
+        async with pool.acquire(timeout=ACQUIRE_SECONDS) as borrowed:
+            yield borrowed
+    except CONTENDED as error:
+        raise LockTimeout(str(error)) from error
+    except Exception as error:
+        if is_away(error):
+            raise DatabaseAway from error
+        raise
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """One database transaction (READ COMMITTED); raises as `connection` does."""
+    async with connection(pool) as borrowed, borrowed.transaction(isolation="read_committed"):
+        yield borrowed
+
+
+@asynccontextmanager
+async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """One reading transaction that sees a single instant (REPEATABLE READ, read only); raises as `connection` does."""
+    async with (
+        connection(pool) as borrowed,
+        borrowed.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield borrowed
+
+
+async def ping(pool: Pool) -> None:
+    """Answer or raise; for `/readyz`."""
+    async with connection(pool) as borrowed:
+        await borrowed.execute("SELECT 1")
+
+
+class Statements:
+    """The statements of one `queries.sql`, by name: `statements.lock_accounts` is its text."""
+
+    def __init__(self, path: Path) -> None:
+        """Load once.
+
+        Raises:
+            aiosql.utils.SQLParseException: a name stands twice or the file is no list of named statements.
+        """
+        loaded = aiosql.from_path(path, "asyncpg", mandatory_parameters=False)
+        self._texts = {
+            name: getattr(loaded, name).sql for name in loaded.available_queries if not name.endswith("_cursor")
+        }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name, for the test that looks for unused ones."""
+        return frozenset(self._texts)
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return str(self._texts[name])
+        except KeyError:
+            raise AttributeError(f"no statement named {name}") from None

@@ -1,0 +1,67 @@
+"""`/livez` says the loop turns; `/readyz` says that what this process needs answers. Each role registers what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+PING_SECONDS = 1.0
+Ping = Callable[[], Awaitable[None]]
+
+
+class Health:
+    """The pings of one process. A ping raises, or takes longer than a second, when its thing is away."""
+
+    def __init__(self) -> None:
+        self._pings: dict[str, Ping] = {}
+        self.draining = False
+
+    def register(self, name: str, ping: Ping) -> None:
+        """Make readiness depend on `ping`."""
+        self._pings[name] = ping
+
+    async def check(self) -> tuple[list[str], list[str]]:
+        """The names that answer and the names that do not."""
+        names = list(self._pings)
+        results = await asyncio.gather(*(self._answers(name) for name in names))
+        ok = [name for name, answers in zip(names, results, strict=True) if answers]
+        failing = [name for name, answers in zip(names, results, strict=True) if not answers]
+        return ok, ["draining", *failing] if self.draining else failing
+
+    async def _answers(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._pings[name]()
+        except Exception:  # noqa: BLE001 - whatever it says, it is not ready
+            return False
+        return True
+
+
+def add_routes(app: web.Application, health: Health) -> None:
+    """Serve `/livez` and `/readyz` from this application."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        ok, failing = await health.check()
+        headers = {"Retry-After": "1"} if failing else None
+        return web.json_response({"ok": ok, "failing": failing}, status=503 if failing else 200, headers=headers)
+
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+
+
+def metrics_application(health: Health) -> web.Application:
+    """What the metrics port serves: health and the Prometheus page."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    add_routes(app, health)
+    app.router.add_get("/metrics", metrics)
+    return app

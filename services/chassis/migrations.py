@@ -1,0 +1,49 @@
+"""`migrate`: bring a service's database to the newest revision with Alembic; revisions only load `sql/migrations/NNNN.sql`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+from alembic import command, op
+from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
+
+from services.chassis.roles import JobFailed
+
+SCRIPTS = Path(__file__).parent / "alembic"
+
+log = structlog.get_logger()
+
+
+def load(revision_file: str) -> None:
+    """Run the `.sql` file beside a revision, in the revision's transaction. Called by every revision."""
+    script = Path(revision_file).with_suffix(".sql").read_text()
+    run_script(script)
+
+
+def run_script(script: str) -> None:
+    """Run a script of several statements on the revision's connection."""
+    # asyncpg prepares what goes through the cursor, and a prepared statement holds one command; its simple protocol
+    # takes a whole script, within the transaction that Alembic has already begun.
+    op.get_bind().connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
+
+
+async def migrate(service: str, url: str) -> None:
+    """Upgrade the database at `url` (the owner's DSN). Twice is once; two at a time take turns.
+
+    Raises:
+        JobFailed: the database refused or is away.
+    """
+    configuration = Config()
+    configuration.set_main_option("script_location", str(SCRIPTS))
+    configuration.set_main_option("path_separator", "os")
+    versions = Path(__file__).parent.parent / service / "sql" / "migrations"
+    configuration.set_main_option("version_locations", str(versions).replace("%", "%%"))
+    configuration.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    try:
+        await asyncio.to_thread(command.upgrade, configuration, "head")
+    except (DBAPIError, OSError) as error:
+        raise JobFailed(f"cannot migrate: {str(error).splitlines()[0]}") from error
+    log.info("database_migrated", database=service)

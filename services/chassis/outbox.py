@@ -1,0 +1,163 @@
+"""The outbox: rows appended in the business commit, and the relay that publishes them with confirms.
+
+A row is claimed (a lease, committed), published, and marked. A relay that dies in between leaves a lease that runs out, and
+the row is published again: at least once, never not at all. Consumers recognise the second copy by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from services.chassis import database, metrics
+from services.chassis.broker import Outgoing, Publisher
+from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Statements
+from services.chassis.roles import Runtime
+from services.contracts.messages import encode_envelope
+from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
+
+CLAIM_MAX = 512
+LEASE_SECONDS = 10.0
+POLL_SECONDS = 0.5
+MEASURE_SECONDS = 1.0
+BACKOFF_SECONDS_MAX = 2.0
+KEEP_PUBLISHED_SECONDS = 24 * 3600.0
+PRUNE_MAX = 10_000
+
+statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing to tell: `id` is the id under which its receivers recognise it, `body` its JSON text."""
+
+    id: UUID
+    body: str
+
+
+async def append(connection: Connection, route: Route, rows: Sequence[Row]) -> None:
+    """Write rows in the caller's transaction; the relay hears of them when it commits."""
+    await connection.execute(statements.append_outbox, route.type, [row.id for row in rows], [row.body for row in rows])
+
+
+class Relay:
+    """Publishes one database's outbox. Several may run: claims do not overlap."""
+
+    def __init__(self, pool: Pool, publisher: Publisher, runtime: Runtime) -> None:
+        self._pool = pool
+        self._publisher = publisher
+        self._runtime = runtime
+        self._bell = asyncio.Event()
+
+    async def run(self) -> None:
+        """Publish until told to stop. The bell wakes it; a poll finds what a dead process left behind."""
+        async with asyncio.TaskGroup() as tasks:
+            side = [tasks.create_task(self._listen()), tasks.create_task(self._measure())]
+            failures = 0
+            while not self._runtime.stopping.is_set():
+                self._bell.clear()
+                try:
+                    published, failed = await self._pass()
+                except (DatabaseAway, LockTimeout):
+                    published, failed = 0, 1
+                failures = failures + 1 if failed else 0
+                if failures:
+                    await self._runtime.pause(min(0.1 * 2**failures, BACKOFF_SECONDS_MAX))
+                elif not published:
+                    await self._wait()
+            for task in side:
+                task.cancel()
+
+    async def _pass(self) -> tuple[int, int]:
+        """Claim, publish, mark; how many rows were published and how many were not."""
+        async with database.connection(self._pool) as connection:
+            claimed = await connection.fetch(statements.claim_outbox, CLAIM_MAX, LEASE_SECONDS)
+        if not claimed:
+            return 0, 0
+        bundles = list(_bundles(claimed))
+        results = await self._publisher.publish([outgoing for outgoing, _ in bundles])
+        done: list[UUID] = []
+        left: list[UUID] = []
+        for (_, ids), failed in zip(bundles, results, strict=True):
+            (done if failed is None else left).extend(ids)
+        for failed in results:
+            if failed is not None:
+                metrics.OUTBOX_FAILURES.labels(self._runtime.service, failed.reason).inc()
+        async with database.connection(self._pool) as connection:
+            if done:
+                await connection.execute(statements.mark_published, done)
+            if left:
+                await connection.execute(statements.release_outbox, left)
+        if left:
+            reasons = sorted({failed.reason for failed in results if failed is not None})
+            log.warning("outbox_publish_failed", rows=len(left), reasons=reasons)
+        return len(done), len(left)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+
+    async def _listen(self) -> None:
+        """Keep one connection on which the database rings the bell; without it the poll still works."""
+        while True:
+            try:
+                async with self._pool.acquire(timeout=database.ACQUIRE_SECONDS) as connection:
+                    await self._listen_on(connection)
+            except (*database.AWAY, asyncpg.InterfaceError):
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _listen_on(self, connection: Connection) -> None:
+        gone = asyncio.Event()
+        connection.add_termination_listener(lambda *_: gone.set())
+        await connection.add_listener("outbox", lambda *_: self._bell.set())
+        await gone.wait()
+
+    async def _measure(self) -> None:
+        """Keep the gauges true and the table small."""
+        service = self._runtime.service
+        while True:
+            try:
+                async with database.connection(self._pool) as connection:
+                    row = await connection.fetchrow(statements.measure_outbox)
+                    await connection.execute(statements.prune_outbox, KEEP_PUBLISHED_SECONDS, PRUNE_MAX)
+                if row is not None:
+                    metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
+                    metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
+            except (DatabaseAway, LockTimeout):
+                pass
+            await asyncio.sleep(MEASURE_SECONDS)
+
+
+def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[Outgoing, list[UUID]]]:
+    """Whatever gathered, by topic, at most `BUNDLE_MAX` to a message; one alone when idle."""
+    by_topic: dict[str, list[asyncpg.Record]] = {}
+    for row in sorted(claimed, key=lambda row: row["id"]):
+        by_topic.setdefault(row["topic"], []).append(row)
+    now = datetime.now(UTC)
+    return [
+        (
+            _outgoing(ROUTES[topic], rows[start : start + BUNDLE_MAX], now),
+            [r["id"] for r in rows[start : start + BUNDLE_MAX]],
+        )
+        for topic, rows in by_topic.items()
+        for start in range(0, len(rows), BUNDLE_MAX)
+    ]
+
+
+def _outgoing(route: Route, rows: Sequence[asyncpg.Record], sent_at: datetime) -> Outgoing:
+    return Outgoing(
+        route.exchange,
+        route.type,
+        encode_envelope(route, [row["body"] for row in rows], sent_at=sent_at),
+    )

@@ -1,0 +1,140 @@
+"""`python -m services.<service> <role>`: settings, logs, signals, one task group, an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import structlog
+import uvloop
+from aiohttp import web
+from pydantic_settings import BaseSettings
+
+from services.chassis import logs
+from services.chassis.health import Health, metrics_application
+from services.chassis.settings import BadConfiguration, RoleSettings, load
+
+log = structlog.get_logger()
+
+EXIT_FAULT = 1
+EXIT_BAD_CONFIGURATION = 2
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What a running role is given: who it is, its health, and the event that tells it to end."""
+
+    service: str
+    role: str
+    instance: str
+    health: Health = field(default_factory=Health)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_stopped(self) -> None:
+        """Wait for SIGTERM or SIGINT."""
+        await self.stopping.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not longer than until the role is told to end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            pass
+
+
+Serve = Callable[[Any, Runtime], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One way of running a service: its settings and the coroutine that runs until the runtime says stop."""
+
+    settings: type[RoleSettings]
+    serve: Serve
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something done once: its settings and the coroutine that gets the remaining arguments."""
+
+    settings: type[BaseSettings]
+    run: Callable[[Any, list[str]], Awaitable[None]]
+
+
+class JobFailed(Exception):  # noqa: N818 - reads as what it is
+    """The job could not be done; the message is the one line that says why."""
+
+
+def run(service: str, roles: Mapping[str, Role], jobs: Mapping[str, Job], arguments: list[str]) -> NoReturn:
+    """Run the role or job named by the first argument; exit code 0 clean, 1 fault, 2 bad configuration or usage."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in roles and not rest:
+        _run_role(service, name, roles[name])
+    if name in jobs:
+        _run_job(service, name, jobs[name], rest)
+    print(f"usage: python -m services.{service} {{{'|'.join([*roles, *jobs])}}}", file=sys.stderr)  # noqa: T201
+    sys.exit(EXIT_BAD_CONFIGURATION)
+
+
+def _run_job(service: str, name: str, job: Job, arguments: list[str]) -> NoReturn:
+    try:
+        settings = load(job.settings)
+        logs.configure(service=service, role=name, instance=f"{service}-{name}", level="info", console=False)
+        asyncio.run(job.run(settings, arguments))  # type: ignore[arg-type]
+    except BadConfiguration as error:
+        print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201 - one line for a person
+        sys.exit(EXIT_BAD_CONFIGURATION)
+    except (JobFailed, OSError) as error:
+        print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_FAULT)
+    sys.exit(0)
+
+
+def _run_role(service: str, name: str, role: Role) -> NoReturn:
+    try:
+        settings = load(role.settings)
+        settings.identity_keys  # noqa: B018 - a malformed key must stop the start, here and in one line
+    except (BadConfiguration, ValueError) as error:
+        print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201 - logs are not configured yet
+        sys.exit(EXIT_BAD_CONFIGURATION)
+    instance = settings.instance or f"{service}-{name}"
+    logs.configure(
+        service=service,
+        role=name,
+        instance=instance,
+        level=settings.log_level,
+        console=settings.log_format == "console",
+    )
+    sys.exit(uvloop.run(_serve(role, settings, Runtime(service=service, role=name, instance=instance))))
+
+
+async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, runtime)
+    runner = web.AppRunner(metrics_application(runtime.health), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.metrics_port).start()
+        log.info("role_started")
+        # What was built at start lives for ever: the collector need not look at it again.
+        gc.freeze()
+        await role.serve(settings, runtime)
+    except Exception:
+        log.exception("role_failed")
+        return EXIT_FAULT
+    finally:
+        await runner.cleanup()
+    log.info("role_stopped")
+    return 0
+
+
+def _stop(runtime: Runtime) -> None:
+    runtime.health.draining = True
+    runtime.stopping.set()

@@ -1,0 +1,111 @@
+"""The aiohttp application of a service: the order of its middlewares, how it is served, and how it drains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiohttp import http_parser, web
+from structlog.contextvars import clear_contextvars
+
+from services.chassis import metrics, problems, tracing
+from services.chassis.problems import Handler
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.refusal import Refusal
+
+log = structlog.get_logger()
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+"""Internal calls carry lists; the public door sets its own, smaller limit."""
+
+DRAIN_SECONDS = 20.0
+KEEPALIVE_SECONDS = 75.0
+
+
+class NotAService(Refusal):
+    """This address is for services, and the call has no valid service token."""
+
+    status = 401
+    code = "service_token_required"
+
+
+class NotThisService(Refusal):
+    """This address is for other services than the caller."""
+
+    status = 403
+    code = "service_not_allowed"
+
+
+def application(
+    service: str, *, middlewares: Sequence[Any] = (), body_bytes_max: int = BODY_BYTES_MAX
+) -> web.Application:
+    """An application whose every answer is traced, measured, and a problem document when it is a "no"."""
+    # The pure-Python parser reads requests that the C parser refuses (request smuggling): never run on it.
+    assert http_parser.HttpRequestParser is http_parser.HttpRequestParserC, "aiohttp runs without its C parser"
+    return web.Application(
+        middlewares=[_observe(service), problems.middleware, *middlewares],
+        client_max_size=body_bytes_max,
+    )
+
+
+def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
+    """A decorator for handlers that only these identities may call. No credential 401; another service's 403.
+
+    Raises:
+        NotAService, NotThisService
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if not token or scheme.lower() != "bearer":
+                raise NotAService
+            caller = verifier.caller(token)
+            if caller is None:
+                # Somebody is calling, only nobody we know as a service: a user's token, say.
+                raise NotThisService if token.count(".") == 2 else NotAService  # noqa: PLR2004
+            if caller not in allowed:
+                raise NotThisService
+            return await handler(request)
+
+        return guarded
+
+    return decorate
+
+
+async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int) -> None:
+    """Serve until the runtime says stop, then finish what is under way, for at most 20 s."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=DRAIN_SECONDS,
+        handle_signals=False,
+    )
+    await runner.setup()
+    await web.TCPSite(runner, host, port, backlog=1024, reuse_port=False).start()
+    log.info("server_started", port=port)
+    try:
+        await runtime.until_stopped()
+    finally:
+        await runner.cleanup()
+
+
+def _observe(service: str) -> Any:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        clear_contextvars()
+        request_id = tracing.bind(request.headers)
+        started = time.perf_counter()
+        response = await handler(request)
+        metrics.HTTP_SECONDS.labels(service, problems.route_of(request), request.method, response.status).observe(
+            time.perf_counter() - started
+        )
+        if not response.prepared:
+            response.headers[tracing.REQUEST_ID] = request_id
+        return response
+
+    return middleware

@@ -1,0 +1,110 @@
+"""Settings from `PAYFLOW_...` variables, read once, frozen; every fault is told at once, in one line."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.chassis.service_tokens import Identity
+
+PREFIX = "PAYFLOW_"
+SECRET_LENGTH_MIN = 32
+PASSWORD_LENGTH_MIN = 12
+_KNOWN_DEFAULTS = re.compile(
+    r"^(change.?me|secret|password|guest|postgres|payflow|default|example|test)+", re.IGNORECASE
+)
+
+
+class BadConfiguration(Exception):  # noqa: N818 - reads as what it is
+    """The environment does not describe a service that could run; the message names every faulty variable."""
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if len(text) < SECRET_LENGTH_MIN:
+        raise ValueError(f"must have at least {SECRET_LENGTH_MIN} characters")
+    if _KNOWN_DEFAULTS.match(text) or len(set(text)) < 8:  # noqa: PLR2004 - "aaaa..." is no secret
+        raise ValueError("is a well-known default, not a secret")
+    return secret
+
+
+def _check_url(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if not parts.scheme or not parts.hostname:
+        raise ValueError("is not a URL")
+    password = unquote(parts.password or "")
+    if len(password) < PASSWORD_LENGTH_MIN:
+        raise ValueError(f"needs a password of at least {PASSWORD_LENGTH_MIN} characters")
+    if _KNOWN_DEFAULTS.match(password):
+        raise ValueError("has a well-known default password")
+    return url
+
+
+def _check_seed(seed: SecretStr) -> SecretStr:
+    try:
+        raw = base64.b64decode(seed.get_secret_value(), validate=True)
+    except ValueError as error:
+        raise ValueError("is not base64") from error
+    if len(raw) != 32 or len(set(raw)) < 8:  # noqa: PLR2004 - an Ed25519 seed
+        raise ValueError("is not the 32-byte seed of an Ed25519 key")
+    return seed
+
+
+Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+"""A text only this deployment knows: at least 32 characters, not a well-known default."""
+
+EngineUrl = Annotated[SecretStr, AfterValidator(_check_url)]
+"""Where an engine listens, with the credentials for it; hidden when printed."""
+
+KeySeed = Annotated[SecretStr, AfterValidator(_check_seed)]
+"""The private half of an identity: base64 of 32 bytes."""
+
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class RoleSettings(BaseSettings):
+    """What every role reads."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    demo: bool = False
+    instance: str = ""
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container the network policy is the wall
+    metrics_port: Port = 9100
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    service_key: KeySeed
+    service_public_keys: dict[str, str]
+
+    @property
+    def identity_keys(self) -> Identity:
+        """This role's key and the public keys of its callers."""
+        return Identity.from_base64(self.service_key.get_secret_value(), self.service_public_keys)
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(settings: type[Settings]) -> Settings:
+    """Read the environment.
+
+    Raises:
+        BadConfiguration: with one line that names every missing or malformed variable, never its value.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        raise BadConfiguration("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from None
+    except ValueError as error:  # pydantic-settings: a JSON variable that is not JSON
+        raise BadConfiguration(str(error)) from None
+
+
+def _fault(location: tuple[int | str, ...], message: str) -> str:
+    variable = PREFIX + str(location[0]).upper()
+    return f"{variable}: {'missing' if message == 'Field required' else message.removeprefix('Value error, ')}"

@@ -1,0 +1,13 @@
+-- What must be published, written in the commit of the business change (transactional outbox).
+-- The id is the id of the thing told (a transfer's for its command, an event's own for an event): ids sort by time.
+CREATE TABLE outbox (
+    id             uuid        PRIMARY KEY,
+    topic          text        NOT NULL,
+    body           text        NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    claimed_until  timestamptz,
+    published_at   timestamptz
+);
+
+-- The relay looks only at what no confirm covers yet; the index stays as small as the backlog.
+CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;

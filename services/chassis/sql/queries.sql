@@ -1,0 +1,34 @@
+-- name: append_outbox
+-- Rows of one commit; the bell rings the relay when the commit is done, and only then.
+WITH appended AS (
+    INSERT INTO outbox (id, topic, body)
+    SELECT id, $1, body FROM unnest($2::uuid[], $3::text[]) AS given(id, body)
+)
+SELECT pg_notify('outbox', '');
+
+-- name: claim_outbox
+-- A lease, committed before anything is published: no transaction is open while the broker is awaited.
+UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
+WHERE id IN (
+    SELECT id FROM outbox
+    WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id, topic, body;
+
+-- name: mark_published
+UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[]);
+
+-- name: release_outbox
+-- What was not confirmed may be claimed again at once, by this relay or another.
+UPDATE outbox SET claimed_until = NULL WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
+
+-- name: measure_outbox
+SELECT count(*) AS unpublished, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS lag_seconds
+FROM outbox WHERE published_at IS NULL;
+
+-- name: prune_outbox
+-- Published rows have served; a day of them stays for whoever asks when something was queued.
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE published_at < clock_timestamp() - make_interval(secs => $1) ORDER BY id LIMIT $2
+);

@@ -1,0 +1,45 @@
+"""The request id and the W3C trace context: bound once at the door or from a message, then carried by every line and call."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from structlog.contextvars import bind_contextvars, get_contextvars
+
+from services.contracts.identifiers import new_id
+
+REQUEST_ID = "X-Request-Id"
+TRACEPARENT = "traceparent"
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def bind(headers: Mapping[str, str]) -> str:
+    """Bind what the caller sent, if sane, else what is made here; returns the request id."""
+    request_id = headers.get(REQUEST_ID, "")
+    if not _SANE_REQUEST_ID.fullmatch(request_id):
+        request_id = str(new_id())
+    traceparent = headers.get(TRACEPARENT, "")
+    if not _TRACEPARENT.fullmatch(traceparent):
+        traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    bind_contextvars(request_id=request_id, traceparent=traceparent)
+    return request_id
+
+
+def request_id() -> str:
+    """The request id bound to this task, or a new one where nothing was bound."""
+    return str(get_contextvars().get("request_id") or new_id())
+
+
+def traceparent() -> str | None:
+    """The trace context bound to this task."""
+    return get_contextvars().get("traceparent")
+
+
+def headers() -> dict[str, str]:
+    """The headers that carry what is bound to the next service."""
+    bound = get_contextvars()
+    carried = {REQUEST_ID: bound.get("request_id"), TRACEPARENT: bound.get("traceparent")}
+    return {name: value for name, value in carried.items() if value}

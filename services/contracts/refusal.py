@@ -1,0 +1,99 @@
+"""The base of every expected "no".
+
+A refusal is an answer, not a fault: it has a stable machine word (`code`), an HTTP status, and a title. The HTTP
+middleware renders it as a problem document (RFC 9457); the consumer takes it as final. Anything else that is raised is a
+fault: 500 at the door, a retry and then a dead letter at the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One faulty field of a request: where it is (dotted path) and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an error of ours
+    """The request was understood and refused."""
+
+    status: ClassVar[int] = 422
+    code: ClassVar[str] = "refused"
+    retry_helps: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Refuse with a sentence for the caller, its faulty fields, extra headers and extra members of the problem."""
+        super().__init__(detail or self.title())
+        self.detail = detail or self.title()
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+    @classmethod
+    def title(cls) -> str:
+        """The first line of the class docstring, so that documentation and message cannot drift apart."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+    def problem(self) -> dict[str, Any]:
+        """The problem document (RFC 9457), without the request id that the door adds."""
+        document: dict[str, Any] = {
+            "type": f"urn:payflow:problem:{self.code}",
+            "title": self.title(),
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "errors": [{"field": error.field, "message": error.message} for error in self.errors],
+        }
+        return document | self.extra
+
+
+class Unavailable(Refusal):
+    """Something behind this service is away; try again later."""
+
+    status = 503
+    code = "unavailable"
+    retry_helps = True
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        """Refuse for now; `Retry-After` tells when to come back."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class OutcomeUnknown(Refusal):
+    """No answer in time: the request may or may not have been carried out."""
+
+    status = 504
+    code = "outcome_unknown"
+    retry_helps = True
+
+
+def from_problem(document: Mapping[str, Any], headers: Mapping[str, str]) -> Refusal:
+    """Rebuild the refusal that another service rendered, so that it passes through unchanged."""
+    known = {"type", "title", "status", "detail", "code", "errors", "request_id"}
+    upstream = type(
+        "UpstreamRefusal",
+        (Refusal,),
+        {
+            "__doc__": str(document.get("title") or "Refused"),
+            "status": int(document.get("status") or 500),
+            "code": str(document.get("code") or "refused"),
+        },
+    )
+    errors = [FieldError(str(e.get("field")), str(e.get("message"))) for e in document.get("errors") or []]
+    kept = {name: headers[name] for name in ("Retry-After",) if name in headers}
+    extra = {name: value for name, value in document.items() if name not in known}
+    refusal: Refusal = upstream(document.get("detail"), errors=errors, headers=kept, extra=extra)
+    return refusal

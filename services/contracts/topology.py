@@ -1,0 +1,57 @@
+"""Exchanges, queues, bindings and their limits, as data. The broker is declared from here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COMMANDS = "payflow.commands"
+"""Direct exchange: one consumer for each kind of command."""
+
+EVENTS = "payflow.events"
+"""Topic exchange: any number of listeners."""
+
+DELIVERY_LIMIT = 20
+"""How often the broker itself redelivers before it dead-letters: the last line, our own attempt count comes first."""
+
+DELAY_SECONDS = (1, 2, 4, 8, 16, 30)
+"""The steps of the backoff; each is a queue of its own, so that a long delay never stands before a short one."""
+
+BUNDLE_MAX = 64
+"""How many commands or events one message carries at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one kind of message travels: where it is published and what its list is called."""
+
+    type: str
+    version: int
+    exchange: str
+    items: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A quorum queue, what it listens to, and its companions for delays and dead letters."""
+
+    name: str
+    exchange: str
+    routing_key: str
+
+    @property
+    def dead_letter(self) -> str:
+        """The name of the queue in which refused messages wait for a human."""
+        return f"{self.name}.dead-letter"
+
+    def delay(self, seconds: int) -> str:
+        """The name of the queue in which a message waits that many seconds and then comes back."""
+        return f"{self.name}.delay.{seconds}"
+
+
+TRANSFERS_REQUESTED = Route("transfers.requested", 1, COMMANDS, "commands")
+TRANSFERS_SETTLED = Route("transfers.settled", 1, EVENTS, "events")
+ROUTES = {route.type: route for route in (TRANSFERS_REQUESTED, TRANSFERS_SETTLED)}
+
+REQUESTED_QUEUE = Queue("transfers.requested", COMMANDS, TRANSFERS_REQUESTED.type)
+SETTLED_QUEUE = Queue("notices.transfers-settled", EVENTS, TRANSFERS_SETTLED.type)
+QUEUES = (REQUESTED_QUEUE, SETTLED_QUEUE)

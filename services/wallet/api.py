@@ -1,0 +1,216 @@
+"""The wallet's internal routes: parse, command, render."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from services.chassis.body import validate_json
+from services.chassis.database import Pool
+from services.chassis.server import callers
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import parse_id
+from services.contracts.messages import format_time
+from services.wallet import commands, schemas
+from services.wallet.errors import InvalidParameter, WalletNotFound
+from services.wallet.proof import Proof, prove
+
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
+LAST_PROOF: web.AppKey[list[Proof]] = web.AppKey("last_proof")
+
+POST_SECONDS = 4.0
+"""Shorter than the worker's deadline for the call (5 s): what is not done by then is answered `retry`."""
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
+
+
+def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
+    """Each route with the identities that may call it."""
+    worker = callers(verifier, ["transaction-worker"])
+    voiders = callers(verifier, ["transaction-worker", "transaction-reversal", "transaction"])
+    transaction = callers(verifier, ["transaction"])
+    gateway = callers(verifier, ["gateway"])
+    app.add_routes(
+        [
+            web.post("/internal/post", worker(post)),
+            web.post("/internal/void", voiders(void)),
+            web.post("/internal/wallets/find", transaction(find)),
+            web.post("/internal/availability", transaction(availability)),
+            web.post("/internal/wallets", gateway(open_wallet)),
+            web.get("/internal/wallets", gateway(list_wallets)),
+            web.get("/internal/wallets/{id}", gateway(get_wallet)),
+            web.get("/internal/wallets/{id}/balance", gateway(get_balance)),
+            web.get("/internal/wallets/{id}/statement", gateway(get_statement)),
+            web.put("/internal/wallets/{id}/freeze", gateway(freeze)),
+            web.delete("/internal/wallets/{id}/freeze", gateway(thaw)),
+            web.get("/internal/outcomes/{id}", gateway(get_outcome)),
+            web.get("/internal/balance-sheet", gateway(get_balance_sheet)),
+            web.get("/internal/proof", gateway(get_proof)),
+        ]
+    )
+
+
+async def post(request: web.Request) -> web.Response:
+    """Post a batch of transfers."""
+    deadline = time.monotonic() + POST_SECONDS
+    batch = validate_json(schemas.POST, await request.read())
+    postings = [item.posting() for item in batch.items]
+    return web.json_response(
+        schemas.answers(await commands.post_transfers(request.app[POOL], postings, deadline=deadline))
+    )
+
+
+async def void(request: web.Request) -> web.Response:
+    """Void a batch of transfers, or tell what became of them."""
+    batch = validate_json(schemas.VOID, await request.read())
+    voids = [item.void() for item in batch.items]
+    return web.json_response(schemas.answers(await commands.void_transfers(request.app[POOL], voids)))
+
+
+async def open_wallet(request: web.Request) -> web.Response:
+    """Open a wallet, or return the one that is open."""
+    asked = validate_json(schemas.OPEN, await request.read())
+    wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=asked.owner_id, currency=asked.currency)
+    return web.json_response(schemas.wallet(wallet), status=201 if opened else 200)
+
+
+async def list_wallets(request: web.Request) -> web.Response:
+    """The wallets of one owner."""
+    owner_id = parse_id(request.query.get("owner_id", ""))
+    if owner_id is None:
+        raise InvalidParameter("owner_id", "must be an id")
+    wallets = await commands.list_wallets(request.app[POOL], owner_id)
+    return web.json_response({"items": [schemas.wallet(wallet) for wallet in wallets]})
+
+
+async def find(request: web.Request) -> web.Response:
+    """Accounts by id, by owner and currency, or the world's."""
+    asked = validate_json(schemas.FIND, await request.read())
+    found = await commands.find_accounts(
+        request.app[POOL],
+        ids=asked.ids,
+        owners=[(owner.owner_id, owner.currency) for owner in asked.owners],
+        external=asked.external,
+    )
+    return web.json_response({"items": [schemas.account(row) for row in found]})
+
+
+async def get_wallet(request: web.Request) -> web.Response:
+    """One wallet."""
+    return web.json_response(schemas.wallet(await commands.get_wallet(request.app[POOL], _wallet_id(request))))
+
+
+async def get_balance(request: web.Request) -> web.Response:
+    """The balance now, or `at` a moment."""
+    balance = await commands.get_balance(request.app[POOL], _wallet_id(request), _moment(request, "at"))
+    return web.json_response(schemas.balance(*balance))
+
+
+async def get_statement(request: web.Request) -> web.Response:
+    """A page of entries, newest first."""
+    limit = min(int(request.query.get("limit", PAGE_DEFAULT)), PAGE_MAX)
+    lines = await commands.list_statement(
+        request.app[POOL],
+        _wallet_id(request),
+        below=schemas.decode_cursor(request.query.get("cursor")),
+        since=_moment(request, "from"),
+        until=_moment(request, "to"),
+        limit=limit + 1,
+    )
+    return web.json_response(schemas.statement(lines, limit))
+
+
+async def availability(request: web.Request) -> web.Response:
+    """What several wallets can spend, and which of their owners' transfers are decided, at one instant."""
+    asked = validate_json(schemas.AVAILABILITY, await request.read())
+    available, decided = await commands.read_availability(
+        request.app[POOL],
+        wallet_ids=[item.wallet_id for item in asked.items],
+        transfer_ids=[id_ for item in asked.items for id_ in item.transfer_ids],
+    )
+    items = [
+        {
+            "wallet_id": str(item.wallet_id),
+            "available": available.get(item.wallet_id),
+            "settled": [str(id_) for id_ in item.transfer_ids if id_ in decided],
+        }
+        for item in asked.items
+    ]
+    return web.json_response({"items": items})
+
+
+async def get_outcome(request: web.Request) -> web.Response:
+    """What was decided about a transfer."""
+    row = await commands.get_outcome(request.app[POOL], UUID(request.match_info["id"]))
+    return web.json_response(
+        {
+            "transfer_id": str(row["transfer_id"]),
+            "outcome": row["outcome"],
+            "reason": row["reason"],
+            "at": format_time(row["at"]),
+        }
+    )
+
+
+async def freeze(request: web.Request) -> web.Response:
+    """Let nothing in or out."""
+    return await _set_frozen(request, frozen=True)
+
+
+async def thaw(request: web.Request) -> web.Response:
+    """Open it again."""
+    return await _set_frozen(request, frozen=False)
+
+
+async def get_balance_sheet(request: web.Request) -> web.Response:
+    """What customers hold and what the world gave, per currency."""
+    rows = await commands.read_balance_sheet(request.app[PROOF_POOL])
+    return web.json_response(
+        {"as_of": format_time(datetime.now().astimezone()), "currencies": [dict(row.items()) for row in rows]}
+    )
+
+
+async def get_proof(request: web.Request) -> web.Response:
+    """The last round of the proof; `?full=1`, or the lack of one, makes a new round."""
+    rounds = request.app[LAST_PROOF]
+    if request.query.get("full") == "1" or not rounds:
+        rounds[:] = [await prove(request.app[PROOF_POOL])]
+    return web.json_response(schemas.proof(rounds[0]))
+
+
+async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
+    asked = validate_json(schemas.FREEZE, await request.read())
+    wallet = await commands.set_frozen(
+        request.app[POOL],
+        _wallet_id(request),
+        frozen=frozen,
+        operator_id=asked.operator_id,
+        request_id=asked.request_id,
+    )
+    return web.json_response(schemas.wallet(wallet))
+
+
+def _wallet_id(request: web.Request) -> UUID:
+    wallet_id = parse_id(request.match_info["id"])
+    if wallet_id is None:
+        raise WalletNotFound
+    return wallet_id
+
+
+def _moment(request: web.Request, name: str) -> datetime | None:
+    text: Any = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidParameter(name, "must be an RFC 3339 time with its zone")
+    return moment

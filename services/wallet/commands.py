@@ -1,0 +1,242 @@
+"""What the wallet can be told: one database transaction per function, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from services.chassis import database
+from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
+from services.contracts.identifiers import new_id
+from services.contracts.money import DEFAULT_CURRENCY
+from services.wallet import ledger, metrics, store
+from services.wallet.errors import OutcomeNotFound, WalletNotFound
+from services.wallet.ledger import Answer, Decision, Posting
+from services.wallet.store import Line, Wallet
+
+log = structlog.get_logger()
+
+
+class Void(NamedTuple):
+    """A request to void a transfer, or to be told what happened to it."""
+
+    transfer_id: UUID
+    reason: str
+    request_hash: bytes
+
+
+class _Outrun(Exception):  # noqa: N818 - caught where it is raised
+    """Somebody decided one of our transfers between our look and our insert."""
+
+
+async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: float) -> list[Answer]:
+    """Decide and post a batch; one answer per item, in order.
+
+    A batch that fails as a whole is halved until the bad item stands alone; what is not done by `deadline`
+    (`time.monotonic()` seconds) is answered `retry`.
+
+    Raises:
+        DatabaseAway: nothing is known to have been written; the same batch may be sent again.
+    """
+    try:
+        return await _post(pool, postings)
+    except DatabaseAway:
+        raise
+    except Exception as error:
+        late = time.monotonic() >= deadline
+        if late or len(postings) == 1:
+            log.warning("posting_failed", items=len(postings), error=repr(error), late=late)
+            return [Answer(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
+        if not isinstance(error, LockTimeout):
+            log.exception("batch_failed", items=len(postings))
+        middle = len(postings) // 2
+        return [
+            *await post_transfers(pool, postings[:middle], deadline=deadline),
+            *await post_transfers(pool, postings[middle:], deadline=deadline),
+        ]
+
+
+async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
+    account_ids = sorted({id_ for posting in postings for id_ in (posting.source_id, posting.destination_id)})
+    transfer_ids = list({posting.transfer_id for posting in postings})
+    async with database.transaction(pool) as connection:
+        accounts = await store.lock_accounts(connection, account_ids)
+        while True:
+            recorded, now = await store.read_outcomes(connection, transfer_ids)
+            decision = ledger.decide(accounts, postings, recorded, now)
+            try:
+                async with connection.transaction():
+                    await _write(connection, decision)
+            except _Outrun:
+                # A void slipped in, and a later item of this batch may have lived on the voided one's money: forget
+                # the whole decision and make it again, now that the void can be read.
+                continue
+            break
+    _count(decision)
+    return decision.answers
+
+
+async def _write(connection: Connection, decision: Decision) -> None:
+    """Only a decision whose every outcome was won is written."""
+    if decision.outcomes and await store.insert_outcomes(connection, decision.outcomes) < len(decision.outcomes):
+        raise _Outrun
+    if decision.entries:
+        await store.write_entries(connection, decision.entries, decision.changed)
+
+
+async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
+    """Void each transfer nobody has decided yet, and say what became of each, in order.
+
+    Raises:
+        DatabaseAway, LockTimeout: nothing is known to have been written; ask again.
+    """
+    ordered = sorted({void.transfer_id: void for void in voids}.values())
+    ids = [void.transfer_id for void in ordered]
+    async with database.transaction(pool) as connection:
+        await store.insert_voids(
+            connection, ids, [void.reason for void in ordered], [void.request_hash for void in ordered]
+        )
+        # A second statement: the first one does not see a row that somebody else inserted while it waited.
+        recorded, _ = await store.read_outcomes(connection, ids)
+    return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]
+
+
+async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wallet, bool]:
+    """The owner's wallet in this currency, and whether it was opened just now."""
+    async with database.transaction(pool) as connection:
+        opened = await store.insert_account(connection, new_id(), owner_id, currency)
+        wallet = await store.find_wallet_of(connection, owner_id, currency)
+    assert wallet is not None, "an account that exists cannot go away"
+    return wallet, opened
+
+
+async def list_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
+    """All wallets of an owner; the one in the default currency is simply there."""
+    async with database.transaction(pool) as connection:
+        wallets = await store.list_wallets_of(connection, owner_id)
+        if not any(wallet.currency == DEFAULT_CURRENCY for wallet in wallets):
+            await store.insert_account(connection, new_id(), owner_id, DEFAULT_CURRENCY)
+            wallets = await store.list_wallets_of(connection, owner_id)
+    return wallets
+
+
+async def find_accounts(
+    pool: Pool, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
+) -> list[tuple[UUID, UUID | None, str]]:
+    """Accounts as (id, owner, currency); an owner's default wallet and the world's accounts are opened on demand."""
+    async with database.transaction(pool) as connection:
+        found = await store.find_accounts(connection, ids, owners, external)
+        missing = _missing(found, owners, external)
+        if missing:
+            await store.insert_accounts(connection, missing)
+            found = await store.find_accounts(connection, ids, owners, external)
+    return found
+
+
+async def get_wallet(pool: Pool, wallet_id: UUID) -> Wallet:
+    """One wallet.
+
+    Raises:
+        WalletNotFound
+    """
+    async with database.connection(pool) as connection:
+        wallet = await store.find_wallet(connection, wallet_id)
+    if wallet is None:
+        raise WalletNotFound
+    return wallet
+
+
+async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple[int, int, datetime]:
+    """Posted and held minor units and the moment they are of: now, or a past one.
+
+    Raises:
+        WalletNotFound
+    """
+    async with database.snapshot(pool) as connection:
+        now = await store.read_balance(connection, wallet_id)
+        if now is None:
+            raise WalletNotFound
+        if at is None or at >= now[2]:
+            return now
+        return await store.read_balance_at(connection, wallet_id, at), 0, at
+
+
+async def list_statement(
+    pool: Pool, wallet_id: UUID, *, below: int, since: datetime | None, until: datetime | None, limit: int
+) -> list[Line]:
+    """A page of the statement, newest first, of entries under seq `below`, from `since` up to and with `until`."""
+    async with database.snapshot(pool) as connection:
+        above = await store.last_seq_at(connection, wallet_id, since) if since else 0
+        up_to = await store.last_seq_at(connection, wallet_id, until) if until else below
+        return await store.list_entries(connection, wallet_id, below=below, above=above, up_to=up_to, limit=limit)
+
+
+async def read_availability(
+    pool: Pool, *, wallet_ids: Sequence[UUID], transfer_ids: Sequence[UUID]
+) -> tuple[dict[UUID, int], set[UUID]]:
+    """What each wallet can spend and which of the transfers are decided, both as of one instant."""
+    async with database.snapshot(pool) as connection:
+        available = await store.read_available(connection, wallet_ids)
+        decided = await store.list_decided(connection, transfer_ids)
+    return available, decided
+
+
+async def get_outcome(pool: Pool, transfer_id: UUID) -> database.Record:
+    """What was decided about a transfer.
+
+    Raises:
+        OutcomeNotFound
+    """
+    async with database.connection(pool) as connection:
+        row = await store.find_outcome(connection, transfer_id)
+    if row is None:
+        raise OutcomeNotFound
+    return row
+
+
+async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: UUID, request_id: str) -> Wallet:
+    """Freeze or thaw a wallet, on record. A frozen one takes neither debit nor credit.
+
+    Raises:
+        WalletNotFound
+    """
+    act = "wallet_frozen" if frozen else "wallet_thawed"
+    async with database.transaction(pool) as connection:
+        wallet = await store.set_frozen(connection, wallet_id, frozen=frozen)
+        if wallet is None:
+            raise WalletNotFound
+        await store.insert_audit(connection, actor_id=operator_id, act=act, account_id=wallet_id, request_id=request_id)
+    return wallet
+
+
+async def read_balance_sheet(pool: Pool) -> list[database.Record]:
+    """Per currency what customers hold, what came from the world, and their sum, which is zero."""
+    async with database.snapshot(pool) as connection:
+        return await store.read_balance_sheet(connection)
+
+
+def _missing(
+    found: Sequence[tuple[UUID, UUID | None, str]], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
+) -> list[tuple[UUID, UUID | None, str]]:
+    there = {(owner, currency) for _, owner, currency in found}
+    wanted: set[tuple[UUID | None, str]] = {(owner, code) for owner, code in owners if code == DEFAULT_CURRENCY}
+    wanted |= {(None, code) for code in external}
+    return [(new_id(), owner, currency) for owner, currency in wanted - there]
+
+
+def _count(decision: Decision) -> None:
+    metrics.BATCH.observe(len(decision.answers))
+    counts: dict[str, int] = {}
+    for answer in decision.answers:
+        counts[answer.outcome] = counts.get(answer.outcome, 0) + 1
+    for outcome, count in counts.items():
+        metrics.DECIDED.labels(outcome).inc(count)
+    conflicts = counts.get(ledger.CONFLICT, 0)
+    if conflicts:
+        metrics.CONFLICTS.inc(conflicts)
+        log.error("outcome_conflicted", items=conflicts)

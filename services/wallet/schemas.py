@@ -1,0 +1,232 @@
+"""JSON in and out of the wallet's internal routes."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from services.contracts.messages import format_time
+from services.contracts.money import AMOUNT_MAX, CURRENCIES
+from services.wallet.commands import Void
+from services.wallet.errors import InvalidParameter
+from services.wallet.ledger import Answer, Posting
+from services.wallet.proof import Proof
+from services.wallet.store import Line, Wallet
+
+ITEMS_MAX = 1024
+_SEQ_MAX = 2**62
+
+
+def _known_currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("unknown currency")
+    return code
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+CurrencyCode = Annotated[str, AfterValidator(_known_currency)]
+RequestHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PostItem(_Model):
+    """One transfer to post."""
+
+    transfer_id: UUID
+    source_id: UUID
+    destination_id: UUID
+    amount: Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX)]
+    currency: CurrencyCode
+    expires_at: AwareDatetime
+    description: str | None
+    request_hash: RequestHash
+
+    def posting(self) -> Posting:
+        """As the ledger wants it."""
+        return Posting(
+            self.transfer_id,
+            self.source_id,
+            self.destination_id,
+            self.amount,
+            self.currency,
+            self.expires_at,
+            self.description,
+            _bytes(self.request_hash),
+        )
+
+
+class PostRequest(_Model):
+    """A batch to post."""
+
+    items: Annotated[list[PostItem], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class VoidItem(_Model):
+    """One transfer to void, or to be told about."""
+
+    transfer_id: UUID
+    reason: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+    request_hash: RequestHash
+
+    def void(self) -> Void:
+        """As the command wants it."""
+        return Void(self.transfer_id, self.reason, _bytes(self.request_hash))
+
+
+class VoidRequest(_Model):
+    """A batch to void."""
+
+    items: Annotated[list[VoidItem], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class OpenRequest(_Model):
+    """Open a wallet."""
+
+    owner_id: UUID
+    currency: CurrencyCode
+
+
+class OwnerCurrency(_Model):
+    """Whose wallet, in which currency."""
+
+    owner_id: UUID
+    currency: CurrencyCode
+
+
+class FindRequest(_Model):
+    """Accounts asked for by id, by owner and currency, or as the world's in a currency."""
+
+    ids: Annotated[list[UUID], Field(max_length=ITEMS_MAX)] = []
+    owners: Annotated[list[OwnerCurrency], Field(max_length=ITEMS_MAX)] = []
+    external: Annotated[list[CurrencyCode], Field(max_length=ITEMS_MAX)] = []
+
+
+class AvailabilityItem(_Model):
+    """A wallet, and the transfers that its owner has under way."""
+
+    wallet_id: UUID
+    transfer_ids: Annotated[list[UUID], Field(max_length=ITEMS_MAX)]
+
+
+class AvailabilityRequest(_Model):
+    """Several wallets at one instant."""
+
+    items: Annotated[list[AvailabilityItem], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class FreezeRequest(_Model):
+    """Which operator acts, by which request."""
+
+    operator_id: UUID
+    request_id: str
+
+
+POST = TypeAdapter(PostRequest)
+VOID = TypeAdapter(VoidRequest)
+OPEN = TypeAdapter(OpenRequest)
+FIND = TypeAdapter(FindRequest)
+AVAILABILITY = TypeAdapter(AvailabilityRequest)
+FREEZE = TypeAdapter(FreezeRequest)
+
+
+def answers(items: list[Answer]) -> dict[str, Any]:
+    """The answer to post and void, one item per item asked."""
+    return {
+        "items": [
+            {
+                "transfer_id": str(item.transfer_id),
+                "outcome": item.outcome,
+                "reason": item.reason,
+                "at": format_time(item.at) if item.at else None,
+            }
+            for item in items
+        ]
+    }
+
+
+def wallet(found: Wallet) -> dict[str, Any]:
+    """A wallet; amounts in minor units."""
+    return {
+        "id": str(found.id),
+        "owner_id": str(found.owner_id) if found.owner_id else None,
+        "currency": found.currency,
+        "balance": found.posted,
+        "available": found.posted - found.held,
+        "held": found.held,
+        "status": "frozen" if found.frozen else "open",
+        "created_at": format_time(found.created_at),
+    }
+
+
+def account(found: tuple[UUID, UUID | None, str]) -> dict[str, Any]:
+    """What never changes about an account."""
+    account_id, owner_id, currency = found
+    return {"id": str(account_id), "owner_id": str(owner_id) if owner_id else None, "currency": currency}
+
+
+def balance(posted: int, held: int, as_of: datetime) -> dict[str, Any]:
+    """A balance at an instant, in minor units."""
+    return {"balance": posted, "available": posted - held, "held": held, "as_of": format_time(as_of)}
+
+
+def statement(lines: list[Line], limit: int) -> dict[str, Any]:
+    """A page of a statement; `lines` may hold one more than `limit`, which tells that there is a next page."""
+    page = lines[:limit]
+    return {
+        "items": [_line(line) for line in page],
+        "next_cursor": encode_cursor(page[-1].seq) if len(lines) > limit else None,
+    }
+
+
+def proof(round_: Proof) -> dict[str, Any]:
+    """A round of the proof."""
+    return {
+        "ok": round_.ok,
+        "at": format_time(round_.at),
+        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in round_.checks],
+    }
+
+
+def encode_cursor(seq: int) -> str:
+    """Where the next page goes on, as opaque text."""
+    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> int:
+    """The seq below which the page starts.
+
+    Raises:
+        InvalidParameter
+    """
+    if cursor is None:
+        return _SEQ_MAX
+    try:
+        kind, _, seq = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
+        if kind == "seq" and 0 < int(seq) <= _SEQ_MAX:
+            return int(seq)
+    except ValueError:
+        pass
+    raise InvalidParameter("cursor", "is not a cursor of this list")
+
+
+def _line(line: Line) -> dict[str, Any]:
+    owner = line.counterparty_owner_id
+    return {
+        "seq": line.seq,
+        "transfer_id": str(line.transfer_id),
+        "amount": line.amount,
+        "balance_after": line.balance_after,
+        "counterparty": {"wallet_id": str(line.counterparty_id), "owner_id": str(owner) if owner else None},
+        "description": line.description,
+        "created_at": format_time(line.created_at),
+    }

@@ -1,0 +1,27 @@
+"""Settings of the wallet's roles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings
+
+
+class WalletSettings(RoleSettings):
+    """The api role."""
+
+    wallet_database_url: EngineUrl
+    wallet_proof_database_url: EngineUrl
+    wallet_port: Port = 8000
+    wallet_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
+
+
+class MigrateSettings(BaseSettings):
+    """The migrate job."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    wallet_owner_database_url: EngineUrl

@@ -1,0 +1,57 @@
+"""Accounts with money in them, and postings between them, for tests of the wallet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from services.wallet import commands
+from services.wallet.ledger import Posting
+
+
+def posting(
+    source: UUID,
+    destination: UUID,
+    amount: int,
+    *,
+    transfer_id: UUID | None = None,
+    currency: str = "USD",
+    seconds: float = 60,
+) -> Posting:
+    """A transfer to be posted, good for a minute; its hash is that of its accounts, amount and currency."""
+    text = f"{source}{destination}{amount}{currency}"
+    return Posting(
+        transfer_id or new_id(),
+        source,
+        destination,
+        amount,
+        currency,
+        datetime.now(UTC) + timedelta(seconds=seconds),
+        None,
+        sha256(text.encode()).digest(),
+    )
+
+
+async def post(pool: Pool, *postings: Posting) -> list[str]:
+    """Post a batch; the outcomes, with the reason after a colon where there is one."""
+    answers = await commands.post_transfers(pool, postings, deadline=float("inf"))
+    return [f"{answer.outcome}:{answer.reason}" if answer.reason else answer.outcome for answer in answers]
+
+
+async def fund(pool: Pool, amounts: Sequence[int], *, currency: str = "USD") -> list[UUID]:
+    """Open one wallet per amount and bring that much money in from outside, by transfers."""
+    [(external, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=[currency])
+    wallets = [(await commands.open_wallet(pool, owner_id=new_id(), currency=currency))[0].id for _ in amounts]
+    deposits = [posting(external, wallet, amount, currency=currency) for wallet, amount in zip(wallets, amounts, strict=True) if amount]
+    if deposits:
+        assert set(await post(pool, *deposits)) == {"posted"}
+    return wallets
+
+
+async def balance(pool: Pool, wallet: UUID) -> int:
+    """The posted balance in minor units."""
+    return (await commands.get_balance(pool, wallet, None))[0]

@@ -1,0 +1,24 @@
+"""The wallet's pools on a fresh database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.chassis.database import Pool, close_pool
+from services.wallet.app import PLANNER
+from services.wallet.proof import prove
+from tests.harness.databases import TestDatabase
+
+
+@pytest.fixture
+async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
+    """As the service connects. Whatever a test did, the whole ledger must prove right afterwards."""
+    opened = await wallet_database.pool(**PLANNER)
+    yield opened
+    proof_pool = await wallet_database.pool(wallet_database.proof_url)
+    proof = await prove(proof_pool)
+    await close_pool(proof_pool)
+    await close_pool(opened)
+    assert proof.ok, proof

@@ -1,0 +1,262 @@
+"""Posting and voiding on a real PostgreSQL: the fence and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from uuid import UUID
+
+from services.chassis import database
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from services.wallet import commands, store
+from services.wallet.commands import Void
+from services.wallet.ledger import Posting
+from tests.harness.ledgers import balance, fund, post, posting
+
+
+async def void(pool: Pool, item: Posting, reason: str = "timed_out") -> str:
+    [answer] = await commands.void_transfers(pool, [Void(item.transfer_id, reason, item.request_hash)])
+    return answer.outcome
+
+
+async def entries_of(pool: Pool, transfer_id: UUID) -> int:
+    return await pool.fetchval("SELECT count(*) FROM entries WHERE transfer_id = $1", transfer_id)
+
+
+async def test_posting_moves_money_once(pool: Pool) -> None:
+    """A posted transfer debits one account and credits the other; the same id again moves nothing."""
+    alice, bob = await fund(pool, [1000, 0])
+    item = posting(alice, bob, 300)
+
+    first = await post(pool, item)
+    again = await post(pool, item, item)
+
+    assert ["posted"] == first
+    assert ["posted", "posted"] == again
+    assert (700, 300) == (await balance(pool, alice), await balance(pool, bob))
+    assert 2 == await entries_of(pool, item.transfer_id)
+
+
+async def test_one_outcome_when_post_and_void_race(pool: Pool) -> None:
+    """Guarantee 2: post and void of 3,000 ids raced; one outcome per id, every caller told the same, entries only if posted."""
+    alice, bob = await fund(pool, [10**9, 0])
+    items = [posting(alice, bob, 1) for _ in range(3000)]
+    told: dict[UUID, list[str]] = {item.transfer_id: [] for item in items}
+    rng = random.Random(11)
+
+    async def race(item: Posting) -> None:
+        async def by_post() -> None:
+            told[item.transfer_id] += await post(pool, item)
+
+        async def by_void() -> None:
+            told[item.transfer_id].append(await void(pool, item))
+
+        calls = [by_post(), by_void(), by_post()]
+        rng.shuffle(calls)
+        await asyncio.gather(*calls)
+
+    limit = asyncio.Semaphore(5)
+
+    async def limited(item: Posting) -> None:
+        async with limit:
+            await race(item)
+
+    await asyncio.gather(*(limited(item) for item in items))
+
+    outcomes = {row["transfer_id"]: row["outcome"] for row in await pool.fetch("SELECT transfer_id, outcome FROM outcomes")}
+    lines = Counter(row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM entries"))
+    for item in items:
+        answers = {answer.partition(":")[0] for answer in told[item.transfer_id]}
+        assert {outcomes[item.transfer_id]} == answers
+        assert (2 if outcomes[item.transfer_id] == "posted" else 0) == lines[item.transfer_id]
+    kinds = Counter(outcomes[item.transfer_id] for item in items)
+    assert kinds["posted"] > 0
+    assert kinds["voided"] > 0
+
+
+async def test_void_that_slips_in_takes_its_dependants_along(pool: Pool) -> None:
+    """Guarantee 3b: a void commits between look and insert; the transfer that lived on that money is rejected."""
+    alice, bob, carol = await fund(pool, [100, 0, 0])
+    first, second = posting(alice, bob, 100), posting(bob, carol, 100)
+
+    async with pool.acquire() as intruder:
+        transaction = intruder.transaction()
+        await transaction.start()
+        await store.insert_voids(intruder, [first.transfer_id], ["timed_out"], [first.request_hash])
+        batch = asyncio.create_task(post(pool, first, second))
+        await _until_someone_waits(pool)
+        await transaction.commit()
+    answers = await batch
+
+    assert ["voided:timed_out", "rejected:insufficient_funds"] == answers
+    assert [100, 0, 0] == [await balance(pool, wallet) for wallet in (alice, bob, carol)]
+
+
+async def _until_someone_waits(pool: Pool) -> None:
+    async with asyncio.timeout(10):
+        while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.005)
+
+
+async def test_a_recorded_rejection_stays(pool: Pool) -> None:
+    """Guarantee 5: rejected for funds, topped up, sent five times more: it stays rejected and no money moves."""
+    alice, bob = await fund(pool, [10, 0])
+    item = posting(alice, bob, 500)
+
+    first = await post(pool, item)
+    [rich] = await fund(pool, [1000])
+    await post(pool, posting(rich, alice, 1000))
+    later = [answer for _ in range(5) for answer in await post(pool, item)]
+
+    assert ["rejected:insufficient_funds"] == first
+    assert ["rejected:insufficient_funds"] * 5 == later
+    assert 1010 == await balance(pool, alice)
+
+
+async def test_late_transfer_is_voided_by_the_ledgers_clock(pool: Pool) -> None:
+    """A new id past its expiry is recorded as voided, timed out; an id that was posted in time stays posted."""
+    alice, bob = await fund(pool, [100, 0])
+    late = posting(alice, bob, 10, seconds=-1)
+    posted = posting(alice, bob, 10)
+
+    await post(pool, posted)
+    answers = await post(pool, late, posted._replace(expires_at=late.expires_at))
+
+    assert ["voided:timed_out", "posted"] == answers
+    assert 90 == await balance(pool, alice)
+
+
+async def test_same_id_with_another_amount_is_a_conflict(pool: Pool) -> None:
+    """Guarantee 10: the same transfer id with another request hash is a conflict and moves nothing; void is no way round."""
+    alice, bob = await fund(pool, [100, 0])
+    item = posting(alice, bob, 10)
+    forged = posting(alice, bob, 99, transfer_id=item.transfer_id)
+
+    await post(pool, item)
+    answers = await post(pool, forged)
+
+    assert ["conflict"] == answers
+    assert "conflict" == await void(pool, forged)
+    assert 90 == await balance(pool, alice)
+
+
+async def test_a_bad_item_fails_alone(pool: Pool) -> None:
+    """Guarantee 16b: one unaffordable transfer in a batch of 256 fails alone; the same id twice in a batch is posted once."""
+    alice, poor, bob = await fund(pool, [10_000, 5, 0])
+    good = [posting(alice, bob, 1) for _ in range(254)]
+    bad = posting(poor, bob, 6)
+    twin = good[17]
+
+    answers = await post(pool, *good[:100], bad, *good[100:], twin)
+
+    assert "rejected:insufficient_funds" == answers[100]
+    assert ["posted"] * 255 == answers[:100] + answers[101:]
+    assert 254 == await balance(pool, bob)
+
+
+async def test_every_refusal_has_its_reason(pool: Pool) -> None:
+    """Unknown, wrong currency, frozen, unaffordable: each is recorded with the reason that comes first."""
+    alice, bob = await fund(pool, [100, 0])
+    [euro] = await fund(pool, [100], currency="EUR")
+    [frozen] = await fund(pool, [100])
+    await commands.set_frozen(pool, frozen, frozen=True, operator_id=new_id(), request_id="test")
+
+    answers = await post(
+        pool,
+        posting(new_id(), bob, 1),
+        posting(alice, new_id(), 1),
+        posting(alice, euro, 1),
+        posting(frozen, bob, 1),
+        posting(alice, frozen, 1),
+        posting(alice, bob, 101),
+    )
+
+    assert [
+        "rejected:wallet_not_found",
+        "rejected:wallet_not_found",
+        "rejected:currency_mismatch",
+        "rejected:wallet_frozen",
+        "rejected:wallet_frozen",
+        "rejected:insufficient_funds",
+    ] == answers
+
+
+async def test_spending_a_balance_fifty_times_at_once(pool: Pool) -> None:
+    """Guarantee 13: 50 parallel transfers of the full balance; exactly one is posted."""
+    alice, bob = await fund(pool, [500, 0])
+
+    answers = await asyncio.gather(*(post(pool, posting(alice, bob, 500)) for _ in range(50)))
+
+    assert Counter({"rejected:insufficient_funds": 49, "posted": 1}) == Counter(a for [a] in answers)
+
+
+async def test_opposite_transfers_never_deadlock(pool: Pool) -> None:
+    """Guarantee 12, short form: batches of opposite transfers at once; none is answered `retry`, and the sum is right."""
+    alice, bob, carol = await fund(pool, [10_000, 10_000, 10_000])
+    wallets = [alice, bob, carol]
+    rng = random.Random(5)
+
+    async def batches() -> list[str]:
+        told: list[str] = []
+        for _ in range(20):
+            pairs = [rng.sample(wallets, 2) for _ in range(10)]
+            told += await post(pool, *(posting(a, b, rng.randint(1, 50)) for a, b in pairs))
+        return told
+
+    answers = [answer for told in await asyncio.gather(*(batches() for _ in range(10))) for answer in told]
+
+    assert {"posted"} == set(answers)
+    assert 30_000 == sum([await balance(pool, wallet) for wallet in wallets])
+
+
+async def test_sum_is_constant_in_every_snapshot(pool: Pool) -> None:
+    """Guarantee 11, short form: while transfers run, every snapshot of all balances has the same sum."""
+    wallets = await fund(pool, [1000] * 8)
+    rng = random.Random(7)
+    done = asyncio.Event()
+
+    async def move() -> None:
+        for _ in range(60):
+            await post(pool, *(posting(*rng.sample(wallets, 2), rng.randint(1, 300)) for _ in range(16)))
+
+    async def read() -> set[tuple[int, int]]:
+        sums = set()
+        while not done.is_set():
+            async with database.snapshot(pool) as connection:
+                customers = await connection.fetchval("SELECT sum(posted)::bigint FROM accounts WHERE owner_id IS NOT NULL")
+                lines = await connection.fetchval("SELECT sum(amount)::bigint FROM entries")
+            sums.add((customers, lines))
+        return sums
+
+    readers = [asyncio.create_task(read()) for _ in range(2)]
+    await asyncio.gather(*(move() for _ in range(4)))
+    done.set()
+
+    assert [{(8000, 0)}] * 2 == [await reader for reader in readers]
+
+
+async def test_a_hot_account_does_not_hold_up_a_void(pool: Pool) -> None:
+    """Void locks no account: it answers while somebody holds the account's row."""
+    alice, bob = await fund(pool, [100, 0])
+    item = posting(alice, bob, 10)
+
+    async with pool.acquire() as holder, holder.transaction():
+        await store.lock_accounts(holder, [alice, bob])
+        async with asyncio.timeout(1):
+            told = await void(pool, item)
+
+    assert "voided" == told
+    assert ["voided:timed_out"] == await post(pool, item)
+
+
+async def test_an_account_held_too_long_answers_retry(pool: Pool) -> None:
+    """Who cannot get an account in time is told `retry`; a neighbour in the same batch is posted."""
+    alice, bob, carol = await fund(pool, [100, 100, 0])
+
+    async with pool.acquire() as holder, holder.transaction():
+        await store.lock_accounts(holder, [alice])
+        answers = await post(pool, posting(alice, carol, 1), posting(bob, carol, 1))
+
+    assert ["retry", "posted"] == answers
