@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,10 @@ async def ping(pool: Pool) -> None:
     """Answer or raise; for `/readyz`."""
     async with connection(pool) as borrowed:
         await borrowed.execute("SELECT 1")
+
+
+# It would like a mark for each statement without rows; what is called for rows and what is not shows in store.py.
+logging.getLogger("aiosql").setLevel(logging.ERROR)
 
 
 class Statements:

@@ -65,10 +65,11 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
     account_ids = sorted({id_ for posting in postings for id_ in (posting.source_id, posting.destination_id)})
     transfer_ids = list({posting.transfer_id for posting in postings})
     async with database.transaction(pool) as connection:
-        accounts = await store.lock_accounts(connection, account_ids)
+        accounts, last_entry_at = await store.lock_accounts(connection, account_ids)
         while True:
             recorded, now = await store.read_outcomes(connection, transfer_ids)
-            decision = ledger.decide(accounts, postings, recorded, now)
+            # The clock of a server can be set back; the time of entries along an account never runs backwards.
+            decision = ledger.decide(accounts, postings, recorded, max(now, last_entry_at or now))
             try:
                 async with connection.transaction():
                     await _write(connection, decision)
@@ -86,7 +87,7 @@ async def _write(connection: Connection, decision: Decision) -> None:
     if decision.outcomes and await store.insert_outcomes(connection, decision.outcomes) < len(decision.outcomes):
         raise _Outrun
     if decision.entries:
-        await store.write_entries(connection, decision.entries, decision.changed)
+        await store.write_entries(connection, decision)
 
 
 async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:

@@ -33,18 +33,12 @@ class Account(NamedTuple):
     """An account as it was locked. `posted` and `held` in minor units; `seq` is the number of its last entry."""
 
     id: UUID
-    owner_id: UUID | None
+    external: bool
     currency: str
     frozen: bool
     posted: int
     held: int
     seq: int
-    last_entry_at: datetime | None
-
-    @property
-    def available(self) -> int:
-        """What the owner can spend."""
-        return self.posted - self.held
 
 
 class Posting(NamedTuple):
@@ -84,7 +78,6 @@ class Entry(NamedTuple):
     currency: str
     amount: int
     balance_after: int
-    created_at: datetime
 
 
 class Answer(NamedTuple):
@@ -103,28 +96,18 @@ class Running:
     account: Account
     posted: int
     seq: int
-    last_entry_at: datetime | None
 
-    def write(self, posting: Posting, amount: int, now: datetime) -> Entry:
-        """The next entry of this account; its time never runs backwards along `seq`."""
+    def write(self, posting: Posting, amount: int) -> Entry:
+        """The next entry of this account."""
         self.posted += amount
         self.seq += 1
-        if self.last_entry_at is None or now > self.last_entry_at:
-            self.last_entry_at = now
-        return Entry(
-            self.account.id,
-            self.seq,
-            posting.transfer_id,
-            posting.currency,
-            amount,
-            self.posted,
-            self.last_entry_at,
-        )
+        return Entry(self.account.id, self.seq, posting.transfer_id, posting.currency, amount, self.posted)
 
 
 class Decision(NamedTuple):
-    """What to write, and what to tell: one answer per posting, in order."""
+    """What to write, all of it `at` one moment, and what to tell: one answer per posting, in order."""
 
+    at: datetime
     outcomes: list[Outcome]
     entries: list[Entry]
     changed: list[Running]
@@ -137,9 +120,9 @@ def decide(
     """Decide each posting in order, as if one after another.
 
     `recorded` are the outcomes that were there when the accounts were already locked; `now` is the ledger's clock, read
-    after the locks. An id that occurs twice in the batch is decided once.
+    after the locks and not before any entry that these accounts have. An id that occurs twice in the batch is decided once.
     """
-    running = {account.id: Running(account, account.posted, account.seq, account.last_entry_at) for account in accounts}
+    running = {account.id: Running(account, account.posted, account.seq) for account in accounts}
     known = dict(recorded)
     outcomes: list[Outcome] = []
     entries: list[Entry] = []
@@ -153,7 +136,7 @@ def decide(
         answers.append(answer(outcome, posting.request_hash))
     assert sum(entry.amount for entry in entries) == 0, "the books of a batch must balance"
     changed = [state for state in running.values() if state.seq != state.account.seq]
-    return Decision(outcomes, entries, changed, answers)
+    return Decision(now, outcomes, entries, changed, answers)
 
 
 def answer(outcome: Outcome, request_hash: bytes) -> Answer:
@@ -174,8 +157,8 @@ def _decide_one(running: Mapping[UUID, Running], posting: Posting, entries: list
     assert source is not None, "an unknown source was refused above"
     assert destination is not None, "an unknown destination was refused above"
     # From here on the transfer must succeed.
-    debit = source.write(posting, -posting.amount, now)
-    credit = destination.write(posting, posting.amount, now)
+    debit = source.write(posting, -posting.amount)
+    credit = destination.write(posting, posting.amount)
     entries += (debit, credit)
     return Outcome(
         posting.transfer_id,
@@ -187,7 +170,7 @@ def _decide_one(running: Mapping[UUID, Running], posting: Posting, entries: list
         debit.seq,
         credit.seq,
         posting.description,
-        max(debit.created_at, credit.created_at),
+        now,
     )
 
 
@@ -199,7 +182,7 @@ def _refusal(source: Running | None, destination: Running | None, posting: Posti
         return CURRENCY_MISMATCH
     if source.account.frozen or destination.account.frozen:
         return WALLET_FROZEN
-    if source.account.owner_id is not None and source.posted - source.account.held < posting.amount:
+    if not source.account.external and source.posted - source.account.held < posting.amount:
         return INSUFFICIENT_FUNDS
     if destination.posted + posting.amount > BALANCE_MAX or source.posted - posting.amount < -BALANCE_MAX:
         return BALANCE_LIMIT

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection, Record, Statements
-from services.wallet.ledger import Account, Entry, Outcome, Running
+from services.wallet.ledger import Account, Decision, Outcome
 
+_transfer_id = attrgetter("transfer_id")
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
 
@@ -39,6 +41,13 @@ class Line(NamedTuple):
     counterparty_owner_id: UUID | None
 
 
+class Locked(NamedTuple):
+    """Accounts under lock, and when the latest entry on any of them was written."""
+
+    accounts: list[Account]
+    last_entry_at: datetime | None
+
+
 class Recorded(NamedTuple):
     """The outcomes found, by transfer id, and the ledger's clock when they were looked up."""
 
@@ -46,34 +55,34 @@ class Recorded(NamedTuple):
     now: datetime
 
 
-async def lock_accounts(connection: Connection, account_ids: Sequence[UUID]) -> list[Account]:
+async def lock_accounts(connection: Connection, account_ids: Sequence[UUID]) -> Locked:
     """Lock these accounts, in id order, until the transaction ends; unknown ids are left out."""
-    rows = await connection.fetch(statements.lock_accounts, account_ids)
-    return [Account(*row) for row in rows]
+    row = await connection.fetchrow(statements.lock_accounts, account_ids)
+    assert row is not None, "an aggregate always has a row"
+    *columns, last_entry_at = row
+    if columns[0] is None:
+        return Locked([], None)
+    return Locked([Account._make(account) for account in zip(*columns, strict=True)], last_entry_at)
 
 
 async def read_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> Recorded:
-    """What is recorded about these transfers, and the clock. Needs at least one id."""
+    """What is recorded about these transfers, and the clock."""
     rows = await connection.fetch(statements.read_outcomes, transfer_ids)
-    found = {row["transfer_id"]: _outcome(row) for row in rows if row["outcome"] is not None}
+    found = {row["transfer_id"]: Outcome._make(tuple(row)[:-1]) for row in rows if row["outcome"] is not None}
     return Recorded(found, rows[0]["now"])
 
 
 async def insert_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     """Record outcomes; how many were won. Sorted by id, else two of these could deadlock."""
-    columns = list(zip(*sorted(outcomes), strict=True))
-    return len(await connection.fetch(statements.insert_outcomes, *columns))
+    columns = zip(*sorted(outcomes, key=_transfer_id), strict=True)
+    return int(await connection.fetchval(statements.insert_outcomes, *columns))
 
 
-async def write_entries(connection: Connection, entries: Sequence[Entry], changed: Sequence[Running]) -> None:
+async def write_entries(connection: Connection, decision: Decision) -> None:
     """Write the entries of a batch and the balances they lead to."""
-    lines = list(zip(*entries, strict=True))
-    accounts = (
-        ([], [], [], [])
-        if not changed
-        else zip(*((state.account.id, state.posted, state.seq, state.last_entry_at) for state in changed), strict=True)
-    )
-    await connection.execute(statements.write_entries, *lines, *accounts)
+    entries = zip(*decision.entries, strict=True)
+    changed = zip(*((state.account.id, state.posted, state.seq) for state in decision.changed), strict=True)
+    await connection.execute(statements.write_entries, *entries, decision.at, *changed)
 
 
 async def insert_voids(
@@ -179,18 +188,3 @@ async def read_balance_sheet(connection: Connection) -> list[Record]:
 async def broken(connection: Connection, check: str) -> list[Record]:
     """The rows that violate the named `prove_...` statement, at most twenty."""
     return list(await connection.fetch(getattr(statements, check)))
-
-
-def _outcome(row: Record) -> Outcome:
-    return Outcome(
-        row["transfer_id"],
-        row["outcome"],
-        row["reason"],
-        row["request_hash"],
-        row["source_id"],
-        row["destination_id"],
-        row["source_seq"],
-        row["destination_seq"],
-        row["description"],
-        row["at"],
-    )

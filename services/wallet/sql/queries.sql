@@ -1,32 +1,41 @@
 -- name: lock_accounts
--- In id order, always: two batches that share accounts wait for each other and never deadlock.
-SELECT id, owner_id, currency, frozen, posted, held, seq, last_entry_at
-FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+-- In id order, always: two batches that share accounts wait for each other and never deadlock. One row of arrays: a
+-- driver reads those three times faster than a row per account.
+WITH locked AS MATERIALIZED (
+    SELECT id, owner_id IS NULL AS external, currency, frozen, posted, held, seq, last_entry_at
+    FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT array_agg(id), array_agg(external), array_agg(currency), array_agg(frozen), array_agg(posted), array_agg(held),
+       array_agg(seq), max(last_entry_at) AS last_entry_at
+FROM locked;
 
 -- name: read_outcomes
 -- A statement of its own after the locks: one that had waited for a lock would see the new balance and the old outcomes.
--- Its start is the ledger's clock; every id asked for comes back, with nulls where nothing is recorded.
-SELECT asked.id AS transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq, destination_seq,
-       description, at, statement_timestamp() AS now
-FROM unnest($1::uuid[]) AS asked(id) LEFT JOIN outcomes ON outcomes.transfer_id = asked.id;
+-- Its start is the ledger's clock; where nothing is recorded, one row with the clock alone comes back.
+SELECT transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq, destination_seq, description, at,
+       now
+FROM (SELECT statement_timestamp() AS now) AS clock LEFT JOIN outcomes ON transfer_id = ANY($1::uuid[]);
 
 -- name: insert_outcomes
--- Sorted by the caller. What comes back was won; what does not was decided by somebody else meanwhile.
-INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq, destination_seq,
-                      description, at)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[],
-                     $9::text[], $10::timestamptz[])
-ON CONFLICT DO NOTHING
-RETURNING transfer_id;
+-- Sorted by the caller. What is counted was won; the rest was decided by somebody else meanwhile.
+WITH won AS (
+    INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq,
+                          destination_seq, description, at)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::uuid[], $6::uuid[], $7::bigint[],
+                         $8::bigint[], $9::text[], $10::timestamptz[])
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM won;
 
 -- name: write_entries
 -- Both sides of every posting and the balances they lead to, in one statement.
 WITH written AS (
     INSERT INTO entries (account_id, seq, transfer_id, currency, amount, balance_after, created_at)
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    SELECT *, $7 FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[])
 )
-UPDATE accounts SET posted = changed.posted, seq = changed.seq, last_entry_at = changed.last_entry_at
-FROM unnest($8::uuid[], $9::bigint[], $10::bigint[], $11::timestamptz[]) AS changed(id, posted, seq, last_entry_at)
+UPDATE accounts SET posted = changed.posted, seq = changed.seq, last_entry_at = $7
+FROM unnest($8::uuid[], $9::bigint[], $10::bigint[]) AS changed(id, posted, seq)
 WHERE accounts.id = changed.id;
 
 -- name: insert_voids
