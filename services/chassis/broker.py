@@ -125,6 +125,22 @@ class Publisher:
         channel = await self._open()
         await channel.get_exchange(topology.COMMANDS)
 
+    async def depths(self, queue_names: Sequence[str]) -> dict[str, int]:
+        """How many messages are ready in each queue.
+
+        Raises:
+            one of `AWAY`
+        """
+        await self._open()
+        assert self._connection is not None, "just opened"
+        async with asyncio.timeout(CONFIRM_SECONDS):
+            probe = await self._connection.channel(publisher_confirms=False)
+            try:
+                declared = [await probe.declare_queue(name, passive=True) for name in queue_names]
+            finally:
+                await probe.close()
+        return {queue.name: queue.declaration_result.message_count or 0 for queue in declared}
+
     async def close(self) -> None:
         """Drop the connection; the next publish opens a new one."""
         connection, self._connection, self._channel = self._connection, None, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import structlog
 
 from services.chassis import database, metrics
 from services.chassis.broker import Outgoing, Publisher
-from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Statements
+from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record, Statements
 from services.chassis.roles import Runtime
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
@@ -48,6 +49,13 @@ async def append(connection: Connection, route: Route, rows: Sequence[Row]) -> N
     await connection.execute(statements.append_outbox, route.type, [row.id for row in rows], [row.body for row in rows])
 
 
+async def measure(connection: Connection) -> Record:
+    """`unpublished`: rows that no confirm covers; `lag_seconds`: the age of the oldest of them, None without any."""
+    row = await connection.fetchrow(statements.measure_outbox)
+    assert row is not None, "an aggregate always has a row"
+    return row
+
+
 class Relay:
     """Publishes one database's outbox. Several may run: claims do not overlap."""
 
@@ -56,25 +64,29 @@ class Relay:
         self._publisher = publisher
         self._runtime = runtime
         self._bell = asyncio.Event()
+        self.failing: str | None = None
+        """Why the last publish was not confirmed; None when it was."""
 
     async def run(self) -> None:
         """Publish until told to stop. The bell wakes it; a poll finds what a dead process left behind."""
-        async with asyncio.TaskGroup() as tasks:
-            side = [tasks.create_task(self._listen()), tasks.create_task(self._measure())]
-            failures = 0
-            while not self._runtime.stopping.is_set():
-                self._bell.clear()
-                try:
-                    published, failed = await self._pass()
-                except (DatabaseAway, LockTimeout):
-                    published, failed = 0, 1
-                failures = failures + 1 if failed else 0
-                if failures:
-                    await self._runtime.pause(min(0.1 * 2**failures, BACKOFF_SECONDS_MAX))
-                elif not published:
-                    await self._wait()
-            for task in side:
-                task.cancel()
+        async with AsyncExitStack() as stack:
+            self._runtime.run_beside(stack, self._listen())
+            self._runtime.run_beside(stack, self._measure())
+            await self._publish_all()
+
+    async def _publish_all(self) -> None:
+        failures = 0
+        while not self._runtime.stopping.is_set():
+            self._bell.clear()
+            try:
+                published, failed = await self._pass()
+            except (DatabaseAway, LockTimeout):
+                published, failed = 0, 1
+            failures = failures + 1 if failed else 0
+            if failures:
+                await self._runtime.pause(min(0.1 * 2**failures, BACKOFF_SECONDS_MAX))
+            elif not published:
+                await self._wait()
 
     async def _pass(self) -> tuple[int, int]:
         """Claim, publish, mark; how many rows were published and how many were not."""
@@ -96,8 +108,9 @@ class Relay:
                 await connection.execute(statements.mark_published, done)
             if left:
                 await connection.execute(statements.release_outbox, left)
+        reasons = sorted({failed.reason for failed in results if failed is not None})
+        self.failing = reasons[0] if reasons else None
         if left:
-            reasons = sorted({failed.reason for failed in results if failed is not None})
             log.warning("outbox_publish_failed", rows=len(left), reasons=reasons)
         return len(done), len(left)
 
@@ -120,8 +133,15 @@ class Relay:
     async def _listen_on(self, connection: Connection) -> None:
         gone = asyncio.Event()
         connection.add_termination_listener(lambda *_: gone.set())
-        await connection.add_listener("outbox", lambda *_: self._bell.set())
-        await gone.wait()
+        await connection.add_listener("outbox", self._ring)
+        try:
+            await gone.wait()
+        finally:
+            if not connection.is_closed():
+                await connection.remove_listener("outbox", self._ring)
+
+    def _ring(self, *_: object) -> None:
+        self._bell.set()
 
     async def _measure(self) -> None:
         """Keep the gauges true and the table small."""
@@ -129,11 +149,10 @@ class Relay:
         while True:
             try:
                 async with database.connection(self._pool) as connection:
-                    row = await connection.fetchrow(statements.measure_outbox)
+                    row = await measure(connection)
                     await connection.execute(statements.prune_outbox, KEEP_PUBLISHED_SECONDS, PRUNE_MAX)
-                if row is not None:
-                    metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
-                    metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
+                metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
+                metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
             except (DatabaseAway, LockTimeout):
                 pass
             await asyncio.sleep(MEASURE_SECONDS)

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -34,10 +35,27 @@ class Runtime:
     instance: str
     health: Health = field(default_factory=Health)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: BaseException | None = None
 
     async def until_stopped(self) -> None:
         """Wait for SIGTERM or SIGINT."""
         await self.stopping.wait()
+
+    def run_beside(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        """Run side work until the stack closes. If it dies, the whole process ends, and is started again."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._watch)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        stack.push_async_callback(end)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.fault = task.exception()
+            self.stopping.set()
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but not longer than until the role is told to end."""
@@ -126,6 +144,8 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
         # What was built at start lives for ever: the collector need not look at it again.
         gc.freeze()
         await role.serve(settings, runtime)
+        if runtime.fault is not None:
+            raise runtime.fault  # noqa: TRY301 - it ends like any fault of the role
     except Exception:
         log.exception("role_failed")
         return EXIT_FAULT

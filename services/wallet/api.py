@@ -137,7 +137,8 @@ async def availability(request: web.Request) -> web.Response:
     items = [
         {
             "wallet_id": str(item.wallet_id),
-            "available": available.get(item.wallet_id),
+            "available": available[item.wallet_id][0] if item.wallet_id in available else None,
+            "frozen": item.wallet_id in available and available[item.wallet_id][1],
             "settled": [str(id_) for id_ in item.transfer_ids if id_ in decided],
         }
         for item in asked.items

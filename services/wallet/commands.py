@@ -179,8 +179,8 @@ async def list_statement(
 
 async def read_availability(
     pool: Pool, *, wallet_ids: Sequence[UUID], transfer_ids: Sequence[UUID]
-) -> tuple[dict[UUID, int], set[UUID]]:
-    """What each wallet can spend and which of the transfers are decided, both as of one instant."""
+) -> tuple[dict[UUID, tuple[int, bool]], set[UUID]]:
+    """What each wallet can spend, whether it is frozen, and which of the transfers are decided, all of one instant."""
     async with database.snapshot(pool) as connection:
         available = await store.read_available(connection, wallet_ids)
         decided = await store.list_decided(connection, transfer_ids)

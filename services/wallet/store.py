@@ -154,9 +154,10 @@ async def list_entries(
     return [Line(*row) for row in rows]
 
 
-async def read_available(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """What each wallet's owner can spend, in minor units."""
-    return {row["id"]: row["available"] for row in await connection.fetch(statements.read_available, wallet_ids)}
+async def read_available(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
+    """What each wallet's owner can spend, in minor units, and whether it is frozen."""
+    rows = await connection.fetch(statements.read_available, wallet_ids)
+    return {row["id"]: (row["available"], row["frozen"]) for row in rows}
 
 
 async def list_decided(connection: Connection, transfer_ids: Sequence[UUID]) -> set[UUID]:

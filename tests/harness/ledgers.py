@@ -46,7 +46,11 @@ async def fund(pool: Pool, amounts: Sequence[int], *, currency: str = "USD") -> 
     """Open one wallet per amount and bring that much money in from outside, by transfers."""
     [(external, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=[currency])
     wallets = [(await commands.open_wallet(pool, owner_id=new_id(), currency=currency))[0].id for _ in amounts]
-    deposits = [posting(external, wallet, amount, currency=currency) for wallet, amount in zip(wallets, amounts, strict=True) if amount]
+    deposits = [
+        posting(external, wallet, amount, currency=currency)
+        for wallet, amount in zip(wallets, amounts, strict=True)
+        if amount
+    ]
     if deposits:
         assert set(await post(pool, *deposits)) == {"posted"}
     return wallets

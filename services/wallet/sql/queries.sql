@@ -95,7 +95,7 @@ ORDER BY entries.seq DESC LIMIT $5;
 SELECT last_seq_at($1, $2);
 
 -- name: read_available
-SELECT id, posted - held AS available FROM accounts WHERE id = ANY($1::uuid[]);
+SELECT id, posted - held AS available, frozen FROM accounts WHERE id = ANY($1::uuid[]);
 
 -- name: list_decided
 SELECT transfer_id FROM outcomes WHERE transfer_id = ANY($1::uuid[]);

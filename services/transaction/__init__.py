@@ -1,0 +1,1 @@
+"""The transaction service: transfers, their state, idempotency keys, the outbox; database `transaction`."""

@@ -1,0 +1,139 @@
+"""The transaction service's internal routes: parse, command, render."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+
+from services.chassis.body import validate, validate_json
+from services.chassis.database import Pool
+from services.chassis.server import callers
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import parse_id
+from services.transaction import commands, overview, reversal, schemas, steps
+from services.transaction.backlog import Backlog
+from services.transaction.errors import TransferNotCancellable, TransferNotFound
+from services.transaction.intake import Intake
+from services.transaction.transfer import CANCELLED, FAILED, Transfer
+from services.transaction.waiting import Waiting
+from services.transaction.wallet_client import WalletClient
+
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+INTAKE: web.AppKey[Intake] = web.AppKey("intake")
+WALLET: web.AppKey[WalletClient] = web.AppKey("wallet")
+WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
+BACKLOG: web.AppKey[Backlog] = web.AppKey("backlog")
+
+
+def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
+    """Every route; only the gateway may call."""
+    gateway = callers(verifier, ["gateway"])
+    app.add_routes(
+        [
+            web.post("/internal/transfers", gateway(create_transfers)),
+            web.get("/internal/transfers", gateway(list_transfers)),
+            web.get("/internal/transfers/{id}", gateway(get_transfer)),
+            web.post("/internal/transfers/{id}/cancel", gateway(cancel_transfer)),
+            web.get("/internal/transfers/{id}/steps", gateway(get_steps)),
+            web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
+            web.get("/internal/overview", gateway(get_overview)),
+        ]
+    )
+
+
+async def create_transfers(request: web.Request) -> web.Response:
+    """Accept a batch; each item has its own answer."""
+    batch = validate_json(schemas.TRANSFERS, await request.read())
+    requests = [item.request() for item in batch.items]
+    answers = await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal)
+    return web.json_response({"items": [schemas.answer(answer) for answer in answers]})
+
+
+async def get_transfer(request: web.Request) -> web.Response:
+    """A transfer as its viewer may see it; with `wait`, held until it is terminal or the time is over."""
+    query = validate(schemas.GET, dict(request.query))
+    transfer = await commands.get_transfer(request.app[POOL], _transfer_id(request), query.viewer)
+    if query.wait and not transfer.terminal:
+        await request.app[WAITING].until_terminal(transfer.id, query.wait)
+        transfer = await commands.get_transfer(request.app[POOL], transfer.id, query.viewer)
+    return web.json_response(schemas.transfer(transfer))
+
+
+async def list_transfers(request: web.Request) -> web.Response:
+    """A page of the viewer's transfers, newest first; or the one that their key made."""
+    query = validate(schemas.LIST, dict(request.query))
+    if query.idempotency_key is not None:
+        found = await commands.find_by_key(request.app[POOL], query.viewer, query.idempotency_key)
+        return web.json_response(schemas.page([found] if found else [], 1))
+    transfers = await commands.list_transfers(
+        request.app[POOL],
+        query.viewer,
+        below=schemas.decode_cursor(query.cursor),
+        matching=query.matching,
+        limit=query.limit + 1,
+    )
+    return web.json_response(schemas.page(transfers, query.limit))
+
+
+async def cancel_transfer(request: web.Request) -> web.Response:
+    """Void a transfer for its sender. Cancelled, also on repeat: 200; anything else: 409 with the transfer."""
+    asked = validate_json(schemas.CANCEL, await request.read())
+    pool = request.app[POOL]
+    transfer = await _own(pool, _transfer_id(request), asked.viewer)
+    if not transfer.terminal:
+        await reversal.void_transfers(pool, request.app[WALLET], [(transfer.id, transfer.request_hash)], CANCELLED)
+        transfer = await _own(pool, transfer.id, asked.viewer)
+    if transfer.status != FAILED or transfer.failure_code != CANCELLED:
+        raise TransferNotCancellable(extra={"transfer": schemas.transfer(transfer)})
+    return web.json_response(schemas.transfer(transfer))
+
+
+async def get_steps(request: web.Request) -> web.Response:
+    """The way of a transfer so far."""
+    query = validate(schemas.STEPS, dict(request.query))
+    pool, transfer_id = request.app[POOL], _transfer_id(request)
+    row, heartbeats = await commands.find_steps(pool, transfer_id)
+    transfer = (await commands.find_transfers(pool, [transfer_id]))[transfer_id]
+    seen = transfer if query.viewer is None else transfer.seen_by(query.viewer)
+    if seen is None:
+        raise TransferNotFound
+    way = steps.describe(dict(row), heartbeats)
+    return web.json_response(
+        {
+            "transfer": schemas.transfer(seen),
+            "steps": way.steps,
+            "waiting_for": way.waiting_for,
+            "summary": way.summary,
+        }
+    )
+
+
+async def put_freeze_hint(request: web.Request) -> web.Response:
+    """An operator froze or thawed a wallet: ask the wallet service about it from now on, or no more."""
+    asked = validate_json(schemas.FREEZE_HINT, await request.read())
+    wallet_id = parse_id(request.match_info["id"])
+    if wallet_id is not None:
+        await commands.set_freeze_hint(request.app[POOL], wallet_id, frozen=asked.frozen)
+    return web.Response(status=204)
+
+
+async def get_overview(request: web.Request) -> web.Response:
+    """Queue, outbox, pending, dead letters and jobs at a glance."""
+    row, heartbeats = await commands.measure(request.app[POOL])
+    outbox = await commands.measure_outbox(request.app[POOL])
+    return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats))
+
+
+async def _own(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
+    transfer = await commands.get_transfer(pool, transfer_id, viewer)
+    if transfer.user_id != viewer:
+        raise TransferNotFound
+    return transfer
+
+
+def _transfer_id(request: web.Request) -> UUID:
+    transfer_id = parse_id(request.match_info["id"])
+    if transfer_id is None:
+        raise TransferNotFound
+    return transfer_id

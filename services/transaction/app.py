@@ -1,0 +1,113 @@
+"""Composition of the transaction service's roles."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from services.chassis import database, server
+from services.chassis.broker import Publisher
+from services.chassis.client import Upstream
+from services.chassis.consumer import Consumer
+from services.chassis.database import Pool
+from services.chassis.outbox import Relay
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import TokenVerifier
+from services.chassis.settings import EngineUrl, RoleSettings
+from services.contracts.messages import decode_command
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from services.transaction import api, reversal
+from services.transaction.auth_client import AuthClient
+from services.transaction.backlog import Backlog
+from services.transaction.intake import Intake
+from services.transaction.monitor import Monitor
+from services.transaction.settings import ApiSettings, RelaySettings, ReversalSettings, WorkerSettings
+from services.transaction.waiting import Waiting
+from services.transaction.wallet_client import WalletClient
+from services.transaction.worker import Worker
+
+# Statements over arrays of ids: see the wallet's; and twins of one idempotency key wait for each other at most a second.
+PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
+INTAKE_SETTINGS = PLANNER | {"lock_timeout": "1s"}
+BACKGROUND_POOL_MAX = 6
+
+
+async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
+    """The api role: accept, read, cancel."""
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(
+            stack, settings.transaction_database_url, runtime, settings.transaction_pool_size_max, INTAKE_SETTINGS
+        )
+        wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
+        auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
+        backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)
+        runtime.run_beside(stack, backlog.watch())
+        app = server.application("transaction")
+        app[api.POOL] = pool
+        app[api.WALLET] = wallet
+        app[api.WAITING] = Waiting(pool)
+        app[api.BACKLOG] = backlog
+        app[api.INTAKE] = Intake(
+            pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)
+        )
+        api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="transaction"))
+        await server.serve(app, runtime, host=settings.host, port=settings.transaction_port)
+
+
+async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
+    """The relay role: the outbox to the broker, and the figures of the queue."""
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        publisher = Publisher(settings.rabbitmq_url.get_secret_value(), runtime.instance)
+        stack.push_async_callback(publisher.close)
+        runtime.health.register("rabbitmq", publisher.ping)
+        relay = Relay(pool, publisher, runtime)
+        runtime.run_beside(stack, Monitor(pool, publisher, relay, runtime.instance).run())
+        await relay.run()
+
+
+async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
+    """The worker role: commands from the queue to the wallet, and its answers to the record."""
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
+        worker = Worker(pool, wallet, runtime.instance)
+        consumer = Consumer(
+            url=settings.rabbitmq_url.get_secret_value(),
+            queue=REQUESTED_QUEUE,
+            route=TRANSFERS_REQUESTED,
+            decode=decode_command,
+            handle=worker.on_transfers_requested,
+            runtime=runtime,
+            attempts_max=settings.consumer_attempts_max,
+        )
+        runtime.health.register("rabbitmq", consumer.ping)
+        runtime.health.register("wallet", wallet.ping)
+        runtime.run_beside(stack, worker.beat())
+        await consumer.run()
+
+
+async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
+    """The reversal role: what has outlived its expiry is voided and settled."""
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
+        runtime.health.register("wallet", wallet.ping)
+        await reversal.run(pool, wallet, runtime, every_seconds=settings.reversal_every_seconds)
+
+
+async def _open_pool(
+    stack: AsyncExitStack, url: EngineUrl, runtime: Runtime, size_max: int, server_settings: dict[str, str]
+) -> Pool:
+    pool = await database.open_pool(
+        url.get_secret_value(), name=runtime.instance, size_max=size_max, server_settings=server_settings
+    )
+    stack.push_async_callback(database.close_pool, pool)
+    runtime.health.register("postgres", lambda: database.ping(pool))
+    return pool
+
+
+def _open_upstream(stack: AsyncExitStack, name: str, url: str, settings: RoleSettings) -> Upstream:
+    upstream = Upstream("transaction", name, url, settings.identity_keys)
+    stack.push_async_callback(upstream.close)
+    return upstream

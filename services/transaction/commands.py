@@ -1,0 +1,291 @@
+"""What the transaction service does to its database: one database transaction per function, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from services.chassis import database, outbox
+from services.chassis.database import LockTimeout, Pool, Record
+from services.chassis.outbox import Row
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferCommand, TransferEvent, encode_item
+from services.contracts.refusal import Refusal
+from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
+from services.transaction import metrics, store
+from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
+from services.transaction.store import Filter, Key, Keys, Told, WalletFacts
+from services.transaction.transfer import COMPLETED, Transfer
+
+log = structlog.get_logger()
+
+
+class Draft(NamedTuple):
+    """A transfer about to be accepted, with the key that must be new and the ids that its messages carry on."""
+
+    transfer: Transfer
+    idempotency_key: str
+    key_hash: bytes
+    request_id: str
+    traceparent: str | None
+
+
+class Accepted(NamedTuple):
+    """A transfer as its accepting commit recorded it; `replayed` when that commit was an earlier one."""
+
+    transfer: Transfer
+    replayed: bool
+
+
+async def find_keys(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
+    """What these (user, key) pairs were used for, and the clock by which a new transfer is dated."""
+    async with database.connection(pool) as connection:
+        return await store.find_keys(connection, pairs)
+
+
+async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted | Refusal]:
+    """Record PENDING transfers with their keys and commands in one commit; per draft what came of it, in order.
+
+    A key that somebody else used meanwhile is answered with what it was used for. A key whose first request is still
+    being accepted elsewhere, beyond the lock timeout, is answered KeyInUse; its neighbours are accepted.
+
+    Raises:
+        DatabaseAway: nothing is known to have been recorded.
+    """
+    try:
+        won = await _record(pool, drafts)
+    except LockTimeout:
+        if len(drafts) == 1:
+            return [KeyInUse()]
+        middle = len(drafts) // 2
+        return [*await accept_transfers(pool, drafts[:middle]), *await accept_transfers(pool, drafts[middle:])]
+    lost = [draft for draft in drafts if draft.transfer.id not in won]
+    replies = await find_replays(pool, lost) if lost else {}
+    return [
+        Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else replies[draft.transfer.id]
+        for draft in drafts
+    ]
+
+
+async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
+    keys = [(d.transfer.user_id, d.idempotency_key, d.key_hash, d.transfer.id) for d in drafts]
+    async with database.transaction(pool) as connection:
+        won = await store.insert_keys(connection, keys)
+        new = [draft for draft in drafts if draft.transfer.id in won]
+        if new:
+            await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
+            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
+            await outbox.append(connection, TRANSFERS_REQUESTED, rows)
+    for draft in new:
+        metrics.ACCEPTED.labels(draft.transfer.kind).inc()
+    return won
+
+
+async def find_replays(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
+    """For drafts whose key is used: what the key was first answered, or that it belongs to another request."""
+    async with database.connection(pool) as connection:
+        used = (await store.find_keys(connection, [(d.transfer.user_id, d.idempotency_key) for d in drafts])).used
+        first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
+    return {
+        draft.transfer.id: replay(used[draft.transfer.user_id, draft.idempotency_key], draft.key_hash, first)
+        for draft in drafts
+        if (draft.transfer.user_id, draft.idempotency_key) in used
+    }
+
+
+def replay(key: Key, key_hash: bytes, first: Mapping[UUID, Transfer]) -> Accepted | Refusal:
+    """The answer to a key that was used before."""
+    if key.request_hash != key_hash:
+        return KeyReused()
+    return Accepted(first[key.transfer_id].as_accepted(), replayed=True)
+
+
+async def find_transfers(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, Transfer]:
+    """The transfers with these ids."""
+    async with database.connection(pool) as connection:
+        return await store.find_transfers(connection, transfer_ids)
+
+
+async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
+    """Apply what the wallet told, whoever asked it: the status and its event in one commit, once; how many moved.
+
+    Raises:
+        DatabaseAway, LockTimeout: nothing is known to have been applied; apply again.
+    """
+    if not told:
+        return 0
+    async with database.transaction(pool) as connection:
+        moved = await store.settle_transfers(connection, told)
+        if moved:
+            events = [_event(row) for row in moved]
+            rows = [Row(event.event_id, encode_item(event)) for event in events]
+            await outbox.append(connection, TRANSFERS_SETTLED, rows)
+    now = time.time()
+    for row in moved:
+        metrics.SETTLED.labels(row["kind"], row["failure_code"] or "completed").inc()
+        metrics.DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
+        log.info("transfer_settled", transfer_id=str(row["id"]), status=row["status"], request_id=row["request_id"])
+    return len(moved)
+
+
+async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
+    """The wallet knows these ids with another request: leave them PENDING for a human, on record."""
+    async with database.transaction(pool) as connection:
+        marked = await store.mark_conflicted(connection, transfer_ids)
+    if marked:
+        metrics.CONFLICTED.inc(marked)
+        log.error("transfer_conflicted", transfer_ids=[str(id_) for id_ in transfer_ids])
+
+
+async def note_attempts(pool: Pool, attempts: Mapping[UUID, str]) -> None:
+    """Write down that a worker has these in hand and waits."""
+    async with database.transaction(pool) as connection:
+        await store.note_attempts(connection, attempts)
+
+
+async def list_stale(pool: Pool, limit: int) -> list[tuple[UUID, bytes]]:
+    """Ids and request hashes of what has outlived its expiry."""
+    async with database.connection(pool) as connection:
+        return await store.list_stale(connection, limit)
+
+
+async def get_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
+    """A transfer as this user may see it.
+
+    Raises:
+        TransferNotFound: unknown, or not theirs to see.
+    """
+    async with database.connection(pool) as connection:
+        found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
+    seen = found.seen_by(viewer) if found is not None else None
+    if seen is None:
+        raise TransferNotFound
+    return seen
+
+
+async def list_terminal(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
+    """Those that have their outcome."""
+    async with database.connection(pool) as connection:
+        return await store.list_terminal(connection, transfer_ids)
+
+
+async def list_transfers(pool: Pool, viewer: UUID, *, below: UUID, matching: Filter, limit: int) -> list[Transfer]:
+    """A page of what this user may see, newest first."""
+    async with database.connection(pool) as connection:
+        page = await store.list_transfers(connection, viewer, below=below, matching=matching, limit=limit)
+    return [seen for transfer in page if (seen := transfer.seen_by(viewer)) is not None]
+
+
+async def find_by_key(pool: Pool, user_id: UUID, key: str) -> Transfer | None:
+    """What this user's key made."""
+    async with database.connection(pool) as connection:
+        transfer_id = await store.find_by_key(connection, user_id, key)
+        if transfer_id is None:
+            return None
+        return (await store.find_transfers(connection, [transfer_id]))[transfer_id]
+
+
+async def find_steps(pool: Pool, transfer_id: UUID) -> tuple[Record, dict[str, dict[str, Any]]]:
+    """The way of one transfer so far, and how the background processes fare.
+
+    Raises:
+        TransferNotFound
+    """
+    async with database.connection(pool) as connection:
+        row = await store.find_steps(connection, transfer_id)
+        if row is None:
+            raise TransferNotFound
+        return row, await store.list_heartbeats(connection)
+
+
+async def find_wallets(
+    pool: Pool, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
+) -> list[WalletFacts]:
+    """Wallets from the directory."""
+    async with database.connection(pool) as connection:
+        return await store.find_wallets(connection, ids, owners, external)
+
+
+async def remember_wallets(pool: Pool, wallets: Sequence[WalletFacts]) -> None:
+    """Write wallets into the directory, for good."""
+    async with database.transaction(pool) as connection:
+        await store.insert_wallets(connection, wallets)
+
+
+async def read_under_way(
+    pool: Pool, sources: Sequence[UUID], wallets: Sequence[UUID]
+) -> tuple[dict[UUID, dict[UUID, int]], set[UUID]]:
+    """What the source wallets have under way, and which of the wallets may be frozen."""
+    async with database.connection(pool) as connection:
+        return await store.list_pending_of(connection, sources), await store.list_freeze_hints(connection, wallets)
+
+
+async def list_freeze_hints(pool: Pool, wallet_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the wallets that may be frozen."""
+    async with database.connection(pool) as connection:
+        return await store.list_freeze_hints(connection, wallet_ids)
+
+
+async def set_freeze_hint(pool: Pool, wallet_id: UUID, *, frozen: bool) -> None:
+    """An operator froze or thawed a wallet."""
+    async with database.transaction(pool) as connection:
+        await store.set_freeze_hint(connection, wallet_id, frozen=frozen)
+
+
+async def beat(pool: Pool, name: str, state: Mapping[str, Any]) -> None:
+    """Say that a background process is alive, and how it fares."""
+    async with database.transaction(pool) as connection:
+        await store.beat(connection, name, state)
+
+
+async def measure(pool: Pool) -> tuple[Record, dict[str, dict[str, Any]]]:
+    """What is under way, and how the background processes fare."""
+    async with database.connection(pool) as connection:
+        return await store.measure_pending(connection), await store.list_heartbeats(connection)
+
+
+async def measure_outbox(pool: Pool) -> Record:
+    """How many outbox rows no confirm covers yet, and how old the oldest is."""
+    async with database.connection(pool) as connection:
+        return await outbox.measure(connection)
+
+
+def _command(draft: Draft) -> TransferCommand:
+    transfer = draft.transfer
+    return TransferCommand(
+        transfer_id=transfer.id,
+        source_id=transfer.from_wallet_id,
+        destination_id=transfer.to_wallet_id,
+        amount=transfer.amount,
+        currency=transfer.currency,
+        description=transfer.description,
+        request_hash=transfer.request_hash.hex(),
+        accepted_at=transfer.created_at,
+        expires_at=transfer.expires_at,
+        request_id=draft.request_id,
+        traceparent=draft.traceparent,
+    )
+
+
+def _event(row: Record) -> TransferEvent:
+    return TransferEvent(
+        event_id=new_id(),
+        type="transfer.completed" if row["status"] == COMPLETED else "transfer.failed",
+        transfer_id=row["id"],
+        kind=row["kind"],
+        amount=row["amount"],
+        currency=row["currency"],
+        from_wallet_id=row["from_wallet_id"],
+        to_wallet_id=row["to_wallet_id"],
+        sender_id=row["user_id"],
+        recipient_id=row["recipient_id"],
+        description=row["description"],
+        failure_code=row["failure_code"],
+        occurred_at=row["at"],
+        request_id=row["request_id"],
+        traceparent=row["traceparent"],
+    )

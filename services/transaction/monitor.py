@@ -1,0 +1,92 @@
+"""What the people who watch the queue see: depth, age, drain, dead letters; measured once a second beside the relay."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from services.chassis import broker
+from services.chassis.broker import Publisher
+from services.chassis.database import LockTimeout, Pool
+from services.chassis.outbox import Relay
+from services.contracts import topology
+from services.contracts.refusal import Unavailable
+from services.transaction import commands, metrics
+
+MEASURE_SECONDS = 1.0
+SMOOTHING = 0.3
+"""How much the newest second counts in the drain rate."""
+
+MONITOR = "monitor"
+QUEUE = topology.REQUESTED_QUEUE
+
+log = structlog.get_logger()
+
+
+class Monitor:
+    """Measures and publishes: as gauges for Prometheus, as a heartbeat for the api."""
+
+    def __init__(self, pool: Pool, publisher: Publisher, relay: Relay, instance: str) -> None:
+        self._pool = pool
+        self._publisher = publisher
+        self._relay = relay
+        self._instance = instance
+        self._drain = 0.0
+        self._last: tuple[float, Mapping[str, int]] | None = None
+
+    async def run(self) -> None:
+        """Measure for ever; a database or broker that is away is waited for."""
+        while True:
+            try:
+                await self._measure()
+            except (Unavailable, LockTimeout):
+                log.debug("measurement_missed")
+            await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _measure(self) -> None:
+        row, heartbeats = await commands.measure(self._pool)
+        self._observe_drain(heartbeats, pending=row["pending"])
+        depths = await self._depths()
+        state = {
+            "role": MONITOR,
+            "transfers": row["pending"],
+            "oldest_seconds": row["oldest_seconds"],
+            "stale": row["stale"],
+            "drain_per_s": self._drain,
+            "depths": depths,
+        }
+        await commands.beat(self._pool, MONITOR, state)
+        await commands.beat(self._pool, self._instance, {"role": "relay", "failing": self._relay.failing})
+        metrics.PENDING.set(row["pending"])
+        metrics.STALE.set(row["stale"])
+        metrics.QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])
+        metrics.QUEUE_OLDEST.labels(QUEUE.name).set(row["oldest_seconds"])
+        metrics.QUEUE_DRAIN.labels(QUEUE.name).set(self._drain)
+        for queue in topology.QUEUES:
+            if depths is not None:
+                metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
+                metrics.DEAD_LETTERS.labels(queue.name).set(depths[queue.dead_letter])
+
+    async def _depths(self) -> dict[str, int] | None:
+        names = [name for queue in topology.QUEUES for name in (queue.name, queue.dead_letter)]
+        try:
+            return await self._publisher.depths(names)
+        except broker.AWAY:
+            return None
+
+    def _observe_drain(self, heartbeats: Mapping[str, Mapping[str, Any]], *, pending: int) -> None:
+        """The rate at which all workers settle. An idle second says nothing about how fast they could."""
+        now = time.monotonic()
+        settled = {name: int(beat["settled"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
+        if self._last is not None:
+            then, before = self._last
+            # A worker that was born again counts from zero.
+            moved = sum(max(0, count - before.get(name, 0)) for name, count in settled.items() if name in before)
+            rate = moved / (now - then)
+            if moved or pending:
+                self._drain += SMOOTHING * (rate - self._drain)
+        self._last = (now, settled)

@@ -1,0 +1,51 @@
+"""The queue at a glance, pure: what the people who watch it see first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.contracts import topology
+from services.contracts.messages import format_time
+from services.transaction.monitor import MONITOR
+from services.transaction.queue_zone import seconds_of_work, zone
+
+
+def describe(
+    pending: Mapping[str, Any], outbox: Mapping[str, Any], heartbeats: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """`pending`: pending, oldest_seconds, stale; `outbox`: unpublished, lag_seconds; both measured just now."""
+    monitor = heartbeats.get(MONITOR, {})
+    depths = monitor.get("depths") or {}
+    return {
+        "queues": [_queue(queue, pending, monitor, depths) for queue in topology.QUEUES],
+        "outbox": {"unpublished": outbox["unpublished"], "lag_seconds": round(outbox["lag_seconds"] or 0.0, 3)},
+        "pending": pending["pending"],
+        "stale_pending": pending["stale"],
+        "dead_letters": sum(depths.get(queue.dead_letter, 0) for queue in topology.QUEUES),
+        "jobs": [_job(name, beat) for name, beat in sorted(heartbeats.items()) if beat.get("role") == "reversal"],
+    }
+
+
+def _queue(
+    queue: topology.Queue, pending: Mapping[str, Any], monitor: Mapping[str, Any], depths: Mapping[str, int]
+) -> dict[str, Any]:
+    is_transfers = queue is topology.REQUESTED_QUEUE
+    transfers = int(pending["pending"]) if is_transfers else depths.get(queue.name, 0)
+    oldest = float(pending["oldest_seconds"]) if is_transfers else 0.0
+    drain = float(monitor.get("drain_per_s", 0.0)) if is_transfers else 0.0
+    return {
+        "name": queue.name,
+        "transfers": transfers,
+        "messages": depths.get(queue.name),
+        "zone": zone(transfers, oldest),
+        "oldest_seconds": round(oldest, 3),
+        "drain_per_s": round(drain, 1),
+        "seconds_of_work": seconds_of_work(transfers, drain),
+    }
+
+
+def _job(name: str, beat: Mapping[str, Any]) -> dict[str, Any]:
+    at = datetime.now(UTC) - timedelta(seconds=float(beat["age_seconds"]))
+    return {"name": name.removeprefix("transaction-"), "last_success": format_time(at)}

@@ -1,0 +1,212 @@
+"""JSON in and out of the transaction service's internal routes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from services.contracts.identifiers import parse_id
+from services.contracts.messages import format_time
+from services.contracts.money import AMOUNT_MAX, CURRENCIES
+from services.contracts.refusal import Refusal
+from services.transaction.commands import Accepted
+from services.transaction.errors import InvalidParameter
+from services.transaction.intake import Request
+from services.transaction.store import Filter
+from services.transaction.transfer import FAILURES, Transfer
+
+ITEMS_MAX = 1024
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
+LAST_ID = UUID(int=2**128 - 1)
+WAIT_SECONDS_MAX = 30.0
+
+
+def _known_currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("unknown currency")
+    return code
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipient(_Model):
+    """Who gets it: a person by address, or a wallet."""
+
+    email: str | None = None
+    wallet_id: UUID | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Recipient:
+        if (self.email is None) == (self.wallet_id is None):
+            raise ValueError("needs exactly one of email and wallet_id")
+        return self
+
+
+class TransferItem(_Model):
+    """One request to move money, with the ids that its way through the services carries."""
+
+    user_id: UUID
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)]
+    request_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    kind: Literal["transfer", "deposit"]
+    amount: Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX)]
+    currency: Annotated[str, AfterValidator(_known_currency)]
+    to: Recipient
+    from_wallet_id: UUID | None = None
+    description: Annotated[str, Field(max_length=140)] | None = None
+    metadata: dict[str, Any] | None = None
+    request_id: Annotated[str, Field(max_length=64)]
+    traceparent: str | None = None
+
+    def request(self) -> Request:
+        """As intake wants it."""
+        return Request(
+            user_id=self.user_id,
+            idempotency_key=self.idempotency_key,
+            key_hash=bytes.fromhex(self.request_hash),
+            kind=self.kind,
+            amount=self.amount,
+            currency=self.currency,
+            to_email=self.to.email,
+            to_wallet_id=self.to.wallet_id,
+            from_wallet_id=self.from_wallet_id,
+            description=self.description,
+            metadata=self.metadata,
+            request_id=self.request_id,
+            traceparent=self.traceparent,
+        )
+
+
+class TransferRequest(_Model):
+    """A batch of them."""
+
+    items: Annotated[list[TransferItem], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class CancelRequest(_Model):
+    """Who cancels."""
+
+    viewer: UUID
+
+
+class FreezeHintRequest(_Model):
+    """Whether an operator froze the wallet, or thawed it."""
+
+    frozen: bool
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    viewer: UUID
+
+
+class GetQuery(_Query):
+    """Who asks for a transfer, and how many seconds they wait for its outcome."""
+
+    wait: Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX)] = 0.0
+
+
+class StepsQuery(BaseModel):
+    """Who asks for the way of a transfer; nobody: an operator."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    viewer: UUID | None = None
+
+
+class ListQuery(_Query):
+    """Which transfers to list."""
+
+    status: Literal["PENDING", "COMPLETED", "FAILED"] | None = None
+    kind: Literal["transfer", "deposit"] | None = None
+    wallet_id: UUID | None = None
+    idempotency_key: str | None = None
+    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
+    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    cursor: str | None = None
+
+    @property
+    def matching(self) -> Filter:
+        """The filter, without the page."""
+        return Filter(self.status, self.kind, self.wallet_id, self.since, self.until)
+
+
+TRANSFERS = TypeAdapter(TransferRequest)
+CANCEL = TypeAdapter(CancelRequest)
+FREEZE_HINT = TypeAdapter(FreezeHintRequest)
+GET = TypeAdapter(GetQuery)
+STEPS = TypeAdapter(StepsQuery)
+LIST = TypeAdapter(ListQuery)
+
+
+def transfer(found: Transfer) -> dict[str, Any]:
+    """The public form of a transfer."""
+    failure = None
+    if found.failure_code is not None:
+        failure = {
+            "code": found.failure_code,
+            "message": FAILURES.get(found.failure_code, "It could not be carried out."),
+        }
+    return {
+        "id": str(found.id),
+        "kind": found.kind,
+        "status": found.status,
+        "amount": found.amount,
+        "currency": found.currency,
+        "from_wallet_id": str(found.from_wallet_id),
+        "to_wallet_id": str(found.to_wallet_id),
+        "description": found.description,
+        "metadata": found.metadata,
+        "created_at": format_time(found.created_at),
+        "settles_by": format_time(found.settles_by),
+        "completed_at": format_time(found.completed_at) if found.completed_at else None,
+        "failed_at": format_time(found.failed_at) if found.failed_at else None,
+        "failure": failure,
+    }
+
+
+def answer(given: Accepted | Refusal) -> dict[str, Any]:
+    """One item of the answer to a batch."""
+    if isinstance(given, Refusal):
+        return {"problem": given.problem(), "headers": given.headers}
+    return {"transfer": transfer(given.transfer), "replayed": given.replayed}
+
+
+def page(found: list[Transfer], limit: int) -> dict[str, Any]:
+    """A page of transfers; `found` may hold one more than `limit`, which tells that there is a next page."""
+    items = found[:limit]
+    return {
+        "items": [transfer(one) for one in items],
+        "next_cursor": encode_cursor(items[-1].id) if len(found) > limit else None,
+    }
+
+
+def encode_cursor(transfer_id: UUID) -> str:
+    """Where the next page goes on, as opaque text."""
+    return base64.urlsafe_b64encode(f"id:{transfer_id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> UUID:
+    """The id below which the page starts.
+
+    Raises:
+        InvalidParameter
+    """
+    if cursor is None:
+        return LAST_ID
+    try:
+        kind, _, text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
+    except ValueError:
+        kind, text = "", ""
+    transfer_id = parse_id(text)
+    if kind != "id" or transfer_id is None:
+        raise InvalidParameter("cursor", "is not a cursor of this list")
+    return transfer_id

@@ -1,0 +1,142 @@
+-- name: find_keys
+-- What these (user, key) pairs were used for, and the clock, which comes back also when there is nothing.
+SELECT found.user_id, found.key, found.request_hash, found.resource_id, now
+FROM (SELECT statement_timestamp() AS now) AS clock
+LEFT JOIN (
+    SELECT idempotency_keys.* FROM idempotency_keys
+    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (user_id, key)
+) AS found ON true;
+
+-- name: insert_keys
+-- Sorted by the caller. What comes back is new; the rest was there, or stands twice in this batch.
+INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id)
+SELECT user_id, key, request_hash, $5, resource_id
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[]) AS given(user_id, key, request_hash, resource_id)
+ON CONFLICT DO NOTHING
+RETURNING resource_id;
+
+-- name: insert_transfers
+INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+                       request_hash, request_id, traceparent, created_at, expires_at)
+SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
+       request_hash, request_id, traceparent, created_at, expires_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
+            $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+     AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+              request_hash, request_id, traceparent, created_at, expires_at);
+
+-- name: settle_transfers
+-- Only what is still PENDING moves, in id order (two appliers never deadlock); what comes back has moved just now.
+WITH told AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) AS told(id, outcome, reason, at, attempt)
+), locked AS MATERIALIZED (
+    SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE transfers SET
+    status       = CASE told.outcome WHEN 'posted' THEN 'COMPLETED' ELSE 'FAILED' END,
+    completed_at = CASE told.outcome WHEN 'posted' THEN told.at END,
+    failed_at    = CASE told.outcome WHEN 'posted' THEN NULL ELSE told.at END,
+    failure_code = told.reason,
+    attempts     = CASE WHEN told.attempt IS NULL THEN attempts ELSE attempts || told.attempt::jsonb END
+FROM told JOIN locked USING (id)
+WHERE transfers.id = told.id AND transfers.status = 'PENDING'
+RETURNING transfers.id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
+          failure_code, told.at, request_id, traceparent, created_at;
+
+-- name: note_attempts
+-- A worker picked it up and could not finish; each attempt of each worker is noted once, at most twenty.
+UPDATE transfers SET attempts = attempts || given.attempt::jsonb
+FROM unnest($1::uuid[], $2::text[]) AS given(id, attempt)
+WHERE transfers.id IN (SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE)
+  AND transfers.id = given.id AND status = 'PENDING' AND jsonb_array_length(attempts) < 20
+  AND NOT attempts @> jsonb_build_array(given.attempt::jsonb - 'picked_up_at' - 'queued_at');
+
+-- name: mark_conflicted
+UPDATE transfers SET conflicted_at = clock_timestamp()
+WHERE id = ANY($1::uuid[]) AND status = 'PENDING' AND conflicted_at IS NULL
+RETURNING id;
+
+-- name: list_stale
+-- Oldest first; what only a human can settle is left alone.
+SELECT id, request_hash FROM transfers
+WHERE status = 'PENDING' AND expires_at < clock_timestamp() AND conflicted_at IS NULL
+ORDER BY expires_at LIMIT $1;
+
+-- name: find_transfers
+SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+FROM transfers WHERE id = ANY($1::uuid[]);
+
+-- name: list_terminal
+SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
+
+-- name: list_transfers
+-- What this user may see: own in any state, received ones when completed. Newest first, below an id.
+SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+FROM transfers
+WHERE id IN (
+    (SELECT id FROM transfers WHERE user_id = $1 AND id < $2
+       AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
+       AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
+       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at <= $7)
+     ORDER BY id DESC LIMIT $8)
+    UNION
+    (SELECT id FROM transfers WHERE recipient_id = $1 AND status = 'COMPLETED' AND id < $2
+       AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
+       AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
+       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at <= $7)
+     ORDER BY id DESC LIMIT $8)
+)
+ORDER BY id DESC LIMIT $8;
+
+-- name: find_by_key
+SELECT resource_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;
+
+-- name: list_pending_of
+-- What these wallets have under way, for affordability.
+SELECT id, from_wallet_id, amount FROM transfers WHERE status = 'PENDING' AND from_wallet_id = ANY($1::uuid[]) LIMIT $2;
+
+-- name: find_wallets
+SELECT id, owner_id, currency FROM wallets WHERE id = ANY($1::uuid[])
+UNION
+SELECT id, owner_id, wallets.currency FROM wallets
+JOIN unnest($2::uuid[], $3::text[]) AS asked(owner, currency) ON owner_id = asked.owner AND wallets.currency = asked.currency
+UNION
+SELECT id, owner_id, currency FROM wallets WHERE owner_id IS NULL AND currency = ANY($4::text[]);
+
+-- name: insert_wallets
+-- Sorted by the caller.
+INSERT INTO wallets (id, owner_id, currency)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING;
+
+-- name: list_freeze_hints
+SELECT wallet_id FROM freeze_hints WHERE wallet_id = ANY($1::uuid[]);
+
+-- name: insert_freeze_hint
+INSERT INTO freeze_hints (wallet_id) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: delete_freeze_hint
+DELETE FROM freeze_hints WHERE wallet_id = $1;
+
+-- name: find_steps
+-- Everything this service knows about the way of one transfer.
+SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status, transfers.created_at, transfers.expires_at,
+       transfers.completed_at, transfers.failed_at, transfers.failure_code, transfers.attempts, transfers.conflicted_at,
+       outbox.id IS NOT NULL AS in_outbox, outbox.published_at, clock_timestamp() AS now
+FROM transfers LEFT JOIN outbox ON outbox.id = transfers.id
+WHERE transfers.id = $1;
+
+-- name: beat
+INSERT INTO heartbeats (name, at, state) VALUES ($1, clock_timestamp(), $2::jsonb)
+ON CONFLICT (name) DO UPDATE SET at = excluded.at, state = excluded.state;
+
+-- name: list_heartbeats
+SELECT name, at, state, extract(epoch FROM clock_timestamp() - at)::float8 AS age_seconds FROM heartbeats;
+
+-- name: measure_pending
+-- How much is under way, how long the oldest has waited, and how much has outlived its expiry.
+SELECT count(*) AS pending,
+       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds,
+       count(*) FILTER (WHERE expires_at < clock_timestamp()) AS stale
+FROM transfers WHERE status = 'PENDING';

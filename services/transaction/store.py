@@ -1,0 +1,217 @@
+"""One typed function per statement; the caller's connection comes first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection, Record, Statements
+from services.transaction.transfer import Transfer
+
+statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
+
+HASH_VERSION = 1
+"""Which rules made the request hashes; a later version compares only with its own."""
+
+UNDER_WAY_MAX = 2000
+
+
+class Key(NamedTuple):
+    """What an idempotency key was used for."""
+
+    request_hash: bytes
+    transfer_id: UUID
+
+
+class Keys(NamedTuple):
+    """The keys found, by (user, key), and the database's clock."""
+
+    used: dict[tuple[UUID, str], Key]
+    now: datetime
+
+
+class WalletFacts(NamedTuple):
+    """What never changes about a wallet. Nobody owns the world's accounts."""
+
+    id: UUID
+    owner_id: UUID | None
+    currency: str
+
+
+class Told(NamedTuple):
+    """What the wallet said about a transfer: posted, rejected or voided, why, and when (the ledger's clock).
+
+    `attempt` is the JSON of the worker's attempt that got this answer, if it was a worker.
+    """
+
+    transfer_id: UUID
+    outcome: str
+    reason: str | None
+    at: datetime
+    attempt: str | None
+
+
+class Filter(NamedTuple):
+    """Which transfers of a user to list."""
+
+    status: str | None = None
+    kind: str | None = None
+    wallet_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def find_keys(connection: Connection, pairs: Sequence[tuple[UUID, str]]) -> Keys:
+    """What these (user, key) pairs were used for."""
+    rows = await connection.fetch(statements.find_keys, [user for user, _ in pairs], [key for _, key in pairs])
+    used = {
+        (row["user_id"], row["key"]): Key(row["request_hash"], row["resource_id"])
+        for row in rows
+        if row["user_id"] is not None
+    }
+    return Keys(used, rows[0]["now"])
+
+
+async def insert_keys(connection: Connection, rows: Sequence[tuple[UUID, str, bytes, UUID]]) -> set[UUID]:
+    """Record (user, key, request hash, transfer id); the transfer ids whose key was new. Sorted here: no deadlock."""
+    columns = zip(*sorted(rows, key=lambda row: row[:2]), strict=True)
+    return {row["resource_id"] for row in await connection.fetch(statements.insert_keys, *columns, HASH_VERSION)}
+
+
+async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer, str, str | None]]) -> None:
+    """Record PENDING transfers, each with its request id and trace context."""
+    columns = zip(
+        *(
+            (
+                transfer.id,
+                transfer.user_id,
+                transfer.recipient_id,
+                transfer.kind,
+                transfer.amount,
+                transfer.currency,
+                transfer.from_wallet_id,
+                transfer.to_wallet_id,
+                transfer.description,
+                None if transfer.metadata is None else json.dumps(transfer.metadata),
+                transfer.request_hash,
+                request_id,
+                traceparent,
+                transfer.created_at,
+                transfer.expires_at,
+            )
+            for transfer, request_id, traceparent in rows
+        ),
+        strict=True,
+    )
+    await connection.execute(statements.insert_transfers, *columns)
+
+
+async def settle_transfers(connection: Connection, told: Sequence[Told]) -> list[Record]:
+    """Move PENDING transfers to what the wallet told; the rows that moved just now."""
+    return list(await connection.fetch(statements.settle_transfers, *zip(*told, strict=True)))
+
+
+async def note_attempts(connection: Connection, attempts: Mapping[UUID, str]) -> None:
+    """Write down that a worker has these in hand and could not finish."""
+    await connection.execute(statements.note_attempts, list(attempts), list(attempts.values()))
+
+
+async def mark_conflicted(connection: Connection, transfer_ids: Sequence[UUID]) -> int:
+    """Leave these PENDING for a human; how many were marked just now."""
+    return len(await connection.fetch(statements.mark_conflicted, sorted(transfer_ids)))
+
+
+async def list_stale(connection: Connection, limit: int) -> list[tuple[UUID, bytes]]:
+    """Ids and request hashes of PENDING transfers past their expiry, oldest first."""
+    return [(row["id"], row["request_hash"]) for row in await connection.fetch(statements.list_stale, limit)]
+
+
+async def find_transfers(connection: Connection, transfer_ids: Sequence[UUID]) -> dict[UUID, Transfer]:
+    """The transfers with these ids."""
+    rows = await connection.fetch(statements.find_transfers, transfer_ids)
+    return {row["id"]: _transfer(row) for row in rows}
+
+
+async def list_terminal(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the transfers that have their outcome."""
+    return [row["id"] for row in await connection.fetch(statements.list_terminal, transfer_ids)]
+
+
+async def list_transfers(
+    connection: Connection, viewer: UUID, *, below: UUID, matching: Filter, limit: int
+) -> list[Transfer]:
+    """A page of what this user may see, newest first, ids under `below`."""
+    rows = await connection.fetch(statements.list_transfers, viewer, below, *matching, limit)
+    return [_transfer(row) for row in rows]
+
+
+async def find_by_key(connection: Connection, user_id: UUID, key: str) -> UUID | None:
+    """The transfer that this user's key made."""
+    found: UUID | None = await connection.fetchval(statements.find_by_key, user_id, key)
+    return found
+
+
+async def list_pending_of(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:
+    """Per wallet, the amounts of its outgoing transfers under way by transfer id, in minor units."""
+    under_way: dict[UUID, dict[UUID, int]] = {wallet_id: {} for wallet_id in wallet_ids}
+    for row in await connection.fetch(statements.list_pending_of, wallet_ids, UNDER_WAY_MAX):
+        under_way[row["from_wallet_id"]][row["id"]] = row["amount"]
+    return under_way
+
+
+async def find_wallets(
+    connection: Connection, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
+) -> list[WalletFacts]:
+    """Known wallets by id, by (owner, currency), and the world's by currency."""
+    rows = await connection.fetch(
+        statements.find_wallets, ids, [owner for owner, _ in owners], [currency for _, currency in owners], external
+    )
+    return [WalletFacts(*row) for row in rows]
+
+
+async def insert_wallets(connection: Connection, wallets: Sequence[WalletFacts]) -> None:
+    """Remember wallets for good."""
+    await connection.execute(statements.insert_wallets, *zip(*sorted(wallets, key=lambda facts: facts.id), strict=True))
+
+
+async def list_freeze_hints(connection: Connection, wallet_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the wallets that were frozen at some time."""
+    return {row["wallet_id"] for row in await connection.fetch(statements.list_freeze_hints, wallet_ids)}
+
+
+async def set_freeze_hint(connection: Connection, wallet_id: UUID, *, frozen: bool) -> None:
+    """Remember, or forget, that an operator froze this wallet."""
+    await connection.execute(statements.insert_freeze_hint if frozen else statements.delete_freeze_hint, wallet_id)
+
+
+async def find_steps(connection: Connection, transfer_id: UUID) -> Record | None:
+    """All this service knows about the way of one transfer."""
+    return await connection.fetchrow(statements.find_steps, transfer_id)
+
+
+async def beat(connection: Connection, name: str, state: Mapping[str, Any]) -> None:
+    """Say that a background process is alive, and how it fares."""
+    await connection.execute(statements.beat, name, json.dumps(state))
+
+
+async def list_heartbeats(connection: Connection) -> dict[str, dict[str, Any]]:
+    """By name: what each background process last said, and `age_seconds` since."""
+    rows = await connection.fetch(statements.list_heartbeats)
+    return {row["name"]: json.loads(row["state"]) | {"age_seconds": row["age_seconds"]} for row in rows}
+
+
+async def measure_pending(connection: Connection) -> Record:
+    """pending, oldest_seconds, stale."""
+    row = await connection.fetchrow(statements.measure_pending)
+    assert row is not None, "an aggregate always has a row"
+    return row
+
+
+def _transfer(row: Record) -> Transfer:
+    values = dict(row)
+    values["metadata"] = None if row["metadata"] is None else json.loads(row["metadata"])
+    return Transfer(**values)

@@ -1,0 +1,48 @@
+"""Who waits for an outcome: one look at the database for all of them, often, and only while somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from services.chassis.database import LockTimeout, Pool
+from services.contracts.refusal import Unavailable
+from services.transaction import commands
+
+LOOK_SECONDS = 0.02
+
+
+class Waiting:
+    """Lets any number of requests wait for their transfers at the cost of one query per look."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._events: dict[UUID, asyncio.Event] = {}
+        self._waiters: dict[UUID, int] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def until_terminal(self, transfer_id: UUID, seconds: float) -> None:
+        """Return when the transfer has its outcome or the time is over."""
+        event = self._events.setdefault(transfer_id, asyncio.Event())
+        self._waiters[transfer_id] = self._waiters.get(transfer_id, 0) + 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiters[transfer_id] -= 1
+            if not self._waiters[transfer_id]:
+                del self._waiters[transfer_id], self._events[transfer_id]
+
+    async def _look(self) -> None:
+        while self._events:
+            try:
+                for transfer_id in await commands.list_terminal(self._pool, list(self._events)):
+                    if transfer_id in self._events:
+                        self._events[transfer_id].set()
+            except (Unavailable, LockTimeout):
+                pass  # The next look may find it back; whoever waits has a deadline of their own.
+            await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,107 @@
+"""What this service asks the wallet: post, void, who owns what, and what a sender can still spend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis.client import Upstream
+from services.contracts.messages import TransferCommand, format_time
+from services.transaction.store import WalletFacts
+
+CALL_SECONDS = 5.0
+FIND_SECONDS = 2.0
+AFFORD_SECONDS = 0.1
+
+
+class WalletAnswer(NamedTuple):
+    """What the wallet says about one transfer: posted, rejected, voided, conflict or retry."""
+
+    transfer_id: UUID
+    outcome: str
+    reason: str | None
+    at: datetime | None
+
+
+class Availability(NamedTuple):
+    """A wallet at one instant: what it can spend (minor units), whether it is frozen, which transfers are decided."""
+
+    available: int
+    frozen: bool
+    decided: frozenset[UUID]
+
+
+class WalletClient:
+    """The wallet service as its transaction roles see it."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def post(self, commands: Sequence[TransferCommand]) -> list[WalletAnswer]:
+        """Post a batch; one answer per command, in order. Raises as `Upstream.call` does: unknown, never failed."""
+        items = [
+            {
+                "transfer_id": str(command.transfer_id),
+                "source_id": str(command.source_id),
+                "destination_id": str(command.destination_id),
+                "amount": command.amount,
+                "currency": command.currency,
+                "expires_at": format_time(command.expires_at),
+                "description": command.description,
+                "request_hash": command.request_hash,
+            }
+            for command in commands
+        ]
+        answer = await self._upstream.call("POST", "/internal/post", body={"items": items}, seconds=CALL_SECONDS)
+        return [_answer(item) for item in answer["items"]]
+
+    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletAnswer]:
+        """Void each (id, request hash) nobody has decided, and say what became of each, in order."""
+        items = [
+            {"transfer_id": str(transfer_id), "reason": reason, "request_hash": request_hash.hex()}
+            for transfer_id, request_hash in transfers
+        ]
+        answer = await self._upstream.call("POST", "/internal/void", body={"items": items}, seconds=CALL_SECONDS)
+        return [_answer(item) for item in answer["items"]]
+
+    async def find(
+        self, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
+    ) -> list[WalletFacts]:
+        """Wallets by id, by (owner, currency), and the world's; default wallets are opened on demand."""
+        body = {
+            "ids": [str(id_) for id_ in ids],
+            "owners": [{"owner_id": str(owner), "currency": currency} for owner, currency in owners],
+            "external": list(external),
+        }
+        answer = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
+        return [
+            WalletFacts(UUID(item["id"]), UUID(item["owner_id"]) if item["owner_id"] else None, item["currency"])
+            for item in answer["items"]
+        ]
+
+    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
+        """For each wallet and the transfers it has under way: its state, all of one instant."""
+        items = [{"wallet_id": str(id_), "transfer_ids": [str(t) for t in ids]} for id_, ids in asked.items()]
+        answer = await self._upstream.call(
+            "POST", "/internal/availability", body={"items": items}, seconds=AFFORD_SECONDS
+        )
+        return {
+            UUID(item["wallet_id"]): Availability(
+                item["available"], item["frozen"], frozenset(UUID(id_) for id_ in item["settled"])
+            )
+            for item in answer["items"]
+            if item["available"] is not None
+        }
+
+    async def ping(self) -> None:
+        """Raise when the wallet cannot be reached."""
+        await self._upstream.ping()
+
+
+def _answer(item: Mapping[str, str | None]) -> WalletAnswer:
+    transfer_id, outcome, at = item["transfer_id"], item["outcome"], item["at"]
+    assert transfer_id is not None, "the wallet answers by id"
+    assert outcome is not None, "the wallet always says an outcome"
+    return WalletAnswer(UUID(transfer_id), outcome, item["reason"], datetime.fromisoformat(at) if at else None)

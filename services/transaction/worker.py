@@ -1,0 +1,92 @@
+"""The worker: one window of commands, one call to the wallet, one commit of what it said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from services.chassis.consumer import DeadLetter, Delivery, Retry, Verdict
+from services.chassis.database import Pool
+from services.contracts.messages import TransferCommand, format_time
+from services.contracts.refusal import OutcomeUnknown, Unavailable
+from services.transaction import commands
+from services.transaction.store import Told
+from services.transaction.wallet_client import WalletAnswer, WalletClient
+
+CONFLICT = "conflict"
+RETRY = "retry"
+BEAT_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Carries out commands. Everything here may happen twice: the wallet and the status update both know the id."""
+
+    def __init__(self, pool: Pool, wallet: WalletClient, instance: str) -> None:
+        self._pool = pool
+        self._wallet = wallet
+        self._instance = instance
+        self.settled = 0
+
+    async def on_transfers_requested(self, window: Sequence[Delivery[TransferCommand]]) -> list[Verdict]:
+        """Post a window and record what the wallet said; the verdict of each delivery.
+
+        Raises:
+            Unavailable: the wallet or the database is away, or gave no answer: unknown, never failed. Nothing of the
+                window is acknowledged.
+        """
+        picked_up_at = datetime.now(UTC)
+        try:
+            answers = await self._wallet.post([delivery.item for delivery in window])
+        except (Unavailable, OutcomeUnknown) as silence:
+            await self._note(window, picked_up_at)
+            raise Unavailable(silence.detail) from silence
+        told = [
+            Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, self._attempt(delivery, picked_up_at))
+            for delivery, answer in zip(window, answers, strict=True)
+            if answer.at is not None
+        ]
+        moved = await commands.settle_transfers(self._pool, list({one.transfer_id: one for one in told}.values()))
+        self.settled += moved
+        conflicts = [answer.transfer_id for answer in answers if answer.outcome == CONFLICT]
+        if conflicts:
+            await commands.mark_conflicted(self._pool, conflicts)
+        log.info("window_settled", items=len(window), moved=moved, conflicts=len(conflicts))
+        return [_verdict(answer) for answer in answers]
+
+    async def beat(self) -> None:
+        """Tell the others, every second, that this worker is alive and how much it has settled."""
+        while True:
+            try:
+                await commands.beat(self._pool, self._instance, {"role": "worker", "settled": self.settled})
+            except Unavailable:
+                log.debug("heartbeat_missed")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _note(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
+        attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}
+        await commands.note_attempts(self._pool, attempts)
+
+    def _attempt(self, delivery: Delivery[TransferCommand], picked_up_at: datetime) -> str:
+        return json.dumps(
+            {
+                "number": delivery.attempt,
+                "worker": self._instance,
+                "redelivered": delivery.redelivered,
+                "queued_at": format_time(delivery.sent_at),
+                "picked_up_at": format_time(picked_up_at),
+            }
+        )
+
+
+def _verdict(answer: WalletAnswer) -> Verdict:
+    if answer.outcome == CONFLICT:
+        return DeadLetter(CONFLICT)
+    if answer.outcome == RETRY:
+        return Retry("wallet_busy")
+    return None

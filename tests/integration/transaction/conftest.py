@@ -1,0 +1,33 @@
+"""The money path on fresh databases and empty queues."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from deploy.local.engines import RabbitMQ
+from services.chassis.database import close_pool
+from services.wallet.proof import prove
+from tests.harness.databases import TestDatabase
+from tests.harness.services import MoneyPath, open_money_path
+
+
+@pytest.fixture
+async def path(
+    wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ
+) -> AsyncIterator[MoneyPath]:
+    """Whatever a test did, the ledger must prove right, and every status must be what the ledger says."""
+    async with AsyncExitStack() as stack:
+        opened = await open_money_path(stack, wallet_database, transaction_database, rabbitmq)
+        yield opened
+        await opened.stop_all()
+        proof_pool = await wallet_database.pool(wallet_database.proof_url)
+        proof = await prove(proof_pool)
+        await close_pool(proof_pool)
+        outcomes = dict(await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes"))
+        statuses = dict(await opened.pool.fetch("SELECT id, status FROM transfers WHERE status <> 'PENDING'"))
+    assert proof.ok, proof
+    told = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
+    assert statuses == {id_: told[outcomes[id_]] for id_ in statuses}

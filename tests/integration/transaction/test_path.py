@@ -1,0 +1,317 @@
+"""From an accepted request to a settled transfer, and what may go wrong in between."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+
+from services.chassis import broker
+from services.chassis.broker import Outgoing, Publisher
+from services.contracts import topology
+from services.contracts.identifiers import new_id
+from services.contracts.messages import encode_envelope
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from services.transaction.commands import Accepted
+from tests.harness import ledgers
+from tests.harness.services import MoneyPath, accept, request
+
+
+async def commands_of(path: MoneyPath) -> list[str]:
+    """The commands in the outbox, as the relay would send them."""
+    rows = await path.pool.fetch("SELECT body FROM outbox WHERE topic = $1 ORDER BY id", TRANSFERS_REQUESTED.type)
+    return [row["body"] for row in rows]
+
+
+async def send(path: MoneyPath, *bundles: list[str] | bytes) -> None:
+    """Put messages into the queue, bundles of commands or raw bytes."""
+    publisher = Publisher(path.rabbitmq_url, "test")
+    bodies = [
+        bundle if isinstance(bundle, bytes) else encode_envelope(TRANSFERS_REQUESTED, bundle, sent_at=datetime.now(UTC))
+        for bundle in bundles
+    ]
+    failed = await publisher.publish([Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, body) for body in bodies])
+    await publisher.close()
+    assert not any(failed)
+
+
+async def dead_letters(path: MoneyPath, count: int, *, seconds: float = 30) -> list[tuple[bytes, str]]:
+    """Wait for so many dead letters; their bodies and reasons."""
+    found: list[tuple[bytes, str]] = []
+    connection = await broker.connect(path.rabbitmq_url, "test dead letters")
+    async with connection:
+        queue = await (await connection.channel()).get_queue(REQUESTED_QUEUE.dead_letter)
+        async with asyncio.timeout(seconds):
+            while len(found) < count:
+                message = await queue.get(fail=False)
+                if message is None:
+                    await asyncio.sleep(0.05)
+                    continue
+                found.append((message.body, str(message.headers[broker.REASON])))
+                await message.ack()
+    return found
+
+
+async def test_a_transfer_goes_all_the_way(path: MoneyPath) -> None:
+    """An accepted transfer is posted, COMPLETED, and its event waits in the outbox; the answer said PENDING."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([1000, 0])
+    path.start_relay()
+    path.start_worker()
+
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(answer, Accepted)
+    done = await path.settled([answer.transfer.id])
+
+    assert "PENDING" == answer.transfer.status
+    assert "COMPLETED" == done[answer.transfer.id].status
+    assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert 700 == await ledgers.balance(path.wallet_pool, alice_wallet)
+
+
+async def test_a_thousand_settle_as_the_ledger_says(path: MoneyPath) -> None:
+    """Guarantee 1, short form: many transfers, some unaffordable; each status equals its outcome."""
+    users = await path.users([500] * 20)
+    path.start_relay()
+    path.start_worker("worker-1")
+    path.start_worker("worker-2")
+    intake = path.intake()
+    rng = random.Random(3)
+
+    ids = []
+    for _ in range(20):
+        batch = []
+        for _ in range(50):
+            (sender, _), (_, receiver) = rng.sample(users, 2)
+            batch.append(request(sender, receiver, rng.randint(1, 400)))
+        ids += [a.transfer.id for a in await accept(intake, *batch) if isinstance(a, Accepted)]
+    done = await path.settled(ids)
+
+    kinds = Counter(transfer.status for transfer in done.values())
+    assert kinds["COMPLETED"] > 100
+    assert len(ids) == sum(kinds.values())
+
+
+async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
+    """Guarantee 6: every message delivered up to ten times in random order; each transfer moves once and tells once."""
+    users = await path.users([10_000] * 10)
+    intake = path.intake()
+    rng = random.Random(9)
+    requests = []
+    for _ in range(300):
+        (sender, _), (_, receiver) = rng.sample(users, 2)
+        requests.append(request(sender, receiver, rng.randint(1, 50)))
+    ids = [a.transfer.id for a in await accept(intake, *requests) if isinstance(a, Accepted)]
+    bodies = await commands_of(path)
+    copies = [body for body in bodies for _ in range(rng.choice([1, 2, 10]))]
+    rng.shuffle(copies)
+
+    path.start_worker("worker-1")
+    path.start_worker("worker-2")
+    await send(path, *(copies[start : start + 7] for start in range(0, len(copies), 7)))
+    await path.settled(ids)
+    await path.stop_all()
+
+    events = Counter(
+        row["transfer_id"]
+        for row in await path.pool.fetch(
+            "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.settled'"
+        )
+    )
+    assert dict.fromkeys((str(id_) for id_ in ids), 1) == dict(events)
+    assert 2 * len(ids) == await path.wallet_pool.fetchval(
+        "SELECT count(*) FROM entries WHERE transfer_id = ANY($1::uuid[])", ids
+    )
+
+
+async def test_the_reversal_fails_what_nobody_did(path: MoneyPath) -> None:
+    """A transfer whose message is lost is FAILED with `timed_out` once it expired; a late message moves nothing."""
+    path.reversal_after = timedelta(milliseconds=1)
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([1000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(answer, Accepted)
+
+    moved = await path.sweep()
+    path.start_worker()
+    await send(path, await commands_of(path))
+    done = await path.settled([answer.transfer.id])
+
+    assert 1 == moved
+    assert ("FAILED", "timed_out") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
+    assert 1000 == await ledgers.balance(path.wallet_pool, alice_wallet)
+
+
+async def test_the_reversal_completes_what_was_posted(path: MoneyPath) -> None:
+    """Guarantee 4: the worker died after the ledger commit and never came back; the reversal makes it COMPLETED."""
+    path.reversal_after = timedelta(seconds=1)
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(answer, Accepted)
+    transfer = answer.transfer
+    posted = ledgers.posting(transfer.from_wallet_id, bob_wallet, 300, transfer_id=transfer.id)
+    assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=transfer.request_hash))
+
+    async with asyncio.timeout(20):
+        while not await path.sweep():
+            await asyncio.sleep(0.1)
+    done = await path.settled([transfer.id])
+
+    assert "COMPLETED" == done[transfer.id].status
+    assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
+
+
+async def test_many_reversals_beside_workers_contradict_nobody(path: MoneyPath) -> None:
+    """Guarantee 8, short form: two reversals without pause beside two workers; one event per transfer, no contradiction."""
+    path.reversal_after = timedelta(milliseconds=30)
+    users = await path.users([10_000] * 6)
+    intake = path.intake()
+    path.start_relay()
+    path.start_worker("worker-1")
+    path.start_worker("worker-2")
+    done = asyncio.Event()
+
+    async def reverse() -> None:
+        while not done.is_set():
+            await path.sweep()
+            await asyncio.sleep(0.005)
+
+    reversals = [asyncio.create_task(reverse()) for _ in range(2)]
+    rng = random.Random(21)
+    ids = []
+    for _ in range(40):
+        batch = [request(s, r, 1) for (s, _), (_, r) in (rng.sample(users, 2) for _ in range(10))]
+        ids += [a.transfer.id for a in await accept(intake, *batch) if isinstance(a, Accepted)]
+    settled = await path.settled(ids)
+    done.set()
+    await asyncio.gather(*reversals)
+
+    kinds = Counter(transfer.status for transfer in settled.values())
+    events = await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert len(ids) == events
+    assert kinds["COMPLETED"] + kinds["FAILED"] == len(ids)
+
+
+async def test_a_conflicting_command_is_left_to_a_human(path: MoneyPath) -> None:
+    """Guarantee 10: an id the wallet knows with another request is dead-lettered, stays PENDING, and the reversal leaves it."""
+    path.reversal_after = timedelta(seconds=1)
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(answer, Accepted)
+    forged = ledgers.posting(answer.transfer.from_wallet_id, bob_wallet, 999, transfer_id=answer.transfer.id)
+    await ledgers.post(path.wallet_pool, forged)
+
+    path.start_worker()
+    await send(path, await commands_of(path))
+    [(_, reason)] = await dead_letters(path, 1)
+    await path.stop_all()
+    async with asyncio.timeout(10):
+        while not await path.pool.fetchval("SELECT expires_at < clock_timestamp() FROM transfers"):
+            await asyncio.sleep(0.05)
+    swept = await path.sweep()
+
+    assert "conflict" == reason
+    assert 0 == swept
+    assert "PENDING" == await path.pool.fetchval("SELECT status FROM transfers")
+
+
+async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
+    """Guarantee 37: no JSON, unknown version, a broken command in a bundle of 64: dead letters; the other 63 are done."""
+    [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
+    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(63)))
+    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    bundle = await commands_of(path)
+    broken = bundle[0].replace('"amount":1', '"amount":"1"').replace(str(ids[0]), str(new_id()))
+    future = encode_envelope(TRANSFERS_REQUESTED, bundle[:1], sent_at=datetime.now(UTC)).replace(
+        b'"version":1', b'"version":9'
+    )
+
+    path.start_worker()
+    await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]])
+    letters = await dead_letters(path, 3)
+    done = await path.settled(ids)
+
+    assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
+    assert all(reason.startswith("malformed") for _, reason in letters)
+
+
+async def test_a_handler_that_always_throws_gives_up_after_its_attempts(path: MoneyPath) -> None:
+    """Guarantee 37: what always fails goes through its delays and ends as a dead letter; neighbours are done at once."""
+    [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
+    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(10)))
+    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    worker = path.start_worker(attempts_max=2)
+    good = worker._wallet.post
+
+    async def post(items: list) -> list:
+        if any(item.transfer_id == ids[4] for item in items):
+            raise ZeroDivisionError
+        return await good(items)
+
+    worker._wallet.post = post
+    await send(path, await commands_of(path))
+    done = await path.settled([id_ for id_ in ids if id_ != ids[4]])
+    [(body, reason)] = await dead_letters(path, 1)
+
+    assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
+    assert "ZeroDivisionError" == reason
+    assert str(ids[4]).encode() in body
+
+
+async def test_unknown_wallet_is_an_answer(path: MoneyPath) -> None:
+    """Guarantee 37: a command for a wallet that does not exist fails the transfer with `wallet_not_found`."""
+    [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(answer, Accepted)
+    [body] = await commands_of(path)
+
+    path.start_worker()
+    await send(path, [body.replace(str(bob_wallet), str(new_id()))])
+    done = await path.settled([answer.transfer.id])
+
+    assert ("FAILED", "wallet_not_found") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
+
+
+async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
+    """Guarantee 36: with the queue gone the publish comes back, the row stays unpublished, and later it goes out."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    publisher = Publisher(path.rabbitmq_url, "test")
+    await publisher.ping()
+    connection = await broker.connect(path.rabbitmq_url, "test")
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(REQUESTED_QUEUE.name)
+        await queue.unbind(topology.COMMANDS, TRANSFERS_REQUESTED.type)
+        [failed] = await publisher.publish([Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")])
+    await publisher.close()
+
+    path.start_relay()
+    path.start_worker()
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(answer, Accepted)
+    done = await path.settled([answer.transfer.id])
+
+    assert failed is not None
+    assert "unroutable" == failed.reason
+    assert "COMPLETED" == done[answer.transfer.id].status
+
+
+async def test_a_wallet_that_is_away_pauses_the_worker(path: MoneyPath) -> None:
+    """While the wallet is away nothing is failed, republished or lost; when it is back everything is done."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    intake = path.intake()
+    answers = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(20)))
+    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    worker = path.start_worker()
+    url, worker._wallet._upstream._base_url = worker._wallet._upstream._base_url, "http://127.0.0.1:9"
+    await send(path, await commands_of(path))
+    async with asyncio.timeout(10):
+        while not await path.pool.fetchval("SELECT count(*) FROM transfers WHERE jsonb_array_length(attempts) > 0"):
+            await asyncio.sleep(0.02)
+    pending = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE status = 'PENDING'")
+    worker._wallet._upstream._base_url = url
+    done = await path.settled(ids)
+
+    assert 20 == pending
+    assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
