@@ -1,0 +1,227 @@
+"""Accepting: keys, twins, and the checks a new request meets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.transaction import commands, reversal
+from services.transaction.commands import Accepted
+from services.transaction.intake import Answer
+from services.wallet import commands as wallet_commands
+from tests.harness import ledgers
+from tests.harness.services import MoneyPath, accept, request
+
+
+def code(answer: Answer) -> str:
+    """`accepted`, `replayed`, or the code of a refusal."""
+    if isinstance(answer, Refusal):
+        return answer.code
+    return "replayed" if answer.replayed else "accepted"
+
+
+async def count(path: MoneyPath) -> int:
+    return await path.pool.fetchval("SELECT count(*) FROM transfers")
+
+
+async def test_a_hundred_twins_make_one_transfer(path: MoneyPath) -> None:
+    """Guarantee 17: the same key and body a hundred times at once, over two intakes: one transfer, one answer to all."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    intakes = [path.intake(), path.intake()]
+    twin = request(alice, bob_wallet, 300, key="same")
+
+    answers = [a for [a] in await asyncio.gather(*(accept(intakes[n % 2], twin) for n in range(100)))]
+
+    kinds = Counter(code(answer) for answer in answers)
+    assert 1 == kinds["accepted"]
+    assert {"accepted", "replayed", "idempotency_key_in_use"} >= kinds.keys()
+    assert 1 == len({answer.transfer.as_accepted() for answer in answers if isinstance(answer, Accepted)})
+    assert 1 == await count(path)
+
+
+async def test_twins_in_one_batch_make_one_transfer(path: MoneyPath) -> None:
+    """The same key twice in one batch is accepted once and replayed once; with another body it is refused."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    twin = request(alice, bob_wallet, 10, key="same")
+
+    answers = await accept(path.intake(), twin, twin, request(alice, bob_wallet, 11, key="same"))
+
+    assert {"accepted": 1, "replayed": 1, "idempotency_key_reused": 1} == Counter(map(code, answers))
+
+
+@pytest.mark.parametrize("fate", ["spent", "completed", "failed", "cancelled"])
+async def test_a_replay_is_answered_whatever_happened_since(path: MoneyPath, fate: str) -> None:
+    """Guarantee 17: the key answers with the PENDING body of its accepting commit after any outcome."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
+    intake = path.intake()
+    twin = request(alice, bob_wallet, 300, key="same")
+    [first] = await accept(intake, twin)
+    assert isinstance(first, Accepted)
+    if fate == "completed":
+        path.start_relay()
+        path.start_worker()
+        await path.settled([first.transfer.id])
+    if fate in ("failed", "cancelled"):
+        voided = [(first.transfer.id, first.transfer.request_hash)]
+        reason = "timed_out" if fate == "failed" else "cancelled"
+        await reversal.void_transfers(path.pool, path.wallet("transaction-reversal"), voided, reason)
+
+    [again] = await accept(path.intake(), twin)
+
+    assert isinstance(again, Accepted)
+    assert again.replayed
+    assert first.transfer == again.transfer
+    assert alice_wallet == again.transfer.from_wallet_id
+
+
+async def test_a_key_belongs_to_its_user_and_its_request(path: MoneyPath) -> None:
+    """Guarantee 18: reused with another amount: refused; by another user: an independent transfer."""
+    [(alice, _), (bob, bob_wallet), (_, carol_wallet)] = await path.users([300, 300, 0])
+    intake = path.intake()
+
+    answers = [
+        code(answer)
+        for one in (
+            request(alice, carol_wallet, 10, key="k"),
+            request(alice, carol_wallet, 11, key="k"),
+            request(bob, carol_wallet, 10, key="k"),
+        )
+        for answer in await accept(intake, one)
+    ]
+
+    assert ["accepted", "idempotency_key_reused", "accepted"] == answers
+    assert bob_wallet
+
+
+async def test_two_honest_equal_payments_are_both_made(path: MoneyPath) -> None:
+    """Guarantee 23: equal bodies with different keys are different transfers."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+
+    answers = await accept(path.intake(), request(alice, bob_wallet, 10), request(alice, bob_wallet, 10))
+
+    assert ["accepted", "accepted"] == [code(answer) for answer in answers]
+    assert 2 == await count(path)
+
+
+async def test_refusals_record_nothing(path: MoneyPath) -> None:
+    """Guarantee 52: each impossible request is refused with its code and field, and nothing is recorded."""
+    [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([300, 0])
+    [(_, euro_wallet)] = await path.users([300], currency="EUR")
+    [(_, frozen_wallet)] = await path.users([0])
+    await wallet_commands.set_frozen(
+        path.wallet_pool, frozen_wallet, frozen=True, operator_id=new_id(), request_id="test"
+    )
+    await commands.set_freeze_hint(path.pool, frozen_wallet, frozen=True)
+    [external] = await path.wallet_pool.fetch("SELECT id FROM accounts WHERE owner_id IS NULL AND currency = 'USD'")
+
+    answers = await accept(
+        path.intake(),
+        request(alice, alice_wallet, 1),
+        request(alice, new_id(), 1),
+        request(alice, external["id"], 1),
+        request(alice, euro_wallet, 1),
+        request(alice, frozen_wallet, 1),
+        request(alice, bob_wallet, 301),
+        request(alice, bob_wallet, 1, from_wallet_id=euro_wallet),
+        request(alice, bob_wallet, 1, currency="EUR"),
+        request(alice, bob_wallet, 1, to_wallet_id=None, to_email="nobody@example.com"),
+        request(bob, alice_wallet, 1, from_wallet_id=alice_wallet),
+    )
+
+    assert [
+        ("same_wallet", "to"),
+        ("wallet_not_found", "to"),
+        ("wallet_not_found", "to"),
+        ("currency_mismatch", "currency"),
+        ("wallet_frozen", "to"),
+        ("insufficient_funds", "amount"),
+        ("wallet_not_found", "from_wallet_id"),
+        ("wallet_not_found", "currency"),
+        ("recipient_not_found", "to.email"),
+        ("wallet_not_found", "from_wallet_id"),
+    ] == [(code(answer), answer.errors[0].field) for answer in answers if isinstance(answer, Refusal)]
+    assert 0 == await count(path)
+    assert 0 == await path.pool.fetchval("SELECT count(*) FROM idempotency_keys")
+
+
+async def test_the_email_finds_the_wallet(path: MoneyPath) -> None:
+    """A recipient by address gets it into the wallet of that currency, opened on demand for the default one."""
+    [(alice, _)] = await path.users([300])
+    dora: UUID = new_id()
+    intake = path.intake()
+    path.people.known["dora@example.com"] = dora
+
+    [answer] = await accept(intake, request(alice, new_id(), 5, to_wallet_id=None, to_email="dora@example.com"))
+
+    assert isinstance(answer, Accepted)
+    assert dora == answer.transfer.recipient_id
+
+
+async def test_pending_transfers_count_against_the_balance(path: MoneyPath) -> None:
+    """What is under way is not there to be spent again; when it failed it is."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    [first] = await accept(path.intake(), request(alice, bob_wallet, 200))
+    assert isinstance(first, Accepted)
+
+    [refused] = await accept(path.intake(), request(alice, bob_wallet, 101))
+    await reversal.void_transfers(
+        path.pool,
+        path.wallet("transaction-reversal"),
+        [(first.transfer.id, first.transfer.request_hash)],
+        "cancelled",
+    )
+    [accepted] = await accept(path.intake(), request(alice, bob_wallet, 101))
+
+    assert ["insufficient_funds", "accepted"] == [code(refused), code(accepted)]
+
+
+async def test_known_wallets_are_accepted_while_the_wallet_is_away(path: MoneyPath) -> None:
+    """With the wallet service away: wallets seen before are accepted, new ones are told to come back."""
+    [(alice, _), (_, bob_wallet), (_, carol_wallet)] = await path.users([300, 0, 0])
+    await accept(path.intake(), request(alice, bob_wallet, 1))
+    intake = path.intake()
+    intake._wallet._upstream._base_url = "http://127.0.0.1:9"
+
+    answers = await accept(intake, request(alice, bob_wallet, 1), request(alice, carol_wallet, 1))
+
+    assert ["accepted", "upstream_unavailable"] == [code(answer) for answer in answers]
+
+
+async def test_a_twin_that_takes_too_long_is_told_to_come_back(path: MoneyPath) -> None:
+    """A key whose first request hangs in its commit is answered `in use` within the lock timeout; a neighbour is accepted."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    intake = path.intake()
+    await accept(intake, request(alice, bob_wallet, 1))
+
+    async with path.pool.acquire() as holder, holder.transaction():
+        await holder.execute(
+            "INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id) VALUES ($1, 'held', '', 1, $2)",
+            alice,
+            new_id(),
+        )
+        answers = await accept(intake, request(alice, bob_wallet, 1, key="held"), request(alice, bob_wallet, 1))
+
+    assert ["idempotency_key_in_use", "accepted"] == [code(answer) for answer in answers]
+
+
+async def test_a_terminal_transfer_cannot_be_changed(path: MoneyPath) -> None:
+    """The database itself keeps a terminal status for ever, and keeps every transfer and key."""
+    path.reversal_after = timedelta(milliseconds=1)
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    await accept(path.intake(), request(alice, bob_wallet, 1))
+    await path.sweep()
+
+    for statement in (
+        "UPDATE transfers SET status = 'PENDING', failed_at = NULL, failure_code = NULL",
+        "DELETE FROM transfers",
+        "DELETE FROM idempotency_keys",
+    ):
+        with pytest.raises(Exception, match=r"terminal|never removed|permission denied"):
+            await path.pool.execute(statement)
+    assert 0 == await ledgers.balance(path.wallet_pool, bob_wallet)
