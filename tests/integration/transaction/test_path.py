@@ -7,7 +7,6 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-
 from services.chassis import broker
 from services.chassis.broker import Outgoing, Publisher
 from services.contracts import topology

@@ -65,7 +65,9 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool) -> None:
 
     await asyncio.gather(*(limited(item) for item in items))
 
-    outcomes = {row["transfer_id"]: row["outcome"] for row in await pool.fetch("SELECT transfer_id, outcome FROM outcomes")}
+    outcomes = {
+        row["transfer_id"]: row["outcome"] for row in await pool.fetch("SELECT transfer_id, outcome FROM outcomes")
+    }
     lines = Counter(row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM entries"))
     for item in items:
         answers = {answer.partition(":")[0] for answer in told[item.transfer_id]}
@@ -225,7 +227,9 @@ async def test_sum_is_constant_in_every_snapshot(pool: Pool) -> None:
         sums = set()
         while not done.is_set():
             async with database.snapshot(pool) as connection:
-                customers = await connection.fetchval("SELECT sum(posted)::bigint FROM accounts WHERE owner_id IS NOT NULL")
+                customers = await connection.fetchval(
+                    "SELECT sum(posted)::bigint FROM accounts WHERE owner_id IS NOT NULL"
+                )
                 lines = await connection.fetchval("SELECT sum(amount)::bigint FROM entries")
             sums.add((customers, lines))
         return sums

@@ -1,0 +1,132 @@
+"""The ledger's rules against a naive model: one transfer at a time, plain integers, nothing clever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.wallet import ledger
+from services.wallet.ledger import Account, Outcome, Posting
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ACCOUNTS = [UUID(int=number) for number in range(1, 7)]
+EXTERNAL = ACCOUNTS[0]
+
+accounts_strategy = st.tuples(
+    *(
+        st.builds(
+            Account,
+            id=st.just(id_),
+            external=st.just(id_ == EXTERNAL),
+            currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
+            frozen=st.sampled_from([False] * 7 + [True]),
+            posted=st.integers(0, 300) if id_ != EXTERNAL else st.integers(-1000, 0),
+            held=st.just(0),
+            seq=st.integers(0, 5),
+        )
+        for id_ in ACCOUNTS
+    )
+)
+postings_strategy = st.lists(
+    st.builds(
+        Posting,
+        transfer_id=st.integers(1, 25).map(lambda number: UUID(int=1000 + number)),
+        source_id=st.sampled_from([*ACCOUNTS, UUID(int=99)]),
+        destination_id=st.sampled_from([*ACCOUNTS, UUID(int=98)]),
+        amount=st.integers(1, 200),
+        currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
+        expires_at=st.sampled_from([NOW + timedelta(seconds=60)] * 9 + [NOW - timedelta(seconds=1)]),
+        description=st.none(),
+        request_hash=st.sampled_from([b"a"] * 9 + [b"b"]),
+    ).filter(lambda posting: posting.source_id != posting.destination_id),
+    max_size=40,
+)
+
+
+def naive(accounts: dict[UUID, Account], balances: dict[UUID, int], posting: Posting) -> tuple[str, str | None]:
+    """What one transfer should come to, said as plainly as possible; moves the money in `balances`."""
+    if posting.expires_at < NOW:
+        return "voided", "timed_out"
+    if posting.source_id not in accounts or posting.destination_id not in accounts:
+        return "rejected", "wallet_not_found"
+    source, destination = accounts[posting.source_id], accounts[posting.destination_id]
+    if {source.currency, destination.currency} != {posting.currency}:
+        return "rejected", "currency_mismatch"
+    if source.frozen or destination.frozen:
+        return "rejected", "wallet_frozen"
+    if not source.external and balances[source.id] - posting.amount < 0:
+        return "rejected", "insufficient_funds"
+    balances[source.id] -= posting.amount
+    balances[destination.id] += posting.amount
+    return "posted", None
+
+
+@settings(max_examples=400, deadline=None)
+@given(accounts_strategy, postings_strategy, st.data())
+def test_a_batch_is_the_same_as_one_after_another(
+    accounts: tuple[Account, ...], postings: list[Posting], data: st.DataObject
+) -> None:
+    """Answers, balances and seqs of a batch equal those of a model that does the transfers singly, repeats included."""
+    by_id = {account.id: account for account in accounts}
+    balances = {account.id: account.posted for account in accounts}
+    recorded = {}
+    for posting in data.draw(st.lists(st.sampled_from(postings), max_size=3)) if postings else []:
+        recorded[posting.transfer_id] = Outcome(
+            posting.transfer_id, "voided", "cancelled", posting.request_hash, None, None, None, None, None, NOW
+        )
+    known = {id_: (outcome.request_hash, "voided", "cancelled") for id_, outcome in recorded.items()}
+    expected = []
+    for posting in postings:
+        if posting.transfer_id not in known:
+            known[posting.transfer_id] = (posting.request_hash, *naive(by_id, balances, posting))
+        request_hash, outcome, reason = known[posting.transfer_id]
+        expected.append((outcome, reason) if request_hash == posting.request_hash else ("conflict", None))
+
+    decision = ledger.decide(accounts, postings, recorded, NOW)
+
+    assert expected == [(answer.outcome, answer.reason) for answer in decision.answers]
+    after = balances_after(accounts, decision)
+    assert balances == after
+    assert len(known) - len(recorded) == len(decision.outcomes)
+    for account in accounts:
+        lines = [entry for entry in decision.entries if entry.account_id == account.id]
+        assert list(range(account.seq + 1, account.seq + 1 + len(lines))) == [line.seq for line in lines]
+
+
+def balances_after(accounts: tuple[Account, ...], decision: ledger.Decision) -> dict[UUID, int]:
+    """The balances that the decision would write."""
+    changed = {state.account.id: state.posted for state in decision.changed}
+    return {account.id: changed.get(account.id, account.posted) for account in accounts}
+
+
+def test_refusals_come_in_their_order() -> None:
+    """Where several reasons hold, the first of the ladder is told."""
+    poor = Account(ACCOUNTS[1], False, "EUR", True, 0, 0, 0)
+    other = Account(ACCOUNTS[2], False, "USD", True, 0, 0, 0)
+    posting = Posting(UUID(int=5), poor.id, other.id, 10, "USD", NOW + timedelta(seconds=1), None, b"a")
+
+    reasons = [
+        ledger.decide(accounts, [posting], {}, NOW).answers[0].reason
+        for accounts in (
+            [other],
+            [poor, other],
+            [poor._replace(currency="USD"), other],
+            [poor._replace(currency="USD", frozen=False), other._replace(frozen=False)],
+        )
+    ]
+
+    assert ["wallet_not_found", "currency_mismatch", "wallet_frozen", "insufficient_funds"] == reasons
+
+
+def test_a_balance_has_an_upper_limit() -> None:
+    """What would not fit into a balance is rejected, rather than failing the whole batch in the database."""
+    rich = Account(ACCOUNTS[1], False, "USD", False, 10**15, 0, 1)
+    full = Account(ACCOUNTS[2], False, "USD", False, 9 * 10**18, 0, 1)
+    posting = Posting(UUID(int=5), rich.id, full.id, 10**15, "USD", NOW + timedelta(seconds=1), None, b"a")
+
+    [answer] = ledger.decide([rich, full], [posting], {}, NOW).answers
+
+    assert ("rejected", "balance_limit") == (answer.outcome, answer.reason)
