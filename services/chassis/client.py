@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import stamina
+import stamina.instrumentation
 
 from services.chassis import metrics, tracing
 from services.chassis.service_tokens import Identity, TokenSigner
@@ -19,9 +20,13 @@ ATTEMPTS_MAX = 2
 CONNECT_SECONDS = 1.0
 CONNECTIONS_MAX = 64
 
-# Nothing was sent, or the kept-alive connection died under us. Every internal call may be sent twice (it is keyed by
-# the transfer id or changes nothing), so these are worth one more try.
+# Nothing was sent, or the kept-alive connection died under us. Nearly every internal call may be sent twice (it is keyed
+# by the transfer id or changes nothing), so these are worth one more try.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+# Every call is measured below; a line per retry would say the same at length.
+stamina.instrumentation.set_on_retry_hooks([])
 
 
 class UpstreamAway(Unavailable):
@@ -53,8 +58,9 @@ class Upstream:
         body: Any = None,
         params: Mapping[str, str] | None = None,
         seconds: float,
+        attempts: int = ATTEMPTS_MAX,
     ) -> Any:
-        """Send one request; the answer's parsed JSON (None for 204).
+        """Send one request; the answer's parsed JSON (None for 204). `attempts=1` for what must not be sent twice.
 
         Raises:
             UpstreamAway: it could not be reached, or said 502/503; nothing is known to have happened.
@@ -65,7 +71,7 @@ class Upstream:
         outcome = "fault"
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._send(method, path, body=body, params=params)
+                answer = await self._send(method, path, body=body, params=params, attempts=attempts)
             outcome = "ok"
         except TimeoutError:
             outcome = "timeout"
@@ -90,10 +96,10 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(self, method: str, path: str, *, body: Any, params: Mapping[str, str] | None) -> Any:
+    async def _send(self, method: str, path: str, *, body: Any, params: Mapping[str, str] | None, attempts: int) -> Any:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         async for attempt in stamina.retry_context(
-            on=_NOT_SENT, attempts=ATTEMPTS_MAX, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
+            on=_NOT_SENT, attempts=attempts, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
         ):
             with attempt:
                 return await self._send_once(method, path, data=data, params=params)

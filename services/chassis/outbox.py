@@ -7,6 +7,7 @@ the row is published again: at least once, never not at all. Consumers recognise
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from services.chassis import database, metrics
 from services.chassis.broker import Outgoing, Publisher
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record, Statements
 from services.chassis.roles import Runtime
+from services.contracts.identifiers import first_id_at
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
 
@@ -29,8 +31,11 @@ LEASE_SECONDS = 10.0
 POLL_SECONDS = 0.5
 MEASURE_SECONDS = 1.0
 BACKOFF_SECONDS_MAX = 2.0
-KEEP_PUBLISHED_SECONDS = 24 * 3600.0
-PRUNE_MAX = 10_000
+KEEP_PUBLISHED_SECONDS = 600.0
+"""How long a published row still tells when it was queued; after that, the attempts of its transfer do."""
+
+PRUNE_SECONDS = 10.0
+PRUNE_MAX = 20_000
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 log = structlog.get_logger()
@@ -72,6 +77,7 @@ class Relay:
         async with AsyncExitStack() as stack:
             self._runtime.run_beside(stack, self._listen())
             self._runtime.run_beside(stack, self._measure())
+            self._runtime.run_beside(stack, self._prune())
             await self._publish_all()
 
     async def _publish_all(self) -> None:
@@ -144,18 +150,28 @@ class Relay:
         self._bell.set()
 
     async def _measure(self) -> None:
-        """Keep the gauges true and the table small."""
+        """Keep the gauges true."""
         service = self._runtime.service
         while True:
             try:
                 async with database.connection(self._pool) as connection:
                     row = await measure(connection)
-                    await connection.execute(statements.prune_outbox, KEEP_PUBLISHED_SECONDS, PRUNE_MAX)
                 metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
                 metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
             except (DatabaseAway, LockTimeout):
-                pass
+                log.debug("outbox_not_measured")
             await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _prune(self) -> None:
+        """Keep the table small."""
+        while True:
+            try:
+                async with database.connection(self._pool) as connection:
+                    oldest_kept = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS)
+                    await connection.execute(statements.prune_outbox, oldest_kept, PRUNE_MAX)
+            except (DatabaseAway, LockTimeout):
+                log.debug("outbox_not_pruned")
+            await asyncio.sleep(PRUNE_SECONDS)
 
 
 def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[Outgoing, list[UUID]]]:

@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from services.chassis import tracing
-from services.chassis.database import DatabaseAway, is_away
+from services.chassis.database import DatabaseAway, LockTimeout, is_away
 from services.contracts.refusal import Refusal
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             raise
         return _render_http(answer)
     except Exception as error:
-        if is_away(error):
+        if is_away(error) or isinstance(error, LockTimeout):
             return render(DatabaseAway())
         log.exception("request_failed", method=request.method, route=route_of(request))
         return render(Fault())

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import http_parser, web
 from structlog.contextvars import clear_contextvars
 
-from services.chassis import metrics, problems, tracing
+from services.chassis import health, metrics, problems, tracing
 from services.chassis.problems import Handler
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -77,7 +77,8 @@ def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
 
 
 async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int) -> None:
-    """Serve until the runtime says stop, then finish what is under way, for at most 20 s."""
+    """Serve `app`, with `/livez` and `/readyz`, until told to stop; then finish what is under way, for at most 20 s."""
+    health.add_routes(app, runtime.health)
     runner = web.AppRunner(
         app,
         access_log=None,

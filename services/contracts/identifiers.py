@@ -20,6 +20,11 @@ def new_id() -> UUID:
     return UUID(int=(milliseconds << 80) | _VERSION_7 | (fraction << 64) | _VARIANT | random)
 
 
+def first_id_at(unix_seconds: float) -> UUID:
+    """The smallest UUIDv7 of that millisecond: ids made earlier sort below it."""
+    return UUID(int=(int(unix_seconds * 1000) << 80) | _VERSION_7 | _VARIANT)
+
+
 def parse_id(text: str) -> UUID | None:
     """The identifier written in its canonical form (36 characters), or None for anything else."""
     if len(text) != 36:  # noqa: PLR2004 - UUID() would also take braces, urn: and missing hyphens

@@ -1,0 +1,17 @@
+"""`python -m services.auth api|migrate|grant`."""
+
+from __future__ import annotations
+
+import sys
+
+from services.auth import app
+from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings
+from services.chassis.roles import Job, Role, run
+
+if __name__ == "__main__":
+    run(
+        "auth",
+        {"api": Role(AuthSettings, app.serve_api)},
+        {"migrate": Job(MigrateSettings, app.migrate), "grant": Job(GrantSettings, app.grant)},
+        sys.argv[1:],
+    )

@@ -1,0 +1,94 @@
+"""Composition of the auth service's roles and jobs."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import structlog
+from aiohttp import web
+from asyncpg import PostgresError
+
+from services.auth import api, commands
+from services.auth.bell import Bell
+from services.auth.errors import UserNotFound
+from services.auth.keys import Vault
+from services.auth.passwords import Hashing
+from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings
+from services.auth.user import Role
+from services.chassis import database, migrations, server
+from services.chassis.database import DatabaseAway, LockTimeout, Pool
+from services.chassis.roles import JobFailed, Runtime
+from services.chassis.service_tokens import TokenVerifier
+
+GRANT_ARGUMENTS = 2
+
+log = structlog.get_logger()
+
+
+async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
+    """The api role: every route of the auth service."""
+    async with AsyncExitStack() as stack:
+        pool = await database.open_pool(
+            settings.auth_database_url.get_secret_value(), name=runtime.instance, size_max=settings.auth_pool_size_max
+        )
+        stack.push_async_callback(database.close_pool, pool)
+        runtime.health.register("postgres", lambda: database.ping(pool))
+        hashing = Hashing()
+        stack.callback(hashing.close)
+        bell = Bell(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.push_async_callback(bell.close)
+        vault = Vault(settings.auth_secret.get_secret_value())
+        await _open_signing_key(pool, vault)
+        verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
+        app = application(pool, vault, hashing, bell=bell, verifier=verifier)
+        await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
+
+
+def application(pool: Pool, vault: Vault, hashing: Hashing, *, bell: Bell, verifier: TokenVerifier) -> web.Application:
+    """The application over what it needs; whoever opened these closes them."""
+    app = server.application("auth")
+    app[api.POOL] = pool
+    app[api.VAULT] = vault
+    app[api.HASHING] = hashing
+    app[api.BELL] = bell
+    api.add_routes(app, verifier)
+    return app
+
+
+async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
+    """Bring the database to the newest revision."""
+    await migrations.migrate("auth", settings.auth_owner_database_url.get_secret_value())
+
+
+async def grant(settings: GrantSettings, arguments: list[str]) -> None:
+    """`grant EMAIL ROLE`: give a user a role, and say so in one line.
+
+    Raises:
+        JobFailed: usage, no such role, nobody with that address, or the database is away.
+    """
+    if len(arguments) != GRANT_ARGUMENTS:
+        raise JobFailed(f"usage: python -m services.auth grant EMAIL {{{'|'.join(Role)}}}")
+    email, name = arguments
+    if name not in list(Role):
+        raise JobFailed(f"there is no role of that name; there are {', '.join(Role)}")
+    pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-grant", size_max=1)
+    try:
+        done = await commands.grant_role(pool, email=email, role=Role(name))
+    except UserNotFound:
+        raise JobFailed("nobody is registered with that e-mail address") from None
+    except (DatabaseAway, LockTimeout, PostgresError) as error:
+        raise JobFailed(f"cannot grant: {str(error).splitlines()[0]}") from None
+    finally:
+        await database.close_pool(pool)
+    # The address stays out: what a job prints ends in logs.
+    print(  # noqa: T201 - the answer to the person at the terminal
+        f"user {done.user.id} has the role {name} (before: {done.before}; sessions ended: {done.sessions_ended})"
+    )
+
+
+async def _open_signing_key(pool: Pool, vault: Vault) -> None:
+    """Make the first key, and notice now rather than at the first login that the secret is not the right one."""
+    try:
+        await commands.list_keys(pool, vault)
+    except DatabaseAway:
+        log.warning("signing_key_not_opened", reason="the database is away; it is opened on demand")

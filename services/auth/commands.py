@@ -1,0 +1,294 @@
+"""What the auth service can be told: one database transaction per function, and nowhere else.
+
+Passwords are hashed outside: a login reads the credentials, verifies with no connection held, and then opens its session in
+a transaction that checks that the password is still the one that was verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from services.auth import keys, metrics, store, tokens
+from services.auth.bell import Bell
+from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
+from services.auth.keys import SigningKey, StoredKey, Vault
+from services.auth.passwords import Hashing
+from services.auth.store import Act, Audit, Credentials, Revocation
+from services.auth.tokens import Pair
+from services.auth.user import Role, User, normalise_email
+from services.chassis import database, tracing
+from services.chassis.database import Connection, Pool
+from services.contracts.identifiers import new_id
+
+REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
+"""How long the feed tells of a session: one token lifetime, and the clocks' disagreement."""
+
+REVOCATIONS_MAX = 10_000
+"""The longest page of the feed; a reader that gets one full page asks again at once."""
+
+log = structlog.get_logger()
+
+
+class Reason(StrEnum):
+    """Why a session was ended."""
+
+    LOGOUT = "logout"
+    REFRESH_REUSED = "refresh_reused"
+    ROLE_TAKEN = "role_taken"
+
+
+class Session(NamedTuple):
+    """A user and the tokens by which they are recognised."""
+
+    user: User
+    pair: Pair
+
+
+class Feed(NamedTuple):
+    """A page of revocations, and the number to continue from."""
+
+    items: list[Revocation]
+    following: int
+
+
+class Grant(NamedTuple):
+    """What a grant did: to whom, the role before, and how many sessions it ended."""
+
+    user: User
+    before: Role
+    sessions_ended: int
+
+
+async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, password: str, name: str) -> Session:
+    """Make a user and log them in.
+
+    Raises:
+        EmailTaken, PasswordsBusy
+    """
+    password_hash = await hashing.hash(password)
+    user = User(id=new_id(), email=email, name=name, role=Role.USER)
+    async with database.transaction(pool) as connection:
+        if not await store.insert_user(connection, user, password_hash):
+            raise EmailTaken
+        await _audit(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
+        session = await _open_session(connection, vault, user)
+    log.info("user_registered", user_id=str(user.id))
+    return session
+
+
+async def log_in(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, password: str) -> Session:
+    """Open a session for whoever knows the password.
+
+    Raises:
+        InvalidCredentials: the same, after the same work, whether or not the address is known.
+        PasswordsBusy: too many are logging in at this moment.
+    """
+    credentials = await _find_credentials(pool, email)
+    stored = credentials.password_hash if credentials else None
+    if not await hashing.verify(stored, password) or credentials is None:
+        await _record_failure(pool, credentials)
+        raise InvalidCredentials
+    renewed = await hashing.hash(password) if hashing.is_behind(credentials.password_hash) else None
+    session = await _log_in_verified(pool, vault, credentials, renewed_hash=renewed)
+    if session is None:
+        await _record_failure(pool, credentials)
+        raise InvalidCredentials
+    metrics.LOGINS.labels("succeeded").inc()
+    log.info("login_succeeded", user_id=str(session.user.id))
+    return session
+
+
+async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -> Session:
+    """Spend a refresh token for a new pair. A token that was spent before ends its whole session.
+
+    Raises:
+        InvalidRefreshToken: unknown, spent or too old, or its session has ended.
+    """
+    token_hash = tokens.hash_refresh(refresh_token)
+    async with database.transaction(pool) as connection:
+        session_id = await store.find_refresh_session(connection, token_hash)
+        if session_id is None:
+            raise InvalidRefreshToken
+        locked = await store.lock_session(connection, session_id)
+        if locked.revoked:
+            raise InvalidRefreshToken
+        if await store.spend_refresh_token(connection, token_hash):
+            return await _renew(connection, vault, session_id, locked.user_id)
+        reused = await store.is_refresh_token_spent(connection, token_hash)
+        if reused:
+            # Two hold the same token and we cannot tell which is the thief: both have to log in again.
+            detail = {"session_id": str(session_id)}
+            await _audit(connection, Audit(Act.REFRESH_REUSED, None, locked.user_id, detail))
+            await _revoke(connection, [session_id], Reason.REFRESH_REUSED)
+    if reused:
+        await _tell_ended(bell, session_id, locked.user_id, Reason.REFRESH_REUSED)
+    # Raised only now: the end of the session had to be committed.
+    raise InvalidRefreshToken
+
+
+async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) -> None:
+    """End a session of this user. One that is unknown, another's or ended already is left as it is."""
+    async with database.transaction(pool) as connection:
+        live = await store.lock_live_session(connection, session_id, user_id)
+        if not live:
+            return
+        await _audit(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
+        await _revoke(connection, live, Reason.LOGOUT)
+    await _tell_ended(bell, session_id, user_id, Reason.LOGOUT)
+
+
+async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
+    """Give a user a role, from the command line. Who loses a role loses the sessions that carry it.
+
+    Raises:
+        UserNotFound: nobody is registered with this address.
+    """
+    async with database.transaction(pool) as connection:
+        user = await store.lock_user_by_email(connection, normalise_email(email) or "")
+        if user is None:
+            raise UserNotFound
+        detail = {"from": user.role.value, "to": role.value, "by": "command line"}
+        await _audit(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
+        await store.update_role(connection, user.id, role)
+        ended: Sequence[UUID] = ()
+        if user.role not in (role, Role.USER):
+            ended = await store.lock_live_sessions_of_user(connection, user.id)
+            await _revoke(connection, ended, Reason.ROLE_TAKEN)
+    return Grant(user, user.role, len(ended))
+
+
+async def get_user(pool: Pool, user_id: UUID) -> User:
+    """One user.
+
+    Raises:
+        UserNotFound
+    """
+    async with database.connection(pool) as connection:
+        user = await store.find_user(connection, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
+    """Who is registered with these addresses, by the address as it was asked for."""
+    normalised = {email: normalise_email(email) for email in emails}
+    wanted = sorted({email for email in normalised.values() if email is not None})
+    async with database.connection(pool) as connection:
+        found = {user.email: user for user in await store.find_users_by_email(connection, wanted)}
+    return {asked: found[email] for asked, email in normalised.items() if email is not None and email in found}
+
+
+async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
+    """Those of these ids that are users."""
+    async with database.connection(pool) as connection:
+        return await store.find_users_by_id(connection, user_ids)
+
+
+async def list_keys(pool: Pool, vault: Vault) -> list[StoredKey]:
+    """Every key whose signatures hold; makes the first one when there is none.
+
+    Raises:
+        WrongSecret: the signing key was sealed with another secret.
+    """
+    async with database.transaction(pool) as connection:
+        await _signing_key(connection, vault)
+        return await store.list_verifying_keys(connection)
+
+
+async def list_revocations(pool: Pool, *, after: int) -> Feed:
+    """Sessions ended after number `after`, as far as an access token of theirs may still be alive."""
+    async with database.snapshot(pool) as connection:
+        last = await store.read_revocation_counter(connection)
+        # A reader ahead of us remembers a database that was since restored from a backup: it has to start over.
+        start = after if after <= last else 0
+        items = await store.list_revocations(
+            connection, after=start, age_seconds_max=REVOCATIONS_SECONDS, limit=REVOCATIONS_MAX
+        )
+    return Feed(items, items[-1].seq if len(items) == REVOCATIONS_MAX else last)
+
+
+async def _find_credentials(pool: Pool, email: str) -> Credentials | None:
+    async with database.connection(pool) as connection:
+        return await store.find_credentials(connection, email)
+
+
+async def _log_in_verified(
+    pool: Pool, vault: Vault, credentials: Credentials, *, renewed_hash: str | None
+) -> Session | None:
+    async with database.transaction(pool) as connection:
+        user = await store.lock_verified_user(connection, credentials)
+        if user is None:
+            return None
+        if renewed_hash is not None:
+            await store.update_password_hash(connection, user.id, renewed_hash)
+        await _audit(connection, Audit(Act.LOGIN_SUCCEEDED, user.id, user.id))
+        return await _open_session(connection, vault, user)
+
+
+async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:
+    # Who was aimed at; the address that was typed is not kept, people type passwords there.
+    user_id = credentials.user_id if credentials else None
+    async with database.transaction(pool) as connection:
+        await _audit(connection, Audit(Act.LOGIN_FAILED, None, user_id))
+    metrics.LOGINS.labels("failed").inc()
+    log.info("login_failed", user_id=str(user_id) if user_id else None)
+
+
+async def _open_session(connection: Connection, vault: Vault, user: User) -> Session:
+    session_id = new_id()
+    await store.insert_session(connection, session_id, user.id)
+    return await _issue(connection, vault, user, session_id)
+
+
+async def _issue(connection: Connection, vault: Vault, user: User, session_id: UUID) -> Session:
+    refresh_token = tokens.new_refresh()
+    await store.insert_refresh_token(
+        connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS
+    )
+    key = await _signing_key(connection, vault)
+    return Session(user, Pair(tokens.sign_access(key, user, session_id), refresh_token))
+
+
+async def _renew(connection: Connection, vault: Vault, session_id: UUID, user_id: UUID) -> Session:
+    await store.prune_refresh_tokens(connection, session_id)
+    await store.touch_session(connection, session_id)
+    user = await store.find_user(connection, user_id)
+    assert user is not None, "users are never deleted"
+    return await _issue(connection, vault, user, session_id)
+
+
+async def _revoke(connection: Connection, session_ids: Sequence[UUID], reason: Reason) -> None:
+    """End locked sessions. The last thing a transaction does: it holds the feed's counter until the commit."""
+    if session_ids:
+        last = await store.advance_revocations(connection, len(session_ids))
+        seqs = range(last - len(session_ids) + 1, last + 1)
+        await store.revoke_sessions(connection, session_ids, seqs, reason=reason.value)
+
+
+async def _tell_ended(bell: Bell, session_id: UUID, user_id: UUID, reason: Reason) -> None:
+    metrics.SESSIONS_ENDED.labels(reason.value).inc()
+    log.info("session_ended", user_id=str(user_id), session_id=str(session_id), reason=reason.value)
+    await bell.ring()
+
+
+async def _signing_key(connection: Connection, vault: Vault) -> SigningKey:
+    stored = await store.find_signing_key(connection)
+    if stored is None:
+        await store.lock_signing_keys(connection)
+        stored = await store.find_signing_key(connection)
+    if stored is not None:
+        return vault.open(stored)
+    key = keys.new_key()
+    await store.insert_signing_key(connection, vault.seal(key))
+    log.info("signing_key_created", kid=key.kid)
+    return key
+
+
+async def _audit(connection: Connection, audit: Audit) -> None:
+    await store.insert_audit(connection, new_id(), audit, tracing.request_id())

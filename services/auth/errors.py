@@ -1,0 +1,60 @@
+"""What the auth service refuses.
+
+Refusal
+├── InvalidCredentials   401 invalid_credentials
+├── InvalidRefreshToken  401 invalid_refresh_token
+├── UserNotFound         404 user_not_found
+├── EmailTaken           409 email_taken
+├── InvalidParameter     422 invalid_request
+└── Unavailable
+    └── PasswordsBusy    503 passwords_busy
+"""
+
+from __future__ import annotations
+
+from services.contracts.refusal import FieldError, Refusal, Unavailable
+
+
+class InvalidCredentials(Refusal):
+    """The e-mail address or the password is wrong."""
+
+    status = 401
+    code = "invalid_credentials"
+
+
+class InvalidRefreshToken(Refusal):
+    """The refresh token is unknown, spent or expired, or its session has ended; log in again."""
+
+    status = 401
+    code = "invalid_refresh_token"
+
+
+class UserNotFound(Refusal):
+    """There is no such user."""
+
+    status = 404
+    code = "user_not_found"
+
+
+class EmailTaken(Refusal):
+    """Somebody is registered with this e-mail address."""
+
+    status = 409
+    code = "email_taken"
+
+
+class InvalidParameter(Refusal):
+    """A parameter of the request is not acceptable."""
+
+    status = 422
+    code = "invalid_request"
+
+    def __init__(self, field: str, message: str) -> None:
+        """Name the parameter and what is wrong with it."""
+        super().__init__(errors=[FieldError(field, message)])
+
+
+class PasswordsBusy(Unavailable):
+    """Too many passwords are being checked at this moment; nothing was recorded."""
+
+    code = "passwords_busy"

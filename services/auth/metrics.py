@@ -1,0 +1,12 @@
+"""The series of the auth service."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+LOGINS = Counter("payflow_logins_total", "Logins that were decided, by how.", ["result"])
+SESSIONS_ENDED = Counter(
+    "payflow_sessions_ended_total", "Sessions that were ended, by why; `refresh_reused` is a sign of theft.", ["reason"]
+)
+HASHES_WAITING = Gauge("payflow_password_hashes_waiting", "Passwords being hashed or waiting for a thread.")
+HASHES_REFUSED = Counter("payflow_password_hashes_refused_total", "Passwords refused because too many were waiting.")

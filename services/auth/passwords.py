@@ -1,0 +1,103 @@
+"""Passwords: argon2id under a named profile, in a few threads of its own with a short queue before them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import Parameters, PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from services.auth import metrics
+from services.auth.errors import PasswordsBusy
+
+LENGTH_MIN = 8
+LENGTH_MAX = 200
+
+WORKERS = 2
+WAITING_MAX = 64
+"""How many may wait for a thread: about two seconds of work on two busy cores, well inside every caller's deadline."""
+
+RETRY_AFTER_SECONDS = 2
+
+OWASP_19_MIB = Parameters(
+    type=Type.ID,
+    version=19,
+    salt_len=16,
+    hash_len=32,
+    time_cost=2,
+    memory_cost=19 * 1024,
+    parallelism=1,
+)
+"""The OWASP Password Storage Cheat Sheet's argon2id with 19 MiB; `memory_cost` is in KiB."""
+
+PROFILE = OWASP_19_MIB
+"""Change it, and every password moves to the new profile at its owner's next login."""
+
+Result = TypeVar("Result")
+
+
+class Hashing:
+    """Hashes and verifies off the event loop. More than `waiting_max` in the queue are told to come back."""
+
+    def __init__(
+        self, profile: Parameters = PROFILE, *, workers: int = WORKERS, waiting_max: int = WAITING_MAX
+    ) -> None:
+        self._hasher = PasswordHasher.from_parameters(profile)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="password")
+        self._pending_max = workers + waiting_max
+        self._pending = 0
+        # Nobody's password: what a login with an unknown address is verified against, at the same cost as any other.
+        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+
+    async def hash(self, password: str) -> str:
+        """The hash to store, with its own salt and the profile written into it.
+
+        Raises:
+            PasswordsBusy: too many are waiting already.
+        """
+        return await self._run(lambda: self._hasher.hash(_canonical(password)))
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether the password is the one that was hashed; with nothing stored False, after the same work.
+
+        Raises:
+            PasswordsBusy: too many are waiting already.
+        """
+        matches = await self._run(lambda: self._matches(stored or self._nobody, password))
+        return matches and stored is not None
+
+    def is_behind(self, stored: str) -> bool:
+        """Whether the hash was made under another profile than today's."""
+        return self._hasher.check_needs_rehash(stored)
+
+    def close(self) -> None:
+        """End the threads; what still waits is dropped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _matches(self, stored: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(stored, _canonical(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        if self._pending >= self._pending_max:
+            metrics.HASHES_REFUSED.inc()
+            raise PasswordsBusy(retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._pending += 1
+        metrics.HASHES_WAITING.inc()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._pending -= 1
+            metrics.HASHES_WAITING.dec()
+
+
+def _canonical(password: str) -> str:
+    # One keyboard sends "é" as one character, another as two: both are the same password (RFC 8265, OpaqueString).
+    return unicodedata.normalize("NFC", password)

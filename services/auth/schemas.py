@@ -1,0 +1,146 @@
+"""JSON in: what may be asked. JSON out: what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from services.auth import keys, passwords, tokens, user
+from services.auth.keys import StoredKey
+from services.auth.tokens import Pair
+from services.auth.user import User
+from services.contracts.identifiers import parse_id
+from services.contracts.messages import format_time
+
+LIST_MAX = 1000
+"""How many people one call may ask about."""
+
+
+def _email(text: str) -> str:
+    email = user.normalise_email(text)
+    if email is None:
+        raise ValueError("is not an e-mail address")
+    return email
+
+
+def _name(text: str) -> str:
+    if not user.is_printable(text):
+        raise ValueError("holds a character that is not allowed in a name")
+    return text
+
+
+def _id(value: Any) -> UUID:
+    found = parse_id(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("is not an id")
+    return found
+
+
+Email = Annotated[str, AfterValidator(_email)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=user.NAME_LENGTH_MAX),
+    AfterValidator(_name),
+]
+Id = Annotated[UUID, BeforeValidator(_id)]
+
+
+class _Asked(BaseModel):
+    # Errors must not repeat what was sent: it may be a password.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Register(_Asked):
+    """Somebody wants to join."""
+
+    email: Email
+    password: Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
+    name: Name
+
+
+class Login(_Asked):
+    """Somebody says who they are. A short password is not malformed here, only wrong."""
+
+    email: Email
+    password: Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX)]
+
+
+class Refresh(_Asked):
+    """Somebody wants to stay."""
+
+    refresh_token: Annotated[str, Field(min_length=1, max_length=tokens.REFRESH_LENGTH_MAX)]
+
+
+class Logout(_Asked):
+    """Somebody leaves."""
+
+    session_id: Id
+    user_id: Id
+
+
+class Emails(_Asked):
+    """Addresses to resolve. One that is no address is simply not found: it must not spoil the others."""
+
+    emails: Annotated[list[str], Field(max_length=LIST_MAX)]
+
+
+class Ids(_Asked):
+    """Users to tell about."""
+
+    ids: Annotated[list[Id], Field(max_length=LIST_MAX)]
+
+
+REGISTER = TypeAdapter(Register)
+LOGIN = TypeAdapter(Login)
+REFRESH = TypeAdapter(Refresh)
+LOGOUT = TypeAdapter(Logout)
+EMAILS = TypeAdapter(Emails)
+IDS = TypeAdapter(Ids)
+
+
+def render_user(person: User) -> dict[str, Any]:
+    """A user as they see themselves."""
+    return {"id": str(person.id), "email": person.email, "name": person.name, "role": person.role.value}
+
+
+def render_session(person: User, pair: Pair) -> dict[str, Any]:
+    """The answer to register, login and refresh."""
+    return {
+        "user": render_user(person),
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": tokens.ACCESS_SECONDS,
+    }
+
+
+def render_recipients(found: Mapping[str, User]) -> dict[str, Any]:
+    """Users by the address that was asked for, spelled as it was asked."""
+    items = [{"email": email, "user_id": str(person.id), "name": person.name} for email, person in found.items()]
+    return {"items": items}
+
+
+def render_names(people: Iterable[User]) -> dict[str, Any]:
+    """What people are called."""
+    return {"items": [{"user_id": str(person.id), "name": person.name} for person in people]}
+
+
+def render_contacts(people: Iterable[User]) -> dict[str, Any]:
+    """Where people are reached."""
+    return {"items": [{"user_id": str(person.id), "email": person.email, "name": person.name} for person in people]}
+
+
+def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
+    """The key set by which anybody verifies access tokens (RFC 7517)."""
+    return {"keys": [keys.public_jwk(key) for key in stored]}
+
+
+def render_revocations(rows: Sequence[Any], following: int) -> dict[str, Any]:
+    """A page of the feed, and where the next one starts."""
+    items = [
+        {"seq": row.seq, "session_id": str(row.session_id), "revoked_at": format_time(row.revoked_at)} for row in rows
+    ]
+    return {"items": items, "next": following}

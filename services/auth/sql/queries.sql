@@ -1,0 +1,110 @@
+-- name: insert_user
+-- No row comes back when the address is taken; of two at once, the second waits for the first.
+INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (email) DO NOTHING
+RETURNING id;
+
+-- name: find_credentials
+-- What a login is verified against, before any transaction is open.
+SELECT id, password_hash, password_changed_at FROM users WHERE email = $1;
+
+-- name: lock_verified_user
+-- The user, if the password that was verified is still theirs. The lock orders logins and role changes of one user.
+SELECT id, email, name, role FROM users WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE;
+
+-- name: lock_user_by_email
+SELECT id, email, name, role FROM users WHERE email = $1 FOR NO KEY UPDATE;
+
+-- name: update_password_hash
+-- The same password under today's profile: password_changed_at stays.
+UPDATE users SET password_hash = $2 WHERE id = $1;
+
+-- name: update_role
+UPDATE users SET role = $2 WHERE id = $1;
+
+-- name: find_user
+SELECT id, email, name, role FROM users WHERE id = $1;
+
+-- name: find_users_by_email
+SELECT id, email, name, role FROM users WHERE email = ANY($1::text[]);
+
+-- name: find_users_by_id
+SELECT id, email, name, role FROM users WHERE id = ANY($1::uuid[]);
+
+-- name: insert_session
+INSERT INTO sessions (id, user_id) VALUES ($1, $2);
+
+-- name: lock_session
+-- Refreshes and revocations of one session take turns here; what is read after the lock is read in later statements.
+SELECT user_id, revoked_at IS NOT NULL AS revoked FROM sessions WHERE id = $1 FOR UPDATE;
+
+-- name: lock_live_session
+-- For its owner to end; no row when it is another's, unknown, or ended already.
+SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL FOR UPDATE;
+
+-- name: lock_live_sessions_of_user
+-- In id order, so that two who end all of them do not wait for each other.
+SELECT id FROM sessions WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE;
+
+-- name: touch_session
+UPDATE sessions SET used_at = clock_timestamp() WHERE id = $1;
+
+-- name: advance_revocations
+-- Holds the counter until the commit: nobody can see a higher number before the lower ones.
+UPDATE revocation_counter SET last = last + $1 RETURNING last;
+
+-- name: revoke_sessions
+-- The sessions are locked and live; the time is taken under the counter's lock, so it never runs backwards along seq.
+UPDATE sessions SET revoked_at = clock_timestamp(), reason = $3, seq = given.seq
+FROM unnest($1::uuid[], $2::bigint[]) AS given (id, seq)
+WHERE sessions.id = given.id;
+
+-- name: read_revocation_counter
+SELECT last FROM revocation_counter;
+
+-- name: list_revocations
+-- Older ones have outlived every access token of theirs.
+SELECT seq, id AS session_id, revoked_at FROM sessions
+WHERE seq > $1 AND revoked_at > clock_timestamp() - make_interval(secs => $2)
+ORDER BY seq LIMIT $3;
+
+-- name: insert_refresh_token
+INSERT INTO refresh_tokens (hash, session_id, expires_at)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3));
+
+-- name: find_refresh_session
+-- Never changes for a token, so it may be read before the session is locked.
+SELECT session_id FROM refresh_tokens WHERE hash = $1;
+
+-- name: spend_refresh_token
+-- A row comes back only for a token that nobody has used and that is not too old.
+UPDATE refresh_tokens SET spent_at = clock_timestamp()
+WHERE hash = $1 AND spent_at IS NULL AND expires_at > clock_timestamp()
+RETURNING session_id;
+
+-- name: is_refresh_token_spent
+SELECT spent_at IS NOT NULL FROM refresh_tokens WHERE hash = $1;
+
+-- name: prune_refresh_tokens
+-- Spent tokens are kept to recognise their reuse, but not for ever.
+DELETE FROM refresh_tokens WHERE session_id = $1 AND spent_at IS NOT NULL AND expires_at < clock_timestamp();
+
+-- name: lock_signing_keys
+-- So that of two first starts only one makes a key.
+SELECT pg_advisory_xact_lock(hashtext('payflow signing keys'));
+
+-- name: find_signing_key
+-- The one that signs now.
+SELECT kid, public_key, private_key_sealed FROM signing_keys
+WHERE retired_at IS NULL AND signs_from <= clock_timestamp()
+ORDER BY signs_from DESC, kid LIMIT 1;
+
+-- name: insert_signing_key
+INSERT INTO signing_keys (kid, public_key, private_key_sealed) VALUES ($1, $2, $3);
+
+-- name: list_verifying_keys
+-- Also those that do not sign yet: verifiers know them in time.
+SELECT kid, public_key, private_key_sealed FROM signing_keys WHERE retired_at IS NULL ORDER BY signs_from, kid;
+
+-- name: insert_audit
+INSERT INTO audit_log (id, act, actor_id, user_id, detail, request_id) VALUES ($1, $2, $3, $4, $5::jsonb, $6);

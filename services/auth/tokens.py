@@ -1,0 +1,63 @@
+"""Tokens: the signed access token that anybody can verify, the random refresh token that only its hash is kept of."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+import jwt
+
+from services.auth.keys import SigningKey
+from services.auth.user import User
+from services.contracts.identifiers import new_id
+
+ACCESS_SECONDS = 600
+"""How long an access token lives."""
+
+REFRESH_SECONDS = 30 * 24 * 3600.0
+"""How long a refresh token waits to be used; each use starts it anew."""
+
+REFRESH_BYTES = 32
+REFRESH_LENGTH_MAX = 200
+
+ISSUER = "payflow"
+AUDIENCE = "payflow-api"
+TYPE = "at+jwt"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a login or a refresh hands out."""
+
+    access_token: str
+    refresh_token: str
+
+
+def sign_access(key: SigningKey, user: User, session_id: UUID) -> str:
+    """An access token of this user in this session, good from now on for `ACCESS_SECONDS` (RFC 9068)."""
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(user.id),
+        "sid": str(session_id),
+        "role": str(user.role),
+        "iat": now,
+        "nbf": now,
+        "exp": now + ACCESS_SECONDS,
+        "jti": str(new_id()),
+    }
+    return jwt.encode(claims, key.private_key, algorithm="EdDSA", headers={"typ": TYPE, "kid": key.kid})
+
+
+def new_refresh() -> str:
+    """A fresh refresh token."""
+    return secrets.token_urlsafe(REFRESH_BYTES)
+
+
+def hash_refresh(token: str) -> bytes:
+    """What is stored of a refresh token. It is random and long: a plain hash cannot be searched backwards."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,58 @@
+"""Pure: what a user is: the one form of an e-mail address, the roles, the facts that others may be told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+NAME_LENGTH_MAX = 100
+EMAIL_LENGTH_MAX = 254
+LOCAL_PART_LENGTH_MAX = 64
+
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# A dotted local part and a domain of at least two labels, the last of which is not a number. Quoted local parts,
+# address literals and letters beyond ASCII (a Cyrillic letter that looks like "a") are nobody's address here.
+_EMAIL = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}", re.ASCII)
+
+# Control characters, line and paragraph separators, and the marks that make text run backwards: a name is shown to
+# whoever pays it, stands in e-mails, and must read as it is written.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Role(StrEnum):
+    """What somebody may do: use their own wallets, run the system, or act as another system."""
+
+    USER = "user"
+    OPERATOR = "operator"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A registered person; `email` is normalised."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Role
+
+
+def normalise_email(text: str) -> str | None:
+    """The one form in which an address is stored and compared, or None when the text is no address."""
+    stripped = text.strip()
+    # Before folding: the Kelvin sign folds to an ASCII "k" and would make two addresses one.
+    if len(stripped) > EMAIL_LENGTH_MAX or not stripped.isascii():
+        return None
+    folded = stripped.casefold()
+    match = _EMAIL.fullmatch(folded)
+    if match is None or len(match["local"]) > LOCAL_PART_LENGTH_MAX:
+        return None
+    return folded
+
+
+def is_printable(name: str) -> bool:
+    """Whether a name reads as it is written."""
+    return _UNPRINTABLE.search(name) is None

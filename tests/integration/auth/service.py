@@ -1,0 +1,100 @@
+"""The auth service in this process on a port of its own, and its callers with their service tokens."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from argon2 import Parameters, Type
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.auth import app
+from services.auth.bell import Bell
+from services.auth.keys import Vault
+from services.auth.passwords import Hashing
+from services.chassis.database import Pool
+from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
+
+QUICK = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1)
+SECRET = "kEu2-Zb9w_tQ4xHc8-Vn1r_Lm6yPd3-Gs5j"
+IDENTITIES = ("gateway", "auth", "wallet", "transaction", "transaction-worker", "notification", "notification-deliver")
+SEEDS = {name: base64.b64encode(secrets.token_bytes(32)).decode() for name in IDENTITIES}
+PUBLIC_KEYS = {
+    name: base64.b64encode(
+        Ed25519PrivateKey.from_private_bytes(base64.b64decode(seed)).public_key().public_bytes_raw()
+    ).decode()
+    for name, seed in SEEDS.items()
+}
+
+
+def identity(name: str) -> Identity:
+    return Identity.from_base64(SEEDS[name], PUBLIC_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `body` is None when nothing did."""
+
+    status: int
+    body: Any
+    headers: Any
+
+
+class AuthService:
+    """A running auth service as its callers see it."""
+
+    def __init__(self, url: str, application: web.Application, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.application = application
+        self._session = session
+
+    async def call(self, method: str, path: str, body: Any = None, *, by: str = "gateway", **options: Any) -> Answer:
+        """Call as one of the services."""
+        token = TokenSigner(identity(by), audience="auth").token()
+        headers = {"Authorization": f"Bearer {token}"} | options.pop("headers", {})
+        return await self.send(method, path, body, headers=headers, **options)
+
+    async def send(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
+        """Call with nothing but what is given."""
+        sent = options if body is None else options | {"json": body}
+        async with self._session.request(method, self.url + path, **sent) as response:
+            return Answer(response.status, await response.json(content_type=None), response.headers)
+
+    async def register(self, email: str, password: str = "correct horse", name: str = "Alice") -> dict[str, Any]:
+        answer = await self.call("POST", "/internal/register", {"email": email, "password": password, "name": name})
+        assert answer.status == 201, answer
+        return answer.body
+
+    async def log_in(self, email: str, password: str = "correct horse") -> Answer:
+        return await self.call("POST", "/internal/login", {"email": email, "password": password})
+
+    async def refresh(self, refresh_token: str) -> Answer:
+        return await self.call("POST", "/internal/refresh", {"refresh_token": refresh_token})
+
+    async def revocations(self, after: int = 0) -> Any:
+        return (await self.call("GET", f"/internal/revocations?after={after}")).body
+
+
+@asynccontextmanager
+async def running(
+    pool: Pool, *, profile: Parameters = QUICK, bell: Bell | None = None, **limits: int
+) -> AsyncIterator[AuthService]:
+    """Run the service on this database until the block ends."""
+    hashing, bell = Hashing(profile, **limits), bell or Bell(None)
+    verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
+    server = TestServer(app.application(pool, Vault(SECRET), hashing, bell=bell, verifier=verifier))
+    await server.start_server()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield AuthService(str(server.make_url("")).rstrip("/"), server.app, session)
+    finally:
+        await server.close()
+        await bell.close()
+        hashing.close()

@@ -1,0 +1,192 @@
+"""Register, log in, and be found."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from argon2 import Parameters, Type
+
+from services.auth import commands, passwords
+from services.auth.errors import InvalidCredentials
+from services.auth.keys import Vault
+from services.auth.passwords import Hashing
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from tests.integration.auth.service import QUICK, SECRET, AuthService, running
+
+
+async def test_register_answers_with_a_session(auth: AuthService) -> None:
+    """Whoever registers is logged in; the address is kept in its one form, the name without its margins."""
+    body = await auth.register("  Alice@Example.com", name=" Alice Doe ")
+    me = await auth.call("GET", f"/internal/users/{body['user']['id']}")
+
+    assert {"user", "access_token", "refresh_token", "token_type", "expires_in"} == set(body)
+    assert (body["token_type"], body["expires_in"]) == ("Bearer", 600)
+    assert {"email": "alice@example.com", "name": "Alice Doe", "role": "user"} | {"id": body["user"]["id"]} == me.body
+    assert me.body == body["user"]
+
+
+async def test_address_is_registered_once(auth: AuthService, pool: Pool) -> None:
+    """Of many who register with one address at once, however typed, one gets it; the others leave nothing behind."""
+    typed = ["Bob@Example.com", "bob@example.com", "BOB@EXAMPLE.COM "] * 5
+    answers = await asyncio.gather(
+        *(
+            auth.call("POST", "/internal/register", {"email": email, "password": "correct horse", "name": "Bob"})
+            for email in typed
+        )
+    )
+
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 14
+    assert {"email_taken"} == {answer.body["code"] for answer in answers if answer.status == 409}
+    for table in ("users", "sessions", "refresh_tokens", "audit_log"):
+        assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
+
+
+async def test_login_opens_a_session_of_its_own(auth: AuthService) -> None:
+    """The right password opens a new session of the same user, whatever the case of the address."""
+    registered = await auth.register("alice@example.com")
+    answer = await auth.log_in("ALICE@example.com")
+
+    assert answer.status == 200
+    assert registered["user"] == answer.body["user"]
+    assert registered["refresh_token"] != answer.body["refresh_token"]
+
+
+async def test_wrong_and_unknown_are_told_the_same(auth: AuthService) -> None:
+    """A wrong password and an unknown address get the same answer but for the request id."""
+    await auth.register("alice@example.com")
+    wrong = await auth.log_in("alice@example.com", "correct horsf")
+    unknown = await auth.log_in("nobody@example.com")
+    short = await auth.log_in("alice@example.com", "x")
+
+    assert [wrong.status, unknown.status, short.status] == [401] * 3
+    bodies = [answer.body | {"request_id": ""} for answer in (wrong, unknown, short)]
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert bodies[0]["code"] == "invalid_credentials"
+    assert {*wrong.headers} == {*unknown.headers}
+    assert wrong.headers["Content-Length"] == unknown.headers["Content-Length"]
+
+
+class CountingHashing:
+    """Counts the work and says no."""
+
+    def __init__(self) -> None:
+        self.verified: list[bool] = []
+
+    async def verify(self, stored: str | None, _password: str) -> bool:
+        self.verified.append(stored is not None)
+        return False
+
+
+async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: Pool) -> None:
+    """A refused login verifies once and writes one audit row, known or not: nothing to time."""
+    await auth.register("alice@example.com")
+    hashing: Any = CountingHashing()
+    rows = []
+    for email in ("alice@example.com", "nobody@example.com"):
+        with pytest.raises(InvalidCredentials):
+            await commands.log_in(pool, Vault(SECRET), hashing, email=email, password="correct horsf")
+        rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'login_failed'"))
+
+    assert hashing.verified == [True, False]
+    assert rows == [1, 2]
+
+
+async def test_password_moves_to_the_new_profile_at_login(auth: AuthService, pool: Pool) -> None:
+    """After the profile moved, the next logins, also two at once, succeed and the stored hash is of the new one."""
+    await auth.register("alice@example.com")
+    old = await pool.fetchval("SELECT password_hash FROM users")
+    async with running(pool, profile=Parameters(Type.ID, 19, 16, 32, 2, 16, 1)) as moved:
+        first = await asyncio.gather(*(moved.log_in("alice@example.com") for _ in range(4)))
+        renewed = await pool.fetchval("SELECT password_hash FROM users")
+        later = await moved.log_in("alice@example.com")
+
+    assert [answer.status for answer in (*first, later)] == [200] * 5
+    assert "m=8,t=1,p=1" in old
+    assert "m=16,t=2,p=1" in renewed
+    assert renewed == await pool.fetchval("SELECT password_hash FROM users")
+
+
+class ChangingHashing(Hashing):
+    """Somebody changes the password while it is being verified."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(QUICK)
+        self._pool = pool
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        matches = await super().verify(stored, password)
+        await self._pool.execute("UPDATE users SET password_changed_at = clock_timestamp()")
+        return matches
+
+
+async def test_password_changed_meanwhile_opens_nothing(auth: AuthService, pool: Pool) -> None:
+    """A login verified against a password that is no longer the user's opens no session."""
+    await auth.register("alice@example.com")
+    hashing = ChangingHashing(pool)
+
+    with pytest.raises(InvalidCredentials):
+        await commands.log_in(pool, Vault(SECRET), hashing, email="alice@example.com", password="correct horse")
+
+    hashing.close()
+    assert await pool.fetchval("SELECT count(*) FROM sessions") == 1
+
+
+async def test_more_logins_than_can_wait_are_told_to_come_back(auth: AuthService, pool: Pool) -> None:
+    """Over the bound a login is refused with 503 and Retry-After at once; those within it are served."""
+    await auth.register("alice@example.com")
+    async with running(pool, profile=passwords.PROFILE, workers=1, waiting_max=3) as busy:
+        answers = await asyncio.gather(*(busy.log_in("alice@example.com") for _ in range(30)))
+        after = await busy.log_in("alice@example.com")
+
+    refused = [answer for answer in answers if answer.status == 503]
+    assert {200, 503} == {answer.status for answer in answers}
+    assert {"passwords_busy"} == {answer.body["code"] for answer in refused}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+    assert after.status == 200
+
+
+async def test_recipients_are_found_as_they_were_asked_for(auth: AuthService) -> None:
+    """Addresses that are registered come back as they were spelled; unknown and impossible ones spoil nothing."""
+    alice = (await auth.register("alice@example.com"))["user"]
+    bob = (await auth.register("bob@example.com", name="Bob"))["user"]
+    asked = [
+        "Bob@Example.com",
+        "alice@example.com",
+        "nobody@example.com",
+        "no address",
+        "x\x00@example.com",
+        "",
+        "ß" * 999,
+    ]
+    answer = await auth.call("POST", "/internal/recipients", {"emails": asked}, by="transaction")
+
+    assert answer.status == 200
+    assert {
+        ("Bob@Example.com", bob["id"], "Bob"),
+        ("alice@example.com", alice["id"], "Alice"),
+    } == {(item["email"], item["user_id"], item["name"]) for item in answer.body["items"]}
+    assert (await auth.call("POST", "/internal/recipients", {"emails": []})).body == {"items": []}
+
+
+async def test_names_and_contacts_of_known_users_only(auth: AuthService) -> None:
+    """Names carry no address, contacts do; ids of nobody are left out."""
+    alice = (await auth.register("alice@example.com"))["user"]
+    asked = {"ids": [alice["id"], str(new_id())]}
+    names = await auth.call("POST", "/internal/names", asked)
+    contacts = await auth.call("POST", "/internal/contacts", asked, by="notification-deliver")
+
+    assert {"items": [{"user_id": alice["id"], "name": "Alice"}]} == names.body
+    assert {"items": [{"user_id": alice["id"], "email": "alice@example.com", "name": "Alice"}]} == contacts.body
+
+
+async def test_unknown_user_is_not_found(auth: AuthService) -> None:
+    """An id of nobody and a text that is no id get the same answer."""
+    unknown = await auth.call("GET", f"/internal/users/{new_id()}")
+    malformed = await auth.call("GET", "/internal/users/1")
+
+    assert [unknown.status, malformed.status] == [404, 404]
+    assert unknown.body | {"request_id": ""} == malformed.body | {"request_id": ""}
+    assert unknown.body["code"] == "user_not_found"

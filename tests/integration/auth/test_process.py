@@ -1,0 +1,214 @@
+"""The service as a process: what stops its start, the jobs, and what it logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from deploy.local.ports import find_free
+from services.chassis.database import Pool
+from tests.harness.databases import TestDatabase
+from tests.integration.auth.service import PUBLIC_KEYS, SECRET, SEEDS, AuthService
+
+NOWHERE = TestDatabase("auth", *["postgresql://payflow_auth:not-a-default-at-all@127.0.0.1:1/auth"] * 4)
+
+
+def environment(made: TestDatabase = NOWHERE, **changes: str | None) -> dict[str, str]:
+    """What the api role reads, and nothing of ours; None takes a variable away."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PAYFLOW_HOST": "127.0.0.1",
+        "PAYFLOW_AUTH_PORT": str(find_free()),
+        "PAYFLOW_METRICS_PORT": str(find_free()),
+        "PAYFLOW_AUTH_DATABASE_URL": made.service_url,
+        "PAYFLOW_AUTH_OWNER_DATABASE_URL": made.owner_url,
+        "PAYFLOW_AUTH_SECRET": SECRET,
+        "PAYFLOW_SERVICE_KEY": SEEDS["auth"],
+        "PAYFLOW_SERVICE_PUBLIC_KEYS": json.dumps(PUBLIC_KEYS),
+    }
+    return {name: value for name, value in (variables | changes).items() if value is not None}
+
+
+async def start(*arguments: str, variables: dict[str, str]) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.auth", *arguments, env=variables, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def run(*arguments: str, variables: dict[str, str]) -> tuple[int | None, str, str]:
+    """Exit code, standard output and standard error of a run to its end."""
+    process = await start(*arguments, variables=variables)
+    async with asyncio.timeout(30):
+        output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PAYFLOW_AUTH_SECRET", None),
+        ("PAYFLOW_AUTH_SECRET", "too-short"),
+        ("PAYFLOW_AUTH_SECRET", "changeme-changeme-changeme-changeme-0123456789"),
+        ("PAYFLOW_AUTH_DATABASE_URL", "postgresql://payflow_auth:postgres@127.0.0.1/auth"),
+        ("PAYFLOW_SERVICE_KEY", None),
+    ],
+)
+async def test_missing_short_or_default_secret_stops_the_start(name: str, value: str | None) -> None:
+    """Guarantee 55: the api does not start; one line names the variable and never its value."""
+    status, output, errors = await run("api", variables=environment(**{name: value}))
+
+    assert status == 2
+    assert output == ""
+    assert len(errors.splitlines()) == 1
+    assert name in errors
+    assert value is None or value not in errors
+
+
+async def test_grant_makes_an_operator(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
+    """`grant EMAIL operator` prints one line without the address, exits 0, and is in the audit log."""
+    body = await auth.register("alice@example.com")
+    status, output, errors = await run("grant", "Alice@Example.com", "operator", variables=environment(auth_database))
+
+    assert (status, errors) == (0, "")
+    assert len(output.splitlines()) == 1
+    assert body["user"]["id"] in output
+    assert "operator" in output
+    assert "example.com" not in output
+    assert (await auth.log_in("alice@example.com")).body["user"]["role"] == "operator"
+    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'role_granted'") == 1
+
+
+async def test_grant_of_nothing_to_nobody(auth_database: TestDatabase) -> None:
+    """An unknown address, a role that is none, or missing words: one line that says what, non-zero."""
+    for word, arguments in [
+        ("registered", ["nobody@example.com", "operator"]),
+        ("registered", ["no address", "operator"]),
+        ("role", ["alice@example.com", "emperor"]),
+        ("usage", ["alice@example.com"]),
+    ]:
+        status, output, errors = await run("grant", *arguments, variables=environment(auth_database))
+        assert status not in (0, None)
+        assert (output, len(errors.splitlines())) == ("", 1)
+        assert word in errors
+
+
+async def test_grant_with_the_database_away() -> None:
+    """One line and non-zero, not a traceback."""
+    status, _, errors = await run("grant", "a@example.com", "operator", variables=environment())
+
+    assert status == 1
+    assert len(errors.splitlines()) == 1
+
+
+async def test_migrating_twice_is_once(auth_database: TestDatabase) -> None:
+    """Two migrators at once and one after them: all succeed, nothing changes."""
+    variables = environment(auth_database)
+    results = await asyncio.gather(*(run("migrate", variables=variables) for _ in range(2)))
+
+    assert [status for status, _, _ in results] == [0, 0]
+    assert (await run("migrate", variables=variables))[0] == 0
+
+
+@asynccontextmanager
+async def serving(variables: dict[str, str]) -> AsyncIterator[tuple[Process, AuthService, list[str]]]:
+    """The api role as a process of its own, once it is alive; its log lines are complete after the block."""
+    process = await start("api", variables=variables)
+    lines: list[str] = []
+
+    async def read(stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            lines.append(line.decode())
+
+    assert process.stdout
+    assert process.stderr
+    readers = [asyncio.ensure_future(read(stream)) for stream in (process.stdout, process.stderr)]
+    try:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{variables['PAYFLOW_AUTH_PORT']}"
+            service = AuthService(url, aiohttp.web.Application(), session)
+            await until_answered(session, f"{url}/internal/jwks")
+            yield process, service, lines
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            await process.wait()
+            await asyncio.gather(*readers)
+
+
+async def until_answered(session: aiohttp.ClientSession, url: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            async with session.get(url):
+                return
+        except aiohttp.ClientConnectorError:
+            assert time.monotonic() < deadline, f"nobody answers at {url}"
+            await asyncio.sleep(0.05)
+
+
+async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: TestDatabase) -> None:
+    """Guarantee 54: whatever is sent, no password, token or whole address is in a log line; SIGTERM ends with 0."""
+    variables = environment(auth_database)
+    async with serving(variables) as (process, auth, lines):
+        body = await auth.register("alice@example.com", "a password to look for", "Alice")
+        await auth.log_in("alice@example.com", "a wrong one to look for")
+        refreshed = (await auth.refresh(body["refresh_token"])).body
+        await auth.refresh(body["refresh_token"])
+        await auth.call("POST", "/internal/recipients", {"emails": ["alice@example.com"]})
+        await auth.log_in("alice@example.com\r\nforged: line")
+        metrics = f"http://127.0.0.1:{variables['PAYFLOW_METRICS_PORT']}"
+        ready = await AuthService(metrics, auth.application, auth._session).send("GET", "/readyz")
+    told = "".join(lines)
+
+    assert process.returncode == 0
+    assert ready.body == {"ok": ["postgres"], "failing": []}
+    for event in ("signing_key_created", "user_registered", "login_failed", "session_ended", "role_stopped"):
+        assert event in told
+    for secret in (
+        "to look for",
+        "forged",
+        "example.com",
+        body["refresh_token"],
+        refreshed["refresh_token"],
+        body["access_token"],
+        SECRET,
+        SEEDS["auth"],
+        SEEDS["gateway"],
+    ):
+        assert secret not in told
+    assert all(json.loads(line)["service"] == "auth" for line in lines)
+
+
+async def test_process_lives_while_the_database_is_away() -> None:
+    """Without its database the service starts, is alive but not ready, and answers 503 with Retry-After."""
+    variables = environment()
+    async with serving(variables) as (process, auth, _):
+        answer = await auth.log_in("alice@example.com")
+        metrics = AuthService(f"http://127.0.0.1:{variables['PAYFLOW_METRICS_PORT']}", auth.application, auth._session)
+        alive, ready = await metrics.send("GET", "/livez"), await metrics.send("GET", "/readyz")
+
+    assert (answer.status, answer.body["code"]) == (503, "database_unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert [alive.status, ready.status] == [200, 503]
+    assert process.returncode == 0
+
+
+async def test_other_secret_stops_the_start(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A secret that does not open the stored signing key is noticed at start, not at the first login."""
+    await auth.register("alice@example.com")
+    status, _, errors = await run("api", variables=environment(auth_database, PAYFLOW_AUTH_SECRET=SECRET[::-1]))
+
+    assert status == 1
+    assert "PAYFLOW_AUTH_SECRET" in errors
+    assert SECRET[::-1] not in errors

@@ -1,0 +1,309 @@
+"""Refresh, reuse, logout, and the feed that tells gateways of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from deploy.local.engines import Redis
+from services.auth import commands, store, tokens
+from services.auth.bell import CHANNEL, Bell
+from services.chassis import database
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from tests.harness.databases import TestDatabase
+from tests.integration.auth.service import AuthService, running
+
+
+def claims_of(body: dict[str, Any]) -> dict[str, Any]:
+    """What the access token says; verifying it is `test_keys`' matter."""
+    return jwt.decode(body["access_token"], options={"verify_signature": False})
+
+
+async def log_out(auth: AuthService, body: dict[str, Any]) -> int:
+    claims = claims_of(body)
+    asked = {"session_id": claims["sid"], "user_id": claims["sub"]}
+    return (await auth.call("POST", "/internal/logout", asked)).status
+
+
+async def test_refresh_rotates_within_the_session(auth: AuthService) -> None:
+    """Each refresh gives a new pair of the same session; the chain can go on."""
+    body = await auth.register("alice@example.com")
+    seen = {body["refresh_token"]}
+    for _ in range(5):
+        answer = await auth.refresh(body["refresh_token"])
+        assert answer.status == 200
+        assert claims_of(body)["sid"] == claims_of(answer.body)["sid"]
+        assert body["user"] == answer.body["user"]
+        body = answer.body
+        seen.add(body["refresh_token"])
+
+    assert len(seen) == 6
+
+
+async def test_refresh_tells_the_role_of_today(auth: AuthService, pool: Pool) -> None:
+    """A role granted meanwhile stands in the next access token."""
+    body = await auth.register("alice@example.com")
+    await pool.execute("UPDATE users SET role = 'operator'")
+    answer = await auth.refresh(body["refresh_token"])
+
+    assert (claims_of(body)["role"], claims_of(answer.body)["role"]) == ("user", "operator")
+    assert answer.body["user"]["role"] == "operator"
+
+
+async def test_reuse_ends_the_family(auth: AuthService) -> None:
+    """Guarantee 45: a spent token ends its session, the newest token included; other sessions of the user live on."""
+    first = await auth.register("alice@example.com")
+    other = (await auth.log_in("alice@example.com")).body
+    second = (await auth.refresh(first["refresh_token"])).body
+    reused = await auth.refresh(first["refresh_token"])
+    newest = await auth.refresh(second["refresh_token"])
+    feed = await auth.revocations()
+
+    assert [reused.status, newest.status] == [401, 401]
+    assert reused.body["code"] == newest.body["code"] == "invalid_refresh_token"
+    assert [claims_of(first)["sid"]] == [item["session_id"] for item in feed["items"]]
+    assert (await auth.refresh(other["refresh_token"])).status == 200
+
+
+async def test_one_token_used_many_times_at_once(auth: AuthService, pool: Pool) -> None:
+    """Of twenty uses of one token at once at most one gets a pair, and the family is dead afterwards."""
+    body = await auth.register("alice@example.com")
+    answers = await asyncio.gather(*(auth.refresh(body["refresh_token"]) for _ in range(20)))
+    [won] = [answer for answer in answers if answer.status == 200]
+
+    assert [answer.status for answer in answers if answer is not won] == [401] * 19
+    assert (await auth.refresh(won.body["refresh_token"])).status == 401
+    assert [item["seq"] for item in (await auth.revocations())["items"]] == [1]
+    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'refresh_reused'") == 1
+
+
+async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Pool) -> None:
+    """A refresh that meets the logout of its session gets nothing: no pair outlives the session."""
+    body = await auth.register("alice@example.com")
+    claims = claims_of(body)
+    async with database.transaction(pool) as connection:
+        live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
+        await commands._revoke(connection, live, commands.Reason.LOGOUT)
+        refreshing = asyncio.ensure_future(auth.refresh(body["refresh_token"]))
+        await until_one_waits_for_a_lock(pool)
+
+    assert (await refreshing).status == 401
+
+
+@pytest.mark.parametrize("token", ["nonsense", "x" * 43, "ünïcödé"])
+async def test_unknown_refresh_token_is_refused(auth: AuthService, token: str) -> None:
+    """A token that was never handed out is refused and ends nothing."""
+    await auth.register("alice@example.com")
+
+    assert (await auth.refresh(token)).status == 401
+    assert (await auth.revocations())["items"] == []
+
+
+async def test_access_token_is_no_refresh_token(auth: AuthService) -> None:
+    """An access token does not refresh anything."""
+    body = await auth.register("alice@example.com")
+    answer = await auth.refresh(body["access_token"])
+
+    assert answer.status in (401, 422)
+    assert (await auth.refresh(body["refresh_token"])).status == 200
+
+
+async def test_refresh_token_expires(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
+    """A token nobody used for its lifetime is refused, without ending the session for a reason it has not."""
+    body = await auth.register("alice@example.com")
+    lifetime = await pool.fetchval("SELECT extract(epoch FROM expires_at - created_at)::float8 FROM refresh_tokens")
+    owner = await auth_database.pool(auth_database.owner_url)
+    await owner.execute("UPDATE refresh_tokens SET expires_at = clock_timestamp() - interval '1 second'")
+    await database.close_pool(owner)
+
+    assert lifetime == pytest.approx(tokens.REFRESH_SECONDS, abs=1)
+    assert (await auth.refresh(body["refresh_token"])).status == 401
+    assert (await auth.revocations())["items"] == []
+
+
+async def test_old_spent_tokens_are_forgotten(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
+    """What was spent longer ago than a token lives is removed at the next refresh; younger ones are kept."""
+    body = await auth.register("alice@example.com")
+    body = (await auth.refresh(body["refresh_token"])).body
+    owner = await auth_database.pool(auth_database.owner_url)
+    await owner.execute("UPDATE refresh_tokens SET expires_at = clock_timestamp() WHERE spent_at IS NOT NULL")
+    await database.close_pool(owner)
+    await auth.refresh(body["refresh_token"])
+
+    assert await pool.fetchval("SELECT count(*) FROM refresh_tokens") == 2
+
+
+async def test_only_hashes_of_tokens_are_stored(auth: AuthService, pool: Pool) -> None:
+    """No table holds a token or a password as it was handed out."""
+    body = await auth.register("alice@example.com", "correct horse battery")
+    for table in ("users", "sessions", "refresh_tokens", "signing_keys", "audit_log"):
+        text = str(await pool.fetch(f"SELECT * FROM {table}"))
+        for secret in ("correct horse battery", body["refresh_token"], body["access_token"]):
+            assert secret not in text
+
+
+async def test_logout_ends_the_session_and_shows_in_the_feed(auth: AuthService) -> None:
+    """After logout the refresh token is dead and the feed names the session; a second logout changes nothing."""
+    body = await auth.register("alice@example.com")
+    before = await auth.revocations()
+    statuses = [await log_out(auth, body), await log_out(auth, body)]
+    feed = await auth.revocations()
+
+    assert before == {"items": [], "next": 0}
+    assert statuses == [204, 204]
+    assert [(1, claims_of(body)["sid"])] == [(item["seq"], item["session_id"]) for item in feed["items"]]
+    assert feed["items"][0]["revoked_at"].endswith("Z")
+    assert feed["next"] == 1
+    assert await auth.revocations(after=1) == {"items": [], "next": 1}
+    assert (await auth.refresh(body["refresh_token"])).status == 401
+
+
+async def test_nobody_ends_the_session_of_another(auth: AuthService) -> None:
+    """A session id with another user's id ends nothing, and the answer does not say so."""
+    alice = await auth.register("alice@example.com")
+    bob = await auth.register("bob@example.com")
+    asked = {"session_id": claims_of(alice)["sid"], "user_id": bob["user"]["id"]}
+    foreign = await auth.call("POST", "/internal/logout", asked)
+    unknown = await auth.call("POST", "/internal/logout", {**asked, "session_id": str(new_id())})
+
+    assert [foreign.status, unknown.status] == [204, 204]
+    assert (await auth.refresh(alice["refresh_token"])).status == 200
+
+
+async def test_feed_forgets_what_no_access_token_outlives(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A session that ended longer ago than an access token lives is not told any more; the numbers go on."""
+    for name in ("alice", "bob"):
+        await log_out(auth, await auth.register(f"{name}@example.com"))
+    owner = await auth_database.pool(auth_database.owner_url)
+    await owner.execute("UPDATE sessions SET revoked_at = revoked_at - interval '1 hour' WHERE seq = 1")
+    await database.close_pool(owner)
+    feed = await auth.revocations()
+
+    assert [item["seq"] for item in feed["items"]] == [2]
+    assert feed["next"] == 2
+
+
+async def test_reader_ahead_of_a_restored_database_starts_over(auth: AuthService) -> None:
+    """Who asks beyond the last number remembers another history and is told everything."""
+    await log_out(auth, await auth.register("alice@example.com"))
+    feed = await auth.revocations(after=57)
+
+    assert [item["seq"] for item in feed["items"]] == [1]
+    assert feed["next"] == 1
+
+
+async def test_feed_waits_for_the_commit_before(auth: AuthService, pool: Pool) -> None:
+    """While an earlier revocation is not committed, no later one can be: a reader that sees one has missed none."""
+    first, second = await auth.register("alice@example.com"), await auth.register("bob@example.com")
+    claims = claims_of(first)
+    async with database.transaction(pool) as connection:
+        live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
+        await commands._revoke(connection, live, commands.Reason.LOGOUT)
+        later = asyncio.ensure_future(log_out(auth, second))
+        await until_one_waits_for_a_lock(pool)
+        meanwhile = await auth.revocations()
+    assert await later == 204
+    afterwards = await auth.revocations(after=meanwhile["next"])
+
+    assert meanwhile == {"items": [], "next": 0}
+    assert [claims["sid"], claims_of(second)["sid"]] == [item["session_id"] for item in afterwards["items"]]
+    assert [item["seq"] for item in afterwards["items"]] == [1, 2]
+
+
+async def until_one_waits_for_a_lock(pool: Pool) -> None:
+    deadline = time.monotonic() + 5
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while await pool.fetchval(query) == 0:
+        assert time.monotonic() < deadline, "nobody waited for a lock"
+        await asyncio.sleep(0.005)
+
+
+async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) -> None:
+    """A reader that follows the feed while fifty sessions end sees each of them once, in order."""
+    await auth.register("alice@example.com")
+    bodies = [(await auth.log_in("alice@example.com")).body for _ in range(50)]
+    seen: list[dict[str, Any]] = []
+    ended = asyncio.Event()
+
+    async def follow() -> None:
+        after = 0
+        while True:
+            last_round = ended.is_set()
+            feed = await auth.revocations(after)
+            seen.extend(feed["items"])
+            after = feed["next"]
+            if last_round:
+                return
+
+    reader = asyncio.ensure_future(follow())
+    statuses = await asyncio.gather(*(log_out(auth, body) for body in bodies))
+    ended.set()
+    await reader
+
+    assert {204} == set(statuses)
+    assert list(range(1, 51)) == [item["seq"] for item in seen]
+    assert {claims_of(body)["sid"] for body in bodies} == {item["session_id"] for item in seen}
+    assert sorted(item["revoked_at"] for item in seen) == [item["revoked_at"] for item in seen]
+
+
+class CountingBell(Bell):
+    """Counts how often it was rung."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.rung = 0
+
+    async def ring(self) -> None:
+        self.rung += 1
+
+
+async def test_every_end_of_a_session_rings_the_bell(pool: Pool) -> None:
+    """Logout and reuse ring once each; what ended nothing does not ring."""
+    bell = CountingBell()
+    async with running(pool, bell=bell) as auth:
+        body = await auth.register("alice@example.com")
+        await auth.refresh(body["refresh_token"])
+        before = bell.rung
+        await auth.refresh(body["refresh_token"])
+        await auth.refresh(body["refresh_token"])
+        after_reuse = bell.rung
+        body = (await auth.log_in("alice@example.com")).body
+        await log_out(auth, body)
+        await log_out(auth, body)
+
+    assert (before, after_reuse, bell.rung) == (0, 1, 2)
+
+
+async def test_bell_is_heard_through_redis(redis: Redis) -> None:
+    """Whoever listens on the channel hears the agreed word."""
+    bell, ears = Bell(redis.url), Bell(redis.url)
+    assert ears._redis is not None
+    async with ears._redis.pubsub() as heard:
+        await heard.subscribe(CHANNEL)
+        deadline = time.monotonic() + 10
+        message = None
+        # A ring may get lost, on a machine that is busy for 50 ms for instance.
+        while message is None:
+            assert time.monotonic() < deadline, "the bell was not heard"
+            await bell.ring()
+            message = await heard.get_message(ignore_subscribe_messages=True, timeout=0.2)
+    await bell.close()
+    await ears.close()
+
+    assert message["data"] == b"ring"
+
+
+async def test_logout_works_without_redis(pool: Pool) -> None:
+    """With Redis away logout is as good and hardly slower."""
+    async with running(pool, bell=Bell("redis://:a-password-of-redis@127.0.0.1:1/0")) as auth:
+        body = await auth.register("alice@example.com")
+        started = time.monotonic()
+        status = await log_out(auth, body)
+
+    assert status == 204
+    assert time.monotonic() - started < 1

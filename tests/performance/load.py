@@ -1,0 +1,140 @@
+"""A closed loop of clients that send transfers through a running gateway: `python -m tests.performance.load`.
+
+Prints, as JSON, what was accepted and completed per second and how long it took. The stack must run with
+PAYFLOW_RATE_LIMITS=off; `BENCH_SECONDS` and `BENCH_CONCURRENCY` steer it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import uvloop
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
+CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "64"))
+HOME = Path(os.environ.get("PAYFLOW_HOME", ".payflow"))
+PEOPLE = 64
+DEPOSIT = 10**12
+
+
+class Client:
+    """One person with a token and a wallet."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, token: str) -> None:
+        self.session, self.base = session, base
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self.wallet_id = ""
+
+    async def post(self, path: str, body: Any, *, key: str | None = None) -> tuple[int, Any]:
+        headers = self.headers | ({"Idempotency-Key": key} if key else {})
+        async with self.session.post(f"{self.base}/api/v1{path}", json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def get(self, path: str) -> Any:
+        async with self.session.get(f"{self.base}/api/v1{path}", headers=self.headers) as response:
+            return await response.json()
+
+
+async def sign_in(session: aiohttp.ClientSession, base: str, path: str, body: Any) -> Client:
+    async with session.post(f"{base}/api/v1{path}", json=body) as response:
+        answer = await response.json()
+        assert response.status < 300, answer
+    client = Client(session, base, answer["access_token"])
+    client.wallet_id = (await client.get("/wallets"))["items"][0]["id"]
+    return client
+
+
+async def people(session: aiohttp.ClientSession, base: str) -> list[Client]:
+    """New people with plenty of money, deposited by the operator."""
+    operator = await sign_in(
+        session, base, "/auth/login", {"email": "ops@example.com", "password": "payflow-demo-1"}
+    )
+    made = []
+    for number in range(PEOPLE):
+        body = {"email": f"load-{uuid4().hex}@example.com", "password": uuid4().hex, "name": f"Load {number}"}
+        made.append(await sign_in(session, base, "/auth/register", body))
+    for client in made:
+        body = {"wallet_id": client.wallet_id, "amount": DEPOSIT, "currency": "USD", "reference": "load"}
+        status, answer = await operator.post("/ops/deposits", body, key=uuid4().hex)
+        assert status == 202, answer
+    async with asyncio.timeout(30):
+        while (await made[-1].get(f"/wallets/{made[-1].wallet_id}"))["balance"] < DEPOSIT:
+            await asyncio.sleep(0.05)
+    return made
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p95 and p99 in milliseconds."""
+    cuts = statistics.quantiles(seconds, n=100)
+    return {f"p{p}": round(cuts[p - 1] * 1000, 2) for p in (50, 95, 99)}
+
+
+async def main() -> None:
+    stack = json.loads((HOME / "stack.json").read_text())
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        clients = await people(session, stack["gateway"])
+        took: list[float] = []
+        answers: dict[int, int] = {}
+        ids: list[str] = []
+        started = time.perf_counter()
+
+        async def loop(number: int) -> None:
+            rng = random.Random(number)
+            client = clients[number % len(clients)]
+            while time.perf_counter() - started < SECONDS:
+                other = rng.choice(clients)
+                if other is client:
+                    continue
+                begun = time.perf_counter()
+                status, answer = await client.post(
+                    "/transfers", {"amount": 1, "currency": "USD", "to": {"wallet_id": other.wallet_id}}, key=uuid4().hex
+                )
+                took.append(time.perf_counter() - begun)
+                answers[status] = answers.get(status, 0) + 1
+                if status == 202:
+                    ids.append(answer["id"])
+
+        await asyncio.gather(*(loop(number) for number in range(CONCURRENCY)))
+        sent_for = time.perf_counter() - started
+    database = await asyncpg.connect(stack["databases"]["transaction"])
+    async with asyncio.timeout(120):
+        while await database.fetchval("SELECT count(*) FROM transfers WHERE status = 'PENDING'"):
+            await asyncio.sleep(0.05)
+    finished_after = time.perf_counter() - started
+    rows = await database.fetch(
+        "SELECT status, extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8 AS took "
+        "FROM transfers WHERE id = ANY($1::uuid[])",
+        ids,
+    )
+    await database.close()
+    completed = [row["took"] for row in rows if row["status"] == "COMPLETED"]
+    print(
+        json.dumps(
+            {
+                "sent": len(took),
+                "answers": answers,
+                "accepted_per_s": round(len(ids) / sent_for, 1),
+                "completed_per_s": round(len(completed) / finished_after, 1),
+                "completed": len(completed),
+                "failed": len(rows) - len(completed),
+                "accept_ms": percentiles(took),
+                "complete_ms": percentiles(completed),
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

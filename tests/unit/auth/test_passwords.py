@@ -1,0 +1,109 @@
+"""Password hashing: the profile, the queue, and what counts as the same password."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from argon2 import Parameters, Type
+
+from services.auth import passwords
+from services.auth.errors import PasswordsBusy
+from services.auth.passwords import Hashing
+
+QUICK = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture
+def hashing() -> Iterator[Hashing]:
+    made = Hashing(QUICK)
+    yield made
+    made.close()
+
+
+def test_profile_is_not_below_the_recommended_floor() -> None:
+    """argon2id with at least 19 MiB, two passes and one lane."""
+    profile = passwords.PROFILE
+
+    assert Type.ID is profile.type
+    assert profile.memory_cost >= 19 * 1024
+    assert profile.time_cost >= 2
+    assert profile.parallelism >= 1
+
+
+async def test_password_verifies_against_its_hash_only(hashing: Hashing) -> None:
+    """The right password verifies, another does not, and equal passwords have different hashes."""
+    first, second = await hashing.hash("correct horse"), await hashing.hash("correct horse")
+
+    assert first.startswith("$argon2id$v=19$")
+    assert first != second
+    assert await hashing.verify(first, "correct horse")
+    assert not await hashing.verify(first, "correct horsf")
+
+
+async def test_nobody_has_a_password(hashing: Hashing) -> None:
+    """With nothing stored nothing verifies, not even the empty password; a broken hash is no fault."""
+    assert not await hashing.verify(None, "correct horse")
+    assert not await hashing.verify(None, "")
+    assert not await hashing.verify("$argon2id$broken", "correct horse")
+
+
+async def test_unknown_user_costs_the_same_work(hashing: Hashing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing stored a hash of today's profile is verified all the same."""
+    verified: list[str] = []
+    real = hashing._matches
+    monkeypatch.setattr(hashing, "_matches", lambda stored, password: verified.append(stored) or real(stored, password))
+
+    await hashing.verify(None, "correct horse")
+
+    assert [stored.rsplit("$", 2)[0] for stored in verified] == ["$argon2id$v=19$m=8,t=1,p=1"]
+
+
+async def test_composed_and_decomposed_letters_are_one_password(hashing: Hashing) -> None:
+    """An accent typed on one keyboard is the accent typed on another."""
+    assert await hashing.verify(await hashing.hash("caf\u00e9 au lait"), "cafe\u0301 au lait")
+
+
+async def test_hash_of_another_profile_is_behind(hashing: Hashing) -> None:
+    """Moving the profile marks every hash made before; a hash of today is not behind."""
+    old = await hashing.hash("correct horse")
+    moved = Hashing(Parameters(Type.ID, 19, 16, 32, time_cost=2, memory_cost=8, parallelism=1))
+
+    assert not hashing.is_behind(old)
+    assert moved.is_behind(old)
+    assert await moved.verify(old, "correct horse")
+    moved.close()
+
+
+async def test_queue_is_bounded_and_recovers() -> None:
+    """With the threads taken and the queue full the next one is told to come back; afterwards there is room again."""
+    hashing = Hashing(QUICK, workers=1, waiting_max=1)
+    gate = threading.Event()
+    held = [asyncio.ensure_future(hashing._run(gate.wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(PasswordsBusy) as refused:
+        await hashing.hash("correct horse")
+    gate.set()
+    await asyncio.gather(*held)
+
+    assert refused.value.status == 503
+    assert int(refused.value.headers["Retry-After"]) >= 1
+    assert await hashing.hash("correct horse")
+    hashing.close()
+
+
+async def test_loop_turns_while_passwords_are_hashed() -> None:
+    """Hashing at full cost does not hold up the event loop."""
+    hashing = Hashing()
+    turns = 0
+    hashes = [asyncio.ensure_future(hashing.hash("correct horse")) for _ in range(4)]
+
+    while not all(each.done() for each in hashes):
+        turns += 1
+        await asyncio.sleep(0.001)
+
+    assert turns > 5
+    hashing.close()

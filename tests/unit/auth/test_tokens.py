@@ -1,0 +1,51 @@
+"""Access and refresh tokens."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import jwt
+
+from services.auth import keys, tokens
+from services.auth.user import Role, User
+from services.contracts.identifiers import new_id
+
+KEY = keys.new_key()
+USER = User(id=new_id(), email="alice@example.com", name="Alice", role=Role.OPERATOR)
+
+
+def test_access_token_says_who_in_which_session_for_how_long() -> None:
+    """An access token carries exactly the agreed claims, for ten minutes, and nothing personal."""
+    session_id = new_id()
+    before = int(time.time())
+
+    token = tokens.sign_access(KEY, USER, session_id)
+    claims = jwt.decode(
+        token, KEY.private_key.public_key(), algorithms=["EdDSA"], audience="payflow-api", issuer="payflow"
+    )
+
+    assert {"alg": "EdDSA", "typ": "at+jwt", "kid": KEY.kid} == jwt.get_unverified_header(token)
+    assert {"iss", "aud", "sub", "sid", "role", "iat", "nbf", "exp", "jti"} == set(claims)
+    assert (str(USER.id), str(session_id), "operator") == (claims["sub"], claims["sid"], claims["role"])
+    assert claims["iat"] == claims["nbf"] >= before
+    assert claims["exp"] - claims["iat"] == 600
+
+
+def test_access_tokens_are_all_different() -> None:
+    """Two tokens of one session in one second can be told apart."""
+    session_id = new_id()
+
+    assert tokens.sign_access(KEY, USER, session_id) != tokens.sign_access(KEY, USER, session_id)
+
+
+def test_refresh_token_is_32_random_bytes_and_only_its_hash_is_kept() -> None:
+    """Refresh tokens are long, random and no JWT; their stored form does not contain them."""
+    made = {tokens.new_refresh() for _ in range(1000)}
+
+    assert len(made) == 1000
+    for token in list(made)[:10]:
+        assert len(base64.urlsafe_b64decode(token + "=")) == 32
+        assert len(tokens.hash_refresh(token)) == 32
+        assert token.encode() not in tokens.hash_refresh(token)
+        assert token.count(".") != 2

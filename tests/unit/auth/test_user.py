@@ -1,0 +1,67 @@
+"""The one form of an e-mail address, and names that read as they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.auth import user
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("alice@example.com", "alice@example.com"),
+        ("  Alice@Example.COM \n", "alice@example.com"),
+        ("a.b+tag@mail.example.co.uk", "a.b+tag@mail.example.co.uk"),
+        ("o'neil_1@xn--bcher-kva.example", "o'neil_1@xn--bcher-kva.example"),
+        ("x@1and1.com", "x@1and1.com"),
+        ("l" * 64 + "@example.com", "l" * 64 + "@example.com"),
+    ],
+)
+def test_address_has_one_form(typed: str, stored: str) -> None:
+    """However an address is typed, it is stored and compared in one form."""
+    assert stored == user.normalise_email(typed)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "alice",
+        "@example.com",
+        "alice@",
+        "alice@localhost",
+        "alice@example.123",
+        "alice@-example.com",
+        "alice@example-.com",
+        "alice@example..com",
+        "alice@[127.0.0.1]",
+        ".alice@example.com",
+        "al..ice@example.com",
+        "alice@@example.com",
+        "alice bob@example.com",
+        '"alice"@example.com',
+        "alice@example.com\r\nBcc: eve@example.com",
+        "alice\x00@example.com",
+        "mi\u212ae@example.com",
+        "\u0430lice@example.com",
+        "l" * 65 + "@example.com",
+        "a@" + "b" * 64 + ".com",
+        "a@" + ".".join(["b" * 60] * 5) + ".com",
+    ],
+)
+def test_what_is_no_address(typed: str) -> None:
+    """Text without a local part and a dotted domain is no address; nor is one with letters that only look ASCII."""
+    assert user.normalise_email(typed) is None
+
+
+@pytest.mark.parametrize("name", ["Zoë", "Nguyễn Thị Minh Khai", "李小龍", "O'Neil-Smith 3rd", "محمد"])
+def test_names_of_people_are_printable(name: str) -> None:
+    """Names of any script are fine."""
+    assert user.is_printable(name)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\x1b[31m", "a\u202egnp.exe", "a\u2028b", "a\x7f"])
+def test_names_that_deceive_are_not_printable(name: str) -> None:
+    """Line breaks, escapes and marks that turn text around are refused."""
+    assert not user.is_printable(name)
