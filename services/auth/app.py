@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 
 import structlog
 from aiohttp import web
-from asyncpg import PostgresError
 
 from services.auth import api, commands
 from services.auth.bell import Bell
@@ -16,7 +15,7 @@ from services.auth.passwords import Hashing
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings
 from services.auth.user import Role
 from services.chassis import database, migrations, server
-from services.chassis.database import DatabaseAway, LockTimeout, Pool
+from services.chassis.database import DatabaseAway, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
 

@@ -137,7 +137,7 @@ class Consumer(Generic[Item]):
             queue = await channel.get_queue(self._queue.name, ensure=False)
             tag = await queue.consume(self._arrive)
             log.info("consumer_started", queue=self._queue.name)
-            watch = asyncio.create_task(self._watch(self._connection))
+            watch = asyncio.create_task(self._watch(self._connection, channel))
             try:
                 await self._windows(channel, watch)
             finally:
@@ -149,16 +149,25 @@ class Consumer(Generic[Item]):
     async def _arrive(self, message: AbstractIncomingMessage) -> None:
         self._arrived.put_nowait(message)
 
-    async def _watch(self, connection: AbstractConnection) -> None:
-        """End when this consumer can no longer get anything: the queue is gone, or the broker stopped feeding it."""
+    async def _watch(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        """End when this consumer can no longer get anything: the channel died, or the broker stopped feeding it."""
+        closed = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: closed.set())
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            async with asyncio.timeout(WATCH_SECONDS):
-                probe = await connection.channel()
-                declared = await probe.declare_queue(self._queue.name, passive=True)
-                await probe.close()
-            if not declared.declaration_result.consumer_count:
-                raise ConnectionError("the broker no longer knows this consumer")
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await closed.wait()
+                raise ConnectionError("the channel was closed")
+            except TimeoutError:
+                await self._probe(connection)
+
+    async def _probe(self, connection: AbstractConnection) -> None:
+        async with asyncio.timeout(WATCH_SECONDS):
+            probe = await connection.channel()
+            declared = await probe.declare_queue(self._queue.name, passive=True)
+            await probe.close()
+        if not declared.declaration_result.consumer_count:
+            raise ConnectionError("the broker no longer knows this consumer")
 
     async def _windows(self, channel: AbstractChannel, watch: asyncio.Task[None]) -> None:
         stopping = asyncio.create_task(self._runtime.until_stopped())

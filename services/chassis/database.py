@@ -17,6 +17,8 @@ from services.contracts.refusal import Unavailable
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
 Record = asyncpg.Record
+PostgresError = asyncpg.PostgresError
+"""Anything the server said no to, for jobs that tell it to a person in one line."""
 
 ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 1.5

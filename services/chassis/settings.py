@@ -106,5 +106,5 @@ def load(settings: type[Settings]) -> Settings:
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> str:
-    variable = PREFIX + str(location[0]).upper()
+    variable = PREFIX + str(location[0]).upper() if location else f"the {PREFIX} variables"
     return f"{variable}: {'missing' if message == 'Field required' else message.removeprefix('Value error, ')}"

@@ -70,14 +70,15 @@ def _waiting_for(
     if row["now"] > row["expires_at"]:
         return "reversal"
     if row["in_outbox"] and row["published_at"] is None and not attempts:
-        relay = _newest(heartbeats, "relay")
-        return "broker" if relay is not None and relay.get("failing") else "relay"
-    return "wallet" if attempts else "worker"
+        relays = _alive(heartbeats, "relay")
+        return "broker" if relays and all(relay["failing"] for relay in relays) else "relay"
+    workers = _alive(heartbeats, "worker")
+    # A worker that waits for the wallet takes nothing new from the queue either.
+    return "wallet" if workers and (attempts or all(worker["wallet_away"] for worker in workers)) else "worker"
 
 
-def _newest(heartbeats: Mapping[str, Mapping[str, Any]], role: str) -> Mapping[str, Any] | None:
-    alive = [beat for beat in heartbeats.values() if beat.get("role") == role and beat["age_seconds"] < SILENT_SECONDS]
-    return min(alive, key=lambda beat: float(beat["age_seconds"]), default=None)
+def _alive(heartbeats: Mapping[str, Mapping[str, Any]], role: str) -> list[Mapping[str, Any]]:
+    return [beat for beat in heartbeats.values() if beat.get("role") == role and beat["age_seconds"] < SILENT_SECONDS]
 
 
 def _summary(row: Mapping[str, Any], waiting_for: str | None) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from services.chassis.consumer import DeadLetter, Delivery, Retry, Verdict
-from services.chassis.database import Pool
+from services.chassis.database import LockTimeout, Pool
 from services.contracts.messages import TransferCommand, format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.transaction import commands
@@ -32,6 +32,7 @@ class Worker:
         self._wallet = wallet
         self._instance = instance
         self.settled = 0
+        self.wallet_away = False
 
     async def on_transfers_requested(self, window: Sequence[Delivery[TransferCommand]]) -> list[Verdict]:
         """Post a window and record what the wallet said; the verdict of each delivery.
@@ -44,8 +45,10 @@ class Worker:
         try:
             answers = await self._wallet.post([delivery.item for delivery in window])
         except (Unavailable, OutcomeUnknown) as silence:
+            self.wallet_away = True
             await self._note(window, picked_up_at)
             raise Unavailable(silence.detail) from silence
+        self.wallet_away = False
         told = [
             Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, self._attempt(delivery, picked_up_at))
             for delivery, answer in zip(window, answers, strict=True)
@@ -63,10 +66,13 @@ class Worker:
         """Tell the others, every second, that this worker is alive and how much it has settled."""
         while True:
             try:
-                await commands.beat(self._pool, self._instance, {"role": "worker", "settled": self.settled})
-            except Unavailable:
+                await commands.beat(self._pool, self._instance, self._state())
+            except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
             await asyncio.sleep(BEAT_SECONDS)
+
+    def _state(self) -> dict[str, object]:
+        return {"role": "worker", "settled": self.settled, "wallet_away": self.wallet_away}
 
     async def _note(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
         attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}

@@ -8,13 +8,14 @@ SELECT pg_notify('outbox', '');
 
 -- name: claim_outbox
 -- A lease, committed before anything is published: no transaction is open while the broker is awaited.
-UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
-WHERE id IN (
+WITH free AS MATERIALIZED (
     SELECT id FROM outbox
     WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-RETURNING id, topic, body;
+UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
+FROM free WHERE outbox.id = free.id
+RETURNING outbox.id, topic, body;
 
 -- name: mark_published
 UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[]);

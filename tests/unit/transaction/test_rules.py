@@ -148,14 +148,34 @@ def test_the_way_says_who_has_to_act(
     changes: dict[str, Any], relay_failing: str | None, waiting_for: str | None, names: list[str]
 ) -> None:
     """Whatever hop a transfer stands at, the way names it, in time order, with a sentence for the customer."""
-    beat = {"relay-1": {"role": "relay", "failing": relay_failing, "age_seconds": 0.5}}
+    beats = {
+        "relay-1": {"role": "relay", "failing": relay_failing, "age_seconds": 0.5},
+        "worker-1": {"role": "worker", "wallet_away": False, "age_seconds": 0.5},
+    }
 
-    way = steps.describe(row(**changes), beat)
+    way = steps.describe(row(**changes), beats)
 
     assert waiting_for == way.waiting_for
     assert names == [step["step"] for step in way.steps]
     assert sorted(step["at"] for step in way.steps) == [step["at"] for step in way.steps]
     assert way.summary
+
+
+@pytest.mark.parametrize(
+    ("worker", "waiting_for"),
+    [
+        ({"wallet_away": True, "age_seconds": 0.5}, "wallet"),
+        ({"wallet_away": False, "age_seconds": 0.5}, "worker"),
+        ({"wallet_away": True, "age_seconds": 60.0}, "worker"),
+    ],
+)
+def test_behind_a_worker_that_waits_everybody_waits_for_the_wallet(worker: dict[str, Any], waiting_for: str) -> None:
+    """A queued transfer nobody has picked up waits for the wallet if every living worker does, else for a worker."""
+    queued = row(published_at=NOW + timedelta(milliseconds=100))
+
+    way = steps.describe(queued, {"worker-1": {"role": "worker"} | worker})
+
+    assert waiting_for == way.waiting_for
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""Who the client is to the gateway: logs in, renews the session before it expires or when it is refused, logs out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from payflow import document as read
+from payflow.errors import NotLoggedIn, PayFlowError, Problem, SessionEnded
+from payflow.session import Keeper, Session, User
+from payflow.transport import Transport
+
+
+class Authentication:
+    """The session of one client."""
+
+    def __init__(self, transport: Transport, keeper: Keeper, credentials: tuple[str, str] | None) -> None:
+        """With `credentials` (e-mail address and password) it logs in by itself, also when a session has ended."""
+        self._transport = transport
+        self._keeper = keeper
+        self._credentials = credentials
+
+    @property
+    def user(self) -> User | None:
+        """Who is logged in, as of the last login or renewal."""
+        session = self._keeper.load()
+        return session.user if session else None
+
+    async def login(self, email: str, password: str) -> User:
+        """Begin a session.
+
+        Raises:
+            Problem: `invalid_credentials`, or throttled.
+        """
+        return (await self._begin("/auth/login", {"email": email, "password": password})).user
+
+    async def register(self, email: str, password: str, name: str) -> User:
+        """Make a user and begin a session.
+
+        Raises:
+            Problem: `email_taken`, or a field is not good.
+        """
+        return (await self._begin("/auth/register", {"email": email, "password": password, "name": name})).user
+
+    async def token(self) -> str:
+        """An access token that is not about to expire.
+
+        Raises:
+            NotLoggedIn, SessionEnded
+        """
+        session = self._keeper.load()
+        if session is None and self._credentials is None:
+            raise NotLoggedIn(self._transport.gateway)
+        if session is not None and not session.is_due:
+            return session.access_token
+        return await self.renew(session.access_token if session else None)
+
+    async def renew(self, spent: str | None) -> str:
+        """An access token other than `spent`: one that somebody renewed meanwhile, or a new one.
+
+        Raises:
+            NotLoggedIn, SessionEnded
+        """
+        async with self._keeper.exclusive():
+            session = self._keeper.load()
+            if session is not None and session.access_token != spent:
+                return session.access_token
+            if session is None:
+                session = await self._login_again(NotLoggedIn(self._transport.gateway))
+            else:
+                session = await self._refresh(session)
+            return session.access_token
+
+    async def logout(self) -> None:
+        """End the session here and at the gateway. One that has ended there already is only forgotten here.
+
+        Raises:
+            NotLoggedIn
+        """
+        with contextlib.suppress(SessionEnded):
+            token = await self.token()
+            try:
+                await self._transport.send("POST", "/auth/logout", headers=bearer(token))
+            except Problem as problem:
+                if not problem.is_unauthorized:
+                    raise
+        self._keeper.save(None)
+
+    async def _refresh(self, session: Session) -> Session:
+        try:
+            return await self._begin("/auth/refresh", {"refresh_token": session.refresh_token})
+        except Problem as problem:
+            if not problem.is_unauthorized:
+                raise
+            self._keeper.save(None)
+            ended = SessionEnded(self._transport.gateway)
+            ended.__cause__ = problem
+            return await self._login_again(ended)
+
+    async def _login_again(self, otherwise: PayFlowError) -> Session:
+        if self._credentials is None:
+            raise otherwise
+        email, password = self._credentials
+        return await self._begin("/auth/login", {"email": email, "password": password})
+
+    async def _begin(self, path: str, body: Mapping[str, str]) -> Session:
+        answer = await self._transport.send("POST", path, body=body)
+        session = read.convert(Session.granted, answer.document)
+        self._keeper.save(session)
+        return session
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that carries an access token."""
+    return {"Authorization": f"Bearer {token}"}

@@ -1,0 +1,85 @@
+"""The `payflow` command line: the program, its commands, and the one line when something is wrong.
+
+What a command needs beyond click is imported when it runs: `payflow --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from payflow.command import Wrong
+from payflow.commands.ledger import ledger
+from payflow.commands.login import login, logout
+from payflow.commands.queue import queue
+from payflow.commands.trace import trace
+from payflow.errors import NotLoggedIn, PayFlowError, SessionEnded
+from payflow.prose import printable
+
+EXIT_WRONG = 1
+EXIT_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--gateway", metavar="URL", help="The gateway; every command takes it too.")
+@click.pass_context
+def program(context: click.Context, gateway: str | None) -> None:
+    """Look into PayFlow and operate it, through its gateway.
+
+    The gateway is --gateway, else PAYFLOW_GATEWAY, else the stack running below the working folder, else
+    http://127.0.0.1:8000.
+
+    Exit codes: 0 fine, 1 something is wrong, 2 the command was not understood, 3 the ledger does not hold.
+    """
+    context.obj = gateway
+
+
+for _command in (login, logout, trace, queue, ledger):
+    program.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. What is wrong is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not end a command.
+            stream.reconfigure(errors="replace")
+    try:
+        result = program.main(args=arguments, prog_name="payflow", standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _fail(_click_line(error), error.exit_code)
+    except click.Abort:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except Wrong as wrong:
+        return _fail(str(wrong), wrong.exit_code)
+    except PayFlowError as error:
+        return _fail(_line(error), EXIT_WRONG)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(line: str, exit_code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"payflow: {printable(line)}", file=sys.stderr)
+    return exit_code
+
+
+def _line(error: PayFlowError) -> str:
+    if isinstance(error, (NotLoggedIn, SessionEnded)):
+        return f"{error}: run `payflow login EMAIL`"
+    if error.retry_after_seconds:
+        return f"{error}; try again in {error.retry_after_seconds:.0f} s"
+    return str(error)
+
+
+def _click_line(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return f"{error.format_message().rstrip('.')}{hint}"

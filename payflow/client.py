@@ -1,0 +1,379 @@
+"""The async client of PayFlow: one object for one user at one gateway, safe to share between tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from payflow import document as read
+from payflow import limits
+from payflow.address import parse_address
+from payflow.authentication import Authentication, bearer
+from payflow.errors import Misconfigured, PayFlowError, Problem, SessionEnded, UnexpectedAnswer
+from payflow.limits import Limits
+from payflow.money import DEFAULT_CURRENCY, Currency
+from payflow.operations import BalanceSheet, Overview, Proof
+from payflow.retry import Patience
+from payflow.session import Keeper, MemoryKeeper, User
+from payflow.submission import Submission, new_key
+from payflow.transfer import Timeline, Transfer
+from payflow.transport import Answer, Transport
+from payflow.wallet import Balance, Entry, Wallet
+
+T = TypeVar("T")
+
+
+class PayFlow:
+    """A client of one gateway.
+
+    Reads are repeated when that may help; so are `send` and `deposit`, always with the same idempotency key. Everything
+    that goes wrong is one of `payflow.errors`. Amounts are integers in the currency's minor unit.
+    """
+
+    def __init__(
+        self,
+        gateway: str,
+        *,
+        email: str | None = None,
+        password: str | None = None,
+        keeper: Keeper | None = None,
+        limits: Limits = limits.PATIENT,
+    ) -> None:
+        """With `email` and `password` it logs in by itself; else call `login`, or give a `keeper` that holds a session.
+
+        Raises:
+            Misconfigured: `gateway` is not an address, or only one of `email` and `password` is given.
+        """
+        if (email is None) != (password is None):
+            raise Misconfigured("give both the e-mail address and the password, or neither")
+        self.gateway = parse_address(gateway)
+        self._limits = limits
+        self._transport = Transport(self.gateway, limits)
+        self._authentication = Authentication(
+            self._transport,
+            keeper or MemoryKeeper(),
+            (email, password) if email is not None and password is not None else None,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the session at the gateway goes on."""
+        await self._transport.close()
+
+    # Who
+
+    @property
+    def user(self) -> User | None:
+        """Who is logged in, as of the last login or renewal."""
+        return self._authentication.user
+
+    async def login(self, email: str, password: str) -> User:
+        """Begin a session. It is renewed by itself from then on.
+
+        Raises:
+            Problem: `invalid_credentials`, or throttled (see its `retry_after_seconds`).
+        """
+        return await self._authentication.login(email, password)
+
+    async def register(self, email: str, password: str, name: str) -> User:
+        """Make a user and begin a session.
+
+        Raises:
+            Problem: `email_taken`, or a field is not good.
+        """
+        return await self._authentication.register(email, password, name)
+
+    async def logout(self) -> None:
+        """End the session, here and at the gateway.
+
+        Raises:
+            NotLoggedIn: there is none.
+        """
+        await self._authentication.logout()
+
+    # Money
+
+    async def send(
+        self,
+        *,
+        amount: int,
+        currency: str,
+        to_email: str | None = None,
+        to_wallet_id: str | None = None,
+        from_wallet_id: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        wait_seconds: float = limits.WAIT_SECONDS_DEFAULT,
+    ) -> Transfer:
+        """Send money, once, and wait up to `wait_seconds` for the outcome; it may still be PENDING then.
+
+        The key is made here unless given, and stays the same however often the request has to be repeated. A payment
+        that must survive the end of this program needs a key made (`new_key()`) and stored by the caller beforehand.
+
+        Raises:
+            Problem: refused, for instance `insufficient_funds` or `recipient_not_found`; nothing was accepted.
+            OutcomeUnknown: whether it was accepted could not be found out; carries the key.
+        """
+        if (to_email is None) == (to_wallet_id is None):
+            raise TypeError("send() takes either to_email or to_wallet_id")
+        body = {
+            "amount": amount,
+            "currency": currency,
+            "to": {"email": to_email} if to_email is not None else {"wallet_id": to_wallet_id},
+            "from_wallet_id": from_wallet_id,
+            "description": description,
+            "metadata": metadata,
+        }
+        return await self._submit("/transfers", body, key=idempotency_key, wait_seconds=wait_seconds)
+
+    async def deposit(
+        self,
+        *,
+        wallet_id: str,
+        amount: int,
+        currency: str,
+        reference: str,
+        idempotency_key: str | None = None,
+        wait_seconds: float = limits.WAIT_SECONDS_DEFAULT,
+    ) -> Transfer:
+        """As an operator: bring money into a wallet from the outside world. Repeated and waited for like `send`.
+
+        Raises:
+            Problem: refused, for instance `operator_required`; nothing was accepted.
+            OutcomeUnknown: whether it was accepted could not be found out; carries the key.
+        """
+        body = {"wallet_id": wallet_id, "amount": amount, "currency": currency, "reference": reference}
+        return await self._submit("/ops/deposits", body, key=idempotency_key, wait_seconds=wait_seconds)
+
+    async def wait(self, transfer: Transfer, *, wait_seconds: float = limits.WAIT_SECONDS_DEFAULT) -> Transfer:
+        """The transfer with its outcome, or as it was last seen when that takes longer.
+
+        Trouble while looking is no trouble of the transfer: it is accepted, and never turned into an error here.
+        """
+        return await self._watch(transfer, deadline=time.monotonic() + wait_seconds)
+
+    async def cancel(self, transfer_id: str) -> Transfer:
+        """Cancel a transfer that is still PENDING; again is the same.
+
+        Raises:
+            Problem: `transfer_not_cancellable`, `transfer_not_found`.
+        """
+        return await self._ask("POST", f"/transfers/{_segment(transfer_id)}/cancel", Transfer.read)
+
+    async def transfer(self, transfer_id: str) -> Transfer:
+        """One transfer of this user's.
+
+        Raises:
+            Problem: `transfer_not_found`, for an unknown one and for another's alike.
+        """
+        return await self._ask("GET", f"/transfers/{_segment(transfer_id)}", Transfer.read)
+
+    async def find_by_key(self, idempotency_key: str) -> Transfer | None:
+        """The transfer that this user's send with this key made, or None when none arrived (yet)."""
+        found = await self._ask("GET", "/transfers", _items, params={"idempotency_key": idempotency_key, "limit": "1"})
+        if not found:
+            return None
+        return read.convert(functools.partial(Transfer.read, idempotency_key=idempotency_key), found[0])
+
+    def transfers(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        wallet_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[Transfer]:
+        """This user's transfers, newest first, page by page."""
+        params = {"status": status, "kind": kind, "wallet_id": wallet_id, "from": _time(since), "to": _time(until)}
+        return self._pages("/transfers", Transfer.read, params)
+
+    async def timeline(self, transfer_id: str, *, as_operator: bool = False) -> Timeline:
+        """How a transfer went, hop by hop, and what it waits for: one's own, or as an operator anybody's."""
+        scope = "/ops" if as_operator else ""
+        return await self._ask("GET", f"{scope}/transfers/{_segment(transfer_id)}/timeline", Timeline.read)
+
+    # Wallets
+
+    async def wallets(self) -> list[Wallet]:
+        """This user's wallets, one for each currency."""
+        documents = await self._ask("GET", "/wallets", _items)
+        return [read.convert(Wallet.read, document) for document in documents]
+
+    async def open_wallet(self, currency: str) -> Wallet:
+        """This user's wallet in a currency, opened if it was not there."""
+        return await self._ask("POST", "/wallets", Wallet.read, body={"currency": currency})
+
+    async def balance(self, wallet_id: str | None = None, *, at: datetime | None = None) -> Balance:
+        """What is in a wallet (default: the one in US dollars), now or at a past instant."""
+        wallet_id = wallet_id or await self._default_wallet_id()
+        return await self._ask(
+            "GET", f"/wallets/{_segment(wallet_id)}/balance", Balance.read, params=_given({"at": _time(at)})
+        )
+
+    async def statement(
+        self, wallet_id: str | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Entry]:
+        """The entries of a wallet (default: the one in US dollars), newest first, page by page."""
+        wallet_id = wallet_id or await self._default_wallet_id()
+        params = {"from": _time(since), "to": _time(until)}
+        async for entry in self._pages(f"/wallets/{_segment(wallet_id)}/statement", Entry.read, params):
+            yield entry
+
+    async def currencies(self) -> dict[str, Currency]:
+        """All currencies by their code: how many decimal digits each has."""
+        documents = await self._ask("GET", "/currencies", _items)
+        listed = [read.convert(Currency.read, document) for document in documents]
+        return {currency.code: currency for currency in listed}
+
+    # Operations
+
+    async def overview(self) -> Overview:
+        """As an operator: the queues and everything that waits, at a glance."""
+        return await self._ask("GET", "/ops/overview", Overview.read)
+
+    async def proof(self, *, full: bool = False) -> Proof:
+        """As an operator: the last round of checks over the ledger, or with `full` a new one over every entry."""
+        if not full:
+            return await self._ask("GET", "/ops/ledger/proof", Proof.read)
+        seconds = self._limits.proof_seconds
+        return await self._ask("GET", "/ops/ledger/proof", Proof.read, params={"full": "1"}, seconds=seconds)
+
+    async def balance_sheet(self) -> BalanceSheet:
+        """As an operator: what customers have and what the outside world gave, by currency."""
+        return await self._ask("GET", "/ops/ledger/balance-sheet", BalanceSheet.read)
+
+    # How
+
+    async def _submit(self, path: str, body: Mapping[str, Any], *, key: str | None, wait_seconds: float) -> Transfer:
+        submission = Submission(
+            path, _given(body), key=key or new_key(), wait_seconds=wait_seconds, limits=self._limits
+        )
+        transfer = await submission.accept(self._call, self.find_by_key)
+        return await self._watch(transfer, deadline=submission.deadline)
+
+    async def _watch(self, transfer: Transfer, *, deadline: float) -> Transfer:
+        pause_seconds = self._limits.poll_seconds_min
+        while not transfer.is_settled and (left_seconds := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(pause_seconds, left_seconds))
+            pause_seconds = min(2 * pause_seconds, self._limits.poll_seconds_max)
+            transfer = await self._look(transfer, deadline=deadline)
+        return transfer
+
+    async def _look(self, transfer: Transfer, *, deadline: float) -> Transfer:
+        seconds = min(max(deadline - time.monotonic(), self._limits.poll_seconds_min), self._limits.answer_seconds)
+        reader = functools.partial(Transfer.read, idempotency_key=transfer.idempotency_key, replayed=transfer.replayed)
+        try:
+            answer = await self._call("GET", f"/transfers/{_segment(transfer.id)}", seconds=seconds)
+            return read.convert(reader, answer.document)
+        except PayFlowError:
+            return transfer
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        reader: Callable[[Any], T],
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> T:
+        """Send a request that may be repeated without harm, until it is answered."""
+        patience = Patience(self._limits)
+        while True:
+            try:
+                answer = await self._call(method, path, body=body, params=params, seconds=seconds)
+            except PayFlowError as error:
+                await patience.pause(error)
+            else:
+                return read.convert(reader, answer.document)
+
+    async def _pages(self, path: str, reader: Callable[[Any], T], params: Mapping[str, str | None]) -> AsyncIterator[T]:
+        cursor: str | None = None
+        while True:
+            page_params = _given({**params, "limit": str(limits.PAGE_SIZE_MAX), "cursor": cursor})
+            items, next_cursor = await self._ask("GET", path, _page, params=page_params)
+            for item in items:
+                yield read.convert(reader, item)
+            if next_cursor is None:
+                return
+            if next_cursor == cursor:
+                raise UnexpectedAnswer("the gateway's pages have no end")
+            cursor = next_cursor
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> Answer:
+        """Send one request as the user; again, once, when the gateway does not take the token any more."""
+        token = await self._token()
+        send = functools.partial(self._transport.send, method, path, body=body, params=params, seconds=seconds)
+        try:
+            return await send(headers={**(headers or {}), **bearer(token)})
+        except Problem as problem:
+            if not problem.is_unauthorized:
+                raise
+        token = await self._token(spent=token)
+        try:
+            return await send(headers={**(headers or {}), **bearer(token)})
+        except Problem as problem:
+            if not problem.is_unauthorized:
+                raise
+            raise SessionEnded(self.gateway) from problem
+
+    async def _token(self, spent: str | None = None) -> str:
+        try:
+            return await (self._authentication.renew(spent) if spent else self._authentication.token())
+        except PayFlowError as error:
+            # Whatever became of the session, the request that needs it was not sent.
+            error.maybe_done = False
+            raise
+
+    async def _default_wallet_id(self) -> str:
+        for wallet in await self.wallets():
+            if wallet.currency == DEFAULT_CURRENCY:
+                return wallet.id
+        raise UnexpectedAnswer(f"this user has no wallet in {DEFAULT_CURRENCY}")
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _time(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _given(fields: Mapping[str, T | None]) -> dict[str, T]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _items(document: Any) -> list[Any]:
+    return list(document["items"])
+
+
+def _page(document: Any) -> tuple[list[Any], str | None]:
+    return list(document["items"]), document["next_cursor"]

@@ -1,0 +1,148 @@
+"""What can go wrong between a program and its gateway; `str()` of each is one line for a person.
+
+PayFlowError
+├── Unreachable        no connection to the gateway: nothing was sent
+├── NoAnswer           the request was sent, and no whole answer came back in time
+├── UnexpectedAnswer   whatever answered does not speak like a PayFlow gateway
+├── Problem            the gateway said no (RFC 9457)
+├── OutcomeUnknown     a transfer may or may not have been accepted; carries its idempotency key
+├── NotLoggedIn        nobody is logged in at this gateway
+├── SessionEnded       the session was logged out or revoked, or has expired
+└── Misconfigured      the gateway's address or the file of the session cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504})
+KEY_IN_USE = "idempotency_key_in_use"
+KEY_REUSED = "idempotency_key_reused"
+
+_UNAUTHORIZED = 401
+_FAULTS_FROM = 500
+
+
+class PayFlowError(Exception):
+    """Everything this package raises on purpose."""
+
+    retry_helps: bool = False
+    """Whether the same request (with the same idempotency key) may well succeed a little later."""
+
+    maybe_done: bool = False
+    """Whether the gateway may have carried out the request all the same."""
+
+    retry_after_seconds: float | None = None
+    """How long the gateway asked to be left alone, where it did."""
+
+
+class Unreachable(PayFlowError):  # noqa: N818 - these read as what they are
+    """No connection to the gateway could be made: nothing was sent."""
+
+    retry_helps = True
+
+    def __init__(self, gateway: str, reason: str) -> None:
+        super().__init__(f"cannot reach the gateway at {gateway}: {reason}")
+        self.gateway = gateway
+        self.reason = reason
+
+
+class NoAnswer(PayFlowError):  # noqa: N818
+    """The request was sent, and no whole answer came back in time."""
+
+    retry_helps = True
+    maybe_done = True
+
+
+class UnexpectedAnswer(PayFlowError):  # noqa: N818
+    """Whatever answered does not speak like a PayFlow gateway."""
+
+    maybe_done = True
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One faulty field of a request: where it is (dotted path) and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(PayFlowError):  # noqa: N818
+    """The gateway said no, with a problem document (RFC 9457).
+
+    `code` is the stable machine word; `request_id` is what an operator needs to find the log lines; `document` is the
+    answer as it came, with members this version does not know.
+    """
+
+    def __init__(
+        self, status: int, document: Mapping[str, Any], *, retry_after_seconds: float | None, request_id: str | None
+    ) -> None:
+        self.status = status
+        self.document = document
+        self.code = str(document.get("code") or f"http_{status}")
+        self.title = str(document.get("title") or f"the gateway answered {status}")
+        self.detail = str(document.get("detail") or self.title)
+        self.errors = tuple(_field_errors(document.get("errors")))
+        self.request_id = str(document.get("request_id") or request_id or "") or None
+        self.retry_after_seconds = retry_after_seconds
+        self.retry_helps = status in TRANSIENT_STATUSES or self.code == KEY_IN_USE
+        self.maybe_done = status >= _FAULTS_FROM or self.code == KEY_IN_USE
+        super().__init__(self._line())
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """Whether the gateway did not take the access token (or the password)."""
+        return self.status == _UNAUTHORIZED
+
+    def _line(self) -> str:
+        fields = "; ".join(f"{error.field}: {error.message}" for error in self.errors)
+        said = f"{self.detail.rstrip('.')}: {fields}" if fields else self.detail.rstrip(".")
+        found_by = f", request {self.request_id}" if self.request_id else ""
+        return f"{said} ({self.code}{found_by})"
+
+
+class OutcomeUnknown(PayFlowError):  # noqa: N818
+    """The transfer may or may not have been accepted. It is safe to send it again with `key`, and only with that.
+
+    `find_by_key(key)` tells whether it arrived. `__cause__` is the last thing that went wrong, `request_id` what an
+    operator needs to find the log lines.
+    """
+
+    retry_helps = True
+    maybe_done = True
+
+    def __init__(self, key: str, *, reason: PayFlowError, request_id: str) -> None:
+        super().__init__(
+            f"it is not known whether the transfer was accepted ({reason}); send it again with the key {key}"
+        )
+        self.key = key
+        self.request_id = request_id
+
+
+class NotLoggedIn(PayFlowError):  # noqa: N818
+    """Nobody is logged in at this gateway."""
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__(f"not logged in to {gateway}")
+
+
+class SessionEnded(PayFlowError):  # noqa: N818
+    """The session was logged out or revoked, or has expired."""
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__(f"the session at {gateway} has ended")
+
+
+class Misconfigured(PayFlowError):  # noqa: N818
+    """The gateway's address or the file of the session cannot be used."""
+
+
+def _field_errors(listed: Any) -> Sequence[FieldError]:
+    if not isinstance(listed, list):
+        return ()
+    return [
+        FieldError(str(entry.get("field")), str(entry.get("message"))) for entry in listed if isinstance(entry, dict)
+    ]

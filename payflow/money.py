@@ -1,0 +1,33 @@
+"""Money as people read it. The amounts themselves are integers in the currency's minor unit, everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from payflow import document as read
+
+DEFAULT_CURRENCY = "USD"
+"""Every user has a wallet in it without asking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for."""
+
+    code: str
+    exponent: int
+    name: str
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        return cls(code=document["code"], exponent=read.whole(document["exponent"]), name=document["name"])
+
+    def format(self, amount: int) -> str:
+        """`1050` as `10.50 USD`; digits are grouped by thousands."""
+        sign = "-" if amount < 0 else ""
+        major, minor = divmod(abs(amount), 10**self.exponent)
+        fraction = f".{minor:0{self.exponent}d}" if self.exponent else ""
+        return f"{sign}{major:,}{fraction} {self.code}"

@@ -1,0 +1,160 @@
+"""What operators look at: the pressure on the queues, the proof of the ledger, the balance sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from payflow import document as read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """The pressure on one queue: depth in transfers and in messages, its zone, and how long it takes to work it off."""
+
+    name: str
+    transfers: int | None
+    messages: int | None
+    zone: str | None
+    oldest_seconds: float | None
+    drain_per_s: float | None
+    seconds_of_work: float | None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON; figures that could not be had are None."""
+        return cls(
+            name=document["name"],
+            transfers=read.whole_or_none(document.get("transfers")),
+            messages=read.whole_or_none(document.get("messages")),
+            zone=document.get("zone"),
+            oldest_seconds=read.number_or_none(document.get("oldest_seconds")),
+            drain_per_s=read.number_or_none(document.get("drain_per_s")),
+            seconds_of_work=read.number_or_none(document.get("seconds_of_work")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something done over and over, and when it last went well."""
+
+    name: str
+    last_success: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service, and whether it can do its part."""
+
+    name: str
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The system at a glance; figures that could not be had are None. `document` is the gateway's JSON."""
+
+    queues: tuple[Queue, ...]
+    outbox_unpublished: int | None
+    outbox_lag_seconds: float | None
+    pending: int | None
+    stale_pending: int | None
+    dead_letters: int | None
+    proof_ok: bool | None
+    proof_at: datetime | None
+    jobs: tuple[Job, ...]
+    services: tuple[Service, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        outbox = document.get("outbox") or {}
+        proof = document.get("proof") or {}
+        return cls(
+            queues=tuple(Queue.read(queue) for queue in document["queues"]),
+            outbox_unpublished=read.whole_or_none(outbox.get("unpublished")),
+            outbox_lag_seconds=read.number_or_none(outbox.get("lag_seconds")),
+            pending=read.whole_or_none(document.get("pending")),
+            stale_pending=read.whole_or_none(document.get("stale_pending")),
+            dead_letters=read.whole_or_none(document.get("dead_letters")),
+            proof_ok=proof.get("ok"),
+            proof_at=read.moment_or_none(proof.get("at")),
+            jobs=tuple(
+                Job(job["name"], read.moment_or_none(job.get("last_success"))) for job in document.get("jobs") or ()
+            ),
+            services=tuple(
+                Service(service["name"], service["ready"] is True) for service in document.get("services") or ()
+            ),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold of the ledger, whether it does, and what was found."""
+
+    name: str
+    ok: bool
+    detail: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One round of checks over the ledger. `document` is the gateway's JSON."""
+
+    ok: bool
+    at: datetime | None
+    checks: tuple[Check, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def failing(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.ok)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON. A proof with a failing check is not ok, whatever its own `ok` says."""
+        checks = tuple(Check(check["name"], check["ok"] is True, check.get("detail")) for check in document["checks"])
+        return cls(
+            ok=document["ok"] is True and all(check.ok for check in checks),
+            at=read.moment_or_none(document.get("at")),
+            checks=checks,
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CurrencySum:
+    """What customers have and what the outside world gave, in minor units; `sum` is zero when the books balance."""
+
+    currency: str
+    customers: int
+    external: int
+    sum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceSheet:
+    """The books by currency at one instant. `document` is the gateway's JSON."""
+
+    as_of: datetime
+    currencies: tuple[CurrencySum, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        return cls(
+            as_of=read.moment(document["as_of"]),
+            currencies=tuple(
+                CurrencySum(
+                    row["currency"], read.whole(row["customers"]), read.whole(row["external"]), read.whole(row["sum"])
+                )
+                for row in document["currencies"]
+            ),
+            document=document,
+        )

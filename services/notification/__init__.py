@@ -1,0 +1,1 @@
+"""The notification service: who was told what about which transfer; database `notification`."""

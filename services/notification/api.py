@@ -1,0 +1,51 @@
+"""The notification service's internal routes: parse, command, render."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.chassis.body import validate, validate_json
+from services.chassis.database import Pool
+from services.chassis.server import callers
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import parse_id
+from services.notification import commands, feed, schemas
+from services.notification.errors import InvalidParameter, NotificationNotFound
+
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+
+
+def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
+    """Each route with the identities that may call it."""
+    gateway = callers(verifier, ["gateway"])
+    app.add_routes(
+        [
+            web.get("/internal/notifications", gateway(list_notifications)),
+            web.post("/internal/notifications/{id}/read", gateway(read_notification)),
+            web.get("/internal/transfers/{transfer_id}/notices", gateway(list_notices_of_transfer)),
+        ]
+    )
+
+
+async def list_notifications(request: web.Request) -> web.Response:
+    """A page of one user's notifications, newest first."""
+    asked = validate(schemas.PAGE, dict(request.query))
+    found = await commands.list_notices(request.app[POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
+    return web.json_response(schemas.page(found, asked.limit))
+
+
+async def read_notification(request: web.Request) -> web.Response:
+    """Mark a notification as read."""
+    asked = validate_json(schemas.READ, await request.read())
+    notice_id = parse_id(request.match_info["id"])
+    if notice_id is None:
+        raise NotificationNotFound
+    return web.json_response(feed.notification(await commands.mark_read(request.app[POOL], notice_id, asked.user_id)))
+
+
+async def list_notices_of_transfer(request: web.Request) -> web.Response:
+    """Who was told about a transfer."""
+    transfer_id = parse_id(request.match_info["transfer_id"])
+    if transfer_id is None:
+        raise InvalidParameter("transfer_id", "must be an id")
+    return web.json_response(schemas.told(await commands.list_notices_of_transfer(request.app[POOL], transfer_id)))

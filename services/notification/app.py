@@ -1,0 +1,28 @@
+"""Composition of the api role."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from services.chassis import database, server
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import TokenVerifier
+from services.notification import api, store
+from services.notification.settings import ApiSettings
+
+
+async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
+    """The api role: every route of the notification service."""
+    async with AsyncExitStack() as stack:
+        pool = await database.open_pool(
+            settings.notification_database_url.get_secret_value(),
+            name=runtime.instance,
+            size_max=settings.notification_pool_size_max,
+            server_settings=store.PLANNER,
+        )
+        stack.push_async_callback(database.close_pool, pool)
+        runtime.health.register("postgres", lambda: database.ping(pool))
+        app = server.application("notification")
+        app[api.POOL] = pool
+        api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="notification"))
+        await server.serve(app, runtime, host=settings.host, port=settings.notification_port)

@@ -1,0 +1,140 @@
+"""How a notice leaves the house: e-mail over SMTP, one conversation for many of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import aiosmtplib
+
+CONNECT_SECONDS = 5.0
+SEND_SECONDS = 10.0
+QUIT_SECONDS = 2.0
+
+_PERMANENT = range(500, 600)
+
+
+class Mail(NamedTuple):
+    """An e-mail to one person; `id` stays the same on every attempt."""
+
+    id: UUID
+    address: str
+    name: str
+    title: str
+    body: str
+
+
+class ChannelAway(Exception):  # noqa: N818 - reads as what it is
+    """The mail server cannot be reached, or will not talk to us at all: no mail's fault."""
+
+
+class MailRefused(Exception):  # noqa: N818 - reads as what it is
+    """This e-mail was not taken; `reason` names no person, `permanent` says that trying again is useless."""
+
+    def __init__(self, reason: str, *, permanent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.permanent = permanent
+
+
+class Conversation:
+    """A connection to the mail server."""
+
+    def __init__(self, client: aiosmtplib.SMTP, sender: str) -> None:
+        self._client = client
+        self._sender = sender
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another e-mail can be handed over."""
+        return self._client.is_connected
+
+    async def send(self, mail: Mail) -> None:
+        """Hand over one e-mail.
+
+        Raises:
+            MailRefused
+        """
+        try:
+            message = compose(mail, self._sender)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._client.send_message(message)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            code = error.recipients[0].code
+            raise MailRefused(f"recipient refused: {code}", permanent=code in _PERMANENT) from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise MailRefused(f"refused: {error.code}", permanent=False) from error
+        except (ValueError, IndexError, MessageError, aiosmtplib.SMTPNotSupported) as error:
+            raise MailRefused(f"unusable address: {type(error).__name__}", permanent=True) from error
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            # What the server has read is unknown, and the next answer would be this one's: start a new conversation.
+            self._client.close()
+            raise MailRefused(f"no answer: {type(error).__name__}", permanent=False) from error
+
+
+class Smtp:
+    """The mail server that takes our e-mails."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        """`url` is smtp://[user:password@]host[:port], or smtps for TLS from the first byte; STARTTLS is used if offered."""
+        self._parts = urlsplit(url)
+        self._sender = sender
+
+    @asynccontextmanager
+    async def conversation(self) -> AsyncIterator[Conversation]:
+        """Connect, and say goodbye at the end.
+
+        Raises:
+            ChannelAway
+        """
+        client = aiosmtplib.SMTP(
+            hostname=self._parts.hostname,
+            port=self._parts.port,
+            username=unquote(self._parts.username) if self._parts.username else None,
+            password=unquote(self._parts.password) if self._parts.password else None,
+            use_tls=self._parts.scheme == "smtps",
+            timeout=SEND_SECONDS,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await client.connect()
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            client.close()
+            raise ChannelAway(type(error).__name__) from error
+        try:
+            yield Conversation(client, self._sender)
+        finally:
+            await _quit(client)
+
+
+def compose(mail: Mail, sender: str) -> EmailMessage:
+    """The message; two attempts of the same e-mail have the same id, so that mailboxes can drop the second.
+
+    Raises:
+        ValueError, IndexError, MessageError: the name or address cannot stand in a header.
+    """
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = Address(display_name=mail.name, addr_spec=mail.address)
+    message["Subject"] = mail.title
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["Message-ID"] = f"<{mail.id}@{parseaddr(sender)[1].rpartition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"Hello {mail.name},\n\n{mail.body}\n\nPayFlow\n")
+    return message
+
+
+async def _quit(client: aiosmtplib.SMTP) -> None:
+    if client.is_connected:
+        with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+            await client.quit(timeout=QUIT_SECONDS)
+    client.close()

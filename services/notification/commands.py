@@ -1,0 +1,132 @@
+"""What the notification service can be told: one database transaction per function, and nowhere else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis import database
+from services.chassis.database import Connection, Pool
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferEvent
+from services.notification import feed, metrics, store, templates
+from services.notification.errors import NotificationNotFound
+from services.notification.feed import Line, Notification
+from services.notification.store import Claimed, Position, Telling, Told
+
+
+class Recorded(NamedTuple):
+    """What became of a window of events."""
+
+    events_count: int
+    notices_count: int
+    repeats_count: int
+
+
+class _Draft(NamedTuple):
+    """What a transaction is going to write: each notice with its user, and the lines of everybody's feeds."""
+
+    notices: list[tuple[UUID, Notification]]
+    lines: list[Line]
+
+
+async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_deliveries: bool) -> Recorded:
+    """Tell everybody concerned what was not told before: notices, feeds, and e-mails if there are any.
+
+    Raises:
+        DatabaseAway, LockTimeout: nothing is known to have been written; the same events may come again.
+    """
+    by_telling = {Telling(event.transfer_id, event.type): event for event in events}
+    async with database.transaction(pool) as connection:
+        won, at = await store.insert_inbox(connection, list(by_telling))
+        fresh = [event for telling, event in by_telling.items() if telling in won]
+        draft = _draft(fresh, at) if at else _Draft([], [])
+        await _write(connection, draft, with_deliveries=with_deliveries)
+    for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
+        metrics.NOTICES.labels(kind).inc(notices_count)
+    metrics.REPEATS.inc(len(events) - len(fresh))
+    return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh))
+
+
+async def list_notices(pool: Pool, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
+    """A page of a user's notices, newest first."""
+    async with database.connection(pool) as connection:
+        return await store.list_notices(connection, user_id, below=below, limit=limit)
+
+
+async def mark_read(pool: Pool, notice_id: UUID, user_id: UUID) -> Notification:
+    """Mark a notice as read; again is the same.
+
+    Raises:
+        NotificationNotFound: there is none, or it is somebody else's.
+    """
+    async with database.transaction(pool) as connection:
+        notice = await store.mark_read(connection, notice_id, user_id)
+    if notice is None:
+        raise NotificationNotFound
+    return notice
+
+
+async def list_notices_of_transfer(pool: Pool, transfer_id: UUID) -> list[Told]:
+    """Who was told about a transfer, and when."""
+    async with database.connection(pool) as connection:
+        return await store.list_notices_of_transfer(connection, transfer_id)
+
+
+async def claim_deliveries(pool: Pool, *, limit: int, lease_seconds: float) -> list[Claimed]:
+    """Take e-mails that are due, in a commit of its own: nobody else gets them before the lease ends."""
+    async with database.transaction(pool) as connection:
+        return await store.claim_deliveries(connection, limit=limit, lease_seconds=lease_seconds)
+
+
+async def mark_delivery_sent(pool: Pool, delivery_id: UUID) -> None:
+    """Record that the mail server took an e-mail."""
+    async with database.transaction(pool) as connection:
+        await store.mark_delivery_sent(connection, delivery_id)
+    metrics.DELIVERIES.labels("sent").inc()
+
+
+async def delay_delivery(pool: Pool, delivery_id: UUID, *, seconds: float, error: str) -> None:
+    """Record that an e-mail failed on its own account and is tried again in so many seconds."""
+    async with database.transaction(pool) as connection:
+        await store.delay_delivery(connection, delivery_id, seconds=seconds, error=error)
+    metrics.DELIVERIES.labels("retried").inc()
+
+
+async def mark_delivery_failed(pool: Pool, delivery_id: UUID, *, error: str) -> None:
+    """Record that an e-mail is given up."""
+    async with database.transaction(pool) as connection:
+        await store.mark_delivery_failed(connection, delivery_id, error=error)
+    metrics.DELIVERIES.labels("failed").inc()
+
+
+async def release_deliveries(pool: Pool, delivery_ids: Sequence[UUID]) -> None:
+    """Give claimed e-mails back untried."""
+    async with database.transaction(pool) as connection:
+        await store.release_deliveries(connection, delivery_ids)
+
+
+def _draft(events: Sequence[TransferEvent], at: datetime) -> _Draft:
+    draft = _Draft([], [])
+    for event in events:
+        draft.lines.extend(feed.transfer_lines(event))
+        for notice in templates.notices(event):
+            recorded = Notification(new_id(), notice.kind, event.transfer_id, notice.title, notice.body, at, None)
+            draft.notices.append((notice.user_id, recorded))
+            draft.lines.append(feed.notification_line(notice.user_id, recorded))
+    return draft
+
+
+async def _write(connection: Connection, draft: _Draft, *, with_deliveries: bool) -> None:
+    if draft.notices:
+        await store.insert_notices(connection, draft.notices)
+        if with_deliveries:
+            deliveries = [(new_id(), notice.id, user_id) for user_id, notice in draft.notices]
+            await store.insert_deliveries(connection, deliveries)
+    if draft.lines:
+        # Last, because from here to the commit the feeds of these users are locked.
+        last_seqs = await store.advance_counters(connection, feed.count(draft.lines))
+        await store.insert_events(connection, feed.number(draft.lines, last_seqs))

@@ -1,0 +1,10 @@
+"""The series of the notification service."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+NOTICES = Counter("payflow_notices_total", "Notices recorded, by kind.", ["kind"])
+REPEATS = Counter("payflow_notice_events_repeated_total", "Events that came again and were recognised.")
+DELIVERIES = Counter("payflow_deliveries_total", "E-mails tried, by what became of the try.", ["outcome"])
+"""`outcome` is one of sent, retried, failed."""

@@ -1,0 +1,63 @@
+"""Settings of the notification service's roles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings
+
+
+def _check_smtp_url(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ValueError("is not smtp://host:port or smtps://host:port")
+    parts.port  # noqa: B018 - raises for what is no port
+    return url
+
+
+def _empty_is_none(text: object) -> object:
+    return text or None
+
+
+SmtpUrl = Annotated[SecretStr, AfterValidator(_check_smtp_url)]
+"""Where e-mails are handed over, with credentials if it wants any; `smtps` speaks TLS from the first byte."""
+
+OptionalSmtpUrl = Annotated[SmtpUrl | None, BeforeValidator(_empty_is_none)]
+"""Empty or missing: no e-mails."""
+
+
+class ApiSettings(RoleSettings):
+    """The api role."""
+
+    notification_database_url: EngineUrl
+    notification_port: Port = 8000
+    notification_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 8
+
+
+class WorkerSettings(RoleSettings):
+    """The worker role."""
+
+    notification_database_url: EngineUrl
+    rabbitmq_url: EngineUrl
+    smtp_url: OptionalSmtpUrl = None
+
+
+class DeliverSettings(RoleSettings):
+    """The deliver role."""
+
+    notification_database_url: EngineUrl
+    auth_url: Annotated[str, Field(pattern=r"^https?://")]
+    smtp_url: OptionalSmtpUrl = None
+    smtp_sender: Annotated[str, Field(pattern=r"^[^\r\n]*@[^\r\n]*$")] = "PayFlow <no-reply@localhost>"
+
+
+class MigrateSettings(BaseSettings):
+    """The migrate job."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    notification_owner_database_url: EngineUrl

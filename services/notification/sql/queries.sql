@@ -1,0 +1,73 @@
+-- name: insert_inbox
+-- The rows that come back are ours to tell; a copy being told at this moment makes this wait for its commit.
+INSERT INTO inbox (transfer_id, type)
+SELECT * FROM unnest($1::uuid[], $2::text[])
+ON CONFLICT DO NOTHING
+RETURNING transfer_id, type, received_at;
+
+-- name: insert_notices
+-- The inbox has recognised every copy: a conflict here is a fault and must be loud.
+INSERT INTO notices (id, user_id, transfer_id, kind, title, body)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[]);
+
+-- name: advance_counters
+-- Counts for rows that are inserted in this transaction; it ends with both or with neither.
+INSERT INTO event_counters (user_id, last_seq)
+SELECT * FROM unnest($1::uuid[], $2::bigint[])
+ON CONFLICT (user_id) DO UPDATE SET last_seq = event_counters.last_seq + excluded.last_seq
+RETURNING user_id, last_seq;
+
+-- name: insert_events
+INSERT INTO events (user_id, seq, type, payload)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::jsonb[]);
+
+-- name: insert_deliveries
+INSERT INTO deliveries (id, notice_id, user_id)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]);
+
+-- name: list_notices
+-- A page of one user's notices, newest first, from just below the last row of the page before.
+SELECT id, kind, transfer_id, title, body, created_at, read_at
+FROM notices
+WHERE user_id = $1 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC
+LIMIT $4;
+
+-- name: mark_read
+-- The first reading counts; another user's notice is not found.
+UPDATE notices SET read_at = coalesce(read_at, now())
+WHERE id = $1 AND user_id = $2
+RETURNING id, kind, transfer_id, title, body, created_at, read_at;
+
+-- name: list_notices_of_transfer
+SELECT created_at AS at, user_id, kind FROM notices WHERE transfer_id = $1 ORDER BY created_at, id;
+
+-- name: claim_deliveries
+-- A lease, committed before anything is sent: no transaction is open while the mail server is awaited.
+WITH due AS MATERIALIZED (
+    SELECT id FROM deliveries
+    WHERE state = 'waiting' AND claimed_until <= clock_timestamp()
+    ORDER BY claimed_until LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries SET claimed_until = clock_timestamp() + make_interval(secs => $2)
+FROM due, notices
+WHERE deliveries.id = due.id AND notices.id = deliveries.notice_id
+RETURNING deliveries.id, deliveries.user_id, deliveries.attempts, notices.title, notices.body;
+
+-- name: mark_delivery_sent
+UPDATE deliveries
+SET state = 'sent', attempts = attempts + 1, sent_at = clock_timestamp(), last_error = NULL
+WHERE id = $1 AND state = 'waiting';
+
+-- name: delay_delivery
+-- It failed on its own account and is tried again later.
+UPDATE deliveries
+SET attempts = attempts + 1, claimed_until = clock_timestamp() + make_interval(secs => $2), last_error = $3
+WHERE id = $1 AND state = 'waiting';
+
+-- name: mark_delivery_failed
+UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $2 WHERE id = $1 AND state = 'waiting';
+
+-- name: release_deliveries
+-- Nothing was tried: due again at once, no attempt counted.
+UPDATE deliveries SET claimed_until = clock_timestamp() WHERE id = ANY($1::uuid[]) AND state = 'waiting';

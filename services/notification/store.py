@@ -1,0 +1,136 @@
+"""One typed function per statement; the caller's connection comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis.database import Connection, Statements
+from services.notification.feed import Notification, NumberedLine
+
+statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
+
+PLANNER = {"enable_seqscan": "off", "jit": "off"}
+"""For a table that was just created the planner guesses a sequential scan; the index is right at every size."""
+
+
+class Telling(NamedTuple):
+    """The key under which a copy of an event is recognised: a transfer reaches an outcome once."""
+
+    transfer_id: UUID
+    type: str
+
+
+class Won(NamedTuple):
+    """What this transaction may tell, and its time, which is that of everything it records."""
+
+    tellings: set[Telling]
+    at: datetime | None
+
+
+class Position(NamedTuple):
+    """A row's place in a list that runs from the newest to the oldest."""
+
+    created_at: datetime
+    id: UUID
+
+
+NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+"""Above every row."""
+
+
+class Told(NamedTuple):
+    """That a user was told about a transfer."""
+
+    at: datetime
+    user_id: UUID
+    kind: str
+
+
+class Claimed(NamedTuple):
+    """An e-mail to send; `attempts` counts those that failed on its own account."""
+
+    id: UUID
+    user_id: UUID
+    attempts: int
+    title: str
+    body: str
+
+
+async def insert_inbox(connection: Connection, tellings: Sequence[Telling]) -> Won:
+    """Mark as told what was not told before. Sorted by key, else two of these could deadlock."""
+    rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(tellings)))
+    return Won({Telling(row["transfer_id"], row["type"]) for row in rows}, rows[0]["received_at"] if rows else None)
+
+
+async def insert_notices(connection: Connection, notices: Sequence[tuple[UUID, Notification]]) -> None:
+    """Record notices, each with the user it is for; their time is the transaction's."""
+    rows = [(n.id, user_id, n.transfer_id, n.kind, n.title, n.body) for user_id, n in notices]
+    await connection.execute(statements.insert_notices, *_columns(rows))
+
+
+async def advance_counters(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Take so many numbers for each user; the last one taken. Sorted by user, else two of these could deadlock."""
+    rows = await connection.fetch(statements.advance_counters, *_columns(sorted(counts.items())))
+    return {row["user_id"]: row["last_seq"] for row in rows}
+
+
+async def insert_events(connection: Connection, lines: Sequence[NumberedLine]) -> None:
+    """Add lines to their users' feeds."""
+    await connection.execute(statements.insert_events, *_columns(lines))
+
+
+async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, UUID]]) -> None:
+    """Have an e-mail sent for each (delivery id, notice id, user id)."""
+    await connection.execute(statements.insert_deliveries, *_columns(deliveries))
+
+
+async def list_notices(connection: Connection, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
+    """A page of a user's notices, newest first."""
+    rows = await connection.fetch(statements.list_notices, user_id, below.created_at, below.id, limit)
+    return [Notification(*row) for row in rows]
+
+
+async def mark_read(connection: Connection, notice_id: UUID, user_id: UUID) -> Notification | None:
+    """Mark a notice of this user as read; None when the user has no such notice."""
+    row = await connection.fetchrow(statements.mark_read, notice_id, user_id)
+    return Notification(*row) if row else None
+
+
+async def list_notices_of_transfer(connection: Connection, transfer_id: UUID) -> list[Told]:
+    """Who was told about a transfer, and when."""
+    return [Told(*row) for row in await connection.fetch(statements.list_notices_of_transfer, transfer_id)]
+
+
+async def claim_deliveries(connection: Connection, *, limit: int, lease_seconds: float) -> list[Claimed]:
+    """Take e-mails that are due; nobody else gets them before the lease ends."""
+    rows = await connection.fetch(statements.claim_deliveries, limit, lease_seconds)
+    return [Claimed(*row) for row in rows]
+
+
+async def mark_delivery_sent(connection: Connection, delivery_id: UUID) -> None:
+    """The mail server took it."""
+    await connection.execute(statements.mark_delivery_sent, delivery_id)
+
+
+async def delay_delivery(connection: Connection, delivery_id: UUID, *, seconds: float, error: str) -> None:
+    """Try again after so many seconds."""
+    await connection.execute(statements.delay_delivery, delivery_id, seconds, error)
+
+
+async def mark_delivery_failed(connection: Connection, delivery_id: UUID, *, error: str) -> None:
+    """Give it up."""
+    await connection.execute(statements.mark_delivery_failed, delivery_id, error)
+
+
+async def release_deliveries(connection: Connection, delivery_ids: Sequence[UUID]) -> None:
+    """Give claimed e-mails back untried."""
+    await connection.execute(statements.release_deliveries, delivery_ids)
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Rows as one list for each column; needs at least one row."""
+    return [list(column) for column in zip(*rows, strict=True)]

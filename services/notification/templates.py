@@ -1,0 +1,87 @@
+"""What is told to whom: an event becomes a title and a body in the customer's words. Pure."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+from uuid import UUID
+
+from services.contracts.messages import TransferEvent
+from services.contracts.money import format_amount
+
+COMPLETED = "transfer.completed"
+DEPOSIT = "deposit"
+
+TRANSFER_COMPLETED = "transfer_completed"
+TRANSFER_RECEIVED = "transfer_received"
+TRANSFER_FAILED = "transfer_failed"
+
+REASONS = MappingProxyType(
+    {
+        "insufficient_funds": "there was not enough money in your wallet",
+        "wallet_not_found": "the wallet it was meant for does not exist",
+        "wallet_frozen": "one of the two wallets is frozen",
+        "currency_mismatch": "the two wallets hold different currencies",
+        "timed_out": "it took too long and was stopped",
+        "cancelled": "you cancelled it",
+    }
+)
+"""Why a transfer failed, as the end of a sentence; a code that is missing here is told without a reason."""
+
+
+class Notice(NamedTuple):
+    """What one user is told about one transfer."""
+
+    user_id: UUID
+    kind: str
+    title: str
+    body: str
+
+
+def notices(event: TransferEvent) -> list[Notice]:
+    """Both sides of a completed transfer, the sender of a failed one, the owner of the wallet of a deposit."""
+    if event.type != COMPLETED:
+        return [] if event.kind == DEPOSIT else [_failed(event)]
+    told = []
+    if event.kind != DEPOSIT:
+        told.append(_sent(event))
+    if event.recipient_id is not None and (event.kind == DEPOSIT or event.recipient_id != event.sender_id):
+        told.append(_received(event))
+    return told
+
+
+def reason(failure_code: str | None) -> str | None:
+    """Why a transfer failed, as the end of a sentence; None when there are no words for the code."""
+    return REASONS.get(failure_code or "")
+
+
+def _sent(event: TransferEvent) -> Notice:
+    body = f"You sent {_amount(event)}{_note(event)}."
+    return Notice(event.sender_id, TRANSFER_COMPLETED, "Money sent", body)
+
+
+def _received(event: TransferEvent) -> Notice:
+    assert event.recipient_id is not None, "asked by notices() alone, for a recipient that is known"
+    if event.kind == DEPOSIT:
+        body = f"{_amount(event)} was added to your wallet{_note(event)}."
+        return Notice(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
+    body = f"You received {_amount(event)}{_note(event)}."
+    return Notice(event.recipient_id, TRANSFER_RECEIVED, "Money received", body)
+
+
+def _failed(event: TransferEvent) -> Notice:
+    because = reason(event.failure_code)
+    why = f": {because}" if because else ""
+    title = "Transfer cancelled" if event.failure_code == "cancelled" else "Transfer failed"
+    body = f"Your transfer of {_amount(event)}{_note(event)} did not go through{why}. No money was moved."
+    return Notice(event.sender_id, TRANSFER_FAILED, title, body)
+
+
+def _amount(event: TransferEvent) -> str:
+    return format_amount(event.amount, event.currency)
+
+
+def _note(event: TransferEvent) -> str:
+    """The sender's words, on one line and visibly somebody else's: they may not pass for ours."""
+    words = " ".join((event.description or "").replace('"', "'").split())
+    return f' with the note "{words}"' if words else ""

@@ -1,0 +1,60 @@
+"""The worker: every outcome of a transfer is told to those whom it concerns. One window, one database transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import structlog
+
+from services.chassis import database
+from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
+from services.chassis.database import LockTimeout, Pool
+from services.chassis.roles import Runtime
+from services.contracts.messages import TransferEvent, decode_event
+from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.notification import commands
+from services.notification.errors import RecordingContended
+from services.notification.settings import WorkerSettings
+
+# One window at a time, and a ping beside it.
+POOL_SIZE_MAX = 2
+
+log = structlog.get_logger()
+
+
+async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
+    """The worker role: consume until told to stop."""
+    async with AsyncExitStack() as stack:
+        pool = await database.open_pool(
+            settings.notification_database_url.get_secret_value(), name=runtime.instance, size_max=POOL_SIZE_MAX
+        )
+        stack.push_async_callback(database.close_pool, pool)
+        consumer = Consumer(
+            url=settings.rabbitmq_url.get_secret_value(),
+            queue=SETTLED_QUEUE,
+            route=TRANSFERS_SETTLED,
+            decode=decode_event,
+            handle=recorder(pool, with_deliveries=settings.smtp_url is not None),
+            runtime=runtime,
+        )
+        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("rabbitmq", consumer.ping)
+        await consumer.run()
+
+
+def recorder(pool: Pool, *, with_deliveries: bool) -> Handle[TransferEvent]:
+    """The handler of settled transfers."""
+
+    async def on_transfers_settled(window: Sequence[Delivery[TransferEvent]]) -> list[Verdict]:
+        try:
+            recorded = await commands.record_events(
+                pool, [delivery.item for delivery in window], with_deliveries=with_deliveries
+            )
+        except LockTimeout as error:
+            # Another worker is telling a copy of this, or froze while it did. Nobody's fault: keep the window and wait.
+            raise RecordingContended from error
+        log.info("notices_recorded", **recorded._asdict())
+        return [None] * len(window)
+
+    return on_transfers_settled

@@ -1,0 +1,130 @@
+"""The whole stack, every role a process of its own, started once for the run with one command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from tests.harness.api import Door, Person
+
+START_SECONDS_MAX = 120
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Stack:
+    """A running stack: what its stack.json says, read anew each time, and its hold files."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads((self.home / "stack.json").read_text())[name]
+
+    async def hold(self, name: str) -> None:
+        """Keep a process down until `release`."""
+        (self.home / "hold" / name).touch()
+        pid = self["pids"].get(name)
+        async with asyncio.timeout(10):
+            while pid is not None and is_alive(pid):
+                await asyncio.sleep(0.05)
+
+    def release(self, name: str) -> None:
+        """Let it come back."""
+        (self.home / "hold" / name).unlink(missing_ok=True)
+
+    async def ready(self, name: str, *, expected: int = 200, seconds: float = 60) -> None:
+        """Wait until the role's /readyz answers so."""
+        async with aiohttp.ClientSession() as session, asyncio.timeout(seconds):
+            while await self.probe(session, name, "readyz") != expected:
+                await asyncio.sleep(0.1)
+
+    async def probe(self, session: aiohttp.ClientSession, name: str, path: str) -> int | None:
+        """The status of a role's health address; None when nobody answers."""
+        url = self["metrics"][name].removesuffix("/metrics")
+        try:
+            async with session.get(f"{url}/{path}", timeout=aiohttp.ClientTimeout(total=5)) as response:
+                return response.status
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    async def query(self, database: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows as the database's owner sees them."""
+        connection = await asyncpg.connect(self["databases"][database])
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    home = tmp_path_factory.mktemp("stack")
+    environment = os.environ | {
+        "PAYFLOW_HOME": str(home),
+        "PAYFLOW_GATEWAY_PORT": str(free_port()),
+        "PAYFLOW_RATE_LIMITS": "off",
+        "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
+    }
+    with (home / "run.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "deploy.local", "run", cwd=ROOT, env=environment, stdout=log
+        )
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while not (home / "stack.json").exists():
+                assert process.returncode is None, (home / "run.log").read_text()
+                await asyncio.sleep(0.1)
+        yield Stack(home)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+@pytest.fixture(scope="session")
+async def door(stack: Stack) -> AsyncIterator[Door]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield Door(session, stack["gateway"])
+
+
+@pytest.fixture(scope="session")
+async def operator(door: Door) -> Person:
+    return await door.login("ops@example.com", "payflow-demo-1")
+
+
+@pytest.fixture
+async def alice(door: Door, operator: Person) -> Person:
+    """A new person with 1,000.00 USD."""
+    person = await door.register("Alice Test")
+    await operator.fund(person, 100_000)
+    return person
+
+
+@pytest.fixture
+async def bob(door: Door) -> Person:
+    """A new person with an empty wallet."""
+    return await door.register("Bob Test")

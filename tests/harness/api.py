@@ -1,0 +1,123 @@
+"""People who use PayFlow through its public door, for end-to-end tests. Knows HTTP only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status, headers and parsed body of one answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def code(self) -> str:
+        """The machine word of a problem."""
+        return str(self.body["code"])
+
+    @property
+    def fields(self) -> list[str]:
+        """The faulty fields of a problem."""
+        return [error["field"] for error in self.body["errors"]]
+
+
+@dataclass(slots=True)
+class Door:
+    """The gateway, with nobody logged in."""
+
+    session: aiohttp.ClientSession
+    base: str
+
+    async def send(self, method: str, path: str, **request: Any) -> Answer:
+        """One request below /api/v1, as given; nothing is retried."""
+        async with self.session.request(method, f"{self.base}/api/v1{path}", **request) as response:
+            raw = await response.read()
+            is_json = "json" in response.headers.get("Content-Type", "")
+            return Answer(
+                response.status, response.headers, await response.json(content_type=None) if is_json and raw else raw
+            )
+
+    async def register(self, name: str = "Test Person") -> Person:
+        """A new person with a wallet in the default currency."""
+        email = f"{uuid4().hex}@example.com"
+        answer = await self.send("POST", "/auth/register", json={"email": email, "password": PASSWORD, "name": name})
+        assert answer.status == 201, answer
+        return await self._person(email, answer)
+
+    async def login(self, email: str, password: str) -> Person:
+        """Somebody who is registered already."""
+        answer = await self.send("POST", "/auth/login", json={"email": email, "password": password})
+        assert answer.status == 200, answer
+        return await self._person(email, answer)
+
+    async def _person(self, email: str, answer: Answer) -> Person:
+        person = Person(
+            self.session,
+            self.base,
+            email,
+            answer.body["user"]["id"],
+            answer.body["access_token"],
+            answer.body["refresh_token"],
+        )
+        person.wallet_id = (await person.get("/wallets")).body["items"][0]["id"]
+        return person
+
+
+@dataclass(slots=True)
+class Person(Door):
+    """Somebody logged in."""
+
+    email: str
+    user_id: str
+    token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    wallet_id: str = ""
+
+    async def get(self, path: str, **request: Any) -> Answer:
+        """GET as this person."""
+        return await self._as_me("GET", path, **request)
+
+    async def post(self, path: str, body: Any = None, *, key: str | None = None, **request: Any) -> Answer:
+        """POST JSON as this person, with an idempotency key where one is given."""
+        headers = dict(request.pop("headers", {}))
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return await self._as_me("POST", path, json=body, headers=headers, **request)
+
+    async def send_money(self, to: Person, amount: int, *, key: str | None = None, wait: int | None = None) -> Answer:
+        """Send minor units of the default currency to somebody's wallet."""
+        body = {"amount": amount, "currency": "USD", "to": {"wallet_id": to.wallet_id}}
+        headers = {"Prefer": f"wait={wait}"} if wait is not None else {}
+        return await self.post("/transfers", body, key=key or uuid4().hex, headers=headers)
+
+    async def balance(self) -> int:
+        """What the default wallet holds, in minor units."""
+        return (await self.get(f"/wallets/{self.wallet_id}/balance")).body["balance"]
+
+    async def settled(self, transfer_id: str, *, seconds: float = 90) -> dict[str, Any]:
+        """Wait until the transfer is terminal."""
+        async with asyncio.timeout(seconds):
+            while (transfer := (await self.get(f"/transfers/{transfer_id}")).body)["status"] == "PENDING":
+                await asyncio.sleep(0.02)
+        return transfer
+
+    async def fund(self, person: Person, amount: int) -> None:
+        """As operator: bring money in from outside, and wait until it is there."""
+        body = {"wallet_id": person.wallet_id, "amount": amount, "currency": "USD", "reference": "test"}
+        answer = await self.post("/ops/deposits", body, key=uuid4().hex, headers={"Prefer": "wait=30"})
+        assert answer.body["status"] == "COMPLETED", answer
+
+    async def _as_me(self, method: str, path: str, **request: Any) -> Answer:
+        headers = {"Authorization": f"Bearer {self.token}"} | dict(request.pop("headers", {}))
+        return await self.send(method, path, headers=headers, **request)

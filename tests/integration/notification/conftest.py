@@ -1,0 +1,52 @@
+"""The notification service's pool on a fresh database, and who may call it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.chassis.database import Pool, close_pool
+from services.chassis.roles import Runtime
+from tests.harness.databases import TestDatabase
+
+IDENTITIES = ("gateway", "auth", "transaction-worker", "notification", "notification-worker", "notification-deliver")
+
+
+@pytest.fixture
+async def pool(notification_database: TestDatabase) -> AsyncIterator[Pool]:
+    """As the service connects. Whatever a test did, every feed must be whole afterwards."""
+    opened = await notification_database.pool()
+    yield opened
+    torn = await opened.fetch(
+        """
+        SELECT user_id, last_seq, array_agg(seq ORDER BY seq) AS seqs
+        FROM event_counters FULL JOIN events USING (user_id)
+        GROUP BY user_id, last_seq
+        HAVING array_agg(seq ORDER BY seq) IS DISTINCT FROM ARRAY(SELECT generate_series(1, last_seq))
+        """
+    )
+    await close_pool(opened)
+    assert torn == []
+
+
+@pytest.fixture
+def runtime() -> Runtime:
+    """A process that was not told to end yet."""
+    return Runtime(service="notification", role="test", instance="notification-test")
+
+
+@pytest.fixture(scope="session")
+def seeds() -> dict[str, str]:
+    """The private key of each identity, as configured."""
+    keys = {name: Ed25519PrivateKey.generate().private_bytes_raw() for name in IDENTITIES}
+    return {name: base64.b64encode(raw).decode() for name, raw in keys.items()}
+
+
+@pytest.fixture(scope="session")
+def public_keys(seeds: dict[str, str]) -> dict[str, str]:
+    """The public key of each identity, as configured."""
+    keys = {name: Ed25519PrivateKey.from_private_bytes(base64.b64decode(seed)) for name, seed in seeds.items()}
+    return {name: base64.b64encode(key.public_key().public_bytes_raw()).decode() for name, key in keys.items()}

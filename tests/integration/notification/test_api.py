@@ -1,0 +1,246 @@
+"""The internal routes, over HTTP, on the real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from deploy.local.ports import find_free
+from services.chassis import server
+from services.chassis.client import Upstream
+from services.chassis.database import Pool
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.notification import api, commands
+from services.notification.app import serve_api
+from services.notification.settings import ApiSettings
+from tests.harness.databases import TestDatabase
+from tests.unit.notification.events import completed, failed
+
+ALICE, BOB = new_id(), new_id()
+SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Api:
+    """The api role as the gateway sees it."""
+
+    url: str
+    gateway: Upstream
+
+    async def page(self, user_id: UUID, **params: str) -> Any:
+        params = {"user_id": str(user_id), **params}
+        return await self.gateway.call("GET", "/internal/notifications", params=params, seconds=SECONDS)
+
+    async def pages(self, user_id: UUID, limit: int) -> AsyncIterator[list[dict[str, Any]]]:
+        cursor: dict[str, str] = {}
+        while True:
+            page = await self.page(user_id, limit=str(limit), **cursor)
+            yield page["items"]
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+
+    async def read(self, notice_id: object, user_id: UUID) -> Any:
+        path = f"/internal/notifications/{notice_id}/read"
+        return await self.gateway.call("POST", path, body={"user_id": str(user_id)}, seconds=SECONDS)
+
+
+@pytest.fixture
+async def served(
+    pool: Pool,
+    notification_database: TestDatabase,
+    runtime: Runtime,
+    seeds: dict[str, str],
+    public_keys: dict[str, str],
+) -> AsyncIterator[Api]:
+    del pool  # only so that its check of the feeds runs after the role has ended
+    settings = ApiSettings(
+        host="127.0.0.1",
+        notification_port=find_free(),
+        notification_database_url=notification_database.service_url,
+        service_key=seeds["notification"],
+        service_public_keys=public_keys,
+    )
+    url = f"http://127.0.0.1:{settings.notification_port}"
+    gateway = Upstream("gateway", "notification", url, Identity.from_base64(seeds["gateway"], public_keys))
+    role = asyncio.create_task(serve_api(settings, runtime))
+    await _answers(url)
+    yield Api(url, gateway)
+    runtime.stopping.set()
+    await gateway.close()
+    await role
+
+
+async def _answers(url: str) -> None:
+    async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url):
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.01)
+
+
+async def record(pool: Pool, *events: Any) -> None:
+    await commands.record_events(pool, events, with_deliveries=False)
+
+
+async def test_list(served: Api, pool: Pool) -> None:
+    """A user's notifications come newest first, with the fields of the contract, and nobody else's among them."""
+    first, second = completed(sender_id=ALICE, recipient_id=BOB), failed(sender_id=ALICE)
+    await record(pool, first)
+    await record(pool, second)
+    page = await served.page(ALICE)
+    assert page["next_cursor"] is None
+    assert [item["transfer_id"] for item in page["items"]] == [str(second.transfer_id), str(first.transfer_id)]
+    assert set(page["items"][0]) == {"id", "kind", "transfer_id", "title", "body", "created_at", "read_at"}
+    assert page["items"][0]["kind"] == "transfer_failed"
+    assert page["items"][0]["read_at"] is None
+
+
+async def test_list_of_nobody(served: Api) -> None:
+    """A user who was never told anything has an empty list."""
+    assert await served.page(new_id()) == {"items": [], "next_cursor": None}
+
+
+async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> None:
+    """Notices of one window share a time; they are still listed in the order in which they happened."""
+    events = [completed(sender_id=ALICE) for _ in range(9)]
+    await record(pool, *events)
+    listed = [item["transfer_id"] async for page in served.pages(ALICE, 2) for item in page]
+    assert listed == [str(event.transfer_id) for event in reversed(events)]
+
+
+async def test_pages_while_rows_are_inserted(served: Api, pool: Pool) -> None:
+    """Whoever turns pages while notices arrive sees every older one once, and no newer one on a later page."""
+    old = [completed(sender_id=ALICE) for _ in range(25)]
+    for start in range(0, 25, 5):
+        await record(pool, *old[start : start + 5])
+    seen: list[str] = []
+    async for page in served.pages(ALICE, 4):
+        seen += [item["transfer_id"] for item in page]
+        await record(pool, *(completed(sender_id=ALICE) for _ in range(random.randint(1, 3))))
+    assert seen == [str(event.transfer_id) for event in reversed(old)]
+
+
+async def test_mark_read(served: Api, pool: Pool) -> None:
+    """A notification is read once: the second time gives the same answer."""
+    await record(pool, completed(sender_id=ALICE))
+    [unread] = (await served.page(ALICE))["items"]
+    read = await served.read(unread["id"], ALICE)
+    assert read["read_at"] is not None
+    assert read | {"read_at": None} == unread
+    assert await served.read(unread["id"], ALICE) == read
+    assert (await served.page(ALICE))["items"] == [read]
+
+
+async def test_anothers_notification(served: Api, pool: Pool) -> None:
+    """Another user's notification is as unknown as one that does not exist or no id at all, and stays unread."""
+    await record(pool, completed(sender_id=ALICE))
+    [unread] = (await served.page(ALICE))["items"]
+    problems = []
+    for notice_id in (unread["id"], new_id(), "nonsense", "%00"):
+        with pytest.raises(Refusal) as refused:
+            await served.read(notice_id, BOB)
+        problems.append(refused.value.problem())
+    assert problems[0]["status"] == 404
+    assert problems[0]["code"] == "notification_not_found"
+    assert all(problem == problems[0] for problem in problems)
+    assert (await served.page(ALICE))["items"] == [unread]
+
+
+@pytest.mark.parametrize(
+    ("params", "fields"),
+    [
+        ({}, ["user_id"]),
+        ({"user_id": "x"}, ["user_id"]),
+        ({"user_id": str(ALICE), "limit": "0"}, ["limit"]),
+        ({"user_id": str(ALICE), "limit": "201"}, ["limit"]),
+        ({"user_id": str(ALICE), "limit": "ten"}, ["limit"]),
+        ({"user_id": str(ALICE), "cursor": "x"}, ["cursor"]),
+        ({"user_id": str(ALICE), "cursor": "\x00"}, ["cursor"]),
+        ({"limit": "0", "cursor": "x", "page": "1"}, ["user_id", "limit", "page"]),
+    ],
+)
+async def test_bad_parameters(served: Api, params: dict[str, str], fields: list[str]) -> None:
+    """What is asked wrongly is refused with every faulty field."""
+    with pytest.raises(Refusal) as refused:
+        await served.gateway.call("GET", "/internal/notifications", params=params, seconds=SECONDS)
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+    assert [error.field for error in refused.value.errors] == fields
+
+
+@pytest.mark.parametrize("body", [None, {}, {"user_id": 1}, {"user_id": str(ALICE), "read": True}, []])
+async def test_bad_body(served: Api, body: Any) -> None:
+    """A body that does not say who has read it is refused."""
+    with pytest.raises(Refusal) as refused:
+        await served.gateway.call("POST", f"/internal/notifications/{new_id()}/read", body=body, seconds=SECONDS)
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+
+
+async def test_notices_of_a_transfer(served: Api, pool: Pool) -> None:
+    """The timeline can tell who was told about a transfer, and when."""
+    event = completed(sender_id=ALICE, recipient_id=BOB)
+    await record(pool, event, completed(sender_id=ALICE))
+    path = f"/internal/transfers/{event.transfer_id}/notices"
+    answer = await served.gateway.call("GET", path, seconds=SECONDS)
+    assert [(item["user_id"], item["kind"]) for item in answer["items"]] == [
+        (str(ALICE), "transfer_completed"),
+        (str(BOB), "transfer_received"),
+    ]
+    notice = next(item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id))
+    assert {item["at"] for item in answer["items"]} == {notice["created_at"]}
+
+
+async def test_notices_of_an_unknown_transfer(served: Api) -> None:
+    """Nobody was told about a transfer that is not there; what is no id is refused."""
+    assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notices", seconds=SECONDS) == {"items": []}
+    with pytest.raises(Refusal) as refused:
+        await served.gateway.call("GET", "/internal/transfers/nonsense/notices", seconds=SECONDS)
+    assert refused.value.status == 422
+
+
+def _routes() -> list[tuple[str, str]]:
+    app = server.application("notification")
+    api.add_routes(app, TokenVerifier({}, audience="notification"))
+    return [
+        (route.method, route.resource.canonical.replace("{id}", str(new_id())).replace("{transfer_id}", str(new_id())))
+        for route in app.router.routes()
+        if route.method != "HEAD" and isinstance(route.resource, web.Resource)
+    ]
+
+
+@pytest.mark.parametrize(("method", "path"), _routes())
+async def test_guard(served: Api, seeds: dict[str, str], public_keys: dict[str, str], method: str, path: str) -> None:
+    """No route answers without a service token, to another service's, or to the gateway's for another audience."""
+    gateway = Identity.from_base64(seeds["gateway"], public_keys)
+    worker = Identity.from_base64(seeds["transaction-worker"], public_keys)
+    tokens = {
+        "": (401, "service_token_required"),
+        "Basic YTpi": (401, "service_token_required"),
+        "Bearer nonsense": (401, "service_token_required"),
+        f"Bearer {TokenSigner(worker, audience='notification').token()}": (403, "service_not_allowed"),
+        f"Bearer {TokenSigner(gateway, audience='wallet').token()}": (403, "service_not_allowed"),
+    }
+    async with aiohttp.ClientSession() as session:
+        for token, expected in tokens.items():
+            headers = {"Authorization": token} if token else {}
+            async with session.request(method, served.url + path, headers=headers) as response:
+                assert (response.status, json.loads(await response.read())["code"]) == expected
+
+
+def test_guard_covers_all_routes() -> None:
+    """The test above looks at every route there is."""
+    assert len(_routes()) == 3

@@ -1,0 +1,362 @@
+"""The deliver role against a real mail server, a real database and an auth service over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from email.utils import parseaddr
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from services.chassis import health, server
+from services.chassis.client import Upstream
+from services.chassis.database import Pool
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import Identity, TokenVerifier
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.notification import channels, commands
+from services.notification.channels import ChannelAway, Smtp
+from services.notification.deliver import Deliverer, serve_deliver
+from services.notification.settings import DeliverSettings
+from tests.harness.databases import TestDatabase
+from tests.integration.notification.polling import until
+from tests.unit.notification.events import completed
+
+ALICE, BOB = new_id(), new_id()
+PEOPLE = {ALICE: ("alice@example.com", "Alice"), BOB: ("bob@example.com", "Bob Müller")}
+SECONDS = 15.0
+
+
+class Sink:
+    """A mail server that takes everything, or answers what it is told to answer."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.answers: dict[str, list[str]] = {"RCPT": [], "DATA": []}
+        self.port = 0
+
+    def refuse(self, command: str, *answers: str) -> None:
+        self.answers[command] += answers
+
+    @property
+    def readers(self) -> Counter[str]:
+        return Counter(parseaddr(mail["To"])[1] for mail in self.mails)
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if self.answers["RCPT"]:
+            return self.answers["RCPT"].pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.answers["DATA"]:
+            answer = self.answers["DATA"].pop(0)
+            if answer == "silence":
+                await asyncio.sleep(SECONDS)
+            if answer == "hang up":
+                assert server.transport is not None
+                server.transport.close()
+            return answer
+        assert isinstance(envelope.content, bytes)
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        return "250 OK"
+
+
+@asynccontextmanager
+async def listening(sink: Sink) -> AsyncIterator[str]:
+    """The sink's address while it listens."""
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(
+        lambda: SMTP(sink, enable_SMTPUTF8=True, hostname="sink"), "127.0.0.1", sink.port
+    )
+    sink.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield f"smtp://127.0.0.1:{sink.port}"
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    made = Sink()
+    async with listening(made):
+        yield made
+
+
+@pytest.fixture
+async def auth_url(public_keys: dict[str, str], seeds: dict[str, str]) -> AsyncIterator[str]:
+    """An auth service that knows Alice and Bob, and answers nobody but the deliver role."""
+    keys = Identity.from_base64(seeds["auth"], public_keys).public_keys
+
+    async def contacts(request: web.Request) -> web.Response:
+        ids = [UUID(text) for text in (await request.json())["ids"]]
+        found = {id_: PEOPLE[id_] for id_ in ids if id_ in PEOPLE}
+        items = [{"user_id": str(id_), "email": address, "name": name} for id_, (address, name) in found.items()]
+        return web.json_response({"items": items})
+
+    app = server.application("auth")
+    guard = server.callers(TokenVerifier(keys, audience="auth"), ["notification-deliver"])
+    app.router.add_post("/internal/contacts", guard(contacts))
+    health.add_routes(app, health.Health())
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def auth(auth_url: str, seeds: dict[str, str], public_keys: dict[str, str]) -> AsyncIterator[Upstream]:
+    identity = Identity.from_base64(seeds["notification-deliver"], public_keys)
+    upstream = Upstream("notification", "auth", auth_url, identity)
+    yield upstream
+    await upstream.close()
+
+
+@pytest.fixture
+def deliverer(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> Deliverer:
+    return deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
+
+
+def deliverer_to(url: str, pool: Pool, auth: Upstream, runtime: Runtime) -> Deliverer:
+    smtp = Smtp(url, "PayFlow <no-reply@payflow.example>")
+    return Deliverer(pool=pool, auth=auth, smtp=smtp, runtime=runtime, retry_seconds=0.01, attempts_max=4)
+
+
+async def owe(pool: Pool, **fields: Any) -> None:
+    """Have a transfer of Alice to Bob told, with e-mails."""
+    event = completed(**({"sender_id": ALICE, "recipient_id": BOB} | fields))
+    await commands.record_events(pool, [event], with_deliveries=True)
+
+
+async def states(pool: Pool) -> Counter[str]:
+    return Counter(row["state"] for row in await pool.fetch("SELECT state FROM deliveries"))
+
+
+async def deliver_all(deliverer: Deliverer, pool: Pool) -> None:
+    """Pass after pass until nothing waits any more."""
+    async with asyncio.timeout(SECONDS):
+        while (await states(pool))["waiting"]:
+            await deliverer.deliver_due()
+            await asyncio.sleep(0.005)
+
+
+async def test_sent(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """Each notice goes out once to the address that auth knows, in its words."""
+    await owe(pool, description="Miete für Mai")
+    await deliverer.deliver_due()
+    await deliverer.deliver_due()
+    assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
+    [to_bob] = [mail for mail in sink.mails if "bob" in mail["To"]]
+    assert to_bob["Subject"] == "Money received"
+    assert parseaddr(to_bob["From"])[1] == "no-reply@payflow.example"
+    assert "Hello Bob Müller,\n\nYou received 10.50 USD with the note" in _text(to_bob)
+    assert "Miete für Mai" in _text(to_bob)
+    assert await states(pool) == {"sent": 2}
+    assert await pool.fetchval("SELECT bool_and(sent_at IS NOT NULL) FROM deliveries")
+
+
+async def test_retried(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A mail that the server refuses for now is tried again until it is taken, under the same Message-ID."""
+    await owe(pool, recipient_id=None)
+    sink.refuse("RCPT", "451 greylisted")
+    sink.refuse("DATA", "452 no room", "554 not today")
+    await deliver_all(deliverer, pool)
+    assert sink.readers == {"alice@example.com": 1}
+    row = await pool.fetchrow("SELECT id, state, attempts, last_error FROM deliveries")
+    assert row is not None
+    assert (row["state"], row["attempts"], row["last_error"]) == ("sent", 4, None)
+    assert sink.mails[0]["Message-ID"] == f"<{row['id']}@payflow.example>"
+
+
+async def test_not_at_once(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A refused mail waits longer with each attempt."""
+    await owe(pool, recipient_id=None)
+    deliverer._retry_seconds = 100.0
+    waits = []
+    for _ in range(3):
+        sink.refuse("DATA", "450 later")
+        await deliverer.deliver_due()
+        waits.append(
+            await pool.fetchval("SELECT extract(epoch FROM claimed_until - clock_timestamp()) FROM deliveries")
+        )
+        await pool.execute("UPDATE deliveries SET claimed_until = clock_timestamp()")
+    assert [45 < waits[0] <= 100, 95 < waits[1] <= 200, 195 < waits[2] <= 400] == [True] * 3
+    assert sink.mails == []
+
+
+async def test_given_up(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A mail that is refused every time is given up after the last attempt, with its reason and without the address."""
+    await owe(pool, recipient_id=None)
+    sink.refuse("DATA", *["450 never <alice@example.com>"] * 9)
+    await deliver_all(deliverer, pool)
+    row = await pool.fetchrow("SELECT state, attempts, last_error FROM deliveries")
+    assert row is not None
+    assert tuple(row) == ("failed", 4, "refused: 450")
+    assert len(sink.answers["DATA"]) == 9 - 4
+
+
+async def test_unknown_mailbox(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A mailbox that does not exist is not tried again; its neighbour is not held up."""
+    await owe(pool)
+    sink.refuse("RCPT", "550 no such user")
+    await deliver_all(deliverer, pool)
+    assert await states(pool) == {"failed": 1, "sent": 1}
+    assert await pool.fetchval("SELECT last_error FROM deliveries WHERE state = 'failed'") == "recipient refused: 550"
+
+
+async def test_no_address(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A user of whom auth knows nothing gets no mail; his neighbour does."""
+    await owe(pool, sender_id=new_id())
+    await deliver_all(deliverer, pool)
+    assert await states(pool) == {"failed": 1, "sent": 1}
+    assert sink.readers == {"bob@example.com": 1}
+
+
+async def test_hang_up(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """A server that hangs up in the middle gets a new conversation; what it may have read is sent again."""
+    await owe(pool)
+    sink.refuse("DATA", "hang up", "421 closing", "hang up")
+    await deliver_all(deliverer, pool)
+    assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
+    assert await states(pool) == {"sent": 2}
+
+
+async def test_silence(deliverer: Deliverer, pool: Pool, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a server's silence nothing more is said to it: a late answer must not be taken for that of the next mail."""
+    await owe(pool)
+    sink.refuse("DATA", "silence")
+    with monkeypatch.context() as patience:
+        patience.setattr(channels, "SEND_SECONDS", 0.3)
+        await deliverer.deliver_due()
+    rows = await pool.fetch("SELECT attempts, last_error FROM deliveries ORDER BY attempts")
+    assert [tuple(row) for row in rows] == [(0, None), (1, "no answer: TimeoutError")]
+    assert sink.mails == []
+    await deliver_all(deliverer, pool)
+    assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
+
+
+async def test_server_away(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
+    """While the mail server is away no attempt counts; when it is back everything goes out."""
+    later = Sink()
+    async with listening(later) as url:
+        pass
+    away = deliverer_to(url, pool, auth, runtime)
+    await owe(pool)
+    for _ in range(6):
+        with pytest.raises(ChannelAway):
+            await away.deliver_due()
+    assert await pool.fetchval("SELECT max(attempts) FROM deliveries") == 0
+    async with listening(later):
+        await away.deliver_due()
+    assert later.readers == {"alice@example.com": 1, "bob@example.com": 1}
+    assert sink.mails == []
+
+
+async def test_auth_away(
+    pool: Pool, sink: Sink, runtime: Runtime, seeds: dict[str, str], public_keys: dict[str, str]
+) -> None:
+    """While auth is away mails wait, untried."""
+    identity = Identity.from_base64(seeds["notification-deliver"], public_keys)
+    auth = Upstream("notification", "auth", "http://127.0.0.1:9", identity)
+    deliverer = deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
+    await owe(pool)
+    with pytest.raises(Refusal):
+        await deliverer.deliver_due()
+    await auth.close()
+    assert await states(pool) == {"waiting": 2}
+    assert await pool.fetchval("SELECT max(attempts) FROM deliveries") == 0
+    assert await pool.fetchval("SELECT bool_and(claimed_until <= clock_timestamp()) FROM deliveries")
+
+
+async def test_died_between_sending_and_marking(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """What a dead process had claimed goes out when its lease is over, and not before."""
+    await owe(pool)
+    assert len(await commands.claim_deliveries(pool, limit=50, lease_seconds=60)) == 2
+    assert await deliverer.deliver_due() == 0
+    assert sink.mails == []
+    await pool.execute("UPDATE deliveries SET claimed_until = clock_timestamp() - interval '1 second'")
+    assert await deliverer.deliver_due() == 2
+    assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
+
+
+async def test_claims_do_not_wait(pool: Pool) -> None:
+    """Who claims takes what nobody is claiming at this moment, without waiting for anybody."""
+    await owe(pool)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM deliveries WHERE user_id = $1 FOR UPDATE", ALICE)
+        async with asyncio.timeout(1):
+            claimed = await commands.claim_deliveries(pool, limit=50, lease_seconds=60)
+    assert [delivery.user_id for delivery in claimed] == [BOB]
+
+
+async def test_several_deliverers(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
+    """Two deliverers at a time send nothing twice."""
+    for _ in range(40):
+        await owe(pool)
+    both = [deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime) for _ in range(2)]
+    await asyncio.gather(*(deliver_all(one, pool) for one in both))
+    assert sink.readers == {"alice@example.com": 40, "bob@example.com": 40}
+    assert len({mail["Message-ID"] for mail in sink.mails}) == 80
+
+
+@pytest.fixture
+def settings(
+    notification_database: TestDatabase, auth_url: str, sink: Sink, seeds: dict[str, str], public_keys: dict[str, str]
+) -> DeliverSettings:
+    return DeliverSettings(
+        notification_database_url=notification_database.service_url,
+        auth_url=auth_url,
+        smtp_url=f"smtp://127.0.0.1:{sink.port}",
+        service_key=seeds["notification-deliver"],
+        service_public_keys=public_keys,
+    )
+
+
+async def test_role(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: Runtime) -> None:
+    """The role sends what was owed before it started and what comes later, is ready, and ends when told to."""
+    await owe(pool)
+    role = asyncio.create_task(serve_deliver(settings, runtime))
+
+    async def sent(count: int) -> bool:
+        return len(sink.mails) == count
+
+    await until(lambda: sent(2))
+    await owe(pool)
+    await until(lambda: sent(4))
+    assert (await runtime.health.check())[0] == ["postgres", "auth"]
+    runtime.stopping.set()
+    await asyncio.wait_for(role, SECONDS)
+
+
+async def test_role_without_mail_server(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: Runtime) -> None:
+    """Without a mail server the role is ready, sends nothing, not even what is owed, and ends when told to."""
+    await owe(pool)
+    role = asyncio.create_task(serve_deliver(settings.model_copy(update={"smtp_url": None}), runtime))
+    await asyncio.sleep(0)
+    assert await runtime.health.check() == ([], [])
+    runtime.stopping.set()
+    await asyncio.wait_for(role, SECONDS)
+    assert sink.mails == []
+    assert await states(pool) == {"waiting": 2}
+
+
+def _text(mail: EmailMessage) -> str:
+    return str(mail.get_content()).replace("\r\n", "\n")

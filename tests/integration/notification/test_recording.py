@@ -1,0 +1,239 @@
+"""Recording settled transfers in the real database: once each, whole, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.chassis.database import DatabaseAway, Pool, close_pool, open_pool
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferEvent
+from services.notification import commands, feed, templates
+from services.notification.commands import Recorded
+from services.notification.store import NEWEST
+from tests.harness.databases import TestDatabase
+from tests.unit.notification.events import completed, deposit, failed
+
+ALICE, BOB, OPERATOR = new_id(), new_id(), new_id()
+
+
+async def record(pool: Pool, *events: TransferEvent, with_deliveries: bool = False) -> Recorded:
+    return await commands.record_events(pool, events, with_deliveries=with_deliveries)
+
+
+async def kinds(pool: Pool) -> Counter[tuple[UUID, str]]:
+    return Counter((row["user_id"], row["kind"]) for row in await pool.fetch("SELECT user_id, kind FROM notices"))
+
+
+async def shown(pool: Pool, user_id: UUID) -> list[str]:
+    rows = await pool.fetch("SELECT type FROM events WHERE user_id = $1 ORDER BY seq", user_id)
+    return [row["type"] for row in rows]
+
+
+async def everything(pool: Pool) -> tuple[Any, Any]:
+    """All notices and all feeds, without what differs from run to run: ids and times."""
+    notices = await pool.fetch("SELECT transfer_id, user_id, kind, title, body FROM notices ORDER BY 1, 2, 3")
+    lines = await pool.fetch("SELECT user_id, type, payload FROM events ORDER BY user_id, seq")
+    return [tuple(row) for row in notices], Counter((row["user_id"], row["type"], _stable(row)) for row in lines)
+
+
+def _stable(row: asyncpg.Record) -> str:
+    payload = json.loads(row["payload"])
+    if row["type"] == feed.NOTIFICATION:
+        del payload["id"], payload["created_at"]
+    return json.dumps(payload, sort_keys=True)
+
+
+async def test_both_sides(pool: Pool) -> None:
+    """A completed transfer leaves one notice for each side, and shows each the transfer before the notice."""
+    recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
+    assert recorded == Recorded(events_count=1, notices_count=2, repeats_count=0)
+    assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
+    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
+    assert await shown(pool, BOB) == ["transfer.completed", "notification"]
+
+
+async def test_failed(pool: Pool) -> None:
+    """The recipient of a failed transfer never hears of it."""
+    await record(pool, failed(sender_id=ALICE, recipient_id=BOB))
+    assert await kinds(pool) == {(ALICE, "transfer_failed"): 1}
+    assert await shown(pool, ALICE) == ["transfer.failed", "notification"]
+    assert await shown(pool, BOB) == []
+
+
+async def test_deposit(pool: Pool) -> None:
+    """A deposit is a notice for the owner of the wallet; the operator only sees it settle."""
+    await record(pool, deposit(OPERATOR, BOB))
+    assert await kinds(pool) == {(BOB, "transfer_received"): 1}
+    assert await shown(pool, OPERATOR) == ["transfer.completed"]
+
+
+async def test_failed_deposit(pool: Pool) -> None:
+    """A window in which nobody gets a notice is recorded all the same."""
+    await record(pool, failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB))
+    assert await kinds(pool) == {}
+    assert await shown(pool, OPERATOR) == ["transfer.failed"]
+
+
+async def test_notification_line_is_the_notice(pool: Pool) -> None:
+    """What is shown live is what the list will show, to the microsecond."""
+    await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
+    [line] = await pool.fetch("SELECT payload FROM events WHERE user_id = $1 AND type = 'notification'", BOB)
+    [listed] = await commands.list_notices(pool, BOB, below=NEWEST, limit=10)
+    assert json.loads(line["payload"]) == feed.notification(listed)
+
+
+async def test_repeat(pool: Pool) -> None:
+    """A copy is recognised, in the same window and in a later one, also under another event id."""
+    event = completed()
+    assert await record(pool, event, event) == Recorded(1, 2, 1)
+    assert await record(pool, event) == Recorded(0, 0, 1)
+    again = completed(transfer_id=event.transfer_id, sender_id=event.sender_id, recipient_id=event.recipient_id)
+    assert await record(pool, again) == Recorded(0, 0, 1)
+
+
+async def test_repeats_in_any_order(pool: Pool, notification_database: TestDatabase) -> None:
+    """Ten copies of every event in random order and random windows leave what one of each leaves."""
+    users = [new_id() for _ in range(7)]
+    events = [_random_event(users) for _ in range(60)]
+    copies = events * 10
+    random.Random(7).shuffle(copies)
+    await record(pool, *events)
+    once = await everything(pool)
+    await _forget(notification_database)
+    while copies:
+        size = random.randint(1, 40)
+        await record(pool, *copies[:size])
+        del copies[:size]
+    assert await everything(pool) == once
+
+
+async def test_two_workers(pool: Pool) -> None:
+    """Two workers with copies of the same windows in opposite orders: no deadlock, nothing twice, no gap (see `pool`)."""
+    users = [new_id() for _ in range(5)]
+    windows = [[_random_event(users) for _ in range(32)] for _ in range(30)]
+
+    async def work(seed: int) -> int:
+        mine = [random.Random(seed).sample(window, len(window)) for window in windows]
+        random.Random(seed).shuffle(mine)
+        return sum([(await record(pool, *window)).events_count for window in mine])
+
+    first, second = await asyncio.gather(work(1), work(2))
+    expected = Counter(
+        (notice.user_id, notice.kind) for window in windows for event in window for notice in templates.notices(event)
+    )
+    assert first + second == 30 * 32
+    assert await kinds(pool) == expected
+
+
+async def test_copies_at_the_same_moment(pool: Pool) -> None:
+    """Eight workers get the same message at once: one tells, the others wait and recognise it."""
+    events = [completed(sender_id=ALICE, recipient_id=BOB) for _ in range(20)]
+    recorded = await asyncio.gather(*(record(pool, *random.sample(events, 20)) for _ in range(8)))
+    assert sum(one.events_count for one in recorded) == 20
+    assert sum(one.repeats_count for one in recorded) == 7 * 20
+    assert len(await shown(pool, ALICE)) == 40
+
+
+async def test_opposite_orders(pool: Pool) -> None:
+    """Large windows of the same events, and of other events of the same users, in opposite orders never deadlock."""
+    users = [new_id() for _ in range(200)]
+    await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.05)") for _ in range(4)))  # four open connections
+    for _ in range(8):
+        same = [completed(sender_id=user, recipient_id=None) for user in users]
+        others = [completed(sender_id=user, recipient_id=None) for user in users]
+        windows = (same, same[::-1], others[::-1], others)
+        recorded = await asyncio.gather(*(record(pool, *window) for window in windows))
+        assert sum(one.events_count for one in recorded) == 2 * len(users)
+
+
+async def test_feed_in_order(pool: Pool) -> None:
+    """A reader who sees a number has seen every number before it, while two workers write."""
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        for _ in range(60):
+            await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
+        stop.set()
+
+    async def read() -> None:
+        last = 0
+        while not stop.is_set():
+            rows = await pool.fetch("SELECT seq FROM events WHERE user_id = $1 AND seq > $2 ORDER BY seq", ALICE, last)
+            assert [row["seq"] for row in rows] == list(range(last + 1, last + 1 + len(rows)))
+            last += len(rows)
+
+    await asyncio.gather(read(), write(), write())
+    assert len(await shown(pool, ALICE)) == 240
+
+
+async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
+    """A window that cannot be written leaves neither notices, nor numbers taken, nor the mark that it was told."""
+    good, bad = completed(sender_id=ALICE), completed(sender_id=ALICE, description="NUL \x00")
+    with pytest.raises(asyncpg.PostgresError):
+        await record(pool, good, bad)
+    assert await kinds(pool) == {}
+    assert await record(pool, good) == Recorded(1, 2, 0)
+    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
+
+
+async def test_deliveries(pool: Pool) -> None:
+    """With a mail server every notice gets one e-mail to send, with copies still one."""
+    event = completed(sender_id=ALICE, recipient_id=BOB)
+    await record(pool, event, with_deliveries=True)
+    await record(pool, event, with_deliveries=True)
+    rows = await pool.fetch("SELECT d.user_id, d.state FROM deliveries d JOIN notices n ON n.id = d.notice_id")
+    assert Counter(tuple(row) for row in rows) == {(ALICE, "waiting"): 1, (BOB, "waiting"): 1}
+
+
+async def test_no_deliveries(pool: Pool) -> None:
+    """Without a mail server no e-mail is ever due, not even later."""
+    await record(pool, completed())
+    assert await pool.fetchval("SELECT count(*) FROM deliveries") == 0
+
+
+async def test_database_away() -> None:
+    """A database that is away is no fault of the events."""
+    away = await open_pool("postgresql://payflow:nobody@127.0.0.1:9/notification", name="test", size_max=1)
+    with pytest.raises(DatabaseAway):
+        await record(away, completed())
+    await close_pool(away)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM notices",
+        "UPDATE notices SET body = ''",
+        "DELETE FROM events",
+        "UPDATE events SET seq = seq + 1",
+        "DELETE FROM inbox",
+        "DELETE FROM event_counters",
+        "DELETE FROM deliveries",
+        "TRUNCATE events",
+        "CREATE TABLE mine (id int)",
+    ],
+)
+async def test_grants(pool: Pool, statement: str) -> None:
+    """The service can add to what was told; it cannot take it back."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await pool.execute(statement)
+
+
+def _random_event(users: list[UUID]) -> TransferEvent:
+    sender, recipient = random.sample(users, 2)
+    make = random.choice([completed, failed])
+    return make(sender_id=sender, recipient_id=random.choice([recipient, sender, None]), description="Grüße")
+
+
+async def _forget(made: TestDatabase) -> None:
+    connection = await asyncpg.connect(made.owner_url)
+    await connection.execute("TRUNCATE inbox, notices, events, event_counters, deliveries")
+    await connection.close()

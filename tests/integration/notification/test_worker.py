@@ -1,0 +1,214 @@
+"""The worker role on the real broker and the real database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractQueue
+
+from deploy.local.engines import RabbitMQ
+from services.chassis import broker
+from services.chassis.broker import REASON, Outgoing, Publisher
+from services.chassis.consumer import Delivery
+from services.chassis.database import Pool, close_pool
+from services.chassis.roles import Runtime
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferEvent, encode_envelope, encode_item
+from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.notification import commands
+from services.notification.errors import RecordingContended
+from services.notification.settings import WorkerSettings
+from services.notification.worker import recorder, serve_worker
+from tests.harness.databases import TestDatabase
+from tests.integration.notification.polling import until
+from tests.unit.notification.events import completed, failed
+
+ALICE, BOB = new_id(), new_id()
+
+
+@dataclass(slots=True)
+class Workers:
+    """Any number of worker roles on one queue, and the queue seen from the other end."""
+
+    settings: WorkerSettings
+    publisher: Publisher
+    dead_letters: AbstractQueue
+    _roles: dict[asyncio.Task[None], Runtime] = field(default_factory=dict)
+
+    def start(self) -> None:
+        runtime = Runtime(service="notification", role="worker", instance=f"notification-worker-{len(self._roles)}")
+        self._roles[asyncio.create_task(serve_worker(self.settings, runtime))] = runtime
+
+    async def stop(self) -> None:
+        for runtime in self._roles.values():
+            runtime.stopping.set()
+        await asyncio.gather(*self._roles)
+
+    async def publish(self, *bundles: Sequence[TransferEvent | str]) -> None:
+        messages = [_message([item if isinstance(item, str) else encode_item(item) for item in b]) for b in bundles]
+        await self.send(*messages)
+
+    async def send(self, *bodies: bytes) -> None:
+        outgoing = [Outgoing(TRANSFERS_SETTLED.exchange, TRANSFERS_SETTLED.type, body) for body in bodies]
+        assert [None] * len(outgoing) == await self.publisher.publish(outgoing)
+
+
+@pytest.fixture
+async def workers(
+    pool: Pool,
+    notification_database: TestDatabase,
+    rabbitmq: RabbitMQ,
+    seeds: dict[str, str],
+    public_keys: dict[str, str],
+) -> AsyncIterator[Workers]:
+    del pool  # only so that its check of the feeds runs after the workers have ended
+    async with AsyncExitStack() as stack:
+        connection = await aio_pika.connect(rabbitmq.url)
+        stack.push_async_callback(connection.close)
+        channel = await connection.channel()
+        await broker.declare(channel)
+        for name in (SETTLED_QUEUE.name, SETTLED_QUEUE.dead_letter):
+            await (await channel.get_queue(name)).purge()
+        publisher = Publisher(rabbitmq.url, "test")
+        stack.push_async_callback(publisher.close)
+        settings = WorkerSettings(
+            notification_database_url=notification_database.service_url,
+            rabbitmq_url=rabbitmq.url,
+            service_key=seeds["notification-worker"],
+            service_public_keys=public_keys,
+        )
+        made = Workers(settings, publisher, await channel.get_queue(SETTLED_QUEUE.dead_letter))
+        stack.push_async_callback(made.stop)
+        yield made
+
+
+def _message(items: Sequence[str]) -> bytes:
+    return encode_envelope(TRANSFERS_SETTLED, items, sent_at=datetime.now(UTC))
+
+
+async def until_told(pool: Pool, transfers_count: int) -> None:
+    async def told() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) FROM inbox") >= transfers_count)
+
+    await until(told)
+
+
+async def notices_count(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT count(*) FROM notices"))
+
+
+async def test_told(workers: Workers, pool: Pool) -> None:
+    """A settled transfer that arrives as a message is told to both sides."""
+    workers.start()
+    await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
+    await until_told(pool, 1)
+    rows = await pool.fetch("SELECT user_id, kind FROM notices ORDER BY kind")
+    assert [tuple(row) for row in rows] == [(ALICE, "transfer_completed"), (BOB, "transfer_received")]
+
+
+async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
+    """An item that cannot be read is dead-lettered alone, at once, while its 63 neighbours are recorded."""
+    events: list[TransferEvent | str] = [completed() for _ in range(63)]
+    poison = json.loads(encode_item(completed())) | {"amount": "10.50"}
+    events.insert(17, json.dumps(poison))
+    workers.start()
+    await workers.publish(events)
+    await until_told(pool, 63)
+    letter = await _dead_letter(workers)
+    assert json.loads(letter.body)["events"] == [poison]
+    assert str(letter.headers[REASON]).startswith("malformed")
+    assert await notices_count(pool) == 2 * 63
+
+
+async def test_unwritable_among_neighbours(workers: Workers, pool: Pool) -> None:
+    """An item that the database refuses is set aside alone while its 63 neighbours are recorded once each."""
+    events = [completed() for _ in range(63)]
+    poison = completed(description="NUL \x00")
+    workers.start()
+    await workers.publish([*events[:40], poison, *events[40:]])
+    await until_told(pool, 63)
+    told = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM inbox")}
+    assert told == {event.transfer_id for event in events}
+    assert await notices_count(pool) == 2 * 63
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"[]", b'{"events": []}', b'{"type": "transfers.settled", "version": 2}'])
+async def test_no_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
+    """A message that is no envelope is dead-lettered as it is; the next one is recorded."""
+    workers.start()
+    await workers.send(body)
+    await workers.publish([completed()])
+    await until_told(pool, 1)
+    assert (await _dead_letter(workers)).body == body
+
+
+async def test_copies(workers: Workers, pool: Pool) -> None:
+    """Two workers, ten copies of every message in random order: every transfer is told once."""
+    users = [new_id() for _ in range(6)]
+    bundles = [
+        [
+            completed(sender_id=random.choice(users), recipient_id=random.choice(users))
+            for _ in range(random.randint(1, 64))
+        ]
+        for _ in range(12)
+    ]
+    copies = bundles * 10
+    random.shuffle(copies)
+    last = failed()
+    workers.start()
+    workers.start()
+    await workers.publish(*copies)
+    await workers.publish([last])
+    transfers = {event.transfer_id for bundle in bundles for event in bundle} | {last.transfer_id}
+    await until_told(pool, len(transfers))
+    await workers.stop()
+    expected = sum(1 if event.sender_id == event.recipient_id else 2 for bundle in bundles for event in bundle) + 1
+    assert await notices_count(pool) == expected
+    assert await pool.fetchval("SELECT count(*) FROM events") == 2 * expected
+
+
+async def test_stop(workers: Workers, pool: Pool) -> None:
+    """A worker that is told to end finishes its window; another goes on with the rest, and nothing is lost or doubled."""
+    bundles = [[completed() for _ in range(64)] for _ in range(30)]
+    workers.start()
+    await workers.publish(*bundles)
+    await until_told(pool, 1)
+    await workers.stop()
+    workers.start()
+    await until_told(pool, 30 * 64)
+    assert await notices_count(pool) == 2 * 30 * 64
+
+
+async def test_contended(notification_database: TestDatabase, pool: Pool) -> None:
+    """What another worker holds is waited for, not failed: the window is kept and told when the other lets go."""
+    impatient = await notification_database.pool(lock_timeout="100ms")
+    window = [Delivery(completed(sender_id=ALICE), 1, redelivered=False, sent_at=datetime.now(UTC))]
+    handle = recorder(impatient, with_deliveries=False)
+    await commands.record_events(pool, [completed(sender_id=ALICE)], with_deliveries=False)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("UPDATE event_counters SET last_seq = last_seq WHERE user_id = $1", ALICE)
+        with pytest.raises(RecordingContended):
+            await handle(window)
+    assert await handle(window) == [None]
+    await close_pool(impatient)
+
+
+async def _dead_letter(workers: Workers) -> aio_pika.abc.AbstractIncomingMessage:
+    found: list[aio_pika.abc.AbstractIncomingMessage] = []
+
+    async def arrived() -> bool:
+        message = await workers.dead_letters.get(fail=False, no_ack=True)
+        if message is not None:
+            found.append(message)
+        return bool(found)
+
+    await until(arrived)
+    return found[0]

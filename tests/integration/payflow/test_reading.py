@@ -1,0 +1,248 @@
+"""What the client reads: wallets, statements, transfers, timelines, and the figures of operators."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from payflow.client import PayFlow
+from payflow.errors import Problem, UnexpectedAnswer
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+WALLET = {
+    "id": "w-usd",
+    "owner_id": "u",
+    "currency": "USD",
+    "balance": 5000,
+    "available": 4000,
+    "held": 1000,
+    "status": "open",
+    "created_at": "2026-01-02T03:04:05.000006Z",
+}
+BALANCE = {"balance": 5000, "available": 4000, "held": 1000, "as_of": "2026-01-02T12:00:00.000000Z"}
+
+
+def entry(seq: int) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "transfer_id": f"t-{seq}",
+        "amount": -10 * seq,
+        "balance_after": 5000,
+        "counterparty": {"wallet_id": "w-2", "name": "Bob"} if seq % 2 else None,
+        "description": None,
+        "created_at": "2026-01-02T03:04:05.000006Z",
+    }
+
+
+async def test_wallets(gateway: Any, alice: PayFlow) -> None:
+    """Wallets come with integer amounts and times with a zone."""
+    gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
+
+    (wallet,) = await alice.wallets()
+
+    assert (wallet.id, wallet.balance, wallet.available, wallet.held) == ("w-usd", 5000, 4000, 1000)
+    assert wallet.created_at == datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+async def test_balance(gateway: Any, alice: PayFlow) -> None:
+    """Without an id the balance is that of the wallet in US dollars; `at` is sent as UTC."""
+    gateway.documents["/wallets"] = {"items": [{**WALLET, "id": "w-eur", "currency": "EUR"}, WALLET]}
+    gateway.documents["/wallets/w-usd/balance"] = BALANCE
+    gateway.documents["/wallets/w-eur/balance"] = {**BALANCE, "balance": 7}
+
+    assert (await alice.balance(at=NOON)).balance == 5000
+    assert (await alice.balance("w-eur")).balance == 7
+    assert gateway.seen("GET /wallets/w-usd/balance")[0].query == {"at": "2026-01-02T12:00:00.000000Z"}
+    assert gateway.seen("GET /wallets/w-eur/balance")[0].query == {}
+
+
+async def test_open_wallet(gateway: Any, alice: PayFlow) -> None:
+    """A wallet in another currency is opened on demand."""
+    gateway.documents["/wallets"] = {**WALLET, "currency": "EUR"}
+
+    assert (await alice.open_wallet("EUR")).currency == "EUR"
+    assert gateway.seen("POST /wallets")[0].body == {"currency": "EUR"}
+
+
+async def test_statement(gateway: Any, alice: PayFlow) -> None:
+    """A statement is read over all its pages, in the gateway's order, each page once."""
+    gateway.documents["/wallets"] = {"items": [WALLET]}
+    gateway.pages["/wallets/w-usd/statement"] = [entry(seq) for seq in (5, 4, 3, 2, 1)]
+
+    entries = [found async for found in alice.statement(since=NOON)]
+
+    assert [found.seq for found in entries] == [5, 4, 3, 2, 1]
+    assert entries[0].counterparty is not None
+    assert entries[0].counterparty.name == "Bob"
+    assert entries[1].counterparty is None
+    asked = [request.query for request in gateway.seen("GET /wallets/w-usd/statement")]
+    assert [query.get("cursor") for query in asked] == [None, "2", "4"]
+    assert {query["from"] for query in asked} == {"2026-01-02T12:00:00.000000Z"}
+
+
+async def test_transfers(gateway: Any, alice: PayFlow) -> None:
+    """The list of transfers takes filters and goes over all pages; an empty one is empty."""
+    gateway.pages["/transfers"] = []
+    assert [transfer async for transfer in alice.transfers()] == []
+
+    gateway.pages["/transfers"] = [
+        gateway.add_transfer({"id": "u"}, str(number), {"amount": number, "currency": "USD"}) for number in (1, 2, 3)
+    ]
+
+    amounts = [transfer.amount async for transfer in alice.transfers(status="COMPLETED", wallet_id="w")]
+
+    assert amounts == [1, 2, 3]
+    assert gateway.seen("GET /transfers")[-1].query["status"] == "COMPLETED"
+
+
+async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A list whose next page is itself is not read for ever."""
+    gateway.always["GET /transfers"] = faults.document({"items": [], "next_cursor": "same"})
+
+    with pytest.raises(UnexpectedAnswer):
+        [transfer async for transfer in alice.transfers()]
+
+
+async def test_transfer(gateway: Any, alice: PayFlow) -> None:
+    """One transfer with everything the gateway says, also what this version does not know."""
+    made = gateway.add_transfer({"id": "u"}, "k", {"amount": 3, "currency": "USD", "metadata": {"order": 7}})
+    made |= {"status": "FAILED", "failure": {"code": "cancelled", "message": "You cancelled it."}, "added_later": True}
+    gateway.looks_until_settled = 10
+
+    transfer = await alice.transfer(made["id"])
+
+    assert transfer.failure is not None
+    assert (transfer.failure.code, transfer.is_settled, transfer.is_completed) == ("cancelled", True, False)
+    assert transfer.metadata == {"order": 7}
+    assert transfer.document["added_later"] is True
+
+
+async def test_unknown_transfer(alice: PayFlow) -> None:
+    """An unknown id is refused by the gateway, once; a slash in it leads nowhere else."""
+    for strange in ("nobody", "../wallets", "x?y=z"):
+        with pytest.raises(Problem, match="transfer_not_found"):
+            await alice.transfer(strange)
+
+
+async def test_reads_are_repeated(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A read that fails for a moment is repeated."""
+    gateway.documents["/wallets"] = {"items": []}
+    gateway.fail("GET /wallets", faults.refuse(503, "unavailable"), faults.cut(after=False))
+
+    assert await alice.wallets() == []
+    assert len(gateway.seen("GET /wallets")) == 3
+
+
+async def test_cancel(gateway: Any, alice: PayFlow) -> None:
+    """A cancelled transfer comes back as it stands then."""
+    made = gateway.add_transfer({"id": "u"}, "k", {"amount": 3, "currency": "USD"})
+    gateway.documents[f"/transfers/{made['id']}/cancel"] = {**made, "status": "FAILED"}
+
+    assert (await alice.cancel(made["id"])).status == "FAILED"
+
+
+async def test_timeline(gateway: Any, alice: PayFlow, operator: PayFlow, timeline: Any) -> None:
+    """One's own timeline and an operator's come from different routes."""
+    gateway.documents["/transfers/t-1/timeline"] = timeline("t-1")
+    gateway.documents["/ops/transfers/t-1/timeline"] = timeline("t-1", waiting_for="worker")
+
+    own = await alice.timeline("t-1")
+    operators = await operator.timeline("t-1", as_operator=True)
+
+    assert [step.step for step in own.steps] == ["accepted", "queued", "picked_up"]
+    assert own.waiting_for is None
+    assert operators.waiting_for == "worker"
+    assert operators.unavailable == ("wallet",)
+    assert own.document["added_later"] == 1
+
+
+async def test_overview(gateway: Any, operator: PayFlow) -> None:
+    """Figures that could not be had are None, not zero."""
+    gateway.documents["/ops/overview"] = {
+        "queues": [{"name": "transfers.requested", "transfers": 3, "zone": "normal", "oldest_seconds": 2}],
+        "outbox": None,
+        "pending": 4,
+        "proof": None,
+        "jobs": [{"name": "reversal", "last_success": None}],
+        "services": [{"name": "wallet", "ready": False}],
+    }
+
+    overview = await operator.overview()
+
+    assert (overview.queues[0].transfers, overview.queues[0].messages) == (3, None)
+    assert (overview.outbox_unpublished, overview.pending, overview.dead_letters) == (None, 4, None)
+    assert overview.proof_ok is None
+    assert overview.jobs[0].last_success is None
+    assert not overview.services[0].ready
+
+
+async def test_operator_required(alice: PayFlow) -> None:
+    """Operations are refused to others."""
+    with pytest.raises(Problem) as caught:
+        await alice.overview()
+
+    assert (caught.value.status, caught.value.code) == (403, "operator_required")
+
+
+async def test_proof(gateway: Any, operator: PayFlow) -> None:
+    """The last proof is read, a full one asked for; one failing check makes it fail, whatever it says itself."""
+    checks = [{"name": "conserved", "ok": True, "detail": None}, {"name": "entries", "ok": False, "detail": "a-1"}]
+    gateway.documents["/ops/ledger/proof"] = {"ok": True, "at": "2026-01-02T12:00:00.000000Z", "checks": checks}
+
+    proof = await operator.proof()
+    await operator.proof(full=True)
+
+    assert not proof.ok
+    assert [check.name for check in proof.failing] == ["entries"]
+    assert [request.query for request in gateway.seen("GET /ops/ledger/proof")] == [{}, {"full": "1"}]
+
+
+async def test_balance_sheet(gateway: Any, operator: PayFlow) -> None:
+    """The sums by currency are integers."""
+    rows = [{"currency": "USD", "customers": 10**16, "external": -(10**16), "sum": 0}]
+    gateway.documents["/ops/ledger/balance-sheet"] = {"as_of": "2026-01-02T12:00:00Z", "currencies": rows}
+
+    sheet = await operator.balance_sheet()
+
+    assert (sheet.currencies[0].customers, sheet.currencies[0].sum) == (10**16, 0)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        {},
+        {"items": 1},
+        {"items": [{**WALLET, "balance": 50.0}]},
+        {"items": [{**WALLET, "created_at": "now"}]},
+    ],
+)
+async def test_answer_of_another_shape(gateway: Any, faults: Any, alice: PayFlow, document: Any) -> None:
+    """An answer that is no list of wallets, or has a float for money, is refused in one error."""
+    gateway.fail("GET /wallets", faults.document(document))
+
+    with pytest.raises(UnexpectedAnswer):
+        await alice.wallets()
+
+
+async def test_redirect_is_not_followed(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """The token goes to the gateway and nowhere else."""
+    gateway.fail("GET /wallets", faults.say("", status=302, headers={"Location": f"{gateway.url}/elsewhere"}))
+
+    with pytest.raises(UnexpectedAnswer):
+        await alice.wallets()
+
+    assert gateway.seen("GET /elsewhere") == []
+
+
+async def test_refusal_of_a_proxy(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A refusal without a problem document is a problem all the same."""
+    gateway.fail("GET /wallets", faults.say("<h1>No</h1>", status=403))
+
+    with pytest.raises(Problem) as caught:
+        await alice.wallets()
+
+    assert (caught.value.status, caught.value.code) == (403, "http_403")

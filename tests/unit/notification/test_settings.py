@@ -1,0 +1,56 @@
+"""Settings of the mail server."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from services.chassis.settings import BadConfiguration, load
+from services.notification.settings import DeliverSettings
+
+SEED = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("PAYFLOW_SERVICE_KEY", SEED)
+    monkeypatch.setenv("PAYFLOW_SERVICE_PUBLIC_KEYS", "{}")
+    monkeypatch.setenv("PAYFLOW_NOTIFICATION_DATABASE_URL", "postgresql://someone:9f8e7d6c5b4a3210@localhost:1/x")
+    monkeypatch.setenv("PAYFLOW_AUTH_URL", "http://127.0.0.1:1")
+    for name in ("PAYFLOW_SMTP_URL", "PAYFLOW_SMTP_SENDER"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_no_mail_server(environment: pytest.MonkeyPatch) -> None:
+    """Without a mail server, or with an empty one, there are no e-mails."""
+    assert load(DeliverSettings).smtp_url is None
+    environment.setenv("PAYFLOW_SMTP_URL", "")
+    assert load(DeliverSettings).smtp_url is None
+
+
+@pytest.mark.parametrize("url", ["smtp://localhost:2525", "smtps://user:p%40ss@mail.example.com"])
+def test_mail_server(environment: pytest.MonkeyPatch, url: str) -> None:
+    """A mail server may do without a password, on a private network."""
+    environment.setenv("PAYFLOW_SMTP_URL", url)
+    smtp_url = load(DeliverSettings).smtp_url
+    assert smtp_url is not None
+    assert smtp_url.get_secret_value() == url
+    assert url not in repr(load(DeliverSettings))
+
+
+@pytest.mark.parametrize("url", ["localhost:25", "http://localhost", "smtp://", "smtp://host:port", "smtp://h:99999"])
+def test_no_smtp_url(environment: pytest.MonkeyPatch, url: str) -> None:
+    """What is no address of a mail server is named as the faulty variable."""
+    environment.setenv("PAYFLOW_SMTP_URL", url)
+    with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_URL"):
+        load(DeliverSettings)
+
+
+@pytest.mark.parametrize("sender", ["nobody", "a@example.com\nBcc: b@example.com"])
+def test_no_sender(environment: pytest.MonkeyPatch, sender: str) -> None:
+    """A sender that cannot stand in a header is refused at the start, not at the first e-mail."""
+    environment.setenv("PAYFLOW_SMTP_SENDER", sender)
+    with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_SENDER"):
+        load(DeliverSettings)

@@ -1,0 +1,77 @@
+"""Addresses of gateways, and where they are found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from payflow import settings
+from payflow.address import parse_address
+from payflow.errors import Misconfigured
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        (" HTTPS://Pay.Example.COM ", "https://pay.example.com"),
+        ("https://example.com/payflow/", "https://example.com/payflow"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_one_form(text: str, address: str) -> None:
+    """An address has one form, however it is written."""
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "127.0.0.1:8000", "ftp://h", "http://", "http://h:port", "http://h:70000", "http://u@h", "http://h?a=b"],
+)
+def test_refused(text: str) -> None:
+    """What is no address is refused, and quoted."""
+    with pytest.raises(Misconfigured, match="is not the address of a gateway"):
+        parse_address(text)
+
+
+@pytest.fixture
+def working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAYFLOW_GATEWAY", raising=False)
+    (tmp_path / ".payflow").mkdir()
+    return tmp_path
+
+
+def test_order(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option wins over the variable, the variable over the running stack, the stack over the default."""
+    assert settings.find_gateway(None) == "http://127.0.0.1:8000"
+
+    (working / ".payflow" / "stack.json").write_text(json.dumps({"gateway": "http://127.0.0.1:3"}))
+    assert settings.find_gateway(None) == "http://127.0.0.1:3"
+
+    monkeypatch.setenv("PAYFLOW_GATEWAY", "http://127.0.0.1:2")
+    assert settings.find_gateway(None) == "http://127.0.0.1:2"
+    assert settings.find_gateway("http://127.0.0.1:1") == "http://127.0.0.1:1"
+
+    monkeypatch.setenv("PAYFLOW_GATEWAY", "")
+    assert settings.find_gateway(None) == "http://127.0.0.1:3"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"gateway": 5}'])
+def test_stack_that_names_no_gateway(working: Path, text: str) -> None:
+    """A file of a stack that cannot be understood is told: another gateway may not be taken instead."""
+    (working / ".payflow" / "stack.json").write_text(text)
+
+    with pytest.raises(Misconfigured):
+        settings.find_gateway(None)
+
+
+def test_stack_that_is_no_file(working: Path) -> None:
+    """What cannot be read as a file is named."""
+    (working / ".payflow" / "stack.json").mkdir()
+
+    with pytest.raises(Misconfigured, match="cannot read"):
+        settings.find_gateway(None)
