@@ -81,10 +81,16 @@ async def open_pool(
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         max_inactive_connection_lifetime=60,
+        # No session state is ever set, so there is none to reset: it would cost a round trip for every use.
+        reset=_keep,
         server_settings={"application_name": name, **(server_settings or {})},
     )
     assert pool is not None
     return pool
+
+
+async def _keep(_connection: Connection) -> None:
+    """Give a connection back as it is; the driver has already ended a transaction that was left open."""
 
 
 async def close_pool(pool: Pool, *, grace_seconds: float = 5.0) -> None:
