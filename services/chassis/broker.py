@@ -19,7 +19,7 @@ CONFIRM_SECONDS = 3.0
 HEARTBEAT_SECONDS = 10
 
 ATTEMPTS = "x-payflow-attempts"
-"""Header: how often this item failed on its own account. The broker's count also rises when a neighbour crashes."""
+"""Header: how often this item failed by its own fault. The broker's count also rises when a neighbour crashes."""
 
 REASON = "x-payflow-reason"
 """Header of a dead letter: why it is one."""

@@ -33,6 +33,7 @@ WINDOW_MESSAGES_MAX = 8
 ATTEMPTS_MAX = 8
 PAUSE_SECONDS_MAX = 2.0
 WATCH_SECONDS = 5.0
+CONSUME_SECONDS = 5.0
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ class Delivery(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Verdict: it failed on its own account and may succeed later; a dead letter after the last attempt."""
+    """Verdict: it failed by its own fault and may succeed later; a dead letter after the last attempt."""
 
     reason: str
 
@@ -135,7 +136,8 @@ class Consumer(Generic[Item]):
             await channel.set_qos(prefetch_count=PREFETCH)
             self._arrived = asyncio.Queue()
             queue = await channel.get_queue(self._queue.name, ensure=False)
-            tag = await queue.consume(self._arrive)
+            # A queue without a leader answers nothing at all: give up, reconnect, ask again.
+            tag = await queue.consume(self._arrive, timeout=CONSUME_SECONDS)
             log.info("consumer_started", queue=self._queue.name)
             watch = asyncio.create_task(self._watch(self._connection, channel))
             try:

@@ -64,4 +64,5 @@ def metrics_application(health: Health) -> web.Application:
     app = web.Application()
     add_routes(app, health)
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/", metrics)
     return app

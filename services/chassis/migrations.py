@@ -6,9 +6,6 @@ import asyncio
 from pathlib import Path
 
 import structlog
-from alembic import command, op
-from alembic.config import Config
-from sqlalchemy.exc import DBAPIError
 
 from services.chassis.roles import JobFailed
 
@@ -25,6 +22,8 @@ def load(revision_file: str) -> None:
 
 def run_script(script: str) -> None:
     """Run a script of several statements on the revision's connection."""
+    from alembic import op  # noqa: PLC0415 - see migrate
+
     # asyncpg prepares what goes through the cursor, and a prepared statement holds one command; its simple protocol
     # takes a whole script, within the transaction that Alembic has already begun.
     op.get_bind().connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
@@ -36,6 +35,11 @@ async def migrate(service: str, url: str) -> None:
     Raises:
         JobFailed: the database refused or is away.
     """
+    # Every role's __main__ knows this module; only the job pays the quarter second that Alembic takes to load.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
     configuration = Config()
     configuration.set_main_option("script_location", str(SCRIPTS))
     configuration.set_main_option("path_separator", "os")

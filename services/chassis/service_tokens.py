@@ -17,7 +17,7 @@ _CACHE_MAX = 256
 
 @dataclass(slots=True)
 class Identity:
-    """This role's private key and everybody's public keys by name (`wallet`, `transaction-worker`, ...)."""
+    """This role's private key and everybody's public keys by name (`gateway`, `transaction-worker`, ...)."""
 
     key: Ed25519PrivateKey
     public_keys: Mapping[str, Ed25519PublicKey]

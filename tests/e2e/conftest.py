@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,16 +15,11 @@ import aiohttp
 import asyncpg
 import pytest
 
+from deploy.local.ports import find_free
 from tests.harness.api import Door, Person
 
 START_SECONDS_MAX = 120
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_alive(pid: int) -> bool:
@@ -86,7 +80,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     home = tmp_path_factory.mktemp("stack")
     environment = os.environ | {
         "PAYFLOW_HOME": str(home),
-        "PAYFLOW_GATEWAY_PORT": str(free_port()),
+        "PAYFLOW_GATEWAY_PORT": str(find_free()),
         "PAYFLOW_RATE_LIMITS": "off",
         "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
     }

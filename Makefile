@@ -1,0 +1,48 @@
+# Targets are one line each; what they do is in deploy/local and in the tools they call.
+# Relative paths throughout, so that a clone may lie below a folder with spaces in its name.
+
+PYTHON ?= python3
+BIN := .venv/bin
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo stop clean test lint format schema engines
+
+##@ Use it
+
+run: .venv/.installed  ## Start everything on this machine and stay in the foreground (Ctrl-C stops it)
+	@$(BIN)/python -m deploy.local run
+
+demo: .venv/.installed  ## Send one real transfer, show it hop by hop, prove that it moved once
+	@$(BIN)/python -m deploy.local demo
+
+stop: .venv/.installed  ## Stop what make run started
+	@$(BIN)/python -m deploy.local stop
+
+clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=1 does not)
+	@$(BIN)/python -m deploy.local clean
+
+##@ Work on it
+
+test: engines  ## Run all tests, or those below T=path
+	@$(BIN)/python -m pytest $(T)
+
+lint: .venv/.installed  ## Check format, style, types and import boundaries
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: .venv/.installed  ## Put the code into the house format
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
+	@$(BIN)/python -m tests.harness.write_schemas
+
+##@ Set it up (the other targets do it when needed)
+
+engines: .venv/.installed  ## Install PostgreSQL, RabbitMQ and Redis from the OS packages if missing; starts nothing
+	@$(BIN)/python -m deploy.local install
+
+.venv/.installed: uv.lock pyproject.toml
+	@$(PYTHON) -m deploy.local.bootstrap
+
+help:  ## Show this list
+	@awk -f deploy/local/help.awk $(MAKEFILE_LIST)

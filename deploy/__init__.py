@@ -1,0 +1,1 @@
+"""How PayFlow is brought up."""

@@ -1,0 +1,71 @@
+"""`python -m deploy.local run|demo|stop|clean|install`: what the Makefile calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from deploy.local.home import Home
+from deploy.local.trouble import Trouble
+
+COMMANDS = ("run", "demo", "stop", "clean", "install")
+USAGE = f"usage: python -m deploy.local {'|'.join(COMMANDS)}"
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_TROUBLE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Command = Callable[[Home], Awaitable[None]]
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments ask for; the exit code."""
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"unknown command {' '.join(arguments)!r}; {USAGE}" if arguments else USAGE, file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return asyncio.run(_until_signalled(arguments[0], Home.from_environment(os.environ)))
+    except Trouble as trouble:
+        print(f"payflow: {trouble}", file=sys.stderr)
+    except OSError as error:
+        print(f"payflow: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
+    return EXIT_TROUBLE
+
+
+async def _until_signalled(name: str, home: Home) -> int:
+    """Run a command; a signal cancels it once, so that it can put everything away."""
+    from deploy.local import commands  # noqa: PLC0415 - a usage error need not load all drivers
+
+    work: dict[str, Command] = {
+        "run": commands.run,
+        "demo": commands.demo,
+        "stop": commands.stop,
+        "clean": commands.clean,
+        "install": commands.install_engines,
+    }
+    task = asyncio.ensure_future(work[name](home))
+    loop = asyncio.get_running_loop()
+    for number in ENDING_SIGNALS:
+        # `nohup` asks to outlive the terminal; that a script's background job ignores Ctrl-C is no wish of anybody.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, _cancel_once, task)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return 0 if name == "run" else EXIT_INTERRUPTED
+    return 0
+
+
+def _cancel_once(task: asyncio.Future[None]) -> None:
+    if isinstance(task, asyncio.Task) and not task.cancelling():
+        task.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

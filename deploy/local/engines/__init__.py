@@ -1,0 +1,10 @@
+"""Private engines: PostgreSQL, RabbitMQ and Redis, each below one folder of its own."""
+
+from __future__ import annotations
+
+from deploy.local.engines.engine import Engine
+from deploy.local.engines.postgres import Postgres
+from deploy.local.engines.rabbitmq import RabbitMQ
+from deploy.local.engines.redis import Redis
+
+__all__ = ["Engine", "Postgres", "RabbitMQ", "Redis"]

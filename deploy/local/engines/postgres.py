@@ -1,0 +1,295 @@
+"""A private PostgreSQL: durable to the letter, passwords everywhere, loopback only.
+
+PostgreSQL refuses to run as root. Started by root it runs as the `postgres` user, or, where that
+user cannot reach the folder (a checkout in a home that is closed to others), in a user namespace
+in which root has the number of that user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local import files
+from deploy.local.engines.engine import Engine
+from deploy.local.ports import LOOPBACK, Ports
+from deploy.local.process import DIES_WITH_PARENT, Process
+from deploy.local.secrets import Secrets
+from deploy.local.trouble import Trouble
+
+VERSION_MIN = 15
+SUPERUSER = "payflow"
+DATABASES = ("auth", "wallet", "transaction", "notification")
+ROLES = (
+    *(f"payflow_{database}_owner" for database in DATABASES),
+    *(f"payflow_{database}" for database in DATABASES),
+    "payflow_wallet_proof",
+)
+PROVISIONING = Path(__file__).parents[2] / "postgres" / "provision.sql"
+LOGIN_SECONDS_MAX = 2.0
+PACKAGED = Path("/usr/lib/postgresql")
+UNPRIVILEGED = ("postgres", "nobody")
+CLEAN_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    # No socket file: its path could be too long, and everybody logs in over TCP.
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "max_connections": "200",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %u@%d ",
+    "log_checkpoints": "off",
+}
+
+
+def find_programs(version: int | None = None) -> Path | None:
+    """The folder with initdb and postgres, the newest or the one asked for; None if there is none."""
+    folders = [folder for folder in PACKAGED.glob("*/bin") if folder.parent.name.isdigit()]
+    folders.sort(key=lambda folder: int(folder.parent.name), reverse=True)
+    on_path = shutil.which("postgres")
+    if on_path is not None:
+        folders.append(Path(on_path).resolve().parent)
+    for folder in folders:
+        found = _version(folder)
+        if found is not None and found >= VERSION_MIN and version in (None, found):
+            return folder
+    return None
+
+
+def _version(folder: Path) -> int | None:
+    if not (folder / "initdb").exists() or not (folder / "postgres").exists():
+        return None
+    if folder.parent.name.isdigit():
+        return int(folder.parent.name)
+    told = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True, check=False)
+    match = re.search(r" (\d+)", told.stdout)
+    return int(match[1]) if match else None
+
+
+class Postgres(Engine):
+    """A PostgreSQL server of its own below one folder."""
+
+    name = "postgres"
+    programs = frozenset({"postgres", "setpriv", "unshare"})
+    port_names = ("postgres",)
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ports: Ports | None = None,
+        secrets: Secrets | None = None,
+        log: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep everything in `directory`; `settings` are added to the server's configuration."""
+        super().__init__(directory, ports=ports, secrets=secrets, log=log)
+        self._settings = {**SETTINGS, **(settings or {})}
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.directory / "data"
+
+    @property
+    def working_directory(self) -> Path:
+        """PostgreSQL's processes all work in the data folder."""
+        return self.data
+
+    def dsn(self, database: str, role: str = SUPERUSER) -> str:
+        """Where and how to log in to `database` as `role`."""
+        password = self._secrets.password(f"postgres:{role}")
+        return f"postgresql://{role}:{password}@{LOOPBACK}:{self._port()}/{database}"
+
+    async def prepare(self) -> None:
+        """Make the data folder when there is none and write the configuration."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.end_orphans()
+        programs = self._find_programs()
+        if not (self.data / "PG_VERSION").exists():
+            await self._initialise(programs)
+        elif not self._secrets.has(f"postgres:{SUPERUSER}"):
+            raise Trouble(f"the password of {self.data} is lost; start over: make clean")
+        self._take_ports()
+        self._write_settings()
+        self._process = Process(
+            self.name,
+            [str(programs / "postgres"), "-D", str(self.data)],
+            environment=CLEAN_ENVIRONMENT,
+            directory=self.directory,
+            log=self.log,
+            launcher=self._launcher(),
+        )
+
+    async def is_ready(self) -> bool:
+        """Whether the superuser can log in."""
+        try:
+            connection = await asyncpg.connect(self.dsn("postgres"), timeout=LOGIN_SECONDS_MAX)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        await connection.close(timeout=LOGIN_SECONDS_MAX)
+        return True
+
+    async def provision(self) -> None:
+        """Make the databases and roles, or bring existing ones up to date; safe to repeat.
+
+        Raises:
+            Trouble: the server refused a statement.
+        """
+        programs = self._find_programs()
+        passwords = {f"{role.upper()}_PASSWORD": self._secrets.password(f"postgres:{role}") for role in ROLES}
+        login = {
+            "PGHOST": LOOPBACK,
+            "PGPORT": str(self._port()),
+            "PGUSER": SUPERUSER,
+            "PGDATABASE": "postgres",
+            "PGPASSWORD": self._secrets.password(f"postgres:{SUPERUSER}"),
+        }
+        command = [str(programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(PROVISIONING)]
+        await _run("psql", command, environment=CLEAN_ENVIRONMENT | login | passwords)
+
+    async def stop(self) -> None:
+        """Stop PostgreSQL at once but cleanly: connections are cut, nothing is lost."""
+        if self._process is not None:
+            await self._process.stop(seconds_max=self.stop_seconds_max, number=signal.SIGINT)
+            self.end_orphans()
+
+    def end_orphans(self) -> None:
+        """Kill what works in the data folder; the lock of the last run then guards nothing any more.
+
+        PostgreSQL itself would refuse to start if another process had got the number in that lock.
+        """
+        super().end_orphans()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _find_programs(self) -> Path:
+        stored = self.data / "PG_VERSION"
+        version = int(stored.read_text()) if stored.exists() else None
+        programs = find_programs(version)
+        if programs is None and version is not None:
+            raise Trouble(f"{self.data} was made by PostgreSQL {version}, which is not installed")
+        if programs is None:
+            raise Trouble(f"PostgreSQL {VERSION_MIN} or newer is missing: install the package postgresql")
+        return programs
+
+    async def _initialise(self, programs: Path) -> None:
+        """Make the data folder under another name first: half of one is never taken for whole."""
+        draft = self.directory / "data.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        password = self.directory / "password.new"
+        files.write_atomically(password, self._secrets.password(f"postgres:{SUPERUSER}"), mode=0o600)
+        user = self._server_user()
+        if user is not None:
+            os.chown(draft, user.pw_uid, user.pw_gid)
+            os.chown(password, user.pw_uid, user.pw_gid)
+        try:
+            await _run(
+                "initdb",
+                [
+                    *self._launcher(),
+                    *(str(programs / "initdb"), "--pgdata", str(draft)),
+                    *("--username", SUPERUSER, "--pwfile", str(password)),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
+                ],
+                environment=CLEAN_ENVIRONMENT | {"HOME": str(draft)},
+            )
+            draft.rename(self.data)
+        finally:
+            password.unlink(missing_ok=True)
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _write_settings(self) -> None:
+        values = {**self._settings, "port": str(self._port())}
+        lines = [f"{name} = '{value}'" for name, value in values.items()]
+        path = self.data / "postgresql.conf"
+        files.write_atomically(path, "\n".join(lines) + "\n", mode=0o600)
+        owner = self.data.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+    def _launcher(self) -> list[str]:
+        """The prefix that starts a program of PostgreSQL as somebody who is not root."""
+        setpriv = shutil.which("setpriv")
+        if os.geteuid() != 0:
+            return [setpriv, *DIES_WITH_PARENT] if setpriv else []
+        if setpriv is None:
+            raise Trouble("setpriv is missing: install the package util-linux")
+        user = self._server_user()
+        if user is not None:
+            return [setpriv, *_becoming(user), *DIES_WITH_PARENT]
+        stand_in = _unprivileged_user()
+        mapping = [f"--map-user={stand_in.pw_uid}", f"--map-group={stand_in.pw_gid}"]
+        return ["unshare", "--user", *mapping, setpriv, *DIES_WITH_PARENT]
+
+    def _server_user(self) -> pwd.struct_passwd | None:
+        """The user that PostgreSQL runs as; None when that is the caller, maybe in a namespace.
+
+        A data folder that exists stays with its owner. A new one goes to the unprivileged user
+        if that one can come to it.
+        """
+        if os.geteuid() != 0:
+            return None
+        if self.data.exists():
+            owner = self.data.stat().st_uid
+            return None if owner == 0 else pwd.getpwuid(owner)
+        user = _unprivileged_user()
+        return user if _can_reach(user, self.directory) else None
+
+
+def _unprivileged_user() -> pwd.struct_passwd:
+    for name in UNPRIVILEGED:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise Trouble(f"PostgreSQL cannot run as root, and there is no user {' or '.join(UNPRIVILEGED)}")
+
+
+def _becoming(user: pwd.struct_passwd) -> list[str]:
+    return [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _can_reach(user: pwd.struct_passwd, directory: Path) -> bool:
+    command = ["setpriv", *_becoming(user), "sh", "-c", 'cd "$1"', "sh", str(directory)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+async def _run(name: str, command: list[str], *, environment: Mapping[str, str]) -> None:
+    """Run a program of PostgreSQL to its end.
+
+    Raises:
+        Trouble: it failed; with the last line it said.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        output, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        said = output.decode(errors="replace").strip().splitlines()
+        raise Trouble(f"{name} failed: {said[-1] if said else 'without a word'}")

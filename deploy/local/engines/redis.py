@@ -1,0 +1,92 @@
+"""A private Redis: append-only file, a password, loopback only, never evicts."""
+
+from __future__ import annotations
+
+import shutil
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from deploy.local import files
+from deploy.local.engines.engine import Engine
+from deploy.local.ports import LOOPBACK
+from deploy.local.process import Process
+from deploy.local.trouble import Trouble
+
+LOGIN_SECONDS_MAX = 1.0
+CONFIGURATION = """\
+bind {host}
+port {port}
+dir "{directory}"
+requirepass {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+daemonize no
+loglevel notice
+"""
+
+
+def find_server() -> str | None:
+    """The path of redis-server; None when it is not installed."""
+    return shutil.which("redis-server")
+
+
+class Redis(Engine):
+    """A Redis server of its own below one folder."""
+
+    name = "redis"
+    programs = frozenset({"redis-server", "setpriv"})
+    port_names = ("redis",)
+
+    @property
+    def url(self) -> str:
+        """Where and how to log in: redis://:PASSWORD@HOST:PORT/0."""
+        return f"redis://:{self._secrets.password('redis')}@{LOOPBACK}:{self._port()}/0"
+
+    async def prepare(self) -> None:
+        """Write the configuration; the port is the remembered one unless it is taken."""
+        server = find_server()
+        if server is None:
+            raise Trouble("redis-server is missing: install the package redis-server")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.end_orphans()
+        self._take_ports()
+        configuration = self.directory / "redis.conf"
+        text = CONFIGURATION.format(
+            host=LOOPBACK,
+            port=self._port(),
+            directory=str(self.directory).replace("\\", "\\\\").replace('"', '\\"'),
+            password=self._secrets.password("redis"),
+        )
+        files.write_atomically(configuration, text, mode=0o600)
+        self._process = Process(
+            self.name,
+            [server, str(configuration)],
+            environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+            directory=self.directory,
+            log=self.log,
+        )
+
+    async def is_ready(self) -> bool:
+        """Whether a login works and the append-only file is loaded."""
+        client = redis.asyncio.Redis.from_url(
+            self.url,
+            socket_timeout=LOGIN_SECONDS_MAX,
+            socket_connect_timeout=LOGIN_SECONDS_MAX,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            return bool(await client.ping())
+        except (RedisError, OSError):
+            return False
+        finally:
+            await client.aclose()
+
+    async def stop(self) -> None:
+        """Stop Redis, its append-only file written to the end."""
+        if self._process is not None:
+            await self._process.stop(seconds_max=self.stop_seconds_max)

@@ -1,0 +1,94 @@
+"""The folder that holds all of one stack: `.payflow/` below the repository, unless PAYFLOW_HOME says otherwise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.trouble import Trouble
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DISK_FREE_BYTES_MIN = 500 * 1000 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything of one stack is kept."""
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Home:
+        """The folder that PAYFLOW_HOME names, else `.payflow/` in the repository."""
+        named = environment.get("PAYFLOW_HOME")
+        return cls(Path(named).absolute() if named else REPOSITORY / ".payflow")
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that runs the stack; holds its process id."""
+        return self.path / "lock"
+
+    @property
+    def stack(self) -> Path:
+        """The description of the running stack, there while everything is ready."""
+        return self.path / "stack.json"
+
+    @property
+    def processes(self) -> Path:
+        """What was started, for the next start to find what a killed supervisor left."""
+        return self.path / "processes.json"
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords and keys."""
+        return self.path / "secrets.json"
+
+    @property
+    def ports(self) -> Path:
+        """Private ports."""
+        return self.path / "ports.json"
+
+    @property
+    def hold(self) -> Path:
+        """A file in here keeps the process of that name down."""
+        return self.path / "hold"
+
+    @property
+    def logs(self) -> Path:
+        """One log per process."""
+        return self.path / "logs"
+
+    @property
+    def seeded(self) -> Path:
+        """There once the demo people have their money; lives and goes with the data."""
+        return self.path / "postgres" / "seeded"
+
+    def log(self, name: str) -> Path:
+        """The log of one process."""
+        return self.logs / f"{name}.log"
+
+    def is_ours(self) -> bool:
+        """Whether the folder was made by a stack: a wrong PAYFLOW_HOME must not cost anybody their files."""
+        return self.lock.exists() and self.logs.is_dir()
+
+    def open(self) -> None:
+        """Make the folders, and see that the stack can live here.
+
+        Raises:
+            Trouble: the folder cannot be used, or the disk is nearly full.
+        """
+        try:
+            for folder in (self.path, self.logs, self.hold):
+                folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.path).free
+        except OSError as error:
+            raise Trouble(f"{self.path} cannot be used: {error.strerror}") from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise Trouble(f"{self.path} cannot be used: it is not yours to read and write")
+        if free < DISK_FREE_BYTES_MIN:
+            raise Trouble(
+                f"only {free // 1_000_000} MB free below {self.path}: {DISK_FREE_BYTES_MIN // 1_000_000} MB are needed"
+            )

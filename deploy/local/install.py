@@ -1,0 +1,126 @@
+"""The engines' OS packages: installed where we are root and there is apt, named in one line elsewhere.
+
+Nothing may start on the default ports: no cluster is made at installation, no service is started, and none
+is enabled that was not there before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deploy.local.engines import postgres, rabbitmq, redis
+from deploy.local.progress import Tell
+from deploy.local.trouble import Trouble
+
+ATTEMPTS_MAX = 2
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_TEXT = "#!/bin/sh\n# No service starts while PayFlow installs its engines; removed afterwards.\nexit 101\n"
+CLUSTERS = Path("/etc/postgresql-common/createcluster.d/payflow.conf")
+CLUSTERS_TEXT = (
+    "# No cluster on port 5432 while PayFlow installs its engines; removed afterwards.\ncreate_main_cluster = false\n"
+)
+APT = ["apt-get", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=120", "-qq"]
+
+FINDERS: dict[str, Callable[[], object | None]] = {
+    "postgresql": postgres.find_programs,
+    "rabbitmq-server": rabbitmq.find_server,
+    "redis-server": redis.find_server,
+}
+"""How to see whether a package's programs are there, by package."""
+
+
+def missing() -> list[str]:
+    """The packages whose programs are not there."""
+    return [package for package, find in FINDERS.items() if find() is None]
+
+
+async def ensure(tell: Tell) -> None:
+    """Install the packages that are missing.
+
+    Raises:
+        Trouble: they cannot be installed; names them.
+    """
+    packages = missing()
+    if not packages:
+        return
+    names = " ".join(packages)
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Trouble(
+            f"missing programs: install the packages {names} (apt-get install {names}), or use Docker Compose"
+        )
+    tell(f"installing {names} with apt-get")
+    with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
+        await _install(packages)
+    _disable(packages)
+    still = missing()
+    if still:
+        raise Trouble(
+            f"apt-get installed no usable {' '.join(still)}: PayFlow needs PostgreSQL 15, RabbitMQ 3.10, Redis 7"
+        )
+
+
+async def _install(packages: list[str]) -> None:
+    said = ""
+    for _ in range(ATTEMPTS_MAX):
+        # A package list that cannot be renewed may still do.
+        await _apt("update")
+        said = await _apt("install", "-y", "--no-install-recommends", *packages)
+        if not said:
+            return
+    raise Trouble(f"apt-get could not install {' '.join(packages)}: {said}")
+
+
+async def _apt(*arguments: str) -> str:
+    """Run apt-get; what it said last when it failed, else nothing.
+
+    An interruption waits for it: a package half installed is worse than a late end.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *APT,
+        *arguments,
+        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    finished = asyncio.ensure_future(child.communicate())
+    try:
+        output, _ = await asyncio.shield(finished)
+    except asyncio.CancelledError:
+        await finished
+        raise
+    lines = output.decode(errors="replace").strip().splitlines()
+    return "" if child.returncode == 0 else (lines[-1] if lines else f"exit code {child.returncode}")
+
+
+@contextlib.contextmanager
+def _file(path: Path, text: str, *, mode: int = 0o644) -> Iterator[None]:
+    """Have a file there for a while; one that is there already is left alone."""
+    if path.exists():
+        yield
+        return
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _disable(packages: list[str]) -> None:
+    """Keep what we installed from starting at the next boot; only where systemd keeps such a list."""
+    if shutil.which("systemctl") is not None:
+        # These packages name their services after themselves.
+        subprocess.run(["systemctl", "disable", *packages], capture_output=True, check=False)

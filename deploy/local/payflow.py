@@ -1,0 +1,96 @@
+"""PayFlow as a plan: its engines, its databases and migrations, its processes, its stack.json."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import asyncpg
+
+from deploy.local import files, install, seed
+from deploy.local.engines import Engine
+from deploy.local.home import REPOSITORY, Home
+from deploy.local.ports import Ports
+from deploy.local.process import Process
+from deploy.local.progress import tell, timed
+from deploy.local.roles import ROLES, SERVICES, Engines, Wiring
+from deploy.local.secrets import Secrets
+from deploy.local.stack import run_to_end
+
+MIGRATION_SECONDS_MAX = 60.0
+GRANT_SECONDS_MAX = 30.0
+
+
+class PayFlow:
+    """The whole system below one folder."""
+
+    def __init__(self, home: Home, caller: Mapping[str, str]) -> None:
+        """Plan the system below `home`, started from the environment `caller`."""
+        self._home = home
+        ports, secrets = Ports(home.ports), Secrets(home.secrets)
+        self._private = Engines.of(home, ports, secrets)
+        self.wiring = Wiring(home, engines=self._private, ports=ports, secrets=secrets, caller=caller)
+        self.gateway_port = self.wiring.gateway_port
+        self.engines: list[Engine] = [self._private.postgres, self._private.rabbitmq, self._private.redis]
+
+    async def obtain(self) -> None:
+        """Install the engines' OS packages where they are missing."""
+        await install.ensure(tell)
+
+    async def lay_ground(self) -> None:
+        """Make databases and roles, then bring those databases up to date that are not, at the same time."""
+        await self._private.postgres.provision()
+        await timed("databases", asyncio.gather(*(self._migrate(service) for service in SERVICES)))
+
+    async def furnish(self) -> None:
+        """Give the demo people their money, unless they have it."""
+        if self._home.seeded.exists():
+            return
+
+        async def grant(email: str) -> None:
+            await run_to_end(self.wiring.grant(email), seconds_max=GRANT_SECONDS_MAX)
+
+        await timed("demo people", seed.seed(self.wiring.gateway_url, grant))
+        files.write_atomically(self._home.seeded, "")
+
+    def processes(self) -> list[Process]:
+        """One process per role."""
+        self.wiring.take_ports(ROLES)
+        return [self.wiring.process(role) for role in ROLES]
+
+    def health_urls(self) -> dict[str, str]:
+        """The metrics ports."""
+        return {role.name: self.wiring.metrics_url(role.name) for role in ROLES}
+
+    def description(self) -> dict[str, Any]:
+        """What stack.json tells; the databases are named with their owners' logins."""
+        postgres, rabbitmq, redis = self._private.postgres, self._private.rabbitmq, self._private.redis
+        return {
+            "gateway": self.wiring.gateway_url,
+            "services": {service: self.wiring.service_url(service) for service in SERVICES},
+            "databases": {service: postgres.dsn(service, f"payflow_{service}_owner") for service in SERVICES},
+            "rabbitmq": rabbitmq.url,
+            "rabbitmq_management": rabbitmq.management_url,
+            "redis": redis.url,
+            "metrics": self.health_urls(),
+        }
+
+    async def _migrate(self, service: str) -> None:
+        """Run the service's migrations, unless its database is at the newest one: looking is a second cheaper."""
+        if await self._revision(service) != newest_revision(service):
+            await run_to_end(self.wiring.migration(service), seconds_max=MIGRATION_SECONDS_MAX)
+
+    async def _revision(self, service: str) -> str | None:
+        connection = await asyncpg.connect(self._private.postgres.dsn(service, f"payflow_{service}_owner"))
+        try:
+            return cast("str | None", await connection.fetchval("SELECT version_num FROM alembic_version"))
+        except asyncpg.UndefinedTableError:
+            return None
+        finally:
+            await connection.close()
+
+
+def newest_revision(service: str) -> str:
+    """The revision that a service's database should be at: its migrations are numbered."""
+    return max(path.stem for path in (REPOSITORY / "services" / service / "sql" / "migrations").glob("*.sql"))

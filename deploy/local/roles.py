@@ -1,0 +1,196 @@
+"""What the stack is made of, as data, and what each process is told through its environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deploy.local.engines import Postgres, RabbitMQ, Redis
+from deploy.local.home import REPOSITORY, Home
+from deploy.local.ports import LOOPBACK, Ports
+from deploy.local.process import Process
+from deploy.local.secrets import Secrets
+from deploy.local.trouble import Trouble
+
+GATEWAY_PORT = 8000
+PORT_MAX = 65535
+SERVICES = ("auth", "wallet", "transaction", "notification")
+WITH_BROKER = frozenset({"transaction", "notification"})
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One process of a service."""
+
+    name: str
+    """NAME in stack.json."""
+    service: str
+    role: str
+    identity: str
+    """Whose key it signs with; processes of the same role share one."""
+
+
+ROLES = (
+    Role("auth", "auth", "api", "auth"),
+    Role("wallet", "wallet", "api", "wallet"),
+    Role("transaction", "transaction", "api", "transaction"),
+    Role("transaction-relay", "transaction", "relay", "transaction-relay"),
+    Role("transaction-worker-1", "transaction", "worker", "transaction-worker"),
+    Role("transaction-worker-2", "transaction", "worker", "transaction-worker"),
+    Role("transaction-reversal", "transaction", "reversal", "transaction-reversal"),
+    Role("notification", "notification", "api", "notification"),
+    Role("notification-worker", "notification", "worker", "notification-worker"),
+    Role("notification-deliver", "notification", "deliver", "notification-deliver"),
+    Role("gateway", "gateway", "api", "gateway"),
+)
+IDENTITIES = tuple(dict.fromkeys([*(role.identity for role in ROLES), "wallet-seal"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The three engines of a stack."""
+
+    postgres: Postgres
+    rabbitmq: RabbitMQ
+    redis: Redis
+
+    @classmethod
+    def of(cls, home: Home, ports: Ports, secrets: Secrets) -> Engines:
+        """The engines below `home`."""
+        return cls(
+            postgres=Postgres(home.path / "postgres", ports=ports, secrets=secrets, log=home.log("postgres")),
+            rabbitmq=RabbitMQ(home.path / "rabbitmq", ports=ports, secrets=secrets, log=home.log("rabbitmq")),
+            redis=Redis(home.path / "redis", ports=ports, secrets=secrets, log=home.log("redis")),
+        )
+
+
+class Wiring:
+    """Ports, addresses, passwords and keys of one stack, told to each process as far as it needs them."""
+
+    def __init__(
+        self, home: Home, *, engines: Engines, ports: Ports, secrets: Secrets, caller: Mapping[str, str]
+    ) -> None:
+        """Wire a stack below `home`; `caller` is the environment it is started from."""
+        self._home = home
+        self._engines = engines
+        self._ports = ports
+        self._secrets = secrets
+        self._caller = caller
+        self.gateway_port = gateway_port(caller)
+
+    @property
+    def gateway_url(self) -> str:
+        """The public door."""
+        return f"http://{LOOPBACK}:{self.gateway_port}"
+
+    def service_url(self, service: str) -> str:
+        """Where a service's api listens."""
+        return f"http://{LOOPBACK}:{self._ports.get(service)}"
+
+    def metrics_url(self, name: str) -> str:
+        """Where a process tells its health and metrics."""
+        return f"http://{LOOPBACK}:{self._ports.get(f'{name}_metrics')}"
+
+    def take_ports(self, roles: tuple[Role, ...]) -> None:
+        """Keep the remembered ports, except those that someone else listens on by now."""
+        for name in (*SERVICES, *(f"{role.name}_metrics" for role in roles)):
+            self._ports.take(name)
+
+    def process(self, role: Role) -> Process:
+        """The process of a role, ready to be started."""
+        return self._python(role.name, ["-m", f"services.{role.service}", role.role], self.environment(role))
+
+    def migration(self, service: str) -> Process:
+        """The process that brings a service's database up to date."""
+        owner = {
+            _variable(service, "OWNER_DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}_owner")
+        }
+        environment = self._inherited() | self._database(service) | owner
+        return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], environment)
+
+    def grant(self, email: str) -> Process:
+        """The process that makes somebody an operator."""
+        role = next(role for role in ROLES if role.name == "auth")
+        command = ["-m", "services.auth", "grant", email, "operator"]
+        return self._python("auth-grant", command, self.environment(role))
+
+    def environment(self, role: Role) -> dict[str, str]:
+        """Everything a role is told."""
+        return {
+            **self._inherited(),
+            **self._addresses(),
+            **self._database(role.service),
+            **self._engine_urls(role.service),
+            **self._identity(role),
+            "PAYFLOW_DEMO": "1",
+            "PAYFLOW_HOST": LOOPBACK,
+            "PAYFLOW_INSTANCE": role.name,
+            "PAYFLOW_METRICS_PORT": str(self._ports.get(f"{role.name}_metrics")),
+        }
+
+    def _python(self, name: str, arguments: list[str], environment: dict[str, str]) -> Process:
+        return Process(
+            name,
+            [sys.executable, *arguments],
+            environment=environment,
+            directory=REPOSITORY,
+            log=self._home.log(name),
+        )
+
+    def _inherited(self) -> dict[str, str]:
+        """The caller's environment without what belongs to the stack: no role sees another's password."""
+        return {name: value for name, value in self._caller.items() if not _is_ours(name)}
+
+    def _addresses(self) -> dict[str, str]:
+        urls = {_variable(service, "URL"): self.service_url(service) for service in SERVICES}
+        ports = {_variable(service, "PORT"): str(self._ports.get(service)) for service in SERVICES}
+        return urls | ports | {"PAYFLOW_GATEWAY_PORT": str(self.gateway_port)}
+
+    def _database(self, service: str) -> dict[str, str]:
+        if service not in SERVICES:
+            return {}
+        urls = {_variable(service, "DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}")}
+        if service == "wallet":
+            urls["PAYFLOW_WALLET_PROOF_DATABASE_URL"] = self._engines.postgres.dsn("wallet", "payflow_wallet_proof")
+        return urls
+
+    def _engine_urls(self, service: str) -> dict[str, str]:
+        urls = {"PAYFLOW_REDIS_URL": self._engines.redis.url}
+        if service in WITH_BROKER:
+            urls["PAYFLOW_RABBITMQ_URL"] = self._engines.rabbitmq.url
+        return urls
+
+    def _identity(self, role: Role) -> dict[str, str]:
+        public_keys = {identity: self._secrets.public_key(identity) for identity in IDENTITIES}
+        secrets = {
+            "PAYFLOW_SERVICE_KEY": self._secrets.private_key(role.identity),
+            "PAYFLOW_SERVICE_PUBLIC_KEYS": json.dumps(public_keys),
+        }
+        if role.service == "auth":
+            secrets["PAYFLOW_AUTH_SECRET"] = self._secrets.password("auth_secret")
+        return secrets
+
+
+def gateway_port(caller: Mapping[str, str]) -> int:
+    """The gateway's port: PAYFLOW_GATEWAY_PORT, else 8000.
+
+    Raises:
+        Trouble: it is not a port.
+    """
+    text = caller.get("PAYFLOW_GATEWAY_PORT") or str(GATEWAY_PORT)
+    if not text.isdecimal() or not 1 <= int(text) <= PORT_MAX:
+        raise Trouble(f"PAYFLOW_GATEWAY_PORT is {text!r}: it must be a port from 1 to {PORT_MAX}")
+    return int(text)
+
+
+def _variable(service: str, suffix: str) -> str:
+    return f"PAYFLOW_{service.upper()}_{suffix}"
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the stack alone sets this variable; mail and behaviour are the caller's."""
+    if not name.startswith("PAYFLOW_") or name.startswith("PAYFLOW_SMTP_"):
+        return False
+    return name.endswith(("_URL", "_PORT", "_SECRET", "_SERVICE_KEY", "_PUBLIC_KEYS", "_HOST", "_INSTANCE", "_DEMO"))

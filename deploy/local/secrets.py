@@ -1,0 +1,67 @@
+"""Secrets of one stack: made up once, kept in one file that only its owner may read."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local import files
+from deploy.local.trouble import Trouble
+
+PASSWORD_BYTES = 24
+OWNER_ONLY = 0o600
+
+
+class Secrets:
+    """Passwords and keys by name; asking for a new name makes it and keeps it."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the secrets in the JSON file `path`."""
+        self._path = path
+        self._values: dict[str, str] | None = None
+
+    def has(self, name: str) -> bool:
+        """Whether this secret was made before."""
+        return name in self._load()
+
+    def password(self, name: str) -> str:
+        """A password that needs no quoting anywhere and spells no word: hexadecimal digits."""
+        return self._get_or_make(name, lambda: secrets.token_hex(PASSWORD_BYTES))
+
+    def private_key(self, identity: str) -> str:
+        """The Ed25519 seed of an identity: 32 bytes, base64."""
+        return self._get_or_make(
+            f"service_key:{identity}",
+            lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+        )
+
+    def public_key(self, identity: str) -> str:
+        """The raw Ed25519 public key that belongs to `private_key`: 32 bytes, base64."""
+        seed = base64.b64decode(self.private_key(identity))
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+        return base64.b64encode(public.public_bytes_raw()).decode()
+
+    def _get_or_make(self, name: str, make: Callable[[], str]) -> str:
+        values = self._load()
+        if name not in values:
+            values[name] = make()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(self._path, values, mode=OWNER_ONLY)
+        return values[name]
+
+    def _load(self) -> dict[str, str]:
+        if self._values is None:
+            self._values = self._read()
+        return self._values
+
+    def _read(self) -> dict[str, str]:
+        if not self._path.exists():
+            return {}
+        stored = files.read_object(self._path)
+        if stored is None:
+            raise Trouble(f"{self._path} cannot be understood; restore it, or start over: make clean")
+        return {name: str(value) for name, value in stored.items()}

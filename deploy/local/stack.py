@@ -1,0 +1,208 @@
+"""One running stack: engines and processes, started together, described in stack.json, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import aiohttp
+
+from deploy.local import files, leftovers, ports
+from deploy.local.engines import Engine
+from deploy.local.home import Home
+from deploy.local.process import Process
+from deploy.local.progress import Tell, timed
+from deploy.local.supervisor import Supervisor, Unit, describe
+from deploy.local.trouble import Trouble
+
+READY_SECONDS_MAX = 60.0
+READY_POLL_SECONDS = 0.1
+PROBE_SECONDS_MAX = 2.0
+
+
+class Plan(Protocol):
+    """What a stack is made of."""
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """The engines; they are started first and stopped last."""
+
+    @property
+    def gateway_port(self) -> int:
+        """The port that everybody knows."""
+
+    async def obtain(self) -> None:
+        """Get the programs that are missing."""
+
+    async def lay_ground(self) -> None:
+        """What must be done once PostgreSQL is up and before any process starts."""
+
+    async def furnish(self) -> None:
+        """What must be done once everything is ready and before anybody is told."""
+
+    def processes(self) -> list[Process]:
+        """The processes; asked for once the engines have their ports."""
+
+    def health_urls(self) -> dict[str, str]:
+        """Where each process serves /livez and /readyz, by name."""
+
+    def description(self) -> dict[str, Any]:
+        """The content of stack.json without the process ids."""
+
+
+class Stack:
+    """A stack below one folder. The caller holds the folder's lock."""
+
+    def __init__(self, home: Home, plan: Plan, *, tell: Tell) -> None:
+        """Prepare to run `plan` below `home`, telling a person what happens."""
+        self._home = home
+        self._plan = plan
+        self._tell = tell
+        self._processes: list[Process] = []
+        self._ready = False
+
+    @property
+    def held(self) -> set[str]:
+        """The names that somebody keeps down."""
+        return {entry.name for entry in self._home.hold.iterdir()}
+
+    @property
+    def _units(self) -> list[Unit]:
+        return [*self._plan.engines, *self._processes]
+
+    async def start(self) -> None:
+        """Start everything and return when all of it is ready.
+
+        Raises:
+            Trouble: something is in the way; `stop` then ends what was started.
+        """
+        self._clear_away()
+        if not ports.is_free(self._plan.gateway_port):
+            raise Trouble(
+                f"port {self._plan.gateway_port} is taken by another program: "
+                "stop it, or choose another port with PAYFLOW_GATEWAY_PORT"
+            )
+        await self._plan.obtain()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._start_processes())
+                for engine in self._plan.engines:
+                    if engine.name != "postgres":
+                        group.create_task(self._start_engine(engine))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        await timed("health of every process", self._wait_ready())
+
+    async def furnish(self) -> None:
+        """Fill what is ready, unless somebody keeps a part down, and tell the world in stack.json."""
+        if self.held:
+            self._tell(f"not furnished: held down are {', '.join(sorted(self.held))}")
+        else:
+            await self._plan.furnish()
+        self._ready = True
+        self._write_down()
+
+    async def watch(self) -> None:
+        """Keep everything up until cancelled."""
+        await Supervisor(self._units, hold=self._home.hold, changed=self._write_down, tell=self._tell).watch()
+
+    async def stop(self) -> None:
+        """Stop the processes, then the engines; afterwards nothing of the stack runs."""
+        self._ready = False
+        self._home.stack.unlink(missing_ok=True)
+        try:
+            await asyncio.gather(*(process.stop() for process in self._processes))
+        finally:
+            # Whatever one of them did, the engines must not be left running.
+            await asyncio.gather(*(engine.stop() for engine in self._plan.engines))
+        self._home.processes.unlink(missing_ok=True)
+
+    def _clear_away(self) -> None:
+        """Remove what a run that was killed left behind."""
+        ended = leftovers.end(self._home.processes)
+        if ended:
+            self._tell(f"ended what an earlier run had left: {', '.join(ended)}")
+        if self._home.stack.exists():
+            self._home.stack.unlink()
+            self._tell("removed the stack.json of a run that was killed")
+
+    async def _start_engine(self, engine: Engine) -> None:
+        if engine.name in self.held:
+            await engine.prepare()
+            self._tell(f"{engine.name} is held down by {self._home.hold / engine.name}")
+        else:
+            await timed(engine.name, engine.start())
+            self._write_down()
+
+    async def _start_processes(self) -> None:
+        for engine in self._plan.engines:
+            if engine.name == "postgres":
+                await self._start_engine(engine)
+                if engine.pid is None:
+                    raise Trouble(f"nothing works without PostgreSQL: remove {self._home.hold / engine.name}")
+        await self._plan.lay_ground()
+        self._processes = self._plan.processes()
+        for process in self._processes:
+            if process.name not in self.held:
+                process.spawn()
+        self._write_down()
+
+    async def _wait_ready(self) -> None:
+        """Wait for /readyz of every process; only for /livez while somebody keeps an engine down."""
+        held = self.held
+        page = "/livez" if any(engine.name in held for engine in self._plan.engines) else "/readyz"
+        urls = self._plan.health_urls()
+        waiting = [process for process in self._processes if process.name not in held]
+        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            await asyncio.gather(*(wait_ready(session, process, urls[process.name] + page) for process in waiting))
+
+    def _write_down(self) -> None:
+        """Record who runs: for the next start, and, once everything is ready, for everybody."""
+        leftovers.record(self._home.processes, self._units)
+        if self._ready:
+            pids = {unit.name: unit.pid for unit in self._units if unit.pid is not None}
+            files.write_json(self._home.stack, self._plan.description() | {"pids": pids})
+
+
+async def wait_ready(session: aiohttp.ClientSession, process: Process, url: str) -> None:
+    """Wait until `url` answers 200.
+
+    Raises:
+        Trouble: the process ended, or took longer than READY_SECONDS_MAX.
+    """
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    said = "no answer"
+    while True:
+        try:
+            async with session.get(url) as response:
+                if response.ok:
+                    return
+                said = (await response.text())[:200]
+        except (aiohttp.ClientError, TimeoutError):
+            pass
+        status = process.poll()
+        if status is not None:
+            raise Trouble(f"{process.name} {describe(status)} at start: {process.last_line() or 'without a word'}")
+        if time.monotonic() > deadline:
+            raise Trouble(f"{process.name} was not ready in {READY_SECONDS_MAX:.0f} s ({said}); see {process.log}")
+        await asyncio.sleep(READY_POLL_SECONDS)
+
+
+async def run_to_end(process: Process, *, seconds_max: float) -> None:
+    """Run a process that does one thing and ends.
+
+    Raises:
+        Trouble: it failed, or took longer than `seconds_max`.
+    """
+    process.spawn()
+    try:
+        ended = await process.wait(seconds_max)
+    finally:
+        process.kill()
+    if not ended:
+        raise Trouble(f"{process.name} took longer than {seconds_max:.0f} s; see {process.log}")
+    if process.poll() != 0:
+        raise Trouble(f"{process.name} {describe(process.poll())}: {process.last_line() or 'without a word'}")

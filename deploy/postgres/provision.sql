@@ -1,0 +1,67 @@
+-- Databases and roles of PayFlow, for psql; safe to repeat.
+--
+-- One database per service. Its owner runs the migrations, its service role gets only what the
+-- migrations grant, and nobody may connect to a database that is not theirs. The passwords come
+-- from the environment, one variable per role: PAYFLOW_WALLET_OWNER_PASSWORD and so on.
+
+\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+
+\getenv auth_owner_password PAYFLOW_AUTH_OWNER_PASSWORD
+\getenv auth_password PAYFLOW_AUTH_PASSWORD
+\getenv wallet_owner_password PAYFLOW_WALLET_OWNER_PASSWORD
+\getenv wallet_password PAYFLOW_WALLET_PASSWORD
+\getenv wallet_proof_password PAYFLOW_WALLET_PROOF_PASSWORD
+\getenv transaction_owner_password PAYFLOW_TRANSACTION_OWNER_PASSWORD
+\getenv transaction_password PAYFLOW_TRANSACTION_PASSWORD
+\getenv notification_owner_password PAYFLOW_NOTIFICATION_OWNER_PASSWORD
+\getenv notification_password PAYFLOW_NOTIFICATION_PASSWORD
+
+-- Roles that are not there yet.
+SELECT format('CREATE ROLE %I LOGIN', wanted.name)
+FROM unnest(ARRAY[
+    'payflow_auth_owner', 'payflow_auth',
+    'payflow_wallet_owner', 'payflow_wallet', 'payflow_wallet_proof',
+    'payflow_transaction_owner', 'payflow_transaction',
+    'payflow_notification_owner', 'payflow_notification'
+]) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name)
+\gexec
+
+ALTER ROLE payflow_auth_owner PASSWORD :'auth_owner_password';
+ALTER ROLE payflow_auth PASSWORD :'auth_password';
+ALTER ROLE payflow_wallet_owner PASSWORD :'wallet_owner_password';
+ALTER ROLE payflow_wallet PASSWORD :'wallet_password';
+ALTER ROLE payflow_wallet_proof PASSWORD :'wallet_proof_password';
+ALTER ROLE payflow_transaction_owner PASSWORD :'transaction_owner_password';
+ALTER ROLE payflow_transaction PASSWORD :'transaction_password';
+ALTER ROLE payflow_notification_owner PASSWORD :'notification_owner_password';
+ALTER ROLE payflow_notification PASSWORD :'notification_password';
+
+-- Databases that are not there yet, each belonging to its owner.
+SELECT format('CREATE DATABASE %I OWNER %I', wanted.name, 'payflow_' || wanted.name || '_owner')
+FROM unnest(ARRAY['auth', 'wallet', 'transaction', 'notification']) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = wanted.name)
+\gexec
+
+-- Nobody connects anywhere by default; each role to its own database.
+REVOKE ALL ON DATABASE postgres, template1, auth, wallet, transaction, notification FROM PUBLIC;
+GRANT CONNECT ON DATABASE auth TO payflow_auth;
+GRANT CONNECT ON DATABASE wallet TO payflow_wallet, payflow_wallet_proof;
+GRANT CONNECT ON DATABASE transaction TO payflow_transaction;
+GRANT CONNECT ON DATABASE notification TO payflow_notification;
+
+-- Roles that serve requests never wait long. Owners have no limits: migrations bring their own.
+SELECT format('ALTER ROLE %I SET %s = %L', role.name, setting.name, setting.value)
+FROM unnest(ARRAY[
+    'payflow_auth', 'payflow_wallet', 'payflow_transaction', 'payflow_notification'
+]) AS role (name)
+CROSS JOIN (VALUES
+    ('lock_timeout', '2s'),
+    ('statement_timeout', '5s'),
+    ('idle_in_transaction_session_timeout', '5s')
+) AS setting (name, value)
+\gexec
+
+ALTER ROLE payflow_wallet_proof SET statement_timeout = '120s';
+ALTER ROLE payflow_wallet_proof SET default_transaction_read_only = 'on';

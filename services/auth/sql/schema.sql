@@ -1,0 +1,102 @@
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TABLE public.audit_log (
+    id uuid NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    act text NOT NULL,
+    actor_id uuid,
+    user_id uuid,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    request_id text NOT NULL
+);
+COMMENT ON COLUMN public.audit_log.actor_id IS 'the user who acted; null when nobody is known, or at the command line';
+COMMENT ON COLUMN public.audit_log.user_id IS 'the user it was done to; null when there is none';
+CREATE TABLE public.refresh_tokens (
+    hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    spent_at timestamp with time zone,
+    CONSTRAINT refresh_tokens_hash_sha256 CHECK ((length(hash) = 32))
+);
+CREATE TABLE public.revocation_counter (
+    last bigint NOT NULL,
+    only_row boolean DEFAULT true NOT NULL,
+    CONSTRAINT revocation_counter_single CHECK (only_row)
+);
+CREATE TABLE public.sessions (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    used_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    revoked_at timestamp with time zone,
+    reason text,
+    seq bigint,
+    CONSTRAINT sessions_revoked_whole CHECK ((((revoked_at IS NULL) = (seq IS NULL)) AND ((revoked_at IS NULL) = (reason IS NULL))))
+);
+CREATE TABLE public.signing_keys (
+    kid text NOT NULL,
+    public_key bytea NOT NULL,
+    private_key_sealed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    signs_from timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    retired_at timestamp with time zone,
+    CONSTRAINT signing_keys_public_length CHECK ((length(public_key) = 32))
+);
+CREATE TABLE public.users (
+    id uuid NOT NULL,
+    email text NOT NULL,
+    name text NOT NULL,
+    role text DEFAULT 'user'::text NOT NULL,
+    password_hash text NOT NULL,
+    password_changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT users_email_normalised CHECK (((email = lower(btrim(email))) AND ((length(email) >= 3) AND (length(email) <= 254)))),
+    CONSTRAINT users_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT users_password_hashed CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'service'::text])))
+);
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (hash);
+ALTER TABLE ONLY public.revocation_counter
+    ADD CONSTRAINT revocation_counter_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.signing_keys
+    ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (kid);
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_email_unique UNIQUE (email);
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
+CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (session_id);
+CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING btree (session_id) WHERE (spent_at IS NULL);
+CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
+CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+ALTER TABLE ONLY public.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_auth;
+GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;
+GRANT UPDATE(spent_at) ON TABLE public.refresh_tokens TO payflow_auth;
+GRANT SELECT ON TABLE public.revocation_counter TO payflow_auth;
+GRANT UPDATE(last) ON TABLE public.revocation_counter TO payflow_auth;
+GRANT SELECT,INSERT ON TABLE public.sessions TO payflow_auth;
+GRANT UPDATE(used_at) ON TABLE public.sessions TO payflow_auth;
+GRANT UPDATE(revoked_at) ON TABLE public.sessions TO payflow_auth;
+GRANT UPDATE(reason) ON TABLE public.sessions TO payflow_auth;
+GRANT UPDATE(seq) ON TABLE public.sessions TO payflow_auth;
+GRANT SELECT,INSERT ON TABLE public.signing_keys TO payflow_auth;
+GRANT SELECT,INSERT ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(role) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(password_hash) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(password_changed_at) ON TABLE public.users TO payflow_auth;

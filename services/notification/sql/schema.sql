@@ -1,0 +1,72 @@
+CREATE TABLE public.deliveries (
+    id uuid NOT NULL,
+    notice_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    claimed_until timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    last_error text,
+    CONSTRAINT deliveries_sent_has_time CHECK (((state = 'sent'::text) = (sent_at IS NOT NULL))),
+    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'failed'::text])))
+);
+CREATE TABLE public.event_counters (
+    user_id uuid NOT NULL,
+    last_seq bigint NOT NULL,
+    CONSTRAINT event_counters_last_seq_check CHECK ((last_seq > 0))
+)
+WITH (fillfactor='50');
+CREATE TABLE public.events (
+    user_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    type text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT events_seq_check CHECK ((seq > 0))
+);
+CREATE TABLE public.inbox (
+    transfer_id uuid NOT NULL,
+    type text NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE public.notices (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    transfer_id uuid NOT NULL,
+    kind text NOT NULL,
+    title text NOT NULL,
+    body text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    read_at timestamp with time zone,
+    CONSTRAINT notices_kind_check CHECK ((kind = ANY (ARRAY['transfer_completed'::text, 'transfer_received'::text, 'transfer_failed'::text])))
+);
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_one_each UNIQUE (notice_id);
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.event_counters
+    ADD CONSTRAINT event_counters_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (user_id, seq);
+ALTER TABLE ONLY public.inbox
+    ADD CONSTRAINT inbox_pkey PRIMARY KEY (transfer_id, type);
+ALTER TABLE ONLY public.notices
+    ADD CONSTRAINT notices_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.notices
+    ADD CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind);
+CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
+CREATE INDEX notices_of_user ON public.notices USING btree (user_id, created_at, id);
+ALTER TABLE ONLY public.deliveries
+    ADD CONSTRAINT deliveries_notice_id_fkey FOREIGN KEY (notice_id) REFERENCES public.notices(id);
+GRANT SELECT,INSERT ON TABLE public.deliveries TO payflow_notification;
+GRANT UPDATE(state) ON TABLE public.deliveries TO payflow_notification;
+GRANT UPDATE(attempts) ON TABLE public.deliveries TO payflow_notification;
+GRANT UPDATE(claimed_until) ON TABLE public.deliveries TO payflow_notification;
+GRANT UPDATE(sent_at) ON TABLE public.deliveries TO payflow_notification;
+GRANT UPDATE(last_error) ON TABLE public.deliveries TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.event_counters TO payflow_notification;
+GRANT UPDATE(last_seq) ON TABLE public.event_counters TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.events TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.inbox TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.notices TO payflow_notification;
+GRANT UPDATE(read_at) ON TABLE public.notices TO payflow_notification;

@@ -1,0 +1,107 @@
+CREATE FUNCTION public.refuse_removal() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% are never removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE FUNCTION public.refuse_terminal_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'transfer % is %: terminal for ever', OLD.id, OLD.status USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TABLE public.freeze_hints (
+    wallet_id uuid NOT NULL
+);
+CREATE TABLE public.heartbeats (
+    name text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    state jsonb NOT NULL
+);
+CREATE TABLE public.idempotency_keys (
+    user_id uuid NOT NULL,
+    key text NOT NULL,
+    request_hash bytea NOT NULL,
+    hash_version smallint NOT NULL,
+    resource_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+);
+CREATE TABLE public.outbox (
+    id uuid NOT NULL,
+    topic text NOT NULL,
+    body text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    claimed_until timestamp with time zone,
+    published_at timestamp with time zone
+);
+CREATE TABLE public.transfers (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    recipient_id uuid,
+    kind text NOT NULL,
+    status text DEFAULT 'PENDING'::text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    from_wallet_id uuid NOT NULL,
+    to_wallet_id uuid NOT NULL,
+    description text,
+    metadata jsonb,
+    request_hash bytea NOT NULL,
+    request_id text NOT NULL,
+    traceparent text,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    completed_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    failure_code text,
+    attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    conflicted_at timestamp with time zone,
+    CONSTRAINT transfers_amount_check CHECK ((amount > 0)),
+    CONSTRAINT transfers_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT transfers_description_check CHECK ((length(description) <= 140)),
+    CONSTRAINT transfers_kind_check CHECK ((kind = ANY (ARRAY['transfer'::text, 'deposit'::text]))),
+    CONSTRAINT transfers_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'COMPLETED'::text, 'FAILED'::text]))),
+    CONSTRAINT transfers_times_fit_status CHECK ((((status = 'COMPLETED'::text) = (completed_at IS NOT NULL)) AND ((status = 'FAILED'::text) = (failed_at IS NOT NULL)) AND ((status = 'FAILED'::text) = (failure_code IS NOT NULL)))),
+    CONSTRAINT transfers_wallets_differ CHECK ((from_wallet_id <> to_wallet_id))
+)
+WITH (fillfactor='70');
+CREATE TABLE public.wallets (
+    id uuid NOT NULL,
+    owner_id uuid,
+    currency text NOT NULL
+);
+ALTER TABLE ONLY public.freeze_hints
+    ADD CONSTRAINT freeze_hints_pkey PRIMARY KEY (wallet_id);
+ALTER TABLE ONLY public.heartbeats
+    ADD CONSTRAINT heartbeats_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
+ALTER TABLE ONLY public.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.transfers
+    ADD CONSTRAINT transfers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.wallets
+    ADD CONSTRAINT wallets_pkey PRIMARY KEY (id);
+CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
+CREATE INDEX transfers_by_recipient ON public.transfers USING btree (recipient_id, id) WHERE (recipient_id IS NOT NULL);
+CREATE INDEX transfers_by_user ON public.transfers USING btree (user_id, id);
+CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);
+CREATE INDEX transfers_pending ON public.transfers USING btree (from_wallet_id) WHERE (status = 'PENDING'::text);
+CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
+CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
+CREATE TRIGGER idempotency_keys_never_removed BEFORE DELETE OR UPDATE OR TRUNCATE ON public.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
+CREATE TRIGGER transfers_never_removed BEFORE DELETE OR TRUNCATE ON public.transfers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
+CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON public.transfers FOR EACH ROW WHEN ((old.status <> 'PENDING'::text)) EXECUTE FUNCTION public.refuse_terminal_change();
+GRANT SELECT,INSERT,DELETE ON TABLE public.freeze_hints TO payflow_transaction;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
+GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO payflow_transaction;
+GRANT SELECT,INSERT ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(status) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(completed_at) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(failed_at) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(failure_code) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(attempts) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(conflicted_at) ON TABLE public.transfers TO payflow_transaction;
+GRANT SELECT,INSERT ON TABLE public.wallets TO payflow_transaction;

@@ -1,0 +1,127 @@
+CREATE FUNCTION public.last_seq_at(account uuid, moment timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    low bigint := 0;
+    high bigint := coalesce((SELECT max(seq) FROM entries WHERE account_id = account), 0);
+    middle bigint;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high + 1) / 2;
+        IF (SELECT created_at FROM entries WHERE account_id = account AND seq = middle) <= moment THEN
+            low := middle;
+        ELSE
+            high := middle - 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END $$;
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE FUNCTION public.refuse_unbalanced_entries() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM written GROUP BY transfer_id, currency HAVING sum(amount) <> 0
+    ) THEN
+        RAISE EXCEPTION 'entries of a transfer must sum to zero in each currency' USING ERRCODE = 'check_violation';
+    END IF;
+    IF EXISTS (
+        SELECT FROM written LEFT JOIN accounts ON accounts.id = written.account_id
+        WHERE accounts.currency IS DISTINCT FROM written.currency
+    ) THEN
+        RAISE EXCEPTION 'an entry must be in the currency of its account' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TABLE public.accounts (
+    id uuid NOT NULL,
+    owner_id uuid,
+    currency text NOT NULL,
+    frozen boolean DEFAULT false NOT NULL,
+    posted bigint DEFAULT 0 NOT NULL,
+    held bigint DEFAULT 0 NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    last_entry_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT accounts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT accounts_held_check CHECK ((held >= 0)),
+    CONSTRAINT accounts_never_overdrawn CHECK (((owner_id IS NULL) OR ((posted - held) >= 0))),
+    CONSTRAINT accounts_seq_check CHECK ((seq >= 0))
+)
+WITH (fillfactor='70');
+CREATE TABLE public.audit_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor_id uuid NOT NULL,
+    act text NOT NULL,
+    account_id uuid NOT NULL,
+    request_id text NOT NULL
+);
+ALTER TABLE public.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.audit_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE public.entries (
+    account_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    transfer_id uuid NOT NULL,
+    currency text NOT NULL,
+    amount bigint NOT NULL,
+    balance_after bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT entries_amount_nonzero CHECK ((amount <> 0)),
+    CONSTRAINT entries_seq_check CHECK ((seq > 0))
+);
+CREATE TABLE public.outcomes (
+    transfer_id uuid NOT NULL,
+    outcome text NOT NULL,
+    reason text,
+    request_hash bytea NOT NULL,
+    source_id uuid,
+    destination_id uuid,
+    source_seq bigint,
+    destination_seq bigint,
+    description text,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT outcomes_entries_if_posted CHECK (((outcome = 'posted'::text) = ((source_seq IS NOT NULL) AND (destination_seq IS NOT NULL)))),
+    CONSTRAINT outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['posted'::text, 'rejected'::text, 'voided'::text]))),
+    CONSTRAINT outcomes_reason_unless_posted CHECK (((outcome = 'posted'::text) = (reason IS NULL)))
+);
+ALTER TABLE ONLY public.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.entries
+    ADD CONSTRAINT entries_pkey PRIMARY KEY (account_id, seq);
+ALTER TABLE ONLY public.outcomes
+    ADD CONSTRAINT outcomes_pkey PRIMARY KEY (transfer_id);
+CREATE UNIQUE INDEX accounts_external_currency_unique ON public.accounts USING btree (currency) WHERE (owner_id IS NULL);
+CREATE UNIQUE INDEX accounts_owner_currency_unique ON public.accounts USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
+CREATE TRIGGER accounts_never_removed BEFORE DELETE OR TRUNCATE ON public.accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER entries_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.entries FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER entries_balance AFTER INSERT ON public.entries REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_unbalanced_entries();
+CREATE TRIGGER outcomes_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.outcomes FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+GRANT SELECT,INSERT ON TABLE public.accounts TO payflow_wallet;
+GRANT SELECT ON TABLE public.accounts TO payflow_wallet_proof;
+GRANT UPDATE(frozen) ON TABLE public.accounts TO payflow_wallet;
+GRANT UPDATE(posted) ON TABLE public.accounts TO payflow_wallet;
+GRANT UPDATE(held) ON TABLE public.accounts TO payflow_wallet;
+GRANT UPDATE(seq) ON TABLE public.accounts TO payflow_wallet;
+GRANT UPDATE(last_entry_at) ON TABLE public.accounts TO payflow_wallet;
+GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_wallet;
+GRANT SELECT ON TABLE public.audit_log TO payflow_wallet_proof;
+GRANT SELECT,INSERT ON TABLE public.entries TO payflow_wallet;
+GRANT SELECT ON TABLE public.entries TO payflow_wallet_proof;
+GRANT SELECT,INSERT ON TABLE public.outcomes TO payflow_wallet;
+GRANT SELECT ON TABLE public.outcomes TO payflow_wallet_proof;

@@ -1,0 +1,30 @@
+"""`make schema`: write services/*/sql/schema.sql from what the migrations make."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from deploy.local.engines import Postgres
+from tests.harness.databases import Templates
+from tests.integration.test_migrations import DATABASES, SERVICES, schema
+
+
+async def main() -> None:
+    """Migrate each database on a private server and write down what came of it."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        postgres = Postgres(Path(directory) / "postgres")
+        await postgres.start()
+        await postgres.provision()
+        try:
+            for database in DATABASES:
+                made = await Templates(postgres).fresh(database)
+                (SERVICES / database / "sql" / "schema.sql").write_text(schema(postgres, made.name))
+        finally:
+            await postgres.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local import files, process, seed
+from deploy.local.home import REPOSITORY, Home
+from deploy.local.payflow import newest_revision
+from deploy.local.person import Person, client
+from deploy.local.ports import find_free
+from deploy.local.roles import ROLES, SERVICES
+
+KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
+ENGINES = {"postgres", "rabbitmq", "redis"}
+
+
+def start(home: Home, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Run the whole of PayFlow in the foreground of another process, and wait for its stack.json."""
+    home.path.mkdir(exist_ok=True)
+    with (home.path / "run.log").open("ab") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local", "run"], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
+        )
+    begun = time.time()
+    while not home.stack.exists() or home.stack.stat().st_mtime < begun:
+        assert run.poll() is None, (home.path / "run.log").read_text()
+        assert time.time() < begun + 90
+        time.sleep(0.05)
+    return run
+
+
+def show_demo(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`make demo` beside the running stack."""
+    command = [sys.executable, "-m", "deploy.local", "demo"]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+
+def read(home: Home) -> dict[str, Any]:
+    stack = files.read_object(home.stack)
+    assert stack is not None
+    return stack
+
+
+async def balances(gateway: str) -> dict[str, int]:
+    async with client() as session:
+        people = [Person(session, gateway, email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
+        for person in people:
+            await person.log_in()
+        return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}
+
+
+@pytest.mark.timeout(300)
+async def test_money_of_the_demo_is_there_after_everything_was_killed(tmp_path: Path) -> None:
+    """The stack starts from nothing, describes itself, shows the demo, and loses nothing to kill -9 of all of it."""
+    home = Home(tmp_path / "home")
+    environment = os.environ | {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
+    run = start(home, environment)
+    try:
+        stack = read(home)
+        names = {role.name for role in ROLES}
+        assert set(stack) == KEYS
+        assert set(stack["services"]) == set(stack["databases"]) == set(SERVICES)
+        assert set(stack["metrics"]) == names
+        assert set(stack["pids"]) == names | ENGINES
+        assert await balances(stack["gateway"]) == {seed.ALICE: 100_000, seed.BOB: 100_000}
+
+        shown = show_demo(environment)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "exactly once" in shown.stdout
+
+        run.kill()
+        run.wait()
+        process.end_all(list(stack["pids"].values()))
+        run = start(home, environment)
+
+        again = read(home)
+        assert again["databases"] == stack["databases"], "yesterday's addresses and passwords"
+        assert await balances(again["gateway"]) == {seed.ALICE: 98_750, seed.BOB: 101_250}
+    finally:
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 0
+    assert not home.stack.exists()
+    assert not any(process.is_alive(pid) for pid in again["pids"].values())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_newest_revision_is_one_that_alembic_knows(service: str) -> None:
+    """A database is compared with the number that its newest migration gives itself."""
+    newest = newest_revision(service)
+    text = (REPOSITORY / "services" / service / "sql" / "migrations" / f"{newest}.py").read_text()
+
+    assert f'revision = "{newest}"' in text

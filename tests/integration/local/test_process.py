@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploy.local import leftovers, process
+from deploy.local.process import Process
+
+WITH_RUNAWAY_CHILD = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+
+def make(folder: Path, code: str) -> Process:
+    return Process(
+        "example", [sys.executable, "-S", "-c", code], environment={}, directory=folder, log=folder / "example.log"
+    )
+
+
+def wait_for_line(log: Path) -> str:
+    deadline = time.monotonic() + 10
+    while not (line := process.last_line(log)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return line
+
+
+def wait_dead(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while process.is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not process.is_alive(pid)
+
+
+def test_killing_ends_children_that_left_the_group(tmp_path: Path) -> None:
+    """A child with a session of its own, as PostgreSQL's backends have, ends with its parent."""
+    parent = make(tmp_path, WITH_RUNAWAY_CHILD)
+    parent.spawn()
+    child = int(wait_for_line(parent.log))
+
+    parent.kill()
+
+    assert parent.pid is None
+    assert wait_dead(child)
+
+
+async def test_stopping_kills_what_does_not_listen(tmp_path: Path) -> None:
+    """After the time it was given a process is ended, and `stop` says that it did not end by itself."""
+    deaf = make(tmp_path, DEAF)
+    deaf.spawn()
+    wait_for_line(deaf.log)
+
+    assert await deaf.stop(seconds_max=0.3) is False
+    assert deaf.poll() == -9
+
+
+async def test_stopping_reaches_a_frozen_process(tmp_path: Path) -> None:
+    """A process that was frozen with SIGSTOP ends when it is stopped."""
+    frozen = make(tmp_path, "print('up', flush=True); import time; time.sleep(60)")
+    frozen.spawn()
+    wait_for_line(frozen.log)
+    frozen.send(process.signal.SIGSTOP)
+
+    assert await frozen.stop(seconds_max=5) is True
+
+
+def test_a_recorded_process_is_told_from_a_later_one_with_its_number(tmp_path: Path) -> None:
+    """Start time, boot and program must all be as written down; else nobody is killed."""
+    innocent = make(tmp_path, "import time; time.sleep(60)")
+    innocent.spawn()
+    try:
+        assert innocent.pid is not None
+        true = process.identify(innocent.pid, innocent.programs)
+        assert true is not None
+        for lie in ({"started": true["started"] - 1}, {"boot": "another"}, {"programs": ["postgres"]}):
+            record = tmp_path / "processes.json"
+            process_record = {"innocent": true | lie, "torn": {"pid": "x"}, "odd": 3}
+            leftovers.files.write_json(record, process_record)
+            assert leftovers.end(record) == []
+            assert innocent.pid is not None
+
+        leftovers.record(tmp_path / "processes.json", [innocent])
+        assert leftovers.end(tmp_path / "processes.json") == ["example"]
+        assert innocent.pid is None
+    finally:
+        innocent.kill()
+
+
+def test_a_zombie_is_not_alive() -> None:
+    """A dead process that nobody has waited for yet counts as gone."""
+    child = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    try:
+        assert wait_dead(child.pid)
+    finally:
+        child.wait()
+
+
+def test_somebody_elses_process_is_alive() -> None:
+    """A process that we may not signal counts as running."""
+    assert process.is_alive(1)

@@ -1,0 +1,74 @@
+"""Migrations: twice is once, two at a time take turns, and the schema to read is the schema that is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.local.engines import Postgres
+from tests.harness.databases import Templates
+
+SERVICES = Path(__file__).parents[2] / "services"
+DATABASES = ["auth", "wallet", "transaction", "notification"]
+
+
+def schema(postgres: Postgres, database: str) -> str:
+    """What pg_dump says of a database, without what differs from one server to the next."""
+    dumped = subprocess.run(
+        ["pg_dump", "--schema-only", "--no-owner", "--exclude-table=alembic_version", postgres.dsn(database)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    kept = [line for line in dumped.splitlines() if not re.match(r"--|SET |SELECT pg_catalog|\\|$", line)]
+    return "\n".join(kept) + "\n"
+
+
+@pytest.mark.parametrize("database", DATABASES)
+async def test_the_schema_to_read_is_the_schema_that_is(
+    postgres: Postgres, templates: Templates, database: str
+) -> None:
+    """sql/schema.sql is exactly what the migrations make; `make schema` writes it anew."""
+    made = await templates.fresh(database)
+    said = (SERVICES / database / "sql" / "schema.sql").read_text()
+
+    now = schema(postgres, made.name)
+    await templates.drop(made)
+
+    assert said == now
+
+
+@pytest.mark.parametrize("database", DATABASES)
+async def test_migrating_twice_and_at_once_is_harmless(postgres: Postgres, templates: Templates, database: str) -> None:
+    """Guarantee 62, in part: of three migrators at once one does it, the others find it done; once more changes nothing."""
+    connection = await asyncpg.connect(postgres.dsn("postgres"))
+    name = f"{database}_empty"
+    await connection.execute(f'CREATE DATABASE "{name}" OWNER payflow_{database}_owner')
+    url = postgres.dsn(name, f"payflow_{database}_owner")
+
+    codes = await asyncio.gather(*(migrate(database, url) for _ in range(3)))
+    first = schema(postgres, name)
+    again_code = await migrate(database, url)
+    again = schema(postgres, name)
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await connection.close()
+
+    assert [0, 0, 0, 0] == [*codes, again_code]
+    assert first == again
+    assert "CREATE TABLE" in first
+
+
+async def migrate(database: str, url: str) -> int:
+    """Run the job as its own process; its exit code."""
+    environment = os.environ | {f"PAYFLOW_{database.upper()}_OWNER_DATABASE_URL": url}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"services.{database}", "migrate", cwd=SERVICES.parent, env=environment
+    )
+    return await process.wait()

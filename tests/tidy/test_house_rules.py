@@ -1,0 +1,136 @@
+"""The house rules as tests: each message says what to do instead."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ROOT / "services"
+SOURCES = sorted([*SERVICES.rglob("*.py"), *(ROOT / "payflow").rglob("*.py"), *(ROOT / "deploy").rglob("*.py")])
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _is_path(node: ast.BinOp) -> bool:
+    """Whether this is `Path(...) / "name"` rather than a division."""
+    return isinstance(node.right, ast.Constant) and isinstance(node.right.value, str)
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    yield from enumerate(path.read_text().splitlines(), start=1)
+
+
+def found(pattern: str, paths: list[Path]) -> list[str]:
+    """Places where the pattern stands."""
+    return [f"{relative(path)}:{number}" for path in paths for number, line in lines(path) if re.search(pattern, line)]
+
+
+def test_every_test_says_what_it_holds() -> None:
+    """Each test has a docstring that states the behaviour."""
+    bare = [
+        f"{relative(path)}::{node.name}"
+        for path in TESTS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+
+    assert [] == bare
+
+
+def test_nothing_is_left_for_later_or_pretended() -> None:
+    """No notes to self in the code, and no mock library in the tests: a fake is a small class."""
+    assert [] == found(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", [*SOURCES, *TESTS])
+    assert [] == found(r"unittest\.mo" + r"ck|Magic" + r"Mock", [*SOURCES, *TESTS])
+
+
+def test_tests_do_not_sleep_for_luck() -> None:
+    """A test waits for a condition with a deadline; a bare sleep of half a second or more is hope."""
+    sleeps = [
+        f"{relative(path)}:{node.lineno}"
+        for path in TESTS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("asyncio.sleep", "time.sleep")
+        and isinstance(node.args[0], ast.Constant)
+        and node.args[0].value >= 0.5
+        and "e2e" not in path.parts
+    ]
+
+    assert [] == sleeps
+
+
+def test_only_the_consumer_acknowledges() -> None:
+    """`ack`, `nack` and `reject` stand in one file."""
+    elsewhere = [path for path in SOURCES if path != SERVICES / "chassis" / "consumer.py"]
+
+    assert [] == found(r"\.(ack|nack|reject)\(", elsewhere)
+
+
+def test_only_settings_read_the_environment() -> None:
+    """Inside a service the environment is read by pydantic-settings, once, and nowhere else."""
+    assert [] == found(r"os\.environ|os\.getenv", sorted(SERVICES.rglob("*.py")))
+
+
+def test_statements_live_in_sql_files() -> None:
+    """SQL stands in sql/queries.sql under a name; Python holds none (a ping aside)."""
+    statement = r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM) (?!1[\"'])"
+
+    assert [] == found(statement, [path for path in SERVICES.rglob("*.py") if path.parent.name != "alembic"])
+
+
+@pytest.mark.parametrize("path", sorted(SERVICES.glob("*/sql/queries.sql")), ids=relative)
+def test_every_statement_is_used(path: Path) -> None:
+    """A named statement that no Python file mentions is dead."""
+    names = re.findall(r"^-- name: (\w+)", path.read_text(), flags=re.MULTILINE)
+    code = "\n".join(source.read_text() for source in path.parents[1].rglob("*.py"))
+
+    assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
+
+
+def test_the_chassis_knows_no_money() -> None:
+    """If a sentence about it needs the word money, it is not chassis."""
+    chassis = sorted((SERVICES / "chassis").rglob("*.py"))
+
+    assert [] == found(r"(?i)\b(wallet|account|balance|currency)s?\b", chassis)
+
+
+def test_transactions_are_opened_by_commands_alone() -> None:
+    """One place per service opens a database transaction; the chassis lends it the means."""
+    outside = [path for path in SERVICES.rglob("*.py") if path.name != "commands.py" and "chassis" not in path.parts]
+
+    assert [] == found(r"database\.transaction\(|\.transaction\(\)", outside)
+
+
+def test_money_is_never_a_float() -> None:
+    """The rules of money know no float and no division that makes one."""
+    names = ["contracts/money", "wallet/ledger", "wallet/store", "transaction/transfer", "transaction/affordability"]
+    floats = [
+        f"{name}:{node.lineno}"
+        for name in names
+        for node in ast.walk(ast.parse((SERVICES / f"{name}.py").read_text()))
+        if (isinstance(node, ast.Name) and node.id in ("float", "Decimal", "round"))
+        or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not _is_path(node))
+        or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+    ]
+
+    assert [] == floats
+
+
+def test_only_what_is_meant_to_be_is_committed() -> None:
+    """No build products, secrets or data in the repository."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+
+    assert [] == [name for name in tracked if re.search(r"\.pyc$|\.pem$|^\.payflow/|^\.venv/|secrets\.json$", name)]

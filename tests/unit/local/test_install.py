@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.local import install
+from deploy.local.trouble import Trouble
+
+
+@pytest.fixture
+def without_rabbitmq(monkeypatch: pytest.MonkeyPatch) -> None:
+    finders = {"postgresql": lambda: "found", "rabbitmq-server": lambda: None, "redis-server": lambda: "found"}
+    monkeypatch.setattr(install, "FINDERS", finders)
+
+
+@pytest.mark.usefixtures("without_rabbitmq")
+async def test_without_root_one_line_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cannot install is told what to install, and only what is missing."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(Trouble, match="apt-get install rabbitmq-server\\)") as trouble:
+        await install.ensure(print)
+
+    assert "\n" not in str(trouble.value)
+    assert "redis" not in str(trouble.value)
+
+
+@pytest.mark.usefixtures("without_rabbitmq")
+async def test_without_apt_one_line_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system with other packages root is told the same."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda _program: None)
+
+    with pytest.raises(Trouble, match="install the packages rabbitmq-server"):
+        await install.ensure(print)
+
+
+async def test_nothing_is_said_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all programs there the check is silent and quick."""
+    monkeypatch.setattr(install, "FINDERS", {"redis-server": lambda: "found"})
+    said: list[str] = []
+
+    await install.ensure(said.append)
+
+    assert said == []
+
+
+def test_a_file_that_keeps_services_down_is_there_for_a_while(tmp_path: Path) -> None:
+    """It is executable while it is needed, and afterwards the machine is as before, folders included."""
+    path = tmp_path / "sbin" / "policy-rc.d"
+
+    with install._file(path, "exit 101\n", mode=0o755):
+        assert path.read_text() == "exit 101\n"
+        assert path.stat().st_mode & 0o777 == 0o755
+
+    assert not (tmp_path / "sbin").exists()
+
+
+def test_a_file_of_the_machines_owner_is_left_alone(tmp_path: Path) -> None:
+    """Somebody else's policy stays, with its text."""
+    path = tmp_path / "policy-rc.d"
+    path.write_text("exit 0\n")
+
+    with install._file(path, "exit 101\n"):
+        assert path.read_text() == "exit 0\n"
+
+    assert path.read_text() == "exit 0\n"

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from deploy.local.__main__ import main
+
+
+@pytest.mark.parametrize("arguments", [["foo"], ["run", "demo"], ["RUN"], ["--verbose"]])
+def test_an_unknown_command_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the command and the known ones, on stderr, and the exit code says usage."""
+    assert main(arguments) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert arguments[0] in said.err
+    assert "run|demo|stop|clean" in said.err
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` prints the usage on stdout and succeeds."""
+    assert main(["--help"]) == 0
+    assert "run|demo|stop|clean" in capsys.readouterr().out

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.local.home import REPOSITORY
+
+
+def test_make_alone_prints_the_commands() -> None:
+    """Each command has a line with its purpose, and nothing is run."""
+    shown = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    for command in ("run", "demo", "stop", "clean", "test", "lint"):
+        assert f"  make {command} " in shown
+
+
+@pytest.mark.parametrize(
+    ("failing", "code"), [("none", 0), ("lint", 1), ("test", 1)], ids=["all green", "lint fails", "test fails"]
+)
+def test_ci_runs_both_and_fails_if_either_does(tmp_path: Path, failing: str, code: int) -> None:
+    """The linters' failure does not hide the tests', and the other way round."""
+    make = tmp_path / "make"
+    make.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/called"\ntest "$1" != {failing}\n')
+    make.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    ci = subprocess.run([str(REPOSITORY / ".ci" / "run")], env=environment, capture_output=True, text=True, check=False)
+
+    assert ci.returncode == code
+    assert (tmp_path / "called").read_text().split() == ["lint", "test"]

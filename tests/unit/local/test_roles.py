@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.local.home import Home
+from deploy.local.ports import Ports
+from deploy.local.roles import ROLES, Engines, Role, Wiring, gateway_port
+from deploy.local.secrets import Secrets
+from deploy.local.trouble import Trouble
+
+CONTRACT_NAMES = {
+    "gateway",
+    "auth",
+    "wallet",
+    "transaction",
+    "transaction-relay",
+    "transaction-worker-1",
+    "transaction-worker-2",
+    "transaction-reversal",
+    "notification",
+    "notification-worker",
+    "notification-deliver",
+}
+
+
+class NumberedPorts(Ports):
+    """Ports in the order they are asked for, without looking whether they are free."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def get(self, name: str) -> int:
+        return self._known.setdefault(name, 20_000 + len(self._known))
+
+    take = get
+
+
+def wire(folder: Path, **caller: str) -> Wiring:
+    home, ports, secrets = Home(folder), NumberedPorts(), Secrets(folder / "secrets.json")
+    return Wiring(home, engines=Engines.of(home, ports, secrets), ports=ports, secrets=secrets, caller=caller)
+
+
+def role(name: str) -> Role:
+    return next(role for role in ROLES if role.name == name)
+
+
+def test_the_roles_are_those_of_the_contract() -> None:
+    """Every NAME of stack.json is there once."""
+    assert sorted(role.name for role in ROLES) == sorted(CONTRACT_NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT_NAMES))
+def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
+    """No process is given the login of another service, nor of any owner."""
+    told = wire(tmp_path).environment(role(name))
+
+    databases = {variable for variable in told if variable.endswith("DATABASE_URL")}
+
+    service = role(name).service.upper()
+    assert {variable.split("_")[1] for variable in databases} <= {service}
+    assert not [variable for variable in databases if "OWNER" in variable]
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT_NAMES))
+def test_a_role_signs_with_its_own_key_and_knows_everybodys(tmp_path: Path, name: str) -> None:
+    """The key is the identity's own; the public keys are all there."""
+    told = wire(tmp_path).environment(role(name))
+    secrets = Secrets(tmp_path / "secrets.json")
+    public_keys = json.loads(told["PAYFLOW_SERVICE_PUBLIC_KEYS"])
+
+    assert told["PAYFLOW_SERVICE_KEY"] == secrets.private_key(role(name).identity)
+    assert public_keys == {identity: secrets.public_key(identity) for identity in public_keys}
+    assert {role.identity for role in ROLES} <= set(public_keys)
+
+
+def test_both_workers_are_one_identity_on_two_ports(tmp_path: Path) -> None:
+    """They share the key and nothing that can be taken only once."""
+    wiring = wire(tmp_path)
+    first = wiring.environment(role("transaction-worker-1"))
+    second = wiring.environment(role("transaction-worker-2"))
+
+    assert first["PAYFLOW_SERVICE_KEY"] == second["PAYFLOW_SERVICE_KEY"]
+    assert first["PAYFLOW_METRICS_PORT"] != second["PAYFLOW_METRICS_PORT"]
+    assert first["PAYFLOW_INSTANCE"] == "transaction-worker-1"
+
+
+def test_only_auth_knows_its_secret(tmp_path: Path) -> None:
+    """What encrypts the signing keys is nobody else's."""
+    wiring = wire(tmp_path)
+
+    knowing = [role.name for role in ROLES if "PAYFLOW_AUTH_SECRET" in wiring.environment(role)]
+
+    assert knowing == ["auth"]
+
+
+def test_behaviour_is_the_callers_and_wiring_is_ours(tmp_path: Path) -> None:
+    """Rate limits, reversal age and mail pass through; logins of some other deployment do not."""
+    told = wire(
+        tmp_path,
+        PATH="/bin",
+        PAYFLOW_RATE_LIMITS="off",
+        PAYFLOW_REVERSAL_AFTER_SECONDS="5",
+        PAYFLOW_SMTP_URL="smtp://127.0.0.1:2525",
+        PAYFLOW_WALLET_OWNER_DATABASE_URL="postgresql://production",
+        PAYFLOW_AUTH_SECRET="production",
+    ).environment(role("wallet"))
+
+    assert told["PATH"] == "/bin"
+    assert told["PAYFLOW_RATE_LIMITS"] == "off"
+    assert told["PAYFLOW_REVERSAL_AFTER_SECONDS"] == "5"
+    assert told["PAYFLOW_SMTP_URL"] == "smtp://127.0.0.1:2525"
+    assert "production" not in " ".join(told.values())
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80 00"])
+def test_a_gateway_port_that_is_none_is_trouble(text: str) -> None:
+    """The line names the variable and what it holds."""
+    with pytest.raises(Trouble, match="PAYFLOW_GATEWAY_PORT is"):
+        gateway_port({"PAYFLOW_GATEWAY_PORT": text})
+
+
+def test_the_gateway_listens_on_8000_unless_told() -> None:
+    """The default and the override."""
+    assert gateway_port({}) == 8000
+    assert gateway_port({"PAYFLOW_GATEWAY_PORT": "9123"}) == 9123
