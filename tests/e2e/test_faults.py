@@ -9,6 +9,7 @@ import time
 from uuid import uuid4
 
 import aiohttp
+import redis.asyncio as redis
 
 from tests.e2e.conftest import Stack
 from tests.harness.api import Person
@@ -18,6 +19,10 @@ async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -
     """Guarantee 20: with Redis empty, frozen or down, a key still means one transfer, and nothing waits long."""
     key = uuid4().hex
     first = await alice.send_money(bob, 1, key=key)
+    cache = redis.from_url(stack["redis"])
+    await cache.flushall()
+    await cache.aclose()
+    flushed = await alice.send_money(bob, 1, key=key)
     pid = stack["pids"]["redis"]
 
     os.kill(pid, signal.SIGSTOP)
@@ -34,7 +39,8 @@ async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -
     finally:
         stack.release("redis")
 
-    assert [first.body["id"]] * 2 == [answer.body["id"] for answer in (frozen, down)]
+    assert [first.body["id"]] * 3 == [answer.body["id"] for answer in (flushed, frozen, down)]
+    assert "true" == flushed.headers["Idempotent-Replayed"]
     assert took < 1
     assert "COMPLETED" == fresh.body["status"]
 

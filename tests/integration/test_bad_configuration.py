@@ -1,0 +1,108 @@
+"""A role that cannot run says so in one line and exits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STRONG = "kW3vQ9sZ1xT7pL5mB2nR8dF4"
+SEED = base64.b64encode(bytes(range(32))).decode()
+ROLES = [
+    ("gateway", "api"),
+    ("auth", "api"),
+    ("wallet", "api"),
+    ("transaction", "api"),
+    ("transaction", "relay"),
+    ("transaction", "worker"),
+    ("transaction", "reversal"),
+    ("notification", "api"),
+    ("notification", "worker"),
+    ("notification", "deliver"),
+]
+
+
+def url(scheme: str, password: str = STRONG) -> str:
+    return f"{scheme}://someone:{password}@127.0.0.1:9/x"
+
+
+def environment() -> dict[str, str]:
+    """A configuration with which every role would start."""
+    databases = {
+        f"PAYFLOW_{name}_DATABASE_URL": url("postgresql") for name in ("AUTH", "WALLET", "TRANSACTION", "NOTIFICATION")
+    }
+    addresses = {
+        f"PAYFLOW_{name}_URL": "http://127.0.0.1:9" for name in ("AUTH", "WALLET", "TRANSACTION", "NOTIFICATION")
+    }
+    return {
+        "PATH": os.environ["PATH"],
+        "PAYFLOW_SERVICE_KEY": SEED,
+        "PAYFLOW_SERVICE_PUBLIC_KEYS": json.dumps({"gateway": SEED}),
+        "PAYFLOW_AUTH_SECRET": STRONG * 2,
+        "PAYFLOW_RABBITMQ_URL": url("amqp"),
+        "PAYFLOW_REDIS_URL": url("redis"),
+        "PAYFLOW_WALLET_PROOF_DATABASE_URL": url("postgresql"),
+        **databases,
+        **addresses,
+    }
+
+
+async def start(service: str, role: str, variables: dict[str, str]) -> tuple[int, list[str]]:
+    """The exit code and the lines on standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"services.{service}", role, cwd=ROOT, env=variables, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode().splitlines()
+
+
+@pytest.mark.parametrize(("service", "role"), ROLES, ids="-".join)
+async def test_missing_secrets_stop_the_start(service: str, role: str) -> None:
+    """Guarantee 55: without its secrets every role exits non-zero with one line that names each variable."""
+    code, lines = await start(service, role, {"PATH": os.environ["PATH"]})
+
+    assert 2 == code
+    assert 1 == len(lines), lines
+    assert "PAYFLOW_SERVICE_KEY" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("service", "role", "variable", "value"),
+    [
+        ("auth", "api", "PAYFLOW_AUTH_SECRET", "short"),
+        ("auth", "api", "PAYFLOW_AUTH_SECRET", "change-me-change-me-change-me-change-me"),
+        ("wallet", "api", "PAYFLOW_WALLET_DATABASE_URL", url("postgresql", "postgres")),
+        ("wallet", "api", "PAYFLOW_WALLET_DATABASE_URL", url("postgresql", "changeme-changeme")),
+        ("transaction", "worker", "PAYFLOW_RABBITMQ_URL", url("amqp", "guest")),
+        ("transaction", "worker", "PAYFLOW_SERVICE_KEY", base64.b64encode(bytes(32)).decode()),
+        ("transaction", "worker", "PAYFLOW_SERVICE_KEY", "no key"),
+        ("gateway", "api", "PAYFLOW_REDIS_URL", "redis://127.0.0.1:6379"),
+        ("notification", "api", "PAYFLOW_METRICS_PORT", "many"),
+    ],
+)
+async def test_weak_secrets_stop_the_start(service: str, role: str, variable: str, value: str) -> None:
+    """Guarantee 55: a short or default secret, an empty key, a wrong number: one line naming it, and never its value."""
+    code, lines = await start(service, role, environment() | {variable: value})
+
+    assert 2 == code
+    assert 1 == len(lines), lines
+    assert variable in lines[0]
+    assert value not in lines[0]
+
+
+@pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
+async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
+    """A misspelt role exits with a usage line."""
+    code, lines = await start(service, "frobnicate", environment())
+
+    assert 2 == code
+    assert 1 == len(lines)
+    assert lines[0].startswith(f"usage: python -m services.{service}")
