@@ -1,0 +1,55 @@
+"""Routes of what a user was told."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.gateway import answers, errors, operations, schemas
+from services.gateway.authentication import PRINCIPAL
+from services.gateway.operations import QUERY, Answer, Operation, path_id
+from services.gateway.upstreams import UPSTREAMS, call
+
+BASE = f"{operations.BASE}/notifications"
+
+
+async def list_notifications(request: web.Request) -> web.Response:
+    """Your notifications, newest first."""
+    asked: schemas.PageQuery = request[QUERY]
+    params = asked.parameters() | {"user_id": request[PRINCIPAL].user_id}
+    return answers.document(
+        await call(request.app[UPSTREAMS].notification, "GET", "/internal/notifications", params=params)
+    )
+
+
+async def read_notification(request: web.Request) -> web.Response:
+    """Mark a notification as read."""
+    notification_id = path_id(request, errors.NotificationNotFound)
+    return answers.document(
+        await call(
+            request.app[UPSTREAMS].notification,
+            "POST",
+            f"/internal/notifications/{notification_id}/read",
+            body={"user_id": request[PRINCIPAL].user_id},
+            missing=errors.NotificationNotFound,
+        )
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        BASE,
+        list_notifications,
+        (Answer(200, "A page of notifications.", schemas.NotificationPage),),
+        query=schemas.PageQuery,
+    ),
+    Operation(
+        "POST",
+        f"{BASE}/{{id}}/read",
+        read_notification,
+        (Answer(200, "The notification.", schemas.Notification),),
+        body=schemas.Nothing,
+        body_required=False,
+        refusals=(errors.NotificationNotFound,),
+    ),
+)

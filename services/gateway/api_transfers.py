@@ -1,0 +1,265 @@
+"""Routes of transfers, and the one way in for all that moves money."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from services.chassis import problems, tracing
+from services.contracts.refusal import Refusal
+from services.gateway import answers, errors, idempotency, metrics, operations, preference, schemas, timeline, upstreams
+from services.gateway.authentication import PRINCIPAL
+from services.gateway.idempotency import FINISHED, Accepted, Question
+from services.gateway.intake import INTAKE, Submission
+from services.gateway.operations import BODY, QUERY, SENT, Answer, Operation, path_id
+from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.waiting import WAITING
+
+BASE = f"{operations.BASE}/transfers"
+
+PENDING = "PENDING"
+WAIT_MARGIN_SECONDS = 0.5
+"""How much later than it asked for a client that waits may be answered."""
+
+log = structlog.get_logger()
+
+
+async def create_transfer(request: web.Request) -> web.Response:
+    """Send money.
+
+    Accepted means durable: it will be COMPLETED or FAILED by `settles_by`, as long as the ledger is reachable. The same
+    key and body again are answered with the first answer again. With `Prefer: wait=N` the answer is held until then.
+    """
+    asked: schemas.NewTransfer = request[BODY]
+    return await accept(
+        request,
+        {
+            "kind": "transfer",
+            "amount": asked.amount,
+            "currency": asked.currency,
+            "to": asked.to.named(),
+            "from_wallet_id": asked.from_wallet_id,
+            "description": asked.description,
+            "metadata": asked.metadata,
+        },
+    )
+
+
+async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:
+    """Hand a transfer over by the key of the request, or answer what was answered before.
+
+    Raises:
+        Refusal: the key is missing or malformed, or what the transaction service says.
+    """
+    started = time.monotonic()
+    question = Question(
+        user_id=request[PRINCIPAL].user_id,
+        key=idempotency.read_key(request.headers),
+        request_hash=idempotency.hash_request(request.method, problems.route_of(request), request[SENT]),
+    )
+    accepted = await _accept(request, question, fields)
+    metrics.IDEMPOTENCY.labels("replayed" if accepted.replayed else "new").inc()
+    log.info(
+        "transfer_accepted", transfer_id=accepted.transfer_id, user_id=question.user_id, replayed=accepted.replayed
+    )
+    headers = {"Location": f"{BASE}/{accepted.transfer_id}"} | (
+        {idempotency.REPLAYED: "true"} if accepted.replayed else {}
+    )
+    seconds = preference.wait_seconds(request.headers.getall("Prefer", ()))
+    if seconds is not None:
+        settled = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
+        if settled is not None:
+            return answers.document(settled, headers=headers | {"Preference-Applied": f"wait={seconds}"})
+    return answers.encoded(accepted.body, status=202, headers=headers)
+
+
+async def list_transfers(request: web.Request) -> web.Response:
+    """Your transfers, newest first: those you sent, and those that reached you."""
+    asked: schemas.TransferQuery = request[QUERY]
+    params = asked.parameters() | {"viewer": request[PRINCIPAL].user_id}
+    return answers.document(await call(request.app[UPSTREAMS].transaction, "GET", "/internal/transfers", params=params))
+
+
+async def get_transfer(request: web.Request) -> web.Response:
+    """One transfer of yours."""
+    transfer_id = path_id(request, errors.TransferNotFound)
+    transfer = await call(
+        request.app[UPSTREAMS].transaction,
+        "GET",
+        f"/internal/transfers/{transfer_id}",
+        params={"viewer": request[PRINCIPAL].user_id},
+        missing=errors.TransferNotFound,
+    )
+    return answers.tagged(request, answers.encode(transfer))
+
+
+async def cancel_transfer(request: web.Request) -> web.Response:
+    """Call a transfer back that has not been carried out.
+
+    Only its sender can. A transfer that was cancelled before is answered as it is.
+    """
+    transfer_id = path_id(request, errors.TransferNotFound)
+    transfer = await call(
+        request.app[UPSTREAMS].transaction,
+        "POST",
+        f"/internal/transfers/{transfer_id}/cancel",
+        body={"viewer": request[PRINCIPAL].user_id},
+        missing=errors.TransferNotFound,
+    )
+    return answers.document(transfer)
+
+
+async def get_timeline(request: web.Request) -> web.Response:
+    """What happened to a transfer of yours, step by step, and what it waits for."""
+    return answers.document(await read_timeline(request, viewer=request[PRINCIPAL].user_id))
+
+
+async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str, Any]:
+    """The merged timeline, as one user or (without viewer) as an operator may see it.
+
+    Raises:
+        TransferNotFound, Refusal
+    """
+    transfer_id = path_id(request, errors.TransferNotFound)
+    behind = request.app[UPSTREAMS]
+    known = await call(
+        behind.transaction,
+        "GET",
+        f"/internal/transfers/{transfer_id}/steps",
+        params={"viewer": viewer} if viewer else None,
+        missing=errors.TransferNotFound,
+    )
+    outcome, notices = await asyncio.gather(_outcome(behind, transfer_id), _notices(behind, transfer_id))
+    missing = {"wallet": outcome, "notification": notices}
+    return timeline.merge(
+        known,
+        outcome=outcome or None,
+        notices=notices["items"] if notices else (),
+        viewer=viewer,
+        unavailable=[name for name, answer in missing.items() if answer is None],
+    )
+
+
+async def _accept(request: web.Request, question: Question, fields: dict[str, Any]) -> Accepted:
+    finished = await request.app[FINISHED].find(question)
+    if finished is not None:
+        return finished
+    item = {
+        "user_id": question.user_id,
+        "idempotency_key": question.key,
+        "request_hash": question.request_hash,
+        **fields,
+        "request_id": tracing.request_id(),
+        "traceparent": tracing.traceparent(),
+    }
+    try:
+        async with asyncio.timeout(operations.REQUEST_SECONDS):
+            return await request.app[INTAKE].accept(Submission(question, item))
+    except TimeoutError:
+        raise errors.NoAnswerInTime from None
+    except Refusal as refusal:
+        if result := _RESULTS.get(refusal.code):
+            metrics.IDEMPOTENCY.labels(result).inc()
+        raise
+
+
+_RESULTS = {errors.IdempotencyKeyInUse.code: "in_use", errors.IdempotencyKeyReused.code: "reused"}
+
+
+async def _wait(request: web.Request, transfer_id: str, seconds: int, *, until: float) -> dict[str, Any] | None:
+    # It is accepted, whatever happens now: trouble while waiting is answered by 202.
+    remaining = until - time.monotonic()
+    if remaining <= 0:
+        return None
+    outcome = call(
+        request.app[UPSTREAMS].waiting_for(transfer_id),
+        "GET",
+        f"/internal/transfers/{transfer_id}",
+        params={"viewer": request[PRINCIPAL].user_id, "wait": str(seconds)},
+        seconds=remaining,
+    )
+    transfer = await request.app[WAITING].within(remaining, upstreams.attempt(outcome))
+    return transfer if transfer is not None and transfer["status"] != PENDING else None
+
+
+async def _outcome(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
+    """The ledger's word: empty when it has none, None when it gave no answer."""
+    path = f"/internal/outcomes/{transfer_id}"
+    try:
+        outcome: dict[str, Any] = await call(behind.wallet, "GET", path, seconds=upstreams.SIDE_SECONDS)
+    except Refusal as refusal:
+        return {} if refusal.status == upstreams.NOT_FOUND else None
+    return outcome
+
+
+async def _notices(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
+    path = f"/internal/transfers/{transfer_id}/notices"
+    notices: dict[str, Any] | None = await upstreams.attempt(
+        call(behind.notification, "GET", path, seconds=upstreams.SIDE_SECONDS)
+    )
+    return notices
+
+
+ACCEPTED = Answer(
+    202,
+    "Accepted: PENDING, or (a replay) the first answer again.",
+    schemas.Transfer,
+    headers=("Location", "Idempotent-Replayed"),
+)
+SETTLED = Answer(
+    200,
+    "The client preferred to wait: COMPLETED or FAILED.",
+    schemas.Transfer,
+    headers=("Location", "Idempotent-Replayed", "Preference-Applied"),
+)
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        BASE,
+        create_transfer,
+        (ACCEPTED, SETTLED),
+        body=schemas.NewTransfer,
+        headers=("Idempotency-Key", "Prefer"),
+        refusals=errors.ON_TRANSFER,
+        seconds=None,
+    ),
+    Operation(
+        "GET",
+        BASE,
+        list_transfers,
+        (Answer(200, "A page of transfers.", schemas.TransferPage),),
+        query=schemas.TransferQuery,
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/{{id}}",
+        get_transfer,
+        (
+            Answer(200, "The transfer.", schemas.Transfer, headers=("ETag",)),
+            Answer(304, "It is as the client knows it.", headers=("ETag",)),
+        ),
+        headers=("If-None-Match",),
+        refusals=(errors.TransferNotFound,),
+    ),
+    Operation(
+        "POST",
+        f"{BASE}/{{id}}/cancel",
+        cancel_transfer,
+        (Answer(200, "Cancelled.", schemas.Transfer),),
+        body=schemas.Nothing,
+        body_required=False,
+        refusals=(errors.TransferNotFound, errors.TransferNotCancellable),
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/{{id}}/timeline",
+        get_timeline,
+        (Answer(200, "The timeline.", schemas.Timeline),),
+        refusals=(errors.TransferNotFound,),
+    ),
+)

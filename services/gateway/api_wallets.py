@@ -1,0 +1,176 @@
+"""Routes of wallets. Whose a wallet is, is checked here: another's answers as an unknown one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from services.gateway import answers, errors, names, operations, schemas, statement
+from services.gateway.authentication import PRINCIPAL
+from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
+from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.wallet_facts import WALLET_FACTS, Facts
+
+BASE = f"{operations.BASE}/wallets"
+
+FILE_LINES_MAX = 10_000
+"""The longest file; what is older is asked for by the `Link` of the answer."""
+
+
+async def list_wallets(request: web.Request) -> web.Response:
+    """Your wallets, in the order in which they were opened.
+
+    The one in the default currency is always among them.
+    """
+    asked: schemas.PageQuery = request[QUERY]
+    found = sorted(await _wallets(request), key=lambda wallet: str(wallet["id"]))
+    rest = [wallet for wallet in found if asked.cursor is None or wallet["id"] > asked.cursor]
+    limit = asked.limit or schemas.PAGE_LIMIT
+    page = rest[:limit]
+    return answers.document({"items": page, "next_cursor": page[-1]["id"] if len(rest) > limit else None})
+
+
+async def open_wallet(request: web.Request) -> web.Response:
+    """Open a wallet in another currency.
+
+    There is one wallet per user and currency: an open one is answered with 200.
+    """
+    asked: schemas.NewWallet = request[BODY]
+    is_new = all(wallet["currency"] != asked.currency for wallet in await _wallets(request))
+    wallet = await call(
+        request.app[UPSTREAMS].wallet,
+        "POST",
+        "/internal/wallets",
+        body={"owner_id": request[PRINCIPAL].user_id, "currency": asked.currency},
+    )
+    return answers.document(wallet, status=201 if is_new else 200, headers={"Location": f"{BASE}/{wallet['id']}"})
+
+
+async def get_wallet(request: web.Request) -> web.Response:
+    """One wallet of yours."""
+    wallet_id = path_id(request, errors.WalletNotFound)
+    path = f"/internal/wallets/{wallet_id}"
+    wallet = await call(request.app[UPSTREAMS].wallet, "GET", path, missing=errors.WalletNotFound)
+    if wallet["owner_id"] != request[PRINCIPAL].user_id:
+        raise errors.WalletNotFound
+    return answers.document(wallet)
+
+
+async def get_balance(request: web.Request) -> web.Response:
+    """The balance of a wallet, now or at a past instant."""
+    asked: schemas.BalanceQuery = request[QUERY]
+    wallet_id, _ = await _own_wallet(request)
+    balance = await call(
+        request.app[UPSTREAMS].wallet,
+        "GET",
+        f"/internal/wallets/{wallet_id}/balance",
+        params=asked.model_dump(mode="json", exclude_none=True),
+        missing=errors.WalletNotFound,
+    )
+    return answers.document(balance)
+
+
+async def get_statement(request: web.Request) -> web.Response:
+    """The entries of a wallet, newest first.
+
+    With `Accept: text/csv` it is a file: all entries of the period, or one page of them where `limit` is given.
+    """
+    asked: schemas.PeriodQuery = request[QUERY]
+    wallet_id, facts = await _own_wallet(request)
+    if _wants_csv(request):
+        return await _statement_file(request, wallet_id, facts, asked)
+    page = await _statement_page(request, wallet_id, asked.parameters())
+    found = await names.find(request.app[UPSTREAMS].auth, statement.owners(page["items"]))
+    items = statement.with_names(page["items"], found)
+    return answers.document({"items": items, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
+
+
+async def _wallets(request: web.Request) -> list[dict[str, Any]]:
+    params = {"owner_id": request[PRINCIPAL].user_id}
+    answer = await call(request.app[UPSTREAMS].wallet, "GET", "/internal/wallets", params=params)
+    items: list[dict[str, Any]] = answer["items"]
+    return items
+
+
+async def _own_wallet(request: web.Request) -> tuple[str, Facts]:
+    wallet_id = path_id(request, errors.WalletNotFound)
+    return wallet_id, await request.app[WALLET_FACTS].find_own(wallet_id, request[PRINCIPAL].user_id)
+
+
+async def _statement_page(request: web.Request, wallet_id: str, params: dict[str, str]) -> dict[str, Any]:
+    path = f"/internal/wallets/{wallet_id}/statement"
+    page: dict[str, Any] = await call(
+        request.app[UPSTREAMS].wallet, "GET", path, params=params, missing=errors.WalletNotFound
+    )
+    return page
+
+
+async def _statement_file(
+    request: web.Request, wallet_id: str, facts: Facts, asked: schemas.PeriodQuery
+) -> web.Response:
+    params = asked.parameters() | {"limit": str(asked.limit or schemas.PAGE_LIMIT_MAX)}
+    page = await _statement_page(request, wallet_id, params)
+    lines = page["items"]
+    while page["next_cursor"] and asked.limit is None and len(lines) < FILE_LINES_MAX:
+        page = await _statement_page(request, wallet_id, params | {"cursor": page["next_cursor"]})
+        lines += page["items"]
+    found = await names.find(request.app[UPSTREAMS].auth, statement.owners(lines))
+    headers = {"Vary": "Accept"}
+    if page["next_cursor"]:
+        following = request.rel_url.update_query(cursor=page["next_cursor"])
+        headers["Link"] = f'<{following}>; rel="next"'
+    return answers.file(
+        statement.render_csv(statement.with_names(lines, found), facts.currency),
+        name=f"statement-{wallet_id}.csv",
+        content_type="text/csv",
+        headers=headers,
+    )
+
+
+def _wants_csv(request: web.Request) -> bool:
+    accepted = request.headers.get("Accept", "")
+    return any(part.partition(";")[0].strip().lower() == "text/csv" for part in accepted.split(","))
+
+
+OPERATIONS = (
+    Operation(
+        "GET", BASE, list_wallets, (Answer(200, "A page of wallets.", schemas.WalletPage),), query=schemas.PageQuery
+    ),
+    Operation(
+        "POST",
+        BASE,
+        open_wallet,
+        (
+            Answer(201, "Opened.", schemas.Wallet, headers=("Location",)),
+            Answer(200, "It was open.", schemas.Wallet, headers=("Location",)),
+        ),
+        body=schemas.NewWallet,
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/{{id}}",
+        get_wallet,
+        (Answer(200, "The wallet.", schemas.Wallet),),
+        refusals=(errors.WalletNotFound,),
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/{{id}}/balance",
+        get_balance,
+        (Answer(200, "The balance.", schemas.Balance),),
+        query=schemas.BalanceQuery,
+        refusals=(errors.WalletNotFound,),
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/{{id}}/statement",
+        get_statement,
+        (
+            Answer(200, "A page of entries.", schemas.EntryPage),
+            Answer(200, "The entries as a file.", media_type="text/csv", headers=("Link",)),
+        ),
+        query=schemas.PeriodQuery,
+        refusals=(errors.WalletNotFound,),
+    ),
+)

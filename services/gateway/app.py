@@ -1,0 +1,113 @@
+"""Composition of the gateway's role."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from services.chassis import server
+from services.chassis.roles import Runtime
+from services.gateway import (
+    answers,
+    api_auth,
+    api_notifications,
+    api_ops,
+    api_recipients,
+    api_reference,
+    api_transfers,
+    api_wallets,
+    authentication,
+    bell,
+    openapi,
+    operations,
+    pages,
+    rate_limit,
+    upstreams,
+)
+from services.gateway.authentication import Tokens
+from services.gateway.cache import Cache
+from services.gateway.idempotency import FINISHED, FinishedAnswers
+from services.gateway.intake import INTAKE, Intake
+from services.gateway.keys import KEYS, Keys
+from services.gateway.rate_limit import LIMITER, RateLimiter
+from services.gateway.sessions import SESSIONS, Sessions
+from services.gateway.settings import GatewaySettings
+from services.gateway.upstreams import UPSTREAMS, Upstreams
+from services.gateway.waiting import WAITING, Waiting
+from services.gateway.wallet_facts import WALLET_FACTS, WalletFacts
+
+BODY_BYTES_MAX = 64 * 1024
+
+OPERATIONS = (
+    *api_auth.OPERATIONS,
+    *api_wallets.OPERATIONS,
+    *api_recipients.OPERATIONS,
+    *api_transfers.OPERATIONS,
+    *api_notifications.OPERATIONS,
+    *api_ops.OPERATIONS,
+    *api_reference.OPERATIONS,
+)
+"""Everything the door offers."""
+
+_DOCUMENT = openapi.build((*OPERATIONS, *api_reference.HEALTH))
+_DOCUMENT_BYTES = answers.encode(_DOCUMENT)
+_DOCS = pages.render_docs(_DOCUMENT)
+
+
+async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
+    """The api role: the public door."""
+    redis_url = settings.redis_url.get_secret_value()
+    async with AsyncExitStack() as stack:
+        behind = _connect(settings)
+        stack.push_async_callback(behind.close)
+        cache = Cache(redis_url)
+        stack.push_async_callback(cache.close)
+        keys, sessions, finished = Keys(behind.auth), Sessions(behind.auth), FinishedAnswers(cache)
+        stack.push_async_callback(finished.close)
+        runtime.health.register("keys", keys.ping)
+        runtime.health.register("revocations", sessions.ping)
+        limiter = RateLimiter(cache, enabled=settings.rate_limits == "on")
+        app = build(behind, keys=keys, sessions=sessions, finished=finished, limiter=limiter)
+        runtime.run_beside(stack, keys.keep())
+        runtime.run_beside(stack, sessions.keep())
+        runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, sessions.ring))
+        await server.serve(app, runtime, host=settings.host, port=settings.gateway_port)
+
+
+def build(
+    behind: Upstreams, *, keys: Keys, sessions: Sessions, finished: FinishedAnswers, limiter: RateLimiter
+) -> web.Application:
+    """The application with all its routes."""
+    app = server.application(
+        "gateway",
+        middlewares=[
+            authentication.middleware(Tokens(keys), sessions),
+            rate_limit.middleware(limiter),
+        ],
+        body_bytes_max=BODY_BYTES_MAX,
+    )
+    app.on_response_prepare.append(answers.on_prepare)
+    app[UPSTREAMS] = behind
+    app[KEYS] = keys
+    app[SESSIONS] = sessions
+    app[FINISHED] = finished
+    app[LIMITER] = limiter
+    app[INTAKE] = Intake(behind.intake, finished)
+    waiting = app[WAITING] = Waiting()
+    app.on_shutdown.append(waiting.end)
+    app[WALLET_FACTS] = WalletFacts(behind.wallet)
+    app[api_reference.DOCUMENT] = _DOCUMENT_BYTES
+    app[api_reference.DOCS] = _DOCS
+    operations.add_routes(app, OPERATIONS)
+    return app
+
+
+def _connect(settings: GatewaySettings) -> Upstreams:
+    return upstreams.connect(
+        settings.identity_keys,
+        auth=settings.auth_url,
+        wallet=settings.wallet_url,
+        transaction=settings.transaction_url,
+        notification=settings.notification_url,
+    )

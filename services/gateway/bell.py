@@ -1,0 +1,44 @@
+"""A bell in Redis: somebody says that there is something to look at. Whoever listens looks regularly anyway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+REVOCATIONS = "payflow:revocations"
+
+CONNECT_SECONDS = 1.0
+LISTEN_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+
+async def listen(url: str, channel: str, ring: Callable[[], None]) -> None:
+    """Call `ring` whenever the channel rings, until cancelled. Redis may be away; nothing depends on it."""
+    while True:
+        client = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=LISTEN_SECONDS + CONNECT_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            await _listen(client, channel, ring)
+        except (RedisError, OSError):
+            await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            await client.aclose()
+
+
+async def _listen(client: redis.asyncio.Redis, channel: str, ring: Callable[[], None]) -> None:
+    async with client.pubsub(ignore_subscribe_messages=True) as subscription:
+        await subscription.subscribe(channel)
+        # What rang before we listened was not heard.
+        ring()
+        while True:
+            if await subscription.get_message(timeout=LISTEN_SECONDS) is not None:
+                ring()

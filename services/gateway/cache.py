@@ -1,0 +1,123 @@
+"""Redis as the door sees it: one round trip for all that ask in the same turn of the loop, 50 ms, and a breaker.
+
+Nothing depends on it. Who gets `CacheAway` goes on without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from services.chassis.batching import Batcher
+
+ANSWER_SECONDS = 0.05
+"""All the time that Redis gets for an answer."""
+
+BATCH_MAX = 512
+FLIGHTS_MAX = 2
+CONNECTIONS_MAX = 8
+
+FAILURES_MAX = 3
+"""So many round trips in a row may fail before nobody waits for Redis any more."""
+
+PROBE_EVERY_SECONDS = 1.0
+"""How often Redis is tried while nobody waits for it."""
+
+Command = Sequence[str | bytes | int]
+
+log = structlog.get_logger()
+
+
+class CacheAway(Exception):  # noqa: N818 - reads as what it is
+    """Redis gave no answer in time, or none that makes sense."""
+
+
+class Cache:
+    """A client that fails fast and, after a few failures, at once."""
+
+    def __init__(self, url: str) -> None:
+        # One clock runs over each whole round trip below; a socket timeout would start another for every single answer.
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=ANSWER_SECONDS,
+            max_connections=CONNECTIONS_MAX,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._batcher: Batcher[Sequence[Command], list[Any]] = Batcher(
+            "cache", self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX, is_whole=lambda _error: True
+        )
+        self._failures = 0
+        self._probe_at = 0.0
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker is open: Redis failed lately, and nobody waits for it."""
+        return self._failures >= FAILURES_MAX
+
+    async def run(self, *commands: Command) -> list[Any]:
+        """The answers to these commands, in order.
+
+        Raises:
+            CacheAway: Redis does not answer, or refused one of them.
+        """
+        if self.is_open:
+            self._start_probe()
+            raise CacheAway
+        answers = await self._batcher.submit(commands)
+        if any(isinstance(answer, RedisError) for answer in answers):
+            raise CacheAway
+        return answers
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._redis.aclose()
+
+    async def _flush(self, asked: Sequence[Sequence[Command]]) -> list[list[Any]]:
+        if self.is_open:
+            raise CacheAway
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                pipeline = self._redis.pipeline(transaction=False)
+                for commands in asked:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                answers = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._count_failure(error)
+            raise CacheAway from None
+        self._failures = 0
+        rest = iter(answers)
+        return [[next(rest) for _ in commands] for commands in asked]
+
+    def _count_failure(self, error: Exception) -> None:
+        self._failures += 1
+        self._probe_at = time.monotonic() + PROBE_EVERY_SECONDS
+        if self._failures == FAILURES_MAX:
+            log.warning("cache_given_up", error=type(error).__name__)
+
+    def _start_probe(self) -> None:
+        # Tried aside: no request pays for finding out that Redis is still away.
+        if time.monotonic() >= self._probe_at and (self._probe is None or self._probe.done()):
+            self._probe_at = time.monotonic() + PROBE_EVERY_SECONDS
+            self._probe = asyncio.create_task(self._try())
+
+    async def _try(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return
+        self._failures = 0
+        log.info("cache_found_again")

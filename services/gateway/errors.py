@@ -1,0 +1,256 @@
+"""What the door refuses, and what it passes on from behind: every code that an answer may carry, in one place.
+
+Those below "Said here" are raised by the gateway. Those below "Said behind" are raised by a service behind it and pass
+through unchanged; they stand here so that the document can name them (a test holds code, status and `retry_helps` equal).
+"""
+
+from __future__ import annotations
+
+from services.chassis.body import InvalidRequest, MalformedJson, UnsupportedMediaType
+from services.chassis.client import UpstreamAway
+from services.chassis.database import DatabaseAway
+from services.chassis.problems import Fault
+from services.contracts.refusal import FieldError, OutcomeUnknown, Refusal, Unavailable
+
+# --- Said here ---------------------------------------------------------------------------------------------------------
+
+
+class BadRequest(Refusal):
+    """The request is not HTTP that we accept."""
+
+    status = 400
+    code = "bad_request"
+
+
+class IdempotencyKeyMissing(Refusal):
+    """A request that moves money needs an Idempotency-Key."""
+
+    status = 400
+    code = "idempotency_key_missing"
+
+
+class IdempotencyKeyInvalid(Refusal):
+    """The Idempotency-Key must be 1 to 255 visible ASCII characters, sent once."""
+
+    status = 400
+    code = "idempotency_key_invalid"
+
+
+class InvalidToken(Refusal):
+    """The access token is missing, malformed, expired or revoked."""
+
+    status = 401
+    code = "invalid_token"
+
+    def __init__(self) -> None:
+        """One answer for every reason: a forger learns nothing from it."""
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class OperatorRequired(Refusal):
+    """This address is for operators."""
+
+    status = 403
+    code = "operator_required"
+
+
+class NotFound(Refusal):
+    """There is nothing at this address."""
+
+    status = 404
+    code = "not_found"
+
+
+class WalletNotFound(Refusal):
+    """There is no such wallet."""
+
+    status = 404
+    code = "wallet_not_found"
+
+
+class TransferNotFound(Refusal):
+    """There is no such transfer."""
+
+    status = 404
+    code = "transfer_not_found"
+
+
+class NotificationNotFound(Refusal):
+    """There is no such notification."""
+
+    status = 404
+    code = "notification_not_found"
+
+
+class RecipientNotFound(Refusal):
+    """Nobody is registered with this e-mail address."""
+
+    status = 404
+    code = "recipient_not_found"
+
+
+class MethodNotAllowed(Refusal):
+    """This address does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooSlow(Refusal):
+    """The body of the request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    retry_helps = True
+
+
+class BodyTooLarge(Refusal):
+    """The body is too large."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnknownParameter(InvalidRequest):
+    """Some fields of the request are not acceptable."""
+
+    def __init__(self, *names: str) -> None:
+        """Name the query parameters that this address does not take."""
+        super().__init__(errors=[FieldError(name, "is not a parameter of this address") for name in names])
+
+
+class RateLimited(Refusal):
+    """Too many requests; come back later."""
+
+    status = 429
+    code = "rate_limited"
+    retry_helps = True
+
+
+class KeysAway(Unavailable):
+    """Access tokens cannot be verified yet: the auth service has not been reached since the start."""
+
+
+class NoAnswerInTime(OutcomeUnknown):
+    """No answer in time; retry with the same key to learn what became of the request."""
+
+
+# --- Said behind -------------------------------------------------------------------------------------------------------
+
+
+class EmailTaken(Refusal):
+    """Somebody is registered with this e-mail address."""
+
+    status = 409
+    code = "email_taken"
+
+
+class InvalidCredentials(Refusal):
+    """The e-mail address or the password is wrong."""
+
+    status = 401
+    code = "invalid_credentials"
+
+
+class InvalidRefreshToken(Refusal):
+    """The refresh token is unknown, spent or expired, or its session has ended; log in again."""
+
+    status = 401
+    code = "invalid_refresh_token"
+
+
+class UserNotFound(Refusal):
+    """There is no such user."""
+
+    status = 404
+    code = "user_not_found"
+
+
+class PasswordsBusy(Unavailable):
+    """Too many passwords are being checked at this moment; nothing was recorded."""
+
+    code = "passwords_busy"
+
+
+class IdempotencyKeyInUse(Refusal):
+    """The first request with this idempotency key is still being accepted."""
+
+    status = 409
+    code = "idempotency_key_in_use"
+    retry_helps = True
+
+
+class IdempotencyKeyReused(Refusal):
+    """This idempotency key was used for another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class UnknownRecipient(Refusal):
+    """There is nobody to receive this."""
+
+    code = "recipient_not_found"
+
+
+class UnknownWallet(Refusal):
+    """There is no such wallet for this transfer."""
+
+    code = "wallet_not_found"
+
+
+class WalletFrozen(Refusal):
+    """A wallet of this transfer is frozen."""
+
+    code = "wallet_frozen"
+
+
+class CurrencyMismatch(Refusal):
+    """A wallet of this transfer is in another currency."""
+
+    code = "currency_mismatch"
+
+
+class SameWallet(Refusal):
+    """A transfer needs two different wallets."""
+
+    code = "same_wallet"
+
+
+class InsufficientFunds(Refusal):
+    """The wallet does not hold that much."""
+
+    code = "insufficient_funds"
+
+
+class Busy(Unavailable):
+    """There is more work ahead than can be done in time."""
+
+    code = "busy"
+
+
+class TransferNotCancellable(Refusal):
+    """The transfer has already reached another outcome."""
+
+    status = 409
+    code = "transfer_not_cancellable"
+
+
+ANYWHERE = (Fault, BadRequest)
+ON_QUERY = (InvalidRequest,)
+ON_UPSTREAM = (UpstreamAway, DatabaseAway, NoAnswerInTime)
+"""Whenever a service behind is asked."""
+
+ON_TOKEN = (InvalidToken, KeysAway)
+ON_BODY = (MalformedJson, BodyTooSlow, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
+ON_KEY = (IdempotencyKeyMissing, IdempotencyKeyInvalid, IdempotencyKeyInUse, IdempotencyKeyReused)
+ON_TRANSFER = (
+    *ON_KEY,
+    UnknownRecipient,
+    UnknownWallet,
+    WalletFrozen,
+    CurrencyMismatch,
+    SameWallet,
+    InsufficientFunds,
+    Busy,
+)

@@ -1,0 +1,91 @@
+"""The way in for money: all requests that wait at the same moment go to the transaction service as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from services.chassis.batching import Batcher
+from services.chassis.client import Upstream
+from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
+from services.gateway import answers, upstreams
+from services.gateway.idempotency import Accepted, FinishedAnswers, Question
+
+BATCH_MAX = 256
+FLIGHTS_MAX = 2
+
+_SPOILED = frozenset({400, 413, 422})
+"""A list is refused with these when something in it is malformed, though not everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One item of the list, and the question that its answer will answer again."""
+
+    question: Question
+    item: dict[str, Any]
+
+
+class _ListRefused(Exception):  # noqa: N818 - not an error: one item spoils the list, halving finds it
+    pass
+
+
+class Intake:
+    """Hands transfers over and keeps what came of them."""
+
+    def __init__(self, transaction: Upstream, finished: FinishedAnswers) -> None:
+        self._transaction = transaction
+        self._finished = finished
+        self._batcher: Batcher[Submission, Accepted] = Batcher(
+            "intake", self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX
+        )
+
+    async def accept(self, submission: Submission) -> Accepted:
+        """Hand over one transfer and wait for its own answer.
+
+        Raises:
+            OutcomeUnknown: no answer in time; the same key tells later what became of it.
+            Unavailable: the transaction service is away.
+            Refusal: what it said about this transfer.
+        """
+        return await self._batcher.submit(submission)
+
+    async def _flush(self, submissions: Sequence[Submission]) -> list[Accepted | Refusal]:
+        try:
+            answer = await upstreams.call(
+                self._transaction,
+                "POST",
+                "/internal/transfers",
+                body={"items": [submission.item for submission in submissions]},
+            )
+        except Refusal as refusal:
+            if len(submissions) > 1 and refusal.status in _SPOILED:
+                raise _ListRefused from refusal
+            raise
+        return self._settle(submissions, answer)
+
+    def _settle(self, submissions: Sequence[Submission], answer: Any) -> list[Accepted | Refusal]:
+        try:
+            settled = [_read(item) for item in answer["items"]]
+        except (KeyError, TypeError, ValueError):
+            settled = []
+        if len(settled) != len(submissions):
+            raise OutcomeUnknown("the transaction service gave an answer that was not understood")
+        pairs = zip(submissions, settled, strict=True)
+        accepted = [(sent.question, result) for sent, result in pairs if isinstance(result, Accepted)]
+        if accepted:
+            self._finished.keep(accepted)
+        return settled
+
+
+def _read(item: Mapping[str, Any]) -> Accepted | Refusal:
+    if "problem" in item:
+        return from_problem(item["problem"], item.get("headers") or {})
+    transfer = item["transfer"]
+    return Accepted(str(transfer["id"]), answers.encode(transfer), replayed=bool(item["replayed"]))
+
+
+INTAKE: web.AppKey[Intake] = web.AppKey("intake")

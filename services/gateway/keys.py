@@ -1,0 +1,110 @@
+"""The public keys of access tokens, fetched from auth and kept while auth is away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from services.chassis.client import Upstream
+from services.contracts.refusal import Refusal
+
+FETCH_SECONDS = 2.0
+REFRESH_EVERY_SECONDS = 60.0
+RETRY_SECONDS = 1.0
+"""How long after a failed fetch, or after one for an unknown key id, the next one may come."""
+
+log = structlog.get_logger()
+
+
+class Keys:
+    """Ed25519 keys by key id."""
+
+    def __init__(self, auth: Upstream) -> None:
+        self._auth = auth
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._document: dict[str, Any] = {"keys": []}
+        self._fetching: asyncio.Task[bool] | None = None
+        self._asked_at = -RETRY_SECONDS
+        self._is_away = False
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The key set (RFC 7517) as auth published it."""
+        return self._document
+
+    @property
+    def are_known(self) -> bool:
+        """Whether a set of keys was ever fetched."""
+        return bool(self._keys)
+
+    def has(self, key_id: str) -> bool:
+        """Whether the key is among those last published."""
+        return key_id in self._keys
+
+    async def find(self, key_id: str) -> Ed25519PublicKey | None:
+        """The key; for an unknown id auth is asked again, at most once a second whoever asks."""
+        key = self._keys.get(key_id)
+        if key is not None:
+            return key
+        if self._fetching is not None or time.monotonic() - self._asked_at >= RETRY_SECONDS:
+            self._asked_at = time.monotonic()
+            await self.refresh()
+        return self._keys.get(key_id)
+
+    async def refresh(self) -> bool:
+        """Fetch the keys; whether that went well. Those who ask meanwhile get the same answer."""
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        return await asyncio.shield(self._fetching)
+
+    async def keep(self) -> None:
+        """Fetch now and every minute, sooner after a failure, until cancelled."""
+        while True:
+            went_well = await self.refresh()
+            await asyncio.sleep(REFRESH_EVERY_SECONDS if went_well else RETRY_SECONDS)
+
+    async def ping(self) -> None:
+        """Raise until there are keys; for `/readyz`."""
+        if not self.are_known:
+            raise LookupError("no keys yet")
+
+    async def _fetch(self) -> bool:
+        try:
+            document = await self._auth.call("GET", "/internal/jwks", seconds=FETCH_SECONDS)
+            self._keys = _read(document)
+            self._document = document
+        except (Refusal, ValueError) as error:
+            if not self._is_away:
+                log.warning("keys_not_fetched", error=type(error).__name__)
+            self._is_away = True
+            return False
+        finally:
+            self._fetching = None
+        self._is_away = False
+        return True
+
+
+def _read(document: Any) -> dict[str, Ed25519PublicKey]:
+    try:
+        keys = {key["kid"]: _public_key(key) for key in document["keys"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError("not a key set") from error
+    if not keys:
+        raise ValueError("a key set without keys")
+    return keys
+
+
+def _public_key(key: Mapping[str, str]) -> Ed25519PublicKey:
+    if (key["kty"], key["crv"]) != ("OKP", "Ed25519"):
+        raise ValueError("not an Ed25519 key")
+    return Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "=" * (-len(key["x"]) % 4)))
+
+
+KEYS: web.AppKey[Keys] = web.AppKey("keys")

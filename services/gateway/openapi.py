@@ -1,0 +1,252 @@
+"""The OpenAPI 3.1 document, written from the rows of `operations` and the models of `schemas`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from services.contracts.refusal import Refusal
+from services.gateway import errors, operations, rate_limit, schemas
+from services.gateway.operations import Access, Answer, Operation
+from services.gateway.preference import WAIT_SECONDS_MAX
+
+VERSION = "1.0.0"
+
+_SCHEMA = "#/components/schemas/{model}"
+_PROBLEM_MODELS: dict[type[Refusal], type[BaseModel]] = {errors.TransferNotCancellable: schemas.CancelProblem}
+
+_DESCRIPTION = """\
+Wallets and transfers. Money is an integer in the currency's minor unit plus an ISO 4217 code: `1050` with `USD` is $10.50.
+Ids are UUIDs, times are RFC 3339 in UTC with microseconds. Lists are pages: pass `next_cursor` as `cursor` until it is null.
+A request that moves money carries an `Idempotency-Key`; sent again with the same body, it is answered as the first time.
+Every answer carries `X-Request-Id`. Errors are problem documents (RFC 9457); `x-problem-catalogue` lists every code.
+Fields may be added to answers; none will change its meaning.
+"""
+
+_HEADERS = {
+    "X-Request-Id": ("The client's own id, if it sent a sane one, else one made here.", {"type": "string"}),
+    "Location": ("The address of what was made.", {"type": "string"}),
+    "ETag": ("A strong validator of the body.", {"type": "string"}),
+    "Idempotent-Replayed": ("Present when this key was answered before.", {"type": "string", "const": "true"}),
+    "Preference-Applied": ("How long the client preferred to wait.", {"type": "string"}),
+    "Link": ('Where the file goes on (`rel="next"`), when it does.', {"type": "string"}),
+    "Retry-After": ("Seconds to wait before the next try.", {"type": "integer"}),
+    "RateLimit": ("What is left of the limit, and for how long.", {"type": "string"}),
+    "RateLimit-Policy": ("The limit: how many in how many seconds.", {"type": "string"}),
+    "WWW-Authenticate": ("The scheme that is asked for.", {"type": "string"}),
+}
+
+_PARAMETERS = {
+    "Idempotency-Key": {
+        "required": True,
+        "description": "Chosen by the client, once per payment; sent again with every retry of it.",
+        "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+    },
+    "Prefer": {
+        "required": False,
+        "description": f"`wait=N`: hold the answer until the transfer has its outcome, at most N (≤ {WAIT_SECONDS_MAX}) s.",
+        "schema": {"type": "string"},
+        "example": "wait=5",
+    },
+    "If-None-Match": {
+        "required": False,
+        "description": "The ETag of what the client has.",
+        "schema": {"type": "string"},
+    },
+}
+
+_HEADERS_BY_STATUS = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    503: ("Retry-After",),
+}
+
+
+def build(rows: Sequence[Operation]) -> dict[str, Any]:
+    """The document of these operations."""
+    paths: dict[str, dict[str, Any]] = {}
+    problems: dict[str, Any] = {}
+    for row in rows:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, problems)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "PayFlow",
+            "version": VERSION,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(rows),
+            "responses": dict(sorted(problems.items())),
+            "headers": {
+                name: {"description": description, "schema": schema} for name, (description, schema) in _HEADERS.items()
+            },
+            "parameters": {
+                name: {"name": name, "in": "header", **parameter} for name, parameter in _PARAMETERS.items()
+            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+        "x-problem-catalogue": catalogue(rows),
+    }
+
+
+def catalogue(rows: Iterable[Operation]) -> list[dict[str, Any]]:
+    """Every code that an answer may carry: its status, what it means, and whether a retry helps."""
+    found = {errors.NotFound, errors.MethodNotAllowed}.union(*(refusals(row) for row in rows))
+    entries = {
+        (refusal.code, refusal.status): {
+            "code": refusal.code,
+            "status": refusal.status,
+            "title": refusal.title(),
+            "retry_helps": refusal.retry_helps,
+        }
+        for refusal in found
+    }
+    return [entries[place] for place in sorted(entries)]
+
+
+def refusals(row: Operation) -> set[type[Refusal]]:
+    """Everything that this operation may refuse with."""
+    found: set[type[Refusal]] = {*errors.ANYWHERE, *row.refusals}
+    if row.handler is None:
+        return set()
+    if row.limit in rate_limit.LIMITS:
+        found.add(errors.RateLimited)
+    if row.access is not Access.PUBLIC:
+        found.update(errors.ON_TOKEN)
+    if row.access is Access.OPERATOR:
+        found.add(errors.OperatorRequired)
+    if row.body is not None:
+        found.update(errors.ON_BODY)
+    if not row.query_free:
+        found.update(errors.ON_QUERY)
+    if row.asks:
+        found.update(errors.ON_UPSTREAM)
+    return found
+
+
+def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
+    text = inspect.getdoc(row.handler) if row.handler is not None else row.summary
+    summary, _, description = (text or "").partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(row),
+        "summary": " ".join(summary.split()),
+        "tags": [_tag(row.path)],
+        "parameters": [*_path_parameters(row), *_query_parameters(row), *_header_parameters(row)],
+        "responses": _responses(row, problems),
+        "security": [] if row.access is Access.PUBLIC else [{"bearer": []}],
+    }
+    if description:
+        operation["description"] = " ".join(description.split())
+    if row.body is not None:
+        operation["requestBody"] = {
+            "required": row.body_required,
+            "content": {"application/json": {"schema": _reference(row.body)}},
+        }
+    return operation
+
+
+def _responses(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for answer in row.answers:
+        response = responses.setdefault(str(answer.status), _response(answer.description, answer.headers))
+        response["headers"] |= _header_references(answer.headers)
+        content = _content(answer)
+        if content is not None:
+            response.setdefault("content", {})[answer.media_type] = content
+    by_status: dict[int, list[type[Refusal]]] = {}
+    for refusal in sorted(refusals(row), key=lambda refusal: (refusal.status, refusal.code)):
+        by_status.setdefault(refusal.status, []).append(refusal)
+    for status, refused in by_status.items():
+        # Many operations are refused alike: each such answer stands once, named after its codes.
+        name = ".".join(dict.fromkeys(refusal.code for refusal in refused))
+        problems[f"{status}.{name}"] = _problem(status, refused)
+        responses[str(status)] = {"$ref": f"#/components/responses/{status}.{name}"}
+    return dict(sorted(responses.items()))
+
+
+def _content(answer: Answer) -> dict[str, Any] | None:
+    if answer.model is not None:
+        return {"schema": _reference(answer.model)}
+    if answer.status in (204, 304):
+        return None
+    return {"schema": {"type": "object" if answer.media_type == "application/json" else "string"}}
+
+
+def _problem(status: int, refused: Sequence[type[Refusal]]) -> dict[str, Any]:
+    titles = {refusal.code: refusal.title() for refusal in refused}
+    model = next((_PROBLEM_MODELS[refusal] for refusal in refused if refusal in _PROBLEM_MODELS), schemas.Problem)
+    narrowed = {"properties": {"code": {"enum": list(titles)}, "status": {"const": status}}}
+    return {
+        **_response(
+            "\n".join(f"- `{code}`: {title}" for code, title in titles.items()), _HEADERS_BY_STATUS.get(status, ())
+        ),
+        "content": {"application/problem+json": {"schema": {"allOf": [_reference(model), narrowed]}}},
+    }
+
+
+def _response(description: str, headers: Iterable[str]) -> dict[str, Any]:
+    return {"description": description, "headers": _header_references(["X-Request-Id", *headers])}
+
+
+def _header_references(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _path_parameters(row: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+        for name in re.findall(r"{(\w+)}", row.path)
+    ]
+
+
+def _query_parameters(row: Operation) -> list[dict[str, Any]]:
+    if row.query is None:
+        return []
+    model = row.query.model_json_schema(by_alias=True)
+    required = model.get("required", ())
+    return [_query_parameter(name, schema, name in required) for name, schema in model["properties"].items()]
+
+
+def _query_parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    # A parameter is either there or not: the "null" of the model is its absence.
+    kept = {key: value for key, value in schema.items() if key not in ("anyOf", "title", "description", "default")}
+    for choice in schema.get("anyOf", ()):
+        if choice != {"type": "null"}:
+            kept |= choice
+    parameter = {"name": name, "in": "query", "required": required, "schema": kept}
+    return parameter | ({"description": schema["description"]} if "description" in schema else {})
+
+
+def _header_parameters(row: Operation) -> list[dict[str, Any]]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in row.headers]
+
+
+def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
+    models: dict[type[BaseModel], None] = {schemas.Problem: None, schemas.CancelProblem: None}
+    for row in rows:
+        models |= dict.fromkeys(answer.model for answer in row.answers if answer.model is not None)
+        models |= {row.body: None} if row.body is not None else {}
+    _, document = models_json_schema([(model, "validation") for model in models], ref_template=_SCHEMA)
+    return dict(sorted(document["$defs"].items()))
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _SCHEMA.format(model=model.__name__)}
+
+
+def _tag(path: str) -> str:
+    return path.removeprefix(f"{operations.BASE}/").partition("/")[0] if path.startswith(operations.BASE) else "system"
+
+
+def _operation_id(row: Operation) -> str:
+    name = row.handler.__name__ if row.handler is not None else row.path.strip("/")
+    return f"ops_{name}" if row.access is Access.OPERATOR else name

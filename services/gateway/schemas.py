@@ -1,0 +1,554 @@
+"""JSON in and out of the door. The same models check requests and write the OpenAPI document.
+
+Requests refuse unknown fields. Answers list every field; they come from the services behind and are passed through
+without being validated again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
+
+from services.contracts.identifiers import parse_id
+from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, CURRENCIES
+
+DESCRIPTION_LENGTH_MAX = 140
+METADATA_KEYS_MAX = 50
+METADATA_KEY_LENGTH_MAX = 40
+METADATA_TEXT_LENGTH_MAX = 500
+NAME_LENGTH_MAX = 100
+EMAIL_LENGTH_MAX = 254
+PASSWORD_LENGTH_MIN = 8
+PASSWORD_LENGTH_MAX = 200
+TOKEN_LENGTH_MAX = 4096
+CURSOR_LENGTH_MAX = 512
+PAGE_LIMIT = 50
+PAGE_LIMIT_MAX = 200
+SAFE_INTEGER_MAX = 2**53 - 1
+"""Beyond it, a client that reads numbers as doubles reads another number."""
+
+_KEY = r"^[\x21-\x7e]{1,255}$"
+
+
+def _known_currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("is not the code of a currency")
+    return code
+
+
+def _canonical_id(text: str) -> str:
+    identifier = parse_id(text)
+    if identifier is None:
+        raise ValueError("is not an id")
+    return str(identifier)
+
+
+def _whole_number(text: Any) -> Any:
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > len(str(PAGE_LIMIT_MAX)):
+        raise ValueError(f"must be a whole number from 1 to {PAGE_LIMIT_MAX}")
+    return int(text)
+
+
+def _moment(text: Any) -> Any:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
+
+
+Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
+Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+Email = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),
+    Field(json_schema_extra={"format": "email"}),
+]
+Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
+Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=METADATA_KEY_LENGTH_MAX)]
+MetadataText = Annotated[str, StringConstraints(max_length=METADATA_TEXT_LENGTH_MAX)]
+MetadataNumber = Annotated[int, Field(strict=True, ge=-SAFE_INTEGER_MAX, le=SAFE_INTEGER_MAX)]
+MetadataFlag = Annotated[bool, Field(strict=True)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataText | MetadataFlag | MetadataNumber | None], Field(max_length=METADATA_KEYS_MAX)
+]
+SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description="In the currency's minor unit.")]
+TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
+TransferKind = Literal["transfer", "deposit"]
+
+
+class Request(BaseModel):
+    """What a client sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reply(BaseModel):
+    """What a client gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- Requests ----------------------------------------------------------------------------------------------------------
+
+
+class Nothing(Request):
+    """An empty object; the body may as well be left out."""
+
+
+class Register(Request):
+    """Somebody new."""
+
+    email: Email
+    password: Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
+
+
+class Login(Request):
+    """Somebody known."""
+
+    email: Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_LENGTH_MAX)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
+
+
+class Refresh(Request):
+    """A refresh token; it is spent by this."""
+
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_LENGTH_MAX)]
+
+
+class Logout(Request):
+    """Nothing is needed: the session of the access token ends. A refresh token may be sent and is not looked at."""
+
+    refresh_token: Annotated[str | None, StringConstraints(max_length=TOKEN_LENGTH_MAX)] = None
+
+
+class NewWallet(Request):
+    """A wallet in another currency."""
+
+    currency: CurrencyCode
+
+
+class To(Request):
+    """Who gets it: an e-mail address or a wallet, exactly one."""
+
+    email: Email | None = None
+    wallet_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> To:
+        if (self.email is None) == (self.wallet_id is None):
+            raise ValueError("must hold either email or wallet_id")
+        return self
+
+    def named(self) -> dict[str, str]:
+        """The one that was given."""
+        return {"email": self.email} if self.email is not None else {"wallet_id": str(self.wallet_id)}
+
+
+class NewTransfer(Request):
+    """Move this amount from a wallet of the sender (the one in this currency, unless it is named) to somebody."""
+
+    currency: CurrencyCode
+    amount: Amount
+    to: To
+    from_wallet_id: Id | None = None
+    description: Description | None = None
+    metadata: Metadata | None = None
+
+
+class NewDeposit(Request):
+    """Money that came from outside, into a wallet."""
+
+    wallet_id: Id
+    amount: Amount
+    currency: CurrencyCode
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=DESCRIPTION_LENGTH_MAX)]
+
+
+class PageQuery(Request):
+    """Which part of a list."""
+
+    limit: Limit | None = Field(None, description=f"How many items at most; {PAGE_LIMIT} unless it is given.")
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = Field(
+        None, description="The `next_cursor` of the page before."
+    )
+
+    def parameters(self) -> dict[str, str]:
+        """As the service behind takes them: times in UTC, names as outside."""
+        given = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: str(value) for name, value in ({"limit": PAGE_LIMIT} | given).items()}
+
+
+class PeriodQuery(PageQuery):
+    """Which part of a list, between two moments."""
+
+    from_: Moment | None = Field(None, alias="from", description="Not before this moment.")
+    to: Moment | None = Field(None, description="Before this moment.")
+
+
+class TransferQuery(PeriodQuery):
+    """Which transfers."""
+
+    status: TransferStatus | None = None
+    kind: TransferKind | None = None
+    wallet_id: Id | None = None
+    idempotency_key: Annotated[str, StringConstraints(pattern=_KEY)] | None = None
+
+
+class BalanceQuery(Request):
+    """The balance at which moment."""
+
+    at: Moment | None = Field(None, description="Now, unless it is given.")
+
+
+class RecipientQuery(Request):
+    """Whom to look for."""
+
+    email: Email
+
+
+class ProofQuery(Request):
+    """Which proof."""
+
+    full: Literal["0", "1"] = Field("0", description="`1` starts a new round and waits for it.")
+
+
+# --- Answers -----------------------------------------------------------------------------------------------------------
+
+
+class User(Reply):
+    """A person, as the person and operators see it."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Literal["user", "operator", "service"]
+
+
+class Session(Reply):
+    """Logged in. `expires_in` is the life of the access token in seconds."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class Wallet(Reply):
+    """A wallet. `available` is `balance` less `held`."""
+
+    id: UUID
+    owner_id: UUID
+    currency: str
+    balance: SignedAmount
+    available: SignedAmount
+    held: SignedAmount
+    status: Literal["open", "frozen"]
+    created_at: AwareDatetime
+
+
+class WalletPage(Reply):
+    """Wallets, in the order in which they were opened."""
+
+    items: list[Wallet]
+    next_cursor: str | None
+
+
+class Balance(Reply):
+    """A balance at an instant."""
+
+    balance: SignedAmount
+    available: SignedAmount
+    held: SignedAmount
+    as_of: AwareDatetime
+
+
+class Counterparty(Reply):
+    """The other side of an entry; `name` is null for the outside world and while names cannot be told."""
+
+    wallet_id: UUID
+    name: str | None
+
+
+class Entry(Reply):
+    """A line of a statement; `amount` is negative where money left."""
+
+    seq: int
+    transfer_id: UUID
+    amount: SignedAmount
+    balance_after: SignedAmount
+    counterparty: Counterparty | None
+    description: str | None
+    created_at: AwareDatetime
+
+
+class EntryPage(Reply):
+    """Lines of a statement, newest first."""
+
+    items: list[Entry]
+    next_cursor: str | None
+
+
+class Recipient(Reply):
+    """Who would get it; the name is masked."""
+
+    user_id: UUID
+    name: str
+
+
+class Failure(Reply):
+    """Why a transfer failed."""
+
+    code: Literal[
+        "insufficient_funds",
+        "wallet_not_found",
+        "wallet_frozen",
+        "currency_mismatch",
+        "balance_limit",
+        "timed_out",
+        "cancelled",
+    ]
+    message: str
+
+
+class Transfer(Reply):
+    """A transfer. Once it is COMPLETED or FAILED, it never changes again."""
+
+    id: UUID
+    kind: TransferKind
+    status: TransferStatus
+    amount: Amount
+    currency: str
+    from_wallet_id: UUID
+    to_wallet_id: UUID
+    description: str | None
+    metadata: dict[str, Any] | None
+    created_at: AwareDatetime
+    settles_by: AwareDatetime
+    completed_at: AwareDatetime | None
+    failed_at: AwareDatetime | None
+    failure: Failure | None
+
+
+class TransferPage(Reply):
+    """Transfers, newest first."""
+
+    items: list[Transfer]
+    next_cursor: str | None
+
+
+class Step(Reply):
+    """Something that happened to a transfer."""
+
+    at: AwareDatetime
+    service: str
+    step: Literal["accepted", "queued", "picked_up", "posted", "rejected", "voided", "completed", "failed", "notified"]
+    detail: str | None
+
+
+class Timeline(Reply):
+    """What happened to a transfer, in order of time, and what it waits for."""
+
+    transfer_id: UUID
+    status: TransferStatus
+    steps: list[Step]
+    waiting_for: Literal["relay", "broker", "worker", "wallet", "reversal"] | None
+    summary: str
+    unavailable: list[str] = Field(description="Services that did not answer within 1 s: their steps are missing.")
+
+
+class Notification(Reply):
+    """A notice to a user."""
+
+    id: UUID
+    kind: Literal["transfer_completed", "transfer_received", "transfer_failed"]
+    transfer_id: UUID
+    title: str
+    body: str
+    created_at: AwareDatetime
+    read_at: AwareDatetime | None
+
+
+class NotificationPage(Reply):
+    """Notices, newest first."""
+
+    items: list[Notification]
+    next_cursor: str | None
+
+
+class Currency(Reply):
+    """A currency; `exponent` is how many decimal digits its minor unit stands for."""
+
+    code: str
+    exponent: int
+    name: str
+
+
+class CurrencyList(Reply):
+    """Every currency, by code."""
+
+    items: list[Currency]
+
+
+class Key(Reply):
+    """A public key (RFC 8037)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+
+
+class KeySet(Reply):
+    """The keys that sign access tokens (RFC 7517)."""
+
+    keys: list[Key]
+
+
+class Queue(Reply):
+    """Work that waits, told in transfers and in the broker's messages."""
+
+    name: str
+    transfers: int
+    messages: int | None
+    zone: Literal["normal", "busy", "delayed"]
+    oldest_seconds: float
+    drain_per_s: float
+    seconds_of_work: float | None
+
+
+class Outbox(Reply):
+    """What no broker has confirmed yet."""
+
+    unpublished: int
+    lag_seconds: float
+
+
+class Job(Reply):
+    """Something done periodically."""
+
+    name: str
+    last_success: AwareDatetime | None
+
+
+class Service(Reply):
+    """Whether a service answered within 1 s."""
+
+    name: Literal["auth", "wallet", "transaction", "notification"]
+    ready: bool
+
+
+class LastProof(Reply):
+    """How the last round of the ledger's proof ended, and when."""
+
+    ok: bool
+    at: AwareDatetime
+
+
+class Overview(Reply):
+    """How the system is. What cannot be told, because the service that knows is away, is null or empty."""
+
+    queues: list[Queue]
+    outbox: Outbox | None
+    pending: int | None
+    stale_pending: int | None
+    dead_letters: int | None
+    proof: LastProof | None
+    jobs: list[Job]
+    services: list[Service]
+
+
+class CurrencySum(Reply):
+    """Both sides of the books in one currency; `sum` must be 0."""
+
+    currency: str
+    customers: int
+    external: int
+    sum: int
+
+
+class BalanceSheet(Reply):
+    """Both sides of the books."""
+
+    as_of: AwareDatetime
+    currencies: list[CurrencySum]
+
+
+class Check(Reply):
+    """One thing that the proof looks at."""
+
+    name: str
+    ok: bool
+    detail: str | None
+
+
+class Proof(Reply):
+    """A round of the ledger's proof."""
+
+    ok: bool
+    at: AwareDatetime
+    checks: list[Check]
+
+
+class Liveness(Reply):
+    """The process turns."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Reply):
+    """What this process needs, by whether it answers."""
+
+    ok: list[str]
+    failing: list[str]
+
+
+class Fault(Reply):
+    """A faulty field of the request: its dotted path, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class Problem(Reply):
+    """Why not (RFC 9457). `code` is stable; the catalogue tells what it means and whether a retry helps."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[Fault]
+    request_id: str
+
+
+class CancelProblem(Problem):
+    """Why not, with the transfer as it is."""
+
+    transfer: Transfer | None = None
+
+
+TRANSFER: TypeAdapter[Transfer] = TypeAdapter(Transfer)

@@ -1,0 +1,24 @@
+"""Settings of the gateway's role."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
+
+from services.chassis.settings import EngineUrl, Port, RoleSettings
+
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
+"""Where a service listens: scheme, host and port, no credentials."""
+
+
+class GatewaySettings(RoleSettings):
+    """The api role."""
+
+    gateway_port: Port = 8000
+    auth_url: Address
+    wallet_url: Address
+    transaction_url: Address
+    notification_url: Address
+    redis_url: EngineUrl
+    rate_limits: Literal["on", "off"] = "on"

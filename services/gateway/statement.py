@@ -1,0 +1,67 @@
+"""Pure: a statement as people see it: the other side by name, in JSON or as a file for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+COLUMNS = (
+    "seq",
+    "created_at",
+    "transfer_id",
+    "amount",
+    "currency",
+    "balance_after",
+    "counterparty_wallet_id",
+    "counterparty_name",
+    "description",
+)
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def owners(lines: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Whose names are needed."""
+    found = (line["counterparty"]["owner_id"] for line in lines if line["counterparty"])
+    return {owner for owner in found if owner}
+
+
+def with_names(lines: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The lines with names in place of the owners' ids."""
+    return [{**line, "counterparty": _named(line["counterparty"], names)} for line in lines]
+
+
+def render_csv(lines: Iterable[Mapping[str, Any]], currency: str) -> str:
+    """The lines (with names) as CSV (RFC 4180), amounts in minor units."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for line in lines:
+        other = line["counterparty"] or {"wallet_id": None, "name": None}
+        writer.writerow(
+            (
+                line["seq"],
+                line["created_at"],
+                line["transfer_id"],
+                line["amount"],
+                currency,
+                line["balance_after"],
+                other["wallet_id"],
+                _harmless(other["name"]),
+                _harmless(line["description"]),
+            )
+        )
+    return file.getvalue()
+
+
+def _named(other: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    if other is None:
+        return None
+    return {"wallet_id": other["wallet_id"], "name": names.get(other["owner_id"] or "")}
+
+
+def _harmless(text: str | None) -> str | None:
+    # Somebody else wrote this text; a spreadsheet would run it as a formula.
+    return f"'{text}" if text and text.startswith(_FORMULA_STARTS) else text

@@ -1,0 +1,53 @@
+"""Pure: what three services know about one transfer, merged into one timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+ORDER = ("accepted", "queued", "picked_up", "posted", "rejected", "voided", "completed", "failed", "notified")
+"""Of steps with the same time, the earlier in this order comes first: the ledger's time is also the time of completion."""
+
+_RANK = {step: rank for rank, step in enumerate(ORDER)}
+
+
+def merge(
+    known: Mapping[str, Any],
+    *,
+    outcome: Mapping[str, Any] | None,
+    notices: Iterable[Mapping[str, Any]],
+    viewer: str | None,
+    unavailable: Iterable[str],
+) -> dict[str, Any]:
+    """The timeline of CONTRACT: `known` is the transaction service's part, `outcome` the wallet's, `notices` the rest.
+
+    A viewer is shown the notices of nobody else; an operator (no viewer) is shown whose they were.
+    """
+    transfer = known["transfer"]
+    steps = [
+        *known["steps"],
+        *([_decided(outcome)] if outcome is not None else []),
+        *(_notified(notice, viewer) for notice in notices if viewer in (None, notice["user_id"])),
+    ]
+    return {
+        "transfer_id": transfer["id"],
+        "status": transfer["status"],
+        "steps": sorted(steps, key=_place),
+        "waiting_for": known["waiting_for"],
+        "summary": known["summary"],
+        "unavailable": sorted(unavailable),
+    }
+
+
+def _decided(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    return {"at": outcome["at"], "service": "wallet", "step": outcome["outcome"], "detail": outcome["reason"]}
+
+
+def _notified(notice: Mapping[str, Any], viewer: str | None) -> dict[str, Any]:
+    detail = notice["kind"] if viewer is not None else f"{notice['kind']} to {notice['user_id']}"
+    return {"at": notice["at"], "service": "notification", "step": "notified", "detail": detail}
+
+
+def _place(step: Mapping[str, Any]) -> tuple[datetime, int]:
+    return datetime.fromisoformat(step["at"]), _RANK.get(step["step"], len(ORDER))

@@ -1,0 +1,311 @@
+"""Stand-ins for the services behind the door: real sockets, real service tokens, just enough sense to be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import new_id
+
+NOW = "2026-01-01T00:00:00.000000Z"
+LATER = "2026-01-01T00:01:30.000000Z"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as the service behind got it."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+
+Answer = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+def problem(status: int, code: str, **extra: Any) -> web.Response:
+    """A refusal as the chassis of a service renders it."""
+    document = {
+        "type": f"urn:payflow:problem:{code}",
+        "title": "Said behind.",
+        "status": status,
+        "detail": "Said behind.",
+        "code": code,
+        "errors": [],
+        "request_id": "behind",
+    }
+    return web.json_response(document | extra, status=status, content_type="application/problem+json")
+
+
+@dataclass
+class Service:
+    """A server of its own that can go away, come back, or fall silent."""
+
+    name: str
+    public_keys: Mapping[str, Ed25519PublicKey]
+    calls: list[Call] = field(default_factory=list)
+    silent: bool = False
+    silent_at: str | None = None
+    """One path at which this service is silent."""
+    answers: dict[str, Any] = field(default_factory=dict)
+    _runner: web.AppRunner | None = None
+    _port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=8 * 1024 * 1024)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_route("*", "/internal/{rest:.*}", self._receive)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        assert site._server is not None
+        self._port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def calls_to(self, method: str, path: str) -> list[Call]:
+        return [call for call in self.calls if (call.method, call.path) == (method, path)]
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        return problem(404, "not_found", detail=call.path)
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        await self._keep_silent("/livez")
+        return web.json_response({"status": "ok"})
+
+    async def _receive(self, request: web.Request) -> web.StreamResponse:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        verifier = TokenVerifier(self.public_keys, audience=self.name)
+        if verifier.caller(token) != "gateway":
+            return problem(403, "service_not_allowed")
+        body = await request.json() if request.can_read_body else None
+        call = Call(request.method, request.path, dict(request.query), request.headers, body)
+        self.calls.append(call)
+        await self._keep_silent(call.path)
+        fixed = self.answers.get(f"{call.method} {call.path}")
+        if isinstance(fixed, web.Response):
+            # An answer object can be sent once; its content may be given any number of times.
+            return web.Response(status=fixed.status, body=fixed.body, content_type=fixed.content_type)
+        if fixed is not None:
+            return web.json_response(fixed)
+        return await self.answer(call)
+
+    async def _keep_silent(self, path: str) -> None:
+        while self.silent or path == self.silent_at:
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Auth(Service):
+    """Keys, sessions, people."""
+
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    key_id: str = "key-1"
+    ended: list[str] = field(default_factory=list)
+    people: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Id and name by e-mail address."""
+
+    def jwk(self) -> dict[str, str]:
+        x = base64.urlsafe_b64encode(self.key.public_key().public_bytes_raw()).decode().rstrip("=")
+        return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.key_id, "use": "sig", "alg": "EdDSA"}
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": "payflow",
+            "aud": "payflow-api",
+            "sub": str(new_id()),
+            "sid": str(new_id()),
+            "role": "user",
+            "iat": now,
+            "nbf": now,
+            "exp": now + 600,
+            "jti": str(new_id()),
+        } | changes
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, *, key: Any = None, algorithm: str = "EdDSA", header: Mapping[str, Any] = {}, **claims: Any) -> str:
+        """An access token of auth; anything about it can be changed, None leaves a claim out."""
+        return jwt.encode(
+            self.claims(**claims),
+            self.key if key is None else key,
+            algorithm=algorithm,
+            headers={"typ": "at+jwt", "kid": self.key_id} | dict(header),
+        )
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        match call.method, call.path:
+            case "GET", "/internal/jwks":
+                return web.json_response({"keys": [self.jwk()]})
+            case "GET", "/internal/revocations":
+                after = int(call.query["after"])
+                items = [
+                    {"seq": seq, "session_id": session_id, "revoked_at": NOW}
+                    for seq, session_id in enumerate(self.ended, start=1)
+                    if seq > after
+                ]
+                return web.json_response({"items": items, "next": len(self.ended)})
+            case "POST", "/internal/recipients":
+                found = [
+                    {"email": email, "user_id": self.people[email][0], "name": self.people[email][1]}
+                    for email in call.body["emails"]
+                    if email in self.people
+                ]
+                return web.json_response({"items": found})
+            case "POST", "/internal/names":
+                named = dict(self.people.values())
+                found = [{"user_id": id_, "name": named[id_]} for id_ in call.body["ids"] if id_ in named]
+                return web.json_response({"items": found})
+            case "POST", "/internal/logout":
+                self.ended.append(call.body["session_id"])
+                return web.Response(status=204)
+        return await super().answer(call)
+
+
+@dataclass
+class Wallet(Service):
+    """Wallets by id, and nothing that moves."""
+
+    wallets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, owner_id: str | None, currency: str = "USD") -> str:
+        wallet_id = str(new_id())
+        self.wallets[wallet_id] = {
+            "id": wallet_id,
+            "owner_id": owner_id,
+            "currency": currency,
+            "balance": 1000,
+            "available": 900,
+            "held": 100,
+            "status": "open",
+            "created_at": NOW,
+        }
+        return wallet_id
+
+    async def answer(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
+        parts = call.path.split("/")[2:]
+        if parts == ["wallets"]:
+            return self._wallets(call)
+        if parts[0] == "wallets" and parts[1] not in self.wallets:
+            return problem(404, "wallet_not_found")
+        match call.method, parts:
+            case "GET", ["wallets", wallet_id]:
+                return web.json_response(self.wallets[wallet_id])
+            case "GET", ["wallets", _, "balance"]:
+                return web.json_response({"balance": 1000, "available": 900, "held": 100, "as_of": NOW})
+            case "GET", ["wallets", _, "statement"]:
+                start, limit = int(call.query.get("cursor", "0")), int(call.query["limit"])
+                more = str(start + limit) if start + limit < len(self.lines) else None
+                return web.json_response({"items": self.lines[start : start + limit], "next_cursor": more})
+            case ("PUT" | "DELETE") as method, ["wallets", wallet_id, "freeze"]:
+                self.wallets[wallet_id]["status"] = "frozen" if method == "PUT" else "open"
+                return web.json_response(self.wallets[wallet_id])
+            case "GET", ["outcomes", _]:
+                return problem(404, "outcome_not_found")
+        return await super().answer(call)
+
+    def _wallets(self, call: Call) -> web.StreamResponse:
+        owner_id = call.query.get("owner_id") or call.body["owner_id"]
+        mine = [wallet for wallet in self.wallets.values() if wallet["owner_id"] == owner_id]
+        if call.method == "GET":
+            return web.json_response({"items": mine})
+        found = [wallet for wallet in mine if wallet["currency"] == call.body["currency"]]
+        wallet_id = found[0]["id"] if found else self.add(owner_id, call.body["currency"])
+        return web.json_response(self.wallets[wallet_id], status=200 if found else 201)
+
+
+@dataclass
+class Transaction(Service):
+    """Accepts by key, as the real one does, and settles nothing unless told to."""
+
+    transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """Request hash and transfer id by user and key."""
+    owners: dict[str, str] = field(default_factory=dict)
+    settles: bool = False
+    spoiled_by: str | None = None
+    """A key whose item makes this service refuse the whole list."""
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        parts = call.path.split("/")[2:]
+        match call.method, parts:
+            case "POST", ["transfers"]:
+                if self.spoiled_by in [item["idempotency_key"] for item in call.body["items"]]:
+                    return problem(422, "invalid_request")
+                return web.json_response({"items": [self._accept(item) for item in call.body["items"]]})
+            case "GET", ["transfers", transfer_id]:
+                return await self._get(call, transfer_id)
+            case "GET", ["transfers", _, "steps"]:
+                return problem(404, "transfer_not_found")
+            case "PUT", ["wallets", _, "freeze-hint"]:
+                return web.Response(status=204)
+        return await super().answer(call)
+
+    def _accept(self, item: dict[str, Any]) -> dict[str, Any]:
+        place = item["user_id"], item["idempotency_key"]
+        known = self.keys.get(place)
+        if known is not None and known[0] != item["request_hash"]:
+            return {"problem": {"code": "idempotency_key_reused", "status": 422, "title": "Used."}, "headers": {}}
+        transfer_id = known[1] if known else str(new_id())
+        if not known:
+            self.keys[place] = item["request_hash"], transfer_id
+            self.owners[transfer_id] = item["user_id"]
+            self.transfers[transfer_id] = pending(transfer_id, item)
+        return {"transfer": pending(transfer_id, item), "replayed": known is not None}
+
+    async def _get(self, call: Call, transfer_id: str) -> web.StreamResponse:
+        if self.owners.get(transfer_id) != call.query["viewer"]:
+            return problem(404, "transfer_not_found")
+        if "wait" in call.query:
+            deadline = time.monotonic() + float(call.query["wait"])
+            while not self.settles and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+        if self.settles:
+            self.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": LATER}
+        return web.json_response(self.transfers[transfer_id])
+
+
+@dataclass
+class Notification(Service):
+    """Says what it is told to say."""
+
+
+def pending(transfer_id: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the accepting commit."""
+    return {
+        "id": transfer_id,
+        "kind": item["kind"],
+        "status": "PENDING",
+        "amount": item["amount"],
+        "currency": item["currency"],
+        "from_wallet_id": str(UUID(int=1)),
+        "to_wallet_id": str(UUID(int=2)),
+        "description": item["description"],
+        "metadata": item["metadata"],
+        "created_at": NOW,
+        "settles_by": LATER,
+        "completed_at": None,
+        "failed_at": None,
+        "failure": None,
+    }

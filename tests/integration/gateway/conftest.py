@@ -1,0 +1,185 @@
+"""A gateway of one's own, in this process, with stand-ins behind it and a real Redis beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from multidict import CIMultiDictProxy
+from redis.asyncio import Redis as Client
+
+from deploy.local.engines import Redis
+from deploy.local.ports import find_free
+from services.chassis.roles import Runtime
+from services.contracts.identifiers import new_id
+from services.gateway.app import serve_api
+from services.gateway.settings import GatewaySettings
+from tests.integration.gateway.behind import Auth, Notification, Service, Transaction, Wallet
+
+SEED = bytes(range(32))
+PUBLIC_KEYS = {"gateway": Ed25519PrivateKey.from_private_bytes(SEED).public_key()}
+
+
+@dataclass
+class Behind:
+    """Everything behind the door."""
+
+    auth: Auth
+    wallet: Wallet
+    transaction: Transaction
+    notification: Notification
+
+    def all(self) -> tuple[Service, ...]:
+        return self.auth, self.wallet, self.transaction, self.notification
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of the door."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Door:
+    """A running gateway and a client of it."""
+
+    behind: Behind
+    url: str
+    session: aiohttp.ClientSession
+    runtime: Runtime
+
+    async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Reply:
+        """One request."""
+        headers = dict(options.pop("headers", None) or {})
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.session.request(method, self.url + path, headers=headers, **options) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def send(self, token: str, key: str | None = None, **changes: Any) -> Reply:
+        """One transfer of 10.50 USD, unless something else is said."""
+        headers = changes.pop("headers", {}) | ({"Idempotency-Key": key} if key is not None else {})
+        document = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}} | changes
+        return await self.call("POST", "/api/v1/transfers", token=token, json=document, headers=headers)
+
+
+Open = Callable[..., Any]
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> None:
+    """Wait until it holds, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not await holds():
+        assert time.monotonic() < deadline, f"did not come true within {seconds} s"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def redis_client(redis: Redis) -> AsyncIterator[Client]:
+    """An empty Redis."""
+    client = Client.from_url(redis.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def behind() -> AsyncIterator[Behind]:
+    services = Behind(
+        Auth("auth", PUBLIC_KEYS),
+        Wallet("wallet", PUBLIC_KEYS),
+        Transaction("transaction", PUBLIC_KEYS),
+        Notification("notification", PUBLIC_KEYS),
+    )
+    for service in services.all():
+        await service.start()
+    yield services
+    for service in services.all():
+        service.silent, service.silent_at = False, None
+        await service.stop()
+
+
+@pytest.fixture
+async def open_door(behind: Behind, redis: Redis) -> Open:
+    """A way to open gateways, to be used with `async with`; keywords are settings."""
+
+    @asynccontextmanager
+    async def opened(*, wait: bool = True, **changes: Any) -> AsyncIterator[Door]:
+        port = find_free()
+        settings = GatewaySettings(
+            **{
+                "host": "127.0.0.1",
+                "gateway_port": port,
+                "auth_url": behind.auth.url,
+                "wallet_url": behind.wallet.url,
+                "transaction_url": behind.transaction.url,
+                "notification_url": behind.notification.url,
+                "redis_url": redis.url,
+                "rate_limits": "off",
+                "service_key": base64.b64encode(SEED).decode(),
+                "service_public_keys": {
+                    name: base64.b64encode(key.public_bytes_raw()).decode() for name, key in PUBLIC_KEYS.items()
+                },
+            }
+            | changes
+        )
+        runtime = Runtime(service="gateway", role="api", instance="gateway")
+        serving = asyncio.create_task(serve_api(settings, runtime))
+        async with aiohttp.ClientSession() as session:
+            door = Door(behind, f"http://127.0.0.1:{port}", session, runtime)
+            try:
+                await eventually(lambda: _answers(door, serving, "/readyz" if wait else "/livez"), seconds=20)
+                yield door
+            finally:
+                runtime.stopping.set()
+                await serving
+
+    return opened
+
+
+@pytest.fixture
+async def door(open_door: Open, redis_client: Client) -> AsyncIterator[Door]:
+    """A gateway that is ready, with an empty Redis and without rate limits."""
+    async with open_door() as opened:
+        yield opened
+
+
+@pytest.fixture
+def user_id() -> str:
+    return str(new_id())
+
+
+@pytest.fixture
+def token(behind: Behind, user_id: str) -> str:
+    """An access token of `user_id`."""
+    return behind.auth.token(sub=user_id)
+
+
+@pytest.fixture
+def operator_token(behind: Behind) -> str:
+    return behind.auth.token(role="operator")
+
+
+async def _answers(door: Door, serving: asyncio.Task[None], path: str) -> bool:
+    if serving.done():
+        await serving
+        pytest.fail("the gateway ended at its start")
+    try:
+        return (await door.call("GET", path)).status == 200
+    except aiohttp.ClientError:
+        return False

@@ -1,0 +1,286 @@
+"""Who gets in, and who does not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis as Client
+
+from services.contracts.identifiers import new_id
+from services.gateway import sessions
+from tests.integration.gateway.behind import Auth
+from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+
+ME = "/api/v1/auth/me"
+
+
+def _raw(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims))
+    return ".".join([*parts, signature])
+
+
+def _promoted(token: str) -> str:
+    header, _, signature = token.split(".")
+    claims = jwt.decode(token, options={"verify_signature": False}) | {"role": "operator"}
+    return f"{header}.{_raw({}, claims).split('.')[1]}.{signature}"
+
+
+def _with_public_key_as_secret(auth: Auth) -> str:
+    pem = auth.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    # The library refuses to sign with a key that looks like one of these; a forger's would not.
+    signing_input = _raw({"alg": "HS256", "typ": "at+jwt", "kid": auth.key_id}, auth.claims())[:-1]
+    return f"{signing_input}.{jwt.utils.base64url_encode(_hmac(pem, signing_input.encode())).decode()}"
+
+
+def _hmac(secret: bytes, message: bytes) -> bytes:
+    import hmac  # noqa: PLC0415 - for the forger only
+
+    return hmac.digest(secret, message, "sha256")
+
+
+FOREIGN = Ed25519PrivateKey.generate()
+RSA = rsa.generate_private_key(65537, 2048)
+
+FORGERIES = {
+    "no token": lambda _auth: "",
+    "garbled": lambda _auth: "abc.def.ghi",
+    "not a token at all": lambda _auth: "x",
+    "as long as a book": lambda _auth: "a." * 4000 + "b",
+    "signature cut": lambda auth: auth.token()[:-4],
+    "claims changed": lambda auth: _promoted(auth.token()),
+    "expired": lambda auth: auth.token(iat=int(time.time()) - 700, nbf=None, exp=int(time.time()) - 100),
+    "expired this second": lambda auth: auth.token(iat=int(time.time()) - 600, nbf=None, exp=int(time.time())),
+    "not yet valid": lambda auth: auth.token(nbf=int(time.time()) + 60),
+    "issued in the future": lambda auth: auth.token(iat=int(time.time()) + 60, exp=int(time.time()) + 120),
+    "lives too long": lambda auth: auth.token(exp=int(time.time()) + 7200),
+    "algorithm none": lambda auth: _raw({"alg": "none", "typ": "at+jwt", "kid": auth.key_id}, auth.claims()),
+    "HS256 with the public key": _with_public_key_as_secret,
+    "RS256": lambda auth: auth.token(key=RSA, algorithm="RS256"),
+    "another key": lambda auth: auth.token(key=FOREIGN),
+    "unknown kid": lambda auth: auth.token(header={"kid": "key-2"}),
+    "path as kid": lambda auth: auth.token(header={"kid": "../../../../dev/null"}),
+    "SQL as kid": lambda auth: auth.token(header={"kid": "' OR 1=1; --"}),
+    "empty kid": lambda auth: auth.token(header={"kid": ""}),
+    "no kid": lambda auth: _raw({"alg": "EdDSA", "typ": "at+jwt"}, auth.claims(), "AAAA"),
+    "jwk header": lambda auth: auth.token(key=FOREIGN, header={"jwk": {"kty": "OKP"}}),
+    "jwk header, well signed": lambda auth: auth.token(header={"jwk": auth.jwk()}),
+    "jku header": lambda auth: auth.token(header={"jku": "https://evil.example/jwks.json"}),
+    "x5u header": lambda auth: auth.token(header={"x5u": "https://evil.example/chain.pem"}),
+    "crit header": lambda auth: auth.token(header={"crit": ["exp"]}),
+    "typ of another kind": lambda auth: auth.token(header={"typ": "JWT"}),
+    "wrong audience": lambda auth: auth.token(aud="wallet"),
+    "no audience": lambda auth: auth.token(aud=None),
+    "wrong issuer": lambda auth: auth.token(iss="evil"),
+    "no issuer": lambda auth: auth.token(iss=None),
+    "no exp": lambda auth: auth.token(exp=None),
+    "no iat": lambda auth: auth.token(iat=None),
+    "no sub": lambda auth: auth.token(sub=None),
+    "no jti": lambda auth: auth.token(jti=None),
+    "no sid": lambda auth: auth.token(sid=None),
+    "sub is no id": lambda auth: auth.token(sub="alice"),
+    "sub is a number": lambda auth: auth.token(sub=7),
+    "sid is a list": lambda auth: auth.token(sid=["x"]),
+    "exp is text": lambda auth: _raw(
+        {"alg": "EdDSA", "typ": "at+jwt", "kid": auth.key_id}, auth.claims(exp="soon"), "AA"
+    ),
+    "a refresh token": lambda _auth: base64.urlsafe_b64encode(bytes(range(32))).decode(),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_forged_token_is_refused_alike(door: Door, forgery: str) -> None:
+    """Guarantee 44: whatever is wrong with a token, the answer is the same 401, and nobody behind is asked."""
+    token = FORGERIES[forgery](door.behind.auth)
+
+    response = await door.call("GET", ME, headers={"Authorization": f"Bearer {token}"})
+
+    document = response.json()
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert {**document, "request_id": ""} == {
+        "type": "urn:payflow:problem:invalid_token",
+        "title": "The access token is missing, malformed, expired or revoked.",
+        "status": 401,
+        "detail": "The access token is missing, malformed, expired or revoked.",
+        "code": "invalid_token",
+        "errors": [],
+        "request_id": "",
+    }
+    assert not [call for call in door.behind.auth.calls if "/internal/users" in call.path]
+
+
+async def test_other_credentials_are_refused(door: Door, token: str) -> None:
+    """No header, another scheme, or two tokens are as good as none."""
+    for headers in ([], [("Authorization", f"Basic {token}")], [("Authorization", f"Bearer {token}")] * 2):
+        async with door.session.get(door.url + ME, headers=headers) as response:
+            assert response.status == 401
+
+
+async def test_token_works_until_it_expires(door: Door, user_id: str) -> None:
+    """A good token is accepted, again from memory, and no longer once its time is over."""
+    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
+        "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user",
+    }  # fmt: skip
+    token = door.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
+
+    assert (await door.call("GET", ME, token=token)).status == 200
+    assert (await door.call("GET", ME, token=token)).status == 200
+    await eventually(lambda: _status(door, ME, token, 401))
+
+
+async def test_user_is_no_operator(door: Door, token: str, operator_token: str) -> None:
+    """Addresses of operators answer 403 to a user and work for an operator."""
+    door.behind.wallet.answers["GET /internal/balance-sheet"] = {
+        "as_of": "2026-01-01T00:00:00.000000Z",
+        "currencies": [],
+    }
+
+    refused = await door.call("GET", "/api/v1/ops/ledger/balance-sheet", token=token)
+    allowed = await door.call("GET", "/api/v1/ops/ledger/balance-sheet", token=operator_token)
+
+    assert refused.status == 403
+    assert refused.json()["code"] == "operator_required"
+    assert allowed.status == 200
+
+
+async def test_headers_from_outside_make_nobody_somebody(door: Door, token: str, user_id: str) -> None:
+    """Guarantee 47: what a client says about itself has no effect."""
+    other = str(new_id())
+    wallet_id = door.behind.wallet.add(other)
+    liar = {
+        "X-User-Id": other, "X-Role": "operator", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-User": other,
+        "X-Original-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE",
+    }  # fmt: skip
+
+    assert (await door.call("GET", f"/api/v1/wallets/{wallet_id}", token=token, headers=liar)).status == 404
+    assert (await door.call("GET", "/api/v1/ops/overview", token=token, headers=liar)).status == 403
+    assert (await door.call("GET", ME, headers=liar)).status == 401
+
+
+async def test_logout_ends_the_session_here_at_once(door: Door, token: str) -> None:
+    """After logout the same access token is refused."""
+    assert (await door.call("POST", "/api/v1/auth/logout", token=token)).status == 204
+    assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 401
+
+
+async def test_session_ended_elsewhere_is_known_within_a_second(door: Door, user_id: str) -> None:
+    """Guarantee 45: the list of ended sessions is pulled every second."""
+    session_id = str(new_id())
+    token = door.behind.auth.token(sub=user_id, sid=session_id)
+    assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
+
+    door.behind.auth.ended.append(session_id)
+
+    await eventually(lambda: _status(door, "/api/v1/wallets", token, 401), seconds=2)
+
+
+async def test_only_what_is_new_is_pulled(door: Door) -> None:
+    """What was told once is not asked for again."""
+    door.behind.auth.ended += [str(new_id()) for _ in range(3)]
+
+    async def asks_for_what_follows() -> bool:
+        return door.behind.auth.calls_to("GET", "/internal/revocations")[-1].query == {"after": "3"}
+
+    await eventually(asks_for_what_follows)
+
+
+async def test_bell_is_heard_before_the_second_is_over(
+    open_door: Open, user_id: str, redis_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ring in Redis makes the gateway look at once; without it, it would look much later."""
+    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 60)
+
+    async def listens() -> bool:
+        return bool((await redis_client.pubsub_numsub("payflow:revocations"))[0][1])
+
+    async with open_door() as door:
+        await eventually(listens)
+        for _ in range(3):
+            session_id = str(new_id())
+            token = door.behind.auth.token(sub=user_id, sid=session_id)
+            assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
+            door.behind.auth.ended.append(session_id)
+            await redis_client.publish("payflow:revocations", "ring")
+            await eventually(lambda token=token: _status(door, "/api/v1/wallets", token, 401))
+
+
+async def test_ended_sessions_stay_ended_while_auth_is_away(door: Door, user_id: str) -> None:
+    """With auth away valid tokens work and ended sessions do not."""
+    session_id = str(new_id())
+    door.behind.auth.ended.append(session_id)
+    ended = door.behind.auth.token(sub=user_id, sid=session_id)
+    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401))
+
+    await door.behind.auth.stop()
+
+    assert (await door.call("GET", "/api/v1/wallets", token=door.behind.auth.token(sub=user_id))).status == 200
+    assert (await door.call("GET", "/api/v1/wallets", token=ended)).status == 401
+
+
+async def test_new_key_works_without_restart(door: Door, user_id: str) -> None:
+    """An unknown key id makes the gateway ask again, and tokens of a withdrawn key fail after it."""
+    old = door.behind.auth.token(sub=user_id)
+    assert (await door.call("GET", "/api/v1/wallets", token=old)).status == 200
+    door.behind.auth.key, door.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = door.behind.auth.token(sub=user_id)
+
+    await eventually(lambda: _status(door, "/api/v1/wallets", new, 200))
+
+    assert (await door.call("GET", "/api/v1/wallets", token=old)).status == 401
+
+
+async def test_unknown_keys_do_not_flood_auth(door: Door) -> None:
+    """A hundred tokens with unknown key ids cost auth a request or two."""
+    before = len(door.behind.auth.calls_to("GET", "/internal/jwks"))
+    tokens = [door.behind.auth.token(header={"kid": f"unknown-{number}"}) for number in range(100)]
+
+    answers = await asyncio.gather(*(door.call("GET", ME, token=token) for token in tokens))
+
+    for token in tokens[:20]:
+        assert (await door.call("GET", ME, token=token)).status == 401
+
+    assert {answer.status for answer in answers} == {401}
+    assert len(door.behind.auth.calls_to("GET", "/internal/jwks")) - before <= 3
+
+
+async def test_gateway_starts_before_auth(open_door: Open, behind: Behind, token: str) -> None:
+    """Without keys it lives, is not ready, and answers 503; with auth there it becomes ready by itself."""
+    await behind.auth.stop()
+    async with open_door(wait=False) as door:
+        not_ready = await door.call("GET", "/readyz")
+        refused = await door.call("GET", "/api/v1/wallets", token=token)
+        keys = await door.call("GET", "/.well-known/jwks.json")
+
+        assert (await door.call("GET", "/livez")).status == 200
+        assert (not_ready.status, not_ready.json()["failing"]) == (503, ["keys", "revocations"])
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        assert keys.status == 503
+
+        await behind.auth.start()
+
+        await eventually(lambda: _status(door, "/readyz", "", 200))
+        assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
+
+
+async def test_keys_are_published(door: Door) -> None:
+    """Anybody can verify access tokens by the key set of the door."""
+    response = await door.call("GET", "/.well-known/jwks.json")
+
+    assert response.status == 200
+    assert response.json() == {"keys": [door.behind.auth.jwk()]}
+
+
+async def _status(door: Door, path: str, token: str, status: int) -> bool:
+    return (await door.call("GET", path, token=token)).status == status

@@ -1,0 +1,198 @@
+"""Redis killed, frozen, away from the start: slower at most, never wrong, never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import REGISTRY
+
+from deploy.local.engines import Redis
+from services.gateway import cache as cache_module
+from services.gateway.cache import FAILURES_MAX, Cache, CacheAway
+from tests.integration.gateway.conftest import Door, Open, eventually
+
+
+@pytest.fixture
+async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redis]:
+    """A Redis to mistreat."""
+    engine = Redis(tmp_path_factory.mktemp("redis"))
+    await engine.start()
+    yield engine
+    if engine.pid is not None:
+        os.kill(engine.pid, signal.SIGCONT)
+    engine.kill()
+
+
+@pytest.fixture
+async def door(open_door: Open, own_redis: Redis) -> AsyncIterator[Door]:
+    async with open_door(redis_url=own_redis.url) as opened:
+        yield opened
+
+
+def _freeze(engine: Redis) -> None:
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGSTOP)
+
+
+def _thaw(engine: Redis) -> None:
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGCONT)
+
+
+def _unavailable() -> float:
+    return REGISTRY.get_sample_value("payflow_idempotency_total", {"result": "cache_unavailable"}) or 0.0
+
+
+async def _send_all(door: Door, token: str, keys: list[str]) -> tuple[list[str], float]:
+    """Transfer ids, and how long the slowest took."""
+    slowest = 0.0
+    ids = []
+    for key in keys:
+        started = time.monotonic()
+        answer = await door.send(token, key)
+        slowest = max(slowest, time.monotonic() - started)
+        assert answer.status == 202
+        ids.append(answer.json()["id"])
+    return ids, slowest
+
+
+async def test_killed_redis_changes_nothing(door: Door, token: str, own_redis: Redis) -> None:
+    """Guarantee 21: with Redis killed transfers are accepted and replays are replays."""
+    keys = [f"k-{number}" for number in range(20)]
+    first, _ = await _send_all(door, token, keys)
+    own_redis.kill()
+
+    again, _ = await _send_all(door, token, keys)
+    new, _ = await _send_all(door, token, ["new-1", "new-2"])
+
+    assert again == first
+    assert len(set(new)) == 2
+    assert len(door.behind.transaction.transfers) == 22
+
+
+async def test_frozen_redis_is_not_waited_for(door: Door, token: str, own_redis: Redis) -> None:
+    """Guarantee 21: the first few calls pay 50 ms each, the rest nothing; afterwards the cache is used again."""
+    keys = [f"k-{number}" for number in range(20)]
+    first, _ = await _send_all(door, token, keys)
+    before = _unavailable()
+    _freeze(own_redis)
+
+    again, slowest = await _send_all(door, token, keys)
+    started = time.monotonic()
+    await _send_all(door, token, keys)
+    spent = time.monotonic() - started
+
+    assert again == first
+    assert slowest < 0.5
+    assert spent < 1.0
+    assert _unavailable() - before == 40
+
+    _thaw(own_redis)
+    calls = door.behind.transaction.calls_to
+
+    async def is_replayed_without_asking() -> bool:
+        asked = len(calls("POST", "/internal/transfers"))
+        await door.send(token, "k-1")
+        return len(calls("POST", "/internal/transfers")) == asked
+
+    await eventually(is_replayed_without_asking)
+
+
+async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(door: Door, token: str, own_redis: Redis) -> None:
+    """Guarantee 21: a hundred at once wait for a few round trips together, not one after the other."""
+    await door.send(token, "warm")
+    _freeze(own_redis)
+    started = time.monotonic()
+
+    answers = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(100)))
+
+    assert {answer.status for answer in answers} == {202}
+    assert time.monotonic() - started < 1.0
+
+
+async def test_gateway_starts_without_redis(open_door: Open, own_redis: Redis, token: str) -> None:
+    """Redis is not needed to be ready."""
+    own_redis.kill()
+    async with open_door(redis_url=own_redis.url, rate_limits="on") as door:
+        assert (await door.send(token, "k-1")).status == 202
+        assert (await door.send(token, "k-1")).headers["Idempotent-Replayed"] == "true"
+
+
+async def test_limits_hold_without_redis(open_door: Open, own_redis: Redis) -> None:
+    """Without Redis each gateway counts for itself: login is never unlimited."""
+    own_redis.kill()
+    async with open_door(redis_url=own_redis.url, rate_limits="on") as door:
+        door.behind.auth.answers["POST /internal/login"] = {}
+        body = {"email": "a@example.com", "password": "wrong"}
+        statuses = [(await door.call("POST", "/api/v1/auth/login", json=body)).status for _ in range(125)]
+
+    assert statuses[:120] == [200] * 120
+    assert set(statuses[120:]) == {429}
+
+
+async def test_session_ends_within_a_second_without_redis(door: Door, token: str, own_redis: Redis) -> None:
+    """Guarantee 45: the bell is silent, the list is pulled all the same."""
+    own_redis.kill()
+    door.behind.auth.ended.append(_session_of(token))
+
+    async def refused() -> bool:
+        return (await door.call("GET", "/api/v1/wallets", token=token)).status == 401
+
+    await eventually(refused, seconds=1.5)
+
+
+async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few failures nobody waits; a try on the side finds Redis again."""
+    monkeypatch.setattr(cache_module, "PROBE_EVERY_SECONDS", 0.1)
+    cache = Cache(own_redis.url)
+    assert await cache.run(("SET", "x", "1"), ("GET", "x")) == [True, b"1"]
+    _freeze(own_redis)
+    for _ in range(FAILURES_MAX):
+        with pytest.raises(CacheAway):
+            await cache.run(("GET", "x"))
+    started = time.monotonic()
+    for _ in range(1000):
+        with pytest.raises(CacheAway):
+            await cache.run(("GET", "x"))
+
+    assert cache.is_open
+    assert time.monotonic() - started < 0.5
+
+    _thaw(own_redis)
+
+    async def found() -> bool:
+        try:
+            return await cache.run(("GET", "x")) == [b"1"]
+        except CacheAway:
+            return False
+
+    await eventually(found)
+    assert not cache.is_open
+    await cache.close()
+
+
+async def test_one_wrong_command_fails_alone(own_redis: Redis) -> None:
+    """Commands of one moment share a round trip; an error of one is not the others'."""
+    cache = Cache(own_redis.url)
+    await cache.run(("RPUSH", "list", "x"))
+
+    answers = await asyncio.gather(
+        cache.run(("GET", "nothing")), cache.run(("GET", "list")), cache.run(("PING",)), return_exceptions=True
+    )
+
+    assert answers[0] == [None]
+    assert isinstance(answers[1], CacheAway)
+    assert answers[2] == [True]
+    assert not cache.is_open
+    await cache.close()
+
+
+def _session_of(token: str) -> str:
+    import jwt  # noqa: PLC0415
+
+    return str(jwt.decode(token, options={"verify_signature": False})["sid"])

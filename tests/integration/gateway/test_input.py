@@ -1,0 +1,289 @@
+"""What the door does not let in: bodies, amounts, parameters, methods, sizes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.gateway import operations
+from tests.integration.gateway.conftest import Door
+
+TRANSFERS = "/api/v1/transfers"
+GOOD = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
+JSON = {"Content-Type": "application/json", "Idempotency-Key": "k-1"}
+
+BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
+    "amount as text": ({"amount": "10.5"}, "amount"),
+    "amount with a fraction": ({"amount": 10.5}, "amount"),
+    "amount as a whole float": ({"amount": 10.0}, "amount"),
+    "amount as digits of another script": ({"amount": "０１"}, "amount"),
+    "negative": ({"amount": -1}, "amount"),
+    "zero": ({"amount": 0}, "amount"),
+    "too much": ({"amount": 10**15 + 1}, "amount"),
+    "two to the 63": ({"amount": 2**63}, "amount"),
+    "true": ({"amount": True}, "amount"),
+    "null": ({"amount": None}, "amount"),
+    "a list": ({"amount": [1]}, "amount"),
+    "unknown currency": ({"currency": "ZZZ"}, "currency"),
+    "currency in lower case": ({"currency": "usd"}, "currency"),
+    "currency as number": ({"currency": 840}, "currency"),
+    "nobody": ({"to": {}}, "to"),
+    "two recipients": ({"to": {"email": "b@example.com", "wallet_id": str(new_id())}}, "to"),
+    "recipient as text": ({"to": "bob@example.com"}, "to"),
+    "no e-mail address": ({"to": {"email": "bob"}}, "to.email"),
+    "SQL as e-mail address": ({"to": {"email": "'; DROP TABLE users; --"}}, "to.email"),
+    "NUL in an e-mail address": ({"to": {"email": "b\x00@example.com"}}, "to.email"),
+    "no wallet id": ({"to": {"wallet_id": "1"}}, "to.wallet_id"),
+    "SQL as wallet id": ({"to": {"wallet_id": "1' OR '1'='1"}}, "to.wallet_id"),
+    "unknown member of to": ({"to": {"email": "b@example.com", "x": 1}}, "to.x"),
+    "no source id": ({"from_wallet_id": "mine"}, "from_wallet_id"),
+    "long description": ({"description": "x" * 141}, "description"),
+    "NUL in the description": ({"description": "a\x00b"}, "description"),
+    "half a character": ({"description": "\ud800"}, "description"),
+    "description as number": ({"description": 5}, "description"),
+    "metadata as list": ({"metadata": []}, "metadata"),
+    "float in metadata": ({"metadata": {"rate": 0.5}}, "metadata.rate"),
+    "NUL in metadata": ({"metadata": {"a": "\x00"}}, "metadata.a"),
+    "nested metadata": ({"metadata": {"a": {"b": 1}}}, "metadata.a"),
+    "much metadata": ({"metadata": {str(number): 1 for number in range(51)}}, "metadata"),
+    "unknown field": ({"fee": 0}, "fee"),
+    "status": ({"status": "COMPLETED"}, "status"),
+    "user": ({"user_id": str(new_id())}, "user_id"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FIELDS)
+async def test_faulty_field_is_named(door: Door, token: str, case: str) -> None:
+    """Guarantee 52: a faulty field is a 422 that names it, and nothing is handed over."""
+    changes, field = BAD_FIELDS[case]
+
+    response = await door.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD | changes), headers=JSON)
+
+    document = response.json()
+    assert (response.status, document["code"]) == (422, "invalid_request")
+    assert any(fault["field"] == field or fault["field"].startswith(f"{field}.") for fault in document["errors"])
+    assert door.behind.transaction.calls_to("POST", "/internal/transfers") == []
+
+
+async def test_every_faulty_field_is_named_at_once(door: Door, token: str) -> None:
+    """One answer names all that is wrong."""
+    body = {"currency": "ZZZ", "amount": -1, "to": {"email": "x"}, "extra": 1}
+    response = await door.call("POST", TRANSFERS, token=token, json=body, headers=JSON)
+
+    fields = {fault["field"] for fault in response.json()["errors"]}
+    assert fields == {"currency", "amount", "to.email", "extra"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{}{}",
+        b'{"currency":"USD","amount":NaN,"to":{"email":"b@example.com"}}',
+        b'{"currency":"USD","amount":Infinity,"to":{"email":"b@example.com"}}',
+        b'{"currency":"USD","amount":1,"amount":2,"to":{"email":"b@example.com"}}',
+        b'{"currency":"USD","amount":' + b"9" * 101 + b',"to":{"email":"b@example.com"}}',
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"metadata":' + b'{"a":' * 21 + b"1" + b"}" * 21 + b"}",
+        b'\xff{"a":1}',
+        '{"currency":"USD"}'.encode("utf-16"),
+        b"{'currency':'USD'}",
+    ],
+)
+async def test_what_is_not_json_is_refused(door: Door, token: str, body: bytes) -> None:
+    """Guarantee 51: what two readers could read in two ways is a 400."""
+    response = await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
+
+    assert (response.status, response.json()["code"]) == (400, "malformed_json")
+
+
+@pytest.mark.parametrize("document", [[], "text", 5, True, None])
+async def test_body_must_be_an_object(door: Door, token: str, document: Any) -> None:
+    """JSON of another kind is a 422."""
+    response = await door.call("POST", TRANSFERS, token=token, data=json.dumps(document), headers=JSON)
+
+    assert (response.status, response.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ],
+)
+async def test_other_kinds_of_bodies(door: Door, token: str, headers: dict[str, str]) -> None:
+    """Guarantee 51: another content type or an encoded body is a 415."""
+    data = json.dumps(GOOD).encode()
+    if "Content-Encoding" in headers:
+        data = gzip.compress(data)
+
+    response = await door.call("POST", TRANSFERS, token=token, data=data, headers={"Idempotency-Key": "k-1"} | headers)
+
+    assert (response.status, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_size_of_bodies(door: Door, token: str) -> None:
+    """64 KiB are read, one byte more is a 413."""
+    fitting = await door.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024), headers=JSON)
+    larger = await door.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024 + 1), headers=JSON)
+
+    assert (fitting.status, larger.status) == (400, 413)
+    assert larger.json()["code"] == "body_too_large"
+
+
+async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not arrive is a 408 and the connection ends."""
+    monkeypatch.setattr(operations, "BODY_SECONDS", 0.2)
+    where = urlsplit(door.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(
+        f"POST {TRANSFERS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+    )
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in head.lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/v1/wallets?owner_id=x", "owner_id"),
+        ("/api/v1/transfers?user_id=x", "user_id"),
+        ("/api/v1/transfers?viewer=x", "viewer"),
+        ("/api/v1/transfers?limit=0", "limit"),
+        ("/api/v1/transfers?limit=201", "limit"),
+        ("/api/v1/transfers?limit=-1", "limit"),
+        ("/api/v1/transfers?limit=1e2", "limit"),
+        ("/api/v1/transfers?limit=%D9%A1", "limit"),
+        ("/api/v1/transfers?limit=99999999999999999999", "limit"),
+        ("/api/v1/transfers?limit=", "limit"),
+        ("/api/v1/transfers?limit=1&limit=2", "limit"),
+        ("/api/v1/transfers?cursor=", "cursor"),
+        ("/api/v1/transfers?cursor=a%00b", "cursor"),
+        ("/api/v1/transfers?status=pending", "status"),
+        ("/api/v1/transfers?kind=refund", "kind"),
+        ("/api/v1/transfers?wallet_id=x", "wallet_id"),
+        ("/api/v1/transfers?idempotency_key=%20", "idempotency_key"),
+        ("/api/v1/transfers?from=yesterday", "from"),
+        ("/api/v1/transfers?from=1700000000", "from"),
+        ("/api/v1/transfers?to=2026-01-01T00:00:00", "to"),
+        ("/api/v1/transfers?to=0001-01-01T00:00:00%2B14:00", "to"),
+        ("/api/v1/recipients", "email"),
+        ("/api/v1/recipients?email=x", "email"),
+        ("/api/v1/recipients?email=b@example.com&name=x", "name"),
+        ("/api/v1/currencies?x=1", "x"),
+        ("/api/v1/auth/me?x", "x"),
+        (f"/api/v1/transfers/{new_id()}?viewer={new_id()}", "viewer"),
+        (f"/api/v1/transfers/{new_id()}/timeline?viewer=", "viewer"),
+        ("/api/v1/notifications?user_id=x", "user_id"),
+    ],
+)
+async def test_parameter_that_does_not_fit_is_named(door: Door, token: str, path: str, field: str) -> None:
+    """Unknown, doubled and malformed parameters are a 422 that names them; nobody behind is asked."""
+    for service in door.behind.all():
+        service.calls.clear()
+
+    response = await door.call("GET", path, token=token)
+
+    document = response.json()
+    assert (response.status, document["code"]) == (422, "invalid_request")
+    assert [fault["field"] for fault in document["errors"]] == [field]
+    assert not door.behind.transaction.calls
+    assert not door.behind.wallet.calls
+    assert not door.behind.notification.calls
+
+
+async def test_unknown_address_and_method(door: Door, token: str) -> None:
+    """404 and 405 are problem documents too, the latter with what is allowed; internal routes are not reachable."""
+    for path in ("/nothing", "/api/v1/nothing", "/internal/post", "/api/v1/internal/transfers", "/metrics", "/api/v1/"):
+        response = await door.call("GET", path, token=token)
+        assert (response.status, response.json()["code"]) == (404, "not_found")
+    for method in ("DELETE", "PATCH", "PUT", "TRACE", "OPTIONS"):
+        response = await door.call(method, TRANSFERS, token=token)
+        assert (response.status, response.json()["code"]) == (405, "method_not_allowed")
+        assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
+
+
+async def test_every_answer_carries_its_headers(door: Door, token: str) -> None:
+    """Security headers and a request id on every answer, also on a "no"; the server says nothing about itself."""
+    for path in ("/", "/api/v1/docs", "/api/v1/currencies", "/livez", "/nothing", "/api/v1/auth/me", "/api/v1/wallets"):
+        headers = (await door.call("GET", path, token=token if path.endswith("wallets") else None)).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "Server" not in headers
+        assert len(headers["X-Request-Id"]) == 36
+        if path != "/api/v1/currencies":
+            assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("request_id", ["mine-1", "A.b:c_9"])
+async def test_sane_request_id_comes_back(door: Door, request_id: str) -> None:
+    """The client's own request id is used when it is sane."""
+    response = await door.call("GET", "/nothing", headers={"X-Request-Id": request_id})
+    assert response.headers["X-Request-Id"] == response.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 65, "a b", "é", "<script>"])
+async def test_other_request_id_is_replaced(door: Door, request_id: str) -> None:
+    """Another one is made otherwise."""
+    response = await door.call("GET", "/nothing", headers={"X-Request-Id": request_id})
+    assert response.headers["X-Request-Id"] == response.json()["request_id"] != request_id
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST /api/v1/transfers HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+    ],
+)
+async def test_smuggled_request_is_refused(door: Door, request_: bytes) -> None:
+    """Guarantee 51: what two servers could cut in two ways is a 400 and the connection ends."""
+    where = urlsplit(door.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(request_)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    assert answer.count(b" 400 Bad Request") == 1
+
+
+@pytest.mark.parametrize(("first", "status"), [(b"", b"400"), (b"1\r\n{\r\n", b"408")])
+async def test_broken_chunks_are_no_fault_of_ours(
+    door: Door, token: str, monkeypatch: pytest.MonkeyPatch, first: bytes, status: bytes
+) -> None:
+    """A body whose chunks make no sense is a 400, or, when that shows later, a body that never arrives."""
+    monkeypatch.setattr(operations, "BODY_SECONDS", 0.3)
+    where = urlsplit(door.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    head = (
+        f"POST {TRANSFERS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    writer.write(head.encode() + first)
+    await writer.drain()
+    if first:
+        # Let the request begin before its body breaks.
+        assert (await door.call("GET", "/livez")).status == 200
+    writer.write(b"zz\r\n{}\r\n0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+    writer.close()
+
+    assert answer.split()[1] == status

@@ -1,0 +1,168 @@
+"""What is the same for everybody, and the process itself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import pytest
+
+from deploy.local.engines import Redis
+from deploy.local.ports import find_free
+from services.contracts.money import CURRENCIES
+from tests.integration.gateway.conftest import SEED, Behind, Door, eventually
+
+
+async def test_currencies_are_cacheable(door: Door) -> None:
+    """Every currency with its exponent, without a token, with a tag and a long life."""
+    response = await door.call("GET", "/api/v1/currencies")
+    known = await door.call("GET", "/api/v1/currencies", headers={"If-None-Match": response.headers["ETag"]})
+
+    items = {item["code"]: item for item in response.json()["items"]}
+    assert response.headers["Cache-Control"] == "public, max-age=86400"
+    assert len(items) == len(CURRENCIES)
+    assert (items["USD"]["exponent"], items["JPY"]["exponent"], items["KWD"]["exponent"]) == (2, 0, 3)
+    assert known.status == 304
+
+
+async def test_document_and_pages(door: Door) -> None:
+    """The document is served as JSON; the pages need nothing from anywhere and run no script."""
+    document = await door.call("GET", "/api/v1/openapi.json")
+    docs = await door.call("GET", "/api/v1/docs")
+    home = await door.call("GET", "/?from=somewhere")
+
+    assert document.json()["openapi"] == "3.1.0"
+    for page in (docs, home):
+        text = page.body.decode()
+        assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert "script" not in page.headers["Content-Security-Policy"]
+        assert "style-src 'sha256-" in page.headers["Content-Security-Policy"]
+        assert "<script" not in text
+        assert "://" not in text
+    assert "insufficient_funds" in docs.body.decode()
+
+
+async def test_every_route_is_documented(door: Door) -> None:
+    """The document lists exactly the routes that exist."""
+    paths = (await door.call("GET", "/api/v1/openapi.json")).json()["paths"]
+    documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+
+    for method, path in documented:
+        answer = await door.call(method, path.replace("{id}", "x"))
+        assert answer.status not in (404, 405) or answer.json()["code"].endswith("_not_found")
+    assert {path for _, path in documented} == DOCUMENTED
+
+
+DOCUMENTED = {
+    "/", "/livez", "/readyz", "/.well-known/jwks.json",
+    "/api/v1/auth/login", "/api/v1/auth/logout", "/api/v1/auth/me", "/api/v1/auth/refresh", "/api/v1/auth/register",
+    "/api/v1/currencies", "/api/v1/docs", "/api/v1/openapi.json",
+    "/api/v1/notifications", "/api/v1/notifications/{id}/read",
+    "/api/v1/ops/deposits", "/api/v1/ops/ledger/balance-sheet", "/api/v1/ops/ledger/proof", "/api/v1/ops/overview",
+    "/api/v1/ops/transfers/{id}/timeline", "/api/v1/ops/wallets/{id}/freeze",
+    "/api/v1/recipients",
+    "/api/v1/transfers", "/api/v1/transfers/{id}", "/api/v1/transfers/{id}/cancel", "/api/v1/transfers/{id}/timeline",
+    "/api/v1/wallets", "/api/v1/wallets/{id}", "/api/v1/wallets/{id}/balance", "/api/v1/wallets/{id}/statement",
+}  # fmt: skip
+
+
+async def test_head_works_where_get_does(door: Door, token: str) -> None:
+    """HEAD is GET without the body."""
+    for path in ("/", "/api/v1/currencies", "/api/v1/docs", "/livez", "/readyz", "/api/v1/wallets"):
+        get = await door.call("GET", path, token=token)
+        head = await door.call("HEAD", path, token=token)
+        assert (head.status, head.body, head.headers["Content-Length"]) == (get.status, b"", str(len(get.body)))
+
+
+async def test_process_starts_serves_and_ends(
+    behind: Behind, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Guarantee 61: `python -m services.gateway api` serves, and ends with 0 on SIGTERM, requests under way answered."""
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    port, metrics_port = find_free(), find_free()
+    environment = _environment(behind, redis.url, port, metrics_port)
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.gateway", "api", env=environment, stdout=output, stderr=output
+        )
+    async with aiohttp.ClientSession() as session:
+
+        async def ready() -> bool:
+            try:
+                async with session.get(f"http://127.0.0.1:{metrics_port}/readyz") as response:
+                    return response.status == 200
+            except OSError:
+                assert process.returncode is None, log.read_text()
+                return False
+
+        await eventually(ready, seconds=15)
+        async with session.get(f"http://127.0.0.1:{metrics_port}/metrics") as response:
+            text = await response.text()
+        behind.wallet.silent = True
+        waiting = asyncio.create_task(_status(session, port, behind.auth.token()))
+        await eventually(lambda: _is_asked(behind))
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0)
+        behind.wallet.silent = False
+
+        assert await waiting == 200
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+    for result in ("new", "replayed", "in_use", "reused", "cache_unavailable"):
+        assert f'payflow_idempotency_total{{result="{result}"}}' in text
+    assert "payflow_rate_limited_total" in text
+    assert "payflow_http_request_duration_seconds" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PAYFLOW_SERVICE_KEY", ""),
+        ("PAYFLOW_REDIS_URL", "redis://:password@127.0.0.1:1/0"),
+        ("PAYFLOW_AUTH_URL", "nowhere"),
+        ("PAYFLOW_RATE_LIMITS", "sometimes"),
+        ("PAYFLOW_GATEWAY_PORT", "99999"),
+    ],
+)
+async def test_process_refuses_bad_settings(behind: Behind, redis: Redis, variable: str, value: str) -> None:
+    """Guarantee 55: a missing or default secret or a malformed setting: exit 2, one line that names the variable."""
+    environment = _environment(behind, redis.url, 1, 2) | {variable: value}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", "api", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, error = await asyncio.wait_for(process.communicate(), 15)
+
+    assert process.returncode == 2
+    assert error.decode().count("\n") == 1
+    assert variable in error.decode()
+
+
+def _environment(behind: Behind, redis_url: str, port: int, metrics_port: int) -> dict[str, str]:
+    public = base64.b64encode(behind.auth.public_keys["gateway"].public_bytes_raw()).decode()
+    return {
+        "PATH": os.environ["PATH"],
+        "PAYFLOW_HOST": "127.0.0.1",
+        "PAYFLOW_GATEWAY_PORT": str(port),
+        "PAYFLOW_METRICS_PORT": str(metrics_port),
+        "PAYFLOW_AUTH_URL": behind.auth.url,
+        "PAYFLOW_WALLET_URL": behind.wallet.url,
+        "PAYFLOW_TRANSACTION_URL": behind.transaction.url,
+        "PAYFLOW_NOTIFICATION_URL": behind.notification.url,
+        "PAYFLOW_REDIS_URL": redis_url,
+        "PAYFLOW_SERVICE_KEY": base64.b64encode(SEED).decode(),
+        "PAYFLOW_SERVICE_PUBLIC_KEYS": json.dumps({"gateway": public}),
+    }
+
+
+async def _status(session: aiohttp.ClientSession, port: int, token: str) -> int:
+    url = f"http://127.0.0.1:{port}/api/v1/wallets"
+    async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as response:
+        return response.status
+
+
+async def _is_asked(behind: Behind) -> bool:
+    return bool(behind.wallet.calls)

@@ -1,0 +1,570 @@
+"""Transfers at the door: keys, replays, waiting, and what is handed over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis as Client
+
+from services.contracts.identifiers import new_id
+from services.gateway import upstreams
+from services.gateway.idempotency import Question, hash_request
+from tests.integration.gateway.behind import NOW, Transaction, problem
+from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+
+TRANSFERS = "/api/v1/transfers"
+
+
+def _items(transaction: Transaction) -> list[dict[str, Any]]:
+    calls = transaction.calls_to("POST", "/internal/transfers")
+    return [item for call in calls for item in call.body["items"]]
+
+
+async def test_transfer_is_accepted(door: Door, token: str, user_id: str) -> None:
+    """202 with the transfer and its address; the service behind gets the user of the token and all that was sent."""
+    response = await door.send(
+        token, "k-1", description="Lunch", metadata={"order": 7, "gift": True, "note": "ü"},
+        headers={"X-Request-Id": "mine-1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
+    )  # fmt: skip
+
+    transfer = response.json()
+    sent = {
+        "currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}, "description": "Lunch",
+        "metadata": {"order": 7, "gift": True, "note": "ü"},
+    }  # fmt: skip
+    assert response.status == 202
+    assert response.headers["Location"] == f"{TRANSFERS}/{transfer['id']}"
+    assert response.headers["X-Request-Id"] == "mine-1"
+    assert "Idempotent-Replayed" not in response.headers
+    assert (transfer["status"], transfer["amount"]) == ("PENDING", 1050)
+    assert _items(door.behind.transaction) == [
+        sent
+        | {
+            "user_id": user_id,
+            "idempotency_key": "k-1",
+            "request_hash": hash_request("POST", TRANSFERS, sent),
+            "kind": "transfer",
+            "from_wallet_id": None,
+            "request_id": "mine-1",
+            "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ([], "idempotency_key_missing"),
+        ([""], "idempotency_key_invalid"),
+        (["x" * 256], "idempotency_key_invalid"),
+        (["a", "b"], "idempotency_key_invalid"),
+        (["a", "a"], "idempotency_key_invalid"),
+        (["a b"], "idempotency_key_invalid"),
+        (["é"], "idempotency_key_invalid"),
+        (["a\tb"], "idempotency_key_invalid"),
+    ],
+)
+async def test_unfit_key_is_refused(door: Door, token: str, keys: list[str], code: str) -> None:
+    """Guarantee 19: a missing, empty, long, doubled or invisible key is a 400 and nothing is handed over."""
+    headers = [("Authorization", f"Bearer {token}"), *(("Idempotency-Key", key) for key in keys)]
+    body = {"currency": "USD", "amount": 1, "to": {"email": "b@example.com"}}
+
+    for path in (TRANSFERS, "/api/v1/ops/deposits"):
+        if path != TRANSFERS:
+            headers[0] = ("Authorization", f"Bearer {door.behind.auth.token(role='operator')}")
+            body = {"currency": "USD", "amount": 1, "wallet_id": str(new_id()), "reference": "x"}
+        async with door.session.post(door.url + path, json=body, headers=headers) as response:
+            assert (response.status, (await response.json())["code"]) == (400, code)
+    assert _items(door.behind.transaction) == []
+
+
+@pytest.mark.parametrize("key", ["x" * 255, "a", '"quoted"', "a,b", "!~", "Ab-1_2:3/4"])
+async def test_key_is_taken_as_sent(door: Door, token: str, key: str) -> None:
+    """Any 1 to 255 visible characters are a key, unchanged."""
+    assert (await door.send(token, key)).status == 202
+    assert _items(door.behind.transaction)[0]["idempotency_key"] == key
+
+
+async def test_replay_is_the_first_answer_again(door: Door, token: str) -> None:
+    """Guarantee 17: the same key and body are answered with the same bytes, flagged; the cache saves the question."""
+    first = await door.send(token, "k-1")
+    await eventually(lambda: _is_cached(door, token))
+    asked = len(_items(door.behind.transaction))
+
+    replay = await door.send(token, "k-1")
+
+    assert (replay.status, replay.body) == (202, first.body)
+    assert replay.headers["Location"] == first.headers["Location"]
+    assert replay.headers["Idempotent-Replayed"] == "true"
+    assert len(_items(door.behind.transaction)) == asked
+
+
+async def _is_cached(door: Door, token: str) -> bool:
+    asked = len(_items(door.behind.transaction))
+    await door.send(token, "k-1")
+    return len(_items(door.behind.transaction)) == asked
+
+
+async def test_nulls_and_order_of_members_do_not_matter(door: Door, token: str) -> None:
+    """A field sent as null is as good as not sent, and the order of members says nothing."""
+    first = await door.send(token, "k-1", description=None, metadata=None)
+    again = await door.call(
+        "POST", TRANSFERS, token=token,
+        data=b'{"to":{"wallet_id":null,"email":"bob@example.com"},\n "amount":1050,"currency":"USD"}',
+        headers={"Idempotency-Key": "k-1", "Content-Type": "application/json; charset=utf-8", "Prefer": "nothing"},
+    )  # fmt: skip
+
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (202, "true")
+    assert again.json()["id"] == first.json()["id"]
+
+
+async def test_key_reused_for_another_request(door: Door, token: str) -> None:
+    """Guarantee 18: the same key with another amount is 422, cached or not; another user's key is their own."""
+    first = await door.send(token, "k-1")
+    await eventually(lambda: _is_cached(door, token))
+
+    reused = await door.send(token, "k-1", amount=1)
+    other = await door.send(door.behind.auth.token(), "k-1", amount=1)
+
+    assert (reused.status, reused.json()["code"]) == (422, "idempotency_key_reused")
+    assert other.status == 202
+    assert other.json()["id"] != first.json()["id"]
+
+
+async def test_flushed_redis_changes_nothing(door: Door, token: str, redis_client: Client) -> None:
+    """Guarantee 20: after a flush the truth is asked, and the second send is a replay."""
+    first = await door.send(token, "k-1")
+    await eventually(lambda: _is_cached(door, token))
+    await redis_client.flushall()
+
+    replay = await door.send(token, "k-1")
+
+    assert replay.headers["Idempotent-Replayed"] == "true"
+    assert replay.json()["id"] == first.json()["id"]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"",
+        b"{}",
+        b"\xff" * 100,
+        b"seal",
+        b"seal{}",
+        b'seal{"id": "x"}',
+        b"half",
+        b"another seal",
+        b"completed",
+        "list",
+        "hash",
+    ],
+)
+async def test_lying_redis_is_not_believed(
+    door: Door, token: str, user_id: str, redis_client: Client, lie: bytes | str
+) -> None:
+    """An entry that is malformed, cut, of another request or of another type is ignored and the truth is asked."""
+    first = await door.send(token, "k-1")
+    await eventually(lambda: _is_cached(door, token))
+    body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
+    question = Question(user_id, "k-1", hash_request("POST", TRANSFERS, body))
+    honest = await redis_client.get(question.place)
+    assert honest is not None
+    assert honest.startswith(question.seal)
+    asked = len(_items(door.behind.transaction))
+    await _tell(redis_client, question, honest, lie)
+
+    replay = await door.send(token, "k-1")
+
+    assert len(_items(door.behind.transaction)) == asked + 1
+    assert (replay.status, replay.headers["Idempotent-Replayed"]) == (202, "true")
+    assert replay.json()["id"] == first.json()["id"]
+
+
+async def _tell(redis_client: Client, question: Question, honest: bytes, lie: bytes | str) -> None:
+    if lie == "list":
+        await redis_client.delete(question.place)
+        await redis_client.rpush(question.place, "x")
+    elif lie == "hash":
+        await redis_client.delete(question.place)
+        await redis_client.hset(question.place, "x", "y")
+    elif lie == b"half":
+        await redis_client.set(question.place, honest[:-20])
+    elif lie == b"another seal":
+        await redis_client.set(question.place, b"0" * 64 + honest[64:])
+    elif lie == b"completed":
+        await redis_client.set(question.place, honest.replace(b'"PENDING"', b'"COMPLETED"'))
+    else:
+        assert isinstance(lie, bytes)
+        await redis_client.set(question.place, lie.replace(b"seal", question.seal))
+
+
+async def test_requests_of_one_moment_travel_together(door: Door, token: str) -> None:
+    """A hundred concurrent requests become a few calls, each item with its own answer."""
+    answers = await asyncio.gather(*(door.send(token, f"k-{number}", amount=number + 1) for number in range(100)))
+
+    amounts = [answer.json()["amount"] for answer in answers]
+    assert amounts == list(range(1, 101))
+    assert len(door.behind.transaction.calls_to("POST", "/internal/transfers")) < 100
+
+
+async def test_one_bad_item_fails_alone(door: Door, token: str) -> None:
+    """A list that is refused because of one item is halved until that item stands alone."""
+    door.behind.transaction.spoiled_by = "k-13"
+
+    answers = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(40)))
+
+    assert [number for number, answer in enumerate(answers) if answer.status != 202] == [13]
+    assert answers[13].status == 422
+
+
+async def test_twins_are_one_transfer(door: Door, token: str) -> None:
+    """Guarantee 17: the same key a hundred times at once is one transfer in every answer."""
+    answers = await asyncio.gather(*(door.send(token, "k-1") for _ in range(100)))
+
+    assert {answer.status for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+
+
+async def test_refusal_of_an_item_passes_unchanged(door: Door, token: str) -> None:
+    """What the transaction service says about one item reaches its sender: code, fields, Retry-After."""
+    door.behind.transaction.answers["POST /internal/transfers"] = {
+        "items": [
+            {
+                "problem": {
+                    "type": "urn:payflow:problem:busy",
+                    "title": "Much to do.",
+                    "status": 503,
+                    "detail": "Much to do.",
+                    "code": "busy",
+                    "errors": [{"field": "to", "message": "is far"}],
+                },
+                "headers": {"Retry-After": "7"},
+            }
+        ]
+    }
+
+    response = await door.send(token, "k-1")
+
+    document = response.json()
+    assert (response.status, response.headers["Retry-After"]) == (503, "7")
+    assert (document["code"], document["errors"]) == ("busy", [{"field": "to", "message": "is far"}])
+    assert document["request_id"] == response.headers["X-Request-Id"]
+
+
+async def test_nothing_refused_is_remembered(door: Door, token: str) -> None:
+    """A refused key may be used again once the reason is gone."""
+    door.behind.transaction.answers["POST /internal/transfers"] = {
+        "items": [{"problem": {"status": 422, "code": "insufficient_funds", "title": "No."}, "headers": {}}]
+    }
+    refused = await door.send(token, "k-1")
+    door.behind.transaction.answers.clear()
+    accepted = await door.send(token, "k-1")
+
+    assert (refused.status, accepted.status) == (422, 202)
+    assert "Idempotent-Replayed" not in accepted.headers
+
+
+async def test_wait_answers_with_the_outcome(door: Door, token: str) -> None:
+    """Guarantee 57: `Prefer: wait` holds the answer until the outcome, for a first send and for a replay."""
+    door.behind.transaction.settles = True
+    for replayed in (None, "true"):
+        response = await door.send(token, "k-1", headers={"Prefer": "wait=5"})
+
+        assert (response.status, response.json()["status"]) == (200, "COMPLETED")
+        assert response.headers["Preference-Applied"] == "wait=5"
+        assert response.headers["Location"].startswith(TRANSFERS)
+        assert response.headers.get("Idempotent-Replayed") == replayed
+
+
+async def test_wait_ends_in_time(door: Door, token: str) -> None:
+    """Guarantee 57: without an outcome it is the 202 when the time is over, be the service patient or silent."""
+    started = time.monotonic()
+    patient = await door.send(token, "k-1", headers={"Prefer": "respond-async, wait=1"})
+    between = time.monotonic()
+    door.behind.transaction.silent_at = f"/internal/transfers/{patient.json()['id']}"
+    silent = await door.send(token, "k-1", headers={"Prefer": "wait=1"})
+
+    for answer in (patient, silent):
+        assert (answer.status, answer.json()["status"]) == (202, "PENDING")
+        assert "Preference-Applied" not in answer.headers
+    assert 0.9 < between - started < 2.5
+    assert 1.4 < time.monotonic() - between < 3
+
+
+async def test_trouble_while_waiting_is_the_plain_answer(door: Door, token: str) -> None:
+    """What was accepted stays accepted, whatever happens to the wait."""
+    door.behind.transaction.answers = {}
+    first = await door.send(token, "k-1")
+    transfer_id = first.json()["id"]
+    door.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}"] = problem(503, "database_unavailable")
+
+    response = await door.send(token, "k-1", headers={"Prefer": "wait=5"})
+
+    assert response.status == 202
+
+
+async def test_long_wait_is_shortened_and_nonsense_ignored(door: Door, token: str) -> None:
+    """More than 30 s is taken as 30 s; a malformed preference is as if it had not been sent."""
+    door.behind.transaction.settles = True
+    long = await door.send(token, "k-1", headers={"Prefer": "wait=3600"})
+    assert (long.status, long.headers["Preference-Applied"]) == (200, "wait=30")
+    for value in ("wait=-1", "wait=soon", "wait", "wait=1.5", "wait=", ""):
+        assert (await door.send(token, "k-1", headers={"Prefer": value})).status == 202
+
+
+async def test_closing_door_keeps_nobody_waiting(open_door: Open, token: str) -> None:
+    """Who waits when the gateway ends gets the plain 202 at once."""
+    async with open_door() as door:
+        waiting = asyncio.create_task(door.send(token, "k-1", headers={"Prefer": "wait=30"}))
+
+        async def is_waiting() -> bool:
+            return any("wait" in call.query for call in door.behind.transaction.calls)
+
+        await eventually(is_waiting)
+        started = time.monotonic()
+        door.runtime.stopping.set()
+
+        assert (await waiting).status == 202
+        assert time.monotonic() - started < 5
+
+
+async def test_transaction_service_away(door: Door, token: str) -> None:
+    """With it away a transfer is a 503 with Retry-After; when it is back the same key works."""
+    await door.behind.transaction.stop()
+    refused = await door.send(token, "k-1")
+    await door.behind.transaction.start()
+    accepted = await door.send(token, "k-1")
+
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json()["code"] == "upstream_unavailable"
+    assert accepted.status == 202
+
+
+async def test_silent_transaction_service(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer in time is 504 `outcome_unknown`; the retry with the same key learns what became of it."""
+    monkeypatch.setattr(upstreams, "CALL_SECONDS", 0.3)
+    door.behind.transaction.silent = True
+    unknown = await door.send(token, "k-1")
+    door.behind.transaction.silent = False
+    retry = await door.send(token, "k-1")
+
+    assert (unknown.status, unknown.json()["code"]) == (504, "outcome_unknown")
+    assert retry.status == 202
+    assert len(door.behind.transaction.transfers) == 1
+
+
+async def test_answer_that_makes_no_sense(door: Door, token: str) -> None:
+    """An answer of another length or shape is not taken for success."""
+    for nonsense in (
+        {"items": []},
+        {"items": [{}]},
+        {"items": None},
+        [],
+        {"items": [{"transfer": {}, "replayed": False}]},
+    ):
+        door.behind.transaction.answers["POST /internal/transfers"] = nonsense
+        response = await door.send(token, "k-1")
+        assert (response.status, response.json()["code"]) == (504, "outcome_unknown")
+    door.behind.transaction.answers.clear()
+    assert (await door.send(token, "k-1")).status == 202
+
+
+async def test_deposit_is_a_transfer_of_an_operator(door: Door, operator_token: str, token: str) -> None:
+    """A deposit goes the way of transfers, with its reference as description; users may not make one."""
+    wallet_id = str(new_id())
+    body = {"wallet_id": wallet_id, "amount": 100_000, "currency": "USD", "reference": "Opening"}
+    key = {"Idempotency-Key": "d-1"}
+
+    refused = await door.call("POST", "/api/v1/ops/deposits", token=token, json=body, headers=key)
+    made = await door.call("POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers=key)
+
+    assert refused.status == 403
+    assert (made.status, made.json()["kind"]) == (202, "deposit")
+    assert made.headers["Location"] == f"{TRANSFERS}/{made.json()['id']}"
+    (item,) = _items(door.behind.transaction)
+    assert (item["kind"], item["to"], item["description"]) == ("deposit", {"wallet_id": wallet_id}, "Opening")
+    assert item["request_hash"] == hash_request("POST", "/api/v1/ops/deposits", body)
+
+
+async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_token: str) -> None:
+    """What is said about a transfer's field is said about the field that was sent."""
+    door.behind.transaction.answers["POST /internal/transfers"] = {
+        "items": [
+            {
+                "problem": {
+                    "status": 422,
+                    "code": "wallet_not_found",
+                    "title": "No.",
+                    "errors": [{"field": "to", "message": "is unknown"}],
+                },
+                "headers": {},
+            }
+        ]
+    }
+    body = {"wallet_id": str(new_id()), "amount": 1, "currency": "USD", "reference": "x"}
+
+    refused = await door.call(
+        "POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers={"Idempotency-Key": "d-1"}
+    )
+
+    assert (refused.status, refused.json()["errors"]) == (422, [{"field": "wallet_id", "message": "is unknown"}])
+
+
+async def test_transfer_is_read_with_its_tag(door: Door, token: str) -> None:
+    """A strong ETag over the body; the client that has it gets 304; HEAD works."""
+    transfer_id = (await door.send(token, "k-1")).json()["id"]
+    path = f"{TRANSFERS}/{transfer_id}"
+
+    full = await door.call("GET", path, token=token)
+    tag = full.headers["ETag"]
+    known = await door.call("GET", path, token=token, headers={"If-None-Match": f'"other", W/{tag}'})
+    changed = await door.call("GET", path, token=token, headers={"If-None-Match": '"other"'})
+    head = await door.call("HEAD", path, token=token)
+
+    assert (full.status, tag[0], tag[-1]) == (200, '"', '"')
+    assert (known.status, known.body, known.headers["ETag"]) == (304, b"", tag)
+    assert (changed.status, head.status, head.headers["ETag"]) == (200, 200, tag)
+    assert head.body == b""
+
+
+async def test_anothers_transfer_is_as_an_unknown_one(door: Door, token: str) -> None:
+    """Guarantee 46: another's id, an unknown id and what is no id get the same body."""
+    transfer_id = (await door.send(token, "k-1")).json()["id"]
+    stranger = door.behind.auth.token()
+    bodies = []
+    for suffix in ("", "/timeline"):
+        for identifier in (transfer_id, str(new_id()), "x", "1' OR '1'='1", transfer_id.replace("-", "")):
+            response = await door.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=stranger)
+            assert response.status == 404
+            bodies.append({**response.json(), "request_id": ""})
+        door.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = problem(
+            404, "transfer_not_found"
+        )
+    assert all(body == bodies[0] for body in bodies)
+    assert bodies[0]["code"] == "transfer_not_found"
+
+
+async def test_list_is_the_viewers(door: Door, token: str, user_id: str) -> None:
+    """Filters pass; whose list it is, is said by the token alone."""
+    door.behind.transaction.answers["GET /internal/transfers"] = {"items": [], "next_cursor": None}
+    wallet_id = str(new_id())
+
+    response = await door.call(
+        "GET", TRANSFERS, token=token,
+        params={"status": "FAILED", "kind": "transfer", "wallet_id": wallet_id, "idempotency_key": "k&1", "limit": "7",
+                "cursor": "c=", "from": "2026-01-01T00:00:00+01:00", "to": "2026-02-01T00:00:00.5Z"},
+    )  # fmt: skip
+
+    assert (response.status, response.json()) == (200, {"items": [], "next_cursor": None})
+    (call,) = door.behind.transaction.calls_to("GET", "/internal/transfers")
+    assert call.query == {
+        "status": "FAILED", "kind": "transfer", "wallet_id": wallet_id, "idempotency_key": "k&1", "limit": "7",
+        "cursor": "c=", "from": "2025-12-31T23:00:00Z", "to": "2026-02-01T00:00:00.500000Z", "viewer": user_id,
+    }  # fmt: skip
+
+
+async def test_cancel(door: Door, token: str, user_id: str) -> None:
+    """Cancelling passes the viewer; a 409 passes unchanged, with the transfer in it."""
+    transfer_id = str(new_id())
+    path = f"/internal/transfers/{transfer_id}/cancel"
+    door.behind.transaction.answers[f"POST {path}"] = problem(
+        409, "transfer_not_cancellable", transfer={"id": transfer_id}
+    )
+
+    response = await door.call("POST", f"{TRANSFERS}/{transfer_id}/cancel", token=token)
+
+    assert (response.status, response.json()["transfer"]) == (409, {"id": transfer_id})
+    assert door.behind.transaction.calls_to("POST", path)[0].body == {"viewer": user_id}
+
+
+async def test_timeline_is_merged(door: Door, token: str, user_id: str) -> None:
+    """Steps of three services in order of time; strangers' notices are not shown."""
+    transfer_id = str(new_id())
+    _known(door.behind, transfer_id)
+    door.behind.wallet.answers[f"GET /internal/outcomes/{transfer_id}"] = {
+        "transfer_id": transfer_id, "outcome": "posted", "reason": None, "at": "2026-01-01T00:00:02.000000Z",
+    }  # fmt: skip
+    door.behind.notification.answers[f"GET /internal/transfers/{transfer_id}/notices"] = {
+        "items": [
+            {"at": "2026-01-01T00:00:03.000000Z", "user_id": user_id, "kind": "transfer_completed"},
+            {"at": "2026-01-01T00:00:03.000000Z", "user_id": str(new_id()), "kind": "transfer_received"},
+        ]
+    }
+
+    response = await door.call("GET", f"{TRANSFERS}/{transfer_id}/timeline", token=token)
+
+    timeline = response.json()
+    assert [step["step"] for step in timeline["steps"]] == ["accepted", "posted", "completed", "notified"]
+    assert (timeline["status"], timeline["unavailable"], timeline["waiting_for"]) == ("COMPLETED", [], None)
+
+
+async def test_timeline_names_who_did_not_answer(
+    door: Door, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is away or silent is named; the rest is shown after a second at most."""
+    monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
+    transfer_id = str(new_id())
+    _known(door.behind, transfer_id)
+    door.behind.wallet.silent = True
+    await door.behind.notification.stop()
+
+    for path, who in ((TRANSFERS, token), ("/api/v1/ops/transfers", operator_token)):
+        timeline = (await door.call("GET", f"{path}/{transfer_id}/timeline", token=who)).json()
+        assert timeline["unavailable"] == ["notification", "wallet"]
+        assert [step["step"] for step in timeline["steps"]] == ["accepted", "completed"]
+
+
+def _known(behind: Behind, transfer_id: str) -> None:
+    behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = {
+        "transfer": {"id": transfer_id, "status": "COMPLETED"},
+        "steps": [
+            {"at": NOW, "service": "transaction", "step": "accepted", "detail": None},
+            {"at": "2026-01-01T00:00:02.000000Z", "service": "transaction", "step": "completed", "detail": None},
+        ],
+        "waiting_for": None,
+        "summary": "Done.",
+    }
+
+
+async def test_two_gateways_share_the_cache(open_door: Open, redis_client: Client, token: str) -> None:
+    """What one gateway answered, another replays without asking."""
+    await redis_client.flushall()
+    async with open_door() as one, open_door() as other:
+        first = await one.send(token, "k-1")
+        await eventually(lambda: _is_cached(one, token))
+        asked = len(_items(one.behind.transaction))
+        replay = await other.send(token, "k-1")
+
+        assert replay.json()["id"] == first.json()["id"]
+        assert len(_items(one.behind.transaction)) == asked
+
+
+async def test_readers_do_not_hold_up_transfers(door: Door, token: str) -> None:
+    """With every connection for reading taken by silence, transfers are accepted and waited for all the same."""
+    transaction = door.behind.transaction
+    transaction.settles = True
+    transaction.silent_at = "/internal/transfers/" + str(UUID(int=7))
+    path = f"{TRANSFERS}/{UUID(int=7)}"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        headers = {"Authorization": f"Bearer {token}"}
+        readers = [asyncio.create_task(_status(session, door.url + path, headers)) for _ in range(80)]
+
+        async def are_silent() -> bool:
+            return len(transaction.calls_to("GET", transaction.silent_at or "")) == 64
+
+        await eventually(are_silent)
+
+        assert (await door.send(token, "k-1", headers={"Prefer": "wait=2"})).status == 200
+        transaction.silent_at = None
+        await asyncio.gather(*readers)
+
+
+async def _status(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> int:
+    async with session.get(url, headers=headers) as response:
+        return response.status

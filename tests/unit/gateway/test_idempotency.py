@@ -1,0 +1,104 @@
+"""Keys, hashes and seals."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+from services.gateway.idempotency import Question, hash_request, read_key
+
+ROUTE = "/api/v1/transfers"
+
+
+def _headers(*keys: str) -> CIMultiDictProxy[str]:
+    return CIMultiDictProxy(CIMultiDict(("Idempotency-Key", key) for key in keys))
+
+
+@pytest.mark.parametrize("key", ["a", "x" * 255, "!", "~", 'a,b;c="d"', "0"])
+def test_visible_key_is_taken_as_sent(key: str) -> None:
+    """1 to 255 visible ASCII characters are a key, and stay as they are."""
+    assert key == read_key(_headers(key))
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", " a", "a\n", "x" * 256, "é", "\x7f", "\x00", "a\u200b", "٣"])
+def test_other_key_is_refused(key: str) -> None:
+    """Anything else is not."""
+    with pytest.raises(IdempotencyKeyInvalid):
+        read_key(_headers(key))
+
+
+def test_key_must_be_sent_once() -> None:
+    """None is missing; two are one too many, even when they are equal."""
+    with pytest.raises(IdempotencyKeyMissing):
+        read_key(_headers())
+    with pytest.raises(IdempotencyKeyInvalid):
+        read_key(_headers("a", "a"))
+
+
+def test_hash_is_what_it_says() -> None:
+    """SHA-256 over method, route and canonical JSON, so that another gateway or version computes the same."""
+    sent = {"to": {"email": "bü@example.com", "wallet_id": None}, "currency": "USD", "amount": 5, "description": None}
+    text = 'POST\n/api/v1/transfers\n{"amount":5,"currency":"USD","to":{"email":"bü@example.com"}}'
+
+    assert hashlib.sha256(text.encode()).hexdigest() == hash_request("POST", ROUTE, sent)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"amount": 2, "currency": "USD"},
+        {"amount": "1", "currency": "USD"},
+        {"amount": 1, "currency": "usd"},
+        {"amount": 1, "currency": "USD", "metadata": {}},
+        {"amount": 1, "currency": "USD", "description": ""},
+        {"amount": 1, "currency": "USD", "metadata": {"a": "b"}},
+    ],
+)
+def test_hash_tells_requests_apart(other: dict[str, Any]) -> None:
+    """Another value, type or field is another request."""
+    assert hash_request("POST", ROUTE, {"amount": 1, "currency": "USD"}) != hash_request("POST", ROUTE, other)
+
+
+def test_hash_covers_method_and_route() -> None:
+    """The same body elsewhere is another request."""
+    assert len({hash_request(method, route, {}) for method in ("POST", "PUT") for route in (ROUTE, "/other")}) == 4
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text("abc", max_size=2), children, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text("abc", max_size=2), JSON, max_size=4))
+def test_hash_ignores_order_and_nulls(document: dict[str, Any]) -> None:
+    """Members in another order, and members that are null, change nothing at any depth."""
+    assert hash_request("POST", ROUTE, document) == hash_request("POST", ROUTE, _rearranged(document))
+
+
+def _rearranged(value: Any) -> Any:
+    if isinstance(value, dict):
+        members = {"zz": None} | {name: _rearranged(member) for name, member in reversed(list(value.items()))}
+        return dict(reversed(list(members.items())))
+    if isinstance(value, list):
+        return [_rearranged(member) for member in value]
+    return value
+
+
+def test_seal_belongs_to_one_question() -> None:
+    """Another user, key or request has another seal; the place does not depend on the request and hides the key."""
+    questions = [
+        Question("u", "k", "h"), Question("v", "k", "h"), Question("u", "l", "h"), Question("u", "k", "i"),
+        Question("u\nk", "", "h"),
+    ]  # fmt: skip
+
+    assert len({question.seal for question in questions}) == 5
+    assert questions[0].place == questions[3].place != questions[1].place != questions[2].place
+    assert "secret" not in Question("u", "secret", "h").place

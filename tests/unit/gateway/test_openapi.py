@@ -1,0 +1,171 @@
+"""The document of the API."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from services.contracts.refusal import Refusal
+from services.gateway import api_reference, openapi, operations, schemas
+from services.gateway.app import OPERATIONS
+from services.gateway.errors import RecipientNotFound, TransferNotCancellable, WalletNotFound
+from services.gateway.operations import Access, Operation
+
+ROWS = (*OPERATIONS, *api_reference.HEALTH)
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return openapi.build(ROWS)
+
+
+def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def _resolve(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in value:
+        return value
+    found: Any = document
+    for part in value["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def test_document_is_valid(document: dict[str, Any]) -> None:
+    """It is OpenAPI 3.1, every reference leads somewhere, and every schema is JSON Schema."""
+    validate(document)
+    for name, schema in document["components"]["schemas"].items():
+        assert re.fullmatch(r"[A-Za-z]+", name)
+        Draft202012Validator.check_schema(schema)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    """No `$ref` points at nothing."""
+    for reference in re.findall(r"'\$ref': '([^']+)'", str(document)):
+        assert _resolve(document, {"$ref": reference})
+
+
+def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
+    """Clients are generated from them."""
+    ids = [operation["operationId"] for _, _, operation in _operations(document)]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
+    """A summary that is a sentence, a tag, and answers that say what they mean."""
+    for method, path, operation in _operations(document):
+        assert operation["summary"][-1] in ".?", (method, path)
+        for status, response in operation["responses"].items():
+            assert _resolve(document, response)["description"], (method, path, status)
+
+
+def test_answers_list_their_fields(document: dict[str, Any]) -> None:
+    """Every schema of an answer is closed and names all its fields, those that may be null included."""
+    for name, schema in document["components"]["schemas"].items():
+        if schema["type"] == "object":
+            assert schema["additionalProperties"] is False, name
+
+
+def test_who_may_use_what(document: dict[str, Any]) -> None:
+    """Whoever needs a token may be told 401, operators' addresses 403, and public ones neither."""
+    for row in OPERATIONS:
+        operation = document["paths"][row.path][row.method.lower()]
+        codes = {refusal.code for refusal in openapi.refusals(row)}
+        assert bool(operation["security"]) is (row.access is not Access.PUBLIC)
+        assert ("invalid_token" in codes) is (row.access is not Access.PUBLIC)
+        assert ("operator_required" in codes) is (row.access is Access.OPERATOR)
+        assert (row.access is Access.OPERATOR) is row.path.startswith(f"{operations.BASE}/ops/")
+
+
+def test_what_moves_money_needs_a_key(document: dict[str, Any]) -> None:
+    """Both ways of moving money take the key and list what it may be refused with."""
+    for path in ("/api/v1/transfers", "/api/v1/ops/deposits"):
+        operation = document["paths"][path]["post"]
+        names = {_resolve(document, parameter)["name"] for parameter in operation["parameters"]}
+        assert {"Idempotency-Key", "Prefer"} == names
+        assert {"200", "202", "400", "401", "409", "413", "415", "422", "429", "500", "503", "504"} <= set(
+            operation["responses"]
+        )
+
+
+def test_ids_in_paths_answer_not_found(document: dict[str, Any]) -> None:
+    """Every address with an id may be told 404."""
+    for _, path, operation in _operations(document):
+        if "{id}" in path:
+            assert "404" in operation["responses"], path
+
+
+def test_catalogue_is_complete(document: dict[str, Any]) -> None:
+    """Every code that an operation lists is explained once, with its status and whether a retry helps."""
+    catalogue = {(entry["code"], entry["status"]): entry for entry in document["x-problem-catalogue"]}
+    listed = {(refusal.code, refusal.status) for row in ROWS for refusal in openapi.refusals(row)}
+
+    assert listed <= set(catalogue)
+    assert len(catalogue) == len(document["x-problem-catalogue"])
+    assert catalogue["outcome_unknown", 504]["retry_helps"] is True
+    assert catalogue["insufficient_funds", 422]["retry_helps"] is False
+
+
+NEVER_OUTSIDE = {
+    "service_token_required", "service_not_allowed", "outcome_not_found", "recording_contended", "refused",
+}  # fmt: skip
+"""Codes that are between services only."""
+
+
+@pytest.mark.parametrize("service", ["auth", "wallet", "transaction", "notification", "chassis"])
+def test_codes_said_behind_are_in_the_catalogue(document: dict[str, Any], service: str) -> None:
+    """A code that a service behind may say is listed here with the same status and the same advice."""
+    for module in ("errors", "body", "client", "database", "problems", "server"):
+        try:
+            importlib.import_module(f"services.{service}.{module}")
+        except ModuleNotFoundError:
+            continue
+    catalogue = {(entry["code"], entry["status"]): entry["retry_helps"] for entry in document["x-problem-catalogue"]}
+    for refusal in _refusals(Refusal):
+        if refusal.__module__.startswith(f"services.{service}.") and refusal.code not in NEVER_OUTSIDE:
+            assert catalogue.get((refusal.code, refusal.status)) is refusal.retry_helps, refusal
+
+
+def _refusals(parent: type[Refusal]) -> set[type[Refusal]]:
+    return {parent}.union(*(_refusals(child) for child in parent.__subclasses__())) - {Refusal}
+
+
+def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
+    """What the door renders is what it documents, extra members included."""
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    for refusal in (WalletNotFound(), RecipientNotFound()):
+        Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})
+    extended = {"$ref": "#/components/schemas/CancelProblem", "components": document["components"]}
+    Draft202012Validator(extended).validate(
+        TransferNotCancellable(extra={"transfer": None}).problem() | {"request_id": "x"}
+    )
+
+
+def test_query_parameters_are_plain(document: dict[str, Any]) -> None:
+    """Parameters have a plain type and real bounds: a null cannot be sent in a query."""
+    parameters = {
+        parameter["name"]: parameter
+        for parameter in document["paths"]["/api/v1/transfers"]["get"]["parameters"]
+        if parameter.get("in") == "query"
+    }
+    assert set(schemas.TransferQuery.model_fields) - {"from_"} | {"from"} == set(parameters)
+    assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 200}
+    assert parameters["from"]["schema"] == {"type": "string", "format": "date-time"}
+    assert "null" not in str(parameters)
+
+
+def test_rows_are_what_they_seem() -> None:
+    """Every row with a body or a query names a model, and no address stands twice."""
+    places = [(row.method, row.path) for row in ROWS]
+    assert len(places) == len(set(places))
+    assert all(isinstance(row, Operation) and row.answers for row in ROWS)

@@ -1,0 +1,57 @@
+"""Requests as the door understands them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from services.contracts.identifiers import new_id
+from services.contracts.money import AMOUNT_MAX, CURRENCIES
+from services.gateway.schemas import NewTransfer, TransferQuery
+
+TRANSFER = TypeAdapter(NewTransfer)
+GOOD: dict[str, Any] = {"currency": "USD", "amount": 1, "to": {"email": "bob@example.com"}}
+
+
+@pytest.mark.parametrize("amount", [1, 1050, AMOUNT_MAX])
+def test_amounts_that_can_be_sent(amount: int) -> None:
+    """From one minor unit to the largest."""
+    assert amount == TRANSFER.validate_python(GOOD | {"amount": amount}).amount
+
+
+@pytest.mark.parametrize(
+    "amount", [0, -1, AMOUNT_MAX + 1, 1.0, 1.5, "1", True, None, [1], {}, float("nan"), float("inf")]
+)
+def test_amounts_that_cannot(amount: Any) -> None:
+    """Guarantee 52: no float, no text, no boolean, nothing out of bounds."""
+    with pytest.raises(ValidationError):
+        TRANSFER.validate_python(GOOD | {"amount": amount})
+
+
+def test_every_currency_can_be_sent() -> None:
+    """All of ISO 4217, in upper case."""
+    for code in CURRENCIES:
+        assert code == TRANSFER.validate_python(GOOD | {"currency": code}).currency
+        with pytest.raises(ValidationError):
+            TRANSFER.validate_python(GOOD | {"currency": code.lower()})
+
+
+def test_recipient_is_an_address_or_a_wallet() -> None:
+    """Exactly one of them; a null is as good as nothing; ids come in their canonical form."""
+    wallet_id = str(new_id())
+    by_wallet = TRANSFER.validate_python(GOOD | {"to": {"wallet_id": wallet_id.upper(), "email": None}})
+
+    assert {"wallet_id": wallet_id} == by_wallet.to.named()
+    assert {"email": "bob@example.com"} == TRANSFER.validate_python(GOOD).to.named()
+    for to in ({}, {"email": None}, {"email": "a@b.example", "wallet_id": wallet_id}, {"wallet_id": wallet_id[:-1]}):
+        with pytest.raises(ValidationError):
+            TRANSFER.validate_python(GOOD | {"to": to})
+
+
+def test_query_goes_behind_as_it_is_meant() -> None:
+    """Times become UTC, the limit is always said, what was not sent is left out."""
+    assert {"limit": "50"} == TransferQuery.model_validate({}).parameters()
+    query = TransferQuery.model_validate({"from": "2026-01-01T00:00:00.000001+05:30", "limit": "1", "status": "FAILED"})
+    assert {"from": "2025-12-31T18:30:00.000001Z", "limit": "1", "status": "FAILED"} == query.parameters()

@@ -1,0 +1,74 @@
+"""Statements as people see them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from services.gateway.statement import COLUMNS, owners, render_csv, with_names
+
+
+def _line(**changes: Any) -> dict[str, Any]:
+    return {
+        "seq": 7,
+        "transfer_id": "t-1",
+        "amount": -1050,
+        "balance_after": 8950,
+        "counterparty": {"wallet_id": "w-2", "owner_id": "bob"},
+        "description": "Lunch",
+        "created_at": "2026-01-01T00:00:00.000000Z",
+    } | changes
+
+
+WORLD = {"wallet_id": "w-0", "owner_id": None}
+
+
+def test_names_of_owners_are_asked_for_once() -> None:
+    """Each owner once; the outside world and missing sides have none."""
+    lines = [_line(), _line(), _line(counterparty=WORLD), _line(counterparty=None)]
+    assert {"bob"} == owners(lines)
+
+
+def test_owners_become_names() -> None:
+    """The id of the other owner does not leave; who is unknown has no name."""
+    lines = with_names([_line(), _line(counterparty=WORLD), _line(counterparty=None)], {"bob": "Bob Stone"})
+
+    assert [
+        {"wallet_id": "w-2", "name": "Bob Stone"},
+        {"wallet_id": "w-0", "name": None},
+        None,
+    ] == [line["counterparty"] for line in lines]
+    assert [None] == [line["counterparty"]["name"] for line in with_names([_line()], {})]
+
+
+def test_csv_can_be_read_back() -> None:
+    """Quotes, commas and line breaks survive; amounts stay integers of the minor unit."""
+    lines = with_names(
+        [_line(description='a "b", c\nd'), _line(counterparty=None, description=None)], {"bob": "Bob, B."}
+    )
+
+    first, second = csv.DictReader(io.StringIO(render_csv(lines, "USD"), newline=""))
+
+    assert list(COLUMNS) == list(first)
+    assert ("7", "-1050", "USD", "8950", 'a "b", c\nd', "Bob, B.") == (
+        first["seq"], first["amount"], first["currency"], first["balance_after"], first["description"],
+        first["counterparty_name"],
+    )  # fmt: skip
+    assert ("", "", "") == (second["counterparty_wallet_id"], second["counterparty_name"], second["description"])
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_text_of_others_is_no_formula(start: str) -> None:
+    """What a spreadsheet would run is quoted; numbers are left alone."""
+    (line,) = csv.DictReader(
+        io.StringIO(render_csv(with_names([_line(description=f"{start}1+1")], {}), "USD"), newline="")
+    )
+    assert (f"'{start}1+1", "-1050") == (line["description"], line["amount"])
+
+
+def test_empty_statement_has_its_headings() -> None:
+    """No entries, one line."""
+    assert ",".join(COLUMNS) + "\r\n" == render_csv([], "USD")
