@@ -109,6 +109,7 @@ class Consumer(Generic[Item]):
         self._publisher = Publisher(url, runtime.instance)
         self._connection: AbstractConnection | None = None
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
 
     async def run(self) -> None:
         """Consume until told to stop; reconnect for as long as it takes."""
@@ -188,6 +189,7 @@ class Consumer(Generic[Item]):
 
     def _gather(self, first: AbstractIncomingMessage) -> list[AbstractIncomingMessage]:
         """Everything that has arrived, up to the window's size. One message holds at most a bundle of items."""
+        self._unacked.set(1 + self._arrived.qsize())
         window = [first]
         while not self._arrived.empty() and len(window) < WINDOW_MESSAGES_MAX:
             window.append(self._arrived.get_nowait())
@@ -207,6 +209,7 @@ class Consumer(Generic[Item]):
         await self._settle_exceptions(channel, watch, exceptions)
         # The commit is done and every exception confirmed: one frame acknowledges all that came before.
         await window[-1].ack(multiple=True)
+        self._unacked.set(self._arrived.qsize())
 
     def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:
         entries: list[_Entry[Item]] = []

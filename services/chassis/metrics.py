@@ -29,6 +29,11 @@ OUTBOX_FAILURES = Counter(
     "Publishes that were not confirmed: unroutable, refused, timed out, or no broker.",
     ["service", "reason"],
 )
+QUEUE_MESSAGES = Gauge(
+    "payflow_queue_messages",
+    "Messages, ready (the broker's figure) or unacked (what this consumer has in hand).",
+    ["queue", "state"],
+)
 DEAD_LETTERED = Counter(
     "payflow_dead_lettered_total",
     "Items this consumer moved to the dead-letter queue.",

@@ -73,6 +73,22 @@ def _moment(text: Any) -> Any:
     raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
 
 
+def _metadata_value(value: Any) -> Any:
+    if isinstance(value, str) and len(value) <= METADATA_TEXT_LENGTH_MAX:
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) <= SAFE_INTEGER_MAX:
+        return value
+    raise ValueError(f"must be a text of at most {METADATA_TEXT_LENGTH_MAX} characters, a whole number, true or false")
+
+
+def _metadata_keys(metadata: dict[str, Any]) -> dict[str, Any]:
+    if any(not 0 < len(key) <= METADATA_KEY_LENGTH_MAX for key in metadata):
+        raise ValueError(f"must have keys of 1 to {METADATA_KEY_LENGTH_MAX} characters")
+    return metadata
+
+
 Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
 CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
 Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
@@ -84,13 +100,21 @@ Email = Annotated[
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=METADATA_KEY_LENGTH_MAX)]
-MetadataText = Annotated[str, StringConstraints(max_length=METADATA_TEXT_LENGTH_MAX)]
-MetadataNumber = Annotated[int, Field(strict=True, ge=-SAFE_INTEGER_MAX, le=SAFE_INTEGER_MAX)]
-MetadataFlag = Annotated[bool, Field(strict=True)]
-Metadata = Annotated[
-    dict[MetadataKey, MetadataText | MetadataFlag | MetadataNumber | None], Field(max_length=METADATA_KEYS_MAX)
+MetadataValue = Annotated[
+    Any,
+    AfterValidator(_metadata_value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": METADATA_TEXT_LENGTH_MAX},
+                {"type": "integer", "minimum": -SAFE_INTEGER_MAX, "maximum": SAFE_INTEGER_MAX},
+                {"type": "boolean"},
+                {"type": "null"},
+            ]
+        }
+    ),
 ]
+Metadata = Annotated[dict[str, MetadataValue], Field(max_length=METADATA_KEYS_MAX), AfterValidator(_metadata_keys)]
 SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description="In the currency's minor unit.")]
 TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]

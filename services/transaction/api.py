@@ -11,6 +11,7 @@ from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
+from services.contracts.refusal import Refusal
 from services.transaction import commands, overview, reversal, schemas, steps
 from services.transaction.backlog import Backlog
 from services.transaction.errors import TransferNotCancellable, TransferNotFound
@@ -43,10 +44,13 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 
 async def create_transfers(request: web.Request) -> web.Response:
-    """Accept a batch; each item has its own answer."""
-    batch = validate_json(schemas.TRANSFERS, await request.read())
-    requests = [item.request() for item in batch.items]
-    answers = await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal)
+    """Accept a batch; each item has its own answer, also one that is not well formed."""
+    asked = schemas.read_requests(await request.read())
+    requests = [one for one in asked if not isinstance(one, Refusal)]
+    accepted = iter(
+        await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()
+    )
+    answers = [one if isinstance(one, Refusal) else next(accepted) for one in asked]
     return web.json_response({"items": [schemas.answer(answer) for answer in answers]})
 
 

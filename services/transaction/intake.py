@@ -12,9 +12,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import structlog
+
 from services.chassis.database import Pool
+from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
-from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
+from services.contracts.refusal import Refusal, Unavailable
 from services.transaction import affordability, commands, metrics
 from services.transaction.affordability import KnownBalances
 from services.transaction.auth_client import AuthClient
@@ -58,6 +61,8 @@ class Request(NamedTuple):
 
 Answer = Accepted | Refusal
 
+log = structlog.get_logger()
+
 
 class Intake:
     """Accepts batches of requests."""
@@ -81,9 +86,26 @@ class Intake:
     async def accept(self, requests: Sequence[Request], *, refuse_new: Refusal | None = None) -> list[Answer]:
         """Answer each request, in order. `refuse_new` is what new keys are told while there is too much work ahead.
 
+        A batch that fails as a whole is halved until the bad request stands alone.
+
         Raises:
             DatabaseAway: nothing is known to have been recorded.
         """
+        try:
+            return await self._accept(requests, refuse_new)
+        except Refusal:
+            raise
+        except Exception:
+            if len(requests) == 1:
+                log.exception("transfer_not_accepted", request_id=requests[0].request_id)
+                return [Fault()]
+            middle = len(requests) // 2
+            return [
+                *await self.accept(requests[:middle], refuse_new=refuse_new),
+                *await self.accept(requests[middle:], refuse_new=refuse_new),
+            ]
+
+    async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
         keys = await commands.find_keys(self._pool, [request.key for request in requests])
         answers = await self._replays(requests, keys)
         new = [index for index in range(len(requests)) if index not in answers]
@@ -156,7 +178,7 @@ class Intake:
             return {}
         try:
             return await self._auth.find_recipients(emails)
-        except (Unavailable, OutcomeUnknown):
+        except Refusal:
             return Unavailable("recipients cannot be looked up by e-mail at the moment")
 
     def _draft_one(

@@ -18,7 +18,6 @@ CONFLICTED = Counter(
 PENDING = Gauge("payflow_pending_transfers", "Accepted and not terminal.")
 STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
 QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
-QUEUE_MESSAGES = Gauge("payflow_queue_messages", "The broker's own figure.", ["queue", "state"])
 QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
 QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers settled per second, lately.", ["queue"])
 DEAD_LETTERS = Gauge("payflow_dead_letters", "Messages that wait for a human.", ["queue"])

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from services.chassis import broker
+from services.chassis import metrics as chassis_metrics
 from services.chassis.broker import Publisher
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.outbox import Relay
@@ -68,7 +69,7 @@ class Monitor:
         metrics.QUEUE_DRAIN.labels(QUEUE.name).set(self._drain)
         for queue in topology.QUEUES:
             if depths is not None:
-                metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
+                chassis_metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
                 metrics.DEAD_LETTERS.labels(queue.name).set(depths[queue.dead_letter])
 
     async def _depths(self) -> dict[str, int] | None:

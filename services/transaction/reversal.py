@@ -13,7 +13,7 @@ import structlog
 from services.chassis import metrics
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
-from services.contracts.refusal import OutcomeUnknown, Unavailable
+from services.contracts.refusal import Refusal
 from services.transaction import commands
 from services.transaction.store import Told
 from services.transaction.transfer import TIMED_OUT
@@ -29,7 +29,7 @@ async def void_transfers(pool: Pool, wallet: WalletClient, transfers: Sequence[t
     """Void these (id, request hash) in the wallet and apply what it answers; how many moved. Also how a sender cancels.
 
     Raises:
-        Unavailable, OutcomeUnknown, LockTimeout: what the wallet said is not known, or not applied; do it again.
+        Refusal, LockTimeout: what the wallet said is not known, or not applied; do it again.
     """
     answers = await wallet.void(transfers, reason)
     told = [Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, None) for answer in answers if answer.at]
@@ -60,6 +60,7 @@ async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_secon
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
                 log.warning("stale_transfers_settled", moved=moved)
-        except (Unavailable, OutcomeUnknown, LockTimeout) as away:
-            log.warning("reversal_waits", reason=str(away))
+        except (Refusal, LockTimeout) as trouble:
+            # Whatever it is, the next pass finds the same transfers again: they are PENDING until somebody settles them.
+            log.warning("reversal_waits", reason=str(trouble))
         await runtime.pause(every_seconds)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
+from services.chassis.body import InvalidRequest, invalid, parse, validate_json
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
@@ -140,11 +151,34 @@ class ListQuery(_Query):
 
 
 TRANSFERS = TypeAdapter(TransferRequest)
+ITEM = TypeAdapter(TransferItem)
 CANCEL = TypeAdapter(CancelRequest)
 FREEZE_HINT = TypeAdapter(FreezeHintRequest)
 GET = TypeAdapter(GetQuery)
 STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
+
+
+def read_requests(raw: bytes) -> list[Request | InvalidRequest]:
+    """The requests of a batch; an item that is not well formed is refused alone.
+
+    Raises:
+        InvalidRequest, MalformedJson: there is no list of items to look at.
+    """
+    try:
+        return [item.request() for item in validate_json(TRANSFERS, raw).items]
+    except InvalidRequest:
+        items = parse(raw).get("items")
+        if not isinstance(items, list) or not 0 < len(items) <= ITEMS_MAX:
+            raise
+        return [_read_request(item) for item in items]
+
+
+def _read_request(item: Any) -> Request | InvalidRequest:
+    try:
+        return ITEM.validate_json(json.dumps(item)).request()
+    except ValidationError as error:
+        return invalid(error)
 
 
 def transfer(found: Transfer) -> dict[str, Any]:

@@ -49,18 +49,30 @@ class Worker:
             await self._note(window, picked_up_at)
             raise Unavailable(silence.detail) from silence
         self.wallet_away = False
-        told = [
-            Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, self._attempt(delivery, picked_up_at))
+        try:
+            moved = await self._record(window, answers, picked_up_at)
+        except LockTimeout as held:
+            # Somebody else is settling some of these: nobody's failure, and worth no attempt.
+            raise Unavailable("the transfers are held by somebody else") from held
+        log.info("window_settled", items=len(window), moved=moved)
+        return [_verdict(answer) for answer in answers]
+
+    async def _record(
+        self, window: Sequence[Delivery[TransferCommand]], answers: Sequence[WalletAnswer], picked_up_at: datetime
+    ) -> int:
+        told = {
+            answer.transfer_id: Told(
+                answer.transfer_id, answer.outcome, answer.reason, answer.at, self._attempt(delivery, picked_up_at)
+            )
             for delivery, answer in zip(window, answers, strict=True)
             if answer.at is not None
-        ]
-        moved = await commands.settle_transfers(self._pool, list({one.transfer_id: one for one in told}.values()))
+        }
+        moved = await commands.settle_transfers(self._pool, list(told.values()))
         self.settled += moved
         conflicts = [answer.transfer_id for answer in answers if answer.outcome == CONFLICT]
         if conflicts:
             await commands.mark_conflicted(self._pool, conflicts)
-        log.info("window_settled", items=len(window), moved=moved, conflicts=len(conflicts))
-        return [_verdict(answer) for answer in answers]
+        return moved
 
     async def beat(self) -> None:
         """Tell the others, every second, that this worker is alive and how much it has settled."""
@@ -76,7 +88,10 @@ class Worker:
 
     async def _note(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
         attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}
-        await commands.note_attempts(self._pool, attempts)
+        try:
+            await commands.note_attempts(self._pool, attempts)
+        except LockTimeout:
+            log.debug("attempt_not_noted")
 
     def _attempt(self, delivery: Delivery[TransferCommand], picked_up_at: datetime) -> str:
         return json.dumps(

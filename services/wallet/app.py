@@ -8,6 +8,7 @@ from services.chassis import database, server
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
+from services.wallet.proof import watch_drift
 from services.wallet.settings import WalletSettings
 
 # Statements over arrays of ids: the planner's guess for a table that was just created is a sequential scan or a merge
@@ -33,6 +34,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         )
         stack.push_async_callback(database.close_pool, proof_pool)
         runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool
         app[api.PROOF_POOL] = proof_pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from datetime import timedelta
 from uuid import UUID
@@ -11,7 +12,7 @@ import pytest
 
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
-from services.transaction import commands, reversal
+from services.transaction import commands, reversal, schemas
 from services.transaction.commands import Accepted
 from services.transaction.intake import Answer
 from services.wallet import commands as wallet_commands
@@ -225,3 +226,34 @@ async def test_a_terminal_transfer_cannot_be_changed(path: MoneyPath) -> None:
         with pytest.raises(Exception, match=r"terminal|never removed|permission denied"):
             await path.pool.execute(statement)
     assert 0 == await ledgers.balance(path.wallet_pool, bob_wallet)
+
+
+async def test_a_request_that_cannot_be_stored_fails_alone(path: MoneyPath) -> None:
+    """One request of 16 that the database refuses gets a fault of its own; its neighbours are accepted."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    requests = [request(alice, bob_wallet, 1) for _ in range(16)]
+    requests[9] = request(alice, bob_wallet, 1, description="NUL \x00")
+
+    answers = await accept(path.intake(), *requests)
+
+    assert ["accepted"] * 9 + ["internal_error"] + ["accepted"] * 6 == [code(answer) for answer in answers]
+    assert 15 == await count(path)
+
+
+def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
+    """Of a batch with one malformed item the others are read."""
+    good = {
+        "user_id": str(new_id()),
+        "idempotency_key": "k",
+        "request_hash": "ab" * 32,
+        "kind": "transfer",
+        "amount": 1,
+        "currency": "USD",
+        "to": {"wallet_id": str(new_id())},
+        "request_id": "r",
+    }
+
+    read = schemas.read_requests(json.dumps({"items": [good, good | {"amount": "1"}, good]}).encode())
+
+    assert [False, True, False] == [isinstance(one, Refusal) for one in read]
+    assert ["amount"] == [error.field for error in read[1].errors]

@@ -314,3 +314,31 @@ async def test_a_wallet_that_is_away_pauses_the_worker(path: MoneyPath) -> None:
 
     assert 20 == pending
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
+
+
+async def test_a_transfer_held_by_somebody_else_is_waited_for(path: MoneyPath) -> None:
+    """While another transaction holds the transfer's row, the worker keeps its window: no attempt counts, nothing is lost."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(answer, Accepted)
+
+    async with path.pool.acquire() as holder:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("SELECT FROM transfers FOR UPDATE")
+        path.start_worker(attempts_max=1)
+        await send(path, await commands_of(path))
+        async with asyncio.timeout(20):
+            while not await path.wallet_pool.fetchval(
+                "SELECT count(*) FROM outcomes WHERE transfer_id = $1", answer.transfer.id
+            ):
+                await asyncio.sleep(0.02)
+            # The worker waits for the row longer than its lock timeout, and comes back.
+            while not await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            while await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+        await transaction.rollback()
+    done = await path.settled([answer.transfer.id])
+
+    assert "COMPLETED" == done[answer.transfer.id].status

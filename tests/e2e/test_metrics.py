@@ -1,0 +1,74 @@
+"""What Prometheus sees of a running stack."""
+
+from __future__ import annotations
+
+import re
+
+import aiohttp
+
+from tests.e2e.conftest import Stack
+from tests.harness.api import Person
+
+PROMISED = [
+    "payflow_http_request_duration_seconds{service,route,method,status}",
+    "payflow_transfers_total{kind,outcome}",
+    "payflow_transfer_duration_seconds",
+    "payflow_queue_transfers{queue}",
+    "payflow_queue_messages{queue,state}",
+    "payflow_queue_oldest_age_seconds{queue}",
+    "payflow_queue_drain_per_second{queue}",
+    "payflow_outbox_unpublished{service}",
+    "payflow_outbox_lag_seconds{service}",
+    "payflow_pending_transfers",
+    "payflow_stale_pending_transfers",
+    "payflow_dead_letters{queue}",
+    "payflow_idempotency_total{result}",
+    "payflow_ledger_drift_minor_units{currency}",
+    "payflow_ledger_batch_size",
+    "payflow_outcome_conflicts_total",
+    "payflow_rate_limited_total",
+    "payflow_job_last_success_timestamp_seconds{job}",
+]
+
+
+async def pages(stack: Stack) -> str:
+    """The metrics pages of every role, one after another."""
+    texts = []
+    async with aiohttp.ClientSession() as session:
+        for name, url in stack["metrics"].items():
+            if name not in ("postgres", "rabbitmq", "redis"):
+                async with session.get(url.removesuffix("/metrics") + "/metrics") as response:
+                    texts.append(await response.text())
+    return "\n".join(texts)
+
+
+async def test_every_promised_series_is_exported(stack: Stack, alice: Person, bob: Person) -> None:
+    """Each series that operators may rely on is on some role's page, with its labels, after one transfer."""
+    await alice.send_money(bob, 1, wait=20)
+    text = await pages(stack)
+
+    missing = []
+    for promised in PROMISED:
+        name, _, labels = promised.partition("{")
+        lines = re.findall(rf"^{name}(?:_bucket|_count|_sum)?(?:{{(.*)}})? \S+$", text, flags=re.MULTILINE)
+        wanted = set(filter(None, labels.rstrip("}").split(",")))
+        if not any(wanted <= set(re.findall(r"(\w+)=", line)) for line in lines):
+            missing.append(promised)
+    assert [] == missing
+
+
+async def test_metrics_never_go_through_the_door(stack: Stack, alice: Person) -> None:
+    """The gateway's public port knows no metrics page, and no internal route."""
+    for path in ("/metrics", "/internal/post", "/internal/transfers", "/api/v1/internal/post"):
+        async with alice.session.get(
+            stack["gateway"] + path, headers={"Authorization": f"Bearer {alice.token}"}
+        ) as answer:
+            assert 404 == answer.status, path
+
+
+async def test_labels_hold_no_identifiers(stack: Stack, alice: Person, bob: Person) -> None:
+    """No series carries a user, wallet or transfer id: its values would be without bound."""
+    transfer = (await alice.send_money(bob, 1, wait=20)).body
+    text = await pages(stack)
+
+    assert [] == [id_ for id_ in (alice.user_id, alice.wallet_id, transfer["id"]) if id_ in text]
