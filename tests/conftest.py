@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local.engines import Postgres, RabbitMQ, Redis
+from services.chassis import logs
 from tests.harness.databases import Templates, TestDatabase
+
+# As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
+logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
 
 
 @pytest.fixture(scope="session")

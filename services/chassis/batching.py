@@ -70,6 +70,7 @@ class Batcher(Generic[Item, Answer]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._flush([item for item, _ in batch])
+            assert len(answers) == len(batch), "a flush answers every item"
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, not to the flight
             if len(batch) == 1 or isinstance(error, Refusal) or self._is_whole(error):
                 for _, future in batch:

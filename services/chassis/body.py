@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -14,6 +15,7 @@ DEPTH_MAX = 20
 INTEGER_DIGITS_MAX = 100
 
 Model = TypeVar("Model")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class MalformedJson(Refusal):
@@ -144,7 +146,7 @@ def _children(node: Any) -> list[Any]:
 def _unstorable_texts(value: Any, path: str) -> list[FieldError]:
     # PostgreSQL cannot hold NUL, and half a surrogate pair is no character: say so here, with the field's name.
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _UNSTORABLE.search(value):
             return [FieldError(path or "body", "holds a character that is not allowed")]
         return []
     if isinstance(value, dict):

@@ -21,7 +21,7 @@ async def register(request: web.Request) -> web.Response:
     The wallet in the default currency is simply there.
     """
     asked: schemas.Register = request[BODY]
-    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=asked.model_dump())
+    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=asked.model_dump(), once=True)
     return answers.document(session, status=201)
 
 
@@ -49,7 +49,7 @@ async def refresh(request: web.Request) -> web.Response:
     The old one is spent. Using a spent one again ends the whole session.
     """
     asked: schemas.Refresh = request[BODY]
-    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/refresh", body=asked.model_dump())
+    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/refresh", body=asked.model_dump(), once=True)
     return answers.document(session)
 
 

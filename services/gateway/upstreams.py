@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import structlog
 from aiohttp import web
 
-from services.chassis.client import Upstream
+from services.chassis.client import ATTEMPTS_MAX, Upstream
 from services.chassis.problems import Fault
 from services.chassis.service_tokens import Identity
 from services.contracts.refusal import Refusal
@@ -87,8 +87,11 @@ async def call(
     params: Mapping[str, str] | None = None,
     missing: type[Refusal] | None = None,
     seconds: float | None = None,
+    once: bool = False,
 ) -> Any:
     """One call; a 404 becomes `missing`, so that its body is the same whoever said it.
+
+    `once` is for what must not reach the service twice: a spent refresh token ends its session.
 
     Raises:
         Refusal: as `Upstream.call`.
@@ -96,7 +99,12 @@ async def call(
     """
     try:
         return await upstream.call(
-            method, path, body=body, params=params, seconds=CALL_SECONDS if seconds is None else seconds
+            method,
+            path,
+            body=body,
+            params=params,
+            seconds=CALL_SECONDS if seconds is None else seconds,
+            attempts=1 if once else ATTEMPTS_MAX,
         )
     except Refusal as refusal:
         if refusal.code in _BETWEEN_US:

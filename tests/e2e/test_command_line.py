@@ -1,0 +1,102 @@
+"""The `payflow` command against the running stack, as an operator types it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Stack
+from tests.harness.api import PASSWORD, Person
+
+PAYFLOW = Path(sys.executable).with_name("payflow")
+
+
+class Terminal:
+    """Where commands are typed: its own configuration folder, the gateway of this stack."""
+
+    def __init__(self, stack: Stack, home: Path) -> None:
+        self._environment = os.environ | {
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "PAYFLOW_GATEWAY": stack["gateway"],
+        }
+
+    async def run(self, *arguments: str, password: str = "") -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            str(PAYFLOW),
+            *arguments,
+            env=self._environment | {"PAYFLOW_PASSWORD": password},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def terminal(stack: Stack, tmp_path: Path) -> Terminal:
+    return Terminal(stack, tmp_path)
+
+
+async def test_a_person_traces_their_transfer(terminal: Terminal, alice: Person, bob: Person) -> None:
+    """After `payflow login` the sender sees every hop of a transfer and the sentence; a stranger sees nothing."""
+    transfer = (await alice.send_money(bob, 5, wait=20)).body
+
+    logged_in = await terminal.run("login", alice.email, password=PASSWORD)
+    traced = await terminal.run("trace", transfer["id"])
+    document = await terminal.run("trace", transfer["id"], "--json")
+    await terminal.run("login", bob.email, password=PASSWORD)
+    unknown = await terminal.run("trace", "0196f0c0-0000-7000-8000-000000000001")
+
+    assert 0 == logged_in[0], logged_in
+    assert all(hop in traced[1] for hop in ("accepted", "queued", "picked_up", "posted", "completed")), traced
+    assert "COMPLETED" == json.loads(document[1])["status"]
+    assert 1 == unknown[0]
+    assert 1 == len(unknown[2].strip().splitlines())
+
+
+async def test_an_operator_looks_at_queue_and_ledger(terminal: Terminal, alice: Person) -> None:
+    """The operator sees the queue and verifies the ledger; a user may do neither, and is told so in one line."""
+    await terminal.run("login", "ops@example.com", password="payflow-demo-1")
+    queue = await terminal.run("queue")
+    verified = await terminal.run("ledger", "verify")
+    sheet = await terminal.run("ledger", "balance-sheet", "--json")
+    await terminal.run("login", alice.email, password=PASSWORD)
+    refused = await terminal.run("ledger", "verify")
+
+    assert (0, True) == (queue[0], "transfers.requested" in queue[1]), queue
+    assert 0 == verified[0], verified
+    assert {0} == {row["sum"] for row in json.loads(sheet[1])["currencies"]}
+    assert refused[0] != 0
+    assert 1 == len(refused[2].strip().splitlines())
+
+
+async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
+    """Guarantee 67, in part: with workers or the wallet down, the trace says who the transfer waits for."""
+    await alice.send_money(bob, 1, wait=20)
+    await terminal.run("login", alice.email, password=PASSWORD)
+    said: dict[str, str] = {}
+    for waiting_for, down in (("worker", ["transaction-worker-1", "transaction-worker-2"]), ("wallet", ["wallet"])):
+        for name in down:
+            await stack.hold(name)
+        try:
+            transfer = (await alice.send_money(bob, 1)).body
+            async with asyncio.timeout(15):
+                while said.get(waiting_for) != waiting_for:
+                    _, out, _ = await terminal.run("trace", transfer["id"], "--json")
+                    said[waiting_for] = json.loads(out)["waiting_for"]
+        finally:
+            for name in down:
+                stack.release(name)
+        for name in down:
+            await stack.ready(name)
+        assert (await alice.settled(transfer["id"]))["status"] in ("COMPLETED", "FAILED")
+
+    assert {"worker": "worker", "wallet": "wallet"} == said
