@@ -62,7 +62,9 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
         stack.push_async_callback(publisher.close)
         runtime.health.register("rabbitmq", publisher.ping)
         relay = Relay(pool, publisher, runtime)
-        runtime.run_beside(stack, Monitor(pool, publisher, relay, runtime.instance).run())
+        monitor = Monitor(pool, publisher, relay, runtime.instance)
+        runtime.run_beside(stack, monitor.run())
+        runtime.run_beside(stack, monitor.beat())
         await relay.run()
 
 

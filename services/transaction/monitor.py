@@ -48,6 +48,15 @@ class Monitor:
                 log.debug("measurement_missed")
             await asyncio.sleep(MEASURE_SECONDS)
 
+    async def beat(self) -> None:
+        """Tell the others how the relay fares; a loop of its own, for a frozen broker holds the measurements up."""
+        while True:
+            try:
+                await commands.beat(self._pool, self._instance, {"role": "relay", "failing": self._relay.failing})
+            except (Unavailable, LockTimeout):
+                log.debug("heartbeat_missed")
+            await asyncio.sleep(MEASURE_SECONDS)
+
     async def _measure(self) -> None:
         row, heartbeats = await commands.measure(self._pool)
         self._observe_drain(heartbeats, pending=row["pending"])
@@ -61,7 +70,6 @@ class Monitor:
             "depths": depths,
         }
         await commands.beat(self._pool, MONITOR, state)
-        await commands.beat(self._pool, self._instance, {"role": "relay", "failing": self._relay.failing})
         metrics.PENDING.set(row["pending"])
         metrics.STALE.set(row["stale"])
         metrics.QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])
