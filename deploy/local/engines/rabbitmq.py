@@ -184,5 +184,8 @@ class RabbitMQ(Engine):
             "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
             # The script becomes the node instead of waiting beside it; the node reads no input.
             "RABBITMQ_ALLOW_INPUT": "1",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (f"-noinput -kernel inet_dist_use_interface {loopback}"),
+            # No busy waiting: on a machine shared with PostgreSQL and the services a spinning scheduler is stolen time.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-noinput +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {loopback}"
+            ),
         }

@@ -7,7 +7,7 @@ CREATE TABLE outbox (
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     claimed_until  timestamptz,
     published_at   timestamptz
-);
+) WITH (fillfactor = 50);
 
 -- The relay looks only at what no confirm covers yet; the index stays as small as the backlog.
 CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;

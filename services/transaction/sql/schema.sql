@@ -34,7 +34,8 @@ CREATE TABLE public.outbox (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     claimed_until timestamp with time zone,
     published_at timestamp with time zone
-);
+)
+WITH (fillfactor='50');
 CREATE TABLE public.transfers (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
