@@ -94,15 +94,15 @@ async def test_a_thousand_settle_as_the_ledger_says(path: MoneyPath) -> None:
 
 
 async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
-    """Guarantee 6: every message delivered up to ten times in random order; each transfer moves once and tells once."""
-    users = await path.users([10_000] * 10)
+    """Guarantee 6: 1,000 messages delivered 1, 2 or 10 times in random order; each transfer moves once and tells once."""
+    users = await path.users([100_000] * 10)
     intake = path.intake()
     rng = random.Random(9)
-    requests = []
-    for _ in range(300):
-        (sender, _), (_, receiver) = rng.sample(users, 2)
-        requests.append(request(sender, receiver, rng.randint(1, 50)))
-    ids = [a.transfer.id for a in await accept(intake, *requests) if isinstance(a, Accepted)]
+    ids = []
+    for _ in range(10):
+        pairs = [rng.sample(users, 2) for _ in range(100)]
+        batch = [request(sender, receiver, rng.randint(1, 50)) for (sender, _), (_, receiver) in pairs]
+        ids += [a.transfer.id for a in await accept(intake, *batch) if isinstance(a, Accepted)]
     bodies = await commands_of(path)
     copies = [body for body in bodies for _ in range(rng.choice([1, 2, 10]))]
     rng.shuffle(copies)
@@ -119,9 +119,38 @@ async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
             "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.settled'"
         )
     )
+    assert 1000 == len(ids)
     assert dict.fromkeys((str(id_) for id_ in ids), 1) == dict(events)
     assert 2 * len(ids) == await path.wallet_pool.fetchval(
         "SELECT count(*) FROM entries WHERE transfer_id = ANY($1::uuid[])", ids
+    )
+
+
+async def test_a_rejection_outlives_a_top_up(path: MoneyPath) -> None:
+    """Guarantee 5: FAILED for funds, then topped up and the message sent again five times: still FAILED, no money moves."""
+    [(alice, alice_wallet), (_, bob_wallet), (_, rich_wallet)] = await path.users([100, 0, 1000])
+    intake = path.intake()
+    [answer] = await accept(intake, request(alice, bob_wallet, 100))
+    assert isinstance(answer, Accepted)
+    await ledgers.post(path.wallet_pool, ledgers.posting(alice_wallet, rich_wallet, 60))
+    command = await commands_of(path)
+    path.start_worker()
+    await send(path, command)
+    failed = (await path.settled([answer.transfer.id]))[answer.transfer.id]
+
+    await ledgers.post(path.wallet_pool, ledgers.posting(rich_wallet, alice_wallet, 1000))
+    [after] = await accept(intake, request(alice, bob_wallet, 1))
+    assert isinstance(after, Accepted)
+    await send(path, *[command] * 5, (await commands_of(path))[1:])
+    await path.settled([after.transfer.id])
+    await path.stop_all()
+    again = (await path.settled([answer.transfer.id]))[answer.transfer.id]
+
+    assert ("FAILED", "insufficient_funds") == (failed.status, failed.failure_code)
+    assert failed == again
+    assert (1039, 1) == (
+        await ledgers.balance(path.wallet_pool, alice_wallet),
+        await ledgers.balance(path.wallet_pool, bob_wallet),
     )
 
 
