@@ -51,9 +51,7 @@ async def ensure(tell: Tell) -> None:
         return
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Trouble(
-            f"missing programs: install the packages {names} (apt-get install {names}), or use Docker Compose"
-        )
+        raise Trouble(f"missing programs: install the packages {names} (apt-get install {names})")
     tell(f"installing {names} with apt-get")
     with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
         await _install(packages)

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from services.chassis import broker, metrics
+from services.chassis import backoff, broker, metrics
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.roles import Runtime
 from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
@@ -31,7 +31,6 @@ WINDOW_MESSAGES_MAX = 8
 """At most half of what is prefetched, so that the next window arrives while this one is in flight."""
 
 ATTEMPTS_MAX = 8
-PAUSE_SECONDS_MAX = 2.0
 WATCH_SECONDS = 5.0
 CONSUME_SECONDS = 5.0
 
@@ -109,19 +108,18 @@ class Consumer(Generic[Item]):
         self._publisher = Publisher(url, runtime.instance)
         self._connection: AbstractConnection | None = None
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._failures = 0
         self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
 
     async def run(self) -> None:
         """Consume until told to stop; reconnect for as long as it takes."""
-        failures = 0
         while not self._runtime.stopping.is_set():
             try:
                 await self._consume()
-                failures = 0
             except (*broker.AWAY, WindowLost) as error:
-                failures += 1
+                self._failures += 1
                 log.warning("consumer_disconnected", queue=self._queue.name, error=type(error).__name__)
-                await self._runtime.pause(min(0.1 * 2**failures, PAUSE_SECONDS_MAX))
+                await self._runtime.pause(backoff.seconds(self._failures))
         await self._publisher.close()
 
     async def ping(self) -> None:
@@ -139,6 +137,7 @@ class Consumer(Generic[Item]):
             queue = await channel.get_queue(self._queue.name, ensure=False)
             # A queue without a leader answers nothing at all: give up, reconnect, ask again.
             tag = await queue.consume(self._arrive, timeout=CONSUME_SECONDS)
+            self._failures = 0
             log.info("consumer_started", queue=self._queue.name)
             watch = asyncio.create_task(self._watch(self._connection, channel))
             try:
@@ -254,7 +253,7 @@ class Consumer(Generic[Item]):
                 # What this needs is away: nobody's fault, no attempt counted. Keep the window and wait.
                 pauses += 1
                 log.warning("consumer_paused", queue=self._queue.name, items=len(entries), reason=away.code)
-                await self._pause(channel, watch, min(0.1 * 2**pauses, PAUSE_SECONDS_MAX))
+                await self._pause(channel, watch, backoff.seconds(pauses))
             except Exception as error:
                 if len(entries) == 1:
                     log.exception("message_handling_failed", queue=self._queue.name)
@@ -298,7 +297,7 @@ class Consumer(Generic[Item]):
         )
 
     def _alone(self, raw: dict[str, Any]) -> bytes:
-        return encode_envelope(self._route, [json.dumps(raw, ensure_ascii=False)], sent_at=datetime.now(UTC))
+        return encode_envelope(self._route, [json.dumps(raw)], sent_at=datetime.now(UTC))
 
     async def _settle_exceptions(
         self, channel: AbstractChannel, watch: asyncio.Task[None], exceptions: list[Outgoing]
@@ -310,7 +309,7 @@ class Consumer(Generic[Item]):
             exceptions = [message for message, failed in zip(exceptions, results, strict=True) if failed is not None]
             if exceptions:
                 tries += 1
-                await self._pause(channel, watch, min(0.1 * 2**tries, PAUSE_SECONDS_MAX))
+                await self._pause(channel, watch, backoff.seconds(tries))
 
 
 async def _close_quietly(connection: AbstractConnection) -> None:

@@ -110,13 +110,25 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         DatabaseAway: the server cannot be reached, or went away meanwhile.
         LockTimeout: somebody else held what this needed.
     """
+    borrowed = await _acquire(pool)
     try:
-        async with pool.acquire(timeout=ACQUIRE_SECONDS) as borrowed:
-            yield borrowed
+        yield borrowed
     except CONTENDED as error:
         raise LockTimeout(str(error)) from error
     except Exception as error:
         if is_away(error):
+            raise DatabaseAway from error
+        raise
+    finally:
+        await pool.release(borrowed)
+
+
+async def _acquire(pool: Pool) -> PoolConnectionProxy:
+    try:
+        return await pool.acquire(timeout=ACQUIRE_SECONDS)
+    except Exception as error:
+        # Whatever a server says before it lets us in (starting, closed, no such database, unknown password): it is away.
+        if isinstance(error, asyncpg.PostgresError) or is_away(error):
             raise DatabaseAway from error
         raise
 

@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from services.chassis import database, metrics
+from services.chassis import backoff, database, metrics
 from services.chassis.broker import Outgoing, Publisher
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record, Statements
 from services.chassis.roles import Runtime
@@ -30,7 +30,6 @@ CLAIM_MAX = 512
 LEASE_SECONDS = 10.0
 POLL_SECONDS = 0.5
 MEASURE_SECONDS = 1.0
-BACKOFF_SECONDS_MAX = 2.0
 KEEP_PUBLISHED_SECONDS = 600.0
 """How long a published row still tells when it was queued; after that, the attempts of its transfer do."""
 
@@ -90,7 +89,7 @@ class Relay:
                 published, failed = 0, 1
             failures = failures + 1 if failed else 0
             if failures:
-                await self._runtime.pause(min(0.1 * 2**failures, BACKOFF_SECONDS_MAX))
+                await self._runtime.pause(backoff.seconds(failures))
             elif not published:
                 await self._wait()
 

@@ -73,7 +73,6 @@ class RoleSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    demo: bool = False
     instance: str = ""
     host: str = "0.0.0.0"  # noqa: S104 - inside a container the network policy is the wall
     metrics_port: Port = 9100

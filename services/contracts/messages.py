@@ -201,5 +201,5 @@ def _moment(text: str) -> datetime:
 def _check_money(amount: Any, currency: Any) -> None:
     if type(amount) is not int or not 0 < amount <= AMOUNT_MAX:
         raise MalformedMessage(f"amount out of bounds: {amount!r}")
-    if currency not in CURRENCIES:
+    if not isinstance(currency, str) or currency not in CURRENCIES:
         raise MalformedMessage(f"unknown currency: {currency!r}")

@@ -83,17 +83,22 @@ class OutcomeUnknown(Refusal):
 def from_problem(document: Mapping[str, Any], headers: Mapping[str, str]) -> Refusal:
     """Rebuild the refusal that another service rendered, so that it passes through unchanged."""
     known = {"type", "title", "status", "detail", "code", "errors", "request_id"}
-    upstream = type(
+    # Away and silent are told apart from a "no" by everybody who calls, whoever said it.
+    status = int(document.get("status") or 500)
+    base = {Unavailable.status: Unavailable, OutcomeUnknown.status: OutcomeUnknown}.get(status, Refusal)
+    upstream: type[Refusal] = type(
         "UpstreamRefusal",
-        (Refusal,),
+        (base,),
         {
             "__doc__": str(document.get("title") or "Refused"),
-            "status": int(document.get("status") or 500),
+            "status": status,
             "code": str(document.get("code") or "refused"),
         },
     )
     errors = [FieldError(str(e.get("field")), str(e.get("message"))) for e in document.get("errors") or []]
     kept = {name: headers[name] for name in ("Retry-After",) if name in headers}
     extra = {name: value for name, value in document.items() if name not in known}
-    refusal: Refusal = upstream(document.get("detail"), errors=errors, headers=kept, extra=extra)
+    # Unavailable would make a Retry-After of its own; this one passes on what was said.
+    refusal = Refusal.__new__(upstream)
+    Refusal.__init__(refusal, document.get("detail"), errors=errors, headers=kept, extra=extra)
     return refusal

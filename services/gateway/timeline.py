@@ -20,7 +20,7 @@ def merge(
     viewer: str | None,
     unavailable: Iterable[str],
 ) -> dict[str, Any]:
-    """The timeline of CONTRACT: `known` is the transaction service's part, `outcome` the wallet's, `notices` the rest.
+    """The timeline as clients get it: `known` is the transaction service's part, `outcome` the wallet's, `notices` the rest.
 
     A viewer is shown the notices of nobody else; an operator (no viewer) is shown whose they were.
     """

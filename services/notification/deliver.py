@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database
+from services.chassis import backoff, database
 from services.chassis.client import Upstream
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
@@ -98,7 +98,7 @@ class Deliverer:
             except (Refusal, ChannelAway, LockTimeout) as error:
                 failures += 1
                 log.warning("deliver_paused", reason=error.code if isinstance(error, Refusal) else str(error))
-                await self._runtime.pause(min(0.5 * 2**failures, PAUSE_SECONDS_MAX))
+                await self._runtime.pause(backoff.seconds(failures, first=0.5, longest=PAUSE_SECONDS_MAX))
                 continue
             failures = 0
             if not claimed_count:
@@ -156,7 +156,7 @@ class Deliverer:
             log.error("delivery_failed", delivery_id=str(delivery.id), attempts=attempts, reason=refused.reason)
             await commands.mark_delivery_failed(self._pool, delivery.id, error=refused.reason)
             return
-        longest = min(self._retry_seconds * 2**delivery.attempts, RETRY_SECONDS_MAX)
+        longest = backoff.seconds(delivery.attempts, first=self._retry_seconds, longest=RETRY_SECONDS_MAX)
         seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
         log.warning("delivery_retried", delivery_id=str(delivery.id), attempts=attempts, reason=refused.reason)
         await commands.delay_delivery(self._pool, delivery.id, seconds=seconds, error=refused.reason)

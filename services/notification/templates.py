@@ -22,6 +22,7 @@ REASONS = MappingProxyType(
         "wallet_not_found": "the wallet it was meant for does not exist",
         "wallet_frozen": "one of the two wallets is frozen",
         "currency_mismatch": "the two wallets hold different currencies",
+        "balance_limit": "a wallet cannot hold that much",
         "timed_out": "it took too long and was stopped",
         "cancelled": "you cancelled it",
     }

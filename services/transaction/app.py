@@ -26,9 +26,10 @@ from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
 from services.transaction.worker import Worker
 
-# Statements over arrays of ids: see the wallet's; and twins of one idempotency key wait for each other at most a second.
+# Statements over arrays of ids: see the wallet's; and twins of one idempotency key wait for
+# each other at most a second: half of it with their batch, half of it alone.
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
-INTAKE_SETTINGS = PLANNER | {"lock_timeout": "1s"}
+INTAKE_SETTINGS = PLANNER | {"lock_timeout": "500ms"}
 BACKGROUND_POOL_MAX = 6
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.chassis.client import Upstream
 
-RECIPIENTS_SECONDS = 2.0
+RECIPIENTS_SECONDS = 1.0
 
 
 class AuthClient:

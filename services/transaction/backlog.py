@@ -10,8 +10,7 @@ from services.chassis.database import LockTimeout, Pool
 from services.contracts.refusal import Unavailable
 from services.transaction import commands
 from services.transaction.errors import Busy
-from services.transaction.monitor import MONITOR
-from services.transaction.steps import SILENT_SECONDS
+from services.transaction.steps import MONITOR, SILENT_SECONDS
 
 LOOK_SECONDS = 1.0
 PENDING_MIN = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ from services.transaction import metrics, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.store import Filter, Key, Keys, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, Transfer
+
+ALONE_MAX = 6
+"""How many drafts are tried by themselves at a time, when their batch is held up."""
 
 log = structlog.get_logger()
 
@@ -61,14 +65,25 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
     except LockTimeout:
         if len(drafts) == 1:
             return [KeyInUse()]
-        middle = len(drafts) // 2
-        return [*await accept_transfers(pool, drafts[:middle]), *await accept_transfers(pool, drafts[middle:])]
+        # One key is held up: each draft by itself, side by side, so that only that one goes on waiting.
+        alone = await _each_alone(pool, drafts)
+        return [answer for [answer] in alone]
     lost = [draft for draft in drafts if draft.transfer.id not in won]
     replies = await find_replays(pool, lost) if lost else {}
     return [
         Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else replies[draft.transfer.id]
         for draft in drafts
     ]
+
+
+async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted | Refusal]]:
+    turn = asyncio.Semaphore(ALONE_MAX)
+
+    async def accept(draft: Draft) -> list[Accepted | Refusal]:
+        async with turn:
+            return await accept_transfers(pool, [draft])
+
+    return await asyncio.gather(*(accept(draft) for draft in drafts))
 
 
 async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:

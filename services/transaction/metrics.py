@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 ACCEPTED = Counter("payflow_transfers_accepted_total", "Transfers recorded as PENDING.", ["kind"])
 SETTLED = Counter("payflow_transfers_total", "Transfers that reached their outcome.", ["kind", "outcome"])
@@ -15,9 +15,3 @@ INTAKE = Counter("payflow_intake_total", "What became of transfers at the door o
 CONFLICTED = Counter(
     "payflow_transfer_conflicts_total", "Transfers the wallet knows with another request. Must stay 0."
 )
-PENDING = Gauge("payflow_pending_transfers", "Accepted and not terminal.")
-STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
-QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
-QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
-QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers settled per second, lately.", ["queue"])
-DEAD_LETTERS = Gauge("payflow_dead_letters", "Messages that wait for a human.", ["queue"])

@@ -8,22 +8,31 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 
-from services.chassis import broker
-from services.chassis import metrics as chassis_metrics
+from services.chassis import broker, metrics
 from services.chassis.broker import Publisher
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.outbox import Relay
 from services.contracts import topology
 from services.contracts.refusal import Unavailable
-from services.transaction import commands, metrics
+from services.transaction import commands
+from services.transaction.queue_zone import BUSY_FROM
+from services.transaction.steps import MONITOR
 
 MEASURE_SECONDS = 1.0
 SMOOTHING = 0.3
 """How much the newest second counts in the drain rate."""
 
-MONITOR = "monitor"
 QUEUE = topology.REQUESTED_QUEUE
+
+# Here and not in metrics.py: every process exports what it has imported, and only this one measures these.
+PENDING = Gauge("payflow_pending_transfers", "Accepted and not terminal.")
+STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
+QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
+QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
+QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers settled per second, lately.", ["queue"])
+DEAD_LETTERS = Gauge("payflow_dead_letters", "Messages that wait for a human.", ["queue"])
 
 log = structlog.get_logger()
 
@@ -70,15 +79,15 @@ class Monitor:
             "depths": depths,
         }
         await commands.beat(self._pool, MONITOR, state)
-        metrics.PENDING.set(row["pending"])
-        metrics.STALE.set(row["stale"])
-        metrics.QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])
-        metrics.QUEUE_OLDEST.labels(QUEUE.name).set(row["oldest_seconds"])
-        metrics.QUEUE_DRAIN.labels(QUEUE.name).set(self._drain)
+        PENDING.set(row["pending"])
+        STALE.set(row["stale"])
+        QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])
+        QUEUE_OLDEST.labels(QUEUE.name).set(row["oldest_seconds"])
+        QUEUE_DRAIN.labels(QUEUE.name).set(self._drain)
         for queue in topology.QUEUES:
             if depths is not None:
-                chassis_metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
-                metrics.DEAD_LETTERS.labels(queue.name).set(depths[queue.dead_letter])
+                metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
+                DEAD_LETTERS.labels(queue.name).set(depths[queue.dead_letter])
 
     async def _depths(self) -> dict[str, int] | None:
         names = [name for queue in topology.QUEUES for name in (queue.name, queue.dead_letter)]
@@ -88,7 +97,7 @@ class Monitor:
             return None
 
     def _observe_drain(self, heartbeats: Mapping[str, Mapping[str, Any]], *, pending: int) -> None:
-        """The rate at which all workers settle. An idle second says nothing about how fast they could."""
+        """The rate at which all workers settle when there is enough to do; a quiet second shows what they can do at least."""
         now = time.monotonic()
         settled = {name: int(beat["settled"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
         if self._last is not None:
@@ -96,6 +105,8 @@ class Monitor:
             # A worker that was born again counts from zero.
             moved = sum(max(0, count - before.get(name, 0)) for name, count in settled.items() if name in before)
             rate = moved / (now - then)
-            if moved or pending:
+            if moved and pending >= BUSY_FROM:
                 self._drain += SMOOTHING * (rate - self._drain)
+            else:
+                self._drain = max(self._drain, rate)
         self._last = (now, settled)

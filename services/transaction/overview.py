@@ -8,8 +8,8 @@ from typing import Any
 
 from services.contracts import topology
 from services.contracts.messages import format_time
-from services.transaction.monitor import MONITOR
 from services.transaction.queue_zone import seconds_of_work, zone
+from services.transaction.steps import MONITOR
 
 
 def describe(

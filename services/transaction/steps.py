@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from services.contracts.messages import format_time
 from services.transaction.transfer import CANCELLED, COMPLETED, FAILURES, PENDING, TIMED_OUT
 
+MONITOR = "monitor"
+"""The name under which the monitor says what it measured."""
+
 SILENT_SECONDS = 5.0
 """A background process that has not been heard of for this long is taken to be away."""
 
@@ -65,7 +68,7 @@ def _queued_at(row: Mapping[str, Any], attempts: list[dict[str, Any]]) -> str | 
 def _waiting_for(
     row: Mapping[str, Any], attempts: list[dict[str, Any]], heartbeats: Mapping[str, Mapping[str, Any]]
 ) -> str | None:
-    if row["status"] != PENDING:
+    if row["status"] != PENDING or row["conflicted_at"] is not None:
         return None
     if row["now"] > row["expires_at"]:
         return "reversal"
@@ -88,7 +91,7 @@ def _summary(row: Mapping[str, Any], waiting_for: str | None) -> str:
         reason = FAILURES.get(row["failure_code"], "The transfer could not be carried out.")
         return reason if row["failure_code"] in (CANCELLED, TIMED_OUT) else f"{reason} No money has moved."
     if row["conflicted_at"] is not None:
-        return "We are looking into this transfer by hand. No money has moved, and nothing is lost."
+        return "We are looking into this transfer by hand. It is on record, and you will not be charged twice."
     by = format_time(row["expires_at"] + timedelta(seconds=30))
     return {
         "reversal": "The transfer took too long and is being settled; it will not stay open.",

@@ -17,7 +17,7 @@ statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 HASH_VERSION = 1
 """Which rules made the request hashes; a later version compares only with its own."""
 
-UNDER_WAY_MAX = 2000
+UNDER_WAY_MAX = 1000
 
 
 class Key(NamedTuple):

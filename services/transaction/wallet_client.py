@@ -12,7 +12,7 @@ from services.contracts.messages import TransferCommand, format_time
 from services.transaction.store import WalletFacts
 
 CALL_SECONDS = 5.0
-FIND_SECONDS = 2.0
+FIND_SECONDS = 1.0
 AFFORD_SECONDS = 0.1
 
 

@@ -12,7 +12,7 @@ import structlog
 from services.chassis.consumer import DeadLetter, Delivery, Retry, Verdict
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.messages import TransferCommand, format_time
-from services.contracts.refusal import OutcomeUnknown, Unavailable
+from services.contracts.refusal import Refusal, Unavailable
 from services.transaction import commands
 from services.transaction.store import Told
 from services.transaction.wallet_client import WalletAnswer, WalletClient
@@ -20,6 +20,8 @@ from services.transaction.wallet_client import WalletAnswer, WalletClient
 CONFLICT = "conflict"
 RETRY = "retry"
 BEAT_SECONDS = 1.0
+MALFORMED = frozenset({400, 413, 422})
+"""What the wallet says when something in the list itself is wrong: then the window is halved until it stands alone."""
 
 log = structlog.get_logger()
 
@@ -44,10 +46,13 @@ class Worker:
         picked_up_at = datetime.now(UTC)
         try:
             answers = await self._wallet.post([delivery.item for delivery in window])
-        except (Unavailable, OutcomeUnknown) as silence:
+        except Refusal as refusal:
+            if refusal.status in MALFORMED:
+                raise
+            # Away, silent, broken or not knowing this worker's key: no fault of any transfer, and unknown, never failed.
             self.wallet_away = True
             await self._note(window, picked_up_at)
-            raise Unavailable(silence.detail) from silence
+            raise Unavailable(refusal.detail) from refusal
         self.wallet_away = False
         try:
             moved = await self._record(window, answers, picked_up_at)

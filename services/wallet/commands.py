@@ -43,15 +43,16 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     Raises:
         DatabaseAway: nothing is known to have been written; the same batch may be sent again.
     """
+    if time.monotonic() >= deadline:
+        return _retry(postings)
     try:
         return await _post(pool, postings)
     except DatabaseAway:
         raise
     except Exception as error:
-        late = time.monotonic() >= deadline
-        if late or len(postings) == 1:
-            log.warning("posting_failed", items=len(postings), error=repr(error), late=late)
-            return [Answer(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
+        if len(postings) == 1:
+            log.warning("posting_failed", transfer_id=str(postings[0].transfer_id), error=repr(error))
+            return _retry(postings)
         if not isinstance(error, LockTimeout):
             log.exception("batch_failed", items=len(postings))
         middle = len(postings) // 2
@@ -59,6 +60,10 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
             *await post_transfers(pool, postings[:middle], deadline=deadline),
             *await post_transfers(pool, postings[middle:], deadline=deadline),
         ]
+
+
+def _retry(postings: Sequence[Posting]) -> list[Answer]:
+    return [Answer(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
 
 
 async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:

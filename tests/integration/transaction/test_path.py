@@ -7,14 +7,20 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from services.chassis import broker
+import asyncpg
+
+from deploy.local.engines import Postgres
+from services.chassis import broker, metrics
 from services.chassis.broker import Outgoing, Publisher
+from services.chassis.outbox import Relay
+from services.chassis.roles import Runtime
 from services.contracts import topology
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
 from services.transaction.commands import Accepted
 from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
@@ -251,13 +257,14 @@ async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
     ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
     bundle = await commands_of(path)
     broken = bundle[0].replace('"amount":1', '"amount":"1"').replace(str(ids[0]), str(new_id()))
+    odd = bundle[1].replace('"currency":"USD"', '"currency":[]').replace(str(ids[1]), str(new_id()))
     future = encode_envelope(TRANSFERS_REQUESTED, bundle[:1], sent_at=datetime.now(UTC)).replace(
         b'"version":1', b'"version":9'
     )
 
     path.start_worker()
-    await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]])
-    letters = await dead_letters(path, 3)
+    await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]], [odd])
+    letters = await dead_letters(path, 4)
     done = await path.settled(ids)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
@@ -314,12 +321,26 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
         [failed] = await publisher.publish([Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")])
     await publisher.close()
 
-    path.start_relay()
-    path.start_worker()
+    unroutable = metrics.OUTBOX_FAILURES.labels("transaction", "unroutable")
+    counted = unroutable._value.get()
+    relaying = Publisher(path.rabbitmq_url, "test")
+    await relaying.ping()
+    connection = await broker.connect(path.rabbitmq_url, "test")
+    async with connection:
+        queue = await (await connection.channel()).get_queue(REQUESTED_QUEUE.name)
+        await queue.unbind(topology.COMMANDS, TRANSFERS_REQUESTED.type)
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
     assert isinstance(answer, Accepted)
+    relay = Relay(path.pool, relaying, Runtime(service="transaction", role="relay", instance="test"))
+    _, kept = await relay._pass()
+    row = await path.pool.fetchrow("SELECT published_at, claimed_until FROM outbox")
+    await relaying.close()
+    path.start_relay()
+    path.start_worker()
     done = await path.settled([answer.transfer.id])
 
+    assert (1, None, None) == (kept, row["published_at"], row["claimed_until"])
+    assert counted + 1 == unroutable._value.get()
     assert failed is not None
     assert "unroutable" == failed.reason
     assert "COMPLETED" == done[answer.transfer.id].status
@@ -371,3 +392,28 @@ async def test_a_transfer_held_by_somebody_else_is_waited_for(path: MoneyPath) -
     done = await path.settled([answer.transfer.id])
 
     assert "COMPLETED" == done[answer.transfer.id].status
+
+
+async def test_a_wallet_without_its_database_is_away_too(
+    path: MoneyPath, wallet_database: TestDatabase, postgres: Postgres
+) -> None:
+    """A wallet that answers 503 is waited for like one that does not answer: nothing is counted, republished or dead."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(5)))
+    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    superuser = await asyncpg.connect(postgres.dsn("postgres"))
+
+    await superuser.execute(f'ALTER DATABASE "{wallet_database.name}" ALLOW_CONNECTIONS false')
+    await superuser.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", wallet_database.name
+    )
+    worker = path.start_worker(attempts_max=1)
+    await send(path, await commands_of(path))
+    async with asyncio.timeout(20):
+        while not worker.wallet_away:
+            await asyncio.sleep(0.02)
+    await superuser.execute(f'ALTER DATABASE "{wallet_database.name}" ALLOW_CONNECTIONS true')
+    await superuser.close()
+    done = await path.settled(ids)
+
+    assert {"COMPLETED"} == {transfer.status for transfer in done.values()}

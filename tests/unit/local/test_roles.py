@@ -11,7 +11,7 @@ from deploy.local.roles import ROLES, Engines, Role, Wiring, gateway_port
 from deploy.local.secrets import Secrets
 from deploy.local.trouble import Trouble
 
-CONTRACT_NAMES = {
+STACK_NAMES = {
     "gateway",
     "auth",
     "wallet",
@@ -49,10 +49,10 @@ def role(name: str) -> Role:
 
 def test_the_roles_are_those_of_the_contract() -> None:
     """Every NAME of stack.json is there once."""
-    assert sorted(role.name for role in ROLES) == sorted(CONTRACT_NAMES)
+    assert sorted(role.name for role in ROLES) == sorted(STACK_NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(CONTRACT_NAMES))
+@pytest.mark.parametrize("name", sorted(STACK_NAMES))
 def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
     """No process is given the login of another service, nor of any owner."""
     told = wire(tmp_path).environment(role(name))
@@ -64,7 +64,7 @@ def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
     assert not [variable for variable in databases if "OWNER" in variable]
 
 
-@pytest.mark.parametrize("name", sorted(CONTRACT_NAMES))
+@pytest.mark.parametrize("name", sorted(STACK_NAMES))
 def test_a_role_signs_with_its_own_key_and_knows_everybodys(tmp_path: Path, name: str) -> None:
     """The key is the identity's own; the public keys are all there."""
     told = wire(tmp_path).environment(role(name))
