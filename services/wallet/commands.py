@@ -71,7 +71,8 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
     transfer_ids = list({posting.transfer_id for posting in postings})
     async with database.transaction(pool) as connection:
         accounts, last_entry_at = await store.lock_accounts(connection, account_ids)
-        while True:
+        # Each time a void slips in, one more outcome can be read: as often as there are transfers, and once for good.
+        for _ in range(len(transfer_ids) + 1):
             recorded, now = await store.read_outcomes(connection, transfer_ids)
             # The clock of a server can be set back; the time of entries along an account never runs backwards.
             decision = ledger.decide(accounts, postings, recorded, max(now, last_entry_at or now))
@@ -79,10 +80,12 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
                 async with connection.transaction():
                     await _write(connection, decision)
             except _Outrun:
-                # A void slipped in, and a later item of this batch may have lived on the voided one's money: forget
-                # the whole decision and make it again, now that the void can be read.
+                # A later item of this batch may have lived on the voided one's money: forget the whole decision and
+                # make it again, now that the void can be read.
                 continue
             break
+        else:
+            raise AssertionError("an outcome that is recorded can be read")
     _count(decision)
     return decision.answers
 
