@@ -15,6 +15,9 @@ from services.contracts import topology
 from services.contracts.topology import Queue
 
 CONNECT_SECONDS = 5.0
+OPEN_SECONDS = 10.0
+"""For connecting and declaring everything."""
+
 CONFIRM_SECONDS = 3.0
 HEARTBEAT_SECONDS = 10
 
@@ -155,9 +158,11 @@ class Publisher:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await self.close()
-                self._connection = await connect(self._url, self._name)
-                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                await declare(channel)
+                # A stuck node takes the login and then answers nothing: give up rather than hold everybody up.
+                async with asyncio.timeout(OPEN_SECONDS):
+                    self._connection = await connect(self._url, self._name)
+                    channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                    await declare(channel)
                 self._channel = channel
             return self._channel
 

@@ -32,7 +32,6 @@ WINDOW_MESSAGES_MAX = 8
 
 ATTEMPTS_MAX = 8
 WATCH_SECONDS = 5.0
-CONSUME_SECONDS = 5.0
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
@@ -130,13 +129,14 @@ class Consumer(Generic[Item]):
     async def _consume(self) -> None:
         self._connection = await broker.connect(self._url, f"{self._runtime.instance} consumer")
         try:
-            channel = await self._connection.channel()
-            await broker.declare(channel)
-            await channel.set_qos(prefetch_count=PREFETCH)
             self._arrived = asyncio.Queue()
-            queue = await channel.get_queue(self._queue.name, ensure=False)
-            # A queue without a leader answers nothing at all: give up, reconnect, ask again.
-            tag = await queue.consume(self._arrive, timeout=CONSUME_SECONDS)
+            # A stuck node, or a queue without a leader, answers nothing at all: give up, reconnect, ask again.
+            async with asyncio.timeout(broker.OPEN_SECONDS):
+                channel = await self._connection.channel()
+                await broker.declare(channel)
+                await channel.set_qos(prefetch_count=PREFETCH)
+                queue = await channel.get_queue(self._queue.name, ensure=False)
+                tag = await queue.consume(self._arrive)
             self._failures = 0
             log.info("consumer_started", queue=self._queue.name)
             watch = asyncio.create_task(self._watch(self._connection, channel))

@@ -28,6 +28,7 @@ from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
 
 CLAIM_MAX = 512
 LEASE_SECONDS = 10.0
+RELEASE_SECONDS = 1.0
 POLL_SECONDS = 0.5
 MEASURE_SECONDS = 1.0
 KEEP_PUBLISHED_SECONDS = 600.0
@@ -87,7 +88,7 @@ class Relay:
                 published, failed = await self._pass()
             except (DatabaseAway, LockTimeout):
                 published, failed = 0, 1
-            failures = failures + 1 if failed else 0
+            failures = failures + 1 if failed and not published else 0
             if failures:
                 await self._runtime.pause(backoff.seconds(failures))
             elif not published:
@@ -112,7 +113,7 @@ class Relay:
             if done:
                 await connection.execute(statements.mark_published, done)
             if left:
-                await connection.execute(statements.release_outbox, left)
+                await connection.execute(statements.release_outbox, left, RELEASE_SECONDS)
         reasons = sorted({failed.reason for failed in results if failed is not None})
         self.failing = reasons[0] if reasons else None
         if left:

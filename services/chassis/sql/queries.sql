@@ -21,8 +21,10 @@ RETURNING outbox.id, topic, body;
 UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[]);
 
 -- name: release_outbox
--- What was not confirmed may be claimed again at once, by this relay or another.
-UPDATE outbox SET claimed_until = NULL WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
+-- What was not confirmed may be claimed again in a moment, by this relay or another: not at once, or rows that nobody
+-- takes would stand before all others for ever.
+UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
+WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
 -- name: measure_outbox
 SELECT count(*) AS unpublished, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS lag_seconds

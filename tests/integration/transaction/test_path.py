@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from deploy.local.engines import Postgres
 from services.chassis import broker, metrics
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import Outgoing, Publisher, PublishFailed
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from services.contracts import topology
@@ -333,13 +334,15 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     assert isinstance(answer, Accepted)
     relay = Relay(path.pool, relaying, Runtime(service="transaction", role="relay", instance="test"))
     _, kept = await relay._pass()
-    row = await path.pool.fetchrow("SELECT published_at, claimed_until FROM outbox")
+    row = await path.pool.fetchrow(
+        "SELECT published_at, claimed_until < clock_timestamp() + interval '2 s' AS soon FROM outbox"
+    )
     await relaying.close()
     path.start_relay()
     path.start_worker()
     done = await path.settled([answer.transfer.id])
 
-    assert (1, None, None) == (kept, row["published_at"], row["claimed_until"])
+    assert (1, None, True) == (kept, row["published_at"], row["soon"])
     assert counted + 1 == unroutable._value.get()
     assert failed is not None
     assert "unroutable" == failed.reason
@@ -417,3 +420,34 @@ async def test_a_wallet_without_its_database_is_away_too(
     done = await path.settled(ids)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
+
+
+async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath) -> None:
+    """Six hundred rows that cannot be routed, older than a command, wait aside; the command goes out and is done."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    stuck = [new_id() for _ in range(600)]
+    await path.pool.execute(
+        "INSERT INTO outbox (id, topic, body) SELECT id, 'transfers.settled', '{}' FROM unnest($1::uuid[]) AS given(id)",
+        stuck,
+    )
+    publisher = Publisher(path.rabbitmq_url, "test")
+    path.stack.push_async_callback(publisher.close)
+    reachable = publisher.publish
+
+    async def publish(messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+        commands = [message for message in messages if message.exchange == topology.COMMANDS]
+        results = iter(await reachable(commands))
+        return [next(results) if message in commands else PublishFailed("unroutable") for message in messages]
+
+    publisher.publish = publish
+    runtime = path._runtime("relay")
+    path.tasks["relay"] = asyncio.create_task(Relay(path.pool, publisher, runtime).run())
+    path.start_worker()
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(answer, Accepted)
+    done = await path.settled([answer.transfer.id], seconds=15)
+
+    assert "COMPLETED" == done[answer.transfer.id].status
+    assert 600 == await path.pool.fetchval(
+        "SELECT count(*) FROM outbox WHERE id = ANY($1::uuid[]) AND published_at IS NULL", stuck
+    )
