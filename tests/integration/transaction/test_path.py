@@ -113,6 +113,7 @@ async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
     bodies = await commands_of(path)
     copies = [body for body in bodies for _ in range(rng.choice([1, 2, 10]))]
     rng.shuffle(copies)
+    troubled = metrics.DELAYED.labels(REQUESTED_QUEUE.name)._value.get()
 
     path.start_worker("worker-1")
     path.start_worker("worker-2")
@@ -126,6 +127,7 @@ async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
             "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.settled'"
         )
     )
+    assert troubled == metrics.DELAYED.labels(REQUESTED_QUEUE.name)._value.get()
     assert 1000 == len(ids)
     assert dict.fromkeys((str(id_) for id_ in ids), 1) == dict(events)
     assert 2 * len(ids) == await path.wallet_pool.fetchval(
