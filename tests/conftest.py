@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from deploy.local.engines import Postgres, RabbitMQ, Redis
 from services.chassis import logs
+from tests.harness.api import Door, Person
 from tests.harness.databases import Templates, TestDatabase
+from tests.harness.stack import Stack, running
 
 # As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
@@ -76,3 +79,35 @@ async def notification_database(templates: Templates) -> AsyncIterator[TestDatab
     made = await templates.fresh("notification")
     yield made
     await templates.drop(made)
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The whole system as processes; a test that breaks something heals it before it ends."""
+    async with running(tmp_path_factory.mktemp("stack")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def door(stack: Stack) -> AsyncIterator[Door]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield Door(session, stack["gateway"])
+
+
+@pytest.fixture(scope="session")
+async def operator(door: Door) -> Person:
+    return await door.login("ops@example.com", "payflow-demo-1")
+
+
+@pytest.fixture
+async def alice(door: Door, operator: Person) -> Person:
+    """A new person with 1,000.00 USD."""
+    person = await door.register("Alice Test")
+    await operator.fund(person, 100_000)
+    return person
+
+
+@pytest.fixture
+async def bob(door: Door) -> Person:
+    """A new person with an empty wallet."""
+    return await door.register("Bob Test")

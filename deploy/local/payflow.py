@@ -25,12 +25,12 @@ GRANT_SECONDS_MAX = 30.0
 class PayFlow:
     """The whole system below one folder."""
 
-    def __init__(self, home: Home, caller: Mapping[str, str]) -> None:
-        """Plan the system below `home`, started from the environment `caller`."""
+    def __init__(self, home: Home, caller: Mapping[str, str], *, wiring: type[Wiring] = Wiring) -> None:
+        """Plan the system below `home`, started from the environment `caller`, its processes told what `wiring` tells."""
         self._home = home
         ports, secrets = Ports(home.ports), Secrets(home.secrets)
         self._private = Engines.of(home, ports, secrets)
-        self.wiring = Wiring(home, engines=self._private, ports=ports, secrets=secrets, caller=caller)
+        self.wiring = wiring(home, engines=self._private, ports=ports, secrets=secrets, caller=caller)
         self.gateway_port = self.wiring.gateway_port
         self.engines: list[Engine] = [self._private.postgres, self._private.rabbitmq, self._private.redis]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Stack
 from tests.harness.api import PASSWORD, Person
+from tests.harness.stack import Stack
 
 PAYFLOW = Path(sys.executable).with_name("payflow")
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import aiohttp
 import redis.asyncio as redis
 
-from tests.e2e.conftest import Stack
 from tests.harness.api import Person
+from tests.harness.stack import Stack
 
 
 async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -> None:

@@ -6,8 +6,8 @@ import re
 
 import aiohttp
 
-from tests.e2e.conftest import Stack
 from tests.harness.api import Person
+from tests.harness.stack import Stack
 
 PROMISED = [
     "payflow_http_request_duration_seconds{service,route,method,status}",

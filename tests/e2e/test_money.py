@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.conftest import Stack
 from tests.harness.api import Answer, Door, Person
+from tests.harness.stack import Stack
 
 
 async def test_one_transfer_from_door_to_notice(alice: Person, bob: Person) -> None:

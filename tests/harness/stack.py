@@ -1,4 +1,4 @@
-"""The whole stack, every role a process of its own, started once for the run with one command."""
+"""The whole stack as tests see it: every role a process of its own, started with one command."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import asyncpg
-import pytest
 
 from deploy.local.ports import find_free
-from tests.harness.api import Door, Person
 
 START_SECONDS_MAX = 120
 ROOT = Path(__file__).parents[2]
@@ -75,14 +74,15 @@ class Stack:
             await connection.close()
 
 
-@pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    home = tmp_path_factory.mktemp("stack")
+@asynccontextmanager
+async def running(home: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+    """A stack of its own below `home`; `settings` are further variables of its environment."""
     environment = os.environ | {
         "PAYFLOW_HOME": str(home),
         "PAYFLOW_GATEWAY_PORT": str(find_free()),
         "PAYFLOW_RATE_LIMITS": "off",
         "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
+        **(settings or {}),
     }
     with (home / "run.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -95,30 +95,6 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
                 await asyncio.sleep(0.1)
         yield Stack(home)
     finally:
-        process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
-
-
-@pytest.fixture(scope="session")
-async def door(stack: Stack) -> AsyncIterator[Door]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield Door(session, stack["gateway"])
-
-
-@pytest.fixture(scope="session")
-async def operator(door: Door) -> Person:
-    return await door.login("ops@example.com", "payflow-demo-1")
-
-
-@pytest.fixture
-async def alice(door: Door, operator: Person) -> Person:
-    """A new person with 1,000.00 USD."""
-    person = await door.register("Alice Test")
-    await operator.fund(person, 100_000)
-    return person
-
-
-@pytest.fixture
-async def bob(door: Door) -> Person:
-    """A new person with an empty wallet."""
-    return await door.register("Bob Test")
