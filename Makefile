@@ -6,7 +6,7 @@ BIN := .venv/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo stop clean test lint format schema engines
+.PHONY: help run demo chaos stop clean test lint format schema engines
 
 ##@ Use it
 
@@ -15,6 +15,9 @@ run: .venv/.installed  ## Start everything on this machine and stay in the foreg
 
 demo: .venv/.installed  ## Send one real transfer, show it hop by hop, prove that it moved once
 	@$(BIN)/python -m deploy.local demo
+
+chaos: engines  ## Break everything under load, show that no money is lost or doubled (SEED= ROUNDS= ONLY=)
+	@$(BIN)/python -m tests.chaos
 
 stop: .venv/.installed  ## Stop what make run started
 	@$(BIN)/python -m deploy.local stop

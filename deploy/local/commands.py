@@ -16,7 +16,7 @@ from deploy.local.demo import demo as show
 from deploy.local.home import Home
 from deploy.local.payflow import PayFlow
 from deploy.local.ports import LOOPBACK
-from deploy.local.progress import tell
+from deploy.local.progress import Tell, tell
 from deploy.local.stack import Plan, Stack
 from deploy.local.trouble import Trouble
 
@@ -84,7 +84,7 @@ async def install_engines(_home: Home) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Home, plan: Plan) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+async def running(home: Home, plan: Plan, *, tell: Tell = tell) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
     """A started and supervised stack: the address of its gateway, and the task that keeps it up."""
     home.open()
     with lock.held(home.lock):

@@ -1,0 +1,41 @@
+"""The bank test: while everything breaks, the whole ledger is summed up in one instant, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from tests.chaos.history import History
+
+PAUSE_SECONDS = 0.2
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+_SNAPSHOT = """
+SELECT currency, sum(posted)::bigint AS total, count(*) FILTER (WHERE owner_id IS NOT NULL AND posted < held) AS overdrawn
+FROM accounts GROUP BY currency
+"""
+
+
+async def watch(dsn: str, history: History) -> None:
+    """Read for ever; what does not sum to zero, or is overdrawn, is a contradiction."""
+    while True:
+        try:
+            connection = await asyncpg.connect(dsn, timeout=3)
+            try:
+                while True:
+                    _look(await connection.fetch(_SNAPSHOT, timeout=3), history)
+                    await asyncio.sleep(PAUSE_SECONDS)
+            finally:
+                connection.terminate()
+        except AWAY:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _look(rows: list[asyncpg.Record], history: History) -> None:
+    history.snapshots += 1
+    for row in rows:
+        if row["total"] != 0:
+            history.contradict(f"snapshot {history.snapshots}: {row['currency']} sums to {row['total']}")
+        if row["overdrawn"]:
+            history.contradict(f"snapshot {history.snapshots}: {row['overdrawn']} wallets are overdrawn")

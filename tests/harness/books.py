@@ -1,0 +1,263 @@
+"""The books of a whole stack: what every database says about every transfer, and what in it contradicts the promises."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from tests.harness.stack import Stack
+
+STATUS_OF = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
+POLL_SECONDS = 0.25
+
+
+class Transfer(NamedTuple):
+    """A transfer as the transaction service tells it; `took_seconds` from accepted to terminal."""
+
+    id: UUID
+    user_id: UUID
+    recipient_id: UUID | None
+    kind: str
+    status: str
+    failure_code: str | None
+    amount: int
+    currency: str
+    from_wallet_id: UUID
+    to_wallet_id: UUID
+    took_seconds: float | None
+
+
+class Account(NamedTuple):
+    """An account as the ledger tells it; the world outside has no owner."""
+
+    id: UUID
+    owner_id: UUID | None
+    currency: str
+    posted: int
+    held: int
+    seq: int
+
+
+class Entry(NamedTuple):
+    """One line of an account."""
+
+    account_id: UUID
+    seq: int
+    transfer_id: UUID
+    currency: str
+    amount: int
+    balance_after: int
+
+
+class Told(NamedTuple):
+    """Something a user was told about a transfer: the kind of a notice, or the type of an event."""
+
+    transfer_id: UUID
+    user_id: UUID
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Everything the judge reads, from all databases; each read at its own moment, so read them when all is quiet."""
+
+    transfers: Mapping[UUID, Transfer]
+    keys: Sequence[tuple[UUID, str, UUID]]
+    outcomes: Mapping[UUID, tuple[str, str | None]]
+    accounts: Mapping[UUID, Account]
+    entries: Sequence[Entry]
+    notices: Sequence[Told]
+    events: Sequence[Told]
+    unpublished: int
+
+
+async def books(stack: Stack) -> Books:
+    """Read all databases as their owners see them."""
+    names = ("transaction", "wallet", "notification")
+    transaction, wallet, notification = [await asyncpg.connect(stack["databases"][name]) for name in names]
+    try:
+        return Books(
+            transfers={row["id"]: Transfer(*row) for row in await transaction.fetch(_TRANSFERS)},
+            keys=[(*row,) for row in await transaction.fetch("SELECT user_id, key, resource_id FROM idempotency_keys")],
+            outcomes={id_: (said, why) for id_, said, why in await wallet.fetch(_OUTCOMES)},
+            accounts={row["id"]: Account(*row) for row in await wallet.fetch(_ACCOUNTS)},
+            entries=[Entry(*row) for row in await wallet.fetch(_ENTRIES)],
+            notices=[Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notices")],
+            events=[Told(*row) for row in await notification.fetch(_EVENTS)],
+            unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
+        )
+    finally:
+        for connection in (transaction, wallet, notification):
+            await connection.close()
+
+
+_TRANSFERS = """
+SELECT id, user_id, recipient_id, kind, status, failure_code, amount, currency, from_wallet_id, to_wallet_id,
+       extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8
+FROM transfers
+"""
+_OUTCOMES = "SELECT transfer_id, outcome, reason FROM outcomes"
+_ACCOUNTS = "SELECT id, owner_id, currency, posted, held, seq FROM accounts"
+_ENTRIES = """
+SELECT account_id, seq, transfer_id, currency, amount, balance_after FROM entries ORDER BY account_id, seq
+"""
+_EVENTS = "SELECT (payload->>'id')::uuid, user_id, type FROM events WHERE type LIKE 'transfer.%'"
+
+
+def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
+    """What contradicts the promises, a sentence each. With `ids`, of single transfers only these are judged.
+
+    The ledger is judged as a whole in either case.
+    """
+    judged = set(read.transfers) if ids is None else set(ids)
+    return [
+        *_lost_or_stuck(read, judged),
+        *_statuses_against_outcomes(read, judged),
+        *_entries_against_outcomes(read, judged),
+        *_accounts_against_entries(read),
+        *_sums(read),
+        *_keys(read, judged),
+        *_tellings(read, judged),
+    ]
+
+
+async def faults_when_quiet(stack: Stack, ids: Collection[UUID] | None = None, *, seconds: float) -> list[str]:
+    """Read and judge until nothing is wrong, at most so long: what has not come true by then is a fault."""
+    deadline = time.monotonic() + seconds
+    while True:
+        # A look at the small things first: the books are read whole.
+        if await _quiet(stack, ids) or time.monotonic() > deadline:
+            found = faults(await books(stack), ids)
+            if not found or time.monotonic() > deadline:
+                return found
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _quiet(stack: Stack, ids: Collection[UUID] | None) -> bool:
+    [row] = await stack.query(
+        "transaction",
+        "SELECT (SELECT count(*) FROM transfers WHERE status = 'PENDING' AND ($1::uuid[] IS NULL OR id = ANY($1))) "
+        "+ (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS waiting",
+        None if ids is None else list(ids),
+    )
+    return bool(row["waiting"] == 0)
+
+
+def _lost_or_stuck(read: Books, judged: set[UUID]) -> Iterator[str]:
+    for id_ in judged:
+        if id_ not in read.transfers:
+            yield f"lost: {id_} was accepted and is not there"
+        elif read.transfers[id_].status == "PENDING":
+            yield f"stuck: {id_} is PENDING"
+
+
+def _statuses_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
+    for id_ in judged & set(read.transfers):
+        status = read.transfers[id_].status
+        outcome, reason = read.outcomes.get(id_, ("none", None))
+        if status != "PENDING" and STATUS_OF.get(outcome) != status:
+            yield f"contradictory: {id_} is {status} and its outcome is {outcome}"
+        elif status == "FAILED" and reason != read.transfers[id_].failure_code:
+            yield f"contradictory: {id_} failed by {read.transfers[id_].failure_code} and the ledger says {reason}"
+    # Whoever posts takes ids from transfers, so an outcome of its own is money that nobody asked for.
+    for id_ in set(read.outcomes) - set(read.transfers):
+        yield f"contradictory: {id_} has an outcome and no transfer"
+
+
+def _entries_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
+    by_transfer: dict[UUID, list[Entry]] = defaultdict(list)
+    for entry in read.entries:
+        by_transfer[entry.transfer_id].append(entry)
+    for id_, entries in by_transfer.items():
+        if read.outcomes.get(id_, ("none", None))[0] != "posted":
+            yield f"doubled: {id_} was not posted and has {len(entries)} entries"
+    for id_ in judged & set(read.transfers):
+        transfer = read.transfers[id_]
+        if read.outcomes.get(id_, ("none", None))[0] == "posted":
+            expected = {
+                (transfer.from_wallet_id, -transfer.amount, transfer.currency),
+                (transfer.to_wallet_id, transfer.amount, transfer.currency),
+            }
+            written = [(entry.account_id, entry.amount, entry.currency) for entry in by_transfer[id_]]
+            if len(written) != len(expected) or set(written) != expected:
+                yield f"doubled: {id_} was posted and its entries are {written}"
+
+
+def _accounts_against_entries(read: Books) -> Iterator[str]:
+    written = {id_: list(lines) for id_, lines in itertools.groupby(read.entries, key=lambda entry: entry.account_id)}
+    for account in read.accounts.values():
+        lines = written.get(account.id, [])
+        balance = sum(entry.amount for entry in lines)
+        if (account.posted, account.seq) != (balance, len(lines)):
+            yield f"unbalanced: account {account.id} holds {account.posted} and its entries sum to {balance}"
+        running = itertools.accumulate(entry.amount for entry in lines)
+        chain = [(seq, after) for seq, after in enumerate(running, start=1)]
+        if chain != [(entry.seq, entry.balance_after) for entry in lines]:
+            yield f"broken chain: account {account.id}"
+        if account.owner_id is not None and any(entry.balance_after < 0 for entry in lines):
+            yield f"overdrawn: account {account.id}"
+
+
+def _sums(read: Books) -> Iterator[str]:
+    by_currency: Counter[str] = Counter()
+    by_transfer: Counter[tuple[UUID, str]] = Counter()
+    for entry in read.entries:
+        by_currency[entry.currency] += entry.amount
+        by_transfer[entry.transfer_id, entry.currency] += entry.amount
+    yield from (f"not conserved: {currency} sums to {total}" for currency, total in by_currency.items() if total)
+    yield from (f"one-sided: {id_} sums to {total}" for (id_, _), total in by_transfer.items() if total)
+
+
+def _keys(read: Books, judged: set[UUID]) -> Iterator[str]:
+    """Each key makes one transfer: no transfer without a key, none with two, no pair twice."""
+    pairs = Counter((user_id, key) for user_id, key, _ in read.keys)
+    yield from (f"key used twice: {key} of {user_id}" for (user_id, key), count in pairs.items() if count > 1)
+    owners = {resource_id: user_id for user_id, _, resource_id in read.keys}
+    counts = Counter(resource_id for _, _, resource_id in read.keys)
+    for id_ in judged & set(read.transfers):
+        if counts[id_] != 1 or owners[id_] != read.transfers[id_].user_id:
+            yield f"keys: {id_} was made by {counts[id_]} keys of its user"
+
+
+def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
+    for name, told, expected in (
+        ("notices", read.notices, _expected_notices),
+        ("events", read.events, _expected_events),
+    ):
+        by_transfer: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
+        for telling in told:
+            by_transfer[telling.transfer_id].append((telling.user_id, telling.kind))
+        for id_ in judged & set(read.transfers):
+            wanted = sorted(expected(read.transfers[id_]))
+            if sorted(by_transfer[id_]) != wanted:
+                yield f"{name}: of {id_} there are {sorted(by_transfer[id_])}, not {wanted}"
+
+
+def _expected_notices(transfer: Transfer) -> list[tuple[UUID, str]]:
+    """The sender of what was sent, the receiver of what arrived; an operator's deposit is told to its receiver alone."""
+    deposit = transfer.kind == "deposit"
+    told = []
+    if not deposit and transfer.status != "PENDING":
+        told.append((transfer.user_id, f"transfer_{transfer.status.lower()}"))
+    receiver = transfer.recipient_id if transfer.status == "COMPLETED" else None
+    if receiver is not None and (deposit or receiver != transfer.user_id):
+        told.append((receiver, "transfer_received"))
+    return told
+
+
+def _expected_events(transfer: Transfer) -> list[tuple[UUID, str]]:
+    """Whoever may see the transfer: its sender, and its receiver once it is completed."""
+    if transfer.status == "PENDING":
+        return []
+    viewers = {transfer.user_id}
+    if transfer.status == "COMPLETED" and transfer.recipient_id is not None:
+        viewers.add(transfer.recipient_id)
+    return [(user_id, f"transfer.{transfer.status.lower()}") for user_id in viewers]

@@ -1,0 +1,144 @@
+"""A steady trickle of transfers beside a drill: clients that retry with their key until they have an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import aiohttp
+
+from tests.harness.api import PASSWORD, Answer, Door, Person
+
+IN_FLIGHT_MAX = 64
+"""So many keys wait for their answer at most; then the trickle waits too."""
+
+CLIENT_SECONDS = 12.0
+"""Longer than the gateway's own deadline: what ends a request is the gateway or a dead connection."""
+
+RETRY_SECONDS = 0.25
+DRAIN_SECONDS = 60.0
+UNKNOWN = frozenset({408, 409, 429, 500, 502, 503, 504})
+"""Answers after which the same key is sent again; anything else settles it."""
+
+
+@dataclass(slots=True)
+class Payment:
+    """One key and everything that was answered to it."""
+
+    key: str
+    sender: Person
+    receiver: Person
+    amount: int
+    answers: list[Answer] = field(default_factory=list)
+    settled: bool = False
+
+    @property
+    def ids(self) -> set[UUID]:
+        """The transfers that this key was told; more than one is a fault."""
+        return {UUID(answer.body["id"]) for answer in self.answers if answer.status in (200, 202)}
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the clients sent, and what they were told."""
+
+    payments: dict[str, Payment] = field(default_factory=dict)
+    statuses: Counter[str] = field(default_factory=Counter)
+    """How often each status was answered; `none` for no answer at all."""
+
+    slowest_seconds: float = 0.0
+    """The longest that any single request took, whatever came of it."""
+
+    @property
+    def ids(self) -> set[UUID]:
+        """Every transfer that was accepted."""
+        return {id_ for payment in self.payments.values() for id_ in payment.ids}
+
+    def faults(self) -> list[str]:
+        """Keys that were told two transfers, and keys that never got an answer."""
+        return [
+            *(f"two transfers: key {p.key} was told {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
+            *(f"no answer: key {p.key} after {len(p.answers)}" for p in self.payments.values() if not p.settled),
+        ]
+
+    async def more(self, count: int, *, seconds: float = 30) -> None:
+        """Wait until so many further transfers were accepted."""
+        goal = len(self.ids) + count
+        async with asyncio.timeout(seconds):
+            while len(self.ids) < goal:
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def load(
+    door: Door, people: Sequence[Person], *, per_second: float = 30, amount_max: int = 20, seed: int = 1
+) -> AsyncIterator[Sent]:
+    """Send between these people while the block runs; afterwards wait until every key has its answer."""
+    sent = Sent()
+    payments = _payments(people, amount_max, random.Random(seed))
+    trickle = asyncio.create_task(_trickle(door, payments, sent, per_second))
+    try:
+        yield sent
+    finally:
+        trickle.cancel()
+        with suppress(asyncio.CancelledError):
+            await trickle
+
+
+def _payments(people: Sequence[Person], amount_max: int, rng: random.Random) -> Iterator[Payment]:
+    while True:
+        sender, receiver = rng.sample(people, 2)
+        yield Payment(uuid4().hex, sender, receiver, rng.randint(1, amount_max))
+
+
+async def _trickle(door: Door, payments: Iterator[Payment], sent: Sent, per_second: float) -> None:
+    clients: set[asyncio.Task[None]] = set()
+    next_at = time.monotonic()
+    try:
+        while True:
+            # What the machine was too slow for is not made up for: the rate is a bound.
+            next_at = max(next_at + 1 / per_second, time.monotonic())
+            await asyncio.sleep(next_at - time.monotonic())
+            clients = {client for client in clients if not client.done()}
+            if len(clients) < IN_FLIGHT_MAX:
+                payment = next(payments)
+                sent.payments[payment.key] = payment
+                clients.add(asyncio.create_task(_pay(door, payment, sent)))
+    finally:
+        if clients:
+            _, late = await asyncio.wait(clients, timeout=DRAIN_SECONDS)
+            for client in late:
+                client.cancel()
+
+
+async def _pay(door: Door, payment: Payment, sent: Sent) -> None:
+    body = {"amount": payment.amount, "currency": "USD", "to": {"wallet_id": payment.receiver.wallet_id}}
+    while not payment.settled:
+        began = time.monotonic()
+        answer: Answer | None = None
+        with suppress(aiohttp.ClientError, TimeoutError):
+            answer = await payment.sender.post(
+                "/transfers", body, key=payment.key, timeout=aiohttp.ClientTimeout(total=CLIENT_SECONDS)
+            )
+        sent.slowest_seconds = max(sent.slowest_seconds, time.monotonic() - began)
+        sent.statuses[str(answer.status) if answer else "none"] += 1
+        if answer is not None:
+            payment.answers.append(answer)
+            payment.settled = answer.status not in UNKNOWN | {401}
+        if not payment.settled:
+            if answer is not None and answer.status == 401:
+                await _log_in_again(door, payment.sender)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _log_in_again(door: Door, person: Person) -> None:
+    """An access token is good for ten minutes; a long drill outlives it."""
+    answer = await door.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
+    if answer.status == 200:
+        person.token = answer.body["access_token"]
