@@ -31,6 +31,7 @@ from tests.chaos.system import System, start
 ROUNDS = 160
 """About five minutes on two cores."""
 
+LANES = 2
 CROWD = 24
 console = Console(highlight=False, soft_wrap=True)
 
@@ -38,6 +39,7 @@ console = Console(highlight=False, soft_wrap=True)
 @click.command()
 @click.option("--seed", type=int, envvar="SEED", help="Repeats a schedule; printed by every run.")
 @click.option("--rounds", type=click.IntRange(min=1), envvar="ROUNDS", default=ROUNDS, show_default=True)
+@click.option("--lanes", type=click.IntRange(1, 8), envvar="LANES", default=LANES, help="How many faults at a time.")
 @click.option("--only", envvar="ONLY", default="", help="Faults, components, or component/fault, separated by commas.")
 @click.option("--list", "listing", is_flag=True, envvar="LIST", help="Print the schedule and stop.")
 @click.option("--address", envvar="ADDRESS", help="A gateway that runs already; it is judged by its API alone.")
@@ -59,6 +61,7 @@ async def _run(
     *,
     seed: int | None,
     rounds: int,
+    lanes: int,
     only: str,
     listing: bool,
     address: str | None,
@@ -71,8 +74,8 @@ async def _run(
         f"seed {seed}: repeat this run with [bold]make chaos SEED={seed} ROUNDS={rounds}[/bold]", style="cyan"
     )
     if address is not None:
-        return await _elsewhere(address, operator, strike, Report(seed, rounds, address))
-    return await _here(Report(seed, rounds, "private stack"), words, listing=listing)
+        return await _elsewhere(address, operator, strike, Report(seed, rounds, lanes, address))
+    return await _here(Report(seed, rounds, lanes, "private stack"), words, listing=listing)
 
 
 async def _here(said: Report, words: list[str], *, listing: bool) -> dict[str, object]:
@@ -97,7 +100,9 @@ async def _fight(system: System, turns: list[schedule.Round], said: Report, home
         await crowd.fund()
         async with fight.watched(system, crowd):
             async with fight.under_load(crowd):
-                await fight.break_things(iter(turns), fight.on_system(system), said, _teller(crowd, len(turns)))
+                await fight.break_things(
+                    iter(turns), fight.on_system(system), said, _teller(crowd, len(turns)), lanes=said.lanes
+                )
             seen, verdict = await fight.conclude(crowd, said, system)
     return _finish(said, crowd, seen, verdict, home)
 
@@ -118,7 +123,9 @@ async def _elsewhere(address: str, operator: str | None, strike: str | None, sai
         )
         await crowd.fund()
         async with fight.under_load(crowd):
-            await fight.break_things(turns, elsewhere.striker(strike), said, _teller(crowd, said.rounds))
+            await fight.break_things(
+                turns, elsewhere.striker(strike), said, _teller(crowd, said.rounds), lanes=said.lanes
+            )
         seen, verdict = await fight.conclude(crowd, said, None)
         verdict.unbalanced.extend(await elsewhere.proof_faults(crowd.operator))
     return _finish(said, crowd, seen, verdict, Home.from_environment(os.environ))

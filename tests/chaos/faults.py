@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator
 import asyncpg
 import redis.asyncio as redis_client
 from redis.exceptions import RedisError
-from tests.chaos.proxy import Edge
 
 from tests.chaos import broker
+from tests.chaos.proxy import Edge
 from tests.chaos.schedule import Kind, Round
-from tests.chaos.system import CLIENTS, ENGINES, System
+from tests.chaos.system import CLIENTS, ENGINES, EVERYTHING, System
 
 HEARTBEATS_LOST_SECONDS = (26.0, 32.0)
 """Long enough for the broker to give up a frozen worker and hand its messages to another."""
@@ -41,6 +41,7 @@ def _of_processes(system: System) -> Iterator[Kind]:
         yield Kind(name, "freeze", (0.5, 4.0))
         yield Kind(name, "hold", (1.0, 5.0))
     yield Kind("transaction-worker-1", "freeze-long", HEARTBEATS_LOST_SECONDS)
+    yield Kind(EVERYTHING, "restart", (0.0, 3.0), cards=2)
 
 
 def _of_edges(system: System) -> Iterator[Kind]:
@@ -84,7 +85,9 @@ async def _kill(system: System, turn: Round) -> None:
 
 
 async def _terminate(system: System, turn: Round) -> None:
-    system.send(system.pids(turn.component)[:1], signal.SIGTERM)
+    """Asked to end, as by whoever deploys. PostgreSQL takes SIGTERM for "when the last client has gone", which is never."""
+    number = signal.SIGINT if turn.component == "postgres" else signal.SIGTERM
+    system.send(system.pids(turn.component)[:1], number)
 
 
 async def _freeze(system: System, turn: Round) -> None:
@@ -102,6 +105,20 @@ async def _hold(system: System, turn: Round) -> None:
         await asyncio.sleep(turn.seconds)
     finally:
         system.stack.release(turn.component)
+
+
+async def _restart(system: System, turn: Round) -> None:
+    """Everything dies at once, engines included, and comes back one by one in any order."""
+    names = [*ENGINES, *system.processes]
+    try:
+        await asyncio.gather(*(system.stack.hold(name) for name in names))
+        await asyncio.sleep(turn.seconds)
+    finally:
+        chance = random.Random(turn.number)
+        chance.shuffle(names)
+        for name in names:
+            system.stack.release(name)
+            await asyncio.sleep(chance.uniform(0, 0.5))
 
 
 async def _on_edge(system: System, turn: Round) -> None:
@@ -183,6 +200,7 @@ ACTS: dict[str, Act] = {
     "freeze": _freeze,
     "freeze-long": _freeze,
     "hold": _hold,
+    "restart": _restart,
     "clock": _jump,
     "flush": _flush,
     "garbage": _garbage,

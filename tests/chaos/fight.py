@@ -17,9 +17,6 @@ from tests.chaos.schedule import Round
 from tests.chaos.system import System
 from tests.harness.books import faults_when_quiet
 
-LANES = 2
-"""So many faults at the same time, never two of one process."""
-
 QUIET_SECONDS_MAX = 90.0
 
 Strike = Callable[[Round], Awaitable[float | None]]
@@ -27,9 +24,9 @@ Strike = Callable[[Round], Awaitable[float | None]]
 
 
 async def break_things(
-    turns: Iterator[Round], strike_one: Strike, report: Report, told: Callable[[Struck], None]
+    turns: Iterator[Round], strike_one: Strike, report: Report, told: Callable[[Struck], None], *, lanes: int
 ) -> None:
-    """Deal the rounds to the lanes until there are no more."""
+    """Deal the rounds to the lanes until there are no more: so many faults at a time, never two of one process."""
     busy: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     began = time.monotonic()
 
@@ -42,7 +39,7 @@ async def break_things(
             report.struck.append(struck)
             told(struck)
 
-    await asyncio.gather(*(lane() for _ in range(LANES)))
+    await asyncio.gather(*(lane() for _ in range(lanes)))
     report.seconds = time.monotonic() - began
 
 

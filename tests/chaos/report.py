@@ -39,6 +39,7 @@ class Report:
 
     seed: int
     rounds: int
+    lanes: int
     target: str
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     struck: list[Struck] = field(default_factory=list)
@@ -79,6 +80,7 @@ class Report:
             "snapshots": history.snapshots,
             "run_s": round(self.seconds, 1),
             "quiet_s": round(self.quiet_seconds, 1),
+            "lanes": self.lanes,
             "target": self.target,
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
-from tests.chaos.clock import Clock, find_library
-from tests.chaos.proxy import Edge
 
 from deploy.local import process
 from deploy.local.commands import running
@@ -25,10 +23,13 @@ from deploy.local.payflow import PayFlow
 from deploy.local.ports import LOOPBACK, find_free
 from deploy.local.progress import Tell
 from deploy.local.roles import ROLES, Role, Wiring
+from tests.chaos.clock import Clock, find_library
+from tests.chaos.proxy import Edge
 from tests.harness.stack import Stack
 
 ENGINES = ("postgres", "rabbitmq", "redis")
 CLIENTS = "clients>gateway"
+EVERYTHING = "everything"
 HEAL_SECONDS_MAX = 60.0
 CONTROL_SECONDS = 10
 
@@ -176,6 +177,8 @@ class System:
 
     async def _is_well(self, name: str) -> bool:
         caller = name.partition(">")[0]
+        if caller == EVERYTHING:
+            return all(await asyncio.gather(*(self._is_well(one) for one in [*ENGINES, *self.processes])))
         if caller == "clients":
             caller = "gateway"
         if caller in ENGINES:
