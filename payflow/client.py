@@ -246,12 +246,16 @@ class PayFlow:
         """As an operator: the queues and everything that waits, at a glance."""
         return await self._ask("GET", "/ops/overview", Overview.read)
 
-    async def proof(self, *, full: bool = False) -> Proof:
-        """As an operator: the last round of checks over the ledger, or with `full` a new one over every entry."""
-        if not full:
+    async def proof(self, *, full: bool = False, head: str | None = None) -> Proof:
+        """As an operator: the last round of checks over the ledger, or with `full` a new one over every entry.
+
+        `head` is a sealed block noted earlier, NUMBER:HASH; a new round must find it.
+        """
+        if not full and head is None:
             return await self._ask("GET", "/ops/ledger/proof", Proof.read)
+        params = _given({"full": "1", "head": head})
         seconds = self._limits.proof_seconds
-        return await self._ask("GET", "/ops/ledger/proof", Proof.read, params={"full": "1"}, seconds=seconds)
+        return await self._ask("GET", "/ops/ledger/proof", Proof.read, params=params, seconds=seconds)
 
     async def balance_sheet(self) -> BalanceSheet:
         """As an operator: what customers have and what the outside world gave, by currency."""

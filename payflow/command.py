@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -66,6 +67,14 @@ def standard(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(Invocation(found, as_json), *arguments, **rest)
 
     return invoke
+
+
+def check_head(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A head of the sealed blocks, refused here when it cannot be one."""
+    if value is None or re.fullmatch(r"[1-9][0-9]{0,17}:[0-9a-f]{64}", value):
+        return value
+    message = f"{value!r} is not a head: a block's number, a colon and 64 hexadecimal digits"
+    raise click.BadParameter(message, ctx=context, param=parameter)
 
 
 def check_id(context: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -103,11 +103,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One round of checks over the ledger. `document` is the gateway's JSON."""
+    """One round of checks over the ledger. `document` is the gateway's JSON.
+
+    `head` is the newest sealed block as NUMBER:HASH, to be noted down and asked for later; None when there is none.
+    """
 
     ok: bool
     at: datetime | None
     checks: tuple[Check, ...]
+    head: str | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
@@ -123,6 +127,7 @@ class Proof:
             ok=document["ok"] is True and all(check.ok for check in checks),
             at=read.moment_or_none(document.get("at")),
             checks=checks,
+            head=f"{head['number']}:{head['hash']}" if (head := document.get("head")) else None,
             document=document,
         )
 

@@ -77,7 +77,7 @@ def print_proof(proof: Proof) -> None:
         result = Text("ok", "green") if check.ok else Text("FAILS", "bold red")
         table.add_row(_plain(check.name), result, _plain(phrase(check.detail)))
     holds = Text("the ledger holds", "green") if proof.ok else Text("the ledger does not hold", "bold red")
-    _print(table, _facts([("proof", holds), ("as of", _time(proof.at))]))
+    _print(table, _facts([("proof", holds), ("as of", _time(proof.at)), ("head", _plain(proof.head or UNKNOWN))]))
 
 
 def print_balance_sheet(sheet: BalanceSheet, currencies: Mapping[str, Currency]) -> None:

@@ -35,6 +35,7 @@ class Role:
 ROLES = (
     Role("auth", "auth", "api", "auth"),
     Role("wallet", "wallet", "api", "wallet"),
+    Role("wallet-seal", "wallet", "seal", "wallet-seal"),
     Role("transaction", "transaction", "api", "transaction"),
     Role("transaction-relay", "transaction", "relay", "transaction-relay"),
     Role("transaction-worker-1", "transaction", "worker", "transaction-worker"),
@@ -45,7 +46,7 @@ ROLES = (
     Role("notification-deliver", "notification", "deliver", "notification-deliver"),
     Role("gateway", "gateway", "api", "gateway"),
 )
-IDENTITIES = tuple(dict.fromkeys([*(role.identity for role in ROLES), "wallet-seal"]))
+IDENTITIES = tuple(dict.fromkeys(role.identity for role in ROLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Wiring:
         return {
             **self._inherited(),
             **self._addresses(),
-            **self._database(role.service),
+            **(self._database(role.service) if role.role != "seal" else self._seal_database()),
             **self._engine_urls(role.service),
             **self._identity(role),
             "PAYFLOW_DEMO": "1",
@@ -155,6 +156,10 @@ class Wiring:
         if service == "wallet":
             urls["PAYFLOW_WALLET_PROOF_DATABASE_URL"] = self._engines.postgres.dsn("wallet", "payflow_wallet_proof")
         return urls
+
+    def _seal_database(self) -> dict[str, str]:
+        """The sealer reads and seals; who could also post could not witness."""
+        return {"PAYFLOW_WALLET_SEAL_DATABASE_URL": self._engines.postgres.dsn("wallet", "payflow_wallet_seal")}
 
     def _engine_urls(self, service: str) -> dict[str, str]:
         urls = {"PAYFLOW_REDIS_URL": self._engines.redis.url}

@@ -12,6 +12,7 @@ SET client_min_messages = warning;
 \getenv wallet_owner_password PAYFLOW_WALLET_OWNER_PASSWORD
 \getenv wallet_password PAYFLOW_WALLET_PASSWORD
 \getenv wallet_proof_password PAYFLOW_WALLET_PROOF_PASSWORD
+\getenv wallet_seal_password PAYFLOW_WALLET_SEAL_PASSWORD
 \getenv transaction_owner_password PAYFLOW_TRANSACTION_OWNER_PASSWORD
 \getenv transaction_password PAYFLOW_TRANSACTION_PASSWORD
 \getenv notification_owner_password PAYFLOW_NOTIFICATION_OWNER_PASSWORD
@@ -21,7 +22,7 @@ SET client_min_messages = warning;
 SELECT format('CREATE ROLE %I LOGIN', wanted.name)
 FROM unnest(ARRAY[
     'payflow_auth_owner', 'payflow_auth',
-    'payflow_wallet_owner', 'payflow_wallet', 'payflow_wallet_proof',
+    'payflow_wallet_owner', 'payflow_wallet', 'payflow_wallet_proof', 'payflow_wallet_seal',
     'payflow_transaction_owner', 'payflow_transaction',
     'payflow_notification_owner', 'payflow_notification'
 ]) AS wanted (name)
@@ -33,6 +34,7 @@ ALTER ROLE payflow_auth PASSWORD :'auth_password';
 ALTER ROLE payflow_wallet_owner PASSWORD :'wallet_owner_password';
 ALTER ROLE payflow_wallet PASSWORD :'wallet_password';
 ALTER ROLE payflow_wallet_proof PASSWORD :'wallet_proof_password';
+ALTER ROLE payflow_wallet_seal PASSWORD :'wallet_seal_password';
 ALTER ROLE payflow_transaction_owner PASSWORD :'transaction_owner_password';
 ALTER ROLE payflow_transaction PASSWORD :'transaction_password';
 ALTER ROLE payflow_notification_owner PASSWORD :'notification_owner_password';
@@ -47,7 +49,7 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = wanted.name)
 -- Nobody connects anywhere by default; each role to its own database.
 REVOKE ALL ON DATABASE postgres, template1, auth, wallet, transaction, notification FROM PUBLIC;
 GRANT CONNECT ON DATABASE auth TO payflow_auth;
-GRANT CONNECT ON DATABASE wallet TO payflow_wallet, payflow_wallet_proof;
+GRANT CONNECT ON DATABASE wallet TO payflow_wallet, payflow_wallet_proof, payflow_wallet_seal;
 GRANT CONNECT ON DATABASE transaction TO payflow_transaction;
 GRANT CONNECT ON DATABASE notification TO payflow_notification;
 
@@ -65,3 +67,8 @@ CROSS JOIN (VALUES
 
 ALTER ROLE payflow_wallet_proof SET statement_timeout = '120s';
 ALTER ROLE payflow_wallet_proof SET default_transaction_read_only = 'on';
+
+-- The sealer reads much and writes one row a second. It waits for nobody: what it does not get, it takes a second later.
+ALTER ROLE payflow_wallet_seal SET statement_timeout = '120s';
+ALTER ROLE payflow_wallet_seal SET lock_timeout = '2s';
+ALTER ROLE payflow_wallet_seal SET idle_in_transaction_session_timeout = '30s';

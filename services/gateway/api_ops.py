@@ -89,8 +89,9 @@ async def get_proof(request: web.Request) -> web.Response:
     """The last round of the ledger's proof, or a new one."""
     asked: schemas.ProofQuery = request[QUERY]
     wallet = request.app[UPSTREAMS].wallet
-    if asked.full == "1":
-        proof = await call(wallet, "GET", "/internal/proof", params={"full": "1"}, seconds=PROOF_SECONDS)
+    if asked.full == "1" or asked.head is not None:
+        params = {"full": "1"} | ({"head": asked.head} if asked.head is not None else {})
+        proof = await call(wallet, "GET", "/internal/proof", params=params, seconds=PROOF_SECONDS)
     else:
         proof = await call(wallet, "GET", "/internal/proof")
     return answers.document(proof)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,18 @@ from services.chassis.batching import Batcher
 from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.gateway import answers, upstreams
+from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 
 BATCH_MAX = 256
 FLIGHTS_MAX = 2
 """A second call while the first is held up; more would only make the batches smaller."""
+
+UNDER_WAY_MAX = 4 * FLIGHTS_MAX * BATCH_MAX
+QUEUE_SECONDS_MAX = 2.0
+"""When so many are under way and the oldest has waited so long, who comes now would wait until the deadline, and in vain."""
+
+RETRY_AFTER_SECONDS = 2
 
 _SPOILED = frozenset({400, 413, 422})
 """A list is refused with these when something in it is malformed, though not everything."""
@@ -34,6 +42,26 @@ class _ListRefused(Exception):  # noqa: N818 - not an error: one item spoils the
     pass
 
 
+class Queue:
+    """Those who wait for their batch, and those whose batch is on its way."""
+
+    def __init__(self, batcher: Batcher[Submission, Accepted]) -> None:
+        self._batcher = batcher
+        self._since: dict[int, float] = {}
+
+    async def submit(self, submission: Submission) -> Accepted:
+        """Wait for the answer to this one. Raises as `Intake.accept` does."""
+        now = time.monotonic()
+        if len(self._since) >= UNDER_WAY_MAX and now - next(iter(self._since.values())) > QUEUE_SECONDS_MAX:
+            raise Busy("more transfers wait than can be accepted in time", retry_after_seconds=RETRY_AFTER_SECONDS)
+        number = id(submission)
+        self._since[number] = now
+        try:
+            return await self._batcher.submit(submission)
+        finally:
+            del self._since[number]
+
+
 class Intake:
     """Hands transfers over and keeps what came of them."""
 
@@ -41,22 +69,22 @@ class Intake:
         self._transaction = transaction
         self._finished = finished
         # Apart: those whose recipient auth must be asked for do not hold up the others while auth is slow.
-        self._by_wallet = self._batcher("intake")
-        self._by_email = self._batcher("intake_by_email")
+        self._by_wallet = self._queue("intake")
+        self._by_email = self._queue("intake_by_email")
 
-    def _batcher(self, name: str) -> Batcher[Submission, Accepted]:
-        return Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX)
+    def _queue(self, name: str) -> Queue:
+        return Queue(Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX))
 
     async def accept(self, submission: Submission) -> Accepted:
         """Hand over one transfer and wait for its own answer.
 
         Raises:
             OutcomeUnknown: no answer in time; the same key tells later what became of it.
-            Unavailable: the transaction service is away.
+            Unavailable: the transaction service is away, or (Busy) too many wait for it.
             Refusal: what it said about this transfer.
         """
-        batcher = self._by_email if "email" in submission.item["to"] else self._by_wallet
-        return await batcher.submit(submission)
+        queue = self._by_email if "email" in submission.item["to"] else self._by_wallet
+        return await queue.submit(submission)
 
     async def _flush(self, submissions: Sequence[Submission]) -> list[Accepted | Refusal]:
         try:

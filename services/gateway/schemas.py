@@ -98,6 +98,7 @@ Email = Annotated[
     Field(json_schema_extra={"format": "email"}),
 ]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
+BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 MetadataValue = Annotated[
@@ -255,6 +256,10 @@ class ProofQuery(Request):
     """Which proof."""
 
     full: Literal["0", "1"] = Field("0", description="`1` starts a new round and waits for it.")
+    head: BlockHead | None = Field(
+        None,
+        description="`NUMBER:HASH` of a block that was noted earlier: starts a new round, which must find that block.",
+    )
 
 
 # --- Answers -----------------------------------------------------------------------------------------------------------
@@ -529,12 +534,20 @@ class Check(Reply):
     detail: str | None
 
 
+class Head(Reply):
+    """The newest sealed block. Who notes it down can ask later whether it is still there."""
+
+    number: int
+    hash: str
+
+
 class Proof(Reply):
     """A round of the ledger's proof."""
 
     ok: bool
     at: AwareDatetime
     checks: list[Check]
+    head: Head | None
 
 
 class Liveness(Reply):

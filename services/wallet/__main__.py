@@ -1,4 +1,4 @@
-"""`python -m services.wallet api|migrate`."""
+"""`python -m services.wallet api|seal|migrate`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 from services.chassis import migrations
 from services.chassis.roles import Job, Role, run
-from services.wallet.app import serve_api
-from services.wallet.settings import MigrateSettings, WalletSettings
+from services.wallet.app import serve_api, serve_seal
+from services.wallet.settings import MigrateSettings, SealSettings, WalletSettings
 
 
 async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
@@ -16,4 +16,5 @@ async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run("wallet", {"api": Role(WalletSettings, serve_api)}, {"migrate": Job(MigrateSettings, migrate)}, sys.argv[1:])
+    roles = {"api": Role(WalletSettings, serve_api), "seal": Role(SealSettings, serve_seal)}
+    run("wallet", roles, {"migrate": Job(MigrateSettings, migrate)}, sys.argv[1:])

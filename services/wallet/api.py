@@ -17,11 +17,11 @@ from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 from services.wallet import commands, schemas
 from services.wallet.errors import InvalidParameter, WalletNotFound
-from services.wallet.proof import Proof, prove
+from services.wallet.proof import verify
+from services.wallet.seal import Head
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
-LAST_PROOF: web.AppKey[list[Proof]] = web.AppKey("last_proof")
 
 POST_SECONDS = 4.0
 """Shorter than the worker's deadline for the call (5 s): what is not done by then is answered `retry`."""
@@ -178,11 +178,17 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 
 
 async def get_proof(request: web.Request) -> web.Response:
-    """The last round of the proof; `?full=1`, or the lack of one, makes a new round."""
-    rounds = request.app[LAST_PROOF]
-    if request.query.get("full") == "1" or not rounds:
-        rounds[:] = [await prove(request.app[PROOF_POOL])]
-    return web.json_response(schemas.proof(rounds[0]))
+    """The last round of the proof; `?full=1`, or the lack of one, makes a new round. `?head=` must be found in it."""
+    head = _head(request)
+    pool = request.app[POOL]
+    asked = request.query.get("full") == "1" or head is not None
+    proof = None if asked else await commands.find_last_proof(pool)
+    if proof is None:
+        proof = await verify(request.app[PROOF_POOL], head)
+        # Whether what one person noted is found is that person's answer, not the state of the ledger.
+        if head is None:
+            await commands.record_proof(pool, proof)
+    return web.json_response(schemas.proof(proof))
 
 
 async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
@@ -215,3 +221,11 @@ def _moment(request: web.Request, name: str) -> datetime | None:
     if moment is None or moment.tzinfo is None:
         raise InvalidParameter(name, "must be an RFC 3339 time with its zone")
     return moment
+
+
+def _head(request: web.Request) -> Head | None:
+    text = request.query.get("head")
+    try:
+        return None if text is None else Head.parse(text)
+    except ValueError as error:
+        raise InvalidParameter("head", "must be a block's number and hash as NUMBER:HASH") from error

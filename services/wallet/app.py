@@ -9,11 +9,16 @@ from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
 from services.wallet.proof import watch_drift
-from services.wallet.settings import WalletSettings
+from services.wallet.sealer import Sealer
+from services.wallet.settings import SealSettings, WalletSettings
 
 # Statements over arrays of ids: the planner's guess for a table that was just created is a sequential scan or a merge
 # join, ten times slower; the generic plan with index look-ups is right at every size.
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
+
+
+LONG_SECONDS = 120.0
+"""For statements that read whole tables; the roles that make them have this limit in the database, too."""
 
 
 async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
@@ -30,7 +35,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             settings.wallet_proof_database_url.get_secret_value(),
             name=f"{runtime.instance} proof",
             size_max=2,
-            command_seconds=120.0,
+            command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
         runtime.health.register("postgres", lambda: database.ping(pool))
@@ -38,6 +43,26 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         app = server.application("wallet")
         app[api.POOL] = pool
         app[api.PROOF_POOL] = proof_pool
-        app[api.LAST_PROOF] = []
         api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="wallet"))
         await server.serve(app, runtime, host=settings.host, port=settings.wallet_port)
+
+
+async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
+    """The seal role: new history into blocks, and the proof from time to time."""
+    async with AsyncExitStack() as stack:
+        pool = await database.open_pool(
+            settings.wallet_seal_database_url.get_secret_value(),
+            name=runtime.instance,
+            size_max=3,
+            command_seconds=LONG_SECONDS,
+        )
+        stack.push_async_callback(database.close_pool, pool)
+        runtime.health.register("postgres", lambda: database.ping(pool))
+        sealer = Sealer(
+            pool,
+            runtime,
+            every_seconds=settings.seal_every_seconds,
+            proof_every_seconds=settings.proof_every_seconds,
+        )
+        runtime.run_beside(stack, sealer.prove())
+        await sealer.run()

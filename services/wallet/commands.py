@@ -14,12 +14,25 @@ from services.chassis import database
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
-from services.wallet import ledger, metrics, store
-from services.wallet.errors import OutcomeNotFound, WalletNotFound
+from services.wallet import ledger, metrics, seal, store
+from services.wallet.errors import HeadLost, OutcomeNotFound, WalletNotFound
 from services.wallet.ledger import Answer, Decision, Posting
-from services.wallet.store import Line, Wallet
+from services.wallet.seal import Block, Head, Members, State
+from services.wallet.store import Line, Proof, Wallet
+
+SEAL_MAX = 10_000
+"""Outcomes in one block, and accounts in one: half a megabyte each. What is left goes into the next block, at once."""
 
 log = structlog.get_logger()
+
+
+class Sealed(NamedTuple):
+    """What one block took in; `head` is the newest block now, and `more` says that a full block left some for the next."""
+
+    head: Head | None
+    outcomes: int
+    accounts: int
+    more: bool
 
 
 class Void(NamedTuple):
@@ -227,6 +240,73 @@ async def read_balance_sheet(pool: Pool) -> list[database.Record]:
     """Per currency what customers hold, what came from the world, and their sum, which is zero."""
     async with database.snapshot(pool) as connection:
         return await store.read_balance_sheet(connection)
+
+
+async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_accounts: bool) -> Sealed:
+    """Put what is in no block into a new one, if there is anything. Reads only what may be new, and locks nothing.
+
+    Without `thorough` outcomes that committed late wait for a pass that is, without `with_accounts` all accounts do: new ones
+    can be found only by reading all.
+
+    Raises:
+        HeadLost: the block `noted` is not there; nothing was sealed.
+        DatabaseAway, LockTimeout: nothing is known to have been sealed; do it again.
+    """
+    async with database.transaction(pool) as connection:
+        await store.prefer_indexes(connection)
+        # In a statement of its own, before the rows: what had ended when it began is seen by all that follow.
+        state = await store.read_seal_state(connection)
+        if noted is not None and not await store.has_block(connection, noted):
+            raise HeadLost(noted)
+        outcomes, latest_at = await store.list_unsealed(connection, seal.scan_from(state, thorough=thorough), SEAL_MAX)
+        accounts = await store.list_unsealed_accounts(connection, SEAL_MAX) if with_accounts else []
+        if not outcomes and not accounts:
+            return Sealed(state.head, 0, 0, more=False)
+        unread_from = latest_at if len(outcomes) == SEAL_MAX else None
+        frontier = seal.close(state, thorough=thorough, unread_from=unread_from)
+        head = await _insert_block(connection, state, outcomes, accounts, latest_at=latest_at, frontier=frontier)
+    full = SEAL_MAX in (len(outcomes), len(accounts))
+    # Without a head somebody else sealed these meanwhile: look again.
+    return Sealed(head, len(outcomes), len(accounts), more=full or head is None)
+
+
+async def _insert_block(
+    connection: Connection,
+    state: State,
+    outcomes: Sequence[UUID],
+    accounts: Sequence[UUID],
+    *,
+    latest_at: datetime | None,
+    frontier: datetime | None,
+) -> Head | None:
+    block = Block(
+        number=state.head.number + 1 if state.head else 1,
+        version=seal.VERSION,
+        previous=state.head.hash if state.head else seal.BEFORE_FIRST,
+        sealed_at=str(seal.microseconds(state.now)),
+        xid=await store.number_transaction(connection),
+        frontier=seal.microseconds(frontier),
+        latest_at=seal.microseconds(latest_at),
+        outcomes=Members(outcomes, await store.digest_outcomes(connection, outcomes)),
+        accounts=Members(accounts, await store.digest_accounts(connection, accounts)),
+    )
+    head = Head(block.number, seal.block_hash(block))
+    won = await store.insert_block(
+        connection, block, head.hash, sealed_at=state.now, frontier=frontier, latest_at=latest_at
+    )
+    return head if won else None
+
+
+async def record_proof(pool: Pool, proof: Proof) -> None:
+    """Keep this round of the proof as the last one, unless there is a later one."""
+    async with database.transaction(pool) as connection:
+        await store.upsert_last_proof(connection, proof)
+
+
+async def find_last_proof(pool: Pool) -> Proof | None:
+    """The last round of the proof, whoever made it."""
+    async with database.connection(pool) as connection:
+        return await store.find_last_proof(connection)
 
 
 def _missing(

@@ -34,3 +34,7 @@ class InvalidParameter(Refusal):
     def __init__(self, field: str, message: str) -> None:
         """Name the parameter and what is wrong with it."""
         super().__init__(errors=[FieldError(field, message)])
+
+
+class HeadLost(Exception):  # noqa: N818 - reads as what it is
+    """A block that was there is there no more, or is another one: the history was rewritten."""

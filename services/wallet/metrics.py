@@ -15,3 +15,9 @@ CONFLICTS = Counter(
 )
 DRIFT = Gauge("payflow_ledger_drift_minor_units", "What all entries of a currency sum to. Must be 0.", ["currency"])
 PROVED = Gauge("payflow_ledger_proof_ok", "1 when the last proof of the ledger held.")
+SEAL_LAG = Gauge(
+    "payflow_seal_lag_seconds",
+    "For how long there may be outcomes in no block: time since all that was found was sealed.",
+)
+SEALED_BLOCKS = Counter("payflow_sealed_blocks_total", "Blocks sealed by this process.")
+SEAL_HEAD = Gauge("payflow_seal_head_number", "The number of the newest block.")

@@ -1,17 +1,18 @@
-"""The proof of the ledger: what must hold over all entries, balances and outcomes, checked in one snapshot."""
+"""The proof of the ledger: what must hold over all entries, balances, outcomes and blocks, checked in one snapshot."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import structlog
 
 from services.chassis import database
-from services.chassis.database import DatabaseAway, LockTimeout, Pool, Record
-from services.wallet import metrics, store
+from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record
+from services.wallet import chain, metrics, store
+from services.wallet.seal import Head
+from services.wallet.store import Check, Proof
 
 DRIFT_SECONDS = 5.0
 
@@ -26,22 +27,6 @@ CHECKS = (
 )
 
 
-class Check(NamedTuple):
-    """One statement about the whole ledger, and the rows that contradict it, as text."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-class Proof(NamedTuple):
-    """A round of checks over one snapshot."""
-
-    ok: bool
-    at: datetime
-    checks: list[Check]
-
-
 async def watch_drift(pool: Pool) -> None:
     """Keep the drift gauge true between proofs: what all balances of a currency sum to, every few seconds."""
     while True:
@@ -54,24 +39,57 @@ async def watch_drift(pool: Pool) -> None:
 
 
 async def prove(pool: Pool) -> Proof:
-    """Run every check on the read-only role's pool. Reads everything: seconds on a large ledger.
+    """Run the checks of the books on a role that may read all. Reads everything: seconds on a large ledger.
 
     Raises:
         DatabaseAway
     """
-    checks = []
     async with database.snapshot(pool) as connection:
-        for statement in CHECKS:
-            rows = await store.broken(connection, statement)
-            detail = "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in rows)
-            checks.append(Check(statement.removeprefix("prove_"), not rows, detail))
-        sheet = await store.read_balance_sheet(connection)
-    _observe_drift(sheet)
-    proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks)
+        checks = await _check_books(connection)
+    return Proof(all(check.ok for check in checks), datetime.now(UTC), checks)
+
+
+async def verify(pool: Pool, asked: Head | None = None) -> Proof:
+    """Run all checks, those of the books and those of the sealed blocks, on a role that may read all.
+
+    The newest block of the last round that was kept must still be there; so must the one `asked` for, noted by somebody.
+
+    Raises:
+        DatabaseAway
+    """
+    async with database.snapshot(pool) as connection:
+        last = await store.find_last_proof(connection)
+        noted = last.head if last else None
+        checks = await _check_books(connection)
+        findings = await chain.examine(connection, [head for head in (noted, asked) if head is not None])
+        checks += [
+            _check("blocks_unbroken", findings.blocks),
+            _check("noted_blocks_there", findings.noted),
+            _check("sealed_rows_unchanged", findings.altered),
+            _check("nothing_came_late", findings.late),
+            _check("sealing_keeps_up", findings.waiting),
+        ]
+    # A head that was lost stays noted: else the next round would take the forged chain for granted.
+    head = noted if findings.noted else findings.head
+    proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head)
     metrics.PROVED.set(proof.ok)
     if not proof.ok:
         log.error("ledger_proof_failed", checks=[check.name for check in checks if not check.ok])
     return proof
+
+
+async def _check_books(connection: Connection) -> list[Check]:
+    checks = []
+    for statement in CHECKS:
+        rows = await store.broken(connection, statement)
+        told = [", ".join(f"{name} {value}" for name, value in row.items()) for row in rows]
+        checks.append(_check(statement.removeprefix("prove_"), told))
+    _observe_drift(await store.read_balance_sheet(connection))
+    return checks
+
+
+def _check(name: str, faults: Sequence[str]) -> Check:
+    return Check(name, not faults, "; ".join(faults))
 
 
 def _observe_drift(sheet: Iterable[Record]) -> None:

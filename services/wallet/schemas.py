@@ -14,8 +14,7 @@ from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.wallet.commands import Void
 from services.wallet.errors import InvalidParameter
 from services.wallet.ledger import Answer, Posting
-from services.wallet.proof import Proof
-from services.wallet.store import Line, Wallet
+from services.wallet.store import Line, Proof, Wallet
 
 ITEMS_MAX = 1024
 _SEQ_MAX = 2**62
@@ -194,6 +193,7 @@ def proof(round_: Proof) -> dict[str, Any]:
         "ok": round_.ok,
         "at": format_time(round_.at),
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in round_.checks],
+        "head": {"number": round_.head.number, "hash": round_.head.hash.hex()} if round_.head else None,
     }
 
 

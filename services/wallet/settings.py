@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings
+from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings, Seconds
 
 
 class WalletSettings(RoleSettings):
@@ -17,6 +17,14 @@ class WalletSettings(RoleSettings):
     wallet_proof_database_url: EngineUrl
     wallet_port: Port = 8000
     wallet_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
+
+
+class SealSettings(RoleSettings):
+    """The seal role."""
+
+    wallet_seal_database_url: EngineUrl
+    seal_every_seconds: Seconds = 1.0
+    proof_every_seconds: Seconds = 60.0
 
 
 class MigrateSettings(BaseSettings):

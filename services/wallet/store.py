@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from services.chassis.database import Connection, Record, Statements
 from services.wallet.ledger import Account, Decision, Outcome
+from services.wallet.seal import Block, Head, Members, State
 
 _transfer_id = attrgetter("transfer_id")
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
@@ -46,6 +48,31 @@ class Locked(NamedTuple):
 
     accounts: list[Account]
     last_entry_at: datetime | None
+
+
+class Check(NamedTuple):
+    """One statement about the whole ledger, and what contradicts it, as text."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Proof(NamedTuple):
+    """A round of checks over one snapshot. `head` is the newest block that is known to be genuine, for later rounds."""
+
+    ok: bool
+    at: datetime
+    checks: list[Check]
+    head: Head | None = None
+
+
+class LeftOut(NamedTuple):
+    """An outcome that should be in a block and is in none. `late`: older than what the newest block closed."""
+
+    transfer_id: UUID
+    late: bool
+    at: str
 
 
 class Recorded(NamedTuple):
@@ -189,3 +216,114 @@ async def read_balance_sheet(connection: Connection) -> list[Record]:
 async def broken(connection: Connection, check: str) -> list[Record]:
     """The rows that violate the named `prove_...` statement, at most twenty."""
     return list(await connection.fetch(getattr(statements, check)))
+
+
+async def prefer_indexes(connection: Connection) -> None:
+    """Look rows up rather than scan tables, until the transaction ends."""
+    await connection.execute(statements.prefer_indexes)
+
+
+async def read_seal_state(connection: Connection) -> State:
+    """Where sealing stands, and how far all transactions of the database have ended."""
+    row = await connection.fetchrow(statements.read_seal_state)
+    assert row is not None, "there is always a clock"
+    head = None if row["number"] is None else Head(row["number"], row["hash"])
+    return State(row["now"], row["settled_at"], head, row["sealed_at"], row["frontier"])
+
+
+async def list_unsealed(
+    connection: Connection, since: datetime | None, limit: int
+) -> tuple[list[UUID], datetime | None]:
+    """Outcomes in no block that are not older than `since`, oldest first, and the time of the last of them."""
+    row = await connection.fetchrow(statements.list_unsealed, since, limit)
+    assert row is not None, "an aggregate always has a row"
+    return row[0] or [], row[1]
+
+
+async def list_unsealed_accounts(connection: Connection, limit: int) -> list[UUID]:
+    """Accounts in no block. Reads the whole table."""
+    return await connection.fetchval(statements.list_unsealed_accounts, limit) or []
+
+
+async def digest_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> bytes:
+    """The digests of these outcomes as they are now, 32 bytes each, in order; zeros for one that is not there."""
+    return await connection.fetchval(statements.digest_outcomes, transfer_ids) or b""
+
+
+async def digest_accounts(connection: Connection, account_ids: Sequence[UUID]) -> bytes:
+    """The digests of these accounts, likewise."""
+    return await connection.fetchval(statements.digest_accounts, account_ids) or b""
+
+
+async def number_transaction(connection: Connection) -> int:
+    """The number of this database transaction; it gets one if it has none."""
+    return int(await connection.fetchval(statements.number_transaction))
+
+
+async def insert_block(
+    connection: Connection,
+    block: Block,
+    hash_: bytes,
+    *,
+    sealed_at: datetime,
+    frontier: datetime | None,
+    latest_at: datetime | None,
+) -> bool:
+    """Write a block, its times as times; False when somebody else has written one with this number."""
+    number = await connection.fetchval(
+        statements.insert_block,
+        *(block.number, block.version, block.previous, hash_, sealed_at, block.xid, frontier, latest_at),
+        *(*block.outcomes, *block.accounts),
+    )
+    return number is not None
+
+
+async def list_blocks(connection: Connection, after: int, rows: int) -> list[tuple[Block, bytes]]:
+    """The blocks after a number with their hashes, as many as hold about so many rows together, at least one."""
+    return [_block(row) for row in await connection.fetch(statements.list_blocks, after, rows)]
+
+
+async def has_block(connection: Connection, head: Head) -> bool:
+    """Whether there is a block with this number and hash."""
+    return bool(await connection.fetchval(statements.has_block, head.number, head.hash))
+
+
+async def list_left_out(connection: Connection, patience: timedelta) -> list[LeftOut]:
+    """Outcomes in no block though older than what the newest closed, or than `patience`; at most twenty."""
+    return [LeftOut(*row) for row in await connection.fetch(statements.list_left_out, patience)]
+
+
+async def list_accounts_left_out(connection: Connection, patience: timedelta) -> list[UUID]:
+    """Accounts in no block that were opened longer than `patience` ago; at most twenty."""
+    return [row["id"] for row in await connection.fetch(statements.list_accounts_left_out, patience)]
+
+
+async def upsert_last_proof(connection: Connection, proof: Proof) -> None:
+    """Keep this round, unless a later one is kept."""
+    checks = json.dumps([check._asdict() for check in proof.checks])
+    number, hash_ = proof.head or (None, None)
+    await connection.execute(statements.upsert_last_proof, proof.at, proof.ok, checks, number, hash_)
+
+
+async def find_last_proof(connection: Connection) -> Proof | None:
+    """The round that was kept."""
+    row = await connection.fetchrow(statements.find_last_proof)
+    if row is None:
+        return None
+    head = None if row["head_number"] is None else Head(row["head_number"], row["head_hash"])
+    return Proof(row["ok"], row["at"], [Check(**check) for check in json.loads(row["checks"])], head)
+
+
+def _block(row: Record) -> tuple[Block, bytes]:
+    block = Block(
+        number=row["number"],
+        version=row["version"],
+        previous=row["previous"],
+        sealed_at=row["sealed_at"],
+        xid=row["xid"],
+        frontier=row["frontier"],
+        latest_at=row["latest_at"],
+        outcomes=Members(row["outcomes"], row["outcome_digests"]),
+        accounts=Members(row["accounts"], row["account_digests"]),
+    )
+    return block, row["hash"]

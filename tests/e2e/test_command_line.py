@@ -7,7 +7,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from tests.harness.api import PASSWORD, Person
@@ -76,6 +78,47 @@ async def test_an_operator_looks_at_queue_and_ledger(terminal: Terminal, alice: 
     assert {0} == {row["sum"] for row in json.loads(sheet[1])["currencies"]}
     assert refused[0] != 0
     assert 1 == len(refused[2].strip().splitlines())
+
+
+async def alter(stack: Stack, transfer_id: str, by: int) -> None:
+    """Change the amount of a debit, past the triggers, as somebody with all rights on the database can."""
+    connection = await asyncpg.connect(stack["databases"]["wallet"])
+    try:
+        async with connection.transaction():
+            await connection.execute("ALTER TABLE entries DISABLE TRIGGER entries_append_only")
+            await connection.execute(
+                "UPDATE entries SET amount = amount + $2 WHERE transfer_id = $1 AND amount < 0", UUID(transfer_id), by
+            )
+            await connection.execute("ALTER TABLE entries ENABLE TRIGGER entries_append_only")
+    finally:
+        await connection.close()
+
+
+async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
+    """Guarantee 16: a sealed entry is altered by a minor unit: `ledger verify` exits non-zero and names it; put back, 0."""
+    transfer = (await alice.send_money(bob, 5, wait=20)).body
+    sealed = "SELECT number FROM blocks WHERE $1 = ANY (outcomes)"
+    async with asyncio.timeout(60):
+        while not (blocks := await stack.query("wallet", sealed, UUID(transfer["id"]))):
+            await asyncio.sleep(0.1)
+    await terminal.run("login", "ops@example.com", password="payflow-demo-1")
+
+    before = await terminal.run("ledger", "verify", "--json")
+    head = json.loads(before[1])["head"]
+    noted = f"{head['number']}:{head['hash']}"
+    await alter(stack, transfer["id"], -1)
+    try:
+        during = await terminal.run("ledger", "verify")
+    finally:
+        await alter(stack, transfer["id"], 1)
+    after = await terminal.run("ledger", "verify", "--head", noted)
+    forged = await terminal.run("ledger", "verify", "--head", f"{head['number']}:{'0' * 64}")
+
+    assert 0 == before[0], before
+    assert 3 == during[0]
+    assert f"transfer {transfer['id']} of block {blocks[0]['number']} is not what was sealed" in during[2]
+    assert 0 == after[0], after
+    assert (3, True) == (forged[0], f"block {head['number']}" in forged[2])
 
 
 async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:

@@ -28,6 +28,10 @@ PROMISED = [
     "payflow_outcome_conflicts_total",
     "payflow_rate_limited_total",
     "payflow_job_last_success_timestamp_seconds{job}",
+    "payflow_ledger_proof_ok",
+    "payflow_seal_lag_seconds",
+    "payflow_seal_head_number",
+    "payflow_sealed_blocks_total",
 ]
 
 

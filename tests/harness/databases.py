@@ -25,6 +25,7 @@ class TestDatabase:
     owner_url: str
     superuser_url: str
     proof_url: str
+    seal_url: str
 
     async def pool(self, url: str | None = None, **settings: str) -> Pool:
         """A pool for the service role, or for the one behind `url`."""
@@ -51,6 +52,7 @@ class Templates:
             owner_url=self._postgres.dsn(name, f"payflow_{service}_owner"),
             superuser_url=self._postgres.dsn(name),
             proof_url=self._postgres.dsn(name, "payflow_wallet_proof"),
+            seal_url=self._postgres.dsn(name, "payflow_wallet_seal"),
         )
 
     async def drop(self, made: TestDatabase) -> None:

@@ -160,3 +160,129 @@ FULL JOIN (
 WHERE outcomes.transfer_id IS NULL OR line.transfer_id IS NULL
    OR line.sides IS DISTINCT FROM ARRAY[(outcomes.source_id, outcomes.source_seq), (outcomes.destination_id, outcomes.destination_seq)]
 LIMIT 20;
+
+-- name: read_seal_state
+-- The clock of this statement is read before its snapshot is taken. A block whose transaction number is not above the oldest
+-- running one was written when everything that runs now had not begun: what is dated before that block can be read now.
+-- Prepared transactions and those of other databases count as running; no clock but that of the rows is asked.
+SELECT statement_timestamp() AS now, head.number, head.hash, head.sealed_at, head.frontier,
+       (SELECT sealed_at FROM blocks WHERE xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        ORDER BY number DESC LIMIT 1) AS settled_at
+FROM (VALUES (1)) AS always LEFT JOIN (SELECT number, hash, sealed_at, frontier FROM blocks ORDER BY number DESC LIMIT 1) AS head ON true;
+
+-- name: prefer_indexes
+-- For the rest of the transaction. Tables here only grow, and what is asked for is a small and known part of them; the planner's
+-- guess for an array or a table that was never analysed is a scan of everything.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
+
+-- name: list_unsealed
+-- Outcomes in no block, oldest first. Only blocks that reach to that time can hold one of them. Grouped, not joined: no guess of
+-- the planner can make it quadratic.
+SELECT array_agg(id ORDER BY at, id), max(at)
+FROM (
+    SELECT id, max(at) AS at
+    FROM (
+        SELECT transfer_id AS id, at, false AS sealed FROM outcomes WHERE at >= coalesce($1, '-infinity'::timestamptz)
+        UNION ALL
+        SELECT unnest(outcomes), null, true FROM blocks WHERE latest_at >= coalesce($1, '-infinity'::timestamptz)
+    ) AS either
+    GROUP BY id HAVING NOT bool_or(sealed) ORDER BY 2, 1 LIMIT $2
+) AS unsealed;
+
+-- name: list_unsealed_accounts
+SELECT array_agg(id)
+FROM (
+    SELECT id
+    FROM (
+        SELECT id, false AS sealed FROM accounts
+        UNION ALL
+        SELECT unnest(accounts), true FROM blocks WHERE length(account_digests) > 0
+    ) AS either
+    GROUP BY id HAVING NOT bool_or(sealed) LIMIT $1
+) AS unsealed;
+
+-- name: digest_outcomes
+-- One digest for each id, in order; zeros where there is no outcome. The binary form of a row tells the type and length of
+-- every column and depends on no setting. What stands here is version 1 and is never changed: a new version is a new name.
+SELECT string_agg(
+    CASE WHEN outcomes.transfer_id IS NULL THEN decode(repeat('00', 32), 'hex') ELSE sha256(record_send(ROW(
+        outcomes.transfer_id, outcomes.outcome, outcomes.reason, outcomes.request_hash, outcomes.source_id,
+        outcomes.destination_id, outcomes.source_seq, outcomes.destination_seq, outcomes.description, outcomes.at,
+        debit.account_id, debit.seq, debit.transfer_id, debit.currency, debit.amount, debit.balance_after, debit.created_at,
+        credit.account_id, credit.seq, credit.transfer_id, credit.currency, credit.amount, credit.balance_after,
+        credit.created_at
+    ))) END, ''::bytea ORDER BY place
+)
+FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place)
+LEFT JOIN outcomes ON outcomes.transfer_id = asked.id
+LEFT JOIN entries AS debit ON debit.account_id = outcomes.source_id AND debit.seq = outcomes.source_seq
+LEFT JOIN entries AS credit ON credit.account_id = outcomes.destination_id AND credit.seq = outcomes.destination_seq;
+
+-- name: digest_accounts
+-- What never changes about an account. Version 1, as above.
+SELECT string_agg(
+    CASE WHEN accounts.id IS NULL THEN decode(repeat('00', 32), 'hex')
+    ELSE sha256(record_send(ROW(accounts.id, owner_id, currency, created_at))) END, ''::bytea ORDER BY place
+)
+FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place) LEFT JOIN accounts ON accounts.id = asked.id;
+
+-- name: number_transaction
+SELECT pg_current_xact_id()::text::bigint;
+
+-- name: insert_block
+-- Whoever inserts the number first has sealed; another sealer has done the same work for nothing.
+INSERT INTO blocks (number, version, previous, hash, sealed_at, xid, frontier, latest_at, outcomes, outcome_digests, accounts,
+                    account_digests)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT DO NOTHING RETURNING number;
+
+-- name: list_blocks
+-- The blocks after a number, as many as hold about so many rows together. Times as they are hashed, whatever they are.
+SELECT number, version, previous, hash, trunc(extract(epoch FROM sealed_at) * 1000000)::text AS sealed_at, xid,
+       trunc(extract(epoch FROM frontier) * 1000000)::text AS frontier,
+       trunc(extract(epoch FROM latest_at) * 1000000)::text AS latest_at, outcomes, outcome_digests, accounts, account_digests
+FROM blocks
+WHERE number = ANY (
+    SELECT following.number FROM (
+        SELECT near.number, sum(size) OVER (ORDER BY near.number) - size AS before
+        FROM (
+            SELECT number, (length(outcome_digests) + length(account_digests)) / 32 AS size FROM blocks WHERE number > $1
+            ORDER BY number LIMIT 256
+        ) AS near
+    ) AS following WHERE before < $2
+)
+ORDER BY number;
+
+-- name: has_block
+SELECT EXISTS (SELECT FROM blocks WHERE number = $1 AND hash = $2);
+
+-- name: list_left_out
+-- Outcomes that should be in a block and are in none: below the frontier of the newest block, or simply waiting too long.
+SELECT id, coalesce(max(at) < (SELECT frontier FROM blocks ORDER BY number DESC LIMIT 1), false) AS late, max(at)::text
+FROM (
+    SELECT transfer_id AS id, at, false AS sealed FROM outcomes
+    WHERE at < greatest((SELECT frontier FROM blocks ORDER BY number DESC LIMIT 1), statement_timestamp() - $1::interval)
+    UNION ALL
+    SELECT unnest(outcomes), null, true FROM blocks
+) AS either
+GROUP BY id HAVING NOT bool_or(sealed) ORDER BY late DESC, max(at) LIMIT 20;
+
+-- name: list_accounts_left_out
+SELECT id
+FROM (
+    SELECT id, false AS sealed FROM accounts WHERE created_at < statement_timestamp() - $1::interval
+    UNION ALL
+    SELECT unnest(accounts), true FROM blocks WHERE length(account_digests) > 0
+) AS either
+GROUP BY id HAVING NOT bool_or(sealed) LIMIT 20;
+
+-- name: upsert_last_proof
+-- Rounds may overlap: the later one stays.
+INSERT INTO last_proof (at, ok, checks, head_number, head_hash) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE
+SET at = excluded.at, ok = excluded.ok, checks = excluded.checks, head_number = excluded.head_number, head_hash = excluded.head_hash
+WHERE last_proof.at <= excluded.at;
+
+-- name: find_last_proof
+SELECT at, ok, checks, head_number, head_hash FROM last_proof;

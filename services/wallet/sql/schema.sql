@@ -71,6 +71,29 @@ ALTER TABLE public.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE public.blocks (
+    number bigint NOT NULL,
+    version smallint NOT NULL,
+    previous bytea NOT NULL,
+    hash bytea NOT NULL,
+    sealed_at timestamp with time zone NOT NULL,
+    xid bigint NOT NULL,
+    frontier timestamp with time zone,
+    latest_at timestamp with time zone,
+    outcomes uuid[] NOT NULL,
+    outcome_digests bytea NOT NULL,
+    accounts uuid[] NOT NULL,
+    account_digests bytea NOT NULL,
+    CONSTRAINT blocks_digest_each CHECK (((length(outcome_digests) = (32 * cardinality(outcomes))) AND (length(account_digests) = (32 * cardinality(accounts))))),
+    CONSTRAINT blocks_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT blocks_hold_something CHECK (((cardinality(outcomes) + cardinality(accounts)) > 0)),
+    CONSTRAINT blocks_number_check CHECK ((number > 0)),
+    CONSTRAINT blocks_previous_check CHECK ((length(previous) = 32))
+);
+ALTER TABLE ONLY public.blocks ALTER COLUMN outcomes SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.blocks ALTER COLUMN outcome_digests SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.blocks ALTER COLUMN accounts SET STORAGE EXTERNAL;
+ALTER TABLE ONLY public.blocks ALTER COLUMN account_digests SET STORAGE EXTERNAL;
 CREATE TABLE public.entries (
     account_id uuid NOT NULL,
     seq bigint NOT NULL,
@@ -81,6 +104,16 @@ CREATE TABLE public.entries (
     created_at timestamp with time zone NOT NULL,
     CONSTRAINT entries_amount_nonzero CHECK ((amount <> 0)),
     CONSTRAINT entries_seq_check CHECK ((seq > 0))
+);
+CREATE TABLE public.last_proof (
+    id boolean DEFAULT true NOT NULL,
+    at timestamp with time zone NOT NULL,
+    ok boolean NOT NULL,
+    checks jsonb NOT NULL,
+    head_number bigint,
+    head_hash bytea,
+    CONSTRAINT last_proof_head_whole CHECK (((head_number IS NULL) = (head_hash IS NULL))),
+    CONSTRAINT last_proof_id_check CHECK (id)
 );
 CREATE TABLE public.outcomes (
     transfer_id uuid NOT NULL,
@@ -101,19 +134,28 @@ ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.blocks
+    ADD CONSTRAINT blocks_pkey PRIMARY KEY (number);
 ALTER TABLE ONLY public.entries
     ADD CONSTRAINT entries_pkey PRIMARY KEY (account_id, seq);
+ALTER TABLE ONLY public.last_proof
+    ADD CONSTRAINT last_proof_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.outcomes
     ADD CONSTRAINT outcomes_pkey PRIMARY KEY (transfer_id);
 CREATE UNIQUE INDEX accounts_external_currency_unique ON public.accounts USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX accounts_owner_currency_unique ON public.accounts USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
+CREATE INDEX blocks_latest_at ON public.blocks USING btree (latest_at);
+CREATE INDEX blocks_with_accounts ON public.blocks USING btree (number) WHERE (length(account_digests) > 0);
+CREATE INDEX outcomes_at ON public.outcomes USING btree (at);
 CREATE TRIGGER accounts_never_removed BEFORE DELETE OR TRUNCATE ON public.accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER blocks_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.blocks FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER entries_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.entries FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER entries_balance AFTER INSERT ON public.entries REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_unbalanced_entries();
 CREATE TRIGGER outcomes_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.outcomes FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 GRANT SELECT,INSERT ON TABLE public.accounts TO payflow_wallet;
 GRANT SELECT ON TABLE public.accounts TO payflow_wallet_proof;
+GRANT SELECT ON TABLE public.accounts TO payflow_wallet_seal;
 GRANT UPDATE(frozen) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(posted) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(held) ON TABLE public.accounts TO payflow_wallet;
@@ -121,7 +163,15 @@ GRANT UPDATE(seq) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(last_entry_at) ON TABLE public.accounts TO payflow_wallet;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_wallet;
 GRANT SELECT ON TABLE public.audit_log TO payflow_wallet_proof;
+GRANT SELECT,INSERT ON TABLE public.blocks TO payflow_wallet_seal;
+GRANT SELECT ON TABLE public.blocks TO payflow_wallet;
+GRANT SELECT ON TABLE public.blocks TO payflow_wallet_proof;
 GRANT SELECT,INSERT ON TABLE public.entries TO payflow_wallet;
 GRANT SELECT ON TABLE public.entries TO payflow_wallet_proof;
+GRANT SELECT ON TABLE public.entries TO payflow_wallet_seal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.last_proof TO payflow_wallet_seal;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.last_proof TO payflow_wallet;
+GRANT SELECT ON TABLE public.last_proof TO payflow_wallet_proof;
 GRANT SELECT,INSERT ON TABLE public.outcomes TO payflow_wallet;
 GRANT SELECT ON TABLE public.outcomes TO payflow_wallet_proof;
+GRANT SELECT ON TABLE public.outcomes TO payflow_wallet_seal;

@@ -279,11 +279,14 @@ async def test_overview(door: Door, operator_token: str, monkeypatch: pytest.Mon
 async def test_proof(door: Door, operator_token: str) -> None:
     """The last round, or a new one when it is asked for."""
     door.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
-    for query, sent in (("", {}), ("?full=0", {}), ("?full=1", {"full": "1"})):
+    head = f"12:{'ab' * 32}"
+    asked = {"full": "1", "head": head}
+    for query, sent in (("", {}), ("?full=0", {}), ("?full=1", {"full": "1"}), (f"?head={head}", asked)):
         answer = await door.call("GET", f"/api/v1/ops/ledger/proof{query}", token=operator_token)
         assert (answer.status, answer.json()["ok"]) == (200, True)
         assert door.behind.wallet.calls_to("GET", "/internal/proof")[-1].query == sent
-    assert (await door.call("GET", "/api/v1/ops/ledger/proof?full=yes", token=operator_token)).status == 422
+    for query in ("full=yes", "head=12", f"head=0:{'ab' * 32}", "full=1&head="):
+        assert (await door.call("GET", f"/api/v1/ops/ledger/proof?{query}", token=operator_token)).status == 422
 
 
 async def test_gateway_that_is_refused_says_nothing_of_it(door: Door, token: str) -> None:

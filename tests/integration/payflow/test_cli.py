@@ -209,6 +209,21 @@ async def test_verify(gateway: Any, run: Any) -> None:
     assert gateway.seen("GET /ops/ledger/proof")[0].query == {"full": "1"}
 
 
+async def test_verify_with_a_noted_head(gateway: Any, run: Any) -> None:
+    """The newest block is printed to be noted down; one that was noted is asked for; what is none is refused here."""
+    head = f"12:{'ab' * 32}"
+    gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True) | {"head": {"number": 12, "hash": "ab" * 32}}
+    await login(run)
+
+    ran = await run("ledger", "verify", "--head", head)
+    malformed = await run("ledger", "verify", "--head", "12")
+
+    assert (ran.code, head in ran.out) == (0, True)
+    assert gateway.seen("GET /ops/ledger/proof")[0].query == {"full": "1", "head": head}
+    assert (malformed.code, len(gateway.seen("GET /ops/ledger/proof"))) == (2, 1)
+    assert "is not a head" in malformed.err
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 async def test_verify_names_the_failing_check(gateway: Any, run: Any, options: tuple[str, ...]) -> None:
     """A ledger that does not hold: exit 3 and one line that names the check, also with --json."""

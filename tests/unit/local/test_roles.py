@@ -15,6 +15,7 @@ STACK_NAMES = {
     "gateway",
     "auth",
     "wallet",
+    "wallet-seal",
     "transaction",
     "transaction-relay",
     "transaction-worker-1",

@@ -1,0 +1,460 @@
+"""What somebody with all rights on the database may do to the history, and how it is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.chassis.database import Pool, close_pool
+from services.contracts.identifiers import new_id
+from services.wallet import commands, seal, store
+from services.wallet.app import PLANNER
+from services.wallet.commands import Void
+from services.wallet.proof import verify
+from services.wallet.seal import Block, Head, Members
+from services.wallet.store import Proof
+from tests.harness.databases import TestDatabase
+from tests.harness.ledgers import fund, post, posting
+
+BLOCKS = 4
+
+
+@dataclass
+class Ledger:
+    """A sealed history: `BLOCKS` blocks, the last round of the proof kept after the one before the last."""
+
+    pool: Pool
+    seal_pool: Pool
+    proof_pool: Pool
+    superuser: asyncpg.Connection
+    alice: UUID
+    bob: UUID
+    posted: list[UUID]
+    rejected: list[UUID]
+    voided: list[UUID]
+
+    async def seal(self, *, with_accounts: bool = True) -> Head:
+        sealed = await commands.seal_rows(self.seal_pool, noted=None, thorough=True, with_accounts=with_accounts)
+        assert sealed.head is not None
+        return sealed.head
+
+    async def verify(self, asked: Head | None = None) -> Proof:
+        return await verify(self.proof_pool, asked)
+
+    async def tamper(self, statement: str, *arguments: object) -> None:
+        """As the superuser, past every trigger."""
+        async with self.superuser.transaction():
+            await self.superuser.execute("SET LOCAL session_replication_role = replica")
+            changed = await self.superuser.execute(statement, *arguments)
+        assert not changed.endswith(" 0"), changed
+
+    async def post(self, count: int = 3) -> list[UUID]:
+        items = [posting(self.alice, self.bob, 10) for _ in range(count)]
+        assert {"posted"} == set(await post(self.pool, *items))
+        return [item.transfer_id for item in items]
+
+
+@pytest.fixture
+async def ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
+    pool = await wallet_database.pool(**PLANNER)
+    seal_pool = await wallet_database.pool(wallet_database.seal_url)
+    proof_pool = await wallet_database.pool(wallet_database.proof_url)
+    superuser = await asyncpg.connect(wallet_database.superuser_url)
+    alice, bob = await fund(pool, [10_000, 0])
+    made = Ledger(pool, seal_pool, proof_pool, superuser, alice, bob, [], [], [])
+    for number in range(BLOCKS):
+        made.posted += await made.post()
+        rejected = [posting(alice, bob, 10**9), posting(alice, new_id(), 1)]
+        await post(pool, *rejected)
+        made.rejected += [item.transfer_id for item in rejected]
+        voids = [Void(new_id(), "cancelled", bytes(32)), Void(new_id(), "timed_out", bytes(32))]
+        await commands.void_transfers(pool, voids)
+        made.voided += [void.transfer_id for void in voids]
+        await made.seal()
+        if number == BLOCKS - 2:
+            await commands.record_proof(seal_pool, await made.verify())
+    yield made
+    await superuser.close()
+    for opened in (pool, seal_pool, proof_pool):
+        await close_pool(opened)
+
+
+def faults(proof: Proof) -> dict[str, str]:
+    assert proof.ok == all(check.ok for check in proof.checks)
+    return {check.name: check.detail for check in proof.checks if not check.ok}
+
+
+async def test_a_genuine_history_is_verified(ledger: Ledger) -> None:
+    """Nothing was touched: every check holds, with the newest block noted down and with an older one."""
+    head = await ledger.seal() if await ledger.post() else None
+    assert head is not None
+
+    assert {} == faults(await ledger.verify(head))
+    assert head == (await ledger.verify()).head
+    assert (await ledger.proof_pool.fetchval("SELECT count(*) FROM blocks")) == BLOCKS + 1 == head.number
+
+
+BY_TRANSFER: dict[str, str] = {
+    "amount": "UPDATE entries SET amount = amount - 1 WHERE transfer_id = $1 AND amount < 0",
+    "balance after": "UPDATE entries SET balance_after = balance_after + 5 WHERE transfer_id = $1 AND amount > 0",
+    "currency of both entries": "UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1",
+    "time by a microsecond": """UPDATE entries SET created_at = created_at + interval '1 microsecond'
+                                WHERE transfer_id = $1 AND amount > 0""",
+    "time for ever": "UPDATE entries SET created_at = 'infinity' WHERE transfer_id = $1",
+    "transfer of an entry": "UPDATE entries SET transfer_id = gen_random_uuid() WHERE transfer_id = $1 AND amount < 0",
+    "an entry removed": "DELETE FROM entries WHERE transfer_id = $1 AND amount > 0",
+    "both entries removed": "DELETE FROM entries WHERE transfer_id = $1",
+    "outcome removed": "DELETE FROM outcomes WHERE transfer_id = $1",
+    "posted made voided": """UPDATE outcomes SET outcome = 'voided', reason = 'cancelled', source_seq = null,
+                             destination_seq = null WHERE transfer_id = $1""",
+    "request": "UPDATE outcomes SET request_hash = sha256('other') WHERE transfer_id = $1",
+    "description": "UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1",
+    "description made empty": "UPDATE outcomes SET description = '' WHERE transfer_id = $1",
+    "time of the outcome": "UPDATE outcomes SET at = at - interval '1 day' WHERE transfer_id = $1",
+    "outcome for ever": "UPDATE outcomes SET at = 'infinity' WHERE transfer_id = $1",
+    "sender": "UPDATE outcomes SET source_id = gen_random_uuid() WHERE transfer_id = $1",
+}
+
+
+@pytest.mark.parametrize("act", BY_TRANSFER.values(), ids=BY_TRANSFER.keys())
+async def test_a_change_names_the_transfer(ledger: Ledger, act: str) -> None:
+    """Guarantee 16: whatever of a sealed transfer is changed, and however little: the transfer and its block are named."""
+    touched = ledger.posted[4]
+
+    await ledger.tamper(act, touched)
+
+    named = faults(await ledger.verify())["sealed_rows_unchanged"]
+    assert f"transfer {touched} of block 2" in named
+    assert 1 == named.count("transfer ")
+
+
+async def amounts_with_balances(ledger: Ledger) -> str:
+    """Both sides of the last transfer and both balances: the books agree afterwards."""
+    touched = ledger.posted[-1]
+    await ledger.tamper(
+        "UPDATE entries SET amount = 2 * amount, balance_after = balance_after + amount WHERE transfer_id = $1", touched
+    )
+    await ledger.tamper("UPDATE accounts SET posted = posted - 10 WHERE id = $1", ledger.alice)
+    await ledger.tamper("UPDATE accounts SET posted = posted + 10 WHERE id = $1", ledger.bob)
+    return str(touched)
+
+
+async def transfer_removed(ledger: Ledger) -> str:
+    """The last transfer, with balances and numbers as if it had never been."""
+    touched = ledger.posted[-1]
+    await ledger.tamper("DELETE FROM entries WHERE transfer_id = $1", touched)
+    await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", touched)
+    await ledger.tamper("UPDATE accounts SET posted = posted + 10, seq = seq - 1 WHERE id = $1", ledger.alice)
+    await ledger.tamper("UPDATE accounts SET posted = posted - 10, seq = seq - 1 WHERE id = $1", ledger.bob)
+    return f"transfer {touched} of block {BLOCKS} is gone"
+
+
+async def entries_swapped(ledger: Ledger) -> str:
+    """Two entries of one account trade places: same amounts, same sums."""
+    first, second = ledger.posted[0], ledger.posted[1]
+    await ledger.tamper(
+        """UPDATE entries SET transfer_id = CASE transfer_id WHEN $1 THEN $2 ELSE $1 END
+           WHERE transfer_id IN ($1::uuid, $2::uuid)""",
+        first,
+        second,
+    )
+    return str(second)
+
+
+async def reasons_swapped(ledger: Ledger) -> str:
+    """Two rejections trade their reasons."""
+    first, second = ledger.rejected[0], ledger.rejected[1]
+    await ledger.tamper(
+        """UPDATE outcomes
+           SET reason = CASE reason WHEN 'insufficient_funds' THEN 'wallet_not_found' ELSE 'insufficient_funds' END
+           WHERE transfer_id IN ($1::uuid, $2::uuid)""",
+        first,
+        second,
+    )
+    return str(first)
+
+
+async def voided_made_posted(ledger: Ledger) -> str:
+    """A voided transfer is posted afterwards, with entries and balances."""
+    touched = ledger.voided[1]
+    await ledger.tamper(
+        """WITH ends AS (SELECT a.id AS alice, b.id AS bob, a.seq + 1 AS alice_seq, b.seq + 1 AS bob_seq
+                         FROM accounts a, accounts b WHERE a.id = $2 AND b.id = $3),
+           said AS (UPDATE outcomes SET outcome = 'posted', reason = null, source_id = alice, destination_id = bob,
+                    source_seq = alice_seq, destination_seq = bob_seq FROM ends WHERE transfer_id = $1),
+           written AS (INSERT INTO entries
+                       SELECT id, seq + 1, $1, 'USD', sign * 7, posted + sign * 7, last_entry_at FROM accounts
+                       JOIN (VALUES ($2::uuid, -1), ($3::uuid, 1)) AS sides (account, sign) ON account = id)
+           UPDATE accounts SET seq = seq + 1, posted = posted + CASE id WHEN $2 THEN -7 ELSE 7 END WHERE id IN ($2, $3)""",
+        touched,
+        ledger.alice,
+        ledger.bob,
+    )
+    return str(touched)
+
+
+async def rejection_removed(ledger: Ledger) -> str:
+    """A rejection leaves no trace in any balance."""
+    await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", ledger.rejected[2])
+    return f"transfer {ledger.rejected[2]} of block 2 is gone"
+
+
+async def void_altered(ledger: Ledger) -> str:
+    """A void has no account at all."""
+    await ledger.tamper("UPDATE outcomes SET reason = 'timed_out' WHERE transfer_id = $1", ledger.voided[0])
+    return str(ledger.voided[0])
+
+
+async def owner_changed(ledger: Ledger) -> str:
+    """The wallet and what is in it belong to somebody else."""
+    await ledger.tamper("UPDATE accounts SET owner_id = gen_random_uuid() WHERE id = $1", ledger.bob)
+    return f"account {ledger.bob} of block 1 is not what was sealed"
+
+
+async def account_currency_changed(ledger: Ledger) -> str:
+    await ledger.tamper("UPDATE accounts SET currency = 'JPY' WHERE id = $1", ledger.bob)
+    return f"account {ledger.bob} of block 1"
+
+
+async def account_removed(ledger: Ledger) -> str:
+    await ledger.tamper("DELETE FROM accounts WHERE id = $1", ledger.bob)
+    return f"account {ledger.bob} of block 1 is gone"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        amounts_with_balances, transfer_removed, entries_swapped, reasons_swapped, voided_made_posted, rejection_removed,
+        void_altered, owner_changed, account_currency_changed, account_removed,
+    ],
+)  # fmt: skip
+async def test_a_consistent_change_names_the_row(ledger: Ledger, act: Callable[[Ledger], Awaitable[str]]) -> None:
+    """Guarantee 16: a change that leaves the books in order, or touches no money at all, is named all the same."""
+    expected = await act(ledger)
+
+    assert expected in faults(await ledger.verify())["sealed_rows_unchanged"]
+
+
+async def test_books_that_stay_in_order_are_told_by_the_seal_alone(ledger: Ledger) -> None:
+    """The checks of the books do not notice amounts, balances and accounts that were all changed alike: the blocks do."""
+    await amounts_with_balances(ledger)
+
+    assert ["sealed_rows_unchanged"] == list(faults(await ledger.verify()))
+
+
+async def insert_transfer(ledger: Ledger, at: str) -> UUID:
+    """A transfer of nobody's, complete with outcome, entries and balances, between two wallets that were idle."""
+    transfer_id = new_id()
+    [source] = await fund(ledger.pool, [100])
+    [target] = await fund(ledger.pool, [0])
+    await ledger.seal()
+    await ledger.tamper(
+        f"""WITH moment AS (SELECT {at} AS at),
+           said AS (INSERT INTO outcomes SELECT $1, 'posted', null, sha256('x'), $2, $3, 2, 1, null, at FROM moment),
+           first AS (INSERT INTO entries SELECT $2, 2, $1, 'USD', -100, 0, greatest(at, created_at) FROM moment, entries
+                     WHERE account_id = $2 AND seq = 1),
+           second AS (INSERT INTO entries SELECT $3, 1, $1, 'USD', 100, 100, at FROM moment)
+           UPDATE accounts SET posted = CASE id WHEN $2 THEN 0 ELSE 100 END, seq = CASE id WHEN $2 THEN 2 ELSE 1 END
+           WHERE id IN ($2, $3)""",
+        transfer_id,
+        source,
+        target,
+    )
+    return transfer_id
+
+
+async def test_a_transfer_slipped_into_the_past_is_named(ledger: Ledger) -> None:
+    """A consistent transfer dated before the frontier: in no block, named as too late, and the sealer does not take it in."""
+    slipped = await insert_transfer(ledger, "now() - interval '1 hour'")
+    frontier = await ledger.superuser.fetchval("SELECT frontier FROM blocks ORDER BY number DESC LIMIT 1")
+    await ledger.post()
+    await ledger.seal()
+
+    assert frontier is not None
+    assert f"transfer {slipped} of " in faults(await ledger.verify())["nothing_came_late"]
+    assert [] == await ledger.superuser.fetch("SELECT FROM blocks WHERE $1 = ANY (outcomes)", slipped)
+
+
+async def balances_alone(ledger: Ledger) -> tuple[str, str]:
+    await ledger.tamper("UPDATE accounts SET posted = posted + 1 WHERE id = $1", ledger.alice)
+    return "balances_equal_entries", str(ledger.alice)
+
+
+async def unsealed_amount(ledger: Ledger) -> tuple[str, str]:
+    [fresh] = await ledger.post(1)
+    await ledger.tamper("UPDATE entries SET amount = amount + 1 WHERE transfer_id = $1 AND amount > 0", fresh)
+    return "transfers_balance", str(fresh)
+
+
+async def unsealed_removed(ledger: Ledger) -> tuple[str, str]:
+    [fresh] = await ledger.post(1)
+    await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", fresh)
+    return "outcomes_equal_entries", str(fresh)
+
+
+async def entries_without_outcome(ledger: Ledger) -> tuple[str, str]:
+    stray = new_id()
+    await ledger.tamper(
+        """INSERT INTO entries SELECT id, seq + 1, $1, 'USD', CASE id WHEN $2 THEN -1 ELSE 1 END, posted, last_entry_at
+           FROM accounts WHERE id IN ($2, $3)""",
+        stray,
+        ledger.alice,
+        ledger.bob,
+    )
+    return "outcomes_equal_entries", str(stray)
+
+
+@pytest.mark.parametrize("act", [balances_alone, unsealed_amount, unsealed_removed, entries_without_outcome])
+async def test_what_no_block_holds_is_proved(
+    ledger: Ledger, act: Callable[[Ledger], Awaitable[tuple[str, str]]]
+) -> None:
+    """Balances, and what is too young to be sealed: what contradicts itself is named by the checks of the books."""
+    check, expected = await act(ledger)
+
+    assert expected in faults(await ledger.verify())[check]
+
+
+async def block_removed(ledger: Ledger) -> tuple[str, str]:
+    await ledger.tamper("DELETE FROM blocks WHERE number = 2")
+    return "blocks_unbroken", "block 2 is missing"
+
+
+async def hash_rewritten(ledger: Ledger) -> tuple[str, str]:
+    await ledger.tamper("UPDATE blocks SET hash = sha256('x') WHERE number = 2")
+    return "blocks_unbroken", "block 2 is not what its hash was made of; block 3 does not follow block 2"
+
+
+async def time_of_block_rewritten(ledger: Ledger) -> tuple[str, str]:
+    await ledger.tamper("UPDATE blocks SET sealed_at = '200000-01-01' WHERE number = 2")
+    return "blocks_unbroken", "block 2 is not what its hash was made of"
+
+
+async def blocks_swapped(ledger: Ledger) -> tuple[str, str]:
+    await ledger.tamper("UPDATE blocks SET number = 105 - number WHERE number IN (2, 3)")
+    await ledger.tamper("UPDATE blocks SET number = number - 100 WHERE number > 100")
+    return "blocks_unbroken", "block 2 does not follow block 1"
+
+
+async def digest_rewritten(ledger: Ledger) -> tuple[str, str]:
+    await amounts_with_balances(ledger)
+    await ledger.tamper(
+        f"UPDATE blocks SET outcome_digests = sha256('x') || substr(outcome_digests, 33) WHERE number = {BLOCKS}"
+    )
+    return "blocks_unbroken", f"block {BLOCKS} is not what its hash was made of"
+
+
+async def blocks_truncated(ledger: Ledger) -> tuple[str, str]:
+    noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
+    await ledger.superuser.execute("ALTER TABLE blocks DISABLE TRIGGER ALL")
+    await ledger.superuser.execute("TRUNCATE blocks")
+    return "noted_blocks_there", f"block {noted} with hash "
+
+
+async def latest_blocks_removed_with_their_rows(ledger: Ledger) -> tuple[str, str]:
+    noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
+    await ledger.tamper("DELETE FROM blocks WHERE number >= $1", noted)
+    await transfer_removed(ledger)
+    return "noted_blocks_there", f"block {noted} with hash "
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        block_removed, hash_rewritten, time_of_block_rewritten, blocks_swapped, digest_rewritten, blocks_truncated,
+        latest_blocks_removed_with_their_rows,
+    ],
+)  # fmt: skip
+async def test_a_change_of_blocks_names_the_block(
+    ledger: Ledger, act: Callable[[Ledger], Awaitable[tuple[str, str]]]
+) -> None:
+    """Blocks that were removed, swapped or written anew do not fit; of the newest the last round remembers one."""
+    check, expected = await act(ledger)
+
+    assert expected in faults(await ledger.verify())[check]
+
+
+async def rechain(ledger: Ledger, first: int) -> None:
+    """Seal rows as they are now into the same blocks, from this one on: what somebody does who knows how."""
+    blocks = [entry for entry in await store.list_blocks(ledger.superuser, 0, 10**6) if entry[0].number >= first]
+    previous = await ledger.superuser.fetchval("SELECT hash FROM blocks WHERE number = $1", first - 1)
+    for block, _ in blocks:
+        digests = await store.digest_outcomes(ledger.superuser, block.outcomes.ids)
+        changed: Block = block._replace(previous=previous, outcomes=Members(block.outcomes.ids, digests))
+        await ledger.tamper(
+            "UPDATE blocks SET previous = $2, hash = $3, outcome_digests = $4 WHERE number = $1",
+            block.number,
+            previous,
+            previous := seal.block_hash(changed),
+            digests,
+        )
+
+
+async def test_a_chain_made_anew_is_noticed_by_a_noted_head(ledger: Ledger) -> None:
+    """All blocks from an old one on sealed again over altered rows: only who noted a later head sees it, and sees it for sure."""
+    newest = Head(*(await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")))
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[-1])
+    await rechain(ledger, BLOCKS)
+
+    unnoticed = await ledger.verify()
+    noticed = await ledger.verify(newest)
+
+    assert {} == faults(unnoticed)
+    assert {
+        "noted_blocks_there": f"block {newest.number} with hash {newest.hash.hex()} is not there any more"
+    } == faults(noticed)
+
+
+async def test_a_lost_head_stays_noted(ledger: Ledger) -> None:
+    """The round that misses the noted block does not take the forged chain for granted: the next round misses it as well."""
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+    await ledger.tamper("UPDATE blocks SET previous = previous WHERE number = 1")
+    await rechain(ledger, 2)
+    await ledger.tamper("UPDATE blocks SET hash = sha256('x') WHERE number = $1", BLOCKS - 1)
+
+    rounds = []
+    for _ in range(2):
+        rounds.append(await ledger.verify())
+        await commands.record_proof(ledger.seal_pool, rounds[-1])
+
+    assert all("noted_blocks_there" in faults(proof) for proof in rounds)
+    assert rounds[0].head == rounds[1].head
+
+
+async def test_the_service_and_the_sealer_cannot_rewrite_blocks(ledger: Ledger, wallet_database: TestDatabase) -> None:
+    """Guarantee 15: UPDATE, DELETE and TRUNCATE of blocks are refused to the service, the sealer and the owner."""
+    for url in (wallet_database.service_url, wallet_database.seal_url, wallet_database.owner_url):
+        connection = await asyncpg.connect(url)
+        for act in ("UPDATE blocks SET hash = hash", "DELETE FROM blocks", "TRUNCATE blocks"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(act)
+        await connection.close()
+
+
+async def test_the_sealer_can_only_witness(ledger: Ledger) -> None:
+    """The sealer's role writes neither entries nor outcomes nor accounts, and the service's role no blocks."""
+    for act in ("INSERT INTO entries DEFAULT VALUES", "DELETE FROM outcomes", "UPDATE accounts SET posted = 0"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await ledger.seal_pool.execute(act)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await ledger.pool.execute("INSERT INTO blocks DEFAULT VALUES")
+
+
+async def test_a_sealer_that_is_dead_is_told_apart(ledger: Ledger) -> None:
+    """An outcome that waits for a block longer than 30 s: said in a check of its own, no tampering is claimed."""
+    waiting = new_id()
+    await ledger.tamper(
+        """INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
+           VALUES ($1, 'voided', 'cancelled', sha256('x'), now() - interval '40 seconds')""",
+        waiting,
+    )
+    await ledger.tamper("DELETE FROM blocks")
+    await ledger.tamper("DELETE FROM last_proof")
+
+    found = faults(await ledger.verify())
+
+    assert ["sealing_keeps_up"] == list(found)
+    assert str(waiting) in found["sealing_keeps_up"]
