@@ -1,4 +1,4 @@
-"""The engines' OS packages: installed where we are root and there is apt, named in one line elsewhere.
+"""The OS packages of the engines and of drills: installed where we are root and there is apt, named in one line elsewhere.
 
 Nothing may start on the default ports: no cluster is made at installation, no service is started, and none
 is enabled that was not there before.
@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deploy.local.engines import postgres, rabbitmq, redis
@@ -34,19 +34,37 @@ FINDERS: dict[str, Callable[[], object | None]] = {
 }
 """How to see whether a package's programs are there, by package."""
 
-
-def missing() -> list[str]:
-    """The packages whose programs are not there."""
-    return [package for package, find in FINDERS.items() if find() is None]
+FAKETIME_LIBRARY = "faketime/libfaketime.so.1"
+LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 
-async def ensure(tell: Tell) -> None:
-    """Install the packages that are missing.
+def find_faketime() -> Path | None:
+    """The library that gives one process another time of day; None when it is not installed."""
+    for folder in map(Path, LIBRARY_FOLDERS):
+        # Debian has a folder for each architecture in between, others have none.
+        for found in (*sorted(folder.glob(f"*/{FAKETIME_LIBRARY}")), folder / FAKETIME_LIBRARY):
+            if found.is_file():
+                return found
+    return None
+
+
+EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {"faketime": find_faketime}
+"""The same for what PayFlow itself does not need: drills and tests ask for it by name."""
+
+
+def missing(also: Sequence[str] = ()) -> list[str]:
+    """The packages whose programs are not there, of those that are always needed and of those named."""
+    finders = FINDERS | {package: EXTRA_FINDERS[package] for package in also}
+    return [package for package, find in finders.items() if find() is None]
+
+
+async def ensure(tell: Tell, *, also: Sequence[str] = ()) -> None:
+    """Install the packages that are missing; `also` names some of the extra ones.
 
     Raises:
         Trouble: they cannot be installed; names them.
     """
-    packages = missing()
+    packages = missing(also)
     if not packages:
         return
     names = " ".join(packages)
@@ -55,8 +73,8 @@ async def ensure(tell: Tell) -> None:
     tell(f"installing {names} with apt-get")
     with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
         await _install(packages)
-    _disable(packages)
-    still = missing()
+    _disable([package for package in packages if package in FINDERS])
+    still = missing(also)
     if still:
         raise Trouble(
             f"apt-get installed no usable {' '.join(still)}: PayFlow needs PostgreSQL 15, RabbitMQ 3.10, Redis 7"

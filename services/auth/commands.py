@@ -248,11 +248,11 @@ async def _open_session(connection: Connection, vault: Vault, user: User) -> Ses
 
 async def _issue(connection: Connection, vault: Vault, user: User, session_id: UUID) -> Session:
     refresh_token = tokens.new_refresh()
-    await store.insert_refresh_token(
+    now = await store.insert_refresh_token(
         connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS
     )
     key = await _signing_key(connection, vault)
-    return Session(user, Pair(tokens.sign_access(key, user, session_id), refresh_token))
+    return Session(user, Pair(tokens.sign_access(key, user, session_id, now=now), refresh_token))
 
 
 async def _renew(connection: Connection, vault: Vault, session_id: UUID, user_id: UUID) -> Session:

@@ -168,9 +168,10 @@ async def list_revocations(
 
 async def insert_refresh_token(
     connection: Connection, token_hash: bytes, session_id: UUID, *, lifetime_seconds: float
-) -> None:
-    """Record the live token of a session."""
-    await connection.execute(statements.insert_refresh_token, token_hash, session_id, lifetime_seconds)
+) -> int:
+    """Record the live token of a session; the Unix time by the database's clock."""
+    now: int = await connection.fetchval(statements.insert_refresh_token, token_hash, session_id, lifetime_seconds)
+    return now
 
 
 async def find_refresh_session(connection: Connection, token_hash: bytes) -> UUID | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -36,9 +35,12 @@ class Pair:
     refresh_token: str
 
 
-def sign_access(key: SigningKey, user: User, session_id: UUID) -> str:
-    """An access token of this user in this session, good from now on for `ACCESS_SECONDS` (RFC 9068)."""
-    now = int(time.time())
+def sign_access(key: SigningKey, user: User, session_id: UUID, *, now: int) -> str:
+    """An access token of this user in this session, good for `ACCESS_SECONDS` from `now` on, in Unix seconds (RFC 9068).
+
+    `now` is the database's, by which sessions end too: one dated by a process whose clock is ahead would begin to live when
+    nobody remembers any more that its session was ended.
+    """
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, DeliveryMode, ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, DeliveryMode, ExchangeType
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
 
+from services.chassis import crash_points
+from services.chassis.settings import split_addresses
+from services.chassis.silence import Silence
 from services.contracts import topology
 from services.contracts.topology import Queue
 
@@ -19,6 +23,9 @@ OPEN_SECONDS = 10.0
 """For connecting and declaring everything."""
 
 CONFIRM_SECONDS = 3.0
+BLOCKED_SECONDS = 0.1
+"""How long it is waited for the broker's word that it takes messages, when it did not confirm one."""
+
 HEARTBEAT_SECONDS = 10
 
 ATTEMPTS = "x-payflow-attempts"
@@ -27,11 +34,17 @@ ATTEMPTS = "x-payflow-attempts"
 REASON = "x-payflow-reason"
 """Header of a dead letter: why it is one."""
 
-AWAY = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
+AWAY = (AMQPError, ChannelInvalidStateError, StopAsyncIteration, OSError, TimeoutError, RuntimeError)
+"""What says that the broker is away. StopAsyncIteration: it hung up during the login (the driver lets that one through)."""
+
+_QUEUE_BEHIND = {(queue.exchange, queue.routing_key): queue.name for queue in topology.QUEUES}
 
 
 class PublishFailed(Exception):  # noqa: N818 - reads as what it is
-    """A publish that no confirm covers; `reason` is one of unroutable, refused, timeout, away."""
+    """A publish that no confirm covers; `reason` is one of unroutable, refused, blocked, timeout, away.
+
+    `blocked`: the broker has an alarm and takes no message. `timeout`: it has none, and did not confirm.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -41,11 +54,24 @@ class PublishFailed(Exception):  # noqa: N818 - reads as what it is
 async def connect(url: str, name: str) -> AbstractConnection:
     """A plain connection: what happens when it is lost is decided by its user, not hidden in it.
 
+    `url` may name several nodes of a cluster. They are tried in random order, so that clients spread over the nodes
+    and nobody insists on one that is down, frozen or cut off.
+
     Raises:
         one of `AWAY`
     """
+    *others, last = random.sample(addresses := split_addresses(url), len(addresses))
+    for address in others:
+        try:
+            return await _connect_to(address, name)
+        except AWAY:
+            continue
+    return await _connect_to(last, name)
+
+
+async def _connect_to(address: str, name: str) -> AbstractConnection:
     return await aio_pika.connect(
-        url,
+        address,
         timeout=CONNECT_SECONDS,
         heartbeat=HEARTBEAT_SECONDS,
         client_properties={"connection_name": name},
@@ -62,14 +88,7 @@ async def declare(channel: AbstractChannel) -> None:
 
 async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
     await channel.declare_queue(queue.dead_letter, durable=True, arguments={"x-queue-type": "quorum"})
-    declared = await channel.declare_queue(
-        queue.name,
-        durable=True,
-        arguments=_returning_to(queue.dead_letter)
-        | {
-            "x-delivery-limit": topology.DELIVERY_LIMIT,
-        },
-    )
+    declared = await _declare_main(channel, queue)
     await declared.bind(queue.exchange, routing_key=queue.routing_key)
     for seconds in topology.DELAY_SECONDS:
         await channel.declare_queue(
@@ -77,6 +96,11 @@ async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
             durable=True,
             arguments=_returning_to(queue.name) | {"x-message-ttl": seconds * 1000},
         )
+
+
+async def _declare_main(channel: AbstractChannel, queue: Queue) -> AbstractQueue:
+    arguments = _returning_to(queue.dead_letter) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
+    return await channel.declare_queue(queue.name, durable=True, arguments=arguments)
 
 
 def _returning_to(queue_name: str) -> dict[str, Any]:
@@ -110,6 +134,7 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
+        self._silence = Silence()
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
         """Publish together and wait for every confirm; per message None, or why it is not known to be safe."""
@@ -118,8 +143,12 @@ class Publisher:
         except AWAY:
             return [PublishFailed("away") for _ in messages]
         results = await asyncio.gather(*(self._publish_one(channel, message) for message in messages))
-        # Opening anew declares the topology again: what somebody deleted is back for the next try.
-        if any(failed is not None and failed.reason != "refused" for failed in results):
+        if any(_is_silent(failed) for failed in results) and await self._is_blocked():
+            results = [PublishFailed("blocked") if _is_silent(failed) else failed for failed in results]
+        self._listen(messages, results)
+        # Opening anew declares the topology again: what somebody deleted is back for the next try. And a new
+        # channel is often taken at once where an old one is still refused after the leader of a queue was killed.
+        if any(failed is not None for failed in results):
             await self.close()
         return results
 
@@ -166,6 +195,27 @@ class Publisher:
                 self._channel = channel
             return self._channel
 
+    async def _is_blocked(self) -> bool:
+        """Whether the broker has told this connection to wait: it is short of disk or memory."""
+        transport = None if self._connection is None else self._connection.transport
+        if transport is None:
+            return False
+        try:
+            async with asyncio.timeout(BLOCKED_SECONDS):
+                await transport.ready()
+        except TimeoutError:
+            return True
+        return False
+
+    def _listen(self, messages: Sequence[Outgoing], results: Sequence[PublishFailed | None]) -> None:
+        """Note which queues answered. One that does not, while the broker does, has no leader."""
+        for message, failed in zip(messages, results, strict=True):
+            queue_name = _QUEUE_BEHIND.get((message.exchange, message.routing_key), message.routing_key)
+            if failed is None:
+                self._silence.heard(queue_name)
+            elif _is_silent(failed):
+                self._silence.missed(queue_name)
+
     async def _publish_one(self, channel: AbstractChannel, outgoing: Outgoing) -> PublishFailed | None:
         message = aio_pika.Message(
             outgoing.body,
@@ -176,7 +226,10 @@ class Publisher:
         )
         try:
             exchange = await channel.get_exchange(outgoing.exchange, ensure=False)
+            crash_points.pass_by("before-publish", outgoing.routing_key)
+            crash_points.pass_by_soon("after-publish", outgoing.routing_key)
             await exchange.publish(message, outgoing.routing_key, mandatory=True, timeout=CONFIRM_SECONDS)
+            crash_points.pass_by("after-confirm", outgoing.routing_key)
         except PublishError:
             return PublishFailed("unroutable")
         except DeliveryError:
@@ -186,3 +239,7 @@ class Publisher:
         except AWAY:
             return PublishFailed("away")
         return None
+
+
+def _is_silent(failed: PublishFailed | None) -> bool:
+    return failed is not None and failed.reason == "timeout"

@@ -11,9 +11,10 @@ from typing import Any
 import aiohttp
 import stamina
 import stamina.instrumentation
+import structlog
 
-from services.chassis import metrics, tracing
-from services.chassis.service_tokens import Identity, TokenSigner
+from services.chassis import crash_points, metrics, tracing
+from services.chassis.service_tokens import Clock, Identity, TokenClockSkew, TokenSigner
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable, from_problem
 
 ATTEMPTS_MAX = 2
@@ -24,6 +25,7 @@ CONNECTIONS_MAX = 64
 # by the transfer id or changes nothing), so these are worth one more try.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
+log = structlog.get_logger()
 
 # Every call is measured below; a line per retry would say the same at length.
 stamina.instrumentation.set_on_retry_hooks([])
@@ -42,12 +44,12 @@ class UpstreamSilent(OutcomeUnknown):
 class Upstream:
     """One service as its callers see it."""
 
-    def __init__(self, service: str, name: str, base_url: str, identity: Identity) -> None:
-        """`service` is the caller (for metrics), `name` the callee and the audience of the token."""
+    def __init__(self, service: str, name: str, base_url: str, identity: Identity, *, clock: Clock = time.time) -> None:
+        """`service` is the caller (for metrics), `name` the callee and the audience of the token, `clock` the Unix time."""
         self.name = name
         self._service = service
         self._base_url = base_url.rstrip("/")
-        self._signer = TokenSigner(identity, audience=name)
+        self._signer = TokenSigner(identity, audience=name, clock=clock)
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
@@ -63,7 +65,8 @@ class Upstream:
         """Send one request; the answer's parsed JSON (None for 204). `attempts=1` for what must not be sent twice.
 
         Raises:
-            UpstreamAway: it could not be reached, or said 502/503; nothing is known to have happened.
+            UpstreamAway: it could not be reached, or said 502/503, or does not agree on the time; nothing is known to have
+                happened.
             UpstreamSilent: no answer within `seconds`.
             Refusal: what it answered, 4xx or 5xx, unchanged.
         """
@@ -71,7 +74,7 @@ class Upstream:
         outcome = "fault"
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._send(method, path, body=body, params=params, attempts=attempts)
+                answer = await self._agree(method, path, body=body, params=params, attempts=attempts)
             outcome = "ok"
         except aiohttp.ConnectionTimeoutError:
             outcome = "away"
@@ -99,6 +102,23 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
+    async def _agree(self, method: str, path: str, **sent: Any) -> Any:
+        """Send; when the callee's clock is another than ours, once more by its clock.
+
+        The token was refused before anything was done: this is right also for what must not be sent twice.
+        """
+        for is_last in (False, True):
+            try:
+                return await self._send(method, path, **sent)
+            except Refusal as refusal:
+                if refusal.code != TokenClockSkew.code:
+                    raise
+                # Never passed on: whoever called us would take it for our own, and date their tokens by it.
+                if is_last or not self._signer.learn(refusal):
+                    raise UpstreamAway(f"the {self.name} service does not agree on the time") from None
+            log.warning("upstream_clock_differs", upstream=self.name, ahead_seconds=self._signer.callee_ahead_seconds)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
     async def _send(self, method: str, path: str, *, body: Any, params: Mapping[str, str] | None, attempts: int) -> Any:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
@@ -118,6 +138,7 @@ class Upstream:
         headers = tracing.headers() | {"Authorization": f"Bearer {self._signer.token()}"}
         if data is not None:
             headers["Content-Type"] = "application/json"
+        crash_points.pass_by("before-request", method, path)
         async with self._open().request(
             method,
             self._base_url + path,
@@ -126,7 +147,9 @@ class Upstream:
             headers=headers,
             allow_redirects=False,
         ) as response:
+            crash_points.pass_by("after-request", method, path)
             raw = await response.read()
+            crash_points.pass_by("after-response", method, path)
             if response.status >= 400:  # noqa: PLR2004
                 raise self._refusal(response, raw)
             try:

@@ -17,11 +17,13 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aiormq.exceptions import ConnectionInternalError
 
-from services.chassis import backoff, broker, metrics
+from services.chassis import backoff, broker, crash_points, metrics
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.roles import Runtime
+from services.chassis.silence import Silence
 from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
 from services.contracts.refusal import Refusal, Unavailable
 from services.contracts.topology import DELAY_SECONDS, Queue, Route
@@ -32,6 +34,9 @@ WINDOW_MESSAGES_MAX = 8
 
 ATTEMPTS_MAX = 8
 WATCH_SECONDS = 5.0
+CONSUME_SECONDS = 5.0
+"""For a queue to take a consumer, once the broker has answered everything else."""
+
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
@@ -106,6 +111,8 @@ class Consumer(Generic[Item]):
         self._attempts_max = attempts_max
         self._publisher = Publisher(url, runtime.instance)
         self._connection: AbstractConnection | None = None
+        self._consuming = False
+        self._silence = Silence()
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._failures = 0
         self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
@@ -124,19 +131,24 @@ class Consumer(Generic[Item]):
     async def ping(self) -> None:
         """Raise unless this consumer is connected; for `/readyz`."""
         if self._connection is None or self._connection.is_closed:
+            raise ConnectionError("not connected")
+
+    async def ping_queue(self) -> None:
+        """Raise unless the queue feeds this consumer; for `/readyz`."""
+        if not self._consuming:
             raise ConnectionError("not consuming")
 
     async def _consume(self) -> None:
         self._connection = await broker.connect(self._url, f"{self._runtime.instance} consumer")
         try:
             self._arrived = asyncio.Queue()
-            # A stuck node, or a queue without a leader, answers nothing at all: give up, reconnect, ask again.
+            # A stuck node answers nothing at all: give up, reconnect, ask again.
             async with asyncio.timeout(broker.OPEN_SECONDS):
                 channel = await self._connection.channel()
                 await broker.declare(channel)
                 await channel.set_qos(prefetch_count=PREFETCH)
                 queue = await channel.get_queue(self._queue.name, ensure=False)
-                tag = await queue.consume(self._arrive)
+            tag = await self._start(queue)
             self._failures = 0
             log.info("consumer_started", queue=self._queue.name)
             watch = asyncio.create_task(self._watch(self._connection, channel))
@@ -146,7 +158,20 @@ class Consumer(Generic[Item]):
                 watch.cancel()
             await queue.cancel(tag)
         finally:
+            self._consuming = False
             await _close_quietly(self._connection)
+
+    async def _start(self, queue: AbstractQueue) -> str:
+        try:
+            async with asyncio.timeout(CONSUME_SECONDS):
+                tag = await queue.consume(self._arrive)
+        except (TimeoutError, ConnectionInternalError):
+            # The broker knows the queue and has answered all else: the queue has no leader, now or for good.
+            self._silence.missed(self._queue.name)
+            raise
+        self._silence.heard(self._queue.name)
+        self._consuming = True
+        return tag
 
     async def _arrive(self, message: AbstractIncomingMessage) -> None:
         self._arrived.put_nowait(message)
@@ -207,7 +232,9 @@ class Consumer(Generic[Item]):
                 exceptions.append(self._exception(entry, verdict))
         await self._settle_exceptions(channel, watch, exceptions)
         # The commit is done and every exception confirmed: one frame acknowledges all that came before.
+        crash_points.pass_by("before-ack", self._queue.name)
         await window[-1].ack(multiple=True)
+        crash_points.pass_by("after-ack", self._queue.name)
         self._unacked.set(self._arrived.qsize())
 
     def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:

@@ -12,6 +12,7 @@ import aiosql
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from services.chassis import crash_points
 from services.contracts.refusal import Unavailable
 
 Pool = asyncpg.Pool
@@ -47,6 +48,8 @@ AWAY = (
     asyncpg.QueryCanceledError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
+    # The server ended the session between two statements, and the driver has read its last word but not yet the end.
+    asyncpg.InternalClientError,
 )
 """Errors that say nothing about the statement: the server is gone, starting, full, or too slow."""
 
@@ -116,9 +119,14 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     except CONTENDED as error:
         raise LockTimeout(str(error)) from error
     except Exception as error:
+        if isinstance(error, asyncpg.InternalClientError):
+            # The driver has lost track of this connection: nobody may get it again.
+            borrowed.terminate()
         if is_away(error):
             raise DatabaseAway from error
         raise
+    else:
+        crash_points.pass_by("after-use")
     finally:
         await pool.release(borrowed)
 
@@ -136,8 +144,11 @@ async def _acquire(pool: Pool) -> PoolConnectionProxy:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """One database transaction (READ COMMITTED); raises as `connection` does."""
-    async with connection(pool) as borrowed, borrowed.transaction(isolation="read_committed"):
-        yield borrowed
+    async with connection(pool) as borrowed:
+        async with borrowed.transaction(isolation="read_committed"):
+            yield borrowed
+            crash_points.pass_by("before-commit")
+        crash_points.pass_by("after-commit")
 
 
 @asynccontextmanager

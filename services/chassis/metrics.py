@@ -26,13 +26,18 @@ OUTBOX_UNPUBLISHED = Gauge("payflow_outbox_unpublished", "Outbox rows that no co
 OUTBOX_LAG = Gauge("payflow_outbox_lag_seconds", "Age of the oldest unpublished outbox row.", ["service"])
 OUTBOX_FAILURES = Counter(
     "payflow_outbox_publish_failures_total",
-    "Publishes that were not confirmed: unroutable, refused, timed out, or no broker.",
+    "Publishes that were not confirmed: unroutable, refused, blocked by an alarm, timed out, or no broker.",
     ["service", "reason"],
 )
 QUEUE_MESSAGES = Gauge(
     "payflow_queue_messages",
     "Messages, ready (the broker's figure) or unacked (what this consumer has in hand).",
     ["queue", "state"],
+)
+QUEUE_SILENT = Gauge(
+    "payflow_queue_silent",
+    "1 while the broker answers this process and the queue does not: the queue has no leader.",
+    ["queue"],
 )
 DEAD_LETTERED = Counter(
     "payflow_dead_lettered_total",

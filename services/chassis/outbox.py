@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from services.chassis import backoff, database, metrics
+from services.chassis import backoff, crash_points, database, metrics
 from services.chassis.broker import Outgoing, Publisher
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record, Statements
 from services.chassis.roles import Runtime
@@ -71,6 +71,12 @@ class Relay:
         self._bell = asyncio.Event()
         self.failing: str | None = None
         """Why the last publish was not confirmed; None when it was."""
+        self._stuck = False
+
+    async def ping(self) -> None:
+        """Raise while nothing that is due gets published, whatever the reason; for `/readyz`."""
+        if self._stuck:
+            raise ConnectionError(f"nothing is published: {self.failing}")
 
     async def run(self) -> None:
         """Publish until told to stop. The bell wakes it; a poll finds what a dead process left behind."""
@@ -100,6 +106,7 @@ class Relay:
             claimed = await connection.fetch(statements.claim_outbox, CLAIM_MAX, LEASE_SECONDS)
         if not claimed:
             return 0, 0
+        crash_points.pass_by("after-commit", "claim_outbox")
         bundles = list(_bundles(claimed))
         results = await self._publisher.publish([outgoing for outgoing, _ in bundles])
         done: list[UUID] = []
@@ -114,8 +121,10 @@ class Relay:
                 await connection.execute(statements.mark_published, done)
             if left:
                 await connection.execute(statements.release_outbox, left, RELEASE_SECONDS)
+        crash_points.pass_by("after-commit", "mark_published")
         reasons = sorted({failed.reason for failed in results if failed is not None})
         self.failing = reasons[0] if reasons else None
+        self._stuck = bool(left and not done)
         if left:
             log.warning("outbox_publish_failed", rows=len(left), reasons=reasons)
         return len(done), len(left)
@@ -158,6 +167,9 @@ class Relay:
                     row = await measure(connection)
                 metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
                 metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
+                if not row["unpublished"]:
+                    # What failed here was published by another relay.
+                    self.failing, self._stuck = None, False
             except (DatabaseAway, LockTimeout):
                 log.debug("outbox_not_measured")
             await asyncio.sleep(MEASURE_SECONDS)

@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 from pydantic_settings import BaseSettings
 
-from services.chassis import logs
+from services.chassis import crash_points, logs
 from services.chassis.health import Health, metrics_application
 from services.chassis.settings import BadConfiguration, RoleSettings, load
 
@@ -130,6 +130,8 @@ def _run_role(service: str, name: str, role: Role) -> NoReturn:
         level=settings.log_level,
         console=settings.log_format == "console",
     )
+    if settings.crash_at:
+        crash_points.arm(crash_points.parse(settings.crash_at))
     sys.exit(uvloop.run(_serve(role, settings, Runtime(service=service, role=name, instance=instance))))
 
 

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import http_parser, web
 from structlog.contextvars import clear_contextvars
 
-from services.chassis import health, metrics, problems, tracing
+from services.chassis import crash_points, health, metrics, problems, tracing
 from services.chassis.problems import Handler
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -55,7 +55,7 @@ def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
     """A decorator for handlers that only these identities may call. No credential 401; another service's 403.
 
     Raises:
-        NotAService, NotThisService
+        NotAService, NotThisService, TokenClockSkew
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -107,6 +107,8 @@ def _observe(service: str) -> Any:
         )
         if not response.prepared:
             response.headers[tracing.REQUEST_ID] = request_id
+        crash_points.pass_by("before-answer", request.method, request.path)
+        crash_points.pass_by_soon("after-answer", request.method, request.path)
         return response
 
     return middleware

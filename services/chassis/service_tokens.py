@@ -1,18 +1,44 @@
-"""Who is calling: each role signs short-lived tokens with its own key; callees know the public keys by configuration."""
+"""Who is calling: each role signs short-lived tokens with its own key; callees know the public keys by configuration.
+
+Caller and callee need not agree on the time. A callee that refuses a token for its times alone says what time it is there,
+and the caller dates its tokens for that callee accordingly from then on.
+"""
 
 from __future__ import annotations
 
 import base64
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from services.contracts.refusal import Refusal
+
 LIFETIME_SECONDS = 60
+LEEWAY_SECONDS = 5
+"""By how much two clocks may differ without a word."""
+
+NOW = "now"
+"""The member of a refusal that tells the callee's time, in Unix seconds. The `Date` header would be somebody else's where a
+proxy stands in between, and is good to a second only; this is the very reading by which the token was judged."""
+
 _REUSE_SECONDS = 30
 _CACHE_MAX = 256
+_UNIX_SECONDS_MAX = 2.0**40
+
+Clock = Callable[[], float]
+
+
+class TokenClockSkew(Refusal):
+    """The service token is genuine, but not valid at this time of this clock; nothing was done."""
+
+    status = 401
+    code = "token_clock_skew"
+    retry_helps = True
 
 
 @dataclass(slots=True)
@@ -52,49 +78,82 @@ class TokenSigner:
 
     identity: Identity
     audience: str
+    clock: Clock = time.time
+    """What this side takes for the Unix time; it may be wrong, and jump."""
+
+    timer: Clock = time.monotonic
+    """Seconds that never jump: by them a token is renewed."""
+
+    callee_ahead_seconds: float = field(init=False, default=0.0)
+    """By how much the callee's clock is ahead of this one, as far as it had to say so."""
+
     _issuer: str = field(init=False)
     _token: str = field(init=False, default="")
-    _renew_at: float = field(init=False, default=0.0)
+    _renew_at: float = field(init=False, default=-math.inf)
 
     def __post_init__(self) -> None:
         self._issuer = self.identity.name
 
     def token(self) -> str:
-        """A token that is good for at least half a minute."""
-        now = time.time()
-        if now >= self._renew_at:
-            claims = {
-                "iss": self._issuer,
-                "aud": self.audience,
-                "iat": int(now),
-                "exp": int(now) + LIFETIME_SECONDS,
-            }
+        """A token that is good for at least half a minute, by the callee's clock as far as it is known."""
+        elapsed = self.timer()
+        if elapsed >= self._renew_at:
+            now = int(self.clock() + self.callee_ahead_seconds)
+            claims = {"iss": self._issuer, "aud": self.audience, "iat": now, "exp": now + LIFETIME_SECONDS}
             self._token = jwt.encode(claims, self.identity.key, algorithm="EdDSA", headers={"kid": self._issuer})
-            self._renew_at = now + _REUSE_SECONDS
+            self._renew_at = elapsed + _REUSE_SECONDS
         return self._token
+
+    def learn(self, refusal: Refusal) -> bool:
+        """Take over the time of the callee that refused the last token; False when it does not tell any.
+
+        Only the times of the tokens for this callee follow it. No other clock does, for no other purpose.
+        """
+        now = refusal.extra.get(NOW)
+        if not isinstance(now, int | float) or isinstance(now, bool) or not 0 < now < _UNIX_SECONDS_MAX:
+            return False
+        self.callee_ahead_seconds = now - self.clock()
+        self._renew_at = -math.inf
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token whose signature, audience and claims hold, at whatever time."""
+
+    caller: str
+    issued_at: int
+    expires_at: int
 
 
 @dataclass(slots=True)
 class TokenVerifier:
-    """Tells which identity signed a token for this audience. Verified tokens are remembered until they expire."""
+    """Tells which identity signed a token for this audience. What was verified is remembered; its times are judged anew."""
 
     public_keys: Mapping[str, Ed25519PublicKey]
     audience: str
-    _seen: dict[str, tuple[str, float]] = field(default_factory=dict)
+    clock: Clock = time.time
+    _seen: dict[str, _Verified] = field(default_factory=dict)
 
     def caller(self, token: str) -> str | None:
-        """The identity behind the token, or None when it does not hold: key, signature, audience, life time."""
-        seen = self._seen.get(token)
-        if seen is not None:
-            return seen[0] if time.time() < seen[1] else None
-        verified = self._verify(token)
-        if verified is not None:
+        """The identity behind the token, or None when it does not hold: key, signature, audience, claims.
+
+        Raises:
+            TokenClockSkew: it holds, but has expired or begins in the future; tells the time here.
+        """
+        verified = self._seen.get(token) or self._verify(token)
+        if verified is None:
+            return None
+        now = self.clock()
+        if not verified.issued_at - LEEWAY_SECONDS <= now < verified.expires_at + LEEWAY_SECONDS:
+            raise TokenClockSkew(extra={NOW: now})
+        if token not in self._seen:
             if len(self._seen) >= _CACHE_MAX:
                 self._seen.clear()
             self._seen[token] = verified
-        return verified[0] if verified else None
+        return verified.caller
 
-    def _verify(self, token: str) -> tuple[str, float] | None:
+    def _verify(self, token: str) -> _Verified | None:
         try:
             # The header only chooses among our own keys; the algorithm is ours, never the token's.
             issuer = jwt.get_unverified_header(token).get("kid")
@@ -107,11 +166,24 @@ class TokenVerifier:
                 algorithms=["EdDSA"],
                 audience=self.audience,
                 issuer=issuer,
-                leeway=5,
-                options={"require": ["exp", "iat", "aud", "iss"]},
+                options={
+                    "require": ["exp", "iat", "aud", "iss"],
+                    # By the clock above, not by the library's, and again with every use.
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
             )
         except (jwt.InvalidTokenError, ValueError):
             return None
-        if claims["exp"] - claims["iat"] > LIFETIME_SECONDS:
-            return None
-        return str(claims["iss"]), float(claims["exp"])
+        return _read(claims)
+
+
+def _read(claims: Mapping[str, Any]) -> _Verified | None:
+    issued_at, expires_at = claims["iat"], claims["exp"]
+    # Ours are whole numbers and say nothing of "not before"; a token that does is none of ours.
+    if type(issued_at) is not int or type(expires_at) is not int or "nbf" in claims:
+        return None
+    if expires_at - issued_at > LIFETIME_SECONDS:
+        return None
+    return _Verified(str(claims["iss"]), issued_at, expires_at)

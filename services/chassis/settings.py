@@ -7,9 +7,10 @@ import re
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.chassis import crash_points
 from services.chassis.service_tokens import Identity
 
 PREFIX = "PAYFLOW_"
@@ -34,7 +35,22 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 def _check_url(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
+    _check_address(url.get_secret_value())
+    return url
+
+
+def _check_broker_urls(urls: SecretStr) -> SecretStr:
+    for address in split_addresses(urls.get_secret_value()):
+        parts = urlsplit(address)
+        # What follows a comma and is none of our addresses would else be taken for a part of the one before it.
+        if parts.scheme not in ("amqp", "amqps") or "," in f"{parts.hostname}{parts.path}{parts.query}":
+            raise ValueError("is not a list of amqp:// or amqps:// URLs")
+        _check_address(address)
+    return urls
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
     if not parts.scheme or not parts.hostname:
         raise ValueError("is not a URL")
     password = unquote(parts.password or "")
@@ -42,7 +58,11 @@ def _check_url(url: SecretStr) -> SecretStr:
         raise ValueError(f"needs a password of at least {PASSWORD_LENGTH_MIN} characters")
     if _KNOWN_DEFAULTS.match(password):
         raise ValueError("has a well-known default password")
-    return url
+
+
+def split_addresses(urls: str) -> list[str]:
+    """The addresses of a comma-separated list. A comma inside a password separates nothing."""
+    return re.split(r"\s*,\s*(?=amqps?://)", urls.strip())
 
 
 def _check_seed(seed: SecretStr) -> SecretStr:
@@ -55,14 +75,28 @@ def _check_seed(seed: SecretStr) -> SecretStr:
     return seed
 
 
+def _check_crash_point(text: str, others: ValidationInfo) -> str:
+    if text and not others.data.get("demo"):
+        raise ValueError("ends the process, and is for drills alone: it needs PAYFLOW_DEMO=1")
+    if text:
+        crash_points.parse(text)
+    return text
+
+
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """A text only this deployment knows: at least 32 characters, not a well-known default."""
 
 EngineUrl = Annotated[SecretStr, AfterValidator(_check_url)]
 """Where an engine listens, with the credentials for it; hidden when printed."""
 
+BrokerUrls = Annotated[SecretStr, AfterValidator(_check_broker_urls)]
+"""Where the nodes of a RabbitMQ cluster listen: one URL or several, separated by commas; hidden when printed."""
+
 KeySeed = Annotated[SecretStr, AfterValidator(_check_seed)]
 """The private half of an identity: base64 of 32 bytes."""
+
+CrashPoint = Annotated[str, AfterValidator(_check_crash_point)]
+"""Where the process is to end, for drills; empty: nowhere. Without `demo`, which stands before it, it is refused."""
 
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -78,6 +112,8 @@ class RoleSettings(BaseSettings):
     metrics_port: Port = 9100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    demo: bool = False
+    crash_at: CrashPoint = ""
     service_key: KeySeed
     service_public_keys: dict[str, str]
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings
+from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings
 
 
 def _check_smtp_url(url: SecretStr) -> SecretStr:
@@ -42,7 +42,7 @@ class WorkerSettings(RoleSettings):
     """The worker role."""
 
     notification_database_url: EngineUrl
-    rabbitmq_url: EngineUrl
+    rabbitmq_url: BrokerUrls
     smtp_url: OptionalSmtpUrl = None
 
 

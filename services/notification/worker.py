@@ -40,6 +40,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         )
         runtime.health.register("postgres", lambda: database.ping(pool))
         runtime.health.register("rabbitmq", consumer.ping)
+        runtime.health.register("queue", consumer.ping_queue)
         await consumer.run()
 
 

@@ -63,6 +63,7 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
         stack.push_async_callback(publisher.close)
         runtime.health.register("rabbitmq", publisher.ping)
         relay = Relay(pool, publisher, runtime)
+        runtime.health.register("outbox", relay.ping)
         monitor = Monitor(pool, publisher, relay, runtime.instance)
         runtime.run_beside(stack, monitor.run())
         runtime.run_beside(stack, monitor.beat())
@@ -85,6 +86,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
             attempts_max=settings.consumer_attempts_max,
         )
         runtime.health.register("rabbitmq", consumer.ping)
+        runtime.health.register("queue", consumer.ping_queue)
         runtime.health.register("wallet", wallet.ping)
         runtime.run_beside(stack, worker.beat())
         await consumer.run()

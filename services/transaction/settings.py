@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings, Seconds
+from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings, Seconds
 
 
 class ApiSettings(RoleSettings):
@@ -26,14 +26,14 @@ class RelaySettings(RoleSettings):
     """The relay role."""
 
     transaction_database_url: EngineUrl
-    rabbitmq_url: EngineUrl
+    rabbitmq_url: BrokerUrls
 
 
 class WorkerSettings(RoleSettings):
     """The worker role."""
 
     transaction_database_url: EngineUrl
-    rabbitmq_url: EngineUrl
+    rabbitmq_url: BrokerUrls
     wallet_url: str
     consumer_attempts_max: Annotated[int, Field(ge=1, le=100)] = 8
 

@@ -340,11 +340,15 @@ class _Lane:
         self.adjust()
 
     def slow(self, fault: _Fault) -> None:
-        """Let everything arrive later."""
+        """Let everything arrive later, also what came before there was somebody to write it to."""
+        waiting = [data for _, data in self._queue]
+        self._queue.clear()
         self.let_pass()
         self._fault = fault
         self._free_at = 0.0
         self.take = self._queue_up
+        for data in waiting:
+            self._queue_up(data)
 
     def swallow(self) -> None:
         """Throw away what waits and what comes."""

@@ -175,7 +175,6 @@ async def open_money_path(
     app = server.application("wallet")
     app[wallet_api.POOL] = wallet_pool
     app[wallet_api.PROOF_POOL] = wallet_pool
-    app[wallet_api.LAST_PROOF] = []
     wallet_api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -18,6 +18,7 @@ ROLES = [
     ("gateway", "api"),
     ("auth", "api"),
     ("wallet", "api"),
+    ("wallet", "seal"),
     ("transaction", "api"),
     ("transaction", "relay"),
     ("transaction", "worker"),
@@ -48,6 +49,7 @@ def environment() -> dict[str, str]:
         "PAYFLOW_RABBITMQ_URL": url("amqp"),
         "PAYFLOW_REDIS_URL": url("redis"),
         "PAYFLOW_WALLET_PROOF_DATABASE_URL": url("postgresql"),
+        "PAYFLOW_WALLET_SEAL_DATABASE_URL": url("postgresql"),
         **databases,
         **addresses,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploy.local.engines.engine import Engine
 from deploy.local.engines.postgres import Postgres
 from deploy.local.engines.rabbitmq import RabbitMQ
+from deploy.local.engines.rabbitmq_cluster import RabbitMQCluster
 from deploy.local.engines.redis import Redis
 
-__all__ = ["Engine", "Postgres", "RabbitMQ", "Redis"]
+__all__ = ["Engine", "Postgres", "RabbitMQ", "RabbitMQCluster", "Redis"]

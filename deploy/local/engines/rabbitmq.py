@@ -1,4 +1,4 @@
-"""A private RabbitMQ: own node, own port mapper, own cookie, everything on the loopback.
+"""A private RabbitMQ: own nodes, own port mapper, own cookie, everything on the loopback.
 
 The server script of the package is called directly. The wrappers on the search path change to the
 system's folder and user.
@@ -24,7 +24,8 @@ USER = "payflow"
 NODE = "payflow@localhost"
 HEARTBEAT_SECONDS = 10
 LOGIN_SECONDS_MAX = 3.0
-EPMD_SECONDS_MAX = 5.0
+CONTROL_SECONDS_MAX = 15
+MISSING = "RabbitMQ is missing: install the package rabbitmq-server"
 SERVER_SCRIPTS = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server",
     "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
@@ -50,6 +51,17 @@ log.file = false
 """
 
 
+CLUSTER = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = pause_minority
+"""
+ELECTION = (
+    "[ra:trigger_election(P) || Q <- rabbit_amqqueue:list(), {N, _} = P <- [amqqueue:get_pid(Q)], "
+    "amqqueue:get_type(Q) == rabbit_quorum_queue, ra_leaderboard:lookup_leader(N) == undefined]."
+)
+"""For `rabbitmqctl eval`: the members on this node of quorum queues that have no leader stand for election."""
+
+
 def find_server() -> Path | None:
     """The server script of the newest RabbitMQ; None when it is not installed."""
     for pattern in SERVER_SCRIPTS:
@@ -59,18 +71,25 @@ def find_server() -> Path | None:
     return None
 
 
-class RabbitMQ(Engine):
-    """A RabbitMQ node of its own below one folder."""
+class Node(Engine):
+    """A RabbitMQ node below one folder; somebody else runs the port mapper by which nodes find one another."""
 
     name = "rabbitmq"
     programs = frozenset({"beam.smp", "epmd", "erl", "erlexec", "erl_child_setup", "inet_gethost", "sh", "setpriv"})
-    port_names = (
+    port_names: tuple[str, ...] = (
         "rabbitmq",
         "rabbitmq_management",
         "rabbitmq_prometheus",
         "rabbitmq_distribution",
-        "rabbitmq_epmd",
     )
+    node = NODE
+    peers: tuple[str, ...] = ()
+    """The nodes of the cluster, this one included; none when it stands alone."""
+
+    @property
+    def mapper_port(self) -> int:
+        """Where the port mapper listens."""
+        return self._port("_epmd")
 
     @property
     def url(self) -> str:
@@ -91,32 +110,36 @@ class RabbitMQ(Engine):
     async def prepare(self) -> None:
         """Write cookie, plugins and configuration; ports are remembered unless they are taken."""
         server = find_server()
-        epmd = shutil.which("epmd")
-        if server is None or epmd is None:
-            raise Trouble("RabbitMQ is missing: install the package rabbitmq-server")
+        if server is None:
+            raise Trouble(MISSING)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.end_orphans()
         self._take_ports()
         self._write_configuration()
-        environment = self._environment()
         self._process = Process(
-            self.name, [str(server)], environment=environment, directory=self.directory, log=self.log
-        )
-        self._epmd = Process(
-            "rabbitmq-epmd",
-            [epmd, "-port", str(self._port("_epmd")), "-address", LOOPBACK],
-            environment=environment,
-            directory=self.directory,
-            log=self.log,
+            self.name, [str(server)], environment=self._environment(), directory=self.directory, log=self.log
         )
 
-    def spawn(self) -> None:
-        """Start the port mapper and the node, after ending what an earlier one left."""
-        self._epmd.kill()
-        self.end_orphans()
-        self._epmd.spawn()
-        assert self._process is not None, "spawn follows prepare"
-        self._process.spawn()
+    async def evaluate(self, expression: str) -> str:
+        """What the running node answers to an Erlang expression.
+
+        Raises:
+            Trouble: it answered with an error, or not at all.
+        """
+        server = find_server()
+        assert server is not None, "a node runs"
+        control = await asyncio.create_subprocess_exec(
+            server.with_name("rabbitmqctl"),
+            *("--node", self.node, "--timeout", str(CONTROL_SECONDS_MAX), "eval", expression),
+            env=self._environment(),
+            cwd=self.directory,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await control.communicate()
+        if control.returncode:
+            raise Trouble(f"rabbitmqctl: {said.decode(errors='replace').strip()}")
+        return said.decode(errors="replace").strip()
 
     async def is_ready(self) -> bool:
         """Whether an AMQP login works: the port is open well before that."""
@@ -134,16 +157,10 @@ class RabbitMQ(Engine):
         return True
 
     async def stop(self) -> None:
-        """Stop the node cleanly, then its port mapper."""
+        """Stop the node cleanly."""
         if self._process is not None:
             await self._process.stop(seconds_max=self.stop_seconds_max)
             self.kill()
-
-    def kill(self) -> None:
-        """End the node and its port mapper with SIGKILL and wait until they are gone."""
-        if self._process is not None:
-            self._epmd.kill()
-        super().kill()
 
     def _write_configuration(self) -> None:
         cookie = self.directory / ".erlang.cookie"
@@ -159,20 +176,24 @@ class RabbitMQ(Engine):
             password=self._secrets.password("rabbitmq"),
             heartbeat_seconds=HEARTBEAT_SECONDS,
         )
+        if self.peers:
+            text += CLUSTER
+        for number, peer in enumerate(self.peers, start=1):
+            text += f"cluster_formation.classic_config.nodes.{number} = {peer}\n"
         files.write_atomically(self.directory / "rabbitmq.conf", text, mode=0o600)
 
     def _environment(self) -> dict[str, str]:
         home = str(self.directory)
         loopback = "{127,0,0,1}"
         return {
-            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "PATH": search_path(),
             "LC_ALL": "C.UTF-8",
             "HOME": home,
-            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_NODE_PORT": str(self._port()),
             "RABBITMQ_DIST_PORT": str(self._port("_distribution")),
-            "ERL_EPMD_PORT": str(self._port("_epmd")),
+            "ERL_EPMD_PORT": str(self.mapper_port),
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "RABBITMQ_BASE": home,
             "RABBITMQ_MNESIA_BASE": f"{home}/mnesia",
@@ -189,3 +210,51 @@ class RabbitMQ(Engine):
                 f"-noinput +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {loopback}"
             ),
         }
+
+
+class RabbitMQ(Node):
+    """A RabbitMQ node of its own, with its port mapper."""
+
+    port_names = (*Node.port_names, "rabbitmq_epmd")
+
+    async def prepare(self) -> None:
+        """Write cookie, plugins and configuration; ports are remembered unless they are taken."""
+        await super().prepare()
+        self._mapper = port_mapper(self.mapper_port, self.directory, self.log)
+
+    def spawn(self) -> None:
+        """Start the port mapper and the node, after ending what an earlier one left."""
+        self._mapper.kill()
+        self.end_orphans()
+        self._mapper.spawn()
+        assert self._process is not None, "spawn follows prepare"
+        self._process.spawn()
+
+    def kill(self) -> None:
+        """End the node and its port mapper with SIGKILL and wait until they are gone."""
+        if self._process is not None:
+            self._mapper.kill()
+        super().kill()
+
+
+def port_mapper(port: int, directory: Path, log: Path) -> Process:
+    """The program that tells where the nodes of this machine listen; one of our own, never the system's.
+
+    Raises:
+        Trouble: it is not installed.
+    """
+    program = shutil.which("epmd")
+    if program is None:
+        raise Trouble(MISSING)
+    return Process(
+        "rabbitmq-epmd",
+        [program, "-port", str(port), "-address", LOOPBACK],
+        environment={"PATH": search_path(), "HOME": str(directory)},
+        directory=directory,
+        log=log,
+    )
+
+
+def search_path() -> str:
+    """Where programs are looked for."""
+    return os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

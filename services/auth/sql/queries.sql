@@ -69,8 +69,10 @@ WHERE seq > $1 AND revoked_at > clock_timestamp() - make_interval(secs => $2)
 ORDER BY seq LIMIT $3;
 
 -- name: insert_refresh_token
+-- Its time, in whole Unix seconds, is also that of the access token that goes with it.
 INSERT INTO refresh_tokens (hash, session_id, expires_at)
-VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3));
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+RETURNING floor(extract(epoch FROM clock_timestamp()))::bigint;
 
 -- name: find_refresh_session
 -- Never changes for a token, so it may be read before the session is locked.

@@ -1,10 +1,11 @@
 -- name: append_outbox
--- Rows of one commit; the bell rings the relay when the commit is done, and only then.
+-- Rows of one commit; the bell rings the relay when the commit is done, and only then. Those who ring take turns at their
+-- commits: a queue, not a conflict, so it may take longer than somebody's rows or keys may be waited for.
 WITH appended AS (
     INSERT INTO outbox (id, topic, body)
     SELECT id, $1, body FROM unnest($2::uuid[], $3::text[]) AS given(id, body)
 )
-SELECT pg_notify('outbox', '');
+SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
 -- name: claim_outbox
 -- A lease, committed before anything is published: no transaction is open while the broker is awaited.

@@ -20,7 +20,7 @@ from services.chassis.database import Pool
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import PUBLIC_KEYS, SECRET, SEEDS, AuthService
 
-NOWHERE = TestDatabase("auth", *["postgresql://payflow_auth:not-a-default-at-all@127.0.0.1:1/auth"] * 4)
+NOWHERE = TestDatabase("auth", *["postgresql://payflow_auth:not-a-default-at-all@127.0.0.1:1/auth"] * 5)
 
 
 def environment(made: TestDatabase = NOWHERE, **changes: str | None) -> dict[str, str]:

@@ -6,18 +6,23 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.transaction import commands, reversal, schemas
+from services.transaction.app import INTAKE_SETTINGS
 from services.transaction.commands import Accepted
 from services.transaction.intake import Answer
 from services.wallet import commands as wallet_commands
 from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
@@ -263,3 +268,46 @@ def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
 
     assert [False, True, False] == [isinstance(one, Refusal) for one in read]
     assert ["amount"] == [error.field for error in read[1].errors]
+
+
+@asynccontextmanager
+async def a_stuck_bell(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody's commit rings the bell and does not end: it waits for a replica that is not there."""
+    superuser, ringer = [await asyncpg.connect(database.superuser_url) for _ in range(2)]
+    await superuser.execute("SET synchronous_commit = local")
+    await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await superuser.execute("SELECT pg_reload_conf()")
+    while await ringer.fetchval("SHOW synchronous_standby_names") != "nobody":
+        await asyncio.sleep(0.01)
+    ringing = asyncio.create_task(
+        ringer.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
+    )
+    try:
+        async with asyncio.timeout(10):
+            while not await superuser.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
+                await asyncio.sleep(0.01)
+        yield superuser
+    finally:
+        await superuser.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        await superuser.execute("SELECT pg_reload_conf()")
+        await ringing
+        await superuser.close()
+        await ringer.close()
+
+
+async def test_a_queue_at_the_bell_is_no_twin(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """A commit that waits behind another's bell for longer than twins wait for each other is accepted, as what it is: new."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    path.pool = await transaction_database.pool(**INTAKE_SETTINGS, synchronous_commit="local")
+    path.stack.push_async_callback(path.pool.close)
+    intake = path.intake()
+
+    async with a_stuck_bell(transaction_database) as superuser, asyncio.timeout(30):
+        accepting = asyncio.create_task(accept(intake, request(alice, bob_wallet, 1)))
+        while not accepting.done() and not await superuser.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > interval '700 ms'"
+        ):
+            await asyncio.sleep(0.02)
+    [answer] = await accepting
+
+    assert "accepted" == code(answer)

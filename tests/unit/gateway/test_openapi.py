@@ -117,7 +117,7 @@ def test_catalogue_is_complete(document: dict[str, Any]) -> None:
 
 
 NEVER_OUTSIDE = {
-    "service_token_required", "service_not_allowed", "outcome_not_found", "recording_contended", "refused",
+    "service_token_required", "service_not_allowed", "token_clock_skew", "outcome_not_found", "recording_contended", "refused",
 }  # fmt: skip
 """Codes that are between services only."""
 

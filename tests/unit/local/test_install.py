@@ -38,6 +38,30 @@ async def test_without_apt_one_line_names_the_missing_packages(monkeypatch: pyte
         await install.ensure(print)
 
 
+async def test_an_extra_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only drills need is no concern of who runs PayFlow; whoever names it is told that it is missing."""
+    monkeypatch.setattr(install, "FINDERS", {"redis-server": lambda: "found"})
+    monkeypatch.setattr(install, "EXTRA_FINDERS", {"faketime": lambda: None})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    await install.ensure(print)
+    with pytest.raises(Trouble, match="apt-get install faketime\\)"):
+        await install.ensure(print, also=["faketime"])
+
+
+def test_faketime_is_found_below_the_folder_of_the_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian keeps the library below a folder that is named after the machine, others do not."""
+    monkeypatch.setattr(install, "LIBRARY_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
+    assert install.find_faketime() is None
+    for below in ("faketime", "x86_64-linux-gnu/faketime"):
+        library = tmp_path / below / "libfaketime.so.1"
+        library.parent.mkdir(parents=True)
+        library.touch()
+        assert library == install.find_faketime()
+
+
 async def test_nothing_is_said_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all programs there the check is silent and quick."""
     monkeypatch.setattr(install, "FINDERS", {"redis-server": lambda: "found"})

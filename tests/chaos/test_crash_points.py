@@ -1,0 +1,219 @@
+"""Every moment at which a process on the money path can end: it does, it comes back, and the transfer has one end.
+
+In short each moment that changes anything once; under `PAYFLOW_DRILLS=full` every moment, for the first and the second
+time, alone and with a copy of what it works on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from services.chassis import crash_points
+from services.contracts.topology import REQUESTED_QUEUE
+from tests.chaos import crash_table
+from tests.chaos.crash_drill import Drill, revive
+from tests.chaos.crash_rig import AMOUNT, LONG_SECONDS, Rig, Sent, rigged
+from tests.chaos.crash_table import (
+    CLIENT,
+    COMPLETED,
+    EXPIRED,
+    MOMENTS,
+    NEVER_RETURNS,
+    NOTHING,
+    POISONED,
+    REDELIVERY,
+    ROLES,
+    SWEPT,
+    TRANSACTION,
+    WORKER_ROLE,
+    Moment,
+    Row,
+)
+from tests.harness import drills
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "crash-points.md"
+ROWS = crash_table.rows(full=drills.FULL)
+RECORDING = "after-answer:nothing@1"
+"""A point that nobody comes by: the process lives, and tells which ones it does come by."""
+
+STALE_SECONDS = 0.5
+POSTED_IN_SECONDS = 6.0
+"""For transfers that are to be posted before they expire."""
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with rigged(tmp_path_factory.mktemp("crash")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace(" ", "-"))
+async def test_a_crash_at_any_point_is_repaired(rig: Rig, row: Row) -> None:
+    """Guarantee 31, by points: a process that ends there and comes back leaves one transfer, one outcome, one telling each."""
+    await rig.age(STALE_SECONDS if row.moment.scene in (EXPIRED, SWEPT) else LONG_SECONDS)
+    drill = Drill(rig, row)
+    try:
+        await drill.run()
+    finally:
+        await drill.heal()
+    for sent in drill.sent:
+        await judge(rig, sent, row.moment.status)
+
+    await judge_queues(rig, row.moment)
+    if not row.copied:
+        assert drill.found in row.moment.found
+        await judge_repair(rig, drill.sent[-1], row.moment, drill.found)
+
+
+@pytest.mark.parametrize(
+    "moment", NEVER_RETURNS if drills.FULL else NEVER_RETURNS[1:2], ids=lambda moment: moment.name.replace(" ", "-")
+)
+async def test_a_worker_that_never_returns(rig: Rig, moment: Moment) -> None:
+    """Guarantee 4: what the worker had posted becomes COMPLETED by the reversal, what it had not becomes FAILED."""
+    await rig.age(POSTED_IN_SECONDS)
+    await rig.take_down(WORKER_ROLE)
+    await rig.start(WORKER_ROLE, crash_at=f"{moment.point}@1")
+    sent = await rig.draft()
+    try:
+        await rig.submit(sent)
+        await rig.died(WORKER_ROLE)
+        found = await rig.state(sent)
+        await rig.settled(sent)
+        settled = await rig.state(sent)
+    finally:
+        await revive(rig, WORKER_ROLE)
+
+    assert (moment.found, moment.status) == ((found,), settled)
+    await judge(rig, sent, moment.status)
+
+
+async def test_every_point_that_is_passed_has_a_row(rig: Rig) -> None:
+    """With every process telling what it comes by, transfers pass no point that is neither a row nor known to touch nothing."""
+    await rig.age(STALE_SECONDS)
+    for name in ROLES:
+        await rig.take_down(name)
+    since = {name: rig.home.log(name).stat().st_size for name in ROLES}
+    await start_all(rig, [name for name in ROLES if name != WORKER_ROLE], RECORDING)
+    await carry(rig)
+    await rig.stop(TRANSACTION)
+    rig.age_seconds = LONG_SECONDS
+    await start_all(rig, [TRANSACTION, WORKER_ROLE], RECORDING)
+    await carry(rig)
+    await rig.delivered()
+    await rig.quiet()
+    for name in ROLES:
+        await rig.stop(name)
+    await start_all(rig, ROLES)
+
+    harmless = [re.compile(pattern) for pattern in crash_table.OFF_PATH]
+    met = {
+        name: {point for point in rig.passed(name, since[name]) if not any(one.fullmatch(point) for one in harmless)}
+        for name in ROLES
+    }
+    assert met == {name: {m.point for m in MOMENTS if m.role == name and not m.scene.troubled} for name in ROLES}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_seam_of_every_role_is_spoken_for(role: str) -> None:
+    """Each seam of the chassis has a row for each role, or a reason why the role never comes by it."""
+    shown = {moment.point.partition(":")[0] for moment in MOMENTS if moment.role == role}
+    reasoned = [seam for seams in crash_table.UNREACHABLE[role] for seam in seams.split()]
+
+    assert sorted(crash_points.SEAMS) == sorted([*shown, *reasoned])
+
+
+def test_readers_see_the_table_that_is_run() -> None:
+    """docs/crash-points.md shows every moment as it is, what has none and why, and how many rows they make."""
+    text = DOCUMENT.read_text()
+
+    assert crash_table.as_markdown() in text
+    assert f"{len(crash_table.rows(full=True))} rows" in text
+    assert f"{len(crash_table.rows(full=False))} of them" in text
+
+
+async def start_all(rig: Rig, names: Iterable[str], crash_at: str = "") -> None:
+    await asyncio.gather(*(rig.start(name, crash_at=crash_at) for name in names))
+
+
+async def carry(rig: Rig) -> None:
+    """A transfer to somebody new, from the door to its notices."""
+    sent = await rig.draft()
+    await rig.submit(sent)
+    await rig.settled(sent)
+
+
+async def judge(rig: Rig, sent: Sent, status: str) -> None:
+    """One transfer for the key, one outcome that says the same, the money moved once or not, everybody told once."""
+    await rig.settled(sent)
+    await rig.delivered()
+    await rig.quiet()
+    transfer_id, completed = sent.transfer_id, status == COMPLETED
+    transfers = await rig.pools["transaction"].fetch(
+        "SELECT id, status FROM transfers WHERE to_wallet_id = $1", sent.wallet_id
+    )
+    events = await rig.pools["transaction"].fetchval(
+        "SELECT count(*) FROM outbox WHERE topic = 'transfers.settled' AND body::jsonb ->> 'transfer_id' = $1",
+        str(transfer_id),
+    )
+    outcomes = await rig.pools["wallet"].fetch("SELECT outcome FROM outcomes WHERE transfer_id = $1", transfer_id)
+    moved = await rig.pools["wallet"].fetch("SELECT amount FROM entries WHERE account_id = $1", sent.wallet_id)
+    told = await rig.pools["notification"].fetch(
+        "SELECT user_id::text, kind FROM notices WHERE transfer_id = $1", transfer_id
+    )
+    seen = await sent.sender.get(f"/transfers/{transfer_id}")
+    proof = await rig.prove()
+
+    assert {transfer_id} == {answer_id(answer.body) for answer in sent.answers}
+    assert [(transfer_id, status)] == [tuple(row) for row in transfers]
+    assert status == seen.body["status"]
+    assert ["posted" if completed else "voided"] == [row["outcome"] for row in outcomes]
+    assert ([AMOUNT] if completed else []) == [row["amount"] for row in moved]
+    assert 1 == events
+    assert expected_notices(sent, completed=completed) == sorted(tuple(row) for row in told)
+    assert proof.ok, proof.checks
+    assert all(count <= 2 for count in rig.postbox.ids.values())
+
+
+async def judge_queues(rig: Rig, moment: Moment) -> None:
+    """No message was trouble to anybody, but for the one that nobody can read: that is kept for a human, maybe twice."""
+    await rig.quiet()
+    exceptions = await rig.exceptions()
+    if moment.scene == POISONED:
+        await rig.purge(REQUESTED_QUEUE.dead_letter)
+        assert exceptions.pop(REQUESTED_QUEUE.dead_letter) in (1, 2)
+
+    assert {} == exceptions
+
+
+async def judge_repair(rig: Rig, sent: Sent, moment: Moment, found: str) -> None:
+    """It was repaired by whom the row says."""
+    [answer] = sent.answers
+    attempts = json.loads(
+        await rig.pools["transaction"].fetchval("SELECT attempts FROM transfers WHERE id = $1", sent.transfer_id)
+    )
+
+    assert (moment.repair == CLIENT) == (len(sent.tries) > 1)
+    assert (moment.repair == CLIENT and found != NOTHING) == ("Idempotent-Replayed" in answer.headers)
+    if moment.role == WORKER_ROLE and moment.repair == REDELIVERY and found != COMPLETED:
+        assert attempts[-1]["redelivered"]
+    if moment.status != COMPLETED:
+        assert [] == attempts
+
+
+def answer_id(body: dict[str, str]) -> UUID:
+    return UUID(body["id"])
+
+
+def expected_notices(sent: Sent, *, completed: bool) -> list[tuple[str, str]]:
+    if not completed:
+        return [(sent.sender.user_id, "transfer_failed")]
+    return sorted([(sent.sender.user_id, "transfer_completed"), (str(sent.owner_id), "transfer_received")])

@@ -1,0 +1,143 @@
+"""The wallet's api and its callers while their clocks disagree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from services.chassis import server
+from services.chassis.client import Upstream, UpstreamAway
+from services.chassis.database import Pool
+from services.chassis.service_tokens import Identity, TokenClockSkew, TokenVerifier
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.wallet import api
+from tests.harness.services import identities
+
+VOID = "/internal/void"
+HOUR = 3600.0
+
+
+class Skewed:
+    """A clock that can be set, as a difference from the true time."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return time.time() + self.seconds
+
+
+class Wallet:
+    """The wallet's api on a free port, with a clock of its own and a count of the requests that got past the guard."""
+
+    def __init__(self, pool: Pool, stack: AsyncExitStack) -> None:
+        self.clock = Skewed()
+        self.keys = identities()
+        self.handled = 0
+        self.url = ""
+        self._pool = pool
+        self._stack = stack
+
+    async def start(self) -> None:
+        app = server.application("wallet")
+        app[api.POOL] = self._pool
+        app[api.PROOF_POOL] = self._pool
+        verifier = TokenVerifier(self.keys["wallet"].public_keys, audience="wallet", clock=self.clock)
+        api.add_routes(app, verifier)
+        guard = server.callers(verifier, ["transaction"])
+        app.add_routes([web.post("/count", guard(self._count)), web.post("/relay", guard(_relay))])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    def caller(
+        self, name: str = "transaction", *, clock: Callable[[], float] = time.time, identity: Identity | None = None
+    ) -> Upstream:
+        upstream = Upstream("transaction", "wallet", self.url, identity or self.keys[name], clock=clock)
+        self._stack.push_async_callback(upstream.close)
+        return upstream
+
+    async def _count(self, _request: web.Request) -> web.Response:
+        self.handled += 1
+        return web.json_response({})
+
+
+async def _relay(_request: web.Request) -> web.Response:
+    """What a service would say that passed on the refusal of one behind it."""
+    raise TokenClockSkew(extra={"now": 1.0})
+
+
+@pytest.fixture
+async def wallet(pool: Pool) -> AsyncIterator[Wallet]:
+    async with AsyncExitStack() as stack:
+        made = Wallet(pool, stack)
+        await made.start()
+        yield made
+
+
+async def void(upstream: Upstream, transfer_id: UUID) -> Any:
+    item = {"transfer_id": str(transfer_id), "reason": "cancelled", "request_hash": "ab" * 32}
+    answer = await upstream.call("POST", VOID, body={"items": [item]}, seconds=5)
+    return answer["items"][0]["outcome"]
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+async def test_a_caller_an_hour_off_is_served(wallet: Wallet, seconds: float) -> None:
+    """Guarantee 39: the clock of a caller jumps by an hour and comes back, and every one of its calls succeeds."""
+    clock = Skewed()
+    upstream = wallet.caller(clock=clock)
+    for difference in (0.0, seconds, 0.0, -seconds):
+        clock.seconds = difference
+        # A fresh caller signs at once; this one when its token is half a minute old.
+        assert "voided" == await void(upstream, new_id())
+        assert "voided" == await void(wallet.caller(clock=clock), new_id())
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+async def test_a_wallet_an_hour_off_serves(wallet: Wallet, seconds: float) -> None:
+    """Guarantee 39: the clock of the wallet jumps by an hour and comes back under a caller that keeps its token."""
+    upstream = wallet.caller()
+    for difference in (0.0, seconds, 0.0):
+        wallet.clock.seconds = difference
+
+        assert "voided" == await void(upstream, new_id())
+
+
+async def test_what_must_not_be_sent_twice_is_carried_out_once(wallet: Wallet) -> None:
+    """A refusal for the time comes before anything is done: a call of one attempt is served, and once."""
+    upstream = wallet.caller(clock=Skewed(HOUR))
+
+    assert {} == await upstream.call("POST", "/count", seconds=5, attempts=1)
+    assert 1 == wallet.handled
+
+
+async def test_a_time_from_further_behind_is_not_believed_for_long(wallet: Wallet) -> None:
+    """A callee that goes on refusing for the time is away; the refusal itself reaches nobody who called us."""
+    upstream = wallet.caller()
+
+    with pytest.raises(UpstreamAway):
+        await upstream.call("POST", "/relay", seconds=5)
+
+    assert "voided" == await void(upstream, new_id())
+
+
+@pytest.mark.parametrize("seconds", [0.0, HOUR])
+async def test_a_stranger_is_not_told_the_time(wallet: Wallet, seconds: float) -> None:
+    """Guarantee 48: whoever has no key the wallet knows stays refused as ever, whatever the time is."""
+    stranger = identities(["transaction"])["transaction"]
+    for upstream in (
+        wallet.caller(identity=stranger, clock=Skewed(seconds)),
+        wallet.caller("gateway", clock=Skewed(seconds)),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            await void(upstream, new_id())
+        assert (403, "service_not_allowed") == (refusal.value.status, refusal.value.code)

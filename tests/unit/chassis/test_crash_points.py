@@ -1,0 +1,158 @@
+"""Where a process is told to end, it ends; and nowhere else, and only in a demo."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.chassis.crash_points import CrashPoint, parse
+from services.chassis.settings import BadConfiguration, RoleSettings, load
+
+ROOT = Path(__file__).parents[3]
+SEED = base64.b64encode(bytes(range(32))).decode()
+
+
+def run(program: str) -> tuple[int, list[str]]:
+    """The exit status of a process of its own that runs this, and the lines that it wrote."""
+    text = (
+        f"from services.chassis import crash_points, database\nfrom services.chassis.crash_points import *\n{program}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which a role starts."""
+    monkeypatch.delenv("PAYFLOW_DEMO", raising=False)
+    monkeypatch.setenv("PAYFLOW_SERVICE_KEY", SEED)
+    monkeypatch.setenv("PAYFLOW_SERVICE_PUBLIC_KEYS", "{}")
+    return monkeypatch
+
+
+def test_a_point_is_a_seam_an_operation_and_a_number() -> None:
+    """The number is 1 where none is given; operations may hold spaces and slashes."""
+    assert CrashPoint("after-commit:settle_transfers", 2) == parse("after-commit:settle_transfers@2")
+    assert CrashPoint("before-answer:POST /internal/post", 1) == parse("before-answer:POST /internal/post")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["after-commit", "after-commit:", "after-lunch:x", "after-commit:x@0", "after-commit:x@", "after-commit:x@two"],
+)
+def test_what_is_no_point_is_refused(text: str) -> None:
+    """An unknown seam, no operation, or a number below 1."""
+    with pytest.raises(ValueError, match="is no crash point"):
+        parse(text)
+
+
+def test_the_process_ends_at_the_pass_it_was_told() -> None:
+    """It is killed the second time it comes by, not the first, and not at another point."""
+    status, said = run(
+        """
+arm(parse("before-ack:queue@2"))
+pass_by("before-ack", "queue")
+print("once")
+pass_by("after-ack", "queue")
+pass_by("before-ack", "another queue")
+print("elsewhere")
+pass_by("before-ack", "queue")
+print("twice")
+"""
+    )
+
+    assert -signal.SIGKILL == status
+    assert ["once", "elsewhere"] == [line for line in said if line in ("once", "elsewhere", "twice")]
+
+
+def test_an_unarmed_process_lives() -> None:
+    """Nothing is counted, told or ended."""
+    status, said = run(
+        """
+import asyncio
+async def main():
+    for seam in SEAMS:
+        pass_by(seam, "anything")
+        pass_by_soon(seam, "anything")
+asyncio.run(main())
+print(sum(crash_points._passes.values()))
+"""
+    )
+
+    assert (0, ["0"]) == (status, said)
+
+
+def test_a_use_of_the_database_is_called_by_who_uses_it() -> None:
+    """The operation of a context manager is the function that enters and leaves it, also through another one."""
+    status, _ = run(
+        """
+import asyncio
+from contextlib import asynccontextmanager
+@asynccontextmanager
+async def lent():
+    yield
+    pass_by("after-use")
+async def settle_things():
+    async with lent():
+        await asyncio.sleep(0)
+arm(parse("after-use:settle_things"))
+asyncio.run(settle_things())
+"""
+    )
+
+    assert -signal.SIGKILL == status
+
+
+def test_ids_in_an_operation_do_not_count() -> None:
+    """Addresses are told by their pattern."""
+    status, _ = run(
+        """
+arm(parse("before-answer:GET /transfers/{id}/steps"))
+pass_by("before-answer", "GET", "/transfers/01a1fc70-68eb-7d62-bd2e-ad77d1cb0697/steps")
+"""
+    )
+
+    assert -signal.SIGKILL == status
+
+
+def test_only_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
+    """Guarantee 55, of its kind: outside of a demo the setting is bad configuration, in one line that names it."""
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers")
+
+    with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: [^\n]* needs PAYFLOW_DEMO=1$"):
+        load(RoleSettings)
+
+
+@pytest.mark.parametrize("demo", ["0", "false"])
+def test_a_demo_that_is_none_cannot_be_armed(configured: pytest.MonkeyPatch, demo: str) -> None:
+    """Saying no to the demo is as good as saying nothing."""
+    configured.setenv("PAYFLOW_DEMO", demo)
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers")
+
+    with pytest.raises(BadConfiguration, match="PAYFLOW_CRASH_AT"):
+        load(RoleSettings)
+
+
+def test_an_unknown_point_is_bad_configuration(configured: pytest.MonkeyPatch) -> None:
+    """One line that names the variable and the seams there are."""
+    configured.setenv("PAYFLOW_DEMO", "1")
+    configured.setenv("PAYFLOW_CRASH_AT", "after-lunch:anything")
+
+    with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: is no crash point[^\n]*before-commit[^\n]*$"):
+        load(RoleSettings)
+
+
+def test_a_demo_may_be_armed_and_need_not_be(configured: pytest.MonkeyPatch) -> None:
+    """With PAYFLOW_DEMO=1 a known point is taken; without PAYFLOW_CRASH_AT nothing is."""
+    configured.setenv("PAYFLOW_DEMO", "1")
+    assert "" == load(RoleSettings).crash_at
+
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers@2")
+    assert "after-commit:settle_transfers@2" == load(RoleSettings).crash_at

@@ -1,0 +1,182 @@
+"""Service tokens between two sides whose clocks disagree."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.chassis.service_tokens import NOW, Identity, TokenClockSkew, TokenSigner, TokenVerifier
+from services.contracts.refusal import Refusal
+
+HOUR = 3600.0
+TRUE_TIME = 1_800_000_000.0
+
+
+@dataclass
+class Hands:
+    """A clock that is set by hand."""
+
+    now: float = TRUE_TIME
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Pair:
+    """A caller `worker` and a callee `wallet`, each with a clock of its own, and the caller's monotonic one."""
+
+    caller_clock: Hands = field(default_factory=Hands)
+    timer: Hands = field(default_factory=lambda: Hands(50.0))
+    callee_clock: Hands = field(default_factory=Hands)
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    def __post_init__(self) -> None:
+        public_keys = {"worker": self.key.public_key()}
+        self.signer = TokenSigner(
+            Identity(self.key, public_keys), audience="wallet", clock=self.caller_clock, timer=self.timer
+        )
+        self.verifier = TokenVerifier(public_keys, audience="wallet", clock=self.callee_clock)
+
+    def token(self, key: Ed25519PrivateKey | None = None, **changes: object) -> str:
+        now = int(self.callee_clock.now)
+        claims = {"iss": "worker", "aud": "wallet", "iat": now, "exp": now + 60} | changes
+        return jwt.encode(claims, key or self.key, algorithm="EdDSA", headers={"kid": "worker"})
+
+    def agree(self) -> None:
+        """One round of the handshake: refused, learnt."""
+        with pytest.raises(TokenClockSkew) as refusal:
+            self.verifier.caller(self.signer.token())
+        assert self.signer.learn(refusal.value)
+
+    def both_wait(self, seconds: float) -> None:
+        for clock in (self.caller_clock, self.callee_clock, self.timer):
+            clock.now += seconds
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, -66, 6, HOUR])
+def test_a_caller_learns_the_callees_time(seconds: float) -> None:
+    """Refused once with the callee's time, the caller's next token is valid there, and so are all that follow."""
+    pair = Pair()
+    pair.caller_clock.now += seconds
+
+    pair.agree()
+
+    for _ in range(10):
+        assert "worker" == pair.verifier.caller(pair.signer.token())
+        pair.both_wait(29)
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_a_learnt_token_lives_no_longer_than_any(seconds: float) -> None:
+    """By the callee's clock it is valid from now on for a minute and the leeway, and not a second longer."""
+    pair = Pair()
+    pair.caller_clock.now += seconds
+    pair.agree()
+    token = pair.signer.token()
+    claims = jwt.decode(token, options={"verify_signature": False})
+
+    assert (TRUE_TIME, TRUE_TIME + 60) == (claims["iat"], claims["exp"])
+    pair.callee_clock.now = TRUE_TIME + 64.9
+    assert "worker" == pair.verifier.caller(token)
+    pair.callee_clock.now = TRUE_TIME + 65
+    with pytest.raises(TokenClockSkew):
+        pair.verifier.caller(token)
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_the_callees_jumps_are_followed(seconds: float) -> None:
+    """The callee's clock jumps and comes back: two refusals, and each time the next token is good."""
+    pair = Pair()
+    assert "worker" == pair.verifier.caller(pair.signer.token())
+    for now in (TRUE_TIME + seconds, TRUE_TIME):
+        pair.callee_clock.now = now
+
+        pair.agree()
+
+        assert "worker" == pair.verifier.caller(pair.signer.token())
+
+
+@pytest.mark.parametrize("seconds", [-HOUR, HOUR])
+def test_the_callers_jumps_do_not_stop_renewal(seconds: float) -> None:
+    """A token is renewed after half a minute that really passed, wherever the caller's clock has jumped meanwhile."""
+    pair = Pair()
+    first = pair.signer.token()
+    pair.caller_clock.now += seconds
+    pair.timer.now += 29
+
+    assert first == pair.signer.token()
+    pair.timer.now += 1
+    assert first != pair.signer.token()
+
+
+def test_a_remembered_token_is_judged_by_the_time_it_is_now() -> None:
+    """A token that was seen does not come to life again when the callee's clock runs back, nor live on in its memory."""
+    pair = Pair()
+    token = pair.signer.token()
+    assert "worker" == pair.verifier.caller(token)
+    for jump in (-HOUR, -6, 66, HOUR):
+        pair.callee_clock.now = TRUE_TIME + jump
+        with pytest.raises(TokenClockSkew) as refusal:
+            pair.verifier.caller(token)
+        assert {NOW: TRUE_TIME + jump} == refusal.value.extra
+
+    pair.callee_clock.now = TRUE_TIME
+    assert "worker" == pair.verifier.caller(token)
+
+
+def test_only_times_are_talked_about() -> None:
+    """Whatever else is wrong with a token is refused without a word, in time or not: nothing to learn, no retry."""
+    pair = Pair()
+    for iat in (int(TRUE_TIME), int(TRUE_TIME - HOUR)):
+        times = {"iat": iat, "exp": iat + 60}
+        for token in (
+            pair.token(Ed25519PrivateKey.generate(), **times),
+            pair.token(**times | {"aud": "auth"}),
+            pair.token(**times | {"iss": "somebody"}),
+            pair.token(**times | {"exp": iat + 61}),
+            pair.token(**times | {"exp": str(iat + 60)}),
+            pair.token(**times | {"iat": float(iat)}),
+            pair.token(**times | {"iat": True}),
+            pair.token(**times | {"nbf": iat}),
+            jwt.encode({"iss": "worker", "aud": "wallet", **times}, pair.key, algorithm="EdDSA", headers={"kid": "x"}),
+            jwt.encode({"iss": "worker", "aud": "wallet"}, pair.key, algorithm="EdDSA", headers={"kid": "worker"}),
+            "",
+            "a.b.c",
+        ):
+            assert pair.verifier.caller(token) is None, token
+
+
+@pytest.mark.parametrize("told", [None, "1800000000", True, -1, 0, float("nan"), float("inf"), 1e300, [1]])
+def test_a_time_that_is_none_is_not_learnt(told: object) -> None:
+    """A refusal that tells no sensible time changes nothing."""
+    pair = Pair()
+    token = pair.signer.token()
+
+    assert not pair.signer.learn(Refusal(extra={} if told is None else {NOW: told}))
+    assert token == pair.signer.token()
+
+
+def test_each_callee_has_its_own_time() -> None:
+    """What one callee says about the time changes no token for another."""
+    pair = Pair()
+    other = TokenSigner(pair.signer.identity, audience="auth", clock=pair.caller_clock, timer=pair.timer)
+    pair.callee_clock.now += HOUR
+    pair.agree()
+
+    assert TRUE_TIME == jwt.decode(other.token(), options={"verify_signature": False})["iat"]
+
+
+def test_without_clocks_given_the_systems_is_used() -> None:
+    """In a service both sides read the time of day."""
+    pair = Pair()
+    signer = TokenSigner(pair.signer.identity, audience="wallet")
+
+    claims = jwt.decode(signer.token(), options={"verify_signature": False})
+
+    assert abs(time.time() - claims["iat"]) < 60
+    assert "worker" == TokenVerifier(pair.verifier.public_keys, audience="wallet").caller(signer.token())
