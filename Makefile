@@ -6,7 +6,7 @@ BIN := .venv/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test lint format schema engines
+.PHONY: help run demo chaos stop clean test mutants drills lint format schema engines
 
 ##@ Use it
 
@@ -29,6 +29,13 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=
 
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(T)
+
+drills: T := tests/chaos
+drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
+	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 $(T)
+
+mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must turn red; ONLY="name name" for some
+	@$(BIN)/python -m tests.mutation $(ONLY)
 
 lint: .venv/.installed  ## Check format, style, types and import boundaries
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -39,69 +39,6 @@ async def test_posting_moves_money_once(pool: Pool) -> None:
     assert 2 == await entries_of(pool, item.transfer_id)
 
 
-async def test_one_outcome_when_post_and_void_race(pool: Pool) -> None:
-    """Guarantee 2: post and void of 3,000 ids raced; one outcome per id, every caller told the same, entries only if posted."""
-    alice, bob = await fund(pool, [10**9, 0])
-    items = [posting(alice, bob, 1) for _ in range(3000)]
-    told: dict[UUID, list[str]] = {item.transfer_id: [] for item in items}
-    rng = random.Random(11)
-
-    async def race(item: Posting) -> None:
-        async def by_post() -> None:
-            told[item.transfer_id] += await post(pool, item)
-
-        async def by_void() -> None:
-            told[item.transfer_id].append(await void(pool, item))
-
-        calls = [by_post(), by_void(), by_post()]
-        rng.shuffle(calls)
-        await asyncio.gather(*calls)
-
-    limit = asyncio.Semaphore(5)
-
-    async def limited(item: Posting) -> None:
-        async with limit:
-            await race(item)
-
-    await asyncio.gather(*(limited(item) for item in items))
-
-    outcomes = {
-        row["transfer_id"]: row["outcome"] for row in await pool.fetch("SELECT transfer_id, outcome FROM outcomes")
-    }
-    lines = Counter(row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM entries"))
-    for item in items:
-        answers = {answer.partition(":")[0] for answer in told[item.transfer_id]}
-        assert {outcomes[item.transfer_id]} == answers
-        assert (2 if outcomes[item.transfer_id] == "posted" else 0) == lines[item.transfer_id]
-    kinds = Counter(outcomes[item.transfer_id] for item in items)
-    assert kinds["posted"] > 0
-    assert kinds["voided"] > 0
-
-
-async def test_void_that_slips_in_takes_its_dependants_along(pool: Pool) -> None:
-    """Guarantee 3b: a void commits between look and insert; the transfer that lived on that money is rejected."""
-    alice, bob, carol = await fund(pool, [100, 0, 0])
-    first, second = posting(alice, bob, 100), posting(bob, carol, 100)
-
-    async with pool.acquire() as intruder:
-        transaction = intruder.transaction()
-        await transaction.start()
-        await store.insert_voids(intruder, [first.transfer_id], ["timed_out"], [first.request_hash])
-        batch = asyncio.create_task(post(pool, first, second))
-        await _until_someone_waits(pool)
-        await transaction.commit()
-    answers = await batch
-
-    assert ["voided:timed_out", "rejected:insufficient_funds"] == answers
-    assert [100, 0, 0] == [await balance(pool, wallet) for wallet in (alice, bob, carol)]
-
-
-async def _until_someone_waits(pool: Pool) -> None:
-    async with asyncio.timeout(10):
-        while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.005)
-
-
 async def test_a_recorded_rejection_stays(pool: Pool) -> None:
     """Guarantee 5: rejected for funds, topped up, sent five times more: it stays rejected and no money moves."""
     alice, bob = await fund(pool, [10, 0])

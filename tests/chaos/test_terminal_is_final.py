@@ -1,0 +1,125 @@
+"""What a client has once read as COMPLETED or FAILED it reads for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.harness import drills
+from tests.harness.api import Answer, Door, Person
+from tests.harness.kills import kill
+from tests.harness.stack import Stack
+
+READS = 1000
+VICTIMS = ("transaction-worker-1", "gateway", "wallet", "transaction-worker-2", "transaction-reversal")
+ROUNDS = drills.bound(1, 12)
+
+
+class Page(NamedTuple):
+    """A transfer as one person reads it, and the validator of that reading."""
+
+    number: int
+    reader: Person
+    id: str
+    body: object
+    tag: str
+
+
+class Readers:
+    """Read the same pages again and again; an answer that is none (503, 504, a broken connection) is not counted."""
+
+    def __init__(self, pages: Sequence[Page]) -> None:
+        self.pages = pages
+        self.reads: Counter[int] = Counter()
+        self.changed: list[tuple[Page, Answer]] = []
+        self.none = 0
+        self.over = False
+
+    async def read(self, page: Page) -> None:
+        while not (self.over and self.reads[page.number] >= READS):
+            try:
+                answer = await page.reader.get(f"/transfers/{page.id}")
+            except aiohttp.ClientError:
+                answer = None
+            if answer is None or answer.status in (503, 504):
+                self.none += 1
+                await asyncio.sleep(0.05)
+                continue
+            self.reads[page.number] += 1
+            if (200, page.body, page.tag) != (answer.status, answer.body, answer.headers.get("ETag")):
+                self.changed.append((page, answer))
+
+
+async def page(number: int, reader: Person, transfer_id: str) -> Page:
+    answer = await reader.get(f"/transfers/{transfer_id}")
+    assert answer.body["status"] in ("COMPLETED", "FAILED")
+    return Page(number, reader, transfer_id, answer.body, answer.headers["ETag"])
+
+
+async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, operator: Person) -> list[Page]:
+    """A transfer COMPLETED as both sides read it, one cancelled, and one rejected since the wallet was frozen meanwhile."""
+    workers = [victim for victim in VICTIMS if "worker" in victim]
+    completed = await alice.send_money(bob, 10, wait=30)
+    for worker in workers:
+        await stack.hold(worker)
+    try:
+        cancelled = await alice.send_money(bob, 20)
+        await alice.post(f"/transfers/{cancelled.body['id']}/cancel")
+        rejected = await alice.send_money(carol, 30)
+        await operator.send(
+            "PUT",
+            f"/ops/wallets/{carol.wallet_id}/freeze",
+            headers={"Authorization": f"Bearer {operator.token}"},
+        )
+    finally:
+        for worker in workers:
+            stack.release(worker)
+    await asyncio.gather(*(stack.ready(worker) for worker in workers))
+    assert "wallet_frozen" == (await alice.settled(rejected.body["id"]))["failure"]["code"]
+    read = [(alice, completed), (alice, cancelled), (alice, rejected), (bob, completed)]
+    return [await page(number, person, one.body["id"]) for number, (person, one) in enumerate(read)]
+
+
+async def tempt(stack: Stack, alice: Person, pages: Sequence[Page]) -> int:
+    """Whatever might move a transfer once more: its command sent again, its sender calling it back. How many were sent."""
+    ids = [one.id for one in pages]
+    sent = await stack.query(
+        "transaction",
+        "UPDATE outbox SET published_at = NULL, claimed_until = NULL WHERE id = ANY($1::uuid[]) RETURNING id",
+        ids,
+    )
+    await stack.query("transaction", "NOTIFY outbox")
+    for id_ in ids:
+        with suppress(aiohttp.ClientError):
+            await alice.post(f"/transfers/{id_}/cancel")
+    return len(sent)
+
+
+@pytest.mark.timeout(drills.bound(600, 3600))
+async def test_a_terminal_transfer_never_changes(
+    stack: Stack, door: Door, operator: Person, alice: Person, bob: Person
+) -> None:
+    """Guarantee 9: read 1,000 times while workers, gateway and wallet are killed, a terminal transfer is always the same."""
+    pages = await make_pages(stack, alice, bob, await door.register("Carol Test"), operator)
+    readers, sent = Readers(pages), 0
+    reading = [asyncio.create_task(readers.read(one)) for one in pages]
+
+    try:
+        for _ in range(ROUNDS):
+            for victim in VICTIMS:
+                sent += await tempt(stack, alice, pages)
+                await kill(stack, victim)
+    finally:
+        readers.over = True
+        await asyncio.gather(*reading)
+
+    print(f"{sum(readers.reads.values())} reads of {len(pages)} pages, {readers.none} times no answer")
+    assert [] == readers.changed
+    assert sent > 0
+    assert all(readers.reads[one.number] >= READS for one in pages)

@@ -1,0 +1,123 @@
+"""Keys raced through the public door while Redis forgets and the transaction service dies."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import aiohttp
+import pytest
+import redis.asyncio as redis
+
+from tests.harness import drills
+from tests.harness.api import Answer, Door, Person
+from tests.harness.kills import kill
+from tests.harness.stack import Stack
+from tests.simulation import naive_keys
+from tests.simulation.naive_keys import Recorded, Said
+
+CLIENTS = 8
+KILLS = drills.bound(2, 20)
+ANSWER_SECONDS_MAX = 60
+"""Longer than any answer may take; a client that waits in vain fails the test."""
+
+
+class Race:
+    """Clients that send the same few keys at the same time, and everything they were told."""
+
+    def __init__(self, people: Sequence[Person], receiver: Person) -> None:
+        self.people = people
+        self.receiver = receiver
+        self.rng = random.Random(29)
+        self.ticks = itertools.count()
+        self.history: list[Said] = []
+        self.over = False
+
+    async def client(self) -> None:
+        while not self.over:
+            key = f"key-{len(self.history) // 12 + self.rng.randint(0, 2)}"
+            await self.ask(self.rng.choice(self.people), key, self.rng.choice([1, 1, 1, 2]))
+
+    async def settle(self, person: Person, key: str) -> None:
+        """Everything is well again: ask until it is known what became of this key."""
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            while (await self.ask(person, key, 1)).kind == naive_keys.UNKNOWN:
+                await asyncio.sleep(0.1)
+
+    async def ask(self, person: Person, key: str, amount: int) -> Said:
+        began = next(self.ticks)
+        kind, answer = naive_keys.UNKNOWN, None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                answer = await person.send_money(self.receiver, amount, key=key)
+        except aiohttp.ClientError:
+            pass
+        else:
+            kind = kind_of(answer)
+        said = Said(person.user_id, key, amount, began, next(self.ticks), kind)
+        if answer is not None and answer.status == 202:
+            said = said._replace(transfer=answer.body["id"], body=repr(answer.body))
+        self.history.append(said)
+        return said
+
+
+def kind_of(answer: Answer) -> str:
+    """In the words of the model."""
+    if answer.status == 202:
+        return naive_keys.REPLAYED if answer.headers.get("Idempotent-Replayed") == "true" else naive_keys.ACCEPTED
+    return naive_keys.UNKNOWN if answer.status in (503, 504) else answer.code
+
+
+async def flush(stack: Stack, race: Race) -> None:
+    """Redis forgets everything, now and then."""
+    cache = redis.from_url(stack["redis"])
+    while not race.over:
+        await cache.flushall()
+        await asyncio.sleep(race.rng.uniform(0.01, 0.3))
+    await cache.aclose()
+
+
+@pytest.mark.timeout(drills.bound(600, 1800))
+async def test_one_transfer_for_each_user_and_key(stack: Stack, door: Door, alice: Person, bob: Person) -> None:
+    """Guarantees 17, 18, 20, 23: Redis flushed, the transaction service killed: each user and key make one transfer, ever."""
+    poor = await door.register("Poor Test")
+    await alice.send_money(poor, 5, wait=30)
+    race = Race([alice, poor], bob)
+    crowd = [asyncio.create_task(race.client()) for _ in range(CLIENTS)]
+    crowd.append(asyncio.create_task(flush(stack, race)))
+    try:
+        for _ in range(KILLS):
+            goal = len(race.history) + 150
+            while len(race.history) < goal:
+                await asyncio.sleep(0.01)
+            await kill(stack, "transaction")
+    finally:
+        race.over = True
+        await asyncio.gather(*crowd)
+    used = {(said.user, said.key) for said in race.history}
+    people = {person.user_id: person for person in race.people}
+    for user, key in sorted(used):
+        await race.settle(people[user], key)
+
+    rows = await stack.query(
+        "transaction",
+        "SELECT keys.user_id, key, resource_id, amount FROM idempotency_keys AS keys JOIN transfers ON id = resource_id "
+        "WHERE keys.user_id = ANY($1::uuid[]) AND key LIKE 'key-%'",
+        list(people),
+    )
+    recorded = {(str(row["user_id"]), row["key"]): Recorded(str(row["resource_id"]), row["amount"]) for row in rows}
+    transfers = await stack.query(
+        "transaction",
+        "SELECT id FROM transfers WHERE user_id = ANY($1::uuid[]) AND to_wallet_id = $2",
+        list(people),
+        bob.wallet_id,
+    )
+    assert [] == naive_keys.contradictions(race.history, recorded)
+    assert {made.transfer for made in recorded.values()} == {str(row["id"]) for row in transfers}
+    kinds = Counter(said.kind for said in race.history)
+    assert {"accepted", "replayed", "idempotency_key_reused", "insufficient_funds"} <= kinds.keys(), kinds
+    done = [await people[user].settled(made.transfer) for (user, _), made in recorded.items()]
+    assert sum(one["amount"] for one in done if one["status"] == "COMPLETED") == await bob.balance()

@@ -1,0 +1,188 @@
+"""Keys raced at the transaction service: random twins, other bodies, other users, over two intakes that are restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.chassis.database import DatabaseAway, LockTimeout
+from services.contracts.refusal import Refusal
+from services.transaction import commands, reversal
+from services.transaction.commands import Accepted
+from services.transaction.intake import Answer, Intake, Request
+from services.transaction.wallet_client import WalletClient
+from tests.harness import drills
+from tests.harness.services import MoneyPath, request
+from tests.simulation import naive_keys
+from tests.simulation.naive_keys import Recorded, Said
+
+CLIENTS = 12
+CALLS = drills.bound(25, 60)
+"""How often each client calls."""
+
+
+class Race:
+    """Clients that send the same few keys at the same time, and everything they were told."""
+
+    def __init__(self, path: MoneyPath, users: Sequence[UUID], receiver: UUID, seed: int) -> None:
+        self.path = path
+        self.users = users
+        self.receiver = receiver
+        self.rng = random.Random(seed)
+        self.intakes = [path.intake(), path.intake()]
+        self.ticks = itertools.count()
+        self.history: list[Said] = []
+        self.accepted: list[Accepted] = []
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._client(number) for number in range(CLIENTS)), self._cancel(), self._restart())
+
+    async def _client(self, number: int) -> None:
+        for turn in range(CALLS):
+            requests = [self._think_up(turn) for _ in range(self.rng.randint(1, 4))]
+            began = next(self.ticks)
+            answers = await self._ask(self.intakes[number % 2], requests)
+            ended = next(self.ticks)
+            self.history += [
+                self._said(one, began, ended, answer) for one, answer in zip(requests, answers, strict=True)
+            ]
+
+    async def _ask(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Answer | None]:
+        try:
+            return await intake.accept(requests)
+        except DatabaseAway:
+            return [None] * len(requests)
+
+    def _think_up(self, turn: int) -> Request:
+        """One of a few keys that everybody uses at about this turn, with one of two bodies, by one of the users."""
+        user = self.rng.choice(self.users)
+        key = f"key {turn + self.rng.randint(0, 2)}"
+        return request(user, self.receiver, self.rng.choice([1, 1, 1, 2]), key=key)
+
+    def _said(self, one: Request, began: int, ended: int, answer: Answer | None) -> Said:
+        said = Said(str(one.user_id), one.idempotency_key, one.amount, began, ended, naive_keys.UNKNOWN)
+        if answer is None:
+            return said
+        if isinstance(answer, Refusal):
+            return said._replace(kind=answer.code)
+        self.accepted.append(answer)
+        kind = naive_keys.REPLAYED if answer.replayed else naive_keys.ACCEPTED
+        return said._replace(kind=kind, transfer=str(answer.transfer.id), body=repr(answer.transfer))
+
+    async def _cancel(self) -> None:
+        """Now and then somebody cancels what was accepted."""
+        wallet = self.path.wallet("transaction-reversal")
+        for _ in range(CALLS):
+            await asyncio.sleep(0.02)
+            if self.accepted:
+                transfer = self.rng.choice(self.accepted).transfer
+                voided = [(transfer.id, transfer.request_hash)]
+                with suppress(Refusal, LockTimeout):
+                    await reversal.void_transfers(self.path.pool, wallet, voided, "cancelled")
+
+    async def _restart(self) -> None:
+        """Now and then an intake is another one, which remembers nothing."""
+        for _ in range(CALLS):
+            await asyncio.sleep(0.02)
+            self.intakes[self.rng.randint(0, 1)] = self.path.intake()
+
+
+async def read_record(path: MoneyPath) -> dict[naive_keys.Name, Recorded]:
+    """What is on record for each key."""
+    rows = await path.pool.fetch(
+        "SELECT keys.user_id, key, resource_id, amount FROM idempotency_keys AS keys JOIN transfers ON id = resource_id"
+    )
+    return {(str(row["user_id"]), row["key"]): Recorded(str(row["resource_id"]), row["amount"]) for row in rows}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(drills.bound(3, 40)))
+async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) -> None:
+    """Guarantees 17, 18, 23: whatever is raced, each user and key make one transfer, and every answer says so."""
+    path.reversal_after = timedelta(seconds=60)
+    path.start_relay()
+    path.start_worker()
+    [(rich, _), (other, _), (poor, _), (_, receiver)] = await path.users([10_000, 10_000, 6, 0])
+    race = Race(path, [rich, other, poor], receiver, seed)
+
+    await race.run()
+    recorded = await read_record(path)
+    await path.settled([UUID(made.transfer) for made in recorded.values()], seconds=300)
+
+    assert [] == naive_keys.contradictions(race.history, recorded)
+    assert len(recorded) == await path.pool.fetchval("SELECT count(*) FROM transfers")
+    by_kind = {
+        kind: {(s.user, s.key) for s in race.history if s.kind == kind} for kind in {s.kind for s in race.history}
+    }
+    assert recorded.keys() - by_kind["accepted"] <= by_kind.get("unknown", set()), (
+        "told as new, unless the answer was lost"
+    )
+    assert {"accepted", "replayed", "idempotency_key_reused", "insufficient_funds"} <= by_kind.keys()
+
+
+async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
+    """Guarantee 24: asked while it is raced, a key finds nothing before its transfer and always that one after."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    intakes = [path.intake(), path.intake()]
+    for number in range(20):
+        key = f"key {number}"
+        sending = [
+            asyncio.create_task(intakes[n % 2].accept([request(alice, bob_wallet, 1, key=key)])) for n in range(6)
+        ]
+        seen = []
+        while not all(task.done() for task in sending):
+            seen.append(await commands.find_by_key(path.pool, alice, key))
+            await asyncio.sleep(0)
+        told = {answer.transfer.id for task in sending for answer in await task if isinstance(answer, Accepted)}
+
+        found = [None if transfer is None else transfer.id for transfer in seen]
+        first = next((index for index, one in enumerate(found) if one is not None), len(found))
+        assert 1 == len(told)
+        assert [None] * first + [*told] * (len(found) - first) == found
+        assert told == {(await commands.find_by_key(path.pool, alice, key)).id}
+
+
+class Meanwhile:
+    """The wallet; before it tells what is available something else happens."""
+
+    def __init__(self, wallet: WalletClient, act: Callable[[], Awaitable[None]]) -> None:
+        self._wallet = wallet
+        self._act = act
+
+    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> Mapping[UUID, Any]:
+        await self._act()
+        return await self._wallet.availability(asked)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wallet, name)
+
+
+async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPath) -> None:
+    """Guarantee 17: whose twin is accepted and posted after the look at its key is told of it, not of missing funds."""
+    path.start_relay()
+    path.start_worker()
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    twin = request(alice, bob_wallet, 300, key="same")
+    firsts: list[Answer] = []
+
+    async def spend() -> None:
+        firsts.extend(await path.intake().accept([twin]))
+        await path.settled([firsts[0].transfer.id])
+
+    late = Intake(
+        path.pool,
+        wallet=Meanwhile(path.wallet("transaction"), spend),
+        auth=path.people,
+        reversal_after=path.reversal_after,
+    )
+    [again] = await late.accept([twin])
+
+    assert [Accepted(firsts[0].transfer, replayed=True)] == [again]
