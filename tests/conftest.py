@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from deploy.local.engines import Postgres, RabbitMQ, Redis
+from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
 from tests.harness.api import Door, Person
 from tests.harness.databases import Templates, TestDatabase
@@ -17,35 +19,45 @@ from tests.harness.stack import Stack, running
 # As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
 
+# A folder whose engines run already and are somebody else's to stop: many short runs one after the other share them.
+SHARED = os.environ.get("PAYFLOW_TEST_ENGINES")
+
+
+@asynccontextmanager
+async def _started(engine: Engine) -> AsyncIterator[None]:
+    if SHARED is None:
+        await engine.start()
+        if isinstance(engine, Postgres):
+            await engine.provision()
+    yield
+    if SHARED is None:
+        await engine.stop()
+
 
 @pytest.fixture(scope="session")
 def engines_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("engines")
+    return Path(SHARED) if SHARED else tmp_path_factory.mktemp("engines")
 
 
 @pytest.fixture(scope="session")
 async def postgres(engines_directory: Path) -> AsyncIterator[Postgres]:
     engine = Postgres(engines_directory / "postgres")
-    await engine.start()
-    await engine.provision()
-    yield engine
-    await engine.stop()
+    async with _started(engine):
+        yield engine
 
 
 @pytest.fixture(scope="session")
 async def rabbitmq(engines_directory: Path) -> AsyncIterator[RabbitMQ]:
     engine = RabbitMQ(engines_directory / "rabbitmq")
-    await engine.start()
-    yield engine
-    await engine.stop()
+    async with _started(engine):
+        yield engine
 
 
 @pytest.fixture(scope="session")
 async def redis(engines_directory: Path) -> AsyncIterator[Redis]:
     engine = Redis(engines_directory / "redis")
-    await engine.start()
-    yield engine
-    await engine.stop()
+    async with _started(engine):
+        yield engine
 
 
 @pytest.fixture(scope="session")

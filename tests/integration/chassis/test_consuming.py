@@ -1,0 +1,129 @@
+"""Consuming on the real broker: a message goes only when what came of it is safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deploy.local.engines import RabbitMQ
+from services.chassis import broker
+from services.chassis.broker import Outgoing, Publisher
+from services.chassis.consumer import Consumer, Delivery, Handle, Retry, Verdict
+from services.chassis.roles import Runtime
+from services.contracts.messages import encode_envelope
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from tests.harness.services import purge
+
+Item = dict[str, Any]
+
+
+@dataclass
+class Consumers:
+    """Consumers of the queue of commands, each in a task of its own, and somebody who fills the queue."""
+
+    url: str
+    publisher: Publisher
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, handle: Handle[Item]) -> asyncio.Task[None]:
+        consumer: Consumer[Item] = Consumer(
+            url=self.url,
+            queue=REQUESTED_QUEUE,
+            route=TRANSFERS_REQUESTED,
+            decode=dict,
+            handle=handle,
+            runtime=Runtime(service="test", role="worker", instance=f"test-{len(self.tasks)}"),
+        )
+        self.tasks.append(asyncio.create_task(consumer.run()))
+        return self.tasks[-1]
+
+    async def send(self, *items: str) -> None:
+        await self.send_body(encode_envelope(TRANSFERS_REQUESTED, items, sent_at=datetime.now(UTC)))
+
+    async def send_body(self, body: bytes) -> None:
+        outgoing = Outgoing(TRANSFERS_REQUESTED.exchange, TRANSFERS_REQUESTED.type, body)
+        assert [None] == await self.publisher.publish([outgoing])
+
+
+@pytest.fixture
+async def consumers(rabbitmq: RabbitMQ) -> AsyncIterator[Consumers]:
+    await purge(rabbitmq.url)
+    publisher = Publisher(rabbitmq.url, "test")
+    made = Consumers(rabbitmq.url, publisher)
+    yield made
+    for task in made.tasks:
+        task.cancel()
+    await asyncio.gather(*made.tasks, return_exceptions=True)
+    await publisher.close()
+    await purge(rabbitmq.url)
+
+
+async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consumers) -> None:
+    """Guarantee 31: a worker that dies before its commit has taken nothing with it; another gets the message again."""
+    in_hand, settled = asyncio.Event(), asyncio.Event()
+    seen: list[Delivery[Item]] = []
+
+    async def die(_window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        in_hand.set()
+        await asyncio.Event().wait()
+        return []
+
+    async def settle(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        seen.extend(window)
+        settled.set()
+        return [None] * len(window)
+
+    doomed = consumers.start(die)
+    await consumers.send('{"number":1}')
+    async with asyncio.timeout(20):
+        await in_hand.wait()
+        doomed.cancel()
+        await asyncio.gather(doomed, return_exceptions=True)
+        consumers.start(settle)
+        await settled.wait()
+
+    assert [({"number": 1}, True)] == [(one.item, one.redelivered) for one in seen]
+
+
+async def test_an_item_whose_delay_queue_is_gone_is_not_lost(consumers: Consumers) -> None:
+    """What failed is acknowledged only when its delayed copy is safe: the queue was deleted, the item comes back anyway."""
+    done: dict[int, asyncio.Event] = {1: asyncio.Event(), 2: asyncio.Event()}
+
+    async def fail_once(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        for delivery in window:
+            if delivery.attempt > 1:
+                done[delivery.item["number"]].set()
+        return [Retry("test") if delivery.attempt == 1 else None for delivery in window]
+
+    consumers.start(fail_once)
+    async with asyncio.timeout(30):
+        # Once as it should be, so that the publisher has declared its queues and will not do so again by itself.
+        await consumers.send('{"number":1}')
+        await done[1].wait()
+        async with await broker.connect(consumers.url, "test") as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(REQUESTED_QUEUE.delay(1))
+        await consumers.send('{"number":2}')
+        await done[2].wait()
+
+
+async def test_a_body_nobody_can_read_is_kept(consumers: Consumers) -> None:
+    """Guarantee 37: what is no message is a dead letter, as it came."""
+
+    async def settle(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        return [None] * len(window)
+
+    consumers.start(settle)
+    await consumers.send_body(b"\xff no message")
+
+    async with await broker.connect(consumers.url, "test") as connection:
+        queue = await (await connection.channel()).get_queue(REQUESTED_QUEUE.dead_letter)
+        async with asyncio.timeout(15):
+            while (letter := await queue.get(fail=False, no_ack=True)) is None:
+                await asyncio.sleep(0.02)
+    assert b"\xff no message" == letter.body

@@ -1,0 +1,73 @@
+"""Publishing on the real broker: what it does not keep is known not to be published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractQueue, DeliveryMode
+
+from deploy.local.engines import RabbitMQ
+from services.chassis import broker
+from services.chassis.broker import Outgoing, Publisher
+from services.contracts import topology
+
+
+@pytest.fixture
+async def publisher(rabbitmq: RabbitMQ) -> AsyncIterator[Publisher]:
+    opened = Publisher(rabbitmq.url, "test")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def channel(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
+    async with await broker.connect(rabbitmq.url, "test") as connection:
+        yield await connection.channel()
+
+
+async def reasons(publisher: Publisher, *messages: Outgoing) -> list[str | None]:
+    """Publish together; for each None, or why it is not known to be safe."""
+    return [failed and failed.reason for failed in await publisher.publish(messages)]
+
+
+def to(queue: AbstractQueue, body: bytes = b"{}") -> Outgoing:
+    return Outgoing("", queue.name, body)
+
+
+async def test_what_no_queue_takes_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Guarantee 36: a message that no queue listens for is known not to be safe; its neighbour is published."""
+    queue = await channel.declare_queue(exclusive=True)
+
+    assert ["unroutable", None] == await reasons(
+        publisher, Outgoing(topology.COMMANDS, "nobody.listens", b"{}"), to(queue)
+    )
+
+
+async def test_what_a_full_queue_refuses_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Guarantee 36: a message that its queue refuses is known not to be safe."""
+    queue = await channel.declare_queue(
+        exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+    )  # fmt: skip
+
+    assert [[None], ["refused"], ["refused"]] == [await reasons(publisher, to(queue)) for _ in range(3)]
+
+
+async def test_a_broker_that_is_away_has_published_nothing() -> None:
+    """Every message of a publish that reaches no broker is known not to be safe."""
+    nobody = Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test")
+
+    assert ["away", "away"] == await reasons(nobody, Outgoing("", "a", b"{}"), Outgoing("", "b", b"{}"))
+
+
+async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Messages are persistent: also a queue that does not keep everything by itself writes them to disk."""
+    queue = await channel.declare_queue(exclusive=True)
+
+    assert [None] == await reasons(publisher, to(queue, b"kept"))
+
+    async with asyncio.timeout(10):
+        while (message := await queue.get(fail=False)) is None:
+            await asyncio.sleep(0.01)
+    assert (b"kept", DeliveryMode.PERSISTENT) == (message.body, message.delivery_mode)

@@ -1,0 +1,234 @@
+"""The guards of accepting and settling that only a certain order of events shows, each driven to that order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.chassis.consumer import DeadLetter, Delivery, Retry
+from services.chassis.database import Pool, close_pool
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferCommand, decode_command
+from services.contracts.refusal import Refusal
+from services.transaction import commands, store
+from services.transaction.app import PLANNER
+from services.transaction.commands import Accepted
+from services.transaction.errors import Busy
+from services.transaction.store import Told
+from services.transaction.transfer import Transfer
+from services.transaction.worker import Worker
+from services.wallet import commands as wallet_commands
+from services.wallet import store as wallet_store
+from services.wallet.commands import Void
+from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
+from tests.harness.locks import PATIENT, until_waiting
+from tests.harness.services import MoneyPath, People, accept, request
+
+
+@pytest.fixture
+async def patient(path: MoneyPath, transaction_database: TestDatabase) -> AsyncIterator[Pool]:
+    """As the service connects, but a wait for a lock ends only when the lock is free, or in a deadlock."""
+    opened = await transaction_database.pool(**PLANNER, **PATIENT)
+    yield opened
+    await close_pool(opened)
+
+
+@pytest.fixture
+async def owner(transaction_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """The owner of the tables, who can take a grant away from the service."""
+    connection = await asyncpg.connect(transaction_database.owner_url)
+    yield connection
+    await connection.close()
+
+
+class Meanwhile(People):
+    """Auth, and something that happens while it is being asked."""
+
+    def __init__(self, known: dict[str, UUID], act: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.known = known
+        self._act = act
+
+    async def find_recipients(self, emails: Sequence[str]) -> dict[str, UUID]:
+        await self._act()
+        return await super().find_recipients(emails)
+
+
+async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[Transfer]:
+    """So many PENDING transfers, in id order."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    answers = await accept(path.intake(), *(request(alice, bob_wallet, amount) for _ in range(count)))
+    transfers = [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    assert count == len(transfers)
+    return sorted(transfers)
+
+
+async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[Told]:
+    """Void them in the wallet; what there is to settle."""
+    voids = [Void(transfer.id, "cancelled", transfer.request_hash) for transfer in transfers]
+    answers = await wallet_commands.void_transfers(path.wallet_pool, voids)
+    return [Told(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in answers]
+
+
+async def delivery(path: MoneyPath) -> Delivery[TransferCommand]:
+    """The only command in the outbox, as it would arrive."""
+    [row] = await path.pool.fetch("SELECT body FROM outbox WHERE topic = 'transfers.requested'")
+    return Delivery(decode_command(json.loads(row["body"])), 1, redelivered=False, sent_at=datetime.now(UTC))
+
+
+async def test_a_transfer_without_its_command_is_not_kept(path: MoneyPath, owner: asyncpg.Connection) -> None:
+    """While the command cannot be written there is neither transfer nor used key; later the same key is accepted."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    one = request(alice, bob_wallet, 5)
+
+    await owner.execute("REVOKE INSERT ON outbox FROM payflow_transaction")
+    [refused] = await accept(path.intake(), one)
+    kept = await path.pool.fetchval(
+        "SELECT (SELECT count(*) FROM transfers) + (SELECT count(*) FROM idempotency_keys)"
+    )  # fmt: skip
+    await owner.execute("GRANT INSERT ON outbox TO payflow_transaction")
+    [again] = await accept(path.intake(), one)
+
+    assert isinstance(refused, Refusal)
+    assert 0 == kept
+    assert isinstance(again, Accepted)
+    assert not again.replayed
+    assert again.transfer.id == (await delivery(path)).item.transfer_id
+
+
+async def test_a_status_without_its_event_is_not_kept(path: MoneyPath, owner: asyncpg.Connection) -> None:
+    """While the event cannot be written the transfer stays PENDING; then it moves once, with one event."""
+    [transfer] = await accepted(path)
+    told = await voided(path, [transfer])
+
+    await owner.execute("REVOKE INSERT ON outbox FROM payflow_transaction")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await commands.settle_transfers(path.pool, told)
+    status = await path.pool.fetchval("SELECT status FROM transfers")
+    await owner.execute("GRANT INSERT ON outbox TO payflow_transaction")
+
+    assert "PENDING" == status
+    assert [1, 0] == [await commands.settle_transfers(path.pool, told) for _ in range(2)]
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+
+
+async def test_settling_again_moves_nothing(path: MoneyPath) -> None:
+    """Guarantee 6: told the same thrice, in one list too, a transfer moves once, tells once, and nobody has trouble."""
+    [transfer] = await accepted(path)
+    [told] = await voided(path, [transfer])
+
+    moved = [await commands.settle_transfers(path.pool, again) for again in ([told], [told], [told, told])]
+
+    assert [1, 0, 0] == moved
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+
+
+async def test_statuses_move_in_one_order(path: MoneyPath, patient: Pool) -> None:
+    """Two who settle the same transfers in opposite orders wait for each other; neither dies of a deadlock."""
+    transfers = await accepted(path, 3)
+    first, middle, last = await voided(path, transfers)
+
+    async with patient.acquire() as holder:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute("SELECT FROM transfers WHERE id = $1 FOR UPDATE", middle.transfer_id)
+        backwards = asyncio.create_task(commands.settle_transfers(patient, [last, middle, first]))
+        await until_waiting(patient, 1)
+        forwards = asyncio.create_task(commands.settle_transfers(patient, [first, last]))
+        await until_waiting(patient, 2)
+        await transaction.rollback()
+
+    assert (3, 0) == (await backwards, await forwards)
+
+
+async def test_keys_are_inserted_in_one_order(patient: Pool) -> None:
+    """Two batches with the same keys in opposite orders wait for each other; neither dies of a deadlock."""
+    user = new_id()
+
+    async def insert(*keys: str) -> int:
+        async with patient.acquire() as connection, connection.transaction():
+            return len(await store.insert_keys(connection, [(user, key, b"", new_id()) for key in keys]))
+
+    async with patient.acquire() as holder:
+        transaction = holder.transaction()
+        await transaction.start()
+        await store.insert_keys(holder, [(user, "m", b"", new_id())])
+        backwards = asyncio.create_task(insert("z", "m", "a"))
+        await until_waiting(patient, 1)
+        forwards = asyncio.create_task(insert("a", "z"))
+        await until_waiting(patient, 2)
+        await transaction.rollback()
+
+    assert (3, 0) == (await backwards, await forwards)
+
+
+async def test_a_used_key_is_answered_while_new_work_is_refused(path: MoneyPath) -> None:
+    """Guarantee 17: with too much work ahead a used key still gets its first answer; a new one is told to come back."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    intake = path.intake()
+    used = request(alice, bob_wallet, 5)
+    [first] = await accept(intake, used)
+
+    again, new = await intake.accept([used, request(alice, bob_wallet, 5)], refuse_new=Busy())
+
+    assert isinstance(first, Accepted)
+    assert first._replace(replayed=True) == again
+    assert isinstance(new, Busy)
+
+
+async def test_a_twin_that_spent_the_balance_meanwhile_is_the_answer(path: MoneyPath) -> None:
+    """Guarantee 17: the twin got in between the look at the key and the look at the balance, and took all of it."""
+    [(alice, _), (bob, _)] = await path.users([300, 0])
+    twin = request(alice, new_id(), 300, key="same", to_wallet_id=None, to_email="bob@example.com")
+    path.people.known["bob@example.com"] = bob
+    quick = path.intake()
+    path.people = Meanwhile(path.people.known, lambda: accept(quick, twin))
+
+    [answer] = await accept(path.intake(), twin)
+
+    assert isinstance(answer, Accepted)
+    assert answer.replayed
+    assert [answer.transfer.id] == [row["id"] for row in await path.pool.fetch("SELECT id FROM transfers")]
+
+
+async def test_the_reversal_leaves_what_has_not_expired(path: MoneyPath) -> None:
+    """A transfer that is only slow is not voided: a pass of the reversal before its expiry does nothing."""
+    [transfer] = await accepted(path)
+
+    moved = await path.sweep()
+
+    assert 0 == moved
+    assert 0 == await path.wallet_pool.fetchval("SELECT count(*) FROM outcomes WHERE transfer_id = $1", transfer.id)
+
+
+async def test_the_verdict_of_a_conflict_is_a_dead_letter(path: MoneyPath) -> None:
+    """Guarantee 10: an id that the wallet knows with another request is left to a human, and marked."""
+    [transfer] = await accepted(path)
+    forged = ledgers.posting(transfer.from_wallet_id, transfer.to_wallet_id, 99, transfer_id=transfer.id)
+    await ledgers.post(path.wallet_pool, forged)
+    worker = Worker(path.pool, path.wallet("transaction-worker"), "test")
+
+    verdicts = await worker.on_transfers_requested([await delivery(path)])
+
+    assert [DeadLetter("conflict")] == verdicts
+    assert await path.pool.fetchval("SELECT status = 'PENDING' AND conflicted_at IS NOT NULL FROM transfers")
+
+
+async def test_the_verdict_of_a_busy_wallet_is_another_try(path: MoneyPath) -> None:
+    """A transfer whose account was held too long is neither settled nor done: it comes back."""
+    [transfer] = await accepted(path)
+    worker = Worker(path.pool, path.wallet("transaction-worker"), "test")
+
+    async with path.wallet_pool.acquire() as holder, holder.transaction():
+        await wallet_store.lock_accounts(holder, [transfer.from_wallet_id])
+        verdicts = await worker.on_transfers_requested([await delivery(path)])
+
+    assert [Retry("wallet_busy")] == verdicts
+    assert "PENDING" == await path.pool.fetchval("SELECT status FROM transfers")

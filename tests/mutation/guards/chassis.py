@@ -1,0 +1,140 @@
+"""The guards of messages: outbox, publisher, consumer."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+BROKER = "services/chassis/broker.py"
+CONSUMER = "services/chassis/consumer.py"
+OUTBOX = "services/chassis/outbox.py"
+QUERIES = "services/chassis/sql/queries.sql"
+
+CONSUMING = "tests/integration/chassis/test_consuming.py"
+PUBLISHING = "tests/integration/chassis/test_publishing.py"
+RELAYING = "tests/integration/chassis/test_relaying.py"
+WORKS = "tests/integration/transaction/test_path.py::test_a_transfer_goes_all_the_way"
+
+MUTANTS = (
+    Mutant(
+        name="ack-before-the-commit",
+        guard="a window is acknowledged after its commit, not before",
+        changes=[
+            Change(CONSUMER, "        await window[-1].ack(multiple=True)\n", ""),
+            Change(
+                CONSUMER,
+                "        entries, exceptions = self._read(window)\n",
+                "        await window[-1].ack(multiple=True)\n        entries, exceptions = self._read(window)\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{CONSUMING}::test_a_window_in_hand_comes_back_when_its_worker_dies"],
+        faults=("transaction-worker-1/kill", "wallet/kill"),
+    ),
+    Mutant(
+        name="ack-without-the-delayed-copy",
+        guard="a window is acknowledged only when each delayed or dead-lettered item of it is confirmed",
+        changes=[
+            Change(
+                CONSUMER,
+                "            exceptions = [message for message, failed in zip(exceptions, results, strict=True)"
+                " if failed is not None]\n",
+                "            exceptions = []\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{CONSUMING}::test_an_item_whose_delay_queue_is_gone_is_not_lost"],
+    ),
+    Mutant(
+        name="poison-dropped",
+        guard="what cannot be read is kept as a dead letter",
+        changes=[
+            Change(
+                CONSUMER,
+                '                poison.append(self._dead_letter(message.body, 0, f"malformed: {error}"))\n',
+                "                del error\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{CONSUMING}::test_a_body_nobody_can_read_is_kept"],
+    ),
+    Mutant(
+        name="mandatory-off",
+        guard="a message that no queue takes comes back to its publisher",
+        changes=[Change(BROKER, "mandatory=True", "mandatory=False")],
+        works=WORKS,
+        caught_by=[f"{PUBLISHING}::test_what_no_queue_takes_is_not_published"],
+        faults=("rabbitmq/delete-queue",),
+    ),
+    Mutant(
+        name="channel-without-confirms",
+        guard="the broker confirms each message",
+        changes=[
+            Change(
+                BROKER,
+                "channel(publisher_confirms=True, on_return_raises=True)",
+                "channel(publisher_confirms=False)",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{PUBLISHING}::test_what_a_full_queue_refuses_is_not_published"],
+        faults=("rabbitmq/kill",),
+    ),
+    Mutant(
+        name="marked-without-the-confirm",
+        guard="the relay marks a row when its confirm has come",
+        changes=[
+            Change(
+                OUTBOX,
+                "            (done if failed is None else left).extend(ids)\n",
+                "            done.extend(ids)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_rows_wait_for_a_broker_that_is_away"],
+        faults=("rabbitmq/kill",),
+    ),
+    # Quorum queues keep every message, marked or not. The mark is for the day one of the queues is of another type.
+    Mutant(
+        name="persistent-off",
+        guard="messages are marked to be kept on disk",
+        changes=[Change(BROKER, "DeliveryMode.PERSISTENT", "DeliveryMode.NOT_PERSISTENT")],
+        works=WORKS,
+        caught_by=[f"{PUBLISHING}::test_a_message_is_marked_to_be_kept"],
+    ),
+    Mutant(
+        name="claim-without-a-lease",
+        guard="what one relay has claimed no other publishes meanwhile",
+        changes=[
+            Change(
+                QUERIES,
+                "UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)\nFROM free",
+                "UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2 * 0)\nFROM free",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_two_relays_do_not_publish_the_same_rows"],
+    ),
+    Mutant(
+        name="lease-without-an-end",
+        guard="what a dead relay had claimed is published by another",
+        changes=[
+            Change(
+                QUERIES,
+                "(claimed_until IS NULL OR claimed_until < clock_timestamp())",
+                "claimed_until IS NULL",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_rows_of_a_dead_relay_are_published"],
+        faults=("transaction-relay/kill",),
+    ),
+    Mutant(
+        name="prune-takes-unpublished",
+        guard="only what was published is pruned from the outbox",
+        changes=[
+            Change(QUERIES, "WHERE id < $1 AND published_at IS NOT NULL ORDER BY id", "WHERE id < $1 ORDER BY id")
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_old_rows_go_when_they_are_published_and_not_before"],
+    ),
+)

@@ -1,0 +1,49 @@
+"""The guards of the door: what Redis says is believed only where it cannot be wrong."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+IDEMPOTENCY = "services/gateway/idempotency.py"
+
+TRANSFERS = "tests/integration/gateway/test_transfers.py"
+RULES = "tests/unit/gateway/test_idempotency.py"
+WORKS = f"{TRANSFERS}::test_replay_is_the_first_answer_again"
+SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
+
+MUTANTS = (
+    Mutant(
+        name="answer-without-its-seal",
+        guard="a kept answer is believed only under the seal of this very question",
+        changes=[
+            Change(
+                IDEMPOTENCY,
+                "    if not isinstance(entry, bytes) or entry[:_SEAL_LENGTH] != question.seal:\n",
+                "    if not isinstance(entry, bytes):\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TRANSFERS}::test_key_reused_for_another_request"],
+        faults=("redis/garbage",),
+    ),
+    Mutant(
+        name="seal-without-the-request",
+        guard="the seal of a kept answer covers what was asked",
+        changes=[Change(IDEMPOTENCY, SEAL, '_digest(f"{self.user_id}\\n{self.key}").encode()')],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
+        faults=("gateway/kill",),
+    ),
+    Mutant(
+        name="answer-of-another-user",
+        guard="a kept answer is given to the user whose it is",
+        changes=[
+            Change(IDEMPOTENCY, SEAL, '_digest(f"{self.key}\\n{self.request_hash}").encode()'),
+            Change(
+                IDEMPOTENCY, "payflow:answer:{self.user_id}:{_digest(self.key)}", "payflow:answer:{_digest(self.key)}"
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
+    ),
+)

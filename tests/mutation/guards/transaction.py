@@ -1,0 +1,242 @@
+"""The guards between an accepted request and its status."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+COMMANDS = "services/transaction/commands.py"
+INTAKE = "services/transaction/intake.py"
+STORE = "services/transaction/store.py"
+WORKER = "services/transaction/worker.py"
+QUERIES = "services/transaction/sql/queries.sql"
+SCHEMA = "services/transaction/sql/migrations/0001.sql"
+
+PATH = "tests/integration/transaction/test_path.py"
+ACCEPTING = "tests/integration/transaction/test_intake.py"
+GUARDS = "tests/integration/transaction/test_guards.py"
+WORKS = f"{PATH}::test_a_transfer_goes_all_the_way"
+ACCEPTS = f"{ACCEPTING}::test_two_honest_equal_payments_are_both_made"
+
+TERMINAL_FOR_EVER = """\
+CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON transfers
+    FOR EACH ROW WHEN (OLD.status <> 'PENDING') EXECUTE FUNCTION refuse_terminal_change();
+"""
+UNCONDITIONAL = (
+    Change(
+        QUERIES,
+        "WHERE id = ANY($1::uuid[]) AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE\n)\nUPDATE",
+        "WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE\n)\nUPDATE",
+    ),
+    Change(
+        QUERIES, "WHERE transfers.id = told.id AND transfers.status = 'PENDING'\n", "WHERE transfers.id = told.id\n"
+    ),
+)
+FIRST_LOOK = "        answers = await self._replays(requests, keys)\n"
+NO_FIRST_LOOK = "        answers: dict[int, Answer] = {}\n"
+SECOND_LOOK = "        if not refused:\n            return answers\n"
+NO_SECOND_LOOK = "        if True:\n            return answers\n"
+
+MUTANTS = (
+    Mutant(
+        name="status-unconditional",
+        guard="only what is still PENDING moves",
+        changes=UNCONDITIONAL,
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
+    ),
+    Mutant(
+        name="terminal-not-for-ever",
+        guard="the database refuses every change of a terminal transfer",
+        changes=[Change(SCHEMA, TERMINAL_FOR_EVER, "")],
+        works=WORKS,
+        caught_by=[f"{ACCEPTING}::test_a_terminal_transfer_cannot_be_changed"],
+    ),
+    # Two guards hold this, the condition and the trigger; each alone has its mutant above, and this is both of them gone.
+    Mutant(
+        name="event-for-what-did-not-move",
+        guard="an event is written for those rows alone that moved in this commit",
+        changes=[*UNCONDITIONAL, Change(SCHEMA, TERMINAL_FOR_EVER, "")],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
+    ),
+    Mutant(
+        name="event-in-another-commit",
+        guard="status and event are one commit",
+        changes=[
+            Change(
+                COMMANDS,
+                "        moved = await store.settle_transfers(connection, told)\n"
+                "        if moved:\n"
+                "            events = [_event(row) for row in moved]\n"
+                "            rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
+                "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n",
+                "        moved = await store.settle_transfers(connection, told)\n"
+                "    if moved:\n"
+                "        events = [_event(row) for row in moved]\n"
+                "        rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
+                "        async with database.transaction(pool) as connection:\n"
+                "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_a_status_without_its_event_is_not_kept"],
+    ),
+    Mutant(
+        name="statuses-locked-in-any-order",
+        guard="transfers are settled in id order",
+        changes=[
+            Change(
+                QUERIES,
+                "AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE\n)\nUPDATE",
+                "AND status = 'PENDING' ORDER BY array_position($1::uuid[], id) FOR NO KEY UPDATE\n)\nUPDATE",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_statuses_move_in_one_order"],
+    ),
+    # A look-up without the user alone changes nothing: the primary key is the scope. So both go.
+    Mutant(
+        name="key-of-all-users",
+        guard="an idempotency key belongs to its user",
+        changes=[
+            Change(SCHEMA, "    PRIMARY KEY (user_id, key)\n", "    PRIMARY KEY (key)\n"),
+            Change(
+                QUERIES,
+                "    SELECT idempotency_keys.* FROM idempotency_keys\n"
+                "    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (user_id, key)\n",
+                "    SELECT asked.user_id, key, request_hash, resource_id FROM idempotency_keys\n"
+                "    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (key)\n",
+            ),
+        ],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_a_key_belongs_to_its_user_and_its_request"],
+    ),
+    Mutant(
+        name="keys-inserted-unsorted",
+        guard="idempotency keys are inserted in key order",
+        changes=[Change(STORE, "zip(*sorted(rows, key=lambda row: row[:2]), strict=True)", "zip(*rows, strict=True)")],
+        works=ACCEPTS,
+        caught_by=[f"{GUARDS}::test_keys_are_inserted_in_one_order"],
+    ),
+    Mutant(
+        name="key-hash-not-compared",
+        guard="a key used again with another request is refused",
+        changes=[Change(COMMANDS, "    if key.request_hash != key_hash:", "    if False:")],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_a_key_belongs_to_its_user_and_its_request"],
+        faults=("redis/flush",),
+    ),
+    Mutant(
+        name="key-after-the-checks",
+        guard="a key is looked up before any check of state, and once more before a refusal by state",
+        changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK), Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_a_replay_is_answered_whatever_happened_since"],
+        faults=("redis/flush",),
+    ),
+    Mutant(
+        name="key-not-looked-up-first",
+        guard="a used key is answered also while new work is refused",
+        changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK)],
+        works=ACCEPTS,
+        caught_by=[f"{GUARDS}::test_a_used_key_is_answered_while_new_work_is_refused"],
+    ),
+    Mutant(
+        name="key-not-looked-up-again",
+        guard="before a refusal by state the key is looked up once more: a twin may have got in",
+        changes=[Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
+        works=ACCEPTS,
+        caught_by=[f"{GUARDS}::test_a_twin_that_spent_the_balance_meanwhile_is_the_answer"],
+    ),
+    Mutant(
+        name="command-in-another-commit",
+        guard="key, transfer and command are one commit",
+        changes=[
+            Change(
+                COMMANDS,
+                "            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]\n"
+                "            await outbox.append(connection, TRANSFERS_REQUESTED, rows)\n",
+                "    if new:\n"
+                "        async with database.transaction(pool) as connection:\n"
+                "            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]\n"
+                "            await outbox.append(connection, TRANSFERS_REQUESTED, rows)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_a_transfer_without_its_command_is_not_kept"],
+    ),
+    Mutant(
+        name="anybodys-wallet-may-pay",
+        guard="a sender can only send from a wallet of their own",
+        changes=[
+            Change(
+                INTAKE,
+                "    return request.kind != DEPOSIT and source.owner_id != request.user_id\n",
+                "    return False\n",
+            )
+        ],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_refusals_record_nothing"],
+    ),
+    Mutant(
+        name="unknown-taken-for-failed",
+        guard="no answer from the wallet is unknown, never failed",
+        changes=[
+            Change(
+                WORKER,
+                "            await self._note(window, picked_up_at)\n"
+                "            raise Unavailable(refusal.detail) from refusal\n",
+                "            answers = [\n"
+                '                WalletAnswer(delivery.item.transfer_id, "rejected", "timed_out", picked_up_at)\n'
+                "                for delivery in window\n"
+                "            ]\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{PATH}::test_a_wallet_that_is_away_pauses_the_worker"],
+        faults=("transaction-worker-1>wallet/lose-answers", "wallet/kill"),
+    ),
+    Mutant(
+        name="reversal-decides-itself",
+        guard="the reversal asks the ledger; it never fails a transfer by its age",
+        changes=[
+            Change(
+                "services/transaction/reversal.py",
+                "    answers = await wallet.void(transfers, reason)\n",
+                "    from datetime import UTC, datetime\n"
+                "    from services.transaction.wallet_client import WalletAnswer\n"
+                '    answers = [WalletAnswer(id_, "voided", reason, datetime.now(UTC)) for id_, _ in transfers]\n',
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{PATH}::test_the_reversal_completes_what_was_posted"],
+        faults=("transaction-worker-1>wallet/lose-answers", "transaction-worker-1/kill"),
+    ),
+    Mutant(
+        name="reversal-too-early",
+        guard="the reversal leaves alone what has not expired",
+        changes=[
+            Change(
+                QUERIES,
+                "WHERE status = 'PENDING' AND expires_at < clock_timestamp() AND conflicted_at IS NULL\n",
+                "WHERE status = 'PENDING' AND conflicted_at IS NULL\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_the_reversal_leaves_what_has_not_expired"],
+    ),
+    Mutant(
+        name="conflict-not-dead-lettered",
+        guard="a conflict goes to the dead letters, where a human looks",
+        changes=[Change(WORKER, "        return DeadLetter(CONFLICT)\n", "        return None\n")],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_the_verdict_of_a_conflict_is_a_dead_letter"],
+    ),
+    Mutant(
+        name="busy-taken-for-done",
+        guard="what the wallet could not decide in time comes back later",
+        changes=[Change(WORKER, '        return Retry("wallet_busy")\n', "        return None\n")],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_the_verdict_of_a_busy_wallet_is_another_try"],
+    ),
+)

@@ -1,0 +1,383 @@
+"""The ledger's guards."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+COMMANDS = "services/wallet/commands.py"
+LEDGER = "services/wallet/ledger.py"
+STORE = "services/wallet/store.py"
+QUERIES = "services/wallet/sql/queries.sql"
+SCHEMA = "services/wallet/sql/migrations/0001.sql"
+
+POSTING = "tests/integration/wallet/test_posting.py"
+GUARDS = "tests/integration/wallet/test_guards.py"
+RACES = "tests/integration/wallet/test_races.py"
+TABLES = "tests/integration/wallet/test_schema.py"
+WORKS = f"{POSTING}::test_posting_moves_money_once"
+
+MUTANTS = (
+    Mutant(
+        name="outcome-not-unique",
+        guard="a transfer id has one outcome: whoever inserts the row first has decided",
+        changes=[
+            Change(SCHEMA, "    transfer_id     uuid        PRIMARY KEY,", "    transfer_id     uuid        NOT NULL,"),
+            Change(QUERIES, "    ON CONFLICT DO NOTHING\n    RETURNING 1", "    RETURNING 1"),
+            Change(
+                QUERIES,
+                "AS given(id, reason, request_hash)\nON CONFLICT DO NOTHING;",
+                "AS given(id, reason, request_hash);",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[
+            f"{GUARDS}::test_a_second_outcome_is_not_written",
+            f"{RACES}::test_void_that_slips_in_takes_its_dependants_along",
+        ],
+        faults=("transaction-worker-1/freeze-long", "transaction-worker-1>wallet/lose-answers"),
+    ),
+    # The unique outcome keeps the money safe even so; what is lost is the answer: the copy can never read who was first.
+    Mutant(
+        name="outcomes-read-before-the-locks",
+        guard="outcomes are read in a second statement, after the accounts are locked",
+        changes=[
+            Change(
+                COMMANDS,
+                "            recorded, now = await store.read_outcomes(connection, transfer_ids)\n",
+                "",
+            ),
+            Change(
+                COMMANDS,
+                "        accounts, last_entry_at = await store.lock_accounts(connection, account_ids)\n",
+                "        recorded, now = await store.read_outcomes(connection, transfer_ids)\n"
+                "        accounts, last_entry_at = await store.lock_accounts(connection, account_ids)\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_a_copy_that_waited_for_the_accounts_reads_the_outcome"],
+    ),
+    Mutant(
+        name="clock-read-before-the-locks",
+        guard="the clock that expires a transfer is read after the wait for the accounts",
+        changes=[
+            Change(
+                COMMANDS,
+                "            recorded, now = await store.read_outcomes(connection, transfer_ids)\n",
+                "            recorded, _ = await store.read_outcomes(connection, transfer_ids)\n",
+            ),
+            Change(
+                COMMANDS,
+                "        accounts, last_entry_at = await store.lock_accounts(connection, account_ids)\n",
+                "        _, now = await store.read_outcomes(connection, transfer_ids)\n"
+                "        accounts, last_entry_at = await store.lock_accounts(connection, account_ids)\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_a_transfer_that_expires_while_it_waits_is_voided"],
+    ),
+    Mutant(
+        name="ledger-clock-runs-backwards",
+        guard="the time of entries along an account never runs backwards, whatever the server's clock does",
+        changes=[Change(COMMANDS, "max(now, last_entry_at or now)", "now")],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_a_clock_set_back_does_not_reach_the_entries"],
+    ),
+    Mutant(
+        name="outrun-ignored",
+        guard="a decision is written only if every one of its outcomes was won",
+        changes=[Change(COMMANDS, "< len(decision.outcomes):\n        raise _Outrun", "< 0:\n        raise _Outrun")],
+        works=WORKS,
+        caught_by=[f"{RACES}::test_void_that_slips_in_takes_its_dependants_along"],
+        faults=("transaction-worker-1/freeze-long", "postgres/lock-wallets"),
+    ),
+    Mutant(
+        name="locks-let-go-early",
+        guard="the accounts stay locked until the decision is committed",
+        changes=[
+            Change(
+                COMMANDS,
+                "    async with database.transaction(pool) as connection:\n        accounts, last_entry_at",
+                "    async with database.connection(pool) as connection:\n        accounts, last_entry_at",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_accounts_stay_locked_until_the_decision_is_committed"],
+        faults=("postgres/lock-wallets",),
+    ),
+    Mutant(
+        name="accounts-locked-in-any-order",
+        guard="accounts are locked in id order",
+        changes=[
+            Change(
+                COMMANDS,
+                "sorted({id_ for posting in postings for id_ in (posting.source_id, posting.destination_id)})",
+                "list(dict.fromkeys(id_ for posting in postings for id_ in (posting.source_id, posting.destination_id)))",
+            ),
+            Change(
+                QUERIES,
+                "ORDER BY id FOR NO KEY UPDATE",
+                "ORDER BY array_position($1::uuid[], id) FOR NO KEY UPDATE",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_accounts_are_locked_in_one_order"],
+    ),
+    Mutant(
+        name="outcomes-inserted-unsorted",
+        guard="outcomes are inserted in id order",
+        changes=[Change(STORE, "zip(*sorted(outcomes, key=_transfer_id), strict=True)", "zip(*outcomes, strict=True)")],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_outcomes_are_inserted_in_one_order"],
+    ),
+    Mutant(
+        name="voids-inserted-unsorted",
+        guard="voids are inserted in id order",
+        changes=[
+            Change(
+                COMMANDS,
+                "sorted({void.transfer_id: void for void in voids}.values())",
+                "list({void.transfer_id: void for void in voids}.values())",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_voids_are_inserted_in_one_order"],
+    ),
+    Mutant(
+        name="rejection-not-recorded",
+        guard="a rejection is an outcome: it is recorded and stays",
+        changes=[
+            Change(
+                COMMANDS,
+                "    if decision.outcomes and await store.insert_outcomes(connection, decision.outcomes)"
+                " < len(decision.outcomes):\n",
+                "    kept = [outcome for outcome in decision.outcomes if outcome.outcome != ledger.REJECTED]\n"
+                "    if kept and await store.insert_outcomes(connection, kept) < len(kept):\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_a_recorded_rejection_stays"],
+        faults=("rabbitmq/duplicate",),
+    ),
+    Mutant(
+        name="void-in-one-look",
+        guard="void answers from a second statement, which sees the row it had to wait for",
+        changes=[
+            Change(
+                COMMANDS,
+                "        await store.insert_voids(\n",
+                "        recorded, now = await store.read_outcomes(connection, ids)\n        await store.insert_voids(\n",
+            ),
+            Change(COMMANDS, "        recorded, _ = await store.read_outcomes(connection, ids)\n", ""),
+            Change(
+                COMMANDS,
+                "return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]",
+                "return [\n"
+                "        ledger.answer(recorded[void.transfer_id], void.request_hash)\n"
+                "        if void.transfer_id in recorded\n"
+                "        else Answer(void.transfer_id, ledger.VOIDED, void.reason, now)\n"
+                "        for void in voids\n"
+                "    ]",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{RACES}::test_a_void_reads_what_was_decided_while_it_waited"],
+        faults=("postgres/lock-wallets",),
+    ),
+    Mutant(
+        name="void-only-reads",
+        guard="void decides: it writes the outcome that keeps a late post away",
+        changes=[
+            Change(
+                COMMANDS,
+                "        await store.insert_voids(\n"
+                "            connection, ids, [void.reason for void in ordered], [void.request_hash for void in ordered]\n"
+                "        )\n",
+                "",
+            ),
+            Change(
+                COMMANDS,
+                "        recorded, _ = await store.read_outcomes(connection, ids)\n",
+                "        recorded, now = await store.read_outcomes(connection, ids)\n",
+            ),
+            Change(
+                COMMANDS,
+                "return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]",
+                "return [\n"
+                "        ledger.answer(recorded[void.transfer_id], void.request_hash)\n"
+                "        if void.transfer_id in recorded\n"
+                "        else Answer(void.transfer_id, ledger.VOIDED, void.reason, now)\n"
+                "        for void in voids\n"
+                "    ]",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_a_hot_account_does_not_hold_up_a_void"],
+        faults=("transaction-worker-1/freeze-long", "rabbitmq/duplicate"),
+    ),
+    Mutant(
+        name="expiry-ignored",
+        guard="the ledger posts nothing past its expiry",
+        changes=[Change(LEDGER, "    if now > posting.expires_at:", "    if False:")],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_late_transfer_is_voided_by_the_ledgers_clock"],
+    ),
+    Mutant(
+        name="request-hash-not-compared",
+        guard="a transfer id belongs to one request: another amount under it is a conflict",
+        changes=[Change(LEDGER, "    if outcome.request_hash != request_hash:", "    if False:")],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_same_id_with_another_amount_is_a_conflict"],
+    ),
+    # At the database the unique outcome and the halving of batches heal it, so only a check of the rules themselves sees it.
+    Mutant(
+        name="twin-in-a-batch-decided-twice",
+        guard="an id that stands twice in a batch is decided once",
+        changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
+        works=f"{POSTING}::test_a_recorded_rejection_stays",
+        caught_by=["tests/unit/wallet/test_twins.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
+    ),
+    Mutant(
+        name="overdraft-not-decided",
+        guard="who has not enough is rejected, on record",
+        changes=[
+            Change(
+                LEDGER,
+                "    if not source.account.external and source.posted - source.account.held < posting.amount:\n"
+                "        return INSUFFICIENT_FUNDS\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_a_recorded_rejection_stays"],
+    ),
+    Mutant(
+        name="overdraft-not-refused-by-the-table",
+        guard="the table itself refuses a customer's balance below zero",
+        changes=[Change(SCHEMA, "CHECK (owner_id IS NULL OR posted - held >= 0)", "CHECK (true)")],
+        works=WORKS,
+        caught_by=[f"{TABLES}::test_accounts_cannot_go_below_zero"],
+    ),
+    Mutant(
+        name="freeze-ignored",
+        guard="a frozen wallet takes neither debit nor credit",
+        changes=[
+            Change(
+                LEDGER,
+                "    if source.account.frozen or destination.account.frozen:\n        return WALLET_FROZEN\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_every_refusal_has_its_reason"],
+    ),
+    Mutant(
+        name="outcome-and-entries-apart",
+        guard="outcome, entries and balances are one commit",
+        changes=[
+            Change(
+                COMMANDS,
+                "    async with database.transaction(pool) as connection:\n        accounts, last_entry_at",
+                "    async with database.connection(pool) as connection:\n        accounts, last_entry_at",
+            ),
+            Change(
+                COMMANDS,
+                "                async with connection.transaction():\n"
+                "                    await _write(connection, decision)\n",
+                "                await _write(connection, decision)\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_an_outcome_without_its_entries_is_not_kept"],
+        faults=("wallet/kill", "postgres/kill"),
+    ),
+    Mutant(
+        name="entries-may-be-unbalanced",
+        guard="the database refuses entries of a transfer that do not sum to zero",
+        changes=[
+            Change(
+                SCHEMA,
+                "    IF EXISTS (\n        SELECT FROM written GROUP BY transfer_id, currency HAVING sum(amount) <> 0\n    ) THEN",
+                "    IF false THEN",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TABLES}::test_unbalanced_entries_are_refused"],
+    ),
+    Mutant(
+        name="entries-in-any-currency",
+        guard="the database refuses an entry in another currency than its account's",
+        changes=[
+            Change(
+                SCHEMA, "        WHERE accounts.currency IS DISTINCT FROM written.currency\n", "        WHERE false\n"
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TABLES}::test_unbalanced_entries_are_refused"],
+    ),
+    *(
+        Mutant(
+            name=f"{table}-may-be-rewritten",
+            guard=f"the rows of {table} are append-only, also for their owner",
+            changes=[
+                Change(
+                    SCHEMA,
+                    f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}\n"
+                    "    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();\n",
+                    "",
+                )
+            ],
+            works=WORKS,
+            caught_by=[f"{TABLES}::test_history_cannot_be_rewritten"],
+        )
+        for table in ("entries", "outcomes", "audit_log")
+    ),
+    Mutant(
+        name="accounts-may-be-removed",
+        guard="an account is never removed, not even by the owner of the table",
+        changes=[
+            Change(
+                SCHEMA,
+                "CREATE TRIGGER accounts_never_removed BEFORE DELETE OR TRUNCATE ON accounts\n"
+                "    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUARDS}::test_an_account_cannot_be_removed"],
+    ),
+    Mutant(
+        name="outcomes-pruned",
+        guard="outcomes are kept for ever: the service may not even delete one",
+        changes=[
+            Change(
+                SCHEMA,
+                "CREATE TRIGGER outcomes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON outcomes\n"
+                "    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();\n",
+                "GRANT DELETE ON outcomes TO payflow_wallet;\n",
+            ),
+            Change(
+                COMMANDS,
+                "    async with database.transaction(pool) as connection:\n        accounts, last_entry_at",
+                "    async with database.transaction(pool) as connection:\n"
+                "        await connection.execute(\"DELETE FROM outcomes WHERE outcome <> 'posted'\")\n"
+                "        accounts, last_entry_at",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{POSTING}::test_a_recorded_rejection_stays"],
+        faults=("rabbitmq/duplicate",),
+    ),
+    Mutant(
+        name="anybody-may-post",
+        guard="only the worker may have transfers posted",
+        changes=[
+            Change(
+                "services/wallet/api.py",
+                '    worker = callers(verifier, ["transaction-worker"])',
+                '    worker = callers(verifier, ["transaction-worker", "gateway", "transaction"])',
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_callers.py"],
+    ),
+)
