@@ -20,9 +20,9 @@ BATCH_MAX = 256
 FLIGHTS_MAX = 2
 """A second call while the first is held up; more would only make the batches smaller."""
 
-UNDER_WAY_MAX = 4 * FLIGHTS_MAX * BATCH_MAX
+UNDER_WAY_MAX = FLIGHTS_MAX * BATCH_MAX
 QUEUE_SECONDS_MAX = 2.0
-"""When so many are under way and the oldest has waited so long, who comes now would wait until the deadline, and in vain."""
+"""When more are under way than the flights carry, and the oldest has waited so long, who comes now would wait in vain."""
 
 RETRY_AFTER_SECONDS = 2
 

@@ -9,7 +9,7 @@ import asyncpg
 from tests.chaos.history import History
 
 PAUSE_SECONDS = 0.2
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _SNAPSHOT = """
 SELECT currency, sum(posted)::bigint AS total, count(*) FILTER (WHERE owner_id IS NOT NULL AND posted < held) AS overdrawn

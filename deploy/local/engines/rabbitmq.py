@@ -152,7 +152,7 @@ class Node(Engine):
             with quiet("aio_pika", "aiormq"):
                 connection = await aio_pika.connect(self.url, timeout=LOGIN_SECONDS_MAX)
                 await connection.close()
-        except (aio_pika.exceptions.AMQPError, OSError, TimeoutError):
+        except (aio_pika.exceptions.AMQPError, StopAsyncIteration, OSError, TimeoutError, RuntimeError):
             return False
         return True
 

@@ -81,7 +81,7 @@ class Redis(Engine):
         )
         try:
             return bool(await client.ping())
-        except (RedisError, OSError):
+        except (RedisError, OSError, RuntimeError):  # RuntimeError: uvloop, when the peer has gone
             return False
         finally:
             await client.aclose()

@@ -1,0 +1,26 @@
+"""Whoever may do everything in the database server of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from deploy.local.engines.postgres import SUPERUSER
+from deploy.local.home import Home
+from deploy.local.secrets import Secrets
+from tests.harness.stack import Stack
+
+
+@asynccontextmanager
+async def logged_in(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the superuser; that it may be broken by the end is nobody's fault."""
+    password = Secrets(Home(stack.home).secrets).password(f"postgres:{SUPERUSER}")
+    parts = urlsplit(stack["databases"]["wallet"])
+    connection = await asyncpg.connect(f"postgresql://{SUPERUSER}:{password}@{parts.hostname}:{parts.port}/postgres")
+    try:
+        yield connection
+    finally:
+        connection.terminate()

@@ -1,0 +1,332 @@
+"""More work than can be done in time: the rest is refused early, what was accepted is carried out, and then all is as before."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from services.chassis.client import Upstream
+from services.gateway.cache import Cache
+from services.gateway.errors import Busy
+from services.gateway.idempotency import Accepted, FinishedAnswers, Question
+from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake, Submission
+from tests.chaos import stopwatch
+from tests.chaos.stopwatch import TimedPerson
+from tests.harness.api import Door
+from tests.harness.books import faults_when_quiet
+from tests.harness.drills import FULL, bound
+from tests.harness.services import identities
+from tests.harness.stack import Stack, running
+from tests.performance.load import transfer_request
+
+PEOPLE = 8
+WORKERS = ("transaction-worker-1", "transaction-worker-2")
+SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "60"} | bound({"PAYFLOW_BACKLOG_SECONDS_MAX": "0.5"}, {})
+"""A transfer has its ordinary minute. In the short form nobody is patient, so that little work is too much."""
+
+TERMINAL_SECONDS_MAX = 90.0
+NEARLY_ALL_SECONDS_MAX = 30.0
+EARLY_SECONDS_MAX = 5.0
+"""A client that is refused learns it well before its own patience, and the gateway's (10 s), is over."""
+
+CLIENT_SECONDS = 15.0
+CALM_SECONDS = 10.0
+CAPACITY_SECONDS = 15.0
+OVERLOAD_SECONDS = 120.0
+NORMAL_PART = 4
+"""Normal is a quarter of what the machine can do; ten times that is two and a half times what it can do."""
+
+TIMES = 10
+CONNECTIONS = 4000
+QUIET_AFTER_SECONDS = 60.0
+SLOWER_MAX = 2
+
+LENGTH = re.compile(rb"[Cc]ontent-[Ll]ength: (\d+)")
+RETRY_AFTER = re.compile(rb"[Rr]etry-[Aa]fter: (\d+)")
+ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
+
+
+class Sent(NamedTuple):
+    """One request; status 0 when no answer came."""
+
+    seconds: float
+    status: int
+    retry_after: bool
+    transfer_id: UUID | None
+    body: bytes
+
+
+class Wire(asyncio.Protocol):
+    """One kept-alive connection that sends ready-made requests: the client's CPU is that of the system under test."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
+        self._received = b""
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionResetError())
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if found and length is not None and len(body) >= int(length[1]):
+            self._received = b""
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result((head, body))
+
+    async def send(self, request: bytes) -> Sent:
+        """Send and wait for the answer, as long as a client does."""
+        began = time.monotonic()
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        try:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                head, body = await self._answer
+        except (TimeoutError, OSError):
+            self.transport.abort()
+            return Sent(time.monotonic() - began, 0, retry_after=False, transfer_id=None, body=b"")
+        status = int(head[9:12])
+        found = ID.search(body) if status == 202 else None
+        return Sent(
+            time.monotonic() - began,
+            status,
+            retry_after=RETRY_AFTER.search(head) is not None,
+            transfer_id=UUID(found[1].decode()) if found else None,
+            body=b"" if status == 202 else body,
+        )
+
+
+@dataclass(slots=True)
+class Driver:
+    """Sends between these people through one gateway, cheaply."""
+
+    url: URL
+    people: list[TimedPerson]
+
+    async def offer(self, *, per_second: float, seconds: float, connections: int) -> list[Sent]:
+        """Send at this rate, whatever comes of it, as long as a connection is free."""
+        sent: list[Sent] = []
+        began = time.monotonic()
+        until = began + seconds
+        starts = (began + number / per_second for number in itertools.count())
+        await asyncio.gather(*(self._client(starts, until, sent, number) for number in range(connections)))
+        return sent
+
+    async def _client(self, starts: object, until: float, sent: list[Sent], number: int) -> None:
+        chance = random.Random(number)
+        wire = await self._connect()
+        while (start := next(starts)) < until:  # type: ignore[call-overload]
+            await asyncio.sleep(max(0.0, start - time.monotonic()))
+            if time.monotonic() >= until:
+                break
+            if wire.lost:
+                wire = await self._connect()
+            sender, receiver = chance.sample(self.people, 2)
+            sent.append(
+                await wire.send(transfer_request(str(self.url.host), sender.token, receiver.wallet_id, uuid4().hex))
+            )
+        wire.transport.close()
+
+    async def _connect(self) -> Wire:
+        while True:
+            with suppress(OSError):
+                _, wire = await asyncio.get_running_loop().create_connection(Wire, self.url.host, self.url.port)
+                return wire
+            await asyncio.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with running(tmp_path_factory.mktemp("overload"), SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def driver(stack: Stack) -> AsyncIterator[Driver]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        door = Door(session, stack["gateway"])
+        operator = await door.login("ops@example.com", "payflow-demo-1")
+        yield Driver(URL(stack["gateway"]), await stopwatch.company(door, operator, PEOPLE))
+
+
+@pytest.mark.skipif(FULL, reason="the full form is the one below, on a stack that is as patient as ever")
+async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) -> None:
+    """Guarantee 42, short form: with no worker the work ahead grows until new transfers are refused; the rest is done."""
+    warm = await driver.offer(per_second=200, seconds=3, connections=16)
+    assert [] == await faults_when_quiet(stack, ids(warm), seconds=60)
+    for worker in WORKERS:
+        await stack.hold(worker)
+    sent: list[Sent] = []
+    try:
+        async with asyncio.timeout(60):
+            while not any(one.status == 503 for one in sent):
+                sent += await driver.offer(per_second=10_000, seconds=1, connections=64)
+    finally:
+        for worker in WORKERS:
+            stack.release(worker)
+    for worker in WORKERS:
+        await stack.ready(worker)
+
+    assert {202, 503} == {one.status for one in sent}, Counter((one.status, one.body) for one in sent)
+    assert all(one.retry_after and b'"busy"' in one.body for one in sent if one.status == 503)
+    assert [] == await faults_when_quiet(stack, ids(sent), seconds=TERMINAL_SECONDS_MAX)
+    assert await longest(stack, ids(sent)) < TERMINAL_SECONDS_MAX
+    # Welcome again, by itself.
+    async with asyncio.timeout(30):
+        while (await driver.offer(per_second=10, seconds=0.5, connections=1))[-1].status != 202:
+            pass
+
+
+async def test_nobody_joins_a_queue_that_stands_still() -> None:
+    """Guarantee 42: when thousands wait and the oldest has waited long, who comes now is refused at once, not at the end."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(silence())
+        transaction = Upstream("gateway", "transaction", url, identities()["gateway"])
+        stack.push_async_callback(transaction.close)
+        intake = Intake(transaction, FinishedAnswers(Cache("redis://127.0.0.1:1")))
+        began = time.monotonic()
+        waiting = [asyncio.create_task(intake.accept(submission(number))) for number in range(UNDER_WAY_MAX)]
+        stack.push_async_callback(end, waiting)
+
+        refused = await first_refusal(intake, seconds=QUEUE_SECONDS_MAX + 3)
+        assert QUEUE_SECONDS_MAX < time.monotonic() - began
+        assert {"Retry-After": "2"} == refused.headers
+        assert not any(task.done() for task in waiting)
+        # Those by e-mail wait elsewhere.
+        other = asyncio.create_task(intake.accept(submission(-1, to={"email": "bob@example.com"})))
+        waiting.append(other)
+        await asyncio.wait([other], timeout=0.1)
+        assert not other.done()
+
+
+async def first_refusal(intake: Intake, *, seconds: float) -> Busy:
+    """Ask again and again, as an impatient client; the first refusal."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                await asyncio.wait_for(intake.accept(submission(-2)), 0.1)
+            except TimeoutError:
+                continue
+            except Busy as refused:
+                return refused
+
+
+async def end(tasks: list[asyncio.Task[Accepted]]) -> None:
+    """Nobody waits any longer."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[str]:
+    """The address of a service that takes every call and answers none."""
+    silent = asyncio.Event()
+
+    async def say_nothing(_request: web.Request) -> web.Response:
+        await silent.wait()
+        return web.Response(status=503)
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", say_nothing)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        silent.set()
+        await runner.cleanup()
+
+
+def submission(number: int, to: dict[str, str] | None = None) -> Submission:
+    """One transfer on its way in."""
+    return Submission(Question("somebody", str(number), "hash"), {"to": to or {"wallet_id": str(number)}})
+
+
+@pytest.mark.skipif(not FULL, reason="two minutes of overload belong to the full drills (PAYFLOW_DRILLS=full)")
+@pytest.mark.timeout(900)
+async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
+    """Guarantee 42: ten times the load for two minutes: what was accepted is done in time, the rest refused early."""
+    calm = await driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20)
+    began = time.monotonic()
+    filled = await driver.offer(per_second=1e6, seconds=CAPACITY_SECONDS, connections=32)
+    capacity = sum(one.status == 202 for one in filled) / (time.monotonic() - began)
+    await faults_when_quiet(stack, ids(filled), seconds=TERMINAL_SECONDS_MAX)
+    over = await driver.offer(
+        per_second=capacity / NORMAL_PART * TIMES, seconds=OVERLOAD_SECONDS, connections=CONNECTIONS
+    )
+    ended = time.monotonic()
+    wrong = await faults_when_quiet(stack, ids(over), seconds=TERMINAL_SECONDS_MAX + 30)
+    await asyncio.sleep(max(0.0, ended + QUIET_AFTER_SECONDS - time.monotonic()))
+    after = await driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20)
+
+    refused = [one for one in over if one.status in (429, 503)]
+    took = await durations(stack, ids(over))
+    stopwatch.tell(
+        "42",
+        capacity_per_s=round(capacity),
+        offered_per_s=round(len(over) / OVERLOAD_SECONDS),
+        statuses=Counter(one.status for one in over),
+        codes=Counter(one.body[-400:].decode(errors="replace").partition('"code": ')[2][:25] for one in refused),
+        accept_p99_ms=percentile([one.seconds for one in over if one.status == 202], 99),
+        refuse_p99_ms=percentile([one.seconds for one in refused], 99),
+        terminal_s={"p50": percentile(took, 50), "p99": percentile(took, 99), "max": round(max(took) * 1000)},
+        calm_p99_ms=percentile([one.seconds for one in calm], 99),
+        after_p99_ms=percentile([one.seconds for one in after], 99),
+    )
+    assert [] == wrong
+    assert {one.status for one in over} <= {202, 429, 503}
+    assert all(one.retry_after for one in refused)
+    assert max((one.seconds for one in refused), default=0) < EARLY_SECONDS_MAX
+    assert max(took) < TERMINAL_SECONDS_MAX
+    assert percentile(took, 99) < NEARLY_ALL_SECONDS_MAX * 1000
+    assert {202} == {one.status for one in after}
+    assert percentile([one.seconds for one in after], 99) < SLOWER_MAX * percentile([one.seconds for one in calm], 99)
+
+
+def ids(sent: list[Sent]) -> set[UUID]:
+    """What was accepted."""
+    return {one.transfer_id for one in sent if one.transfer_id is not None}
+
+
+async def durations(stack: Stack, of: set[UUID]) -> list[float]:
+    """Seconds from accepted to terminal, each."""
+    rows = await stack.query(
+        "transaction",
+        "SELECT extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8 AS took FROM transfers "
+        "WHERE id = ANY($1::uuid[]) AND status <> 'PENDING'",
+        list(of),
+    )
+    return [row["took"] for row in rows]
+
+
+async def longest(stack: Stack, of: set[UUID]) -> float:
+    """Seconds of the one that took longest."""
+    return max(await durations(stack, of))
+
+
+def percentile(seconds: list[float], percent: int) -> float:
+    """Milliseconds within which so many of a hundred were done."""
+    return round(sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] * 1000, 1) if seconds else 0.0

@@ -1,0 +1,164 @@
+"""Redis stopped, frozen, full or lying, under load: nobody notices, and a key still means one transfer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+import redis.asyncio as redis
+
+from tests.chaos import stopwatch
+from tests.chaos.stopwatch import TimedPerson
+from tests.harness.api import PASSWORD, Door, Person
+from tests.harness.books import faults_when_quiet
+from tests.harness.drills import FULL, bound
+from tests.harness.load import Sent, load
+from tests.harness.stack import Stack
+
+CALM_SECONDS = bound(2.0, 60.0)
+REPLAYS = bound(20, 200)
+PER_SECOND = bound(40, 60)
+
+ERRORS_MORE_MAX = 0.001
+SLOWER_MAX = 3
+WAIT_SECONDS_MAX = bound(5.0, 1.0)
+"""All that a call may wait for Redis. On a busy machine a call takes longer for other reasons: the short form is patient."""
+
+NONSENSE = [b"", b"{}", b"null", b"[1]", b'{"status":200}', b"\xff\xfe\x00", b"0" * 64 + b'{"status":"COMPLETED"}']
+
+TRUTHS_MAX = 100
+TRUTH_LENGTH_MIN = 200
+
+Fault = Callable[[Stack], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def stopped(stack: Stack) -> AsyncIterator[None]:
+    """It is not there."""
+    await stack.hold("redis")
+    try:
+        yield
+    finally:
+        stack.release("redis")
+
+
+@asynccontextmanager
+async def frozen(stack: Stack) -> AsyncIterator[None]:
+    """It takes connections and says nothing."""
+    pid = stack["pids"]["redis"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def full(stack: Stack) -> AsyncIterator[None]:
+    """It refuses every write."""
+    cache = redis.from_url(stack["redis"])
+    await cache.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        await cache.config_set("maxmemory", "0")
+        await cache.aclose()
+
+
+@asynccontextmanager
+async def lying(stack: Stack) -> AsyncIterator[None]:
+    """Whatever is asked for, it answers something else: every value becomes another one, or one of another type."""
+    cache = redis.from_url(stack["redis"])
+    enough = asyncio.Event()
+    lies = asyncio.create_task(_lie(cache, enough))
+    try:
+        yield
+    finally:
+        enough.set()
+        assert await lies > 0
+        await cache.aclose()
+
+
+async def _lie(cache: redis.Redis, enough: asyncio.Event) -> int:
+    """How often every value was replaced: half of them by the true answer to somebody else's question."""
+    chance = random.Random(21)
+    truths: list[bytes] = []
+    rounds = 0
+    while not enough.is_set():
+        keys = [key async for key in cache.scan_iter(count=1000)]
+        for key in keys:
+            if await cache.type(key) == b"string":
+                truths += [value for value in [await cache.get(key)] if value and len(value) > TRUTH_LENGTH_MIN]
+            if truths and chance.random() < 1 / 2:
+                await cache.set(key, chance.choice(truths))
+            elif chance.random() < 1 / 2:
+                await cache.set(key, chance.choice(NONSENSE))
+            else:
+                await cache.delete(key)
+                await cache.rpush(key, "not", "a", "string")
+        del truths[:-TRUTHS_MAX]
+        rounds += bool(keys)
+        await asyncio.sleep(0.05)
+    return rounds
+
+
+async def replay(sent: Sent, count: int) -> None:
+    """Send keys that were accepted once more, each with its own request, and be told the same transfer."""
+    settled = [payment for payment in list(sent.payments.values()) if payment.settled and payment.ids]
+    for payment in random.Random(count).choices(settled, k=count):
+        again = await payment.sender.send_money(payment.receiver, payment.amount, key=payment.key)
+        payment.answers.append(again)
+        assert 202 == again.status, again
+        assert "true" == again.headers["Idempotent-Replayed"]
+
+
+async def log_in_and_out(door: Door, person: Person) -> None:
+    """A session opened and ended; its token is good for nothing a second later."""
+    guest = await door.login(person.email, PASSWORD)
+    assert 204 == (await guest.post("/auth/logout", {"refresh_token": guest.refresh_token})).status
+    async with asyncio.timeout(5):
+        while (await guest.get("/wallets")).status != 401:
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+async def people(door: Door, operator: Person) -> list[TimedPerson]:
+    return await stopwatch.company(door, operator, 6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [(stopped, bound(6, 60)), (frozen, bound(6, 60)), (full, bound(2, 60)), (lying, bound(2, 60))],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.timeout(bound(120, 400))
+async def test_nobody_notices_what_happens_to_redis(
+    stack: Stack, door: Door, people: list[TimedPerson], fault: Fault, seconds: float
+) -> None:
+    """Guarantee 21: with Redis stopped, frozen, full or lying no more requests fail, none is doubled, none waits for it."""
+    async with load(door, people, per_second=PER_SECOND) as sent:
+        began = time.monotonic()
+        await asyncio.sleep(CALM_SECONDS)
+        broke = time.monotonic()
+        async with fault(stack):
+            async with asyncio.timeout(seconds + 60):
+                await replay(sent, REPLAYS)
+                await log_in_and_out(door, people[0])
+            await asyncio.sleep(max(0, broke + seconds - time.monotonic()))
+            healed = time.monotonic()
+    calm, broken = stopwatch.phase(people, began, broke), stopwatch.phase(people, broke, healed)
+    wrong = await faults_when_quiet(stack, sent.ids, seconds=90)
+
+    stopwatch.tell(f"21 {fault.__name__}", per_second=PER_SECOND, calm=calm.figures(), broken=broken.figures())
+    assert len(broken.calls) > REPLAYS
+    assert len(broken.faults) / len(broken.calls) <= len(calm.faults) / len(calm.calls) + ERRORS_MORE_MAX, broken.faults
+    assert [] == sent.faults() + wrong
+    assert broken.slowest < WAIT_SECONDS_MAX
+    if FULL:
+        assert broken.percentile(99) < SLOWER_MAX * calm.percentile(99)

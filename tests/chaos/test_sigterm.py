@@ -1,0 +1,164 @@
+"""Every process ends when it is told to, under load, with what it was doing finished; and starts into any weather."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+
+from deploy.local import process
+from deploy.local.roles import ROLES
+from tests.chaos import stopwatch
+from tests.chaos.stopwatch import TimedPerson
+from tests.harness.api import Answer, Door, Person
+from tests.harness.books import faults_when_quiet
+from tests.harness.drills import FULL
+from tests.harness.stack import Stack
+
+ENDED_SECONDS_MAX = 30.0
+CLIENTS = 6
+PAUSE_SECONDS = 0.05
+SHORT = ("gateway", "transaction", "wallet", "transaction-worker-1")
+NAMES = tuple(role.name for role in ROLES) if FULL else SHORT
+
+
+@pytest.fixture(scope="module")
+async def people(door: Door, operator: Person) -> list[TimedPerson]:
+    return await stopwatch.company(door, operator, CLIENTS)
+
+
+@dataclass(slots=True)
+class Ending:
+    """What the clients of an ending process saw."""
+
+    stack: Stack
+    name: str
+    failed: list[str] = field(default_factory=list)
+    failed_again: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    over: bool = False
+
+    async def live(self, person: TimedPerson, other: TimedPerson) -> None:
+        """Pay and look, one after the other; a request that fails is sent once more, when the process is back."""
+        while not self.over:
+            key = uuid4().hex
+            body = {"amount": 1, "currency": "USD", "to": {"wallet_id": other.wallet_id}}
+            paid = await self._insist(person, "POST", "/transfers", json=body, headers={"Idempotency-Key": key})
+            if paid is not None and paid.status == 202:
+                self.ids.add(paid.body["id"])
+            await self._insist(person, "GET", f"/wallets/{person.wallet_id}/balance")
+            await self._insist(person, "GET", "/transfers?limit=5")
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _insist(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | None:
+        first = await self._try(person, method, path, **request)
+        if not isinstance(first, str):
+            return first
+        self.failed.append(first)
+        await self.stack.ready(self.name)
+        again = await self._try(person, method, path, **request)
+        if isinstance(again, str):
+            self.failed_again.append(again)
+            return None
+        return again
+
+    async def _try(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | str:
+        headers = {"Authorization": f"Bearer {person.token}"} | dict(request.pop("headers", {}))  # type: ignore[call-overload]
+        try:
+            answer = await person.send(method, path, headers=headers, **request)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"{method} {path.partition('?')[0].split('/')[1]}: {type(error).__name__}"
+        if answer.status >= 500:
+            return f"{method} {path.partition('?')[0].split('/')[1]}: {answer.status} {answer.code}"
+        return answer
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name: str) -> None:
+    """Guarantee 61: told to end under load a process exits with 0 within 30 s; one retry cures whatever a client saw of it."""
+    pid = stack["pids"][name]
+    exits = _exits(stack, name)
+    ending = Ending(stack, name)
+    living = [asyncio.create_task(ending.live(person, people[number - 1])) for number, person in enumerate(people)]
+    async with asyncio.timeout(30):
+        while len(ending.ids) < 2 * CLIENTS:
+            await asyncio.sleep(0.02)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    async with asyncio.timeout(ENDED_SECONDS_MAX):
+        while process.is_alive(pid):
+            await asyncio.sleep(0.01)
+    ended = time.monotonic()
+    async with asyncio.timeout(30):
+        while stack["pids"].get(name, pid) == pid:
+            await asyncio.sleep(0.02)
+    await stack.ready(name)
+    back = time.monotonic()
+    goal = len(ending.ids) + 2 * CLIENTS
+    async with asyncio.timeout(30):
+        while len(ending.ids) < goal:
+            await asyncio.sleep(0.02)
+    ending.over = True
+    await asyncio.gather(*living)
+    saw = sorted(set(ending.failed))
+    stopwatch.tell(
+        f"61 {name}",
+        ended_after_s=round(ended - began, 2),
+        ready_again_after_s=round(back - began, 2),
+        failed_first=len(ending.failed),
+        saw=saw,
+        failed_again=ending.failed_again,
+        calls=len(stopwatch.phase(people, began, back).calls),
+    )
+    # Unclean ends would be told as "was ended by SIGKILL" or "exited with 1".
+    assert [*exits, "exited with 0"] == _exits(stack, name)
+    assert [] == ending.failed_again
+    if name.partition("-")[2] or name == "notification":
+        assert [] == saw, "clients do not notice who works behind"
+    assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in ending.ids}, seconds=90)
+
+
+def _exits(stack: Stack, name: str) -> list[str]:
+    """How this process ended, each time, in the words of the supervisor."""
+    return re.findall(
+        rf"^{name} ((?:exited with|was ended by) \S+?),", (stack.home / "run.log").read_text(), re.MULTILINE
+    )
+
+
+async def test_a_gateway_born_without_auth(stack: Stack, people: list[TimedPerson]) -> None:
+    """A gateway that starts while auth is away answers 503 with `Retry-After`, and is well by itself when auth is back."""
+    person = people[0]
+    await stack.hold("auth")
+    try:
+        await stack.hold("gateway")
+        stack.release("gateway")
+        refused = await _first_answer(person)
+    finally:
+        stack.release("gateway")
+        stack.release("auth")
+    await stack.ready("auth")
+    back = time.monotonic()
+    async with asyncio.timeout(30):
+        while (await person.get("/wallets")).status != 200:
+            await asyncio.sleep(0.02)
+    stopwatch.tell("gateway without auth", well_after_s=round(time.monotonic() - back, 2))
+    await stack.ready("gateway")
+
+    assert 503 == refused.status
+    assert refused.headers["Retry-After"]
+
+
+async def _first_answer(person: Person) -> Answer:
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(aiohttp.ClientError):
+                return await person.get("/wallets")
+            await asyncio.sleep(0.05)
