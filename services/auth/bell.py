@@ -37,7 +37,7 @@ class Bell:
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._redis.publish(CHANNEL, TEXT)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, RuntimeError) as error:
             log.info("revocation_bell_failed", error=type(error).__name__)
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ async def listen(url: str, channel: str, ring: Callable[[], None]) -> None:
         )
         try:
             await _listen(client, channel, ring)
-        except (RedisError, OSError):
+        except (RedisError, OSError, RuntimeError):
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             await client.aclose()

@@ -33,6 +33,9 @@ PROBE_EVERY_SECONDS = 1.0
 
 Command = Sequence[str | bytes | int]
 
+AWAY = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What says that Redis is away. RuntimeError: the event loop's, when a connection closes while it is being written to."""
+
 log = structlog.get_logger()
 
 
@@ -94,7 +97,7 @@ class Cache:
                     for command in commands:
                         pipeline.execute_command(*command)
                 answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             self._count_failure(error)
             raise CacheAway from None
         self._failures = 0
@@ -117,7 +120,7 @@ class Cache:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.ping()
-        except (RedisError, OSError, TimeoutError):
+        except AWAY:
             return
         self._failures = 0
         log.info("cache_found_again")
