@@ -16,11 +16,15 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+def choose_request_id(headers: Mapping[str, str]) -> str:
+    """The request id that the caller sent, if sane, else a new one."""
+    request_id = headers.get(REQUEST_ID, "")
+    return request_id if _SANE_REQUEST_ID.fullmatch(request_id) else str(new_id())
+
+
 def bind(headers: Mapping[str, str]) -> str:
     """Bind what the caller sent, if sane, else what is made here; returns the request id."""
-    request_id = headers.get(REQUEST_ID, "")
-    if not _SANE_REQUEST_ID.fullmatch(request_id):
-        request_id = str(new_id())
+    request_id = choose_request_id(headers)
     traceparent = headers.get(TRACEPARENT, "")
     if not _TRACEPARENT.fullmatch(traceparent):
         traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"

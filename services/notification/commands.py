@@ -12,10 +12,11 @@ from services.chassis import database
 from services.chassis.database import Connection, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
+from services.contracts.topology import TRANSFERS_SETTLED
 from services.notification import feed, metrics, store, templates
 from services.notification.errors import NotificationNotFound
 from services.notification.feed import Line, Notification
-from services.notification.store import Claimed, Position, Telling, Told
+from services.notification.store import BEGINNING, Claimed, Position, Settled, Telling, Told
 
 
 class Recorded(NamedTuple):
@@ -49,6 +50,24 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
         metrics.NOTICES.labels(kind).inc(notices_count)
     metrics.REPEATS.inc(len(events) - len(fresh))
     return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh))
+
+
+async def list_untold(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the settled transfers whose outcome was never told."""
+    async with database.connection(pool) as connection:
+        return await store.list_untold(connection, transfer_ids)
+
+
+async def find_position(pool: Pool) -> Settled:
+    """Up to where everything that was settled has been told."""
+    async with database.connection(pool) as connection:
+        return await store.find_position(connection, TRANSFERS_SETTLED.type) or BEGINNING
+
+
+async def advance_position(pool: Pool, position: Settled) -> None:
+    """Record that everything up to there has been told."""
+    async with database.transaction(pool) as connection:
+        await store.advance_position(connection, TRANSFERS_SETTLED.type, position)
 
 
 async def list_notices(pool: Pool, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:

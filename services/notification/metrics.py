@@ -6,5 +6,6 @@ from prometheus_client import Counter
 
 NOTICES = Counter("payflow_notices_total", "Notices recorded, by kind.", ["kind"])
 REPEATS = Counter("payflow_notice_events_repeated_total", "Events that came again and were recognised.")
+CAUGHT_UP = Counter("payflow_notice_events_caught_up_total", "Events that no message brought and the catch-up did.")
 DELIVERIES = Counter("payflow_deliveries_total", "E-mails tried, by what became of the try.", ["outcome"])
 """`outcome` is one of sent, retried, failed."""

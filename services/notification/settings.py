@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings
+from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings, Seconds
 
 
 def _check_smtp_url(url: SecretStr) -> SecretStr:
@@ -30,6 +30,10 @@ OptionalSmtpUrl = Annotated[SmtpUrl | None, BeforeValidator(_empty_is_none)]
 """Empty or missing: no e-mails."""
 
 
+ServiceUrl = Annotated[str, Field(pattern=r"^https?://")]
+"""Scheme, host and port of another service."""
+
+
 class ApiSettings(RoleSettings):
     """The api role."""
 
@@ -43,6 +47,8 @@ class WorkerSettings(RoleSettings):
 
     notification_database_url: EngineUrl
     rabbitmq_url: BrokerUrls
+    transaction_url: ServiceUrl
+    catch_up_seconds: Seconds = 5.0
     smtp_url: OptionalSmtpUrl = None
 
 
@@ -50,7 +56,7 @@ class DeliverSettings(RoleSettings):
     """The deliver role."""
 
     notification_database_url: EngineUrl
-    auth_url: Annotated[str, Field(pattern=r"^https?://")]
+    auth_url: ServiceUrl
     smtp_url: OptionalSmtpUrl = None
     smtp_sender: Annotated[str, Field(pattern=r"^[^\r\n]*@[^\r\n]*$")] = "PayFlow <no-reply@localhost>"
 

@@ -42,6 +42,17 @@ NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 """Above every row."""
 
 
+class Settled(NamedTuple):
+    """A place in the order in which transfers were settled, by the transaction service's database."""
+
+    at: datetime
+    transfer_id: UUID
+
+
+BEGINNING = Settled(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+"""Before everything that was settled."""
+
+
 class Told(NamedTuple):
     """That a user was told about a transfer."""
 
@@ -64,6 +75,22 @@ async def insert_inbox(connection: Connection, tellings: Sequence[Telling]) -> W
     """Mark as told what was not told before. Sorted by key, else two of these could deadlock."""
     rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(tellings)))
     return Won({Telling(row["transfer_id"], row["type"]) for row in rows}, rows[0]["received_at"] if rows else None)
+
+
+async def list_untold(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the transfers whose outcome was never told."""
+    return [row["id"] for row in await connection.fetch(statements.list_untold, transfer_ids)]
+
+
+async def find_position(connection: Connection, route: str) -> Settled | None:
+    """Up to where everything was told; None: nobody has looked yet."""
+    row = await connection.fetchrow(statements.find_position, route)
+    return Settled(*row) if row else None
+
+
+async def advance_position(connection: Connection, route: str, position: Settled) -> None:
+    """Record that everything up to there was told; back it never goes."""
+    await connection.execute(statements.advance_position, route, *position)
 
 
 async def insert_notices(connection: Connection, notices: Sequence[tuple[UUID, Notification]]) -> None:

@@ -8,17 +8,18 @@ from contextlib import AsyncExitStack
 import structlog
 
 from services.chassis import database
+from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
-from services.notification import commands
+from services.notification import catch_up, commands, store
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 
-# One window at a time, and a ping beside it.
-POOL_SIZE_MAX = 2
+# One window at a time, the catch-up and a ping beside it.
+POOL_SIZE_MAX = 3
 
 log = structlog.get_logger()
 
@@ -27,20 +28,28 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
     """The worker role: consume until told to stop."""
     async with AsyncExitStack() as stack:
         pool = await database.open_pool(
-            settings.notification_database_url.get_secret_value(), name=runtime.instance, size_max=POOL_SIZE_MAX
+            settings.notification_database_url.get_secret_value(),
+            name=runtime.instance,
+            size_max=POOL_SIZE_MAX,
+            server_settings=store.PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)
+        with_deliveries = settings.smtp_url is not None
         consumer = Consumer(
             url=settings.rabbitmq_url.get_secret_value(),
             queue=SETTLED_QUEUE,
             route=TRANSFERS_SETTLED,
             decode=decode_event,
-            handle=recorder(pool, with_deliveries=settings.smtp_url is not None),
+            handle=recorder(pool, with_deliveries=with_deliveries),
             runtime=runtime,
         )
         runtime.health.register("postgres", lambda: database.ping(pool))
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
+        transaction = Upstream(runtime.service, "transaction", settings.transaction_url, settings.identity_keys)
+        stack.push_async_callback(transaction.close)
+        catching_up = catch_up.CatchUp(pool, transaction, with_deliveries=with_deliveries)
+        runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
         await consumer.run()
 
 

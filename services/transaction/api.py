@@ -28,8 +28,9 @@ BACKLOG: web.AppKey[Backlog] = web.AppKey("backlog")
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
-    """Every route; only the gateway may call."""
+    """Each route with the identities that may call it."""
     gateway = callers(verifier, ["gateway"])
+    notifier = callers(verifier, ["notification-worker"])
     app.add_routes(
         [
             web.post("/internal/transfers", gateway(create_transfers)),
@@ -39,6 +40,8 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/transfers/{id}/steps", gateway(get_steps)),
             web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
             web.get("/internal/overview", gateway(get_overview)),
+            web.get("/internal/settled", notifier(list_settled)),
+            web.post("/internal/events", notifier(list_events)),
         ]
     )
 
@@ -127,6 +130,19 @@ async def get_overview(request: web.Request) -> web.Response:
     row, heartbeats = await commands.measure(request.app[POOL])
     outbox = await commands.measure_outbox(request.app[POOL])
     return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats))
+
+
+async def list_settled(request: web.Request) -> web.Response:
+    """What was settled after a place, in order, for whoever may have missed the events."""
+    asked = validate(schemas.SETTLED, dict(request.query))
+    return web.json_response(schemas.settled(await commands.list_settled(request.app[POOL], asked.after, asked.limit)))
+
+
+async def list_events(request: web.Request) -> web.Response:
+    """The events of these transfers once more."""
+    asked = validate_json(schemas.EVENTS, await request.read())
+    events = await commands.list_events(request.app[POOL], asked.transfer_ids)
+    return web.Response(text=schemas.events(events), content_type="application/json")
 
 
 async def _own(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:

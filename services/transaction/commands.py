@@ -19,11 +19,15 @@ from services.contracts.refusal import Refusal
 from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
 from services.transaction import metrics, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
-from services.transaction.store import Filter, Key, Keys, Told, WalletFacts
+from services.transaction.store import Filter, Key, Keys, Settled, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, Transfer
 
 ALONE_MAX = 6
 """How many drafts are tried by themselves at a time, when their batch is held up."""
+
+SETTLED_GRACE_SECONDS = 5.0
+"""How long an event has to arrive before anybody is told that it should have. If another server takes over, its clock may be
+behind by as much: what it settles is still above everything that was listed before."""
 
 log = structlog.get_logger()
 
@@ -145,6 +149,20 @@ async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
         metrics.DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
         log.info("transfer_settled", transfer_id=str(row["id"]), status=row["status"], request_id=row["request_id"])
     return len(moved)
+
+
+async def list_settled(pool: Pool, after: Settled, limit: int) -> list[Settled]:
+    """What was settled after this place, in order; what is listed is never joined by something before it."""
+    async with database.connection(pool) as connection:
+        # Two statements, each with its own look: whoever was writing at the first one has ended, or is above the horizon.
+        horizon = await store.find_settled_horizon(connection, SETTLED_GRACE_SECONDS)
+        return await store.list_settled(connection, after, horizon, limit)
+
+
+async def list_events(pool: Pool, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
+    """The events of those transfers that have their outcome, told again under new event ids."""
+    async with database.connection(pool) as connection:
+        return [_event(row) for row in await store.list_outcomes(connection, transfer_ids)]
 
 
 async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:

@@ -20,13 +20,13 @@ from pydantic import (
 
 from services.chassis.body import InvalidRequest, invalid, parse, validate_json
 from services.contracts.identifiers import parse_id
-from services.contracts.messages import format_time
+from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
-from services.transaction.store import Filter
+from services.transaction.store import Filter, Settled
 from services.transaction.transfer import FAILURES, Transfer
 
 ITEMS_MAX = 1024
@@ -34,6 +34,8 @@ PAGE_DEFAULT = 50
 PAGE_MAX = 200
 LAST_ID = UUID(int=2**128 - 1)
 WAIT_SECONDS_MAX = 30.0
+SETTLED_MAX = 1000
+EVENTS_MAX = 500
 
 
 def _known_currency(code: str) -> str:
@@ -112,6 +114,25 @@ class FreezeHintRequest(_Model):
     frozen: bool
 
 
+class SettledQuery(_Model):
+    """After which place in the order of settlement, and how many."""
+
+    settled_at: AwareDatetime
+    transfer_id: UUID
+    limit: Annotated[int, Field(ge=1, le=SETTLED_MAX)] = SETTLED_MAX
+
+    @property
+    def after(self) -> Settled:
+        """The place."""
+        return Settled(self.settled_at, self.transfer_id)
+
+
+class EventsRequest(_Model):
+    """Whose events."""
+
+    transfer_ids: Annotated[list[UUID], Field(min_length=1, max_length=EVENTS_MAX)]
+
+
 class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -157,6 +178,8 @@ FREEZE_HINT = TypeAdapter(FreezeHintRequest)
 GET = TypeAdapter(GetQuery)
 STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
+SETTLED = TypeAdapter(SettledQuery)
+EVENTS = TypeAdapter(EventsRequest)
 
 
 def read_requests(raw: bytes) -> list[Request | InvalidRequest]:
@@ -221,6 +244,19 @@ def page(found: list[Transfer], limit: int) -> dict[str, Any]:
         "items": [transfer(one) for one in items],
         "next_cursor": encode_cursor(items[-1].id) if len(found) > limit else None,
     }
+
+
+def settled(found: list[Settled]) -> dict[str, Any]:
+    """The ids in their order, and the time of the last; its id with that time is where the next list begins."""
+    return {
+        "transfer_ids": [str(one.transfer_id) for one in found],
+        "settled_at": format_time(found[-1].at) if found else None,
+    }
+
+
+def events(found: list[TransferEvent]) -> str:
+    """Events as JSON text, each as it travels in a message."""
+    return f'{{"events":[{",".join(encode_item(event) for event in found)}]}}'
 
 
 def encode_cursor(transfer_id: UUID) -> str:

@@ -55,6 +55,13 @@ class Told(NamedTuple):
     attempt: str | None
 
 
+class Settled(NamedTuple):
+    """A place in the order in which transfers were settled, by the database's clock."""
+
+    at: datetime
+    transfer_id: UUID
+
+
 class Filter(NamedTuple):
     """Which transfers of a user to list."""
 
@@ -113,6 +120,23 @@ async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer
 async def settle_transfers(connection: Connection, told: Sequence[Told]) -> list[Record]:
     """Move PENDING transfers to what the wallet told; the rows that moved just now."""
     return list(await connection.fetch(statements.settle_transfers, *zip(*told, strict=True)))
+
+
+async def find_settled_horizon(connection: Connection, grace_seconds: float) -> datetime:
+    """The time below which no settled transfer can appear any more; at least so long ago."""
+    horizon: datetime = await connection.fetchval(statements.find_settled_horizon, grace_seconds)
+    return horizon
+
+
+async def list_settled(connection: Connection, after: Settled, horizon: datetime, limit: int) -> list[Settled]:
+    """What was settled after a place and before a time, in that order."""
+    rows = await connection.fetch(statements.list_settled, *after, horizon, limit)
+    return [Settled(*row) for row in rows]
+
+
+async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> list[Record]:
+    """Those of the transfers that have their outcome, as `settle_transfers` returns them."""
+    return list(await connection.fetch(statements.list_outcomes, transfer_ids))
 
 
 async def note_attempts(connection: Connection, attempts: Mapping[UUID, str]) -> None:

@@ -47,7 +47,12 @@ WAIT_SECONDS = 60.0
 TRY_AGAIN_SECONDS = 0.05
 LOGIN_SECONDS = 120.0
 CONSUMERS = (WORKER_ROLE, NOTIFIER)
-SETTINGS = {"PAYFLOW_RATE_LIMITS": "off", "PAYFLOW_REVERSAL_EVERY_SECONDS": "0.5"}
+SETTINGS = {
+    "PAYFLOW_RATE_LIMITS": "off",
+    "PAYFLOW_REVERSAL_EVERY_SECONDS": "0.5",
+    "PAYFLOW_CATCH_UP_SECONDS": str(LONG_SECONDS),
+}
+"""Nobody catches up: what the broker delivers again is what saved it."""
 
 
 class Postbox:

@@ -268,9 +268,10 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
         "before-answer after-answer": "nobody calls it",
     },
     NOTIFIER: {
-        "after-use": "all it does to its database it does in transactions",
+        "after-use": "so it only reads how far it has caught up, and these drills leave the catch-up out",
         "before-publish after-publish after-confirm": "it publishes dead letters alone, and the worker's rows show those",
-        "before-request after-request after-response before-answer after-answer": "it neither calls nor is called",
+        "before-request after-request after-response": "it calls to catch up, which these drills leave out",
+        "before-answer after-answer": "nobody calls it",
     },
     MAILER: {
         "after-use": "all it does to its database it does in transactions",

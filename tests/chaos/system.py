@@ -44,7 +44,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "transaction-worker-2": ("postgres", "rabbitmq", "wallet"),
     "transaction-reversal": ("postgres", "wallet"),
     "notification": ("postgres",),
-    "notification-worker": ("postgres", "rabbitmq"),
+    "notification-worker": ("postgres", "rabbitmq", "transaction"),
     "notification-deliver": ("postgres",),
 }
 """Who calls whom: each pair is an edge with a proxy of its own."""

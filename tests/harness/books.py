@@ -77,6 +77,8 @@ class Books:
     notices: Sequence[Told]
     events: Sequence[Told]
     unpublished: int
+    settled_again: Sequence[UUID]
+    """Transfers whose outcome was sent to the broker under two event ids."""
 
 
 async def books(stack: Stack) -> Books:
@@ -93,6 +95,7 @@ async def books(stack: Stack) -> Books:
             notices=[Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notices")],
             events=[Told(*row) for row in await notification.fetch(_EVENTS)],
             unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
+            settled_again=[row["id"] for row in await transaction.fetch(_SETTLED_AGAIN)],
         )
     finally:
         for connection in (transaction, wallet, notification):
@@ -104,7 +107,14 @@ SELECT id, user_id, recipient_id, kind, status, failure_code, amount, currency, 
        extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8
 FROM transfers
 """
-_OUTCOMES = "SELECT transfer_id, outcome, reason FROM outcomes"
+_SETTLED_AGAIN = """
+SELECT (body::json->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.settled'
+GROUP BY 1 HAVING count(*) > 1
+"""
+_OUTCOMES = """
+SELECT transfer_id, CASE count(*) WHEN 1 THEN min(outcome) ELSE count(*) || ' outcomes' END, min(reason)
+FROM outcomes GROUP BY transfer_id
+"""
 _ACCOUNTS = "SELECT id, owner_id, currency, posted, held, seq FROM accounts"
 _ENTRIES = """
 SELECT account_id, seq, transfer_id, currency, amount, balance_after FROM entries ORDER BY account_id, seq
@@ -112,11 +122,10 @@ SELECT account_id, seq, transfer_id, currency, amount, balance_after FROM entrie
 _EVENTS = "SELECT (payload->>'id')::uuid, user_id, type FROM events WHERE type LIKE 'transfer.%'"
 
 
-def faults(read: Books, ids: Collection[UUID] | None = None, *, events_lost: bool = False) -> list[str]:
+def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
     """What contradicts the promises, a sentence each. With `ids`, of single transfers only these are judged.
 
-    The ledger is judged as a whole in either case. `events_lost`: somebody destroyed messages that the broker had
-    confirmed. Money does not need them; a notice does, and it may be missing. It may never be there twice.
+    The ledger is judged as a whole in either case.
     """
     judged = set(read.transfers) if ids is None else set(ids)
     return [
@@ -126,19 +135,18 @@ def faults(read: Books, ids: Collection[UUID] | None = None, *, events_lost: boo
         *_accounts_against_entries(read),
         *_sums(read),
         *_keys(read, judged),
-        *_tellings(read, judged, events_lost=events_lost),
+        *(f"events: the outcome of {id_} was settled more than once" for id_ in read.settled_again if id_ in judged),
+        *_tellings(read, judged),
     ]
 
 
-async def faults_when_quiet(
-    stack: Stack, ids: Collection[UUID] | None = None, *, seconds: float, events_lost: bool = False
-) -> list[str]:
+async def faults_when_quiet(stack: Stack, ids: Collection[UUID] | None = None, *, seconds: float) -> list[str]:
     """Read and judge until nothing is wrong, at most so long: what has not come true by then is a fault."""
     deadline = time.monotonic() + seconds
     while True:
         # A look at the small things first: the books are read whole.
         if await _quiet(stack, ids) or time.monotonic() > deadline:
-            found = faults(await books(stack), ids, events_lost=events_lost)
+            found = faults(await books(stack), ids)
             if not found or time.monotonic() > deadline:
                 return found
         await asyncio.sleep(POLL_SECONDS)
@@ -230,7 +238,7 @@ def _keys(read: Books, judged: set[UUID]) -> Iterator[str]:
             yield f"keys: {id_} was made by {counts[id_]} keys of its user"
 
 
-def _tellings(read: Books, judged: set[UUID], *, events_lost: bool) -> Iterator[str]:
+def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
     for name, told, expected in (
         ("notices", read.notices, _expected_notices),
         ("events", read.events, _expected_events),
@@ -240,8 +248,7 @@ def _tellings(read: Books, judged: set[UUID], *, events_lost: bool) -> Iterator[
             by_transfer[telling.transfer_id].append((telling.user_id, telling.kind))
         for id_ in judged & set(read.transfers):
             wanted = sorted(expected(read.transfers[id_]))
-            missing, extra = Counter(wanted) - Counter(by_transfer[id_]), Counter(by_transfer[id_]) - Counter(wanted)
-            if extra or (missing and not events_lost):
+            if sorted(by_transfer[id_]) != wanted:
                 yield f"{name}: of {id_} there are {sorted(by_transfer[id_])}, not {wanted}"
 
 

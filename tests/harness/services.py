@@ -38,7 +38,16 @@ from services.wallet.app import PLANNER
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
 
-IDENTITIES = ("gateway", "auth", "wallet", "transaction", "transaction-worker", "transaction-reversal", "notification")
+IDENTITIES = (
+    "gateway",
+    "auth",
+    "wallet",
+    "transaction",
+    "transaction-worker",
+    "transaction-reversal",
+    "notification",
+    "notification-worker",
+)
 
 
 def identities(names: Sequence[str] = IDENTITIES) -> dict[str, Identity]:

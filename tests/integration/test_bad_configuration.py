@@ -88,6 +88,8 @@ async def test_missing_secrets_stop_the_start(service: str, role: str) -> None:
         ("transaction", "worker", "PAYFLOW_SERVICE_KEY", "no key"),
         ("gateway", "api", "PAYFLOW_REDIS_URL", "redis://127.0.0.1:6379"),
         ("notification", "api", "PAYFLOW_METRICS_PORT", "many"),
+        ("notification", "worker", "PAYFLOW_TRANSACTION_URL", "nowhere"),
+        ("notification", "worker", "PAYFLOW_CATCH_UP_SECONDS", "-5"),
     ],
 )
 async def test_weak_secrets_stop_the_start(service: str, role: str, variable: str, value: str) -> None:

@@ -5,6 +5,18 @@ SELECT * FROM unnest($1::uuid[], $2::text[])
 ON CONFLICT DO NOTHING
 RETURNING transfer_id, type, received_at;
 
+-- name: list_untold
+SELECT id FROM unnest($1::uuid[]) AS asked(id) WHERE NOT EXISTS (SELECT FROM inbox WHERE transfer_id = asked.id);
+
+-- name: find_position
+SELECT settled_at, transfer_id FROM positions WHERE route = $1;
+
+-- name: advance_position
+-- Forwards only: somebody else may have come further.
+INSERT INTO positions (route, settled_at, transfer_id) VALUES ($1, $2, $3)
+ON CONFLICT (route) DO UPDATE SET settled_at = excluded.settled_at, transfer_id = excluded.transfer_id
+WHERE (positions.settled_at, positions.transfer_id) < (excluded.settled_at, excluded.transfer_id);
+
 -- name: insert_notices
 -- The inbox has recognised every copy: a conflict here is a fault and must be loud.
 INSERT INTO notices (id, user_id, transfer_id, kind, title, body)

@@ -40,6 +40,11 @@ CREATE TABLE public.notices (
     read_at timestamp with time zone,
     CONSTRAINT notices_kind_check CHECK ((kind = ANY (ARRAY['transfer_completed'::text, 'transfer_received'::text, 'transfer_failed'::text])))
 );
+CREATE TABLE public.positions (
+    route text NOT NULL,
+    settled_at timestamp with time zone NOT NULL,
+    transfer_id uuid NOT NULL
+);
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_one_each UNIQUE (notice_id);
 ALTER TABLE ONLY public.deliveries
@@ -54,6 +59,8 @@ ALTER TABLE ONLY public.notices
     ADD CONSTRAINT notices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.notices
     ADD CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind);
+ALTER TABLE ONLY public.positions
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (route);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
 CREATE INDEX notices_of_user ON public.notices USING btree (user_id, created_at, id);
 ALTER TABLE ONLY public.deliveries
@@ -70,3 +77,6 @@ GRANT SELECT,INSERT ON TABLE public.events TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.inbox TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.notices TO payflow_notification;
 GRANT UPDATE(read_at) ON TABLE public.notices TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.positions TO payflow_notification;
+GRANT UPDATE(settled_at) ON TABLE public.positions TO payflow_notification;
+GRANT UPDATE(transfer_id) ON TABLE public.positions TO payflow_notification;

@@ -37,11 +37,29 @@ UPDATE transfers SET
     completed_at = CASE told.outcome WHEN 'posted' THEN told.at END,
     failed_at    = CASE told.outcome WHEN 'posted' THEN NULL ELSE told.at END,
     failure_code = told.reason,
+    settled_at   = clock_timestamp(),
     attempts     = CASE WHEN told.attempt IS NULL THEN attempts ELSE attempts || told.attempt::jsonb END
 FROM told JOIN locked USING (id)
 WHERE transfers.id = told.id AND transfers.status = 'PENDING'
 RETURNING transfers.id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
           failure_code, told.at, request_id, traceparent, created_at;
+
+-- name: find_settled_horizon
+-- Nothing can appear below it any more: what appears later is settled by somebody who has not begun yet. To be read before
+-- what is settled, in a statement of its own.
+SELECT least(min(xact_start), clock_timestamp() - make_interval(secs => $1)) FROM pg_stat_activity
+WHERE datname = current_database();
+
+-- name: list_settled
+SELECT settled_at, id FROM transfers
+WHERE (settled_at, id) > ($1, $2) AND settled_at < $3
+ORDER BY settled_at, id LIMIT $4;
+
+-- name: list_outcomes
+-- As settle_transfers told them, again.
+SELECT id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
+       failure_code, coalesce(completed_at, failed_at) AS at, request_id, traceparent
+FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
 
 -- name: note_attempts
 -- A worker picked it up and could not finish; each attempt of each worker is noted once, at most twenty.

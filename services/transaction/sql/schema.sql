@@ -58,6 +58,7 @@ CREATE TABLE public.transfers (
     failure_code text,
     attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
     conflicted_at timestamp with time zone,
+    settled_at timestamp with time zone,
     CONSTRAINT transfers_amount_check CHECK ((amount > 0)),
     CONSTRAINT transfers_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT transfers_description_check CHECK ((length(description) <= 140)),
@@ -89,6 +90,7 @@ CREATE INDEX transfers_by_recipient ON public.transfers USING btree (recipient_i
 CREATE INDEX transfers_by_user ON public.transfers USING btree (user_id, id);
 CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);
 CREATE INDEX transfers_pending ON public.transfers USING btree (from_wallet_id) WHERE (status = 'PENDING'::text);
+CREATE INDEX transfers_settled ON public.transfers USING btree (settled_at, id) WHERE (settled_at IS NOT NULL);
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
 CREATE TRIGGER idempotency_keys_never_removed BEFORE DELETE OR UPDATE OR TRUNCATE ON public.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
@@ -105,4 +107,5 @@ GRANT UPDATE(failed_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(failure_code) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(attempts) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(conflicted_at) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(settled_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.wallets TO payflow_transaction;

@@ -32,6 +32,7 @@ from tests.integration.notification.polling import until
 from tests.unit.notification.events import completed, failed
 
 ALICE, BOB = new_id(), new_id()
+NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ async def workers(
         settings = WorkerSettings(
             notification_database_url=notification_database.service_url,
             rabbitmq_url=rabbitmq.url,
+            transaction_url=NOBODY,
             service_key=seeds["notification-worker"],
             service_public_keys=public_keys,
         )

@@ -1,0 +1,356 @@
+"""The catch-up: the broker loses events, and everybody is told all the same, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from deploy.local.engines import RabbitMQ
+from deploy.local.ports import find_free
+from services.chassis import broker, server
+from services.chassis.broker import Outgoing, Publisher
+from services.chassis.client import Upstream
+from services.chassis.database import LockTimeout, Pool, close_pool
+from services.chassis.roles import Runtime
+from services.chassis.service_tokens import Identity, TokenVerifier
+from services.contracts.identifiers import new_id
+from services.contracts.messages import TransferEvent, decode_envelope, encode_envelope, encode_item
+from services.contracts.messages import decode_event as decode
+from services.contracts.refusal import Refusal
+from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.notification import commands
+from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
+from services.notification.settings import WorkerSettings
+from services.notification.worker import serve_worker
+from services.transaction import api, store
+from services.transaction import commands as transaction
+from services.transaction.app import PLANNER
+from services.transaction.store import Told
+from services.transaction.transfer import PENDING, Transfer, request_hash
+from tests.harness.databases import TestDatabase
+from tests.integration.notification.polling import until
+
+SECONDS = 5.0
+OTHERS = ("gateway", "auth", "transaction-worker", "notification", "notification-deliver")
+
+
+@dataclass(slots=True)
+class Transfers:
+    """The transaction service: its database, its api, and what it told the broker, which nobody need ever have heard."""
+
+    pool: Pool
+    verifier: TokenVerifier
+    stack: AsyncExitStack
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self) -> None:
+        app = server.application("transaction")
+        app[api.POOL] = self.pool
+        api.add_routes(app, self.verifier)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self.stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+
+    async def accept(self, count: int, **changes: object) -> list[Told]:
+        """So many PENDING transfers, and what the wallet will say of them: every third one was rejected."""
+        drafts = [_draft(**changes) for _ in range(count)]
+        assert count == len(await transaction.accept_transfers(self.pool, drafts))
+        said = [("rejected", "insufficient_funds") if number % 3 == 2 else ("posted", None) for number in range(count)]
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        return [Told(draft.transfer.id, *one, long_ago, None) for draft, one in zip(drafts, said, strict=True)]
+
+    async def settle(self, count: int, **changes: object) -> list[TransferEvent]:
+        """So many transfers settled just now; their events, as they stand in the outbox."""
+        told = await self.accept(count, **changes)
+        for start in range(0, count, 400):
+            assert len(told[start : start + 400]) == await transaction.settle_transfers(
+                self.pool, told[start : start + 400]
+            )
+        return await self.events([one.transfer_id for one in told])
+
+    async def events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
+        rows = await self.pool.fetch("SELECT body FROM outbox WHERE topic = $1", TRANSFERS_SETTLED.type)
+        bundle = encode_envelope(TRANSFERS_SETTLED, [row["body"] for row in rows], sent_at=datetime.now(UTC))
+        events = {event.transfer_id: event for event in map(decode, decode_envelope(TRANSFERS_SETTLED, bundle).items)}
+        return [events[id_] for id_ in transfer_ids]
+
+
+def _draft(**changes: object) -> transaction.Draft:
+    now = datetime.now(UTC)
+    source, destination = new_id(), new_id()
+    transfer = Transfer(
+        id=new_id(),
+        user_id=new_id(),
+        recipient_id=new_id(),
+        kind="transfer",
+        status=PENDING,
+        amount=1050,
+        currency="USD",
+        from_wallet_id=source,
+        to_wallet_id=destination,
+        description='Lunch, "quoted"',
+        metadata=None,
+        request_hash=request_hash(source, destination, 1050, "USD"),
+        created_at=now,
+        expires_at=now + timedelta(seconds=60),
+        completed_at=None,
+        failed_at=None,
+        failure_code=None,
+    )._replace(**changes)  # type: ignore[arg-type]
+    return transaction.Draft(transfer, str(new_id()), bytes(32), str(new_id()), None)
+
+
+@pytest.fixture
+async def transfers(
+    transaction_database: TestDatabase,
+    seeds: dict[str, str],
+    public_keys: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Transfers]:
+    """Not served yet. No grace: what was settled may be asked for at once."""
+    monkeypatch.setattr(transaction, "SETTLED_GRACE_SECONDS", 0.0)
+    keys = Identity.from_base64(seeds["notification"], public_keys).public_keys
+    async with AsyncExitStack() as stack:
+        pool = await transaction_database.pool(**PLANNER)
+        stack.push_async_callback(close_pool, pool)
+        yield Transfers(pool, TokenVerifier(keys, audience="transaction"), stack, find_free())
+
+
+@pytest.fixture
+async def upstream(transfers: Transfers, seeds: dict[str, str], public_keys: dict[str, str]) -> AsyncIterator[Upstream]:
+    """The transaction service as the worker sees it."""
+    await transfers.serve()
+    identity = Identity.from_base64(seeds["notification-worker"], public_keys)
+    made = Upstream("notification", "transaction", transfers.url, identity)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def settings(
+    transfers: Transfers,
+    notification_database: TestDatabase,
+    rabbitmq: RabbitMQ,
+    seeds: dict[str, str],
+    public_keys: dict[str, str],
+) -> WorkerSettings:
+    """A worker that catches up all the time."""
+    return WorkerSettings(
+        notification_database_url=notification_database.service_url,
+        rabbitmq_url=rabbitmq.url,
+        transaction_url=transfers.url,
+        catch_up_seconds=0.05,
+        service_key=seeds["notification-worker"],
+        service_public_keys=public_keys,
+    )
+
+
+@pytest.fixture
+def catching_up(pool: Pool, upstream: Upstream) -> CatchUp:
+    return CatchUp(pool, upstream, with_deliveries=False)
+
+
+async def hear(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded:
+    """What the worker does with a message."""
+    return await commands.record_events(pool, events, with_deliveries=False)
+
+
+async def told(pool: Pool) -> dict[UUID, list[tuple[UUID, str]]]:
+    """By transfer, who was told and what."""
+    rows = await pool.fetch("SELECT transfer_id, user_id, kind FROM notices ORDER BY transfer_id, kind")
+    found: dict[UUID, list[tuple[UUID, str]]] = {}
+    for row in rows:
+        found.setdefault(row["transfer_id"], []).append((row["user_id"], row["kind"]))
+    return found
+
+
+def expected(events: Sequence[TransferEvent]) -> dict[UUID, list[tuple[UUID, str]]]:
+    return {
+        event.transfer_id: [(event.sender_id, "transfer_failed")]
+        if event.type == "transfer.failed"
+        else [(event.sender_id, "transfer_completed"), (event.recipient_id, "transfer_received")]  # type: ignore[list-item]
+        for event in events
+    }
+
+
+async def test_lost_events_are_told_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """Every message is lost: the catch-up tells everybody, and has nothing to tell the next time."""
+    events = await transfers.settle(7)
+
+    counts = [await catching_up.catch_up(), await catching_up.catch_up()]
+
+    assert [7, 0] == counts
+    assert expected(events) == await told(pool)
+
+
+async def test_events_are_told_again_as_they_were(transfers: Transfers, upstream: Upstream) -> None:
+    """What is told again has every field of the message that was lost, but for the id of the event."""
+    events = await transfers.settle(3)
+    ids = [str(event.transfer_id) for event in events]
+
+    answer = await upstream.call("POST", "/internal/events", body={"transfer_ids": ids}, seconds=SECONDS)
+    again = {event.transfer_id: event for event in map(decode, answer["events"])}
+
+    assert events == [replace(again[event.transfer_id], event_id=event.event_id) for event in events]
+
+
+async def test_messages_and_catch_up_tell_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """Some messages come before the catch-up, all of them after it: only what was missing is told, nothing twice."""
+    events = await transfers.settle(8)
+    await hear(pool, events[::2])
+
+    caught_up = await catching_up.catch_up()
+    late = await hear(pool, events)
+
+    assert 4 == caught_up
+    assert (0, 8) == (late.events_count, late.repeats_count)
+    assert expected(events) == await told(pool)
+
+
+async def test_a_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """More was lost than fits into a page, before and after a restart: all of it is told."""
+    first = await transfers.settle(PAGE_MAX + EVENTS_MAX + 1)
+    assert len(first) == await catching_up.catch_up()
+    second = await transfers.settle(PAGE_MAX)
+    restarted = CatchUp(pool, catching_up._transaction, with_deliveries=False)
+
+    assert PAGE_MAX == await restarted.catch_up()
+    assert expected([*first, *second]) == await told(pool)
+
+
+async def test_who_commits_late_is_not_passed_over(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """A transfer settled in a commit that takes long is told, though others were settled after it and seen before."""
+    early = await transfers.accept(1)
+    async with transfers.pool.acquire() as slow:
+        under_way = slow.transaction()
+        await under_way.start()
+        await store.settle_transfers(slow, early)
+        late = await transfers.settle(1)
+        await catching_up.catch_up()
+        await under_way.commit()
+    await catching_up.catch_up()
+
+    assert {early[0].transfer_id, late[0].transfer_id} == set(await told(pool))
+
+
+async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """Three workers catch up while the messages come as well: each event is told once."""
+    events = await transfers.settle(900)
+
+    heard, *caught_up = await asyncio.gather(hear(pool, events), *(catching_up.catch_up() for _ in range(3)))
+
+    assert 900 == heard.events_count + sum(caught_up)
+    assert expected(events) == await told(pool)
+
+
+async def test_what_could_not_be_told_is_not_passed(
+    transfers: Transfers, upstream: Upstream, notification_database: TestDatabase, pool: Pool
+) -> None:
+    """Somebody is in the way of telling: the next round begins at the same place."""
+    impatient = await notification_database.pool(lock_timeout="100ms")
+    catching_up = CatchUp(impatient, upstream, with_deliveries=False)
+    alice = new_id()
+    first = await transfers.settle(1, user_id=alice)
+    await hear(pool, first)
+    second = await transfers.settle(1, user_id=alice)
+
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("UPDATE event_counters SET last_seq = last_seq WHERE user_id = $1", alice)
+        with pytest.raises(LockTimeout):
+            await catching_up.catch_up()
+    caught_up = await catching_up.catch_up()
+    await close_pool(impatient)
+
+    assert 1 == caught_up
+    assert expected([*first, *second]) == await told(pool)
+
+
+async def test_the_position_never_goes_back(pool: Pool) -> None:
+    """A slower worker that records where it has come does not undo what a faster one recorded."""
+    now = datetime.now(UTC)
+    far, near = (commands.Settled(now - timedelta(seconds=age), new_id()) for age in (0, 60))
+
+    await commands.advance_position(pool, far)
+    await commands.advance_position(pool, near)
+
+    assert far == await commands.find_position(pool)
+
+
+async def test_messages_go_on_without_the_transaction_service(
+    transfers: Transfers, settings: WorkerSettings, rabbitmq: RabbitMQ, pool: Pool
+) -> None:
+    """The transaction service is away: the worker is ready and tells what arrives. It is back: what was lost is told."""
+    lost, [sent] = await transfers.settle(3), await transfers.settle(1)
+    runtime = Runtime(service="notification", role="worker", instance="notification-worker-test")
+    role = asyncio.create_task(serve_worker(settings, runtime))
+    await publish(rabbitmq, sent)
+
+    async def ready_and_told() -> bool:
+        _, failing = await runtime.health.check()
+        return not failing and sent.transfer_id in await told(pool)
+
+    async def all_told() -> bool:
+        return expected([*lost, sent]) == await told(pool)
+
+    try:
+        await until(ready_and_told)
+        alone = set(await told(pool))
+        await transfers.serve()
+        await until(all_told)
+    finally:
+        runtime.stopping.set()
+        await role
+
+    assert {sent.transfer_id} == alone
+    assert runtime.fault is None
+
+
+async def publish(rabbitmq: RabbitMQ, event: TransferEvent) -> None:
+    """Into an empty queue."""
+    connection = await broker.connect(rabbitmq.url, "test")
+    async with connection:
+        channel = await connection.channel()
+        await broker.declare(channel)
+        await (await channel.get_queue(SETTLED_QUEUE.name, ensure=False)).purge()
+    publisher = Publisher(rabbitmq.url, "test")
+    body = encode_envelope(TRANSFERS_SETTLED, [encode_item(event)], sent_at=datetime.now(UTC))
+    assert [None] == await publisher.publish([Outgoing(TRANSFERS_SETTLED.exchange, TRANSFERS_SETTLED.type, body)])
+    await publisher.close()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_nobody_else_may_ask(
+    transfers: Transfers, seeds: dict[str, str], public_keys: dict[str, str], name: str
+) -> None:
+    """Events tell of everybody's money: only the notification worker is told them."""
+    await transfers.serve()
+    other = Upstream("other", "transaction", transfers.url, Identity.from_base64(seeds[name], public_keys))
+    where = {"settled_at": "1970-01-01T00:00:00Z", "transfer_id": str(new_id())}
+
+    with pytest.raises(Refusal) as listing:
+        await other.call("GET", "/internal/settled", params=where, seconds=SECONDS)
+    with pytest.raises(Refusal) as events:
+        await other.call("POST", "/internal/events", body={"transfer_ids": [str(new_id())]}, seconds=SECONDS)
+    await other.close()
+
+    assert [403, 403] == [listing.value.status, events.value.status]
+
+
+async def test_the_worker_may_ask_nothing_else(upstream: Upstream) -> None:
+    """The notification worker's identity opens its two routes and no other of the transaction service."""
+    with pytest.raises(Refusal) as refused:
+        await upstream.call("GET", "/internal/overview", seconds=SECONDS)
+
+    assert 403 == refused.value.status
