@@ -13,7 +13,7 @@ from services.chassis import problems, tracing
 from services.contracts.refusal import Refusal
 from services.gateway import answers, errors, idempotency, metrics, operations, preference, schemas, timeline, upstreams
 from services.gateway.authentication import PRINCIPAL
-from services.gateway.idempotency import FINISHED, Accepted, Question
+from services.gateway.idempotency import Accepted, Question
 from services.gateway.intake import INTAKE, Submission
 from services.gateway.operations import BODY, QUERY, SENT, Answer, Operation, path_id
 from services.gateway.upstreams import UPSTREAMS, call
@@ -145,9 +145,6 @@ async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str
 
 
 async def _accept(request: web.Request, question: Question, fields: dict[str, Any]) -> Accepted:
-    finished = await request.app[FINISHED].find(question)
-    if finished is not None:
-        return finished
     item = {
         "user_id": question.user_id,
         "idempotency_key": question.key,

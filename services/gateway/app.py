@@ -9,6 +9,7 @@ from aiohttp import web
 from services.chassis import server
 from services.chassis.roles import Runtime
 from services.gateway import (
+    admission,
     answers,
     api_auth,
     api_notifications,
@@ -27,7 +28,7 @@ from services.gateway import (
 )
 from services.gateway.authentication import Tokens
 from services.gateway.cache import Cache
-from services.gateway.idempotency import FINISHED, FinishedAnswers
+from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
 from services.gateway.keys import KEYS, Keys
 from services.gateway.rate_limit import LIMITER, RateLimiter
@@ -68,7 +69,14 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
         runtime.health.register("keys", keys.ping)
         runtime.health.register("revocations", sessions.ping)
         limiter = RateLimiter(cache, enabled=settings.rate_limits == "on")
-        app = build(behind, keys=keys, sessions=sessions, finished=finished, limiter=limiter)
+        app = build(
+            behind,
+            keys=keys,
+            sessions=sessions,
+            finished=finished,
+            limiter=limiter,
+            requests_max=settings.requests_max,
+        )
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
         runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, sessions.ring))
@@ -76,7 +84,13 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
 
 
 def build(
-    behind: Upstreams, *, keys: Keys, sessions: Sessions, finished: FinishedAnswers, limiter: RateLimiter
+    behind: Upstreams,
+    *,
+    keys: Keys,
+    sessions: Sessions,
+    finished: FinishedAnswers,
+    limiter: RateLimiter,
+    requests_max: int,
 ) -> web.Application:
     """The application with all its routes."""
     app = server.application(
@@ -87,13 +101,13 @@ def build(
         ],
         body_bytes_max=BODY_BYTES_MAX,
     )
+    app.middlewares.insert(0, admission.middleware)
     app.on_response_prepare.append(answers.on_prepare)
     app[UPSTREAMS] = behind
     app[KEYS] = keys
     app[SESSIONS] = sessions
-    app[FINISHED] = finished
     app[LIMITER] = limiter
-    app[INTAKE] = Intake(behind.intake, finished)
+    app[INTAKE] = Intake(behind.intake, finished, requests_max=requests_max)
     waiting = app[WAITING] = Waiting()
     app.on_shutdown.append(waiting.end)
     app[WALLET_FACTS] = WalletFacts(behind.wallet)

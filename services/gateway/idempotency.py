@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from aiohttp import web
 from multidict import CIMultiDictProxy
 from pydantic import ValidationError
 
@@ -136,6 +135,3 @@ def _without_nulls(value: Any) -> Any:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-FINISHED: web.AppKey[FinishedAnswers] = web.AppKey("finished_answers")

@@ -15,6 +15,7 @@ from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.gateway import answers, upstreams
 from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
+from services.gateway.settings import REQUESTS_MAX
 
 BATCH_MAX = 256
 FLIGHTS_MAX = 2
@@ -42,22 +43,38 @@ class _ListRefused(Exception):  # noqa: N818 - not an error: one item spoils the
     pass
 
 
-class Queue:
-    """Those who wait for their batch, and those whose batch is on its way."""
+def busy() -> Busy:
+    """What those are told who would wait in vain."""
+    return Busy("more transfers wait than can be accepted in time", retry_after_seconds=RETRY_AFTER_SECONDS)
 
-    def __init__(self, batcher: Batcher[Submission, Accepted]) -> None:
+
+class Queue:
+    """Those who look for an answer given before, those who wait for their batch, and those whose batch is on its way."""
+
+    def __init__(self, batcher: Batcher[Submission, Accepted], finished: FinishedAnswers, *, requests_max: int) -> None:
         self._batcher = batcher
+        self._finished = finished
+        self._requests_max = requests_max
         self._since: dict[int, float] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more would wait too long."""
+        under_way = len(self._since)
+        if under_way >= self._requests_max:
+            return True
+        return under_way >= UNDER_WAY_MAX and time.monotonic() - next(iter(self._since.values())) > QUEUE_SECONDS_MAX
 
     async def submit(self, submission: Submission) -> Accepted:
         """Wait for the answer to this one. Raises as `Intake.accept` does."""
-        now = time.monotonic()
-        if len(self._since) >= UNDER_WAY_MAX and now - next(iter(self._since.values())) > QUEUE_SECONDS_MAX:
-            raise Busy("more transfers wait than can be accepted in time", retry_after_seconds=RETRY_AFTER_SECONDS)
+        # The place is taken before anything is waited for: whoever got past the door is not refused later.
+        if self.is_full:
+            raise busy()
         number = id(submission)
-        self._since[number] = now
+        self._since[number] = time.monotonic()
         try:
-            return await self._batcher.submit(submission)
+            finished = await self._finished.find(submission.question)
+            return finished if finished is not None else await self._batcher.submit(submission)
         finally:
             del self._since[number]
 
@@ -65,18 +82,28 @@ class Queue:
 class Intake:
     """Hands transfers over and keeps what came of them."""
 
-    def __init__(self, transaction: Upstream, finished: FinishedAnswers) -> None:
+    def __init__(self, transaction: Upstream, finished: FinishedAnswers, *, requests_max: int = REQUESTS_MAX) -> None:
         self._transaction = transaction
         self._finished = finished
+        self._requests_max = requests_max
         # Apart: those whose recipient auth must be asked for do not hold up the others while auth is slow.
         self._by_wallet = self._queue("intake")
         self._by_email = self._queue("intake_by_email")
 
     def _queue(self, name: str) -> Queue:
-        return Queue(Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX))
+        batcher = Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX)
+        return Queue(batcher, self._finished, requests_max=self._requests_max)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever comes now may be refused unread.
+
+        Those by e-mail are left out: while auth is slow they wait, and nobody else shall be refused for it.
+        """
+        return self._by_wallet.is_full
 
     async def accept(self, submission: Submission) -> Accepted:
-        """Hand over one transfer and wait for its own answer.
+        """Hand over one transfer and wait for its own answer, unless it was answered before.
 
         Raises:
             OutcomeUnknown: no answer in time; the same key tells later what became of it.

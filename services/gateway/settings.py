@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from services.chassis.settings import EngineUrl, Port, RoleSettings
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
 """Where a service listens: scheme, host and port, no credentials."""
+
+
+REQUESTS_MAX = 1024
+"""Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
 
 
 class GatewaySettings(RoleSettings):
@@ -22,3 +26,4 @@ class GatewaySettings(RoleSettings):
     notification_url: Address
     redis_url: EngineUrl
     rate_limits: Literal["on", "off"] = "on"
+    requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX

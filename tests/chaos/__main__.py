@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
@@ -21,8 +22,8 @@ from deploy.local import seed as people
 from deploy.local.home import Home
 from deploy.local.progress import tell
 from deploy.local.trouble import Trouble
-from tests.chaos import broker, elsewhere, faults, fight, report, schedule
-from tests.chaos.crowd import gather
+from tests.chaos import elsewhere, faults, fight, report, schedule
+from tests.chaos.crowd import Crowd, gather
 from tests.chaos.judge import Verdict, View
 from tests.chaos.report import Report, Struck
 from tests.chaos.schedule import NothingToDo
@@ -53,6 +54,9 @@ def main(**options: object) -> None:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
     except (Trouble, NothingToDo) as error:
         print(f"chaos: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("chaos: stopped before its end, so there is no verdict", file=sys.stderr)
         sys.exit(2)
     sys.exit(1 if document["violations"] else 0)
 
@@ -91,13 +95,12 @@ async def _here(said: Report, words: list[str], *, listing: bool) -> dict[str, o
 
 
 async def _fight(system: System, turns: list[schedule.Round], said: Report, home: Home) -> dict[str, object]:
-    await broker.keep_copies(system)
     login = (people.OPERATOR, people.PASSWORD)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        crowd = await gather(
+        crowd = await _gather(
             session, system.gateway, size=CROWD, seed=said.seed, operator=login, began=time.monotonic()
         )
-        await crowd.fund()
+        await _fund(crowd)
         async with fight.watched(system, crowd):
             async with fight.under_load(crowd):
                 await fight.break_things(
@@ -113,7 +116,7 @@ async def _elsewhere(address: str, operator: str | None, strike: str | None, sai
         raise Trouble("a deployment that runs already needs OPERATOR=e-mail, and the password in PAYFLOW_PASSWORD")
     turns = schedule.deal(elsewhere.KINDS, said.seed, said.rounds)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        crowd = await gather(
+        crowd = await _gather(
             session,
             address.rstrip("/"),
             size=CROWD,
@@ -121,7 +124,7 @@ async def _elsewhere(address: str, operator: str | None, strike: str | None, sai
             operator=(operator, password),
             began=time.monotonic(),
         )
-        await crowd.fund()
+        await _fund(crowd)
         async with fight.under_load(crowd):
             await fight.break_things(
                 turns, elsewhere.striker(strike), said, _teller(crowd, said.rounds), lanes=said.lanes
@@ -131,14 +134,32 @@ async def _elsewhere(address: str, operator: str | None, strike: str | None, sai
     return _finish(said, crowd, seen, verdict, Home.from_environment(os.environ))
 
 
-def _finish(said: Report, crowd: fight.Crowd, seen: View, verdict: Verdict, home: Home) -> dict[str, object]:
+async def _gather(session: aiohttp.ClientSession, base: str, **how: Any) -> Crowd:
+    """The people of the run. Raises Trouble: nothing is broken yet, and they are not let in."""
+    try:
+        return await gather(session, base, **how)
+    except TimeoutError as error:
+        raise Trouble(f"nobody could log in at {base}") from error
+
+
+async def _fund(crowd: Crowd) -> None:
+    """Give everybody money. Raises Trouble: nothing is broken yet, and it does not arrive."""
+    try:
+        await crowd.fund()
+    except TimeoutError as error:
+        raise Trouble("the operator could not give everybody money before the run") from error
+
+
+def _finish(said: Report, crowd: Crowd, seen: View, verdict: Verdict, home: Home) -> dict[str, object]:
+    if not any(intent.kind == "transfer" and intent.transfer_id for intent in crowd.history.intents):
+        verdict.stuck.append("no payment was accepted in the whole run: it shows nothing")
     document = said.document(crowd.history, seen, verdict)
     report.write(home.path / "chaos.json", document)
     report.show(console, said, document)
     return document
 
 
-def _teller(crowd: fight.Crowd, rounds: int) -> Callable[[Struck], None]:
+def _teller(crowd: Crowd, rounds: int) -> Callable[[Struck], None]:
     """One line for each fault, when it is healed."""
 
     def told(struck: Struck) -> None:
@@ -174,14 +195,16 @@ def _fresh(folder: Path) -> Path:
     """An empty folder for the stack of this run.
 
     Raises:
-        Trouble: another run uses it.
+        Trouble: another run uses it, or it cannot be written.
     """
-    home = Home(folder)
-    if folder.exists():
-        if lock.holder(home.lock) is not None:
-            raise Trouble(f"another run uses {folder}")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    try:
+        if folder.exists():
+            if lock.holder(Home(folder).lock) is not None:
+                raise Trouble(f"another run uses {folder}")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise Trouble(f"there is no room for a private stack at {folder}: {error.strerror}") from error
     return folder
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import aio_pika
@@ -12,6 +14,8 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
 
 from services.contracts import topology
+from services.contracts.messages import encode_envelope
+from services.contracts.topology import Queue, Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,21 +23,9 @@ if TYPE_CHECKING:
     from tests.chaos.schedule import Round
     from tests.chaos.system import System
 
-COPIES = "chaos.copies"
-COPIES_MAX = 400
-"""So many of the latest messages are kept, to be sent again at the wrong time."""
-
 SECONDS_MAX = 10.0
-AGAIN_MAX = 60
-
-
-async def keep_copies(system: System) -> None:
-    """Listen in: a queue that gets a copy of every command and every event."""
-    async with _channel(system) as channel:
-        arguments = {"x-max-length": COPIES_MAX, "x-overflow": "drop-head"}
-        queue = await channel.declare_queue(COPIES, durable=True, arguments=arguments)
-        await queue.bind(topology.COMMANDS, topology.TRANSFERS_REQUESTED.type)
-        await queue.bind(topology.EVENTS, topology.TRANSFERS_SETTLED.type)
+MESSAGES_MAX = 80
+ITEMS_MAX = 8
 
 
 async def purge(system: System, _turn: Round) -> None:
@@ -52,20 +44,19 @@ async def delete_queue(system: System, turn: Round) -> None:
 
 
 async def duplicate(system: System, turn: Round) -> None:
-    """Messages of now and of long ago arrive once more, up to three times, in any order."""
+    """Commands and events of now and of long ago arrive once more, up to three times, in any order and company.
+
+    They are taken from the outbox and not from a queue of ours: a queue that listens in would take what no other
+    takes, and then nothing would ever come back to its publisher.
+    """
     chance = random.Random(turn.number)
-    async with _channel(system) as channel:
-        copies = await channel.get_queue(COPIES, ensure=False)
-        kept = [message async for message in _all(copies)]
-        again = [message for message in kept for _ in range(chance.randint(0, 3))]
-        chance.shuffle(again)
-        for message in again[:AGAIN_MAX]:
-            await channel.default_exchange.publish(
-                aio_pika.Message(message.body, delivery_mode=2, headers=message.headers), _queue_of(message)
-            )
-        # Given back, most of them: what is sent again next time may be old.
-        for message in kept:
-            await (message.reject(requeue=True) if chance.random() < 0.8 else message.ack())
+    for queue, route in _FLOWS:
+        rows = await system.query("transaction", _SENT, route.type, MESSAGES_MAX * ITEMS_MAX // 2)
+        bodies = [row["body"] for row in rows for _ in range(chance.randint(0, 3))]
+        chance.shuffle(bodies)
+        async with _channel(system) as channel:
+            for message in _bundled(bodies, chance)[:MESSAGES_MAX]:
+                await _send(channel, queue, route, message)
 
 
 async def block(system: System, turn: Round) -> None:
@@ -78,15 +69,19 @@ async def block(system: System, turn: Round) -> None:
             await asyncio.sleep(1)
 
 
-def _queue_of(message: aio_pika.abc.AbstractIncomingMessage) -> str:
-    if message.routing_key == topology.TRANSFERS_SETTLED.type:
-        return topology.SETTLED_QUEUE.name
-    return topology.REQUESTED_QUEUE.name
+async def _send(channel: AbstractChannel, queue: Queue, route: Route, bodies: Sequence[str]) -> None:
+    message = aio_pika.Message(encode_envelope(route, bodies, sent_at=datetime.now(UTC)), delivery_mode=2)
+    await channel.default_exchange.publish(message, queue.name, timeout=SECONDS_MAX)
 
 
-async def _all(queue: aio_pika.abc.AbstractQueue) -> AsyncIterator[aio_pika.abc.AbstractIncomingMessage]:
-    while (message := await queue.get(fail=False)) is not None:
-        yield message
+def _bundled(bodies: Sequence[str], chance: random.Random) -> list[list[str]]:
+    """In messages of a few items each."""
+    bundles, rest = [], list(bodies)
+    while rest:
+        size = chance.randint(1, ITEMS_MAX)
+        bundles.append(rest[:size])
+        del rest[:size]
+    return bundles
 
 
 @asynccontextmanager
@@ -103,3 +98,13 @@ async def _channel(system: System) -> AsyncIterator[AbstractChannel]:
                 yield await connection.channel()
     except (AMQPError, RuntimeError) as error:
         raise ConnectionError(str(error)) from error
+
+
+_FLOWS = (
+    (topology.REQUESTED_QUEUE, topology.TRANSFERS_REQUESTED),
+    (topology.SETTLED_QUEUE, topology.TRANSFERS_SETTLED),
+)
+
+_SENT = """
+SELECT body FROM outbox WHERE topic = $1 AND published_at IS NOT NULL ORDER BY random() LIMIT $2
+"""

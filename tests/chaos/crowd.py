@@ -10,7 +10,7 @@ from uuid import UUID
 import aiohttp
 
 from tests.chaos.history import History, Intent
-from tests.chaos.person import Answer, Person
+from tests.chaos.person import PATIENCE_SECONDS, Answer, Person
 
 FUNDS = 50_000
 HOT = 4
@@ -20,12 +20,14 @@ THINK_SECONDS = 0.25
 CANCEL_CODES = frozenset({"transfer_not_cancellable", "transfer_not_found"})
 
 ACTIONS = {
-    "pay": 50,
+    "pay": 46,
     "pay too much": 6,
-    "again": 14,
+    "pay twice at once": 5,
+    "pay with a key of somebody else": 3,
+    "again": 12,
     "replay": 10,
     "replay changed": 2,
-    "look": 10,
+    "look": 8,
     "cancel": 4,
     "top up": 3,
 }
@@ -43,9 +45,14 @@ class Crowd:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def fund(self) -> None:
-        """Give everybody money to lose; waits until it has arrived."""
+        """Give everybody money to lose; waits until it has arrived.
+
+        Raises:
+            TimeoutError: it does not.
+        """
         chance = random.Random(f"funds {self.seed}")
-        await asyncio.gather(*(self._fund(person, _key(chance)) for person in self.people))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*(self._fund(person, _key(chance)) for person in self.people))
 
     async def run(self) -> None:
         """Everybody does as they please until the run stops."""
@@ -76,7 +83,14 @@ class Crowd:
             case "pay":
                 await self._send(person, self._intend(person, chance, chance.randint(1, 2_000)), chance)
             case "pay too much":
-                await self._send(person, self._intend(person, chance, chance.randint(20_000, 10 * FUNDS)), chance)
+                # About what somebody has: so that now and then it goes through, and they could not pay it again.
+                most = chance.choice([FUNDS, 10 * FUNDS])
+                await self._send(person, self._intend(person, chance, chance.randint(20_000, most)), chance)
+            case "pay twice at once":
+                amount = chance.randint(1, 2_000)
+                await person.attempt_twice(self._intend(person, chance, amount), seconds=12.0)
+            case "pay with a key of somebody else":
+                await self._borrow(person, chance)
             case "top up":
                 await self._send(self.operator, self._deposit(person, chance), chance)
             case "again":
@@ -92,6 +106,14 @@ class Crowd:
         """Now and then somebody has no patience: the request goes on, its answer is lost."""
         await person.attempt(intent, seconds=chance.choice([0.05, 1.0, 5.0, 12.0, 12.0, 12.0]))
 
+    async def _borrow(self, person: Person, chance: random.Random) -> None:
+        """The very payment of somebody else, key and all, but from one's own wallet: a payment of its own."""
+        used = {intent.key for intent in person.intents}
+        model = chance.choice(chance.choice(self.people).intents or [None])
+        if model is not None and model.key not in used and model.destination != person.wallet_id:
+            intent = Intent(model.key, person.user_id, "transfer", person.wallet_id, model.destination, model.amount)
+            await self._send(person, self._note(person, intent), chance)
+
     async def _again(self, person: Person, chance: random.Random) -> None:
         unanswered = [intent for intent in person.intents if intent.open]
         if unanswered:
@@ -102,7 +124,8 @@ class Crowd:
         accepted = [intent for intent in person.intents if intent.transfer_id is not None]
         if not accepted:
             return
-        intent = chance.choice(accepted)
+        dearest = max(accepted, key=lambda intent: intent.amount)
+        intent = dearest if chance.random() < 0.5 else chance.choice(accepted)
         if not changed:
             await person.attempt(intent, seconds=12.0)
             return

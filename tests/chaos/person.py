@@ -16,6 +16,8 @@ ACCEPTED = frozenset({200, 202})
 REFUSED = frozenset({400, 403, 404, 413, 415, 422})
 """Answers that are a "no" for good. Everything else says nothing about what became of the request."""
 
+REUSED = "idempotency_key_reused"
+
 RENEW_SECONDS = 300.0
 PASSWORD = "chaos is a ladder, not a key"
 PATIENCE_SECONDS = 120.0
@@ -105,7 +107,7 @@ class Person:
 
     async def attempt(self, intent: Intent, *, seconds: float) -> Answer:
         """Send one payment, for the first time or again, and believe the answer as far as it goes."""
-        sent_at = self.now()
+        sent_at, known = self.now(), intent.transfer_id is not None
         path, body = _payload(intent)
         headers = {"Idempotency-Key": intent.key}
         answer = await self.ask("POST", path, seconds=seconds, headers=headers, json=body)
@@ -115,21 +117,39 @@ class Person:
         )
         if transfer_id is not None:
             self._accepted(intent, transfer_id, answer.body)
-        elif answer.status in REFUSED and intent.open:
-            intent.refusal = answer.code
+        elif answer.status in REFUSED:
+            self._refused(intent, answer, known=known)
         return answer
+
+    async def attempt_twice(self, intent: Intent, *, seconds: float) -> None:
+        """Send one payment over two connections at once. A refusal says nothing yet while its twin may get in."""
+        await asyncio.gather(*(self.attempt(intent, seconds=seconds) for _ in range(2)))
+        if any(attempt.status not in ACCEPTED | REFUSED for attempt in intent.attempts[-2:]):
+            intent.refusal = None
 
     def now(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.began
 
     def _accepted(self, intent: Intent, transfer_id: str, body: Mapping[str, Any]) -> None:
-        if intent.refusal is not None:
-            self.history.contradict(f"transfer {transfer_id} was accepted after its key was refused: {intent.refusal}")
         intent.refusal = None
         intent.transfer_id = intent.transfer_id or transfer_id
+        said = (body["amount"], body["to_wallet_id"], body["from_wallet_id"])
+        if said != (intent.amount, intent.destination, intent.source or said[2]):
+            self.history.contradict(
+                f"key {intent.key} of {self.user_id} is answered by another transfer: {transfer_id}"
+            )
         if body["status"] != "PENDING":
             self.history.saw(body)
+
+    def _refused(self, intent: Intent, answer: Answer, *, known: bool) -> None:
+        """A no. It cannot follow a yes, nor can a key be used up that its user never used for anything else."""
+        if known:
+            self.history.contradict(f"transfer {intent.transfer_id} was accepted and its key is refused: {answer.code}")
+        elif answer.code == REUSED and any(one is intent for one in self.intents):
+            self.history.contradict(f"key {intent.key} of {self.user_id} is taken for one used before")
+        if intent.open:
+            intent.refusal = answer.code
 
     async def _request(self, method: str, path: str, *, seconds: float = 10.0, **request: Any) -> Answer:
         timeout = aiohttp.ClientTimeout(total=seconds)

@@ -8,7 +8,8 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +109,34 @@ async def company(door: Door, operator: Person, count: int) -> list[TimedPerson]
     await asyncio.gather(*(operator.fund(person, FUNDS) for person in people))
     calls.clear()
     return people
+
+
+class Lateness:
+    """How late this process wakes from short sleeps: what the machine and the driver themselves add to every figure."""
+
+    EVERY_SECONDS = 0.05
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def watch(self) -> None:
+        """Note it until cancelled."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(self.EVERY_SECONDS)
+            self.seconds.append(time.monotonic() - before - self.EVERY_SECONDS)
+
+
+@asynccontextmanager
+async def lateness() -> AsyncIterator[Lateness]:
+    """The lateness while the block runs."""
+    noted = Lateness()
+    watching = asyncio.create_task(noted.watch())
+    try:
+        yield noted
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def phase(people: Sequence[TimedPerson], since: float, until: float = math.inf) -> Phase:

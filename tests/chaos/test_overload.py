@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -133,6 +134,23 @@ class Driver:
         await asyncio.gather(*(self._client(starts, until, sent, number) for number in range(connections)))
         return sent
 
+    async def read(self, *, seconds: float) -> list[Sent]:
+        """Look at one's wallets ten times a second, over one connection."""
+        reads: list[Sent] = []
+        until = time.monotonic() + seconds
+        wire = await self._connect()
+        request = (
+            f"GET /api/v1/wallets HTTP/1.1\r\nHost: {self.url.host}\r\n"
+            f"Authorization: Bearer {self.people[0].token}\r\n\r\n"
+        ).encode()
+        while time.monotonic() < until:
+            reads.append(await wire.send(request))
+            if wire.lost:
+                wire = await self._connect()
+            await asyncio.sleep(0.1)
+        wire.transport.close()
+        return reads
+
     async def _client(self, starts: object, until: float, sent: list[Sent], number: int) -> None:
         chance = random.Random(number)
         wire = await self._connect()
@@ -205,6 +223,7 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
         transaction = Upstream("gateway", "transaction", url, identities()["gateway"])
         stack.push_async_callback(transaction.close)
         intake = Intake(transaction, FinishedAnswers(Cache("redis://127.0.0.1:1")))
+        assert not intake.is_full
         began = time.monotonic()
         waiting = [asyncio.create_task(intake.accept(submission(number))) for number in range(UNDER_WAY_MAX)]
         stack.push_async_callback(end, waiting)
@@ -212,6 +231,7 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
         refused = await first_refusal(intake, seconds=QUEUE_SECONDS_MAX + 3)
         assert QUEUE_SECONDS_MAX < time.monotonic() - began
         assert {"Retry-After": "2"} == refused.headers
+        assert intake.is_full
         assert not any(task.done() for task in waiting)
         # Those by e-mail wait elsewhere.
         other = asyncio.create_task(intake.accept(submission(-1, to={"email": "bob@example.com"})))
@@ -269,41 +289,52 @@ def submission(number: int, to: dict[str, str] | None = None) -> Submission:
 @pytest.mark.timeout(900)
 async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
     """Guarantee 42: ten times the load for two minutes: what was accepted is done in time, the rest refused early."""
-    calm = await driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20)
+    calm, calm_late = await watched(driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20))
     began = time.monotonic()
     filled = await driver.offer(per_second=1e6, seconds=CAPACITY_SECONDS, connections=32)
     capacity = sum(one.status == 202 for one in filled) / (time.monotonic() - began)
     await faults_when_quiet(stack, ids(filled), seconds=TERMINAL_SECONDS_MAX)
-    over = await driver.offer(
-        per_second=capacity / NORMAL_PART * TIMES, seconds=OVERLOAD_SECONDS, connections=CONNECTIONS
-    )
+    rate = capacity / NORMAL_PART * TIMES
+    reading = asyncio.create_task(driver.read(seconds=OVERLOAD_SECONDS))
+    over, over_late = await watched(driver.offer(per_second=rate, seconds=OVERLOAD_SECONDS, connections=CONNECTIONS))
     ended = time.monotonic()
+    reads = await reading
     wrong = await faults_when_quiet(stack, ids(over), seconds=TERMINAL_SECONDS_MAX + 30)
     await asyncio.sleep(max(0.0, ended + QUIET_AFTER_SECONDS - time.monotonic()))
-    after = await driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20)
+    after, after_late = await watched(driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20))
 
     refused = [one for one in over if one.status in (429, 503)]
     took = await durations(stack, ids(over))
     stopwatch.tell(
         "42",
+        load_average=os.getloadavg(),
         capacity_per_s=round(capacity),
         offered_per_s=round(len(over) / OVERLOAD_SECONDS),
         statuses=Counter(one.status for one in over),
         codes=Counter(one.body[-400:].decode(errors="replace").partition('"code": ')[2][:25] for one in refused),
-        accept_p99_ms=percentile([one.seconds for one in over if one.status == 202], 99),
-        refuse_p99_ms=percentile([one.seconds for one in refused], 99),
+        accept_ms=percentiles([one.seconds for one in over if one.status == 202]),
+        refuse_ms=percentiles([one.seconds for one in refused]),
+        reads={"statuses": Counter(one.status for one in reads)} | percentiles([one.seconds for one in reads]),
         terminal_s={"p50": percentile(took, 50), "p99": percentile(took, 99), "max": round(max(took) * 1000)},
-        calm_p99_ms=percentile([one.seconds for one in calm], 99),
-        after_p99_ms=percentile([one.seconds for one in after], 99),
+        calm_ms=percentiles([one.seconds for one in calm]) | {"driver_late": percentile(calm_late, 99)},
+        over_driver_late_ms=percentiles(over_late),
+        after_ms=percentiles([one.seconds for one in after]) | {"driver_late": percentile(after_late, 99)},
     )
     assert [] == wrong
     assert {one.status for one in over} <= {202, 429, 503}
     assert all(one.retry_after for one in refused)
+    assert {200} == {one.status for one in reads}
     assert max((one.seconds for one in refused), default=0) < EARLY_SECONDS_MAX
     assert max(took) < TERMINAL_SECONDS_MAX
     assert percentile(took, 99) < NEARLY_ALL_SECONDS_MAX * 1000
     assert {202} == {one.status for one in after}
     assert percentile([one.seconds for one in after], 99) < SLOWER_MAX * percentile([one.seconds for one in calm], 99)
+
+
+async def watched(offered: Coroutine[Any, Any, list[Sent]]) -> tuple[list[Sent], list[float]]:
+    """What came of it, and how late this process itself was meanwhile."""
+    async with stopwatch.lateness() as late:
+        return await offered, late.seconds
 
 
 def ids(sent: list[Sent]) -> set[UUID]:
@@ -330,3 +361,8 @@ async def longest(stack: Stack, of: set[UUID]) -> float:
 def percentile(seconds: list[float], percent: int) -> float:
     """Milliseconds within which so many of a hundred were done."""
     return round(sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] * 1000, 1) if seconds else 0.0
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """The median, the 99th and the longest, in milliseconds."""
+    return {"p50": percentile(seconds, 50), "p99": percentile(seconds, 99), "max": percentile(seconds, 100)}

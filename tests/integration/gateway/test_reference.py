@@ -125,6 +125,7 @@ async def test_process_starts_serves_and_ends(
         ("PAYFLOW_REDIS_URL", "redis://:password@127.0.0.1:1/0"),
         ("PAYFLOW_AUTH_URL", "nowhere"),
         ("PAYFLOW_RATE_LIMITS", "sometimes"),
+        ("PAYFLOW_REQUESTS_MAX", "0"),
         ("PAYFLOW_GATEWAY_PORT", "99999"),
     ],
 )

@@ -28,7 +28,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{CONSUMING}::test_a_window_in_hand_comes_back_when_its_worker_dies"],
-        faults=("transaction-worker-1/kill", "wallet/kill"),
+        faults=("notification-worker/kill", "transaction-worker-1/kill"),
     ),
     Mutant(
         name="ack-without-the-delayed-copy",
@@ -63,7 +63,6 @@ MUTANTS = (
         changes=[Change(BROKER, "mandatory=True", "mandatory=False")],
         works=WORKS,
         caught_by=[f"{PUBLISHING}::test_what_no_queue_takes_is_not_published"],
-        faults=("rabbitmq/delete-queue",),
     ),
     Mutant(
         name="channel-without-confirms",
@@ -91,7 +90,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{RELAYING}::test_rows_wait_for_a_broker_that_is_away"],
-        faults=("rabbitmq/kill",),
+        faults=("transaction-relay>rabbitmq",),
     ),
     # Quorum queues keep every message, marked or not. The mark is for the day one of the queues is of another type.
     Mutant(

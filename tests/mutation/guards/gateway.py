@@ -45,5 +45,6 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
+        faults=("notification/kill",),
     ),
 )

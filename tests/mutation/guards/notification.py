@@ -29,6 +29,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{RECORDING}::test_repeat"],
+        faults=("rabbitmq/duplicate",),
     ),
     Mutant(
         name="inbox-inserted-unsorted",

@@ -58,6 +58,7 @@ MUTANTS = (
         changes=[*UNCONDITIONAL, Change(SCHEMA, TERMINAL_FOR_EVER, "")],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
+        faults=("rabbitmq/duplicate",),
     ),
     Mutant(
         name="event-in-another-commit",
@@ -110,6 +111,7 @@ MUTANTS = (
         ],
         works=ACCEPTS,
         caught_by=[f"{ACCEPTING}::test_a_key_belongs_to_its_user_and_its_request"],
+        faults=("redis/flush",),
     ),
     Mutant(
         name="keys-inserted-unsorted",
@@ -132,7 +134,7 @@ MUTANTS = (
         changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK), Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
         works=ACCEPTS,
         caught_by=[f"{ACCEPTING}::test_a_replay_is_answered_whatever_happened_since"],
-        faults=("redis/flush",),
+        faults=("redis/hold",),
     ),
     Mutant(
         name="key-not-looked-up-first",
@@ -210,7 +212,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{PATH}::test_the_reversal_completes_what_was_posted"],
-        faults=("transaction-worker-1>wallet/lose-answers", "transaction-worker-1/kill"),
+        faults=("rabbitmq/delete-queue", "transaction-worker-1/kill"),
     ),
     Mutant(
         name="reversal-too-early",

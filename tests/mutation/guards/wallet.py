@@ -34,7 +34,7 @@ MUTANTS = (
             f"{GUARDS}::test_a_second_outcome_is_not_written",
             f"{RACES}::test_void_that_slips_in_takes_its_dependants_along",
         ],
-        faults=("transaction-worker-1/freeze-long", "transaction-worker-1>wallet/lose-answers"),
+        faults=("rabbitmq/duplicate", "transaction-worker-1>wallet/lose-answers"),
     ),
     # The unique outcome keeps the money safe even so; what is lost is the answer: the copy can never read who was first.
     Mutant(
@@ -88,7 +88,7 @@ MUTANTS = (
         changes=[Change(COMMANDS, "< len(decision.outcomes):\n        raise _Outrun", "< 0:\n        raise _Outrun")],
         works=WORKS,
         caught_by=[f"{RACES}::test_void_that_slips_in_takes_its_dependants_along"],
-        faults=("transaction-worker-1/freeze-long", "postgres/lock-wallets"),
+        faults=("postgres/lock-wallets", "rabbitmq/duplicate", "transaction-worker-1>wallet/black-hole"),
     ),
     Mutant(
         name="locks-let-go-early",
