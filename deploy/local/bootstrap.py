@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
 STAMP = ENVIRONMENT / ".installed"
 PYTHON_MIN = (3, 11)
-ATTEMPTS_MAX = 2
+ATTEMPTS_MAX = 4
+PAUSE_SECONDS = 2.0
+"""Before the second attempt; twice as long before each further one."""
 
 
 class Failed(Exception):  # noqa: N818 - reads as what it is
@@ -77,7 +80,9 @@ def run(
     """
     print(what, flush=True)
     said = ""
-    for _ in range(attempts_max):
+    for attempt in range(attempts_max):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         step = subprocess.run(
             command,
             cwd=REPOSITORY,
