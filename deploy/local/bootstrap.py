@@ -12,6 +12,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
 STAMP = ENVIRONMENT / ".installed"
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON_MIN = (3, 11)
 ATTEMPTS_MAX = 4
 PAUSE_SECONDS = 2.0
@@ -67,6 +68,9 @@ def sync() -> None:
         "UV_PYTHON": str(ENVIRONMENT / "bin" / "python"),
         "UV_LINK_MODE": "copy",
     }
+    if SYSTEM_CERTIFICATES.exists():
+        # Where a company's proxy signs what it passes on, only the system knows its certificate.
+        environment["UV_SYSTEM_CERTS"] = "1"
     run("installing the Python packages", command, environment=environment)
 
 
