@@ -20,14 +20,13 @@ from services.contracts.topology import REQUESTED_QUEUE
 from services.transaction.commands import Accepted
 from services.wallet.proof import prove
 from tests.harness.databases import TestDatabase
-from tests.harness.drills import FULL
 from tests.harness.services import MoneyPath, accept, open_money_path, request
 
 KILLS = 6
 STATUS_OF = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
 
 pytestmark = [
-    pytest.mark.skipif(not FULL, reason="three brokers are started only under PAYFLOW_DRILLS=full"),
+    pytest.mark.full_drill,
     pytest.mark.timeout(600),
 ]
 

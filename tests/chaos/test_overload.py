@@ -29,7 +29,7 @@ from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
 from tests.harness.api import Door
 from tests.harness.books import faults_when_quiet
-from tests.harness.drills import FULL, bound
+from tests.harness.drills import bound
 from tests.harness.services import identities
 from tests.harness.stack import Stack, running
 from tests.performance.load import transfer_request
@@ -188,7 +188,7 @@ async def driver(stack: Stack) -> AsyncIterator[Driver]:
         yield Driver(URL(stack["gateway"]), await stopwatch.company(door, operator, PEOPLE))
 
 
-@pytest.mark.skipif(FULL, reason="the full form is the one below, on a stack that is as patient as ever")
+@pytest.mark.short_drill
 async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) -> None:
     """Guarantee 42, short form: with no worker the work ahead grows until new transfers are refused; the rest is done."""
     warm = await driver.offer(per_second=200, seconds=3, connections=16)
@@ -285,7 +285,7 @@ def submission(number: int, to: dict[str, str] | None = None) -> Submission:
     return Submission(Question("somebody", str(number), "hash"), {"to": to or {"wallet_id": str(number)}})
 
 
-@pytest.mark.skipif(not FULL, reason="two minutes of overload belong to the full drills (PAYFLOW_DRILLS=full)")
+@pytest.mark.full_drill
 @pytest.mark.timeout(900)
 async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
     """Guarantee 42: ten times the load for two minutes: what was accepted is done in time, the rest refused early."""

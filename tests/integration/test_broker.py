@@ -68,6 +68,7 @@ def silent() -> bool:
     return bool(metrics.QUEUE_SILENT.labels(REQUESTED_QUEUE.name)._value.get())
 
 
+@pytest.mark.full_drill
 async def test_a_queue_without_leader_is_told_and_heals(leaderless: RabbitMQ) -> None:
     """Neither taken for health nor deleted: the metric says so, the consumer is not ready; an election ends it."""
     handled: list[Any] = []
