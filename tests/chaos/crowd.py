@@ -17,6 +17,9 @@ HOT = 4
 """So many wallets are in half of all payments."""
 
 THINK_SECONDS = 0.25
+UNANSWERED_MAX = 6
+"""With so many requests unanswered nobody thinks of new ones: they ask again until they know."""
+
 CANCEL_CODES = frozenset({"transfer_not_cancellable", "transfer_not_found"})
 
 ACTIONS = {
@@ -71,7 +74,8 @@ class Crowd:
         chance = random.Random(f"client {self.seed} {number}")
         names, weights = list(ACTIONS), list(ACTIONS.values())
         while not self.stopping.is_set():
-            await self._act(chance.choices(names, weights)[0], person, chance)
+            action = chance.choices(names, weights)[0]
+            await self._act("again" if len(person.unanswered()) >= UNANSWERED_MAX else action, person, chance)
             try:
                 async with asyncio.timeout(chance.expovariate(1 / THINK_SECONDS)):
                     await self.stopping.wait()
@@ -91,6 +95,8 @@ class Crowd:
                 await person.attempt_twice(self._intend(person, chance, amount), seconds=12.0)
             case "pay with a key of somebody else":
                 await self._borrow(person, chance)
+            case "top up" if len(self.operator.unanswered()) >= UNANSWERED_MAX:
+                await self._again(self.operator, chance)
             case "top up":
                 await self._send(self.operator, self._deposit(person, chance), chance)
             case "again":
@@ -115,7 +121,7 @@ class Crowd:
             await self._send(person, self._note(person, intent), chance)
 
     async def _again(self, person: Person, chance: random.Random) -> None:
-        unanswered = [intent for intent in person.intents if intent.open]
+        unanswered = person.unanswered()
         if unanswered:
             await person.attempt(chance.choice(unanswered), seconds=12.0)
 
@@ -170,7 +176,7 @@ class Crowd:
         return self._note(self.operator, intent)
 
     def _note(self, person: Person, intent: Intent) -> Intent:
-        person.intents.append(intent)
+        person.means(intent)
         self.history.intents.append(intent)
         return intent
 
@@ -183,7 +189,7 @@ class Crowd:
             await asyncio.sleep(0.1)
 
     async def _settle(self, person: Person) -> None:
-        for intent in person.intents:
+        for intent in person.unanswered():
             await self._finish(person, intent)
         while (await person.insist("/transfers?status=PENDING&limit=1"))["items"]:
             await asyncio.sleep(0.5)

@@ -50,8 +50,19 @@ class Person:
     user_id: str = ""
     wallet_id: str = ""
     intents: list[Intent] = field(default_factory=list)
+    _waiting: list[Intent] = field(default_factory=list)
     _token: str = ""
     _renew_at: float = 0.0
+
+    def means(self, intent: Intent) -> None:
+        """Take up one more payment."""
+        self.intents.append(intent)
+        self._waiting.append(intent)
+
+    def unanswered(self) -> list[Intent]:
+        """The payments of which nothing is known yet, oldest first."""
+        self._waiting = [intent for intent in self._waiting if intent.open]
+        return self._waiting
 
     async def enter(self, *, register: bool = True) -> None:
         """Register, or log in, and find the wallet; keeps trying for a while.
