@@ -95,10 +95,8 @@ class Crowd:
                 await person.attempt_twice(self._intend(person, chance, amount), seconds=12.0)
             case "pay with a key of somebody else":
                 await self._borrow(person, chance)
-            case "top up" if len(self.operator.unanswered()) >= UNANSWERED_MAX:
-                await self._again(self.operator, chance)
             case "top up":
-                await self._send(self.operator, self._deposit(person, chance), chance)
+                await self._top_up(person, chance)
             case "again":
                 await self._again(person, chance)
             case "replay" | "replay changed":
@@ -111,6 +109,12 @@ class Crowd:
     async def _send(self, person: Person, intent: Intent, chance: random.Random) -> None:
         """Now and then somebody has no patience: the request goes on, its answer is lost."""
         await person.attempt(intent, seconds=chance.choice([0.05, 1.0, 5.0, 12.0, 12.0, 12.0]))
+
+    async def _top_up(self, person: Person, chance: random.Random) -> None:
+        if len(self.operator.unanswered()) >= UNANSWERED_MAX:
+            await self._again(self.operator, chance)
+        else:
+            await self._send(self.operator, self._deposit(person, chance), chance)
 
     async def _borrow(self, person: Person, chance: random.Random) -> None:
         """The very payment of somebody else, key and all, but from one's own wallet: a payment of its own."""
