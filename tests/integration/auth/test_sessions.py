@@ -240,8 +240,14 @@ async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) 
             if last_round:
                 return
 
+    async def end(body: dict[str, Any]) -> int:
+        # Fifty at once may wait for a connection longer than they are allowed to: then nothing was done.
+        while (status := await log_out(auth, body)) == 503:
+            await asyncio.sleep(0.05)
+        return status
+
     reader = asyncio.ensure_future(follow())
-    statuses = await asyncio.gather(*(log_out(auth, body) for body in bodies))
+    statuses = await asyncio.gather(*(end(body) for body in bodies))
     ended.set()
     await reader
 
