@@ -9,7 +9,14 @@ import asyncpg
 from tests.chaos.history import History
 
 PAUSE_SECONDS = 0.2
-AWAY = (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY = (
+    OSError,
+    TimeoutError,
+    RuntimeError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 _SNAPSHOT = """
 SELECT currency, sum(posted)::bigint AS total, count(*) FILTER (WHERE owner_id IS NOT NULL AND posted < held) AS overdrawn

@@ -25,7 +25,15 @@ TERMINATIONS_PER_SECOND = 5.0
 DELAY_SECONDS = 0.4
 SLOW_BYTES_PER_SECOND = 20_000
 
-AWAY = (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError)
+AWAY = (
+    OSError,
+    TimeoutError,
+    RuntimeError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    RedisError,
+)
 """What an act may meet when the thing it breaks is broken already: then it has struck."""
 
 

@@ -71,7 +71,9 @@ async def watched(system: System, crowd: Crowd) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        watching.cancel()
+        # One that has died on the way has not watched: its error ends the run.
+        if not watching.cancel():
+            watching.result()
         await asyncio.gather(watching, return_exceptions=True)
 
 
