@@ -20,7 +20,6 @@ THINK_SECONDS = 0.25
 UNANSWERED_MAX = 6
 """With so many requests unanswered nobody thinks of new ones: they ask again until they know."""
 
-CANCEL_CODES = frozenset({"transfer_not_cancellable", "transfer_not_found"})
 
 ACTIONS = {
     "pay": 46,
