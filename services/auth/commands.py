@@ -7,22 +7,21 @@ a transaction that checks that the password is still the one that was verified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
-from services.auth import keys, metrics, store, tokens
+from services.auth import audit, metrics, sessions, store, tokens
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
-from services.auth.keys import SigningKey, StoredKey, Vault
+from services.auth.keys import StoredKey, Vault
 from services.auth.passwords import Hashing
+from services.auth.sessions import Reason, Session
 from services.auth.store import Act, Audit, Credentials, Revocation
-from services.auth.tokens import Pair
 from services.auth.user import Role, User, normalise_email
-from services.chassis import database, tracing
-from services.chassis.database import Connection, Pool
+from services.chassis import database
+from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 
 REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
@@ -32,21 +31,6 @@ REVOCATIONS_MAX = 10_000
 """The longest page of the feed; a reader that gets one full page asks again at once."""
 
 log = structlog.get_logger()
-
-
-class Reason(StrEnum):
-    """Why a session was ended."""
-
-    LOGOUT = "logout"
-    REFRESH_REUSED = "refresh_reused"
-    ROLE_TAKEN = "role_taken"
-
-
-class Session(NamedTuple):
-    """A user and the tokens by which they are recognised."""
-
-    user: User
-    pair: Pair
 
 
 class Feed(NamedTuple):
@@ -75,8 +59,8 @@ async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, pa
     async with database.transaction(pool) as connection:
         if not await store.insert_user(connection, user, password_hash):
             raise EmailTaken
-        await _audit(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
-        session = await _open_session(connection, vault, user)
+        await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
+        session = await sessions.open_session(connection, vault, user, user_agent=None)
     log.info("user_registered", user_id=str(user.id))
     return session
 
@@ -118,15 +102,15 @@ async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -
         if locked.revoked:
             raise InvalidRefreshToken
         if await store.spend_refresh_token(connection, token_hash):
-            return await _renew(connection, vault, session_id, locked.user_id)
+            return await sessions.renew(connection, vault, session_id, locked.user_id)
         reused = await store.is_refresh_token_spent(connection, token_hash)
         if reused:
             # Two hold the same token and we cannot tell which is the thief: both have to log in again.
             detail = {"session_id": str(session_id)}
-            await _audit(connection, Audit(Act.REFRESH_REUSED, None, locked.user_id, detail))
-            await _revoke(connection, [session_id], Reason.REFRESH_REUSED)
+            await audit.record(connection, Audit(Act.REFRESH_REUSED, None, locked.user_id, detail))
+            await sessions.revoke(connection, [session_id], Reason.REFRESH_REUSED)
     if reused:
-        await _tell_ended(bell, session_id, locked.user_id, Reason.REFRESH_REUSED)
+        await sessions.tell_ended(bell, locked.user_id, [session_id], Reason.REFRESH_REUSED)
     # Raised only now: the end of the session had to be committed.
     raise InvalidRefreshToken
 
@@ -137,9 +121,9 @@ async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) ->
         live = await store.lock_live_session(connection, session_id, user_id)
         if not live:
             return
-        await _audit(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
-        await _revoke(connection, live, Reason.LOGOUT)
-    await _tell_ended(bell, session_id, user_id, Reason.LOGOUT)
+        await audit.record(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
+        await sessions.revoke(connection, live, Reason.LOGOUT)
+    await sessions.tell_ended(bell, user_id, [session_id], Reason.LOGOUT)
 
 
 async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
@@ -153,12 +137,12 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
         if user is None:
             raise UserNotFound
         detail = {"from": user.role.value, "to": role.value, "by": "command line"}
-        await _audit(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
+        await audit.record(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
         await store.update_role(connection, user.id, role)
         ended: Sequence[UUID] = ()
         if user.role not in (role, Role.USER):
             ended = await store.lock_live_sessions_of_user(connection, user.id)
-            await _revoke(connection, ended, Reason.ROLE_TAKEN)
+            await sessions.revoke(connection, ended, Reason.ROLE_TAKEN)
     return Grant(user, user.role, len(ended))
 
 
@@ -197,7 +181,7 @@ async def list_keys(pool: Pool, vault: Vault) -> list[StoredKey]:
         WrongSecret: the signing key was sealed with another secret.
     """
     async with database.transaction(pool) as connection:
-        await _signing_key(connection, vault)
+        await sessions.signing_key(connection, vault)
         return await store.list_verifying_keys(connection)
 
 
@@ -227,68 +211,14 @@ async def _log_in_verified(
             return None
         if renewed_hash is not None:
             await store.update_password_hash(connection, user.id, renewed_hash)
-        await _audit(connection, Audit(Act.LOGIN_SUCCEEDED, user.id, user.id))
-        return await _open_session(connection, vault, user)
+        await audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, user.id, user.id))
+        return await sessions.open_session(connection, vault, user, user_agent=None)
 
 
 async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:
     # Who was aimed at; the address that was typed is not kept, people type passwords there.
     user_id = credentials.user_id if credentials else None
     async with database.transaction(pool) as connection:
-        await _audit(connection, Audit(Act.LOGIN_FAILED, None, user_id))
+        await audit.record(connection, Audit(Act.LOGIN_FAILED, None, user_id))
     metrics.LOGINS.labels("failed").inc()
     log.info("login_failed", user_id=str(user_id) if user_id else None)
-
-
-async def _open_session(connection: Connection, vault: Vault, user: User) -> Session:
-    session_id = new_id()
-    await store.insert_session(connection, session_id, user.id)
-    return await _issue(connection, vault, user, session_id)
-
-
-async def _issue(connection: Connection, vault: Vault, user: User, session_id: UUID) -> Session:
-    refresh_token = tokens.new_refresh()
-    now = await store.insert_refresh_token(
-        connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS
-    )
-    key = await _signing_key(connection, vault)
-    return Session(user, Pair(tokens.sign_access(key, user, session_id, now=now), refresh_token))
-
-
-async def _renew(connection: Connection, vault: Vault, session_id: UUID, user_id: UUID) -> Session:
-    await store.prune_refresh_tokens(connection, session_id)
-    await store.touch_session(connection, session_id)
-    user = await store.find_user(connection, user_id)
-    assert user is not None, "users are never deleted"
-    return await _issue(connection, vault, user, session_id)
-
-
-async def _revoke(connection: Connection, session_ids: Sequence[UUID], reason: Reason) -> None:
-    """End locked sessions. The last thing a transaction does: it holds the feed's counter until the commit."""
-    if session_ids:
-        last = await store.advance_revocations(connection, len(session_ids))
-        seqs = range(last - len(session_ids) + 1, last + 1)
-        await store.revoke_sessions(connection, session_ids, seqs, reason=reason.value)
-
-
-async def _tell_ended(bell: Bell, session_id: UUID, user_id: UUID, reason: Reason) -> None:
-    metrics.SESSIONS_ENDED.labels(reason.value).inc()
-    log.info("session_ended", user_id=str(user_id), session_id=str(session_id), reason=reason.value)
-    await bell.ring()
-
-
-async def _signing_key(connection: Connection, vault: Vault) -> SigningKey:
-    stored = await store.find_signing_key(connection)
-    if stored is None:
-        await store.lock_signing_keys(connection)
-        stored = await store.find_signing_key(connection)
-    if stored is not None:
-        return vault.open(stored)
-    key = keys.new_key()
-    await store.insert_signing_key(connection, vault.seal(key))
-    log.info("signing_key_created", kid=key.kid)
-    return key
-
-
-async def _audit(connection: Connection, audit: Audit) -> None:
-    await store.insert_audit(connection, new_id(), audit, tracing.request_id())

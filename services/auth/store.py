@@ -112,9 +112,9 @@ async def find_users_by_id(connection: Connection, user_ids: Sequence[UUID]) -> 
     return [_user(row) for row in await connection.fetch(statements.find_users_by_id, user_ids)]
 
 
-async def insert_session(connection: Connection, session_id: UUID, user_id: UUID) -> None:
+async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, user_agent: str | None) -> None:
     """Record a session."""
-    await connection.execute(statements.insert_session, session_id, user_id)
+    await connection.execute(statements.insert_session, session_id, user_id, user_agent)
 
 
 async def lock_session(connection: Connection, session_id: UUID) -> LockedSession:

@@ -32,7 +32,7 @@ SELECT id, email, name, role FROM users WHERE email = ANY($1::text[]);
 SELECT id, email, name, role FROM users WHERE id = ANY($1::uuid[]);
 
 -- name: insert_session
-INSERT INTO sessions (id, user_id) VALUES ($1, $2);
+INSERT INTO sessions (id, user_id, user_agent) VALUES ($1, $2, $3);
 
 -- name: lock_session
 -- Refreshes and revocations of one session take turns here; what is read after the lock is read in later statements.

@@ -16,6 +16,13 @@ CREATE TABLE public.audit_log (
 );
 COMMENT ON COLUMN public.audit_log.actor_id IS 'the user who acted; null when nobody is known, or at the command line';
 COMMENT ON COLUMN public.audit_log.user_id IS 'the user it was done to; null when there is none';
+CREATE TABLE public.recovery_codes (
+    user_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT recovery_codes_hash_sha256 CHECK ((length(hash) = 32))
+);
 CREATE TABLE public.refresh_tokens (
     hash bytea NOT NULL,
     session_id uuid NOT NULL,
@@ -37,7 +44,9 @@ CREATE TABLE public.sessions (
     revoked_at timestamp with time zone,
     reason text,
     seq bigint,
-    CONSTRAINT sessions_revoked_whole CHECK ((((revoked_at IS NULL) = (seq IS NULL)) AND ((revoked_at IS NULL) = (reason IS NULL))))
+    user_agent text,
+    CONSTRAINT sessions_revoked_whole CHECK ((((revoked_at IS NULL) = (seq IS NULL)) AND ((revoked_at IS NULL) = (reason IS NULL)))),
+    CONSTRAINT sessions_user_agent_length CHECK (((length(user_agent) >= 1) AND (length(user_agent) <= 120)))
 );
 CREATE TABLE public.signing_keys (
     kid text NOT NULL,
@@ -56,13 +65,25 @@ CREATE TABLE public.users (
     password_hash text NOT NULL,
     password_changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    disabled_at timestamp with time zone,
+    disabled_reason text,
+    totp_secret_sealed bytea,
+    totp_confirmed_at timestamp with time zone,
+    totp_step bigint,
+    CONSTRAINT users_disabled_reason_length CHECK (((length(disabled_reason) >= 1) AND (length(disabled_reason) <= 200))),
+    CONSTRAINT users_disabled_whole CHECK (((disabled_at IS NULL) = (disabled_reason IS NULL))),
     CONSTRAINT users_email_normalised CHECK (((email = lower(btrim(email))) AND ((length(email) >= 3) AND (length(email) <= 254)))),
     CONSTRAINT users_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT users_password_hashed CHECK ((password_hash ~~ '$argon2id$%'::text)),
-    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'service'::text])))
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'service'::text]))),
+    CONSTRAINT users_totp_whole CHECK ((((totp_secret_sealed IS NOT NULL) OR (totp_confirmed_at IS NULL)) AND ((totp_confirmed_at IS NULL) = (totp_step IS NULL))))
 );
+COMMENT ON COLUMN public.users.totp_secret_sealed IS 'sealed like signing keys; without totp_confirmed_at it is only a proposal';
+COMMENT ON COLUMN public.users.totp_step IS 'the last time step whose code was taken: a code opens once, and none older does';
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (user_id, hash);
 ALTER TABLE ONLY public.refresh_tokens
     ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (hash);
 ALTER TABLE ONLY public.revocation_counter
@@ -81,11 +102,15 @@ CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.refresh_tokens
     ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_auth;
+GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO payflow_auth;
+GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;
 GRANT UPDATE(spent_at) ON TABLE public.refresh_tokens TO payflow_auth;
 GRANT SELECT ON TABLE public.revocation_counter TO payflow_auth;
@@ -96,7 +121,13 @@ GRANT UPDATE(revoked_at) ON TABLE public.sessions TO payflow_auth;
 GRANT UPDATE(reason) ON TABLE public.sessions TO payflow_auth;
 GRANT UPDATE(seq) ON TABLE public.sessions TO payflow_auth;
 GRANT SELECT,INSERT ON TABLE public.signing_keys TO payflow_auth;
+GRANT UPDATE(retired_at) ON TABLE public.signing_keys TO payflow_auth;
 GRANT SELECT,INSERT ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(role) ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(password_hash) ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(password_changed_at) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(disabled_at) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(disabled_reason) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(totp_secret_sealed) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(totp_confirmed_at) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(totp_step) ON TABLE public.users TO payflow_auth;

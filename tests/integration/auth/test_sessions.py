@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from deploy.local.engines import Redis
-from services.auth import commands, store, tokens
+from services.auth import sessions, store, tokens
 from services.auth.bell import CHANNEL, Bell
 from services.chassis import database
 from services.chassis.database import Pool
@@ -88,7 +88,7 @@ async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Poo
     claims = claims_of(body)
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
-        await commands._revoke(connection, live, commands.Reason.LOGOUT)
+        await sessions.revoke(connection, live, sessions.Reason.LOGOUT)
         refreshing = asyncio.ensure_future(auth.refresh(body["refresh_token"]))
         await until_one_waits_for_a_lock(pool)
 
@@ -203,7 +203,7 @@ async def test_feed_waits_for_the_commit_before(auth: AuthService, pool: Pool) -
     claims = claims_of(first)
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
-        await commands._revoke(connection, live, commands.Reason.LOGOUT)
+        await sessions.revoke(connection, live, sessions.Reason.LOGOUT)
         later = asyncio.ensure_future(log_out(auth, second))
         await until_one_waits_for_a_lock(pool)
         meanwhile = await auth.revocations()
