@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?= tests
+# The whole suite mostly waits for processes: three runs beside each other, each with engines of its own, keep two cores busy.
+RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo chaos stop clean test mutants drills lint format schema engines
@@ -28,7 +30,7 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=
 ##@ Work on it
 
 test: engines  ## Run all tests, or those below T=path
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest $(RUNS) $(T)
 
 drills: T := tests/chaos tests/integration/test_broker.py
 drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator
@@ -79,7 +80,10 @@ class AuthService:
         return await self.call("POST", "/internal/refresh", {"refresh_token": refresh_token})
 
     async def revocations(self, after: int = 0) -> Any:
-        return (await self.call("GET", f"/internal/revocations?after={after}")).body
+        """A page of the feed; asked for again while no connection is free."""
+        while (answer := await self.call("GET", f"/internal/revocations?after={after}")).status == 503:
+            await asyncio.sleep(0.05)
+        return answer.body
 
 
 @asynccontextmanager
