@@ -104,6 +104,39 @@ class PayFlow:
         """
         await self._authentication.logout()
 
+    async def verify_email(self, token: str) -> None:
+        """Verify an e-mail address by the token of the letter that was sent there. Needs no session.
+
+        Raises:
+            Problem: `letter_token_invalid`.
+        """
+        await self._transport.send("POST", "/auth/email/verify", body={"token": token})
+
+    async def send_verification(self) -> None:
+        """Have another letter sent to this user's address.
+
+        Raises:
+            Problem: `email_already_verified`, or throttled.
+        """
+        await self._call("POST", "/auth/email/verification")
+
+    async def forgot_password(self, email: str) -> None:
+        """Have a letter sent by which a forgotten password is replaced; does not tell whether anybody is known there.
+
+        Raises:
+            Problem: throttled.
+        """
+        await self._transport.send("POST", "/auth/password/forgot", body={"email": email})
+
+    async def reset_password(self, token: str, new_password: str) -> None:
+        """Replace a forgotten password by the token of the letter. Every session of the user ends.
+
+        Raises:
+            Problem: `letter_token_invalid`, or the password is not good.
+        """
+        body = {"token": token, "new_password": new_password}
+        await self._transport.send("POST", "/auth/password/reset", body=body)
+
     # Money
 
     async def send(

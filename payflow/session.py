@@ -37,6 +37,7 @@ class User:
     email: str
     name: str
     role: str
+    email_verified: bool = False
 
     @property
     def is_operator(self) -> bool:
@@ -196,7 +197,9 @@ async def _lock(descriptor: int, path: Path) -> None:
 
 
 def _user(document: Mapping[str, Any]) -> User:
-    return User(document["id"], document["email"], document["name"], document["role"])
+    # A session that an earlier version kept does not say whether the address is verified.
+    verified = bool(document.get("email_verified", False))
+    return User(document["id"], document["email"], document["name"], document["role"], verified)
 
 
 def _file_name(gateway: str) -> str:

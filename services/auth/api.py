@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.auth import commands, schemas
+from services.auth import commands, commands_letters, schemas
 from services.auth.bell import Bell
 from services.auth.errors import InvalidParameter, UserNotFound
 from services.auth.keys import Vault
@@ -21,6 +21,9 @@ HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 BELL: web.AppKey[Bell] = web.AppKey("bell")
 
 SEQ_MAX = 2**63 - 1
+
+LEASE_SECONDS = 60.0
+"""How long a claimed letter is left to its sender."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -40,6 +43,13 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/recipients", resolvers(find_recipients)),
             web.post("/internal/names", gateway(find_names)),
             web.post("/internal/contacts", deliver(find_contacts)),
+            web.post("/internal/email/verify", gateway(verify_email)),
+            web.post("/internal/email/verification", gateway(ask_verification)),
+            web.post("/internal/password/forgot", gateway(ask_password_reset)),
+            web.post("/internal/password/reset", gateway(reset_password)),
+            web.post("/internal/letters/claim", deliver(claim_letters)),
+            web.post("/internal/letters/settle", deliver(settle_letter)),
+            web.post("/internal/letters/release", deliver(release_letters)),
         ]
     )
 
@@ -118,6 +128,69 @@ async def find_contacts(request: web.Request) -> web.Response:
     """Where these users are reached."""
     asked = validate_json(schemas.IDS, await request.read())
     return web.json_response(schemas.render_contacts(await commands.find_users(request.app[POOL], asked.ids)))
+
+
+async def verify_email(request: web.Request) -> web.Response:
+    """Believe that an address is read by its user."""
+    asked = validate(schemas.LETTER_TOKEN, await read_json(request))
+    await commands_letters.verify_email(request.app[POOL], token=asked.token)
+    return web.Response(status=204)
+
+
+async def ask_verification(request: web.Request) -> web.Response:
+    """Another letter to verify an address."""
+    asked = validate(schemas.VERIFICATION_WANTED, await read_json(request))
+    await commands_letters.ask_verification(request.app[POOL], request.app[VAULT], user_id=asked.user_id)
+    return web.Response(status=202)
+
+
+async def ask_password_reset(request: web.Request) -> web.Response:
+    """A letter to whoever owns an address; nobody learns whether somebody does."""
+    asked = validate(schemas.FORGOT, await read_json(request))
+    await commands_letters.ask_password_reset(request.app[POOL], request.app[VAULT], email=asked.email)
+    return web.Response(status=202)
+
+
+async def reset_password(request: web.Request) -> web.Response:
+    """Another password; tells which sessions it ended."""
+    asked = validate(schemas.RESET, await read_json(request))
+    ended = await commands_letters.reset_password(
+        request.app[POOL],
+        request.app[HASHING],
+        request.app[BELL],
+        token=asked.token,
+        new_password=asked.new_password,
+    )
+    return web.json_response({"ended": [str(session_id) for session_id in ended]})
+
+
+async def claim_letters(request: web.Request) -> web.Response:
+    """Letters to send, under a lease."""
+    asked = validate(schemas.CLAIM, await read_json(request))
+    claimed = await commands_letters.claim_letters(
+        request.app[POOL], request.app[VAULT], limit=asked.limit, lease_seconds=LEASE_SECONDS
+    )
+    return web.json_response(schemas.render_letters(claimed))
+
+
+async def settle_letter(request: web.Request) -> web.Response:
+    """What became of a letter."""
+    asked = validate(schemas.SETTLE, await read_json(request))
+    pool = request.app[POOL]
+    if asked.outcome == "sent":
+        await commands_letters.mark_letter_sent(pool, asked.id)
+    elif asked.outcome == "retried":
+        await commands_letters.delay_letter(pool, asked.id, seconds=asked.seconds, error=asked.error)
+    else:
+        await commands_letters.give_letter_up(pool, asked.id, error=asked.error)
+    return web.Response(status=204)
+
+
+async def release_letters(request: web.Request) -> web.Response:
+    """Letters that were not tried go back."""
+    asked = validate(schemas.IDS, await read_json(request))
+    await commands_letters.release_letters(request.app[POOL], asked.ids)
+    return web.Response(status=204)
 
 
 def _after(request: web.Request) -> int:

@@ -12,10 +12,11 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, metrics, sessions, store, tokens
+from services.auth import audit, metrics, outgoing, sessions, store, tokens
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keys import StoredKey, Vault
+from services.auth.letters import Kind
 from services.auth.passwords import Hashing
 from services.auth.sessions import Reason, Session
 from services.auth.store import Act, Audit, Credentials, Revocation
@@ -49,7 +50,7 @@ class Grant(NamedTuple):
 
 
 async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, password: str, name: str) -> Session:
-    """Make a user and log them in.
+    """Make a user and log them in; a letter to their address is on its way.
 
     Raises:
         EmailTaken, PasswordsBusy
@@ -60,6 +61,7 @@ async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, pa
         if not await store.insert_user(connection, user, password_hash):
             raise EmailTaken
         await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
+        await outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
         session = await sessions.open_session(connection, vault, user, user_agent=None)
     log.info("user_registered", user_id=str(user.id))
     return session

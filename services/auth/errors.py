@@ -5,7 +5,9 @@ Refusal
 ├── InvalidRefreshToken  401 invalid_refresh_token
 ├── UserNotFound         404 user_not_found
 ├── EmailTaken           409 email_taken
+├── EmailVerified        409 email_already_verified
 ├── InvalidParameter     422 invalid_request
+├── LetterTokenInvalid   422 letter_token_invalid
 └── Unavailable
     └── PasswordsBusy    503 passwords_busy
 """
@@ -41,6 +43,24 @@ class EmailTaken(Refusal):
 
     status = 409
     code = "email_taken"
+
+
+class EmailVerified(Refusal):
+    """This e-mail address is verified already."""
+
+    status = 409
+    code = "email_already_verified"
+
+
+class LetterTokenInvalid(Refusal):
+    """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
+
+    status = 422
+    code = "letter_token_invalid"
+
+    def __init__(self) -> None:
+        """One answer for every reason."""
+        super().__init__(errors=[FieldError("token", "does not hold, or does not any more")])
 
 
 class InvalidParameter(Refusal):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 SEALING_KEY_BYTES = 32
 NONCE_BYTES = 12
 _PURPOSE = b"payflow auth: signing keys at rest, version 1"
+_PURPOSE_OF_TOKENS = b"payflow auth: tokens of letters that wait to be sent, version 1"
 
 
 class WrongSecret(Exception):  # noqa: N818 - reads as what it is
@@ -41,11 +43,11 @@ class SigningKey:
 
 
 class Vault:
-    """Seals and opens private keys with AES-GCM, under a key derived (HKDF) from the deployment's secret."""
+    """Seals and opens private keys and tokens with AES-GCM, under keys derived (HKDF) from the deployment's secret."""
 
     def __init__(self, secret: str) -> None:
-        derived = HKDF(algorithm=SHA256(), length=SEALING_KEY_BYTES, salt=None, info=_PURPOSE)
-        self._cipher = AESGCM(derived.derive(secret.encode()))
+        self._cipher = _cipher(secret, _PURPOSE)
+        self._tokens = _cipher(secret, _PURPOSE_OF_TOKENS)
 
     def seal(self, key: SigningKey) -> StoredKey:
         """The form that may be stored. The kid is bound in: a sealed key moved to another row does not open."""
@@ -68,6 +70,22 @@ class Vault:
             ) from None
         return SigningKey(stored.kid, Ed25519PrivateKey.from_private_bytes(raw))
 
+    def seal_token(self, token: str, *, letter_id: UUID) -> bytes:
+        """The form in which the token of a letter may wait to be sent. Bound to its letter: elsewhere it does not open."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._tokens.encrypt(nonce, token.encode(), letter_id.bytes)
+
+    def open_token(self, sealed: bytes, *, letter_id: UUID) -> str:
+        """The token behind its sealed form.
+
+        Raises:
+            WrongSecret: it was sealed under another secret or for another letter, or altered.
+        """
+        try:
+            return self._tokens.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], letter_id.bytes).decode()
+        except InvalidTag:
+            raise WrongSecret("a letter was sealed with another PAYFLOW_AUTH_SECRET, or altered") from None
+
 
 def new_key() -> SigningKey:
     """A fresh signing key."""
@@ -85,6 +103,10 @@ def public_jwk(key: StoredKey) -> dict[str, str]:
         "use": "sig",
         "alg": "EdDSA",
     }
+
+
+def _cipher(secret: str, purpose: bytes) -> AESGCM:
+    return AESGCM(HKDF(algorithm=SHA256(), length=SEALING_KEY_BYTES, salt=None, info=purpose).derive(secret.encode()))
 
 
 def _fingerprint(public_key: bytes) -> str:

@@ -8,5 +8,10 @@ LOGINS = Counter("payflow_logins_total", "Logins that were decided, by how.", ["
 SESSIONS_ENDED = Counter(
     "payflow_sessions_ended_total", "Sessions that were ended, by why; `refresh_reused` is a sign of theft.", ["reason"]
 )
+LETTERS = Counter(
+    "payflow_letters_asked_total",
+    "Letters that were asked for, by kind and whether one was written.",
+    ["kind", "result"],
+)
 HASHES_WAITING = Gauge("payflow_password_hashes_waiting", "Passwords being hashed or waiting for a thread.")
 HASHES_REFUSED = Counter("payflow_password_hashes_refused_total", "Passwords refused because too many were waiting.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.auth import keys, passwords, tokens, user
+from services.auth import keys, letters, passwords, tokens, user
+from services.auth.commands_letters import Letter
 from services.auth.keys import StoredKey
 from services.auth.tokens import Pair
 from services.auth.user import User
@@ -17,6 +18,11 @@ from services.contracts.messages import format_time
 
 LIST_MAX = 1000
 """How many people one call may ask about."""
+
+LETTERS_MAX = 200
+"""How many letters one call may claim."""
+
+RETRY_SECONDS_MAX = 24 * 3600.0
 
 
 def _email(text: str) -> str:
@@ -46,6 +52,8 @@ Name = Annotated[
     AfterValidator(_name),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
+Token = Annotated[str, Field(min_length=1, max_length=letters.TOKEN_LENGTH_MAX)]
+NewPassword = Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
 
 
 class _Asked(BaseModel):
@@ -81,6 +89,46 @@ class Logout(_Asked):
     user_id: Id
 
 
+class LetterToken(_Asked):
+    """Somebody has read what was sent to their address."""
+
+    token: Token
+
+
+class VerificationWanted(_Asked):
+    """Somebody wants another letter to verify their address."""
+
+    user_id: Id
+
+
+class Forgot(_Asked):
+    """Somebody, who may be anybody, says that they forgot the password that goes with an address."""
+
+    email: Email
+
+
+class Reset(_Asked):
+    """Somebody has read the letter, and chosen another password."""
+
+    token: Token
+    new_password: NewPassword
+
+
+class Claim(_Asked):
+    """Letters to send."""
+
+    limit: Annotated[int, Field(ge=1, le=LETTERS_MAX)]
+
+
+class Settle(_Asked):
+    """What became of a letter that was tried; `seconds` until the next try, `error` without names."""
+
+    id: Id
+    outcome: Literal["sent", "retried", "failed"]
+    seconds: Annotated[float, Field(ge=0, le=RETRY_SECONDS_MAX)] = 0.0
+    error: Annotated[str, Field(max_length=200)] = ""
+
+
 class Emails(_Asked):
     """Addresses to resolve. One that is no address is simply not found: it must not spoil the others."""
 
@@ -99,11 +147,23 @@ REFRESH = TypeAdapter(Refresh)
 LOGOUT = TypeAdapter(Logout)
 EMAILS = TypeAdapter(Emails)
 IDS = TypeAdapter(Ids)
+LETTER_TOKEN = TypeAdapter(LetterToken)
+VERIFICATION_WANTED = TypeAdapter(VerificationWanted)
+FORGOT = TypeAdapter(Forgot)
+RESET = TypeAdapter(Reset)
+CLAIM = TypeAdapter(Claim)
+SETTLE = TypeAdapter(Settle)
 
 
 def render_user(person: User) -> dict[str, Any]:
     """A user as they see themselves."""
-    return {"id": str(person.id), "email": person.email, "name": person.name, "role": person.role.value}
+    return {
+        "id": str(person.id),
+        "email": person.email,
+        "name": person.name,
+        "role": person.role.value,
+        "email_verified": person.email_verified,
+    }
 
 
 def render_session(person: User, pair: Pair) -> dict[str, Any]:
@@ -136,6 +196,24 @@ def render_contacts(people: Iterable[User]) -> dict[str, Any]:
 def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
     """The key set by which anybody verifies access tokens (RFC 7517)."""
     return {"keys": [keys.public_jwk(key) for key in stored]}
+
+
+def render_letters(letters_claimed: Iterable[Letter]) -> dict[str, Any]:
+    """Letters with their tokens in the open."""
+    return {
+        "items": [
+            {
+                "id": str(letter.id),
+                "kind": letter.kind,
+                "email": letter.email,
+                "name": letter.name,
+                "token": letter.token,
+                "expires_at": format_time(letter.expires_at),
+                "attempts": letter.attempts,
+            }
+            for letter in letters_claimed
+        ]
+    }
 
 
 def render_revocations(rows: Sequence[Any], following: int) -> dict[str, Any]:

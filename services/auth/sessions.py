@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REFRESH_REUSED = "refresh_reused"
     ROLE_TAKEN = "role_taken"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a reason
     REVOKED = "revoked"
     USER_DISABLED = "user_disabled"
 

@@ -49,6 +49,10 @@ class Act(StrEnum):
     REFRESH_REUSED = "refresh_reused"
     LOGGED_OUT = "logged_out"
     ROLE_GRANTED = "role_granted"
+    VERIFICATION_ASKED = "verification_asked"
+    EMAIL_VERIFIED = "email_verified"
+    PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an act
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
 
 
 class Audit(NamedTuple):
@@ -77,13 +81,13 @@ async def find_credentials(connection: Connection, email: str) -> Credentials | 
 async def lock_verified_user(connection: Connection, credentials: Credentials) -> User | None:
     """The user whose password was verified, locked; None when it has changed since."""
     row = await connection.fetchrow(statements.lock_verified_user, credentials.user_id, credentials.password_changed_at)
-    return None if row is None else _user(row)
+    return None if row is None else user_of(row)
 
 
 async def lock_user_by_email(connection: Connection, email: str) -> User | None:
     """The user behind a normalised address, locked."""
     row = await connection.fetchrow(statements.lock_user_by_email, email)
-    return None if row is None else _user(row)
+    return None if row is None else user_of(row)
 
 
 async def update_password_hash(connection: Connection, user_id: UUID, password_hash: str) -> None:
@@ -99,17 +103,17 @@ async def update_role(connection: Connection, user_id: UUID, role: Role) -> None
 async def find_user(connection: Connection, user_id: UUID) -> User | None:
     """One user."""
     row = await connection.fetchrow(statements.find_user, user_id)
-    return None if row is None else _user(row)
+    return None if row is None else user_of(row)
 
 
 async def find_users_by_email(connection: Connection, emails: Sequence[str]) -> list[User]:
     """Those of these normalised addresses that are registered."""
-    return [_user(row) for row in await connection.fetch(statements.find_users_by_email, emails)]
+    return [user_of(row) for row in await connection.fetch(statements.find_users_by_email, emails)]
 
 
 async def find_users_by_id(connection: Connection, user_ids: Sequence[UUID]) -> list[User]:
     """Those of these ids that are users."""
-    return [_user(row) for row in await connection.fetch(statements.find_users_by_id, user_ids)]
+    return [user_of(row) for row in await connection.fetch(statements.find_users_by_id, user_ids)]
 
 
 async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, user_agent: str | None) -> None:
@@ -229,5 +233,12 @@ async def insert_audit(connection: Connection, audit_id: UUID, audit: Audit, req
     )
 
 
-def _user(row: Record) -> User:
-    return User(id=row["id"], email=row["email"], name=row["name"], role=Role(row["role"]))
+def user_of(row: Record) -> User:
+    """A user as every statement about users tells them."""
+    return User(
+        id=row["id"],
+        email=row["email"],
+        name=row["name"],
+        role=Role(row["role"]),
+        email_verified=row["email_verified"],
+    )

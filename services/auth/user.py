@@ -32,12 +32,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A registered person; `email` is normalised."""
+    """A registered person; `email` is normalised, and verified once a letter sent there came back."""
 
     id: UUID
     email: str
     name: str
     role: Role
+    email_verified: bool = False
 
 
 def normalise_email(text: str) -> str | None:

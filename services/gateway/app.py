@@ -12,6 +12,7 @@ from services.gateway import (
     admission,
     answers,
     api_auth,
+    api_letters,
     api_notifications,
     api_ops,
     api_recipients,
@@ -42,6 +43,7 @@ BODY_BYTES_MAX = 64 * 1024
 
 OPERATIONS = (
     *api_auth.OPERATIONS,
+    *api_letters.OPERATIONS,
     *api_wallets.OPERATIONS,
     *api_recipients.OPERATIONS,
     *api_transfers.OPERATIONS,

@@ -166,6 +166,20 @@ class UserNotFound(Refusal):
     code = "user_not_found"
 
 
+class EmailVerified(Refusal):
+    """This e-mail address is verified already."""
+
+    status = 409
+    code = "email_already_verified"
+
+
+class LetterTokenInvalid(Refusal):
+    """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
+
+    status = 422
+    code = "letter_token_invalid"
+
+
 class PasswordsBusy(Unavailable):
     """Too many passwords are being checked at this moment; nothing was recorded."""
 

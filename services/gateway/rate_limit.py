@@ -38,10 +38,16 @@ DEFAULT = _per_minute("default", 6000)
 LOGIN = _per_minute("login", 120)
 REGISTER = _per_minute("register", 120)
 RECIPIENTS = _per_minute("recipients", 60)
+LETTERS = _per_minute("letters", 20, minutes=10)
+"""Letters asked for: by one user, or from one address. What one mailbox gets is limited by auth, whoever asks."""
+
+LETTER_TOKENS = _per_minute("letter_tokens", 60)
 WRONG_LOGIN = _per_minute("wrong_login", 10, minutes=5)
 """Wrong passwords from one address for one e-mail address: a stranger elsewhere locks nobody out."""
 
-LIMITS = MappingProxyType({limit.name: limit for limit in (DEFAULT, LOGIN, REGISTER, RECIPIENTS)})
+LIMITS = MappingProxyType(
+    {limit.name: limit for limit in (DEFAULT, LOGIN, REGISTER, RECIPIENTS, LETTERS, LETTER_TOKENS)}
+)
 """Those that an operation may name."""
 
 

@@ -35,6 +35,7 @@ EMAIL_LENGTH_MAX = 254
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 200
 TOKEN_LENGTH_MAX = 4096
+LETTER_TOKEN_LENGTH_MAX = 200
 CURSOR_LENGTH_MAX = 512
 PAGE_LIMIT = 50
 PAGE_LIMIT_MAX = 200
@@ -97,6 +98,7 @@ Email = Annotated[
     StringConstraints(min_length=3, max_length=EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),
     Field(json_schema_extra={"format": "email"}),
 ]
+LetterTokenText = Annotated[str, StringConstraints(min_length=1, max_length=LETTER_TOKEN_LENGTH_MAX)]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
@@ -165,6 +167,25 @@ class Logout(Request):
     """Nothing is needed: the session of the access token ends. A refresh token may be sent and is not looked at."""
 
     refresh_token: Annotated[str | None, StringConstraints(max_length=TOKEN_LENGTH_MAX)] = None
+
+
+class LetterToken(Request):
+    """The token of a letter; it is spent by this."""
+
+    token: LetterTokenText
+
+
+class ForgotPassword(Request):
+    """Whose password was forgotten."""
+
+    email: Email
+
+
+class ResetPassword(Request):
+    """The token of a letter, which is spent by this, and another password."""
+
+    token: LetterTokenText
+    new_password: Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
 
 
 class NewWallet(Request):
@@ -272,6 +293,7 @@ class User(Reply):
     email: str
     name: str
     role: Literal["user", "operator", "service"]
+    email_verified: bool
 
 
 class Session(Reply):
@@ -281,6 +303,12 @@ class Session(Reply):
     access_token: str
     refresh_token: str
     token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class LetterAsked(Reply):
+    """A letter is on its way, if there is somebody to get it. `expires_in` is the life of its token in seconds."""
+
     expires_in: int
 
 

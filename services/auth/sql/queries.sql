@@ -10,10 +10,11 @@ SELECT id, password_hash, password_changed_at FROM users WHERE email = $1;
 
 -- name: lock_verified_user
 -- The user, if the password that was verified is still theirs. The lock orders logins and role changes of one user.
-SELECT id, email, name, role FROM users WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE;
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users
+WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE;
 
 -- name: lock_user_by_email
-SELECT id, email, name, role FROM users WHERE email = $1 FOR NO KEY UPDATE;
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE email = $1 FOR NO KEY UPDATE;
 
 -- name: update_password_hash
 -- The same password under today's profile: password_changed_at stays.
@@ -23,13 +24,13 @@ UPDATE users SET password_hash = $2 WHERE id = $1;
 UPDATE users SET role = $2 WHERE id = $1;
 
 -- name: find_user
-SELECT id, email, name, role FROM users WHERE id = $1;
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE id = $1;
 
 -- name: find_users_by_email
-SELECT id, email, name, role FROM users WHERE email = ANY($1::text[]);
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE email = ANY($1::text[]);
 
 -- name: find_users_by_id
-SELECT id, email, name, role FROM users WHERE id = ANY($1::uuid[]);
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE id = ANY($1::uuid[]);
 
 -- name: insert_session
 INSERT INTO sessions (id, user_id, user_agent) VALUES ($1, $2, $3);

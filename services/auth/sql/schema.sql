@@ -16,6 +16,27 @@ CREATE TABLE public.audit_log (
 );
 COMMENT ON COLUMN public.audit_log.actor_id IS 'the user who acted; null when nobody is known, or at the command line';
 COMMENT ON COLUMN public.audit_log.user_id IS 'the user it was done to; null when there is none';
+CREATE TABLE public.letters (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    token_hash bytea NOT NULL,
+    token_sealed bytea,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    ended_as text,
+    claimed_until timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    sent_at timestamp with time zone,
+    last_error text,
+    CONSTRAINT letters_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'overtaken'::text, 'expired'::text]))),
+    CONSTRAINT letters_ended_whole CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
+    CONSTRAINT letters_hash_sha256 CHECK ((length(token_hash) = 32)),
+    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text]))),
+    CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL))))
+);
+COMMENT ON COLUMN public.letters.token_sealed IS 'null when the letter waits no more: sent, given up, or ended';
 CREATE TABLE public.recovery_codes (
     user_id uuid NOT NULL,
     hash bytea NOT NULL,
@@ -70,6 +91,7 @@ CREATE TABLE public.users (
     totp_secret_sealed bytea,
     totp_confirmed_at timestamp with time zone,
     totp_step bigint,
+    email_verified_at timestamp with time zone,
     CONSTRAINT users_disabled_reason_length CHECK (((length(disabled_reason) >= 1) AND (length(disabled_reason) <= 200))),
     CONSTRAINT users_disabled_whole CHECK (((disabled_at IS NULL) = (disabled_reason IS NULL))),
     CONSTRAINT users_email_normalised CHECK (((email = lower(btrim(email))) AND ((length(email) >= 3) AND (length(email) <= 254)))),
@@ -82,6 +104,10 @@ COMMENT ON COLUMN public.users.totp_secret_sealed IS 'sealed like signing keys; 
 COMMENT ON COLUMN public.users.totp_step IS 'the last time step whose code was taken: a code opens once, and none older does';
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.letters
+    ADD CONSTRAINT letters_hash_unique UNIQUE (token_hash);
+ALTER TABLE ONLY public.letters
+    ADD CONSTRAINT letters_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (user_id, hash);
 ALTER TABLE ONLY public.refresh_tokens
@@ -97,11 +123,16 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
+CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
+CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE (ended_at IS NULL);
+CREATE INDEX letters_of_user ON public.letters USING btree (user_id, kind, created_at);
 CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (session_id);
 CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING btree (session_id) WHERE (spent_at IS NULL);
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+ALTER TABLE ONLY public.letters
+    ADD CONSTRAINT letters_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.refresh_tokens
@@ -109,6 +140,14 @@ ALTER TABLE ONLY public.refresh_tokens
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_auth;
+GRANT SELECT,INSERT ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(token_sealed) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(ended_at) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(ended_as) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(claimed_until) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(attempts) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(sent_at) ON TABLE public.letters TO payflow_auth;
+GRANT UPDATE(last_error) ON TABLE public.letters TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO payflow_auth;
 GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;
@@ -131,3 +170,4 @@ GRANT UPDATE(disabled_reason) ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(totp_secret_sealed) ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(totp_confirmed_at) ON TABLE public.users TO payflow_auth;
 GRANT UPDATE(totp_step) ON TABLE public.users TO payflow_auth;
+GRANT UPDATE(email_verified_at) ON TABLE public.users TO payflow_auth;

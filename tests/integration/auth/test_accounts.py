@@ -24,7 +24,8 @@ async def test_register_answers_with_a_session(auth: AuthService) -> None:
 
     assert {"user", "access_token", "refresh_token", "token_type", "expires_in"} == set(body)
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 600)
-    assert {"email": "alice@example.com", "name": "Alice Doe", "role": "user"} | {"id": body["user"]["id"]} == me.body
+    known = {"email": "alice@example.com", "name": "Alice Doe", "role": "user", "email_verified": False}
+    assert known | {"id": body["user"]["id"]} == me.body
     assert me.body == body["user"]
 
 
@@ -40,7 +41,7 @@ async def test_address_is_registered_once(auth: AuthService, pool: Pool) -> None
 
     assert sorted(answer.status for answer in answers) == [201] + [409] * 14
     assert {"email_taken"} == {answer.body["code"] for answer in answers if answer.status == 409}
-    for table in ("users", "sessions", "refresh_tokens", "audit_log"):
+    for table in ("users", "sessions", "refresh_tokens", "audit_log", "letters"):
         assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
 
 

@@ -27,6 +27,13 @@ CALLERS = {
     ("POST", "/internal/recipients"): {"gateway", "transaction"},
     ("POST", "/internal/names"): {"gateway"},
     ("POST", "/internal/contacts"): {"notification-deliver"},
+    ("POST", "/internal/email/verify"): {"gateway"},
+    ("POST", "/internal/email/verification"): {"gateway"},
+    ("POST", "/internal/password/forgot"): {"gateway"},
+    ("POST", "/internal/password/reset"): {"gateway"},
+    ("POST", "/internal/letters/claim"): {"notification-deliver"},
+    ("POST", "/internal/letters/settle"): {"notification-deliver"},
+    ("POST", "/internal/letters/release"): {"notification-deliver"},
 }
 
 

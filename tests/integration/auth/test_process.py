@@ -167,13 +167,27 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
         await auth.refresh(body["refresh_token"])
         await auth.call("POST", "/internal/recipients", {"emails": ["alice@example.com"]})
         await auth.log_in("alice@example.com\r\nforged: line")
+        await auth.call("POST", "/internal/password/forgot", {"email": "alice@example.com"})
+        claimed = await auth.call("POST", "/internal/letters/claim", {"limit": 9}, by="notification-deliver")
+        letters = {letter["kind"]: letter["token"] for letter in claimed.body["items"]}
+        await auth.call("POST", "/internal/email/verify", {"token": letters["verify_email"]})
+        reset = {"token": letters["reset_password"], "new_password": "another one to look for"}
+        await auth.call("POST", "/internal/password/reset", reset)
         metrics = f"http://127.0.0.1:{variables['PAYFLOW_METRICS_PORT']}"
         ready = await AuthService(metrics, auth.application, auth._session).send("GET", "/readyz")
     told = "".join(lines)
 
     assert process.returncode == 0
     assert ready.body == {"ok": ["postgres"], "failing": []}
-    for event in ("signing_key_created", "user_registered", "login_failed", "session_ended", "role_stopped"):
+    for event in (
+        "signing_key_created",
+        "user_registered",
+        "login_failed",
+        "session_ended",
+        "email_verified",
+        "password_reset",
+        "role_stopped",
+    ):
         assert event in told
     for secret in (
         "to look for",
@@ -182,6 +196,7 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
         body["refresh_token"],
         refreshed["refresh_token"],
         body["access_token"],
+        *letters.values(),
         SECRET,
         SEEDS["auth"],
         SEEDS["gateway"],

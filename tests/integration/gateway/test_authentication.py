@@ -131,7 +131,7 @@ async def test_other_credentials_are_refused(door: Door, token: str) -> None:
 async def test_token_works_until_it_expires(door: Door, user_id: str) -> None:
     """A good token is accepted, again from memory, and no longer once its time is over."""
     door.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
-        "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user",
+        "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False,
     }  # fmt: skip
     token = door.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
 

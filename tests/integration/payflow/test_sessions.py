@@ -207,3 +207,22 @@ async def test_file_is_private(gateway: Any, tmp_path: Path) -> None:
         await client.logout()
 
     assert not keeper.path.exists()
+
+
+async def test_letters(gateway: Any, faults: Any) -> None:
+    """Tokens of letters are sent without a session; another letter is asked for with one; an old file is still read."""
+    routes = ("/auth/email/verify", "/auth/email/verification", "/auth/password/forgot", "/auth/password/reset")
+    gateway.always |= {f"POST {route}": faults.say("{}") for route in routes}
+    async with PayFlow(gateway.url, email=EMAIL, password=PASSWORD) as client:
+        await client.verify_email("t")
+        await client.forgot_password(EMAIL)
+        await client.reset_password("t", "another one")
+        nobody = client.user
+        await client.send_verification()
+    bodies = [gateway.seen(f"POST {route}")[0].body for route in routes]
+
+    assert nobody is None
+    assert [{"token": "t"}, None, {"email": EMAIL}, {"token": "t", "new_password": "another one"}] == bodies
+    assert gateway.seen(f"POST {routes[1]}")[0].headers["Authorization"] == "Bearer access-0"
+    assert client.user is not None
+    assert client.user.email_verified is False
