@@ -66,6 +66,11 @@ class Home:
         """There once the demo people have their money; lives and goes with the data."""
         return self.path / "postgres" / "seeded"
 
+    @property
+    def mail(self) -> Path:
+        """The e-mails of a stack without a mail server, one file each."""
+        return self.path / "mail"
+
     def log(self, name: str) -> Path:
         """The log of one process."""
         return self.logs / f"{name}.log"

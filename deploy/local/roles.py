@@ -125,6 +125,7 @@ class Wiring:
             **(self._database(role.service) if role.role != "seal" else self._seal_database()),
             **self._engine_urls(role.service),
             **self._identity(role),
+            **self._mail(role),
             "PAYFLOW_DEMO": "1",
             "PAYFLOW_HOST": LOOPBACK,
             "PAYFLOW_INSTANCE": role.name,
@@ -166,6 +167,16 @@ class Wiring:
         if service in WITH_BROKER:
             urls["PAYFLOW_RABBITMQ_URL"] = self._engines.rabbitmq.url
         return urls
+
+    def _mail(self, role: Role) -> dict[str, str]:
+        """Where people follow links to, and, unless the caller has a mail server, a folder for letters.
+
+        Only the role that sends is told of the folder: notices of transfers are not written there, load tests make too many.
+        """
+        told = {"PAYFLOW_PUBLIC_URL": self._caller.get("PAYFLOW_PUBLIC_URL") or self.gateway_url}
+        if role.role == "deliver" and not self._caller.get("PAYFLOW_SMTP_URL"):
+            told["PAYFLOW_SMTP_URL"] = self._home.mail.absolute().as_uri()
+        return told
 
     def _identity(self, role: Role) -> dict[str, str]:
         public_keys = {identity: self._secrets.public_key(identity) for identity in IDENTITIES}

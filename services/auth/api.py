@@ -170,7 +170,7 @@ async def claim_letters(request: web.Request) -> web.Response:
     claimed = await commands_letters.claim_letters(
         request.app[POOL], request.app[VAULT], limit=asked.limit, lease_seconds=LEASE_SECONDS
     )
-    return web.json_response(schemas.render_letters(claimed))
+    return web.json_response(schemas.render_letters(claimed, LEASE_SECONDS))
 
 
 async def settle_letter(request: web.Request) -> web.Response:

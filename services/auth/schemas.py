@@ -198,9 +198,10 @@ def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
     return {"keys": [keys.public_jwk(key) for key in stored]}
 
 
-def render_letters(letters_claimed: Iterable[Letter]) -> dict[str, Any]:
-    """Letters with their tokens in the open."""
+def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str, Any]:
+    """Letters with their tokens in the open, and for how long they are left to the caller."""
     return {
+        "lease_seconds": lease_seconds,
         "items": [
             {
                 "id": str(letter.id),
@@ -211,8 +212,8 @@ def render_letters(letters_claimed: Iterable[Letter]) -> dict[str, Any]:
                 "expires_at": format_time(letter.expires_at),
                 "attempts": letter.attempts,
             }
-            for letter in letters_claimed
-        ]
+            for letter in claimed
+        ],
     }
 
 

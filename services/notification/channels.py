@@ -1,16 +1,18 @@
-"""How a notice leaves the house: e-mail over SMTP, one conversation for many of them."""
+"""How an e-mail leaves the house: over SMTP, one conversation for many of them; or into a folder, on one's own machine."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -46,7 +48,33 @@ class MailRefused(Exception):  # noqa: N818 - reads as what it is
         self.permanent = permanent
 
 
-class Conversation:
+class Conversation(Protocol):
+    """E-mails can be handed over, one after another."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another e-mail can be handed over."""
+
+    async def send(self, mail: Mail) -> None:
+        """Hand over one e-mail.
+
+        Raises:
+            MailRefused
+        """
+
+
+class Channel(Protocol):
+    """A way out of the house."""
+
+    def conversation(self) -> AbstractAsyncContextManager[Conversation]:
+        """Open it, and close it at the end.
+
+        Raises:
+            ChannelAway
+        """
+
+
+class SmtpConversation:
     """A connection to the mail server."""
 
     def __init__(self, client: aiosmtplib.SMTP, sender: str) -> None:
@@ -90,7 +118,7 @@ class Smtp:
         self._sender = sender
 
     @asynccontextmanager
-    async def conversation(self) -> AsyncIterator[Conversation]:
+    async def conversation(self) -> AsyncIterator[SmtpConversation]:
         """Connect, and say goodbye at the end.
 
         Raises:
@@ -111,9 +139,53 @@ class Smtp:
             client.close()
             raise ChannelAway(type(error).__name__) from error
         try:
-            yield Conversation(client, self._sender)
+            yield SmtpConversation(client, self._sender)
         finally:
             await _quit(client)
+
+
+class Folder:
+    """A folder on one's own machine, in which each e-mail is a file that mail programs open. Not for production."""
+
+    is_open = True
+
+    def __init__(self, path: Path, sender: str) -> None:
+        """The folder is made when there is something to write."""
+        self._path = path
+        self._sender = sender
+
+    @asynccontextmanager
+    async def conversation(self) -> AsyncIterator[Folder]:
+        """Nothing to connect to."""
+        yield self
+
+    async def send(self, mail: Mail) -> None:
+        """Write one e-mail; a second attempt of the same takes the place of the first.
+
+        Raises:
+            MailRefused: its address cannot stand in a header, or the disk does not take it.
+        """
+        try:
+            message = compose(mail, self._sender).as_bytes()
+            await asyncio.to_thread(self._write, f"{mail.id}.eml", message)
+        except (ValueError, IndexError, MessageError) as error:
+            raise MailRefused(f"unusable address: {type(error).__name__}", permanent=True) from error
+        except OSError as error:
+            raise MailRefused(f"not written: {type(error).__name__}", permanent=False) from error
+
+    def _write(self, name: str, message: bytes) -> None:
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._path / f".{name}.{os.getpid()}"
+        # Letters open accounts: for the owner's eyes only. Renamed when whole, so that nobody reads half of one.
+        with open(draft, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(message)
+        draft.replace(self._path / name)
+
+
+def open_channel(url: str, sender: str) -> Channel:
+    """The channel behind a URL: `smtp:`, `smtps:` or `file:`. Nothing is connected yet."""
+    parts = urlsplit(url)
+    return Folder(Path(unquote(parts.path)), sender) if parts.scheme == "file" else Smtp(url, sender)
 
 
 def compose(mail: Mail, sender: str) -> EmailMessage:
@@ -129,7 +201,9 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = f"<{mail.id}@{parseaddr(sender)[1].rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(f"Hello {mail.name},\n\n{mail.body}\n\nPayFlow\n")
+    text = f"Hello {mail.name},\n\n{mail.body}\n\nPayFlow\n"
+    # Left to itself the library breaks a link that is longer than a line into two.
+    message.set_content(text, cte="7bit" if text.isascii() else None)
     return message
 
 

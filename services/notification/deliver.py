@@ -1,4 +1,4 @@
-"""The deliver role: sends what the `deliveries` table holds, at least once each.
+"""The deliver role: sends what the `deliveries` table holds, at least once each; beside it, auth's letters.
 
 A delivery is claimed (a lease, committed), sent, and marked. A process that dies in between leaves a lease that runs out,
 and the e-mail goes out again under the same Message-ID.
@@ -6,7 +6,6 @@ and the e-mail goes out again under the same Message-ID.
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import AsyncExitStack
 from typing import NamedTuple
@@ -14,25 +13,19 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import backoff, database
+from services.chassis import database
 from services.chassis.client import Upstream
-from services.chassis.database import LockTimeout, Pool
+from services.chassis.database import Pool
 from services.chassis.roles import Runtime
-from services.contracts.refusal import Refusal
-from services.notification import channels, commands, store
-from services.notification.channels import ChannelAway, Conversation, Mail, MailRefused, Smtp
+from services.notification import channels, commands, sending, store
+from services.notification.channels import Channel, Conversation, Mail, MailRefused
+from services.notification.letters import LetterCarrier
+from services.notification.sending import ATTEMPTS_MAX, CLAIM_MAX, RETRY_SECONDS
 from services.notification.settings import DeliverSettings
 from services.notification.store import Claimed
 
-CLAIM_MAX = 50
 LEASE_SECONDS = 60.0
-POLL_SECONDS = 1.0
 CONTACTS_SECONDS = 3.0
-PAUSE_SECONDS_MAX = 30.0
-
-ATTEMPTS_MAX = 12
-RETRY_SECONDS = 30.0
-RETRY_SECONDS_MAX = 3600.0
 
 POOL_SIZE_MAX = 2
 
@@ -64,8 +57,11 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
         stack.push_async_callback(auth.close)
         runtime.health.register("postgres", lambda: database.ping(pool))
         runtime.health.register("auth", auth.ping)
-        smtp = Smtp(settings.smtp_url.get_secret_value(), settings.smtp_sender)
-        await Deliverer(pool=pool, auth=auth, smtp=smtp, runtime=runtime).run()
+        channel = channels.open_channel(settings.smtp_url.get_secret_value(), settings.smtp_sender)
+        letters = LetterCarrier(auth=auth, channel=channel, runtime=runtime, public_url=settings.public_url)
+        # Beside one another: letters go out while this service's database is away.
+        runtime.run_beside(stack, letters.run())
+        await Deliverer(pool=pool, auth=auth, smtp=channel, runtime=runtime).run()
 
 
 class Deliverer:
@@ -76,7 +72,7 @@ class Deliverer:
         *,
         pool: Pool,
         auth: Upstream,
-        smtp: Smtp,
+        smtp: Channel,
         runtime: Runtime,
         retry_seconds: float = RETRY_SECONDS,
         attempts_max: int = ATTEMPTS_MAX,
@@ -91,18 +87,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Send until told to stop; wait for as long as something that is needed is away."""
-        failures = 0
-        while not self._runtime.stopping.is_set():
-            try:
-                claimed_count = await self.deliver_due()
-            except (Refusal, ChannelAway, LockTimeout) as error:
-                failures += 1
-                log.warning("deliver_paused", reason=error.code if isinstance(error, Refusal) else str(error))
-                await self._runtime.pause(backoff.seconds(failures, first=0.5, longest=PAUSE_SECONDS_MAX))
-                continue
-            failures = 0
-            if not claimed_count:
-                await self._runtime.pause(POLL_SECONDS)
+        await sending.keep_sending(self._runtime, self.deliver_due)
 
     async def deliver_due(self) -> int:
         """One pass; how many e-mails it claimed.
@@ -156,7 +141,6 @@ class Deliverer:
             log.error("delivery_failed", delivery_id=str(delivery.id), attempts=attempts, reason=refused.reason)
             await commands.mark_delivery_failed(self._pool, delivery.id, error=refused.reason)
             return
-        longest = backoff.seconds(delivery.attempts, first=self._retry_seconds, longest=RETRY_SECONDS_MAX)
-        seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        seconds = sending.retry_seconds(delivery.attempts, first=self._retry_seconds)
         log.warning("delivery_retried", delivery_id=str(delivery.id), attempts=attempts, reason=refused.reason)
         await commands.delay_delivery(self._pool, delivery.id, seconds=seconds, error=refused.reason)

@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings, Seconds
 
 
-def _check_smtp_url(url: SecretStr) -> SecretStr:
+def _check_smtp_url(url: SecretStr, others: ValidationInfo) -> SecretStr:
     parts = urlsplit(url.get_secret_value())
+    if parts.scheme == "file":
+        return _check_folder_url(url, others)
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
         raise ValueError("is not smtp://host:port or smtps://host:port")
     parts.port  # noqa: B018 - raises for what is no port
+    return url
+
+
+def _check_folder_url(url: SecretStr, others: ValidationInfo) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if not others.data.get("demo"):
+        raise ValueError("writes e-mails to a folder, and is for a machine of one's own: it needs PAYFLOW_DEMO=1")
+    if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise ValueError("is not file:///folder")
     return url
 
 
@@ -24,7 +35,8 @@ def _empty_is_none(text: object) -> object:
 
 
 SmtpUrl = Annotated[SecretStr, AfterValidator(_check_smtp_url)]
-"""Where e-mails are handed over, with credentials if it wants any; `smtps` speaks TLS from the first byte."""
+"""Where e-mails are handed over, with credentials if it wants any; `smtps` speaks TLS from the first byte. In demo mode also
+`file:///folder`, into which they are written."""
 
 OptionalSmtpUrl = Annotated[SmtpUrl | None, BeforeValidator(_empty_is_none)]
 """Empty or missing: no e-mails."""
@@ -32,6 +44,9 @@ OptionalSmtpUrl = Annotated[SmtpUrl | None, BeforeValidator(_empty_is_none)]
 
 ServiceUrl = Annotated[str, Field(pattern=r"^https?://")]
 """Scheme, host and port of another service."""
+
+PublicUrl = Annotated[Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")] | None, BeforeValidator(_empty_is_none)]
+"""Where people reach the web front end: scheme, host, port if need be, and a path if it lives below one."""
 
 
 class ApiSettings(RoleSettings):
@@ -58,6 +73,7 @@ class DeliverSettings(RoleSettings):
     notification_database_url: EngineUrl
     auth_url: ServiceUrl
     smtp_url: OptionalSmtpUrl = None
+    public_url: PublicUrl = None
     smtp_sender: Annotated[str, Field(pattern=r"^[^\r\n]*@[^\r\n]*$")] = "PayFlow <no-reply@localhost>"
 
 

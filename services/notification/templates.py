@@ -30,6 +30,32 @@ REASONS = MappingProxyType(
 """Why a transfer failed, as the end of a sentence; a code that is missing here is told without a reason."""
 
 
+LETTERS = MappingProxyType(
+    {
+        "verify_email": (
+            "Verify your e-mail address",
+            "verify-email",
+            "Please show that this address is yours.",
+            "It works once, within 24 hours. If you did not register with PayFlow, ignore this letter.",
+        ),
+        "reset_password": (
+            "Choose a new password",
+            "reset-password",
+            "Somebody, hopefully you, asked to replace the password of your account.",
+            "It works once, within 30 minutes, and logs you out everywhere. If it was not you, ignore this letter.",
+        ),
+    }
+)
+"""Title, page of the web front end, why it was written, and what to know, by kind of letter."""
+
+
+class Words(NamedTuple):
+    """What a letter says, below the greeting."""
+
+    title: str
+    body: str
+
+
 class Notice(NamedTuple):
     """What one user is told about one transfer."""
 
@@ -49,6 +75,18 @@ def notices(event: TransferEvent) -> list[Notice]:
     if event.recipient_id is not None and (event.kind == DEPOSIT or event.recipient_id != event.sender_id):
         told.append(_received(event))
     return told
+
+
+def letter(kind: str, token: str, public_url: str | None) -> Words | None:
+    """A letter with its token, and a link if there is a front end to follow it to; None for a kind without words.
+
+    The token stands behind `#`: browsers send that part to no server, so it is in no access log and no `Referer`.
+    """
+    if kind not in LETTERS:
+        return None
+    title, page, why, advice = LETTERS[kind]
+    link = f"Open this page:\n\n{public_url.rstrip('/')}/{page}#token={token}\n\nor e" if public_url else "E"
+    return Words(title, f"{why}\n\n{link}nter this code where you are asked for it:\n\n{token}\n\n{advice}")
 
 
 def reason(failure_code: str | None) -> str | None:

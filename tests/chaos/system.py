@@ -45,7 +45,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "transaction-reversal": ("postgres", "wallet"),
     "notification": ("postgres",),
     "notification-worker": ("postgres", "rabbitmq", "transaction"),
-    "notification-deliver": ("postgres",),
+    "notification-deliver": ("postgres", "auth"),
 }
 """Who calls whom: each pair is an edge with a proxy of its own."""
 

@@ -35,6 +35,7 @@ from tests.unit.notification.events import completed
 ALICE, BOB = new_id(), new_id()
 PEOPLE = {ALICE: ("alice@example.com", "Alice"), BOB: ("bob@example.com", "Bob Müller")}
 SECONDS = 15.0
+SENDER = "PayFlow <no-reply@payflow.example>"
 
 
 class Sink:
@@ -109,9 +110,13 @@ async def auth_url(public_keys: dict[str, str], seeds: dict[str, str]) -> AsyncI
         items = [{"user_id": str(id_), "email": address, "name": name} for id_, (address, name) in found.items()]
         return web.json_response({"items": items})
 
+    async def no_letters(_request: web.Request) -> web.Response:
+        return web.json_response({"lease_seconds": 60, "items": []})
+
     app = server.application("auth")
     guard = server.callers(TokenVerifier(keys, audience="auth"), ["notification-deliver"])
     app.router.add_post("/internal/contacts", guard(contacts))
+    app.router.add_post("/internal/letters/claim", guard(no_letters))
     health.add_routes(app, health.Health())
     runner = web.AppRunner(app)
     await runner.setup()
@@ -136,7 +141,7 @@ def deliverer(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> Deliv
 
 
 def deliverer_to(url: str, pool: Pool, auth: Upstream, runtime: Runtime) -> Deliverer:
-    smtp = Smtp(url, "PayFlow <no-reply@payflow.example>")
+    smtp = Smtp(url, SENDER)
     return Deliverer(pool=pool, auth=auth, smtp=smtp, runtime=runtime, retry_seconds=0.01, attempts_max=4)
 
 
@@ -167,8 +172,8 @@ async def test_sent(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
     [to_bob] = [mail for mail in sink.mails if "bob" in mail["To"]]
     assert to_bob["Subject"] == "Money received"
     assert parseaddr(to_bob["From"])[1] == "no-reply@payflow.example"
-    assert "Hello Bob Müller,\n\nYou received 10.50 USD with the note" in _text(to_bob)
-    assert "Miete für Mai" in _text(to_bob)
+    assert "Hello Bob Müller,\n\nYou received 10.50 USD with the note" in text_of(to_bob)
+    assert "Miete für Mai" in text_of(to_bob)
     assert await states(pool) == {"sent": 2}
     assert await pool.fetchval("SELECT bool_and(sent_at IS NOT NULL) FROM deliveries")
 
@@ -358,5 +363,5 @@ async def test_role_without_mail_server(settings: DeliverSettings, pool: Pool, s
     assert await states(pool) == {"waiting": 2}
 
 
-def _text(mail: EmailMessage) -> str:
+def text_of(mail: EmailMessage) -> str:
     return str(mail.get_content()).replace("\r\n", "\n")

@@ -116,6 +116,21 @@ def test_behaviour_is_the_callers_and_wiring_is_ours(tmp_path: Path) -> None:
     assert "production" not in " ".join(told.values())
 
 
+def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path: Path) -> None:
+    """Only the role that sends knows of the folder; links in letters lead to the gateway, unless the caller says otherwise."""
+    folder = (tmp_path / "mail").as_uri()
+    wiring = wire(tmp_path)
+    told = {each.name: wiring.environment(each) for each in ROLES}
+
+    assert ["notification-deliver"] == [name for name in told if "PAYFLOW_SMTP_URL" in told[name]]
+    assert folder == told["notification-deliver"]["PAYFLOW_SMTP_URL"]
+    assert "http://127.0.0.1:8000" == told["notification-deliver"]["PAYFLOW_PUBLIC_URL"]
+    told = wire(
+        tmp_path, PAYFLOW_SMTP_URL="smtp://127.0.0.1:2525", PAYFLOW_PUBLIC_URL="http://localhost:5173"
+    ).environment(role("notification-deliver"))
+    assert ("smtp://127.0.0.1:2525", "http://localhost:5173") == (told["PAYFLOW_SMTP_URL"], told["PAYFLOW_PUBLIC_URL"])
+
+
 @pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80 00"])
 def test_a_gateway_port_that_is_none_is_trouble(text: str) -> None:
     """The line names the variable and what it holds."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import email
 from email.errors import MessageError
+from pathlib import Path
 
 import pytest
 
 from services.contracts.identifiers import new_id
-from services.notification.channels import Mail, compose
+from services.notification.channels import Mail, MailRefused, compose, open_channel
 
 SENDER = "PayFlow <no-reply@payflow.example>"
 
@@ -20,6 +22,39 @@ def test_message() -> None:
     assert message["To"].addresses[0].display_name == "Bób Müller"
     assert message["Subject"] == "Money received"
     assert message.get_content() == "Hello Bób Müller,\n\nYou received 10.50 USD.\n\nPayFlow\n"
+
+
+def test_long_lines_stay_whole() -> None:
+    """A link that is longer than a line is not broken, nor written in another alphabet."""
+    link = "https://pay.example/verify-email#token=" + "x" * 100
+    message = compose(Mail(new_id(), "bob@example.com", "Bob", "Verify", link), SENDER)
+    assert f"\n{link}\n" in message.as_string()
+
+
+async def test_folder(tmp_path: Path) -> None:
+    """In a folder each e-mail is one file, for its owner's eyes; another attempt of the same takes its place."""
+    folder = tmp_path / "mail with space"
+    channel = open_channel(folder.as_uri(), SENDER)
+    mail = Mail(new_id(), "bob@example.com", "Bob", "Verify", "the-token")
+    async with channel.conversation() as conversation:
+        await conversation.send(mail)
+        await conversation.send(mail)
+        with pytest.raises(MailRefused):
+            await conversation.send(mail._replace(address="no address"))
+    [file] = folder.iterdir()
+
+    assert file.name == f"{mail.id}.eml"
+    assert [0o700, 0o600] == [path.stat().st_mode & 0o777 for path in (folder, file)]
+    assert "\n\nthe-token\n" in email.message_from_bytes(file.read_bytes()).get_payload()
+
+
+async def test_folder_that_takes_nothing(tmp_path: Path) -> None:
+    """A folder that cannot be written is a reason to try again later."""
+    (tmp_path / "mail").write_text("in the way")
+    async with open_channel((tmp_path / "mail").as_uri(), SENDER).conversation() as conversation:
+        with pytest.raises(MailRefused, match="not written") as refused:
+            await conversation.send(Mail(new_id(), "bob@example.com", "Bob", "Verify", "t"))
+    assert refused.value.permanent is False
 
 
 def test_message_id() -> None:

@@ -54,3 +54,34 @@ def test_no_sender(environment: pytest.MonkeyPatch, sender: str) -> None:
     environment.setenv("PAYFLOW_SMTP_SENDER", sender)
     with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_SENDER"):
         load(DeliverSettings)
+
+
+def test_folder(environment: pytest.MonkeyPatch) -> None:
+    """E-mails are written to a folder on a machine of one's own, and nowhere else: it holds tokens."""
+    environment.setenv("PAYFLOW_SMTP_URL", "file:///tmp/mail")
+    with pytest.raises(BadConfiguration, match=r"PAYFLOW_SMTP_URL: .*PAYFLOW_DEMO"):
+        load(DeliverSettings)
+    environment.setenv("PAYFLOW_DEMO", "1")
+    assert load(DeliverSettings).smtp_url is not None
+
+
+@pytest.mark.parametrize("url", ["file://mail", "file:mail", "file:///mail?x", "file://host/mail"])
+def test_no_folder(environment: pytest.MonkeyPatch, url: str) -> None:
+    """What is no folder is named as the faulty variable."""
+    environment.setenv("PAYFLOW_DEMO", "1")
+    environment.setenv("PAYFLOW_SMTP_URL", url)
+    with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_URL"):
+        load(DeliverSettings)
+
+
+@pytest.mark.parametrize(
+    ("url", "good"), [("https://pay.example", True), ("", True), ("pay.example", False), ("http://a@b", False)]
+)
+def test_public_url(environment: pytest.MonkeyPatch, url: str, good: bool) -> None:
+    """Where the web front end is: an address that may stand in a letter, or none."""
+    environment.setenv("PAYFLOW_PUBLIC_URL", url)
+    if good:
+        assert load(DeliverSettings).public_url == (url or None)
+    else:
+        with pytest.raises(BadConfiguration, match="PAYFLOW_PUBLIC_URL"):
+            load(DeliverSettings)

@@ -115,3 +115,22 @@ def test_blank_note() -> None:
     """A note of nothing but spaces is none."""
     sent, _ = templates.notices(completed(description=" \n "))
     assert sent.body == "You sent 10.50 USD."
+
+
+def test_letter() -> None:
+    """A letter holds the bare token on a line of its own, and a link whose token no server is sent."""
+    words = templates.letter("verify_email", "the-token", "https://pay.example/")
+    assert words is not None
+    assert words.title == "Verify your e-mail address"
+    assert "\nhttps://pay.example/verify-email#token=the-token\n" in words.body
+    assert "\nthe-token\n" in words.body
+    assert "within 24 hours" in words.body
+
+
+def test_letter_without_front_end() -> None:
+    """Where there is no page to open, the token alone is told; for a kind that nobody knows here, nothing is."""
+    words = templates.letter("reset_password", "the-token", None)
+    assert words is not None
+    assert "://" not in words.body
+    assert "\nthe-token\n" in words.body
+    assert templates.letter("surprise", "the-token", None) is None
