@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutation.guards import auth, chassis, gateway, notification, transaction, wallet
+from tests.mutation.guards import (
+    auth,
+    catching_up,
+    chassis,
+    clocks,
+    gateway,
+    notification,
+    sealing,
+    transaction,
+    wallet,
+)
 from tests.mutation.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,6 +20,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *auth.MUTANTS,
     *transaction.MUTANTS,
     *chassis.MUTANTS,
+    *clocks.MUTANTS,
     *wallet.MUTANTS,
+    *sealing.MUTANTS,
     *notification.MUTANTS,
+    *catching_up.MUTANTS,
 )

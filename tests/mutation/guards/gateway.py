@@ -47,4 +47,18 @@ MUTANTS = (
         caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
         faults=("notification/kill",),
     ),
+    Mutant(
+        name="place-after-the-look-up",
+        guard="a place is taken before anything is waited for: who got past the door is not refused later",
+        changes=[
+            Change(
+                "services/gateway/intake.py",
+                "        if self.is_full:\n            raise busy()\n        number = id(submission)\n",
+                "        finished = await self._finished.find(submission.question)\n"
+                "        if self.is_full:\n            raise busy()\n        number = id(submission)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/gateway/test_intake.py"],
+    ),
 )

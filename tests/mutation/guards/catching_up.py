@@ -1,0 +1,50 @@
+"""The guards of telling what the broker lost."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+CATCH_UP = "services/notification/catch_up.py"
+QUERIES = "services/notification/sql/queries.sql"
+SETTLED = "services/transaction/sql/queries.sql"
+
+CATCHING_UP = "tests/integration/notification/test_catch_up.py"
+WORKS = f"{CATCHING_UP}::test_lost_events_are_told_once"
+
+MUTANTS = (
+    Mutant(
+        name="passed-before-it-was-told",
+        guard="the position moves after what lies before it was told",
+        changes=[
+            Change(
+                CATCH_UP,
+                "            told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))\n"
+                "            await commands.advance_position(self._pool, page.end)\n",
+                "            await commands.advance_position(self._pool, page.end)\n"
+                "            told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{CATCHING_UP}::test_what_could_not_be_told_is_not_passed"],
+    ),
+    Mutant(
+        name="position-goes-back",
+        guard="a slower worker does not undo how far a faster one has come",
+        changes=[
+            Change(
+                QUERIES,
+                "\nWHERE (positions.settled_at, positions.transfer_id) < (excluded.settled_at, excluded.transfer_id);",
+                ";",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{CATCHING_UP}::test_the_position_never_goes_back"],
+    ),
+    Mutant(
+        name="late-commits-passed-over",
+        guard="only what is below every running commit is taken for complete",
+        changes=[Change(SETTLED, " AND settled_at < $3\n", " AND ($3::timestamptz IS NOT NULL)\n")],
+        works=WORKS,
+        caught_by=[f"{CATCHING_UP}::test_who_commits_late_is_not_passed_over"],
+    ),
+)

@@ -1,0 +1,57 @@
+"""The guards of service tokens while clocks disagree."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+TOKENS = "services/chassis/service_tokens.py"
+CLIENT = "services/chassis/client.py"
+
+RULES = "tests/unit/chassis/test_service_tokens.py"
+CLOCKS = "tests/integration/wallet/test_clocks.py"
+WORKS = f"{RULES}::test_each_callee_has_its_own_time"
+
+MUTANTS = (
+    Mutant(
+        name="times-judged-once",
+        guard="a remembered service token is judged by the time it is now, with every use",
+        changes=[
+            Change(
+                TOKENS,
+                "        verified = self._seen.get(token) or self._verify(token)\n",
+                "        if token in self._seen:\n"
+                "            return self._seen[token].caller\n"
+                "        verified = self._verify(token)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_a_remembered_token_is_judged_by_the_time_it_is_now"],
+    ),
+    Mutant(
+        name="time-told-to-strangers",
+        guard="the time is told only to those whose token is genuine",
+        changes=[
+            Change(
+                TOKENS,
+                "        if verified is None:\n            return None\n        now = self.clock()\n",
+                "        if verified is None:\n            raise TokenClockSkew(extra={NOW: self.clock()})\n"
+                "        now = self.clock()\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_only_times_are_talked_about"],
+    ),
+    Mutant(
+        name="anothers-time-passed-on",
+        guard="a refusal for the time is never passed on to whoever called us",
+        changes=[
+            Change(
+                CLIENT,
+                '                    raise UpstreamAway(f"the {self.name} service does not agree on the time") from None\n',
+                "                    raise\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{CLOCKS}::test_a_time_from_further_behind_is_not_believed_for_long"],
+    ),
+)

@@ -1,0 +1,87 @@
+"""The guards of the seal: nothing that is altered afterwards goes unnamed."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+COMMANDS = "services/wallet/commands.py"
+SEAL = "services/wallet/seal.py"
+QUERIES = "services/wallet/sql/queries.sql"
+SCHEMA = "services/wallet/sql/migrations/0002.sql"
+
+RULES = "tests/unit/wallet/test_seal.py"
+SEALING = "tests/integration/wallet/test_sealing.py"
+TAMPERING = "tests/integration/wallet/test_tampering.py"
+WORKS = f"{SEALING}::test_a_block_has_an_end"
+
+MUTANTS = (
+    Mutant(
+        name="sealed-over-the-running",
+        guard="a block closes nothing that a running transaction may still write",
+        changes=[
+            Change(
+                QUERIES,
+                "(SELECT sealed_at FROM blocks WHERE xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint\n"
+                "        ORDER BY number DESC LIMIT 1) AS settled_at",
+                "statement_timestamp() AS settled_at",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{SEALING}::test_a_late_commit_is_sealed"],
+    ),
+    Mutant(
+        name="closed-past-what-was-left",
+        guard="the frontier does not pass what did not fit into the block",
+        changes=[
+            Change(
+                SEAL,
+                "    return frontier if unread_from is None else min(frontier, unread_from)\n",
+                "    return frontier\n",
+            )
+        ],
+        works=f"{SEALING}::test_the_sealer_role",
+        caught_by=[f"{RULES}::test_nothing_is_closed_that_may_still_appear"],
+    ),
+    Mutant(
+        name="block-without-the-one-before",
+        guard="the hash of a block covers that of the block before",
+        changes=[Change(SEAL, "        block.previous.hex(),\n", '        "",\n')],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_every_part_of_a_block_is_hashed"],
+    ),
+    Mutant(
+        name="digests-not-sealed",
+        guard="the hash of a block covers what its rows were, not only which",
+        changes=[Change(SEAL, "        content.update(members.digests)\n", "")],
+        works=WORKS,
+        caught_by=[f"{RULES}::test_every_part_of_a_block_is_hashed"],
+    ),
+    Mutant(
+        name="lost-head-sealed-over",
+        guard="a sealer whose last block is gone seals no more",
+        changes=[
+            Change(
+                COMMANDS,
+                "        if noted is not None and not await store.has_block(connection, noted):\n"
+                "            raise HeadLost(noted)\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{SEALING}::test_the_sealer_role"],
+    ),
+    Mutant(
+        name="blocks-may-be-rewritten",
+        guard="UPDATE, DELETE and TRUNCATE of blocks are refused, also to the owner",
+        changes=[
+            Change(
+                SCHEMA,
+                "CREATE TRIGGER blocks_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON blocks\n"
+                "    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TAMPERING}::test_the_service_and_the_sealer_cannot_rewrite_blocks"],
+    ),
+)
