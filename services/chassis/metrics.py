@@ -10,6 +10,11 @@ HTTP_SECONDS = Histogram(
     ["service", "route", "method", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+CONNECTIONS_CUT = Counter(
+    "payflow_connections_cut_total",
+    "Connections ended because the client was too slow (silent, headers, answer) or too many were open (crowd).",
+    ["service", "reason"],
+)
 UPSTREAM_SECONDS = Histogram(
     "payflow_upstream_call_duration_seconds",
     "Time of one call to another service, by how it ended.",

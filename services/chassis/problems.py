@@ -22,6 +22,7 @@ _CODES = {
     411: ("length_required", "The request needs a length"),
     413: ("body_too_large", "The body is too large"),
     415: ("unsupported_media_type", "The body is not JSON"),
+    417: ("expectation_failed", "No other expectation than 100-continue is met"),
 }
 
 
@@ -60,6 +61,17 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             return render(DatabaseAway())
         log.exception("request_failed", method=request.method, route=route_of(request))
         return render(Fault())
+
+
+async def on_prepare(_request: web.Request, response: web.StreamResponse) -> None:
+    """An expectation is refused before any middleware is asked; here that answer becomes a problem document too."""
+    if not isinstance(response, web.HTTPExpectationFailed):
+        return
+    rendered = _render_http(response)
+    response.body = rendered.body
+    response.headers.update(rendered.headers)
+    response.headers["Content-Length"] = str(len(response.body or b""))
+    response.headers.setdefault(tracing.REQUEST_ID, tracing.request_id())
 
 
 def route_of(request: web.Request) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 from aiohttp import http_parser, web
 from structlog.contextvars import clear_contextvars
 
-from services.chassis import crash_points, health, metrics, problems, tracing
+from services.chassis import crash_points, health, metrics, problems, tracing, watchdog
 from services.chassis.problems import Handler
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
+from services.chassis.watchdog import Connection, Watchdog
 from services.contracts.refusal import Refusal
 
 log = structlog.get_logger()
@@ -45,10 +48,12 @@ def application(
     """An application whose every answer is traced, measured, and a problem document when it is a "no"."""
     # The pure-Python parser reads requests that the C parser refuses (request smuggling): never run on it.
     assert http_parser.HttpRequestParser is http_parser.HttpRequestParserC, "aiohttp runs without its C parser"
-    return web.Application(
+    app = web.Application(
         middlewares=[_observe(service), problems.middleware, *middlewares],
         client_max_size=body_bytes_max,
     )
+    app.on_response_prepare.append(problems.on_prepare)
+    return app
 
 
 def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
@@ -76,23 +81,32 @@ def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
     return decorate
 
 
-async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int) -> None:
+async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int, watch: Watchdog | None = None) -> None:
     """Serve `app`, with `/livez` and `/readyz`, until told to stop; then finish what is under way, for at most 20 s."""
     health.add_routes(app, runtime.health)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=DRAIN_SECONDS,
-        handle_signals=False,
-    )
-    await runner.setup()
-    await web.TCPSite(runner, host, port, backlog=1024, reuse_port=False).start()
-    log.info("server_started", port=port)
-    try:
+    app.middlewares.insert(0, watchdog.middleware)
+    watching = watch or Watchdog(runtime.service)
+    async with AsyncExitStack() as stack:
+        # What idles is closed by the runner; the sockets are ours, so that each connection is one that is watched.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, handle_signals=False)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: Connection(_server_of(runner), watching, keepalive_seconds=KEEPALIVE_SECONDS),
+            host,
+            port,
+            backlog=1024,
+        )
+        stack.callback(listening.close)
+        runtime.run_beside(stack, watching.keep())
+        log.info("server_started", port=port)
         await runtime.until_stopped()
-    finally:
-        await runner.cleanup()
+
+
+def _server_of(runner: web.AppRunner) -> web.Server:
+    server = runner.server
+    assert server is not None
+    return server
 
 
 def _observe(service: str) -> Any:

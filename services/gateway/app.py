@@ -8,6 +8,7 @@ from aiohttp import web
 
 from services.chassis import server
 from services.chassis.roles import Runtime
+from services.chassis.watchdog import Watchdog
 from services.gateway import (
     admission,
     answers,
@@ -82,7 +83,8 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
         runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, sessions.ring))
-        await server.serve(app, runtime, host=settings.host, port=settings.gateway_port)
+        watch = _watchdog(settings)
+        await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
 
 
 def build(
@@ -126,4 +128,14 @@ def _connect(settings: GatewaySettings) -> Upstreams:
         wallet=settings.wallet_url,
         transaction=settings.transaction_url,
         notification=settings.notification_url,
+    )
+
+
+def _watchdog(settings: GatewaySettings) -> Watchdog:
+    limited = settings.rate_limits == "on"
+    return Watchdog(
+        "gateway",
+        headers=answers.HEADERS,
+        connections_max=settings.connections_max,
+        per_address_max=settings.connections_per_address_max if limited else None,
     )

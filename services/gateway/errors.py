@@ -97,7 +97,7 @@ class MethodNotAllowed(Refusal):
 
 
 class BodyTooSlow(Refusal):
-    """The body of the request did not arrive in time."""
+    """The request did not arrive in time."""
 
     status = 408
     code = "request_timeout"
@@ -109,6 +109,13 @@ class BodyTooLarge(Refusal):
 
     status = 413
     code = "body_too_large"
+
+
+class ExpectationFailed(Refusal):
+    """No other expectation than 100-continue is met."""
+
+    status = 417
+    code = "expectation_failed"
 
 
 class UnknownParameter(InvalidRequest):
@@ -249,6 +256,9 @@ class TransferNotCancellable(Refusal):
     status = 409
     code = "transfer_not_cancellable"
 
+
+BEFORE_ANY = (NotFound, MethodNotAllowed, BodyTooSlow, ExpectationFailed)
+"""Said of requests that belong to no operation, or before it is known to which."""
 
 ANYWHERE = (Fault, BadRequest)
 ON_QUERY = (InvalidRequest,)

@@ -100,7 +100,7 @@ def build(rows: Sequence[Operation]) -> dict[str, Any]:
 
 def catalogue(rows: Iterable[Operation]) -> list[dict[str, Any]]:
     """Every code that an answer may carry: its status, what it means, and whether a retry helps."""
-    found = {errors.NotFound, errors.MethodNotAllowed}.union(*(refusals(row) for row in rows))
+    found = set(errors.BEFORE_ANY).union(*(refusals(row) for row in rows))
     entries = {
         (refusal.code, refusal.status): {
             "code": refusal.code,

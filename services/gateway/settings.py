@@ -16,6 +16,13 @@ REQUESTS_MAX = 1024
 """Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
 
 
+CONNECTIONS_MAX = 8000
+"""Below what a process may usually open; each costs a few kilobytes."""
+
+CONNECTIONS_PER_ADDRESS_MAX = 1000
+"""Many people share an address; 500 connections that only wait leave them as many."""
+
+
 class GatewaySettings(RoleSettings):
     """The api role."""
 
@@ -27,3 +34,5 @@ class GatewaySettings(RoleSettings):
     redis_url: EngineUrl
     rate_limits: Literal["on", "off"] = "on"
     requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX
+    connections_max: Annotated[int, Field(ge=1)] = CONNECTIONS_MAX
+    connections_per_address_max: Annotated[int, Field(ge=1)] = CONNECTIONS_PER_ADDRESS_MAX

@@ -7,6 +7,7 @@ from tests.mutation.guards import (
     catching_up,
     chassis,
     clocks,
+    door,
     gateway,
     notification,
     sealing,
@@ -16,6 +17,7 @@ from tests.mutation.guards import (
 from tests.mutation.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
+    *door.MUTANTS,
     *gateway.MUTANTS,
     *auth.MUTANTS,
     *transaction.MUTANTS,

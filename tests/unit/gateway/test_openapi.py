@@ -125,7 +125,7 @@ NEVER_OUTSIDE = {
 @pytest.mark.parametrize("service", ["auth", "wallet", "transaction", "notification", "chassis"])
 def test_codes_said_behind_are_in_the_catalogue(document: dict[str, Any], service: str) -> None:
     """A code that a service behind may say is listed here with the same status and the same advice."""
-    for module in ("errors", "body", "client", "database", "problems", "server"):
+    for module in ("errors", "body", "client", "database", "problems", "server", "watchdog"):
         try:
             importlib.import_module(f"services.{service}.{module}")
         except ModuleNotFoundError:
