@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 HTTP_SECONDS = Histogram(
     "payflow_http_request_duration_seconds",
-    "Time from the request's headers to the last byte of its answer.",
+    "Time from the request's headers to the last byte of its answer; of a stream, to its first.",
     ["service", "route", "method", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )

@@ -23,6 +23,7 @@ from services.chassis.settings import BadConfiguration, RoleSettings, load
 log = structlog.get_logger()
 
 GARBAGE_THRESHOLD = 20_000
+CANCEL_SECONDS = 0.2
 EXIT_FAULT = 1
 EXIT_BAD_CONFIGURATION = 2
 
@@ -48,8 +49,10 @@ class Runtime:
         task.add_done_callback(self._watch)
 
         async def end() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            # Again and again: a driver that swallows a cancellation (redis-py does, while it connects) must not keep us.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=CANCEL_SECONDS)
 
         stack.push_async_callback(end)
 

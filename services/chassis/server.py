@@ -28,6 +28,10 @@ DRAIN_SECONDS = 20.0
 KEEPALIVE_SECONDS = 75.0
 
 
+ANSWERED_AT: web.RequestKey[float] = web.RequestKey("answered_at", float)
+"""Set (`time.perf_counter()`) by a handler whose answer has begun and goes on: it is measured up to there."""
+
+
 class NotAService(Refusal):
     """This address is for services, and the call has no valid service token."""
 
@@ -117,7 +121,7 @@ def _observe(service: str) -> Any:
         started = time.perf_counter()
         response = await handler(request)
         metrics.HTTP_SECONDS.labels(service, problems.route_of(request), request.method, response.status).observe(
-            time.perf_counter() - started
+            request.get(ANSWERED_AT, time.perf_counter()) - started
         )
         if not response.prepared:
             response.headers[tracing.REQUEST_ID] = request_id

@@ -13,6 +13,7 @@ from services.gateway import (
     admission,
     answers,
     api_auth,
+    api_events,
     api_letters,
     api_notifications,
     api_ops,
@@ -33,6 +34,7 @@ from services.gateway.cache import Cache
 from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
 from services.gateway.keys import KEYS, Keys
+from services.gateway.live import HUB, Hub
 from services.gateway.rate_limit import LIMITER, RateLimiter
 from services.gateway.sessions import SESSIONS, Sessions
 from services.gateway.settings import GatewaySettings
@@ -49,6 +51,7 @@ OPERATIONS = (
     *api_recipients.OPERATIONS,
     *api_transfers.OPERATIONS,
     *api_notifications.OPERATIONS,
+    *api_events.OPERATIONS,
     *api_ops.OPERATIONS,
     *api_reference.OPERATIONS,
 )
@@ -71,6 +74,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
         stack.push_async_callback(finished.close)
         runtime.health.register("keys", keys.ping)
         runtime.health.register("revocations", sessions.ping)
+        hub = Hub(behind.notification, streams_max=settings.streams_max)
         limiter = RateLimiter(cache, enabled=settings.rate_limits == "on")
         app = build(
             behind,
@@ -78,11 +82,15 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             sessions=sessions,
             finished=finished,
             limiter=limiter,
+            hub=hub,
             requests_max=settings.requests_max,
         )
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
-        runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, sessions.ring))
+        runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, lambda _said: sessions.ring()))
+        sessions.listen(hub.end_session)
+        runtime.run_beside(stack, hub.keep())
+        runtime.run_beside(stack, bell.listen(redis_url, bell.EVENTS, hub.ring))
         watch = _watchdog(settings)
         await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
 
@@ -94,6 +102,7 @@ def build(
     sessions: Sessions,
     finished: FinishedAnswers,
     limiter: RateLimiter,
+    hub: Hub,
     requests_max: int,
 ) -> web.Application:
     """The application with all its routes."""
@@ -114,6 +123,8 @@ def build(
     app[INTAKE] = Intake(behind.intake, finished, requests_max=requests_max)
     waiting = app[WAITING] = Waiting()
     app.on_shutdown.append(waiting.end)
+    app[HUB] = hub
+    app.on_shutdown.append(hub.drain)
     app[WALLET_FACTS] = WalletFacts(behind.wallet)
     app[api_reference.DOCUMENT] = _DOCUMENT_BYTES
     app[api_reference.DOCS] = _DOCS

@@ -11,14 +11,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 REVOCATIONS = "payflow:revocations"
+EVENTS = "payflow:events"
 
 CONNECT_SECONDS = 1.0
 LISTEN_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
 
-async def listen(url: str, channel: str, ring: Callable[[], None]) -> None:
-    """Call `ring` whenever the channel rings, until cancelled. Redis may be away; nothing depends on it."""
+async def listen(url: str, channel: str, ring: Callable[[bytes], None]) -> None:
+    """Call `ring` with what was said whenever the channel rings, until cancelled; with nothing when it was not listened.
+
+    Redis may be away, and may say anything; nothing depends on it.
+    """
     while True:
         client = redis.asyncio.Redis.from_url(
             url,
@@ -34,11 +38,12 @@ async def listen(url: str, channel: str, ring: Callable[[], None]) -> None:
             await client.aclose()
 
 
-async def _listen(client: redis.asyncio.Redis, channel: str, ring: Callable[[], None]) -> None:
+async def _listen(client: redis.asyncio.Redis, channel: str, ring: Callable[[bytes], None]) -> None:
     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(channel)
         # What rang before we listened was not heard.
-        ring()
+        ring(b"")
         while True:
-            if await subscription.get_message(timeout=LISTEN_SECONDS) is not None:
-                ring()
+            message = await subscription.get_message(timeout=LISTEN_SECONDS)
+            if message is not None:
+                ring(message["data"])

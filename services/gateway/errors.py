@@ -134,6 +134,20 @@ class RateLimited(Refusal):
     retry_helps = True
 
 
+class TooManyStreams(Refusal):
+    """You have too many streams of events open; close one."""
+
+    status = 429
+    code = "too_many_streams"
+    retry_helps = True
+
+
+class NoStreamLeft(Unavailable):
+    """Too many streams of events are open at this gateway."""
+
+    code = "no_stream_left"
+
+
 class KeysAway(Unavailable):
     """Access tokens cannot be verified yet: the auth service has not been reached since the start."""
 

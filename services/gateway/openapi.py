@@ -53,6 +53,11 @@ _PARAMETERS = {
         "schema": {"type": "string"},
         "example": "wait=5",
     },
+    "Last-Event-ID": {
+        "required": False,
+        "description": "The id of the last event that the client has: the stream goes on after it.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+    },
     "If-None-Match": {
         "required": False,
         "description": "The ETag of what the client has.",
@@ -178,6 +183,9 @@ def _content(answer: Answer) -> dict[str, Any] | None:
         return {"schema": _reference(answer.model)}
     if answer.status in (204, 304):
         return None
+    if answer.events:
+        # OpenAPI 3.1 has no word for the parts of a stream: each type of event and the schema of its data.
+        return {"schema": {"type": "string"}, "x-events": {name: _reference(m) for name, m in answer.events.items()}}
     return {"schema": {"type": "object" if answer.media_type == "application/json" else "string"}}
 
 
@@ -233,7 +241,9 @@ def _header_parameters(row: Operation) -> list[dict[str, Any]]:
 def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
     models: dict[type[BaseModel], None] = {schemas.Problem: None, schemas.CancelProblem: None}
     for row in rows:
-        models |= dict.fromkeys(answer.model for answer in row.answers if answer.model is not None)
+        for answer in row.answers:
+            models |= dict.fromkeys(answer.events.values())
+            models |= {answer.model: None} if answer.model is not None else {}
         models |= {row.body: None} if row.body is not None else {}
     _, document = models_json_schema([(model, "validation") for model in models], ref_template=_SCHEMA)
     return dict(sorted(document["$defs"].items()))

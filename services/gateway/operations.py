@@ -7,8 +7,8 @@ OpenAPI document. So what is documented is what is checked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -51,6 +51,8 @@ class Answer:
     model: type[BaseModel] | None = None
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    """Of a stream: its types of events and the model of their data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -447,6 +447,35 @@ class Notification(Reply):
     read_at: AwareDatetime | None
 
 
+class TransferNews(Reply):
+    """The transfer as it is since this event; the fields mean what they mean in a transfer."""
+
+    id: UUID
+    kind: TransferKind
+    status: TransferStatus
+    amount: Amount
+    currency: str
+    from_wallet_id: UUID
+    to_wallet_id: UUID
+    description: str | None
+    completed_at: AwareDatetime | None
+    failed_at: AwareDatetime | None
+    failure: Failure | None
+
+
+class StreamReset(Reply):
+    """Why a stream could not be resumed: the next events are kept no more, or nobody knows the id."""
+
+    reason: Literal["too_old", "unknown_id"]
+
+
+class StreamEnd(Reply):
+    """Why a stream ends; the machine word is also the type of the event."""
+
+    code: Literal["token_expired", "session_ended", "server_draining"]
+    detail: str
+
+
 class NotificationPage(Reply):
     """Notices, newest first."""
 

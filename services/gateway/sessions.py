@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -32,6 +33,7 @@ class Sessions:
         self._after = 0
         self._bell = asyncio.Event()
         self._is_away = False
+        self._listeners: list[Callable[[str], None]] = []
         self.are_known = False
         """Whether the list was ever pulled."""
 
@@ -42,6 +44,12 @@ class Sessions:
     def end(self, session_id: str) -> None:
         """Let a session end here and now; everywhere else it does when auth is asked."""
         self._ended[session_id] = time.monotonic() + REMEMBER_SECONDS
+        for tell in self._listeners:
+            tell(session_id)
+
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Be told of each session that ends, as soon as it is known here; perhaps more than once."""
+        self._listeners.append(tell)
 
     def ring(self) -> None:
         """Something changed: pull now rather than at the next turn."""

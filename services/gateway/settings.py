@@ -15,6 +15,9 @@ Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
 REQUESTS_MAX = 1024
 """Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
 
+STREAMS_MAX = 2000
+"""Streams of events that one process keeps open."""
+
 
 CONNECTIONS_MAX = 8000
 """Below what a process may usually open; each costs a few kilobytes."""
@@ -33,6 +36,7 @@ class GatewaySettings(RoleSettings):
     notification_url: Address
     redis_url: EngineUrl
     rate_limits: Literal["on", "off"] = "on"
+    streams_max: Annotated[int, Field(ge=1)] = STREAMS_MAX
     requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX
     connections_max: Annotated[int, Field(ge=1)] = CONNECTIONS_MAX
     connections_per_address_max: Annotated[int, Field(ge=1)] = CONNECTIONS_PER_ADDRESS_MAX

@@ -9,7 +9,7 @@ from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
-from services.notification import commands, feed, schemas
+from services.notification import commands, commands_events, feed, schemas
 from services.notification.errors import InvalidParameter, NotificationNotFound
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
@@ -23,6 +23,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/notifications", gateway(list_notifications)),
             web.post("/internal/notifications/{id}/read", gateway(read_notification)),
             web.get("/internal/transfers/{transfer_id}/notices", gateway(list_notices_of_transfer)),
+            web.post("/internal/events", gateway(list_events)),
         ]
     )
 
@@ -49,3 +50,10 @@ async def list_notices_of_transfer(request: web.Request) -> web.Response:
     if transfer_id is None:
         raise InvalidParameter("transfer_id", "must be an id")
     return web.json_response(schemas.told(await commands.list_notices_of_transfer(request.app[POOL], transfer_id)))
+
+
+async def list_events(request: web.Request) -> web.Response:
+    """What is new in the feeds of many users; those without news are left out."""
+    asked = validate_json(schemas.FEEDS, await request.read())
+    news = await commands_events.read_feeds(request.app[POOL], asked.places, limit=asked.limit)
+    return web.json_response(schemas.feeds(news))

@@ -20,6 +20,7 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event, format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands, metrics
+from services.notification.bell import FeedBell
 from services.notification.store import Settled
 
 PAGE_MAX = 1000
@@ -44,9 +45,10 @@ class _Page(NamedTuple):
 class CatchUp:
     """Tells what the broker lost. Several may run: they share the position, and the inbox lets each event in once."""
 
-    def __init__(self, pool: Pool, transaction: Upstream, *, with_deliveries: bool) -> None:
+    def __init__(self, pool: Pool, transaction: Upstream, bell: FeedBell, *, with_deliveries: bool) -> None:
         self._pool = pool
         self._transaction = transaction
+        self._bell = bell
         self._with_deliveries = with_deliveries
 
     async def run(self, runtime: Runtime, *, every_seconds: float) -> None:
@@ -91,6 +93,7 @@ class CatchUp:
         for start in range(0, len(transfer_ids), EVENTS_MAX):
             events = await self._list_events(transfer_ids[start : start + EVENTS_MAX])
             recorded = await commands.record_events(self._pool, events, with_deliveries=self._with_deliveries)
+            self._bell.ring(recorded.user_ids)
             metrics.CAUGHT_UP.inc(recorded.events_count)
             told_count += recorded.events_count
         return told_count

@@ -25,6 +25,8 @@ class Recorded(NamedTuple):
     events_count: int
     notices_count: int
     repeats_count: int
+    user_ids: frozenset[UUID]
+    """Whose feeds have new lines."""
 
 
 class _Draft(NamedTuple):
@@ -49,7 +51,8 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
     for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
         metrics.NOTICES.labels(kind).inc(notices_count)
     metrics.REPEATS.inc(len(events) - len(fresh))
-    return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh))
+    user_ids = frozenset(line.user_id for line in draft.lines)
+    return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh), user_ids)
 
 
 async def list_untold(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:

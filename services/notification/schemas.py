@@ -13,12 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from services.contracts.messages import format_time
 from services.notification import feed
+from services.notification.commands_events import News
 from services.notification.errors import InvalidParameter
 from services.notification.feed import Notification
 from services.notification.store import NEWEST, Position, Told
+from services.notification.store_events import Place
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
+FEEDS_MAX = 1000
+SEQ_MAX = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = struct.Struct(">q16s")
@@ -48,7 +52,27 @@ class ReadRequest(_Model):
     user_id: UUID
 
 
+class FeedPlace(_Model):
+    """Whose feed, and the number after which it is asked for; null: only how far it goes."""
+
+    user_id: UUID
+    after: Annotated[int, Field(ge=0, le=SEQ_MAX)] | None
+
+
+class FeedsRequest(_Model):
+    """The feeds of many users at once, at most `limit` lines of each."""
+
+    items: Annotated[list[FeedPlace], Field(max_length=FEEDS_MAX)]
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)]
+
+    @property
+    def places(self) -> list[Place]:
+        """Where each feed is to be read from."""
+        return [Place(item.user_id, item.after) for item in self.items]
+
+
 PAGE = TypeAdapter(Page)
+FEEDS = TypeAdapter(FeedsRequest)
 READ = TypeAdapter(ReadRequest)
 
 
@@ -65,6 +89,21 @@ def page(found: Sequence[Notification], limit: int) -> dict[str, Any]:
 def told(rows: Sequence[Told]) -> dict[str, Any]:
     """Who was told, and when."""
     return {"items": [{"at": format_time(row.at), "user_id": str(row.user_id), "kind": row.kind} for row in rows]}
+
+
+def feeds(news: Sequence[News]) -> dict[str, Any]:
+    """What is new in feeds; the payload of each line stays the JSON text that it is."""
+    return {
+        "items": [
+            {
+                "user_id": str(feed_news.user_id),
+                "after": feed_news.after,
+                "last_seq": feed_news.last_seq,
+                "events": [event._asdict() for event in feed_news.events],
+            }
+            for feed_news in news
+        ]
+    }
 
 
 def encode_cursor(position: Position) -> str:

@@ -63,6 +63,7 @@ class WorkerSettings(RoleSettings):
     notification_database_url: EngineUrl
     rabbitmq_url: BrokerUrls
     transaction_url: ServiceUrl
+    redis_url: EngineUrl | None = None
     catch_up_seconds: Seconds = 5.0
     smtp_url: OptionalSmtpUrl = None
 

@@ -15,6 +15,7 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
 from services.notification import catch_up, commands, store
+from services.notification.bell import FeedBell
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 
@@ -35,12 +36,14 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         )
         stack.push_async_callback(database.close_pool, pool)
         with_deliveries = settings.smtp_url is not None
+        bell = FeedBell(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.push_async_callback(bell.close)
         consumer = Consumer(
             url=settings.rabbitmq_url.get_secret_value(),
             queue=SETTLED_QUEUE,
             route=TRANSFERS_SETTLED,
             decode=decode_event,
-            handle=recorder(pool, with_deliveries=with_deliveries),
+            handle=recorder(pool, bell, with_deliveries=with_deliveries),
             runtime=runtime,
         )
         runtime.health.register("postgres", lambda: database.ping(pool))
@@ -48,12 +51,12 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         runtime.health.register("queue", consumer.ping_queue)
         transaction = Upstream(runtime.service, "transaction", settings.transaction_url, settings.identity_keys)
         stack.push_async_callback(transaction.close)
-        catching_up = catch_up.CatchUp(pool, transaction, with_deliveries=with_deliveries)
+        catching_up = catch_up.CatchUp(pool, transaction, bell, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
         await consumer.run()
 
 
-def recorder(pool: Pool, *, with_deliveries: bool) -> Handle[TransferEvent]:
+def recorder(pool: Pool, bell: FeedBell, *, with_deliveries: bool) -> Handle[TransferEvent]:
     """The handler of settled transfers."""
 
     async def on_transfers_settled(window: Sequence[Delivery[TransferEvent]]) -> list[Verdict]:
@@ -64,7 +67,13 @@ def recorder(pool: Pool, *, with_deliveries: bool) -> Handle[TransferEvent]:
         except LockTimeout as error:
             # Another worker is telling a copy of this, or froze while it did. Nobody's fault: keep the window and wait.
             raise RecordingContended from error
-        log.info("notices_recorded", **recorded._asdict())
+        bell.ring(recorded.user_ids)
+        log.info(
+            "notices_recorded",
+            events_count=recorded.events_count,
+            notices_count=recorded.notices_count,
+            repeats_count=recorded.repeats_count,
+        )
         return [None] * len(window)
 
     return on_transfers_settled

@@ -288,7 +288,28 @@ class Transaction(Service):
 
 @dataclass
 class Notification(Service):
-    """Says what it is told to say."""
+    """Feeds by user, whose oldest lines may be gone; else it says what it is told to say."""
+
+    feeds: dict[str, list[str]] = field(default_factory=dict)
+    pruned: dict[str, int] = field(default_factory=dict)
+
+    def tell(self, user_id: str, *texts: str) -> None:
+        self.feeds.setdefault(user_id, []).extend(texts)
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        if (call.method, call.path) == ("POST", "/internal/events"):
+            items = [self._news(item["user_id"], item["after"], call.body["limit"]) for item in call.body["items"]]
+            return web.json_response({"items": [item for item in items if item["after"] != item["last_seq"]]})
+        return await super().answer(call)
+
+    def _news(self, user_id: str, after: int | None, limit: int) -> dict[str, Any]:
+        feed = self.feeds.get(user_id, [])
+        lines = [
+            {"seq": seq, "type": "notification", "payload": f'{{"text":"{text}"}}'}
+            for seq, text in enumerate(feed, start=1)
+            if after is not None and seq > max(after, self.pruned.get(user_id, 0))
+        ]
+        return {"user_id": user_id, "after": after, "last_seq": len(feed), "events": lines[:limit]}
 
 
 def pending(transfer_id: str, item: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,12 @@ class Api:
                 return
             cursor = {"cursor": page["next_cursor"]}
 
+    async def news(self, *places: tuple[UUID, int | None], limit: int = 32) -> dict[tuple[str, int | None], Any]:
+        """What is new at each place at which something is: how far the feed goes, and the lines."""
+        body = {"items": [{"user_id": str(user_id), "after": after} for user_id, after in places], "limit": limit}
+        answer = await self.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
+        return {(item["user_id"], item["after"]): (item["last_seq"], item["events"]) for item in answer["items"]}
+
     async def read(self, notice_id: object, user_id: UUID) -> Any:
         path = f"/internal/notifications/{notice_id}/read"
         return await self.gateway.call("POST", path, body={"user_id": str(user_id)}, seconds=SECONDS)
@@ -212,6 +218,55 @@ async def test_notices_of_an_unknown_transfer(served: Api) -> None:
     assert refused.value.status == 422
 
 
+async def test_feeds(served: Api, pool: Pool) -> None:
+    """Many feeds are read at once, each from its place; those without news are left out, strangers' feeds are empty."""
+    nobody = new_id()
+    await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
+    await record(pool, failed(sender_id=ALICE))
+
+    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 4), (ALICE, None), (BOB, 9), (nobody, 0), (nobody, None))
+
+    lines = {place: [(line["seq"], line["type"]) for line in events] for place, (_, events) in news.items()}
+    alices = [(1, "transfer.completed"), (2, "notification"), (3, "transfer.failed"), (4, "notification")]
+    assert lines == {
+        (str(ALICE), 0): alices,
+        (str(ALICE), 2): alices[2:],
+        (str(ALICE), None): [],
+        (str(BOB), 9): [],
+        (str(nobody), None): [],
+    }
+    assert {place: last_seq for place, (last_seq, _) in news.items()} == {
+        (str(ALICE), 0): 4, (str(ALICE), 2): 4, (str(ALICE), None): 4, (str(BOB), 9): 2, (str(nobody), None): 0,
+    }  # fmt: skip
+
+
+async def test_feeds_in_parts(served: Api, pool: Pool) -> None:
+    """At most so many lines of each feed come at once, the next ones first; their text is one line, whatever it says."""
+    events = [completed(sender_id=ALICE, recipient_id=BOB, description='a\r\nb\u2028c"') for _ in range(3)]
+    await record(pool, *events)
+
+    first = (await served.news((ALICE, 0), (BOB, 3), limit=2))[str(ALICE), 0]
+    second = (await served.news((ALICE, 2), limit=200))[str(ALICE), 2]
+
+    assert (6, [1, 2]) == (first[0], [line["seq"] for line in first[1]])
+    assert (6, [3, 4, 5, 6]) == (second[0], [line["seq"] for line in second[1]])
+    assert not any("\n" in line["payload"] or "\r" in line["payload"] for line in first[1] + second[1])
+    assert 'a\r\nb\u2028c"' == json.loads(first[1][0]["payload"])["description"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"items": [], "limit": 0}, {"items": [{"user_id": "x", "after": 0}], "limit": 1},
+     {"items": [{"user_id": str(ALICE), "after": -1}], "limit": 1},
+     {"items": [{"user_id": str(ALICE), "after": 2**63}], "limit": 1}],
+)  # fmt: skip
+async def test_feeds_malformed(served: Api, body: Any) -> None:
+    """What is no list of places is refused."""
+    with pytest.raises(Refusal) as refused:
+        await served.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
+    assert (422, "invalid_request") == (refused.value.status, refused.value.code)
+
+
 def _routes() -> list[tuple[str, str]]:
     app = server.application("notification")
     api.add_routes(app, TokenVerifier({}, audience="notification"))
@@ -243,4 +298,4 @@ async def test_guard(served: Api, seeds: dict[str, str], public_keys: dict[str, 
 
 def test_guard_covers_all_routes() -> None:
     """The test above looks at every route there is."""
-    assert len(_routes()) == 3
+    assert len(_routes()) == 4

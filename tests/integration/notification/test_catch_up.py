@@ -26,6 +26,7 @@ from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
 from services.notification import commands
+from services.notification.bell import FeedBell
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
 from services.notification.worker import serve_worker
@@ -159,7 +160,7 @@ def settings(
 
 @pytest.fixture
 def catching_up(pool: Pool, upstream: Upstream) -> CatchUp:
-    return CatchUp(pool, upstream, with_deliveries=False)
+    return CatchUp(pool, upstream, FeedBell(None), with_deliveries=False)
 
 
 async def hear(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded:
@@ -224,7 +225,7 @@ async def test_a_long_gap_is_filled_page_by_page(transfers: Transfers, catching_
     first = await transfers.settle(PAGE_MAX + EVENTS_MAX + 1)
     assert len(first) == await catching_up.catch_up()
     second = await transfers.settle(PAGE_MAX)
-    restarted = CatchUp(pool, catching_up._transaction, with_deliveries=False)
+    restarted = CatchUp(pool, catching_up._transaction, FeedBell(None), with_deliveries=False)
 
     assert PAGE_MAX == await restarted.catch_up()
     assert expected([*first, *second]) == await told(pool)
@@ -260,7 +261,7 @@ async def test_what_could_not_be_told_is_not_passed(
 ) -> None:
     """Somebody is in the way of telling: the next round begins at the same place."""
     impatient = await notification_database.pool(lock_timeout="100ms")
-    catching_up = CatchUp(impatient, upstream, with_deliveries=False)
+    catching_up = CatchUp(impatient, upstream, FeedBell(None), with_deliveries=False)
     alice = new_id()
     first = await transfers.settle(1, user_id=alice)
     await hear(pool, first)

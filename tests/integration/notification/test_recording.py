@@ -54,7 +54,7 @@ def _stable(row: asyncpg.Record) -> str:
 async def test_both_sides(pool: Pool) -> None:
     """A completed transfer leaves one notice for each side, and shows each the transfer before the notice."""
     recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
-    assert recorded == Recorded(events_count=1, notices_count=2, repeats_count=0)
+    assert recorded == Recorded(1, 2, 0, frozenset({ALICE, BOB}))
     assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
     assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
     assert await shown(pool, BOB) == ["transfer.completed", "notification"]
@@ -93,10 +93,10 @@ async def test_notification_line_is_the_notice(pool: Pool) -> None:
 async def test_repeat(pool: Pool) -> None:
     """A copy is recognised, in the same window and in a later one, also under another event id."""
     event = completed()
-    assert await record(pool, event, event) == Recorded(1, 2, 1)
-    assert await record(pool, event) == Recorded(0, 0, 1)
+    assert (await record(pool, event, event))[:3] == (1, 2, 1)
+    assert (await record(pool, event))[:3] == (0, 0, 1)
     again = completed(transfer_id=event.transfer_id, sender_id=event.sender_id, recipient_id=event.recipient_id)
-    assert await record(pool, again) == Recorded(0, 0, 1)
+    assert (await record(pool, again))[:3] == (0, 0, 1)
 
 
 async def test_repeats_in_any_order(pool: Pool, notification_database: TestDatabase) -> None:
@@ -180,7 +180,7 @@ async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
     with pytest.raises(asyncpg.PostgresError):
         await record(pool, good, bad)
     assert await kinds(pool) == {}
-    assert await record(pool, good) == Recorded(1, 2, 0)
+    assert (await record(pool, good))[:3] == (1, 2, 0)
     assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -13,8 +15,10 @@ from datetime import UTC, datetime
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractQueue
+from pydantic import SecretStr
+from redis.asyncio import Redis as Client
 
-from deploy.local.engines import RabbitMQ
+from deploy.local.engines import RabbitMQ, Redis
 from services.chassis import broker
 from services.chassis.broker import REASON, Outgoing, Publisher
 from services.chassis.consumer import Delivery
@@ -24,11 +28,12 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent, encode_envelope, encode_item
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
 from services.notification import commands
+from services.notification.bell import CHANNEL, FeedBell
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 from services.notification.worker import recorder, serve_worker
 from tests.harness.databases import TestDatabase
-from tests.integration.notification.polling import until
+from tests.integration.notification.polling import SECONDS_MAX, until
 from tests.unit.notification.events import completed, failed
 
 ALICE, BOB = new_id(), new_id()
@@ -116,6 +121,34 @@ async def test_told(workers: Workers, pool: Pool) -> None:
     assert [tuple(row) for row in rows] == [(ALICE, "transfer_completed"), (BOB, "transfer_received")]
 
 
+async def test_the_bell_names_those_concerned(workers: Workers, redis: Redis) -> None:
+    """Once it is committed, the bell rings with the names of those whose feeds have new lines."""
+    workers.settings = workers.settings.model_copy(update={"redis_url": SecretStr(redis.url)})
+    async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        await heard.subscribe(CHANNEL)
+        workers.start()
+        await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
+        async with asyncio.timeout(SECONDS_MAX):
+            while (said := await heard.get_message(timeout=1.0)) is None:
+                pass
+
+    assert {str(ALICE), str(BOB)} == set(said["data"].decode().split(","))
+
+
+async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
+    """The bell is rung beside the work: with a Redis that never answers, telling goes on, and closing takes no time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bell = FeedBell(f"redis://:nobody-answers@127.0.0.1:{silent.getsockname()[1]}/0")
+        handle = recorder(pool, bell, with_deliveries=False)
+        for _ in range(20):
+            await handle([Delivery(completed(), 1, False, datetime.now(UTC))])
+        began = time.monotonic()
+        await bell.close()
+
+    assert time.monotonic() - began < 1
+    assert 40 == await notices_count(pool)
+
+
 async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
     """An item that cannot be read is dead-lettered alone, at once, while its 63 neighbours are recorded."""
     events: list[TransferEvent | str] = [completed() for _ in range(63)]
@@ -193,7 +226,7 @@ async def test_contended(notification_database: TestDatabase, pool: Pool) -> Non
     """What another worker holds is waited for, not failed: the window is kept and told when the other lets go."""
     impatient = await notification_database.pool(lock_timeout="100ms")
     window = [Delivery(completed(sender_id=ALICE), 1, redelivered=False, sent_at=datetime.now(UTC))]
-    handle = recorder(impatient, with_deliveries=False)
+    handle = recorder(impatient, FeedBell(None), with_deliveries=False)
     await commands.record_events(pool, [completed(sender_id=ALICE)], with_deliveries=False)
     async with pool.acquire() as other, other.transaction():
         await other.execute("UPDATE event_counters SET last_seq = last_seq WHERE user_id = $1", ALICE)

@@ -1,0 +1,87 @@
+"""A client of live events that knows nothing but Server-Sent Events: it connects, reads blocks, remembers the last id."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+PATH = "/api/v1/events"
+SECONDS_MAX = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `id` is None where none was sent with it."""
+
+    id: int | None
+    type: str
+    data: Any
+
+
+@dataclass(slots=True)
+class Reader:
+    """An open stream."""
+
+    response: aiohttp.ClientResponse
+    last_id: int | None = None
+    comments: int = 0
+    retry: int | None = None
+    _events: list[Event] = field(default_factory=list)
+
+    async def next(self) -> Event:
+        """The next event.
+
+        Raises:
+            EOFError: the stream has ended.
+        """
+        async with asyncio.timeout(SECONDS_MAX):
+            while (event := await self._block()) is None:
+                pass
+        return event
+
+    async def take(self, count: int) -> list[Event]:
+        """So many events."""
+        return [await self.next() for _ in range(count)]
+
+    async def rest(self) -> list[Event]:
+        """Everything until the stream ends."""
+        events = []
+        try:
+            while True:
+                events.append(await self.next())
+        except (EOFError, aiohttp.ClientError):
+            return events
+
+    async def _block(self) -> Event | None:
+        """The next block; None if it is no event."""
+        fields: dict[str, str] = {}
+        while (line := (await self.response.content.readline()).decode()) not in ("\n", ""):
+            name, _, value = line.removesuffix("\n").partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+            else:
+                self.comments += 1
+        if not fields and line == "":
+            raise EOFError
+        id_ = int(fields["id"]) if "id" in fields else None
+        self.last_id = self.last_id if id_ is None else id_
+        self.retry = int(fields["retry"]) if "retry" in fields else self.retry
+        return Event(id_, fields["event"], json.loads(fields["data"])) if "data" in fields else None
+
+
+@asynccontextmanager
+async def listening(
+    session: aiohttp.ClientSession, base: str, token: str, *, after: int | None = None
+) -> AsyncIterator[Reader]:
+    """A stream of the user whom the token is for; it must begin."""
+    headers = {"Authorization": f"Bearer {token}"} | ({} if after is None else {"Last-Event-ID": str(after)})
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    async with session.get(base + PATH, headers=headers, timeout=timeout) as response:
+        assert 200 == response.status, await response.text()
+        yield Reader(response)
