@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.auth import commands, commands_letters, schemas
+from services.auth import commands, commands_letters, schemas, store_audit
 from services.auth.bell import Bell
 from services.auth.errors import InvalidParameter, UserNotFound
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
+from services.chassis import audit
 from services.chassis.body import read_json, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
@@ -50,6 +51,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/letters/claim", deliver(claim_letters)),
             web.post("/internal/letters/settle", deliver(settle_letter)),
             web.post("/internal/letters/release", deliver(release_letters)),
+            web.get("/internal/audit", gateway(audit.reader(POOL, store_audit.LIST))),
         ]
     )
 

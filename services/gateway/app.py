@@ -12,6 +12,7 @@ from services.chassis.watchdog import Watchdog
 from services.gateway import (
     admission,
     answers,
+    api_audit,
     api_auth,
     api_events,
     api_letters,
@@ -53,6 +54,7 @@ OPERATIONS = (
     *api_notifications.OPERATIONS,
     *api_events.OPERATIONS,
     *api_ops.OPERATIONS,
+    *api_audit.OPERATIONS,
     *api_reference.OPERATIONS,
 )
 """Everything the door offers."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
@@ -32,6 +33,8 @@ CLOCK_SECONDS = 5
 """How far auth's clock may run ahead of ours."""
 
 REMEMBERED_MAX = 20_000
+
+log = structlog.get_logger()
 
 _FOREIGN_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 """Headers by which a token would tell how it wants to be verified. Ours never do."""
@@ -129,6 +132,9 @@ def middleware(tokens: Tokens, sessions: Sessions) -> Any:
         if operation.access is Access.OPERATOR and principal.role != OPERATOR:
             raise OperatorRequired
         request[PRINCIPAL] = principal
+        if operation.access is Access.OPERATOR:
+            # What operators do is in the audit log; that they looked at what is others', here.
+            log.info("operator_let_in", operator_id=principal.user_id, method=request.method, path=request.path)
         return await handler(request)
 
     return authenticate

@@ -261,6 +261,16 @@ class TransferQuery(PeriodQuery):
     idempotency_key: Annotated[str, StringConstraints(pattern=_KEY)] | None = None
 
 
+class AuditQuery(PeriodQuery):
+    """Which acts."""
+
+    actor_id: Id | None = Field(None, description="Who acted.")
+    user_id: Id | None = Field(None, description="Whom it concerned.")
+    act: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,100}$")] | None = Field(
+        None, description="What was done, for instance `login_failed`."
+    )
+
+
 class BalanceQuery(Request):
     """The balance at which moment."""
 
@@ -565,6 +575,37 @@ class Overview(Reply):
     proof: LastProof | None
     jobs: list[Job]
     services: list[Service]
+
+
+class Subject(Reply):
+    """What somebody acted on."""
+
+    kind: str = Field(description="For instance `user`, `wallet`, `transfer` or `dead_letter`.")
+    id: str
+
+
+class Act(Reply):
+    """Something that somebody did. `actor_id` is null where nobody is known, and at the command line of a server."""
+
+    id: str = Field(description="Unique within its service.")
+    at: AwareDatetime
+    service: Literal["auth", "wallet", "transaction", "notification"]
+    act: str
+    actor_id: UUID | None
+    user_id: UUID | None = Field(description="Whom it concerns, if that is one user.")
+    subject: Subject | None
+    detail: dict[str, Any]
+    request_id: str
+
+
+class ActPage(Reply):
+    """Acts, newest first."""
+
+    items: list[Act]
+    next_cursor: str | None
+    unavailable: list[str] = Field(
+        description="Services that did not answer within 1 s: their acts come with a later page."
+    )
 
 
 class CurrencySum(Reply):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.chassis import audit
 from services.chassis.body import validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
@@ -24,6 +25,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/notifications/{id}/read", gateway(read_notification)),
             web.get("/internal/transfers/{transfer_id}/notices", gateway(list_notices_of_transfer)),
             web.post("/internal/events", gateway(list_events)),
+            web.get("/internal/audit", gateway(audit.reader(POOL, audit.statements.list_audit))),
         ]
     )
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from services.chassis import audit
 from services.chassis.body import validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
@@ -40,6 +41,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/transfers/{id}/steps", gateway(get_steps)),
             web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
             web.get("/internal/overview", gateway(get_overview)),
+            web.get("/internal/audit", gateway(audit.reader(POOL, audit.statements.list_audit))),
             web.get("/internal/settled", notifier(list_settled)),
             web.post("/internal/events", notifier(list_events)),
         ]

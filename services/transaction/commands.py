@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database, outbox
+from services.chassis import audit, database, outbox
 from services.chassis.database import LockTimeout, Pool, Record
 from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
@@ -20,7 +20,7 @@ from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
 from services.transaction import metrics, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.store import Filter, Key, Keys, Settled, Told, WalletFacts
-from services.transaction.transfer import COMPLETED, Transfer
+from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6
 """How many drafts are tried by themselves at a time, when their batch is held up."""
@@ -99,6 +99,9 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
             rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
             await outbox.append(connection, TRANSFERS_REQUESTED, rows)
+        # Transfers are on record by themselves; a deposit is the act of an operator.
+        if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:
+            await audit.append(connection, [_deposit_act(draft) for draft in deposits])
     for draft in new:
         metrics.ACCEPTED.labels(draft.transfer.kind).inc()
     return won
@@ -301,6 +304,19 @@ def _command(draft: Draft) -> TransferCommand:
         expires_at=transfer.expires_at,
         request_id=draft.request_id,
         traceparent=draft.traceparent,
+    )
+
+
+def _deposit_act(draft: Draft) -> audit.Act:
+    transfer = draft.transfer
+    return audit.Act(
+        "deposit_accepted",
+        actor_id=transfer.user_id,
+        subject_kind="transfer",
+        subject_id=transfer.id,
+        request_id=draft.request_id,
+        user_id=transfer.recipient_id,
+        detail={"wallet_id": str(transfer.to_wallet_id), "amount": transfer.amount, "currency": transfer.currency},
     )
 
 

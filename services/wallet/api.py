@@ -9,13 +9,14 @@ from uuid import UUID
 
 from aiohttp import web
 
+from services.chassis import audit
 from services.chassis.body import validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
-from services.wallet import commands, schemas
+from services.wallet import commands, schemas, store_audit
 from services.wallet.errors import InvalidParameter, WalletNotFound
 from services.wallet.proof import verify
 from services.wallet.seal import Head
@@ -52,8 +53,13 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/outcomes/{id}", gateway(get_outcome)),
             web.get("/internal/balance-sheet", gateway(get_balance_sheet)),
             web.get("/internal/proof", gateway(get_proof)),
+            web.get("/internal/audit", gateway(list_acts)),
         ]
     )
+
+
+list_acts = audit.reader(POOL, store_audit.LIST, read_id=audit.read_whole_number)
+"""Who froze or thawed what."""
 
 
 async def post(request: web.Request) -> web.Response:

@@ -122,6 +122,8 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_email_unique UNIQUE (email);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
+CREATE INDEX audit_log_of_actor ON public.audit_log USING btree (actor_id, at, id) WHERE (actor_id IS NOT NULL);
 CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
 CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
 CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE (ended_at IS NULL);

@@ -1,3 +1,21 @@
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TABLE public.audit_log (
+    id uuid NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    act text NOT NULL,
+    actor_id uuid NOT NULL,
+    user_id uuid,
+    subject_kind text NOT NULL,
+    subject_id uuid NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    request_id text NOT NULL
+);
+COMMENT ON COLUMN public.audit_log.user_id IS 'whom it concerns; null when that is nobody, or several';
 CREATE TABLE public.deliveries (
     id uuid NOT NULL,
     notice_id uuid NOT NULL,
@@ -45,6 +63,8 @@ CREATE TABLE public.positions (
     settled_at timestamp with time zone NOT NULL,
     transfer_id uuid NOT NULL
 );
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_one_each UNIQUE (notice_id);
 ALTER TABLE ONLY public.deliveries
@@ -61,10 +81,13 @@ ALTER TABLE ONLY public.notices
     ADD CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind);
 ALTER TABLE ONLY public.positions
     ADD CONSTRAINT positions_pkey PRIMARY KEY (route);
+CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
 CREATE INDEX notices_of_user ON public.notices USING btree (user_id, created_at, id);
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_notice_id_fkey FOREIGN KEY (notice_id) REFERENCES public.notices(id);
+GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(state) ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(attempts) ON TABLE public.deliveries TO payflow_notification;

@@ -1,3 +1,9 @@
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
 CREATE FUNCTION public.refuse_removal() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -10,6 +16,18 @@ CREATE FUNCTION public.refuse_terminal_change() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'transfer % is %: terminal for ever', OLD.id, OLD.status USING ERRCODE = 'insufficient_privilege';
 END $$;
+CREATE TABLE public.audit_log (
+    id uuid NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    act text NOT NULL,
+    actor_id uuid NOT NULL,
+    user_id uuid,
+    subject_kind text NOT NULL,
+    subject_id uuid NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    request_id text NOT NULL
+);
+COMMENT ON COLUMN public.audit_log.user_id IS 'whom it concerns; null when that is nobody, or several';
 CREATE TABLE public.freeze_hints (
     wallet_id uuid NOT NULL
 );
@@ -73,6 +91,8 @@ CREATE TABLE public.wallets (
     owner_id uuid,
     currency text NOT NULL
 );
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.freeze_hints
     ADD CONSTRAINT freeze_hints_pkey PRIMARY KEY (wallet_id);
 ALTER TABLE ONLY public.heartbeats
@@ -85,6 +105,7 @@ ALTER TABLE ONLY public.transfers
     ADD CONSTRAINT transfers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (id);
+CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
 CREATE INDEX transfers_by_recipient ON public.transfers USING btree (recipient_id, id) WHERE (recipient_id IS NOT NULL);
 CREATE INDEX transfers_by_user ON public.transfers USING btree (user_id, id);
@@ -93,9 +114,11 @@ CREATE INDEX transfers_pending ON public.transfers USING btree (from_wallet_id) 
 CREATE INDEX transfers_settled ON public.transfers USING btree (settled_at, id) WHERE (settled_at IS NOT NULL);
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER idempotency_keys_never_removed BEFORE DELETE OR UPDATE OR TRUNCATE ON public.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
 CREATE TRIGGER transfers_never_removed BEFORE DELETE OR TRUNCATE ON public.transfers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
 CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON public.transfers FOR EACH ROW WHEN ((old.status <> 'PENDING'::text)) EXECUTE FUNCTION public.refuse_terminal_change();
+GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE ON TABLE public.freeze_hints TO payflow_transaction;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;

@@ -168,6 +168,22 @@ MUTANTS = (
         caught_by=[f"{GUARDS}::test_a_transfer_without_its_command_is_not_kept"],
     ),
     Mutant(
+        name="audit-in-another-commit",
+        guard="a deposit and its row in the audit log are one commit",
+        changes=[
+            Change(
+                COMMANDS,
+                "        if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
+                "            await audit.append(connection, [_deposit_act(draft) for draft in deposits])\n",
+                "    if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
+                "        async with database.transaction(pool) as connection:\n"
+                "            await audit.append(connection, [_deposit_act(draft) for draft in deposits])\n",
+            )
+        ],
+        works="tests/integration/transaction/test_audit.py::test_a_deposit_is_on_record",
+        caught_by=["tests/integration/transaction/test_audit.py::test_a_deposit_that_cannot_be_on_record_is_refused"],
+    ),
+    Mutant(
         name="anybodys-wallet-may-pay",
         guard="a sender can only send from a wallet of their own",
         changes=[

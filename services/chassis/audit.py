@@ -1,0 +1,160 @@
+"""The audit log: who did what to what, appended in the commit of the act, and read by operators through the door.
+
+Nothing changes or removes a row: the database refuses it, also to the owner. An act whose row cannot be written is not done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from services.chassis import database
+from services.chassis.body import InvalidRequest, validate
+from services.chassis.database import Connection, Pool, Record, Statements
+from services.chassis.problems import Handler
+from services.contracts.identifiers import new_id, parse_id
+from services.contracts.messages import format_time
+from services.contracts.refusal import FieldError
+
+PAGE_MAX = 201
+"""The longest page that the door gives, and one more, by which it sees that there is another."""
+
+statements = Statements(Path(__file__).parent / "sql" / "queries_audit.sql")
+
+
+class Act(NamedTuple):
+    """One act: `actor_id` did it to the subject; `user_id` is whom it concerns, if that is one user."""
+
+    act: str
+    actor_id: UUID
+    subject_kind: str
+    subject_id: UUID
+    request_id: str
+    user_id: UUID | None = None
+    detail: Mapping[str, Any] = {}
+
+
+class Place(NamedTuple):
+    """A row's place in a list that runs from the newest to the oldest; the id is of the type that the table has."""
+
+    at: datetime
+    id: object
+
+
+class Asked(BaseModel):
+    """Which part of the log."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
+    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
+    actor_id: UUID | None = None
+    user_id: UUID | None = None
+    act: Annotated[str, StringConstraints(max_length=100)] | None = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_MAX
+    before: str | None = None
+
+
+ASKED = TypeAdapter(Asked)
+
+
+async def append(connection: Connection, acts: Sequence[Act]) -> None:
+    """Write acts in the caller's transaction: in it, or the act is not on record."""
+    rows = [
+        (new_id(), one.act, one.actor_id, one.user_id, one.subject_kind, one.subject_id, one.detail, one.request_id)
+        for one in acts
+    ]
+    ids, names, actors, users, kinds, subjects, details, requests = zip(*rows, strict=True)
+    texts = [json.dumps(dict(detail)) for detail in details]
+    await connection.execute(statements.append_audit, ids, names, actors, users, kinds, subjects, texts, requests)
+
+
+def reader(pool: web.AppKey[Pool], statement: str, *, read_id: Callable[[str], object] | None = None) -> Handler:
+    """The handler of a service's `GET /internal/audit`: `statement` has the shape of `list_audit`.
+
+    `read_id` makes of the text of an id what the table's ids are (UUIDs unless it is given); ValueError: it is none.
+    """
+
+    async def list_acts(request: web.Request) -> web.Response:
+        """A page of the log, newest first."""
+        asked = validate(ASKED, dict(request.query))
+        place = read_place(asked.before, read_id or read_identifier)
+        async with database.connection(request.app[pool]) as connection:
+            rows = await connection.fetch(
+                statement,
+                asked.since,
+                asked.until,
+                asked.actor_id,
+                asked.user_id,
+                asked.act,
+                place.at if place else None,
+                place.id if place else None,
+                asked.limit,
+            )
+        return web.json_response({"items": [render(row) for row in rows]})
+
+    return list_acts
+
+
+def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | None:
+    """`TIME/ID`, as the door makes it of the last row that it showed; None: from the top.
+
+    Raises:
+        InvalidRequest: it is no place.
+    """
+    if text is None:
+        return None
+    moment, _, identifier = text.partition("/")
+    try:
+        return Place(datetime.fromisoformat(moment).astimezone(UTC), read_id(identifier))
+    except (ValueError, OverflowError):
+        raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")]) from None
+
+
+def render(row: Record) -> dict[str, Any]:
+    """One act as JSON."""
+    kind, subject_id = row["subject_kind"], row["subject_id"]
+    return {
+        "id": row["id"],
+        "at": format_time(row["at"]),
+        "act": row["act"],
+        "actor_id": _text(row["actor_id"]),
+        "user_id": _text(row["user_id"]),
+        "subject": {"kind": kind, "id": str(subject_id)} if subject_id is not None else None,
+        "detail": json.loads(row["detail"]),
+        "request_id": row["request_id"],
+    }
+
+
+def read_whole_number(text: str) -> int:
+    """For logs whose ids are numbers.
+
+    Raises:
+        ValueError: it is no number that such an id could be.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(2**63)) or int(text) >= 2**63:
+        raise ValueError(text)
+    return int(text)
+
+
+def read_identifier(text: str) -> UUID:
+    """For logs whose ids are UUIDs, in their canonical form.
+
+    Raises:
+        ValueError: it is none.
+    """
+    identifier = parse_id(text)
+    if identifier is None:
+        raise ValueError(text)
+    return identifier
+
+
+def _text(identifier: UUID | None) -> str | None:
+    return str(identifier) if identifier is not None else None

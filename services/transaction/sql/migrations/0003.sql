@@ -1,0 +1,1 @@
+GRANT SELECT, INSERT ON audit_log TO payflow_transaction;

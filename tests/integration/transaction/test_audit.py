@@ -1,0 +1,93 @@
+"""What operators do here is on record in the commit of the act, and stays there."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.transaction.commands import Accepted
+from services.transaction.intake import Request
+from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
+from tests.harness.services import MoneyPath, accept, request
+
+
+def deposit(operator: UUID, to_wallet: UUID, amount: int = 5, **changes: object) -> Request:
+    return request(operator, to_wallet, amount, kind="deposit", request_id="the-request-1", **changes)
+
+
+async def test_a_deposit_is_on_record(path: MoneyPath) -> None:
+    """A deposit leaves one row with who, whom, what and which request, however often it is sent; a transfer leaves none."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([100, 0])
+    operator = new_id()
+    one = deposit(operator, alice_wallet)
+    intake = path.intake()
+    [first] = await accept(intake, one)
+    await accept(intake, one, request(alice, bob_wallet, 1))
+    rows = await path.pool.fetch("SELECT * FROM audit_log")
+
+    assert isinstance(first, Accepted)
+    [row] = rows
+    assert ("deposit_accepted", operator, alice) == (row["act"], row["actor_id"], row["user_id"])
+    assert ("transfer", first.transfer.id, "the-request-1") == (
+        row["subject_kind"], row["subject_id"], row["request_id"],
+    )  # fmt: skip
+    assert {"wallet_id": str(alice_wallet), "amount": 5, "currency": "USD"} == json.loads(row["detail"])
+
+
+async def test_a_deposit_that_cannot_be_on_record_is_refused(
+    path: MoneyPath, transaction_database: TestDatabase
+) -> None:
+    """While the log takes no row there is neither deposit, key nor command; transfers go on. Later it is accepted once."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([100, 0])
+    owner = await asyncpg.connect(transaction_database.owner_url)
+    one = deposit(new_id(), alice_wallet)
+    intake = path.intake()
+
+    await owner.execute("REVOKE INSERT ON audit_log FROM payflow_transaction")
+    refused, other = await accept(intake, one, request(alice, bob_wallet, 1))
+    kept = await path.pool.fetchval("SELECT count(*) FROM idempotency_keys")
+    deposits = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE kind = 'deposit'")
+    await owner.execute("GRANT INSERT ON audit_log TO payflow_transaction")
+    [again] = await accept(intake, one)
+    await owner.close()
+
+    assert isinstance(refused, Refusal)
+    assert isinstance(other, Accepted)
+    assert (1, 0) == (kept, deposits)
+    assert isinstance(again, Accepted)
+    assert [again.transfer.id] == [row["subject_id"] for row in await path.pool.fetch("SELECT * FROM audit_log")]
+
+
+async def test_an_act_that_did_not_happen_is_not_on_record(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """A deposit whose command cannot be written is refused, and the log has no row of it."""
+    [(_, alice_wallet)] = await path.users([100])
+    owner = await asyncpg.connect(transaction_database.owner_url)
+
+    await owner.execute("REVOKE INSERT ON outbox FROM payflow_transaction")
+    [refused] = await accept(path.intake(), deposit(new_id(), alice_wallet))
+    await owner.close()
+
+    assert isinstance(refused, Refusal)
+    assert 0 == await path.pool.fetchval("SELECT count(*) FROM audit_log")
+    assert 100 == await ledgers.balance(path.wallet_pool, alice_wallet)
+
+
+@pytest.mark.parametrize("role", ["service", "owner", "superuser"])
+async def test_the_log_only_grows(path: MoneyPath, transaction_database: TestDatabase, role: str) -> None:
+    """UPDATE, DELETE and TRUNCATE of the audit log are refused to the service, to the owner, and to the superuser."""
+    [(_, alice_wallet)] = await path.users([100])
+    await accept(path.intake(), deposit(new_id(), alice_wallet))
+    connection = await asyncpg.connect(getattr(transaction_database, f"{role}_url"))
+
+    for statement in ("UPDATE audit_log SET act = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    await connection.close()
+
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM audit_log")
