@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from services.gateway import compression
+
 TAG_LENGTH = 32
+
+_FORMS_REMEMBERED = 8
 
 # Built once: `json.dumps` with any option builds an encoder for every call.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -22,6 +28,13 @@ HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
 }
 """On every answer, unless the answer says something else itself."""
+
+
+class _Form(NamedTuple):
+    """One representation of something published, and its tag."""
+
+    content: bytes
+    tag: str
 
 
 async def on_prepare(_request: web.Request, response: web.StreamResponse) -> None:
@@ -56,13 +69,30 @@ def empty() -> web.Response:
 
 def tagged(request: web.Request, content: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer with a strong ETag over its bytes; 304 when the client has it already (RFC 9110, 13.1.2)."""
-    tag = hashlib.sha256(content).hexdigest()[:TAG_LENGTH]
+    tag = _tag(content)
     known = request.if_none_match or ()
     if any(each.value in (tag, "*") for each in known):
         response = web.Response(status=304, headers=headers)
     else:
         response = encoded(content, headers=headers)
     response.etag = tag
+    return response
+
+
+def published(request: web.Request, content: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
+    """As `tagged`, for what is the same for everybody and stays as it is: compressed once, under a tag of its own."""
+    whole, small = _forms(content)
+    wanted = small if compression.takes_gzip(request) else whole
+    known = {each.value for each in request.if_none_match or ()}
+    held = next((form for form in (wanted, whole, small) if form.tag in known), wanted if "*" in known else None)
+    if held is not None:
+        response = web.Response(status=304, headers=headers)
+    else:
+        response = encoded(wanted.content, headers=headers)
+        if wanted is small:
+            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    response.etag = (held or wanted).tag
     return response
 
 
@@ -75,3 +105,13 @@ def file(text: str, *, name: str, content_type: str, headers: Mapping[str, str] 
     """Something to save."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return web.Response(text=text, content_type=content_type, headers=disposition | dict(headers or {}))
+
+
+@functools.lru_cache(_FORMS_REMEMBERED)
+def _forms(content: bytes) -> tuple[_Form, _Form]:
+    tag = _tag(content)
+    return _Form(content, tag), _Form(gzip.compress(content, mtime=0), f"{tag}-gzip")
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:TAG_LENGTH]

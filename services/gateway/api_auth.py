@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
-from services.contracts.refusal import Refusal
-from services.gateway import answers, errors, operations, rate_limit, schemas
+from services.chassis.body import InvalidRequest
+from services.contracts.refusal import FieldError, Refusal
+from services.gateway import answers, errors, operations, rate_limit, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Access, Answer, Operation
+from services.gateway.origins import ORIGINS
 from services.gateway.rate_limit import LIMITER, WRONG_LOGIN
 from services.gateway.sessions import SESSIONS
 from services.gateway.upstreams import UPSTREAMS, call
 
 BASE = f"{operations.BASE}/auth"
 
+_COOKIE = ("Set-Cookie",)
+
 
 async def register(request: web.Request) -> web.Response:
     """Join.
 
-    The wallet in the default currency is simply there.
+    The wallet in the default currency is simply there. A letter to verify the e-mail address is on its way.
     """
     asked: schemas.Register = request[BODY]
-    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=asked.model_dump(), once=True)
-    return answers.document(session, status=201)
+    _admit_page(request, asked)
+    body = asked.model_dump(exclude={"session"})
+    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=body, once=True)
+    return _begun(session, asked, status=201)
 
 
 async def log_in(request: web.Request) -> web.Response:
@@ -31,26 +39,34 @@ async def log_in(request: web.Request) -> web.Response:
     Wrong passwords are counted per address and e-mail address; after ten in five minutes this answers 429.
     """
     asked: schemas.Login = request[BODY]
+    _admit_page(request, asked)
     limiter = request.app[LIMITER]
     who = rate_limit.address(request), rate_limit.pseudonym(asked.email)
     await limiter.check(WRONG_LOGIN, *who)
     try:
-        session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/login", body=asked.model_dump())
+        session = await call(
+            request.app[UPSTREAMS].auth, "POST", "/internal/login", body=asked.model_dump(exclude={"session"})
+        )
     except Refusal as refusal:
         if refusal.code == errors.InvalidCredentials.code:
             await limiter.count(WRONG_LOGIN, *who)
         raise
-    return answers.document(session)
+    return _begun(session, asked, status=200)
 
 
 async def refresh(request: web.Request) -> web.Response:
     """Trade a refresh token for a new pair.
 
-    The old one is spent. Using a spent one again ends the whole session.
+    The old one is spent. Using a spent one again ends the whole session. Without one in the body that of the cookie is taken,
+    and the new one is in the cookie again; only for a page of this gateway's own origin or of an allowed one.
     """
-    asked: schemas.Refresh = request[BODY]
-    session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/refresh", body=asked.model_dump(), once=True)
-    return answers.document(session)
+    asked: schemas.Refresh | None = request[BODY]
+    given = asked.refresh_token if asked is not None else None
+    if given is None:
+        return await _refresh_by_cookie(request)
+    if session_cookie.read(request) is not None:
+        raise InvalidRequest(errors=[FieldError("refresh_token", "is in the cookie as well: send only one of them")])
+    return answers.document(await _trade(request, given))
 
 
 async def log_out(request: web.Request) -> web.Response:
@@ -63,7 +79,7 @@ async def log_out(request: web.Request) -> web.Response:
         body={"session_id": principal.session_id, "user_id": principal.user_id},
     )
     request.app[SESSIONS].end(principal.session_id)
-    return answers.empty()
+    return session_cookie.forget(request, answers.empty())
 
 
 async def get_me(request: web.Request) -> web.Response:
@@ -72,38 +88,73 @@ async def get_me(request: web.Request) -> web.Response:
     return answers.document(await call(request.app[UPSTREAMS].auth, "GET", path))
 
 
+def _admit_page(request: web.Request, asked: schemas.Register | schemas.Login) -> None:
+    # A foreign page must not log its visitor in as somebody else.
+    if asked.session == schemas.SESSION_IN_COOKIE:
+        request.app[ORIGINS].check_if_named(request)
+
+
+def _begun(session: Any, asked: schemas.Register | schemas.Login, *, status: int) -> web.Response:
+    if asked.session == schemas.SESSION_IN_COOKIE:
+        return session_cookie.grant(session, status=status)
+    return answers.document(session, status=status)
+
+
+async def _refresh_by_cookie(request: web.Request) -> web.Response:
+    token = session_cookie.use(request)
+    if token is None:
+        raise errors.InvalidRefreshToken
+    try:
+        return session_cookie.grant(await _trade(request, token))
+    except Refusal as refusal:
+        if refusal.code == errors.InvalidRefreshToken.code:
+            refusal.headers["Set-Cookie"] = session_cookie.FORGOTTEN
+        raise
+
+
+async def _trade(request: web.Request, refresh_token: str) -> Any:
+    body = {"refresh_token": refresh_token}
+    return await call(request.app[UPSTREAMS].auth, "POST", "/internal/refresh", body=body, once=True)
+
+
 OPERATIONS = (
     Operation(
         "POST",
         f"{BASE}/register",
         register,
-        (Answer(201, "Registered and logged in.", schemas.Session),),
+        (Answer(201, "Registered and logged in.", schemas.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.Register,
-        refusals=(errors.EmailTaken, errors.PasswordsBusy),
+        refusals=(errors.EmailTaken, errors.OriginNotAllowed, errors.PasswordsBusy),
         limit="register",
     ),
     Operation(
         "POST",
         f"{BASE}/login",
         log_in,
-        (Answer(200, "Logged in.", schemas.Session),),
+        (Answer(200, "Logged in.", schemas.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.Login,
-        refusals=(errors.InvalidCredentials, errors.PasswordsBusy),
+        refusals=(errors.InvalidCredentials, errors.OriginNotAllowed, errors.PasswordsBusy),
         limit="login",
     ),
     Operation(
         "POST",
         f"{BASE}/refresh",
         refresh,
-        (Answer(200, "A new pair.", schemas.Session),),
+        (Answer(200, "A new pair.", schemas.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.Refresh,
-        refusals=(errors.InvalidRefreshToken,),
+        body_required=False,
+        refusals=(errors.InvalidRefreshToken, errors.OriginNotAllowed),
     ),
     Operation(
-        "POST", f"{BASE}/logout", log_out, (Answer(204, "Logged out."),), body=schemas.Logout, body_required=False
+        "POST",
+        f"{BASE}/logout",
+        log_out,
+        (Answer(204, "Logged out.", headers=_COOKIE),),
+        body=schemas.Logout,
+        body_required=False,
     ),
     Operation("GET", f"{BASE}/me", get_me, (Answer(200, "You.", schemas.User),), refusals=(errors.UserNotFound,)),
 )

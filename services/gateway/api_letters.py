@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway import answers, errors, operations, schemas
+from services.gateway import answers, errors, operations, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Access, Answer, Operation
 from services.gateway.sessions import SESSIONS
@@ -59,7 +59,7 @@ async def reset_password(request: web.Request) -> web.Response:
     done = await call(auth, "POST", "/internal/password/reset", body=asked.model_dump(), once=True)
     for session_id in done["ended"]:
         request.app[SESSIONS].end(session_id)
-    return answers.empty()
+    return session_cookie.forget(request, answers.empty())
 
 
 OPERATIONS = (

@@ -32,7 +32,7 @@ async def list_currencies(request: web.Request) -> web.Response:
 
     Format money by this list: tables elsewhere disagree with ISO 4217 on some.
     """
-    return answers.tagged(request, _CURRENCIES, headers=_A_DAY)
+    return answers.published(request, _CURRENCIES, headers=_A_DAY)
 
 
 async def list_keys(request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ async def list_keys(request: web.Request) -> web.Response:
 
 async def get_document(request: web.Request) -> web.Response:
     """This document (OpenAPI 3.1)."""
-    return answers.tagged(request, request.app[DOCUMENT], headers=_A_MINUTE)
+    return answers.published(request, request.app[DOCUMENT], headers=_A_MINUTE)
 
 
 async def get_docs(request: web.Request) -> web.Response:

@@ -36,6 +36,7 @@ from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
 from services.gateway.keys import KEYS, Keys
 from services.gateway.live import HUB, Hub
+from services.gateway.origins import Origins
 from services.gateway.rate_limit import LIMITER, RateLimiter
 from services.gateway.sessions import SESSIONS, Sessions
 from services.gateway.settings import GatewaySettings
@@ -86,6 +87,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             limiter=limiter,
             hub=hub,
             requests_max=settings.requests_max,
+            origins=Origins(settings.allowed_origins, settings.own_origin),
         )
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
@@ -106,6 +108,7 @@ def build(
     limiter: RateLimiter,
     hub: Hub,
     requests_max: int,
+    origins: Origins,
 ) -> web.Application:
     """The application with all its routes."""
     app = server.application(
@@ -131,6 +134,7 @@ def build(
     app[api_reference.DOCUMENT] = _DOCUMENT_BYTES
     app[api_reference.DOCS] = _DOCS
     operations.add_routes(app, OPERATIONS)
+    origins.install(app, OPERATIONS)
     return app
 
 

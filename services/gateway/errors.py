@@ -54,6 +54,13 @@ class OperatorRequired(Refusal):
     code = "operator_required"
 
 
+class OriginNotAllowed(Refusal):
+    """Web pages of this origin may not do this."""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
 class NotFound(Refusal):
     """There is nothing at this address."""
 

@@ -31,6 +31,7 @@ Fields may be added to answers; none will change its meaning.
 _HEADERS = {
     "X-Request-Id": ("The client's own id, if it sent a sane one, else one made here.", {"type": "string"}),
     "Location": ("The address of what was made.", {"type": "string"}),
+    "Set-Cookie": ("The refresh token of a browser, or the end of it.", {"type": "string"}),
     "ETag": ("A strong validator of the body.", {"type": "string"}),
     "Idempotent-Replayed": ("Present when this key was answered before.", {"type": "string", "const": "true"}),
     "Preference-Applied": ("How long the client preferred to wait.", {"type": "string"}),

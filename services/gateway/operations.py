@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from services.chassis import body
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
+from services.gateway import compression
 from services.gateway.errors import BodyTooSlow, NoAnswerInTime, UnknownParameter
 
 BASE = "/api/v1"
@@ -100,6 +101,8 @@ def add_routes(app: web.Application, operations: Iterable[Operation]) -> None:
         if operation.handler is None:
             continue
         guarded = _guarded(operation, operation.handler)
+        if operation.method == "GET":
+            guarded = compression.shrinking(guarded)
         registered[guarded] = operation
         if operation.method == "GET":
             app.router.add_get(operation.path, guarded, allow_head=True)

@@ -119,6 +119,14 @@ MetadataValue = Annotated[
 ]
 Metadata = Annotated[dict[str, MetadataValue], Field(max_length=METADATA_KEYS_MAX), AfterValidator(_metadata_keys)]
 SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description="In the currency's minor unit.")]
+SessionKind = Annotated[
+    Literal["body", "cookie"],
+    Field(
+        description="Where the refresh token is given: in the answer, or to a browser in a cookie that no script reads."
+    ),
+]
+SESSION_IN_BODY: Literal["body"] = "body"
+SESSION_IN_COOKIE = "cookie"
 TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]
 
@@ -148,6 +156,7 @@ class Register(Request):
     email: Email
     password: Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
     name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
+    session: SessionKind = SESSION_IN_BODY
 
 
 class Login(Request):
@@ -155,12 +164,13 @@ class Login(Request):
 
     email: Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_LENGTH_MAX)]
     password: Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
+    session: SessionKind = SESSION_IN_BODY
 
 
 class Refresh(Request):
-    """A refresh token; it is spent by this."""
+    """A refresh token; it is spent by this. Without one the cookie is taken."""
 
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_LENGTH_MAX)]
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_LENGTH_MAX)] | None = None
 
 
 class Logout(Request):
@@ -311,7 +321,7 @@ class Session(Reply):
 
     user: User
     access_token: str
-    refresh_token: str
+    refresh_token: str = Field(default_factory=str, description="Absent where it is in the cookie.")
     token_type: Literal["Bearer"]
     expires_in: int
 

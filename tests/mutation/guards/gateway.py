@@ -9,6 +9,7 @@ IDEMPOTENCY = "services/gateway/idempotency.py"
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
 RULES = "tests/unit/gateway/test_idempotency.py"
 WORKS = f"{TRANSFERS}::test_replay_is_the_first_answer_again"
+COOKIES = "tests/integration/gateway/test_cookies.py"
 SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
 
 MUTANTS = (
@@ -60,5 +61,18 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=["tests/unit/gateway/test_intake.py"],
+    ),
+    Mutant(
+        name="cookie-of-any-page",
+        guard="the cookie is used only for a page of an origin that we know",
+        changes=[
+            Change(
+                "services/gateway/session_cookie.py",
+                "    if token is not None:\n        request.app[ORIGINS].check(request)\n",
+                "",
+            )
+        ],
+        works=f"{COOKIES}::test_refresh_by_cookie",
+        caught_by=[f"{COOKIES}::test_the_page_must_be_ours"],
     ),
 )

@@ -1,0 +1,98 @@
+"""Compressed answers: smaller, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import aiohttp
+import pytest
+
+from services.gateway import compression
+from tests.integration.gateway.conftest import Door, Reply
+
+CURRENCIES = "/api/v1/currencies"
+LARGE = ("/api/v1/docs", "/api/v1/notifications?limit=200")
+
+
+async def raw(door: Door, method: str, path: str, encoding: str | None, **headers: str) -> Reply:
+    """As it is on the wire."""
+    named = headers | ({"Accept-Encoding": encoding} if encoding is not None else {})
+    async with (
+        aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as session,
+        session.request(method, door.url + path, headers=named) as response,
+    ):
+        return Reply(response.status, response.headers, await response.read())
+
+
+@pytest.fixture
+def bearer(door: Door, token: str) -> dict[str, str]:
+    """Somebody with many notifications."""
+    items = [{"id": f"{number:036}", "title": "Money received"} for number in range(200)]
+    door.behind.notification.answers["GET /internal/notifications"] = {"items": items, "next_cursor": None}
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("path", LARGE)
+async def test_large_answers_are_compressed_for_who_takes_gzip(door: Door, bearer: dict[str, str], path: str) -> None:
+    """With gzip accepted the answer is smaller and the same; HEAD tells the same headers; caches keep them apart."""
+    plain = await raw(door, "GET", path, None, **bearer)
+    small = await raw(door, "GET", path, "br;q=1.0, gzip;q=0.8", **bearer)
+    head = await raw(door, "HEAD", path, "gzip", **bearer)
+
+    assert 200 == plain.status, plain.body
+    assert ("gzip", len(small.body)) == (small.headers["Content-Encoding"], int(small.headers["Content-Length"]))
+    assert len(small.body) < len(plain.body) / 2
+    assert plain.body == gzip.decompress(small.body)
+    assert "Content-Encoding" not in plain.headers
+    assert {"Accept-Encoding"} == {answer.headers["Vary"] for answer in (plain, small, head)}
+    assert (b"", small.headers["Content-Length"]) == (head.body, head.headers["Content-Length"])
+
+
+async def test_what_is_not_compressed(door: Door, bearer: dict[str, str]) -> None:
+    """Small answers, errors, and whatever may hand out a token: answers to POST."""
+    long_token: dict[str, Any] = {"access_token": "x" * 5000, "refresh_token": "y"}
+    door.behind.auth.answers["POST /internal/refresh"] = long_token
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.post(f"{door.url}/api/v1/auth/refresh", json={"refresh_token": "r"}) as refreshed,
+    ):
+        await refreshed.read()
+    small = await raw(door, "GET", "/api/v1/wallets", "gzip", **bearer)
+    missing = await raw(door, "GET", f"/api/v1/{'x' * 4000}", "gzip", **bearer)
+
+    assert [200, 200, 404] == [refreshed.status, small.status, missing.status]
+    assert not [answer for answer in (refreshed, small, missing) if "Content-Encoding" in answer.headers]
+
+
+async def test_each_form_has_its_own_tag(door: Door) -> None:
+    """What is published has a strong tag for each form; either is recognised, and answered under its own name."""
+    plain = await raw(door, "GET", CURRENCIES, None)
+    small = await raw(door, "GET", CURRENCIES, "gzip")
+    tags = plain.headers["ETag"], small.headers["ETag"]
+    held = [
+        await raw(door, "GET", CURRENCIES, encoding, **{"If-None-Match": tag})
+        for encoding in (None, "gzip")
+        for tag in tags
+    ]
+    other = await raw(door, "GET", CURRENCIES, "gzip", **{"If-None-Match": '"another"'})
+
+    assert plain.body == gzip.decompress(small.body)
+    assert tags[0] != tags[1]
+    assert not any(tag.startswith("W/") for tag in tags)
+    assert [(304, tag, b"") for tag in tags * 2] == [(each.status, each.headers["ETag"], each.body) for each in held]
+    assert {"Accept-Encoding"} == {each.headers["Vary"] for each in (plain, small, *held)}
+    assert (200, tags[1]) == (other.status, other.headers["ETag"])
+
+
+@pytest.mark.parametrize(
+    ("header", "takes"),
+    [
+        ("gzip", True), ("GZIP", True), ("*", True), ("deflate, gzip;q=0.5", True), ("gzip; q=1.0", True),
+        ("", False), ("identity", False), ("gzip;q=0", False), ("gzip; q=0.0", False), ("*;q=0", False), ("br", False),
+        ("gzip;q=0, *", False), ("gzip;q=x", False), ("x-gzipped", False),
+    ],
+)  # fmt: skip
+def test_what_a_client_takes(header: str, takes: bool) -> None:
+    """`gzip` or `*`, unless its weight is nothing."""
+    assert takes is compression._takes_gzip(header)
