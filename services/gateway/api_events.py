@@ -116,6 +116,7 @@ OPERATIONS = (
                 "The stream; it goes on until one side ends it.",
                 media_type=event_stream.MEDIA_TYPE,
                 events={
+                    "transfer.pending": schemas.TransferNews,
                     "transfer.completed": schemas.TransferNews,
                     "transfer.failed": schemas.TransferNews,
                     "notification": schemas.Notification,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -15,7 +15,7 @@ from services.contracts.messages import TransferEvent
 from services.contracts.topology import TRANSFERS_SETTLED
 from services.notification import feed, metrics, store, templates
 from services.notification.errors import NotificationNotFound
-from services.notification.feed import Line, Notification
+from services.notification.feed import Accepted, Line, Notification
 from services.notification.store import BEGINNING, Claimed, Position, Settled, Telling, Told
 
 
@@ -44,15 +44,30 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
     """
     by_telling = {Telling(event.transfer_id, event.type): event for event in events}
     async with database.transaction(pool) as connection:
-        won, at = await store.insert_inbox(connection, list(by_telling))
+        # Whoever inserts the telling of PENDING writes its line: this, or the watch, whose commit is then waited for.
+        pending = [Telling(event.transfer_id, feed.PENDING) for event in events]
+        won, at = await store.insert_inbox(connection, [*by_telling, *dict.fromkeys(pending)])
         fresh = [event for telling, event in by_telling.items() if telling in won]
-        draft = _draft(fresh, at) if at else _Draft([], [])
+        draft = _draft(fresh, won, at) if at else _Draft([], [])
         await _write(connection, draft, with_deliveries=with_deliveries)
     for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
         metrics.NOTICES.labels(kind).inc(notices_count)
     metrics.REPEATS.inc(len(events) - len(fresh))
     user_ids = frozenset(line.user_id for line in draft.lines)
     return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh), user_ids)
+
+
+async def record_accepted(pool: Pool, transfers: Sequence[Accepted]) -> frozenset[UUID]:
+    """Tell the senders that these are PENDING, unless they were told that or the outcome before; whose feeds have new lines.
+
+    Raises:
+        DatabaseAway, LockTimeout: nothing is known to have been written; the same transfers may come again.
+    """
+    async with database.transaction(pool) as connection:
+        won, _ = await store.insert_inbox(connection, [Telling(one.transfer_id, feed.PENDING) for one in transfers])
+        lines = [feed.pending_line(one) for one in transfers if Telling(one.transfer_id, feed.PENDING) in won]
+        await _write(connection, _Draft([], lines), with_deliveries=False)
+    return frozenset(line.user_id for line in lines)
 
 
 async def list_untold(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
@@ -131,9 +146,11 @@ async def release_deliveries(pool: Pool, delivery_ids: Sequence[UUID]) -> None:
         await store.release_deliveries(connection, delivery_ids)
 
 
-def _draft(events: Sequence[TransferEvent], at: datetime) -> _Draft:
+def _draft(events: Sequence[TransferEvent], won: Container[Telling], at: datetime) -> _Draft:
     draft = _Draft([], [])
     for event in events:
+        if Telling(event.transfer_id, feed.PENDING) in won:
+            draft.lines.append(feed.pending_line(feed.accepted(event)))
         draft.lines.extend(feed.transfer_lines(event))
         for notice in templates.notices(event):
             recorded = Notification(new_id(), notice.kind, event.transfer_id, notice.title, notice.body, at, None)

@@ -14,8 +14,22 @@ from services.notification import templates
 from services.notification.templates import COMPLETED
 
 NOTIFICATION = "notification"
+PENDING = "transfer.pending"
 
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class Accepted(NamedTuple):
+    """A transfer as it was accepted."""
+
+    transfer_id: UUID
+    kind: str
+    amount: int
+    currency: str
+    from_wallet_id: UUID
+    to_wallet_id: UUID
+    sender_id: UUID
+    description: str | None
 
 
 class Notification(NamedTuple):
@@ -55,25 +69,34 @@ def viewers(event: TransferEvent) -> list[UUID]:
     return [event.sender_id, recipient_id]
 
 
+def accepted(event: TransferEvent) -> Accepted:
+    """The settled transfer as it was accepted."""
+    return Accepted(
+        transfer_id=event.transfer_id,
+        kind=event.kind,
+        amount=event.amount,
+        currency=event.currency,
+        from_wallet_id=event.from_wallet_id,
+        to_wallet_id=event.to_wallet_id,
+        sender_id=event.sender_id,
+        description=event.description,
+    )
+
+
+def pending_line(transfer: Accepted) -> Line:
+    """The transfer as it was accepted, for its sender: nobody else sees it before it is completed."""
+    payload = _transfer(transfer, "PENDING", completed_at=None, failed_at=None, failure=None)
+    return Line(transfer.sender_id, PENDING, payload)
+
+
 def transfer_lines(event: TransferEvent) -> list[Line]:
     """The transfer as it now is, for each of its viewers; the fields have the names and meaning they have in the API."""
     at = format_time(event.occurred_at)
-    completed = event.type == COMPLETED
-    payload = _json(
-        {
-            "id": str(event.transfer_id),
-            "kind": event.kind,
-            "status": "COMPLETED" if completed else "FAILED",
-            "amount": event.amount,
-            "currency": event.currency,
-            "from_wallet_id": str(event.from_wallet_id),
-            "to_wallet_id": str(event.to_wallet_id),
-            "description": event.description,
-            "completed_at": at if completed else None,
-            "failed_at": None if completed else at,
-            "failure": None if completed else _failure(event.failure_code),
-        }
-    )
+    if event.type == COMPLETED:
+        payload = _transfer(accepted(event), "COMPLETED", completed_at=at, failed_at=None, failure=None)
+    else:
+        failure = _failure(event.failure_code)
+        payload = _transfer(accepted(event), "FAILED", completed_at=None, failed_at=at, failure=failure)
     return [Line(user_id, event.type, payload) for user_id in viewers(event)]
 
 
@@ -108,6 +131,22 @@ def number(lines: Sequence[Line], last_seqs: Mapping[UUID, int]) -> list[Numbere
         used[line.user_id] += 1
         numbered.append(NumberedLine(line.user_id, used[line.user_id], line.type, line.payload))
     return numbered
+
+
+def _transfer(transfer: Accepted, status: str, **outcome: Any) -> str:
+    return _json(
+        {
+            "id": str(transfer.transfer_id),
+            "kind": transfer.kind,
+            "status": status,
+            "amount": transfer.amount,
+            "currency": transfer.currency,
+            "from_wallet_id": str(transfer.from_wallet_id),
+            "to_wallet_id": str(transfer.to_wallet_id),
+            "description": transfer.description,
+        }
+        | outcome
+    )
 
 
 def _failure(code: str | None) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
-from services.notification import catch_up, commands, store
+from services.notification import catch_up, commands, pending, store
 from services.notification.bell import FeedBell
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 
-# One window at a time, the catch-up and a ping beside it.
-POOL_SIZE_MAX = 3
+# One window at a time, the catch-up, the watch over what is pending and a ping beside it.
+POOL_SIZE_MAX = 4
 
 log = structlog.get_logger()
 
@@ -53,6 +53,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, bell, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
+        runtime.run_beside(stack, pending.PendingWatch(pool, transaction, bell).run(runtime))
         await consumer.run()
 
 

@@ -43,6 +43,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/overview", gateway(get_overview)),
             web.get("/internal/audit", gateway(audit.reader(POOL, audit.statements.list_audit))),
             web.get("/internal/settled", notifier(list_settled)),
+            web.get("/internal/accepted", notifier(list_accepted)),
             web.post("/internal/events", notifier(list_events)),
         ]
     )
@@ -138,6 +139,13 @@ async def list_settled(request: web.Request) -> web.Response:
     """What was settled after a place, in order, for whoever may have missed the events."""
     asked = validate(schemas.SETTLED, dict(request.query))
     return web.json_response(schemas.settled(await commands.list_settled(request.app[POOL], asked.after, asked.limit)))
+
+
+async def list_accepted(request: web.Request) -> web.Response:
+    """What is under way for a moment already, for whoever tells its senders."""
+    asked = validate(schemas.ACCEPTED, dict(request.query))
+    found = await commands.list_accepted(request.app[POOL], asked.expires_after, asked.limit)
+    return web.json_response(schemas.accepted(found))
 
 
 async def list_events(request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,6 +25,9 @@ from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6
 """How many drafts are tried by themselves at a time, when their batch is held up."""
+
+PENDING_AGE_SECONDS = 0.25
+"""What is done sooner than this is told with its outcome: nobody has to be asked about most transfers."""
 
 SETTLED_GRACE_SECONDS = 5.0
 """How long an event has to arrive before anybody is told that it should have. If another server takes over, its clock may be
@@ -160,6 +164,12 @@ async def list_settled(pool: Pool, after: Settled, limit: int) -> list[Settled]:
         # Two statements, each with its own look: whoever was writing at the first one has ended, or is above the horizon.
         horizon = await store.find_settled_horizon(connection, SETTLED_GRACE_SECONDS)
         return await store.list_settled(connection, after, horizon, limit)
+
+
+async def list_accepted(pool: Pool, expires_after: datetime, limit: int) -> list[Record]:
+    """What is PENDING for a moment already and expires from then on, in that order."""
+    async with database.connection(pool) as connection:
+        return await store.list_accepted(connection, expires_after, age_seconds=PENDING_AGE_SECONDS, limit=limit)
 
 
 async def list_events(pool: Pool, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from services.chassis.body import InvalidRequest, invalid, parse, validate_json
+from services.chassis.database import Record
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
@@ -127,6 +128,13 @@ class SettledQuery(_Model):
         return Settled(self.settled_at, self.transfer_id)
 
 
+class AcceptedQuery(_Model):
+    """Which expire from this moment on, and how many."""
+
+    expires_after: AwareDatetime
+    limit: Annotated[int, Field(ge=1, le=SETTLED_MAX)] = SETTLED_MAX
+
+
 class EventsRequest(_Model):
     """Whose events."""
 
@@ -179,6 +187,7 @@ GET = TypeAdapter(GetQuery)
 STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
 SETTLED = TypeAdapter(SettledQuery)
+ACCEPTED = TypeAdapter(AcceptedQuery)
 EVENTS = TypeAdapter(EventsRequest)
 
 
@@ -251,6 +260,26 @@ def settled(found: list[Settled]) -> dict[str, Any]:
     return {
         "transfer_ids": [str(one.transfer_id) for one in found],
         "settled_at": format_time(found[-1].at) if found else None,
+    }
+
+
+def accepted(rows: list[Record]) -> dict[str, Any]:
+    """Transfers under way, as far as their senders are told of them."""
+    return {
+        "items": [
+            {
+                "id": str(row["id"]),
+                "kind": row["kind"],
+                "amount": row["amount"],
+                "currency": row["currency"],
+                "from_wallet_id": str(row["from_wallet_id"]),
+                "to_wallet_id": str(row["to_wallet_id"]),
+                "sender_id": str(row["user_id"]),
+                "description": row["description"],
+                "expires_at": format_time(row["expires_at"]),
+            }
+            for row in rows
+        ]
     }
 
 

@@ -134,6 +134,13 @@ async def list_settled(connection: Connection, after: Settled, horizon: datetime
     return [Settled(*row) for row in rows]
 
 
+async def list_accepted(
+    connection: Connection, expires_after: datetime, *, age_seconds: float, limit: int
+) -> list[Record]:
+    """PENDING transfers of at least that age that expire from then on, in that order."""
+    return list(await connection.fetch(statements.list_accepted, expires_after, age_seconds, limit))
+
+
 async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> list[Record]:
     """Those of the transfers that have their outcome, as `settle_transfers` returns them."""
     return list(await connection.fetch(statements.list_outcomes, transfer_ids))

@@ -119,7 +119,9 @@ _ACCOUNTS = "SELECT id, owner_id, currency, posted, held, seq FROM accounts"
 _ENTRIES = """
 SELECT account_id, seq, transfer_id, currency, amount, balance_after FROM entries ORDER BY account_id, seq
 """
-_EVENTS = "SELECT (payload->>'id')::uuid, user_id, type FROM events WHERE type LIKE 'transfer.%'"
+_EVENTS = (
+    "SELECT (payload->>'id')::uuid, user_id, type FROM events WHERE type IN ('transfer.completed', 'transfer.failed')"
+)
 
 
 def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:

@@ -6,7 +6,9 @@ ON CONFLICT DO NOTHING
 RETURNING transfer_id, type, received_at;
 
 -- name: list_untold
-SELECT id FROM unnest($1::uuid[]) AS asked(id) WHERE NOT EXISTS (SELECT FROM inbox WHERE transfer_id = asked.id);
+-- That it is PENDING may have been told long before.
+SELECT id FROM unnest($1::uuid[]) AS asked(id)
+WHERE NOT EXISTS (SELECT FROM inbox WHERE transfer_id = asked.id AND type <> 'transfer.pending');
 
 -- name: find_position
 SELECT settled_at, transfer_id FROM positions WHERE route = $1;

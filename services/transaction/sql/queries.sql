@@ -55,6 +55,12 @@ SELECT settled_at, id FROM transfers
 WHERE (settled_at, id) > ($1, $2) AND settled_at < $3
 ORDER BY settled_at, id LIMIT $4;
 
+-- name: list_accepted
+-- What is still under way after a moment: most transfers are done before anybody would look. In the order of the index.
+SELECT id, kind, amount, currency, from_wallet_id, to_wallet_id, user_id, description, expires_at FROM transfers
+WHERE status = 'PENDING' AND expires_at >= $1 AND created_at < clock_timestamp() - make_interval(secs => $2)
+ORDER BY expires_at LIMIT $3;
+
 -- name: list_outcomes
 -- As settle_transfers told them, again.
 SELECT id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,

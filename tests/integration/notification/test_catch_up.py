@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from services.contracts.messages import TransferEvent, decode_envelope, encode_e
 from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
-from services.notification import commands
+from services.notification import commands, pending
 from services.notification.bell import FeedBell
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
@@ -355,3 +356,25 @@ async def test_the_worker_may_ask_nothing_else(upstream: Upstream) -> None:
         await upstream.call("GET", "/internal/overview", seconds=SECONDS)
 
     assert 403 == refused.value.status
+
+
+async def test_what_takes_longer_is_told_to_be_pending(
+    transfers: Transfers, catching_up: CatchUp, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way is told to its sender once; its outcome, which no message brings, is told nevertheless."""
+    monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
+    monkeypatch.setattr(pending, "PAGE_MAX", 3)
+    watch = pending.PendingWatch(pool, upstream, FeedBell(None))
+    alice = new_id()
+    told = await transfers.accept(8, user_id=alice)
+    await watch.look()
+    await watch.look()
+    told += await transfers.accept(1, user_id=alice)
+    await watch.look()
+
+    lines = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 ORDER BY seq", alice)
+    assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in told}) == Counter(map(tuple, lines))
+    await transaction.settle_transfers(transfers.pool, told)
+    assert 9 == await catching_up.catch_up()
+    await watch.look()
+    assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")

@@ -56,7 +56,7 @@ async def test_both_sides(pool: Pool) -> None:
     recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     assert recorded == Recorded(1, 2, 0, frozenset({ALICE, BOB}))
     assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
-    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.completed", "notification"]
     assert await shown(pool, BOB) == ["transfer.completed", "notification"]
 
 
@@ -64,7 +64,7 @@ async def test_failed(pool: Pool) -> None:
     """The recipient of a failed transfer never hears of it."""
     await record(pool, failed(sender_id=ALICE, recipient_id=BOB))
     assert await kinds(pool) == {(ALICE, "transfer_failed"): 1}
-    assert await shown(pool, ALICE) == ["transfer.failed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.failed", "notification"]
     assert await shown(pool, BOB) == []
 
 
@@ -72,14 +72,14 @@ async def test_deposit(pool: Pool) -> None:
     """A deposit is a notice for the owner of the wallet; the operator only sees it settle."""
     await record(pool, deposit(OPERATOR, BOB))
     assert await kinds(pool) == {(BOB, "transfer_received"): 1}
-    assert await shown(pool, OPERATOR) == ["transfer.completed"]
+    assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.completed"]
 
 
 async def test_failed_deposit(pool: Pool) -> None:
     """A window in which nobody gets a notice is recorded all the same."""
     await record(pool, failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB))
     assert await kinds(pool) == {}
-    assert await shown(pool, OPERATOR) == ["transfer.failed"]
+    assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.failed"]
 
 
 async def test_notification_line_is_the_notice(pool: Pool) -> None:
@@ -88,6 +88,41 @@ async def test_notification_line_is_the_notice(pool: Pool) -> None:
     [line] = await pool.fetch("SELECT payload FROM events WHERE user_id = $1 AND type = 'notification'", BOB)
     [listed] = await commands.list_notices(pool, BOB, below=NEWEST, limit=10)
     assert json.loads(line["payload"]) == feed.notification(listed)
+
+
+async def test_pending_before_the_outcome(pool: Pool) -> None:
+    """The sender alone is told that a transfer is PENDING: at once or with the outcome, never after it and never twice."""
+    early, late = (completed(sender_id=ALICE, recipient_id=BOB) for _ in range(2))
+    assert {ALICE} == await commands.record_accepted(pool, [feed.accepted(early)])
+    assert frozenset() == await commands.record_accepted(pool, [feed.accepted(early)])
+    await record(pool, early, late)
+    assert frozenset() == await commands.record_accepted(pool, [feed.accepted(early), feed.accepted(late)])
+
+    rows = await pool.fetch(
+        "SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 AND type <> 'notification' ORDER BY seq",
+        ALICE,
+    )
+    expected = [(early, "transfer.pending"), (early, "transfer.completed")]
+    expected += [(late, "transfer.pending"), (late, "transfer.completed")]
+    assert [(str(event.transfer_id), type_) for event, type_ in expected] == [tuple(row) for row in rows]
+    assert "transfer.pending" not in await shown(pool, BOB)
+
+
+async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
+    """Whoever is first, the watch or the worker: one line that it is PENDING for each transfer, before its outcome."""
+    events = [completed(sender_id=ALICE, recipient_id=None) for _ in range(100)]
+    windows = [events[start : start + 10] for start in range(0, 100, 10)]
+    telling = [record(pool, *window) for window in windows]
+    watching = [commands.record_accepted(pool, [feed.accepted(event) for event in events[::-1]]) for _ in range(4)]
+    work = [*telling, *watching]
+    random.shuffle(work)
+    await asyncio.gather(*work)
+
+    rows = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE type <> 'notification' ORDER BY seq")
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        told.setdefault(row["id"], []).append(row["type"])
+    assert {str(event.transfer_id): ["transfer.pending", "transfer.completed"] for event in events} == told
 
 
 async def test_repeat(pool: Pool) -> None:
@@ -139,7 +174,7 @@ async def test_copies_at_the_same_moment(pool: Pool) -> None:
     recorded = await asyncio.gather(*(record(pool, *random.sample(events, 20)) for _ in range(8)))
     assert sum(one.events_count for one in recorded) == 20
     assert sum(one.repeats_count for one in recorded) == 7 * 20
-    assert len(await shown(pool, ALICE)) == 40
+    assert len(await shown(pool, ALICE)) == 60
 
 
 async def test_opposite_orders(pool: Pool) -> None:
@@ -171,7 +206,7 @@ async def test_feed_in_order(pool: Pool) -> None:
             last += len(rows)
 
     await asyncio.gather(read(), write(), write())
-    assert len(await shown(pool, ALICE)) == 240
+    assert len(await shown(pool, ALICE)) == 360
 
 
 async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
@@ -181,7 +216,7 @@ async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
         await record(pool, good, bad)
     assert await kinds(pool) == {}
     assert (await record(pool, good))[:3] == (1, 2, 0)
-    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.completed", "notification"]
 
 
 async def test_deliveries(pool: Pool) -> None:
