@@ -54,6 +54,11 @@ async def append(connection: Connection, route: Route, rows: Sequence[Row]) -> N
     await connection.execute(statements.append_outbox, route.type, [row.id for row in rows], [row.body for row in rows])
 
 
+async def hold(connection: Connection, ids: Sequence[UUID], seconds: float) -> None:
+    """Keep rows from every relay for a while, from the caller's commit on: as if one had claimed them."""
+    await connection.execute(statements.release_outbox, ids, seconds)
+
+
 async def measure(connection: Connection) -> Record:
     """`unpublished`: rows that no confirm covers; `lag_seconds`: the age of the oldest of them, None without any."""
     row = await connection.fetchrow(statements.measure_outbox)

@@ -10,7 +10,8 @@ import structlog
 from aiohttp import web
 
 from services.chassis import problems, tracing
-from services.contracts.refusal import Refusal
+from services.chassis.body import InvalidRequest
+from services.contracts.refusal import FieldError, Refusal
 from services.gateway import answers, errors, idempotency, metrics, operations, preference, schemas, timeline, upstreams
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.idempotency import Accepted, Question
@@ -24,6 +25,12 @@ BASE = f"{operations.BASE}/transfers"
 PENDING = "PENDING"
 WAIT_MARGIN_SECONDS = 0.5
 """How much later than it asked for a client that waits may be answered."""
+
+REHEARSE = "PayFlow-Rehearse"
+"""The header by which a client rehearses (rehearsal.py, in demo mode)."""
+
+REHEARSED: web.RequestKey[dict[str, Any]] = web.RequestKey("rehearsed", dict)
+"""What a rehearsal adds to the item of a transfer; there, though it may be empty, when the header was taken."""
 
 log = structlog.get_logger()
 
@@ -55,6 +62,9 @@ async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:
     Raises:
         Refusal: the key is missing or malformed, or what the transaction service says.
     """
+    if REHEARSE in request.headers and REHEARSED not in request:
+        # Whoever wants to rehearse does not mean to pay.
+        raise InvalidRequest(errors=[FieldError(REHEARSE, "this gateway does not rehearse")])
     started = time.monotonic()
     question = Question(
         user_id=request[PRINCIPAL].user_id,
@@ -150,6 +160,7 @@ async def _accept(request: web.Request, question: Question, fields: dict[str, An
         "idempotency_key": question.key,
         "request_hash": question.request_hash,
         **fields,
+        **request.get(REHEARSED, {}),
         "request_id": tracing.request_id(),
         "traceparent": tracing.traceparent(),
     }

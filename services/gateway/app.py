@@ -89,6 +89,10 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             requests_max=settings.requests_max,
             origins=Origins(settings.allowed_origins, settings.own_origin),
         )
+        if settings.demo:
+            from services.gateway import rehearsal  # noqa: PLC0415 - loaded nowhere else
+
+            rehearsal.install(app)
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
         runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, lambda _said: sessions.ring()))

@@ -26,6 +26,8 @@ INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 WALLET: web.AppKey[WalletClient] = web.AppKey("wallet")
 WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
 BACKLOG: web.AppKey[Backlog] = web.AppKey("backlog")
+REHEARSES: web.AppKey[bool] = web.AppKey("rehearses")
+"""Demo mode: the gateway may ask for a rehearsal."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -51,7 +53,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 async def create_transfers(request: web.Request) -> web.Response:
     """Accept a batch; each item has its own answer, also one that is not well formed."""
-    asked = schemas.read_requests(await request.read())
+    asked = schemas.read_requests(await request.read(), rehearses=request.app[REHEARSES])
     requests = [one for one in asked if not isinstance(one, Refusal)]
     accepted = iter(
         await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()

@@ -48,6 +48,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.WALLET] = wallet
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
+        app[api.REHEARSES] = settings.demo
         app[api.INTAKE] = Intake(
             pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)
         )

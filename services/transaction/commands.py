@@ -18,8 +18,9 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
 from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
-from services.transaction import metrics, store
+from services.transaction import metrics, rehearsal, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
+from services.transaction.rehearsal import Rehearsal
 from services.transaction.store import Filter, Key, Keys, Settled, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
@@ -44,6 +45,7 @@ class Draft(NamedTuple):
     key_hash: bytes
     request_id: str
     traceparent: str | None
+    rehearsal: Rehearsal = rehearsal.NONE
 
 
 class Accepted(NamedTuple):
@@ -103,6 +105,9 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
             rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
             await outbox.append(connection, TRANSFERS_REQUESTED, rows)
+            for draft in new:
+                if draft.rehearsal.held_seconds:
+                    await outbox.hold(connection, [draft.transfer.id], draft.rehearsal.held_seconds)
         # Transfers are on record by themselves; a deposit is the act of an operator.
         if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:
             await audit.append(connection, [_deposit_act(draft) for draft in deposits])

@@ -18,7 +18,7 @@ from services.chassis.database import Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal, Unavailable
-from services.transaction import affordability, commands, metrics
+from services.transaction import affordability, commands, metrics, rehearsal
 from services.transaction.affordability import KnownBalances
 from services.transaction.auth_client import AuthClient
 from services.transaction.commands import Accepted, Draft
@@ -31,6 +31,7 @@ from services.transaction.errors import (
     WalletFrozen,
     WalletNotFound,
 )
+from services.transaction.rehearsal import Rehearsal
 from services.transaction.store import Keys, WalletFacts
 from services.transaction.transfer import DEPOSIT, PENDING, Transfer, request_hash
 from services.transaction.wallet_client import WalletClient
@@ -52,6 +53,7 @@ class Request(NamedTuple):
     metadata: dict[str, Any] | None
     request_id: str
     traceparent: str | None
+    rehearsal: Rehearsal = rehearsal.NONE
 
     @property
     def key(self) -> tuple[UUID, str]:
@@ -207,16 +209,23 @@ class Intake:
             metadata=request.metadata,
             request_hash=request_hash(source.id, destination.id, request.amount, request.currency),
             created_at=keys.now,
-            expires_at=keys.now + self._reversal_after,
+            expires_at=keys.now + request.rehearsal.lifetime(self._reversal_after),
             completed_at=None,
             failed_at=None,
             failure_code=None,
         )
-        return Draft(transfer, request.idempotency_key, request.key_hash, request.request_id, request.traceparent)
+        return Draft(
+            transfer,
+            request.idempotency_key,
+            request.key_hash,
+            request.request_id,
+            request.traceparent,
+            request.rehearsal,
+        )
 
     async def _refuse_unaffordable(self, drafts: Sequence[Draft]) -> dict[UUID, Refusal]:
         """Refusals by transfer id. The wallet is asked only about what is not known to be fine; late or away: no check."""
-        suspects = await self._suspects(drafts)
+        suspects = await self._suspects([draft for draft in drafts if not draft.rehearsal.unchecked])
         if not suspects:
             return {}
         sources = {draft.transfer.from_wallet_id for draft in suspects if draft.transfer.kind != DEPOSIT}

@@ -27,6 +27,7 @@ from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
+from services.transaction.rehearsal import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Rehearsal
 from services.transaction.store import Filter, Settled
 from services.transaction.transfer import FAILURES, Transfer
 
@@ -101,6 +102,31 @@ class TransferRequest(_Model):
     """A batch of them."""
 
     items: Annotated[list[TransferItem], Field(min_length=1, max_length=ITEMS_MAX)]
+
+
+class RehearsalFields(_Model):
+    """What is rehearsed by one request."""
+
+    unchecked: bool = False
+    held_seconds: Annotated[float, Field(ge=0, le=HELD_SECONDS_MAX)] = 0.0
+    expires_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
+
+
+class RehearsedItem(TransferItem):
+    """A request as the gateway may send it in demo mode. Elsewhere the field is as unknown as any other."""
+
+    rehearsal: RehearsalFields | None = None
+
+    def request(self) -> Request:
+        """As intake wants it."""
+        asked = NONE if self.rehearsal is None else Rehearsal(**dict(self.rehearsal))
+        return super().request()._replace(rehearsal=asked)
+
+
+class RehearsedRequest(_Model):
+    """A batch of them."""
+
+    items: Annotated[list[RehearsedItem], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
 class CancelRequest(_Model):
@@ -181,6 +207,8 @@ class ListQuery(_Query):
 
 TRANSFERS = TypeAdapter(TransferRequest)
 ITEM = TypeAdapter(TransferItem)
+REHEARSED_TRANSFERS = TypeAdapter(RehearsedRequest)
+REHEARSED_ITEM = TypeAdapter(RehearsedItem)
 CANCEL = TypeAdapter(CancelRequest)
 FREEZE_HINT = TypeAdapter(FreezeHintRequest)
 GET = TypeAdapter(GetQuery)
@@ -191,26 +219,28 @@ ACCEPTED = TypeAdapter(AcceptedQuery)
 EVENTS = TypeAdapter(EventsRequest)
 
 
-def read_requests(raw: bytes) -> list[Request | InvalidRequest]:
-    """The requests of a batch; an item that is not well formed is refused alone.
+def read_requests(raw: bytes, *, rehearses: bool = False) -> list[Request | InvalidRequest]:
+    """The requests of a batch; an item that is not well formed is refused alone. `rehearses`: demo mode, `rehearsal` is a field.
 
     Raises:
         InvalidRequest, MalformedJson: there is no list of items to look at.
     """
     try:
-        return [item.request() for item in validate_json(TRANSFERS, raw).items]
+        batch = validate_json(REHEARSED_TRANSFERS, raw) if rehearses else validate_json(TRANSFERS, raw)
+        return [item.request() for item in batch.items]
     except InvalidRequest:
         items = parse(raw).get("items")
         if not isinstance(items, list) or not 0 < len(items) <= ITEMS_MAX:
             raise
-        return [_read_request(item) for item in items]
+        return [_read_request(item, REHEARSED_ITEM if rehearses else ITEM) for item in items]
 
 
-def _read_request(item: Any) -> Request | InvalidRequest:
+def _read_request(item: Any, model: TypeAdapter[Any]) -> Request | InvalidRequest:
     try:
-        return ITEM.validate_json(json.dumps(item)).request()
+        request: Request = model.validate_json(json.dumps(item)).request()
     except ValidationError as error:
         return invalid(error)
+    return request
 
 
 def transfer(found: Transfer) -> dict[str, Any]:

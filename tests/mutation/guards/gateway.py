@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
+API_TRANSFERS = "services/gateway/api_transfers.py"
 IDEMPOTENCY = "services/gateway/idempotency.py"
 
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
@@ -74,5 +75,12 @@ MUTANTS = (
         ],
         works=f"{COOKIES}::test_refresh_by_cookie",
         caught_by=[f"{COOKIES}::test_the_page_must_be_ours"],
+    ),
+    Mutant(
+        name="rehearsal-pays",
+        guard="who wants to rehearse where nobody can does not pay",
+        changes=[Change(API_TRANSFERS, "if REHEARSE in request.headers and REHEARSED not in request:", "if False:")],
+        works=WORKS,
+        caught_by=["tests/integration/gateway/test_rehearsal.py::test_elsewhere_nobody_rehearses"],
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
+APP = "services/transaction/app.py"
 COMMANDS = "services/transaction/commands.py"
 INTAKE = "services/transaction/intake.py"
 STORE = "services/transaction/store.py"
@@ -256,5 +257,12 @@ MUTANTS = (
         changes=[Change(WORKER, '        return Retry("wallet_busy")\n', "        return None\n")],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_the_verdict_of_a_busy_wallet_is_another_try"],
+    ),
+    Mutant(
+        name="rehearsal-outside-demo-mode",
+        guard="nobody rehearses where money is real",
+        changes=[Change(APP, "app[api.REHEARSES] = settings.demo", "app[api.REHEARSES] = True")],
+        works=WORKS,
+        caught_by=["tests/integration/transaction/test_rehearsal.py::test_outside_demo_mode_the_field_is_unknown"],
     ),
 )

@@ -1,0 +1,243 @@
+"""Rehearsals in the money path: unlikely paths taken on purpose, which can neither double nor lose money."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from deploy.local.ports import find_free
+from services.chassis.client import Upstream
+from services.chassis.roles import Runtime
+from services.contracts.refusal import Refusal
+from services.transaction import schemas
+from services.transaction.app import serve_api
+from services.transaction.commands import Accepted
+from services.transaction.intake import Answer, Request
+from services.transaction.rehearsal import Rehearsal
+from services.transaction.settings import ApiSettings
+from tests.harness.databases import TestDatabase
+from tests.harness.services import MoneyPath, accept, request
+
+UNCHECKED = Rehearsal(unchecked=True)
+
+
+async def accepted(path: MoneyPath, *requests: Request) -> list[UUID]:
+    answers: list[Answer] = await accept(path.intake(), *requests)
+    assert not [answer for answer in answers if isinstance(answer, Refusal)], answers
+    return [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+
+
+async def balances(path: MoneyPath, *wallets: UUID) -> list[int]:
+    rows = await path.wallet_pool.fetch("SELECT id, posted FROM accounts WHERE id = ANY($1::uuid[])", wallets)
+    posted = {row["id"]: row["posted"] for row in rows}
+    return [posted[wallet] for wallet in wallets]
+
+
+async def test_the_ledger_says_no(path: MoneyPath) -> None:
+    """Unchecked: more than there is is accepted, and the ledger rejects it; what there is it pays, whoever checked."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
+    path.start_relay()
+    path.start_worker()
+
+    ids = await accepted(
+        path,
+        request(alice, bob_wallet, 301, rehearsal=UNCHECKED),
+        request(alice, bob_wallet, 300, rehearsal=UNCHECKED),
+        request(alice, bob_wallet, 1, rehearsal=UNCHECKED),
+    )
+    settled = await path.settled(ids)
+
+    assert ["insufficient_funds", None, "insufficient_funds"] == [settled[id_].failure_code for id_ in ids]
+    assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
+
+
+async def test_the_neighbours_of_a_rehearsal_are_checked(path: MoneyPath) -> None:
+    """In one batch with an unchecked one, an ordinary request for too much is refused at the door as ever."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+
+    answers = await accept(
+        path.intake(),
+        request(alice, bob_wallet, 301, rehearsal=UNCHECKED),
+        request(alice, bob_wallet, 301),
+    )
+
+    assert [None, "insufficient_funds"] == [getattr(answer, "code", None) for answer in answers]
+
+
+async def test_held_back_then_carried_out(path: MoneyPath) -> None:
+    """Held: PENDING and unpublished for so long, beside others that go at once; then COMPLETED."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    path.start_relay()
+    path.start_worker()
+
+    [held, free] = await accepted(
+        path, request(alice, bob_wallet, 1, rehearsal=Rehearsal(held_seconds=1)), request(alice, bob_wallet, 2)
+    )
+    await path.settled([free])
+    [early] = await path.pool.fetch("SELECT status FROM transfers WHERE id = $1", held)
+    done = (await path.settled([held]))[held]
+
+    assert "PENDING" == early["status"]
+    assert "COMPLETED" == done.status
+    assert done.completed_at is not None
+    assert 1 <= (done.completed_at - done.created_at).total_seconds()
+
+
+async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
+    """Held beyond its expiry: the reversal voids it, and the command that comes afterwards moves nothing."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
+    late = Rehearsal(held_seconds=1.5, expires_seconds=0.2)
+
+    [id_] = await accepted(path, request(alice, bob_wallet, 300, rehearsal=late))
+    async with asyncio.timeout(10):
+        while not await path.sweep():
+            await asyncio.sleep(0.05)
+    reversed_ = (await path.settled([id_]))[id_]
+    path.start_relay()
+    path.start_worker()
+    async with asyncio.timeout(30):
+        while not await path.pool.fetchval("SELECT published_at FROM outbox WHERE id = $1", id_):
+            await asyncio.sleep(0.05)
+    [after] = await accepted(path, request(alice, bob_wallet, 300))
+    # The late command stands in the queue before this one.
+    settled = await path.settled([after])
+
+    assert ("FAILED", "timed_out") == (reversed_.status, reversed_.failure_code)
+    assert "COMPLETED" == settled[after].status
+    assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
+
+
+async def test_a_crowd_of_rehearsals_loses_and_doubles_nothing(path: MoneyPath) -> None:
+    """Everything rehearsed at once, each key twice, for more than there is: one outcome each, and only what was there moves.
+
+    The fixture proves the ledger afterwards, and holds every status against its outcome.
+    """
+    [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([1000, 1000])
+    kinds = (UNCHECKED, Rehearsal(held_seconds=0.3), Rehearsal(True, 0.9, 0.3), Rehearsal(expires_seconds=0.01))
+    path.start_relay()
+    path.start_worker()
+    path.start_worker("worker-2")
+
+    requests = [
+        request(
+            *((alice, bob_wallet) if n % 2 else (bob, alice_wallet)),
+            50 + n,
+            key=f"crowd-{n}",
+            rehearsal=kinds[n // 2 % len(kinds)],
+        )
+        for n in range(80)
+    ]
+    intakes = [path.intake(), path.intake()]
+    first = await asyncio.gather(*(accept(intakes[n % 2], one) for n, one in enumerate(requests)))
+    again = await accept(intakes[0], *(one._replace(rehearsal=Rehearsal()) for one in requests))
+    ids = {answer.transfer.id for [answer] in first if isinstance(answer, Accepted)}
+    sweeping = asyncio.create_task(sweep(path))
+    settled = await path.settled(list(ids))
+    sweeping.cancel()
+
+    # Refused at the door (those that are checked): nothing was recorded, so the second send of its key was a first one.
+    recorded = {answer.transfer.id for answer in again if isinstance(answer, Accepted)}
+    assert ids <= recorded
+    settled |= await path.settled(list(recorded))
+    moved = Counter({alice_wallet: 1000, bob_wallet: 1000})
+    for transfer in settled.values():
+        if transfer.status == "COMPLETED":
+            moved[transfer.from_wallet_id] -= transfer.amount
+            moved[transfer.to_wallet_id] += transfer.amount
+    assert {"COMPLETED", "FAILED"} == {transfer.status for transfer in settled.values()}
+    assert [moved[alice_wallet], moved[bob_wallet]] == await balances(path, alice_wallet, bob_wallet)
+    assert 2000 == sum(moved.values())
+
+
+async def sweep(path: MoneyPath) -> None:
+    while True:
+        await path.sweep()
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("demo", [True, False])
+async def test_outside_demo_mode_the_field_is_unknown(
+    path: MoneyPath, transaction_database: TestDatabase, demo: bool
+) -> None:
+    """A transaction service that is not in demo mode refuses an item that asks for a rehearsal, alone, and records nothing."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    ordinary = {
+        "user_id": str(alice),
+        "idempotency_key": "ordinary",
+        "request_hash": "0" * 64,
+        "kind": "transfer",
+        "amount": 1,
+        "currency": "USD",
+        "to": {"wallet_id": str(bob_wallet)},
+        "request_id": "request",
+    }
+    rehearsed = ordinary | {"idempotency_key": "rehearsed", "rehearsal": {"held_seconds": 3}}
+
+    async with service(path, transaction_database, demo=demo) as gateway:
+        answer = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, rehearsed]}, seconds=8)
+
+    recorded = await path.pool.fetch("SELECT key FROM idempotency_keys ORDER BY key")
+    assert "transfer" in answer["items"][0]
+    if demo:
+        assert "transfer" in answer["items"][1]
+    else:
+        assert ["rehearsal"] == [error["field"] for error in answer["items"][1]["problem"]["errors"]]
+    assert (["ordinary", "rehearsed"] if demo else ["ordinary"]) == [row["key"] for row in recorded]
+
+
+@asynccontextmanager
+async def service(path: MoneyPath, database: TestDatabase, *, demo: bool) -> AsyncIterator[Upstream]:
+    """The api role as it is composed, seen by the gateway."""
+    identity, port = path.keys["transaction"], find_free()
+    settings = ApiSettings(
+        demo=demo,
+        host="127.0.0.1",
+        transaction_port=port,
+        transaction_database_url=database.service_url,
+        wallet_url=path.wallet_url,
+        auth_url="http://127.0.0.1:9",
+        service_key=base64.b64encode(identity.key.private_bytes_raw()).decode(),
+        service_public_keys={
+            name: base64.b64encode(key.public_bytes_raw()).decode() for name, key in identity.public_keys.items()
+        },
+    )
+    runtime = Runtime(service="transaction", role="api", instance="transaction")
+    serving = asyncio.create_task(serve_api(settings, runtime))
+    upstream = Upstream("gateway", "transaction", f"http://127.0.0.1:{port}", path.keys["gateway"])
+    try:
+        async with asyncio.timeout(20):
+            while not await answers(upstream):
+                assert not serving.done(), serving
+                await asyncio.sleep(0.02)
+        yield upstream
+    finally:
+        await upstream.close()
+        runtime.stopping.set()
+        await serving
+
+
+async def answers(upstream: Upstream) -> bool:
+    try:
+        await upstream.ping()
+    except aiohttp.ClientError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "asked", [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}]
+)
+def test_a_rehearsal_has_its_limits(asked: dict[str, float]) -> None:
+    """Nothing is held back or kept alive for longer than a person would wait."""
+    read = schemas.read_requests(json.dumps({"items": [{"rehearsal": asked}]}).encode(), rehearses=True)
+
+    assert isinstance(read[0], Refusal)
+    assert [f"rehearsal.{next(iter(asked))}"] == [e.field for e in read[0].errors if e.field.startswith("rehearsal")]
