@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +20,7 @@ from payflow.errors import Misconfigured, PayFlowError, Problem, SessionEnded, U
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
 from payflow.operations import BalanceSheet, Overview, Proof
+from payflow.rehearsal import Rehearsal
 from payflow.retry import Patience
 from payflow.session import Keeper, MemoryKeeper, User
 from payflow.submission import Submission, new_key
@@ -55,6 +57,7 @@ class PayFlow:
         self.gateway = parse_address(gateway)
         self._limits = limits
         self._transport = Transport(self.gateway, limits)
+        self._rehearsal = Rehearsal()
         self._authentication = Authentication(
             self._transport,
             keeper or MemoryKeeper(),
@@ -294,6 +297,18 @@ class PayFlow:
         """As an operator: what customers have and what the outside world gave, by currency."""
         return await self._ask("GET", "/ops/ledger/balance-sheet", BalanceSheet.read)
 
+    # Rehearsals
+
+    @contextlib.contextmanager
+    def rehearse(self, word: str) -> Iterator[None]:
+        """Let a gateway in demo mode make the next request of this task go wrong on purpose, for instance `answer-lost`.
+
+        Only the first request inside of the block carries the word; whatever is sent again goes without it. A gateway out
+        of demo mode refuses a payment that carries one.
+        """
+        with self._rehearsal.of(word):
+            yield
+
     # How
 
     async def _submit(self, path: str, body: Mapping[str, Any], *, key: str | None, wait_seconds: float) -> Transfer:
@@ -366,14 +381,15 @@ class PayFlow:
         """Send one request as the user; again, once, when the gateway does not take the token any more."""
         token = await self._token()
         send = functools.partial(self._transport.send, method, path, body=body, params=params, seconds=seconds)
+        headers = {**(headers or {}), **self._rehearsal.take()}
         try:
-            return await send(headers={**(headers or {}), **bearer(token)})
+            return await send(headers={**headers, **bearer(token)})
         except Problem as problem:
             if not problem.is_unauthorized:
                 raise
         token = await self._token(spent=token)
         try:
-            return await send(headers={**(headers or {}), **bearer(token)})
+            return await send(headers={**headers, **bearer(token)})
         except Problem as problem:
             if not problem.is_unauthorized:
                 raise

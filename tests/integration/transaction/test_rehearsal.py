@@ -136,9 +136,10 @@ async def test_a_crowd_of_rehearsals_loses_and_doubles_nothing(path: MoneyPath) 
         for n in range(80)
     ]
     intakes = [path.intake(), path.intake()]
-    first = await asyncio.gather(*(accept(intakes[n % 2], one) for n, one in enumerate(requests)))
+    batches = await asyncio.gather(accept(intakes[0], *requests[:40]), accept(intakes[1], *requests[40:]))
+    first = [answer for batch in batches for answer in batch]
     again = await accept(intakes[0], *(one._replace(rehearsal=Rehearsal()) for one in requests))
-    ids = {answer.transfer.id for [answer] in first if isinstance(answer, Accepted)}
+    ids = {answer.transfer.id for answer in first if isinstance(answer, Accepted)}
     sweeping = asyncio.create_task(sweep(path))
     settled = await path.settled(list(ids))
     sweeping.cancel()

@@ -1,0 +1,48 @@
+"""Which request of the client carries the word of a rehearsal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from payflow.client import PayFlow
+
+HEADER = "PayFlow-Rehearse"
+POST = "POST /transfers"
+
+
+def words(gateway: Any, route: str) -> list[str | None]:
+    return [request.headers.get(HEADER) for request in gateway.seen(route)]
+
+
+async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """What is sent again goes without the word, and so does whatever follows, inside of the block and after it."""
+    gateway.fail(POST, faults.cut(after=True))
+    with alice.rehearse("answer-lost"):
+        await alice.send(amount=5, currency="USD", to_wallet_id="w")
+        await alice.send(amount=6, currency="USD", to_wallet_id="w")
+    await alice.send(amount=7, currency="USD", to_wallet_id="w")
+
+    assert ["answer-lost", None, None, None] == words(gateway, POST)
+    assert 3 == len(gateway.transfers)
+
+
+async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow) -> None:
+    """A request whose token was refused was not rehearsed: the one after the renewal carries the word as well."""
+    await alice.send(amount=5, currency="USD", to_wallet_id="w")
+    gateway.access.clear()
+    with alice.rehearse("slow"):
+        await alice.send(amount=6, currency="USD", to_wallet_id="w")
+
+    assert [None, "slow", "slow"] == words(gateway, POST)
+    assert not any(HEADER in request.headers for request in gateway.seen("POST /auth/refresh"))
+
+
+async def test_a_block_that_fails_leaves_nothing(gateway: Any, alice: PayFlow) -> None:
+    """A word that was not taken is forgotten with its block."""
+    with pytest.raises(RuntimeError), alice.rehearse("slow"):
+        raise RuntimeError
+    await alice.send(amount=5, currency="USD", to_wallet_id="w")
+
+    assert [None] == words(gateway, POST)
