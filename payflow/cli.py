@@ -14,6 +14,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from payflow.command import Wrong
+from payflow.commands.events import events
 from payflow.commands.ledger import ledger
 from payflow.commands.login import login, logout
 from payflow.commands.queue import queue
@@ -39,7 +40,7 @@ def program(context: click.Context, gateway: str | None) -> None:
     context.obj = gateway
 
 
-for _command in (login, logout, trace, queue, ledger):
+for _command in (login, logout, trace, events, queue, ledger):
     program.add_command(_command)
 
 

@@ -16,12 +16,13 @@ from payflow import document as read
 from payflow import limits
 from payflow.address import parse_address
 from payflow.authentication import Authentication, bearer
-from payflow.errors import Misconfigured, PayFlowError, Problem, SessionEnded, UnexpectedAnswer
+from payflow.errors import Misconfigured, NoAnswer, PayFlowError, Problem, SessionEnded, UnexpectedAnswer, Unreachable
+from payflow.events import TOKEN_SPENT, Event
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.rehearsal import Rehearsal
-from payflow.retry import Patience
+from payflow.retry import Patience, reconnect_seconds
 from payflow.session import Keeper, MemoryKeeper, User
 from payflow.submission import Submission, new_key
 from payflow.transfer import Timeline, Transfer
@@ -275,6 +276,46 @@ class PayFlow:
         documents = await self._ask("GET", "/currencies", _items)
         listed = [read.convert(Currency.read, document) for document in documents]
         return {currency.code: currency for currency in listed}
+
+    # What happens
+
+    async def events(self, *, last_event_id: int | None = None) -> AsyncIterator[Event]:
+        """What happens to this user's transfers, live and for ever: from now on, or everything after an event.
+
+        A connection that breaks is made again, however long that takes, and goes on where it was: nothing is missing and
+        nothing comes twice, unless an event of type `reset` says that it has been too long.
+
+        Raises:
+            NotLoggedIn, SessionEnded
+            Problem: refused for good.
+        """
+        place, failures = last_event_id, 0
+        token: str | None = None
+        spent: str | None = None
+        while True:
+            pause_error: PayFlowError | None = None
+            try:
+                token = await self._token(spent=spent)
+                headers = bearer(token) | ({} if place is None else {"Last-Event-ID": str(place)})
+                async with self._transport.stream("/events", headers=headers) as blocks:
+                    async for block in blocks:
+                        place = place if block.id is None else block.id
+                        failures = 0
+                        if block.type in TOKEN_SPENT:
+                            spent = token
+                        elif (event := block.event) is not None:
+                            yield event
+            except Problem as problem:
+                if problem.is_unauthorized and token is not None and spent == token:
+                    raise SessionEnded(self.gateway) from problem
+                if not problem.is_unauthorized and not problem.retry_helps:
+                    raise
+                spent = token if problem.is_unauthorized else spent
+                pause_error = problem
+            except (Unreachable, NoAnswer) as error:
+                pause_error = error
+            await asyncio.sleep(reconnect_seconds(self._limits, failures, pause_error))
+            failures += 1
 
     # Operations
 

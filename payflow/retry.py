@@ -49,6 +49,14 @@ class Patience:
         return max(backoff_seconds, error.retry_after_seconds) + RETRY_AFTER_STRETCH_SECONDS_MAX * stretch
 
 
+def reconnect_seconds(limits: Limits, failures: int, error: PayFlowError | None) -> float:
+    """How long to wait before a stream is opened again; `failures` times it told nothing. There is no last try."""
+    doubled = limits.backoff_seconds_min * 2.0 ** min(failures, 16)
+    asked_seconds = (error.retry_after_seconds if error is not None else None) or 0.0
+    longest = max(min(doubled, limits.backoff_seconds_max), asked_seconds)
+    return longest * (1 + BACKOFF_STRETCH_MAX * random.random())  # noqa: S311 - not a secret
+
+
 def read_retry_after(value: str | None) -> float | None:
     """The seconds that a `Retry-After` header asks for, written as a number or as a date; None when it says nothing."""
     if not value:

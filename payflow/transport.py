@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from payflow import retry
+from payflow import events, retry
 from payflow.errors import NoAnswer, Problem, UnexpectedAnswer, Unreachable
+from payflow.events import Block
 from payflow.limits import Limits
 
 BASE_PATH = "/api/v1"
@@ -80,6 +82,30 @@ class Transport:
         except aiohttp.ClientError as error:
             raise NoAnswer(f"the connection to the gateway at {self.gateway} broke before the answer came") from error
         return self._read(response, raw)
+
+    @asynccontextmanager
+    async def stream(self, path: str, *, headers: Mapping[str, str]) -> AsyncIterator[AsyncIterator[Block]]:
+        """A stream of events below `/api/v1`, block by block, until one side ends it.
+
+        Raises:
+            Unreachable, NoAnswer, UnexpectedAnswer, Problem: as `send`; NoAnswer also when it breaks in the middle.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._limits.connect_seconds, sock_read=events.SILENT_SECONDS
+        )
+        headers = {**headers, "Accept": "text/event-stream"}
+        try:
+            async with self._open().get(
+                self.gateway + BASE_PATH + path, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != _OK.start or response.content_type != "text/event-stream":
+                    self._read(response, await response.read())
+                    raise UnexpectedAnswer(f"{self.gateway} does not answer with a stream of events")
+                yield events.read_blocks(response.content)
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(self.gateway, _reason(error)) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoAnswer(f"the stream of events of the gateway at {self.gateway} broke") from error
 
     async def close(self) -> None:
         """Close the connections."""
