@@ -290,6 +290,7 @@ OFF_PATH: Mapping[str, str] = {
     r"(before-request|after-request|after-response):GET .*": "a question that only reads",
     r"(before|after)-(commit:list_wallets|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
+    r"(before-request|after-request|after-response):POST /internal/letters/.*": "letters of auth: no transfer is in them",
 }
 """Points that processes come by while a transfer is under way and that cannot touch it, as patterns, and why."""
 
