@@ -9,6 +9,7 @@ from tests.mutation.guards import (
     clocks,
     door,
     gateway,
+    live,
     notification,
     sealing,
     transaction,
@@ -27,4 +28,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *sealing.MUTANTS,
     *notification.MUTANTS,
     *catching_up.MUTANTS,
+    *live.MUTANTS,
 )
