@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from aiohttp import web
 
-from services.auth import commands, commands_letters, schemas, store_audit
+from services.auth import (
+    commands,
+    commands_letters,
+    commands_passwords,
+    commands_sessions,
+    commands_signing_keys,
+    commands_totp,
+    commands_users,
+    schemas,
+    store_audit,
+)
 from services.auth.bell import Bell
 from services.auth.errors import InvalidParameter, UserNotFound
 from services.auth.keys import Vault
@@ -22,6 +34,10 @@ HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 BELL: web.AppKey[Bell] = web.AppKey("bell")
 
 SEQ_MAX = 2**63 - 1
+PAGE_LIMIT = 50
+PAGE_LIMIT_MAX = 200
+NEWEST = UUID(int=2**128 - 1)
+"""Above every id: where a list begins that is newest first."""
 
 LEASE_SECONDS = 60.0
 """How long a claimed letter is left to its sender."""
@@ -38,7 +54,21 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/login", gateway(log_in)),
             web.post("/internal/refresh", gateway(refresh)),
             web.post("/internal/logout", gateway(log_out)),
+            web.post("/internal/password", gateway(change_password)),
+            web.post("/internal/sessions/end", gateway(end_session)),
+            web.post("/internal/sessions/end-others", gateway(end_other_sessions)),
+            web.post("/internal/totp", gateway(start_totp)),
+            web.delete("/internal/totp", gateway(remove_totp)),
+            web.post("/internal/totp/confirm", gateway(confirm_totp)),
+            web.post("/internal/totp/recovery-codes", gateway(renew_recovery_codes)),
             web.get("/internal/users/{id}", gateway(get_user)),
+            web.get("/internal/users/{id}/sessions", gateway(list_sessions)),
+            web.post("/internal/users/find", gateway(find_account)),
+            web.put("/internal/users/{id}/role", gateway(set_role)),
+            web.put("/internal/users/{id}/disable", gateway(disable_user)),
+            web.delete("/internal/users/{id}/disable", gateway(enable_user)),
+            web.get("/internal/keys", gateway(list_all_keys)),
+            web.post("/internal/keys/rotate", gateway(rotate_keys)),
             web.get("/internal/jwks", gateway(list_keys)),
             web.get("/internal/revocations", gateway(list_revocations)),
             web.post("/internal/recipients", resolvers(find_recipients)),
@@ -66,6 +96,7 @@ async def register(request: web.Request) -> web.Response:
         email=asked.email,
         password=asked.password,
         name=asked.name,
+        user_agent=asked.user_agent,
     )
     return web.json_response(schemas.render_session(session.user, session.pair), status=201)
 
@@ -74,7 +105,13 @@ async def log_in(request: web.Request) -> web.Response:
     """Open a session."""
     asked = validate(schemas.LOGIN, await read_json(request))
     session = await commands.log_in(
-        request.app[POOL], request.app[VAULT], request.app[HASHING], email=asked.email, password=asked.password
+        request.app[POOL],
+        request.app[VAULT],
+        request.app[HASHING],
+        email=asked.email,
+        password=asked.password,
+        totp=asked.totp,
+        user_agent=asked.user_agent,
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
 
@@ -95,17 +132,164 @@ async def log_out(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def change_password(request: web.Request) -> web.Response:
+    """Another password: every session ends, and who changed it gets a new one."""
+    asked = validate(schemas.CHANGE_PASSWORD, await read_json(request))
+    session = await commands_passwords.change_password(
+        request.app[POOL],
+        request.app[VAULT],
+        request.app[HASHING],
+        request.app[BELL],
+        user_id=asked.user_id,
+        current_password=asked.current_password,
+        new_password=asked.new_password,
+        totp=asked.totp,
+        user_agent=asked.user_agent,
+    )
+    return web.json_response(schemas.render_session(session.user, session.pair))
+
+
+async def list_sessions(request: web.Request) -> web.Response:
+    """A user's sessions that go on."""
+    limit = _limit(request)
+    found = await commands_sessions.list_sessions(
+        request.app[POOL], user_id=_user_id(request), below=_below(request), limit=limit + 1
+    )
+    return web.json_response(schemas.render_sessions(found, limit=limit))
+
+
+async def end_session(request: web.Request) -> web.Response:
+    """End one session of a user."""
+    asked = validate(schemas.OF_SESSION, await read_json(request))
+    await commands_sessions.end_session(
+        request.app[POOL], request.app[BELL], user_id=asked.user_id, session_id=asked.session_id
+    )
+    return web.Response(status=204)
+
+
+async def end_other_sessions(request: web.Request) -> web.Response:
+    """End every session of a user but one."""
+    asked = validate(schemas.OF_SESSION, await read_json(request))
+    await commands_sessions.end_other_sessions(
+        request.app[POOL], request.app[BELL], user_id=asked.user_id, keep=asked.session_id
+    )
+    return web.Response(status=204)
+
+
+async def start_totp(request: web.Request) -> web.Response:
+    """Propose a second factor."""
+    asked = validate(schemas.START_TOTP, await read_json(request))
+    proposal = await commands_totp.start_totp(
+        request.app[POOL], request.app[VAULT], request.app[HASHING], user_id=asked.user_id, password=asked.password
+    )
+    return web.json_response(schemas.render_proposal(proposal))
+
+
+async def confirm_totp(request: web.Request) -> web.Response:
+    """Turn the second factor on."""
+    asked = validate(schemas.CONFIRM_TOTP, await read_json(request))
+    codes = await commands_totp.confirm_totp(
+        request.app[POOL], request.app[VAULT], user_id=asked.user_id, code=asked.code
+    )
+    return web.json_response(schemas.render_recovery_codes(codes))
+
+
+async def remove_totp(request: web.Request) -> web.Response:
+    """Turn the second factor off."""
+    asked = validate(schemas.PROVE_TOTP, await read_json(request))
+    await commands_totp.remove_totp(
+        request.app[POOL],
+        request.app[VAULT],
+        request.app[HASHING],
+        user_id=asked.user_id,
+        password=asked.password,
+        code=asked.totp,
+    )
+    return web.Response(status=204)
+
+
+async def renew_recovery_codes(request: web.Request) -> web.Response:
+    """Other recovery codes."""
+    asked = validate(schemas.PROVE_TOTP, await read_json(request))
+    codes = await commands_totp.renew_recovery_codes(
+        request.app[POOL],
+        request.app[VAULT],
+        request.app[HASHING],
+        user_id=asked.user_id,
+        password=asked.password,
+        code=asked.totp,
+    )
+    return web.json_response(schemas.render_recovery_codes(codes))
+
+
 async def get_user(request: web.Request) -> web.Response:
     """One user."""
-    user_id = parse_id(request.match_info["id"])
-    if user_id is None:
-        raise UserNotFound
-    return web.json_response(schemas.render_user(await commands.get_user(request.app[POOL], user_id)))
+    return web.json_response(schemas.render_user(await commands.get_user(request.app[POOL], _user_id(request))))
+
+
+async def find_account(request: web.Request) -> web.Response:
+    """One user, as operators see them."""
+    asked = validate(schemas.OF_EMAIL, await read_json(request))
+    return web.json_response(
+        schemas.render_account(await commands_users.find_account(request.app[POOL], email=asked.email))
+    )
+
+
+async def set_role(request: web.Request) -> web.Response:
+    """Give a user a role."""
+    asked = validate(schemas.SET_ROLE, await read_json(request))
+    account = await commands_users.set_role(
+        request.app[POOL],
+        request.app[BELL],
+        user_id=_user_id(request),
+        role=asked.role,
+        operator_id=asked.operator_id,
+    )
+    return web.json_response(schemas.render_account(account))
+
+
+async def disable_user(request: web.Request) -> web.Response:
+    """Let nobody in as this user."""
+    asked = validate(schemas.DISABLE, await read_json(request))
+    account = await commands_users.disable_user(
+        request.app[POOL],
+        request.app[BELL],
+        user_id=_user_id(request),
+        reason=asked.reason,
+        operator_id=asked.operator_id,
+    )
+    return web.json_response(schemas.render_account(account))
+
+
+async def enable_user(request: web.Request) -> web.Response:
+    """Let a user in again."""
+    asked = validate(schemas.BY_OPERATOR, await read_json(request))
+    account = await commands_users.enable_user(
+        request.app[POOL], user_id=_user_id(request), operator_id=asked.operator_id
+    )
+    return web.json_response(schemas.render_account(account))
 
 
 async def list_keys(request: web.Request) -> web.Response:
     """The public keys of access tokens."""
-    return web.json_response(schemas.render_keys(await commands.list_keys(request.app[POOL], request.app[VAULT])))
+    stored = await commands_signing_keys.list_keys(request.app[POOL], request.app[VAULT])
+    return web.json_response(schemas.render_keys(stored))
+
+
+async def list_all_keys(request: web.Request) -> web.Response:
+    """The keys of access tokens, as operators see them."""
+    return web.json_response(schemas.render_key_facts(await commands_signing_keys.list_all_keys(request.app[POOL])))
+
+
+async def rotate_keys(request: web.Request) -> web.Response:
+    """Publish a new key, which signs a little later."""
+    asked = validate(schemas.BY_OPERATOR, await read_json(request))
+    rotation = await commands_signing_keys.rotate_keys(
+        request.app[POOL], request.app[VAULT], operator_id=asked.operator_id
+    )
+    return web.json_response(
+        schemas.render_key_facts(rotation.keys) | {"rotated": rotation.is_new}, status=201 if rotation.is_new else 200
+    )
 
 
 async def list_revocations(request: web.Request) -> web.Response:
@@ -193,6 +377,29 @@ async def release_letters(request: web.Request) -> web.Response:
     asked = validate(schemas.IDS, await read_json(request))
     await commands_letters.release_letters(request.app[POOL], asked.ids)
     return web.Response(status=204)
+
+
+def _user_id(request: web.Request) -> UUID:
+    user_id = parse_id(request.match_info["id"])
+    if user_id is None:
+        raise UserNotFound
+    return user_id
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(PAGE_LIMIT))
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(PAGE_LIMIT_MAX)):
+        raise InvalidParameter("limit", f"must be a number from 1 to {PAGE_LIMIT_MAX}")
+    return min(max(int(text), 1), PAGE_LIMIT_MAX)
+
+
+def _below(request: web.Request) -> UUID:
+    if "cursor" not in request.query:
+        return NEWEST
+    cursor = parse_id(request.query["cursor"])
+    if cursor is None:
+        raise InvalidParameter("cursor", "is not a cursor of this list")
+    return cursor
 
 
 def _after(request: web.Request) -> int:

@@ -7,17 +7,18 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
-from services.auth import api, commands
+from services.auth import api, commands, commands_signing_keys
 from services.auth.bell import Bell
 from services.auth.errors import UserNotFound
-from services.auth.keys import Vault
+from services.auth.keys import Vault, WrongSecret
 from services.auth.passwords import Hashing
-from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings
+from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.user import Role
 from services.chassis import database, migrations, server
 from services.chassis.database import DatabaseAway, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
+from services.contracts.messages import format_time
 
 GRANT_ARGUMENTS = 2
 
@@ -85,9 +86,28 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
     )
 
 
+async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
+    """`rotate-keys`: publish a new key for access tokens, and say in one line when it signs.
+
+    Raises:
+        JobFailed: the database is away, or its keys were sealed with another secret.
+    """
+    pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-rotate-keys", size_max=1)
+    vault = Vault(settings.auth_secret.get_secret_value())
+    try:
+        rotation = await commands_signing_keys.rotate_keys(pool, vault, operator_id=None)
+    except (DatabaseAway, LockTimeout, PostgresError, WrongSecret) as error:
+        raise JobFailed(f"cannot rotate: {str(error).splitlines()[0]}") from None
+    finally:
+        await database.close_pool(pool)
+    key = rotation.keys[-1]
+    made = "is published" if rotation.is_new else "was published before and still waits"
+    print(f"key {key.kid} {made}; it signs from {format_time(key.signs_from)} on")  # noqa: T201 - to the person
+
+
 async def _open_signing_key(pool: Pool, vault: Vault) -> None:
     """Make the first key, and notice now rather than at the first login that the secret is not the right one."""
     try:
-        await commands.list_keys(pool, vault)
+        await commands_signing_keys.list_keys(pool, vault)
     except DatabaseAway:
         log.warning("signing_key_not_opened", reason="the database is away; it is opened on demand")

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, metrics, outgoing, sessions, store, tokens
+from services.auth import audit, metrics, outgoing, second_factor, sessions, store, tokens
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
-from services.auth.keys import StoredKey, Vault
+from services.auth.keys import Vault
 from services.auth.letters import Kind
 from services.auth.passwords import Hashing
 from services.auth.sessions import Reason, Session
@@ -24,6 +24,7 @@ from services.auth.user import Role, User, normalise_email
 from services.chassis import database
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
 
 REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
 """How long the feed tells of a session: one token lifetime, and the clocks' disagreement."""
@@ -49,7 +50,16 @@ class Grant(NamedTuple):
     sessions_ended: int
 
 
-async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, password: str, name: str) -> Session:
+async def register(
+    pool: Pool,
+    vault: Vault,
+    hashing: Hashing,
+    *,
+    email: str,
+    password: str,
+    name: str,
+    user_agent: str | None = None,
+) -> Session:
     """Make a user and log them in; a letter to their address is on its way.
 
     Raises:
@@ -62,16 +72,26 @@ async def register(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, pa
             raise EmailTaken
         await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
         await outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
-        session = await sessions.open_session(connection, vault, user, user_agent=None)
+        session = await sessions.open_session(connection, vault, user, user_agent=user_agent)
     log.info("user_registered", user_id=str(user.id))
     return session
 
 
-async def log_in(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, password: str) -> Session:
-    """Open a session for whoever knows the password.
+async def log_in(
+    pool: Pool,
+    vault: Vault,
+    hashing: Hashing,
+    *,
+    email: str,
+    password: str,
+    totp: str | None = None,
+    user_agent: str | None = None,
+) -> Session:
+    """Open a session for whoever knows the password, and has the second factor where one is on.
 
     Raises:
         InvalidCredentials: the same, after the same work, whether or not the address is known.
+        TotpRequired, UserDisabled: told only to who knows the password.
         PasswordsBusy: too many are logging in at this moment.
     """
     credentials = await _find_credentials(pool, email)
@@ -80,13 +100,14 @@ async def log_in(pool: Pool, vault: Vault, hashing: Hashing, *, email: str, pass
         await _record_failure(pool, credentials)
         raise InvalidCredentials
     renewed = await hashing.hash(password) if hashing.is_behind(credentials.password_hash) else None
-    session = await _log_in_verified(pool, vault, credentials, renewed_hash=renewed)
-    if session is None:
-        await _record_failure(pool, credentials)
-        raise InvalidCredentials
+    opened = await _log_in_verified(pool, vault, credentials, renewed_hash=renewed, totp=totp, user_agent=user_agent)
+    if isinstance(opened, Refusal):
+        metrics.LOGINS.labels("failed").inc()
+        log.info("login_failed", user_id=str(credentials.user_id), reason=opened.code)
+        raise opened
     metrics.LOGINS.labels("succeeded").inc()
-    log.info("login_succeeded", user_id=str(session.user.id))
-    return session
+    log.info("login_succeeded", user_id=str(opened.user.id))
+    return opened
 
 
 async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -> Session:
@@ -176,17 +197,6 @@ async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
         return await store.find_users_by_id(connection, user_ids)
 
 
-async def list_keys(pool: Pool, vault: Vault) -> list[StoredKey]:
-    """Every key whose signatures hold; makes the first one when there is none.
-
-    Raises:
-        WrongSecret: the signing key was sealed with another secret.
-    """
-    async with database.transaction(pool) as connection:
-        await sessions.signing_key(connection, vault)
-        return await store.list_verifying_keys(connection)
-
-
 async def list_revocations(pool: Pool, *, after: int) -> Feed:
     """Sessions ended after number `after`, as far as an access token of theirs may still be alive."""
     async with database.snapshot(pool) as connection:
@@ -205,16 +215,26 @@ async def _find_credentials(pool: Pool, email: str) -> Credentials | None:
 
 
 async def _log_in_verified(
-    pool: Pool, vault: Vault, credentials: Credentials, *, renewed_hash: str | None
-) -> Session | None:
+    pool: Pool,
+    vault: Vault,
+    credentials: Credentials,
+    *,
+    renewed_hash: str | None,
+    totp: str | None,
+    user_agent: str | None,
+) -> Session | Refusal:
     async with database.transaction(pool) as connection:
-        user = await store.lock_verified_user(connection, credentials)
-        if user is None:
-            return None
+        locked = await store.lock_verified_user(connection, credentials)
+        refusal = await second_factor.judge(connection, vault, locked, totp)
+        if locked is None or refusal is not None:
+            refusal = refusal or InvalidCredentials()
+            detail = {"reason": refusal.code, "password": "right"}
+            await audit.record(connection, Audit(Act.LOGIN_FAILED, None, credentials.user_id, detail))
+            return refusal
         if renewed_hash is not None:
-            await store.update_password_hash(connection, user.id, renewed_hash)
-        await audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, user.id, user.id))
-        return await sessions.open_session(connection, vault, user, user_agent=None)
+            await store.update_password_hash(connection, credentials.user_id, renewed_hash)
+        await audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
+        return await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
 
 
 async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:

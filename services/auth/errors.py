@@ -2,10 +2,17 @@
 
 Refusal
 ├── InvalidCredentials   401 invalid_credentials
+├── TotpRequired         401 totp_required
 ├── InvalidRefreshToken  401 invalid_refresh_token
+├── UserDisabled         403 user_disabled
 ├── UserNotFound         404 user_not_found
+├── SessionNotFound      404 session_not_found
 ├── EmailTaken           409 email_taken
 ├── EmailVerified        409 email_already_verified
+├── OwnAccount           409 own_account
+├── TotpAlreadyOn        409 totp_already_on
+├── TotpNotStarted       409 totp_not_started
+├── TotpNotOn            409 totp_not_on
 ├── InvalidParameter     422 invalid_request
 ├── LetterTokenInvalid   422 letter_token_invalid
 └── Unavailable
@@ -24,6 +31,13 @@ class InvalidCredentials(Refusal):
     code = "invalid_credentials"
 
 
+class TotpRequired(Refusal):
+    """The password is right; a code of the second factor is needed as well."""
+
+    status = 401
+    code = "totp_required"
+
+
 class InvalidRefreshToken(Refusal):
     """The refresh token is unknown, spent or expired, or its session has ended; log in again."""
 
@@ -31,11 +45,25 @@ class InvalidRefreshToken(Refusal):
     code = "invalid_refresh_token"
 
 
+class UserDisabled(Refusal):
+    """This user was disabled by an operator."""
+
+    status = 403
+    code = "user_disabled"
+
+
 class UserNotFound(Refusal):
     """There is no such user."""
 
     status = 404
     code = "user_not_found"
+
+
+class SessionNotFound(Refusal):
+    """There is no such session."""
+
+    status = 404
+    code = "session_not_found"
 
 
 class EmailTaken(Refusal):
@@ -61,6 +89,34 @@ class LetterTokenInvalid(Refusal):
     def __init__(self) -> None:
         """One answer for every reason."""
         super().__init__(errors=[FieldError("token", "does not hold, or does not any more")])
+
+
+class OwnAccount(Refusal):
+    """Nobody disables themselves or takes the operator's role from themselves."""
+
+    status = 409
+    code = "own_account"
+
+
+class TotpAlreadyOn(Refusal):
+    """The second factor is on already."""
+
+    status = 409
+    code = "totp_already_on"
+
+
+class TotpNotStarted(Refusal):
+    """There is no second factor that waits to be confirmed."""
+
+    status = 409
+    code = "totp_not_started"
+
+
+class TotpNotOn(Refusal):
+    """The second factor is not on."""
+
+    status = 409
+    code = "totp_not_on"
 
 
 class InvalidParameter(Refusal):

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: Ed25519, named by their own fingerprint, the private half sealed before it is stored."""
+"""The keys that sign access tokens: Ed25519, named by their own fingerprint; and the vault that seals what is stored."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ SEALING_KEY_BYTES = 32
 NONCE_BYTES = 12
 _PURPOSE = b"payflow auth: signing keys at rest, version 1"
 _PURPOSE_OF_TOKENS = b"payflow auth: tokens of letters that wait to be sent, version 1"
+_FACTOR_PURPOSE = b"payflow auth: second factors at rest, version 1"
 
 
 class WrongSecret(Exception):  # noqa: N818 - reads as what it is
-    """A stored signing key cannot be opened: PAYFLOW_AUTH_SECRET is not the one it was sealed with."""
+    """What is stored cannot be opened: PAYFLOW_AUTH_SECRET is not the one it was sealed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,12 @@ class SigningKey:
 
 
 class Vault:
-    """Seals and opens private keys and tokens with AES-GCM, under keys derived (HKDF) from the deployment's secret."""
+    """Seals and opens with AES-GCM, under keys derived (HKDF) from the deployment's secret, one for each purpose."""
 
     def __init__(self, secret: str) -> None:
         self._cipher = _cipher(secret, _PURPOSE)
         self._tokens = _cipher(secret, _PURPOSE_OF_TOKENS)
+        self._factor_cipher = _cipher(secret, _FACTOR_PURPOSE)
 
     def seal(self, key: SigningKey) -> StoredKey:
         """The form that may be stored. The kid is bound in: a sealed key moved to another row does not open."""
@@ -86,6 +88,24 @@ class Vault:
         except InvalidTag:
             raise WrongSecret("a letter was sealed with another PAYFLOW_AUTH_SECRET, or altered") from None
 
+    def seal_factor(self, secret: bytes, user_id: UUID) -> bytes:
+        """The secret of a second factor in the form that may be stored, bound to its user."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._factor_cipher.encrypt(nonce, secret, user_id.bytes)
+
+    def open_factor(self, sealed: bytes, user_id: UUID) -> bytes:
+        """The secret of a second factor behind its stored form.
+
+        Raises:
+            WrongSecret: it was sealed under another secret or for another user, or altered.
+        """
+        try:
+            return self._factor_cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], user_id.bytes)
+        except InvalidTag:
+            raise WrongSecret(
+                "a second factor in the database was sealed with another PAYFLOW_AUTH_SECRET, or altered"
+            ) from None
+
 
 def new_key() -> SigningKey:
     """A fresh signing key."""
@@ -106,7 +126,8 @@ def public_jwk(key: StoredKey) -> dict[str, str]:
 
 
 def _cipher(secret: str, purpose: bytes) -> AESGCM:
-    return AESGCM(HKDF(algorithm=SHA256(), length=SEALING_KEY_BYTES, salt=None, info=purpose).derive(secret.encode()))
+    derived = HKDF(algorithm=SHA256(), length=SEALING_KEY_BYTES, salt=None, info=purpose)
+    return AESGCM(derived.derive(secret.encode()))
 
 
 def _fingerprint(public_key: bytes) -> str:

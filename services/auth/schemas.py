@@ -8,11 +8,15 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.auth import keys, letters, passwords, tokens, user
+from services.auth import keys, letters, passwords, tokens, totp, user
 from services.auth.commands_letters import Letter
+from services.auth.commands_totp import Proposal
 from services.auth.keys import StoredKey
+from services.auth.store_sessions import LiveSession
+from services.auth.store_signing_keys import KeyFacts
+from services.auth.store_users import Account
 from services.auth.tokens import Pair
-from services.auth.user import User
+from services.auth.user import Role, User
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 
@@ -34,7 +38,7 @@ def _email(text: str) -> str:
 
 def _name(text: str) -> str:
     if not user.is_printable(text):
-        raise ValueError("holds a character that is not allowed in a name")
+        raise ValueError("holds a character that is not allowed here")
     return text
 
 
@@ -45,6 +49,12 @@ def _id(value: Any) -> UUID:
     return found
 
 
+def _role(value: Any) -> Role:
+    if value not in (Role.USER.value, Role.OPERATOR.value):
+        raise ValueError("must be user or operator")
+    return Role(value)
+
+
 Email = Annotated[str, AfterValidator(_email)]
 Name = Annotated[
     str,
@@ -52,8 +62,13 @@ Name = Annotated[
     AfterValidator(_name),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
+Password = Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
+KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX)]
+"""One that is compared, not chosen: a short one is not malformed, only wrong."""
+
+Code = Annotated[str, Field(min_length=1, max_length=totp.CODE_LENGTH_MAX)]
+UserAgent = Annotated[str, Field(min_length=1, max_length=user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
 Token = Annotated[str, Field(min_length=1, max_length=letters.TOKEN_LENGTH_MAX)]
-NewPassword = Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
 
 
 class _Asked(BaseModel):
@@ -65,15 +80,18 @@ class Register(_Asked):
     """Somebody wants to join."""
 
     email: Email
-    password: Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
+    password: Password
     name: Name
+    user_agent: UserAgent | None = None
 
 
 class Login(_Asked):
-    """Somebody says who they are. A short password is not malformed here, only wrong."""
+    """Somebody says who they are; `totp` is a code of the second factor or a recovery code."""
 
     email: Email
-    password: Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX)]
+    password: KnownPassword
+    totp: Code | None = None
+    user_agent: UserAgent | None = None
 
 
 class Refresh(_Asked):
@@ -111,7 +129,7 @@ class Reset(_Asked):
     """Somebody has read the letter, and chosen another password."""
 
     token: Token
-    new_password: NewPassword
+    new_password: Password
 
 
 class Claim(_Asked):
@@ -127,6 +145,75 @@ class Settle(_Asked):
     outcome: Literal["sent", "retried", "failed"]
     seconds: Annotated[float, Field(ge=0, le=RETRY_SECONDS_MAX)] = 0.0
     error: Annotated[str, Field(max_length=200)] = ""
+
+
+class ChangePassword(_Asked):
+    """Somebody wants another password."""
+
+    user_id: Id
+    current_password: KnownPassword
+    new_password: Password
+    totp: Code | None = None
+    user_agent: UserAgent | None = None
+
+
+class OfSession(_Asked):
+    """One session of a user: the one to end, or the one to keep."""
+
+    user_id: Id
+    session_id: Id
+
+
+class StartTotp(_Asked):
+    """Somebody wants a second factor."""
+
+    user_id: Id
+    password: KnownPassword
+
+
+class ConfirmTotp(_Asked):
+    """Somebody has put the secret into an authenticator; this is its code."""
+
+    user_id: Id
+    code: Code
+
+
+class ProveTotp(_Asked):
+    """Somebody shows both factors."""
+
+    user_id: Id
+    password: KnownPassword
+    totp: Code
+
+
+class OfEmail(_Asked):
+    """Whom an operator looks for. What is no address is simply not found."""
+
+    email: Annotated[str, Field(max_length=user.EMAIL_LENGTH_MAX)]
+
+
+class SetRole(_Asked):
+    """An operator gives a role."""
+
+    operator_id: Id
+    role: Annotated[Role, BeforeValidator(_role)]
+
+
+class Disable(_Asked):
+    """An operator disables a user."""
+
+    operator_id: Id
+    reason: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=user.REASON_LENGTH_MAX),
+        AfterValidator(_name),
+    ]
+
+
+class ByOperator(_Asked):
+    """An operator acts."""
+
+    operator_id: Id
 
 
 class Emails(_Asked):
@@ -145,6 +232,15 @@ REGISTER = TypeAdapter(Register)
 LOGIN = TypeAdapter(Login)
 REFRESH = TypeAdapter(Refresh)
 LOGOUT = TypeAdapter(Logout)
+CHANGE_PASSWORD = TypeAdapter(ChangePassword)
+OF_SESSION = TypeAdapter(OfSession)
+START_TOTP = TypeAdapter(StartTotp)
+CONFIRM_TOTP = TypeAdapter(ConfirmTotp)
+PROVE_TOTP = TypeAdapter(ProveTotp)
+OF_EMAIL = TypeAdapter(OfEmail)
+SET_ROLE = TypeAdapter(SetRole)
+DISABLE = TypeAdapter(Disable)
+BY_OPERATOR = TypeAdapter(ByOperator)
 EMAILS = TypeAdapter(Emails)
 IDS = TypeAdapter(Ids)
 LETTER_TOKEN = TypeAdapter(LetterToken)
@@ -163,6 +259,7 @@ def render_user(person: User) -> dict[str, Any]:
         "name": person.name,
         "role": person.role.value,
         "email_verified": person.email_verified,
+        "totp": person.totp,
     }
 
 
@@ -175,6 +272,55 @@ def render_session(person: User, pair: Pair) -> dict[str, Any]:
         "token_type": "Bearer",
         "expires_in": tokens.ACCESS_SECONDS,
     }
+
+
+def render_account(account: Account) -> dict[str, Any]:
+    """A user as operators see them."""
+    disabled = (
+        {"at": format_time(account.disabled_at), "reason": account.disabled_reason} if account.disabled_at else None
+    )
+    return render_user(account.user) | {"created_at": format_time(account.created_at), "disabled": disabled}
+
+
+def render_sessions(found: Sequence[LiveSession], *, limit: int) -> dict[str, Any]:
+    """A page of a user's sessions; `found` has one more than the page where there are more."""
+    shown = found[:limit]
+    items = [
+        {
+            "id": str(each.id),
+            "created_at": format_time(each.created_at),
+            "used_at": format_time(each.used_at),
+            "user_agent": each.user_agent,
+        }
+        for each in shown
+    ]
+    return {"items": items, "next_cursor": str(shown[-1].id) if len(found) > limit else None}
+
+
+def render_proposal(proposal: Proposal) -> dict[str, Any]:
+    """What goes into an authenticator."""
+    return {"secret": proposal.secret, "uri": proposal.uri}
+
+
+def render_recovery_codes(codes: Sequence[str]) -> dict[str, Any]:
+    """Shown once."""
+    return {"recovery_codes": list(codes)}
+
+
+def render_key_facts(found: Iterable[KeyFacts]) -> dict[str, Any]:
+    """Keys as operators see them: nothing of them but their names and times."""
+    items = [
+        {
+            "kid": each.kid,
+            "state": each.state,
+            "created_at": format_time(each.created_at),
+            "signs_from": format_time(each.signs_from),
+            "retires_at": format_time(each.retires_at) if each.retires_at else None,
+            "retired_at": format_time(each.retired_at) if each.retired_at else None,
+        }
+        for each in found
+    ]
+    return {"items": items, "next_cursor": None}
 
 
 def render_recipients(found: Mapping[str, User]) -> dict[str, Any]:

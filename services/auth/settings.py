@@ -34,3 +34,12 @@ class GrantSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     auth_database_url: EngineUrl
+
+
+class RotateSettings(BaseSettings):
+    """The rotate-keys job."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    auth_database_url: EngineUrl
+    auth_secret: Secret

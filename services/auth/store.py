@@ -25,6 +25,20 @@ class Credentials(NamedTuple):
     password_changed_at: datetime
 
 
+class Locked(NamedTuple):
+    """A user who is locked until the transaction ends, and what decides whether they may come in.
+
+    `totp_secret_sealed` is that of the second factor, confirmed or only proposed (`user.totp` tells which), `totp_step` the
+    last step whose code was taken, `now` the database's Unix time.
+    """
+
+    user: User
+    is_disabled: bool
+    totp_secret_sealed: bytes | None
+    totp_step: int | None
+    now: int
+
+
 class LockedSession(NamedTuple):
     """A session that is locked until the transaction ends."""
 
@@ -53,6 +67,19 @@ class Act(StrEnum):
     EMAIL_VERIFIED = "email_verified"
     PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an act
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
+    PROOF_FAILED = "proof_failed"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
+    SESSION_REVOKED = "session_revoked"
+    SESSIONS_REVOKED = "sessions_revoked"
+    TOTP_STARTED = "totp_started"
+    TOTP_CONFIRMED = "totp_confirmed"
+    TOTP_REMOVED = "totp_removed"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    RECOVERY_CODE_USED = "recovery_code_used"
+    USER_DISABLED = "user_disabled"
+    USER_ENABLED = "user_enabled"
+    KEY_ROTATED = "key_rotated"
+    KEY_RETIRED = "key_retired"
 
 
 class Audit(NamedTuple):
@@ -78,10 +105,22 @@ async def find_credentials(connection: Connection, email: str) -> Credentials | 
     return None if row is None else Credentials(*row)
 
 
-async def lock_verified_user(connection: Connection, credentials: Credentials) -> User | None:
+async def find_credentials_of(connection: Connection, user_id: UUID) -> Credentials | None:
+    """The credentials of a user."""
+    row = await connection.fetchrow(statements.find_credentials_of, user_id)
+    return None if row is None else Credentials(*row)
+
+
+async def lock_verified_user(connection: Connection, credentials: Credentials) -> Locked | None:
     """The user whose password was verified, locked; None when it has changed since."""
-    row = await connection.fetchrow(statements.lock_verified_user, credentials.user_id, credentials.password_changed_at)
-    return None if row is None else user_of(row)
+    return _locked(
+        await connection.fetchrow(statements.lock_verified_user, credentials.user_id, credentials.password_changed_at)
+    )
+
+
+async def lock_user(connection: Connection, user_id: UUID) -> Locked | None:
+    """A user, locked."""
+    return _locked(await connection.fetchrow(statements.lock_user, user_id))
 
 
 async def lock_user_by_email(connection: Connection, email: str) -> User | None:
@@ -215,11 +254,6 @@ async def insert_signing_key(connection: Connection, key: StoredKey) -> None:
     await connection.execute(statements.insert_signing_key, key.kid, key.public_key, key.private_key_sealed)
 
 
-async def list_verifying_keys(connection: Connection) -> list[StoredKey]:
-    """Every key whose signatures hold."""
-    return [StoredKey(*row) for row in await connection.fetch(statements.list_verifying_keys)]
-
-
 async def insert_audit(connection: Connection, audit_id: UUID, audit: Audit, request_id: str) -> None:
     """Record an act, in the commit of the act."""
     await connection.execute(
@@ -241,4 +275,11 @@ def user_of(row: Record) -> User:
         name=row["name"],
         role=Role(row["role"]),
         email_verified=row["email_verified"],
+        totp=row["totp"],
     )
+
+
+def _locked(row: Record | None) -> Locked | None:
+    if row is None:
+        return None
+    return Locked(user_of(row), row["is_disabled"], row["totp_secret_sealed"], row["totp_step"], row["now"])

@@ -10,6 +10,9 @@ from uuid import UUID
 NAME_LENGTH_MAX = 100
 EMAIL_LENGTH_MAX = 254
 LOCAL_PART_LENGTH_MAX = 64
+USER_AGENT_LENGTH_MAX = 120
+REASON_LENGTH_MAX = 200
+"""Why somebody was disabled."""
 
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -32,13 +35,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A registered person; `email` is normalised, and verified once a letter sent there came back."""
+    """A registered person; `email` is normalised, and verified once a letter sent there came back.
+
+    `totp` tells whether a second factor is on.
+    """
 
     id: UUID
     email: str
     name: str
     role: Role
     email_verified: bool = False
+    totp: bool = False
 
 
 def normalise_email(text: str) -> str | None:
@@ -55,5 +62,5 @@ def normalise_email(text: str) -> str | None:
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name reads as it is written."""
+    """Whether a name, or another short text for people, reads as it is written."""
     return _UNPRINTABLE.search(name) is None

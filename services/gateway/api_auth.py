@@ -7,12 +7,11 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis.body import InvalidRequest
-from services.contracts.refusal import FieldError, Refusal
-from services.gateway import answers, errors, operations, rate_limit, schemas, session_cookie
+from services.contracts.refusal import FieldError
+from services.gateway import answers, credentials, errors, operations, rate_limit, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Access, Answer, Operation
 from services.gateway.origins import ORIGINS
-from services.gateway.rate_limit import LIMITER, WRONG_LOGIN
 from services.gateway.sessions import SESSIONS
 from services.gateway.upstreams import UPSTREAMS, call
 
@@ -28,7 +27,7 @@ async def register(request: web.Request) -> web.Response:
     """
     asked: schemas.Register = request[BODY]
     _admit_page(request, asked)
-    body = asked.model_dump(exclude={"session"})
+    body = asked.model_dump(exclude={"session"}) | {"user_agent": credentials.user_agent(request)}
     session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=body, once=True)
     return _begun(session, asked, status=201)
 
@@ -36,21 +35,16 @@ async def register(request: web.Request) -> web.Response:
 async def log_in(request: web.Request) -> web.Response:
     """Open a session.
 
-    Wrong passwords are counted per address and e-mail address; after ten in five minutes this answers 429.
+    With a second factor on, `totp` is a code of it or a recovery code; without one this answers `totp_required`. Wrong ones of
+    either kind are counted per address and e-mail address; after ten in five minutes this answers 429.
     """
     asked: schemas.Login = request[BODY]
     _admit_page(request, asked)
-    limiter = request.app[LIMITER]
-    who = rate_limit.address(request), rate_limit.pseudonym(asked.email)
-    await limiter.check(WRONG_LOGIN, *who)
-    try:
-        session = await call(
-            request.app[UPSTREAMS].auth, "POST", "/internal/login", body=asked.model_dump(exclude={"session"})
-        )
-    except Refusal as refusal:
-        if refusal.code == errors.InvalidCredentials.code:
-            await limiter.count(WRONG_LOGIN, *who)
-        raise
+    body = asked.model_dump(exclude={"session"}, exclude_none=True) | {"user_agent": credentials.user_agent(request)}
+    who = rate_limit.pseudonym(asked.email)
+    # A code is spent by its first use: what carries one must not arrive twice.
+    once = asked.totp is not None
+    session = await credentials.show(request, "POST", "/internal/login", body, who=who, once=once)
     return _begun(session, asked, status=200)
 
 
@@ -135,7 +129,13 @@ OPERATIONS = (
         (Answer(200, "Logged in.", schemas.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.Login,
-        refusals=(errors.InvalidCredentials, errors.OriginNotAllowed, errors.PasswordsBusy),
+        refusals=(
+            errors.InvalidCredentials,
+            errors.TotpRequired,
+            errors.OriginNotAllowed,
+            errors.UserDisabled,
+            errors.PasswordsBusy,
+        ),
         limit="login",
     ),
     Operation(

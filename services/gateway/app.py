@@ -20,7 +20,11 @@ from services.gateway import (
     api_ops,
     api_recipients,
     api_reference,
+    api_sessions,
+    api_signing_keys,
+    api_totp,
     api_transfers,
+    api_users,
     api_wallets,
     authentication,
     bell,
@@ -49,6 +53,8 @@ BODY_BYTES_MAX = 64 * 1024
 OPERATIONS = (
     *api_auth.OPERATIONS,
     *api_letters.OPERATIONS,
+    *api_sessions.OPERATIONS,
+    *api_totp.OPERATIONS,
     *api_wallets.OPERATIONS,
     *api_recipients.OPERATIONS,
     *api_transfers.OPERATIONS,
@@ -56,6 +62,8 @@ OPERATIONS = (
     *api_events.OPERATIONS,
     *api_ops.OPERATIONS,
     *api_audit.OPERATIONS,
+    *api_users.OPERATIONS,
+    *api_signing_keys.OPERATIONS,
     *api_reference.OPERATIONS,
 )
 """Everything the door offers."""

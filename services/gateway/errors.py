@@ -89,6 +89,13 @@ class NotificationNotFound(Refusal):
     code = "notification_not_found"
 
 
+class SessionNotFound(Refusal):
+    """There is no such session."""
+
+    status = 404
+    code = "session_not_found"
+
+
 class RecipientNotFound(Refusal):
     """Nobody is registered with this e-mail address."""
 
@@ -185,6 +192,48 @@ class InvalidRefreshToken(Refusal):
 
     status = 401
     code = "invalid_refresh_token"
+
+
+class TotpRequired(Refusal):
+    """The password is right; a code of the second factor is needed as well."""
+
+    status = 401
+    code = "totp_required"
+
+
+class UserDisabled(Refusal):
+    """This user was disabled by an operator."""
+
+    status = 403
+    code = "user_disabled"
+
+
+class OwnAccount(Refusal):
+    """Nobody disables themselves or takes the operator's role from themselves."""
+
+    status = 409
+    code = "own_account"
+
+
+class TotpAlreadyOn(Refusal):
+    """The second factor is on already."""
+
+    status = 409
+    code = "totp_already_on"
+
+
+class TotpNotStarted(Refusal):
+    """There is no second factor that waits to be confirmed."""
+
+    status = 409
+    code = "totp_not_started"
+
+
+class TotpNotOn(Refusal):
+    """The second factor is not on."""
+
+    status = 409
+    code = "totp_not_on"
 
 
 class UserNotFound(Refusal):

@@ -13,10 +13,10 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.chassis.client import Upstream
+from services.contracts.access_keys import KEYS_REFRESHED_EVERY_SECONDS
 from services.contracts.refusal import Refusal
 
 FETCH_SECONDS = 2.0
-REFRESH_EVERY_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 """How long after a failed fetch, or after one for an unknown key id, the next one may come."""
 
@@ -68,7 +68,7 @@ class Keys:
         """Fetch now and every minute, sooner after a failure, until cancelled."""
         while True:
             went_well = await self.refresh()
-            await asyncio.sleep(REFRESH_EVERY_SECONDS if went_well else RETRY_SECONDS)
+            await asyncio.sleep(KEYS_REFRESHED_EVERY_SECONDS if went_well else RETRY_SECONDS)
 
     async def ping(self) -> None:
         """Raise until there are keys; for `/readyz`."""

@@ -34,6 +34,8 @@ NAME_LENGTH_MAX = 100
 EMAIL_LENGTH_MAX = 254
 PASSWORD_LENGTH_MIN = 8
 PASSWORD_LENGTH_MAX = 200
+TOTP_LENGTH_MAX = 40
+REASON_LENGTH_MAX = 200
 TOKEN_LENGTH_MAX = 4096
 LETTER_TOKEN_LENGTH_MAX = 200
 CURSOR_LENGTH_MAX = 512
@@ -100,6 +102,13 @@ Email = Annotated[
 ]
 LetterTokenText = Annotated[str, StringConstraints(min_length=1, max_length=LETTER_TOKEN_LENGTH_MAX)]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
+Password = Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
+KnownPassword = Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
+TotpCode = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TOTP_LENGTH_MAX),
+    Field(description="Six digits of the authenticator, or a recovery code."),
+]
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -154,7 +163,7 @@ class Register(Request):
     """Somebody new."""
 
     email: Email
-    password: Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
+    password: Password
     name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
     session: SessionKind = SESSION_IN_BODY
 
@@ -163,7 +172,8 @@ class Login(Request):
     """Somebody known."""
 
     email: Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_LENGTH_MAX)]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
+    password: KnownPassword
+    totp: TotpCode | None = None
     session: SessionKind = SESSION_IN_BODY
 
 
@@ -195,7 +205,46 @@ class ResetPassword(Request):
     """The token of a letter, which is spent by this, and another password."""
 
     token: LetterTokenText
-    new_password: Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
+    new_password: Password
+
+
+class ChangePassword(Request):
+    """Another password. `totp` is needed when a second factor is on."""
+
+    current_password: KnownPassword
+    new_password: Password
+    totp: TotpCode | None = None
+
+
+class StartTotp(Request):
+    """The password, once more."""
+
+    password: KnownPassword
+
+
+class ConfirmTotp(Request):
+    """The first code of the authenticator."""
+
+    code: TotpCode
+
+
+class ProveTotp(Request):
+    """Both factors."""
+
+    password: KnownPassword
+    totp: TotpCode
+
+
+class NewRole(Request):
+    """Another role."""
+
+    role: Literal["user", "operator"]
+
+
+class NewDisable(Request):
+    """Why; for operators only."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LENGTH_MAX)]
 
 
 class NewWallet(Request):
@@ -293,6 +342,12 @@ class RecipientQuery(Request):
     email: Email
 
 
+class UserQuery(Request):
+    """Whom to look for."""
+
+    email: Email
+
+
 class ProofQuery(Request):
     """Which proof."""
 
@@ -314,6 +369,75 @@ class User(Reply):
     name: str
     role: Literal["user", "operator", "service"]
     email_verified: bool
+    totp: bool = Field(description="Whether a second factor is on.")
+
+
+class Disabled(Reply):
+    """Since when nobody gets in as this user, and why."""
+
+    at: AwareDatetime
+    reason: str
+
+
+class Account(User):
+    """A user as operators see them; `disabled` is null for who may come in."""
+
+    created_at: AwareDatetime
+    disabled: Disabled | None
+
+
+class OwnSession(Reply):
+    """A session that goes on; `current` is the one that asks."""
+
+    id: UUID
+    created_at: AwareDatetime
+    used_at: AwareDatetime
+    user_agent: str | None
+    current: bool
+
+
+class SessionPage(Reply):
+    """Sessions that go on, newest first."""
+
+    items: list[OwnSession]
+    next_cursor: str | None
+
+
+class TotpProposal(Reply):
+    """What goes into an authenticator: the secret in base32, and as the URI of a QR code."""
+
+    secret: str
+    uri: str
+
+
+class RecoveryCodes(Reply):
+    """Each of them stands in for a code of the second factor, once."""
+
+    recovery_codes: list[str]
+
+
+class SigningKeyState(Reply):
+    """A key of access tokens: `waiting` to sign, `signing`, `verifying` what it signed before, or `retired`."""
+
+    kid: str
+    state: Literal["waiting", "signing", "verifying", "retired"]
+    created_at: AwareDatetime
+    signs_from: AwareDatetime
+    retires_at: AwareDatetime | None = Field(description="When it is let go of, once another key takes over.")
+    retired_at: AwareDatetime | None
+
+
+class SigningKeyList(Reply):
+    """Every key there ever was, oldest first."""
+
+    items: list[SigningKeyState]
+    next_cursor: str | None
+
+
+class Rotation(SigningKeyList):
+    """The keys after a rotation; `rotated` is false when a key was waiting already and no other was made."""
+
+    rotated: bool
 
 
 class Session(Reply):

@@ -8,13 +8,27 @@ RETURNING id;
 -- What a login is verified against, before any transaction is open.
 SELECT id, password_hash, password_changed_at FROM users WHERE email = $1;
 
+-- name: find_credentials_of
+-- As above, for somebody who is known and has to show their password again.
+SELECT id, password_hash, password_changed_at FROM users WHERE id = $1;
+
 -- name: lock_verified_user
--- The user, if the password that was verified is still theirs. The lock orders logins and role changes of one user.
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users
-WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE;
+-- The user, if the password that was verified is still theirs. The lock orders logins, codes, disabling and role changes of one
+-- user; what decides stands in the same row, so that it is what the one before left.
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp, disabled_at IS NOT NULL AS is_disabled,
+       totp_secret_sealed, totp_step, floor(extract(epoch FROM clock_timestamp()))::bigint AS now
+FROM users WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE;
+
+-- name: lock_user
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp, disabled_at IS NOT NULL AS is_disabled,
+       totp_secret_sealed, totp_step, floor(extract(epoch FROM clock_timestamp()))::bigint AS now
+FROM users WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: lock_user_by_email
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE email = $1 FOR NO KEY UPDATE;
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE email = $1 FOR NO KEY UPDATE;
 
 -- name: update_password_hash
 -- The same password under today's profile: password_changed_at stays.
@@ -24,13 +38,16 @@ UPDATE users SET password_hash = $2 WHERE id = $1;
 UPDATE users SET role = $2 WHERE id = $1;
 
 -- name: find_user
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE id = $1;
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE id = $1;
 
 -- name: find_users_by_email
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE email = ANY($1::text[]);
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE email = ANY($1::text[]);
 
 -- name: find_users_by_id
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified FROM users WHERE id = ANY($1::uuid[]);
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
+       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE id = ANY($1::uuid[]);
 
 -- name: insert_session
 INSERT INTO sessions (id, user_id, user_agent) VALUES ($1, $2, $3);
@@ -104,10 +121,6 @@ ORDER BY signs_from DESC, kid LIMIT 1;
 
 -- name: insert_signing_key
 INSERT INTO signing_keys (kid, public_key, private_key_sealed) VALUES ($1, $2, $3);
-
--- name: list_verifying_keys
--- Also those that do not sign yet: verifiers know them in time.
-SELECT kid, public_key, private_key_sealed FROM signing_keys WHERE retired_at IS NULL ORDER BY signs_from, kid;
 
 -- name: insert_audit
 INSERT INTO audit_log (id, act, actor_id, user_id, detail, request_id) VALUES ($1, $2, $3, $4, $5::jsonb, $6);

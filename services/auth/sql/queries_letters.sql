@@ -1,10 +1,10 @@
 -- name: lock_reader
 -- Letters of one user are written and spent in turn. Who is disabled gets none, and spends none.
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified, totp_confirmed_at IS NOT NULL AS totp
 FROM users WHERE id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE;
 
 -- name: lock_reader_by_email
-SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified
+SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified, totp_confirmed_at IS NOT NULL AS totp
 FROM users WHERE email = $1 AND disabled_at IS NULL FOR NO KEY UPDATE;
 
 -- name: read_letter_history

@@ -73,8 +73,8 @@ class AuthService:
         assert answer.status == 201, answer
         return answer.body
 
-    async def log_in(self, email: str, password: str = "correct horse") -> Answer:
-        return await self.call("POST", "/internal/login", {"email": email, "password": password})
+    async def log_in(self, email: str, password: str = "correct horse", **more: str) -> Answer:
+        return await self.call("POST", "/internal/login", {"email": email, "password": password} | more)
 
     async def refresh(self, refresh_token: str) -> Answer:
         return await self.call("POST", "/internal/refresh", {"refresh_token": refresh_token})

@@ -24,7 +24,7 @@ async def test_register_answers_with_a_session(auth: AuthService) -> None:
 
     assert {"user", "access_token", "refresh_token", "token_type", "expires_in"} == set(body)
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 600)
-    known = {"email": "alice@example.com", "name": "Alice Doe", "role": "user", "email_verified": False}
+    known = {"email": "alice@example.com", "name": "Alice Doe", "role": "user", "email_verified": False, "totp": False}
     assert known | {"id": body["user"]["id"]} == me.body
     assert me.body == body["user"]
 

@@ -7,11 +7,13 @@ import asyncio
 import jwt
 import pytest
 
-from services.auth import commands, keys
+from services.auth import commands_signing_keys, keys
 from services.auth.keys import Vault, WrongSecret
 from services.chassis.database import Pool
+from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
+from services.contracts.identifiers import new_id
 from tests.harness.databases import TestDatabase
-from tests.integration.auth.service import SECRET, AuthService
+from tests.integration.auth.service import SECRET, Answer, AuthService
 
 
 async def verify(auth: AuthService, access_token: str) -> dict[str, str]:
@@ -56,36 +58,76 @@ async def test_key_set_holds_nothing_private(auth: AuthService) -> None:
 
 async def test_first_starts_at_once_make_one_key(pool: Pool) -> None:
     """Ten processes that start on an empty database end up with one key."""
-    told = await asyncio.gather(*(commands.list_keys(pool, Vault(SECRET)) for _ in range(10)))
+    told = await asyncio.gather(*(commands_signing_keys.list_keys(pool, Vault(SECRET)) for _ in range(10)))
 
     assert len({key.kid for stored in told for key in stored}) == 1
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1
 
 
-async def test_rotation_logs_nobody_out(auth: AuthService, auth_database: TestDatabase, pool: Pool) -> None:
-    """A key is published before it signs; when its time comes it signs; tokens of the key before still verify."""
-    before = await auth.register("alice@example.com")
-    newer = keys.new_key()
-    stored = Vault(SECRET).seal(newer)
-    await pool.execute(
-        "INSERT INTO signing_keys (kid, public_key, private_key_sealed, signs_from)"
-        " VALUES ($1, $2, $3, clock_timestamp() + interval '1 hour')",
-        stored.kid,
-        stored.public_key,
-        stored.private_key_sealed,
-    )
-    waiting = (await auth.log_in("alice@example.com")).body
-    published = (await auth.call("GET", "/internal/jwks")).body["keys"]
+async def age(auth_database: TestDatabase, seconds: float) -> None:
+    """Let this much time pass for the keys."""
     owner = await auth_database.pool(auth_database.owner_url)
-    await owner.execute("UPDATE signing_keys SET signs_from = clock_timestamp() WHERE kid = $1", stored.kid)
+    await owner.execute("UPDATE signing_keys SET signs_from = signs_from - make_interval(secs => $1)", seconds)
     await owner.close()
-    after = (await auth.log_in("alice@example.com")).body
 
-    assert len(published) == 2
-    assert newer.kid != jwt.get_unverified_header(waiting["access_token"])["kid"]
-    assert newer.kid == jwt.get_unverified_header(after["access_token"])["kid"]
-    for body in (before, waiting, after):
+
+async def rotate(auth: AuthService) -> Answer:
+    return await auth.call("POST", "/internal/keys/rotate", {"operator_id": str(new_id())})
+
+
+def kid_of(answer: Answer) -> str:
+    return str(jwt.get_unverified_header(answer.body["access_token"])["kid"])
+
+
+async def test_rotation_logs_nobody_out(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A key is published before it signs; when everybody must know it, it signs; tokens of the key before still verify."""
+    before = await auth.register("alice@example.com")
+    rotated = await rotate(auth)
+    waiting = await auth.log_in("alice@example.com")
+    published = (await auth.call("GET", "/internal/jwks")).body["keys"]
+    await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + 1)
+    after = await auth.log_in("alice@example.com")
+
+    old, new = [key["kid"] for key in rotated.body["items"]]
+    assert (201, True) == (rotated.status, rotated.body["rotated"])
+    assert ["signing", "waiting"] == [key["state"] for key in rotated.body["items"]]
+    assert [old, new] == [key["kid"] for key in published]
+    assert (old, new) == (kid_of(waiting), kid_of(after))
+    for body in (before, waiting.body, after.body):
         assert await verify(auth, body["access_token"])
+
+
+async def test_old_key_retires_by_itself(auth: AuthService, auth_database: TestDatabase, pool: Pool) -> None:
+    """While a token of the key before may live it is published; then it is gone without anybody's doing, and audited."""
+    old = (await auth.register("alice@example.com"))["access_token"]
+    await rotate(auth)
+    await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + commands_signing_keys.VERIFIES_SECONDS - 5)
+    still = await verify(auth, old)
+    await age(auth_database, 10)
+    with pytest.raises(KeyError):
+        await verify(auth, old)
+    states = [key["state"] for key in (await auth.call("GET", "/internal/keys")).body["items"]]
+
+    assert still
+    assert ["retired", "signing"] == states
+    acts = await pool.fetch("SELECT act FROM audit_log WHERE act LIKE 'key_%' ORDER BY id")
+    assert ["key_rotated", "key_retired"] == [row["act"] for row in acts]
+
+
+async def test_rotating_again_at_once_makes_no_other_key(auth: AuthService, auth_database: TestDatabase) -> None:
+    """Ten rotations at once make one key; the next one is made only after that one signs. Every token verifies all the time."""
+    seen = [(await auth.register("alice@example.com"))["access_token"]]
+    answers = await asyncio.gather(*(rotate(auth) for _ in range(10)))
+    for _ in range(3):
+        seen.append((await auth.log_in("alice@example.com")).body["access_token"])
+        await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + 1)
+        seen.append((await auth.log_in("alice@example.com")).body["access_token"])
+        assert 201 == (await rotate(auth)).status
+
+    assert [200] * 9 + [201] == sorted(answer.status for answer in answers)
+    assert 5 == len((await auth.call("GET", "/internal/keys")).body["items"])
+    for token in seen:
+        assert await verify(auth, token)
 
 
 async def test_retired_key_is_not_published(auth: AuthService, auth_database: TestDatabase) -> None:
@@ -105,5 +147,5 @@ async def test_wrong_secret_is_noticed(auth: AuthService, pool: Pool) -> None:
     await auth.register("alice@example.com")
 
     with pytest.raises(WrongSecret):
-        await commands.list_keys(pool, Vault(SECRET[::-1]))
+        await commands_signing_keys.list_keys(pool, Vault(SECRET[::-1]))
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1

@@ -1,0 +1,68 @@
+"""Passwords: another one, and with it the end of every session that the old one opened."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from services.auth import audit, commands_proofs, second_factor, sessions, store, store_passwords
+from services.auth.bell import Bell
+from services.auth.errors import InvalidCredentials
+from services.auth.keys import Vault
+from services.auth.passwords import Hashing
+from services.auth.sessions import Reason, Session
+from services.auth.store import Act, Audit, Credentials
+from services.chassis import database
+from services.chassis.database import Pool
+from services.contracts.refusal import Refusal
+
+log = structlog.get_logger()
+
+
+async def change_password(
+    pool: Pool,
+    vault: Vault,
+    hashing: Hashing,
+    bell: Bell,
+    *,
+    user_id: UUID,
+    current_password: str,
+    new_password: str,
+    totp: str | None,
+    user_agent: str | None,
+) -> Session:
+    """Give a user another password, end all their sessions, and open a new one for who changed it: one commit.
+
+    Raises:
+        InvalidCredentials, TotpRequired, UserDisabled, PasswordsBusy
+    """
+    credentials = await commands_proofs.verify_password(pool, hashing, user_id=user_id, password=current_password)
+    new_hash = await hashing.hash(new_password)
+    changed = await _change(pool, vault, credentials, new_hash=new_hash, totp=totp, user_agent=user_agent)
+    if isinstance(changed, Refusal):
+        raise changed
+    session, ended = changed
+    await sessions.tell_ended(bell, user_id, ended, Reason.PASSWORD_CHANGED)
+    log.info("password_changed", user_id=str(user_id), sessions_ended=len(ended))
+    return session
+
+
+async def _change(
+    pool: Pool, vault: Vault, credentials: Credentials, *, new_hash: str, totp: str | None, user_agent: str | None
+) -> tuple[Session, list[UUID]] | Refusal:
+    user_id = credentials.user_id
+    async with database.transaction(pool) as connection:
+        locked = await store.lock_verified_user(connection, credentials)
+        refusal = await second_factor.judge(connection, vault, locked, totp)
+        if locked is None or refusal is not None:
+            refusal = refusal or InvalidCredentials()
+            await audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
+            return refusal
+        live = await store.lock_live_sessions_of_user(connection, user_id)
+        await store_passwords.update_password(connection, user_id, new_hash)
+        detail = {"sessions_ended": str(len(live))}
+        await audit.record(connection, Audit(Act.PASSWORD_CHANGED, user_id, user_id, detail))
+        session = await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
+        await sessions.revoke(connection, live, Reason.PASSWORD_CHANGED)
+    return session, live

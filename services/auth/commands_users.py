@@ -1,0 +1,109 @@
+"""What operators do about users: look at one, give a role, disable, enable."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from services.auth import audit, sessions, store, store_users
+from services.auth.bell import Bell
+from services.auth.errors import OwnAccount, UserNotFound
+from services.auth.sessions import Reason
+from services.auth.store import Act, Audit, Locked
+from services.auth.store_users import Account
+from services.auth.user import Role, normalise_email
+from services.chassis import database
+from services.chassis.database import Connection, Pool
+
+log = structlog.get_logger()
+
+
+async def find_account(pool: Pool, *, email: str) -> Account:
+    """The user with this address.
+
+    Raises:
+        UserNotFound
+    """
+    async with database.connection(pool) as connection:
+        account = await store_users.find_account_by_email(connection, normalise_email(email) or "")
+    if account is None:
+        raise UserNotFound
+    return account
+
+
+async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
+    """Give a user a role. Who loses one loses the sessions that carry it. The role they have already changes nothing.
+
+    Raises:
+        UserNotFound
+        OwnAccount: operators do not take their own role away.
+    """
+    ended: list[UUID] = []
+    async with database.transaction(pool) as connection:
+        before = (await _lock(connection, user_id)).user.role
+        if before is not role:
+            _refuse_own_account(user_id, operator_id)
+            detail = {"from": before.value, "to": role.value, "by": "operator"}
+            await audit.record(connection, Audit(Act.ROLE_GRANTED, operator_id, user_id, detail))
+            await store.update_role(connection, user_id, role)
+            if before is not Role.USER:
+                ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN)
+        account = await store_users.get_account(connection, user_id)
+    await sessions.tell_ended(bell, user_id, ended, Reason.ROLE_TAKEN)
+    return account
+
+
+async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
+    """Let nobody in as this user and end all their sessions: one commit. One who is disabled already stays so.
+
+    Raises:
+        UserNotFound
+        OwnAccount: operators do not disable themselves.
+    """
+    ended: list[UUID] = []
+    async with database.transaction(pool) as connection:
+        locked = await _lock(connection, user_id)
+        _refuse_own_account(user_id, operator_id)
+        if not locked.is_disabled:
+            await store_users.disable_user(connection, user_id, reason)
+            detail = {"reason": reason}
+            await audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
+            ended = await _end_all(connection, user_id, Reason.USER_DISABLED)
+        account = await store_users.get_account(connection, user_id)
+    await sessions.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)
+    log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
+    return account
+
+
+async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Account:
+    """Let a user in again; sessions that ended stay ended.
+
+    Raises:
+        UserNotFound
+    """
+    async with database.transaction(pool) as connection:
+        if (await _lock(connection, user_id)).is_disabled:
+            await store_users.enable_user(connection, user_id)
+            await audit.record(connection, Audit(Act.USER_ENABLED, operator_id, user_id))
+        account = await store_users.get_account(connection, user_id)
+    log.info("user_enabled", user_id=str(user_id), operator_id=str(operator_id))
+    return account
+
+
+async def _lock(connection: Connection, user_id: UUID) -> Locked:
+    locked = await store.lock_user(connection, user_id)
+    if locked is None:
+        raise UserNotFound
+    return locked
+
+
+def _refuse_own_account(user_id: UUID, operator_id: UUID) -> None:
+    if user_id == operator_id:
+        raise OwnAccount
+
+
+async def _end_all(connection: Connection, user_id: UUID, reason: Reason) -> list[UUID]:
+    live = await store.lock_live_sessions_of_user(connection, user_id)
+    await sessions.revoke(connection, live, reason)
+    return live

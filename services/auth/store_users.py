@@ -1,0 +1,50 @@
+"""Statements of users as operators see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from services.auth import store
+from services.auth.user import User
+from services.chassis.database import Connection, Record, Statements
+
+statements = Statements(Path(__file__).parent / "sql" / "queries_users.sql")
+
+
+class Account(NamedTuple):
+    """A user as operators see them; `disabled_at` and `disabled_reason` are both there or both not."""
+
+    user: User
+    created_at: datetime
+    disabled_at: datetime | None
+    disabled_reason: str | None
+
+
+async def find_account_by_email(connection: Connection, email: str) -> Account | None:
+    """The user behind a normalised address."""
+    row = await connection.fetchrow(statements.find_account_by_email, email)
+    return None if row is None else _account(row)
+
+
+async def get_account(connection: Connection, user_id: UUID) -> Account:
+    """A user that exists."""
+    row = await connection.fetchrow(statements.get_account, user_id)
+    assert row is not None, "users are never deleted"
+    return _account(row)
+
+
+async def disable_user(connection: Connection, user_id: UUID, reason: str) -> None:
+    """Let nobody in as this user, who is locked."""
+    await connection.execute(statements.disable_user, user_id, reason)
+
+
+async def enable_user(connection: Connection, user_id: UUID) -> None:
+    """Let this user, who is locked, in again."""
+    await connection.execute(statements.enable_user, user_id)
+
+
+def _account(row: Record) -> Account:
+    return Account(store.user_of(row), row["created_at"], row["disabled_at"], row["disabled_reason"])

@@ -1,0 +1,89 @@
+"""Routes of one's own sessions: which there are, the end of one or of all others, and another password, which ends them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from services.gateway import answers, credentials, errors, operations, schemas
+from services.gateway.authentication import PRINCIPAL
+from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
+from services.gateway.sessions import SESSIONS
+from services.gateway.upstreams import UPSTREAMS, call
+
+BASE = f"{operations.BASE}/auth"
+
+
+async def change_password(request: web.Request) -> web.Response:
+    """Choose another password.
+
+    Every session of the user ends, everywhere within a second, this one too; the answer is a new one. With a second factor on,
+    `totp` is needed. Wrong passwords are counted as at the login.
+    """
+    asked: schemas.ChangePassword = request[BODY]
+    body = asked.model_dump() | {"user_agent": credentials.user_agent(request)}
+    session = await credentials.show_own(request, "POST", "/internal/password", body, once=True)
+    request.app[SESSIONS].end(request[PRINCIPAL].session_id)
+    request.app[SESSIONS].ring()
+    return answers.document(session)
+
+
+async def list_sessions(request: web.Request) -> web.Response:
+    """The sessions that go on, newest first.
+
+    `used_at` is when the session was last refreshed, `user_agent` what the client called itself when it logged in.
+    """
+    asked: schemas.PageQuery = request[QUERY]
+    principal = request[PRINCIPAL]
+    path = f"/internal/users/{principal.user_id}/sessions"
+    found = await call(request.app[UPSTREAMS].auth, "GET", path, params=asked.parameters())
+    return answers.document(found | {"items": [_marked(item, principal.session_id) for item in found["items"]]})
+
+
+async def end_session(request: web.Request) -> web.Response:
+    """End one of one's sessions, everywhere within a second."""
+    session_id = path_id(request, errors.SessionNotFound)
+    body = {"user_id": request[PRINCIPAL].user_id, "session_id": session_id}
+    await call(request.app[UPSTREAMS].auth, "POST", "/internal/sessions/end", body=body)
+    request.app[SESSIONS].end(session_id)
+    return answers.empty()
+
+
+async def end_other_sessions(request: web.Request) -> web.Response:
+    """End all of one's sessions but this one, everywhere within a second."""
+    body = {"user_id": request[PRINCIPAL].user_id, "session_id": request[PRINCIPAL].session_id}
+    await call(request.app[UPSTREAMS].auth, "POST", "/internal/sessions/end-others", body=body)
+    request.app[SESSIONS].ring()
+    return answers.empty()
+
+
+def _marked(item: dict[str, Any], current: str) -> dict[str, Any]:
+    return item | {"current": item["id"] == current}
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        f"{BASE}/password",
+        change_password,
+        (Answer(200, "Changed; a new session.", schemas.Session),),
+        body=schemas.ChangePassword,
+        refusals=(errors.InvalidCredentials, errors.TotpRequired, errors.UserDisabled, errors.PasswordsBusy),
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/sessions",
+        list_sessions,
+        (Answer(200, "The sessions.", schemas.SessionPage),),
+        query=schemas.PageQuery,
+    ),
+    Operation("DELETE", f"{BASE}/sessions", end_other_sessions, (Answer(204, "The others have ended."),)),
+    Operation(
+        "DELETE",
+        f"{BASE}/sessions/{{id}}",
+        end_session,
+        (Answer(204, "Ended."),),
+        refusals=(errors.SessionNotFound,),
+    ),
+)

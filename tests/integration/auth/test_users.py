@@ -1,0 +1,98 @@
+"""What operators do about users."""
+
+from __future__ import annotations
+
+import json
+
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from tests.integration.auth.service import Answer, AuthService
+from tests.integration.auth.test_sessions import claims_of
+
+EMAIL = "alice@example.com"
+
+
+async def act(auth: AuthService, method: str, user_id: str, what: str, operator_id: str, **body: str) -> Answer:
+    return await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator_id} | body)
+
+
+async def test_user_is_found_by_address(auth: AuthService) -> None:
+    """One user with what operators may know, however the address is typed; nobody else, and what is no address, is 404."""
+    alice = await auth.register(EMAIL)
+    found = await auth.call("POST", "/internal/users/find", {"email": " ALICE@example.com "})
+    missing = [
+        await auth.call("POST", "/internal/users/find", {"email": each}) for each in ("bob@example.com", "no address")
+    ]
+
+    assert 200 == found.status
+    assert alice["user"] | {"disabled": None, "created_at": found.body["created_at"]} == found.body
+    assert [(404, "user_not_found")] * 2 == [(each.status, each.body["code"]) for each in missing]
+
+
+async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> None:
+    """Guarantee 45: every session ends in the commit; the right password is told, the wrong one as ever; enabled, in again."""
+    alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
+    second = (await auth.log_in(EMAIL)).body
+    user_id, operator_id = alice["user"]["id"], str(new_id())
+    disabled = await act(auth, "PUT", user_id, "disable", operator_id, reason="stolen telephone")
+    again = await act(auth, "PUT", user_id, "disable", operator_id, reason="another reason")
+    out = [
+        await auth.log_in(EMAIL),
+        await auth.log_in(EMAIL, "correct horsf"),
+        await auth.refresh(alice["refresh_token"]),
+    ]
+    unknown = await auth.log_in("nobody@example.com", "correct horsf")
+    feed = await auth.revocations()
+    enabled = await act(auth, "DELETE", user_id, "disable", operator_id)
+
+    assert (200, "stolen telephone") == (disabled.status, disabled.body["disabled"]["reason"])
+    assert disabled.body == again.body
+    assert [(403, "user_disabled"), (401, "invalid_credentials"), (401, "invalid_refresh_token")] == [
+        (each.status, each.body["code"]) for each in out
+    ]
+    assert unknown.body | {"request_id": ""} == out[1].body | {"request_id": ""}
+    assert {claims_of(alice)["sid"], claims_of(second)["sid"]} == {item["session_id"] for item in feed["items"]}
+    assert (200, None) == (enabled.status, enabled.body["disabled"])
+    assert 200 == (await auth.log_in(EMAIL)).status
+    assert 401 == (await auth.refresh(second["refresh_token"])).status
+    assert 200 == (await auth.refresh(bob["refresh_token"])).status
+    rows = await pool.fetch(
+        "SELECT act, actor_id::text, user_id::text, detail FROM audit_log WHERE act LIKE 'user_%abled'"
+    )
+    assert [("user_disabled", operator_id, user_id), ("user_enabled", operator_id, user_id)] == [
+        (row["act"], row["actor_id"], row["user_id"]) for row in rows
+    ]
+    assert {"reason": "stolen telephone"} == json.loads(rows[0]["detail"])
+
+
+async def test_role_is_given_and_taken(auth: AuthService) -> None:
+    """Sessions live on when a role is given; when it is taken those that carry it end; the same role again changes nothing."""
+    alice = await auth.register(EMAIL)
+    user_id, operator_id = alice["user"]["id"], str(new_id())
+    given = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
+    renewed = await auth.refresh(alice["refresh_token"])
+    same = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
+    taken = await act(auth, "PUT", user_id, "role", operator_id, role="user")
+    wrong = await act(auth, "PUT", user_id, "role", operator_id, role="service")
+
+    assert ["operator", "operator", "user"] == [each.body["role"] for each in (given, same, taken)]
+    assert "operator" == claims_of(renewed.body)["role"]
+    assert 401 == (await auth.refresh(renewed.body["refresh_token"])).status
+    assert 1 == len((await auth.revocations())["items"])
+    assert (422, "role") == (wrong.status, wrong.body["errors"][0]["field"])
+
+
+async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool) -> None:
+    """Nobody disables or demotes themselves; an unknown id is 404; nothing was done."""
+    user_id = (await auth.register(EMAIL))["user"]["id"]
+    await act(auth, "PUT", user_id, "role", str(new_id()), role="operator")
+    own = [
+        await act(auth, "PUT", user_id, "role", user_id, role="user"),
+        await act(auth, "PUT", user_id, "disable", user_id, reason="tired"),
+    ]
+    kept = await act(auth, "PUT", user_id, "role", user_id, role="operator")
+    unknown = await act(auth, "PUT", str(new_id()), "disable", user_id, reason="x")
+
+    assert [(409, "own_account")] * 2 == [(each.status, each.body["code"]) for each in own]
+    assert (200, 404) == (kept.status, unknown.status)
+    assert 1 == await pool.fetchval("SELECT count(*) FROM users WHERE role = 'operator' AND disabled_at IS NULL")
