@@ -26,13 +26,35 @@ class Authentication:
         session = self._keeper.load()
         return session.user if session else None
 
-    async def login(self, email: str, password: str) -> User:
+    async def login(self, email: str, password: str, *, totp: str | None = None) -> User:
         """Begin a session.
 
         Raises:
-            Problem: `invalid_credentials`, or throttled.
+            Problem: `invalid_credentials`, `totp_required`, `user_disabled`, or throttled.
         """
-        return (await self._begin("/auth/login", {"email": email, "password": password})).user
+        code = {} if totp is None else {"totp": totp}
+        return (await self._begin("/auth/login", {"email": email, "password": password} | code)).user
+
+    async def change_password(self, current_password: str, new_password: str, *, totp: str | None = None) -> User:
+        """Choose another password and go on in the one session that is left.
+
+        Raises:
+            Problem: `invalid_credentials`, `totp_required`, or throttled.
+            NotLoggedIn, SessionEnded
+        """
+        token = await self.token()
+        body = {"current_password": current_password, "new_password": new_password}
+        code = {} if totp is None else {"totp": totp}
+        async with self._keeper.exclusive():
+            try:
+                session = await self._begin("/auth/password", body | code, headers=bearer(token))
+            except Problem as problem:
+                if problem.is_token_refused:
+                    raise SessionEnded(self._transport.gateway) from problem
+                raise
+        if self._credentials is not None:
+            self._credentials = session.user.email, new_password
+        return session.user
 
     async def register(self, email: str, password: str, name: str) -> User:
         """Make a user and begin a session.
@@ -103,8 +125,8 @@ class Authentication:
         email, password = self._credentials
         return await self._begin("/auth/login", {"email": email, "password": password})
 
-    async def _begin(self, path: str, body: Mapping[str, str]) -> Session:
-        answer = await self._transport.send("POST", path, body=body)
+    async def _begin(self, path: str, body: Mapping[str, str], *, headers: Mapping[str, str] | None = None) -> Session:
+        answer = await self._transport.send("POST", path, body=body, headers=headers)
         session = read.convert(Session.granted, answer.document)
         self._keeper.save(session)
         return session

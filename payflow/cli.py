@@ -15,10 +15,12 @@ from click.exceptions import NoArgsIsHelpError
 
 from payflow.command import Wrong
 from payflow.commands.events import events
+from payflow.commands.keys import keys
 from payflow.commands.ledger import ledger
 from payflow.commands.login import login, logout
 from payflow.commands.queue import queue
 from payflow.commands.trace import trace
+from payflow.commands.users import users
 from payflow.errors import NotLoggedIn, PayFlowError, SessionEnded
 from payflow.prose import printable
 
@@ -40,7 +42,7 @@ def program(context: click.Context, gateway: str | None) -> None:
     context.obj = gateway
 
 
-for _command in (login, logout, trace, events, queue, ledger):
+for _command in (login, logout, trace, events, queue, ledger, users, keys):
     program.add_command(_command)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from payflow import document as read
 from payflow import limits
+from payflow.account import Account, OwnSession, SigningKeys, TotpProposal, read_recovery_codes
 from payflow.address import parse_address
 from payflow.authentication import Authentication, bearer
 from payflow.errors import Misconfigured, NoAnswer, PayFlowError, Problem, SessionEnded, UnexpectedAnswer, Unreachable
@@ -84,13 +85,13 @@ class PayFlow:
         """Who is logged in, as of the last login or renewal."""
         return self._authentication.user
 
-    async def login(self, email: str, password: str) -> User:
-        """Begin a session. It is renewed by itself from then on.
+    async def login(self, email: str, password: str, *, totp: str | None = None) -> User:
+        """Begin a session. It is renewed by itself from then on. `totp` is a code of the second factor, or a recovery code.
 
         Raises:
-            Problem: `invalid_credentials`, or throttled (see its `retry_after_seconds`).
+            Problem: `invalid_credentials`, `totp_required`, `user_disabled`, or throttled (see its `retry_after_seconds`).
         """
-        return await self._authentication.login(email, password)
+        return await self._authentication.login(email, password, totp=totp)
 
     async def register(self, email: str, password: str, name: str) -> User:
         """Make a user and begin a session.
@@ -140,6 +141,65 @@ class PayFlow:
         """
         body = {"token": token, "new_password": new_password}
         await self._transport.send("POST", "/auth/password/reset", body=body)
+
+    async def change_password(self, current_password: str, new_password: str, *, totp: str | None = None) -> User:
+        """Choose another password. Every other session of the user ends at once; this client goes on in a new one.
+
+        Raises:
+            Problem: `invalid_credentials`, `totp_required`, a password that is too short, or throttled.
+            NoAnswer: it may have been changed; log in with either password to find out.
+        """
+        return await self._authentication.change_password(current_password, new_password, totp=totp)
+
+    def sessions(self) -> AsyncIterator[OwnSession]:
+        """Where this user is logged in, newest first, page by page."""
+        return self._pages("/auth/sessions", OwnSession.read, {})
+
+    async def end_session(self, session_id: str) -> None:
+        """End one of this user's sessions, everywhere within a second.
+
+        Raises:
+            Problem: `session_not_found`, also for another's and for one that has ended.
+        """
+        await self._call("DELETE", f"/auth/sessions/{_segment(session_id)}")
+
+    async def end_other_sessions(self) -> None:
+        """End all of this user's sessions but this one, everywhere within a second."""
+        await self._ask("DELETE", "/auth/sessions", _nothing)
+
+    async def start_totp(self, password: str) -> TotpProposal:
+        """Propose a second factor; it is on when `confirm_totp` was given its first code.
+
+        Raises:
+            Problem: `invalid_credentials`, `totp_already_on`.
+        """
+        return await self._ask("POST", "/auth/totp", TotpProposal.read, body={"password": password})
+
+    async def confirm_totp(self, code: str) -> list[str]:
+        """Turn the second factor on; the recovery codes, which are told only now.
+
+        Raises:
+            Problem: `invalid_credentials` when the code is wrong, `totp_not_started`, `totp_already_on`.
+        """
+        answer = await self._call("POST", "/auth/totp/confirm", body={"code": code})
+        return read.convert(read_recovery_codes, answer.document)
+
+    async def remove_totp(self, password: str, totp: str) -> None:
+        """Turn the second factor off.
+
+        Raises:
+            Problem: `invalid_credentials`, `totp_not_on`.
+        """
+        await self._call("DELETE", "/auth/totp", body={"password": password, "totp": totp})
+
+    async def renew_recovery_codes(self, password: str, totp: str) -> list[str]:
+        """Other recovery codes; those before open nothing any more.
+
+        Raises:
+            Problem: `invalid_credentials`, `totp_not_on`.
+        """
+        answer = await self._call("POST", "/auth/totp/recovery-codes", body={"password": password, "totp": totp})
+        return read.convert(read_recovery_codes, answer.document)
 
     # Money
 
@@ -338,6 +398,47 @@ class PayFlow:
         """As an operator: what customers have and what the outside world gave, by currency."""
         return await self._ask("GET", "/ops/ledger/balance-sheet", BalanceSheet.read)
 
+    async def find_user(self, email: str) -> Account:
+        """As an operator: the user with this address.
+
+        Raises:
+            Problem: `user_not_found`.
+        """
+        return await self._ask("GET", "/ops/users", Account.read, params={"email": email})
+
+    async def set_role(self, user_id: str, role: str) -> Account:
+        """As an operator: give a user a role, `user` or `operator`. Who loses one is logged out everywhere.
+
+        Raises:
+            Problem: `user_not_found`; `own_account` when it is the operator's own.
+        """
+        return await self._ask("PUT", f"/ops/users/{_segment(user_id)}/role", Account.read, body={"role": role})
+
+    async def disable_user(self, user_id: str, reason: str) -> Account:
+        """As an operator: let nobody in as this user and end all their sessions.
+
+        Raises:
+            Problem: `user_not_found`, `own_account`.
+        """
+        path = f"/ops/users/{_segment(user_id)}/disable"
+        return await self._ask("PUT", path, Account.read, body={"reason": reason})
+
+    async def enable_user(self, user_id: str) -> Account:
+        """As an operator: let a user in again.
+
+        Raises:
+            Problem: `user_not_found`.
+        """
+        return await self._ask("DELETE", f"/ops/users/{_segment(user_id)}/disable", Account.read)
+
+    async def signing_keys(self) -> SigningKeys:
+        """As an operator: the keys that sign access tokens."""
+        return await self._ask("GET", "/ops/keys", SigningKeys.read)
+
+    async def rotate_signing_keys(self) -> SigningKeys:
+        """As an operator: make a new key, which signs a little later. Nobody is logged out; asked twice, it happens once."""
+        return await self._ask("POST", "/ops/keys/rotate", SigningKeys.read)
+
     # Rehearsals
 
     @contextlib.contextmanager
@@ -426,13 +527,13 @@ class PayFlow:
         try:
             return await send(headers={**headers, **bearer(token)})
         except Problem as problem:
-            if not problem.is_unauthorized:
+            if not problem.is_token_refused:
                 raise
         token = await self._token(spent=token)
         try:
             return await send(headers={**headers, **bearer(token)})
         except Problem as problem:
-            if not problem.is_unauthorized:
+            if not problem.is_token_refused:
                 raise
             raise SessionEnded(self.gateway) from problem
 
@@ -467,6 +568,10 @@ def _given(fields: Mapping[str, T | None]) -> dict[str, T]:
 
 def _items(document: Any) -> list[Any]:
     return list(document["items"])
+
+
+def _nothing(_document: Any) -> None:
+    return None
 
 
 def _page(document: Any) -> tuple[list[Any], str | None]:

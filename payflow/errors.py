@@ -22,6 +22,7 @@ KEY_IN_USE = "idempotency_key_in_use"
 KEY_REUSED = "idempotency_key_reused"
 
 _UNAUTHORIZED = 401
+_TOKEN_REFUSED = frozenset({"invalid_token", "http_401"})
 _FAULTS_FROM = 500
 
 
@@ -96,6 +97,11 @@ class Problem(PayFlowError):  # noqa: N818
     def is_unauthorized(self) -> bool:
         """Whether the gateway did not take the access token (or the password)."""
         return self.status == _UNAUTHORIZED
+
+    @property
+    def is_token_refused(self) -> bool:
+        """Whether it was the access token that was not taken, and not a password or a code in the request."""
+        return self.is_unauthorized and self.code in _TOKEN_REFUSED
 
     def _line(self) -> str:
         fields = "; ".join(f"{error.field}: {error.message}" for error in self.errors)

@@ -31,13 +31,14 @@ _OTHERS_MAY = 0o077
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who is logged in."""
+    """Who is logged in; `totp` is whether a second factor is on."""
 
     id: str
     email: str
     name: str
     role: str
     email_verified: bool = False
+    totp: bool = False
 
     @property
     def is_operator(self) -> bool:
@@ -127,7 +128,7 @@ class FileKeeper:
             return None
         except OSError as error:
             raise Misconfigured(f"cannot read {self.path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, session: Session | None) -> None:
@@ -197,9 +198,9 @@ async def _lock(descriptor: int, path: Path) -> None:
 
 
 def _user(document: Mapping[str, Any]) -> User:
-    # A session that an earlier version kept does not say whether the address is verified.
-    verified = bool(document.get("email_verified", False))
-    return User(document["id"], document["email"], document["name"], document["role"], verified)
+    # A session that an earlier version kept does not say whether the address is verified or a second factor on.
+    verified, totp = bool(document.get("email_verified", False)), bool(document.get("totp", False))
+    return User(document["id"], document["email"], document["name"], document["role"], verified, totp)
 
 
 def _file_name(gateway: str) -> str:

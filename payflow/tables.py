@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from payflow.account import SigningKeys
 from payflow.money import Currency
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.prose import phrase, printable
@@ -30,7 +31,7 @@ _WAITS = {
     "wallet": "the wallet service, which moves the money",
     "reversal": "the reversal, which ends it",
 }
-_COLOURS = {"normal": "green", "busy": "yellow", "delayed": "red", PENDING: "yellow", FAILED: "red"}
+_COLOURS = {"signing": "green", "normal": "green", "busy": "yellow", "delayed": "red", PENDING: "yellow", FAILED: "red"}
 
 
 def print_timeline(timeline: Timeline) -> None:
@@ -92,6 +93,16 @@ def print_balance_sheet(sheet: BalanceSheet, currencies: Mapping[str, Currency])
             Text(currency.format(row.sum), "bold red" if row.sum else "green"),
         )
     _print(table, _facts([("as of", _time(sheet.as_of))]))
+
+
+def print_signing_keys(found: SigningKeys) -> None:
+    """A row for each key, oldest first."""
+    table = _table("key", "state", "signs from", "retires")
+    for key in found.keys:
+        table.add_row(
+            _plain(key.kid), _coloured(key.state), _time(key.signs_from), _time(key.retired_at or key.retires_at)
+        )
+    _print(table)
 
 
 def _accepted_at(timeline: Timeline) -> datetime:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
+import threading
+import time
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +24,14 @@ LENGTH_MAX = 200
 
 WORKERS = 2
 WAITING_MAX = 64
-"""How many may wait for a thread: about two seconds of work on two busy cores, well inside every caller's deadline."""
+"""How many may wait for a thread: about two seconds of work on two busy cores."""
+
+WAIT_SECONDS_MAX = 4.0
+"""How long one may have waited when its turn comes: on a slower machine the rest is told to come back before callers give up."""
+
+NICENESS = 10
+"""Hashing takes whole cores for as long as people log in. Everything else goes first; against a machine that is busy with other
+things a hash still gets about a tenth of a core."""
 
 RETRY_AFTER_SECONDS = 2
 
@@ -48,7 +59,7 @@ class Hashing:
         self, profile: Parameters = PROFILE, *, workers: int = WORKERS, waiting_max: int = WAITING_MAX
     ) -> None:
         self._hasher = PasswordHasher.from_parameters(profile)
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="password")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="password", initializer=_step_back)
         self._pending_max = workers + waiting_max
         self._pending = 0
         # Nobody's password: what a login with an unknown address is verified against, at the same cost as any other.
@@ -87,15 +98,32 @@ class Hashing:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         if self._pending >= self._pending_max:
-            metrics.HASHES_REFUSED.inc()
-            raise PasswordsBusy(retry_after_seconds=RETRY_AFTER_SECONDS)
+            raise _busy()
         self._pending += 1
         metrics.HASHES_WAITING.inc()
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _unless_late, work, deadline)
         finally:
             self._pending -= 1
             metrics.HASHES_WAITING.dec()
+
+
+def _step_back() -> None:
+    # Linux keeps priorities by thread, so this leaves the event loop's as it is. Where it cannot be, hashing is just as urgent.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _unless_late(work: Callable[[], Result], deadline: float) -> Result:
+    if time.monotonic() > deadline:
+        raise _busy()
+    return work()
+
+
+def _busy() -> PasswordsBusy:
+    metrics.HASHES_REFUSED.inc()
+    return PasswordsBusy(retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 def _canonical(password: str) -> str:

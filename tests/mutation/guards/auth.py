@@ -1,4 +1,4 @@
-"""The guards of who somebody is: a token of a letter opens once."""
+"""The guards of people and their sessions: what ends, ends whole; what opens once, opens once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ QUERIES = "services/auth/sql/queries_letters.sql"
 
 LETTERS = "tests/integration/auth/test_letters.py"
 WORKS = f"{LETTERS}::test_registering_writes_a_letter_that_verifies"
+
+SESSIONS = "tests/integration/auth/test_sessions.py"
+OWN_SESSIONS = "tests/integration/auth/test_own_sessions.py"
+TOTP = "tests/integration/auth/test_totp.py"
+USERS = "tests/integration/auth/test_users.py"
+KEYS = "tests/integration/auth/test_keys.py"
 
 MUTANTS = (
     Mutant(
@@ -24,5 +30,110 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{LETTERS}::test_a_token_is_spent_once", f"{LETTERS}::test_a_verification_is_spent_once"],
+    ),
+    Mutant(
+        name="reuse-ends-nothing",
+        guard="a spent refresh token used again ends its whole family",
+        changes=[
+            Change(
+                "services/auth/commands.py",
+                "            await sessions.revoke(connection, [session_id], Reason.REFRESH_REUSED)\n",
+                "",
+            )
+        ],
+        works=f"{SESSIONS}::test_refresh_rotates_within_the_session",
+        caught_by=[f"{SESSIONS}::test_reuse_ends_the_family"],
+    ),
+    Mutant(
+        name="code-opens-again",
+        guard="a code of the second factor is taken only for a step later than every step before",
+        changes=[
+            Change(
+                "services/auth/sql/queries_totp.sql",
+                "WHERE id = $1 AND totp_step < $2 RETURNING id",
+                "WHERE id = $1 RETURNING id",
+            )
+        ],
+        works=f"{TOTP}::test_login_needs_the_code",
+        caught_by=[f"{TOTP}::test_code_opens_once"],
+    ),
+    Mutant(
+        name="recovery-code-opens-again",
+        guard="a recovery code opens once",
+        changes=[
+            Change("services/auth/sql/queries_totp.sql", " AND used_at IS NULL RETURNING hash", " RETURNING hash")
+        ],
+        works=f"{TOTP}::test_login_needs_the_code",
+        caught_by=[f"{TOTP}::test_recovery_code_opens_once"],
+    ),
+    Mutant(
+        name="password-change-ends-nothing",
+        guard="another password ends every session in its own commit",
+        changes=[
+            Change(
+                "services/auth/commands_passwords.py",
+                "        await sessions.revoke(connection, live, Reason.PASSWORD_CHANGED)\n",
+                "",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{OWN_SESSIONS}::test_password_change_ends_every_session"],
+    ),
+    Mutant(
+        name="old-password-still-opens",
+        guard="what was verified against a password that is no longer the user's opens and changes nothing",
+        changes=[
+            Change(
+                "services/auth/sql/queries.sql",
+                "FROM users WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE",
+                "FROM users WHERE id = $1 AND $2::timestamptz IS NOT NULL FOR NO KEY UPDATE",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{OWN_SESSIONS}::test_two_changes_at_once_are_one"],
+    ),
+    Mutant(
+        name="disabled-user-gets-in",
+        guard="nobody gets in as a user who is disabled",
+        changes=[
+            Change(
+                "services/auth/second_factor.py",
+                "    if locked.is_disabled:\n        return UserDisabled()\n",
+                "",
+            ),
+            Change(
+                "services/auth/second_factor.py",
+                "import InvalidCredentials, TotpRequired, UserDisabled\n",
+                "import InvalidCredentials, TotpRequired\n",
+            ),
+        ],
+        works=f"{USERS}::test_user_is_found_by_address",
+        caught_by=[f"{USERS}::test_disabled_user_is_out_at_once"],
+    ),
+    Mutant(
+        name="key-signs-at-once",
+        guard="a new key signs only when every gateway has had the time to learn it",
+        changes=[
+            Change(
+                "services/auth/sql/queries_signing_keys.sql",
+                "VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
+                "VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => 0 * $4))",
+            )
+        ],
+        works=f"{KEYS}::test_published_keys_verify_access_tokens",
+        caught_by=[f"{KEYS}::test_rotation_logs_nobody_out"],
+    ),
+    Mutant(
+        name="key-retires-at-once",
+        guard="a key verifies until the last token that it signed has expired",
+        changes=[
+            Change(
+                "services/auth/sql/queries_signing_keys.sql",
+                "clock_timestamp() - make_interval(secs => $1)\n)",
+                "clock_timestamp() - make_interval(secs => 0 * $1)\n)",
+            )
+        ],
+        works=f"{KEYS}::test_published_keys_verify_access_tokens",
+        caught_by=[f"{KEYS}::test_rotation_logs_nobody_out", f"{KEYS}::test_old_key_retires_by_itself"],
     ),
 )
