@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis.body import InvalidRequest
-from services.contracts.refusal import FieldError
+from services.contracts.refusal import FieldError, Refusal
 from services.gateway import answers, credentials, errors, operations, rate_limit, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Access, Answer, Operation

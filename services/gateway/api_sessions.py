@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.gateway import answers, credentials, errors, operations, schemas
+from services.gateway import answers, credentials, errors, operations, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
 from services.gateway.sessions import SESSIONS
@@ -26,7 +26,9 @@ async def change_password(request: web.Request) -> web.Response:
     session = await credentials.show_own(request, "POST", "/internal/password", body, once=True)
     request.app[SESSIONS].end(request[PRINCIPAL].session_id)
     request.app[SESSIONS].ring()
-    return answers.document(session)
+    # Who kept the old refresh token in a cookie keeps the new one there.
+    is_in_cookie = session_cookie.read(request) is not None
+    return session_cookie.grant(session) if is_in_cookie else answers.document(session)
 
 
 async def list_sessions(request: web.Request) -> web.Response:
@@ -67,7 +69,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/password",
         change_password,
-        (Answer(200, "Changed; a new session.", schemas.Session),),
+        (Answer(200, "Changed; a new session.", schemas.Session, headers=("Set-Cookie",)),),
         body=schemas.ChangePassword,
         refusals=(errors.InvalidCredentials, errors.TotpRequired, errors.UserDisabled, errors.PasswordsBusy),
     ),
