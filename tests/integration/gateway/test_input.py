@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.contracts.identifiers import new_id
 from services.gateway import operations
 from tests.integration.gateway.conftest import Door
 
 TRANSFERS = "/api/v1/transfers"
+SOME_ID = "0196f0c0-0000-7000-8000-000000000001"
 GOOD = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
 JSON = {"Content-Type": "application/json", "Idempotency-Key": "k-1"}
 
@@ -34,7 +34,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "currency in lower case": ({"currency": "usd"}, "currency"),
     "currency as number": ({"currency": 840}, "currency"),
     "nobody": ({"to": {}}, "to"),
-    "two recipients": ({"to": {"email": "b@example.com", "wallet_id": str(new_id())}}, "to"),
+    "two recipients": ({"to": {"email": "b@example.com", "wallet_id": SOME_ID}}, "to"),
     "recipient as text": ({"to": "bob@example.com"}, "to"),
     "no e-mail address": ({"to": {"email": "bob"}}, "to.email"),
     "SQL as e-mail address": ({"to": {"email": "'; DROP TABLE users; --"}}, "to.email"),
@@ -58,7 +58,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "much metadata": ({"metadata": {str(number): 1 for number in range(51)}}, "metadata"),
     "unknown field": ({"fee": 0}, "fee"),
     "status": ({"status": "COMPLETED"}, "status"),
-    "user": ({"user_id": str(new_id())}, "user_id"),
+    "user": ({"user_id": SOME_ID}, "user_id"),
 }
 
 
@@ -189,8 +189,8 @@ async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest
         ("/api/v1/recipients?email=b@example.com&name=x", "name"),
         ("/api/v1/currencies?x=1", "x"),
         ("/api/v1/auth/me?x", "x"),
-        (f"/api/v1/transfers/{new_id()}?viewer={new_id()}", "viewer"),
-        (f"/api/v1/transfers/{new_id()}/timeline?viewer=", "viewer"),
+        (f"/api/v1/transfers/{SOME_ID}?viewer={SOME_ID}", "viewer"),
+        (f"/api/v1/transfers/{SOME_ID}/timeline?viewer=", "viewer"),
         ("/api/v1/notifications?user_id=x", "user_id"),
     ],
 )

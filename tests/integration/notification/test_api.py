@@ -29,6 +29,8 @@ from tests.harness.databases import TestDatabase
 from tests.unit.notification.events import completed, failed
 
 ALICE, BOB = new_id(), new_id()
+SOME_ID = "0196f0c0-0000-7000-8000-000000000001"
+"""For names of tests, which every process of a run has to know alike."""
 SECONDS = 5.0
 
 
@@ -271,7 +273,7 @@ def _routes() -> list[tuple[str, str]]:
     app = server.application("notification")
     api.add_routes(app, TokenVerifier({}, audience="notification"))
     return [
-        (route.method, route.resource.canonical.replace("{id}", str(new_id())).replace("{transfer_id}", str(new_id())))
+        (route.method, route.resource.canonical.replace("{id}", SOME_ID).replace("{transfer_id}", SOME_ID))
         for route in app.router.routes()
         if route.method != "HEAD" and isinstance(route.resource, web.Resource)
     ]
