@@ -226,10 +226,11 @@ async def test_feeds(served: Api, pool: Pool) -> None:
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     await record(pool, failed(sender_id=ALICE))
 
-    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 4), (ALICE, None), (BOB, 9), (nobody, 0), (nobody, None))
+    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 6), (ALICE, None), (BOB, 9), (nobody, 0), (nobody, None))
 
     lines = {place: [(line["seq"], line["type"]) for line in events] for place, (_, events) in news.items()}
-    alices = [(1, "transfer.completed"), (2, "notification"), (3, "transfer.failed"), (4, "notification")]
+    alices = [(1, "transfer.pending"), (2, "transfer.completed"), (3, "notification")]
+    alices += [(4, "transfer.pending"), (5, "transfer.failed"), (6, "notification")]
     assert lines == {
         (str(ALICE), 0): alices,
         (str(ALICE), 2): alices[2:],
@@ -238,7 +239,7 @@ async def test_feeds(served: Api, pool: Pool) -> None:
         (str(nobody), None): [],
     }
     assert {place: last_seq for place, (last_seq, _) in news.items()} == {
-        (str(ALICE), 0): 4, (str(ALICE), 2): 4, (str(ALICE), None): 4, (str(BOB), 9): 2, (str(nobody), None): 0,
+        (str(ALICE), 0): 6, (str(ALICE), 2): 6, (str(ALICE), None): 6, (str(BOB), 9): 2, (str(nobody), None): 0,
     }  # fmt: skip
 
 
@@ -250,8 +251,8 @@ async def test_feeds_in_parts(served: Api, pool: Pool) -> None:
     first = (await served.news((ALICE, 0), (BOB, 3), limit=2))[str(ALICE), 0]
     second = (await served.news((ALICE, 2), limit=200))[str(ALICE), 2]
 
-    assert (6, [1, 2]) == (first[0], [line["seq"] for line in first[1]])
-    assert (6, [3, 4, 5, 6]) == (second[0], [line["seq"] for line in second[1]])
+    assert (9, [1, 2]) == (first[0], [line["seq"] for line in first[1]])
+    assert (9, [3, 4, 5, 6, 7, 8, 9]) == (second[0], [line["seq"] for line in second[1]])
     assert not any("\n" in line["payload"] or "\r" in line["payload"] for line in first[1] + second[1])
     assert 'a\r\nb\u2028c"' == json.loads(first[1][0]["payload"])["description"]
 
@@ -300,4 +301,4 @@ async def test_guard(served: Api, seeds: dict[str, str], public_keys: dict[str, 
 
 def test_guard_covers_all_routes() -> None:
     """The test above looks at every route there is."""
-    assert len(_routes()) == 4
+    assert len(_routes()) == 5
