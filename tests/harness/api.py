@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ from uuid import uuid4
 import aiohttp
 
 PASSWORD = "correct horse battery"
+
+RENEW_AFTER_SECONDS = 300
+"""Half of the life of an access token."""
 
 
 @dataclass(slots=True)
@@ -83,6 +87,16 @@ class Person(Door):
     token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     wallet_id: str = ""
+    logged_in_at: float = field(default_factory=time.monotonic, repr=False)
+
+    async def stay(self) -> Person:
+        """Renew the session if it has become old: for whoever is needed for longer than an access token is good."""
+        if time.monotonic() - self.logged_in_at > RENEW_AFTER_SECONDS:
+            answer = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
+            assert answer.status == 200, answer
+            self.token, self.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
+            self.logged_in_at = time.monotonic()
+        return self
 
     async def get(self, path: str, **request: Any) -> Answer:
         """GET as this person."""

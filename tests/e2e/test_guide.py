@@ -1,0 +1,33 @@
+"""The API guide: every example is run, and what it prints is what the guide says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.harness import guide
+from tests.harness.stack import ROOT, Stack
+
+GUIDE = ROOT / "docs" / "api-guide.md"
+WRITTEN_GATEWAY = "http://127.0.0.1:8000"
+
+
+async def test_every_example_of_the_guide(stack: Stack, tmp_path: Path) -> None:
+    """Every shell and Python block of docs/api-guide.md succeeds, in order, and prints what stands below it."""
+    names: dict[str, Any] = {}
+    printed = ""
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "PAYFLOW_GATEWAY": stack["gateway"]}
+    async with guide.shell(tmp_path, environment) as shell:
+        await shell.run(f"ln -s '{ROOT}/.venv' .venv; ln -s '{stack.home}' .payflow")
+        for block in guide.blocks(GUIDE):
+            text = block.text.replace(WRITTEN_GATEWAY, stack["gateway"])
+            if block.kind == "sh":
+                printed = await shell.run(text)
+            elif block.kind == "python":
+                await guide.run_python(text, names)
+            else:
+                assert guide.says(text, printed), f"line {block.line}:\n{text}\nis not\n{printed}"
+    for opened in ("alice", "grace", "server"):
+        if opened in names:
+            await names[opened].close()

@@ -1,0 +1,36 @@
+"""How what a document promises is held against what was printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness import guide
+
+
+@pytest.mark.parametrize(
+    ("promised", "printed", "expected"),
+    [
+        ("HTTP/1.1 202 Accepted\n…\n", "HTTP/1.1 202 Accepted\nDate: x\n\n{}\n", True),
+        ('{"id":"…","status":"PENDING",…}', '{"id":"1","status":"PENDING","amount":1}\n', True),
+        ('{"id":"…","status":"PENDING",…}', '{"id":"1","status":"FAILED","amount":1}\n', False),
+        ("a\n…\nz", "a\nb\nc\nz", True),
+        ("a\n…\nz", "a\nb\nc", False),
+        ("name  status", "name         status", True),
+        ("", "anything", False),
+    ],
+)
+def test_says(promised: str, printed: str, expected: bool) -> None:
+    """`…` stands for anything, runs of spaces for each other, and everything else for itself."""
+    assert expected is guide.says(promised, printed)
+
+
+def test_blocks(tmp_path: Path) -> None:
+    """Blocks come in order, with their kind and the line at which they begin."""
+    document = tmp_path / "a.md"
+    document.write_text("# A\n\n```sh\necho 1\n```\n\ntext\n\n```python\nx = 1\n```\n")
+
+    assert [("sh", "echo 1\n", 4), ("python", "x = 1\n", 10)] == [
+        (block.kind, block.text, block.line) for block in guide.blocks(document)
+    ]
