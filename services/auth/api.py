@@ -8,6 +8,7 @@ from aiohttp import web
 
 from services.auth import (
     commands,
+    commands_api_keys,
     commands_letters,
     commands_passwords,
     commands_sessions,
@@ -18,7 +19,7 @@ from services.auth import (
     store_audit,
 )
 from services.auth.bell import Bell
-from services.auth.errors import InvalidParameter, UserNotFound
+from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
 from services.chassis import audit
@@ -82,6 +83,10 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/letters/settle", deliver(settle_letter)),
             web.post("/internal/letters/release", deliver(release_letters)),
             web.get("/internal/audit", gateway(audit.reader(POOL, store_audit.LIST))),
+            web.post("/internal/api-keys", gateway(create_api_key)),
+            web.get("/internal/api-keys", gateway(list_api_keys)),
+            web.delete("/internal/api-keys/{id}", gateway(revoke_api_key)),
+            web.post("/internal/api-keys/verify", gateway(verify_api_key)),
         ]
     )
 
@@ -293,7 +298,7 @@ async def rotate_keys(request: web.Request) -> web.Response:
 
 
 async def list_revocations(request: web.Request) -> web.Response:
-    """The sessions that ended after a number."""
+    """The sessions and API keys that ended after a number."""
     feed = await commands.list_revocations(request.app[POOL], after=_after(request))
     return web.json_response(schemas.render_revocations(feed.items, feed.following))
 
@@ -377,6 +382,43 @@ async def release_letters(request: web.Request) -> web.Response:
     asked = validate(schemas.IDS, await read_json(request))
     await commands_letters.release_letters(request.app[POOL], asked.ids)
     return web.Response(status=204)
+
+
+async def create_api_key(request: web.Request) -> web.Response:
+    """Make a key; the answer is the only place where it is told."""
+    asked = validate(schemas.NEW_API_KEY, await read_json(request))
+    created = await commands_api_keys.create_api_key(
+        request.app[POOL],
+        user_id=asked.user_id,
+        name=asked.name,
+        scopes=asked.scopes,
+        expires_at=asked.expires_at,
+    )
+    return web.json_response(schemas.render_new_api_key(created.listed, created.text), status=201)
+
+
+async def list_api_keys(request: web.Request) -> web.Response:
+    """A user's keys."""
+    asked = validate(schemas.OWNER, dict(request.query))
+    keys = await commands_api_keys.list_api_keys(request.app[POOL], asked.user_id)
+    return web.json_response({"items": [schemas.render_api_key(key) for key in keys]})
+
+
+async def revoke_api_key(request: web.Request) -> web.Response:
+    """End a key of a user."""
+    asked = validate(schemas.OWNER, dict(request.query))
+    key_id = parse_id(request.match_info["id"])
+    if key_id is None:
+        raise ApiKeyNotFound
+    await commands_api_keys.revoke_api_key(request.app[POOL], request.app[BELL], key_id=key_id, user_id=asked.user_id)
+    return web.Response(status=204)
+
+
+async def verify_api_key(request: web.Request) -> web.Response:
+    """Whom a key speaks for, asked by its hash: the key itself stays at the door."""
+    asked = validate(schemas.KEY_HASH, await read_json(request))
+    used = await commands_api_keys.verify_api_key(request.app[POOL], asked.hash)
+    return web.json_response(schemas.render_used_api_key(used))
 
 
 def _user_id(request: web.Request) -> UUID:

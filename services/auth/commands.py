@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, metrics, outgoing, second_factor, sessions, store, tokens
+from services.auth import api_keys, audit, metrics, outgoing, second_factor, sessions, store, store_api_keys, tokens
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keys import Vault
@@ -27,7 +27,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 
 REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
-"""How long the feed tells of a session: one token lifetime, and the clocks' disagreement."""
+"""How long the feed tells of a session or a key: one token lifetime, and the clocks' disagreement."""
 
 REVOCATIONS_MAX = 10_000
 """The longest page of the feed; a reader that gets one full page asks again at once."""
@@ -150,7 +150,7 @@ async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) ->
 
 
 async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
-    """Give a user a role, from the command line. Who loses a role loses the sessions that carry it.
+    """Give a user a role, from the command line. Who loses a role loses the sessions and API keys that carry it.
 
     Raises:
         UserNotFound: nobody is registered with this address.
@@ -165,7 +165,9 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
         ended: Sequence[UUID] = ()
         if user.role not in (role, Role.USER):
             ended = await store.lock_live_sessions_of_user(connection, user.id)
+            keys = await store_api_keys.lock_live_api_keys_of_user(connection, user.id)
             await sessions.revoke(connection, ended, Reason.ROLE_TAKEN)
+            await api_keys.revoke(connection, keys, Reason.ROLE_TAKEN, actor_id=None)
     return Grant(user, user.role, len(ended))
 
 
@@ -198,7 +200,7 @@ async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
 
 
 async def list_revocations(pool: Pool, *, after: int) -> Feed:
-    """Sessions ended after number `after`, as far as an access token of theirs may still be alive."""
+    """Sessions and API keys ended after number `after`, as far as something of theirs may still be remembered."""
     async with database.snapshot(pool) as connection:
         last = await store.read_revocation_counter(connection)
         # A reader ahead of us remembers a database that was since restored from a backup: it has to start over.

@@ -5,10 +5,13 @@ Refusal
 ├── TotpRequired         401 totp_required
 ├── InvalidRefreshToken  401 invalid_refresh_token
 ├── UserDisabled         403 user_disabled
+├── OperatorRequired     403 operator_required
 ├── UserNotFound         404 user_not_found
 ├── SessionNotFound      404 session_not_found
+├── ApiKeyNotFound       404 api_key_not_found
 ├── EmailTaken           409 email_taken
 ├── EmailVerified        409 email_already_verified
+├── TooManyApiKeys       409 api_keys_exhausted
 ├── OwnAccount           409 own_account
 ├── TotpAlreadyOn        409 totp_already_on
 ├── TotpNotStarted       409 totp_not_started
@@ -64,6 +67,27 @@ class SessionNotFound(Refusal):
 
     status = 404
     code = "session_not_found"
+
+
+class OperatorRequired(Refusal):
+    """This address is for operators."""
+
+    status = 403
+    code = "operator_required"
+
+
+class ApiKeyNotFound(Refusal):
+    """There is no such API key."""
+
+    status = 404
+    code = "api_key_not_found"
+
+
+class TooManyApiKeys(Refusal):
+    """There are as many API keys as one user may have; revoke one first."""
+
+    status = 409
+    code = "api_keys_exhausted"
 
 
 class EmailTaken(Refusal):

@@ -13,5 +13,8 @@ LETTERS = Counter(
     "Letters that were asked for, by kind and whether one was written.",
     ["kind", "result"],
 )
+API_KEYS_VERIFIED = Counter(
+    "payflow_api_keys_verified_total", "API keys that a gateway asked about, by what they turned out to be.", ["result"]
+)
 HASHES_WAITING = Gauge("payflow_password_hashes_waiting", "Passwords being hashed or waiting for a thread.")
 HASHES_REFUSED = Counter("payflow_password_hashes_refused_total", "Passwords refused because too many were waiting.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -12,11 +13,13 @@ from services.auth import keys, letters, passwords, tokens, totp, user
 from services.auth.commands_letters import Letter
 from services.auth.commands_totp import Proposal
 from services.auth.keys import StoredKey
+from services.auth.store_api_keys import ListedApiKey, UsedApiKey
 from services.auth.store_sessions import LiveSession
 from services.auth.store_signing_keys import KeyFacts
 from services.auth.store_users import Account
 from services.auth.tokens import Pair
 from services.auth.user import Role, User
+from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 
@@ -27,6 +30,10 @@ LETTERS_MAX = 200
 """How many letters one call may claim."""
 
 RETRY_SECONDS_MAX = 24 * 3600.0
+
+HASH_BYTES = 32
+KEY_REMEMBERED_SECONDS = float(tokens.ACCESS_SECONDS)
+"""How long the answer about an API key may be believed: as long as an access token would live."""
 
 
 def _email(text: str) -> str:
@@ -53,6 +60,34 @@ def _role(value: Any) -> Role:
     if value not in (Role.USER.value, Role.OPERATOR.value):
         raise ValueError("must be user or operator")
     return Role(value)
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError("is not a time with its zone")
+
+
+def _scopes(values: Any) -> list[Scope]:
+    if not isinstance(values, list) or not values or any(value not in list(Scope) for value in values):
+        raise ValueError(f"must be a list of some of {', '.join(Scope)}")
+    if len(set(values)) != len(values):
+        raise ValueError("names a scope twice")
+    return [Scope(value) for value in values]
+
+
+def _hash(value: Any) -> bytes:
+    try:
+        found = bytes.fromhex(value)
+    except (ValueError, TypeError):
+        found = b""
+    if len(found) != HASH_BYTES:
+        raise ValueError("is not a SHA-256 in hexadecimal digits")
+    return found
 
 
 Email = Annotated[str, AfterValidator(_email)]
@@ -228,6 +263,30 @@ class Ids(_Asked):
     ids: Annotated[list[Id], Field(max_length=LIST_MAX)]
 
 
+class NewApiKey(_Asked):
+    """Somebody wants a key."""
+
+    user_id: Id
+    name: Name
+    scopes: Annotated[list[Scope], BeforeValidator(_scopes)]
+    expires_at: Annotated[datetime, BeforeValidator(_moment)] | None = None
+
+
+class Owner(_Asked):
+    """Whose keys."""
+
+    user_id: Id
+
+
+class KeyHash(_Asked):
+    """A key that somebody presented, by its hash."""
+
+    hash: Annotated[bytes, BeforeValidator(_hash)]
+
+
+NEW_API_KEY = TypeAdapter(NewApiKey)
+OWNER = TypeAdapter(Owner)
+KEY_HASH = TypeAdapter(KeyHash)
 REGISTER = TypeAdapter(Register)
 LOGIN = TypeAdapter(Login)
 REFRESH = TypeAdapter(Refresh)
@@ -360,6 +419,40 @@ def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str,
             }
             for letter in claimed
         ],
+    }
+
+
+def render_api_key(key: ListedApiKey) -> dict[str, Any]:
+    """A key as its owner sees it."""
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "prefix": key.prefix,
+        "created_at": format_time(key.created_at),
+        "last_used_at": format_time(key.last_used_at) if key.last_used_at else None,
+        "expires_at": format_time(key.expires_at) if key.expires_at else None,
+        "revoked_at": format_time(key.revoked_at) if key.revoked_at else None,
+    }
+
+
+def render_new_api_key(key: ListedApiKey, text: str) -> dict[str, Any]:
+    """A key as it is shown this once."""
+    rendered = render_api_key(key)
+    shown = ("id", "name", "scopes", "prefix", "created_at", "expires_at")
+    return {name: rendered[name] for name in shown} | {"key": text}
+
+
+def render_used_api_key(key: UsedApiKey) -> dict[str, Any]:
+    """Whom a key speaks for; for how long that may be believed, and how soon auth wants to hear of a use again."""
+    seconds = KEY_REMEMBERED_SECONDS if key.seconds_left is None else min(KEY_REMEMBERED_SECONDS, key.seconds_left)
+    return {
+        "api_key_id": str(key.id),
+        "user_id": str(key.user_id),
+        "role": key.role.value,
+        "scopes": list(key.scopes),
+        "seconds": seconds,
+        "fresh_seconds": min(seconds, key.hour_seconds_left),
     }
 
 

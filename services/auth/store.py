@@ -47,7 +47,7 @@ class LockedSession(NamedTuple):
 
 
 class Revocation(NamedTuple):
-    """A session that was ended; `seq` numbers all of them without a gap."""
+    """A session, or an API key under its own id, that was ended; `seq` numbers all of them without a gap."""
 
     seq: int
     session_id: UUID
@@ -80,6 +80,9 @@ class Act(StrEnum):
     USER_ENABLED = "user_enabled"
     KEY_ROTATED = "key_rotated"
     KEY_RETIRED = "key_retired"
+    API_KEY_CREATED = "api_key_created"
+    API_KEY_REVOKED = "api_key_revoked"
+    API_KEY_USED = "api_key_used"
 
 
 class Audit(NamedTuple):

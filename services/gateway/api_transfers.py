@@ -11,6 +11,7 @@ from aiohttp import web
 
 from services.chassis import problems, tracing
 from services.chassis.body import InvalidRequest
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import answers, errors, idempotency, metrics, operations, preference, schemas, timeline, upstreams
 from services.gateway.authentication import PRINCIPAL
@@ -262,6 +263,7 @@ OPERATIONS = (
         body=schemas.Nothing,
         body_required=False,
         refusals=(errors.TransferNotFound, errors.TransferNotCancellable),
+        key_scope=Scope.TRANSFER,
     ),
     Operation(
         "GET",

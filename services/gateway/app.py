@@ -15,6 +15,7 @@ from services.gateway import (
     api_audit,
     api_auth,
     api_events,
+    api_keys,
     api_letters,
     api_notifications,
     api_ops,
@@ -45,6 +46,7 @@ from services.gateway.rate_limit import LIMITER, RateLimiter
 from services.gateway.sessions import SESSIONS, Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstreams import UPSTREAMS, Upstreams
+from services.gateway.verified_keys import VerifiedKeys
 from services.gateway.waiting import WAITING, Waiting
 from services.gateway.wallet_facts import WALLET_FACTS, WalletFacts
 
@@ -52,6 +54,7 @@ BODY_BYTES_MAX = 64 * 1024
 
 OPERATIONS = (
     *api_auth.OPERATIONS,
+    *api_keys.OPERATIONS,
     *api_letters.OPERATIONS,
     *api_sessions.OPERATIONS,
     *api_totp.OPERATIONS,
@@ -126,7 +129,7 @@ def build(
     app = server.application(
         "gateway",
         middlewares=[
-            authentication.middleware(Tokens(keys), sessions),
+            authentication.middleware(Tokens(keys), sessions, VerifiedKeys(behind.auth, limiter)),
             rate_limit.middleware(limiter),
         ],
         body_bytes_max=BODY_BYTES_MAX,

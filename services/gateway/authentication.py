@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 import structlog
@@ -13,11 +13,12 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from services.chassis.problems import Handler
+from services.contracts.api_keys import Scope, looks_like_key
 from services.contracts.identifiers import parse_id
 from services.gateway import operations
-from services.gateway.errors import InvalidToken, KeysAway, OperatorRequired
+from services.gateway.errors import InsufficientScope, InvalidToken, KeysAway, OperatorRequired, SessionRequired
 from services.gateway.keys import Keys
-from services.gateway.operations import Access
+from services.gateway.operations import Access, Operation
 from services.gateway.sessions import Sessions
 
 ISSUER = "payflow"
@@ -42,13 +43,22 @@ _FOREIGN_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a verified token speaks for, and until when (Unix time)."""
+    """Who a verified token speaks for, and until when (Unix time).
+
+    `session_id` is what is ended to end it: a session, or the API key itself. `scopes` are those of a key; None: a session.
+    """
 
     user_id: str
     session_id: str
     role: str
     key_id: str
     expires_at: float
+    scopes: frozenset[Scope] | None = None
+
+    @property
+    def limited_as(self) -> str:
+        """Who is counted by rate limits: a user in all their sessions, and each of their keys on its own."""
+        return self.user_id if self.scopes is None else f"key:{self.session_id}"
 
 
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
@@ -116,7 +126,14 @@ def bearer(headers: CIMultiDictProxy[str]) -> str:
     return token
 
 
-def middleware(tokens: Tokens, sessions: Sessions) -> Any:
+class KeyRing(Protocol):
+    """Whoever can tell whom an API key speaks for."""
+
+    async def principal(self, key: str, request: web.Request) -> Principal:
+        """Whom this key speaks for, or the refusal."""
+
+
+def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
     """Let through what is public, or who may; handlers find the principal in the request."""
 
     @web.middleware
@@ -124,13 +141,13 @@ def middleware(tokens: Tokens, sessions: Sessions) -> Any:
         operation = operations.of(request)
         if operation is None or operation.access is Access.PUBLIC:
             return await handler(request)
-        principal = await tokens.principal(bearer(request.headers))
+        token = bearer(request.headers)
+        principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
         if not sessions.are_known:
             raise KeysAway
         if sessions.has_ended(principal.session_id):
             raise InvalidToken
-        if operation.access is Access.OPERATOR and principal.role != OPERATOR:
-            raise OperatorRequired
+        _authorise(operation, principal)
         request[PRINCIPAL] = principal
         if operation.access is Access.OPERATOR:
             # What operators do is in the audit log; that they looked at what is others', here.
@@ -138,6 +155,16 @@ def middleware(tokens: Tokens, sessions: Sessions) -> Any:
         return await handler(request)
 
     return authenticate
+
+
+def _authorise(operation: Operation, principal: Principal) -> None:
+    if principal.scopes is not None:
+        if operation.scope is None:
+            raise SessionRequired
+        if operation.scope not in principal.scopes:
+            raise InsufficientScope(operation.scope)
+    if operation.access is Access.OPERATOR and principal.role != OPERATOR:
+        raise OperatorRequired
 
 
 def _key_id(header: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from services.chassis.body import InvalidRequest, MalformedJson, UnsupportedMedi
 from services.chassis.client import UpstreamAway
 from services.chassis.database import DatabaseAway
 from services.chassis.problems import Fault
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, OutcomeUnknown, Refusal, Unavailable
 
 # --- Said here ---------------------------------------------------------------------------------------------------------
@@ -61,6 +62,25 @@ class OriginNotAllowed(Refusal):
     code = "origin_not_allowed"
 
 
+class SessionRequired(Refusal):
+    """This address is for people: it needs the access token of a session, an API key will not do."""
+
+    status = 403
+    code = "session_required"
+
+
+class InsufficientScope(Refusal):
+    """The API key lacks the scope that this needs."""
+
+    status = 403
+    code = "insufficient_scope"
+
+    def __init__(self, scope: Scope) -> None:
+        """Name the scope, for people and as RFC 6750 has it."""
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        super().__init__(f"The API key lacks the scope `{scope}`.", headers={"WWW-Authenticate": challenge})
+
+
 class NotFound(Refusal):
     """There is nothing at this address."""
 
@@ -80,6 +100,13 @@ class TransferNotFound(Refusal):
 
     status = 404
     code = "transfer_not_found"
+
+
+class ApiKeyNotFound(Refusal):
+    """There is no such API key."""
+
+    status = 404
+    code = "api_key_not_found"
 
 
 class NotificationNotFound(Refusal):
@@ -166,6 +193,12 @@ class KeysAway(Unavailable):
     """Access tokens cannot be verified yet: the auth service has not been reached since the start."""
 
 
+class KeyUnverified(Unavailable):
+    """The API key cannot be verified: the auth service does not answer, and nothing is remembered of this key."""
+
+    code = "api_key_unverified"
+
+
 class NoAnswerInTime(OutcomeUnknown):
     """No answer in time; retry with the same key to learn what became of the request."""
 
@@ -178,6 +211,13 @@ class EmailTaken(Refusal):
 
     status = 409
     code = "email_taken"
+
+
+class TooManyApiKeys(Refusal):
+    """There are as many API keys as one user may have; revoke one first."""
+
+    status = 409
+    code = "api_keys_exhausted"
 
 
 class InvalidCredentials(Refusal):
@@ -336,6 +376,9 @@ ON_UPSTREAM = (UpstreamAway, DatabaseAway, NoAnswerInTime)
 """Whenever a service behind is asked."""
 
 ON_TOKEN = (InvalidToken, KeysAway)
+ON_KEY_CALLER = (InsufficientScope, KeyUnverified)
+"""Whenever an API key will do."""
+
 ON_BODY = (MalformedJson, BodyTooSlow, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 ON_KEY = (IdempotencyKeyMissing, IdempotencyKeyInvalid, IdempotencyKeyInUse, IdempotencyKeyReused)
 ON_TRANSFER = (

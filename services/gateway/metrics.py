@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 IDEMPOTENCY_RESULTS = ("new", "replayed", "in_use", "reused", "cache_unavailable")
-RATE_LIMITS = ("default", "login", "wrong_login", "register", "recipients", "letters", "letter_tokens")
+RATE_LIMITS = ("default", "login", "wrong_login", "wrong_key", "register", "recipients", "letters", "letter_tokens")
 
 IDEMPOTENCY = Counter(
     "payflow_idempotency_total",

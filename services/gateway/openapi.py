@@ -66,6 +66,21 @@ _PARAMETERS = {
     },
 }
 
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The access token of a session. It may do whatever its user may.",
+    },
+    "api_key": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "pfk_…",
+        "description": "An API key, for servers. It may do what one of its scopes is named for (`x-scope`), and nothing else.",
+    },
+}
+
 _HEADERS_BY_STATUS = {
     401: ("WWW-Authenticate",),
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
@@ -98,7 +113,7 @@ def build(rows: Sequence[Operation]) -> dict[str, Any]:
             "parameters": {
                 name: {"name": name, "in": "header", **parameter} for name, parameter in _PARAMETERS.items()
             },
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": _SECURITY_SCHEMES,
         },
         "x-problem-catalogue": catalogue(rows),
     }
@@ -128,6 +143,7 @@ def refusals(row: Operation) -> set[type[Refusal]]:
         found.add(errors.RateLimited)
     if row.access is not Access.PUBLIC:
         found.update(errors.ON_TOKEN)
+        found.update(errors.ON_KEY_CALLER if row.scope is not None else (errors.SessionRequired,))
     if row.access is Access.OPERATOR:
         found.add(errors.OperatorRequired)
     if row.body is not None:
@@ -148,8 +164,10 @@ def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
         "tags": [_tag(row.path)],
         "parameters": [*_path_parameters(row), *_query_parameters(row), *_header_parameters(row)],
         "responses": _responses(row, problems),
-        "security": [] if row.access is Access.PUBLIC else [{"bearer": []}],
+        "security": _security(row),
     }
+    if row.scope is not None:
+        operation["x-scope"] = str(row.scope)
     if description:
         operation["description"] = " ".join(description.split())
     if row.body is not None:
@@ -158,6 +176,12 @@ def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
             "content": {"application/json": {"schema": _reference(row.body)}},
         }
     return operation
+
+
+def _security(row: Operation) -> list[dict[str, list[str]]]:
+    if row.access is Access.PUBLIC:
+        return []
+    return [{"bearer": []}, *([{"api_key": [str(row.scope)]}] if row.scope is not None else [])]
 
 
 def _responses(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,16 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from services.chassis import body
+from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import compression
 from services.gateway.errors import BodyTooSlow, NoAnswerInTime, UnknownParameter
 
 BASE = "/api/v1"
+
+OF_PEOPLE = (f"{BASE}/auth/", f"{BASE}/api-keys")
+"""Where accounts, sessions and keys are kept: an API key has no business there, whatever the row says."""
 
 REQUEST_SECONDS = 10.0
 """How long any request may take; the calls behind it have less."""
@@ -61,7 +65,8 @@ class Operation:
     """One row. The handler's docstring is its description; without a handler, somebody else serves the address.
 
     `query_free` lets any query parameter pass unread; `asks` tells whether a service behind is asked; `seconds` is the
-    deadline of the handler, None where it keeps deadlines itself.
+    deadline of the handler, None where it keeps deadlines itself. `key_scope` is what an API key needs where the rule of
+    `scope` would let none in.
     """
 
     method: str
@@ -79,6 +84,20 @@ class Operation:
     limit: str = "default"
     asks: bool = True
     seconds: float | None = REQUEST_SECONDS
+    key_scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope | None:
+        """What an API key needs for this; None where no key will do, which is the answer to whatever nobody thought of."""
+        if self.access is Access.PUBLIC or self.path.startswith(OF_PEOPLE):
+            return None
+        if self.access is Access.OPERATOR:
+            return Scope.OPERATE
+        if self.key_scope is not None:
+            return self.key_scope
+        if self.method == "GET":
+            return Scope.READ
+        return Scope.TRANSFER if "Idempotency-Key" in self.headers else None
 
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")

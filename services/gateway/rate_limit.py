@@ -45,6 +45,9 @@ LETTER_TOKENS = _per_minute("letter_tokens", 60)
 WRONG_LOGIN = _per_minute("wrong_login", 10, minutes=5)
 """Wrong passwords from one address for one e-mail address: a stranger elsewhere locks nobody out."""
 
+WRONG_KEY = _per_minute("wrong_key", 30)
+"""API keys that auth did not know, from one address. Those that are known already are not asked about, and so never refused."""
+
 LIMITS = MappingProxyType(
     {limit.name: limit for limit in (DEFAULT, LOGIN, REGISTER, RECIPIENTS, LETTERS, LETTER_TOKENS)}
 )
@@ -171,7 +174,7 @@ def middleware(limiter: RateLimiter) -> Any:
         operation = operations.of(request)
         if operation is not None:
             principal = request.get(PRINCIPAL)
-            await limiter.take(LIMITS[operation.limit], principal.user_id if principal else address(request))
+            await limiter.take(LIMITS[operation.limit], principal.limited_as if principal else address(request))
         return await handler(request)
 
     return limit

@@ -76,6 +76,12 @@ def _moment(text: Any) -> Any:
     raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
 
 
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise ValueError("must not name one twice")
+    return values
+
+
 def _metadata_value(value: Any) -> Any:
     if isinstance(value, str) and len(value) <= METADATA_TEXT_LENGTH_MAX:
         return value
@@ -136,6 +142,12 @@ SessionKind = Annotated[
 ]
 SESSION_IN_BODY: Literal["body"] = "body"
 SESSION_IN_COOKIE = "cookie"
+ScopeName = Literal["read", "transfer", "operate"]
+Scopes = Annotated[
+    list[ScopeName],
+    Field(min_length=1, max_length=3, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
 TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]
 
@@ -288,6 +300,16 @@ class NewDeposit(Request):
     amount: Amount
     currency: CurrencyCode
     reference: Annotated[str, StringConstraints(min_length=1, max_length=DESCRIPTION_LENGTH_MAX)]
+
+
+class NewApiKey(Request):
+    """A key for a server."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)] = Field(
+        description="What it is for; shown in lists."
+    )
+    scopes: Scopes
+    expires_at: Moment | None = Field(None, description="When it ends by itself; never, unless it is given.")
 
 
 class PageQuery(Request):
@@ -454,6 +476,38 @@ class LetterAsked(Reply):
     """A letter is on its way, if there is somebody to get it. `expires_in` is the life of its token in seconds."""
 
     expires_in: int
+
+
+class ApiKey(Reply):
+    """A key as lists show it. `prefix` is the part of it that may be shown."""
+
+    id: UUID
+    name: str
+    scopes: list[ScopeName]
+    prefix: str
+    created_at: AwareDatetime
+    last_used_at: AwareDatetime | None
+    expires_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+
+
+class ApiKeyList(Reply):
+    """Keys that were not revoked, newest first."""
+
+    items: list[ApiKey]
+    next_cursor: None
+
+
+class CreatedApiKey(Reply):
+    """A new key. `key` is told here and never again."""
+
+    id: UUID
+    name: str
+    scopes: list[ScopeName]
+    key: str
+    prefix: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None
 
 
 class Wallet(Reply):

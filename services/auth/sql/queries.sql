@@ -81,8 +81,11 @@ WHERE sessions.id = given.id;
 SELECT last FROM revocation_counter;
 
 -- name: list_revocations
--- Older ones have outlived every access token of theirs.
+-- Sessions and API keys take their numbers from one counter. Older ones have outlived whatever was remembered of them.
 SELECT seq, id AS session_id, revoked_at FROM sessions
+WHERE seq > $1 AND revoked_at > clock_timestamp() - make_interval(secs => $2)
+UNION ALL
+SELECT seq, id, revoked_at FROM api_keys
 WHERE seq > $1 AND revoked_at > clock_timestamp() - make_interval(secs => $2)
 ORDER BY seq LIMIT $3;
 

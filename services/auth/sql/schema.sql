@@ -5,6 +5,27 @@ BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END
 $$;
+CREATE TABLE public.api_keys (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    prefix text NOT NULL,
+    hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    audited_hour timestamp with time zone,
+    revoked_at timestamp with time zone,
+    reason text,
+    seq bigint,
+    CONSTRAINT api_keys_hash_sha256 CHECK ((length(hash) = 32)),
+    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT api_keys_revoked_whole CHECK ((((revoked_at IS NULL) = (seq IS NULL)) AND ((revoked_at IS NULL) = (reason IS NULL)))),
+    CONSTRAINT api_keys_scopes_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['read'::text, 'transfer'::text, 'operate'::text])))
+);
+COMMENT ON COLUMN public.api_keys.prefix IS 'the part of the key that may be shown';
+COMMENT ON COLUMN public.api_keys.hash IS 'SHA-256 of the whole key; the key itself is kept nowhere';
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -102,6 +123,10 @@ CREATE TABLE public.users (
 );
 COMMENT ON COLUMN public.users.totp_secret_sealed IS 'sealed like signing keys; without totp_confirmed_at it is only a proposal';
 COMMENT ON COLUMN public.users.totp_step IS 'the last time step whose code was taken: a code opens once, and none older does';
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_hash_unique UNIQUE (hash);
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.letters
@@ -122,6 +147,8 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_email_unique UNIQUE (email);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+CREATE INDEX api_keys_of_user ON public.api_keys USING btree (user_id) WHERE (revoked_at IS NULL);
+CREATE UNIQUE INDEX api_keys_seq_unique ON public.api_keys USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX audit_log_of_actor ON public.audit_log USING btree (actor_id, at, id) WHERE (actor_id IS NOT NULL);
 CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
@@ -133,6 +160,8 @@ CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.letters
     ADD CONSTRAINT letters_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.recovery_codes
@@ -141,6 +170,12 @@ ALTER TABLE ONLY public.refresh_tokens
     ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
 ALTER TABLE ONLY public.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+GRANT SELECT,INSERT ON TABLE public.api_keys TO payflow_auth;
+GRANT UPDATE(last_used_at) ON TABLE public.api_keys TO payflow_auth;
+GRANT UPDATE(audited_hour) ON TABLE public.api_keys TO payflow_auth;
+GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO payflow_auth;
+GRANT UPDATE(reason) ON TABLE public.api_keys TO payflow_auth;
+GRANT UPDATE(seq) ON TABLE public.api_keys TO payflow_auth;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_auth;
 GRANT SELECT,INSERT ON TABLE public.letters TO payflow_auth;
 GRANT UPDATE(token_sealed) ON TABLE public.letters TO payflow_auth;

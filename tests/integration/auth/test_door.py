@@ -48,6 +48,11 @@ CALLERS = {
     ("POST", "/internal/letters/claim"): {"notification-deliver"},
     ("POST", "/internal/letters/settle"): {"notification-deliver"},
     ("POST", "/internal/letters/release"): {"notification-deliver"},
+    ("GET", "/internal/audit"): {"gateway"},
+    ("POST", "/internal/api-keys"): {"gateway"},
+    ("GET", "/internal/api-keys"): {"gateway"},
+    ("DELETE", "/internal/api-keys/{id}"): {"gateway"},
+    ("POST", "/internal/api-keys/verify"): {"gateway"},
 }
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from services.chassis.service_tokens import TokenVerifier
+from services.contracts.api_keys import hash_key, new_key
 from services.contracts.identifiers import new_id
 
 NOW = "2026-01-01T00:00:00.000000Z"
@@ -124,6 +125,24 @@ class Auth(Service):
     ended: list[str] = field(default_factory=list)
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Id and name by e-mail address."""
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is known of API keys, by their hash."""
+
+    def api_key(self, *scopes: str, user_id: str | None = None, role: str = "user", **changes: Any) -> str:
+        """An API key with these scopes."""
+        key = new_key().text
+        self.keys[hash_key(key).hex()] = {
+            "api_key_id": str(new_id()),
+            "user_id": user_id or str(new_id()),
+            "role": role,
+            "scopes": sorted(scopes),
+            "seconds": 600.0,
+            "fresh_seconds": 600.0,
+        } | changes
+        return key
+
+    def api_key_id(self, key: str) -> str:
+        return str(self.keys[hash_key(key).hex()]["api_key_id"])
 
     def jwk(self) -> dict[str, str]:
         x = base64.urlsafe_b64encode(self.key.public_key().public_bytes_raw()).decode().rstrip("=")
@@ -153,7 +172,7 @@ class Auth(Service):
             headers={"typ": "at+jwt", "kid": self.key_id} | dict(header),
         )
 
-    async def answer(self, call: Call) -> web.StreamResponse:
+    async def answer(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
         match call.method, call.path:
             case "GET", "/internal/jwks":
                 return web.json_response({"keys": [self.jwk()]})
@@ -165,6 +184,9 @@ class Auth(Service):
                     if seq > after
                 ]
                 return web.json_response({"items": items, "next": len(self.ended)})
+            case "POST", "/internal/api-keys/verify":
+                known = self.keys.get(call.body["hash"])
+                return web.json_response(known) if known else problem(404, "api_key_not_found")
             case "POST", "/internal/recipients":
                 found = [
                     {"email": email, "user_id": self.people[email][0], "name": self.people[email][1]}

@@ -83,8 +83,30 @@ def test_who_may_use_what(document: dict[str, Any]) -> None:
         codes = {refusal.code for refusal in openapi.refusals(row)}
         assert bool(operation["security"]) is (row.access is not Access.PUBLIC)
         assert ("invalid_token" in codes) is (row.access is not Access.PUBLIC)
-        assert ("operator_required" in codes) is (row.access is Access.OPERATOR)
+        assert "operator_required" in codes or row.access is not Access.OPERATOR
         assert (row.access is Access.OPERATOR) is row.path.startswith(f"{operations.BASE}/ops/")
+
+
+def test_what_an_api_key_may(document: dict[str, Any]) -> None:
+    """Reading needs `read`, moving money and cancelling `transfer`, operators' addresses `operate`; nothing else takes a key."""
+    for row in OPERATIONS:
+        operation = document["paths"][row.path][row.method.lower()]
+        of_people = row.path.startswith(("/api/v1/auth/", "/api/v1/api-keys"))
+        names = {_resolve(document, parameter)["name"] for parameter in operation["parameters"]}
+        if row.access is Access.PUBLIC or of_people:
+            expected = None
+        elif row.path.startswith("/api/v1/ops/"):
+            expected = "operate"
+        elif row.method == "GET":
+            expected = "read"
+        else:
+            expected = "transfer" if "Idempotency-Key" in names or row.path.endswith("/cancel") else None
+        codes = {refusal.code for refusal in openapi.refusals(row)}
+        schemes = [scheme for each in operation["security"] for scheme in each.items()]
+        assert operation.get("x-scope") == expected, row.path
+        assert (("api_key", [expected]) in schemes) is (expected is not None)
+        assert ("insufficient_scope" in codes) is (expected is not None)
+        assert ("session_required" in codes) is (expected is None and row.access is not Access.PUBLIC)
 
 
 def test_what_moves_money_needs_a_key(document: dict[str, Any]) -> None:

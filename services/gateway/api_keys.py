@@ -1,0 +1,69 @@
+"""Routes of API keys. A person's session makes, lists and revokes them; a key does none of this."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.gateway import answers, errors, operations, schemas
+from services.gateway.authentication import PRINCIPAL
+from services.gateway.operations import BODY, Answer, Operation, path_id
+from services.gateway.sessions import SESSIONS
+from services.gateway.upstreams import UPSTREAMS, call
+
+BASE = f"{operations.BASE}/api-keys"
+
+
+async def create_api_key(request: web.Request) -> web.Response:
+    """Make a key for a server of yours.
+
+    It is shown in this answer and never again: only its hash is kept. A key speaks for you within its scopes, which do not
+    include one another; `operate` is for operators. Logging out or changing the password does not end it, revoking it does.
+    """
+    asked: schemas.NewApiKey = request[BODY]
+    body = asked.model_dump(mode="json") | {"user_id": request[PRINCIPAL].user_id}
+    created = await call(request.app[UPSTREAMS].auth, "POST", "/internal/api-keys", body=body, once=True)
+    return answers.document(created, status=201, headers={"Location": f"{BASE}/{created['id']}"})
+
+
+async def list_api_keys(request: web.Request) -> web.Response:
+    """Your keys, newest first, without the keys themselves.
+
+    `last_used_at` is accurate to ten minutes. Revoked keys are not listed.
+    """
+    params = {"user_id": request[PRINCIPAL].user_id}
+    keys = await call(request.app[UPSTREAMS].auth, "GET", "/internal/api-keys", params=params)
+    return answers.document(keys | {"next_cursor": None})
+
+
+async def revoke_api_key(request: web.Request) -> web.Response:
+    """End a key, everywhere within a second."""
+    key_id = path_id(request, errors.ApiKeyNotFound)
+    await call(
+        request.app[UPSTREAMS].auth,
+        "DELETE",
+        f"/internal/api-keys/{key_id}",
+        params={"user_id": request[PRINCIPAL].user_id},
+        missing=errors.ApiKeyNotFound,
+    )
+    request.app[SESSIONS].end(key_id)
+    return answers.empty()
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        BASE,
+        create_api_key,
+        (Answer(201, "The key, shown this once.", schemas.CreatedApiKey, headers=("Location",)),),
+        body=schemas.NewApiKey,
+        refusals=(errors.OperatorRequired, errors.TooManyApiKeys, errors.UserNotFound),
+    ),
+    Operation("GET", BASE, list_api_keys, (Answer(200, "The keys.", schemas.ApiKeyList),)),
+    Operation(
+        "DELETE",
+        f"{BASE}/{{id}}",
+        revoke_api_key,
+        (Answer(204, "Revoked."),),
+        refusals=(errors.ApiKeyNotFound,),
+    ),
+)

@@ -1,0 +1,261 @@
+"""API keys: made once, kept as a hash, counted, ended through the feed of sessions, and audited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.auth import commands, commands_api_keys
+from services.auth.user import Role
+from services.chassis.database import Pool
+from services.contracts.api_keys import hash_key, is_well_formed, new_key
+from services.contracts.identifiers import new_id
+from tests.harness.locks import until_waiting
+from tests.integration.auth.service import Answer, AuthService, running
+from tests.integration.auth.test_sessions import claims_of, log_out
+
+EMAIL = "alice@example.com"
+
+
+@dataclass
+class Owner:
+    """A user with keys."""
+
+    auth: AuthService
+    session: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return str(self.session["user"]["id"])
+
+    async def ask(self, **changes: Any) -> Answer:
+        asked = {"user_id": self.id, "name": "server", "scopes": ["read"]} | changes
+        return await self.auth.call("POST", "/internal/api-keys", asked)
+
+    async def make(self, **changes: Any) -> dict[str, Any]:
+        answer = await self.ask(**changes)
+        assert answer.status == 201, answer
+        return dict(answer.body)
+
+    async def list(self) -> list[dict[str, Any]]:
+        answer = await self.auth.call("GET", "/internal/api-keys", params={"user_id": self.id})
+        return list(answer.body["items"])
+
+    async def revoke(self, key_id: str) -> Answer:
+        return await self.auth.call("DELETE", f"/internal/api-keys/{key_id}", params={"user_id": self.id})
+
+
+async def verify(auth: AuthService, key: str) -> Answer:
+    return await auth.call("POST", "/internal/api-keys/verify", {"hash": hash_key(key).hex()})
+
+
+async def owner_of(auth: AuthService, email: str) -> Owner:
+    return Owner(auth, await auth.register(email))
+
+
+@pytest.fixture
+async def alice(auth: AuthService) -> Owner:
+    return await owner_of(auth, EMAIL)
+
+
+async def test_key_speaks_for_its_user(auth: AuthService, alice: Owner) -> None:
+    """What is made is shown once, verified by its hash, and listed without it."""
+    made = await alice.make(scopes=["transfer", "read"])
+    used = await verify(auth, made["key"])
+    [listed] = await alice.list()
+
+    assert is_well_formed(made["key"])
+    assert {"id", "name", "scopes", "key", "prefix", "created_at", "expires_at"} == set(made)
+    assert made["key"].startswith(made["prefix"])
+    assert (made["name"], made["scopes"], made["expires_at"]) == ("server", ["read", "transfer"], None)
+    assert (made["id"], alice.id, "user") == (used.body["api_key_id"], used.body["user_id"], used.body["role"])
+    assert ["read", "transfer"] == used.body["scopes"]
+    assert 600 == used.body["seconds"] >= used.body["fresh_seconds"] > 0
+    assert made["key"] not in str(listed)
+    assert (made["id"], made["prefix"], None) == (listed["id"], listed["prefix"], listed["revoked_at"])
+    assert listed["last_used_at"] > listed["created_at"]
+
+
+async def test_only_its_hash_is_stored(pool: Pool, alice: Owner) -> None:
+    """Nothing in the database contains the key or its secret part."""
+    key = (await alice.make())["key"]
+    stored = "".join(str(dict(row)) for row in await pool.fetch("SELECT * FROM api_keys"))
+    audited = "".join(str(dict(row)) for row in await pool.fetch("SELECT * FROM audit_log"))
+
+    assert key.rpartition("_")[2] not in stored + audited
+    assert hash_key(key) == await pool.fetchval("SELECT hash FROM api_keys")
+
+
+async def test_unknown_keys_are_refused(auth: AuthService, alice: Owner) -> None:
+    """A key that never was gets a 404; of one with a short life the rest is told in seconds."""
+    soon = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    told = await verify(auth, (await alice.make(expires_at=soon))["key"])
+    unknown = await verify(auth, new_key().text)
+
+    assert 0 < told.body["seconds"] <= 60
+    assert (404, "api_key_not_found") == (unknown.status, unknown.body["code"])
+
+
+async def test_an_expired_key_is_nobody(auth: AuthService, alice: Owner) -> None:
+    """The database's clock ends a key by itself; one that would never live is not made."""
+    made = await alice.make(expires_at=(datetime.now(UTC) + timedelta(seconds=1)).isoformat())
+
+    async with asyncio.timeout(5):
+        while (await verify(auth, made["key"])).status == 200:
+            await asyncio.sleep(0.05)
+    late = await alice.ask(expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
+
+    assert (422, ["expires_at"]) == (late.status, [error["field"] for error in late.body["errors"]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"scopes": []}, {"scopes"}),
+        ({"scopes": ["read", "read"]}, {"scopes"}),
+        ({"scopes": ["everything"]}, {"scopes"}),
+        ({"scopes": "read"}, {"scopes"}),
+        ({"scopes": [["read"]]}, {"scopes"}),
+        ({"name": " "}, {"name"}),
+        ({"name": "x" * 101}, {"name"}),
+        ({"expires_at": "tomorrow", "name": ""}, {"expires_at", "name"}),
+        ({"expires_at": "2030-01-01T00:00:00"}, {"expires_at"}),
+        ({"hash": "x"}, {"hash"}),
+    ],
+)
+async def test_faulty_keys_are_not_made(alice: Owner, changes: dict[str, Any], fields: set[str]) -> None:
+    """Every faulty field is named at once, and nothing is recorded."""
+    answer = await alice.ask(**changes)
+
+    assert (422, fields) == (answer.status, {error["field"] for error in answer.body["errors"]})
+    assert [] == await alice.list()
+
+
+async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Only an operator makes a key that operates; who is demoted loses every key with the sessions, in one gapless feed."""
+    refused = await alice.ask(scopes=["operate"])
+    await commands.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
+    operating, reading = await alice.make(scopes=["operate"]), await alice.make()
+    role = (await verify(auth, operating["key"])).body["role"]
+    await commands.grant_role(pool, email=EMAIL, role=Role.USER)
+    feed = await auth.revocations()
+
+    assert (403, "operator_required") == (refused.status, refused.body["code"])
+    assert "operator" == role
+    assert [404, 404] == [(await verify(auth, key["key"])).status for key in (operating, reading)]
+    assert [1, 2, 3] == [item["seq"] for item in feed["items"]]
+    assert {claims_of(alice.session)["sid"], operating["id"], reading["id"]} == {
+        item["session_id"] for item in feed["items"]
+    }
+
+
+async def test_disabled_users_have_no_keys(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A key of a disabled user is nobody's, and none can be made."""
+    made = await alice.make()
+    await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
+
+    assert 404 == (await verify(auth, made["key"])).status
+    assert 404 == (await alice.ask()).status
+
+
+async def test_logout_leaves_keys_alone(auth: AuthService, alice: Owner) -> None:
+    """A session that ends takes no key with it."""
+    made = await alice.make()
+    await log_out(auth, alice.session)
+
+    assert 200 == (await verify(auth, made["key"])).status
+
+
+async def test_revoked_key_is_in_the_feed(auth: AuthService, alice: Owner) -> None:
+    """Sessions and keys end under numbers of one feed without a gap; a revoked key is gone from the list."""
+    first, second = await alice.make(), await alice.make()
+    revoked = await alice.revoke(first["id"])
+    await log_out(auth, alice.session)
+    again = await alice.revoke(second["id"])
+    feed = await auth.revocations()
+
+    assert [204, 204] == [revoked.status, again.status]
+    assert [(1, first["id"]), (2, claims_of(alice.session)["sid"]), (3, second["id"])] == [
+        (item["seq"], item["session_id"]) for item in feed["items"]
+    ]
+    assert 3 == feed["next"]
+    assert [] == await alice.list()
+    assert 404 == (await verify(auth, first["key"])).status
+    assert [second["id"]] == [item["session_id"] for item in (await auth.revocations(after=2))["items"]]
+
+
+async def test_another_users_key_is_as_unknown(auth: AuthService, alice: Owner) -> None:
+    """Another's, an unknown one, no id at all and one that was revoked: the same 404, and nothing ends."""
+    made = await alice.make()
+    bob = await owner_of(auth, "bob@example.com")
+    gone = await alice.make()
+    await alice.revoke(gone["id"])
+    answers = [await bob.revoke(made["id"]), *[await alice.revoke(id_) for id_ in (str(new_id()), "x", gone["id"])]]
+
+    assert [(404, "api_key_not_found")] * 4 == [(answer.status, answer.body["code"]) for answer in answers]
+    assert 200 == (await verify(auth, made["key"])).status
+    assert [] == await bob.list()
+
+
+async def test_keys_are_bounded(auth: AuthService, alice: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many made at once only as many as one may have exist; a revoked one makes room."""
+    monkeypatch.setattr(commands_api_keys, "PER_USER_MAX", 5)
+    answers = await asyncio.gather(*(alice.ask() for _ in range(12)))
+    refused = [answer for answer in answers if answer.status != 201]
+    listed = await alice.list()
+    await alice.revoke(listed[0]["id"])
+
+    assert [(409, "api_keys_exhausted")] * 7 == [(answer.status, answer.body["code"]) for answer in refused]
+    assert 5 == len(listed)
+    assert 201 == (await alice.ask()).status
+
+
+async def test_first_use_in_an_hour_is_audited_once(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Two gateways that ask at the same instant leave one entry for the key and the hour; the next hour has its own."""
+    made = await alice.make()
+    async with running(pool) as second:
+        for _ in range(2):
+            answers = await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
+            assert {200} == {answer.status for answer in answers}
+        # An hour passes.
+        await pool.execute("UPDATE api_keys SET audited_hour = audited_hour - interval '1 hour'")
+        await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
+
+    assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'api_key_used'")
+
+
+async def test_acts_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Created, first used and revoked: who, on whom, which key and in which request; never the key."""
+    made = await alice.make()
+    await verify(auth, made["key"])
+    await alice.revoke(made["id"])
+    rows = await pool.fetch(
+        "SELECT act, actor_id::text, user_id::text, detail, request_id FROM audit_log WHERE act LIKE 'api_key%' ORDER BY id"
+    )
+
+    assert ["api_key_created", "api_key_used", "api_key_revoked"] == [row["act"] for row in rows]
+    assert {(alice.id, alice.id)} == {(row["actor_id"], row["user_id"]) for row in rows}
+    assert {made["id"]} == {json.loads(row["detail"])["api_key_id"] for row in rows}
+    assert all(row["request_id"] for row in rows)
+
+
+async def test_use_waits_for_the_revocation(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A key that is being ended at this moment is asked about: the answer comes after the end, and is no."""
+    made = await alice.make()
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.fetch("SELECT 1 FROM api_keys WHERE id = $1 FOR UPDATE", made["id"])
+        asked = asyncio.create_task(verify(auth, made["key"]))
+        await until_waiting(pool, 1)
+        await connection.execute(
+            "UPDATE api_keys SET revoked_at = clock_timestamp(), reason = 'revoked', seq = 1 WHERE id = $1", made["id"]
+        )
+        await transaction.commit()
+
+    assert 404 == (await asked).status
