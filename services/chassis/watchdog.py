@@ -187,7 +187,9 @@ class Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         log.info("request_unreadable", reason=type(exc).__name__)
         response = problems.render(NotHttp())
-        response.headers.update({**self._watchdog.headers, tracing.REQUEST_ID: tracing.request_id()})
+        # aiohttp would tell its own name and version here: no hook of ours is asked for what is no request.
+        ours = {"Server": self._watchdog.service, tracing.REQUEST_ID: tracing.request_id()}
+        response.headers.update({**self._watchdog.headers, **ours})
         response.force_close()
         return response
 

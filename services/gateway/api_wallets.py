@@ -6,6 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
+from services.chassis.body import InvalidRequest
+from services.contracts.identifiers import parse_id
+from services.contracts.refusal import FieldError
 from services.gateway import answers, errors, names, operations, schemas, statement
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
@@ -24,6 +27,8 @@ async def list_wallets(request: web.Request) -> web.Response:
     The one in the default currency is always among them.
     """
     asked: schemas.PageQuery = request[QUERY]
+    if asked.cursor is not None and parse_id(asked.cursor) is None:
+        raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")])
     found = sorted(await _wallets(request), key=lambda wallet: str(wallet["id"]))
     rest = [wallet for wallet in found if asked.cursor is None or wallet["id"] > asked.cursor]
     limit = asked.limit or schemas.PAGE_LIMIT

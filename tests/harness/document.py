@@ -1,0 +1,155 @@
+"""The OpenAPI document of a running door, and whether an answer is one that it promises."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import aiohttp
+import jsonschema_rs
+
+PROBLEM = "application/problem+json"
+SECURITY_HEADERS = (
+    "X-Content-Type-Options",
+    "Content-Security-Policy",
+    "Cache-Control",
+    "Referrer-Policy",
+    "Strict-Transport-Security",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method at one address."""
+
+    method: str
+    path: str
+    described: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_public(self) -> bool:
+        return not self.described["security"]
+
+    @property
+    def is_for_operators(self) -> bool:
+        return self.path.startswith("/api/v1/ops/")
+
+    @property
+    def place_holders(self) -> list[str]:
+        """The names in braces in the path."""
+        return re.findall(r"{(\w+)}", self.path)
+
+
+@dataclass
+class Document:
+    """The document, and the checks by it; validators are built once for each kind of answer."""
+
+    raw: dict[str, Any]
+    _validators: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    async def of(cls, session: aiohttp.ClientSession, base: str) -> Document:
+        """What the door at `base` says of itself."""
+        async with session.get(f"{base}/api/v1/openapi.json") as response:
+            return cls(await response.json())
+
+    @cached_property
+    def operations(self) -> list[Operation]:
+        """All of them, as the document orders them."""
+        return [
+            Operation(method.upper(), path, described)
+            for path, methods in self.raw["paths"].items()
+            for method, described in methods.items()
+        ]
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], dict[str, Operation]]]:
+        # An address without braces is meant before one with them.
+        by_path: dict[str, dict[str, Operation]] = {}
+        for operation in self.operations:
+            by_path.setdefault(operation.path, {})[operation.method] = operation
+        ordered = sorted(by_path.items(), key=lambda item: item[0].count("{"))
+        return [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), methods) for path, methods in ordered]
+
+    def resolve(self, value: Any) -> Any:
+        """What a reference leads to; anything else is itself."""
+        while isinstance(value, dict) and "$ref" in value:
+            found: Any = self.raw
+            for part in value["$ref"].removeprefix("#/").split("/"):
+                found = found[part]
+            value = found
+        return value
+
+    def parameters(self, operation: Operation, where: str) -> list[dict[str, Any]]:
+        """The parameters in "query", "path" or "header"."""
+        resolved = (self.resolve(parameter) for parameter in operation.described["parameters"])
+        return [parameter for parameter in resolved if parameter["in"] == where]
+
+    def body(self, operation: Operation) -> dict[str, Any] | None:
+        """The schema of the body, None where none is taken."""
+        described = operation.described.get("requestBody")
+        if described is None:
+            return None
+        found: dict[str, Any] = self.resolve(described["content"]["application/json"]["schema"])
+        return found
+
+    def faults(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
+        """What about this answer is not as the document promises; `path` is without its query."""
+        return list(self._faults(method, path, status, headers, content))
+
+    def _faults(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> Iterator[str]:
+        yield from (f"{name} is missing" for name in ("X-Request-Id", *SECURITY_HEADERS) if name not in headers)
+        if headers.get("Server", "gateway") != "gateway":
+            yield "it says what serves it"
+        methods = next((methods for pattern, methods in self._patterns if pattern.fullmatch(path)), None)
+        operation = (methods or {}).get("GET" if method == "HEAD" else method)
+        if operation is None:
+            expected = 405 if methods else 404
+            if status not in (expected, 503):
+                yield f"an address or method outside the document answers {status}, not {expected}"
+            return
+        if str(status) not in operation.described["responses"]:
+            yield f"status {status} is not documented"
+            return
+        response = self.resolve(operation.described["responses"][str(status)])
+        yield from _header_faults(operation, response, status, headers, content)
+        if method != "HEAD":
+            yield from self._content_faults(f"{operation.name} {status}", response, headers, content)
+
+    def _content_faults(
+        self, place: str, response: Mapping[str, Any], headers: Mapping[str, str], content: bytes
+    ) -> Iterator[str]:
+        kind = headers.get("Content-Type", "").partition(";")[0]
+        if "content" not in response:
+            if content:
+                yield "it is documented without a body and has one"
+        elif kind not in response["content"]:
+            yield f"content type {kind!r} is not documented"
+        elif "json" in kind:
+            yield from self._body_faults(f"{place} {kind}", response["content"][kind], content)
+
+    def _body_faults(self, place: str, described: Mapping[str, Any], content: bytes) -> Iterator[str]:
+        if place not in self._validators:
+            schema = {**described["schema"], "components": self.raw["components"]}
+            self._validators[place] = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+        for error in self._validators[place].iter_errors(json.loads(content)):
+            yield f"{'.'.join(str(part) for part in error.instance_path)}: {error.message}"[:300]
+
+
+def _header_faults(
+    operation: Operation, response: Mapping[str, Any], status: int, headers: Mapping[str, str], content: bytes
+) -> Iterator[str]:
+    if status in (429, 503) and "Retry-After" not in headers:
+        yield f"{status} without Retry-After"
+    if status == 401 and not operation.is_public and b"invalid_token" in content and "WWW-Authenticate" not in headers:
+        yield "401 without WWW-Authenticate"
+    if status in (201, 202) and "Location" in response["headers"] and "Location" not in headers:
+        yield f"{status} without Location"

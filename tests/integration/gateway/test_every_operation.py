@@ -1,0 +1,187 @@
+"""What holds of every operation, told by the OpenAPI document: a new one is tested here on the day it is added."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from redis.asyncio import Redis as Client
+
+from services.contracts.identifiers import new_id
+from services.gateway import api_reference, openapi
+from services.gateway.app import OPERATIONS
+from tests.harness import samples
+from tests.harness.document import Document, Operation
+from tests.integration.gateway.conftest import Door, Open, Reply
+from tests.integration.gateway.test_authentication import FORGERIES
+
+DOCUMENT = Document(openapi.build((*OPERATIONS, *api_reference.HEALTH)))
+EVERY = DOCUMENT.operations
+GUARDED = [operation for operation in EVERY if not operation.is_public]
+WITH_BODY = [operation for operation in EVERY if DOCUMENT.body(operation) is not None]
+LIARS = {
+    "X-User-Id": str(new_id()), "X-Role": "operator", "X-Forwarded-User": "ops@example.com", "X-Forwarded-For": "10.0.0.1",
+    "X-Real-Ip": "10.0.0.1", "Forwarded": "for=10.0.0.1;host=evil", "X-Original-Url": "/api/v1/ops/overview",
+    "X-Rewrite-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE", "X-Forwarded-Host": "evil.example",
+    "X-Authenticated-Userid": str(new_id()), "X-Remote-User": "ops@example.com",
+}  # fmt: skip
+BACKGROUND = ("/internal/jwks", "/internal/revocations")
+"""What the gateway asks on its own account."""
+
+
+def filled(operation: Operation, identifier: str | None = None) -> str:
+    """The path with ids in it."""
+    path = operation.path
+    for name in operation.place_holders:
+        path = path.replace(f"{{{name}}}", identifier or str(new_id()))
+    return path
+
+
+async def ask(door: Door, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any) -> Reply:
+    """A request that fits the document, but for `changes`; the answer must fit it as well."""
+    body = changes.pop("body", samples.body(DOCUMENT, operation))
+    data = json.dumps(body).encode() if body is not None else None
+    headers = samples.headers(DOCUMENT, operation) | ({"Content-Type": "application/json"} if data else {})
+    path = path or filled(operation)
+    reply = await door.call(
+        operation.method,
+        path,
+        token=token,
+        data=data,
+        headers=headers | changes.pop("headers", {}),
+        params=changes.pop("query", samples.query(DOCUMENT, operation)),
+    )
+    faults = DOCUMENT.faults(operation.method, operation.path, reply.status, reply.headers, reply.body)
+    # What stands behind here answers less than the real services do: only what the gateway itself says is held to it.
+    if not 200 <= reply.status < 300:
+        assert [] == faults, f"{operation.name}: {reply.status} {reply.body[:300]!r}"
+    return reply
+
+
+def asked_behind(door: Door) -> list[str]:
+    """The calls to services on behalf of a client."""
+    calls = [call for service in door.behind.all() for call in service.calls]
+    return [f"{call.method} {call.path}" for call in calls if call.path not in BACKGROUND]
+
+
+async def test_what_is_served_is_what_is_documented(door: Door) -> None:
+    """Each method that an address takes is in the document, and nothing else is."""
+    paths = {operation.path for operation in EVERY}
+    for path in paths:
+        documented = {operation.method for operation in EVERY if operation.path == path}
+        reply = await door.call("PROPFIND", path.replace("{id}", str(new_id())))
+        served = set(reply.headers["Allow"].split(",")) - {"HEAD", "OPTIONS"}
+        assert (405, documented) == (reply.status, served), path
+
+
+async def test_forged_tokens(door: Door) -> None:
+    """Guarantee 44: each kind of forged token is refused alike at every address, and nobody behind is asked."""
+    for operation in GUARDED:
+        answers = set()
+        for name, forge in FORGERIES.items():
+            reply = await ask(door, operation, headers={"Authorization": f"Bearer {forge(door.behind.auth)}"})
+            assert (401, "Bearer") == (reply.status, reply.headers["WWW-Authenticate"]), name
+            answers.add(json.dumps(reply.json() | {"request_id": ""}))
+        assert 401 == (await ask(door, operation)).status
+        assert 1 == len(answers)
+        assert [] == asked_behind(door)
+
+
+async def test_operators_addresses_are_closed_to_users(door: Door, token: str) -> None:
+    """A user is told 403 before anything else is looked at, whatever the request says about the one who sent it."""
+    for operation in [each for each in EVERY if each.is_for_operators]:
+        for headers in ({}, LIARS):
+            reply = await ask(door, operation, token=token, headers=headers)
+            assert (403, "operator_required") == (reply.status, reply.json()["code"])
+        assert [] == asked_behind(door)
+
+
+async def test_claims_from_outside(door: Door) -> None:
+    """Guarantee 47: headers that claim to be somebody pass no door and reach no service; who is told is the token's user."""
+    for operation in GUARDED:
+        for service in door.behind.all():
+            service.calls.clear()
+        assert 401 == (await ask(door, operation, headers=LIARS)).status
+        assert [] == asked_behind(door)
+
+        await ask(door, operation, token=door.behind.auth.token(), headers=LIARS)
+
+        for service in door.behind.all():
+            for call in service.calls:
+                said = f"{call.body} {call.query} {call.headers}"
+                assert not [lie for lie in LIARS.values() if lie != "DELETE" and lie in said], (call.method, call.path)
+
+
+async def test_nasty_values_in_every_field(door: Door) -> None:
+    """Guarantee 52: what does not fit is a 422 that names the field and reaches nobody; nothing at all is a fault of ours."""
+    for operation in WITH_BODY:
+        schema = DOCUMENT.body(operation)
+        assert schema is not None
+        good = samples.body(DOCUMENT, operation) or {}
+        for path in samples.leaves(DOCUMENT, schema):
+            for nasty in samples.NASTY:
+                body = samples.changed(good, path, nasty)
+                # A token of its own for each: logging out is among what is tried.
+                reply = await ask(door, operation, token=door.behind.auth.token(role="operator"), body=body)
+                where = f"{operation.name} {'.'.join(path)} = {nasty!r:.40}: {reply.status} {reply.body[:200]!r}"
+                if isinstance(nasty, int) and abs(nasty) > 10**99:
+                    assert 400 == reply.status, where
+                elif samples.is_unstorable(nasty) or not samples.fits(DOCUMENT, schema, body):
+                    assert 422 == reply.status, where
+                    named = [fault["field"] for fault in reply.json()["errors"]]
+                    assert [] != [field for field in named if field.split(".")[0] == path[0]], where
+        for service in door.behind.all():
+            assert [] == [call for call in service.calls if samples.is_unstorable(call.body)]
+
+
+async def test_every_faulty_field_at_once(door: Door, operator_token: str) -> None:
+    """One answer names all fields that do not fit, and those that nobody knows."""
+    for operation in WITH_BODY:
+        schema = DOCUMENT.body(operation)
+        assert schema is not None
+        body = {name: [[]] for name in schema.get("properties", {})} | {"surely_unknown": 1}
+
+        reply = await ask(door, operation, token=operator_token, body=body)
+
+        named = {fault["field"].split(".")[0] for fault in reply.json()["errors"]}
+        assert (422, set(body)) == (reply.status, named)
+        assert [] == asked_behind(door)
+
+
+async def test_nasty_values_in_every_parameter(door: Door, operator_token: str) -> None:
+    """Guarantee 52: a parameter that does not fit, stands twice or is unknown is named; an id that is none is not found."""
+    for operation in EVERY:
+        good = samples.query(DOCUMENT, operation)
+        for parameter in DOCUMENT.parameters(operation, "query"):
+            for nasty in samples.NASTY_TEXTS:
+                reply = await ask(door, operation, token=operator_token, query=good | {parameter["name"]: nasty})
+                whole = parameter["schema"].get("type") in ("integer", "number")
+                if whole or samples.is_unstorable(nasty) or not samples.fits(DOCUMENT, parameter["schema"], nasty):
+                    where = f"{parameter['name']} = {nasty!r:.40}: {reply.status}"
+                    assert 422 == reply.status, where
+                    assert parameter["name"] in [fault["field"] for fault in reply.json()["errors"]], where
+        for nasty in (
+            ("x", samples.SQL, "\x00", "../../internal/wallets", "x" * 2000) if operation.place_holders else ()
+        ):
+            reply = await ask(door, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
+            assert reply.status in (400, 404), nasty
+
+
+async def test_unknown_parameters(door: Door, operator_token: str) -> None:
+    """A parameter that an address does not take is refused by its name, unless the address says that it reads none."""
+    for operation in EVERY:
+        if "422" not in operation.described["responses"]:
+            continue
+        query = samples.query(DOCUMENT, operation) | {"surely_unknown": "1"}
+
+        reply = await ask(door, operation, token=operator_token, query=query)
+
+        assert (422, ["surely_unknown"]) == (reply.status, [fault["field"] for fault in reply.json()["errors"]])
+
+
+async def test_limits_are_told_on_every_operation(open_door: Open, redis_client: Client) -> None:
+    """Every answer, with limits on, carries what all answers carry."""
+    async with open_door(rate_limits="on") as door:
+        for operation in EVERY:
+            await ask(door, operation)
