@@ -11,10 +11,15 @@ from uuid import uuid4
 
 import aiohttp
 
+from tests.harness.document import Document
+
 PASSWORD = "correct horse battery"
 
 RENEW_AFTER_SECONDS = 300
 """Half of the life of an access token."""
+
+_documents: dict[str, Document] = {}
+"""By the address of a door."""
 
 
 @dataclass(slots=True)
@@ -46,11 +51,21 @@ class Door:
     async def send(self, method: str, path: str, **request: Any) -> Answer:
         """One request below /api/v1, as given; nothing is retried."""
         async with self.session.request(method, f"{self.base}/api/v1{path}", **request) as response:
-            raw = await response.read()
+            # A stream of events has no end to wait for.
+            raw = b"" if response.content_type == "text/event-stream" else await response.read()
+            await self._check(method, response, raw)
             is_json = "json" in response.headers.get("Content-Type", "")
             return Answer(
                 response.status, response.headers, await response.json(content_type=None) if is_json and raw else raw
             )
+
+    async def _check(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> None:
+        """Guarantee 60: every answer that a test is given is one that the OpenAPI document promises."""
+        if self.base not in _documents:
+            _documents[self.base] = await Document.of(self.session, self.base)
+        path = response.url.raw_path
+        faults = _documents[self.base].faults(method, path, response.status, response.headers, raw)
+        assert [] == faults, f"{method} {path}: {response.status} {raw[:500]!r}"
 
     async def register(self, name: str = "Test Person") -> Person:
         """A new person with a wallet in the default currency."""

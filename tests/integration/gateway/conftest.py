@@ -69,7 +69,9 @@ class Door:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:
-            return Reply(response.status, response.headers, await response.read())
+            # A stream of events has no end to wait for.
+            is_stream = response.content_type == "text/event-stream"
+            return Reply(response.status, response.headers, b"" if is_stream else await response.read())
 
     async def send(self, token: str, key: str | None = None, **changes: Any) -> Reply:
         """One transfer of 10.50 USD, unless something else is said."""
