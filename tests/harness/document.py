@@ -50,7 +50,7 @@ class Operation:
 
 @dataclass
 class Document:
-    """The document, and the checks by it; validators are built once for each kind of answer."""
+    """The document, and the checks by it; validators are built once for each schema."""
 
     raw: dict[str, Any]
     _validators: dict[str, Any] = field(default_factory=dict)
@@ -101,6 +101,10 @@ class Document:
         found: dict[str, Any] = self.resolve(described["content"]["application/json"]["schema"])
         return found
 
+    def fits(self, schema: dict[str, Any], instance: Any) -> bool:
+        """Whether a schema of this document takes it."""
+        return bool(self._validator(str(id(schema)), schema).is_valid(instance))
+
     def faults(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
         """What about this answer is not as the document promises; `path` is without its query."""
         return list(self._faults(method, path, status, headers, content))
@@ -137,11 +141,14 @@ class Document:
             yield from self._body_faults(f"{place} {kind}", response["content"][kind], content)
 
     def _body_faults(self, place: str, described: Mapping[str, Any], content: bytes) -> Iterator[str]:
-        if place not in self._validators:
-            schema = {**described["schema"], "components": self.raw["components"]}
-            self._validators[place] = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-        for error in self._validators[place].iter_errors(json.loads(content)):
+        for error in self._validator(place, described["schema"]).iter_errors(json.loads(content)):
             yield f"{'.'.join(str(part) for part in error.instance_path)}: {error.message}"[:300]
+
+    def _validator(self, place: str, schema: Mapping[str, Any]) -> Any:
+        if place not in self._validators:
+            whole = {**schema, "components": self.raw["components"]}
+            self._validators[place] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return self._validators[place]
 
 
 def _header_faults(

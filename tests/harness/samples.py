@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-import jsonschema_rs
-
 from services.contracts.identifiers import new_id
 from tests.harness.document import Document, Operation
 
@@ -110,12 +108,6 @@ def changed(whole: dict[str, Any], path: tuple[str, ...], new: Any) -> dict[str,
     first, *rest = path
     inner = whole.get(first)
     return whole | {first: changed(inner if isinstance(inner, dict) else {}, tuple(rest), new) if rest else new}
-
-
-def fits(document: Document, schema: dict[str, Any], instance: Any) -> bool:
-    """Whether the schema alone takes it."""
-    whole = {**schema, "components": document.raw["components"]}
-    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True).is_valid(instance)
 
 
 def is_unstorable(instance: Any) -> bool:

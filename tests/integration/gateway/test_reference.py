@@ -47,38 +47,6 @@ async def test_document_and_pages(door: Door) -> None:
     assert "insufficient_funds" in docs.body.decode()
 
 
-async def test_every_route_is_documented(door: Door) -> None:
-    """The document lists exactly the routes that exist."""
-    paths = (await door.call("GET", "/api/v1/openapi.json")).json()["paths"]
-    documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-
-    for method, path in documented:
-        answer = await door.call(method, path.replace("{id}", "x"))
-        assert answer.status not in (404, 405) or answer.json()["code"].endswith("_not_found")
-    assert {path for _, path in documented} == DOCUMENTED
-
-
-DOCUMENTED = {
-    "/", "/livez", "/readyz", "/.well-known/jwks.json",
-    "/api/v1/api-keys", "/api/v1/api-keys/{id}",
-    "/api/v1/auth/login", "/api/v1/auth/logout", "/api/v1/auth/me", "/api/v1/auth/refresh", "/api/v1/auth/register",
-    "/api/v1/auth/email/verification", "/api/v1/auth/email/verify",
-    "/api/v1/auth/password", "/api/v1/auth/password/forgot", "/api/v1/auth/password/reset",
-    "/api/v1/auth/sessions", "/api/v1/auth/sessions/{id}",
-    "/api/v1/auth/totp", "/api/v1/auth/totp/confirm", "/api/v1/auth/totp/recovery-codes",
-    "/api/v1/currencies", "/api/v1/docs", "/api/v1/openapi.json",
-    "/api/v1/events", "/api/v1/notifications", "/api/v1/notifications/{id}/read",
-    "/api/v1/ops/audit", "/api/v1/ops/deposits", "/api/v1/ops/keys", "/api/v1/ops/keys/rotate",
-    "/api/v1/ops/ledger/balance-sheet", "/api/v1/ops/ledger/proof", "/api/v1/ops/overview",
-    "/api/v1/ops/transfers/{id}/timeline",
-    "/api/v1/ops/users", "/api/v1/ops/users/{id}/disable", "/api/v1/ops/users/{id}/role",
-    "/api/v1/ops/wallets/{id}/freeze",
-    "/api/v1/recipients",
-    "/api/v1/transfers", "/api/v1/transfers/{id}", "/api/v1/transfers/{id}/cancel", "/api/v1/transfers/{id}/timeline",
-    "/api/v1/wallets", "/api/v1/wallets/{id}", "/api/v1/wallets/{id}/balance", "/api/v1/wallets/{id}/statement",
-}  # fmt: skip
-
-
 async def test_head_works_where_get_does(door: Door, token: str) -> None:
     """HEAD is GET without the body."""
     for path in ("/", "/api/v1/currencies", "/api/v1/docs", "/livez", "/readyz", "/api/v1/wallets"):
