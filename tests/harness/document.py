@@ -101,6 +101,11 @@ class Document:
         found: dict[str, Any] = self.resolve(described["content"]["application/json"]["schema"])
         return found
 
+    def is_list(self, operation: Operation) -> bool:
+        """Whether it answers with items."""
+        content = self.resolve(operation.described["responses"].get("200", {})).get("content", {})
+        return "items" in self.resolve(content.get("application/json", {}).get("schema", {})).get("properties", {})
+
     def fits(self, schema: dict[str, Any], instance: Any) -> bool:
         """Whether a schema of this document takes it."""
         return bool(self._validator(str(id(schema)), schema).is_valid(instance))
