@@ -11,6 +11,7 @@ from services.auth import (
     commands_api_keys,
     commands_letters,
     commands_passwords,
+    commands_places,
     commands_sessions,
     commands_signing_keys,
     commands_totp,
@@ -22,6 +23,7 @@ from services.auth.bell import Bell
 from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
+from services.auth.places import Places
 from services.chassis import audit
 from services.chassis.body import read_json, validate, validate_json
 from services.chassis.database import Pool
@@ -33,6 +35,7 @@ POOL: web.AppKey[Pool] = web.AppKey("pool")
 VAULT: web.AppKey[Vault] = web.AppKey("vault")
 HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 BELL: web.AppKey[Bell] = web.AppKey("bell")
+PLACES: web.AppKey[Places] = web.AppKey("places")
 
 SEQ_MAX = 2**63 - 1
 PAGE_LIMIT = 50
@@ -53,6 +56,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
         [
             web.post("/internal/register", gateway(register)),
             web.post("/internal/login", gateway(log_in)),
+            web.post("/internal/places", gateway(find_place)),
             web.post("/internal/refresh", gateway(refresh)),
             web.post("/internal/logout", gateway(log_out)),
             web.post("/internal/password", gateway(change_password)),
@@ -102,6 +106,7 @@ async def register(request: web.Request) -> web.Response:
         password=asked.password,
         name=asked.name,
         user_agent=asked.user_agent,
+        place=_place(request, asked.email, asked.address),
     )
     return web.json_response(schemas.render_session(session.user, session.pair), status=201)
 
@@ -117,8 +122,16 @@ async def log_in(request: web.Request) -> web.Response:
         password=asked.password,
         totp=asked.totp,
         user_agent=asked.user_agent,
+        place=_place(request, asked.email, asked.address),
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
+
+
+async def find_place(request: web.Request) -> web.Response:
+    """Whether this account logged in from this address lately."""
+    asked = validate(schemas.PLACE, await read_json(request))
+    place = request.app[PLACES].name(asked.email, asked.address)
+    return web.json_response({"known": await commands_places.is_known(request.app[POOL], place)})
 
 
 async def refresh(request: web.Request) -> web.Response:
@@ -442,6 +455,10 @@ def _below(request: web.Request) -> UUID:
     if cursor is None:
         raise InvalidParameter("cursor", "is not a cursor of this list")
     return cursor
+
+
+def _place(request: web.Request, email: str, address: str | None) -> bytes | None:
+    return None if address is None else request.app[PLACES].name(email, address)
 
 
 def _after(request: web.Request) -> int:

@@ -12,6 +12,7 @@ from services.auth.bell import Bell
 from services.auth.errors import UserNotFound
 from services.auth.keys import Vault, WrongSecret
 from services.auth.passwords import Hashing
+from services.auth.places import Places
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.user import Role
 from services.chassis import database, migrations, server
@@ -40,17 +41,21 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         vault = Vault(settings.auth_secret.get_secret_value())
         await _open_signing_key(pool, vault)
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
-        app = application(pool, vault, hashing, bell=bell, verifier=verifier)
+        places = Places(settings.auth_secret.get_secret_value())
+        app = application(pool, vault, hashing, bell=bell, places=places, verifier=verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
 
 
-def application(pool: Pool, vault: Vault, hashing: Hashing, *, bell: Bell, verifier: TokenVerifier) -> web.Application:
+def application(
+    pool: Pool, vault: Vault, hashing: Hashing, *, bell: Bell, places: Places, verifier: TokenVerifier
+) -> web.Application:
     """The application over what it needs; whoever opened these closes them."""
     app = server.application("auth")
     app[api.POOL] = pool
     app[api.VAULT] = vault
     app[api.HASHING] = hashing
     app[api.BELL] = bell
+    app[api.PLACES] = places
     api.add_routes(app, verifier)
     return app
 

@@ -12,7 +12,18 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import api_keys, audit, metrics, outgoing, second_factor, sessions, store, store_api_keys, tokens
+from services.auth import (
+    api_keys,
+    arrivals,
+    audit,
+    metrics,
+    outgoing,
+    second_factor,
+    sessions,
+    store,
+    store_api_keys,
+    tokens,
+)
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keys import Vault
@@ -59,8 +70,9 @@ async def register(
     password: str,
     name: str,
     user_agent: str | None = None,
+    place: bytes | None = None,
 ) -> Session:
-    """Make a user and log them in; a letter to their address is on its way.
+    """Make a user and log them in; a letter to their address is on its way. `place` is where from, if known.
 
     Raises:
         EmailTaken, PasswordsBusy
@@ -72,6 +84,7 @@ async def register(
             raise EmailTaken
         await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
         await outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
+        await arrivals.note_place(connection, place, user.id)
         session = await sessions.open_session(connection, vault, user, user_agent=user_agent)
     log.info("user_registered", user_id=str(user.id))
     return session
@@ -86,8 +99,11 @@ async def log_in(
     password: str,
     totp: str | None = None,
     user_agent: str | None = None,
+    place: bytes | None = None,
 ) -> Session:
     """Open a session for whoever knows the password, and has the second factor where one is on.
+
+    `place` is where from, if known.
 
     Raises:
         InvalidCredentials: the same, after the same work, whether or not the address is known.
@@ -100,7 +116,9 @@ async def log_in(
         await _record_failure(pool, credentials)
         raise InvalidCredentials
     renewed = await hashing.hash(password) if hashing.is_behind(credentials.password_hash) else None
-    opened = await _log_in_verified(pool, vault, credentials, renewed_hash=renewed, totp=totp, user_agent=user_agent)
+    opened = await _log_in_verified(
+        pool, vault, credentials, renewed_hash=renewed, totp=totp, user_agent=user_agent, place=place
+    )
     if isinstance(opened, Refusal):
         metrics.LOGINS.labels("failed").inc()
         log.info("login_failed", user_id=str(credentials.user_id), reason=opened.code)
@@ -224,6 +242,7 @@ async def _log_in_verified(
     renewed_hash: str | None,
     totp: str | None,
     user_agent: str | None,
+    place: bytes | None,
 ) -> Session | Refusal:
     async with database.transaction(pool) as connection:
         locked = await store.lock_verified_user(connection, credentials)
@@ -236,6 +255,7 @@ async def _log_in_verified(
         if renewed_hash is not None:
             await store.update_password_hash(connection, credentials.user_id, renewed_hash)
         await audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
+        await arrivals.note_place(connection, place, credentials.user_id)
         return await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.auth import keys, letters, passwords, tokens, totp, user
+from services.auth import keys, letters, passwords, places, tokens, totp, user
 from services.auth.commands_letters import Letter
 from services.auth.commands_totp import Proposal
 from services.auth.keys import StoredKey
@@ -104,6 +104,8 @@ KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_M
 Code = Annotated[str, Field(min_length=1, max_length=totp.CODE_LENGTH_MAX)]
 UserAgent = Annotated[str, Field(min_length=1, max_length=user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
 Token = Annotated[str, Field(min_length=1, max_length=letters.TOKEN_LENGTH_MAX)]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=places.ADDRESS_LENGTH_MAX)]
+"""A network address as the gateway writes it: one spelling for each."""
 
 
 class _Asked(BaseModel):
@@ -118,6 +120,7 @@ class Register(_Asked):
     password: Password
     name: Name
     user_agent: UserAgent | None = None
+    address: Address | None = None
 
 
 class Login(_Asked):
@@ -127,6 +130,14 @@ class Login(_Asked):
     password: KnownPassword
     totp: Code | None = None
     user_agent: UserAgent | None = None
+    address: Address | None = None
+
+
+class Place(_Asked):
+    """Did this account log in from this address before?"""
+
+    email: Email
+    address: Address
 
 
 class Refresh(_Asked):
@@ -289,6 +300,7 @@ OWNER = TypeAdapter(Owner)
 KEY_HASH = TypeAdapter(KeyHash)
 REGISTER = TypeAdapter(Register)
 LOGIN = TypeAdapter(Login)
+PLACE = TypeAdapter(Place)
 REFRESH = TypeAdapter(Refresh)
 LOGOUT = TypeAdapter(Logout)
 CHANGE_PASSWORD = TypeAdapter(ChangePassword)

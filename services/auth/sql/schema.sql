@@ -58,6 +58,13 @@ CREATE TABLE public.letters (
     CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL))))
 );
 COMMENT ON COLUMN public.letters.token_sealed IS 'null when the letter waits no more: sent, given up, or ended';
+CREATE TABLE public.login_places (
+    place bytea NOT NULL,
+    user_id uuid NOT NULL,
+    first_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT login_places_place_sha256 CHECK ((length(place) = 32))
+);
 CREATE TABLE public.recovery_codes (
     user_id uuid NOT NULL,
     hash bytea NOT NULL,
@@ -133,6 +140,8 @@ ALTER TABLE ONLY public.letters
     ADD CONSTRAINT letters_hash_unique UNIQUE (token_hash);
 ALTER TABLE ONLY public.letters
     ADD CONSTRAINT letters_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.login_places
+    ADD CONSTRAINT login_places_pkey PRIMARY KEY (place);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (user_id, hash);
 ALTER TABLE ONLY public.refresh_tokens
@@ -155,6 +164,7 @@ CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
 CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
 CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE (ended_at IS NULL);
 CREATE INDEX letters_of_user ON public.letters USING btree (user_id, kind, created_at);
+CREATE INDEX login_places_of_user ON public.login_places USING btree (user_id, last_at);
 CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (session_id);
 CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING btree (session_id) WHERE (spent_at IS NULL);
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
@@ -164,6 +174,8 @@ ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.letters
     ADD CONSTRAINT letters_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+ALTER TABLE ONLY public.login_places
+    ADD CONSTRAINT login_places_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.refresh_tokens
@@ -185,6 +197,8 @@ GRANT UPDATE(claimed_until) ON TABLE public.letters TO payflow_auth;
 GRANT UPDATE(attempts) ON TABLE public.letters TO payflow_auth;
 GRANT UPDATE(sent_at) ON TABLE public.letters TO payflow_auth;
 GRANT UPDATE(last_error) ON TABLE public.letters TO payflow_auth;
+GRANT SELECT,INSERT,DELETE ON TABLE public.login_places TO payflow_auth;
+GRANT UPDATE(last_at) ON TABLE public.login_places TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO payflow_auth;
 GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;

@@ -20,6 +20,7 @@ from services.auth import app
 from services.auth.bell import Bell
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
+from services.auth.places import Places
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 
@@ -93,7 +94,9 @@ async def running(
     """Run the service on this database until the block ends."""
     hashing, bell = Hashing(profile, **limits), bell or Bell(None)
     verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
-    server = TestServer(app.application(pool, Vault(SECRET), hashing, bell=bell, verifier=verifier))
+    server = TestServer(
+        app.application(pool, Vault(SECRET), hashing, bell=bell, places=Places(SECRET), verifier=verifier)
+    )
     await server.start_server()
     try:
         async with aiohttp.ClientSession() as session:

@@ -19,6 +19,7 @@ from tests.integration.auth.service import IDENTITIES, AuthService, identity, ru
 CALLERS = {
     ("POST", "/internal/register"): {"gateway"},
     ("POST", "/internal/login"): {"gateway"},
+    ("POST", "/internal/places"): {"gateway"},
     ("POST", "/internal/refresh"): {"gateway"},
     ("POST", "/internal/logout"): {"gateway"},
     ("POST", "/internal/password"): {"gateway"},

@@ -1,0 +1,92 @@
+"""Where an account logged in from: kept without the address, told to the gateway alone."""
+
+from __future__ import annotations
+
+from services.auth import places
+from services.chassis.database import Pool
+from tests.integration.auth.service import SECRET, AuthService
+
+HOME, AWAY = "192.0.2.7", "2001:db8:7:7::/64"
+ALICE = "alice@example.com"
+PASSWORD = "correct horse"
+
+
+async def _log_in(auth: AuthService, address: str, *, password: str = PASSWORD) -> int:
+    asked = {"email": ALICE, "password": password, "address": address}
+    return (await auth.call("POST", "/internal/login", asked)).status
+
+
+async def _is_known(auth: AuthService, address: str, *, email: str = ALICE) -> bool:
+    answer = await auth.call("POST", "/internal/places", {"email": email, "address": address})
+    assert answer.status == 200
+    return bool(answer.body["known"])
+
+
+async def test_only_success_makes_a_place_known(auth: AuthService, pool: Pool) -> None:
+    """A place is known after a login that succeeded there, for that account alone; wrong passwords teach nothing."""
+    await auth.register(ALICE)
+    await auth.register("bob@example.com")
+    assert 401 == await _log_in(auth, HOME, password="wrong")
+    assert not await _is_known(auth, HOME)
+
+    assert 200 == await _log_in(auth, HOME)
+
+    assert await _is_known(auth, HOME)
+    assert await _is_known(auth, HOME, email=" ALICE@Example.com ")
+    assert not await _is_known(auth, AWAY)
+    assert not await _is_known(auth, HOME, email="bob@example.com")
+    assert not await _is_known(auth, HOME, email="nobody@example.com")
+    assert 1 == await pool.fetchval("SELECT count(*) FROM login_places")
+
+
+async def test_registration_makes_a_place_known(auth: AuthService) -> None:
+    """Who has just joined proved from here who they are; one whose e-mail address was taken proved nothing."""
+    asked = {"email": ALICE, "password": PASSWORD, "name": "Alice", "address": HOME}
+    assert 201 == (await auth.call("POST", "/internal/register", asked)).status
+    assert 409 == (await auth.call("POST", "/internal/register", asked | {"address": AWAY})).status
+
+    assert await _is_known(auth, HOME)
+    assert not await _is_known(auth, AWAY)
+
+
+async def test_old_and_too_many_places_are_forgotten(auth: AuthService, pool: Pool) -> None:
+    """A place is known for 90 days after its last login, and an account has the 50 it used last."""
+    await auth.register(ALICE)
+    for number in range(places.REMEMBERED_MAX):
+        assert 200 == await _log_in(auth, f"192.0.2.{number}")
+    await pool.execute(
+        "UPDATE login_places SET last_at = last_at - interval '91 days' WHERE place = $1",
+        places.Places(SECRET).name(ALICE, "192.0.2.3"),
+    )
+    assert not await _is_known(auth, "192.0.2.3")
+
+    assert 200 == await _log_in(auth, "198.51.100.1")
+    assert places.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
+    assert 200 == await _log_in(auth, "198.51.100.2")
+
+    assert places.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
+    assert not await _is_known(auth, "192.0.2.0")
+    assert await _is_known(auth, "192.0.2.1")
+
+
+async def test_no_address_is_stored(auth: AuthService, pool: Pool) -> None:
+    """The table holds keyed hashes: not the address, and not that two accounts share one."""
+    for email in (ALICE, "bob@example.com"):
+        await auth.register(email)
+        asked = {"email": email, "password": PASSWORD, "address": HOME}
+        assert 200 == (await auth.call("POST", "/internal/login", asked)).status
+
+    rows = await pool.fetch("SELECT * FROM login_places")
+
+    assert 2 == len({row["place"] for row in rows})
+    assert HOME not in str([dict(row) for row in rows])
+    assert places.Places("another secret of 32 characters!").name(ALICE, HOME) not in {row["place"] for row in rows}
+
+
+async def test_only_the_gateway_may_ask(auth: AuthService) -> None:
+    """Where somebody logs in from is nobody else's business."""
+    asked = {"email": ALICE, "address": HOME}
+
+    assert 403 == (await auth.call("POST", "/internal/places", asked, by="transaction")).status
+    assert 401 == (await auth.send("POST", "/internal/places", asked)).status
+    assert 422 == (await auth.call("POST", "/internal/places", asked | {"address": "x" * 65})).status
