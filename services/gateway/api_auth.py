@@ -27,7 +27,8 @@ async def register(request: web.Request) -> web.Response:
     """
     asked: schemas.Register = request[BODY]
     _admit_page(request, asked)
-    body = asked.model_dump(exclude={"session"}) | {"user_agent": credentials.user_agent(request)}
+    said = {"user_agent": credentials.user_agent(request), "address": rate_limit.address(request)}
+    body = asked.model_dump(exclude={"session"}) | said
     session = await call(request.app[UPSTREAMS].auth, "POST", "/internal/register", body=body, once=True)
     return _begun(session, asked, status=201)
 
@@ -35,16 +36,15 @@ async def register(request: web.Request) -> web.Response:
 async def log_in(request: web.Request) -> web.Response:
     """Open a session.
 
-    With a second factor on, `totp` is a code of it or a recovery code; without one this answers `totp_required`. Wrong ones of
-    either kind are counted per address and e-mail address; after ten in five minutes this answers 429.
+    With a second factor on, `totp` is a code of it or a recovery code; without one this answers `totp_required`. After five
+    wrong passwords or codes from one address each further one doubles the time to wait, up to five minutes; until then this
+    answers 429. Guesses at one account from many addresses are slowed down in the same way, but not for who logged in to it
+    from their address before.
     """
     asked: schemas.Login = request[BODY]
     _admit_page(request, asked)
     body = asked.model_dump(exclude={"session"}, exclude_none=True) | {"user_agent": credentials.user_agent(request)}
-    who = rate_limit.pseudonym(asked.email)
-    # A code is spent by its first use: what carries one must not arrive twice.
-    once = asked.totp is not None
-    session = await credentials.show(request, "POST", "/internal/login", body, who=who, once=once)
+    session = await credentials.log_in(request, body)
     return _begun(session, asked, status=200)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import structlog
 from aiohttp import web
 
 from services.chassis import server
@@ -35,8 +37,11 @@ from services.gateway import (
     rate_limit,
     upstreams,
 )
+from services.gateway.address import Network
+from services.gateway.allowances import Allowances
 from services.gateway.authentication import Tokens
 from services.gateway.cache import Cache
+from services.gateway.guesses import GUESSES, Guesses
 from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
 from services.gateway.keys import KEYS, Keys
@@ -51,6 +56,8 @@ from services.gateway.waiting import WAITING, Waiting
 from services.gateway.wallet_facts import WALLET_FACTS, WalletFacts
 
 BODY_BYTES_MAX = 64 * 1024
+
+log = structlog.get_logger()
 
 OPERATIONS = (
     *api_auth.OPERATIONS,
@@ -89,14 +96,20 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
         runtime.health.register("keys", keys.ping)
         runtime.health.register("revocations", sessions.ping)
         hub = Hub(behind.notification, streams_max=settings.streams_max)
-        limiter = RateLimiter(cache, enabled=settings.rate_limits == "on")
+        are_limited = settings.rate_limits == "on"
+        if not are_limited:
+            log.warning("rate_limits_lifted")
+        allowances = Allowances(cache)
+        stack.push_async_callback(allowances.close)
         app = build(
             behind,
             keys=keys,
             sessions=sessions,
             finished=finished,
-            limiter=limiter,
             hub=hub,
+            limiter=RateLimiter(allowances, rate_limit.limits_of(settings), enabled=are_limited),
+            guesses=Guesses(cache, behind.auth, enabled=are_limited),
+            trusted=settings.trusted_networks,
             requests_max=settings.requests_max,
             origins=Origins(settings.allowed_origins, settings.own_origin),
         )
@@ -122,6 +135,8 @@ def build(
     finished: FinishedAnswers,
     limiter: RateLimiter,
     hub: Hub,
+    guesses: Guesses,
+    trusted: Sequence[Network],
     requests_max: int,
     origins: Origins,
 ) -> web.Application:
@@ -129,17 +144,20 @@ def build(
     app = server.application(
         "gateway",
         middlewares=[
+            rate_limit.by_address(limiter, trusted),
             authentication.middleware(Tokens(keys), sessions, VerifiedKeys(behind.auth, limiter)),
-            rate_limit.middleware(limiter),
+            rate_limit.by_caller(limiter),
         ],
         body_bytes_max=BODY_BYTES_MAX,
     )
     app.middlewares.insert(0, admission.middleware)
     app.on_response_prepare.append(answers.on_prepare)
+    app.on_response_prepare.append(rate_limit.on_prepare)
     app[UPSTREAMS] = behind
     app[KEYS] = keys
     app[SESSIONS] = sessions
     app[LIMITER] = limiter
+    app[GUESSES] = guesses
     app[INTAKE] = Intake(behind.intake, finished, requests_max=requests_max)
     waiting = app[WAITING] = Waiting()
     app.on_shutdown.append(waiting.end)

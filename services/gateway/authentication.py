@@ -55,11 +55,6 @@ class Principal:
     expires_at: float
     scopes: frozenset[Scope] | None = None
 
-    @property
-    def limited_as(self) -> str:
-        """Who is counted by rate limits: a user in all their sessions, and each of their keys on its own."""
-        return self.user_id if self.scopes is None else f"key:{self.session_id}"
-
 
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 

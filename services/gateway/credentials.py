@@ -8,10 +8,9 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from services.contracts.refusal import Refusal
-from services.gateway import errors, rate_limit
+from services.gateway import rate_limit
 from services.gateway.authentication import PRINCIPAL
-from services.gateway.rate_limit import LIMITER, WRONG_LOGIN
+from services.gateway.guesses import GUESSES
 from services.gateway.upstreams import UPSTREAMS, call
 
 USER_AGENT_LENGTH_MAX = 120
@@ -19,30 +18,29 @@ USER_AGENT_LENGTH_MAX = 120
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
-async def show(
-    request: web.Request, method: str, path: str, body: Mapping[str, Any], *, who: str, once: bool = False
-) -> Any:
-    """Ask auth with a password or a code in the body; `who` it is about, as the throttle counts it.
+async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
+    """Ask auth to open a session for who shows what is in this body; it learns from where that was.
 
     Raises:
-        RateLimited: too many were wrong already.
+        RateLimited: too many were wrong; this one was not looked at.
         Refusal: whatever auth says.
     """
-    limiter = request.app[LIMITER]
-    counted = rate_limit.address(request), who
-    await limiter.check(WRONG_LOGIN, *counted)
-    try:
-        return await call(request.app[UPSTREAMS].auth, method, path, body=body, once=once)
-    except Refusal as refusal:
-        if refusal.code == errors.InvalidCredentials.code:
-            await limiter.count(WRONG_LOGIN, *counted)
-        raise
+    place = rate_limit.address(request)
+    # A code is spent by its first use: what carries one must not arrive twice.
+    once = body.get("totp") is not None
+    async with request.app[GUESSES].login(body["email"], place):
+        auth = request.app[UPSTREAMS].auth
+        return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=once)
 
 
 async def show_own(request: web.Request, method: str, path: str, body: Mapping[str, Any], *, once: bool = False) -> Any:
-    """As `show`, for the user who is logged in; raises as it does."""
+    """Ask auth with a password or a code of the user who is logged in; raises as `log_in`.
+
+    Whoever holds somebody's access token must not find out by it what opens the account.
+    """
     user_id = request[PRINCIPAL].user_id
-    return await show(request, method, path, {**body, "user_id": user_id}, who=user_id, once=once)
+    async with request.app[GUESSES].one(user_id, rate_limit.address(request)):
+        return await call(request.app[UPSTREAMS].auth, method, path, body={**body, "user_id": user_id}, once=once)
 
 
 def user_agent(request: web.Request) -> str | None:

@@ -370,6 +370,9 @@ class TransferNotCancellable(Refusal):
 BEFORE_ANY = (NotFound, MethodNotAllowed, BodyTooSlow, ExpectationFailed)
 """Said of requests that belong to no operation, or before it is known to which."""
 
+WRONG_GUESSES = frozenset({InvalidCredentials.code})
+"""Codes by which auth says that a secret was wrong: whoever hears one too often has to wait."""
+
 ANYWHERE = (Fault, BadRequest)
 ON_QUERY = (InvalidRequest,)
 ON_UPSTREAM = (UpstreamAway, DatabaseAway, NoAnswerInTime)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 IDEMPOTENCY_RESULTS = ("new", "replayed", "in_use", "reused", "cache_unavailable")
-RATE_LIMITS = ("default", "login", "wrong_login", "wrong_key", "register", "recipients", "letters", "letter_tokens")
+RATE_LIMITS = (
+    "address",
+    "user",
+    "key",
+    "login",
+    "wrong_login",
+    "register",
+    "recipients",
+    "letters",
+    "letter_tokens",
+    "wrong_key",
+)
 
 IDEMPOTENCY = Counter(
     "payflow_idempotency_total",

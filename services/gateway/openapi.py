@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.contracts.refusal import Refusal
-from services.gateway import errors, operations, rate_limit, schemas
+from services.gateway import errors, operations, schemas
 from services.gateway.operations import Access, Answer, Operation
 from services.gateway.preference import WAIT_SECONDS_MAX
 
@@ -136,11 +136,9 @@ def catalogue(rows: Iterable[Operation]) -> list[dict[str, Any]]:
 
 def refusals(row: Operation) -> set[type[Refusal]]:
     """Everything that this operation may refuse with."""
-    found: set[type[Refusal]] = {*errors.ANYWHERE, *row.refusals}
+    found: set[type[Refusal]] = {*errors.ANYWHERE, errors.RateLimited, *row.refusals}
     if row.handler is None:
         return set()
-    if row.limit in rate_limit.LIMITS:
-        found.add(errors.RateLimited)
     if row.access is not Access.PUBLIC:
         found.update(errors.ON_TOKEN)
         found.update(errors.ON_KEY_CALLER if row.scope is not None else (errors.SessionRequired,))

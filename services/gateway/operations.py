@@ -65,8 +65,8 @@ class Operation:
     """One row. The handler's docstring is its description; without a handler, somebody else serves the address.
 
     `query_free` lets any query parameter pass unread; `asks` tells whether a service behind is asked; `seconds` is the
-    deadline of the handler, None where it keeps deadlines itself. `key_scope` is what an API key needs where the rule of
-    `scope` would let none in.
+    deadline of the handler, None where it keeps deadlines itself; `limit` is a rate limit of its own, beside those that hold
+    for every operation. `key_scope` is what an API key needs where the rule of `scope` would let none in.
     """
 
     method: str
@@ -81,7 +81,7 @@ class Operation:
     query_free: bool = False
     headers: tuple[str, ...] = ()
     refusals: tuple[type[Refusal], ...] = ()
-    limit: str = "default"
+    limit: str | None = None
     asks: bool = True
     seconds: float | None = REQUEST_SECONDS
     key_scope: Scope | None = None

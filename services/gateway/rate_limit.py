@@ -1,190 +1,192 @@
-"""How often: fixed windows counted in Redis for all gateways together, in this process alone while Redis is away."""
+"""How often: each request counts for its address before anybody asks who sends it, and then for its user or API key.
+
+Some routes have a stricter limit of their own on top. The counts are those of all gateways together; without Redis each
+gateway counts for itself, so nothing is ever unlimited.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, Storage
-from limits.aio.strategies import FixedWindowRateLimiter
 
 from services.chassis.problems import Handler
 from services.gateway import metrics, operations
-from services.gateway.authentication import PRINCIPAL
-from services.gateway.cache import Cache, CacheAway
+from services.gateway.address import Network, client_of, place_of
+from services.gateway.allowances import Allowances, Count, Limit
+from services.gateway.authentication import PRINCIPAL, Principal
 from services.gateway.errors import RateLimited
+from services.gateway.settings import GatewaySettings
 
+MINUTE = 60
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """So many requests in a window, of one user or of one address."""
-
-    name: str
-    item: RateLimitItem
-
-
-def _per_minute(name: str, amount: int, minutes: int = 1) -> Limit:
-    assert name in metrics.RATE_LIMITS
-    return Limit(name, RateLimitItemPerMinute(amount, minutes, namespace=f"payflow:rate:{name}"))
-
-
-DEFAULT = _per_minute("default", 6000)
-LOGIN = _per_minute("login", 120)
-REGISTER = _per_minute("register", 120)
-RECIPIENTS = _per_minute("recipients", 60)
-LETTERS = _per_minute("letters", 20, minutes=10)
-"""Letters asked for: by one user, or from one address. What one mailbox gets is limited by auth, whoever asks."""
-
-LETTER_TOKENS = _per_minute("letter_tokens", 60)
-WRONG_LOGIN = _per_minute("wrong_login", 10, minutes=5)
-"""Wrong passwords from one address for one e-mail address: a stranger elsewhere locks nobody out."""
-
-WRONG_KEY = _per_minute("wrong_key", 30)
-"""API keys that auth did not know, from one address. Those that are known already are not asked about, and so never refused."""
-
-LIMITS = MappingProxyType(
-    {limit.name: limit for limit in (DEFAULT, LOGIN, REGISTER, RECIPIENTS, LETTERS, LETTER_TOKENS)}
+LIMITS: Mapping[str, Limit] = MappingProxyType(
+    {
+        limit.name: limit
+        for limit in (
+            Limit("address", 12_000, MINUTE),
+            Limit("user", 6_000, MINUTE),
+            Limit("key", 6_000, MINUTE),
+            Limit("login", 300, MINUTE, is_exact=True),
+            Limit("register", 120, MINUTE, is_exact=True),
+            Limit("recipients", 60, MINUTE, is_exact=True),
+            Limit("letters", 20, 10 * MINUTE, is_exact=True),
+            Limit("letter_tokens", 60, MINUTE, is_exact=True),
+            Limit("wrong_key", 30, MINUTE, is_exact=True),
+        )
+    }
 )
-"""Those that an operation may name."""
+"""All there are. The first four are settings.
+
+`letters` are those asked for by one user or from one address (what one mailbox gets is limited by auth, whoever asks);
+`wrong_key` is for one address that shows API keys which do not exist.
+"""
+
+HEALTH = frozenset({"/livez", "/readyz"})
+"""Asked by who watches over this process; never refused."""
 
 
-class SharedCounters(Storage):
-    """The counters in Redis, through the cache's shared round trips."""
-
-    STORAGE_SCHEME = None
-
-    def __init__(self, cache: Cache) -> None:
-        super().__init__()
-        self._cache = cache
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What this storage raises when it cannot count."""
-        return CacheAway
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count up; the window begins with the first count and ends `expiry` seconds later."""
-        count, _ = await self._cache.run(("INCRBY", key, amount), ("EXPIRE", key, expiry, "NX"))
-        return int(count)
-
-    async def get(self, key: str) -> int:
-        """The count of the window that runs, else 0."""
-        (count,) = await self._cache.run(("GET", key))
-        return int(count or 0)
-
-    async def get_expiry(self, key: str) -> float:
-        """When the window ends (Unix time); now, when none runs."""
-        (seconds,) = await self._cache.run(("TTL", key))
-        return time.time() + max(int(seconds), 0)
-
-    async def check(self) -> bool:
-        """Whether Redis answers."""
-        try:
-            await self._cache.run(("PING",))
-        except CacheAway:
-            return False
-        return True
-
-    async def reset(self) -> int | None:
-        """Counters of others share this Redis: nothing is reset at once."""
-        return None
-
-    async def clear(self, key: str) -> None:
-        """Start the window anew."""
-        await self._cache.run(("DEL", key))
+def limits_of(settings: GatewaySettings) -> Mapping[str, Limit]:
+    """The limits with the amounts of these settings."""
+    amounts = {
+        "address": settings.rate_limit_address,
+        "user": settings.rate_limit_user,
+        "key": settings.rate_limit_key,
+        "login": settings.rate_limit_login,
+    }
+    return {
+        name: Limit(name, amounts.get(name, limit.amount), limit.seconds, limit.is_exact)
+        for name, limit in LIMITS.items()
+    }
 
 
 class RateLimiter:
-    """Counts and refuses. Never unlimited: without Redis each gateway counts for itself."""
+    """Counts and refuses."""
 
-    def __init__(self, cache: Cache, *, enabled: bool) -> None:
+    def __init__(self, allowances: Allowances, limits: Mapping[str, Limit], *, enabled: bool) -> None:
+        assert set(limits) <= set(metrics.RATE_LIMITS)
+        self._allowances = allowances
+        self._limits = limits
         self._enabled = enabled
-        self._shared = FixedWindowRateLimiter(SharedCounters(cache))
-        self._local = FixedWindowRateLimiter(MemoryStorage())
 
-    async def take(self, limit: Limit, *who: str) -> None:
-        """Count one.
+    async def take(self, name: str, who: str) -> Count | None:
+        """Count one of the limit of this name; None while limits are lifted.
+
+        An e-mail address or anything else that must not stand in Redis is given as its `pseudonym`.
 
         Raises:
             RateLimited: it was one too many.
         """
         if not self._enabled:
-            return
-        try:
-            fits = await self._shared.hit(limit.item, *who)
-        except (CacheAway, ValueError):
-            fits = await self._local.hit(limit.item, *who)
-        if not fits:
-            raise await self._refusal(limit, *who)
+            return None
+        limit = self._limits[name]
+        count = await self._allowances.take_exactly(limit, who) if limit.is_exact else self._allowances.take(limit, who)
+        return _admitted(count)
 
-    async def check(self, limit: Limit, *who: str) -> None:
-        """Count nothing.
+    def take_now(self, name: str, who: str) -> Count | None:
+        """As `take`, for limits that are not exact: nothing is waited for."""
+        if not self._enabled:
+            return None
+        return _admitted(self._allowances.take(self._limits[name], who))
+
+    def check(self, name: str, who: str) -> None:
+        """Refuse when nothing is left, as far as is known here; count nothing. For what is counted only when it went wrong.
 
         Raises:
-            RateLimited: one more would be too many.
+            RateLimited: see `take`.
         """
-        if not self._enabled:
-            return
-        try:
-            fits = await self._shared.test(limit.item, *who)
-        except (CacheAway, ValueError):
-            fits = await self._local.test(limit.item, *who)
-        if not fits:
-            raise await self._refusal(limit, *who)
-
-    async def count(self, limit: Limit, *who: str) -> None:
-        """Count one that was let through already."""
-        if not self._enabled:
-            return
-        try:
-            await self._shared.hit(limit.item, *who)
-        except (CacheAway, ValueError):
-            await self._local.hit(limit.item, *who)
-
-    async def _refusal(self, limit: Limit, *who: str) -> RateLimited:
-        metrics.RATE_LIMITED.labels(limit.name).inc()
-        try:
-            reset_at, remaining = await self._shared.get_window_stats(limit.item, *who)
-        except (CacheAway, ValueError):
-            reset_at, remaining = await self._local.get_window_stats(limit.item, *who)
-        seconds = max(1, math.ceil(reset_at - time.time()))
-        return RateLimited(
-            headers={
-                "Retry-After": str(seconds),
-                "RateLimit": f'"{limit.name}";r={max(0, remaining)};t={seconds}',
-                "RateLimit-Policy": f'"{limit.name}";q={limit.item.amount};w={limit.item.get_expiry()}',
-            }
-        )
+        if self._enabled:
+            _admitted(self._allowances.look(self._limits[name], who))
 
 
 LIMITER: web.AppKey[RateLimiter] = web.AppKey("rate_limiter")
+PLACE: web.RequestKey[str] = web.RequestKey("place", str)
+COUNT: web.RequestKey[Count | None] = web.RequestKey("count", object)  # type: ignore[arg-type]
 
 
-def middleware(limiter: RateLimiter) -> Any:
-    """Count each request for its user, or for its address where nobody is known."""
+def by_address(limiter: RateLimiter, trusted: Sequence[Network]) -> Any:
+    """Count each request for where it comes from: before its token is looked at, and whether or not it has a route."""
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        operation = operations.of(request)
-        if operation is not None:
-            principal = request.get(PRINCIPAL)
-            await limiter.take(LIMITS[operation.limit], principal.limited_as if principal else address(request))
+        place = request[PLACE] = _place(request, trusted)
+        if request.path not in HEALTH:
+            request[COUNT] = limiter.take_now("address", place)
         return await handler(request)
 
     return limit
 
 
+def by_caller(limiter: RateLimiter) -> Any:
+    """Count each request for its user, or for its API key alone; and for the limit of its route where that has one.
+
+    A route's limit is one for all keys of a user: more keys are no more guesses.
+    """
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        operation = operations.of(request)
+        if operation is None:
+            return await handler(request)
+        principal = request.get(PRINCIPAL)
+        if principal is not None:
+            request[COUNT] = limiter.take_now(*_subject(principal))
+        if operation.limit is not None:
+            who = request[PLACE] if principal is None else principal.user_id
+            request[COUNT] = await limiter.take(operation.limit, who)
+        return await handler(request)
+
+    return limit
+
+
+async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell how much is left of the narrowest limit that this request counted for."""
+    count = request.get(COUNT)
+    if count is not None:
+        for name, value in headers_of(count).items():
+            response.headers.setdefault(name, value)
+
+
+def headers_of(count: Count) -> dict[str, str]:
+    """`RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers."""
+    limit = count.limit
+    return {
+        "RateLimit": f'"{limit.name}";r={count.remaining};t={count.seconds}',
+        "RateLimit-Policy": f'"{limit.name}";q={limit.amount};w={limit.seconds}',
+    }
+
+
 def address(request: web.Request) -> str:
-    """Where the request came from: the peer of the connection, whatever the request says about itself."""
-    return request.remote or "unknown"
+    """Where the request comes from, as it is counted: the address, or the /64 network of an IPv6 address."""
+    return request[PLACE]
 
 
 def pseudonym(text: str) -> str:
-    """A stand-in for a text that must not stand in Redis, such as an e-mail address."""
+    """A stand-in for a text that must not stand in Redis; one for all spellings of an e-mail address."""
     return hashlib.sha256(text.strip().lower().encode()).hexdigest()[:32]
+
+
+def refusal(count: Count) -> RateLimited:
+    """What is said to who came too often, and counted."""
+    metrics.RATE_LIMITED.labels(count.limit.name).inc()
+    return RateLimited(headers=headers_of(count) | {"Retry-After": str(count.seconds)})
+
+
+def _subject(principal: Principal) -> tuple[str, str]:
+    return ("user", principal.user_id) if principal.scopes is None else ("key", principal.session_id)
+
+
+def _admitted(count: Count) -> Count:
+    if not count.fits:
+        raise refusal(count)
+    return count
+
+
+def _place(request: web.Request, trusted: Sequence[Network]) -> str:
+    peer = request.remote or ""
+    if trusted:
+        peer = client_of(peer, request.headers.getall("X-Forwarded-For", ()), trusted)
+    return place_of(peer)

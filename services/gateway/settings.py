@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
 from services.chassis.settings import EngineUrl, Port, RoleSettings
+from services.gateway.address import Network, parse_networks
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
 """Where a service listens: scheme, host and port, no credentials."""
@@ -43,6 +44,18 @@ PublicUrl = Annotated[
 ]
 """Where people reach the web front end."""
 
+
+def _check_networks(text: str) -> str:
+    try:
+        parse_networks(text)
+    except ValueError:
+        raise ValueError("is not a list of networks such as 10.0.0.0/8,2001:db8::/32") from None
+    return text
+
+
+PerMinute = Annotated[int, Field(ge=10, le=10_000_000)]
+"""So many in a minute."""
+
 REQUESTS_MAX = 1024
 """Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
 
@@ -69,6 +82,11 @@ class GatewaySettings(RoleSettings):
     public_url: PublicUrl = None
     allowed_origins: OriginList = frozenset()
     rate_limits: Literal["on", "off"] = "on"
+    rate_limit_address: PerMinute = 12_000
+    rate_limit_user: PerMinute = 6_000
+    rate_limit_key: PerMinute = 6_000
+    rate_limit_login: PerMinute = 300
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = ""
     streams_max: Annotated[int, Field(ge=1)] = STREAMS_MAX
     requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX
     connections_max: Annotated[int, Field(ge=1)] = CONNECTIONS_MAX
@@ -81,3 +99,8 @@ class GatewaySettings(RoleSettings):
             return None
         parts = urlsplit(self.public_url)
         return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The proxies whose `X-Forwarded-For` is believed."""
+        return parse_networks(self.trusted_proxies)

@@ -21,7 +21,10 @@ from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 from services.gateway import rate_limit
 from services.gateway.authentication import LIFETIME_SECONDS_MAX, Principal
 from services.gateway.errors import ApiKeyNotFound, InvalidToken, KeyUnverified
-from services.gateway.rate_limit import WRONG_KEY, RateLimiter
+from services.gateway.rate_limit import RateLimiter
+
+WRONG_KEY = "wrong_key"
+"""The limit of keys that auth did not know. Those that are known already are not asked about, and so never refused."""
 
 ASK_SECONDS = 2.0
 REMEMBERED_MAX = 20_000
@@ -79,11 +82,11 @@ class VerifiedKeys:
         if self._misses.get(key_hash, 0.0) > time.monotonic():
             raise InvalidToken
         address = rate_limit.address(request)
-        await self._limiter.check(WRONG_KEY, address)
+        self._limiter.check(WRONG_KEY, address)
         try:
             return await asyncio.shield(self._start_asking(key_hash))
         except ApiKeyNotFound:
-            await self._limiter.count(WRONG_KEY, address)
+            await self._limiter.take(WRONG_KEY, address)
             raise InvalidToken from None
 
     def _start_asking(self, key_hash: bytes) -> asyncio.Task[_Remembered]:

@@ -12,6 +12,7 @@ from tests.mutation.guards import (
     live,
     notification,
     sealing,
+    throttles,
     transaction,
     wallet,
 )
@@ -21,6 +22,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *door.MUTANTS,
     *gateway.MUTANTS,
     *auth.MUTANTS,
+    *throttles.MUTANTS,
     *transaction.MUTANTS,
     *chassis.MUTANTS,
     *clocks.MUTANTS,

@@ -125,6 +125,9 @@ class Auth(Service):
     ended: list[str] = field(default_factory=list)
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Id and name by e-mail address."""
+    passwords: dict[str, str] = field(default_factory=dict)
+    places: set[tuple[str, str]] = field(default_factory=set)
+    """E-mail and network addresses of logins that succeeded."""
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What is known of API keys, by their hash."""
 
@@ -198,6 +201,15 @@ class Auth(Service):
                 named = dict(self.people.values())
                 found = [{"user_id": id_, "name": named[id_]} for id_ in call.body["ids"] if id_ in named]
                 return web.json_response({"items": found})
+            case "POST", "/internal/login":
+                email = call.body["email"].strip().lower()
+                if self.passwords.get(email) != call.body["password"]:
+                    return problem(401, "invalid_credentials")
+                self.places.add((email, call.body["address"]))
+                return web.json_response({})
+            case "POST", "/internal/places":
+                known = (call.body["email"].strip().lower(), call.body["address"]) in self.places
+                return web.json_response({"known": known})
             case "POST", "/internal/logout":
                 self.ended.append(call.body["session_id"])
                 return web.Response(status=204)

@@ -21,6 +21,7 @@ from deploy.local.engines import Redis
 from deploy.local.ports import find_free
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
+from services.gateway import cache as cache_module
 from services.gateway.app import serve_api
 from services.gateway.settings import GatewaySettings
 from tests.integration.gateway.behind import Auth, Notification, Service, Transaction, Wallet
@@ -98,6 +99,12 @@ async def redis_client(redis: Redis) -> AsyncIterator[Client]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways opened from here on give Redis all the time it needs: for what holds while it is there, on a busy machine too."""
+    monkeypatch.setattr(cache_module, "ANSWER_SECONDS", 10.0)
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from limits import RateLimitItemPerMinute
 from redis.asyncio import Redis as Client
 
 from services.contracts.api_keys import new_key
 from services.contracts.identifiers import new_id
-from services.gateway import rate_limit, verified_keys
-from services.gateway.rate_limit import Limit
+from services.gateway import rate_limit
 from tests.integration.gateway.behind import Auth, problem
 from tests.integration.gateway.conftest import Behind, Door, Open, Reply, eventually
 
@@ -182,8 +181,7 @@ async def test_unknown_keys_are_counted_for_their_address(
 ) -> None:
     """Who tries keys is stopped after a few; keys that are remembered go on from the same address."""
     assert await redis_client.dbsize() == 0
-    monkeypatch.setattr(rate_limit, "WRONG_KEY", tight := _tight("wrong_key"))
-    monkeypatch.setattr(verified_keys, "WRONG_KEY", tight)
+    _tighten(monkeypatch, "wrong_key")
     good = behind.auth.api_key("read")
     async with open_door(rate_limits="on") as door:
         assert 200 == await wallets(door, good)
@@ -200,15 +198,17 @@ async def test_keys_are_limited_on_their_own(
 ) -> None:
     """Each key has an allowance of its own: neither another key nor a session of the same user is held up by it."""
     assert await redis_client.dbsize() == 0
-    monkeypatch.setattr(rate_limit, "LIMITS", {name: _tight(name) for name in rate_limit.LIMITS})
+    _tighten(monkeypatch, "key", "user")
     busy, quiet = (behind.auth.api_key("read", user_id=user_id) for _ in range(2))
     async with open_door(rate_limits="on") as door:
         assert [200] * 5 + [429] == [await wallets(door, busy) for _ in range(6)]
         assert [200, 200] == [await wallets(door, each) for each in (quiet, behind.auth.token(sub=user_id))]
 
 
-def _tight(name: str) -> Limit:
-    return Limit(name, RateLimitItemPerMinute(5, 1, namespace=f"tight:{name}"))
+def _tighten(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Five a minute for each of these limits."""
+    made = {name: replace(limit, amount=5) if name in names else limit for name, limit in rate_limit.LIMITS.items()}
+    monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: made)
 
 
 async def test_without_auth_known_keys_work_until_their_end(door: Door) -> None:

@@ -28,6 +28,15 @@ async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
     engine.kill()
 
 
+SLOW_SECONDS = 0.3
+"""What Redis gets in the tests that time it: so much more than a request takes on a busy machine that waits stand out."""
+
+
+@pytest.fixture
+def waits_stand_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "ANSWER_SECONDS", SLOW_SECONDS)
+
+
 @pytest.fixture
 async def door(open_door: Open, own_redis: Redis) -> AsyncIterator[Door]:
     async with open_door(redis_url=own_redis.url) as opened:
@@ -75,8 +84,25 @@ async def test_killed_redis_changes_nothing(door: Door, token: str, own_redis: R
     assert len(door.behind.transaction.transfers) == 22
 
 
+async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
+    """Guarantee 21: one question to a frozen Redis is given up after 50 ms; the quickest of three, on a busy machine."""
+    cache = Cache(own_redis.url)
+    await _answered(cache)
+    _freeze(own_redis)
+    waits = []
+    for _ in range(FAILURES_MAX):
+        started = time.monotonic()
+        with pytest.raises(CacheAway):
+            await cache.run(("GET", "x"))
+        waits.append(time.monotonic() - started)
+    await cache.close()
+
+    assert 0.04 < min(waits) < 0.2
+
+
+@pytest.mark.usefixtures("waits_stand_out")
 async def test_frozen_redis_is_not_waited_for(door: Door, token: str, own_redis: Redis) -> None:
-    """Guarantee 21: the first few calls pay 50 ms each, the rest nothing; afterwards the cache is used again."""
+    """Guarantee 21: the first three calls pay for it, the rest nothing; afterwards the cache is used again."""
     keys = [f"k-{number}" for number in range(20)]
     first, _ = await _send_all(door, token, keys)
     before = _unavailable()
@@ -88,8 +114,8 @@ async def test_frozen_redis_is_not_waited_for(door: Door, token: str, own_redis:
     spent = time.monotonic() - started
 
     assert again == first
-    assert slowest < 0.5
-    assert spent < 1.0
+    assert slowest < 5 * SLOW_SECONDS
+    assert spent < len(keys) / 2 * SLOW_SECONDS
     assert _unavailable() - before == 40
 
     _thaw(own_redis)
@@ -103,6 +129,7 @@ async def test_frozen_redis_is_not_waited_for(door: Door, token: str, own_redis:
     await eventually(is_replayed_without_asking)
 
 
+@pytest.mark.usefixtures("waits_stand_out")
 async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(door: Door, token: str, own_redis: Redis) -> None:
     """Guarantee 21: a hundred at once wait for a few round trips together, not one after the other."""
     await door.send(token, "warm")
@@ -112,7 +139,7 @@ async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(door: Door, t
     answers = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(100)))
 
     assert {answer.status for answer in answers} == {202}
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 20 * SLOW_SECONDS
 
 
 async def test_gateway_starts_without_redis(open_door: Open, own_redis: Redis, token: str) -> None:
@@ -126,7 +153,7 @@ async def test_gateway_starts_without_redis(open_door: Open, own_redis: Redis, t
 async def test_limits_hold_without_redis(open_door: Open, own_redis: Redis) -> None:
     """Without Redis each gateway counts for itself: login is never unlimited."""
     own_redis.kill()
-    async with open_door(redis_url=own_redis.url, rate_limits="on") as door:
+    async with open_door(redis_url=own_redis.url, rate_limits="on", rate_limit_login=120) as door:
         door.behind.auth.answers["POST /internal/login"] = {}
         body = {"email": "a@example.com", "password": "wrong"}
         statuses = [(await door.call("POST", "/api/v1/auth/login", json=body)).status for _ in range(125)]
@@ -150,7 +177,7 @@ async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.Mo
     """After a few failures nobody waits; a try on the side finds Redis again."""
     monkeypatch.setattr(cache_module, "PROBE_EVERY_SECONDS", 0.1)
     cache = Cache(own_redis.url)
-    assert await cache.run(("SET", "x", "1"), ("GET", "x")) == [True, b"1"]
+    await _answered(cache)
     _freeze(own_redis)
     for _ in range(FAILURES_MAX):
         with pytest.raises(CacheAway):
@@ -176,8 +203,9 @@ async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.Mo
     await cache.close()
 
 
-async def test_one_wrong_command_fails_alone(own_redis: Redis) -> None:
+async def test_one_wrong_command_fails_alone(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands of one moment share a round trip; an error of one is not the others'."""
+    monkeypatch.setattr(cache_module, "ANSWER_SECONDS", 10.0)
     cache = Cache(own_redis.url)
     await cache.run(("RPUSH", "list", "x"))
 
@@ -190,6 +218,18 @@ async def test_one_wrong_command_fails_alone(own_redis: Redis) -> None:
     assert answers[2] == [True]
     assert not cache.is_open
     await cache.close()
+
+
+async def _answered(cache: Cache) -> None:
+    """The cache has asked for `x`, which is 1, and was answered."""
+
+    async def is_answered() -> bool:
+        try:
+            return await cache.run(("SET", "x", "1"), ("GET", "x")) == [True, b"1"]
+        except CacheAway:
+            return False
+
+    await eventually(is_answered)
 
 
 def _session_of(token: str) -> str:

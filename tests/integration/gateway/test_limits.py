@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
-from limits import RateLimitItemPerMinute
 from redis.asyncio import Redis as Client
 
 from services.gateway import rate_limit
-from services.gateway.rate_limit import Limit
+from services.gateway.allowances import Allowances, Limit
+from services.gateway.cache import Cache
 from tests.integration.gateway.behind import problem
-from tests.integration.gateway.conftest import Open, Reply
+from tests.integration.gateway.conftest import Open, Reply, eventually
 
 LOGIN = "/api/v1/auth/login"
 
 
 @pytest.fixture(autouse=True)
-async def _empty(redis_client: Client) -> None:
-    """Every test starts with no counts."""
+async def _empty(redis_client: Client, patient: None) -> None:
+    """Every test starts with no counts, and with a Redis that is there. Without one: `test_cache_away.py`."""
 
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five requests a minute for anything."""
-    limits = {name: Limit(name, RateLimitItemPerMinute(5, 1, namespace=name)) for name in rate_limit.LIMITS}
-    monkeypatch.setattr(rate_limit, "LIMITS", limits)
+    """Five requests a minute for any user, eight for any address."""
+    made = {name: replace(limit, amount={"address": 8}.get(name, 5)) for name, limit in rate_limit.LIMITS.items()}
+    monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: made)
 
 
 def _assert_limited(answer: Reply, name: str, amount: int, window_seconds: int) -> None:
@@ -35,15 +38,132 @@ def _assert_limited(answer: Reply, name: str, amount: int, window_seconds: int) 
 
 
 @pytest.mark.usefixtures("tight")
-async def test_gateways_share_the_count(open_door: Open, token: str) -> None:
-    """A user has one allowance for all gateways; another user has their own."""
-    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
-        answers = [await door.call("GET", "/api/v1/wallets", token=token) for door in (one, other) * 3]
-        stranger = await one.call("GET", "/api/v1/wallets", token=one.behind.auth.token())
+async def test_user_has_one_allowance(open_door: Open, token: str) -> None:
+    """What is left is told with each answer, what was too much is told when to come back; another user has their own."""
+    async with open_door(rate_limits="on") as door:
+        answers = [await door.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
+        stranger = await door.call("GET", "/api/v1/wallets", token=door.behind.auth.token())
 
     assert [answer.status for answer in answers] == [200] * 5 + [429]
+    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == [
+        "r=4",
+        "r=3",
+        "r=2",
+        "r=1",
+        "r=0",
+        "r=0",
+    ]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"user";q=5;w=60'}
     assert stranger.status == 200
-    _assert_limited(answers[-1], "default", 5, 60)
+    _assert_limited(answers[-1], "user", 5, 60)
+
+
+@pytest.mark.usefixtures("tight")
+async def test_gateways_share_the_count(open_door: Open, token: str, redis_client: Client) -> None:
+    """A user who has used up the allowance at one gateway has at most one request at another."""
+    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
+        for _ in range(5):
+            assert (await one.call("GET", "/api/v1/wallets", token=token)).status == 200
+
+        async def is_told() -> bool:
+            keys = await redis_client.keys("payflow:rate:user:*")
+            return bool(keys) and await redis_client.get(keys[0]) == b"5"
+
+        await eventually(is_told)
+        first = await other.call("GET", "/api/v1/wallets", token=token)
+
+        async def is_refused() -> bool:
+            return b"rate_limited" in (await other.call("GET", "/api/v1/wallets", token=token)).body
+
+        await eventually(is_refused, seconds=1)
+
+    assert first.status == 200
+
+
+async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> None:
+    """Two gateways at the same instant let through as many as one: not one more, and not one less."""
+    limit = Limit("login", 20, 60, is_exact=True)
+    url = str(redis.url)  # type: ignore[attr-defined]
+    caches = [Cache(url), Cache(url)]
+    allowances = [Allowances(cache) for cache in caches]
+    for each in allowances:
+        await each.take_exactly(Limit("register", 1, 60, is_exact=True), "warm")
+
+    counts = await asyncio.gather(*(allowances[number % 2].take_exactly(limit, "who") for number in range(60)))
+
+    assert 20 == sum(count.fits for count in counts)
+    for cache in caches:
+        await cache.close()
+
+
+@pytest.mark.parametrize("lie", ["garbage", "-1000000", "9223372036854775807", "1e9", ""])
+async def test_lies_of_the_counter_open_and_close_nothing(redis: object, redis_client: Client, lie: str) -> None:
+    """A count that cannot be is replaced: the limit holds as if it had not been there, and nobody is locked out by it."""
+    limit = Limit("login", 5, 60, is_exact=True)
+    cache = Cache(str(redis.url))  # type: ignore[attr-defined]
+    allowances = Allowances(cache)
+    await redis_client.set("payflow:rate:login:who", lie)
+    await redis_client.rpush("payflow:rate:login:other", lie)
+
+    for who in ("who", "other"):
+        assert [True] * 5 + [False] == [(await allowances.take_exactly(limit, who)).fits for _ in range(6)]
+        assert 0 < await redis_client.ttl(f"payflow:rate:login:{who}") <= 60
+    await cache.close()
+
+
+async def test_flushed_counter_forgets_nothing(redis: object, redis_client: Client) -> None:
+    """What this gateway counted it knows without Redis."""
+    limit = Limit("login", 5, 60, is_exact=True)
+    cache = Cache(str(redis.url))  # type: ignore[attr-defined]
+    allowances = Allowances(cache)
+    for _ in range(3):
+        assert (await allowances.take_exactly(limit, "who")).fits
+    await redis_client.flushall()
+
+    assert [True, True, False, False] == [(await allowances.take_exactly(limit, "who")).fits for _ in range(4)]
+    await cache.close()
+
+
+async def test_redis_ends_no_allowance_after_another(redis: object, redis_client: Client) -> None:
+    """Told that each allowance is over at once, a gateway believes it once in a while: at most twice as many get through."""
+    limit = Limit("login", 5, 60, is_exact=True)
+    cache = Cache(str(redis.url))  # type: ignore[attr-defined]
+    allowances = Allowances(cache)
+    fits = 0
+    for _ in range(30):
+        await redis_client.set("payflow:rate:login:who", 0, px=50)
+        fits += (await allowances.take_exactly(limit, "who")).fits
+        await asyncio.sleep(0.05)
+
+    assert 5 <= fits <= 10
+    await cache.close()
+
+
+async def test_a_look_counts_nothing(redis: object) -> None:
+    """What is counted only when it went wrong is looked at before: that takes nothing from anybody."""
+    limit = Limit("wrong_key", 2, 60, is_exact=True)
+    cache = Cache(str(redis.url))  # type: ignore[attr-defined]
+    allowances = Allowances(cache)
+    looks = [allowances.look(limit, "who").fits for _ in range(10)]
+    for _ in range(2):
+        await allowances.take_exactly(limit, "who")
+
+    assert [True] * 10 == looks
+    assert not allowances.look(limit, "who").fits
+    await cache.close()
+
+
+async def test_allowances_are_bounded(redis: object, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come, a process remembers so many of them."""
+    monkeypatch.setattr("services.gateway.allowances.ALLOWANCES_MAX", 100)
+    cache = Cache(str(redis.url))  # type: ignore[attr-defined]
+    allowances = Allowances(cache)
+    for number in range(1000):
+        allowances.take(rate_limit.LIMITS["address"], f"198.51.100.{number}")
+
+    assert 100 == len(allowances._allowances["address"])
+    await allowances.close()
+    await cache.close()
 
 
 @pytest.mark.usefixtures("tight")
@@ -54,40 +174,45 @@ async def test_limits_can_be_lifted(open_door: Open, token: str) -> None:
 
 
 @pytest.mark.usefixtures("tight")
-async def test_unauthenticated_requests_count_for_their_address(open_door: Open) -> None:
-    """Where nobody is known, the address has the allowance; what the request says about itself does not matter."""
+async def test_address_is_limited_before_anybody_asks_who(open_door: Open, token: str) -> None:
+    """Guarantee 47: forged tokens, addresses where nothing is, and public routes count alike for where they come from.
+
+    What the request says about that does not matter; health is answered all the same.
+    """
     async with open_door(rate_limits="on") as door:
+        asked = [("/api/v1/wallets", "forged"), ("/api/v1/nothing", None), ("/api/v1/currencies", None)] * 3
         answers = [
-            await door.call("GET", "/api/v1/currencies", headers={"X-Forwarded-For": f"1.2.3.{number}"})
-            for number in range(6)
+            await door.call("GET", path, token=bearer, headers={"X-Forwarded-For": f"1.2.3.{number}"})
+            for number, (path, bearer) in enumerate(asked)
         ]
+        with_token = await door.call("GET", "/api/v1/wallets", token=token)
         unhindered = await door.call("GET", "/livez")
 
-    assert [answer.status for answer in answers] == [200] * 5 + [429]
+    assert [answer.status for answer in answers] == [401, 404, 200, 401, 404, 200, 401, 404, 429]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"address";q=8;w=60'}
+    assert with_token.status == 429
     assert unhindered.status == 200
+    _assert_limited(answers[-1], "address", 8, 60)
 
 
-async def test_wrong_passwords_are_limited(open_door: Open) -> None:
-    """Ten wrong passwords for one address lock that pair out; other accounts and right passwords before it do not count."""
-    async with open_door(rate_limits="on") as door:
-        login = {"email": "Alice@example.com", "password": "x"}
-        door.behind.auth.answers["POST /internal/login"] = {}
-        right = [await door.call("POST", LOGIN, json=login) for _ in range(15)]
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
-        wrong = [await door.call("POST", LOGIN, json=login) for _ in range(11)]
-        spelled_otherwise = await door.call("POST", LOGIN, json=login | {"email": " alice@EXAMPLE.com"})
-        another = await door.call("POST", LOGIN, json=login | {"email": "bob@example.com"})
+@pytest.mark.usefixtures("tight")
+async def test_behind_a_trusted_proxy_clients_are_told_apart(open_door: Open) -> None:
+    """With the proxy's network in the settings each client has an allowance of its own, and cannot make itself another."""
+    async with open_door(rate_limits="on", trusted_proxies="127.0.0.0/8") as door:
 
-    assert {answer.status for answer in right} == {200}
-    assert [answer.status for answer in wrong] == [401] * 10 + [429]
-    _assert_limited(wrong[-1], "wrong_login", 10, 300)
-    assert spelled_otherwise.status == 429
-    assert another.status == 401
+        async def ask(forwarded: str) -> int:
+            return (await door.call("GET", "/api/v1/currencies", headers={"X-Forwarded-For": forwarded})).status
+
+        one = [await ask(f"{number}.2.3.4, 198.51.100.1") for number in range(1, 10)]
+        other = await ask("198.51.100.2")
+
+    assert [200] * 8 + [429] == one
+    assert 200 == other
 
 
 async def test_login_and_registration_are_limited(open_door: Open) -> None:
     """Each has a strict allowance of its own."""
-    async with open_door(rate_limits="on") as door:
+    async with open_door(rate_limits="on", rate_limit_login=120) as door:
         door.behind.auth.answers |= {"POST /internal/login": {}, "POST /internal/register": {}}
         bodies = {
             "login": {"email": "a@example.com", "password": "x"},

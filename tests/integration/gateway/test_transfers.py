@@ -532,6 +532,7 @@ def _known(behind: Behind, transfer_id: str) -> None:
     }
 
 
+@pytest.mark.usefixtures("patient")
 async def test_two_gateways_share_the_cache(open_door: Open, redis_client: Client, token: str) -> None:
     """What one gateway answered, another replays without asking."""
     await redis_client.flushall()

@@ -1,0 +1,103 @@
+"""The guards against guessing and flooding: every count counts, with or without Redis, and strangers lock nobody out."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+GUESSES = "services/gateway/guesses.py"
+GUESSING = "tests/integration/gateway/test_guesses.py"
+LIMITING = "tests/integration/gateway/test_limits.py"
+EVERYWHERE = "tests/integration/gateway/test_limits_everywhere.py"
+WORKS = f"{GUESSING}::test_sixth_wrong_password_waits"
+WITHOUT_REDIS = f"{GUESSING}::test_guesses_are_few_without_redis"
+
+MUTANTS = (
+    Mutant(
+        name="account-guessed-at-from-everywhere",
+        guard="wrong guesses at an account are counted over all addresses",
+        changes=[Change(GUESSES, "RULES = (PAIR, ACCOUNT, ADDRESS)\n", "RULES = (PAIR, ADDRESS)\n")],
+        works=WORKS,
+        caught_by=[WITHOUT_REDIS],
+    ),
+    Mutant(
+        name="guesses-free-without-redis",
+        guard="each gateway counts guesses for itself as well",
+        changes=[
+            Change(
+                GUESSES,
+                "        return [self._tallies[rule].wait_seconds(keys[rule], now) for rule in rules]\n",
+                "        return [0.0 * now for _ in rules]\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[WITHOUT_REDIS],
+    ),
+    Mutant(
+        name="owner-held-up-by-strangers",
+        guard="who logged in from an address before is judged by their own count there",
+        changes=[Change(GUESSES, "if waits[0] or email is None or not await", "if True or not await")],
+        works=WORKS,
+        caught_by=[f"{GUESSING}::test_strangers_do_not_count_for_the_owner"],
+    ),
+    Mutant(
+        name="address-not-counted",
+        guard="every request counts for its address before anybody asks who sends it",
+        changes=[
+            Change("services/gateway/rate_limit.py", "if request.path not in HEALTH:", "if request.path in HEALTH:")
+        ],
+        works=f"{LIMITING}::test_user_has_one_allowance",
+        caught_by=[f"{LIMITING}::test_address_is_limited_before_anybody_asks_who"],
+    ),
+    Mutant(
+        name="forwarded-by-anybody",
+        guard="`X-Forwarded-For` counts only where a trusted proxy wrote it",
+        changes=[
+            Change(
+                "services/gateway/address.py",
+                "if not trusted or not forwarded or not _is_trusted(_parse(peer), trusted):",
+                "if not trusted or not forwarded:",
+            )
+        ],
+        works="tests/unit/gateway/test_address.py::test_what_the_outermost_proxy_saw_counts",
+        caught_by=["tests/unit/gateway/test_address.py::test_strangers_say_nothing_about_themselves"],
+    ),
+    Mutant(
+        name="own-secrets-guessed-freely",
+        guard="whoever holds an access token does not guess at the password and the codes behind it",
+        changes=[
+            Change(
+                "services/gateway/credentials.py",
+                "    async with request.app[GUESSES].one(user_id, rate_limit.address(request)):\n",
+                "    if rate_limit.address(request):\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{GUESSING}::test_every_secret_is_guarded"],
+    ),
+    Mutant(
+        name="users-not-counted",
+        guard="every request counts for its user, on every route that knows one",
+        changes=[
+            Change(
+                "services/gateway/rate_limit.py",
+                "        if principal is not None:\n            request[COUNT]",
+                "        if principal is not None and operation.limit is not None:\n            request[COUNT]",
+            )
+        ],
+        works=f"{LIMITING}::test_login_and_registration_are_limited",
+        caught_by=[f"{EVERYWHERE}::test_every_row_counts_for_its_user"],
+    ),
+    Mutant(
+        name="redis-ends-every-allowance",
+        guard="a Redis that says of every allowance that it is over does not lift the limits",
+        changes=[
+            Change(
+                "services/gateway/allowances.py",
+                "    if allowance.may_end_early and left_milliseconds >= 0:\n",
+                "    if left_milliseconds >= 0:\n",
+            )
+        ],
+        works=f"{LIMITING}::test_exact_limits_are_exact",
+        caught_by=[f"{LIMITING}::test_redis_ends_no_allowance_after_another"],
+    ),
+)
