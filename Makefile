@@ -34,7 +34,7 @@ test: engines  ## Run all tests, or those below T=path
 
 drills: T := tests/chaos tests/integration/test_broker.py
 drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
-	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 $(T)
+	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 
 mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must turn red; ONLY="name name" for some
 	@$(BIN)/python -m tests.mutation $(ONLY)

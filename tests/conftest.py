@@ -117,13 +117,8 @@ async def door(stack: Stack) -> AsyncIterator[Door]:
 
 
 @pytest.fixture(scope="session")
-async def ops(door: Door) -> Person:
+async def operator(door: Door) -> Person:
     return await door.login("ops@example.com", "payflow-demo-1")
-
-
-@pytest.fixture
-async def operator(ops: Person) -> Person:
-    return await ops.stay()
 
 
 @pytest.fixture

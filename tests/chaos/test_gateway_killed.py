@@ -95,7 +95,6 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
     ids: dict[str, str] = {}
     for _ in range(ROUNDS_MAX):
         pid = stack["pids"]["gateway"]
-        await alice.stay()
         clients = Clients(alice, bob)
         lost: dict[str, str] = {}
         try:
@@ -128,6 +127,5 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
     assert len(ids) == len(set(ids.values()))
     [row] = await stack.query("transaction", "SELECT count(*) FROM transfers WHERE user_id = $1", alice.user_id)
     assert len(ids) == row["count"]
-    await alice.stay()
     done = [await alice.settled(id_) for id_ in ids.values()]
     assert sum(transfer["status"] == "COMPLETED" for transfer in done) == await bob.balance()

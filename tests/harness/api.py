@@ -104,15 +104,6 @@ class Person(Door):
     wallet_id: str = ""
     logged_in_at: float = field(default_factory=time.monotonic, repr=False)
 
-    async def stay(self) -> Person:
-        """Renew the session if it has become old: for whoever is needed for longer than an access token is good."""
-        if time.monotonic() - self.logged_in_at > RENEW_AFTER_SECONDS:
-            answer = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
-            assert answer.status == 200, answer
-            self.token, self.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
-            self.logged_in_at = time.monotonic()
-        return self
-
     async def get(self, path: str, **request: Any) -> Answer:
         """GET as this person."""
         return await self._as_me("GET", path, **request)
@@ -148,5 +139,14 @@ class Person(Door):
         assert answer.body["status"] == "COMPLETED", answer
 
     async def _as_me(self, method: str, path: str, **request: Any) -> Answer:
+        if time.monotonic() - self.logged_in_at > RENEW_AFTER_SECONDS:
+            await self._renew()
         headers = {"Authorization": f"Bearer {self.token}"} | dict(request.pop("headers", {}))
         return await self.send(method, path, headers=headers, **request)
+
+    async def _renew(self) -> None:
+        # Some are needed for longer than an access token is good; whose session has ended keeps what opens nothing.
+        self.logged_in_at = time.monotonic()
+        answer = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
+        if answer.status == 200:
+            self.token, self.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
