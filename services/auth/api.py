@@ -403,6 +403,7 @@ async def create_api_key(request: web.Request) -> web.Response:
     created = await commands_api_keys.create_api_key(
         request.app[POOL],
         user_id=asked.user_id,
+        session_id=asked.session_id,
         name=asked.name,
         scopes=asked.scopes,
         expires_at=asked.expires_at,

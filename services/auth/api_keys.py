@@ -1,7 +1,7 @@
 """API keys inside somebody's transaction: end some, under numbers of the same feed by which sessions end.
 
-Who is disabled or loses a role loses both. A logout, another password or a stolen refresh token ends sessions alone: the
-servers that hold keys have nothing to do with it. Keys are locked before anything takes numbers of the feed.
+Keys are locked before anything takes numbers of the feed: who revokes one holds its lock while waiting for a number.
+And, once that is committed, tell of it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
+
 from services.auth import audit, store, store_api_keys
+from services.auth.bell import Bell
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_api_keys import LockedApiKey
 from services.chassis.database import Connection
+
+log = structlog.get_logger()
 
 
 async def revoke(
@@ -28,3 +33,11 @@ async def revoke(
     last = await store.advance_revocations(connection, len(keys))
     seqs = range(last - len(keys) + 1, last + 1)
     await store_api_keys.revoke_api_keys(connection, [key.id for key in keys], seqs, reason=reason.value)
+
+
+async def tell_ended(bell: Bell, keys: Sequence[LockedApiKey], reason: Reason) -> None:
+    """After the commit: log, and ring so that gateways look now rather than within a second."""
+    if keys:
+        for key in keys:
+            log.info("api_key_revoked", user_id=str(key.user_id), api_key_id=str(key.id), reason=reason.value)
+        await bell.ring()

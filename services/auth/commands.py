@@ -12,18 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import (
-    api_keys,
-    arrivals,
-    audit,
-    metrics,
-    outgoing,
-    second_factor,
-    sessions,
-    store,
-    store_api_keys,
-    tokens,
-)
+from services.auth import access, arrivals, audit, metrics, outgoing, second_factor, sessions, store, tokens
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keys import Vault
@@ -180,13 +169,11 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
         detail = {"from": user.role.value, "to": role.value, "by": "command line"}
         await audit.record(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
         await store.update_role(connection, user.id, role)
-        ended: Sequence[UUID] = ()
+        ended = access.NONE
         if user.role not in (role, Role.USER):
-            ended = await store.lock_live_sessions_of_user(connection, user.id)
-            keys = await store_api_keys.lock_live_api_keys_of_user(connection, user.id)
-            await sessions.revoke(connection, ended, Reason.ROLE_TAKEN)
-            await api_keys.revoke(connection, keys, Reason.ROLE_TAKEN, actor_id=None)
-    return Grant(user, user.role, len(ended))
+            ended = await access.lock(connection, user.id)
+            await access.revoke(connection, ended, Reason.ROLE_TAKEN, actor_id=None)
+    return Grant(user, user.role, len(ended.session_ids))
 
 
 async def get_user(pool: Pool, user_id: UUID) -> User:

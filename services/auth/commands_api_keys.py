@@ -35,20 +35,20 @@ class CreatedApiKey(NamedTuple):
 
 
 async def create_api_key(
-    pool: Pool, *, user_id: UUID, name: str, scopes: Sequence[Scope], expires_at: datetime | None
+    pool: Pool, *, user_id: UUID, session_id: UUID, name: str, scopes: Sequence[Scope], expires_at: datetime | None
 ) -> CreatedApiKey:
-    """Make a key that speaks for a user.
+    """Make a key that speaks for a user. Their session must go on until the commit: what ends it ends keys made before, too.
 
     Raises:
         OperatorRequired: it is to operate, and the user is no operator.
         TooManyApiKeys: the user has as many as one may have.
         InvalidParameter: it would have expired already.
-        UserNotFound
+        UserNotFound: nobody has this session; it may just have ended.
     """
     key = new_key()
     row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at)
     async with database.transaction(pool) as connection:
-        role = await store_api_keys.lock_enabled_user(connection, user_id)
+        role = await store_api_keys.lock_owner(connection, user_id, session_id)
         if role is None:
             raise UserNotFound
         if Scope.OPERATE in scopes and role is not Role.OPERATOR:
@@ -81,8 +81,7 @@ async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID)
         if not live:
             raise ApiKeyNotFound
         await api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    log.info("api_key_revoked", user_id=str(user_id), api_key_id=str(key_id))
-    await bell.ring()
+    await api_keys.tell_ended(bell, live, Reason.REVOKED)
 
 
 async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:

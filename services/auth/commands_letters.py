@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, letters, metrics, outgoing, sessions, store, store_letters
+from services.auth import access, audit, letters, metrics, outgoing, store_letters
 from services.auth.bell import Bell
 from services.auth.errors import EmailVerified, LetterTokenInvalid, UserNotFound
 from services.auth.keys import Vault, WrongSecret
@@ -96,7 +96,7 @@ async def ask_password_reset(pool: Pool, vault: Vault, *, email: str) -> None:
 
 
 async def reset_password(pool: Pool, hashing: Hashing, bell: Bell, *, token: str, new_password: str) -> list[UUID]:
-    """Set another password and end every session of its owner; their ids. A second factor stays what it is.
+    """Set another password and end every session and API key of its owner; their ids. A second factor stays what it is.
 
     Raises:
         LetterTokenInvalid
@@ -112,11 +112,11 @@ async def reset_password(pool: Pool, hashing: Hashing, bell: Bell, *, token: str
         await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
         await store_letters.replace_password(connection, user_id, password_hash)
         await audit.record(connection, Audit(Act.PASSWORD_RESET, user_id, user_id))
-        ended = await store.lock_live_sessions_of_user(connection, user_id)
-        await sessions.revoke(connection, ended, Reason.PASSWORD_RESET)
-    log.info("password_reset", user_id=str(user_id), sessions_ended=len(ended))
-    await sessions.tell_ended(bell, user_id, ended, Reason.PASSWORD_RESET)
-    return ended
+        ended = await access.lock(connection, user_id)
+        await access.revoke(connection, ended, Reason.PASSWORD_RESET, actor_id=user_id)
+    log.info("password_reset", user_id=str(user_id), sessions_ended=len(ended.session_ids))
+    await access.tell_ended(bell, user_id, ended, Reason.PASSWORD_RESET)
+    return [*ended.session_ids, *(key.id for key in ended.api_keys)]
 
 
 async def claim_letters(pool: Pool, vault: Vault, *, limit: int, lease_seconds: float) -> list[Letter]:

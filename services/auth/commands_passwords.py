@@ -1,4 +1,4 @@
-"""Passwords: another one, and with it the end of every session that the old one opened."""
+"""Passwords: another one, and with it the end of whatever the old one opened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, commands_proofs, second_factor, sessions, store, store_passwords
+from services.auth import access, audit, commands_proofs, second_factor, sessions, store, store_passwords
+from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import InvalidCredentials
 from services.auth.keys import Vault
@@ -32,7 +33,7 @@ async def change_password(
     totp: str | None,
     user_agent: str | None,
 ) -> Session:
-    """Give a user another password, end all their sessions, and open a new one for who changed it: one commit.
+    """Give a user another password, end all their sessions and API keys, and open a new one for who changed it: one commit.
 
     Raises:
         InvalidCredentials, TotpRequired, UserDisabled, PasswordsBusy
@@ -43,14 +44,14 @@ async def change_password(
     if isinstance(changed, Refusal):
         raise changed
     session, ended = changed
-    await sessions.tell_ended(bell, user_id, ended, Reason.PASSWORD_CHANGED)
-    log.info("password_changed", user_id=str(user_id), sessions_ended=len(ended))
+    await access.tell_ended(bell, user_id, ended, Reason.PASSWORD_CHANGED)
+    log.info("password_changed", user_id=str(user_id), sessions_ended=len(ended.session_ids))
     return session
 
 
 async def _change(
     pool: Pool, vault: Vault, credentials: Credentials, *, new_hash: str, totp: str | None, user_agent: str | None
-) -> tuple[Session, list[UUID]] | Refusal:
+) -> tuple[Session, Access] | Refusal:
     user_id = credentials.user_id
     async with database.transaction(pool) as connection:
         locked = await store.lock_verified_user(connection, credentials)
@@ -59,10 +60,10 @@ async def _change(
             refusal = refusal or InvalidCredentials()
             await audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
             return refusal
-        live = await store.lock_live_sessions_of_user(connection, user_id)
+        live = await access.lock(connection, user_id)
         await store_passwords.update_password(connection, user_id, new_hash)
-        detail = {"sessions_ended": str(len(live))}
+        detail = {"sessions_ended": str(len(live.session_ids))}
         await audit.record(connection, Audit(Act.PASSWORD_CHANGED, user_id, user_id, detail))
         session = await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
-        await sessions.revoke(connection, live, Reason.PASSWORD_CHANGED)
+        await access.revoke(connection, live, Reason.PASSWORD_CHANGED, actor_id=user_id)
     return session, live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from services.auth import audit, sessions, store, store_sessions
+from services.auth import access, audit, sessions, store, store_sessions
 from services.auth.bell import Bell
 from services.auth.errors import SessionNotFound
 from services.auth.sessions import Reason
@@ -37,10 +37,10 @@ async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID
 
 
 async def end_other_sessions(pool: Pool, bell: Bell, *, user_id: UUID, keep: UUID) -> None:
-    """End every session of this user but one."""
+    """End every session of this user but one, and every API key."""
     async with database.transaction(pool) as connection:
-        live = [each for each in await store.lock_live_sessions_of_user(connection, user_id) if each != keep]
-        detail = {"kept": str(keep), "sessions_ended": str(len(live))}
+        live = await access.lock(connection, user_id, keep=keep)
+        detail = {"kept": str(keep), "sessions_ended": str(len(live.session_ids))}
         await audit.record(connection, Audit(Act.SESSIONS_REVOKED, user_id, user_id, detail))
-        await sessions.revoke(connection, live, Reason.REVOKED)
-    await sessions.tell_ended(bell, user_id, live, Reason.REVOKED)
+        await access.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
+    await access.tell_ended(bell, user_id, live, Reason.REVOKED)

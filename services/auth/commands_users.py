@@ -6,7 +6,8 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, sessions, store, store_users
+from services.auth import access, audit, store, store_users
+from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import OwnAccount, UserNotFound
 from services.auth.sessions import Reason
@@ -33,13 +34,15 @@ async def find_account(pool: Pool, *, email: str) -> Account:
 
 
 async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
-    """Give a user a role. Who loses one loses the sessions that carry it. The role they have already changes nothing.
+    """Give a user a role. Who loses one loses the sessions and API keys that carry it.
+
+    The role they have already changes nothing.
 
     Raises:
         UserNotFound
         OwnAccount: operators do not take their own role away.
     """
-    ended: list[UUID] = []
+    ended = access.NONE
     async with database.transaction(pool) as connection:
         before = (await _lock(connection, user_id)).user.role
         if before is not role:
@@ -48,20 +51,20 @@ async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operato
             await audit.record(connection, Audit(Act.ROLE_GRANTED, operator_id, user_id, detail))
             await store.update_role(connection, user_id, role)
             if before is not Role.USER:
-                ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN)
+                ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN, operator_id)
         account = await store_users.get_account(connection, user_id)
-    await sessions.tell_ended(bell, user_id, ended, Reason.ROLE_TAKEN)
+    await access.tell_ended(bell, user_id, ended, Reason.ROLE_TAKEN)
     return account
 
 
 async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
-    """Let nobody in as this user and end all their sessions: one commit. One who is disabled already stays so.
+    """Let nobody in as this user and end all their sessions and API keys: one commit. One who is disabled already stays so.
 
     Raises:
         UserNotFound
         OwnAccount: operators do not disable themselves.
     """
-    ended: list[UUID] = []
+    ended = access.NONE
     async with database.transaction(pool) as connection:
         locked = await _lock(connection, user_id)
         _refuse_own_account(user_id, operator_id)
@@ -69,15 +72,15 @@ async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, op
             await store_users.disable_user(connection, user_id, reason)
             detail = {"reason": reason}
             await audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
-            ended = await _end_all(connection, user_id, Reason.USER_DISABLED)
+            ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
         account = await store_users.get_account(connection, user_id)
-    await sessions.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)
+    await access.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)
     log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
     return account
 
 
 async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Account:
-    """Let a user in again; sessions that ended stay ended.
+    """Let a user in again; what ended stays ended.
 
     Raises:
         UserNotFound
@@ -103,7 +106,7 @@ def _refuse_own_account(user_id: UUID, operator_id: UUID) -> None:
         raise OwnAccount
 
 
-async def _end_all(connection: Connection, user_id: UUID, reason: Reason) -> list[UUID]:
-    live = await store.lock_live_sessions_of_user(connection, user_id)
-    await sessions.revoke(connection, live, reason)
+async def _end_all(connection: Connection, user_id: UUID, reason: Reason, operator_id: UUID) -> Access:
+    live = await access.lock(connection, user_id)
+    await access.revoke(connection, live, reason, actor_id=operator_id)
     return live

@@ -278,6 +278,7 @@ class NewApiKey(_Asked):
     """Somebody wants a key."""
 
     user_id: Id
+    session_id: Id
     name: Name
     scopes: Annotated[list[Scope], BeforeValidator(_scopes)]
     expires_at: Annotated[datetime, BeforeValidator(_moment)] | None = None

@@ -59,9 +59,9 @@ class UsedApiKey(NamedTuple):
     hour_seconds_left: float
 
 
-async def lock_enabled_user(connection: Connection, user_id: UUID) -> Role | None:
-    """The role of a user, who is locked; None when nobody has this id, or they are disabled."""
-    role = await connection.fetchval(statements.lock_enabled_user, user_id)
+async def lock_owner(connection: Connection, user_id: UUID, session_id: UUID) -> Role | None:
+    """The role of a user in a session, both locked; None when there is no such session, it has ended, or they are disabled."""
+    role = await connection.fetchval(statements.lock_owner, user_id, session_id)
     return None if role is None else Role(role)
 
 

@@ -17,11 +17,15 @@ async def create_api_key(request: web.Request) -> web.Response:
     """Make a key for a server of yours.
 
     It is shown in this answer and never again: only its hash is kept. A key speaks for you within its scopes, which do not
-    include one another; `operate` is for operators. Logging out or changing the password does not end it, revoking it does.
+    include one another; `operate` is for operators. Logging out does not end it. Revoking it does, and so does whatever ends all
+    your sessions: another password, ending all others, an operator who disables you or takes your role.
     """
     asked: schemas.NewApiKey = request[BODY]
-    body = asked.model_dump(mode="json") | {"user_id": request[PRINCIPAL].user_id}
-    created = await call(request.app[UPSTREAMS].auth, "POST", "/internal/api-keys", body=body, once=True)
+    whose = {"user_id": request[PRINCIPAL].user_id, "session_id": request[PRINCIPAL].session_id}
+    body = asked.model_dump(mode="json") | whose
+    auth = request.app[UPSTREAMS].auth
+    # Nobody there: the session ended while the request was on its way.
+    created = await call(auth, "POST", "/internal/api-keys", body=body, once=True, missing=errors.InvalidToken)
     return answers.document(created, status=201, headers={"Location": f"{BASE}/{created['id']}"})
 
 
@@ -56,7 +60,7 @@ OPERATIONS = (
         create_api_key,
         (Answer(201, "The key, shown this once.", schemas.CreatedApiKey, headers=("Location",)),),
         body=schemas.NewApiKey,
-        refusals=(errors.OperatorRequired, errors.TooManyApiKeys, errors.UserNotFound),
+        refusals=(errors.OperatorRequired, errors.TooManyApiKeys),
     ),
     Operation("GET", BASE, list_api_keys, (Answer(200, "The keys.", schemas.ApiKeyList),)),
     Operation(

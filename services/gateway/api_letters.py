@@ -51,8 +51,8 @@ async def forgot_password(request: web.Request) -> web.Response:
 async def reset_password(request: web.Request) -> web.Response:
     """Replace a forgotten password by the token of the letter.
 
-    A token works once, for 30 minutes, and only until a newer letter is written. Every session of the user ends, everywhere
-    within a second. A second factor stays as it is.
+    A token works once, for 30 minutes, and only until a newer letter is written. Every session and API key of the user ends,
+    everywhere within a second. A second factor stays as it is.
     """
     asked: schemas.ResetPassword = request[BODY]
     auth = request.app[UPSTREAMS].auth

@@ -18,8 +18,8 @@ BASE = f"{operations.BASE}/auth"
 async def change_password(request: web.Request) -> web.Response:
     """Choose another password.
 
-    Every session of the user ends, everywhere within a second, this one too; the answer is a new one. With a second factor on,
-    `totp` is needed. Wrong passwords are counted as at the login.
+    Every session and API key of the user ends, everywhere within a second, this session too; the answer is a new one. With a
+    second factor on, `totp` is needed. Wrong passwords are counted as at the login.
     """
     asked: schemas.ChangePassword = request[BODY]
     body = asked.model_dump() | {"user_agent": credentials.user_agent(request)}
@@ -53,7 +53,7 @@ async def end_session(request: web.Request) -> web.Response:
 
 
 async def end_other_sessions(request: web.Request) -> web.Response:
-    """End all of one's sessions but this one, everywhere within a second."""
+    """End all of one's sessions but this one, and all of one's API keys, everywhere within a second."""
     body = {"user_id": request[PRINCIPAL].user_id, "session_id": request[PRINCIPAL].session_id}
     await call(request.app[UPSTREAMS].auth, "POST", "/internal/sessions/end-others", body=body)
     request.app[SESSIONS].ring()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutation.guards import (
+    api_keys,
     auth,
     catching_up,
     chassis,
@@ -22,7 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *door.MUTANTS,
     *gateway.MUTANTS,
     *auth.MUTANTS,
-    *throttles.MUTANTS,
+    *api_keys.MUTANTS,
     *transaction.MUTANTS,
     *chassis.MUTANTS,
     *clocks.MUTANTS,

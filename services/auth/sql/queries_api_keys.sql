@@ -1,6 +1,9 @@
--- name: lock_enabled_user
--- Creating a key, taking a role and disabling take turns here.
-SELECT role FROM users WHERE id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE;
+-- name: lock_owner
+-- Creating a key, taking a role and disabling take turns at the user. A session that is being ended at this moment makes no
+-- key that would outlive it: whoever ends it either sees the key, or is waited for here.
+SELECT role FROM users JOIN sessions ON sessions.user_id = users.id
+WHERE users.id = $1 AND sessions.id = $2 AND disabled_at IS NULL AND sessions.revoked_at IS NULL
+FOR NO KEY UPDATE OF users FOR SHARE OF sessions;
 
 -- name: count_api_keys
 -- The user is locked: nobody adds one meanwhile.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +35,8 @@ class Owner:
         return str(self.session["user"]["id"])
 
     async def ask(self, **changes: Any) -> Answer:
-        asked = {"user_id": self.id, "name": "server", "scopes": ["read"]} | changes
+        session_id = claims_of(self.session)["sid"]
+        asked = {"user_id": self.id, "session_id": session_id, "name": "server", "scopes": ["read"]} | changes
         return await self.auth.call("POST", "/internal/api-keys", asked)
 
     async def make(self, **changes: Any) -> dict[str, Any]:
@@ -155,12 +157,58 @@ async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: 
 
 
 async def test_disabled_users_have_no_keys(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """A key of a disabled user is nobody's, and none can be made."""
+    """A key of a disabled user is nobody's, and none can be made, although nobody ended the session and the key."""
     made = await alice.make()
     await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
 
     assert 404 == (await verify(auth, made["key"])).status
     assert 404 == (await alice.ask()).status
+
+
+async def _disable(auth: AuthService, alice: Owner) -> Answer:
+    body = {"reason": "test", "operator_id": str(new_id())}
+    return await auth.call("PUT", f"/internal/users/{alice.id}/disable", body)
+
+
+async def _end_others(auth: AuthService, alice: Owner) -> Answer:
+    body = {"user_id": alice.id, "session_id": claims_of(alice.session)["sid"]}
+    return await auth.call("POST", "/internal/sessions/end-others", body)
+
+
+async def _change_password(auth: AuthService, alice: Owner) -> Answer:
+    body = {"user_id": alice.id, "current_password": "correct horse", "new_password": "another horse"}
+    return await auth.call("POST", "/internal/password", body)
+
+
+@pytest.mark.parametrize("act", [_disable, _end_others, _change_password])
+async def test_what_ends_all_sessions_ends_keys(
+    auth: AuthService, alice: Owner, act: Callable[[AuthService, Owner], Awaitable[Answer]]
+) -> None:
+    """Who lost an account need not know which keys were made meanwhile: all are in the feed, another's goes on."""
+    bob = await owner_of(auth, "bob@example.com")
+    others, keys = await bob.make(), [await alice.make() for _ in range(2)]
+
+    assert (await act(auth, alice)).status in (200, 204)
+    ended = {item["session_id"] for item in (await auth.revocations())["items"]}
+
+    assert {key["id"] for key in keys} <= ended
+    assert others["id"] not in ended
+    assert [404, 404, 200] == [(await verify(auth, key["key"])).status for key in (*keys, others)]
+    assert [] == await alice.list()
+
+
+async def test_an_ending_session_makes_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Who is logged out at this moment makes no key that would outlive it: whoever asks waits, and finds no session."""
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("UPDATE sessions SET revoked_at = now(), reason = 'revoked', seq = 1")
+        asked = asyncio.create_task(alice.ask())
+        await until_waiting(pool, 1)
+        await transaction.commit()
+
+    assert 404 == (await asked).status
+    assert [] == await alice.list()
 
 
 async def test_logout_leaves_keys_alone(auth: AuthService, alice: Owner) -> None:

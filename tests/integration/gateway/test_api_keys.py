@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import jwt
 import pytest
 from redis.asyncio import Redis as Client
 
@@ -159,7 +160,9 @@ async def test_keys_are_made_and_listed_by_a_session(door: Door, token: str, use
     [call] = door.behind.auth.calls_to("POST", "/internal/api-keys")
 
     assert (201, f"{KEYS}/{made['id']}") == (created.status, created.headers["Location"])
-    assert body | {"user_id": user_id, "expires_at": "2100-01-01T00:00:00Z"} == call.body
+    session_id = jwt.decode(token, options={"verify_signature": False})["sid"]
+    who = {"user_id": user_id, "session_id": session_id}
+    assert body | who | {"expires_at": "2100-01-01T00:00:00Z"} == call.body
     assert {"items": [], "next_cursor": None} == listed.json()
     assert {"name", "scopes.0", "expires_at", "user_id"} == {each["field"] for each in faulty.json()["errors"]}
     assert (422, ["scopes"]) == (twice.status, [each["field"] for each in twice.json()["errors"]])

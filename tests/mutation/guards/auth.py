@@ -72,7 +72,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands_passwords.py",
-                "        await sessions.revoke(connection, live, Reason.PASSWORD_CHANGED)\n",
+                "        await access.revoke(connection, live, Reason.PASSWORD_CHANGED, actor_id=user_id)\n",
                 "",
             )
         ],
