@@ -1,4 +1,4 @@
-"""Who the client is to the gateway: logs in, renews the session before it expires or when it is refused, logs out."""
+"""Who the client is to the gateway: a session, renewed before it expires or when it is refused; or an API key."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Mapping
 
 from payflow import document as read
-from payflow.errors import NotLoggedIn, PayFlowError, Problem, SessionEnded
-from payflow.session import Keeper, Session, User
+from payflow.errors import ApiKeyRefused, Misconfigured, NotLoggedIn, PayFlowError, Problem, SessionEnded
+from payflow.session import Keeper, MemoryKeeper, Session, User
 from payflow.transport import Transport
 
 
@@ -108,6 +108,10 @@ class Authentication:
                     raise
         self._keeper.save(None)
 
+    def refused(self) -> PayFlowError:
+        """What it means when the gateway takes not even a renewed token."""
+        return SessionEnded(self._transport.gateway)
+
     async def _refresh(self, session: Session) -> Session:
         try:
             return await self._begin("/auth/refresh", {"refresh_token": session.refresh_token})
@@ -130,6 +134,37 @@ class Authentication:
         session = read.convert(Session.granted, answer.document)
         self._keeper.save(session)
         return session
+
+
+class ApiKeyAuthentication(Authentication):
+    """An API key in place of a session: there is nothing to begin, to renew or to end."""
+
+    def __init__(self, transport: Transport, api_key: str) -> None:
+        super().__init__(transport, MemoryKeeper(), None)
+        self._api_key = api_key
+
+    async def token(self) -> str:
+        """The key."""
+        return self._api_key
+
+    async def renew(self, spent: str | None) -> str:  # noqa: ARG002 - there is only this one
+        """The key again: a stream that was told its token has expired goes on with it, unless it was revoked meanwhile."""
+        return self._api_key
+
+    async def logout(self) -> None:
+        """There is no session.
+
+        Raises:
+            NotLoggedIn
+        """
+        raise NotLoggedIn(self._transport.gateway)
+
+    def refused(self) -> PayFlowError:
+        """What it means when the gateway does not take the key."""
+        return ApiKeyRefused(self._transport.gateway)
+
+    async def _begin(self, path: str, body: Mapping[str, str], *, headers: Mapping[str, str] | None = None) -> Session:  # noqa: ARG002
+        raise Misconfigured("a client with an API key has no session; make another client to log in")
 
 
 def bearer(token: str) -> dict[str, str]:

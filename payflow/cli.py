@@ -14,6 +14,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from payflow.command import Wrong
+from payflow.commands.api_keys import api_keys
 from payflow.commands.events import events
 from payflow.commands.keys import keys
 from payflow.commands.ledger import ledger
@@ -42,7 +43,7 @@ def program(context: click.Context, gateway: str | None) -> None:
     context.obj = gateway
 
 
-for _command in (login, logout, trace, events, queue, ledger, users, keys):
+for _command in (login, logout, trace, events, queue, ledger, users, keys, api_keys):
     program.add_command(_command)
 
 

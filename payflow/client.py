@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,8 +16,9 @@ from payflow import document as read
 from payflow import limits
 from payflow.account import Account, OwnSession, SigningKeys, TotpProposal, read_recovery_codes
 from payflow.address import parse_address
-from payflow.authentication import Authentication, bearer
-from payflow.errors import Misconfigured, NoAnswer, PayFlowError, Problem, SessionEnded, UnexpectedAnswer, Unreachable
+from payflow.api_key import ApiKey, CreatedApiKey
+from payflow.authentication import ApiKeyAuthentication, Authentication, bearer
+from payflow.errors import Misconfigured, NoAnswer, PayFlowError, Problem, UnexpectedAnswer, Unreachable
 from payflow.events import TOKEN_SPENT, Event
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
@@ -47,24 +48,29 @@ class PayFlow:
         email: str | None = None,
         password: str | None = None,
         keeper: Keeper | None = None,
+        api_key: str | None = None,
         limits: Limits = limits.PATIENT,
     ) -> None:
         """With `email` and `password` it logs in by itself; else call `login`, or give a `keeper` that holds a session.
 
+        A server takes an `api_key` instead; what needs a session is refused then.
+
         Raises:
-            Misconfigured: `gateway` is not an address, or only one of `email` and `password` is given.
+            Misconfigured: `gateway` is not an address, only one of `email` and `password` is given, or a key beside them.
         """
+        if api_key is not None and (email is not None or password is not None or keeper is not None):
+            raise Misconfigured("give an API key or a session, not both")
         if (email is None) != (password is None):
             raise Misconfigured("give both the e-mail address and the password, or neither")
         self.gateway = parse_address(gateway)
         self._limits = limits
         self._transport = Transport(self.gateway, limits)
         self._rehearsal = Rehearsal()
-        self._authentication = Authentication(
-            self._transport,
-            keeper or MemoryKeeper(),
-            (email, password) if email is not None and password is not None else None,
-        )
+        if api_key is not None:
+            self._authentication: Authentication = ApiKeyAuthentication(self._transport, api_key)
+        else:
+            credentials = (email, password) if email is not None and password is not None else None
+            self._authentication = Authentication(self._transport, keeper or MemoryKeeper(), credentials)
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,7 +140,7 @@ class PayFlow:
         await self._transport.send("POST", "/auth/password/forgot", body={"email": email})
 
     async def reset_password(self, token: str, new_password: str) -> None:
-        """Replace a forgotten password by the token of the letter. Every session of the user ends.
+        """Replace a forgotten password by the token of the letter. Every session and API key of the user ends.
 
         Raises:
             Problem: `letter_token_invalid`, or the password is not good.
@@ -143,7 +149,7 @@ class PayFlow:
         await self._transport.send("POST", "/auth/password/reset", body=body)
 
     async def change_password(self, current_password: str, new_password: str, *, totp: str | None = None) -> User:
-        """Choose another password. Every other session of the user ends at once; this client goes on in a new one.
+        """Choose another password. Every other session of the user and every API key ends; this client goes on in a new session.
 
         Raises:
             Problem: `invalid_credentials`, `totp_required`, a password that is too short, or throttled.
@@ -164,8 +170,34 @@ class PayFlow:
         await self._call("DELETE", f"/auth/sessions/{_segment(session_id)}")
 
     async def end_other_sessions(self) -> None:
-        """End all of this user's sessions but this one, everywhere within a second."""
+        """End all of this user's sessions but this one, and all API keys, everywhere within a second."""
         await self._ask("DELETE", "/auth/sessions", _nothing)
+
+    async def create_api_key(
+        self, name: str, scopes: Iterable[str], *, expires_at: datetime | None = None
+    ) -> CreatedApiKey:
+        """Make a key for a server of this user's, good for `read`, `transfer` or, for operators, `operate`. Told this once.
+
+        Raises:
+            Problem: `operator_required`, `api_keys_exhausted`, `session_required` (a key makes none), or a field is not good.
+            NoAnswer: it may have been made; whoever does not know it revokes it.
+        """
+        body = {"name": name, "scopes": list(scopes), "expires_at": _time(expires_at)}
+        answer = await self._call("POST", "/api-keys", body=_given(body))
+        return read.convert(CreatedApiKey.read, answer.document)
+
+    async def api_keys(self) -> list[ApiKey]:
+        """This user's keys that were not revoked, newest first."""
+        documents = await self._ask("GET", "/api-keys", _items)
+        return [read.convert(ApiKey.read, document) for document in documents]
+
+    async def revoke_api_key(self, key_id: str) -> None:
+        """End a key, everywhere within a second.
+
+        Raises:
+            Problem: `api_key_not_found`, also for another's and for one that was revoked.
+        """
+        await self._call("DELETE", f"/api-keys/{_segment(key_id)}")
 
     async def start_totp(self, password: str) -> TotpProposal:
         """Propose a second factor; it is on when `confirm_totp` was given its first code.
@@ -346,7 +378,7 @@ class PayFlow:
         nothing comes twice, unless an event of type `reset` says that it has been too long.
 
         Raises:
-            NotLoggedIn, SessionEnded
+            NotLoggedIn, SessionEnded, ApiKeyRefused
             Problem: refused for good.
         """
         place, failures = last_event_id, 0
@@ -367,7 +399,7 @@ class PayFlow:
                             yield event
             except Problem as problem:
                 if problem.is_unauthorized and token is not None and spent == token:
-                    raise SessionEnded(self.gateway) from problem
+                    raise self._authentication.refused() from problem
                 if not problem.is_unauthorized and not problem.retry_helps:
                     raise
                 spent = token if problem.is_unauthorized else spent
@@ -535,7 +567,7 @@ class PayFlow:
         except Problem as problem:
             if not problem.is_token_refused:
                 raise
-            raise SessionEnded(self.gateway) from problem
+            raise self._authentication.refused() from problem
 
     async def _token(self, spent: str | None = None) -> str:
         try:

@@ -8,6 +8,7 @@ PayFlowError
 ├── OutcomeUnknown     a transfer may or may not have been accepted; carries its idempotency key
 ├── NotLoggedIn        nobody is logged in at this gateway
 ├── SessionEnded       the session was logged out or revoked, or has expired
+├── ApiKeyRefused      the API key was revoked or has expired, or never was one
 └── Misconfigured      the gateway's address or the file of the session cannot be used
 """
 
@@ -140,6 +141,13 @@ class SessionEnded(PayFlowError):  # noqa: N818
 
     def __init__(self, gateway: str) -> None:
         super().__init__(f"the session at {gateway} has ended")
+
+
+class ApiKeyRefused(PayFlowError):  # noqa: N818
+    """The API key was revoked or has expired, or never was one."""
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__(f"{gateway} does not take the API key")
 
 
 class Misconfigured(PayFlowError):  # noqa: N818

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from payflow.account import SigningKeys
+from payflow.api_key import ApiKey
 from payflow.money import Currency
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.prose import phrase, printable
@@ -101,6 +102,17 @@ def print_signing_keys(found: SigningKeys) -> None:
     for key in found.keys:
         table.add_row(
             _plain(key.kid), _coloured(key.state), _time(key.signs_from), _time(key.retired_at or key.retires_at)
+        )
+    _print(table)
+
+
+def print_api_keys(found: Iterable[ApiKey]) -> None:
+    """A row for each key, newest first."""
+    table = _table("id", "name", "key", "scopes", "created", "last used", "expires")
+    for key in found:
+        moments = (_time(moment) for moment in (key.created_at, key.last_used_at, key.expires_at))
+        table.add_row(
+            _plain(key.id), _plain(key.name), _plain(f"{key.prefix}_…"), _plain(" ".join(key.scopes)), *moments
         )
     _print(table)
 
