@@ -1,0 +1,145 @@
+"""Every internal route of every service: who is let in, and that nobody else is. The routes are the applications' own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.roles import IDENTITIES
+from services.auth import api as auth
+from services.chassis import server
+from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
+from services.contracts.identifiers import new_id
+from services.notification import api as notification
+from services.transaction import api as transaction
+from services.wallet import api as wallet
+from tests.harness.services import identities
+
+ROUTES: dict[str, Callable[[web.Application, TokenVerifier], None]] = {
+    "auth": auth.add_routes,
+    "wallet": wallet.add_routes,
+    "transaction": transaction.add_routes,
+    "notification": notification.add_routes,
+}
+BEYOND_THE_GATEWAY = {
+    ("auth", "POST", "/internal/recipients"): {"gateway", "transaction"},
+    ("auth", "POST", "/internal/contacts"): {"notification-deliver"},
+    ("auth", "POST", "/internal/letters/claim"): {"notification-deliver"},
+    ("auth", "POST", "/internal/letters/settle"): {"notification-deliver"},
+    ("auth", "POST", "/internal/letters/release"): {"notification-deliver"},
+    ("wallet", "POST", "/internal/post"): {"transaction-worker"},
+    ("wallet", "POST", "/internal/void"): {"transaction-worker", "transaction-reversal", "transaction"},
+    ("wallet", "POST", "/internal/wallets/find"): {"transaction"},
+    ("wallet", "POST", "/internal/availability"): {"transaction"},
+    ("transaction", "GET", "/internal/settled"): {"notification-worker"},
+    ("transaction", "GET", "/internal/accepted"): {"notification-worker"},
+    ("transaction", "POST", "/internal/events"): {"notification-worker"},
+}
+"""Routes that somebody else than the gateway calls. All others are the gateway's alone."""
+
+REFUSED = ("service_token_required", "service_not_allowed")
+
+
+@dataclass
+class Service:
+    """The routes of one service on a free port, with nothing behind them: who is let in gets some other answer."""
+
+    url: str
+    routes: list[tuple[str, str]]
+    session: aiohttp.ClientSession
+
+    async def answer(self, method: str, path: str, authorization: str | None) -> tuple[int, str]:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        url = self.url + path.replace("{id}", str(new_id())).replace("{transfer_id}", str(new_id()))
+        async with self.session.request(method, url, headers=headers) as response:
+            return response.status, (await response.json(content_type=None) or {}).get("code", "")
+
+
+@pytest.fixture
+def keys() -> dict[str, Identity]:
+    return identities(IDENTITIES)
+
+
+@asynccontextmanager
+async def running(name: str, keys: dict[str, Identity]) -> AsyncIterator[Service]:
+    app = server.application(name)
+    ROUTES[name](app, TokenVerifier(keys[name].public_keys, audience=name))
+    routes = [
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    ]
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Service(f"http://127.0.0.1:{runner.addresses[0][1]}", routes, session)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_every_route_has_its_callers(name: str, keys: dict[str, Identity]) -> None:
+    """Guarantee 48: each route lets in the identities it is meant for, on a token for this service; all others get 403."""
+    async with running(name, keys) as service:
+        for method, path in service.routes:
+            may = BEYOND_THE_GATEWAY.get((name, method, path), {"gateway"})
+            for caller, key in keys.items():
+                token = TokenSigner(key, audience=name).token()
+                status, code = await service.answer(method, path, f"Bearer {token}")
+                place = (name, method, path, caller)
+                if caller in may:
+                    assert code not in REFUSED, place
+                else:
+                    assert (403, "service_not_allowed") == (status, code), place
+
+
+@pytest.mark.parametrize("name", ROUTES)
+async def test_strangers_are_turned_away_everywhere(name: str, keys: dict[str, Identity]) -> None:
+    """Guarantee 48: no credential, no token: 401, an expired one told as such. A user's, another service's, a forged one: 403."""
+    others = next(other for other in ROUTES if other != name)
+    now = int(time.time())
+    user = {"iss": "payflow", "aud": "payflow-api", "sub": str(new_id()), "iat": now, "exp": now + 60}
+    async with running(name, keys) as service:
+        for method, path in service.routes:
+            caller = min(BEYOND_THE_GATEWAY.get((name, method, path), {"gateway"}))
+            key = keys[caller].key
+            claims = {"iss": caller, "aud": name, "iat": now, "exp": now + 60}
+            expired = _signed(claims | {"iat": now - 3600, "exp": now - 3540}, key, caller)
+            refusals = {
+                None: (401, "service_token_required"),
+                "Bearer": (401, "service_token_required"),
+                "Bearer nonsense": (401, "service_token_required"),
+                "Basic YTpi": (401, "service_token_required"),
+                f"Bearer {expired}": (401, "token_clock_skew"),
+                f"Bearer {_signed(user, Ed25519PrivateKey.generate(), 'k')}": (403, "service_not_allowed"),
+                f"Bearer {_signed(claims | {'aud': others}, key, caller)}": (403, "service_not_allowed"),
+                f"Bearer {_signed(claims | {'exp': now + 3600}, key, caller)}": (403, "service_not_allowed"),
+                f"Bearer {_signed(claims, Ed25519PrivateKey.generate(), caller)}": (403, "service_not_allowed"),
+            }
+            for authorization, expected in refusals.items():
+                assert expected == await service.answer(method, path, authorization), (method, path, authorization)
+
+
+async def test_the_list_names_only_routes_that_exist(keys: dict[str, Identity]) -> None:
+    """What the list above says of a route that is gone would be said of nothing."""
+    existing = set()
+    for name in ROUTES:
+        async with running(name, keys) as service:
+            existing |= {(name, method, path) for method, path in service.routes}
+
+    assert set(BEYOND_THE_GATEWAY) <= existing
+    assert len(existing) >= 60
+
+
+def _signed(claims: dict[str, object], key: Ed25519PrivateKey, key_id: str) -> str:
+    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id})
