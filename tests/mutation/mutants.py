@@ -24,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *gateway.MUTANTS,
     *auth.MUTANTS,
     *api_keys.MUTANTS,
+    *throttles.MUTANTS,
     *transaction.MUTANTS,
     *chassis.MUTANTS,
     *clocks.MUTANTS,
