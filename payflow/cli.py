@@ -15,6 +15,8 @@ from click.exceptions import NoArgsIsHelpError
 
 from payflow.command import Wrong
 from payflow.commands.api_keys import api_keys
+from payflow.commands.audit import audit
+from payflow.commands.dead_letters import dead_letters
 from payflow.commands.events import events
 from payflow.commands.keys import keys
 from payflow.commands.ledger import ledger
@@ -43,7 +45,7 @@ def program(context: click.Context, gateway: str | None) -> None:
     context.obj = gateway
 
 
-for _command in (login, logout, trace, events, queue, ledger, users, keys, api_keys):
+for _command in (login, logout, trace, events, queue, dead_letters, ledger, users, keys, api_keys, audit):
     program.add_command(_command)
 
 

@@ -483,7 +483,58 @@ class PayFlow:
         with self._rehearsal.of(word):
             yield
 
+    # What waits for an operator, and who did what
+
+    async def dead_letters(self, *, queue: str | None = None, state: str = "waiting") -> dict[str, Any]:
+        """As an operator: `items`, all dead letters in that state (or `any`), newest first; `unavailable`, who did not answer."""
+        return await self._whole_list("/ops/dead-letters", _given({"queue": queue, "state": state}))
+
+    async def dead_letter(self, letter_id: str) -> dict[str, Any]:
+        """As an operator: one dead letter with its body."""
+        return await self._ask("GET", f"/ops/dead-letters/{_segment(letter_id)}", _document)
+
+    async def replay_dead_letter(self, letter_id: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """As an operator: put it into its queue once more, or only learn what that would do. Twice does no harm."""
+        params = {"dry_run": "true" if dry_run else "false"}
+        return await self._ask("POST", f"/ops/dead-letters/{_segment(letter_id)}/replay", _document, params=params)
+
+    async def discard_dead_letter(self, letter_id: str, reason: str) -> dict[str, Any]:
+        """As an operator: let it wait no longer; no transfer is touched."""
+        path = f"/ops/dead-letters/{_segment(letter_id)}/discard"
+        return await self._ask("POST", path, _document, body={"reason": reason})
+
+    async def audit(
+        self,
+        *,
+        since: datetime | None = None,
+        actor_id: str | None = None,
+        user_id: str | None = None,
+        act: str | None = None,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """As an operator: `items`, who did what, newest first, `limit` of them at most; `unavailable`, who did not answer."""
+        params = _given({"from": _time(since), "actor_id": actor_id, "user_id": user_id, "act": act})
+        return await self._whole_list("/ops/audit", params, count_max=limit)
+
     # How
+
+    async def _whole_list(
+        self, path: str, params: Mapping[str, str], *, count_max: int | None = None
+    ) -> dict[str, Any]:
+        items: list[Any] = []
+        unavailable: set[str] = set()
+        cursor: str | None = None
+        while True:
+            size = limits.PAGE_SIZE_MAX if count_max is None else min(limits.PAGE_SIZE_MAX, count_max - len(items))
+            page = await self._ask(
+                "GET", path, _document, params=_given({**params, "limit": str(size), "cursor": cursor})
+            )
+            more, next_cursor = read.convert(_page, page)
+            items += more
+            unavailable |= set(page.get("unavailable", ()))
+            if next_cursor is None or next_cursor == cursor or len(items) == count_max:
+                return {"items": items, "unavailable": sorted(unavailable)}
+            cursor = next_cursor
 
     async def _submit(self, path: str, body: Mapping[str, Any], *, key: str | None, wait_seconds: float) -> Transfer:
         submission = Submission(
@@ -604,6 +655,10 @@ def _items(document: Any) -> list[Any]:
 
 def _nothing(_document: Any) -> None:
     return None
+
+
+def _document(document: Any) -> dict[str, Any]:
+    return dict(document)
 
 
 def _page(document: Any) -> tuple[list[Any], str | None]:

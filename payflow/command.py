@@ -79,12 +79,26 @@ def check_head(context: click.Context, parameter: click.Parameter, value: str | 
 
 def check_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The identifier of a transfer in its canonical form, refused here when it cannot be one."""
+    return _check(context, parameter, value, "transfer")
+
+
+def check_letter_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The identifier of a dead letter, as `check_id`."""
+    return _check(context, parameter, value, "dead letter")
+
+
+def check_user_id(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The identifier of a user, if one is given, as `check_id`."""
+    return None if value is None else _check(context, parameter, value, "user")
+
+
+def _check(context: click.Context, parameter: click.Parameter, value: str, noun: str) -> str:
     try:
         identifier = str(uuid.UUID(value))
     except ValueError:
         identifier = ""
     # UUID() would also take braces, urn: and missing hyphens.
     if not identifier or identifier != value.lower():
-        message = f"{value!r} is not the id of a transfer; one looks like {ID_EXAMPLE}"
+        message = f"{value!r} is not the id of a {noun}; one looks like {ID_EXAMPLE}"
         raise click.BadParameter(message, ctx=context, param=parameter)
     return identifier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich import box
@@ -32,7 +33,15 @@ _WAITS = {
     "wallet": "the wallet service, which moves the money",
     "reversal": "the reversal, which ends it",
 }
-_COLOURS = {"signing": "green", "normal": "green", "busy": "yellow", "delayed": "red", PENDING: "yellow", FAILED: "red"}
+_COLOURS = {
+    "normal": "green",
+    "busy": "yellow",
+    "delayed": "red",
+    PENDING: "yellow",
+    FAILED: "red",
+    "waiting": "yellow",
+    "signing": "green",
+}
 
 
 def print_timeline(timeline: Timeline) -> None:
@@ -115,6 +124,85 @@ def print_api_keys(found: Iterable[ApiKey]) -> None:
             _plain(key.id), _plain(key.name), _plain(f"{key.prefix}_…"), _plain(" ".join(key.scopes)), *moments
         )
     _print(table)
+
+
+def print_dead_letters(page: Mapping[str, Any]) -> None:
+    """One row for each; the services that did not answer."""
+    table = _table("last seen", "id", "queue", "state", ">seen", ">attempts", "reason", "transfers")
+    for letter in page["items"]:
+        table.add_row(
+            _moment(letter["last_seen_at"]),
+            _plain(letter["id"]),
+            _plain(letter["queue"]),
+            _coloured(letter["state"]),
+            _count(letter["seen"]),
+            _count(letter["attempts"]),
+            _plain(letter["reason"]),
+            _plain(_ids(letter["transfer_ids"])),
+        )
+    _print(table, *_missing(page))
+
+
+def print_dead_letter(letter: Mapping[str, Any]) -> None:
+    """Everything that is known of it; the body as text, or its bytes in base64."""
+    facts = [(name.replace("_", " "), _plain(_fact(value))) for name, value in letter.items() if name != "body_base64"]
+    if letter["body"] is None:
+        facts.append(("bytes", _plain(letter["body_base64"])))
+    _print(_facts(facts))
+
+
+def print_replay(outlook: Mapping[str, Any]) -> None:
+    """What it does to each transfer, and whether it was done."""
+    table = _table("transfer", "status", "ledger", "effect", "detail")
+    for transfer in outlook["transfers"]:
+        outcome = transfer["outcome"] or ("undecided" if transfer["outcome_known"] is False else UNKNOWN)
+        table.add_row(
+            _plain(transfer["transfer_id"]),
+            _coloured(transfer["status"] or UNKNOWN),
+            _plain(outcome),
+            _plain(transfer["effect"]),
+            _plain(transfer["detail"]),
+        )
+    done = "no: a dry run" if outlook["dry_run"] else "yes"
+    state = outlook["dead_letter"]["state"]
+    facts = [("replayed", _plain(done)), ("state", _coloured(state)), ("about", _plain(outlook["detail"]))]
+    _print(table, _facts(facts))
+
+
+def print_audit(acts: Mapping[str, Any]) -> None:
+    """One row for each act; the services that did not answer."""
+    table = _table("time (UTC)", "service", "act", "actor", "subject", "detail", "request")
+    for act in acts["items"]:
+        subject = act["subject"]
+        table.add_row(
+            _moment(act["at"]),
+            _plain(act["service"]),
+            _plain(act["act"]),
+            _plain(act["actor_id"] or UNKNOWN),
+            _plain(f"{subject['kind']} {subject['id']}" if subject else UNKNOWN),
+            _plain(", ".join(f"{name}={_fact(value)}" for name, value in act["detail"].items())),
+            _plain(act["request_id"]),
+        )
+    _print(table, *_missing(acts))
+
+
+def _missing(page: Mapping[str, Any]) -> list[Table]:
+    away = page["unavailable"]
+    return [_facts([("not asked", _plain(f"{', '.join(away)} (no answer; something is missing)"))])] if away else []
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return _ids(value)
+    return UNKNOWN if value is None else str(value)
+
+
+def _ids(values: list[Any]) -> str:
+    return ", ".join(map(str, values)) or UNKNOWN
+
+
+def _moment(text: str) -> Text:
+    return _time(datetime.fromisoformat(text))
 
 
 def _accepted_at(timeline: Timeline) -> datetime:

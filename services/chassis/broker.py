@@ -123,6 +123,7 @@ class Outgoing:
     body: bytes
     headers: Mapping[str, Any] = field(default_factory=dict)
     expires_after_seconds: float | None = None
+    message_id: str | None = None
 
 
 class Publisher:
@@ -223,6 +224,7 @@ class Publisher:
             delivery_mode=DeliveryMode.PERSISTENT,
             headers=dict(outgoing.headers),
             expiration=outgoing.expires_after_seconds,
+            message_id=outgoing.message_id,
         )
         try:
             exchange = await channel.get_exchange(outgoing.exchange, ensure=False)

@@ -24,6 +24,7 @@ from services.chassis import backoff, broker, crash_points, metrics
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.roles import Runtime
 from services.chassis.silence import Silence
+from services.contracts.identifiers import new_id
 from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
 from services.contracts.refusal import Refusal, Unavailable
 from services.contracts.topology import DELAY_SECONDS, Queue, Route
@@ -84,38 +85,18 @@ class _Entry(Generic[Item]):
     delivery: Delivery[Item]
 
 
-class Consumer(Generic[Item]):
-    """Consumes one queue, one window at a time."""
+class Windows:
+    """Takes what waits in one queue, a window at a time, and acknowledges a window when it is done with."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        queue: Queue,
-        route: Route,
-        decode: Callable[[dict[str, Any]], Item],
-        handle: Handle[Item],
-        runtime: Runtime,
-        attempts_max: int = ATTEMPTS_MAX,
-    ) -> None:
-        """`decode` raises MalformedMessage for an item no code of this version can read.
-
-        `handle` raises Unavailable when what it needs is away: then this consumer pauses and keeps its window.
-        """
+    def __init__(self, *, url: str, queue_name: str, runtime: Runtime) -> None:
         self._url = url
-        self._queue = queue
-        self._route = route
-        self._decode = decode
-        self._handle = handle
+        self._queue_name = queue_name
         self._runtime = runtime
-        self._attempts_max = attempts_max
-        self._publisher = Publisher(url, runtime.instance)
         self._connection: AbstractConnection | None = None
         self._consuming = False
         self._silence = Silence()
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._failures = 0
-        self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
 
     async def run(self) -> None:
         """Consume until told to stop; reconnect for as long as it takes."""
@@ -124,9 +105,8 @@ class Consumer(Generic[Item]):
                 await self._consume()
             except (*broker.AWAY, WindowLost) as error:
                 self._failures += 1
-                log.warning("consumer_disconnected", queue=self._queue.name, error=type(error).__name__)
+                log.warning("consumer_disconnected", queue=self._queue_name, error=type(error).__name__)
                 await self._runtime.pause(backoff.seconds(self._failures))
-        await self._publisher.close()
 
     async def ping(self) -> None:
         """Raise unless this consumer is connected; for `/readyz`."""
@@ -147,10 +127,10 @@ class Consumer(Generic[Item]):
                 channel = await self._connection.channel()
                 await broker.declare(channel)
                 await channel.set_qos(prefetch_count=PREFETCH)
-                queue = await channel.get_queue(self._queue.name, ensure=False)
+                queue = await channel.get_queue(self._queue_name, ensure=False)
             tag = await self._start(queue)
             self._failures = 0
-            log.info("consumer_started", queue=self._queue.name)
+            log.info("consumer_started", queue=self._queue_name)
             watch = asyncio.create_task(self._watch(self._connection, channel))
             try:
                 await self._windows(channel, watch)
@@ -167,9 +147,9 @@ class Consumer(Generic[Item]):
                 tag = await queue.consume(self._arrive)
         except (TimeoutError, ConnectionInternalError):
             # The broker knows the queue and has answered all else: the queue has no leader, now or for good.
-            self._silence.missed(self._queue.name)
+            self._silence.missed(self._queue_name)
             raise
-        self._silence.heard(self._queue.name)
+        self._silence.heard(self._queue_name)
         self._consuming = True
         return tag
 
@@ -191,7 +171,7 @@ class Consumer(Generic[Item]):
     async def _probe(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(WATCH_SECONDS):
             probe = await connection.channel()
-            declared = await probe.declare_queue(self._queue.name, passive=True)
+            declared = await probe.declare_queue(self._queue_name, passive=True)
             await probe.close()
         if not declared.declaration_result.consumer_count:
             raise ConnectionError("the broker no longer knows this consumer")
@@ -213,7 +193,6 @@ class Consumer(Generic[Item]):
 
     def _gather(self, first: AbstractIncomingMessage) -> list[AbstractIncomingMessage]:
         """Everything that has arrived, up to the window's size. One message holds at most a bundle of items."""
-        self._unacked.set(1 + self._arrived.qsize())
         window = [first]
         while not self._arrived.empty() and len(window) < WINDOW_MESSAGES_MAX:
             window.append(self._arrived.get_nowait())
@@ -225,17 +204,72 @@ class Consumer(Generic[Item]):
         watch: asyncio.Task[None],
         window: list[AbstractIncomingMessage],
     ) -> None:
+        await self._settle(channel, watch, window)
+        # Whatever came of each message is safe by now: one frame acknowledges all that came before.
+        crash_points.pass_by("before-ack", self._queue_name)
+        await window[-1].ack(multiple=True)
+        crash_points.pass_by("after-ack", self._queue_name)
+
+    async def _settle(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
+    ) -> None:
+        """Return when whatever came of each message is safe: then the window is acknowledged."""
+        raise NotImplementedError
+
+    async def _pause(self, channel: AbstractChannel, watch: asyncio.Task[None], seconds: float) -> None:
+        await self._runtime.pause(seconds)
+        if channel.is_closed or watch.done() or self._runtime.stopping.is_set():
+            raise WindowLost
+
+
+class Consumer(Windows, Generic[Item]):
+    """Consumes one queue of messages that carry items, and gives its handler a window of items at a time."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        queue: Queue,
+        route: Route,
+        decode: Callable[[dict[str, Any]], Item],
+        handle: Handle[Item],
+        runtime: Runtime,
+        attempts_max: int = ATTEMPTS_MAX,
+    ) -> None:
+        """`decode` raises MalformedMessage for an item no code of this version can read.
+
+        `handle` raises Unavailable when what it needs is away: then this consumer pauses and keeps its window.
+        """
+        super().__init__(url=url, queue_name=queue.name, runtime=runtime)
+        self._queue = queue
+        self._route = route
+        self._decode = decode
+        self._handle = handle
+        self._attempts_max = attempts_max
+        self._publisher = Publisher(url, runtime.instance)
+        self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
+
+    async def run(self) -> None:
+        """Consume until told to stop; reconnect for as long as it takes."""
+        await super().run()
+        await self._publisher.close()
+
+    async def _work(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
+    ) -> None:
+        self._unacked.set(len(window) + self._arrived.qsize())
+        await super()._work(channel, watch, window)
+        self._unacked.set(self._arrived.qsize())
+
+    async def _settle(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
+    ) -> None:
         entries, exceptions = self._read(window)
         verdicts = await self._judge(channel, watch, entries)
         for entry, verdict in zip(entries, verdicts, strict=True):
             if verdict is not None:
                 exceptions.append(self._exception(entry, verdict))
         await self._settle_exceptions(channel, watch, exceptions)
-        # The commit is done and every exception confirmed: one frame acknowledges all that came before.
-        crash_points.pass_by("before-ack", self._queue.name)
-        await window[-1].ack(multiple=True)
-        crash_points.pass_by("after-ack", self._queue.name)
-        self._unacked.set(self._arrived.qsize())
 
     def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:
         entries: list[_Entry[Item]] = []
@@ -292,16 +326,13 @@ class Consumer(Generic[Item]):
                     *await self._judge(channel, watch, entries[middle:]),
                 ]
 
-    async def _pause(self, channel: AbstractChannel, watch: asyncio.Task[None], seconds: float) -> None:
-        await self._runtime.pause(seconds)
-        if channel.is_closed or watch.done() or self._runtime.stopping.is_set():
-            raise WindowLost
-
     def _exception(self, entry: _Entry[Item], verdict: Retry | DeadLetter) -> Outgoing:
         body = self._alone(entry.raw)
         attempt = entry.delivery.attempt
-        if isinstance(verdict, DeadLetter) or attempt >= self._attempts_max:
+        if isinstance(verdict, DeadLetter):
             return self._dead_letter(body, attempt, verdict.reason)
+        if attempt >= self._attempts_max:
+            return self._dead_letter(body, attempt, f"attempts_max: {verdict.reason}")
         seconds = DELAY_SECONDS[min(attempt, len(DELAY_SECONDS)) - 1]
         metrics.DELAYED.labels(self._queue.name).inc()
         return Outgoing(
@@ -321,6 +352,8 @@ class Consumer(Generic[Item]):
             routing_key=self._queue.dead_letter,
             body=body,
             headers={ATTEMPTS: attempt, REASON: reason[:500]},
+            # By which whoever keeps it recognises a second copy of this very message.
+            message_id=str(new_id()),
         )
 
     def _alone(self, raw: dict[str, Any]) -> bytes:

@@ -39,8 +39,9 @@ async def get_overview(request: web.Request) -> web.Response:
     """
     behind = request.app[UPSTREAMS]
     seconds = upstreams.SIDE_SECONDS
-    overview, proof, *ready = await asyncio.gather(
+    overview, notices, proof, *ready = await asyncio.gather(
         upstreams.attempt(call(behind.transaction, "GET", "/internal/overview", seconds=seconds)),
+        upstreams.attempt(call(behind.notification, "GET", "/internal/dead-letters/waiting", seconds=seconds)),
         upstreams.attempt(call(behind.wallet, "GET", "/internal/proof", seconds=seconds)),
         *(upstreams.is_ready(service) for service in behind.services()),
     )
@@ -48,7 +49,10 @@ async def get_overview(request: web.Request) -> web.Response:
         {"name": service.name, "ready": is_ready} for service, is_ready in zip(behind.services(), ready, strict=True)
     ]
     last_proof = None if proof is None else {"ok": proof["ok"], "at": proof["at"]}
-    return answers.document({**(overview or _UNKNOWN), "proof": last_proof, "services": services})
+    known = overview or _UNKNOWN
+    counts = known["dead_letters"], notices["waiting"] if notices is not None else None
+    dead_letters = None if None in counts else sum(counts)
+    return answers.document({**known, "dead_letters": dead_letters, "proof": last_proof, "services": services})
 
 
 async def get_timeline(request: web.Request) -> web.Response:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-ORDER = ("accepted", "queued", "picked_up", "posted", "rejected", "voided", "completed", "failed", "notified")
+ORDER = (
+    "accepted", "queued", "picked_up", "dead_lettered", "replayed", "discarded",
+    "posted", "rejected", "voided", "completed", "failed", "notified",
+)  # fmt: skip
 """Of steps with the same time, the earlier in this order comes first: the ledger's time is also the time of completion."""
 
 _RANK = {step: rank for rank, step in enumerate(ORDER)}

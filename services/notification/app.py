@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from services.chassis import database, server
+from services.chassis.dead_letter_desk import Desk
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
-from services.notification import api, store
+from services.contracts.topology import SETTLED_QUEUE
+from services.notification import api, replay, store
 from services.notification.settings import ApiSettings
 
 
@@ -24,5 +26,14 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         runtime.health.register("postgres", lambda: database.ping(pool))
         app = server.application("notification")
         app[api.POOL] = pool
-        api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="notification"))
+        desk = Desk(
+            pool,
+            SETTLED_QUEUE,
+            broker_url=settings.rabbitmq_url.get_secret_value(),
+            instance=runtime.instance,
+            foresee=replay.foreseer(pool),
+        )
+        verifier = TokenVerifier(settings.identity_keys.public_keys, audience="notification")
+        api.add_routes(app, verifier)
+        desk.add_routes(app, verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.notification_port)

@@ -54,6 +54,7 @@ class ApiSettings(RoleSettings):
 
     notification_database_url: EngineUrl
     notification_port: Port = 8000
+    rabbitmq_url: BrokerUrls
     notification_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 8
 
 

@@ -11,6 +11,7 @@ from services.chassis import database
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
 from services.chassis.database import LockTimeout, Pool
+from services.chassis.dead_letter_keeper import Keeper
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
@@ -19,8 +20,8 @@ from services.notification.bell import FeedBell
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 
-# One window at a time, the catch-up, the watch over what is pending and a ping beside it.
-POOL_SIZE_MAX = 4
+# One window at a time, the catch-up, the watch over what is pending, the dead letters and a ping beside it.
+POOL_SIZE_MAX = 5
 
 log = structlog.get_logger()
 
@@ -49,6 +50,9 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         runtime.health.register("postgres", lambda: database.ping(pool))
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
+        keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=SETTLED_QUEUE, runtime=runtime)
+        runtime.run_beside(stack, keeper.run())
+        runtime.run_beside(stack, keeper.measure())
         transaction = Upstream(runtime.service, "transaction", settings.transaction_url, settings.identity_keys)
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, bell, with_deliveries=with_deliveries)

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from aiohttp import web
 
-from services.chassis import audit
+from services.chassis import audit, dead_letters
 from services.chassis.body import validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import Refusal
+from services.contracts.topology import REQUESTED_QUEUE
 from services.transaction import commands, overview, reversal, schemas, steps
 from services.transaction.backlog import Backlog
 from services.transaction.errors import TransferNotCancellable, TransferNotFound
@@ -132,9 +133,11 @@ async def put_freeze_hint(request: web.Request) -> web.Response:
 
 async def get_overview(request: web.Request) -> web.Response:
     """Queue, outbox, pending, dead letters and jobs at a glance."""
-    row, heartbeats = await commands.measure(request.app[POOL])
-    outbox = await commands.measure_outbox(request.app[POOL])
-    return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats))
+    pool = request.app[POOL]
+    row, heartbeats = await commands.measure(pool)
+    outbox = await commands.measure_outbox(pool)
+    kept = await dead_letters.count(pool, REQUESTED_QUEUE)
+    return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats, dead_letters_kept=kept))
 
 
 async def list_settled(request: web.Request) -> web.Response:

@@ -10,13 +10,15 @@ from services.chassis.broker import Publisher
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer
 from services.chassis.database import Pool
+from services.chassis.dead_letter_desk import Desk
+from services.chassis.dead_letter_keeper import Keeper
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.chassis.settings import EngineUrl, RoleSettings
 from services.contracts.messages import decode_command
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
-from services.transaction import api, reversal
+from services.transaction import api, replay, reversal
 from services.transaction.auth_client import AuthClient
 from services.transaction.backlog import Backlog
 from services.transaction.intake import Intake
@@ -49,15 +51,24 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
         app[api.REHEARSES] = settings.demo
+        desk = Desk(
+            pool,
+            REQUESTED_QUEUE,
+            broker_url=settings.rabbitmq_url.get_secret_value(),
+            instance=runtime.instance,
+            foresee=replay.foreseer(pool),
+        )
         app[api.INTAKE] = Intake(
             pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)
         )
-        api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="transaction"))
+        verifier = TokenVerifier(settings.identity_keys.public_keys, audience="transaction")
+        api.add_routes(app, verifier)
+        desk.add_routes(app, verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.transaction_port)
 
 
 async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
-    """The relay role: the outbox to the broker, and the figures of the queue."""
+    """The relay role: the outbox to the broker, the dead letters out of it, and the figures of the queue."""
     async with AsyncExitStack() as stack:
         pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
         publisher = Publisher(settings.rabbitmq_url.get_secret_value(), runtime.instance)
@@ -68,6 +79,9 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
         monitor = Monitor(pool, publisher, relay, runtime.instance)
         runtime.run_beside(stack, monitor.run())
         runtime.run_beside(stack, monitor.beat())
+        keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=REQUESTED_QUEUE, runtime=runtime)
+        runtime.run_beside(stack, keeper.run())
+        runtime.run_beside(stack, keeper.measure())
         await relay.run()
 
 

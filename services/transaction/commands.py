@@ -21,7 +21,7 @@ from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
 from services.transaction import metrics, rehearsal, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.rehearsal import Rehearsal
-from services.transaction.store import Filter, Key, Keys, Settled, Told, WalletFacts
+from services.transaction.store import Filter, Key, Keys, Settled, Standing, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6
@@ -139,6 +139,12 @@ async def find_transfers(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID,
     """The transfers with these ids."""
     async with database.connection(pool) as connection:
         return await store.find_transfers(connection, transfer_ids)
+
+
+async def find_standings(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """Where those of these transfers stand that are known."""
+    async with database.connection(pool) as connection:
+        return await store.find_standings(connection, transfer_ids)
 
 
 async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:

@@ -1,4 +1,4 @@
-"""What the people who watch the queue see: depth, age, drain, dead letters; measured once a second beside the relay."""
+"""What the people who watch the queue see: depth, age, drain; measured once a second beside the relay."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
 QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
 QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
 QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers settled per second, lately.", ["queue"])
-DEAD_LETTERS = Gauge("payflow_dead_letters", "Messages that wait for a human.", ["queue"])
 
 log = structlog.get_logger()
 
@@ -87,7 +86,6 @@ class Monitor:
         for queue in topology.QUEUES:
             if depths is not None:
                 metrics.QUEUE_MESSAGES.labels(queue.name, "ready").set(depths[queue.name])
-                DEAD_LETTERS.labels(queue.name).set(depths[queue.dead_letter])
 
     async def _depths(self) -> dict[str, int] | None:
         names = [name for queue in topology.QUEUES for name in (queue.name, queue.dead_letter)]

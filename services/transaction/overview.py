@@ -13,9 +13,16 @@ from services.transaction.steps import MONITOR
 
 
 def describe(
-    pending: Mapping[str, Any], outbox: Mapping[str, Any], heartbeats: Mapping[str, Mapping[str, Any]]
+    pending: Mapping[str, Any],
+    outbox: Mapping[str, Any],
+    heartbeats: Mapping[str, Mapping[str, Any]],
+    *,
+    dead_letters_kept: int,
 ) -> dict[str, Any]:
-    """`pending`: pending, oldest_seconds, stale; `outbox`: unpublished, lag_seconds; both measured just now."""
+    """`pending`: pending, oldest_seconds, stale; `outbox`: unpublished, lag_seconds; all measured just now.
+
+    Dead letters are those on record here, and those of all queues that were still at the broker when it was last asked.
+    """
     monitor = heartbeats.get(MONITOR, {})
     depths = monitor.get("depths") or {}
     return {
@@ -23,7 +30,7 @@ def describe(
         "outbox": {"unpublished": outbox["unpublished"], "lag_seconds": round(outbox["lag_seconds"] or 0.0, 3)},
         "pending": pending["pending"],
         "stale_pending": pending["stale"],
-        "dead_letters": sum(depths.get(queue.dead_letter, 0) for queue in topology.QUEUES),
+        "dead_letters": dead_letters_kept + sum(depths.get(queue.dead_letter, 0) for queue in topology.QUEUES),
         "jobs": [_job(name, beat) for name, beat in sorted(heartbeats.items()) if beat.get("role") == "reversal"],
     }
 

@@ -18,6 +18,7 @@ class ApiSettings(RoleSettings):
     transaction_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
     wallet_url: str
     auth_url: str
+    rabbitmq_url: BrokerUrls
     reversal_after_seconds: Seconds = 60.0
     backlog_seconds_max: Seconds = 20.0
 

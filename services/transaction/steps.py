@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from services.contracts.messages import format_time
@@ -17,6 +17,9 @@ SILENT_SECONDS = 5.0
 """A background process that has not been heard of for this long is taken to be away."""
 
 SERVICE = "transaction"
+
+WAITING = "waiting"
+"""The state of a dead letter that nobody has dealt with."""
 
 
 class Way(NamedTuple):
@@ -40,6 +43,7 @@ def _steps(row: Mapping[str, Any], attempts: list[dict[str, Any]]) -> list[dict[
     if queued_at is not None:
         steps.append(_step(queued_at, "queued", "the broker has confirmed it"))
     steps += [_picked_up(attempt) for attempt in attempts]
+    steps += [step for letter in _dead_letters(row) for step in _set_aside(letter)]
     if row["status"] == COMPLETED:
         steps.append(_step(format_time(row["completed_at"]), "completed", None))
     elif row["status"] != PENDING:
@@ -56,6 +60,31 @@ def _picked_up(attempt: Mapping[str, Any]) -> dict[str, Any]:
     return _step(attempt["picked_up_at"], "picked_up", f"attempt {attempt['number']} by {attempt['worker']}{again}")
 
 
+def _dead_letters(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    letters: list[dict[str, Any]] = json.loads(row["dead_letters"])
+    return letters
+
+
+def _set_aside(letter: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tries = f" after attempt {letter['attempts']}" if letter["attempts"] else ""
+    moments = (
+        ("dead_lettered", letter["at"], f"its command was set aside{tries}, for a person to look at"),
+        ("replayed", letter["replayed_at"], "an operator put its command back into the queue"),
+        ("discarded", letter["discarded_at"], "an operator discarded the command that was set aside, not the transfer"),
+    )
+    return [_step(_utc(at), name, detail) for name, at, detail in moments if at is not None]
+
+
+def _utc(text: str) -> str:
+    """A time as the database writes it into JSON, in UTC and without saying so."""
+    return format_time(datetime.fromisoformat(text).replace(tzinfo=UTC))
+
+
+def _is_set_aside(row: Mapping[str, Any]) -> bool:
+    """Whether its command waits for a person: nobody else will carry it out."""
+    return any(letter["state"] == WAITING for letter in _dead_letters(row))
+
+
 def _queued_at(row: Mapping[str, Any], attempts: list[dict[str, Any]]) -> str | None:
     if row["published_at"] is not None:
         queued: datetime = row["published_at"]
@@ -70,7 +99,7 @@ def _waiting_for(
 ) -> str | None:
     if row["status"] != PENDING or row["conflicted_at"] is not None:
         return None
-    if row["now"] > row["expires_at"]:
+    if row["now"] > row["expires_at"] or _is_set_aside(row):
         return "reversal"
     if row["in_outbox"] and row["published_at"] is None and not attempts:
         relays = _alive(heartbeats, "relay")
@@ -93,6 +122,11 @@ def _summary(row: Mapping[str, Any], waiting_for: str | None) -> str:
     if row["conflicted_at"] is not None:
         return "We are looking into this transfer by hand. It is on record, and you will not be charged twice."
     by = format_time(row["expires_at"] + timedelta(seconds=30))
+    if row["now"] <= row["expires_at"] and _is_set_aside(row):
+        return (
+            f"We could not carry out the transfer yet, and a person can look into it. Unless it is done before, it will be "
+            f"cancelled by {by}, and no money moves. You will not be charged twice."
+        )
     return {
         "reversal": "The transfer took too long and is being settled; it will not stay open.",
     }.get(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection, Record, Statements
-from services.transaction.transfer import Transfer
+from services.transaction.transfer import PENDING, Transfer
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
@@ -60,6 +60,19 @@ class Settled(NamedTuple):
 
     at: datetime
     transfer_id: UUID
+
+
+class Standing(NamedTuple):
+    """Where a transfer stands, by the database's clock."""
+
+    status: str
+    is_conflicted: bool
+    is_expired: bool
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has its outcome."""
+        return self.status != PENDING
 
 
 class Filter(NamedTuple):
@@ -165,6 +178,12 @@ async def find_transfers(connection: Connection, transfer_ids: Sequence[UUID]) -
     """The transfers with these ids."""
     rows = await connection.fetch(statements.find_transfers, transfer_ids)
     return {row["id"]: _transfer(row) for row in rows}
+
+
+async def find_standings(connection: Connection, transfer_ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """Where those of these transfers stand that are known."""
+    rows = await connection.fetch(statements.find_standings, transfer_ids)
+    return {row["id"]: Standing(*list(row)[1:]) for row in rows}
 
 
 async def list_terminal(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:

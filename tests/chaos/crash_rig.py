@@ -28,9 +28,10 @@ from deploy.local.ports import find_free
 from deploy.local.process import Process
 from deploy.local.roles import ROLES, Wiring
 from deploy.local.stack import Stack, wait_ready
-from services.chassis import broker
+from services.chassis import dead_letters
 from services.chassis.broker import Outgoing, Publisher
 from services.chassis.database import Pool, close_pool, open_pool
+from services.chassis.dead_letters import Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_REQUESTED, TRANSFERS_SETTLED, Route
@@ -271,10 +272,16 @@ class Rig:
         names += [queue.delay(seconds) for queue in QUEUES for seconds in DELAY_SECONDS]
         return +Counter(await self.publisher.depths(names))
 
-    async def purge(self, queue_name: str) -> None:
-        connection = await broker.connect(self.wiring._engines.rabbitmq.url, "drill purge")
-        async with connection:
-            await (await (await connection.channel()).get_queue(queue_name, ensure=False)).purge()
+    async def discard_poison(self) -> int:
+        """Wait until what nobody can read is on record, and deal with it; how many waited."""
+        pool = self.pools["transaction"]
+        waiting = "SELECT id FROM dead_letters WHERE state = 'waiting'"
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not (letters := await pool.fetch(waiting)) or await self.exceptions():
+                await asyncio.sleep(0.05)
+        for letter in letters:
+            await dead_letters.discard(pool, letter["id"], "a drill", Replay(new_id(), "drill"))
+        return len(letters)
 
     async def quiet(self) -> None:
         """Wait until both queues are empty and no consumer has anything in hand."""

@@ -252,7 +252,7 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
         "before-commit": "its two statements commit by themselves",
         "after-use": "after-commit:claim_outbox and after-commit:mark_published tell the uses that matter from the idle ones",
         "before-request after-request after-response before-answer after-answer": "it neither calls nor is called",
-        "before-ack after-ack": "it takes no messages",
+        "before-ack after-ack": "it takes dead letters alone: kept, then acknowledged; a copy is recognised",
     },
     WORKER_ROLE: {
         "after-use": "all it does to its database it does in transactions",
@@ -284,7 +284,7 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
 OFF_PATH: Mapping[str, str] = {
     r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, seen from below",
     r"after-use:ping": "a look at the health",
-    r"after-use:(measure|_measure|_prune|_pass)": "figures for people, removal of what was told, an idle look at the outbox",
+    r"after-use:(measure|_measure|_prune|_pass|count)": "figures for people, removal of what was told, idle looks at the outbox",
     r"(before|after)-commit:beat": "a heartbeat: nothing of any transfer is in it",
     r"(before|after)-answer:GET .*": "an answer that only reads",
     r"(before-request|after-request|after-response):GET .*": "a question that only reads",

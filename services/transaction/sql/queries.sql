@@ -147,7 +147,13 @@ DELETE FROM freeze_hints WHERE wallet_id = $1;
 -- Everything this service knows about the way of one transfer.
 SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status, transfers.created_at, transfers.expires_at,
        transfers.completed_at, transfers.failed_at, transfers.failure_code, transfers.attempts, transfers.conflicted_at,
-       outbox.id IS NOT NULL AS in_outbox, outbox.published_at, clock_timestamp() AS now
+       outbox.id IS NOT NULL AS in_outbox, outbox.published_at, clock_timestamp() AS now,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('state', state, 'attempts', dead_letters.attempts,
+                                                     'at', last_seen_at AT TIME ZONE 'UTC',
+                                                     'replayed_at', replayed_at AT TIME ZONE 'UTC',
+                                                     'discarded_at', discarded_at AT TIME ZONE 'UTC')
+                                  ORDER BY dead_letters.id), '[]')
+        FROM dead_letters WHERE transfer_ids @> ARRAY[transfers.id]) AS dead_letters
 FROM transfers LEFT JOIN outbox ON outbox.id = transfers.id
 WHERE transfers.id = $1;
 
@@ -164,3 +170,7 @@ SELECT count(*) AS pending,
        coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds,
        count(*) FILTER (WHERE expires_at < clock_timestamp()) AS stale
 FROM transfers WHERE status = 'PENDING';
+
+-- name: find_standings
+SELECT id, status, conflicted_at IS NOT NULL AS is_conflicted, expires_at < clock_timestamp() AS is_expired
+FROM transfers WHERE id = ANY($1::uuid[]);

@@ -4,6 +4,12 @@ CREATE FUNCTION public.refuse_change() RETURNS trigger
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
+CREATE FUNCTION public.refuse_loss() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% are never removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
 CREATE FUNCTION public.refuse_removal() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -28,6 +34,31 @@ CREATE TABLE public.audit_log (
     request_id text NOT NULL
 );
 COMMENT ON COLUMN public.audit_log.user_id IS 'whom it concerns; null when that is nobody, or several';
+CREATE TABLE public.dead_letters (
+    id uuid NOT NULL,
+    queue text NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    reason text NOT NULL,
+    attempts integer NOT NULL,
+    message_id text NOT NULL,
+    content_hash bytea NOT NULL,
+    body bytea NOT NULL,
+    transfer_ids uuid[] NOT NULL,
+    request_ids text[] NOT NULL,
+    seen integer DEFAULT 1 NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    replays integer DEFAULT 0 NOT NULL,
+    replayed_at timestamp with time zone,
+    discarded_at timestamp with time zone,
+    note text,
+    CONSTRAINT dead_letters_discarded_whole CHECK (((state = 'discarded'::text) = (discarded_at IS NOT NULL))),
+    CONSTRAINT dead_letters_seen_check CHECK ((seen > 0)),
+    CONSTRAINT dead_letters_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'replayed'::text, 'discarded'::text])))
+);
+COMMENT ON COLUMN public.dead_letters.message_id IS 'of the last copy that arrived: a message that the broker hands over again is recognised';
+COMMENT ON COLUMN public.dead_letters.content_hash IS 'of its items, whatever envelope they came in';
+COMMENT ON COLUMN public.dead_letters.seen IS 'how many messages told of it while it waited';
 CREATE TABLE public.freeze_hints (
     wallet_id uuid NOT NULL
 );
@@ -93,6 +124,8 @@ CREATE TABLE public.wallets (
 );
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.dead_letters
+    ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.freeze_hints
     ADD CONSTRAINT freeze_hints_pkey PRIMARY KEY (wallet_id);
 ALTER TABLE ONLY public.heartbeats
@@ -106,6 +139,10 @@ ALTER TABLE ONLY public.transfers
 ALTER TABLE ONLY public.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
+CREATE INDEX dead_letters_by_message ON public.dead_letters USING btree (queue, message_id);
+CREATE INDEX dead_letters_by_time ON public.dead_letters USING btree (first_seen_at, id);
+CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer_ids);
+CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
 CREATE INDEX transfers_by_recipient ON public.transfers USING btree (recipient_id, id) WHERE (recipient_id IS NOT NULL);
 CREATE INDEX transfers_by_user ON public.transfers USING btree (user_id, id);
@@ -115,10 +152,22 @@ CREATE INDEX transfers_settled ON public.transfers USING btree (settled_at, id) 
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
 CREATE TRIGGER idempotency_keys_never_removed BEFORE DELETE OR UPDATE OR TRUNCATE ON public.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
 CREATE TRIGGER transfers_never_removed BEFORE DELETE OR TRUNCATE ON public.transfers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
 CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON public.transfers FOR EACH ROW WHEN ((old.status <> 'PENDING'::text)) EXECUTE FUNCTION public.refuse_terminal_change();
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_transaction;
+GRANT SELECT,INSERT ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(state) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(reason) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(attempts) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(message_id) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(seen) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(last_seen_at) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(replays) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(replayed_at) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(discarded_at) ON TABLE public.dead_letters TO payflow_transaction;
+GRANT UPDATE(note) ON TABLE public.dead_letters TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE ON TABLE public.freeze_hints TO payflow_transaction;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;

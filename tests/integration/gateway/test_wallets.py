@@ -257,10 +257,11 @@ async def test_overview(door: Door, operator_token: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
     overview = {
         "queues": [], "outbox": {"unpublished": 0, "lag_seconds": 0.0}, "pending": 1, "stale_pending": 0,
-        "dead_letters": 0, "jobs": [],
+        "dead_letters": 1, "jobs": [],
     }  # fmt: skip
     door.behind.transaction.answers["GET /internal/overview"] = overview
     door.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
+    door.behind.notification.answers["GET /internal/dead-letters/waiting"] = {"waiting": 2}
 
     whole = (await door.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
     door.behind.wallet.silent = True
@@ -269,6 +270,7 @@ async def test_overview(door: Door, operator_token: str, monkeypatch: pytest.Mon
 
     names_ = ["auth", "wallet", "transaction", "notification"]
     assert whole == overview | {
+        "dead_letters": 3,
         "proof": {"ok": True, "at": NOW},
         "services": [{"name": name, "ready": True} for name in names_],
     }

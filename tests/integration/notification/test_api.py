@@ -78,6 +78,7 @@ async def served(
         host="127.0.0.1",
         notification_port=find_free(),
         notification_database_url=notification_database.service_url,
+        rabbitmq_url="amqp://nobody:nobody-is-there@127.0.0.1:9",
         service_key=seeds["notification"],
         service_public_keys=public_keys,
     )

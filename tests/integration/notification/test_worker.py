@@ -14,13 +14,12 @@ from datetime import UTC, datetime
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractQueue
 from pydantic import SecretStr
 from redis.asyncio import Redis as Client
 
 from deploy.local.engines import RabbitMQ, Redis
 from services.chassis import broker
-from services.chassis.broker import REASON, Outgoing, Publisher
+from services.chassis.broker import Outgoing, Publisher
 from services.chassis.consumer import Delivery
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
@@ -33,6 +32,7 @@ from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 from services.notification.worker import recorder, serve_worker
 from tests.harness.databases import TestDatabase
+from tests.harness.dead_letters import kept
 from tests.integration.notification.polling import SECONDS_MAX, until
 from tests.unit.notification.events import completed, failed
 
@@ -42,11 +42,10 @@ NOBODY = "http://127.0.0.1:9"
 
 @dataclass(slots=True)
 class Workers:
-    """Any number of worker roles on one queue, and the queue seen from the other end."""
+    """Any number of worker roles on one queue, and somebody who fills it."""
 
     settings: WorkerSettings
     publisher: Publisher
-    dead_letters: AbstractQueue
     _roles: dict[asyncio.Task[None], Runtime] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -92,7 +91,7 @@ async def workers(
             service_key=seeds["notification-worker"],
             service_public_keys=public_keys,
         )
-        made = Workers(settings, publisher, await channel.get_queue(SETTLED_QUEUE.dead_letter))
+        made = Workers(settings, publisher)
         stack.push_async_callback(made.stop)
         yield made
 
@@ -159,9 +158,9 @@ async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
     workers.start()
     await workers.publish(events)
     await until_told(pool, 63)
-    letter = await _dead_letter(workers)
-    assert json.loads(letter.body)["events"] == [poison]
-    assert str(letter.headers[REASON]).startswith("malformed")
+    [letter] = await kept(pool)
+    assert json.loads(letter["body"])["events"] == [poison]
+    assert letter["reason"].startswith("malformed")
     assert await notices_count(pool) == 2 * 63
 
 
@@ -184,7 +183,8 @@ async def test_no_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
     await workers.send(body)
     await workers.publish([completed()])
     await until_told(pool, 1)
-    assert (await _dead_letter(workers)).body == body
+    [letter] = await kept(pool)
+    assert bytes(letter["body"]) == body
 
 
 async def test_copies(workers: Workers, pool: Pool) -> None:
@@ -236,16 +236,3 @@ async def test_contended(notification_database: TestDatabase, pool: Pool) -> Non
             await handle(window)
     assert await handle(window) == [None]
     await close_pool(impatient)
-
-
-async def _dead_letter(workers: Workers) -> aio_pika.abc.AbstractIncomingMessage:
-    found: list[aio_pika.abc.AbstractIncomingMessage] = []
-
-    async def arrived() -> bool:
-        message = await workers.dead_letters.get(fail=False, no_ack=True)
-        if message is not None:
-            found.append(message)
-        return bool(found)
-
-    await until(arrived)
-    return found[0]

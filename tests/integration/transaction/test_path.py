@@ -293,7 +293,7 @@ async def test_a_handler_that_always_throws_gives_up_after_its_attempts(path: Mo
     [(body, reason)] = await dead_letters(path, 1)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
-    assert "ZeroDivisionError" == reason
+    assert "attempts_max: ZeroDivisionError" == reason
     assert str(ids[4]).encode() in body
 
 

@@ -8,8 +8,11 @@ BROKER = "services/chassis/broker.py"
 CONSUMER = "services/chassis/consumer.py"
 OUTBOX = "services/chassis/outbox.py"
 QUERIES = "services/chassis/sql/queries.sql"
+DEAD_LETTERS = "services/chassis/dead_letters.py"
+LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
 
 CONSUMING = "tests/integration/chassis/test_consuming.py"
+LETTERS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
 WORKS = "tests/integration/transaction/test_path.py::test_a_transfer_goes_all_the_way"
@@ -135,5 +138,40 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{RELAYING}::test_old_rows_go_when_they_are_published_and_not_before"],
+    ),
+    Mutant(
+        name="replay-marked-without-the-confirm",
+        guard="a dead letter is marked as replayed when the broker has confirmed it",
+        changes=[
+            Change(
+                DEAD_LETTERS,
+                "    if failed is not None:\n        raise BrokerAway(",
+                "    if False:\n        raise BrokerAway(",
+            )
+        ],
+        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
+        caught_by=[f"{LETTERS}::test_nothing_is_marked_without_the_confirm"],
+    ),
+    Mutant(
+        name="came-back-and-marked-done",
+        guard="a dead letter that came back before its replay was marked goes on waiting",
+        changes=[
+            Change(LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0")
+        ],
+        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
+        caught_by=[f"{LETTERS}::test_what_fails_again_goes_on_waiting"],
+    ),
+    Mutant(
+        name="handed-over-again-counts-anew",
+        guard="a dead letter that the broker hands over again is recognised, also when it was dealt with",
+        changes=[
+            Change(
+                LETTER_QUERIES,
+                "WHERE NOT EXISTS (SELECT FROM dead_letters WHERE queue = $2 AND message_id = $5)\n",
+                "WHERE true\n",
+            )
+        ],
+        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
+        caught_by=[f"{LETTERS}::test_one_row_for_what_is_told_twice"],
     ),
 )

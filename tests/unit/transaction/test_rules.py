@@ -105,6 +105,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "conflicted_at": None,
         "in_outbox": True,
         "published_at": None,
+        "dead_letters": "[]",
         "now": NOW + timedelta(seconds=3),
     } | changes
 
@@ -197,3 +198,39 @@ def test_too_much_work_ahead_refuses_early(changes: dict[str, Any], refuses: boo
 
     assert refuses == (busy is not None)
     assert busy is None or 1 <= int(busy.headers["Retry-After"]) <= 60
+
+
+def set_aside(**changes: Any) -> str:
+    """One dead letter of a transfer, as the database writes it."""
+    letter = {
+        "state": "waiting",
+        "attempts": 8,
+        "at": "2026-01-01T00:00:02.5",
+        "replayed_at": None,
+        "discarded_at": None,
+    }
+    return json.dumps([letter | changes])
+
+
+@pytest.mark.parametrize(
+    ("changes", "waiting_for", "said"),
+    [
+        ({"dead_letters": set_aside()}, "reversal", "a person can look into it"),
+        ({"dead_letters": set_aside(), "now": NOW + timedelta(seconds=70)}, "reversal", "took too long"),
+        ({"dead_letters": set_aside(), "conflicted_at": NOW}, None, "by hand"),
+        (
+            {"dead_letters": set_aside(state="replayed", replayed_at="2026-01-01T00:00:02.9")},
+            "worker",
+            "being worked on",
+        ),
+    ],
+)
+def test_a_transfer_whose_command_was_set_aside(changes: dict[str, Any], waiting_for: str | None, said: str) -> None:
+    """Guarantee 67: a dead letter is a step of its transfer; nobody but the reversal acts next, until it is replayed."""
+    way = steps.describe(row(published_at=NOW, **changes), {})
+
+    assert waiting_for == way.waiting_for
+    assert said in way.summary
+    [aside, *later] = [step for step in way.steps if step["step"] in ("dead_lettered", "replayed")]
+    assert ("2026-01-01T00:00:02.500000Z", True) == (aside["at"], "after attempt 8" in aside["detail"])
+    assert ["replayed"] * (waiting_for == "worker") == [step["step"] for step in later]

@@ -1,0 +1,67 @@
+"""`payflow audit`: who did what."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from payflow import command
+from payflow.command import Invocation
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 10_000
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def read_since(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A moment (RFC 3339 with its zone), or how long ago: 90s, 15m, 24h, 7d."""
+    if value is None:
+        return None
+    try:
+        if ago := re.fullmatch(r"(\d{1,6})([smhd])", value):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    message = f"{value!r} is neither a time with its zone, as in 2030-01-31T12:00:00Z, nor how long ago, as in 24h"
+    raise click.BadParameter(message, ctx=context, param=parameter)
+
+
+@click.command
+@click.option(
+    "--since", metavar="TIME", callback=read_since, help="From then on: a time with its zone, or 90s, 15m, 24h, 7d."
+)
+@click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Done by this user.")
+@click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Concerning this user.")
+@click.option("--act", metavar="NAME", help="This act alone, for instance login_failed.")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="So many at most."
+)
+@command.standard
+def audit(
+    invocation: Invocation,
+    *,
+    since: datetime | None,
+    actor_id: str | None,
+    user_id: str | None,
+    act: str | None,
+    limit: int,
+) -> None:
+    """Show who did what, newest first (for operators).
+
+    With --json also the services that did not answer, whose acts are missing.
+    """
+    acts = invocation.ask(
+        lambda payflow: payflow.audit(since=since, actor_id=actor_id, user_id=user_id, act=act, limit=limit)
+    )
+    if invocation.as_json:
+        invocation.print_json(acts)
+    else:
+        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+
+        tables.print_audit(acts)

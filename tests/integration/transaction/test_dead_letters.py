@@ -1,0 +1,308 @@
+"""Dead letters: out of the broker onto the record, and what an operator may do with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from services.chassis import dead_letters
+from services.chassis.broker import REASON, Outgoing, Publisher
+from services.chassis.dead_letters import BrokerAway, DeadLetterSettled, Replay
+from services.contracts.identifiers import new_id
+from services.contracts.messages import encode_envelope
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from services.transaction import commands, replay, steps
+from services.transaction.commands import Accepted
+from services.transaction.transfer import Transfer
+from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
+from tests.harness.dead_letters import keeping, kept
+from tests.harness.services import MoneyPath, accept, request
+
+NOBODY = "amqp://nobody:nobody-is-there@127.0.0.1:9"
+BY = Replay(new_id(), "the-request-1")
+
+
+@pytest.fixture
+async def publisher(path: MoneyPath) -> AsyncIterator[Publisher]:
+    opened = Publisher(path.rabbitmq_url, "test")
+    yield opened
+    await opened.close()
+
+
+async def accepted(path: MoneyPath, amount: int = 5) -> tuple[Transfer, str]:
+    """A PENDING transfer and its command."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, amount))
+    assert isinstance(answer, Accepted)
+    return answer.transfer, await path.pool.fetchval("SELECT body FROM outbox WHERE id = $1", answer.transfer.id)
+
+
+def envelope(*commands_: str) -> bytes:
+    return encode_envelope(TRANSFERS_REQUESTED, commands_, sent_at=datetime.now(UTC))
+
+
+async def put(
+    publisher: Publisher, *bodies: bytes, reason: str = "attempts_max: test", message_id: str | None = None
+) -> None:
+    """Put messages among the dead letters, each with an id of its own unless one is given."""
+    queue = REQUESTED_QUEUE.dead_letter
+    letters = [Outgoing("", queue, body, {REASON: reason}, message_id=message_id or str(new_id())) for body in bodies]
+    assert not any(await publisher.publish(letters))
+
+
+async def depth(publisher: Publisher) -> int:
+    return (await publisher.depths([REQUESTED_QUEUE.dead_letter]))[REQUESTED_QUEUE.dead_letter]
+
+
+async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: bytes, an unknown version, odd ids and a NUL: each is kept as it came, with what is in it."""
+    transfer, command = await accepted(path)
+    odd = json.dumps(json.loads(command) | {"request_id": "a\x00b\r\n", "transfer_id": "\ud800"})
+    bodies = [b"\xff\x00 no json", envelope(command).replace(b'"version":1', b'"version":9'), envelope(odd)]
+    await put(publisher, *bodies, reason="malformed: \x00")
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        rows = await kept(path.pool, 3)
+        async with asyncio.timeout(10):
+            while await depth(publisher):
+                await asyncio.sleep(0.02)
+
+    by_body = {bytes(row["body"]): row for row in rows}
+    assert set(bodies) == set(by_body)
+    assert [[], [transfer.id], []] == [by_body[body]["transfer_ids"] for body in bodies]
+    assert json.loads(command)["request_id"] == by_body[bodies[1]]["request_ids"][0]
+    assert {"malformed: \ufffd"} == {row["reason"] for row in rows}
+
+
+async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
+    """Copies count on one row while it waits; a message that is handed over again changes nothing, even once dealt with."""
+    _, command = await accepted(path)
+    first, second = (dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, str(new_id())) for _ in range(2))
+
+    for letters in ([first], [first], [second, first], [second]):
+        await dead_letters.keep(path.pool, letters)
+    [row] = await kept(path.pool)
+    seen = row["seen"]
+    await dead_letters.discard(path.pool, row["id"], "seen", BY)
+    await dead_letters.keep(path.pool, [second])
+
+    assert seen >= 2
+    assert ["discarded"] == [row["state"] for row in await path.pool.fetch("SELECT state FROM dead_letters")]
+
+
+async def test_a_crash_before_the_acknowledgement_leaves_one_row(
+    path: MoneyPath, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper that dies between its commit and its acknowledgement gets the message again: one row, seen once."""
+    real, died = dead_letters.keep, asyncio.Event()
+
+    async def keep_and_die(*arguments: object) -> None:
+        await real(*arguments)  # type: ignore[arg-type]
+        if not died.is_set():
+            died.set()
+            raise ConnectionError("died here")
+
+    monkeypatch.setattr(dead_letters, "keep", keep_and_die)
+    await put(publisher, b"poison")
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE), asyncio.timeout(20):
+        await died.wait()
+        while await depth(publisher):
+            await asyncio.sleep(0.02)
+        [row] = await kept(path.pool)
+
+    assert 1 == row["seen"]
+
+
+async def test_what_cannot_be_kept_stays_at_the_broker(
+    path: MoneyPath, publisher: Publisher, transaction_database: TestDatabase
+) -> None:
+    """While the database takes no row nothing is acknowledged: the message is there when the keeper has gone, and kept later."""
+    owner = await asyncpg.connect(transaction_database.owner_url)
+    await owner.execute("REVOKE INSERT ON dead_letters FROM payflow_transaction")
+    await put(publisher, b"poison")
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as keeper, asyncio.timeout(20):
+        while await depth(publisher) or not keeper._consuming:
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while await depth(publisher) != 1:
+            await asyncio.sleep(0.02)
+    await owner.execute("GRANT INSERT ON dead_letters TO payflow_transaction")
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await kept(path.pool)
+    await owner.close()
+
+    assert b"poison" == bytes(row["body"])
+
+
+async def test_a_replay_carries_it_out_once(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: replayed five times, also beside a worker and after its outcome: the money moved once; each is on record."""
+    transfer, command = await accepted(path)
+    await put(publisher, envelope(command))
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await kept(path.pool)
+    foresee = replay.foreseer(path.pool)
+    before = await foresee(row)
+    path.start_worker()
+    for _ in range(3):
+        row = await dead_letters.replay(path.pool, publisher, row, BY)
+    await path.settled([transfer.id])
+    after = await foresee(row)
+    for _ in range(2):
+        row = await dead_letters.replay(path.pool, publisher, row, BY)
+    await until_taken(publisher)
+    acts = await path.pool.fetch("SELECT act, actor_id, subject_id, request_id FROM audit_log")
+
+    assert ("replayed", 5) == (row["state"], row["replays"])
+    assert [("PENDING", "post")] == [(effect.status, effect.effect) for effect in before.effects]
+    assert [("COMPLETED", "nothing")] == [(effect.status, effect.effect) for effect in after.effects]
+    assert 5 == await ledgers.balance(path.wallet_pool, transfer.to_wallet_id)
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert [("dead_letter_replayed", BY.operator_id, row["id"], BY.request_id)] * 5 == [tuple(act) for act in acts]
+
+
+async def until_taken(publisher: Publisher) -> None:
+    """Wait until the queue of commands is empty."""
+    async with asyncio.timeout(20):
+        while (await publisher.depths([REQUESTED_QUEUE.name]))[REQUESTED_QUEUE.name]:
+            await asyncio.sleep(0.02)
+
+
+async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
+    """With the broker away a replay is refused with 503; the letter waits, and no act is on record."""
+    _, command = await accepted(path)
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await kept(path.pool)
+    nowhere = Publisher(NOBODY, "test")
+
+    with pytest.raises(BrokerAway):
+        await dead_letters.replay(path.pool, nowhere, row, BY)
+
+    assert [("waiting", 0)] == [(r["state"], r["replays"]) for r in await path.pool.fetch("SELECT * FROM dead_letters")]
+    assert 0 == await path.pool.fetchval("SELECT count(*) FROM audit_log")
+
+
+async def test_what_fails_again_goes_on_waiting(path: MoneyPath, publisher: Publisher) -> None:
+    """A letter that came back before its replay was marked is not marked as done: it waits, seen twice."""
+    row_body = b"still no json"
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
+    [row] = await kept(path.pool)
+    # Back already, as a fast worker and keeper would have it.
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
+    marked = await dead_letters.replay(path.pool, publisher, row, BY)
+
+    assert ("waiting", 2, 1) == (marked["state"], marked["seen"], marked["replays"])
+
+
+async def test_a_replayed_poison_comes_back(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: what nobody can read is replayed without harm and waits again in the end; nothing dies of it."""
+    await put(publisher, b"still no json")
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await kept(path.pool)
+        path.start_worker()
+        await dead_letters.replay(path.pool, publisher, row, BY)
+        async with asyncio.timeout(20):
+            while not await path.pool.fetchval("SELECT count(*) > 1 OR max(seen) > 1 FROM dead_letters"):
+                await asyncio.sleep(0.02)
+        waiting = await kept(path.pool)
+
+    assert [b"still no json"] == [bytes(one["body"]) for one in waiting]
+    assert waiting[0]["reason"].startswith("malformed")
+
+
+async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
+    """A command for a transfer that is not on record moves money nobody asked for: the dry run says so, a replay is refused."""
+    transfer, command = await accepted(path)
+    forged = command.replace(str(transfer.id), str(new_id()))
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(forged), {}, None)])
+    [row] = await kept(path.pool)
+    prospect = await replay.foreseer(path.pool)(row)
+
+    assert ["refused"] == [effect.effect for effect in prospect.effects]
+    assert prospect.refusal is not None
+
+
+async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
+    """PENDING past its expiry would be voided, a conflict or what cannot be read comes back; nothing is published."""
+    path.reversal_after = timedelta(milliseconds=1)
+    late, late_command = await accepted(path)
+    path.reversal_after = timedelta(seconds=60)
+    odd, odd_command = await accepted(path)
+    clash, clash_command = await accepted(path)
+    await commands.mark_conflicted(path.pool, [clash.id])
+    body = envelope(late_command, odd_command.replace('"amount":5', '"amount":"5"'), clash_command)
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, None)])
+    [row] = await kept(path.pool)
+
+    prospect = await replay.foreseer(path.pool)(row)
+
+    assert {late.id: "void", odd.id: "dead_letter", clash.id: "dead_letter"} == {
+        effect.transfer_id: effect.effect for effect in prospect.effects
+    }
+    assert prospect.refusal is None
+
+
+async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publisher) -> None:
+    """A discarded letter stays on record with the reason, once in the audit log; its transfer is as before. No way back."""
+    transfer, command = await accepted(path)
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await kept(path.pool)
+    before = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
+
+    done = [await dead_letters.discard(path.pool, row["id"], "looked at", BY) for _ in range(2)]
+    with pytest.raises(DeadLetterSettled):
+        await dead_letters.replay(path.pool, publisher, done[0], BY)
+    acts = await path.pool.fetch("SELECT act, detail FROM audit_log")
+
+    assert [("discarded", "looked at")] * 2 == [(one["state"], one["note"]) for one in done]
+    assert before == (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
+    assert [("dead_letter_discarded", "looked at")] == [
+        (one["act"], json.loads(one["detail"])["reason"]) for one in acts
+    ]
+
+
+async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """While the audit log takes no row a letter is not discarded."""
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
+    [row] = await kept(path.pool)
+    owner = await asyncpg.connect(transaction_database.owner_url)
+    await owner.execute("REVOKE INSERT ON audit_log FROM payflow_transaction")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await dead_letters.discard(path.pool, row["id"], "looked at", BY)
+    await owner.close()
+
+    assert "waiting" == await path.pool.fetchval("SELECT state FROM dead_letters")
+
+
+@pytest.mark.parametrize("role", ["service", "owner", "superuser"])
+async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: TestDatabase, role: str) -> None:
+    """DELETE and TRUNCATE of dead letters are refused to everybody, and the service cannot change what was in one."""
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
+    connection = await asyncpg.connect(getattr(transaction_database, f"{role}_url"))
+    statements = ["DELETE FROM dead_letters", "TRUNCATE dead_letters"]
+    for statement in statements + ["UPDATE dead_letters SET body = ''"] * (role == "service"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    await connection.close()
+
+
+async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 67: a transfer whose command was set aside says so, waits for the reversal, and after a replay is done."""
+    transfer, command = await accepted(path)
+    await put(publisher, envelope(command))
+    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await kept(path.pool)
+    aside = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
+    path.start_worker()
+    await dead_letters.replay(path.pool, publisher, row, BY)
+    await path.settled([transfer.id])
+    done = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
+
+    assert ("reversal", True) == (aside.waiting_for, "a person can look into it" in aside.summary)
+    assert "dead_lettered" in [step["step"] for step in aside.steps]
+    assert {"dead_lettered", "replayed", "completed"} <= {step["step"] for step in done.steps}
+    assert None is done.waiting_for
