@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
-from tests.harness import drills
+from tests.harness import drills, leaks
 from tests.harness.api import Door, Person
 from tests.harness.databases import Templates, TestDatabase
 from tests.harness.stack import Stack, running
@@ -106,8 +106,12 @@ async def notification_database(templates: Templates) -> AsyncIterator[TestDatab
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole system as processes; a test that breaks something heals it before it ends."""
-    async with running(tmp_path_factory.mktemp("stack")) as started:
+    home = tmp_path_factory.mktemp("stack")
+    async with running(home) as started:
         yield started
+    # All that was sent and answered in this run is in these logs, or rather not.
+    assert [] == leaks.search(home / "logs", leaks.spoken() | leaks.secrets_of(home)), "see the lines named"
+    assert [] == leaks.forged(home / "logs")
 
 
 @pytest.fixture(scope="session")
