@@ -32,6 +32,9 @@ DISCARDED = "discarded"
 
 REASON_LENGTH_MAX = 500
 IDS_MAX = 1000
+ATTEMPTS_MAX = 2**31 - 1
+"""As much as the column holds: whatever a header says, the letter has to be kept."""
+
 BROKERS_REASON = "x-first-death-reason"
 """Header by which the broker itself tells why it moved a message."""
 
@@ -92,13 +95,12 @@ def read(queue: Queue, body: bytes, headers: Mapping[str, Any], message_id: str 
     attempts = headers.get(ATTEMPTS)
     reason = headers.get(REASON) or f"broker: {headers.get(BROKERS_REASON) or 'not said'}"
     items = read_items(queue, body)
-    content = body if items is None else json.dumps(_told(items), sort_keys=True).encode()
     return Letter(
         queue=queue.name,
         reason=_storable(str(reason))[:REASON_LENGTH_MAX],
-        attempts=attempts if isinstance(attempts, int) else 0,
+        attempts=min(max(attempts, 0), ATTEMPTS_MAX) if isinstance(attempts, int) else 0,
         message_id=_identifier(message_id, body),
-        content_hash=sha256(content).digest(),
+        content_hash=sha256(_content(items, body)).digest(),
         body=body,
         transfer_ids=_distinct(parse_id(text) for text in _texts(items, "transfer_id")),
         request_ids=_distinct(text if _SANE.fullmatch(text) else None for text in _texts(items, "request_id")),
@@ -238,8 +240,14 @@ def _act(act: str, letter: Record, by: Replay, detail: Mapping[str, Any]) -> Act
     return Act(act, by.operator_id, "dead_letter", letter["id"], by.request_id, detail=about | dict(detail))
 
 
-def _told(items: Mapping[str, Any]) -> list[Any]:
-    return [items["type"], items["version"], items["items"]]
+def _content(items: Mapping[str, Any] | None, body: bytes) -> bytes:
+    if items is None:
+        return body
+    try:
+        return json.dumps([items["type"], items["version"], items["items"]], sort_keys=True).encode()
+    except RecursionError:
+        # As deep as can just be read, and no deeper.
+        return body
 
 
 def _texts(items: Mapping[str, Any] | None, field: str) -> list[str]:

@@ -63,11 +63,13 @@ class Settled(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a transfer stands, by the database's clock."""
+    """Where a transfer stands, by the database's clock, and what was accepted."""
 
     status: str
     is_conflicted: bool
     is_expired: bool
+    terms: tuple[UUID, UUID, int, str, str, datetime]
+    """From, to, amount, currency, hash of the request in hex, expiry."""
 
     @property
     def is_terminal(self) -> bool:
@@ -183,7 +185,7 @@ async def find_transfers(connection: Connection, transfer_ids: Sequence[UUID]) -
 async def find_standings(connection: Connection, transfer_ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """Where those of these transfers stand that are known."""
     rows = await connection.fetch(statements.find_standings, transfer_ids)
-    return {row["id"]: Standing(*list(row)[1:]) for row in rows}
+    return {row["id"]: Standing(row["status"], row["is_conflicted"], row["is_expired"], tuple(row)[4:]) for row in rows}
 
 
 async def list_terminal(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:

@@ -172,5 +172,6 @@ SELECT count(*) AS pending,
 FROM transfers WHERE status = 'PENDING';
 
 -- name: find_standings
-SELECT id, status, conflicted_at IS NOT NULL AS is_conflicted, expires_at < clock_timestamp() AS is_expired
+SELECT id, status, conflicted_at IS NOT NULL AS is_conflicted, expires_at < clock_timestamp() AS is_expired,
+       from_wallet_id, to_wallet_id, amount, currency, encode(request_hash, 'hex'), expires_at
 FROM transfers WHERE id = ANY($1::uuid[]);

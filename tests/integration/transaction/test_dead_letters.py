@@ -6,13 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
 from services.chassis import dead_letters
-from services.chassis.broker import REASON, Outgoing, Publisher
-from services.chassis.dead_letters import BrokerAway, DeadLetterSettled, Replay
+from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.dead_letter_desk import Desk
+from services.chassis.dead_letters import BrokerAway, DeadLetterNotReplayable, DeadLetterSettled, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
@@ -77,6 +82,22 @@ async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publis
     assert [[], [transfer.id], []] == [by_body[body]["transfer_ids"] for body in bodies]
     assert json.loads(command)["request_id"] == by_body[bodies[1]]["request_ids"][0]
     assert {"malformed: \ufffd"} == {row["reason"] for row in rows}
+
+
+async def test_odd_headers_keep_no_letter_out(path: MoneyPath) -> None:
+    """Whatever the headers say, the letter is kept: one that could not be would hold up all behind it."""
+    for number, attempts in enumerate(odd := (2**40, -1, "many", True)):
+        body = f"poison {number}".encode()
+        await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {ATTEMPTS: attempts}, "\x00")])
+
+    assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await kept(path.pool, len(odd))]
+
+
+def test_no_depth_kills_the_keeper() -> None:
+    """A message nested just as deep as can be read, or deeper, is a letter like any other."""
+    for depth in range(900, 1010):
+        body = b'{"type":"t","version":1,"commands":[' + b"[" * depth + b"]" * depth + b"]}"
+        assert body == dead_letters.read(REQUESTED_QUEUE, body, {}, None).body
 
 
 async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
@@ -215,15 +236,54 @@ async def test_a_replayed_poison_comes_back(path: MoneyPath, publisher: Publishe
 
 
 async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
-    """A command for a transfer that is not on record moves money nobody asked for: the dry run says so, a replay is refused."""
-    transfer, command = await accepted(path)
-    forged = command.replace(str(transfer.id), str(new_id()))
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(forged), {}, None)])
-    [row] = await kept(path.pool)
-    prospect = await replay.foreseer(path.pool)(row)
+    """A command that is not the one accepted would move money nobody asked for: a dry run says so, a replay is refused."""
+    _, command = await accepted(path)
+    told = json.loads(command)
+    changes = (
+        {"transfer_id": str(new_id())},
+        {"amount": 6},
+        {"destination_id": str(new_id())},
+        {"source_id": str(new_id())},
+        {"currency": "EUR"},
+        {"expires_at": "2999-01-01T00:00:00.000000Z"},
+        {"request_hash": "00" * 32},
+    )
+    forged = [envelope(json.dumps(told | change)) for change in changes]
+    letters = [dead_letters.read(REQUESTED_QUEUE, body, {}, None) for body in [envelope(command), *forged]]
+    await dead_letters.keep(path.pool, letters)
+    by_body = {bytes(row["body"]): row for row in await kept(path.pool, len(letters))}
+    foresee = replay.foreseer(path.pool)
+    prospects = [await foresee(by_body[body]) for body in forged]
+    honest = await foresee(by_body[letters[0].body])
 
-    assert ["refused"] == [effect.effect for effect in prospect.effects]
-    assert prospect.refusal is not None
+    assert [["refused"]] * len(changes) == [[effect.effect for effect in one.effects] for one in prospects]
+    assert None not in [one.refusal for one in prospects]
+    assert (["post"], None) == ([effect.effect for effect in honest.effects], honest.refusal)
+
+
+async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Publisher) -> None:
+    """A replay that must not be done is refused at the desk: nothing goes to the queue, nothing is marked."""
+    _, command = await accepted(path)
+    forged = envelope(command.replace('"amount":5', '"amount":6'))
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
+    [row] = await kept(path.pool)
+    desk = Desk(
+        path.pool, REQUESTED_QUEUE, broker_url=path.rabbitmq_url, instance="t", foresee=replay.foreseer(path.pool)
+    )
+    body = json.dumps({"operator_id": str(BY.operator_id), "request_id": BY.request_id}).encode()
+    with pytest.raises(DeadLetterNotReplayable):
+        await desk.replay(asked(row["id"], body))
+
+    assert 0 == (await publisher.depths([REQUESTED_QUEUE.name]))[REQUESTED_QUEUE.name]
+    assert 0 == await path.pool.fetchval("SELECT sum(replays) FROM dead_letters")
+
+
+def asked(letter_id: UUID, body: bytes) -> web.Request:
+    """A request to the desk, as the server would hand it over."""
+    payload = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
+    payload.feed_data(body)
+    payload.feed_eof()
+    return make_mocked_request("POST", "/", match_info={"id": str(letter_id)}, payload=payload)
 
 
 async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
@@ -247,7 +307,8 @@ async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
 
 
 async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publisher) -> None:
-    """A discarded letter stays on record with the reason, once in the audit log; its transfer is as before. No way back."""
+    """A discarded letter stays on record with the reason, once in the audit log; the reversal still ends its transfer."""
+    path.reversal_after = timedelta(milliseconds=1)
     transfer, command = await accepted(path)
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
     [row] = await kept(path.pool)
@@ -257,9 +318,13 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
     with pytest.raises(DeadLetterSettled):
         await dead_letters.replay(path.pool, publisher, done[0], BY)
     acts = await path.pool.fetch("SELECT act, detail FROM audit_log")
+    after = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
+    await path.sweep()
+    ended = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
 
     assert [("discarded", "looked at")] * 2 == [(one["state"], one["note"]) for one in done]
-    assert before == (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
+    assert before == after
+    assert ("FAILED", "timed_out") == (ended.status, ended.failure_code)
     assert [("dead_letter_discarded", "looked at")] == [
         (one["act"], json.loads(one["detail"])["reason"]) for one in acts
     ]
@@ -278,16 +343,20 @@ async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, tran
     assert "waiting" == await path.pool.fetchval("SELECT state FROM dead_letters")
 
 
-@pytest.mark.parametrize("role", ["service", "owner", "superuser"])
-async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: TestDatabase, role: str) -> None:
+async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: TestDatabase) -> None:
     """DELETE and TRUNCATE of dead letters are refused to everybody, and the service cannot change what was in one."""
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
-    connection = await asyncpg.connect(getattr(transaction_database, f"{role}_url"))
-    statements = ["DELETE FROM dead_letters", "TRUNCATE dead_letters"]
-    for statement in statements + ["UPDATE dead_letters SET body = ''"] * (role == "service"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute(statement)
-    await connection.close()
+    removals = ["DELETE FROM dead_letters", "TRUNCATE dead_letters"]
+    for role, statements in (
+        ("service", [*removals, "UPDATE dead_letters SET body = ''"]),
+        ("owner", removals),
+        ("superuser", removals),
+    ):
+        connection = await asyncpg.connect(getattr(transaction_database, f"{role}_url"))
+        for statement in statements:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        await connection.close()
 
 
 async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publisher) -> None:

@@ -153,6 +153,19 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_nothing_is_marked_without_the_confirm"],
     ),
     Mutant(
+        name="replay-of-what-was-not-accepted",
+        guard="a command is replayed only as it was accepted",
+        changes=[
+            Change(
+                "services/transaction/replay.py",
+                "return standing is not None and standing.terms == (",
+                "return True or (",
+            )
+        ],
+        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
+        caught_by=[f"{LETTERS}::test_a_refused_replay_publishes_nothing"],
+    ),
+    Mutant(
         name="came-back-and-marked-done",
         guard="a dead letter that came back before its replay was marked goes on waiting",
         changes=[
