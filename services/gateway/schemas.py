@@ -361,7 +361,9 @@ class DeadLetterQuery(PageQuery):
     """Which dead letters."""
 
     queue: QueueName | None = Field(None, description="Of this queue alone.")
-    state: DeadLetterState | Literal["any"] = Field("waiting", description="Those that wait, unless it is given.")
+    state: Literal["waiting", "replayed", "discarded", "any"] = Field(
+        "waiting", description="Those that wait, unless it is given."
+    )
 
 
 class ReplayQuery(Request):

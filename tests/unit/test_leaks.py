@@ -18,6 +18,7 @@ INNOCENT = json.dumps(
     "planted",
     [
         "a password that was typed",
+        "token=W8kq-3_zuQ.",
         "the token eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLWl0",
         "Authorization: Bearer abcdefghijklmnop.qrs",
         "login of alice@example.com",
@@ -30,7 +31,7 @@ def test_a_planted_secret_is_found(tmp_path: Path, planted: str) -> None:
     """Guarantee 54: whatever of it is in whichever line of whichever log: file and line are named, the secret is not told."""
     (tmp_path / "gateway.log").write_text(f"{INNOCENT}\n{json.dumps({'event': 'x', 'said': planted})}\n")
     (tmp_path / "auth.log").write_text(INNOCENT)
-    found = leaks.search(tmp_path, {"a password that was typed"})
+    found = leaks.search(tmp_path, {"a password that was typed", "W8kq-3_zuQ"})
 
     assert {("gateway.log", 2)} == {(leak.file, leak.line) for leak in found}
     assert planted not in str(found)
