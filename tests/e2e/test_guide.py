@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from payflow import PayFlow
 from tests.harness import guide
 from tests.harness.stack import ROOT, Stack
 
@@ -18,17 +21,23 @@ async def test_every_example_of_the_guide(stack: Stack, tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     printed, wrong = "", []
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "PAYFLOW_GATEWAY": stack["gateway"]}
-    async with guide.shell(tmp_path, environment) as shell:
+    async with AsyncExitStack() as opened:
+        shell = await opened.enter_async_context(guide.shell(tmp_path, environment))
         await shell.run(f"ln -s '{ROOT}/.venv' .venv; ln -s '{stack.home}' .payflow")
+        opened.push_async_callback(close_clients, names)
         for block in guide.blocks(GUIDE):
             text = block.text.replace(WRITTEN_GATEWAY, stack["gateway"])
             if block.kind == "sh":
-                printed = await shell.run(text)
+                printed = await shell.run(text, line=block.line)
             elif block.kind == "python":
                 await guide.run_python(text, names)
             elif not guide.says(text, printed):
                 wrong.append(f"line {block.line}: {printed}")
-    for opened in ("alice", "grace", "server"):
-        if opened in names:
-            await names[opened].close()
     assert [] == wrong, "\n".join(wrong)
+
+
+async def close_clients(names: Mapping[str, Any]) -> None:
+    """End what the examples leave open for the reader to go on with."""
+    for client in names.values():
+        if isinstance(client, PayFlow):
+            await client.close()

@@ -48,7 +48,7 @@ class Shell:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def run(self, text: str) -> str:
+    async def run(self, text: str, *, line: int = 0) -> str:
         """What the block prints, errors too.
 
         Raises:
@@ -62,7 +62,7 @@ class Shell:
             printed = await self._process.stdout.readuntil(_DONE.encode())
             code = await self._process.stdout.readuntil(_DONE.encode())
         out = printed.decode().removesuffix(_DONE)
-        assert "0" + _DONE == code.decode(), f"exit code {code.decode().removesuffix(_DONE)}:\n{text}\n{out}"
+        assert "0" + _DONE == code.decode(), f"line {line}: exit code {code.decode().removesuffix(_DONE)}:\n{out}"
         return out.replace("\r", "")
 
 
