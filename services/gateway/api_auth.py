@@ -37,9 +37,9 @@ async def log_in(request: web.Request) -> web.Response:
     """Open a session.
 
     With a second factor on, `totp` is a code of it or a recovery code; without one this answers `totp_required`. After five
-    wrong passwords or codes from one address each further one doubles the time to wait, up to five minutes; until then this
-    answers 429. Guesses at one account from many addresses are slowed down in the same way, but not for who logged in to it
-    from their address before.
+    wrong passwords or codes from one address each further one doubles the time to wait, up to five minutes (with codes up to
+    fifteen); until then this answers 429. Guesses at one account from many addresses are slowed down in the same way, but not
+    for who logged in to it from their address before.
     """
     asked: schemas.Login = request[BODY]
     _admit_page(request, asked)

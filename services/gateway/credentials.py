@@ -15,6 +15,9 @@ from services.gateway.upstreams import UPSTREAMS, call
 
 USER_AGENT_LENGTH_MAX = 120
 
+CODES = ("totp", "code")
+"""Fields that hold a code of the second factor, or a recovery code."""
+
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -27,10 +30,10 @@ async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
     """
     place = rate_limit.address(request)
     # A code is spent by its first use: what carries one must not arrive twice.
-    once = body.get("totp") is not None
-    async with request.app[GUESSES].login(body["email"], place):
+    with_code = _holds_code(body)
+    async with request.app[GUESSES].login(body["email"], place, with_code=with_code):
         auth = request.app[UPSTREAMS].auth
-        return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=once)
+        return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=with_code)
 
 
 async def show_own(request: web.Request, method: str, path: str, body: Mapping[str, Any], *, once: bool = False) -> Any:
@@ -39,7 +42,7 @@ async def show_own(request: web.Request, method: str, path: str, body: Mapping[s
     Whoever holds somebody's access token must not find out by it what opens the account.
     """
     user_id = request[PRINCIPAL].user_id
-    async with request.app[GUESSES].one(user_id, rate_limit.address(request)):
+    async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):
         return await call(request.app[UPSTREAMS].auth, method, path, body={**body, "user_id": user_id}, once=once)
 
 
@@ -47,3 +50,7 @@ def user_agent(request: web.Request) -> str | None:
     """What the client calls itself, short and printable; None when it does not say."""
     said = _UNPRINTABLE.sub(" ", request.headers.get(hdrs.USER_AGENT, ""))
     return said[:USER_AGENT_LENGTH_MAX].strip() or None
+
+
+def _holds_code(body: Mapping[str, Any]) -> bool:
+    return any(body.get(field) is not None for field in CODES)

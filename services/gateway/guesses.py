@@ -4,6 +4,8 @@ Wrong guesses are counted for the account at an address, for the account everywh
 here and in Redis; the longer wait holds. Who logged in to the account from an address before is judged by the first count
 alone, so that strangers cannot hold up an owner. Where from that was, auth knows; it is asked only when another count
 would refuse.
+
+A code of the second factor has only six digits. What carries one is judged by two stricter counts as well.
 """
 
 from __future__ import annotations
@@ -22,13 +24,21 @@ from services.contracts.refusal import OutcomeUnknown, Refusal
 from services.gateway import errors, rate_limit
 from services.gateway.allowances import Count, Limit
 from services.gateway.cache import Cache, CacheAway
-from services.gateway.throttle import WAIT_SECONDS_MAX, Rule, Tallies
+from services.gateway.throttle import Rule, Tallies
 from services.gateway.upstreams import SIDE_SECONDS, attempt, call
 
 PAIR = Rule("pair", free=5, memory_seconds=3600)
 ACCOUNT = Rule("account", free=20, memory_seconds=3600)
 ADDRESS = Rule("address", free=100, memory_seconds=900, parallel=128)
 RULES = (PAIR, ACCOUNT, ADDRESS)
+
+CODE_PAIR = Rule("code_pair", free=5, memory_seconds=24 * 3600, parallel=5, wait_seconds_max=900.0)
+CODE = Rule("code", free=10, memory_seconds=24 * 3600, parallel=5, wait_seconds_max=900.0)
+"""Some 100 codes a day, of which three in a million open: who knows the password and guesses for a year has one chance in ten."""
+
+CODE_RULES = (CODE_PAIR, CODE)
+OWN_RULES = (PAIR, CODE_PAIR)
+"""Those by which alone is judged who logged in to the account from an address before."""
 
 WRONG = Limit("wrong_login", PAIR.free, int(PAIR.memory_seconds))
 """How the rule is told in headers; what is behind it is more than that can say."""
@@ -42,13 +52,14 @@ ANSWERS_MAX = 20_000
 _ACT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local failing, longest = ARGV[1] == 'fail', tonumber(ARGV[2])
+local failing = ARGV[1] == 'fail'
 local failures, untils, waits, refused = {}, {}, {}, false
-local function wait_after(count, free)
+local function wait_after(count, free, longest)
     if count < free then return 0 end
     return math.min(2 ^ math.min(count - free, 40) * 1000, longest)
 end
 for i, key in ipairs(KEYS) do
+    local longest = tonumber(ARGV[3 * i + 1])
     local kept = redis.pcall('GET', key)
     local count, till
     if type(kept) == 'string' and #kept < 40 then
@@ -63,13 +74,13 @@ for i, key in ipairs(KEYS) do
     refused = refused or waits[i] > 0
 end
 for i, key in ipairs(KEYS) do
-    local free, memory = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+    local free, memory, longest = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
     local count = failures[i]
     if failing then
-        local till = math.max(untils[i], now + wait_after(count + 1, free))
+        local till = math.max(untils[i], now + wait_after(count + 1, free, longest))
         redis.call('SET', key, string.format('%d:%d', count + 1, till), 'PX', memory)
     elseif not refused and count >= free then
-        redis.call('SET', key, string.format('%d:%d', count, now + wait_after(count, free)), 'KEEPTTL')
+        redis.call('SET', key, string.format('%d:%d', count, now + wait_after(count, free, longest)), 'KEEPTTL')
     end
 end
 return waits
@@ -87,21 +98,25 @@ class Guesses:
         self._cache = cache
         self._auth = auth
         self._enabled = enabled
-        self._tallies = {rule: Tallies(rule) for rule in RULES}
+        self._tallies = {rule: Tallies(rule) for rule in RULES + CODE_RULES}
         self._answers: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
 
     @asynccontextmanager
-    async def login(self, email: str, place: str) -> AsyncIterator[None]:
+    async def login(self, email: str, place: str, *, with_code: bool = False) -> AsyncIterator[None]:
         """Around one login. What it raises tells what became of it, as in `one`."""
         account = rate_limit.pseudonym(email)
-        async with self.one(account, place, email=email):
+        async with self.one(account, place, with_code=with_code, email=email):
             yield
         if self._enabled:
             self._keep((account, place), known=True)
 
     @asynccontextmanager
-    async def one(self, account: str, place: str, *, email: str | None = None) -> AsyncIterator[None]:
+    async def one(
+        self, account: str, place: str, *, with_code: bool = False, email: str | None = None
+    ) -> AsyncIterator[None]:
         """Around one check of a secret of this account, asked for from this place; `email` only where places are known.
+
+        `with_code`: a code of the second factor is among what is shown.
 
         A refusal with a code of `errors.WRONG_GUESSES`, and no answer at all, count as wrong. Any other refusal counts as
         nothing. No exception counts as right.
@@ -112,7 +127,7 @@ class Guesses:
         if not self._enabled:
             yield
             return
-        keys = {PAIR: rate_limit.pseudonym(f"{account} {place}"), ACCOUNT: account, ADDRESS: place}
+        keys = _keys(account, place, RULES + CODE_RULES if with_code else RULES)
         judged = await self._admit(keys, place, email)
         try:
             yield
@@ -125,21 +140,22 @@ class Guesses:
                 await self._fail(keys)
             raise
         else:
-            await self._forgive(keys[PAIR])
+            await self._forgive(keys)
         finally:
             for rule in judged:
                 self._tallies[rule].end(keys[rule])
 
     async def _admit(self, keys: dict[Rule, str], place: str, email: str | None) -> Sequence[Rule]:
         """The rules that this guess is judged by, having taken its turn with each."""
-        judged: Sequence[Rule] = RULES
-        waits = self._own_waits(keys, RULES)
+        judged = tuple(keys)
+        waits = self._own_waits(keys, judged)
         if not any(waits):
-            waits = await self._ask(keys, RULES)
+            waits = await self._ask(keys, judged)
         if any(waits):
-            if waits[0] or email is None or not await self._is_known(keys[ACCOUNT], place, email):
+            is_held_up = any(wait for rule, wait in zip(judged, waits, strict=True) if rule in OWN_RULES)
+            if is_held_up or email is None or not await self._is_known(keys[ACCOUNT], place, email):
                 raise _refusal(max(waits))
-            judged = (PAIR,)
+            judged = tuple(rule for rule in judged if rule in OWN_RULES)
             waits = await self._ask(keys, judged)
         # Once more, with nothing awaited before the turn is taken: many may have come this far together.
         waits = [*waits, *self._own_waits(keys, judged)]
@@ -158,24 +174,26 @@ class Guesses:
         answer = await self._act("ask", keys, rules)
         if not isinstance(answer, list) or len(answer) != len(rules):
             return [0.0] * len(rules)
-        return [_plausible(wait) for wait in answer]
+        return [_plausible(wait, rule) for wait, rule in zip(answer, rules, strict=True)]
 
     async def _fail(self, keys: dict[Rule, str]) -> None:
-        for rule in RULES:
-            self._tallies[rule].fail(keys[rule], time.monotonic())
-        await self._act("fail", keys, RULES)
+        for rule, key in keys.items():
+            self._tallies[rule].fail(key, time.monotonic())
+        await self._act("fail", keys, tuple(keys))
 
-    async def _forgive(self, pair: str) -> None:
-        self._tallies[PAIR].forgive(pair)
+    async def _forgive(self, keys: dict[Rule, str]) -> None:
+        own = [rule for rule in keys if rule in OWN_RULES]
+        for rule in own:
+            self._tallies[rule].forgive(keys[rule])
         try:
-            await self._cache.run(("DEL", _key(PAIR, pair)))
+            await self._cache.run(("DEL", *(_key(rule, keys[rule]) for rule in own)))
         except CacheAway:
             return
 
     async def _act(self, act: str, keys: dict[Rule, str], rules: Sequence[Rule]) -> Any:
-        arguments: list[str | int] = [act, int(WAIT_SECONDS_MAX * 1000)]
+        arguments: list[str | int] = [act]
         for rule in rules:
-            arguments += [rule.free, int(rule.memory_seconds * 1000)]
+            arguments += [rule.free, int(rule.memory_seconds * 1000), int(rule.wait_seconds_max * 1000)]
         names = [_key(rule, keys[rule]) for rule in rules]
         try:
             (answer,) = await self._cache.run(("EVAL", _ACT, len(names), *names, *arguments))
@@ -205,12 +223,18 @@ class Guesses:
 GUESSES: web.AppKey[Guesses] = web.AppKey("guesses")
 
 
+def _keys(account: str, place: str, rules: Sequence[Rule]) -> dict[Rule, str]:
+    pair = rate_limit.pseudonym(f"{account} {place}")
+    names = {PAIR: pair, CODE_PAIR: pair, ACCOUNT: account, CODE: account, ADDRESS: place}
+    return {rule: names[rule] for rule in rules}
+
+
 def _key(rule: Rule, name: str) -> str:
     return f"payflow:guess:{rule.name}:{name}"
 
 
-def _plausible(milliseconds: Any) -> float:
-    if not isinstance(milliseconds, int) or not 0 < milliseconds <= WAIT_SECONDS_MAX * 1000:
+def _plausible(milliseconds: Any, rule: Rule) -> float:
+    if not isinstance(milliseconds, int) or not 0 < milliseconds <= rule.wait_seconds_max * 1000:
         return 0.0
     return milliseconds / 1000
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 WAIT_SECONDS_MAX = 300.0
-"""The longest wait between two guesses. It ends: nobody is locked out for good."""
+"""The longest wait between two guesses, usually. It ends: nobody is locked out for good."""
 
 DOUBLINGS_MAX = 40
 """More doublings than any wait needs; larger powers would only be slow to make."""
@@ -27,19 +27,20 @@ UNDER_WAY_SECONDS = 15.0
 class Rule:
     """`free` wrong guesses cost nothing, the waits after them double; `memory_seconds` after the last all is forgotten.
 
-    `parallel`: so many guesses may be under way at a time while none was wrong.
+    `parallel`: so many guesses may be under way at a time while none was wrong. No wait is longer than `wait_seconds_max`.
     """
 
     name: str
     free: int
     memory_seconds: float
     parallel: int = 64
+    wait_seconds_max: float = WAIT_SECONDS_MAX
 
     def wait_seconds(self, failures: int) -> float:
         """The wait after so many wrong guesses."""
         if failures < self.free:
             return 0.0
-        return min(2.0 ** min(failures - self.free, DOUBLINGS_MAX), WAIT_SECONDS_MAX)
+        return min(2.0 ** min(failures - self.free, DOUBLINGS_MAX), self.wait_seconds_max)
 
     def room(self, failures: int) -> int:
         """How many guesses may be under way at a time after so many wrong ones."""

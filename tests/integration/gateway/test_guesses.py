@@ -69,13 +69,13 @@ class Crowd:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def log_in(
-        self, door: Door, address: str, password: str = "wrong", *, email: str = ALICE
+        self, door: Door, address: str, password: str = "wrong", *, email: str = ALICE, **more: Any
     ) -> tuple[int, dict[str, str], Any]:
         """One login from this address; status, headers, body."""
         if address not in self._sessions:
             connector = aiohttp.TCPConnector(local_addr=(address, 0))
             self._sessions[address] = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        asked = {"email": email, "password": password}
+        asked = {"email": email, "password": password} | more
         async with self._sessions[address].post(door.url + LOGIN, json=asked) as response:
             return response.status, dict(response.headers), await response.json()
 
@@ -153,6 +153,25 @@ async def test_every_secret_is_guarded(open_door: Open, token: str, row: Operati
         assert [401] * 15 == no_guesses + wrong
         assert 429 == right
         assert asked == len(door.behind.auth.calls_to(*behind.split()))
+
+
+async def test_codes_are_guessed_more_slowly(open_door: Open, crowd: Crowd) -> None:
+    """Who knows the password tries few codes, from wherever and however many at once; the owner still logs in."""
+    async with open_door(rate_limits="on") as door:
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+
+        crowded = await asyncio.gather(*(crowd.log_in(door, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
+        spread = [await crowd.log_in(door, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
+
+        del door.behind.auth.answers["POST /internal/login"]
+        owner = await crowd.log_in(door, "127.0.0.1", RIGHT, totp="123456")
+
+    tried = [status for status, _, _ in crowded].count(401)
+    assert 1 <= tried <= guesses.CODE_PAIR.parallel
+    # One more for each wait that a slow test has served: the tenth second is five waits away.
+    assert [status for status, _, _ in spread].count(401) <= guesses.CODE.free - tried + 5
+    assert 200 == owner[0]
 
 
 def test_tokens_of_letters_are_limited() -> None:

@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         name="owner-held-up-by-strangers",
         guard="who logged in from an address before is judged by their own count there",
-        changes=[Change(GUESSES, "if waits[0] or email is None or not await", "if True or not await")],
+        changes=[Change(GUESSES, "if is_held_up or email is None or not await", "if True or not await")],
         works=WORKS,
         caught_by=[f"{GUESSING}::test_strangers_do_not_count_for_the_owner"],
     ),
@@ -67,12 +67,19 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/credentials.py",
-                "    async with request.app[GUESSES].one(user_id, rate_limit.address(request)):\n",
+                "    async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):\n",
                 "    if rate_limit.address(request):\n",
             )
         ],
         works=WORKS,
         caught_by=[f"{GUESSING}::test_every_secret_is_guarded"],
+    ),
+    Mutant(
+        name="codes-guessed-like-passwords",
+        guard="codes of the second factor, which are short, are guessed more slowly than passwords",
+        changes=[Change(GUESSES, "RULES + CODE_RULES if with_code else RULES)", "RULES if with_code else RULES)")],
+        works=WORKS,
+        caught_by=[f"{GUESSING}::test_codes_are_guessed_more_slowly"],
     ),
     Mutant(
         name="users-not-counted",

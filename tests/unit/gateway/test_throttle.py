@@ -12,15 +12,15 @@ RULE = Rule("test", free=5, memory_seconds=3600, parallel=8)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 10**9), st.integers(1, 200))
-def test_waits_grow_and_end(failures: int, free: int) -> None:
+@given(st.integers(0, 10**9), st.integers(1, 200), st.floats(1, 10**6))
+def test_waits_grow_and_end(failures: int, free: int, longest: float) -> None:
     """Nothing at first, then at least as long as before, doubling, and never longer than the longest."""
-    rule = Rule("any", free=free, memory_seconds=3600)
+    rule = Rule("any", free=free, memory_seconds=3600, wait_seconds_max=longest)
     wait, next_wait = rule.wait_seconds(failures), rule.wait_seconds(failures + 1)
 
     assert (wait == 0) == (failures < free)
-    assert wait <= next_wait <= WAIT_SECONDS_MAX
-    assert next_wait == (min(2 * wait, WAIT_SECONDS_MAX) if wait else float(failures + 1 == free))
+    assert wait <= next_wait <= longest
+    assert next_wait == (min(2 * wait, longest) if wait else float(failures + 1 == free))
 
 
 @settings(deadline=None)
