@@ -59,6 +59,19 @@ MUTANTS = (
         caught_by=[f"{GATEWAY}::test_operating_needs_the_role_too"],
     ),
     Mutant(
+        name="keys-share-an-allowance",
+        guard="each API key is limited on its own",
+        changes=[
+            Change(
+                "services/gateway/rate_limit.py",
+                'return ("user", principal.user_id) if principal.scopes is None else ("key", principal.session_id)',
+                'return ("user", principal.user_id)',
+            )
+        ],
+        works=WORKS_AT_THE_DOOR,
+        caught_by=[f"{GATEWAY}::test_keys_are_limited_on_their_own"],
+    ),
+    Mutant(
         name="key-outlives-its-answer",
         guard="what auth said of an API key is believed no longer than auth said",
         changes=[
@@ -69,7 +82,7 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_THE_DOOR,
-        caught_by=[f"{GATEWAY}::test_key_ends_when_its_time_is_over"],
+        caught_by=[f"{GATEWAY}::test_without_auth_known_keys_work_until_their_end"],
     ),
     Mutant(
         name="revoked-key-verifies",
