@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.refusal import FieldError, Refusal
@@ -15,6 +15,7 @@ DEPTH_MAX = 20
 INTEGER_DIGITS_MAX = 100
 
 Model = TypeVar("Model")
+_CHARSET = "utf-8"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -45,11 +46,22 @@ async def read_json(request: web.Request) -> Any:
     Raises:
         UnsupportedMediaType, MalformedJson, web.HTTPRequestEntityTooLarge
     """
+    check_media_type(request)
+    return parse(await request.read())
+
+
+def check_media_type(request: web.Request) -> None:
+    """Whether the headers tell of JSON in UTF-8, unencoded; nothing of the body is read.
+
+    Raises:
+        UnsupportedMediaType
+    """
     if request.content_type != "application/json":
         raise UnsupportedMediaType("Content-Type must be application/json")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if (request.charset or _CHARSET).lower() != _CHARSET:
+        raise UnsupportedMediaType("JSON is UTF-8")
+    if any(encoding != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         raise UnsupportedMediaType("encoded bodies are not accepted")
-    return parse(await request.read())
 
 
 def parse(body: bytes) -> Any:

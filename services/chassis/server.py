@@ -12,7 +12,7 @@ import structlog
 from aiohttp import http_parser, web
 from structlog.contextvars import clear_contextvars
 
-from services.chassis import crash_points, health, metrics, problems, tracing, watchdog
+from services.chassis import crash_points, framing, health, metrics, problems, tracing, watchdog
 from services.chassis.problems import Handler
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -119,7 +119,7 @@ def _observe(service: str) -> Any:
         clear_contextvars()
         request_id = tracing.bind(request.headers)
         started = time.perf_counter()
-        response = await handler(request)
+        response = await handler(request) if framing.is_plain(request) else framing.refuse()
         metrics.HTTP_SECONDS.labels(service, problems.route_of(request), request.method, response.status).observe(
             request.get(ANSWERED_AT, time.perf_counter()) - started
         )

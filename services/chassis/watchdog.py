@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import StreamReader, web
+from structlog.contextvars import clear_contextvars
 
 from services.chassis import metrics, problems, tracing
 from services.chassis.problems import Handler
@@ -101,6 +102,8 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=keepalive_seconds,
             lingering_time=LINGER_SECONDS,
+            # No encoded body is taken anywhere: so none is ever unpacked, either.
+            auto_decompress=False,
             access_log=None,  # type: ignore[arg-type] # as the runner itself says "no access log"
         )
         self.address = ""
@@ -185,10 +188,13 @@ class Connection(web.RequestHandler):
         """What is no HTTP is refused like anything else: with a problem document; then the connection ends."""
         if status != NotHttp.status:
             return super().handle_error(request, status, exc, message)
+        # No middleware has seen it: what is bound here belongs to the request before it on this line, if to any.
+        clear_contextvars()
+        request_id = tracing.bind({})
         log.info("request_unreadable", reason=type(exc).__name__)
         response = problems.render(NotHttp())
         # aiohttp would tell its own name and version here: no hook of ours is asked for what is no request.
-        ours = {"Server": self._watchdog.service, tracing.REQUEST_ID: tracing.request_id()}
+        ours = {"Server": self._watchdog.service, tracing.REQUEST_ID: request_id}
         response.headers.update({**self._watchdog.headers, **ours})
         response.force_close()
         return response

@@ -113,7 +113,9 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             guesses=Guesses(cache, behind.auth, enabled=are_limited),
             trusted=settings.trusted_networks,
             requests_max=settings.requests_max,
-            origins=Origins(settings.allowed_origins, settings.own_origin),
+            origins=Origins(
+                settings.allowed_origins, settings.own_origin, also=(api_transfers.REHEARSE,) if settings.demo else ()
+            ),
         )
         if settings.demo:
             from services.gateway import rehearsal  # noqa: PLC0415 - loaded nowhere else

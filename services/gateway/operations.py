@@ -172,6 +172,9 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
 
 
 async def _read(request: web.Request, *, required: bool) -> Any:
+    if required:
+        # Nobody waits for a body that will be refused, or unpacks it.
+        body.check_media_type(request)
     # Most bodies arrive with their headers; only for the others a clock is worth its price.
     if not request.content.is_eof():
         await _arrive(request)

@@ -21,10 +21,14 @@ PREFLIGHT_SECONDS = 600
 class Origins:
     """The pages of other origins that may read answers, and this gateway's own."""
 
-    def __init__(self, allowed: frozenset[str], own: str | None) -> None:
-        """`own` is the origin that people see, where that is not the address which requests name."""
+    def __init__(self, allowed: frozenset[str], own: str | None, *, also: tuple[str, ...] = ()) -> None:
+        """`own` is the origin that people see, where that is not the address which requests name.
+
+        `also` names headers that pages may send beside the ordinary ones.
+        """
         self._allowed = allowed
         self._own = own
+        self._request_headers = ", ".join((REQUEST_HEADERS, *also))
 
     def is_listed(self, origin: str | None) -> bool:
         """Whether pages of this origin may read answers. `null` never is: any sandboxed page has it."""
@@ -83,7 +87,7 @@ class Origins:
     def _preflight(self, methods: list[str]) -> Handler:
         headers = {
             hdrs.ACCESS_CONTROL_ALLOW_METHODS: ", ".join(methods),
-            hdrs.ACCESS_CONTROL_ALLOW_HEADERS: REQUEST_HEADERS,
+            hdrs.ACCESS_CONTROL_ALLOW_HEADERS: self._request_headers,
             hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
         }
 

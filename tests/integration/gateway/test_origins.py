@@ -53,6 +53,15 @@ async def test_preflight(open_to: Door) -> None:
         assert "Access-Control-Allow-Origin" not in each.headers
 
 
+@pytest.mark.parametrize("demo", [True, False])
+async def test_pages_may_rehearse_in_demo_mode(open_door: Open, redis_client: Client, demo: bool) -> None:
+    """A page of a listed origin may send the header of rehearsals where it is understood, and nowhere else."""
+    async with open_door(allowed_origins=LISTED, demo=demo) as door:
+        answer = await door.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
+
+    assert demo is ("payflow-rehearse" in answer.headers["Access-Control-Allow-Headers"].lower().split(", "))
+
+
 async def test_answers_can_be_read(open_to: Door, token: str) -> None:
     """What a listed page gets it may read, headers included, errors too; others get the same without a word about it."""
     requests = (

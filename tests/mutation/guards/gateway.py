@@ -11,6 +11,7 @@ TRANSFERS = "tests/integration/gateway/test_transfers.py"
 RULES = "tests/unit/gateway/test_idempotency.py"
 WORKS = f"{TRANSFERS}::test_replay_is_the_first_answer_again"
 COOKIES = "tests/integration/gateway/test_cookies.py"
+SMUGGLING = "tests/integration/gateway/test_smuggling.py"
 SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
 
 MUTANTS = (
@@ -75,6 +76,19 @@ MUTANTS = (
         ],
         works=f"{COOKIES}::test_refresh_by_cookie",
         caught_by=[f"{COOKIES}::test_the_page_must_be_ours"],
+    ),
+    Mutant(
+        name="body-of-two-readings",
+        guard="what another server would cut or decode in another way is refused before anybody reads it",
+        changes=[
+            Change(
+                "services/chassis/server.py",
+                "await handler(request) if framing.is_plain(request) else framing.refuse()",
+                "await handler(request)",
+            )
+        ],
+        works=f"{SMUGGLING}::test_answers_keep_their_order",
+        caught_by=[f"{SMUGGLING}::test_what_could_be_read_in_two_ways"],
     ),
     Mutant(
         name="rehearsal-pays",
