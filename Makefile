@@ -8,7 +8,7 @@ T ?= tests
 RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test mutants drills lint format schema engines
+.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines
 
 ##@ Use it
 
@@ -44,6 +44,15 @@ lint: .venv/.installed  ## Check format, style, types and import boundaries
 
 format: .venv/.installed  ## Put the code into the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+fuzz: engines  ## Try out every operation of the API with what a fuzzer makes of its document, at length
+	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -s tests/e2e/test_fuzzed.py
+
+audit: .venv/.installed  ## Look the locked packages up in the database of known weaknesses
+	@$(BIN)/python -m deploy.local.audit
+
+problems: .venv/.installed  ## Write docs/problems.md anew from the codes that the gateway documents
+	@$(BIN)/python -m tests.harness.write_problems
 
 schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
 	@$(BIN)/python -m tests.harness.write_schemas

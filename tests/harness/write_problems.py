@@ -1,0 +1,40 @@
+"""`make problems`: write docs/problems.md from the codes that the gateway documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.gateway import api_reference, openapi
+from services.gateway.app import OPERATIONS
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "problems.md"
+
+_HEAD = """\
+# Problems
+
+Every error is `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). Decide by `code`: it is
+stable. `detail` is for people, `errors` names every faulty field at once, `request_id` finds the log lines. The same list for
+machines is `x-problem-catalogue` of `/api/v1/openapi.json`, where each operation names those that it may answer with.
+
+**A retry helps** where the same request, sent again later, may be answered otherwise: after `Retry-After` where that is
+given, and with the same `Idempotency-Key` where money moves. Elsewhere the answer stays what it is until the request or the
+state changes.
+
+This page is written by `make problems` from the code; a test compares them.
+
+| code | status | what it means | a retry helps |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page as it has to be."""
+    catalogue = openapi.catalogue((*OPERATIONS, *api_reference.HEALTH))
+    return _HEAD + "".join(
+        f"| `{each['code']}` | {each['status']} | {each['title']} | {'yes' if each['retry_helps'] else 'no'} |\n"
+        for each in catalogue
+    )
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(page())
