@@ -23,7 +23,7 @@ CHECKS = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-EXAMPLES = bound(4, 150)
+EXAMPLES = bound(2, 150)
 """For each operation, of requests that fit the document, and as many of ones that do not."""
 
 CALL_SECONDS = 20
