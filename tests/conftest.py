@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import hypothesis
 import pytest
 
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
@@ -19,6 +20,10 @@ from tests.harness.stack import Stack, running
 
 # As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
+
+# How fast examples are made says how busy the machine is, not whether what is tested is right.
+hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.load_profile("busy")
 
 # A folder whose engines run already and are somebody else's to stop: many short runs one after the other share them.
 SHARED = os.environ.get("PAYFLOW_TEST_ENGINES")

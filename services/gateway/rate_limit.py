@@ -27,7 +27,7 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
     {
         limit.name: limit
         for limit in (
-            Limit("address", 12_000, MINUTE),
+            Limit("address", 30_000, MINUTE),
             Limit("user", 6_000, MINUTE),
             Limit("key", 6_000, MINUTE),
             Limit("login", 300, MINUTE, is_exact=True),

@@ -82,7 +82,7 @@ class GatewaySettings(RoleSettings):
     public_url: PublicUrl = None
     allowed_origins: OriginList = frozenset()
     rate_limits: Literal["on", "off"] = "on"
-    rate_limit_address: PerMinute = 12_000
+    rate_limit_address: PerMinute = 30_000
     rate_limit_user: PerMinute = 6_000
     rate_limit_key: PerMinute = 6_000
     rate_limit_login: PerMinute = 300
