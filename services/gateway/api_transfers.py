@@ -18,6 +18,7 @@ from services.gateway.authentication import PRINCIPAL
 from services.gateway.idempotency import Accepted, Question
 from services.gateway.intake import INTAKE, Submission
 from services.gateway.operations import BODY, QUERY, SENT, Answer, Operation, path_id
+from services.gateway.rate_limit import LIMITER
 from services.gateway.upstreams import UPSTREAMS, call
 from services.gateway.waiting import WAITING
 
@@ -26,6 +27,9 @@ BASE = f"{operations.BASE}/transfers"
 PENDING = "PENDING"
 WAIT_MARGIN_SECONDS = 0.5
 """How much later than it asked for a client that waits may be answered."""
+
+WRONG_RECIPIENT = "wrong_recipient"
+"""The limit of payments to e-mail addresses that nobody has."""
 
 REHEARSE = "PayFlow-Rehearse"
 """The header by which a client rehearses (rehearsal.py, in demo mode)."""
@@ -43,18 +47,30 @@ async def create_transfer(request: web.Request) -> web.Response:
     key and body again are answered with the first answer again. With `Prefer: wait=N` the answer is held until then.
     """
     asked: schemas.NewTransfer = request[BODY]
-    return await accept(
-        request,
-        {
-            "kind": "transfer",
-            "amount": asked.amount,
-            "currency": asked.currency,
-            "to": asked.to.named(),
-            "from_wallet_id": asked.from_wallet_id,
-            "description": asked.description,
-            "metadata": asked.metadata,
-        },
-    )
+    fields = {
+        "kind": "transfer",
+        "amount": asked.amount,
+        "currency": asked.currency,
+        "to": asked.to.named(),
+        "from_wallet_id": asked.from_wallet_id,
+        "description": asked.description,
+        "metadata": asked.metadata,
+    }
+    if asked.to.email is None:
+        return await accept(request, fields)
+    return await _accept_by_email(request, fields)
+
+
+async def _accept_by_email(request: web.Request, fields: dict[str, Any]) -> web.Response:
+    # Paying addresses at random must not tell faster than /recipients who is registered.
+    limiter, who = request.app[LIMITER], request[PRINCIPAL].user_id
+    limiter.check(WRONG_RECIPIENT, who)
+    try:
+        return await accept(request, fields)
+    except Refusal as refusal:
+        if refusal.code == errors.RecipientNotFound.code:
+            await limiter.take(WRONG_RECIPIENT, who)
+        raise
 
 
 async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:

@@ -16,6 +16,7 @@ RATE_LIMITS = (
     "letters",
     "letter_tokens",
     "wrong_key",
+    "wrong_recipient",
 )
 
 IDEMPOTENCY = Counter(

@@ -36,13 +36,15 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
             Limit("letters", 20, 10 * MINUTE, is_exact=True),
             Limit("letter_tokens", 60, MINUTE, is_exact=True),
             Limit("wrong_key", 30, MINUTE, is_exact=True),
+            Limit("wrong_recipient", 60, MINUTE, is_exact=True),
         )
     }
 )
 """All there are. The first four are settings.
 
 `letters` are those asked for by one user or from one address (what one mailbox gets is limited by auth, whoever asks);
-`wrong_key` is for one address that shows API keys which do not exist.
+`wrong_key` is for one address that shows API keys which do not exist, `wrong_recipient` for a user who pays to e-mail
+addresses that nobody has.
 """
 
 HEALTH = frozenset({"/livez", "/readyz"})

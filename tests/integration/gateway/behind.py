@@ -280,6 +280,8 @@ class Transaction(Service):
     settles: bool = False
     spoiled_by: str | None = None
     """A key whose item makes this service refuse the whole list."""
+    nobodies: set[str] = field(default_factory=set)
+    """E-mail addresses that nobody has."""
 
     async def answer(self, call: Call) -> web.StreamResponse:
         parts = call.path.split("/")[2:]
@@ -297,6 +299,8 @@ class Transaction(Service):
         return await super().answer(call)
 
     def _accept(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["to"].get("email") in self.nobodies:
+            return {"problem": {"code": "recipient_not_found", "status": 422, "title": "Nobody."}, "headers": {}}
         place = item["user_id"], item["idempotency_key"]
         known = self.keys.get(place)
         if known is not None and known[0] != item["request_hash"]:

@@ -8,13 +8,16 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis as Client
 
+from services.contracts.identifiers import new_id
 from services.gateway import rate_limit
 from services.gateway.allowances import Allowances, Limit
 from services.gateway.cache import Cache
+from services.gateway.rate_limit import LIMITS
 from tests.integration.gateway.behind import problem
 from tests.integration.gateway.conftest import Open, Reply, eventually
 
 LOGIN = "/api/v1/auth/login"
+TRANSFERS = "/api/v1/transfers"
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +81,29 @@ async def test_gateways_share_the_count(open_door: Open, token: str, redis_clien
         await eventually(is_refused, seconds=1)
 
     assert first.status == 200
+
+
+@pytest.mark.usefixtures("redis_client")
+async def test_paying_tells_no_faster_who_is_registered(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who pays address after address that nobody has is stopped; wallets, and everybody else, are paid as ever."""
+    few = {name: replace(limit, amount=5 if name == "wrong_recipient" else 600) for name, limit in LIMITS.items()}
+    monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: few)
+    async with open_door(rate_limits="on") as door:
+        door.behind.transaction.nobodies = {"nobody@example.com"}
+        guesser, other = door.behind.auth.token(), door.behind.auth.token()
+
+        async def pay(token: str, key: str, **to: str) -> int:
+            body = {"amount": 1, "currency": "USD", "to": to}
+            return (await door.call("POST", TRANSFERS, json=body, token=token, headers={"Idempotency-Key": key})).status
+
+        guesses = [await pay(guesser, str(number), email="nobody@example.com") for number in range(6)]
+        right = await pay(guesser, "right", email="bob@example.com")
+        by_wallet = await pay(guesser, "wallet", wallet_id=str(new_id()))
+        others = await pay(other, "other", email="nobody@example.com"), await pay(other, "bob", email="bob@example.com")
+
+    assert [422] * 5 + [429] == guesses
+    assert (429, 202) == (right, by_wallet)
+    assert (422, 202) == others
 
 
 async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> None:
