@@ -80,6 +80,31 @@ async def test_an_operator_looks_at_queue_and_ledger(terminal: Terminal, alice: 
     assert 1 == len(refused[2].strip().splitlines())
 
 
+async def test_an_operator_acts_on_users_and_keys(terminal: Terminal, bob: Person) -> None:
+    """Show, promote, disable, enable and rotate, each also as JSON; what cannot be is one line and a non-zero exit."""
+    await terminal.run("login", "ops@example.com", password="payflow-demo-1")
+    shown = await terminal.run("users", "show", bob.email)
+    promoted = await terminal.run("users", "promote", bob.email, "--role", "operator", "--json")
+    demoted = await terminal.run("users", "promote", bob.email, "--role", "user")
+    disabled = await terminal.run("users", "disable", bob.email, "--reason", "a test", "--json")
+    enabled = await terminal.run("users", "enable", bob.email)
+    rotated = await terminal.run("keys", "rotate")
+    again = await terminal.run("keys", "rotate", "--json")
+    listed = await terminal.run("keys", "list")
+    refused = [
+        await terminal.run("users", "disable", "ops@example.com", "--reason", "tired"),
+        await terminal.run("users", "show", "nobody@example.com"),
+    ]
+
+    done = (shown, promoted, demoted, disabled, enabled, rotated, again, listed)
+    assert [0] * 8 == [code for code, _, _ in done], done
+    assert (bob.user_id in shown[1], "operator") == (True, json.loads(promoted[1])["role"])
+    assert "a test" == json.loads(disabled[1])["disabled"]["reason"]
+    assert ("waiting", False) == (json.loads(again[1])["items"][-1]["state"], json.loads(again[1])["rotated"])
+    assert "signing" in listed[1]
+    assert [(1, 1)] * 2 == [(code, len(err.strip().splitlines())) for code, _, err in refused], refused
+
+
 async def alter(stack: Stack, transfer_id: str, by: int) -> None:
     """Change the amount of a debit, past the triggers, as somebody with all rights on the database can."""
     connection = await asyncpg.connect(stack["databases"]["wallet"])

@@ -1,0 +1,144 @@
+"""A crowd that logs in: nothing deadlocks, everybody is let in or told when to come back, and the others hardly notice."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import statistics
+import time
+from collections import Counter
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
+
+from tests.harness.api import PASSWORD, Answer, Door, Person
+from tests.harness.drills import FULL, bound
+
+CROWDS = (30, 50, 200)
+STRETCH_SECONDS = bound(2.0, 20.0)
+READS_PER_SECOND = 50
+SLOWER_MAX = 2.0
+LOGINS_TIMED = bound(10, 200)
+MEDIANS_APART_MAX = 0.10
+
+
+async def read(person: Person, *, seconds: float) -> list[float]:
+    """Look into one's wallet so many times a second, whatever comes of it; how long each took, in seconds."""
+    took: list[float] = []
+
+    async def look(begins_at: float) -> None:
+        await asyncio.sleep(max(0.0, begins_at - time.monotonic()))
+        began = time.monotonic()
+        answer = await person.get(f"/wallets/{person.wallet_id}")
+        took.append(time.monotonic() - began)
+        assert 200 == answer.status, answer
+
+    now = time.monotonic()
+    await asyncio.gather(*(look(now + number / READS_PER_SECOND) for number in range(int(seconds * READS_PER_SECOND))))
+    return took
+
+
+async def log_in_again_and_again(door: Door, people: list[Person], *, crowd: int, until: asyncio.Event) -> list[Answer]:
+    """So many at once, each again as soon as they are in, or when they were told to come back."""
+    answers: list[Answer] = []
+    turns = itertools.cycle(people)
+
+    async def one() -> None:
+        while not until.is_set():
+            answer = await door.send("POST", "/auth/login", json={"email": next(turns).email, "password": PASSWORD})
+            answers.append(answer)
+            if answer.status == 503:
+                await _pause(until, float(answer.headers["Retry-After"]))
+
+    await asyncio.gather(*(one() for _ in range(crowd)))
+    return answers
+
+
+async def _pause(until: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await until.wait()
+    except TimeoutError:
+        return
+
+
+def p99(took: list[float]) -> float:
+    return statistics.quantiles(took, n=100)[98] * 1000
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+async def test_a_crowd_logs_in(door: Door, alice: Person, bob: Person, crowd: int) -> None:
+    """Guarantee 49: with 30, 50 and 200 logins at once nothing deadlocks, the rest is 503 with Retry-After."""
+    calm = await read(alice, seconds=STRETCH_SECONDS)
+    until = asyncio.Event()
+    logins = asyncio.ensure_future(log_in_again_and_again(door, [alice, bob], crowd=crowd, until=until))
+    await asyncio.sleep(0.1)
+    loaded = await read(alice, seconds=STRETCH_SECONDS)
+    until.set()
+    answers = await logins
+    told = Counter(answer.status for answer in answers)
+    slower = p99(loaded) / p99(calm)
+    print(
+        f"\n{crowd} logins at once: p99 of reading a wallet {p99(calm):.1f} ms calm, {p99(loaded):.1f} ms loaded ({slower:.2f}x);"
+        f" logins: {told[200] / STRETCH_SECONDS:.0f}/s in, {told[503]} told to come back"
+    )
+
+    assert {200, 503} >= set(told), told
+    assert told[200] > 0
+    assert {"passwords_busy"} >= {answer.code for answer in answers if answer.status == 503}
+    assert 200 == (await door.send("POST", "/auth/login", json={"email": bob.email, "password": PASSWORD})).status
+    if FULL:
+        assert slower < SLOWER_MAX
+
+
+async def wrong_login(door: Door, email: str) -> tuple[float, dict[str, Any]]:
+    """How long it took, in seconds, and the body without its request id."""
+    began = time.monotonic()
+    answer = await door.send("POST", "/auth/login", json={"email": email, "password": "not the password"})
+    took = time.monotonic() - began
+    assert 401 == answer.status, answer
+    return took, answer.body | {"request_id": ""}
+
+
+async def turn_totp_on(person: Person) -> None:
+    uri = (await person.post("/auth/totp", {"password": PASSWORD})).body["uri"]
+    secret = base64.b32decode(parse_qs(urlsplit(uri).query)["secret"][0])
+    code = TOTP(secret, 6, SHA1(), 30).generate(int(time.time())).decode()
+    assert 200 == (await person.post("/auth/totp/confirm", {"code": code})).status
+
+
+async def test_logins_tell_nothing_about_whom(door: Door, operator: Person, alice: Person, bob: Person) -> None:
+    """Guarantee 50: known, unknown, disabled and with a second factor: a wrong login has one body, and takes as long."""
+    disabled = await door.register("Disabled Test")
+    await turn_totp_on(bob)
+    path = f"/ops/users/{disabled.user_id}/disable"
+    answer = await operator._as_me("PUT", path, json={"reason": "a test"})
+    assert 200 == answer.status, answer
+    kinds = {
+        "known": alice.email,
+        "unknown": f"{uuid4().hex}@example.com",
+        "disabled": disabled.email,
+        "second factor": bob.email,
+    }
+    took: dict[str, list[float]] = {kind: [] for kind in kinds}
+    bodies = set()
+    for number in range(LOGINS_TIMED):
+        # Interleaved, each kind first as often as the others: whatever else the machine does hits them alike.
+        order = list(kinds.items())
+        for kind, email in order[number % 4 :] + order[: number % 4]:
+            seconds, body = await wrong_login(door, email)
+            took[kind].append(seconds)
+            bodies.add(str(body))
+    medians = {kind: statistics.median(each) * 1000 for kind, each in took.items()}
+    apart = max(medians.values()) / min(medians.values()) - 1
+    told = ", ".join(f"{kind} {median:.1f} ms" for kind, median in medians.items())
+    print(f"\nmedians of {LOGINS_TIMED} wrong logins each: {told}; {apart * 100:.1f} % apart")
+
+    assert 1 == len(bodies)
+    if FULL:
+        assert apart < MEDIANS_APART_MAX
