@@ -63,7 +63,14 @@ class Batcher(Generic[Item, Answer]):
             count = min(len(self._waiting), self._size_max)
             batch = [self._waiting.popleft() for _ in range(count)]
             self._items.observe(count)
-            await self._settle(batch)
+            try:
+                await self._settle(batch)
+            except BaseException:
+                # The flight itself was ended: nobody else would ever tell those who wait, or take off again.
+                for _, future in batch:
+                    future.cancel()
+                self._flying -= 1
+                raise
         # No await between the last look at the queue and this: an item handed over now finds a free flight.
         self._flying -= 1
 

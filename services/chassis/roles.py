@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import structlog
@@ -24,6 +28,11 @@ log = structlog.get_logger()
 
 GARBAGE_THRESHOLD = 20_000
 CANCEL_SECONDS = 0.2
+STOP_SECONDS_MAX = 24.0
+"""From being told to end until the process is gone: 20 s to finish what is under way, and some. Whoever told us kills us then."""
+
+METRICS_STOP_SECONDS = 1.0
+TASKS_TOLD_MAX = 20
 EXIT_FAULT = 1
 EXIT_BAD_CONFIGURATION = 2
 
@@ -142,8 +151,10 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, runtime)
-    runner = web.AppRunner(metrics_application(runtime.health), access_log=None)
+    metrics_app = metrics_application(runtime.health)
+    runner = web.AppRunner(metrics_app, access_log=None, shutdown_timeout=METRICS_STOP_SECONDS)
     await runner.setup()
+    bound = asyncio.create_task(_bound_stop(runtime, loop))
     try:
         await web.TCPSite(runner, settings.host, settings.metrics_port).start()
         log.info("role_started")
@@ -158,6 +169,9 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
         log.exception("role_failed")
         return EXIT_FAULT
     finally:
+        # Whatever else ends a role, from here on the clock runs.
+        runtime.stopping.set()
+        await bound
         await runner.cleanup()
     log.info("role_stopped")
     return 0
@@ -166,3 +180,42 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
 def _stop(runtime: Runtime) -> None:
     runtime.health.draining = True
     runtime.stopping.set()
+
+
+async def _bound_stop(runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
+    """Once told to end, the process is gone in time. A thread sees to it: what hangs may be the event loop itself."""
+    await runtime.stopping.wait()
+    clock = threading.Timer(STOP_SECONDS_MAX, _give_up, (loop,))
+    clock.daemon = True
+    clock.start()
+
+
+def _give_up(loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """End the process at once, and name what it still waited for."""
+    try:
+        log.error("role_stop_given_up", seconds=STOP_SECONDS_MAX, main=_main_frame(), tasks=_waiting(loop))
+    finally:
+        os._exit(EXIT_FAULT)
+
+
+def _main_frame() -> str:
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented, for just this
+    return "" if frame is None else _place(frame)
+
+
+def _waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """Each task that is left: its name, and where it waits, the innermost function of ours or another's."""
+    return [f"{task.get_name()}: {_where(task)}" for task in list(asyncio.all_tasks(loop))[:TASKS_TOLD_MAX]]
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    places = []
+    awaited: Any = task.get_coro()
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        places.append(_place(frame))
+        awaited = awaited.cr_await
+    return " > ".join(places[:1] + places[-2:]) if len(places) > 2 else " > ".join(places)  # noqa: PLR2004
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"

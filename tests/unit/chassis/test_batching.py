@@ -78,3 +78,21 @@ async def test_nothing_is_left_behind(flights: int) -> None:
 
     async with asyncio.timeout(5):
         assert list(range(300)) == await asyncio.gather(*(submit(n) for n in range(300)))
+
+
+async def test_nobody_waits_for_a_flight_that_was_ended() -> None:
+    """A flight that is cancelled leaves nobody waiting for its answer, and the next item takes off again."""
+    ends = [True]
+
+    async def flush(items: Sequence[int]) -> list[int]:
+        if ends.pop():
+            raise asyncio.CancelledError
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher("test", flush, size_max=100)
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await batcher.submit(1)
+        ends.append(False)
+
+        assert 2 == await batcher.submit(2)
