@@ -246,7 +246,8 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
         "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
     },
     TRANSACTION: {
-        "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
+        "before-publish after-publish after-confirm": "it publishes only what an operator replays: in test_dead_letters.py",
+        "before-ack after-ack": "it takes no messages",
     },
     RELAY_ROLE: {
         "before-commit": "its two statements commit by themselves",
@@ -291,6 +292,8 @@ OFF_PATH: Mapping[str, str] = {
     r"(before|after)-(commit:list_wallets|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/letters/.*": "letters of auth: no transfer is in them",
+    r"after-use:list_accepted": "what waits is told live that it does: a question that only reads",
+    r"(before|after)-commit:record_accepted": "the live word PENDING: the next look tells it, once, unless the outcome is there",
 }
 """Points that processes come by while a transfer is under way and that cannot touch it, as patterns, and why."""
 
