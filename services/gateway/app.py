@@ -91,9 +91,12 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
     async with AsyncExitStack() as stack:
         behind = _connect(settings)
         stack.push_async_callback(behind.close)
+        # Connections of their own: a crowd that logs in must not keep this process from hearing who has logged out.
+        feeds = _connect(settings)
+        stack.push_async_callback(feeds.close)
         cache = Cache(redis_url)
         stack.push_async_callback(cache.close)
-        keys, sessions, finished = Keys(behind.auth), Sessions(behind.auth), FinishedAnswers(cache)
+        keys, sessions, finished = Keys(feeds.auth), Sessions(feeds.auth), FinishedAnswers(cache)
         stack.push_async_callback(finished.close)
         runtime.health.register("keys", keys.ping)
         runtime.health.register("revocations", sessions.ping)
