@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import jwt
@@ -16,18 +17,30 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy.local.roles import IDENTITIES
 from services.auth import api as auth
 from services.chassis import server
+from services.chassis.dead_letter_desk import Desk
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 from services.contracts.identifiers import new_id
+from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE, Queue
 from services.notification import api as notification
 from services.transaction import api as transaction
 from services.wallet import api as wallet
 from tests.harness.services import identities
 
-ROUTES: dict[str, Callable[[web.Application, TokenVerifier], None]] = {
+AddRoutes = Callable[[web.Application, TokenVerifier], None]
+
+
+def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifier: TokenVerifier) -> None:
+    """The routes of a service with those of its dead letters; there is nothing behind either."""
+    nothing: Any = None
+    add_routes(app, verifier)
+    Desk(nothing, queue, broker_url="", instance="test", foresee=nothing).add_routes(app, verifier)
+
+
+ROUTES: dict[str, AddRoutes] = {
     "auth": auth.add_routes,
     "wallet": wallet.add_routes,
-    "transaction": transaction.add_routes,
-    "notification": notification.add_routes,
+    "transaction": lambda app, verifier: _with_desk(transaction.add_routes, REQUESTED_QUEUE, app, verifier),
+    "notification": lambda app, verifier: _with_desk(notification.add_routes, SETTLED_QUEUE, app, verifier),
 }
 BEYOND_THE_GATEWAY = {
     ("auth", "POST", "/internal/recipients"): {"gateway", "transaction"},
