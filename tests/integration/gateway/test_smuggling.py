@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import pytest
+
 from tests.integration.gateway.conftest import Door
 
 BACKGROUND = ("/internal/jwks", "/internal/revocations")
@@ -185,7 +187,10 @@ async def test_what_could_be_read_in_two_ways(door: Door, token: str) -> None:
     for name, request in REFUSED.items():
         async with line(door) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
-            said = await asyncio.wait_for(reader.read(), 5)
+            try:
+                said = await asyncio.wait_for(reader.read(), 5)
+            except TimeoutError:
+                pytest.fail(f"{name}: the connection stays open")
         head, _, body = said.partition(b"\r\n\r\n")
         assert (b"400", 1) == (head.split()[1], said.count(b"HTTP/1.")), f"{name}: {said!r}"
         assert f"X-Request-Id: {json.loads(body)['request_id']}".encode() in head, name
