@@ -33,7 +33,8 @@ NICENESS = 10
 """Hashing takes whole cores for as long as people log in. Everything else goes first; against a machine that is busy with other
 things a hash still gets about a tenth of a core."""
 
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER_SECONDS = range(2, 7)
+"""When to come back: one of these each, or all who were refused together would come back together, again and again."""
 
 OWASP_19_MIB = Parameters(
     type=Type.ID,
@@ -123,7 +124,7 @@ def _unless_late(work: Callable[[], Result], deadline: float) -> Result:
 
 def _busy() -> PasswordsBusy:
     metrics.HASHES_REFUSED.inc()
-    return PasswordsBusy(retry_after_seconds=RETRY_AFTER_SECONDS)
+    return PasswordsBusy(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
 
 
 def _canonical(password: str) -> str:
