@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 T ?= tests
 # The whole suite mostly waits for processes: three runs beside each other, each with engines of its own, keep two cores busy.
-RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile)
+RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines

@@ -125,7 +125,10 @@ async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) ->
     assert recorded.keys() - by_kind["accepted"] <= by_kind.get("unknown", set()), (
         "told as new, unless the answer was lost"
     )
-    assert {"accepted", "replayed", "idempotency_key_reused", "insufficient_funds"} <= by_kind.keys()
+    assert {"accepted", "replayed", "idempotency_key_reused"} <= by_kind.keys()
+    # The door looks at funds when there is time; else the ledger says it.
+    broke = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE failure_code = 'insufficient_funds'")
+    assert broke > 0 or "insufficient_funds" in by_kind
 
 
 async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:

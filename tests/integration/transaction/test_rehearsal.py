@@ -204,6 +204,7 @@ async def service(path: MoneyPath, database: TestDatabase, *, demo: bool) -> Asy
         transaction_port=port,
         transaction_database_url=database.service_url,
         wallet_url=path.wallet_url,
+        rabbitmq_url=path.rabbitmq_url,
         auth_url="http://127.0.0.1:9",
         service_key=base64.b64encode(identity.key.private_bytes_raw()).decode(),
         service_public_keys={
