@@ -23,8 +23,12 @@ LENGTH_MIN = 8
 LENGTH_MAX = 200
 
 WORKERS = 2
-WAITING_MAX = 64
-"""How many may wait for a thread: about two seconds of work on two busy cores."""
+WAITING_MAX = 48
+"""How many may wait for a thread: a second or two of work on two busy cores.
+
+With those at work fewer than a gateway has connections to here: else the rest of a crowd would wait for a connection, and be
+refused late and all together, instead of here and at once.
+"""
 
 WAIT_SECONDS_MAX = 4.0
 """How long one may have waited when its turn comes: on a slower machine the rest is told to come back before callers give up."""

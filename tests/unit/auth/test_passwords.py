@@ -12,6 +12,7 @@ from argon2 import Parameters, Type
 from services.auth import passwords
 from services.auth.errors import PasswordsBusy
 from services.auth.passwords import Hashing
+from services.chassis import client
 
 QUICK = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1)
 
@@ -107,3 +108,8 @@ async def test_loop_turns_while_passwords_are_hashed() -> None:
 
     assert turns > 5
     hashing.close()
+
+
+def test_a_crowd_is_refused_by_auth_and_not_by_its_connections() -> None:
+    """Fewer logins wait at auth than one gateway has connections to it, and fifty at the same moment are let in."""
+    assert 50 <= passwords.WORKERS + passwords.WAITING_MAX < client.CONNECTIONS_MAX
