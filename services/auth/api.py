@@ -118,6 +118,7 @@ async def log_in(request: web.Request) -> web.Response:
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
+        request.app[BELL],
         email=asked.email,
         password=asked.password,
         totp=asked.totp,
@@ -360,6 +361,7 @@ async def reset_password(request: web.Request) -> web.Response:
     asked = validate(schemas.RESET, await read_json(request))
     ended = await commands_letters.reset_password(
         request.app[POOL],
+        request.app[VAULT],
         request.app[HASHING],
         request.app[BELL],
         token=asked.token,
@@ -402,6 +404,7 @@ async def create_api_key(request: web.Request) -> web.Response:
     asked = validate(schemas.NEW_API_KEY, await read_json(request))
     created = await commands_api_keys.create_api_key(
         request.app[POOL],
+        request.app[VAULT],
         user_id=asked.user_id,
         session_id=asked.session_id,
         name=asked.name,

@@ -12,7 +12,20 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import access, arrivals, audit, metrics, outgoing, second_factor, sessions, store, tokens
+from services.auth import (
+    access,
+    arrivals,
+    audit,
+    metrics,
+    outgoing,
+    second_factor,
+    sessions,
+    store,
+    store_api_keys,
+    store_sessions,
+    tokens,
+)
+from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keys import Vault
@@ -31,6 +44,9 @@ REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
 
 REVOCATIONS_MAX = 10_000
 """The longest page of the feed; a reader that gets one full page asks again at once."""
+
+SESSIONS_MAX = 1_000
+"""How many sessions of one user go on at a time: all of them can be ended in one quick commit, whatever somebody has opened."""
 
 log = structlog.get_logger()
 
@@ -83,6 +99,7 @@ async def log_in(
     pool: Pool,
     vault: Vault,
     hashing: Hashing,
+    bell: Bell,
     *,
     email: str,
     password: str,
@@ -92,7 +109,7 @@ async def log_in(
 ) -> Session:
     """Open a session for whoever knows the password, and has the second factor where one is on.
 
-    `place` is where from, if known.
+    `place` is where from, if known. Beyond `SESSIONS_MAX` sessions of one user those end that were used longest ago.
 
     Raises:
         InvalidCredentials: the same, after the same work, whether or not the address is known.
@@ -112,18 +129,23 @@ async def log_in(
         metrics.LOGINS.labels("failed").inc()
         log.info("login_failed", user_id=str(credentials.user_id), reason=opened.code)
         raise opened
+    session, crowded_out = opened
     metrics.LOGINS.labels("succeeded").inc()
-    log.info("login_succeeded", user_id=str(opened.user.id))
-    return opened
+    log.info("login_succeeded", user_id=str(session.user.id))
+    await sessions.tell_ended(bell, session.user.id, crowded_out, Reason.CROWDED_OUT)
+    return session
 
 
 async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -> Session:
-    """Spend a refresh token for a new pair. A token that was spent before ends its whole session.
+    """Spend a refresh token for a new pair.
+
+    A token that was spent before ends its whole session, and the API keys that were made in it since then.
 
     Raises:
         InvalidRefreshToken: unknown, spent or too old, or its session has ended.
     """
     token_hash = tokens.hash_refresh(refresh_token)
+    ended = access.NONE
     async with database.transaction(pool) as connection:
         session_id = await store.find_refresh_session(connection, token_hash)
         if session_id is None:
@@ -133,14 +155,18 @@ async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -
             raise InvalidRefreshToken
         if await store.spend_refresh_token(connection, token_hash):
             return await sessions.renew(connection, vault, session_id, locked.user_id)
-        reused = await store.is_refresh_token_spent(connection, token_hash)
-        if reused:
-            # Two hold the same token and we cannot tell which is the thief: both have to log in again.
+        spent_at = await store.find_refresh_token_spent_at(connection, token_hash)
+        if spent_at is not None:
+            # Two hold the same token and we cannot tell which is the thief: both have to log in again. Keys that were made in
+            # this session since may be the thief's, and would outlive it.
+            keys = await store_api_keys.lock_live_api_keys_of_session(
+                connection, locked.user_id, session_id, since=spent_at
+            )
+            ended = Access([session_id], keys)
             detail = {"session_id": str(session_id)}
             await audit.record(connection, Audit(Act.REFRESH_REUSED, None, locked.user_id, detail))
-            await sessions.revoke(connection, [session_id], Reason.REFRESH_REUSED)
-    if reused:
-        await sessions.tell_ended(bell, locked.user_id, [session_id], Reason.REFRESH_REUSED)
+            await access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)
+    await access.tell_ended(bell, locked.user_id, ended, Reason.REFRESH_REUSED)
     # Raised only now: the end of the session had to be committed.
     raise InvalidRefreshToken
 
@@ -230,7 +256,7 @@ async def _log_in_verified(
     totp: str | None,
     user_agent: str | None,
     place: bytes | None,
-) -> Session | Refusal:
+) -> tuple[Session, list[UUID]] | Refusal:
     async with database.transaction(pool) as connection:
         locked = await store.lock_verified_user(connection, credentials)
         refusal = await second_factor.judge(connection, vault, locked, totp)
@@ -243,7 +269,10 @@ async def _log_in_verified(
             await store.update_password_hash(connection, credentials.user_id, renewed_hash)
         await audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
         await arrivals.note_place(connection, place, credentials.user_id)
-        return await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
+        crowded_out = await store_sessions.lock_sessions_beyond(connection, credentials.user_id, SESSIONS_MAX - 1)
+        session = await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
+        await sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)
+        return session, crowded_out
 
 
 async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:

@@ -9,9 +9,11 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import api_keys, audit, metrics, store_api_keys
+from services.auth import api_keys, audit, metrics, outgoing, store_api_keys
 from services.auth.bell import Bell
 from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, TooManyApiKeys, UserNotFound
+from services.auth.keys import Vault
+from services.auth.letters import Kind
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_api_keys import ListedApiKey, NewApiKey, UsedApiKey
@@ -35,9 +37,18 @@ class CreatedApiKey(NamedTuple):
 
 
 async def create_api_key(
-    pool: Pool, *, user_id: UUID, session_id: UUID, name: str, scopes: Sequence[Scope], expires_at: datetime | None
+    pool: Pool,
+    vault: Vault,
+    *,
+    user_id: UUID,
+    session_id: UUID,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None,
 ) -> CreatedApiKey:
-    """Make a key that speaks for a user. Their session must go on until the commit: what ends it ends keys made before, too.
+    """Make a key that speaks for a user, who is told by a letter.
+
+    Their session must go on until the commit: what ends it ends keys made before, too.
 
     Raises:
         OperatorRequired: it is to operate, and the user is no operator.
@@ -46,7 +57,7 @@ async def create_api_key(
         UserNotFound: nobody has this session; it may just have ended.
     """
     key = new_key()
-    row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at)
+    row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at, session_id)
     async with database.transaction(pool) as connection:
         role = await store_api_keys.lock_owner(connection, user_id, session_id)
         if role is None:
@@ -60,6 +71,9 @@ async def create_api_key(
             raise InvalidParameter("expires_at", "must lie in the future")
         detail = {"api_key_id": str(row.id), "prefix": key.prefix, "scopes": " ".join(row.scopes)}
         await audit.record(connection, Audit(Act.API_KEY_CREATED, user_id, user_id, detail))
+        # Not its name: whoever made the key chose that, and must not write our letters.
+        told = " ".join((key.prefix, *row.scopes))
+        await outgoing.tell(connection, vault, user_id, Kind.API_KEY_CREATED, detail=told)
     log.info("api_key_created", user_id=str(user_id), api_key_id=str(row.id), scopes=row.scopes)
     return CreatedApiKey(key.text, listed)
 

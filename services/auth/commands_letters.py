@@ -30,13 +30,18 @@ log = structlog.get_logger()
 
 
 class Letter(NamedTuple):
-    """A letter with its token in the open: for the one who sends it, to be kept nowhere."""
+    """A letter with its token in the open: for the one who sends it, to be kept nowhere.
+
+    One without a token only tells of something, with what is in `detail`.
+    """
 
     id: UUID
     kind: str
     email: str
     name: str
-    token: str
+    token: str | None
+    detail: str | None
+    written_at: datetime
     expires_at: datetime
     attempts: int
 
@@ -95,8 +100,12 @@ async def ask_password_reset(pool: Pool, vault: Vault, *, email: str) -> None:
     await asyncio.sleep(started + FORGOT_SECONDS - time.monotonic())
 
 
-async def reset_password(pool: Pool, hashing: Hashing, bell: Bell, *, token: str, new_password: str) -> list[UUID]:
-    """Set another password and end every session and API key of its owner; their ids. A second factor stays what it is.
+async def reset_password(
+    pool: Pool, vault: Vault, hashing: Hashing, bell: Bell, *, token: str, new_password: str
+) -> list[UUID]:
+    """Set another password and end every session and API key of its owner, who is told by a letter; what ended, by id.
+
+    A second factor stays what it is.
 
     Raises:
         LetterTokenInvalid
@@ -111,6 +120,7 @@ async def reset_password(pool: Pool, hashing: Hashing, bell: Bell, *, token: str
     async with database.transaction(pool) as connection:
         await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
         await store_letters.replace_password(connection, user_id, password_hash)
+        await outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)
         await audit.record(connection, Audit(Act.PASSWORD_RESET, user_id, user_id))
         ended = await access.lock(connection, user_id)
         await access.revoke(connection, ended, Reason.PASSWORD_RESET, actor_id=user_id)
@@ -163,12 +173,23 @@ async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind:
 
 def _open(vault: Vault, letter: Claimed) -> Letter | None:
     try:
-        token = vault.open_token(letter.token_sealed, letter_id=letter.id)
+        opened = vault.open_token(letter.token_sealed, letter_id=letter.id)
     except WrongSecret:
         # It will not open later either; it ends by itself when its token is too old. The others must not wait for it.
         log.error("letter_not_opened", letter_id=str(letter.id))  # noqa: TRY400 - no trace helps
         return None
-    return Letter(letter.id, letter.kind, letter.email, letter.name, token, letter.expires_at, letter.attempts)
+    token, detail = (None, opened) if letter.kind in letters.WITHOUT_TOKEN else (opened, None)
+    return Letter(
+        letter.id,
+        letter.kind,
+        letter.email,
+        letter.name,
+        token,
+        detail,
+        letter.created_at,
+        letter.expires_at,
+        letter.attempts,
+    )
 
 
 def _written(written: bool) -> dict[str, str]:

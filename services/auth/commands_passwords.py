@@ -6,11 +6,22 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import access, audit, commands_proofs, second_factor, sessions, store, store_passwords
+from services.auth import (
+    access,
+    audit,
+    commands_proofs,
+    outgoing,
+    second_factor,
+    sessions,
+    store,
+    store_letters,
+    store_passwords,
+)
 from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import InvalidCredentials
 from services.auth.keys import Vault
+from services.auth.letters import Kind
 from services.auth.passwords import Hashing
 from services.auth.sessions import Reason, Session
 from services.auth.store import Act, Audit, Credentials
@@ -34,6 +45,8 @@ async def change_password(
     user_agent: str | None,
 ) -> Session:
     """Give a user another password, end all their sessions and API keys, and open a new one for who changed it: one commit.
+
+    They are told by a letter; one that was to replace the old password is worth nothing any more.
 
     Raises:
         InvalidCredentials, TotpRequired, UserDisabled, PasswordsBusy
@@ -62,6 +75,9 @@ async def _change(
             return refusal
         live = await access.lock(connection, user_id)
         await store_passwords.update_password(connection, user_id, new_hash)
+        # Whoever can read the mailbox must not undo this with a letter from before.
+        await store_letters.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
+        await outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)
         detail = {"sessions_ended": str(len(live.session_ids))}
         await audit.record(connection, Audit(Act.PASSWORD_CHANGED, user_id, user_id, detail))
         session = await sessions.open_session(connection, vault, locked.user, user_agent=user_agent)

@@ -8,7 +8,14 @@ from uuid import UUID
 import structlog
 
 from services.auth import audit, commands_proofs, second_factor, store, store_totp, totp
-from services.auth.errors import InvalidCredentials, TotpAlreadyOn, TotpNotOn, TotpNotStarted, UserNotFound
+from services.auth.errors import (
+    InvalidCredentials,
+    TotpAlreadyOn,
+    TotpNotOn,
+    TotpNotStarted,
+    UserDisabled,
+    UserNotFound,
+)
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
 from services.auth.store import Act, Audit, Credentials, Locked
@@ -38,6 +45,8 @@ async def start_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUI
         locked = await store.lock_verified_user(connection, credentials)
         if locked is None:
             raise InvalidCredentials
+        if locked.is_disabled:
+            raise UserDisabled
         if locked.user.totp:
             raise TotpAlreadyOn
         await store_totp.propose_totp(connection, user_id, vault.seal_factor(secret, user_id))
@@ -50,7 +59,7 @@ async def confirm_totp(pool: Pool, vault: Vault, *, user_id: UUID, code: str) ->
 
     Raises:
         InvalidCredentials: the code is not one of the proposed secret; that is recorded.
-        TotpNotStarted, TotpAlreadyOn
+        UserDisabled, TotpNotStarted, TotpAlreadyOn
     """
     codes = totp.new_recovery_codes()
     async with database.transaction(pool) as connection:
@@ -112,6 +121,8 @@ async def renew_recovery_codes(
 def _step_of_proposal(vault: Vault, locked: Locked | None, code: str) -> int | None:
     if locked is None:
         raise UserNotFound
+    if locked.is_disabled:
+        raise UserDisabled
     if locked.user.totp:
         raise TotpAlreadyOn
     if locked.totp_secret_sealed is None:

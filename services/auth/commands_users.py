@@ -6,10 +6,11 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import access, audit, store, store_users
+from services.auth import access, audit, store, store_letters, store_users
 from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import OwnAccount, UserNotFound
+from services.auth.letters import Kind
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit, Locked
 from services.auth.store_users import Account
@@ -72,6 +73,7 @@ async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, op
             await store_users.disable_user(connection, user_id, reason)
             detail = {"reason": reason}
             await audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
+            await store_letters.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
             ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
         account = await store_users.get_account(connection, user_id)
     await access.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)

@@ -1,4 +1,7 @@
-"""Pure: letters to people, each with a token that works once: what they are for, how long they hold, how often one is written."""
+"""Pure: letters to people: what they are for, how long they hold, how often one is written.
+
+Some carry a token that works once. The others only tell what was done to an account, to who may not have done it.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,30 @@ PAUSE_SECONDS_MAX = 900.0
 """Half of the shortest life: whoever is told to wait has a letter whose token holds for at least as long again."""
 
 
+TOLD_PER_DAY_MAX = 20
+"""So many letters of a kind without a token a day: whoever changes a password in a loop floods no mailbox."""
+
+
 class Kind(StrEnum):
-    """What the token of a letter is good for."""
+    """What the token of a letter is good for, or what a letter without one tells."""
 
     VERIFY_EMAIL = "verify_email"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a kind of letter
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a kind of letter
+    API_KEY_CREATED = "api_key_created"
 
 
-LIFE_SECONDS = MappingProxyType({Kind.VERIFY_EMAIL: 24 * 3600, Kind.RESET_PASSWORD: 30 * 60})
-"""How long a token holds, from the moment its letter is written."""
+WITHOUT_TOKEN = frozenset({Kind.PASSWORD_CHANGED, Kind.API_KEY_CREATED})
+
+LIFE_SECONDS = MappingProxyType(
+    {
+        Kind.VERIFY_EMAIL: 24 * 3600,
+        Kind.RESET_PASSWORD: 30 * 60,
+        Kind.PASSWORD_CHANGED: 7 * 24 * 3600,
+        Kind.API_KEY_CREATED: 7 * 24 * 3600,
+    }
+)
+"""How long a token holds, from the moment its letter is written; and how long sending one without is tried."""
 
 
 def new_token() -> str:

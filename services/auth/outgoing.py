@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from services.auth import letters, store_letters
 from services.auth.keys import Vault
 from services.auth.letters import Kind
@@ -30,3 +32,12 @@ async def write_letter_if_due(connection: Connection, vault: Vault, user: User, 
         return False
     await write_letter(connection, vault, user, kind)
     return True
+
+
+async def tell(connection: Connection, vault: Vault, user_id: UUID, kind: Kind, *, detail: str = "") -> None:
+    """Write to a user who is locked what was done to their account, unless they were told very often today."""
+    history = await store_letters.read_history(connection, user_id, kind)
+    if history.day_count < letters.TOLD_PER_DAY_MAX:
+        letter_id = new_id()
+        sealed = vault.seal_token(detail, letter_id=letter_id)
+        await store_letters.insert_letter(connection, letter_id, user_id, kind, token_hash=None, token_sealed=sealed)

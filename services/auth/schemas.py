@@ -417,7 +417,7 @@ def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
 
 
 def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str, Any]:
-    """Letters with their tokens in the open, and for how long they are left to the caller."""
+    """Letters with their tokens in the open, or with what they tell, and for how long they are left to the caller."""
     return {
         "lease_seconds": lease_seconds,
         "items": [
@@ -427,6 +427,8 @@ def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str,
                 "email": letter.email,
                 "name": letter.name,
                 "token": letter.token,
+                "detail": letter.detail,
+                "written_at": format_time(letter.written_at),
                 "expires_at": format_time(letter.expires_at),
                 "attempts": letter.attempts,
             }

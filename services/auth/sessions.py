@@ -30,6 +30,7 @@ class Reason(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a reason
     REVOKED = "revoked"
     USER_DISABLED = "user_disabled"
+    CROWDED_OUT = "crowded_out"
 
 
 class Session(NamedTuple):
@@ -48,7 +49,7 @@ async def open_session(connection: Connection, vault: Vault, user: User, *, user
 
 async def renew(connection: Connection, vault: Vault, session_id: UUID, user_id: UUID) -> Session:
     """The next pair of a session that is locked and live; its refresh token is spent."""
-    await store.prune_refresh_tokens(connection, session_id)
+    await store.prune_refresh_tokens(connection, session_id, count_max=tokens.SPENT_REMEMBERED_MAX)
     await store.touch_session(connection, session_id)
     user = await store.find_user(connection, user_id)
     assert user is not None, "users are never deleted"

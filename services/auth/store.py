@@ -231,14 +231,15 @@ async def spend_refresh_token(connection: Connection, token_hash: bytes) -> bool
     return await connection.fetchval(statements.spend_refresh_token, token_hash) is not None
 
 
-async def is_refresh_token_spent(connection: Connection, token_hash: bytes) -> bool:
-    """Whether a token was used."""
-    return bool(await connection.fetchval(statements.is_refresh_token_spent, token_hash))
+async def find_refresh_token_spent_at(connection: Connection, token_hash: bytes) -> datetime | None:
+    """When a token was used; None when it was not."""
+    spent_at: datetime | None = await connection.fetchval(statements.find_refresh_token_spent_at, token_hash)
+    return spent_at
 
 
-async def prune_refresh_tokens(connection: Connection, session_id: UUID) -> None:
-    """Forget the session's tokens that were used and would have expired by now."""
-    await connection.execute(statements.prune_refresh_tokens, session_id)
+async def prune_refresh_tokens(connection: Connection, session_id: UUID, *, count_max: int) -> None:
+    """Forget the session's tokens that were used and would have expired by now, or are older than the last so many."""
+    await connection.execute(statements.prune_refresh_tokens, session_id, count_max)
 
 
 async def lock_signing_keys(connection: Connection) -> None:

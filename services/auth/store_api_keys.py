@@ -24,6 +24,7 @@ class NewApiKey(NamedTuple):
     prefix: str
     hash: bytes
     expires_at: datetime | None
+    session_id: UUID
 
 
 class ListedApiKey(NamedTuple):
@@ -90,6 +91,14 @@ async def lock_live_api_key(connection: Connection, key_id: UUID, user_id: UUID)
 async def lock_live_api_keys_of_user(connection: Connection, user_id: UUID) -> list[LockedApiKey]:
     """Lock every key of a user that has not ended."""
     return [LockedApiKey(*row) for row in await connection.fetch(statements.lock_live_api_keys_of_user, user_id)]
+
+
+async def lock_live_api_keys_of_session(
+    connection: Connection, user_id: UUID, session_id: UUID, *, since: datetime
+) -> list[LockedApiKey]:
+    """Lock the unrevoked keys that a user made in a session, which is locked, since this moment."""
+    rows = await connection.fetch(statements.lock_live_api_keys_of_session, user_id, session_id, since)
+    return [LockedApiKey(*row) for row in rows]
 
 
 async def revoke_api_keys(connection: Connection, key_ids: Sequence[UUID], seqs: Sequence[int], *, reason: str) -> None:

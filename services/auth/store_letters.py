@@ -31,6 +31,7 @@ class Claimed(NamedTuple):
     email: str
     name: str
     token_sealed: bytes
+    created_at: datetime
     expires_at: datetime
     attempts: int
 
@@ -55,13 +56,22 @@ async def read_history(connection: Connection, user_id: UUID, kind: Kind) -> His
 
 
 async def insert_letter(
-    connection: Connection, letter_id: UUID, user_id: UUID, kind: Kind, *, token_hash: bytes, token_sealed: bytes
+    connection: Connection, letter_id: UUID, user_id: UUID, kind: Kind, *, token_hash: bytes | None, token_sealed: bytes
 ) -> None:
-    """Record a letter that waits to be sent; it ends those of its kind before it. Its user must be locked or new."""
-    await connection.execute(statements.overtake_letters, user_id, kind.value)
+    """Record a letter that waits to be sent. Its user must be locked or new.
+
+    One with a token ends those of its kind before it. One without has no hash; it tells what is sealed, and ends nothing.
+    """
+    if token_hash is not None:
+        await connection.execute(statements.overtake_letters, user_id, kind.value)
     await connection.execute(
         statements.insert_letter, letter_id, user_id, kind.value, token_hash, token_sealed, LIFE_SECONDS[kind]
     )
+
+
+async def withdraw_letters(connection: Connection, user_id: UUID, kind: Kind) -> None:
+    """End the token of this kind that still holds, if there is one. Its user must be locked."""
+    await connection.execute(statements.withdraw_letters, user_id, kind.value)
 
 
 async def find_letter_owner(connection: Connection, token_hash: bytes, kind: Kind) -> UUID | None:

@@ -21,6 +21,11 @@ class LiveSession(NamedTuple):
     user_agent: str | None
 
 
+async def lock_sessions_beyond(connection: Connection, user_id: UUID, count_max: int) -> list[UUID]:
+    """Lock a user's live sessions beyond so many, those used longest ago. The user is locked."""
+    return [row["id"] for row in await connection.fetch(statements.lock_sessions_beyond, user_id, count_max)]
+
+
 async def list_live_sessions(connection: Connection, user_id: UUID, *, below: UUID, limit: int) -> list[LiveSession]:
     """Sessions of a user that go on, newest first, with ids below this one."""
     rows = await connection.fetch(statements.list_live_sessions, user_id, below, limit)

@@ -19,6 +19,9 @@ ACCESS_SECONDS = 600
 REFRESH_SECONDS = 30 * 24 * 3600.0
 """How long a refresh token waits to be used; each use starts it anew."""
 
+SPENT_REMEMBERED_MAX = 10_000
+"""So many spent tokens of a session are recognised: more than one that is refreshed with every access token has in its life."""
+
 REFRESH_BYTES = 32
 REFRESH_LENGTH_MAX = 200
 

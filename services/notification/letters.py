@@ -1,7 +1,7 @@
 """Letters: what auth wants its users to read. They are claimed from auth, sent, and marked there; nothing of them stays here.
 
-A letter carries a token that opens an account. It is known to this process while it sends it, and stands in no table and no
-log line of this service.
+Most letters carry a token that opens an account. It is known to this process while it sends it, and stands in no table and no
+log line of this service. The others tell what was done to an account.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ class LetterCarrier:
         return claimed_count
 
     async def _deliver(self, conversation: Conversation, letter: Mapping[str, Any]) -> None:
-        words = templates.letter(letter["kind"], letter["token"], self._public_url)
+        if letter["token"] is None:
+            words = templates.letter_without_token(letter["kind"], letter["detail"], letter["written_at"])
+        else:
+            words = templates.letter(letter["kind"], letter["token"], self._public_url)
         if words is None:
             await self._settle(letter, MailRefused("no words for this kind", permanent=True))
             return

@@ -48,6 +48,24 @@ LETTERS = MappingProxyType(
 )
 """Title, page of the web front end, why it was written, and what to know, by kind of letter."""
 
+NOT_YOU = "If it was you, there is nothing to do. If it was not you: "
+
+LETTERS_WITHOUT_TOKEN = MappingProxyType(
+    {
+        "password_changed": (
+            "Your password was changed",
+            "The password of your account was changed on {when}. Everybody was logged out, and every API key was revoked.",
+            f"{NOT_YOU}say that you have forgotten your password, and choose another one by the letter that comes then.",
+        ),
+        "api_key_created": (
+            "A new API key for your account",
+            "An API key was made for your account on {when}. It begins with {key}. What it may do: {scopes}.",
+            f"{NOT_YOU}revoke the key, and change your password. That ends every session and every other API key as well.",
+        ),
+    }
+)
+"""Title, what was done, and what to do about it, by kind of letter."""
+
 
 class Words(NamedTuple):
     """What a letter says, below the greeting."""
@@ -89,6 +107,19 @@ def letter(kind: str, token: str, public_url: str | None) -> Words | None:
     return Words(title, f"{why}\n\n{link}nter this code where you are asked for it:\n\n{token}\n\n{advice}")
 
 
+def letter_without_token(kind: str, detail: str, written_at: str) -> Words | None:
+    """A letter that tells what was done to an account, and when (RFC 3339, UTC); None for a kind without words.
+
+    There is no link in it: a letter that nobody asked for and that wants to be clicked on is what thieves write.
+    """
+    if kind not in LETTERS_WITHOUT_TOKEN:
+        return None
+    title, what, advice = LETTERS_WITHOUT_TOKEN[kind]
+    key, _, scopes = detail.partition(" ")
+    done = what.format(when=_moment(written_at), key=key, scopes=", ".join(scopes.split()))
+    return Words(title, f"{done}\n\n{advice}")
+
+
 def reason(failure_code: str | None) -> str | None:
     """Why a transfer failed, as the end of a sentence; None when there are no words for the code."""
     return REASONS.get(failure_code or "")
@@ -114,6 +145,10 @@ def _failed(event: TransferEvent) -> Notice:
     title = "Transfer cancelled" if event.failure_code == "cancelled" else "Transfer failed"
     body = f"Your transfer of {_amount(event)}{_note(event)} did not go through{why}. No money was moved."
     return Notice(event.sender_id, TRANSFER_FAILED, title, body)
+
+
+def _moment(text: str) -> str:
+    return f"{text[:10]} at {text[11:16]} UTC"
 
 
 def _amount(event: TransferEvent) -> str:

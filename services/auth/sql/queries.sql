@@ -105,12 +105,18 @@ UPDATE refresh_tokens SET spent_at = clock_timestamp()
 WHERE hash = $1 AND spent_at IS NULL AND expires_at > clock_timestamp()
 RETURNING session_id;
 
--- name: is_refresh_token_spent
-SELECT spent_at IS NOT NULL FROM refresh_tokens WHERE hash = $1;
+-- name: find_refresh_token_spent_at
+SELECT spent_at FROM refresh_tokens WHERE hash = $1;
 
 -- name: prune_refresh_tokens
--- Spent tokens are kept to recognise their reuse, but not for ever.
-DELETE FROM refresh_tokens WHERE session_id = $1 AND spent_at IS NOT NULL AND expires_at < clock_timestamp();
+-- Spent tokens are kept to recognise their reuse, but not for ever, and of one session no more than so many: whoever refreshes
+-- as fast as they can fills no disk. A token that is forgotten opens nothing, either.
+DELETE FROM refresh_tokens WHERE session_id = $1 AND spent_at IS NOT NULL AND (
+    expires_at < clock_timestamp()
+    OR created_at < (
+        SELECT created_at FROM refresh_tokens WHERE session_id = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1
+    )
+);
 
 -- name: lock_signing_keys
 -- So that of two first starts only one makes a key.

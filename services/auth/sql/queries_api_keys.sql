@@ -11,8 +11,8 @@ SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL;
 
 -- name: insert_api_key
 -- No row comes back for a key that would never live; the database's clock decides.
-INSERT INTO api_keys (id, user_id, name, scopes, prefix, hash, expires_at)
-SELECT $1, $2, $3, $4, $5, $6, $7 WHERE $7::timestamptz IS NULL OR $7 > clock_timestamp()
+INSERT INTO api_keys (id, user_id, name, scopes, prefix, hash, expires_at, session_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE $7::timestamptz IS NULL OR $7 > clock_timestamp()
 RETURNING id, name, scopes, prefix, created_at, last_used_at, expires_at, revoked_at;
 
 -- name: list_api_keys
@@ -27,6 +27,11 @@ SELECT id, user_id, prefix FROM api_keys WHERE id = $1 AND user_id = $2 AND revo
 -- name: lock_live_api_keys_of_user
 -- In id order, so that two who end all of them do not wait for each other.
 SELECT id, user_id, prefix FROM api_keys WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id FOR UPDATE;
+
+-- name: lock_live_api_keys_of_session
+-- Those that were made in a session, which is locked, since a moment.
+SELECT id, user_id, prefix FROM api_keys
+WHERE user_id = $1 AND session_id = $2 AND created_at >= $3 AND revoked_at IS NULL ORDER BY id FOR UPDATE;
 
 -- name: revoke_api_keys
 -- The keys are locked and live; the time is taken under the counter's lock, so it never runs backwards along seq.

@@ -19,7 +19,13 @@ FROM letters WHERE user_id = $1 AND kind = $2 AND created_at > clock_timestamp()
 UPDATE letters SET ended_at = clock_timestamp(), ended_as = 'overtaken', token_sealed = NULL
 WHERE user_id = $1 AND kind = $2 AND ended_at IS NULL;
 
+-- name: withdraw_letters
+-- A token that is still under way opens nothing any more; the letter is not sent.
+UPDATE letters SET ended_at = clock_timestamp(), ended_as = 'withdrawn', token_sealed = NULL
+WHERE user_id = $1 AND kind = $2 AND ended_at IS NULL;
+
 -- name: insert_letter
+-- One without a token has no hash; what is sealed is then what it tells.
 INSERT INTO letters (id, user_id, kind, token_hash, token_sealed, expires_at)
 VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6));
 
@@ -62,7 +68,8 @@ WITH due AS MATERIALIZED (
 UPDATE letters SET claimed_until = clock_timestamp() + make_interval(secs => $2)
 FROM due, users
 WHERE letters.id = due.id AND users.id = letters.user_id
-RETURNING letters.id, letters.kind, users.email, users.name, letters.token_sealed, letters.expires_at, letters.attempts;
+RETURNING letters.id, letters.kind, users.email, users.name, letters.token_sealed, letters.created_at, letters.expires_at,
+    letters.attempts;
 
 -- name: mark_letter_sent
 -- Also when it was ended meanwhile: it is out, whatever its token is worth.

@@ -19,6 +19,7 @@ CREATE TABLE public.api_keys (
     revoked_at timestamp with time zone,
     reason text,
     seq bigint,
+    session_id uuid,
     CONSTRAINT api_keys_hash_sha256 CHECK ((length(hash) = 32)),
     CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT api_keys_revoked_whole CHECK ((((revoked_at IS NULL) = (seq IS NULL)) AND ((revoked_at IS NULL) = (reason IS NULL)))),
@@ -41,7 +42,7 @@ CREATE TABLE public.letters (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
     kind text NOT NULL,
-    token_hash bytea NOT NULL,
+    token_hash bytea,
     token_sealed bytea,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
@@ -51,13 +52,14 @@ CREATE TABLE public.letters (
     attempts integer DEFAULT 0 NOT NULL,
     sent_at timestamp with time zone,
     last_error text,
-    CONSTRAINT letters_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'overtaken'::text, 'expired'::text]))),
+    CONSTRAINT letters_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'overtaken'::text, 'expired'::text, 'withdrawn'::text]))),
     CONSTRAINT letters_ended_whole CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
     CONSTRAINT letters_hash_sha256 CHECK ((length(token_hash) = 32)),
-    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text]))),
-    CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL))))
+    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'password_changed'::text, 'api_key_created'::text]))),
+    CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL)))),
+    CONSTRAINT letters_token_by_kind CHECK (((token_hash IS NULL) = (kind = ANY (ARRAY['password_changed'::text, 'api_key_created'::text]))))
 );
-COMMENT ON COLUMN public.letters.token_sealed IS 'null when the letter waits no more: sent, given up, or ended';
+COMMENT ON COLUMN public.letters.token_sealed IS 'the token, or the detail that a letter without one tells; null when the letter waits no more: sent, given up, or ended';
 CREATE TABLE public.login_places (
     place bytea NOT NULL,
     user_id uuid NOT NULL,
@@ -162,14 +164,16 @@ CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX audit_log_of_actor ON public.audit_log USING btree (actor_id, at, id) WHERE (actor_id IS NOT NULL);
 CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
 CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
-CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE (ended_at IS NULL);
+CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE ((ended_at IS NULL) AND (token_hash IS NOT NULL));
 CREATE INDEX letters_of_user ON public.letters USING btree (user_id, kind, created_at);
 CREATE INDEX login_places_of_user ON public.login_places USING btree (user_id, last_at);
-CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (session_id);
+CREATE INDEX refresh_tokens_of_session_by_time ON public.refresh_tokens USING btree (session_id, created_at);
 CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING btree (session_id) WHERE (spent_at IS NULL);
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.letters

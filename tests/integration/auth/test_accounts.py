@@ -9,6 +9,7 @@ import pytest
 from argon2 import Parameters, Type
 
 from services.auth import commands, passwords
+from services.auth.bell import Bell
 from services.auth.errors import InvalidCredentials
 from services.auth.keys import Vault
 from services.auth.passwords import Hashing
@@ -88,7 +89,7 @@ async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: 
     rows = []
     for email in ("alice@example.com", "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
-            await commands.log_in(pool, Vault(SECRET), hashing, email=email, password="correct horsf")
+            await commands.log_in(pool, Vault(SECRET), hashing, Bell(None), email=email, password="correct horsf")
         rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'login_failed'"))
 
     assert hashing.verified == [True, False]
@@ -129,7 +130,9 @@ async def test_password_changed_meanwhile_opens_nothing(auth: AuthService, pool:
     hashing = ChangingHashing(pool)
 
     with pytest.raises(InvalidCredentials):
-        await commands.log_in(pool, Vault(SECRET), hashing, email="alice@example.com", password="correct horse")
+        await commands.log_in(
+            pool, Vault(SECRET), hashing, Bell(None), email="alice@example.com", password="correct horse"
+        )
 
     hashing.close()
     assert await pool.fetchval("SELECT count(*) FROM sessions") == 1

@@ -219,6 +219,34 @@ async def test_logout_leaves_keys_alone(auth: AuthService, alice: Owner) -> None
     assert 200 == (await verify(auth, made["key"])).status
 
 
+async def test_what_a_thief_made_ends_with_the_stolen_session(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A reused refresh token ends its session and the keys made in it since the token was spent, in one feed; no others."""
+    before = await alice.make()
+    other = Owner(auth, (await auth.log_in(EMAIL)).body)
+    assert 200 == (await auth.refresh(alice.session["refresh_token"])).status
+    since = await alice.make()
+    elsewhere = await other.make()
+    assert 401 == (await auth.refresh(alice.session["refresh_token"])).status
+    feed = [item["session_id"] for item in (await auth.revocations())["items"]]
+
+    assert [claims_of(alice.session)["sid"], since["id"]] == feed
+    assert [200, 404, 200] == [(await verify(auth, made["key"])).status for made in (before, since, elsewhere)]
+    detail = await pool.fetchval("SELECT detail FROM audit_log WHERE act = 'api_key_revoked'")
+    assert ("refresh_reused", since["id"]) == (json.loads(detail)["reason"], json.loads(detail)["api_key_id"])
+
+
+async def test_who_gets_a_key_is_told(auth: AuthService, alice: Owner) -> None:
+    """Whoever made a key, its owner is written to: how it begins and what it may do, never the key or its name."""
+    refused = await alice.ask(scopes=["operate"])
+    made = [await alice.make(name="Dear Alice, call 555", scopes=["transfer", "read"]) for _ in range(2)]
+    answer = await auth.call("POST", "/internal/letters/claim", {"limit": 50}, by="notification-deliver")
+    letters = [letter for letter in answer.body["items"] if letter["kind"] == "api_key_created"]
+
+    assert 403 == refused.status
+    assert [f"{key['prefix']} read transfer" for key in made] == [letter["detail"] for letter in letters]
+    assert {None} == {letter["token"] for letter in letters}
+
+
 async def test_revoked_key_is_in_the_feed(auth: AuthService, alice: Owner) -> None:
     """Sessions and keys end under numbers of one feed without a gap; a revoked key is gone from the list."""
     first, second = await alice.make(), await alice.make()

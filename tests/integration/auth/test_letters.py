@@ -301,8 +301,86 @@ async def test_a_wrong_token_costs_no_hash(auth: AuthService, pool: Pool) -> Non
     with pytest.raises(commands_letters.LetterTokenInvalid):
         await commands_letters.reset_password(
             pool,
+            Vault(SECRET),
             NoHashing(),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
             token="x",
             new_password=NEW_PASSWORD,
         )
+
+
+async def told(auth: AuthService) -> list[dict[str, Any]]:
+    """Letters without a token that wait to be sent."""
+    return [letter for letter in await claim(auth) if letter["token"] is None]
+
+
+async def change(auth: AuthService, user_id: str, current: str = "correct horse", new: str = NEW_PASSWORD) -> Any:
+    body = {"user_id": user_id, "current_password": current, "new_password": new}
+    return await auth.call("POST", "/internal/password", body)
+
+
+async def test_who_gets_another_password_is_told(auth: AuthService, pool: Pool) -> None:
+    """After a change and after a reset the owner is written to, in the commit of the act; a wrong password writes nothing."""
+    user_id = (await auth.register(ALICE))["user"]["id"]
+    assert 401 == (await change(auth, user_id, "not the password")).status
+    nothing = await told(auth)
+    assert 200 == (await change(auth, user_id)).status
+    changed = await told(auth)
+    assert 200 == (await reset(auth, (await reset_letter(auth))["token"], "yet another one")).status
+    replaced = await told(auth)
+    for letter in [*changed, *replaced]:
+        await settle(auth, letter, "sent")
+    rows = await pool.fetch("SELECT token_hash, token_sealed FROM letters WHERE kind = 'password_changed'")
+
+    assert [] == nothing
+    assert [("password_changed", ALICE, "")] * 2 == [
+        (letter["kind"], letter["email"], letter["detail"]) for letter in [*changed, *replaced]
+    ]
+    assert [(None, None)] * 2 == [tuple(row) for row in rows]
+
+
+async def test_none_is_lost_and_no_mailbox_flooded(auth: AuthService, pool: Pool) -> None:
+    """Of letters that only tell none replaces another; after twenty in a day no more are written."""
+    user_id = (await auth.register(ALICE))["user"]["id"]
+    password = "correct horse"
+    for number in range(22):
+        assert 200 == (await change(auth, user_id, password, f"password number {number}")).status
+        password = f"password number {number}"
+
+    assert 20 == len(await told(auth))
+    assert 22 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'password_changed'")
+
+
+async def test_another_password_ends_the_letter_that_was_to_replace_it(auth: AuthService, pool: Pool) -> None:
+    """Who read the mailbox before the change cannot undo it with an older letter; sent or not, it is worth nothing."""
+    user_id = (await auth.register(ALICE))["user"]["id"]
+    letter = await reset_letter(auth)
+    assert 200 == (await change(auth, user_id)).status
+
+    assert 422 == (await reset(auth, letter["token"], "the thief's one")).status
+    assert 200 == (await auth.log_in(ALICE, NEW_PASSWORD)).status
+    assert "withdrawn" == await pool.fetchval("SELECT ended_as FROM letters WHERE kind = 'reset_password'")
+    assert (
+        204
+        == (
+            await verify(auth, next(x for x in await unsent(auth, pool) if x["kind"] == "verify_email")["token"])
+        ).status
+    )
+
+
+async def unsent(auth: AuthService, pool: Pool) -> list[dict[str, Any]]:
+    """Letters that wait, whoever has claimed them."""
+    await age(pool, 60)
+    return await claim(auth)
+
+
+async def test_a_letter_from_before_does_not_outlive_a_disabling(auth: AuthService) -> None:
+    """Enabled again, a user has to ask for another letter: what ended stays ended."""
+    user_id = (await auth.register(ALICE))["user"]["id"]
+    letter = await reset_letter(auth)
+    operator = str(new_id())
+    disable = {"operator_id": operator, "reason": "test"}
+    assert 200 == (await auth.call("PUT", f"/internal/users/{user_id}/disable", disable)).status
+    assert 200 == (await auth.call("DELETE", f"/internal/users/{user_id}/disable", {"operator_id": operator})).status
+
+    assert 422 == (await reset(auth, letter["token"])).status

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
 import jwt
 import pytest
 
 from deploy.local.engines import Redis
-from services.auth import sessions, store, tokens
+from services.auth import commands, sessions, store, tokens
 from services.auth.bell import CHANNEL, Bell
 from services.chassis import database
 from services.chassis.database import Pool
@@ -313,3 +314,38 @@ async def test_logout_works_without_redis(pool: Pool) -> None:
 
     assert status == 204
     assert time.monotonic() - started < 1
+
+
+async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many, a login ends the session that was used longest ago, and says so in the feed: all can be ended at once."""
+    monkeypatch.setattr(commands, "SESSIONS_MAX", 3)
+    bell = CountingBell()
+    async with running(pool, bell=bell) as auth:
+        bob = await auth.register("bob@example.com")
+        first = await auth.register("alice@example.com")
+        second, third = [(await auth.log_in("alice@example.com")).body for _ in range(2)]
+        used = (await auth.refresh(first["refresh_token"])).body
+        await asyncio.gather(*(auth.log_in("alice@example.com") for _ in range(2)))
+        feed = await auth.revocations()
+        refreshed = [(await auth.refresh(each["refresh_token"])).status for each in (second, third, used, bob)]
+
+    assert [claims_of(second)["sid"], claims_of(third)["sid"]] == [item["session_id"] for item in feed["items"]]
+    assert [401, 401, 200, 200] == refreshed
+    assert 2 == bell.rung
+    assert 3 == await pool.fetchval(
+        "SELECT count(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", UUID(first["user"]["id"])
+    )
+
+
+async def test_spent_tokens_are_bounded(auth: AuthService, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a session that is refreshed without end the newest spent tokens are kept; one that is forgotten opens nothing."""
+    monkeypatch.setattr(tokens, "SPENT_REMEMBERED_MAX", 3)
+    first = session = await auth.register("alice@example.com")
+    for _ in range(8):
+        session = (await auth.refresh(session["refresh_token"])).body
+    kept = await pool.fetchval("SELECT count(*) FROM refresh_tokens")
+    forgotten = await auth.refresh(first["refresh_token"])
+
+    assert 5 == kept
+    assert 401 == forgotten.status
+    assert 200 == (await auth.refresh(session["refresh_token"])).status

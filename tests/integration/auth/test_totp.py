@@ -193,3 +193,14 @@ async def test_secret_is_sealed_for_its_user(auth: AuthService, pool: Pool, auth
     assert secret not in row["sealed"]
     assert secret == Vault(SECRET).open_factor(row["sealed"], row["id"])
     assert 500 == (await confirm(auth, other, "123456")).status
+
+
+async def test_who_is_disabled_changes_no_factor(auth: AuthService, pool: Pool) -> None:
+    """Also a gateway that has not heard of it yet can neither propose nor confirm one for a disabled user."""
+    user_id = (await auth.register(EMAIL))["user"]["id"]
+    authenticator = Authenticator((await start(auth, user_id)).body["uri"])
+    await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
+    answers = [await start(auth, user_id), await confirm(auth, user_id, authenticator.code())]
+
+    assert [(403, "user_disabled")] * 2 == [(answer.status, answer.body["code"]) for answer in answers]
+    assert await pool.fetchval("SELECT totp_confirmed_at IS NULL FROM users")

@@ -16,6 +16,7 @@ from services.notification.channels import ChannelAway, Smtp, open_channel
 from services.notification.letters import LetterCarrier
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService, identity, running
+from tests.integration.auth.test_sessions import claims_of
 from tests.integration.notification.test_deliver import SENDER, Sink, listening, text_of
 
 ALICE = "alice@example.com"
@@ -84,6 +85,26 @@ async def test_a_letter_arrives_and_its_token_works(
     assert f"\n{token}\n" in text_of(mail)
     assert f"<{letter_id}@payflow.example>" == mail["Message-ID"]
     assert 204 == (await auth.call("POST", "/internal/email/verify", {"token": token})).status
+
+
+async def test_what_was_done_to_an_account_is_told(auth: AuthService, carrier: LetterCarrier, sink: Sink) -> None:
+    """Another password and a new API key are told to the owner, with the day, and without a link or a token."""
+    session = await auth.register(ALICE, name="Alice")
+    user_id, session_id = session["user"]["id"], claims_of(session)["sid"]
+    asked = {"user_id": user_id, "session_id": session_id, "name": "server", "scopes": ["read", "transfer"]}
+    key = (await auth.call("POST", "/internal/api-keys", asked)).body
+    change = {"user_id": user_id, "current_password": "correct horse", "new_password": "battery staple"}
+    assert 200 == (await auth.call("POST", "/internal/password", change)).status
+    counts = [await carrier.deliver_due() for _ in range(2)]
+    told = {mail["Subject"]: text_of(mail) for mail in sink.mails}
+
+    assert [3, 0] == counts
+    made, changed = told["A new API key for your account"], told["Your password was changed"]
+    assert f"begins with {key['prefix']}. What it may do: read, transfer." in made
+    assert key["key"] not in made
+    for text in (made, changed):
+        assert f" on {key['created_at'][:10]} at " in text
+        assert "://" not in text
 
 
 async def test_sent_again_when_it_could_not_be_marked(

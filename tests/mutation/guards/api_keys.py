@@ -128,6 +128,15 @@ MUTANTS = (
         caught_by=[f"{AUTH}::test_what_ends_all_sessions_ends_keys"],
     ),
     Mutant(
+        name="thiefs-key-lives-on",
+        guard="a stolen session takes along the API keys that were made in it since",
+        changes=[
+            Change("services/auth/commands.py", "ended = Access([session_id], keys)", "ended = Access([session_id])")
+        ],
+        works=WORKS_AT_AUTH,
+        caught_by=[f"{AUTH}::test_what_a_thief_made_ends_with_the_stolen_session"],
+    ),
+    Mutant(
         name="ended-session-makes-a-key",
         guard="a session that has ended makes no API key",
         changes=[

@@ -37,12 +37,51 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands.py",
-                "            await sessions.revoke(connection, [session_id], Reason.REFRESH_REUSED)\n",
+                "            await access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)\n",
                 "",
             )
         ],
         works=f"{SESSIONS}::test_refresh_rotates_within_the_session",
         caught_by=[f"{SESSIONS}::test_reuse_ends_the_family"],
+    ),
+    Mutant(
+        name="sessions-without-number",
+        guard="a user has so many sessions at most, so that one commit can end them all",
+        changes=[
+            Change(
+                "services/auth/commands.py",
+                "        await sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)\n",
+                "",
+            )
+        ],
+        works=f"{SESSIONS}::test_refresh_rotates_within_the_session",
+        caught_by=[f"{SESSIONS}::test_sessions_are_bounded"],
+    ),
+    Mutant(
+        name="letter-outlives-the-change",
+        guard="another password ends the token of a letter that was to replace the one before",
+        changes=[
+            Change(
+                "services/auth/commands_passwords.py",
+                "        await store_letters.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)\n",
+                "",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{LETTERS}::test_another_password_ends_the_letter_that_was_to_replace_it"],
+    ),
+    Mutant(
+        name="password-changed-in-silence",
+        guard="whose password is changed is told by a letter, in the commit of the change",
+        changes=[
+            Change(
+                "services/auth/commands_passwords.py",
+                "        await outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)\n",
+                "",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{LETTERS}::test_who_gets_another_password_is_told"],
     ),
     Mutant(
         name="code-opens-again",

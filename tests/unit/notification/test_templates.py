@@ -134,3 +134,15 @@ def test_letter_without_front_end() -> None:
     assert "://" not in words.body
     assert "\nthe-token\n" in words.body
     assert templates.letter("surprise", "the-token", None) is None
+
+
+def test_letter_without_token() -> None:
+    """It tells what was done and when, has no link, and for a kind that nobody knows here there is none."""
+    words = templates.letter_without_token("api_key_created", "pfk_abc read transfer", "2026-11-21T17:05:09.123456Z")
+    assert words is not None
+    assert "on 2026-11-21 at 17:05 UTC. It begins with pfk_abc. What it may do: read, transfer." in words.body
+    changed = templates.letter_without_token("password_changed", "", "2026-11-21T17:05:09.123456Z")
+    assert changed is not None
+    assert "{" not in words.body + changed.body
+    assert "://" not in words.body + changed.body
+    assert templates.letter_without_token("surprise", "", "2026-11-21T17:05:09.123456Z") is None
