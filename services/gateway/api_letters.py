@@ -55,7 +55,7 @@ async def reset_password(request: web.Request) -> web.Response:
     everywhere within a second. A second factor stays as it is.
     """
     asked: schemas.ResetPassword = request[BODY]
-    auth = request.app[UPSTREAMS].auth
+    auth = request.app[UPSTREAMS].passwords
     done = await call(auth, "POST", "/internal/password/reset", body=asked.model_dump(), once=True)
     for session_id in done["ended"]:
         request.app[SESSIONS].end(session_id)

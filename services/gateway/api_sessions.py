@@ -46,10 +46,12 @@ async def list_sessions(request: web.Request) -> web.Response:
 async def end_session(request: web.Request) -> web.Response:
     """End one of one's sessions, everywhere within a second."""
     session_id = path_id(request, errors.SessionNotFound)
-    body = {"user_id": request[PRINCIPAL].user_id, "session_id": session_id}
+    principal = request[PRINCIPAL]
+    body = {"user_id": principal.user_id, "session_id": session_id}
     await call(request.app[UPSTREAMS].auth, "POST", "/internal/sessions/end", body=body)
     request.app[SESSIONS].end(session_id)
-    return answers.empty()
+    # Ending the one that asks is a logout.
+    return session_cookie.forget(request, answers.empty()) if session_id == principal.session_id else answers.empty()
 
 
 async def end_other_sessions(request: web.Request) -> web.Response:
@@ -85,7 +87,7 @@ OPERATIONS = (
         "DELETE",
         f"{BASE}/sessions/{{id}}",
         end_session,
-        (Answer(204, "Ended."),),
+        (Answer(204, "Ended.", headers=("Set-Cookie",)),),
         refusals=(errors.SessionNotFound,),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,23 +62,28 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 class Tokens:
     """Verifies access tokens; what was verified once is remembered, by the whole token, and its end checked each time."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, steady: Callable[[], float] = time.monotonic) -> None:
+        """`steady` is the clock that never jumps."""
         self._keys = keys
-        self._remembered: dict[str, Principal] = {}
+        self._steady = steady
+        self._remembered: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, token: str) -> Principal:
         """Who this token speaks for.
 
         Raises:
             InvalidToken: whatever is wrong with it.
-            KeysAway: no key was ever fetched, so nothing can be verified.
+            KeysAway: its key is not known here, and auth cannot be asked.
         """
-        principal = self._remembered.get(token)
-        if principal is None:
+        principal, forget_at = self._remembered.get(token, (None, 0.0))
+        # By the clock that never jumps as well: a token that was verified must not live on when the other one is set back,
+        # longer than it is remembered that its session has ended.
+        if principal is None or forget_at <= self._steady():
+            self._remembered.pop(token, None)
             principal = await self._verify(token)
             if len(self._remembered) >= REMEMBERED_MAX:
                 del self._remembered[next(iter(self._remembered))]
-            self._remembered[token] = principal
+            self._remembered[token] = principal, self._steady() + principal.expires_at - time.time()
         if principal.expires_at <= time.time() or not self._keys.has(principal.key_id):
             self._remembered.pop(token, None)
             raise InvalidToken
@@ -93,7 +98,8 @@ class Tokens:
             key_id = _key_id(jwt.get_unverified_header(token))
             key = await self._keys.find(key_id) if key_id is not None else None
             if key is None:
-                raise InvalidToken
+                # With auth away nobody can say whether there is such a key: a good token must not be called a bad one.
+                raise KeysAway if key_id is not None and self._keys.is_away else InvalidToken
             claims = jwt.decode(
                 token,
                 key,

@@ -32,7 +32,7 @@ async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
     # A code is spent by its first use: what carries one must not arrive twice.
     with_code = _holds_code(body)
     async with request.app[GUESSES].login(body["email"], place, with_code=with_code):
-        auth = request.app[UPSTREAMS].auth
+        auth = request.app[UPSTREAMS].passwords
         return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=with_code)
 
 
@@ -43,7 +43,8 @@ async def show_own(request: web.Request, method: str, path: str, body: Mapping[s
     """
     user_id = request[PRINCIPAL].user_id
     async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):
-        return await call(request.app[UPSTREAMS].auth, method, path, body={**body, "user_id": user_id}, once=once)
+        auth = request.app[UPSTREAMS].passwords
+        return await call(auth, method, path, body={**body, "user_id": user_id}, once=once)
 
 
 def user_agent(request: web.Request) -> str | None:

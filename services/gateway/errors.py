@@ -190,7 +190,7 @@ class NoStreamLeft(Unavailable):
 
 
 class KeysAway(Unavailable):
-    """Access tokens cannot be verified yet: the auth service has not been reached since the start."""
+    """The access token cannot be verified: its key is not known here, and the auth service does not answer."""
 
 
 class KeyUnverified(Unavailable):

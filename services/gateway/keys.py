@@ -48,6 +48,11 @@ class Keys:
         """Whether the key is among those last published."""
         return key_id in self._keys
 
+    @property
+    def is_away(self) -> bool:
+        """Whether auth did not answer the last time: a key that is not known here may be a new one."""
+        return self._is_away
+
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
         """The key; for an unknown id auth is asked again, at most once a second whoever asks."""
         key = self._keys.get(key_id)

@@ -36,9 +36,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Each service behind. The transaction service has connections of their own for what must not wait for the rest."""
+    """Each service behind. The transaction service has connections of their own for what must not wait for the rest.
+
+    `passwords` is auth over those for whatever hashes a password: a crowd that logs in holds up nobody but itself.
+    """
 
     auth: Upstream
+    passwords: Upstream
     wallet: Upstream
     transaction: Upstream
     notification: Upstream
@@ -47,7 +51,7 @@ class Upstreams:
 
     async def close(self) -> None:
         """Close all connections."""
-        for upstream in (*self.services(), self.intake, *self.waits):
+        for upstream in (*self.services(), self.passwords, self.intake, *self.waits):
             await upstream.close()
 
     def waiting_for(self, transfer_id: str) -> Upstream:
@@ -70,6 +74,7 @@ def connect(identity: Identity, *, auth: str, wallet: str, transaction: str, not
 
     return Upstreams(
         auth=upstream("auth", auth),
+        passwords=upstream("auth", auth),
         wallet=upstream("wallet", wallet),
         transaction=upstream("transaction", transaction),
         notification=upstream("notification", notification),

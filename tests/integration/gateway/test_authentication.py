@@ -17,10 +17,12 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from services.gateway import sessions
+from services.gateway.authentication import Tokens
 from tests.integration.gateway.behind import Auth
 from tests.integration.gateway.conftest import Behind, Door, Open, eventually
 
 ME = "/api/v1/auth/me"
+ALICE = {"email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False}
 
 
 def _raw(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
@@ -130,9 +132,7 @@ async def test_other_credentials_are_refused(door: Door, token: str) -> None:
 
 async def test_token_works_until_it_expires(door: Door, user_id: str) -> None:
     """A good token is accepted, again from memory, and no longer once its time is over."""
-    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
-        "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False,
-    }  # fmt: skip
+    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
     token = door.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
 
     assert (await door.call("GET", ME, token=token)).status == 200
@@ -241,6 +241,81 @@ async def test_new_key_works_without_restart(door: Door, user_id: str) -> None:
     assert (await door.call("GET", "/api/v1/wallets", token=old)).status == 401
 
 
+async def test_new_key_while_auth_is_away(door: Door, user_id: str) -> None:
+    """A token of a key that nobody could learn is not called a bad one: 503, and it works as soon as auth is back."""
+    old = door.behind.auth.token(sub=user_id)
+    door.behind.auth.key, door.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = door.behind.auth.token(sub=user_id)
+    await door.behind.auth.stop()
+
+    away = await door.call("GET", "/api/v1/wallets", token=new)
+    known = await door.call("GET", "/api/v1/wallets", token=old)
+    nonsense = await door.call("GET", "/api/v1/wallets", token="abc.def.ghi")
+    await door.behind.auth.start()
+
+    assert (503, "1") == (away.status, away.headers["Retry-After"])
+    assert [200, 401] == [known.status, nonsense.status]
+    await eventually(lambda: _status(door, "/api/v1/wallets", new, 200))
+
+
+async def test_a_clock_set_back_lets_no_token_live_on(behind: Behind) -> None:
+    """What was verified once is verified again when its time is over by the clock that never jumps, whatever the other says."""
+
+    class OneKey:
+        are_known, is_away = True, False
+        asked = 0
+
+        def has(self, _key_id: str) -> bool:
+            return True
+
+        async def find(self, _key_id: str) -> Any:
+            self.asked += 1
+            return behind.auth.key.public_key()
+
+    keys, now = OneKey(), [1000.0]
+    tokens = Tokens(keys, steady=lambda: now[0])  # type: ignore[arg-type]
+    token = behind.auth.token()
+    for moment in (1000.0, 1590.0, 1610.0):
+        now[0] = moment
+        await tokens.principal(token)
+        now.append(keys.asked)
+
+    assert [1, 1, 2] == now[1:]
+
+
+CROWD = 70
+"""More than there are connections to one service."""
+
+
+async def test_a_crowd_that_logs_in_holds_up_nobody_else(door: Door, token: str, user_id: str) -> None:
+    """While more passwords wait than there are connections to auth, whoever asks for something else is answered."""
+    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+    door.behind.auth.silent_at = "/internal/login"
+    body = {"email": "bob@example.com", "password": "x"}
+    crowd = [asyncio.ensure_future(door.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
+    await eventually(lambda: _asked(door, "POST", "/internal/login", 64))
+    answer = await door.call("GET", ME, token=token)
+    door.behind.auth.silent_at = None
+    await asyncio.gather(*crowd)
+
+    assert 200 == answer.status
+
+
+async def test_ended_sessions_are_heard_of_whoever_else_waits(door: Door, token: str, user_id: str) -> None:
+    """Guarantee 45: with every connection to auth taken by people who ask, the end of a session is known within a second."""
+    session_id = str(new_id())
+    ended = door.behind.auth.token(sub=user_id, sid=session_id)
+    path = f"/internal/users/{user_id}"
+    door.behind.auth.answers[f"GET {path}"] = ALICE | {"id": user_id}
+    door.behind.auth.silent_at = path
+    crowd = [asyncio.ensure_future(door.call("GET", ME, token=token)) for _ in range(CROWD)]
+    await eventually(lambda: _asked(door, "GET", path, 64))
+    door.behind.auth.ended.append(session_id)
+    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401), seconds=2)
+    door.behind.auth.silent_at = None
+    await asyncio.gather(*crowd)
+
+
 async def test_unknown_keys_do_not_flood_auth(door: Door) -> None:
     """A hundred tokens with unknown key ids cost auth a request or two."""
     before = len(door.behind.auth.calls_to("GET", "/internal/jwks"))
@@ -280,6 +355,10 @@ async def test_keys_are_published(door: Door) -> None:
 
     assert response.status == 200
     assert response.json() == {"keys": [door.behind.auth.jwk()]}
+
+
+async def _asked(door: Door, method: str, path: str, count: int) -> bool:
+    return len(door.behind.auth.calls_to(method, path)) >= count
 
 
 async def _status(door: Door, path: str, token: str, status: int) -> bool:

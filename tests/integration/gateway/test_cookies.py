@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.auth import letters, tokens
+from services.contracts.identifiers import new_id
 from services.gateway import api_letters, session_cookie
 from tests.integration.gateway.behind import problem
 from tests.integration.gateway.conftest import Door, Open, Reply
@@ -132,6 +133,24 @@ async def test_logout_and_reset_forget(door: Door, token: str) -> None:
 
     assert [FORGOTTEN] * 2 == [answer.headers.get("Set-Cookie") for answer in (reset, out)]
     assert "Set-Cookie" not in quiet.headers
+
+
+async def test_ending_ones_own_session_forgets(door: Door, user_id: str) -> None:
+    """Ending the session that asks is a logout, for the cookie too; ending another leaves the cookie alone."""
+    own, other = str(new_id()), str(new_id())
+    door.behind.auth.answers["POST /internal/sessions/end"] = {}
+    answers = [
+        await door.call(
+            "DELETE",
+            f"{BASE}/sessions/{each}",
+            token=door.behind.auth.token(sub=user_id, sid=own),
+            headers={"Cookie": f"{COOKIE}=first"},
+        )
+        for each in (other, own)
+    ]
+
+    assert [204, 204] == [answer.status for answer in answers]
+    assert [None, FORGOTTEN] == [answer.headers.get("Set-Cookie") for answer in answers]
 
 
 async def test_the_cookie_opens_nothing_else(door: Door) -> None:

@@ -10,6 +10,7 @@ IDEMPOTENCY = "services/gateway/idempotency.py"
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
 RULES = "tests/unit/gateway/test_idempotency.py"
 WORKS = f"{TRANSFERS}::test_replay_is_the_first_answer_again"
+AUTHENTICATION = "tests/integration/gateway/test_authentication.py"
 COOKIES = "tests/integration/gateway/test_cookies.py"
 SMUGGLING = "tests/integration/gateway/test_smuggling.py"
 SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
@@ -96,5 +97,44 @@ MUTANTS = (
         changes=[Change(API_TRANSFERS, "if REHEARSE in request.headers and REHEARSED not in request:", "if False:")],
         works=WORKS,
         caught_by=["tests/integration/gateway/test_rehearsal.py::test_elsewhere_nobody_rehearses"],
+    ),
+    Mutant(
+        name="feeds-wait-with-the-crowd",
+        guard="what ended is heard of over connections of its own, whoever else waits for auth",
+        changes=[Change("services/gateway/app.py", "Sessions(feeds.auth)", "Sessions(behind.auth)")],
+        works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
+        caught_by=[f"{AUTHENTICATION}::test_ended_sessions_are_heard_of_whoever_else_waits"],
+    ),
+    Mutant(
+        name="everybody-waits-with-the-crowd",
+        guard="logins have connections of their own: a crowd holds up nobody who asks auth for something else",
+        changes=[
+            Change(
+                "services/gateway/upstreams.py",
+                '        passwords=upstream("auth", auth),\n',
+                "        passwords=(crowded := upstream('auth', auth)),\n",
+            ),
+            Change("services/gateway/upstreams.py", '        auth=upstream("auth", auth),\n', ""),
+            Change(
+                "services/gateway/upstreams.py",
+                '        wallet=upstream("wallet", wallet),\n',
+                '        auth=crowded,\n        wallet=upstream("wallet", wallet),\n',
+            ),
+        ],
+        works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
+        caught_by=[f"{AUTHENTICATION}::test_a_crowd_that_logs_in_holds_up_nobody_else"],
+    ),
+    Mutant(
+        name="token-lives-on-by-a-clock-set-back",
+        guard="a remembered access token is judged by the clock that never jumps as well",
+        changes=[
+            Change(
+                "services/gateway/authentication.py",
+                "        if principal is None or forget_at <= self._steady():\n",
+                "        if principal is None:\n",
+            )
+        ],
+        works=f"{AUTHENTICATION}::test_token_works_until_it_expires",
+        caught_by=[f"{AUTHENTICATION}::test_a_clock_set_back_lets_no_token_live_on"],
     ),
 )
