@@ -14,6 +14,7 @@ LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
 CONSUMING = "tests/integration/chassis/test_consuming.py"
 LETTERS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
+STOPPING = "tests/integration/chassis/test_stopping.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
 WORKS = "tests/integration/transaction/test_path.py::test_a_transfer_goes_all_the_way"
 
@@ -186,5 +187,12 @@ MUTANTS = (
         ],
         works=f"{LETTERS}::test_a_replay_carries_it_out_once",
         caught_by=[f"{LETTERS}::test_one_row_for_what_is_told_twice"],
+    ),
+    Mutant(
+        name="stop-without-an-end",
+        guard="a role that was told to end is gone in time, whatever it hangs on",
+        changes=[Change("services/chassis/roles.py", "    clock.start()\n", "")],
+        works=f"{STOPPING}::test_an_orderly_stop_is_none_of_its_business",
+        caught_by=[f"{STOPPING}::test_a_stop_that_hangs_is_given_up"],
     ),
 )
