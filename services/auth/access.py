@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.auth import api_keys, sessions, store, store_api_keys
 from services.auth.bell import Bell
+from services.auth.errors import SessionNotFound
 from services.auth.sessions import Reason
 from services.auth.store_api_keys import LockedApiKey
 from services.chassis.database import Connection
@@ -28,8 +29,14 @@ NONE = Access()
 
 
 async def lock(connection: Connection, user_id: UUID, *, keep: UUID | None = None) -> Access:
-    """Lock every session of a user but the one to keep, and every key. Before anything takes numbers of the feed."""
+    """Lock every session of a user but the one to keep, and every key. Before anything takes numbers of the feed.
+
+    Raises:
+        SessionNotFound: the one to keep is not theirs, or has ended.
+    """
     live = await store.lock_live_sessions_of_user(connection, user_id)
+    if keep is not None and keep not in live:
+        raise SessionNotFound
     keys = await store_api_keys.lock_live_api_keys_of_user(connection, user_id)
     return Access([each for each in live if each != keep], keys)
 

@@ -37,7 +37,11 @@ async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID
 
 
 async def end_other_sessions(pool: Pool, bell: Bell, *, user_id: UUID, keep: UUID) -> None:
-    """End every session of this user but one, and every API key."""
+    """End every session of this user but one, and every API key.
+
+    Raises:
+        SessionNotFound: that one has ended; it ends no others any more.
+    """
     async with database.transaction(pool) as connection:
         live = await access.lock(connection, user_id, keep=keep)
         detail = {"kept": str(keep), "sessions_ended": str(len(live.session_ids))}

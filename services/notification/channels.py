@@ -26,7 +26,7 @@ _PERMANENT = range(500, 600)
 
 
 class Mail(NamedTuple):
-    """An e-mail to one person; `id` stays the same on every attempt."""
+    """An e-mail to one person; `id` stays the same on every attempt. Without a name nobody is called by one."""
 
     id: UUID
     address: str
@@ -201,7 +201,8 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = f"<{mail.id}@{parseaddr(sender)[1].rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    text = f"Hello {mail.name},\n\n{mail.body}\n\nPayFlow\n"
+    hello = f"Hello {mail.name}" if mail.name else "Hello"
+    text = f"{hello},\n\n{mail.body}\n\nPayFlow\n"
     # Left to itself the library breaks a link that is longer than a line into two.
     message.set_content(text, cte="7bit" if text.isascii() else None)
     return message

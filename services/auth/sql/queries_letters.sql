@@ -60,6 +60,7 @@ FROM late WHERE letters.id = late.id;
 
 -- name: claim_letters
 -- A lease, committed before anything is sent. Its holder is told the token; nobody else is before the lease ends.
+-- Whoever registers a stranger's address chooses the name, too, and must not write to the stranger with it.
 WITH due AS MATERIALIZED (
     SELECT id FROM letters
     WHERE token_sealed IS NOT NULL AND claimed_until <= clock_timestamp() AND expires_at > clock_timestamp()
@@ -68,7 +69,8 @@ WITH due AS MATERIALIZED (
 UPDATE letters SET claimed_until = clock_timestamp() + make_interval(secs => $2)
 FROM due, users
 WHERE letters.id = due.id AND users.id = letters.user_id
-RETURNING letters.id, letters.kind, users.email, users.name, letters.token_sealed, letters.created_at, letters.expires_at,
+RETURNING letters.id, letters.kind, users.email,
+    CASE WHEN users.email_verified_at IS NULL THEN '' ELSE users.name END AS name, letters.token_sealed, letters.created_at, letters.expires_at,
     letters.attempts;
 
 -- name: mark_letter_sent

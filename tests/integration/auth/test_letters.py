@@ -84,7 +84,7 @@ async def test_registering_writes_a_letter_that_verifies(auth: AuthService, pool
     answer = await verify(auth, letter["token"])
     user = (await auth.call("GET", f"/internal/users/{session['user']['id']}")).body
 
-    assert ("verify_email", ALICE, "Alice", 0) == tuple(letter[name] for name in ("kind", "email", "name", "attempts"))
+    assert ("verify_email", ALICE, "", 0) == tuple(letter[name] for name in ("kind", "email", "name", "attempts"))
     assert 24 * 3600 == pytest.approx(life, abs=1)
     assert (204, False, True) == (answer.status, session["user"]["email_verified"], user["email_verified"])
     assert (await auth.log_in(ALICE)).body["user"]["email_verified"] is True
@@ -384,3 +384,12 @@ async def test_a_letter_from_before_does_not_outlive_a_disabling(auth: AuthServi
     assert 200 == (await auth.call("DELETE", f"/internal/users/{user_id}/disable", {"operator_id": operator})).status
 
     assert 422 == (await reset(auth, letter["token"])).status
+
+
+async def test_a_stranger_is_not_called_what_somebody_chose(auth: AuthService, pool: Pool) -> None:
+    """Before an address is verified nobody knows whose it is: letters there do not carry the name; afterwards they do."""
+    await auth.register(ALICE, name="You have won: www.example.org")
+    [letter] = await claim(auth)
+    assert 204 == (await verify(auth, letter["token"])).status
+
+    assert ["", "You have won: www.example.org"] == [letter["name"], (await reset_letter(auth))["name"]]

@@ -81,6 +81,19 @@ async def test_all_other_sessions_end(auth: AuthService) -> None:
     assert 200 == (await auth.refresh(bob["refresh_token"])).status
 
 
+async def test_an_ended_session_ends_no_others(auth: AuthService, pool: Pool) -> None:
+    """Who was thrown out a moment ago, at a gateway that has not heard of it yet, does not throw out the owner."""
+    first = await auth.register(EMAIL)
+    thief = (await auth.log_in(EMAIL)).body
+    ids = {"user_id": first["user"]["id"], "session_id": claims_of(thief)["sid"]}
+    assert 204 == (await auth.call("POST", "/internal/sessions/end", ids)).status
+    answer = await auth.call("POST", "/internal/sessions/end-others", ids)
+
+    assert 404 == answer.status
+    assert 200 == (await auth.refresh(first["refresh_token"])).status
+    assert 0 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'sessions_revoked'")
+
+
 async def test_password_change_ends_every_session(pool: Pool) -> None:
     """Guarantee 45: every session ends with the old password, who changed it gets a new one, and the bell rings once."""
     bell = CountingBell()
