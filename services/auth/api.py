@@ -314,7 +314,7 @@ async def rotate_keys(request: web.Request) -> web.Response:
 async def list_revocations(request: web.Request) -> web.Response:
     """The sessions and API keys that ended after a number."""
     feed = await commands.list_revocations(request.app[POOL], after=_after(request))
-    return web.json_response(schemas.render_revocations(feed.items, feed.following))
+    return web.json_response(schemas.render_revocations(feed.items, feed.following, feed.now))
 
 
 async def find_recipients(request: web.Request) -> web.Response:

@@ -52,10 +52,11 @@ log = structlog.get_logger()
 
 
 class Feed(NamedTuple):
-    """A page of revocations, and the number to continue from."""
+    """A page of revocations, the number to continue from, and the Unix time by the clock that dates access tokens."""
 
     items: list[Revocation]
     following: int
+    now: float
 
 
 class Grant(NamedTuple):
@@ -233,13 +234,13 @@ async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
 async def list_revocations(pool: Pool, *, after: int) -> Feed:
     """Sessions and API keys ended after number `after`, as far as something of theirs may still be remembered."""
     async with database.snapshot(pool) as connection:
-        last = await store.read_revocation_counter(connection)
+        last, now = await store.read_revocation_counter(connection)
         # A reader ahead of us remembers a database that was since restored from a backup: it has to start over.
         start = after if after <= last else 0
         items = await store.list_revocations(
             connection, after=start, age_seconds_max=REVOCATIONS_SECONDS, limit=REVOCATIONS_MAX
         )
-    return Feed(items, items[-1].seq if len(items) == REVOCATIONS_MAX else last)
+    return Feed(items, items[-1].seq if len(items) == REVOCATIONS_MAX else last, now)
 
 
 async def _find_credentials(pool: Pool, email: str) -> Credentials | None:

@@ -471,9 +471,9 @@ def render_used_api_key(key: UsedApiKey) -> dict[str, Any]:
     }
 
 
-def render_revocations(rows: Sequence[Any], following: int) -> dict[str, Any]:
-    """A page of the feed, and where the next one starts."""
+def render_revocations(rows: Sequence[Any], following: int, now: float) -> dict[str, Any]:
+    """A page of the feed, where the next one starts, and the Unix time by the clock that dates access tokens."""
     items = [
         {"seq": row.seq, "session_id": str(row.session_id), "revoked_at": format_time(row.revoked_at)} for row in rows
     ]
-    return {"items": items, "next": following}
+    return {"items": items, "next": following, "now": now}

@@ -198,10 +198,11 @@ async def revoke_sessions(
     await connection.execute(statements.revoke_sessions, session_ids, seqs, reason)
 
 
-async def read_revocation_counter(connection: Connection) -> int:
-    """The number of the last revocation, 0 before the first."""
-    last: int = await connection.fetchval(statements.read_revocation_counter)
-    return last
+async def read_revocation_counter(connection: Connection) -> tuple[int, float]:
+    """The number of the last revocation, 0 before the first; and the Unix time by the database's clock."""
+    row = await connection.fetchrow(statements.read_revocation_counter)
+    assert row is not None, "it has one row"
+    return row["last"], row["now"]
 
 
 async def list_revocations(

@@ -52,7 +52,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         if sessions.has_ended(principal.session_id):
             stream.end(Ending.SESSION_ENDED)
         expiry = asyncio.get_running_loop().call_later(
-            max(0.0, principal.expires_at - time.time()), stream.end, Ending.TOKEN_EXPIRED
+            max(0.0, principal.ends_at - time.monotonic()), stream.end, Ending.TOKEN_EXPIRED
         )
         try:
             return await _serve(request, hub, stream)

@@ -152,7 +152,7 @@ def build(
         "gateway",
         middlewares=[
             rate_limit.by_address(limiter, trusted),
-            authentication.middleware(Tokens(keys), sessions, VerifiedKeys(behind.auth, limiter)),
+            authentication.middleware(Tokens(keys, sessions.now), sessions, VerifiedKeys(behind.auth, limiter)),
             rate_limit.by_caller(limiter),
         ],
         body_bytes_max=BODY_BYTES_MAX,

@@ -31,7 +31,7 @@ CLAIMS = ("exp", "iat", "sub", "jti", "sid")
 TOKEN_LENGTH_MAX = 4096
 LIFETIME_SECONDS_MAX = 600
 CLOCK_SECONDS = 5
-"""How far auth's clock may run ahead of ours."""
+"""How much later than now a token may begin: databases change, and their clocks with them."""
 
 REMEMBERED_MAX = 20_000
 
@@ -43,7 +43,7 @@ _FOREIGN_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a verified token speaks for, and until when (Unix time).
+    """Who a verified token speaks for, and until when (by the clock that never jumps, `time.monotonic`).
 
     `session_id` is what is ended to end it: a session, or the API key itself. `scopes` are those of a key; None: a session.
     """
@@ -52,7 +52,7 @@ class Principal:
     session_id: str
     role: str
     key_id: str
-    expires_at: float
+    ends_at: float
     scopes: frozenset[Scope] | None = None
 
 
@@ -62,11 +62,11 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 class Tokens:
     """Verifies access tokens; what was verified once is remembered, by the whole token, and its end checked each time."""
 
-    def __init__(self, keys: Keys, *, steady: Callable[[], float] = time.monotonic) -> None:
-        """`steady` is the clock that never jumps."""
+    def __init__(self, keys: Keys, now: Callable[[], float]) -> None:
+        """`now` is the Unix time by the clock that dates the tokens."""
         self._keys = keys
-        self._steady = steady
-        self._remembered: dict[str, tuple[Principal, float]] = {}
+        self._now = now
+        self._remembered: dict[str, Principal] = {}
 
     async def principal(self, token: str) -> Principal:
         """Who this token speaks for.
@@ -75,16 +75,13 @@ class Tokens:
             InvalidToken: whatever is wrong with it.
             KeysAway: its key is not known here, and auth cannot be asked.
         """
-        principal, forget_at = self._remembered.get(token, (None, 0.0))
-        # By the clock that never jumps as well: a token that was verified must not live on when the other one is set back,
-        # longer than it is remembered that its session has ended.
-        if principal is None or forget_at <= self._steady():
-            self._remembered.pop(token, None)
+        principal = self._remembered.get(token)
+        if principal is None:
             principal = await self._verify(token)
             if len(self._remembered) >= REMEMBERED_MAX:
                 del self._remembered[next(iter(self._remembered))]
-            self._remembered[token] = principal, self._steady() + principal.expires_at - time.time()
-        if principal.expires_at <= time.time() or not self._keys.has(principal.key_id):
+            self._remembered[token] = principal
+        if principal.ends_at <= time.monotonic() or not self._keys.has(principal.key_id):
             self._remembered.pop(token, None)
             raise InvalidToken
         return principal
@@ -106,12 +103,12 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                leeway=CLOCK_SECONDS,
-                options={"require": list(CLAIMS)},
+                # The library would judge times by the clock of this machine.
+                options={"require": list(CLAIMS), "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
         except (jwt.InvalidTokenError, ValueError):
             raise InvalidToken from None
-        return _principal(claims, str(key_id))
+        return _principal(claims, str(key_id), seconds=_seconds_left(claims, self._now()))
 
 
 def bearer(headers: CIMultiDictProxy[str]) -> str:
@@ -143,9 +140,9 @@ def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
         if operation is None or operation.access is Access.PUBLIC:
             return await handler(request)
         token = bearer(request.headers)
-        principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
         if not sessions.are_known:
             raise KeysAway
+        principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
         if sessions.has_ended(principal.session_id):
             raise InvalidToken
         _authorise(operation, principal)
@@ -178,14 +175,24 @@ def _key_id(header: Mapping[str, Any]) -> str | None:
     return key_id if isinstance(key_id, str) else None
 
 
-def _principal(claims: Mapping[str, Any], key_id: str) -> Principal:
+def _seconds_left(claims: Mapping[str, Any], now: float) -> float:
+    """How long a token still lives; refused unless it has begun to, and for no longer than ours do."""
+    issued_at, not_before, expires_at = claims["iat"], claims.get("nbf", claims["iat"]), claims["exp"]
+    if any(type(moment) is not int for moment in (issued_at, not_before, expires_at)):
+        raise InvalidToken
+    if max(issued_at, not_before) > now + CLOCK_SECONDS or not now < expires_at <= issued_at + LIFETIME_SECONDS_MAX:
+        raise InvalidToken
+    return float(expires_at - now)
+
+
+def _principal(claims: Mapping[str, Any], key_id: str, *, seconds: float) -> Principal:
     user_id, session_id = (parse_id(claims[name]) if isinstance(claims[name], str) else None for name in ("sub", "sid"))
-    if user_id is None or session_id is None or claims["exp"] - claims["iat"] > LIFETIME_SECONDS_MAX:
+    if user_id is None or session_id is None:
         raise InvalidToken
     return Principal(
         user_id=str(user_id),
         session_id=str(session_id),
         role=str(claims.get("role")),
         key_id=key_id,
-        expires_at=float(claims["exp"]),
+        ends_at=time.monotonic() + seconds,
     )

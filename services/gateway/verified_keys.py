@@ -132,7 +132,7 @@ def _principal(answer: Any, seconds: float) -> Principal:
         session_id=answer["api_key_id"],
         role=answer["role"],
         key_id="",
-        expires_at=time.time() + seconds,
+        ends_at=time.monotonic() + seconds,
         scopes=frozenset(Scope(scope) for scope in answer["scopes"]),
     )
 

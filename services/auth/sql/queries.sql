@@ -78,7 +78,8 @@ FROM unnest($1::uuid[], $2::bigint[]) AS given (id, seq)
 WHERE sessions.id = given.id;
 
 -- name: read_revocation_counter
-SELECT last FROM revocation_counter;
+-- With the time by the clock that dates access tokens: whoever verifies them judges them by the same one.
+SELECT last, extract(epoch FROM clock_timestamp())::float8 AS now FROM revocation_counter;
 
 -- name: list_revocations
 -- Sessions and API keys take their numbers from one counter. Older ones have outlived whatever was remembered of them.

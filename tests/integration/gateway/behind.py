@@ -126,6 +126,8 @@ class Auth(Service):
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Id and name by e-mail address."""
     passwords: dict[str, str] = field(default_factory=dict)
+    ahead_seconds: float = 0.0
+    """How far its clock, by which access tokens are dated, is ahead of ours."""
     places: set[tuple[str, str]] = field(default_factory=set)
     """E-mail and network addresses of logins that succeeded."""
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -151,8 +153,11 @@ class Auth(Service):
         x = base64.urlsafe_b64encode(self.key.public_key().public_bytes_raw()).decode().rstrip("=")
         return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.key_id, "use": "sig", "alg": "EdDSA"}
 
+    def now(self) -> float:
+        return time.time() + self.ahead_seconds
+
     def claims(self, **changes: Any) -> dict[str, Any]:
-        now = int(time.time())
+        now = int(self.now())
         claims = {
             "iss": "payflow",
             "aud": "payflow-api",
@@ -186,7 +191,7 @@ class Auth(Service):
                     for seq, session_id in enumerate(self.ended, start=1)
                     if seq > after
                 ]
-                return web.json_response({"items": items, "next": len(self.ended)})
+                return web.json_response({"items": items, "next": len(self.ended), "now": self.now()})
             case "POST", "/internal/api-keys/verify":
                 known = self.keys.get(call.body["hash"])
                 return web.json_response(known) if known else problem(404, "api_key_not_found")

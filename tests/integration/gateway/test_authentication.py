@@ -17,7 +17,6 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from services.gateway import sessions
-from services.gateway.authentication import Tokens
 from tests.integration.gateway.behind import Auth
 from tests.integration.gateway.conftest import Behind, Door, Open, eventually
 
@@ -93,6 +92,9 @@ FORGERIES = {
     "sub is no id": lambda auth: auth.token(sub="alice"),
     "sub is a number": lambda auth: auth.token(sub=7),
     "sid is a list": lambda auth: auth.token(sid=["x"]),
+    "exp is true": lambda auth: auth.token(exp=True),
+    "nbf is text": lambda auth: auth.token(nbf="now"),
+    "iat is a fraction": lambda auth: auth.token(iat=time.time() - 1.5),
     "exp is text": lambda auth: _raw(
         {"alg": "EdDSA", "typ": "at+jwt", "kid": auth.key_id}, auth.claims(exp="soon"), "AA"
     ),
@@ -258,29 +260,23 @@ async def test_new_key_while_auth_is_away(door: Door, user_id: str) -> None:
     await eventually(lambda: _status(door, "/api/v1/wallets", new, 200))
 
 
-async def test_a_clock_set_back_lets_no_token_live_on(behind: Behind) -> None:
-    """What was verified once is verified again when its time is over by the clock that never jumps, whatever the other says."""
-
-    class OneKey:
-        are_known, is_away = True, False
-        asked = 0
-
-        def has(self, _key_id: str) -> bool:
-            return True
-
-        async def find(self, _key_id: str) -> Any:
-            self.asked += 1
-            return behind.auth.key.public_key()
-
-    keys, now = OneKey(), [1000.0]
-    tokens = Tokens(keys, steady=lambda: now[0])  # type: ignore[arg-type]
-    token = behind.auth.token()
-    for moment in (1000.0, 1590.0, 1610.0):
-        now[0] = moment
-        await tokens.principal(token)
-        now.append(keys.asked)
-
-    assert [1, 1, 2] == now[1:]
+@pytest.mark.parametrize("ahead_seconds", [3600.0, -3600.0])
+async def test_tokens_are_judged_by_the_clock_that_dates_them(
+    open_door: Open, behind: Behind, redis_client: Client, ahead_seconds: float
+) -> None:
+    """Guarantee 39: with the gateway's own clock an hour off good tokens work, and neither old ones nor those of later."""
+    behind.auth.ahead_seconds = ahead_seconds
+    now, ours = int(behind.auth.now()), int(time.time())
+    good, short = behind.auth.token(), behind.auth.token(exp=now + 2)
+    bad = [
+        behind.auth.token(iat=now - 700, nbf=None, exp=now - 100),
+        behind.auth.token(nbf=now + 60),
+        behind.auth.token(iat=ours, nbf=ours, exp=ours + 600),
+    ]
+    async with open_door() as door:
+        assert [200, 200] == [(await door.call("GET", "/api/v1/wallets", token=each)).status for each in (good, short)]
+        assert [401] * 3 == [(await door.call("GET", "/api/v1/wallets", token=each)).status for each in bad]
+        await eventually(lambda: _status(door, "/api/v1/wallets", short, 401))
 
 
 CROWD = 70
