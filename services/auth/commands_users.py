@@ -9,7 +9,7 @@ import structlog
 from services.auth import access, audit, store, store_letters, store_users
 from services.auth.access import Access
 from services.auth.bell import Bell
-from services.auth.errors import OwnAccount, UserNotFound
+from services.auth.errors import OperatorRequired, OwnAccount, UserNotFound
 from services.auth.letters import Kind
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit, Locked
@@ -41,11 +41,12 @@ async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operato
 
     Raises:
         UserNotFound
+        OperatorRequired: they were an operator until just now.
         OwnAccount: operators do not take their own role away.
     """
     ended = access.NONE
     async with database.transaction(pool) as connection:
-        before = (await _lock(connection, user_id)).user.role
+        before = (await _lock(connection, user_id, operator_id)).user.role
         if before is not role:
             _refuse_own_account(user_id, operator_id)
             detail = {"from": before.value, "to": role.value, "by": "operator"}
@@ -63,11 +64,12 @@ async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, op
 
     Raises:
         UserNotFound
+        OperatorRequired: they were an operator until just now.
         OwnAccount: operators do not disable themselves.
     """
     ended = access.NONE
     async with database.transaction(pool) as connection:
-        locked = await _lock(connection, user_id)
+        locked = await _lock(connection, user_id, operator_id)
         _refuse_own_account(user_id, operator_id)
         if not locked.is_disabled:
             await store_users.disable_user(connection, user_id, reason)
@@ -86,9 +88,10 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
 
     Raises:
         UserNotFound
+        OperatorRequired: they were an operator until just now.
     """
     async with database.transaction(pool) as connection:
-        if (await _lock(connection, user_id)).is_disabled:
+        if (await _lock(connection, user_id, operator_id)).is_disabled:
             await store_users.enable_user(connection, user_id)
             await audit.record(connection, Audit(Act.USER_ENABLED, operator_id, user_id))
         account = await store_users.get_account(connection, user_id)
@@ -96,8 +99,11 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
     return account
 
 
-async def _lock(connection: Connection, user_id: UUID) -> Locked:
+async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Locked:
     locked = await store.lock_user(connection, user_id)
+    # The door may not have heard of it yet: within that second nobody makes an operator of an accomplice.
+    if await store_users.is_former_operator(connection, operator_id):
+        raise OperatorRequired
     if locked is None:
         raise UserNotFound
     return locked

@@ -48,3 +48,8 @@ async def enable_user(connection: Connection, user_id: UUID) -> None:
 
 def _account(row: Record) -> Account:
     return Account(store.user_of(row), row["created_at"], row["disabled_at"], row["disabled_reason"])
+
+
+async def is_former_operator(connection: Connection, user_id: UUID) -> bool:
+    """Whether this is a user who is no operator any more, or disabled."""
+    return bool(await connection.fetchval(statements.is_former_operator, user_id))

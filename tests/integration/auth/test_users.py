@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
@@ -96,3 +97,22 @@ async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool)
     assert [(409, "own_account")] * 2 == [(each.status, each.body["code"]) for each in own]
     assert (200, 404) == (kept.status, unknown.status)
     assert 1 == await pool.fetchval("SELECT count(*) FROM users WHERE role = 'operator' AND disabled_at IS NULL")
+
+
+async def test_a_former_operator_acts_on_nobody(auth: AuthService, pool: Pool) -> None:
+    """Guarantee 45: demoted or disabled a moment ago, also through a gateway that has not heard of it; nothing is recorded."""
+    mallory, accomplice = [(await auth.register(f"{name}@example.com"))["user"]["id"] for name in ("mallory", "bob")]
+    told = []
+    for what, body in (("role", {"role": "user"}), ("disable", {"reason": "left us"})):
+        assert 200 == (await act(auth, "PUT", mallory, "role", str(new_id()), role="operator")).status
+        assert 200 == (await act(auth, "PUT", mallory, what, str(new_id()), **body)).status
+        told += [
+            await act(auth, "PUT", accomplice, "role", mallory, role="operator"),
+            await act(auth, "PUT", accomplice, "disable", mallory, reason="x"),
+            await act(auth, "DELETE", accomplice, "disable", mallory),
+        ]
+
+    assert [(403, "operator_required")] * 6 == [(answer.status, answer.body["code"]) for answer in told]
+    assert ["user_registered"] == [
+        row["act"] for row in await pool.fetch("SELECT act FROM audit_log WHERE actor_id = $1", UUID(mallory))
+    ]

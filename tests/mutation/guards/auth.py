@@ -150,6 +150,20 @@ MUTANTS = (
         caught_by=[f"{USERS}::test_disabled_user_is_out_at_once"],
     ),
     Mutant(
+        name="former-operator-acts",
+        guard="who is no operator any more acts on nobody, whatever a gateway still believes",
+        changes=[
+            Change(
+                "services/auth/commands_users.py",
+                "    if await store_users.is_former_operator(connection, operator_id):\n        raise OperatorRequired\n",
+                "",
+            ),
+            Change("services/auth/commands_users.py", "import OperatorRequired, OwnAccount,", "import OwnAccount,"),
+        ],
+        works=f"{USERS}::test_user_is_found_by_address",
+        caught_by=[f"{USERS}::test_a_former_operator_acts_on_nobody"],
+    ),
+    Mutant(
         name="key-signs-at-once",
         guard="a new key signs only when every gateway has had the time to learn it",
         changes=[
