@@ -72,7 +72,8 @@ class Race:
         if answer is None:
             return said
         if isinstance(answer, Refusal):
-            return said._replace(kind=answer.code)
+            # Beyond 500 the service says that it does not know, or has no time: a client asks again.
+            return said if answer.status >= 500 else said._replace(kind=answer.code)
         self.accepted.append(answer)
         kind = naive_keys.REPLAYED if answer.replayed else naive_keys.ACCEPTED
         return said._replace(kind=kind, transfer=str(answer.transfer.id), body=repr(answer.transfer))
