@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,7 +86,7 @@ class _Entry(Generic[Item]):
     delivery: Delivery[Item]
 
 
-class Windows:
+class Windows(ABC):
     """Takes what waits in one queue, a window at a time, and acknowledges a window when it is done with."""
 
     def __init__(self, *, url: str, queue_name: str, runtime: Runtime) -> None:
@@ -210,11 +211,11 @@ class Windows:
         await window[-1].ack(multiple=True)
         crash_points.pass_by("after-ack", self._queue_name)
 
+    @abstractmethod
     async def _settle(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
         """Return when whatever came of each message is safe: then the window is acknowledged."""
-        raise NotImplementedError
 
     async def _pause(self, channel: AbstractChannel, watch: asyncio.Task[None], seconds: float) -> None:
         await self._runtime.pause(seconds)
