@@ -1,4 +1,4 @@
-"""The first thing inside the door: while too many wait to be accepted, who comes to move money is told so at once.
+"""The first thing inside the door: where too many wait already, whoever comes to wait with them is told so at once.
 
 It stands before the token, the body, the cache and even what observes every request. A refusal behind them costs most of
 what an acceptance does; a crowd that is turned away then takes the time of those who are inside, and of those who read.
@@ -7,39 +7,42 @@ what an acceptance does; a crowd that is turned away then takes the time of thos
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from aiohttp import web
 
 from services.chassis import metrics, problems, tracing
 from services.chassis.problems import Handler
-from services.gateway import operations
-from services.gateway.errors import Busy
-from services.gateway.intake import INTAKE, busy
-
-_REFUSAL = busy()
-_BEFORE_ID, _, _AFTER_ID = json.dumps(_REFUSAL.problem() | {"request_id": "@"}).encode().rpartition(b"@")
+from services.contracts.refusal import Unavailable
+from services.gateway import intake, operations, passwords
+from services.gateway.intake import INTAKE
+from services.gateway.passwords import PASSWORDS
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what moves money while the intake is full; let everything else through."""
-    if request.app[INTAKE].is_full and _moves_money(request):
-        return _refuse(request)
+    """Refuse what moves money while the intake is full, and what shows a password while too many do; let all else through."""
+    for refusal in _refusals(request.app):
+        operation = operations.of(request)
+        # Exactly the operations that may answer so are meant.
+        if operation is not None and type(refusal) in operation.refusals:
+            return _refuse(request, refusal)
     return await handler(request)
 
 
-def _moves_money(request: web.Request) -> bool:
-    # Exactly these operations may answer `busy`.
-    operation = operations.of(request)
-    return operation is not None and Busy in operation.refusals
+def _refusals(app: web.Application) -> Iterator[Unavailable]:
+    if app[INTAKE].is_full:
+        yield intake.busy()
+    if app[PASSWORDS].is_full:
+        yield passwords.busy()
 
 
-def _refuse(request: web.Request) -> web.Response:
+def _refuse(request: web.Request, refusal: Unavailable) -> web.Response:
     # Nobody behind sees this request: it is counted here, and its id stands in the answer as in any other.
     request_id = tracing.choose_request_id(request.headers)
-    metrics.HTTP_SECONDS.labels("gateway", problems.route_of(request), request.method, _REFUSAL.status).observe(0)
+    metrics.HTTP_SECONDS.labels("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
     return web.Response(
-        body=_BEFORE_ID + request_id.encode() + _AFTER_ID,
-        status=_REFUSAL.status,
-        headers=_REFUSAL.headers | {tracing.REQUEST_ID: request_id, "Content-Type": "application/problem+json"},
+        body=json.dumps(refusal.problem() | {"request_id": request_id}).encode(),
+        status=refusal.status,
+        headers=refusal.headers | {tracing.REQUEST_ID: request_id, "Content-Type": "application/problem+json"},
     )

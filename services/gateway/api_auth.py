@@ -29,7 +29,7 @@ async def register(request: web.Request) -> web.Response:
     _admit_page(request, asked)
     said = {"user_agent": credentials.user_agent(request), "address": rate_limit.address(request)}
     body = asked.model_dump(exclude={"session"}) | said
-    session = await call(request.app[UPSTREAMS].passwords, "POST", "/internal/register", body=body, once=True)
+    session = await credentials.set_new(request, "/internal/register", body)
     return _begun(session, asked, status=201)
 
 

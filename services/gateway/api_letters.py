@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway import answers, errors, operations, schemas, session_cookie
+from services.gateway import answers, credentials, errors, operations, schemas, session_cookie
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Access, Answer, Operation
 from services.gateway.sessions import SESSIONS
@@ -55,8 +55,7 @@ async def reset_password(request: web.Request) -> web.Response:
     everywhere within a second. A second factor stays as it is.
     """
     asked: schemas.ResetPassword = request[BODY]
-    auth = request.app[UPSTREAMS].passwords
-    done = await call(auth, "POST", "/internal/password/reset", body=asked.model_dump(), once=True)
+    done = await credentials.set_new(request, "/internal/password/reset", asked.model_dump())
     for session_id in done["ended"]:
         request.app[SESSIONS].end(session_id)
     return session_cookie.forget(request, answers.empty())

@@ -48,6 +48,7 @@ from services.gateway.intake import INTAKE, Intake
 from services.gateway.keys import KEYS, Keys
 from services.gateway.live import HUB, Hub
 from services.gateway.origins import Origins
+from services.gateway.passwords import PASSWORDS, Passwords
 from services.gateway.rate_limit import LIMITER, RateLimiter
 from services.gateway.sessions import SESSIONS, Sessions
 from services.gateway.settings import GatewaySettings
@@ -116,6 +117,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             guesses=Guesses(cache, behind.auth, enabled=are_limited),
             trusted=settings.trusted_networks,
             requests_max=settings.requests_max,
+            passwords_max=settings.passwords_max,
             origins=Origins(
                 settings.allowed_origins, settings.own_origin, also=(api_transfers.REHEARSE,) if settings.demo else ()
             ),
@@ -145,6 +147,7 @@ def build(
     guesses: Guesses,
     trusted: Sequence[Network],
     requests_max: int,
+    passwords_max: int,
     origins: Origins,
 ) -> web.Application:
     """The application with all its routes."""
@@ -165,6 +168,7 @@ def build(
     app[SESSIONS] = sessions
     app[LIMITER] = limiter
     app[GUESSES] = guesses
+    app[PASSWORDS] = Passwords(under_way_max=passwords_max)
     app[INTAKE] = Intake(behind.intake, finished, requests_max=requests_max)
     waiting = app[WAITING] = Waiting()
     app.on_shutdown.append(waiting.end)

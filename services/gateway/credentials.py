@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from services.gateway import rate_limit
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.guesses import GUESSES
+from services.gateway.passwords import PASSWORDS
 from services.gateway.upstreams import UPSTREAMS, call
 
 USER_AGENT_LENGTH_MAX = 120
@@ -26,14 +27,16 @@ async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
 
     Raises:
         RateLimited: too many were wrong; this one was not looked at.
+        PasswordsBusy: too many passwords are under way; neither was this one.
         Refusal: whatever auth says.
     """
     place = rate_limit.address(request)
     # A code is spent by its first use: what carries one must not arrive twice.
     with_code = _holds_code(body)
-    async with request.app[GUESSES].login(body["email"], place, with_code=with_code):
-        auth = request.app[UPSTREAMS].passwords
-        return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=with_code)
+    with request.app[PASSWORDS].place():
+        async with request.app[GUESSES].login(body["email"], place, with_code=with_code):
+            auth = request.app[UPSTREAMS].passwords
+            return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=with_code)
 
 
 async def show_own(request: web.Request, method: str, path: str, body: Mapping[str, Any], *, once: bool = False) -> Any:
@@ -42,9 +45,21 @@ async def show_own(request: web.Request, method: str, path: str, body: Mapping[s
     Whoever holds somebody's access token must not find out by it what opens the account.
     """
     user_id = request[PRINCIPAL].user_id
-    async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):
-        auth = request.app[UPSTREAMS].passwords
-        return await call(auth, method, path, body={**body, "user_id": user_id}, once=once)
+    with request.app[PASSWORDS].place():
+        async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):
+            auth = request.app[UPSTREAMS].passwords
+            return await call(auth, method, path, body={**body, "user_id": user_id}, once=once)
+
+
+async def set_new(request: web.Request, path: str, body: Mapping[str, Any]) -> Any:
+    """Have auth hash a new password, with nothing guessed: who joins, who holds a letter.
+
+    Raises:
+        PasswordsBusy: too many passwords are under way.
+        Refusal: whatever auth says.
+    """
+    with request.app[PASSWORDS].place():
+        return await call(request.app[UPSTREAMS].passwords, "POST", path, body=body, once=True)
 
 
 def user_agent(request: web.Request) -> str | None:

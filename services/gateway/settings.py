@@ -59,6 +59,9 @@ PerMinute = Annotated[int, Field(ge=10, le=10_000_000)]
 REQUESTS_MAX = 1024
 """Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
 
+PASSWORDS_MAX = 56
+"""About what waits for auth's threads at most: one more would be refused there, for several times the price."""
+
 STREAMS_MAX = 2000
 """Streams of events that one process keeps open."""
 
@@ -88,6 +91,7 @@ class GatewaySettings(RoleSettings):
     rate_limit_login: PerMinute = 300
     trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = ""
     streams_max: Annotated[int, Field(ge=1)] = STREAMS_MAX
+    passwords_max: Annotated[int, Field(ge=1, le=64)] = PASSWORDS_MAX
     requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX
     connections_max: Annotated[int, Field(ge=1)] = CONNECTIONS_MAX
     connections_per_address_max: Annotated[int, Field(ge=1)] = CONNECTIONS_PER_ADDRESS_MAX

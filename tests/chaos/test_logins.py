@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import statistics
 import time
 from collections import Counter
@@ -16,11 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from tests.harness.api import PASSWORD, Answer, Door, Person
+from tests.harness import logins
+from tests.harness.api import PASSWORD, Door, Person
 from tests.harness.drills import FULL, bound
 
 CROWDS = (30, 50, 200)
 STRETCH_SECONDS = bound(2.0, 20.0)
+TURNS = bound(1, 3)
 READS_PER_SECOND = 50
 SLOWER_MAX = 2.0
 LOGINS_TIMED = bound(10, 200)
@@ -43,55 +44,34 @@ async def read(person: Person, *, seconds: float) -> list[float]:
     return took
 
 
-async def log_in_again_and_again(door: Door, people: list[Person], *, crowd: int, until: asyncio.Event) -> list[Answer]:
-    """So many at once, each again as soon as they are in, or when they were told to come back."""
-    answers: list[Answer] = []
-    turns = itertools.cycle(people)
-
-    async def one() -> None:
-        while not until.is_set():
-            answer = await door.send("POST", "/auth/login", json={"email": next(turns).email, "password": PASSWORD})
-            answers.append(answer)
-            if answer.status == 503:
-                await _pause(until, float(answer.headers["Retry-After"]))
-
-    await asyncio.gather(*(one() for _ in range(crowd)))
-    return answers
-
-
-async def _pause(until: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await until.wait()
-    except TimeoutError:
-        return
-
-
 def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98] * 1000
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_a_crowd_logs_in(door: Door, alice: Person, bob: Person, crowd: int) -> None:
     """Guarantee 49: with 30, 50 and 200 logins at once nothing deadlocks, the rest is 503 with Retry-After."""
-    calm = await read(alice, seconds=STRETCH_SECONDS)
-    until = asyncio.Event()
-    logins = asyncio.ensure_future(log_in_again_and_again(door, [alice, bob], crowd=crowd, until=until))
-    await asyncio.sleep(0.1)
-    loaded = await read(alice, seconds=STRETCH_SECONDS)
-    until.set()
-    answers = await logins
-    told = Counter(answer.status for answer in answers)
+    # Not who reads: of a user's sessions the oldest end when there are a thousand.
+    carol = await door.register("Carol Test")
+    calm: list[float] = []
+    loaded: list[float] = []
+    told: Counter[str] = Counter()
+    # In turns: what else the machine does hits both alike.
+    for _ in range(TURNS):
+        calm += await read(alice, seconds=STRETCH_SECONDS)
+        async with logins.crowd(door.base, crowd, PASSWORD, [bob.email, carol.email]) as answers:
+            loaded += await read(alice, seconds=STRETCH_SECONDS)
+        told += answers
     slower = p99(loaded) / p99(calm)
     print(
         f"\n{crowd} logins at once: p99 of reading a wallet {p99(calm):.1f} ms calm, {p99(loaded):.1f} ms loaded ({slower:.2f}x);"
-        f" logins: {told[200] / STRETCH_SECONDS:.0f}/s in, {told[503]} told to come back"
+        f" logins: {told['200'] / TURNS / STRETCH_SECONDS:.0f}/s in, {told.total() - told['200']} told to come back"
     )
 
-    assert {200, 503} >= set(told), told
-    assert told[200] > 0
     # Whoever does not even get a connection to auth is told so, and to come back, too.
-    assert {"passwords_busy", "upstream_unavailable"} >= {answer.code for answer in answers if answer.status == 503}
+    assert {"200", "503 passwords_busy", "503 upstream_unavailable"} >= set(told), told
+    assert told["200"] > 0
     assert 200 == (await door.send("POST", "/auth/login", json={"email": bob.email, "password": PASSWORD})).status
     if FULL:
         assert slower < SLOWER_MAX

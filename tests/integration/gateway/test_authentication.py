@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis.asyncio import Redis as Client
 
+from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
 from services.gateway import sessions
 from tests.integration.gateway.behind import Auth
@@ -283,18 +284,21 @@ CROWD = 70
 """More than there are connections to one service."""
 
 
-async def test_a_crowd_that_logs_in_holds_up_nobody_else(door: Door, token: str, user_id: str) -> None:
-    """While more passwords wait than there are connections to auth, whoever asks for something else is answered."""
-    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
-    door.behind.auth.silent_at = "/internal/login"
-    body = {"email": "bob@example.com", "password": "x"}
-    crowd = [asyncio.ensure_future(door.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
-    await eventually(lambda: _asked(door, "POST", "/internal/login", 64))
-    answer = await door.call("GET", ME, token=token)
-    door.behind.auth.silent_at = None
-    await asyncio.gather(*crowd)
+async def test_a_crowd_that_logs_in_holds_up_nobody_else(
+    open_door: Open, redis_client: Client, token: str, user_id: str
+) -> None:
+    """While as many passwords wait as there are connections to auth, whoever asks for something else is answered."""
+    async with open_door(passwords_max=CONNECTIONS_MAX) as door:
+        door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+        door.behind.auth.silent_at = "/internal/login"
+        body = {"email": "bob@example.com", "password": "x"}
+        crowd = [asyncio.ensure_future(door.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
+        await eventually(lambda: _asked(door, "POST", "/internal/login", CONNECTIONS_MAX))
+        answer = await door.call("GET", ME, token=token)
+        door.behind.auth.silent_at = None
+        await asyncio.gather(*crowd)
 
-    assert 200 == answer.status
+        assert 200 == answer.status
 
 
 async def test_ended_sessions_are_heard_of_whoever_else_waits(door: Door, token: str, user_id: str) -> None:

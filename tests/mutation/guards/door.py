@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.mutant import Change, Mutant
 
 SLOW = "tests/integration/gateway/test_slow_clients.py"
+PASSWORDS = "tests/integration/gateway/test_passwords.py"
 INPUT = "tests/integration/gateway/test_input.py"
 WORKS = f"{INPUT}::test_size_of_bodies"
 
@@ -29,5 +30,31 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
+    ),
+    Mutant(
+        name="passwords-without-a-door",
+        guard="who comes to show a password while too many do is turned away unread",
+        changes=[
+            Change(
+                "services/gateway/admission.py",
+                "    if app[PASSWORDS].is_full:\n        yield passwords.busy()\n",
+                "",
+            )
+        ],
+        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
+        caught_by=[f"{PASSWORDS}::test_one_too_many_is_told_to_come_back"],
+    ),
+    Mutant(
+        name="places-kept",
+        guard="whose password was looked at gives their place back, whatever came of it",
+        changes=[
+            Change(
+                "services/gateway/passwords.py",
+                "        try:\n            yield\n        finally:\n            self._under_way -= 1\n",
+                "        yield\n        self._under_way -= 1\n",
+            )
+        ],
+        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
+        caught_by=[f"{PASSWORDS}::test_exactly_so_many_of_a_crowd_get_in"],
     ),
 )
