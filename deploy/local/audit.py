@@ -1,7 +1,10 @@
 """`make audit`: the locked packages against the database of known weaknesses.
 
 0: every package was looked up, and each finding is explained. 1: one is not. 2: some packages could not be looked up, so
-nothing is known about them; what the package registry alone can tell is printed instead.
+nothing is known about them; which have newer releases is printed instead.
+
+pip-audit asks the database. What it cannot look up is asked of the package registry, which tells the weaknesses of the newest
+release of each package: enough for whatever is locked at its newest.
 
 A finding is explained in pyproject.toml under `[tool.payflow.audit.explained]`: its id, and why it does no harm here.
 """
@@ -17,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from deploy.local import advisories
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UV = REPOSITORY / ".venv" / "bin" / "uv"
@@ -82,8 +87,10 @@ def main() -> int:
     if not said.stdout:
         print(f"pip-audit did not run:\n{said.stderr}", file=sys.stderr)
         return 2
-    verdict = judge(json.loads(said.stdout), _explained())
-    _show(verdict)
+    report = json.loads(said.stdout)
+    skipped = [package["name"] for package in report["dependencies"] if "skip_reason" in package]
+    verdict = judge(advisories.complete(report, _locked(), advisories.fetch(skipped)), _explained())
+    _show(verdict, by_registry=len(skipped) - len(verdict.unknown))
     if verdict.unknown:
         _show_newer()
     return verdict.exit_code
@@ -95,17 +102,26 @@ def _explained() -> dict[str, str]:
     return explained
 
 
-def _show(verdict: Verdict) -> None:
+def _locked() -> dict[str, str]:
+    packages = tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]
+    return {package["name"]: package["version"] for package in packages if "version" in package}
+
+
+def _show(verdict: Verdict, *, by_registry: int) -> None:
     for text in verdict.findings:
         print(f"FOUND      {text}")
     for text in verdict.explained:
         print(f"explained  {text}")
     for name in verdict.stale:
         print(f"STALE      {name} is explained and not found: take it out of pyproject.toml")
-    print(f"{verdict.looked_up} locked packages looked up, {len(verdict.findings)} findings to act on")
+    database = verdict.looked_up - by_registry
+    print(
+        f"{verdict.looked_up} locked packages looked up ({database} in the database, {by_registry} at the registry,"
+        f" which knows newest releases), {len(verdict.findings)} findings to act on"
+    )
     if verdict.unknown:
         print(
-            f"NOT AUDITED: {len(verdict.unknown)} packages. The database knows none of them or cannot be reached from here."
+            f"NOT AUDITED: {', '.join(verdict.unknown)}. Neither the database nor the registry told of the locked release."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deploy.local.advisories import complete
 from deploy.local.audit import judge
 
 CLEAN = {"name": "a", "version": "1", "vulns": []}
@@ -37,3 +38,38 @@ def test_what_is_told() -> None:
 
     assert ("c 2: PYSEC-1, mended in 3",) == verdict.findings
     assert (2, ("b",)) == (verdict.looked_up, verdict.unknown)
+
+
+def _page(version: str, *weaknesses: dict[str, Any]) -> dict[str, Any]:
+    return {"info": {"version": version}, "vulnerabilities": list(weaknesses)}
+
+
+def _told(name: str, *aliases: str, withdrawn: str | None = None) -> dict[str, Any]:
+    return {"id": name, "aliases": list(aliases), "fixed_in": ["3"], "withdrawn": withdrawn}
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        (_page("2"), ()),
+        (_page("2", _told("PYSEC-2", withdrawn="2026-01-01")), ()),
+        (
+            _page("2", _told("PYSEC-2", "GHSA-2", "CVE-2"), _told("GHSA-2", "PYSEC-2", "CVE-2")),
+            ("b 2: GHSA-2, mended in 3",),
+        ),
+        (_page("2", _told("PYSEC-2"), _told("PYSEC-3")), ("b 2: PYSEC-2, mended in 3", "b 2: PYSEC-3, mended in 3")),
+    ],
+)
+def test_registry_tells_of_newest_releases(page: dict[str, Any], found: tuple[str, ...]) -> None:
+    """What the database could not tell the registry may: each weakness once, under any of its names, unless withdrawn."""
+    verdict = judge(complete({"dependencies": [CLEAN, SKIPPED]}, {"a": "1", "b": "2"}, {"b": page}), {})
+
+    assert (found, ()) == (verdict.findings, verdict.unknown)
+
+
+@pytest.mark.parametrize("pages", [{}, {"b": _page("3")}])
+def test_registry_knows_no_older_release(pages: dict[str, Any]) -> None:
+    """What is locked at an older release, or has no page, is not audited; what the database told is not asked again."""
+    verdict = judge(complete({"dependencies": [WEAK, SKIPPED]}, {"b": "2", "c": "2"}, pages | {"c": _page("2")}), {})
+
+    assert (("b",), 1) == (verdict.unknown, len(verdict.findings))
