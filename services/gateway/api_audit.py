@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis.client import Upstream
+from services.contracts.api_keys import Scope
 from services.gateway import answers, merged_page, operations, schemas, upstreams
 from services.gateway.operations import QUERY, Access, Answer, Operation
 from services.gateway.upstreams import UPSTREAMS, call
@@ -44,5 +45,6 @@ OPERATIONS = (
         (Answer(200, "A page of acts.", schemas.ActPage),),
         access=Access.OPERATOR,
         query=schemas.AuditQuery,
+        key_scope=Scope.OPERATE,
     ),
 )

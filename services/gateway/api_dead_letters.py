@@ -12,6 +12,7 @@ from aiohttp import web
 from services.chassis import tracing
 from services.chassis.client import Upstream
 from services.chassis.dead_letters import BrokerAway, DeadLetterNotFound, DeadLetterNotReplayable, DeadLetterSettled
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE
 from services.gateway import answers, merged_page, operations, schemas, upstreams
@@ -131,6 +132,7 @@ OPERATIONS = (
         (Answer(200, "A page of dead letters.", schemas.DeadLetterPage),),
         access=Access.OPERATOR,
         query=schemas.DeadLetterQuery,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "GET",
@@ -139,6 +141,7 @@ OPERATIONS = (
         (Answer(200, "The dead letter.", schemas.WholeDeadLetter),),
         access=Access.OPERATOR,
         refusals=(DeadLetterNotFound,),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "POST",
@@ -150,6 +153,7 @@ OPERATIONS = (
         body=schemas.Nothing,
         body_required=False,
         refusals=(DeadLetterNotFound, DeadLetterSettled, DeadLetterNotReplayable, BrokerAway),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "POST",
@@ -159,5 +163,6 @@ OPERATIONS = (
         access=Access.OPERATOR,
         body=schemas.Discard,
         refusals=(DeadLetterNotFound, DeadLetterSettled),
+        key_scope=Scope.OPERATE,
     ),
 )

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from services.chassis import server, tracing
 from services.chassis.body import InvalidRequest
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError
 from services.gateway import errors, event_stream, operations, schemas
 from services.gateway.authentication import PRINCIPAL
@@ -128,5 +129,6 @@ OPERATIONS = (
         headers=(event_stream.LAST_EVENT_ID,),
         refusals=(errors.TooManyStreams, errors.NoStreamLeft),
         seconds=None,
+        key_scope=Scope.READ,
     ),
 )

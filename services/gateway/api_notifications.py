@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.contracts.api_keys import Scope
 from services.gateway import answers, errors, operations, schemas
 from services.gateway.authentication import PRINCIPAL
-from services.gateway.operations import QUERY, Answer, Operation, path_id
+from services.gateway.operations import NO_KEY, QUERY, Answer, Operation, path_id
 from services.gateway.upstreams import UPSTREAMS, call
 
 BASE = f"{operations.BASE}/notifications"
@@ -42,6 +43,7 @@ OPERATIONS = (
         list_notifications,
         (Answer(200, "A page of notifications.", schemas.NotificationPage),),
         query=schemas.PageQuery,
+        key_scope=Scope.READ,
     ),
     Operation(
         "POST",
@@ -51,5 +53,6 @@ OPERATIONS = (
         body=schemas.Nothing,
         body_required=False,
         refusals=(errors.NotificationNotFound,),
+        key_scope=NO_KEY,
     ),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis import tracing
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import answers, api_transfers, errors, operations, schemas, upstreams
 from services.gateway.authentication import PRINCIPAL
@@ -135,6 +136,7 @@ OPERATIONS = (
         get_overview,
         (Answer(200, "The overview.", schemas.Overview),),
         access=Access.OPERATOR,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "GET",
@@ -143,6 +145,7 @@ OPERATIONS = (
         (Answer(200, "The timeline.", schemas.Timeline),),
         access=Access.OPERATOR,
         refusals=(errors.TransferNotFound,),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "POST",
@@ -154,6 +157,7 @@ OPERATIONS = (
         headers=("Idempotency-Key", "Prefer"),
         refusals=errors.ON_TRANSFER,
         seconds=None,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "GET",
@@ -161,6 +165,7 @@ OPERATIONS = (
         get_balance_sheet,
         (Answer(200, "The balance sheet.", schemas.BalanceSheet),),
         access=Access.OPERATOR,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "GET",
@@ -170,6 +175,7 @@ OPERATIONS = (
         access=Access.OPERATOR,
         query=schemas.ProofQuery,
         seconds=PROOF_SECONDS + operations.REQUEST_SECONDS,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "PUT",
@@ -180,6 +186,7 @@ OPERATIONS = (
         body=schemas.Nothing,
         body_required=False,
         refusals=(errors.WalletNotFound,),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "DELETE",
@@ -190,5 +197,6 @@ OPERATIONS = (
         body=schemas.Nothing,
         body_required=False,
         refusals=(errors.WalletNotFound,),
+        key_scope=Scope.OPERATE,
     ),
 )

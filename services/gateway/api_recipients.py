@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.contracts.api_keys import Scope
 from services.gateway import answers, errors, names, operations, schemas
 from services.gateway.operations import QUERY, Answer, Operation
 from services.gateway.upstreams import UPSTREAMS, call
@@ -33,5 +34,6 @@ OPERATIONS = (
         query=schemas.RecipientQuery,
         refusals=(errors.RecipientNotFound,),
         limit="recipients",
+        key_scope=Scope.READ,
     ),
 )

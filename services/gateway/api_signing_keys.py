@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.contracts.api_keys import Scope
 from services.gateway import answers, operations, schemas
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import Access, Answer, Operation
@@ -35,6 +36,7 @@ OPERATIONS = (
         list_signing_keys,
         (Answer(200, "The keys.", schemas.SigningKeyList),),
         access=Access.OPERATOR,
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "POST",
@@ -47,5 +49,6 @@ OPERATIONS = (
         access=Access.OPERATOR,
         body=schemas.Nothing,
         body_required=False,
+        key_scope=Scope.OPERATE,
     ),
 )

@@ -252,6 +252,7 @@ OPERATIONS = (
         headers=("Idempotency-Key", "Prefer"),
         refusals=errors.ON_TRANSFER,
         seconds=None,
+        key_scope=Scope.TRANSFER,
     ),
     Operation(
         "GET",
@@ -259,6 +260,7 @@ OPERATIONS = (
         list_transfers,
         (Answer(200, "A page of transfers.", schemas.TransferPage),),
         query=schemas.TransferQuery,
+        key_scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -270,6 +272,7 @@ OPERATIONS = (
         ),
         headers=("If-None-Match",),
         refusals=(errors.TransferNotFound,),
+        key_scope=Scope.READ,
     ),
     Operation(
         "POST",
@@ -287,5 +290,6 @@ OPERATIONS = (
         get_timeline,
         (Answer(200, "The timeline.", schemas.Timeline),),
         refusals=(errors.TransferNotFound,),
+        key_scope=Scope.READ,
     ),
 )

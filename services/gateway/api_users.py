@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from services.contracts.api_keys import Scope
 from services.gateway import answers, errors, operations, schemas
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id
@@ -67,6 +68,7 @@ OPERATIONS = (
         access=Access.OPERATOR,
         query=schemas.UserQuery,
         refusals=(errors.UserNotFound,),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "PUT",
@@ -76,6 +78,7 @@ OPERATIONS = (
         access=Access.OPERATOR,
         body=schemas.NewRole,
         refusals=(errors.UserNotFound, errors.OwnAccount),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "PUT",
@@ -85,6 +88,7 @@ OPERATIONS = (
         access=Access.OPERATOR,
         body=schemas.NewDisable,
         refusals=(errors.UserNotFound, errors.OwnAccount),
+        key_scope=Scope.OPERATE,
     ),
     Operation(
         "DELETE",
@@ -93,5 +97,6 @@ OPERATIONS = (
         (Answer(200, "Enabled.", schemas.Account),),
         access=Access.OPERATOR,
         refusals=(errors.UserNotFound,),
+        key_scope=Scope.OPERATE,
     ),
 )

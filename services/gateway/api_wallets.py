@@ -7,11 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis.body import InvalidRequest
+from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError
 from services.gateway import answers, errors, names, operations, schemas, statement
 from services.gateway.authentication import PRINCIPAL
-from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
+from services.gateway.operations import BODY, NO_KEY, QUERY, Answer, Operation, path_id
 from services.gateway.upstreams import UPSTREAMS, call
 from services.gateway.wallet_facts import WALLET_FACTS, Facts
 
@@ -140,7 +141,12 @@ def _wants_csv(request: web.Request) -> bool:
 
 OPERATIONS = (
     Operation(
-        "GET", BASE, list_wallets, (Answer(200, "A page of wallets.", schemas.WalletPage),), query=schemas.PageQuery
+        "GET",
+        BASE,
+        list_wallets,
+        (Answer(200, "A page of wallets.", schemas.WalletPage),),
+        query=schemas.PageQuery,
+        key_scope=Scope.READ,
     ),
     Operation(
         "POST",
@@ -151,6 +157,7 @@ OPERATIONS = (
             Answer(200, "It was open.", schemas.Wallet, headers=("Location",)),
         ),
         body=schemas.NewWallet,
+        key_scope=NO_KEY,
     ),
     Operation(
         "GET",
@@ -158,6 +165,7 @@ OPERATIONS = (
         get_wallet,
         (Answer(200, "The wallet.", schemas.Wallet),),
         refusals=(errors.WalletNotFound,),
+        key_scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -166,6 +174,7 @@ OPERATIONS = (
         (Answer(200, "The balance.", schemas.Balance),),
         query=schemas.BalanceQuery,
         refusals=(errors.WalletNotFound,),
+        key_scope=Scope.READ,
     ),
     Operation(
         "GET",
@@ -177,5 +186,6 @@ OPERATIONS = (
         ),
         query=schemas.PeriodQuery,
         refusals=(errors.WalletNotFound,),
+        key_scope=Scope.READ,
     ),
 )

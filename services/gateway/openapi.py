@@ -77,7 +77,8 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "pfk_…",
-        "description": "An API key, for servers. It may do what one of its scopes is named for (`x-scope`), and nothing else.",
+        "description": "An API key, for servers. It may do what one of its scopes is named for (`x-scope`), and nothing else: "
+        "nothing at all where that is null.",
     },
 }
 
@@ -164,8 +165,8 @@ def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
         "responses": _responses(row, problems),
         "security": _security(row),
     }
-    if row.scope is not None:
-        operation["x-scope"] = str(row.scope)
+    if row.access is not Access.PUBLIC and row.says_what_a_key_may:
+        operation["x-scope"] = str(row.scope) if row.scope is not None else None
     if description:
         operation["description"] = " ".join(description.split())
     if row.body is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from aiohttp import web
@@ -47,6 +47,15 @@ class Access(StrEnum):
     OPERATOR = "operator"
 
 
+class NoKey(Enum):
+    """That no API key will do, said on purpose."""
+
+    NO_KEY = "no key"
+
+
+NO_KEY = NoKey.NO_KEY
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One way in which an operation succeeds."""
@@ -66,7 +75,7 @@ class Operation:
 
     `query_free` lets any query parameter pass unread; `asks` tells whether a service behind is asked; `seconds` is the
     deadline of the handler, None where it keeps deadlines itself; `limit` is a rate limit of its own, beside those that hold
-    for every operation. `key_scope` is what an API key needs where the rule of `scope` would let none in.
+    for every operation. `key_scope` is what an API key needs here, or `NO_KEY`; a row that does not say takes none.
     """
 
     method: str
@@ -84,20 +93,19 @@ class Operation:
     limit: str | None = None
     asks: bool = True
     seconds: float | None = REQUEST_SECONDS
-    key_scope: Scope | None = None
+    key_scope: Scope | NoKey | None = None
+
+    @property
+    def says_what_a_key_may(self) -> bool:
+        """Whether the row, or its address, tells if an API key will do."""
+        return self.key_scope is not None or self.path.startswith(OF_PEOPLE)
 
     @property
     def scope(self) -> Scope | None:
         """What an API key needs for this; None where no key will do, which is the answer to whatever nobody thought of."""
         if self.access is Access.PUBLIC or self.path.startswith(OF_PEOPLE):
             return None
-        if self.access is Access.OPERATOR:
-            return Scope.OPERATE
-        if self.key_scope is not None:
-            return self.key_scope
-        if self.method == "GET":
-            return Scope.READ
-        return Scope.TRANSFER if "Idempotency-Key" in self.headers else None
+        return self.key_scope if isinstance(self.key_scope, Scope) else None
 
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")

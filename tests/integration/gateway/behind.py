@@ -146,6 +146,10 @@ class Auth(Service):
         } | changes
         return key
 
+    def forget_api_key(self, key: str) -> None:
+        """As one that is over."""
+        del self.keys[hash_key(key).hex()]
+
     def api_key_id(self, key: str) -> str:
         return str(self.keys[hash_key(key).hex()]["api_key_id"])
 

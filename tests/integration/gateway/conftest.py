@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from redis.asyncio import Redis as Client
 
 from deploy.local.engines import Redis
@@ -66,7 +66,7 @@ class Door:
 
     async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Reply:
         """One request."""
-        headers = dict(options.pop("headers", None) or {})
+        headers = CIMultiDict(options.pop("headers", None) or {})
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:

@@ -8,15 +8,18 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from redis.asyncio import Redis as Client
 
 from services.chassis import server
+from services.contracts.api_keys import Scope
 from services.contracts.identifiers import new_id
 from services.gateway import api_reference, openapi
 from services.gateway.app import OPERATIONS
 from tests.harness import samples
 from tests.harness.document import Document, Operation
-from tests.integration.gateway.conftest import Door, Open, Reply
+from tests.integration.gateway.conftest import Behind, Door, Open, Reply
+from tests.integration.gateway.test_api_keys import END_OF, VERIFY, WRONG_KEYS, WRONG_PLACES
 from tests.integration.gateway.test_authentication import FORGERIES
 
 DOCUMENT = Document(openapi.build((*OPERATIONS, *api_reference.HEALTH)))
@@ -46,13 +49,12 @@ async def ask(door: Door, operation: Operation, *, path: str = "", token: str | 
     body = changes.pop("body", samples.body(DOCUMENT, operation))
     data = json.dumps(body).encode() if body is not None else None
     headers = samples.headers(DOCUMENT, operation) | ({"Content-Type": "application/json"} if data else {})
-    path = path or filled(operation)
     reply = await door.call(
         operation.method,
-        path,
+        path or filled(operation),
         token=token,
         data=data,
-        headers=headers | changes.pop("headers", {}),
+        headers=CIMultiDict([*headers.items(), *CIMultiDict(changes.pop("headers", {})).items()]),
         params=changes.pop("query", samples.query(DOCUMENT, operation)),
     )
     faults = DOCUMENT.faults(operation.method, operation.path, reply.status, reply.headers, reply.body)
@@ -104,6 +106,79 @@ async def test_forged_tokens(door: Door) -> None:
         assert 401 == (await ask(door, operation)).status
         assert 1 == len(answers)
         assert [] == asked_behind(door)
+
+
+def scope_of(operation: Operation) -> str | None:
+    """The scope that an API key needs for this; None where no key will do."""
+    scope: str | None = operation.described["x-scope"]
+    return scope
+
+
+async def refused(door: Door, operation: Operation, status: int, code: str, **changes: Any) -> None:
+    """This is refused so, as the document has it; of services behind, nobody was asked but auth, about the key."""
+    reply = await ask(door, operation, **changes)
+
+    assert (status, code) == (reply.status, reply.json()["code"]), operation.name
+    assert str(status) in operation.described["responses"], operation.name
+    assert {f"POST {VERIFY}"} >= set(asked_behind(door)), operation.name
+
+
+def test_every_operation_says_what_a_key_may() -> None:
+    """Whoever adds an operation decides whether an API key will do there, and which scope it needs; nothing is assumed."""
+    assert [] == [operation.name for operation in GUARDED if "x-scope" not in operation.described]
+    for operation in GUARDED:
+        scope = scope_of(operation)
+        assert ({"api_key": [scope]} in operation.described["security"]) is (scope is not None), operation.name
+    assert set(Scope) == {scope_of(operation) for operation in GUARDED} - {None}
+
+
+async def test_wrong_api_keys(open_door: Open, behind: Behind, redis_client: Client) -> None:
+    """Guarantee 44: an API key that is none, is cut or has ended is refused like a forged token, at every address."""
+    assert await redis_client.dbsize() == 0
+    ended = {name: end(behind.auth) for name, end in END_OF.items()}
+    async with open_door() as door:
+        expired = behind.auth.api_key(*Scope, seconds=0.001)
+        assert 200 == (await door.call("GET", "/api/v1/wallets", token=expired)).status
+        behind.auth.forget_api_key(expired)
+        wrong = {name: make(behind.auth) for name, make in WRONG_KEYS.items()} | ended | {"expired": expired}
+        for name, key in wrong.items():
+            for service in behind.all():
+                service.calls.clear()
+            for operation in GUARDED:
+                await refused(door, operation, 401, "invalid_token", headers={"Authorization": f"Bearer {key}"})
+            # What is no key costs auth nothing, and one that it does not know is asked about once, not at each address.
+            assert len(asked_behind(door)) <= 1, name
+
+
+async def test_api_keys_in_wrong_places(door: Door) -> None:
+    """Guarantee 44: a key that is good is none in the query, a cookie, another header or another scheme, nor is it twice."""
+    scopes = list(Scope)
+    key = door.behind.auth.api_key(*scopes, role="operator")
+    for place in WRONG_PLACES.values():
+        for operation in GUARDED:
+            await refused(door, operation, 401, "invalid_token", **place(key))
+    assert [] == door.behind.auth.calls_to("POST", VERIFY)
+
+
+async def test_scopes_of_api_keys(door: Door) -> None:
+    """A key without the scope that the document names is told 403 and reaches nobody; one that has it is let through."""
+    auth = door.behind.auth
+    every = auth.api_key(*Scope, role="operator")
+    others = {scope: auth.api_key(*{*Scope} - {scope}, role="operator") for scope in Scope}
+    only = {scope: auth.api_key(scope, role="operator") for scope in Scope}
+    of_user = auth.api_key(*Scope)
+    for operation in GUARDED:
+        scope = scope_of(operation)
+        if scope is None:
+            await refused(door, operation, 403, "session_required", token=every)
+            continue
+        await refused(door, operation, 403, "insufficient_scope", token=others[Scope(scope)])
+        if operation.is_for_operators:
+            await refused(door, operation, 403, "operator_required", token=of_user)
+        reply = await ask(door, operation, token=only[Scope(scope)])
+        assert reply.status not in (401, 403), operation.name
+        for service in door.behind.all():
+            service.calls.clear()
 
 
 async def test_operators_addresses_are_closed_to_users(door: Door, token: str) -> None:

@@ -8,6 +8,7 @@ QUERIES = "services/auth/sql/queries_api_keys.sql"
 
 AUTH = "tests/integration/auth/test_api_keys.py"
 GATEWAY = "tests/integration/gateway/test_api_keys.py"
+EVERYWHERE = "tests/integration/gateway/test_every_operation.py"
 WORKS_AT_AUTH = f"{AUTH}::test_key_speaks_for_its_user"
 WORKS_AT_THE_DOOR = f"{GATEWAY}::test_key_speaks_for_its_user"
 
@@ -29,7 +30,7 @@ MUTANTS = (
         works=WORKS_AT_THE_DOOR,
         caught_by=[
             f"{GATEWAY}::test_missing_scope_is_told_as_rfc_6750_has_it",
-            f"{GATEWAY}::test_every_operation_asks_for_its_scope",
+            f"{EVERYWHERE}::test_scopes_of_api_keys",
         ],
     ),
     Mutant(
