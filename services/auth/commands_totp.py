@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import audit, commands_proofs, second_factor, store, store_totp, totp
+from services.auth import audit, commands_proofs, outgoing, second_factor, store, store_totp, totp
 from services.auth.errors import (
     InvalidCredentials,
     TotpAlreadyOn,
@@ -17,6 +17,7 @@ from services.auth.errors import (
     UserNotFound,
 )
 from services.auth.keys import Vault
+from services.auth.letters import Kind
 from services.auth.passwords import Hashing
 from services.auth.store import Act, Audit, Credentials, Locked
 from services.chassis import database
@@ -79,7 +80,7 @@ async def confirm_totp(pool: Pool, vault: Vault, *, user_id: UUID, code: str) ->
 
 
 async def remove_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUID, password: str, code: str) -> None:
-    """Turn the second factor off.
+    """Turn the second factor off; its owner is told by a letter.
 
     Raises:
         InvalidCredentials: the password or the code is wrong; that is recorded.
@@ -92,6 +93,7 @@ async def remove_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UU
             await store_totp.remove_totp(connection, user_id)
             await _keep(connection, user_id, [])
             await audit.record(connection, Audit(Act.TOTP_REMOVED, user_id, user_id))
+            await outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)
     if refusal is not None:
         raise refusal
     log.info("totp_removed", user_id=str(user_id))
@@ -100,7 +102,7 @@ async def remove_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UU
 async def renew_recovery_codes(
     pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUID, password: str, code: str
 ) -> list[str]:
-    """Other recovery codes; those before open nothing any more.
+    """Other recovery codes; those before open nothing any more, and their owner is told by a letter.
 
     Raises:
         InvalidCredentials: the password or the code is wrong; that is recorded.
@@ -113,6 +115,7 @@ async def renew_recovery_codes(
         if refusal is None:
             await _keep(connection, user_id, codes)
             await audit.record(connection, Audit(Act.RECOVERY_CODES_RENEWED, user_id, user_id))
+            await outgoing.tell(connection, vault, user_id, Kind.RECOVERY_CODES_RENEWED)
     if refusal is not None:
         raise refusal
     return codes

@@ -29,16 +29,26 @@ class Kind(StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a kind of letter
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a kind of letter
     API_KEY_CREATED = "api_key_created"
+    TOTP_REMOVED = "totp_removed"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    RECOVERY_CODE_USED = "recovery_code_used"
 
 
-WITHOUT_TOKEN = frozenset({Kind.PASSWORD_CHANGED, Kind.API_KEY_CREATED})
+WITHOUT_TOKEN = frozenset(
+    {
+        Kind.PASSWORD_CHANGED,
+        Kind.API_KEY_CREATED,
+        Kind.TOTP_REMOVED,
+        Kind.RECOVERY_CODES_RENEWED,
+        Kind.RECOVERY_CODE_USED,
+    }
+)
 
 LIFE_SECONDS = MappingProxyType(
     {
         Kind.VERIFY_EMAIL: 24 * 3600,
         Kind.RESET_PASSWORD: 30 * 60,
-        Kind.PASSWORD_CHANGED: 7 * 24 * 3600,
-        Kind.API_KEY_CREATED: 7 * 24 * 3600,
+        **dict.fromkeys(WITHOUT_TOKEN, 7 * 24 * 3600),
     }
 )
 """How long a token holds, from the moment its letter is written; and how long sending one without is tried."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from services.auth import audit, store_totp, totp
+from services.auth import audit, outgoing, store_totp, totp
 from services.auth.errors import InvalidCredentials, TotpRequired, UserDisabled
 from services.auth.keys import Vault
+from services.auth.letters import Kind
 from services.auth.store import Act, Audit, Locked
 from services.chassis.database import Connection
 from services.contracts.refusal import Refusal
@@ -42,4 +43,6 @@ async def _spend(connection: Connection, vault: Vault, locked: Locked, code: str
     if not await store_totp.spend_recovery_code(connection, locked.user.id, code_hash):
         return False
     await audit.record(connection, Audit(Act.RECOVERY_CODE_USED, locked.user.id, locked.user.id))
+    left = await store_totp.count_recovery_codes(connection, locked.user.id)
+    await outgoing.tell(connection, vault, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))
     return True

@@ -36,6 +36,11 @@ async def spend_recovery_code(connection: Connection, user_id: UUID, code_hash: 
     return await connection.fetchval(statements.spend_recovery_code, user_id, code_hash) is not None
 
 
+async def count_recovery_codes(connection: Connection, user_id: UUID) -> int:
+    """How many of a user's recovery codes are left."""
+    return int(await connection.fetchval(statements.count_recovery_codes, user_id))
+
+
 async def replace_recovery_codes(connection: Connection, user_id: UUID, hashes: Iterable[bytes]) -> None:
     """Forget all recovery codes of a user and keep these."""
     await connection.execute(statements.delete_recovery_codes, user_id)

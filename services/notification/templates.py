@@ -59,8 +59,23 @@ LETTERS_WITHOUT_TOKEN = MappingProxyType(
         ),
         "api_key_created": (
             "A new API key for your account",
-            "An API key was made for your account on {when}. It begins with {key}. What it may do: {scopes}.",
+            "An API key was made for your account on {when}. It begins with {first}. What it may do: {rest}.",
             f"{NOT_YOU}revoke the key, and change your password. That ends every session and every other API key as well.",
+        ),
+        "totp_removed": (
+            "The second factor of your account is off",
+            "The second factor of your account was turned off on {when}. From now on the password alone opens it.",
+            f"{NOT_YOU}change your password, which ends every session and every API key, and turn the second factor on again.",
+        ),
+        "recovery_codes_renewed": (
+            "New recovery codes for your account",
+            "The recovery codes of your account were made anew on {when}. Those from before open nothing any more.",
+            f"{NOT_YOU}change your password, which ends every session and every API key, and make the codes anew yourself.",
+        ),
+        "recovery_code_used": (
+            "A recovery code of your account was used",
+            "A recovery code was used on {when} in place of a code of your authenticator. So many are left: {first}.",
+            f"{NOT_YOU}change your password, which ends every session and every API key, and make other recovery codes.",
         ),
     }
 )
@@ -115,8 +130,8 @@ def letter_without_token(kind: str, detail: str, written_at: str) -> Words | Non
     if kind not in LETTERS_WITHOUT_TOKEN:
         return None
     title, what, advice = LETTERS_WITHOUT_TOKEN[kind]
-    key, _, scopes = detail.partition(" ")
-    done = what.format(when=_moment(written_at), key=key, scopes=", ".join(scopes.split()))
+    first, _, rest = detail.partition(" ")
+    done = what.format(when=_moment(written_at), first=first, rest=", ".join(rest.split()))
     return Words(title, f"{done}\n\n{advice}")
 
 

@@ -18,6 +18,10 @@ UPDATE users SET totp_step = $2 WHERE id = $1 AND totp_step < $2 RETURNING id;
 -- name: spend_recovery_code
 UPDATE recovery_codes SET used_at = clock_timestamp() WHERE user_id = $1 AND hash = $2 AND used_at IS NULL RETURNING hash;
 
+-- name: count_recovery_codes
+-- Those that still open something.
+SELECT count(*) FROM recovery_codes WHERE user_id = $1 AND used_at IS NULL;
+
 -- name: delete_recovery_codes
 DELETE FROM recovery_codes WHERE user_id = $1;
 

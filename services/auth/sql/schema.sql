@@ -55,9 +55,9 @@ CREATE TABLE public.letters (
     CONSTRAINT letters_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'overtaken'::text, 'expired'::text, 'withdrawn'::text]))),
     CONSTRAINT letters_ended_whole CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
     CONSTRAINT letters_hash_sha256 CHECK ((length(token_hash) = 32)),
-    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'password_changed'::text, 'api_key_created'::text]))),
+    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'password_changed'::text, 'api_key_created'::text, 'totp_removed'::text, 'recovery_codes_renewed'::text, 'recovery_code_used'::text]))),
     CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL)))),
-    CONSTRAINT letters_token_by_kind CHECK (((token_hash IS NULL) = (kind = ANY (ARRAY['password_changed'::text, 'api_key_created'::text]))))
+    CONSTRAINT letters_token_by_kind CHECK (((token_hash IS NOT NULL) = (kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text]))))
 );
 COMMENT ON COLUMN public.letters.token_sealed IS 'the token, or the detail that a letter without one tells; null when the letter waits no more: sent, given up, or ended';
 CREATE TABLE public.login_places (

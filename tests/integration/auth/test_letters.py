@@ -18,6 +18,7 @@ from services.contracts.identifiers import new_id
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import SECRET, AuthService
 from tests.integration.auth.test_sessions import claims_of
+from tests.integration.auth.test_totp import turn_on
 
 ALICE = "alice@example.com"
 NEW_PASSWORD = "a better password"
@@ -337,6 +338,29 @@ async def test_who_gets_another_password_is_told(auth: AuthService, pool: Pool) 
         (letter["kind"], letter["email"], letter["detail"]) for letter in [*changed, *replaced]
     ]
     assert [(None, None)] * 2 == [tuple(row) for row in rows]
+
+
+async def test_who_loses_a_second_factor_is_told(auth: AuthService, pool: Pool) -> None:
+    """Off, with other recovery codes, or passed by a recovery code: the owner is written to in the commit of the act."""
+    user_id, authenticator, codes = await turn_on(auth, pool)
+    proof = {"user_id": user_id, "password": "correct horse"}
+    wrong = await auth.call("DELETE", "/internal/totp", proof | {"totp": "000000"})
+    assert 200 == (await auth.log_in(ALICE, totp=authenticator.code())).status
+    nothing = await told(auth)
+    assert 200 == (await auth.log_in(ALICE, totp=codes[0])).status
+    assert 401 == (await auth.log_in(ALICE, totp=codes[0])).status
+    used = await told(auth)
+    renewal = proof | {"totp": authenticator.code(1)}
+    assert 200 == (await auth.call("POST", "/internal/totp/recovery-codes", renewal)).status
+    renewed = await told(auth)
+    await pool.execute("UPDATE users SET totp_step = totp_step - 3")
+    assert 204 == (await auth.call("DELETE", "/internal/totp", proof | {"totp": authenticator.code()})).status
+    removed = await told(auth)
+
+    assert (401, []) == (wrong.status, nothing)
+    assert [("recovery_code_used", "9"), ("recovery_codes_renewed", ""), ("totp_removed", "")] == [
+        (letter["kind"], letter["detail"]) for letter in [*used, *renewed, *removed]
+    ]
 
 
 async def test_none_is_lost_and_no_mailbox_flooded(auth: AuthService, pool: Pool) -> None:

@@ -84,6 +84,32 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_who_gets_another_password_is_told"],
     ),
     Mutant(
+        name="factor-removed-in-silence",
+        guard="whose second factor is turned off is told by a letter, in the commit of the act",
+        changes=[
+            Change(
+                "services/auth/commands_totp.py",
+                "            await outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)\n",
+                "",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{LETTERS}::test_who_loses_a_second_factor_is_told"],
+    ),
+    Mutant(
+        name="recovery-code-used-in-silence",
+        guard="who came in by a recovery code is told to its owner by a letter, in the commit of the act",
+        changes=[
+            Change(
+                "services/auth/second_factor.py",
+                "    await outgoing.tell(connection, vault, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))\n",
+                "",
+            )
+        ],
+        works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
+        caught_by=[f"{LETTERS}::test_who_loses_a_second_factor_is_told"],
+    ),
+    Mutant(
         name="code-opens-again",
         guard="a code of the second factor is taken only for a step later than every step before",
         changes=[

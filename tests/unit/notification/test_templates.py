@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.auth import letters
 from services.contracts.identifiers import new_id
 from services.notification import templates
 from services.notification.templates import Notice
@@ -141,8 +142,15 @@ def test_letter_without_token() -> None:
     words = templates.letter_without_token("api_key_created", "pfk_abc read transfer", "2026-11-21T17:05:09.123456Z")
     assert words is not None
     assert "on 2026-11-21 at 17:05 UTC. It begins with pfk_abc. What it may do: read, transfer." in words.body
-    changed = templates.letter_without_token("password_changed", "", "2026-11-21T17:05:09.123456Z")
-    assert changed is not None
-    assert "{" not in words.body + changed.body
-    assert "://" not in words.body + changed.body
     assert templates.letter_without_token("surprise", "", "2026-11-21T17:05:09.123456Z") is None
+
+
+@pytest.mark.parametrize("kind", sorted(letters.WITHOUT_TOKEN))
+def test_every_letter_without_a_token_has_words(kind: str) -> None:
+    """Whatever auth tells of an account, there are words for it: when it was, what to do about it, and no link."""
+    words = templates.letter_without_token(kind, "first read transfer", "2026-11-21T17:05:09.123456Z")
+    assert words is not None
+    assert " on 2026-11-21 at 17:05 UTC" in words.body
+    assert "If it was not you: " in words.body
+    assert "{" not in words.body
+    assert "://" not in words.body
