@@ -174,15 +174,25 @@ class PayFlow:
         await self._ask("DELETE", "/auth/sessions", _nothing)
 
     async def create_api_key(
-        self, name: str, scopes: Iterable[str], *, expires_at: datetime | None = None
+        self,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        password: str,
+        totp: str | None = None,
+        expires_at: datetime | None = None,
     ) -> CreatedApiKey:
         """Make a key for a server of this user's, good for `read`, `transfer` or, for operators, `operate`. Told this once.
 
+        `password` is this user's, once more; `totp` a code of the second factor where one is on, or a recovery code.
+
         Raises:
-            Problem: `operator_required`, `api_keys_exhausted`, `session_required` (a key makes none), or a field is not good.
+            Problem: `invalid_credentials`, `totp_required`, throttled, `operator_required`, `api_keys_exhausted`,
+                `session_required` (a key makes none), or a field is not good.
             NoAnswer: it may have been made; whoever does not know it revokes it.
         """
-        body = {"name": name, "scopes": list(scopes), "expires_at": _time(expires_at)}
+        proof = {"password": password, "totp": totp}
+        body = {"name": name, "scopes": list(scopes), "expires_at": _time(expires_at)} | proof
         answer = await self._call("POST", "/api-keys", body=_given(body))
         return read.convert(CreatedApiKey.read, answer.document)
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from payflow import command, prose
-from payflow.api_key import SCOPES
+from payflow import command, prompts, prose
+from payflow.api_key import SCOPES, CreatedApiKey
 from payflow.command import Invocation
 
 
@@ -20,14 +20,25 @@ def api_keys() -> None:
 @click.argument("name")
 @click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="May be given again.")
 @click.option("--expires", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="The UTC day on which it ends.")
+@click.option("--totp", metavar="CODE", help="A code of the second factor, or a recovery code.")
 @command.standard
-def create(invocation: Invocation, name: str, scopes: tuple[str, ...], expires: datetime | None) -> None:
+def create(
+    invocation: Invocation, name: str, scopes: tuple[str, ...], expires: datetime | None, totp: str | None
+) -> None:
     """Make a key called NAME.
 
+    Your password is taken from PAYFLOW_PASSWORD, else asked for; so is the code of a second factor, where one is on.
     The key alone goes to standard output, this once: it is kept nowhere, only its hash.
     """
     expires_at = expires.replace(tzinfo=UTC) if expires is not None else None
-    made = invocation.ask(lambda payflow: payflow.create_api_key(name, scopes, expires_at=expires_at))
+    password = prompts.password("Your password")
+
+    def attempt(code: str | None) -> CreatedApiKey:
+        return invocation.ask(
+            lambda payflow: payflow.create_api_key(name, scopes, password=password, totp=code, expires_at=expires_at)
+        )
+
+    made = prompts.with_code(attempt, totp)
     if invocation.as_json:
         invocation.print_json(made.listed.document)
         return

@@ -405,8 +405,11 @@ async def create_api_key(request: web.Request) -> web.Response:
     created = await commands_api_keys.create_api_key(
         request.app[POOL],
         request.app[VAULT],
+        request.app[HASHING],
         user_id=asked.user_id,
         session_id=asked.session_id,
+        password=asked.password,
+        totp=asked.totp,
         name=asked.name,
         scopes=asked.scopes,
         expires_at=asked.expires_at,

@@ -9,17 +9,18 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import api_keys, audit, metrics, outgoing, store_api_keys
+from services.auth import api_keys, audit, commands_proofs, metrics, outgoing, second_factor, store, store_api_keys
 from services.auth.bell import Bell
 from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, TooManyApiKeys, UserNotFound
 from services.auth.keys import Vault
 from services.auth.letters import Kind
+from services.auth.passwords import Hashing
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_api_keys import ListedApiKey, NewApiKey, UsedApiKey
 from services.auth.user import Role
 from services.chassis import database
-from services.chassis.database import Pool
+from services.chassis.database import Connection, Pool
 from services.contracts.api_keys import Scope, hash_key, new_key
 from services.contracts.identifiers import new_id
 
@@ -39,41 +40,40 @@ class CreatedApiKey(NamedTuple):
 async def create_api_key(
     pool: Pool,
     vault: Vault,
+    hashing: Hashing,
     *,
     user_id: UUID,
     session_id: UUID,
+    password: str,
+    totp: str | None,
     name: str,
     scopes: Sequence[Scope],
     expires_at: datetime | None,
 ) -> CreatedApiKey:
-    """Make a key that speaks for a user, who is told by a letter.
+    """Make a key that speaks for a user, who shows their password again and is told by a letter.
 
-    Their session must go on until the commit: what ends it ends keys made before, too.
+    A session alone does not do: its access token, stolen, would become something that lasts. The session must go on until the
+    commit, though: what ends it ends keys made before, too.
 
     Raises:
+        InvalidCredentials, TotpRequired, UserDisabled: that is recorded.
+        PasswordsBusy
         OperatorRequired: it is to operate, and the user is no operator.
         TooManyApiKeys: the user has as many as one may have.
         InvalidParameter: it would have expired already.
         UserNotFound: nobody has this session; it may just have ended.
     """
+    credentials = await commands_proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     key = new_key()
     row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at, session_id)
     async with database.transaction(pool) as connection:
-        role = await store_api_keys.lock_owner(connection, user_id, session_id)
-        if role is None:
-            raise UserNotFound
-        if Scope.OPERATE in scopes and role is not Role.OPERATOR:
-            raise OperatorRequired
-        if await store_api_keys.count_api_keys(connection, user_id) >= PER_USER_MAX:
-            raise TooManyApiKeys
-        listed = await store_api_keys.insert_api_key(connection, row)
-        if listed is None:
-            raise InvalidParameter("expires_at", "must lie in the future")
-        detail = {"api_key_id": str(row.id), "prefix": key.prefix, "scopes": " ".join(row.scopes)}
-        await audit.record(connection, Audit(Act.API_KEY_CREATED, user_id, user_id, detail))
-        # Not its name: whoever made the key chose that, and must not write our letters.
-        told = " ".join((key.prefix, *row.scopes))
-        await outgoing.tell(connection, vault, user_id, Kind.API_KEY_CREATED, detail=told)
+        locked = await store.lock_verified_user(connection, credentials)
+        refusal = await second_factor.prove(connection, vault, locked, totp, user_id=user_id)
+        if refusal is None:
+            # What refuses in here takes back that a code was spent.
+            listed = await _insert(connection, vault, row)
+    if refusal is not None:
+        raise refusal
     log.info("api_key_created", user_id=str(user_id), api_key_id=str(row.id), scopes=row.scopes)
     return CreatedApiKey(key.text, listed)
 
@@ -113,3 +113,22 @@ async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
     if used is None:
         raise ApiKeyNotFound
     return used
+
+
+async def _insert(connection: Connection, vault: Vault, row: NewApiKey) -> ListedApiKey:
+    role = await store_api_keys.lock_owner(connection, row.user_id, row.session_id)
+    if role is None:
+        raise UserNotFound
+    if Scope.OPERATE in row.scopes and role is not Role.OPERATOR:
+        raise OperatorRequired
+    if await store_api_keys.count_api_keys(connection, row.user_id) >= PER_USER_MAX:
+        raise TooManyApiKeys
+    listed = await store_api_keys.insert_api_key(connection, row)
+    if listed is None:
+        raise InvalidParameter("expires_at", "must lie in the future")
+    detail = {"api_key_id": str(row.id), "prefix": row.prefix, "scopes": " ".join(row.scopes)}
+    await audit.record(connection, Audit(Act.API_KEY_CREATED, row.user_id, row.user_id, detail))
+    # Not its name: whoever made the key chose that, and must not write our letters.
+    told = " ".join((row.prefix, *row.scopes))
+    await outgoing.tell(connection, vault, row.user_id, Kind.API_KEY_CREATED, detail=told)
+    return listed

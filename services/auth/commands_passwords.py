@@ -68,11 +68,9 @@ async def _change(
     user_id = credentials.user_id
     async with database.transaction(pool) as connection:
         locked = await store.lock_verified_user(connection, credentials)
-        refusal = await second_factor.judge(connection, vault, locked, totp)
+        refusal = await second_factor.prove(connection, vault, locked, totp, user_id=user_id)
         if locked is None or refusal is not None:
-            refusal = refusal or InvalidCredentials()
-            await audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
-            return refusal
+            return refusal or InvalidCredentials()
         live = await access.lock(connection, user_id)
         await store_passwords.update_password(connection, user_id, new_hash)
         # Whoever can read the mailbox must not undo this with a letter from before.

@@ -137,11 +137,7 @@ async def _prove(connection: Connection, vault: Vault, credentials: Credentials,
     locked = await store.lock_verified_user(connection, credentials)
     if locked is not None and not locked.user.totp:
         return TotpNotOn()
-    refusal = await second_factor.judge(connection, vault, locked, code)
-    if refusal is not None:
-        detail = {"reason": refusal.code}
-        await audit.record(connection, Audit(Act.PROOF_FAILED, credentials.user_id, credentials.user_id, detail))
-    return refusal
+    return await second_factor.prove(connection, vault, locked, code, user_id=credentials.user_id)
 
 
 async def _keep(connection: Connection, user_id: UUID, codes: list[str]) -> None:

@@ -279,6 +279,8 @@ class NewApiKey(_Asked):
 
     user_id: Id
     session_id: Id
+    password: KnownPassword
+    totp: Code | None = None
     name: Name
     scopes: Annotated[list[Scope], BeforeValidator(_scopes)]
     expires_at: Annotated[datetime, BeforeValidator(_moment)] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from services.auth import audit, outgoing, store_totp, totp
 from services.auth.errors import InvalidCredentials, TotpRequired, UserDisabled
 from services.auth.keys import Vault
@@ -25,6 +27,16 @@ async def judge(connection: Connection, vault: Vault, locked: Locked | None, cod
     if code is None:
         return TotpRequired()
     return None if await _spend(connection, vault, locked, code) else InvalidCredentials()
+
+
+async def prove(
+    connection: Connection, vault: Vault, locked: Locked | None, code: str | None, *, user_id: UUID
+) -> Refusal | None:
+    """As `judge`, of somebody who is logged in already: a refusal is recorded as theirs."""
+    refusal = await judge(connection, vault, locked, code)
+    if refusal is not None:
+        await audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
+    return refusal
 
 
 def find_step(vault: Vault, locked: Locked, code: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.gateway import answers, errors, operations, schemas
+from services.gateway import answers, credentials, errors, operations, schemas
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, Answer, Operation, path_id
 from services.gateway.sessions import SESSIONS
@@ -16,16 +16,20 @@ BASE = f"{operations.BASE}/api-keys"
 async def create_api_key(request: web.Request) -> web.Response:
     """Make a key for a server of yours.
 
-    It is shown in this answer and never again: only its hash is kept. A key speaks for you within its scopes, which do not
+    Your password is asked for once more, and a code where a second factor is on: an access token ends in ten minutes, and who
+    found one must not make something of it that lasts. Wrong ones count as at a login.
+    You are told of each new key by a letter.
+
+    The key is shown in this answer and never again: only its hash is kept. A key speaks for you within its scopes, which do not
     include one another; `operate` is for operators. Logging out does not end it. Revoking it does, and so does whatever ends all
     your sessions: another password, ending all others, an operator who disables you or takes your role.
     """
     asked: schemas.NewApiKey = request[BODY]
-    whose = {"user_id": request[PRINCIPAL].user_id, "session_id": request[PRINCIPAL].session_id}
-    body = asked.model_dump(mode="json") | whose
-    auth = request.app[UPSTREAMS].auth
+    body = asked.model_dump(mode="json") | {"session_id": request[PRINCIPAL].session_id}
     # Nobody there: the session ended while the request was on its way.
-    created = await call(auth, "POST", "/internal/api-keys", body=body, once=True, missing=errors.InvalidToken)
+    created = await credentials.show_own(
+        request, "POST", "/internal/api-keys", body, once=True, missing=errors.InvalidToken
+    )
     return answers.document(created, status=201, headers={"Location": f"{BASE}/{created['id']}"})
 
 
@@ -60,7 +64,14 @@ OPERATIONS = (
         create_api_key,
         (Answer(201, "The key, shown this once.", schemas.CreatedApiKey, headers=("Location",)),),
         body=schemas.NewApiKey,
-        refusals=(errors.OperatorRequired, errors.TooManyApiKeys),
+        refusals=(
+            errors.InvalidCredentials,
+            errors.TotpRequired,
+            errors.UserDisabled,
+            errors.OperatorRequired,
+            errors.TooManyApiKeys,
+            errors.PasswordsBusy,
+        ),
     ),
     Operation("GET", BASE, list_api_keys, (Answer(200, "The keys.", schemas.ApiKeyList),)),
     Operation(

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from services.contracts.refusal import Refusal
 from services.gateway import rate_limit
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.guesses import GUESSES
@@ -39,8 +40,16 @@ async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
             return await call(auth, "POST", "/internal/login", body={**body, "address": place}, once=with_code)
 
 
-async def show_own(request: web.Request, method: str, path: str, body: Mapping[str, Any], *, once: bool = False) -> Any:
-    """Ask auth with a password or a code of the user who is logged in; raises as `log_in`.
+async def show_own(
+    request: web.Request,
+    method: str,
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    once: bool = False,
+    missing: type[Refusal] | None = None,
+) -> Any:
+    """Ask auth with a password or a code of the user who is logged in; raises as `log_in`, and `missing` as `call` does.
 
     Whoever holds somebody's access token must not find out by it what opens the account.
     """
@@ -48,7 +57,7 @@ async def show_own(request: web.Request, method: str, path: str, body: Mapping[s
     with request.app[PASSWORDS].place():
         async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):
             auth = request.app[UPSTREAMS].passwords
-            return await call(auth, method, path, body={**body, "user_id": user_id}, once=once)
+            return await call(auth, method, path, body={**body, "user_id": user_id}, once=once, missing=missing)
 
 
 async def set_new(request: web.Request, path: str, body: Mapping[str, Any]) -> Any:

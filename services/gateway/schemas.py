@@ -308,12 +308,14 @@ class NewDeposit(Request):
 
 
 class NewApiKey(Request):
-    """A key for a server."""
+    """A key for a server, and the password once more. `totp` is needed when a second factor is on."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)] = Field(
         description="What it is for; shown in lists."
     )
     scopes: Scopes
+    password: KnownPassword
+    totp: TotpCode | None = None
     expires_at: Moment | None = Field(None, description="When it ends by itself; never, unless it is given.")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from services.contracts.identifiers import new_id
 from tests.harness import samples
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import PASSWORD, Answer, Door, Person
 from tests.harness.document import Document, Operation
 
 BASE = "/api/v1"
@@ -69,7 +69,7 @@ async def belongings(document: Document, operator: Person, alice: Person, bob: P
     key = uuid4().hex
     transfer_id = (await alice.send_money(alice_friend := await _friend(alice), 5, key=key)).body["id"]
     await alice.settled(transfer_id)
-    await alice.post("/api-keys", {"name": "till", "scopes": ["read"]})
+    await alice.post("/api-keys", {"name": "till", "scopes": ["read"], "password": PASSWORD})
     async with asyncio.timeout(30):
         while not (await alice.get("/notifications")).body["items"]:
             await asyncio.sleep(0.05)

@@ -28,10 +28,11 @@ class Alice:
         self.session = session
         self.id = session["user"]["id"]
         self.passwords = itertools.cycle((PASSWORD, "battery staple"))
+        self.shown = itertools.cycle((PASSWORD, "battery staple"))
 
     def acts(self) -> list[Callable[[], Awaitable[Answer]]]:
         mine, other = {"user_id": self.id, "session_id": claims_of(self.session)["sid"]}, f"/internal/users/{self.id}"
-        key = mine | {"name": "server", "scopes": ["read"]}
+        key = mine | {"name": "server", "scopes": ["read"], "password": next(self.shown)}
         change = {"user_id": self.id, "current_password": next(self.passwords), "new_password": "battery staple"}
         return [
             lambda: self.ask("POST", "/internal/refresh", {"refresh_token": self.session["refresh_token"]}),

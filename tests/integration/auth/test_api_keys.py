@@ -19,8 +19,10 @@ from services.contracts.identifiers import new_id
 from tests.harness.locks import until_waiting
 from tests.integration.auth.service import Answer, AuthService, running
 from tests.integration.auth.test_sessions import claims_of, log_out
+from tests.integration.auth.test_totp import turn_on
 
 EMAIL = "alice@example.com"
+PASSWORD = "correct horse"
 
 
 @dataclass
@@ -36,8 +38,8 @@ class Owner:
 
     async def ask(self, **changes: Any) -> Answer:
         session_id = claims_of(self.session)["sid"]
-        asked = {"user_id": self.id, "session_id": session_id, "name": "server", "scopes": ["read"]} | changes
-        return await self.auth.call("POST", "/internal/api-keys", asked)
+        asked = {"user_id": self.id, "session_id": session_id, "name": "server", "scopes": ["read"]}
+        return await self.auth.call("POST", "/internal/api-keys", asked | {"password": PASSWORD} | changes)
 
     async def make(self, **changes: Any) -> dict[str, Any]:
         answer = await self.ask(**changes)
@@ -162,7 +164,7 @@ async def test_disabled_users_have_no_keys(auth: AuthService, pool: Pool, alice:
     await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
 
     assert 404 == (await verify(auth, made["key"])).status
-    assert 404 == (await alice.ask()).status
+    assert 403 == (await alice.ask()).status
 
 
 async def _disable(auth: AuthService, alice: Owner) -> Answer:
@@ -245,6 +247,37 @@ async def test_who_gets_a_key_is_told(auth: AuthService, alice: Owner) -> None:
     assert 403 == refused.status
     assert [f"{key['prefix']} read transfer" for key in made] == [letter["detail"] for letter in letters]
     assert {None} == {letter["token"] for letter in letters}
+
+
+async def test_a_session_alone_makes_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A stolen access token does not become a lasting key: without the password there is none, and the try is on record."""
+    refused = [await alice.ask(password=wrong) for wrong in ("correct horsf", "x")]
+    incomplete = await alice.ask(password=None)
+    acts = await pool.fetch("SELECT act, actor_id::text FROM audit_log WHERE act <> 'user_registered'")
+
+    assert [(401, "invalid_credentials")] * 2 == [(each.status, each.body["code"]) for each in refused]
+    assert 422 == incomplete.status
+    assert [("proof_failed", alice.id)] * 2 == [tuple(act) for act in acts]
+    assert [] == await alice.list()
+
+
+async def test_a_key_takes_the_second_factor(auth: AuthService, pool: Pool) -> None:
+    """Where one is on, a code is needed as well, once; a refusal for another reason gives it back."""
+    user_id, authenticator, codes = await turn_on(auth, pool)
+    alice = Owner(auth, (await auth.log_in(EMAIL, totp=codes[0])).body)
+    assert alice.id == user_id
+    without = await alice.ask()
+    wrong = await alice.ask(totp="000000")
+    code = authenticator.code()
+    too_late = await alice.ask(totp=code, expires_at="2020-01-01T00:00:00Z")
+    right = await alice.ask(totp=code)
+    again = await alice.ask(totp=code)
+
+    assert [(401, "totp_required"), (401, "invalid_credentials"), (422, "invalid_request")] == [
+        (each.status, each.body["code"]) for each in (without, wrong, too_late)
+    ]
+    assert [201, 401] == [right.status, again.status]
+    assert 1 == len(await alice.list())
 
 
 async def test_revoked_key_is_in_the_feed(auth: AuthService, alice: Owner) -> None:

@@ -12,7 +12,7 @@ from services.contracts.identifiers import new_id
 from services.gateway import operations
 from services.gateway.app import OPERATIONS
 from services.gateway.operations import Access
-from tests.harness.api import Answer, Door
+from tests.harness.api import PASSWORD, Answer, Door
 from tests.integration.door.conftest import House, Someone, eventually
 from tests.integration.door.test_sessions_end import (
     KNOWN_EVERYWHERE_SECONDS,
@@ -52,7 +52,7 @@ class Server:
 
 
 def _asked(**changes: object) -> dict[str, object]:
-    return {"name": "till", "scopes": ["read"]} | changes
+    return {"name": "till", "scopes": ["read"], "password": PASSWORD} | changes
 
 
 async def make(house: House, **changes: object) -> Server:
@@ -143,7 +143,7 @@ async def test_a_logout_ends_no_key(house: House) -> None:
 async def test_who_may_have_which_key(house: House) -> None:
     """Operating is for operators; another's key is as an unknown one."""
     server, other = await make(house), await house.register(new_email())
-    refused = await other.call("POST", "/api-keys", {"name": "x", "scopes": ["operate"]})
+    refused = await other.call("POST", "/api-keys", _asked(scopes=["operate"]))
     unknown = await other.call("DELETE", f"/api-keys/{server.key_id}")
 
     assert (403, "operator_required") == (refused.status, refused.body["code"])

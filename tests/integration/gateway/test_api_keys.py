@@ -186,7 +186,8 @@ async def test_keys_are_made_and_listed_by_a_session(door: Door, token: str, use
     """The session's user is the owner, whoever the body names; faulty fields are named before anybody is asked."""
     made = {"id": str(new_id()), "name": "server", "scopes": ["read"], "key": "k", "prefix": "p", "expires_at": None}
     door.behind.auth.answers |= {"POST /internal/api-keys": made, "GET /internal/api-keys": {"items": []}}
-    body: dict[str, Any] = {"name": "server", "scopes": ["read"], "expires_at": "2100-01-01T02:00:00+02:00"}
+    body: dict[str, Any] = {"name": "server", "scopes": ["read"], "password": "correct horse"}
+    body |= {"expires_at": "2100-01-01T02:00:00+02:00"}
     created = await door.call("POST", KEYS, token=token, json=body)
     listed = await door.call("GET", KEYS, token=token)
     faulty = await door.call(
@@ -198,10 +199,28 @@ async def test_keys_are_made_and_listed_by_a_session(door: Door, token: str, use
     assert (201, f"{KEYS}/{made['id']}") == (created.status, created.headers["Location"])
     session_id = jwt.decode(token, options={"verify_signature": False})["sid"]
     who = {"user_id": user_id, "session_id": session_id}
-    assert body | who | {"expires_at": "2100-01-01T00:00:00Z"} == call.body
+    assert body | who | {"expires_at": "2100-01-01T00:00:00Z", "totp": None} == call.body
     assert {"items": [], "next_cursor": None} == listed.json()
-    assert {"name", "scopes.0", "expires_at", "user_id"} == {each["field"] for each in faulty.json()["errors"]}
+    assert {"name", "scopes.0", "password", "expires_at", "user_id"} == {
+        each["field"] for each in faulty.json()["errors"]
+    }
     assert (422, ["scopes"]) == (twice.status, [each["field"] for each in twice.json()["errors"]])
+
+
+async def test_who_holds_a_token_does_not_guess_the_password_by_keys(
+    open_door: Open, behind: Behind, redis_client: Client, token: str
+) -> None:
+    """Wrong passwords shown for a key are counted with those shown elsewhere: after a few none is looked at."""
+    assert await redis_client.dbsize() == 0
+    behind.auth.answers["POST /internal/api-keys"] = problem(401, "invalid_credentials")
+    body = {"name": "server", "scopes": ["read"], "password": "wrong"}
+    async with open_door(rate_limits="on") as door:
+        answers = [await door.call("POST", KEYS, token=token, json=body) for _ in range(7)]
+        elsewhere = await door.call("POST", "/api/v1/auth/totp", token=token, json={"password": "wrong"})
+
+    assert [401] * 5 == [answer.status for answer in answers[:5]]
+    assert [429, 429] == [answers[-1].status, elsewhere.status]
+    assert len(behind.auth.calls_to("POST", "/internal/api-keys")) <= 6
 
 
 async def test_what_is_no_key_costs_auth_nothing(door: Door) -> None:

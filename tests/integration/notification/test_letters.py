@@ -92,6 +92,7 @@ async def test_what_was_done_to_an_account_is_told(auth: AuthService, carrier: L
     session = await auth.register(ALICE, name="Alice")
     user_id, session_id = session["user"]["id"], claims_of(session)["sid"]
     asked = {"user_id": user_id, "session_id": session_id, "name": "server", "scopes": ["read", "transfer"]}
+    asked["password"] = "correct horse"
     key = (await auth.call("POST", "/internal/api-keys", asked)).body
     change = {"user_id": user_id, "current_password": "correct horse", "new_password": "battery staple"}
     assert 200 == (await auth.call("POST", "/internal/password", change)).status

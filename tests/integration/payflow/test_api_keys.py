@@ -92,12 +92,16 @@ async def test_missing_scope_is_told(gateway: Any, faults: Any) -> None:
 
 async def test_keys_are_made_listed_and_revoked(gateway: Any, alice: PayFlow) -> None:
     """A session makes a key, which is told once and never shown by accident; lists and revokes."""
-    made = await alice.create_api_key("till", ["read", "transfer"], expires_at=datetime(2030, 1, 31, tzinfo=UTC))
+    made = await alice.create_api_key(
+        "till", ["read", "transfer"], password=PASSWORD, totp="123456", expires_at=datetime(2030, 1, 31, tzinfo=UTC)
+    )
     [listed] = await alice.api_keys()
     await alice.revoke_api_key(KEY_ID)
     [asked] = gateway.seen("POST /api-keys")
 
-    assert {"name": "till", "scopes": ["read", "transfer"], "expires_at": "2030-01-31T00:00:00.000000Z"} == asked.body
+    proof = {"password": PASSWORD, "totp": "123456"}
+    what = {"name": "till", "scopes": ["read", "transfer"], "expires_at": "2030-01-31T00:00:00.000000Z"}
+    assert what | proof == asked.body
     assert KEY == made.key
     assert KEY not in repr(made)
     assert made.listed == listed
@@ -116,7 +120,8 @@ async def test_commands(gateway: Any, run: Any) -> None:
     assert (0, f"{KEY}\n") == (made.code, made.out)
     assert "till" in made.err
     assert KEY not in made.err
-    assert ["read", "transfer"] == gateway.seen("POST /api-keys")[0].body["scopes"]
+    [asked] = gateway.seen("POST /api-keys")
+    assert (["read", "transfer"], PASSWORD) == (asked.body["scopes"], asked.body["password"])
     assert all(word in listed.out for word in (KEY_ID, "till", "pfk_AbCdEfGhIjKl_", "read transfer", "2030-01-31"))
     assert {"items": [LISTED]} == json.loads(told.out)
     assert (0, f"revoked {KEY_ID}\n") == (revoked.code, revoked.out)

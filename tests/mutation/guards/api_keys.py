@@ -47,6 +47,32 @@ MUTANTS = (
         caught_by=[f"{GATEWAY}::test_a_key_does_not_make_or_end_keys"],
     ),
     Mutant(
+        name="key-without-the-password",
+        guard="a session alone makes no API key: what a thief of an access token has must not last",
+        changes=[
+            Change(
+                "services/auth/commands_proofs.py",
+                "    if await hashing.verify(stored, password) and credentials is not None:\n",
+                "    if credentials is not None:\n",
+            )
+        ],
+        works=WORKS_AT_AUTH,
+        caught_by=[f"{AUTH}::test_a_session_alone_makes_no_key"],
+    ),
+    Mutant(
+        name="key-without-the-second-factor",
+        guard="where a second factor is on, an API key takes a code",
+        changes=[
+            Change(
+                "services/auth/commands_api_keys.py",
+                "        refusal = await second_factor.prove(connection, vault, locked, totp, user_id=user_id)\n",
+                "        refusal = None\n",
+            )
+        ],
+        works=WORKS_AT_AUTH,
+        caught_by=[f"{AUTH}::test_a_key_takes_the_second_factor"],
+    ),
+    Mutant(
         name="key-operates-without-the-role",
         guard="operating needs the role, whatever the scopes of a key say",
         changes=[
