@@ -1,0 +1,52 @@
+"""The time limit of a test is for the test: what it shares with others has its own while it is started and stopped.
+
+pytest-timeout counts from the beginning of a test's set-up to the end of its tear-down. The first test that asks for the stack
+would pay for its start, and the last one of a process for the end of everything: these are not slower tests than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+SHARED_SECONDS_MAX = 300.0
+"""For a set-up or a tear-down, in which all that is shared may be started or stopped, on a busy machine."""
+
+_LIMIT: pytest.StashKey[Any] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Remember the test's own limit; pytest-timeout sets the timer."""
+    item.stash.setdefault(_LIMIT, settings)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Give fixtures the longer limit."""
+    _start_over(item, SHARED_SECONDS_MAX)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Give the test its own limit."""
+    _start_over(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Give fixtures the longer limit."""
+    _start_over(item, SHARED_SECONDS_MAX)
+    return (yield)
+
+
+def _start_over(item: pytest.Item, at_least: float = 0.0) -> None:
+    limit = item.stash.get(_LIMIT, None)
+    if limit is None:  # switched off
+        return
+    item.ihook.pytest_timeout_cancel_timer(item=item)
+    item.ihook.pytest_timeout_set_timer(item=item, settings=limit._replace(timeout=max(limit.timeout, at_least)))

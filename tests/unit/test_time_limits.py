@@ -1,0 +1,49 @@
+"""What tests share is started and stopped outside of their own time limits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+TESTS = """
+import time, pytest
+
+@pytest.fixture(scope="session")
+def shared():
+    time.sleep(0.4)
+    yield
+    time.sleep(0.4)
+
+def test_first_and_last(shared):
+    pass
+
+def test_too_long():
+    time.sleep(10)
+"""
+
+
+def run(folder: Path, name: str) -> str:
+    """What pytest says about one of TESTS under a limit of 0.2 seconds."""
+    (folder / "test_it.py").write_text(TESTS)
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    options = [
+        "--disable-plugin-autoload",
+        "-ptimeout",
+        "-ptests.harness.time_limits",
+        "--timeout=0.2",
+        "-pno:cacheprovider",
+    ]
+    command = [sys.executable, "-m", "pytest", *options, "--rootdir", str(folder), f"{folder}/test_it.py::{name}"]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
+
+
+def test_what_is_shared_does_not_count(tmp_path: Path) -> None:
+    """The only test of a process starts and stops all it shares with nobody, each longer than its own limit."""
+    assert "1 passed" in run(tmp_path, "test_first_and_last")
+
+
+def test_a_test_that_hangs_is_ended(tmp_path: Path) -> None:
+    """Its own limit holds for the test itself."""
+    assert "Timeout (>0.2s)" in run(tmp_path, "test_too_long")
