@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.auth import api, commands, commands_signing_keys
 from services.auth.bell import Bell
-from services.auth.errors import UserNotFound
+from services.auth.errors import LastOperator, UserNotFound
 from services.auth.keys import Vault, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.places import Places
@@ -81,6 +81,8 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
         done = await commands.grant_role(pool, email=email, role=Role(name))
     except UserNotFound:
         raise JobFailed("nobody is registered with that e-mail address") from None
+    except LastOperator as refusal:
+        raise JobFailed(refusal.title()) from None
     except (DatabaseAway, LockTimeout, PostgresError) as error:
         raise JobFailed(f"cannot grant: {str(error).splitlines()[0]}") from None
     finally:

@@ -17,6 +17,7 @@ from services.auth import (
     arrivals,
     audit,
     metrics,
+    operators,
     outgoing,
     second_factor,
     sessions,
@@ -188,14 +189,18 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
 
     Raises:
         UserNotFound: nobody is registered with this address.
+        LastOperator: nobody else operates.
     """
     async with database.transaction(pool) as connection:
+        await operators.take_turn(connection)
         user = await store.lock_user_by_email(connection, normalise_email(email) or "")
         if user is None:
             raise UserNotFound
         detail = {"from": user.role.value, "to": role.value, "by": "command line"}
         await audit.record(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
         await store.update_role(connection, user.id, role)
+        if user.role is Role.OPERATOR:
+            await operators.keep_one(connection)
         ended = access.NONE
         if user.role not in (role, Role.USER):
             ended = await access.lock(connection, user.id)

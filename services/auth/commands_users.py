@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import access, audit, store, store_letters, store_users
+from services.auth import access, audit, operators, store, store_letters, store_users
 from services.auth.access import Access
 from services.auth.bell import Bell
 from services.auth.errors import OperatorRequired, OwnAccount, UserNotFound
@@ -43,15 +43,19 @@ async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operato
         UserNotFound
         OperatorRequired: they were an operator until just now.
         OwnAccount: operators do not take their own role away.
+        LastOperator: nobody else operates.
     """
     ended = access.NONE
     async with database.transaction(pool) as connection:
+        await operators.take_turn(connection)
         before = (await _lock(connection, user_id, operator_id)).user.role
         if before is not role:
             _refuse_own_account(user_id, operator_id)
             detail = {"from": before.value, "to": role.value, "by": "operator"}
             await audit.record(connection, Audit(Act.ROLE_GRANTED, operator_id, user_id, detail))
             await store.update_role(connection, user_id, role)
+            if before is Role.OPERATOR:
+                await operators.keep_one(connection)
             if before is not Role.USER:
                 ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN, operator_id)
         account = await store_users.get_account(connection, user_id)
@@ -66,13 +70,17 @@ async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, op
         UserNotFound
         OperatorRequired: they were an operator until just now.
         OwnAccount: operators do not disable themselves.
+        LastOperator: nobody else operates.
     """
     ended = access.NONE
     async with database.transaction(pool) as connection:
+        await operators.take_turn(connection)
         locked = await _lock(connection, user_id, operator_id)
         _refuse_own_account(user_id, operator_id)
         if not locked.is_disabled:
             await store_users.disable_user(connection, user_id, reason)
+            if locked.user.role is Role.OPERATOR:
+                await operators.keep_one(connection)
             detail = {"reason": reason}
             await audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
             await store_letters.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)

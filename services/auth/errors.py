@@ -13,6 +13,7 @@ Refusal
 ├── EmailVerified        409 email_already_verified
 ├── TooManyApiKeys       409 api_keys_exhausted
 ├── OwnAccount           409 own_account
+├── LastOperator         409 last_operator
 ├── TotpAlreadyOn        409 totp_already_on
 ├── TotpNotStarted       409 totp_not_started
 ├── TotpNotOn            409 totp_not_on
@@ -120,6 +121,13 @@ class OwnAccount(Refusal):
 
     status = 409
     code = "own_account"
+
+
+class LastOperator(Refusal):
+    """This is the last operator who is not disabled: make somebody else one first."""
+
+    status = 409
+    code = "last_operator"
 
 
 class TotpAlreadyOn(Refusal):

@@ -50,6 +50,16 @@ def _account(row: Record) -> Account:
     return Account(store.user_of(row), row["created_at"], row["disabled_at"], row["disabled_reason"])
 
 
+async def lock_operators(connection: Connection) -> None:
+    """Take turns at what may leave nobody who operates."""
+    await connection.execute(statements.lock_operators)
+
+
+async def is_any_operator_left(connection: Connection) -> bool:
+    """Whether an operator is not disabled."""
+    return bool(await connection.fetchval(statements.is_any_operator_left))
+
+
 async def is_former_operator(connection: Connection, user_id: UUID) -> bool:
     """Whether this is a user who is no operator any more, or disabled."""
     return bool(await connection.fetchval(statements.is_former_operator, user_id))

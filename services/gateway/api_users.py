@@ -27,7 +27,8 @@ async def find_user(request: web.Request) -> web.Response:
 async def set_role(request: web.Request) -> web.Response:
     """Give a user a role.
 
-    Who loses the operator's role loses their sessions with it, everywhere within a second. Nobody takes it from themselves.
+    Who loses the operator's role loses their sessions with it, everywhere within a second. Nobody takes it from themselves,
+    and the last operator who is not disabled keeps it.
     """
     asked: schemas.NewRole = request[BODY]
     return await _act(request, "PUT", "role", {"role": asked.role})
@@ -36,7 +37,7 @@ async def set_role(request: web.Request) -> web.Response:
 async def disable(request: web.Request) -> web.Response:
     """Let nobody in as this user, and end all their sessions, everywhere within a second.
 
-    Nobody disables themselves. The reason is for operators only.
+    Nobody disables themselves, or the last operator who is not disabled. The reason is for operators only.
     """
     asked: schemas.NewDisable = request[BODY]
     return await _act(request, "PUT", "disable", {"reason": asked.reason})
@@ -77,7 +78,7 @@ OPERATIONS = (
         (Answer(200, "The user.", schemas.Account),),
         access=Access.OPERATOR,
         body=schemas.NewRole,
-        refusals=(errors.UserNotFound, errors.OwnAccount),
+        refusals=(errors.UserNotFound, errors.OwnAccount, errors.LastOperator),
         key_scope=Scope.OPERATE,
     ),
     Operation(
@@ -87,7 +88,7 @@ OPERATIONS = (
         (Answer(200, "Disabled.", schemas.Account),),
         access=Access.OPERATOR,
         body=schemas.NewDisable,
-        refusals=(errors.UserNotFound, errors.OwnAccount),
+        refusals=(errors.UserNotFound, errors.OwnAccount, errors.LastOperator),
         key_scope=Scope.OPERATE,
     ),
     Operation(

@@ -255,6 +255,13 @@ class OwnAccount(Refusal):
     code = "own_account"
 
 
+class LastOperator(Refusal):
+    """This is the last operator who is not disabled: make somebody else one first."""
+
+    status = 409
+    code = "last_operator"
+
+
 class TotpAlreadyOn(Refusal):
     """The second factor is on already."""
 

@@ -87,6 +87,13 @@ class AuthService:
         return answer.body
 
 
+async def register_operator(auth: AuthService, pool: Pool, email: str = "ops@example.com") -> str:
+    """The id of a user who operates."""
+    user_id = str((await auth.register(email))["user"]["id"])
+    await pool.execute("UPDATE users SET role = 'operator' WHERE id = $1::uuid", user_id)
+    return user_id
+
+
 @asynccontextmanager
 async def running(
     pool: Pool, *, profile: Parameters = QUICK, bell: Bell | None = None, **limits: int

@@ -8,10 +8,11 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
-from tests.integration.auth.service import Answer, AuthService, running
+from tests.integration.auth.service import Answer, AuthService, register_operator, running
 from tests.integration.auth.test_sessions import claims_of
 
 EMAIL = "alice@example.com"
@@ -64,6 +65,7 @@ async def test_all_at_once(auth: AuthService, pool: Pool) -> None:
     """Nothing deadlocks or breaks; in the end whoever is disabled has nothing left, all of it numbered and on record."""
     chance = random.Random(45)
     told: Counter[int] = Counter()
+    await register_operator(auth, pool)
     async with running(pool) as second:
         alice = Alice(auth, second, await auth.register(EMAIL))
         for _ in range(ROUNDS):
@@ -76,11 +78,12 @@ async def test_all_at_once(auth: AuthService, pool: Pool) -> None:
     assert set() == {status for status in told if status >= 500}, told
     assert told[200] > ROUNDS
     left = await pool.fetchrow(
-        "SELECT (SELECT count(*) FROM sessions WHERE revoked_at IS NULL),"
+        "SELECT (SELECT count(*) FROM sessions WHERE revoked_at IS NULL AND user_id = $1),"
         " (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL),"
         " (SELECT count(*) FROM letters WHERE kind = 'reset_password' AND ended_at IS NULL),"
         " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE act = 'api_key_revoked'),"
-        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE act = 'api_key_created')"
+        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE act = 'api_key_created')",
+        UUID(alice.id),
     )
     assert left is not None
     assert (0, 0, 0, 0, 0) == tuple(left)

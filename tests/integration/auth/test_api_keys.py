@@ -17,7 +17,7 @@ from services.chassis.database import Pool
 from services.contracts.api_keys import hash_key, is_well_formed, new_key
 from services.contracts.identifiers import new_id
 from tests.harness.locks import until_waiting
-from tests.integration.auth.service import Answer, AuthService, running
+from tests.integration.auth.service import Answer, AuthService, register_operator, running
 from tests.integration.auth.test_sessions import claims_of, log_out
 from tests.integration.auth.test_totp import turn_on
 
@@ -143,6 +143,7 @@ async def test_faulty_keys_are_not_made(alice: Owner, changes: dict[str, Any], f
 async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: Owner) -> None:
     """Only an operator makes a key that operates; who is demoted loses every key with the sessions, in one gapless feed."""
     refused = await alice.ask(scopes=["operate"])
+    await register_operator(auth, pool)
     await commands.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
     operating, reading = await alice.make(scopes=["operate"]), await alice.make()
     role = (await verify(auth, operating["key"])).body["role"]

@@ -11,7 +11,7 @@ from services.auth import commands
 from services.auth.user import Role
 from services.chassis.database import Pool, close_pool
 from tests.harness.databases import TestDatabase
-from tests.integration.auth.service import AuthService
+from tests.integration.auth.service import AuthService, register_operator
 from tests.integration.auth.test_sessions import claims_of, log_out
 
 
@@ -90,6 +90,7 @@ async def test_taking_a_role_away_ends_the_sessions_that_carry_it(auth: AuthServ
     """A grant of more lets sessions live; a grant of less ends every session of the user, in the feed too."""
     first = await auth.register("alice@example.com")
     other = await auth.register("bob@example.com")
+    await register_operator(auth, pool)
     promoted = await commands.grant_role(pool, email=" ALICE@example.com", role=Role.OPERATOR)
     still = await auth.refresh(first["refresh_token"])
     await auth.log_in("alice@example.com")

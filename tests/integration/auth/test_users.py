@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from uuid import UUID
 
+import pytest
+
+from services.auth import commands
+from services.auth.errors import LastOperator
+from services.auth.user import Role
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
-from tests.integration.auth.service import Answer, AuthService
+from tests.harness.locks import until_waiting
+from tests.integration.auth.service import Answer, AuthService, register_operator
 from tests.integration.auth.test_sessions import claims_of
 
 EMAIL = "alice@example.com"
@@ -66,10 +73,10 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
     assert {"reason": "stolen telephone"} == json.loads(rows[0]["detail"])
 
 
-async def test_role_is_given_and_taken(auth: AuthService) -> None:
+async def test_role_is_given_and_taken(auth: AuthService, pool: Pool) -> None:
     """Sessions live on when a role is given; when it is taken those that carry it end; the same role again changes nothing."""
     alice = await auth.register(EMAIL)
-    user_id, operator_id = alice["user"]["id"], str(new_id())
+    user_id, operator_id = alice["user"]["id"], await register_operator(auth, pool)
     given = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
     renewed = await auth.refresh(alice["refresh_token"])
     same = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
@@ -102,10 +109,10 @@ async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool)
 async def test_a_former_operator_acts_on_nobody(auth: AuthService, pool: Pool) -> None:
     """Guarantee 45: demoted or disabled a moment ago, also through a gateway that has not heard of it; nothing is recorded."""
     mallory, accomplice = [(await auth.register(f"{name}@example.com"))["user"]["id"] for name in ("mallory", "bob")]
-    told = []
+    told, ops = [], await register_operator(auth, pool)
     for what, body in (("role", {"role": "user"}), ("disable", {"reason": "left us"})):
-        assert 200 == (await act(auth, "PUT", mallory, "role", str(new_id()), role="operator")).status
-        assert 200 == (await act(auth, "PUT", mallory, what, str(new_id()), **body)).status
+        assert 200 == (await act(auth, "PUT", mallory, "role", ops, role="operator")).status
+        assert 200 == (await act(auth, "PUT", mallory, what, ops, **body)).status
         told += [
             await act(auth, "PUT", accomplice, "role", mallory, role="operator"),
             await act(auth, "PUT", accomplice, "disable", mallory, reason="x"),
@@ -116,3 +123,60 @@ async def test_a_former_operator_acts_on_nobody(auth: AuthService, pool: Pool) -
     assert ["user_registered"] == [
         row["act"] for row in await pool.fetch("SELECT act FROM audit_log WHERE actor_id = $1", UUID(mallory))
     ]
+
+
+ENDS = {"disable": {"reason": "left us"}, "role": {"role": "user"}}
+
+
+@pytest.mark.parametrize(("first", "second"), [("disable", "disable"), ("disable", "role"), ("role", "role")])
+async def test_two_operators_who_end_each_other(auth: AuthService, pool: Pool, first: str, second: str) -> None:
+    """At the same instant, each disables or demotes the other: one does, the other is told no, and one who operates is left."""
+    alice, bob = [await register_operator(auth, pool, f"{name}@example.com") for name in ("alice", "bob")]
+    async with pool.acquire() as connection:
+        # Both have looked at who operates, and neither has committed: if nothing else holds them up, this does.
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.fetch("SELECT 1 FROM sessions FOR UPDATE")
+        acts = [
+            asyncio.create_task(act(auth, "PUT", bob, first, alice, **ENDS[first])),
+            asyncio.create_task(act(auth, "PUT", alice, second, bob, **ENDS[second])),
+        ]
+        await until_waiting(pool, 2)
+        await transaction.rollback()
+        answers = [await each for each in acts]
+
+    assert [200, 403] == sorted(answer.status for answer in answers)
+    assert "operator_required" in {answer.body.get("code") for answer in answers}
+    assert 1 == await _operating(pool)
+
+
+async def test_the_last_operator_stays(auth: AuthService, pool: Pool) -> None:
+    """Whoever asks, and from the command line: the last one who is not disabled is neither demoted nor disabled."""
+    alice, bob = [await register_operator(auth, pool, f"{name}@example.com") for name in ("alice", "bob")]
+    assert 200 == (await act(auth, "PUT", bob, "disable", alice, reason="left us")).status
+    refused = [await act(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
+    with pytest.raises(LastOperator):
+        await commands.grant_role(pool, email=EMAIL, role=Role.USER)
+    recorded = await pool.fetchval("SELECT count(*) FROM audit_log WHERE user_id = $1", UUID(alice))
+
+    assert [(409, "last_operator")] * 2 == [(each.status, each.body["code"]) for each in refused]
+    assert (1, 1) == (recorded, await _operating(pool))
+    assert 200 == (await act(auth, "DELETE", bob, "disable", alice)).status
+    assert 200 == (await act(auth, "PUT", alice, "disable", bob, reason="left us")).status
+
+
+async def test_two_demotions_at_the_command_line(auth: AuthService, pool: Pool) -> None:
+    """Both of the last two operators, at the same instant: one of them stays."""
+    for name in ("alice", "bob"):
+        await register_operator(auth, pool, f"{name}@example.com")
+    done = await asyncio.gather(
+        *(commands.grant_role(pool, email=f"{name}@example.com", role=Role.USER) for name in ("alice", "bob")),
+        return_exceptions=True,
+    )
+
+    assert 1 == len([each for each in done if isinstance(each, LastOperator)])
+    assert 1 == await _operating(pool)
+
+
+async def _operating(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT count(*) FROM users WHERE role = 'operator' AND disabled_at IS NULL"))

@@ -84,6 +84,33 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_who_gets_another_password_is_told"],
     ),
     Mutant(
+        name="operators-end-each-other",
+        guard="who takes a role or disables somebody waits for their turn: two operators who end each other leave one",
+        changes=[
+            Change(
+                "services/auth/sql/queries_users.sql",
+                "SELECT pg_advisory_xact_lock(hashtext('payflow operators'));",
+                "SELECT 1;",
+            )
+        ],
+        works=f"{USERS}::test_role_is_given_and_taken",
+        caught_by=[f"{USERS}::test_two_operators_who_end_each_other"],
+    ),
+    Mutant(
+        name="last-operator-goes",
+        guard="the last operator who is not disabled is neither demoted nor disabled",
+        changes=[
+            Change(
+                "services/auth/operators.py",
+                "    if not await store_users.is_any_operator_left(connection):\n        raise LastOperator\n",
+                "",
+            ),
+            Change("services/auth/operators.py", "from services.auth.errors import LastOperator\n", ""),
+        ],
+        works=f"{USERS}::test_role_is_given_and_taken",
+        caught_by=[f"{USERS}::test_the_last_operator_stays"],
+    ),
+    Mutant(
         name="factor-removed-in-silence",
         guard="whose second factor is turned off is told by a letter, in the commit of the act",
         changes=[
