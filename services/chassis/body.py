@@ -17,6 +17,7 @@ INTEGER_DIGITS_MAX = 100
 Model = TypeVar("Model")
 _CHARSET = "utf-8"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
 
 
 class MalformedJson(Refusal):
@@ -60,8 +61,19 @@ def check_media_type(request: web.Request) -> None:
         raise UnsupportedMediaType("Content-Type must be application/json")
     if (request.charset or _CHARSET).lower() != _CHARSET:
         raise UnsupportedMediaType("JSON is UTF-8")
-    if any(encoding != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
+    if any(encoding.lower() != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         raise UnsupportedMediaType("encoded bodies are not accepted")
+
+
+def check_length(request: web.Request) -> None:
+    """Whether the size that the headers tell fits; nothing of the body is read, so nobody has to send it first.
+
+    Raises:
+        web.HTTPRequestEntityTooLarge
+    """
+    length, most = request.content_length or 0, request.client_max_size
+    if length > most:
+        raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=length)
 
 
 def parse(body: bytes) -> Any:
@@ -112,11 +124,15 @@ def invalid(error: ValidationError) -> InvalidRequest:
         errors=[
             FieldError(
                 ".".join(str(part) for part in fault["loc"]) or "body",
-                fault["msg"].removeprefix("Value error, "),
+                _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, "),
             )
             for fault in error.errors(include_url=False, include_context=False, include_input=False)
         ]
     )
+
+
+_MESSAGES = dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be an object")
+"""Where pydantic would speak of Python."""
 
 
 class _Ambiguous(ValueError):  # noqa: N818 - reads as what it is
@@ -141,8 +157,9 @@ def _integer(digits: str) -> int:
 
 
 def _deeper_than(value: Any, levels: int) -> bool:
+    # Objects and arrays are levels, also empty ones; what stands in the innermost is none.
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         layer = [child for node in layer for child in _children(node)]
         if not layer:
             return False
@@ -150,9 +167,8 @@ def _deeper_than(value: Any, levels: int) -> bool:
 
 
 def _children(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return node if isinstance(node, list) else []
+    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [member for member in members if isinstance(member, dict | list)]
 
 
 def _unstorable_texts(value: Any, path: str) -> list[FieldError]:
@@ -164,7 +180,10 @@ def _unstorable_texts(value: Any, path: str) -> list[FieldError]:
     if isinstance(value, dict):
         faults = [fault for name in value for fault in _unstorable_texts(name, f"{path}.(key)".lstrip("."))]
         return faults + [
-            f for name, child in value.items() for f in _unstorable_texts(child, f"{path}.{name}".lstrip("."))
+            fault
+            for name, child in value.items()
+            # The answer names the field, and must itself be text that every reader can read.
+            for fault in _unstorable_texts(child, f"{path}.{_UNSTORABLE.sub(_REPLACEMENT, name)}".lstrip("."))
         ]
     if isinstance(value, list):
         return [f for index, child in enumerate(value) for f in _unstorable_texts(child, f"{path}.{index}".lstrip("."))]

@@ -164,7 +164,9 @@ class UnknownParameter(InvalidRequest):
 
     def __init__(self, *names: str) -> None:
         """Name the query parameters that this address does not take."""
-        super().__init__(errors=[FieldError(name, "is not a parameter of this address") for name in names])
+        super().__init__(
+            errors=[FieldError(name or "(no name)", "is not a parameter of this address") for name in names]
+        )
 
 
 class RateLimited(Refusal):

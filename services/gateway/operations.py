@@ -161,7 +161,7 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         if query_adapter is not None:
             request[QUERY] = body.validate(query_adapter, _parameters(request))
-        elif not operation.query_free and request.rel_url.raw_query_string:
+        elif not operation.query_free and request.query:
             raise UnknownParameter(*dict.fromkeys(request.query))
         if body_adapter is not None:
             sent = request[SENT] = await _read(request, required=operation.body_required)
@@ -183,6 +183,7 @@ async def _read(request: web.Request, *, required: bool) -> Any:
     if required:
         # Nobody waits for a body that will be refused, or unpacks it.
         body.check_media_type(request)
+    body.check_length(request)
     # Most bodies arrive with their headers; only for the others a clock is worth its price.
     if not request.content.is_eof():
         await _arrive(request)
@@ -206,4 +207,6 @@ def _parameters(request: web.Request) -> dict[str, str]:
     if len(parameters) != len(request.query):
         twice = [name for name in parameters if len(request.query.getall(name)) > 1]
         raise body.InvalidRequest(errors=[FieldError(name, "is given more than once") for name in twice])
+    if "" in parameters:
+        raise UnknownParameter("")
     return parameters

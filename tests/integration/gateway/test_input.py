@@ -96,6 +96,9 @@ async def test_every_faulty_field_is_named_at_once(door: Door, token: str) -> No
         b'{"currency":"USD","amount":' + b"9" * 101 + b',"to":{"email":"b@example.com"}}',
         b"[" * 10_000 + b"]" * 10_000,
         b'{"metadata":' + b'{"a":' * 21 + b"1" + b"}" * 21 + b"}",
+        b'{"metadata":' + b'{"a":' * 20 + b"1" + b"}" * 20 + b"}",
+        b'{"metadata":' + b"[" * 20 + b"]" * 20 + b"}",
+        b"[" * 21 + b"]" * 21,
         b'\xff{"a":1}',
         b'\xef\xbb\xbf{"currency":"USD"}',
         b'{"currency":"U\xc0\xafSD"}',
@@ -124,12 +127,32 @@ async def test_what_is_not_json_is_refused(door: Door, token: str, body: bytes) 
     assert (response.status, response.json()["code"]) == (400, "malformed_json")
 
 
+@pytest.mark.parametrize("inner", [b"1", b"[]"])
+async def test_twenty_levels_are_read(door: Door, token: str, inner: bytes) -> None:
+    """Guarantee 51: 20 levels are JSON like any other, whatever stands in the innermost."""
+    levels = 19 if inner == b"[]" else 20
+    body = b"[" * levels + inner + b"]" * levels
+
+    assert 422 == (await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)).status
+
+
+async def test_field_is_named_in_text_that_can_be_read(door: Door, token: str) -> None:
+    """Half a character in a name is not sent back: strict readers could not read why they were refused."""
+    body = b'{"metadata": {"\\ud800": "\\udfff", "\\u0000x": "\\u0000"}}'
+
+    response = await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
+
+    fields = {fault["field"] for fault in response.json()["errors"]}
+    assert (422, {"metadata.(key)", "metadata.\ufffd", "metadata.\ufffdx"}) == (response.status, fields)
+
+
 @pytest.mark.parametrize("document", [[], "text", 5, True, None])
 async def test_body_must_be_an_object(door: Door, token: str, document: Any) -> None:
     """JSON of another kind is a 422."""
     response = await door.call("POST", TRANSFERS, token=token, data=json.dumps(document), headers=JSON)
 
     assert (response.status, response.json()["code"]) == (422, "invalid_request")
+    assert [{"field": "body", "message": "must be an object"}] == response.json()["errors"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +195,7 @@ async def test_two_encodings(door: Door, token: str) -> None:
 
 async def test_json_by_its_full_name(door: Door, token: str) -> None:
     """Upper case and the charset that JSON has anyway are no reason for a no."""
-    named = JSON | {"Content-Type": 'Application/JSON; charset="UTF-8"'}
+    named = JSON | {"Content-Type": 'Application/JSON; charset="UTF-8"', "Content-Encoding": "Identity"}
     assert 202 == (await door.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD), headers=named)).status
 
 
@@ -183,6 +206,21 @@ async def test_size_of_bodies(door: Door, token: str) -> None:
 
     assert (fitting.status, larger.status) == (400, 413)
     assert larger.json()["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize("path", [TRANSFERS, "/api/v1/auth/logout"])
+async def test_stated_size_is_enough(door: Door, token: str, path: str) -> None:
+    """Guarantee 51: who says that a body will be too large is told so at once, and need not send it."""
+    where = urlsplit(door.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
+        "Content-Type: application/json\r\nContent-Length: 65537\r\n\r\n{".encode()
+    )
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 413")
 
 
 async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +268,8 @@ async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest
         ("/api/v1/recipients?email=b@example.com&name=x", "name"),
         ("/api/v1/currencies?x=1", "x"),
         ("/api/v1/auth/me?x", "x"),
+        ("/api/v1/auth/me?=x", "(no name)"),
+        ("/api/v1/transfers?=x", "(no name)"),
         (f"/api/v1/transfers/{SOME_ID}?viewer={SOME_ID}", "viewer"),
         (f"/api/v1/transfers/{SOME_ID}/timeline?viewer=", "viewer"),
         ("/api/v1/notifications?user_id=x", "user_id"),
@@ -248,6 +288,13 @@ async def test_parameter_that_does_not_fit_is_named(door: Door, token: str, path
     assert not door.behind.transaction.calls
     assert not door.behind.wallet.calls
     assert not door.behind.notification.calls
+
+
+@pytest.mark.parametrize("query", ["?", "?&", "?&&"])
+async def test_query_without_parameters(door: Door, token: str, query: str) -> None:
+    """A question mark and nothing to name is no parameter that somebody could take back."""
+    for path in ("/api/v1/wallets", "/api/v1/currencies"):
+        assert 200 == (await door.call("GET", path + query, token=token)).status
 
 
 async def test_unknown_address_and_method(door: Door, token: str) -> None:
