@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from aiohttp import hdrs, web
 from services.gateway import compression
 
 TAG_LENGTH = 32
+ANY_TAG = "*"
+_ENTITY_TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
 
 _FORMS_REMEMBERED = 8
 
@@ -38,13 +41,18 @@ class _Form(NamedTuple):
 
 
 async def on_prepare(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add the security headers, whoever made the answer; tell nobody what serves it. 503 always says when to come back."""
+    """Add the security headers, whoever made the answer; tell nobody what serves it.
+
+    503 always says when to come back, and 401 how to come in (RFC 9110, 15.5.2), also where a service behind said no.
+    """
     headers = response.headers
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     headers.pop(hdrs.SERVER, None)
     if response.status == web.HTTPServiceUnavailable.status_code:
         headers.setdefault(hdrs.RETRY_AFTER, "1")
+    if response.status == web.HTTPUnauthorized.status_code:
+        headers.setdefault(hdrs.WWW_AUTHENTICATE, "Bearer")
 
 
 def encode(document: Any) -> bytes:
@@ -70,8 +78,7 @@ def empty() -> web.Response:
 def tagged(request: web.Request, content: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer with a strong ETag over its bytes; 304 when the client has it already (RFC 9110, 13.1.2)."""
     tag = _tag(content)
-    known = request.if_none_match or ()
-    if any(each.value in (tag, "*") for each in known):
+    if not _known_tags(request).isdisjoint((tag, ANY_TAG)):
         response = web.Response(status=304, headers=headers)
     else:
         response = encoded(content, headers=headers)
@@ -83,8 +90,8 @@ def published(request: web.Request, content: bytes, *, headers: Mapping[str, str
     """As `tagged`, for what is the same for everybody and stays as it is: compressed once, under a tag of its own."""
     whole, small = _forms(content)
     wanted = small if compression.takes_gzip(request) else whole
-    known = {each.value for each in request.if_none_match or ()}
-    held = next((form for form in (wanted, whole, small) if form.tag in known), wanted if "*" in known else None)
+    known = _known_tags(request)
+    held = next((form for form in (wanted, whole, small) if form.tag in known), wanted if ANY_TAG in known else None)
     if held is not None:
         response = web.Response(status=304, headers=headers)
     else:
@@ -111,6 +118,12 @@ def file(text: str, *, name: str, content_type: str, headers: Mapping[str, str] 
 def _forms(content: bytes) -> tuple[_Form, _Form]:
     tag = _tag(content)
     return _Form(content, tag), _Form(gzip.compress(content, mtime=0), f"{tag}-gzip")
+
+
+def _known_tags(request: web.Request) -> frozenset[str]:
+    # aiohttp reads the first line only, and none of it where one element is empty (RFC 9110, 5.3 and 5.6.1).
+    text = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    return frozenset((ANY_TAG,)) if text.strip() == ANY_TAG else frozenset(_ENTITY_TAG.findall(text)) - {ANY_TAG}
 
 
 def _tag(content: bytes) -> str:

@@ -106,6 +106,7 @@ async def test_cookie_or_body(door: Door) -> None:
 
     assert (422, ["refresh_token"]) == (both.status, [error["field"] for error in both.json()["errors"]])
     assert (401, "invalid_refresh_token") == (neither.status, neither.json()["code"])
+    assert "Bearer" == neither.headers["WWW-Authenticate"]
     assert [] == door.behind.auth.calls_to("POST", "/internal/refresh")
 
 
@@ -118,6 +119,7 @@ async def test_a_spent_cookie_is_forgotten(door: Door) -> None:
     away = await refresh(door)
 
     assert (401, FORGOTTEN) == (spent.status, spent.headers["Set-Cookie"])
+    assert "Bearer" == spent.headers["WWW-Authenticate"]
     assert 503 == away.status
     assert "Set-Cookie" not in away.headers
 
