@@ -80,7 +80,8 @@ async def create_deposit(request: web.Request) -> web.Response:
         return await api_transfers.accept(request, fields)
     except Refusal as refusal:
         refusal.errors = tuple(
-            FieldError(_SENT_AS.get(each.field, each.field), each.message) for each in refusal.errors
+            FieldError(_SENT_AS.get(each.field, each.field), each.message.replace("`to`", "`wallet_id`"))
+            for each in refusal.errors
         )
         raise
 

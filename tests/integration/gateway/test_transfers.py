@@ -401,7 +401,10 @@ async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_tok
                     "status": 422,
                     "code": "wallet_not_found",
                     "title": "No.",
-                    "errors": [{"field": "to", "message": "is unknown"}],
+                    "errors": [
+                        {"field": "to", "message": "is unknown"},
+                        {"field": "currency", "message": "the wallet in `to` is in EUR"},
+                    ],
                 },
                 "headers": {},
             }
@@ -413,7 +416,13 @@ async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_tok
         "POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers={"Idempotency-Key": "d-1"}
     )
 
-    assert (refused.status, refused.json()["errors"]) == (422, [{"field": "wallet_id", "message": "is unknown"}])
+    assert (refused.status, refused.json()["errors"]) == (
+        422,
+        [
+            {"field": "wallet_id", "message": "is unknown"},
+            {"field": "currency", "message": "the wallet in `wallet_id` is in EUR"},
+        ],
+    )
 
 
 async def test_transfer_is_read_with_its_tag(door: Door, token: str) -> None:
@@ -431,6 +440,32 @@ async def test_transfer_is_read_with_its_tag(door: Door, token: str) -> None:
     assert (known.status, known.body, known.headers["ETag"]) == (304, b"", tag)
     assert (changed.status, head.status, head.headers["ETag"]) == (200, 200, tag)
     assert head.body == b""
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["{tag}"], 304),
+        (['"other"', "{tag}"], 304),
+        (['"other",, {tag}'], 304),
+        (['"a,b" ,W/{tag}'], 304),
+        (["*"], 304),
+        (['"other"'], 200),
+        (['"*"'], 200),
+        (["*, x"], 200),
+        (["{bare}"], 200),
+        ([""], 200),
+    ],
+)
+async def test_tags_in_every_spelling(door: Door, token: str, lines: list[str], status: int) -> None:
+    """Several lines are one list, and elements of it may be empty (RFC 9110, 5.3 and 5.6.1)."""
+    path = f"{TRANSFERS}/{(await door.send(token, 'k-1')).json()['id']}"
+    tag = (await door.call("GET", path, token=token)).headers["ETag"]
+    known = [("If-None-Match", line.format(tag=tag, bare=tag.strip('"'))) for line in lines]
+
+    headers = [*known, ("Authorization", f"Bearer {token}")]
+    async with door.session.get(door.url + path, headers=headers) as response:
+        assert (status, tag) == (response.status, response.headers["ETag"])
 
 
 async def test_anothers_transfer_is_as_an_unknown_one(door: Door, token: str) -> None:
