@@ -10,7 +10,7 @@ from services.chassis.body import InvalidRequest
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError
-from services.gateway import answers, errors, names, operations, schemas, statement
+from services.gateway import answers, compression, errors, names, operations, schemas, statement
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, NO_KEY, QUERY, Answer, Operation, path_id
 from services.gateway.upstreams import UPSTREAMS, call
@@ -135,8 +135,9 @@ async def _statement_file(
 
 
 def _wants_csv(request: web.Request) -> bool:
-    accepted = request.headers.get("Accept", "")
-    return any(part.partition(";")[0].strip().lower() == "text/csv" for part in accepted.split(","))
+    wanted = compression.weigh(",".join(request.headers.getall("Accept", ())))
+    weight = wanted.get("text/csv", 0.0)
+    return weight > 0 and weight >= wanted.get("application/json", 0.0)
 
 
 OPERATIONS = (

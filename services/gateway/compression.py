@@ -44,9 +44,14 @@ def takes_gzip(request: web.Request) -> bool:
     return header is not None and _takes_gzip(header)
 
 
+def weigh(header: str) -> dict[str, float]:
+    """What a client takes, and how much it wants each (RFC 9110, 12.4.2): 0 is "not that"."""
+    return dict(_weighed(part) for part in header.lower().split(","))
+
+
 @functools.lru_cache(_HEADERS_REMEMBERED)
 def _takes_gzip(header: str) -> bool:
-    weights = dict(_weighed(part) for part in header.lower().split(","))
+    weights = weigh(header)
     return weights.get("gzip", weights.get("*", 0.0)) > 0
 
 

@@ -19,7 +19,10 @@ COLUMNS = (
     "description",
 )
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Also as wide letters: what Japanese and Chinese keyboards send, some spreadsheets read as the narrow ones."""
+
+_LINE_STARTS = ("\t", "\r", "\n")
 
 
 def owners(lines: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -64,4 +67,7 @@ def _named(other: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[st
 
 def _harmless(text: str | None) -> str | None:
     # Somebody else wrote this text; a spreadsheet would run it as a formula.
-    return f"'{text}" if text and text.startswith(_FORMULA_STARTS) else text
+    # Some drop what shows nothing before it first.
+    if text and (text.startswith(_LINE_STARTS) or text.lstrip(" \ufeff\u200b\u00a0").startswith(_FORMULA_STARTS)):
+        return f"'{text}"
+    return text

@@ -156,6 +156,26 @@ async def test_statement_as_a_file(door: Door, token: str, user_id: str) -> None
     assert rows[0]["description"] == '\'=HYPERLINK("http://evil.example"),\n2'
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv", "text/csv"),
+        ("TEXT/CSV; charset=utf-8", "text/csv"),
+        ("application/json;q=0.5, text/csv", "text/csv"),
+        ("*/*", "application/json"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("application/json, text/csv;q=0.1", "application/json"),
+    ],
+)
+async def test_file_for_who_wants_it(door: Door, token: str, user_id: str, accept: str, kind: str) -> None:
+    """A client that takes both gets what it wants more, and one that refuses a file gets none."""
+    path = f"{WALLETS}/{door.behind.wallet.add(user_id)}/statement"
+
+    response = await door.call("GET", path, token=token, headers={"Accept": accept})
+
+    assert (200, kind) == (response.status, response.headers["Content-Type"].partition(";")[0])
+
+
 async def test_file_of_one_page(door: Door, token: str, user_id: str) -> None:
     """With `limit` the file is one page, and tells where it goes on."""
     wallet_id = door.behind.wallet.add(user_id)

@@ -60,7 +60,9 @@ def test_csv_can_be_read_back() -> None:
     assert ("", "", "") == (second["counterparty_wallet_id"], second["counterparty_name"], second["description"])
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\ufeff=", "\u00a0-", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
 def test_text_of_others_is_no_formula(start: str) -> None:
     """What a spreadsheet would run is quoted; numbers are left alone."""
     (line,) = csv.DictReader(
