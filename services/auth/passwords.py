@@ -78,7 +78,7 @@ class Hashing:
         Raises:
             PasswordsBusy: too many are waiting already.
         """
-        return await self._run(lambda: self._hasher.hash(_canonical(password)))
+        return await self._run(lambda: self._hasher.hash(canonical(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Whether the password is the one that was hashed; with nothing stored False, after the same work.
@@ -99,7 +99,7 @@ class Hashing:
 
     def _matches(self, stored: str, password: str) -> bool:
         try:
-            return self._hasher.verify(stored, _canonical(password))
+            return self._hasher.verify(stored, canonical(password))
         except (VerificationError, InvalidHashError):
             return False
 
@@ -133,6 +133,9 @@ def _busy() -> PasswordsBusy:
     return PasswordsBusy(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
 
 
-def _canonical(password: str) -> str:
-    # One keyboard sends "é" as one character, another as two: both are the same password (RFC 8265, OpaqueString).
+def canonical(password: str) -> str:
+    """The form that is measured and hashed.
+
+    One keyboard sends "é" as one character, another as two: both are the same password (RFC 8265, OpaqueString).
+    """
     return unicodedata.normalize("NFC", password)

@@ -43,6 +43,10 @@ def _email(text: str) -> str:
     return email
 
 
+def _password(value: Any) -> Any:
+    return passwords.canonical(value) if isinstance(value, str) else value
+
+
 def _name(text: str) -> str:
     if not user.is_printable(text):
         raise ValueError("holds a character that is not allowed here")
@@ -97,8 +101,10 @@ Name = Annotated[
     AfterValidator(_name),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
-Password = Annotated[str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX)]
-KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX)]
+Password = Annotated[
+    str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)
+]
+KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)]
 """One that is compared, not chosen: a short one is not malformed, only wrong."""
 
 Code = Annotated[str, Field(min_length=1, max_length=totp.CODE_LENGTH_MAX)]

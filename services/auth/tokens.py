@@ -23,7 +23,8 @@ SPENT_REMEMBERED_MAX = 10_000
 """So many spent tokens of a session are recognised: more than one that is refreshed with every access token has in its life."""
 
 REFRESH_BYTES = 32
-REFRESH_LENGTH_MAX = 200
+REFRESH_LENGTH_MAX = 8192
+"""As long as a cookie can be: what is longer than ours is an unknown token like any other, not a fault of the request."""
 
 ISSUER = "payflow"
 AUDIENCE = "payflow-api"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -20,9 +21,15 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # address literals and letters beyond ASCII (a Cyrillic letter that looks like "a") are nobody's address here.
 _EMAIL = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}", re.ASCII)
 
-# Control characters, line and paragraph separators, and the marks that make text run backwards: a name is shown to
-# whoever pays it, stands in e-mails, and must read as it is written.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# A name is shown to whoever pays it, stands in e-mails, and must read as it is written: no control characters, no line and
+# paragraph separators, none of the marks that show nothing or make text run backwards. The two joiners are letters' own
+# business in Persian, in scripts of India, and in emoji.
+_UNPRINTABLE = frozenset(("Cc", "Cf", "Zl", "Zp"))
+_JOINERS = "\u200c\u200d"
+
+# Letters, figures, marks and symbols can be seen, but for these fillers.
+_VISIBLE = frozenset("LNPS")
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 class Role(StrEnum):
@@ -62,5 +69,8 @@ def normalise_email(text: str) -> str | None:
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name, or another short text for people, reads as it is written."""
-    return _UNPRINTABLE.search(name) is None
+    """Whether a name, or another short text for people, reads as it is written, and shows anything at all."""
+    kinds = {each: unicodedata.category(each) for each in name}
+    return all(kind not in _UNPRINTABLE or each in _JOINERS for each, kind in kinds.items()) and any(
+        kind[0] in _VISIBLE and each not in _FILLERS for each, kind in kinds.items()
+    )

@@ -6,6 +6,7 @@ without being validated again.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -69,6 +70,11 @@ def _whole_number(text: Any) -> Any:
     return int(text)
 
 
+def _composed(text: Any) -> Any:
+    # However the keyboard puts its accents: a password is as long as it looks.
+    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
+
+
 def _moment(text: Any) -> Any:
     try:
         moment = datetime.fromisoformat(text)
@@ -111,8 +117,14 @@ Email = Annotated[
 ]
 LetterTokenText = Annotated[str, StringConstraints(min_length=1, max_length=LETTER_TOKEN_LENGTH_MAX)]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
-Password = Annotated[str, StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)]
-KnownPassword = Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX)]
+Password = Annotated[
+    str,
+    StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX),
+    BeforeValidator(_composed),
+]
+KnownPassword = Annotated[
+    str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX), BeforeValidator(_composed)
+]
 TotpCode = Annotated[
     str,
     StringConstraints(min_length=1, max_length=TOTP_LENGTH_MAX),

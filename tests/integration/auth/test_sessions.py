@@ -96,7 +96,7 @@ async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Poo
     assert (await refreshing).status == 401
 
 
-@pytest.mark.parametrize("token", ["nonsense", "x" * 43, "ünïcödé"])
+@pytest.mark.parametrize("token", ["nonsense", "x" * 43, "ünïcödé", "x" * 8000])
 async def test_unknown_refresh_token_is_refused(auth: AuthService, token: str) -> None:
     """A token that was never handed out is refused and ends nothing."""
     await auth.register("alice@example.com")
@@ -110,7 +110,7 @@ async def test_access_token_is_no_refresh_token(auth: AuthService) -> None:
     body = await auth.register("alice@example.com")
     answer = await auth.refresh(body["access_token"])
 
-    assert answer.status in (401, 422)
+    assert 401 == answer.status
     assert (await auth.refresh(body["refresh_token"])).status == 200
 
 

@@ -55,13 +55,38 @@ def test_what_is_no_address(typed: str) -> None:
     assert user.normalise_email(typed) is None
 
 
-@pytest.mark.parametrize("name", ["Zoë", "Nguyễn Thị Minh Khai", "李小龍", "O'Neil-Smith 3rd", "محمد"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Zoë",
+        "Nguyễn Thị Minh Khai",
+        "李小龍",
+        "O'Neil-Smith 3rd",
+        "محمد",
+        "علی\u200cرضا",
+        "क्\u200dष",
+        "👩\u200d🚀",
+        "!",
+    ],
+)
 def test_names_of_people_are_printable(name: str) -> None:
     """Names of any script are fine."""
     assert user.is_printable(name)
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\x1b[31m", "a\u202egnp.exe", "a\u2028b", "a\x7f"])
+@pytest.mark.parametrize("name", ["\u200c", "\u3164", "\u2800", "\u115f\u1160", "\uffa0", "\ufe0f", " ", ""])
+def test_names_that_show_nothing_are_not_printable(name: str) -> None:
+    """Who is about to pay somebody sees a name."""
+    assert not user.is_printable(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nb", "a\rb", "a\x1b[31m", "a\u202egnp.exe", "a\u2028b", "a\x7f",
+        "Al\u200bice", "\ufeffAlice", "Al\u00adice", "a\u061cb", "Al\u2060ice", "a\U000e0041",
+    ],
+)  # fmt: skip
 def test_names_that_deceive_are_not_printable(name: str) -> None:
-    """Line breaks, escapes and marks that turn text around are refused."""
+    """Line breaks, escapes, what shows nothing between letters, and marks that turn text around are refused."""
     assert not user.is_printable(name)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.identifiers import new_id
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
-from services.gateway.schemas import NewTransfer, TransferQuery
+from services.gateway.schemas import Login, NewTransfer, Register, TransferQuery
 
 TRANSFER = TypeAdapter(NewTransfer)
 GOOD: dict[str, Any] = {"currency": "USD", "amount": 1, "to": {"email": "bob@example.com"}}
@@ -48,6 +48,17 @@ def test_recipient_is_an_address_or_a_wallet() -> None:
     for to in ({}, {"email": None}, {"email": "a@b.example", "wallet_id": wallet_id}, {"wallet_id": wallet_id[:-1]}):
         with pytest.raises(ValidationError):
             TRANSFER.validate_python(GOOD | {"to": to})
+
+
+def test_password_is_as_long_as_it_looks() -> None:
+    """However a keyboard puts accents together, the same password has the same length (RFC 8265)."""
+    person = {"email": "a@b.example", "name": "A"}
+    for accented, length in (("e\u0301" * 8, 8), ("e\u0301" * 200, 200)):
+        assert "é" * length == Register.model_validate(person | {"password": accented}).password
+    assert "é" * 200 == Login.model_validate({"email": "a@b.example", "password": "e\u0301" * 200}).password
+    for accented in ("e\u0301" * 7, "e\u0301" * 201):
+        with pytest.raises(ValidationError):
+            Register.model_validate(person | {"password": accented})
 
 
 def test_query_goes_behind_as_it_is_meant() -> None:
