@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from services.chassis import problems
 from services.chassis.watchdog import NotHttp
@@ -12,12 +12,14 @@ def is_plain(request: web.BaseRequest) -> bool:
     """Whether there is one way to read it.
 
     The parser takes any coding of which `chunked` is the last, and hands over a body that somebody else would decode first. It
-    takes addresses that name another host than the Host header does, and ones with a fragment that others cut off.
+    takes addresses that name another host than the Host header does, and ones with a fragment that others cut off. And it
+    takes requests of versions that are written in another way: 0.9 has no headers, 2.0 no such lines.
     """
     target = request.raw_path
     return (
         target.startswith("/")
         and "#" not in target
+        and request.version in (HttpVersion10, HttpVersion11)
         and request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() == "chunked"
     )
 

@@ -13,7 +13,8 @@ from services.contracts.identifiers import new_id
 REQUEST_ID = "X-Request-Id"
 TRACEPARENT = "traceparent"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# All zeros are no id: whoever gets them has to drop the whole trace.
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def choose_request_id(headers: Mapping[str, str]) -> str:

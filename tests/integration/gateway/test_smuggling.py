@@ -197,6 +197,17 @@ async def test_what_could_be_read_in_two_ways(door: Door, token: str) -> None:
         assert [] == asked_behind(door), name
 
 
+@pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.9", "HTTP/3.0", ""])
+async def test_only_versions_that_are_written_like_this(door: Door, token: str, version: str) -> None:
+    """Guarantee 51: what says that it is of a version with other lines is refused, and cut off."""
+    async with line(door) as (reader, writer):
+        writer.write(next_one(token).replace(b" HTTP/1.1", f" {version}".rstrip().encode()))
+        said = await asyncio.wait_for(reader.read(), 5)
+
+    assert b"400" == said.split()[1], said
+    assert [] == asked_behind(door)
+
+
 async def test_what_can_be_read_in_one_way(door: Door, token: str) -> None:
     """What HTTP allows is one request, carried out once, and what follows on the same line is answered as the next one."""
     for name, request in CLEAR.items():
