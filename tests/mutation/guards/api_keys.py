@@ -44,7 +44,7 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_THE_DOOR,
-        caught_by=[f"{GATEWAY}::test_a_key_does_not_make_or_end_keys"],
+        caught_by=["tests/unit/gateway/test_openapi.py::test_what_nobody_said_of_a_key"],
     ),
     Mutant(
         name="key-without-the-password",

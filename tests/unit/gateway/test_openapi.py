@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.gateway import api_reference, openapi, operations, schemas
 from services.gateway.app import OPERATIONS
@@ -107,6 +109,18 @@ def test_what_an_api_key_may(document: dict[str, Any]) -> None:
         assert (("api_key", [expected]) in schemes) is (expected is not None)
         assert ("insufficient_scope" in codes) is (expected is not None)
         assert ("session_required" in codes) is (expected is None and row.access is not Access.PUBLIC)
+
+
+def test_what_nobody_said_of_a_key() -> None:
+    """A row that does not say takes no key; where accounts and keys are kept none is taken, whatever the row says."""
+    own = Operation("GET", f"{operations.BASE}/new", None, ())
+    of_people = [f"{operations.BASE}/auth/new", f"{operations.BASE}/api-keys", f"{operations.BASE}/api-keys/{{id}}"]
+
+    assert (None, False) == (own.scope, own.says_what_a_key_may)
+    assert Scope.READ is replace(own, key_scope=Scope.READ).scope
+    for path in of_people:
+        assert replace(own, path=path, key_scope=Scope.READ).scope is None, path
+    assert replace(own, access=Access.PUBLIC, key_scope=Scope.READ).scope is None
 
 
 def test_what_moves_money_needs_a_key(document: dict[str, Any]) -> None:
