@@ -18,7 +18,7 @@ from tests.harness.api import Door, Person
 from tests.harness.databases import Templates, TestDatabase
 from tests.harness.stack import Stack, running
 
-pytest_plugins = ["tests.harness.time_limits"]
+pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
 
 # As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
