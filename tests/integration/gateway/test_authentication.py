@@ -36,6 +36,11 @@ def _promoted(token: str) -> str:
     return f"{header}.{_raw({}, claims).split('.')[1]}.{signature}"
 
 
+def _respelled(token: str) -> str:
+    # Of the last sign of a signature two bits count: there are others that decode to the same.
+    return token[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[token[-1]]
+
+
 def _with_public_key_as_secret(auth: Auth) -> str:
     pem = auth.key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -60,6 +65,9 @@ FORGERIES = {
     "not a token at all": lambda _auth: "x",
     "as long as a book": lambda _auth: "a." * 4000 + "b",
     "signature cut": lambda auth: auth.token()[:-4],
+    "signature padded": lambda auth: auth.token() + "==",
+    "signature with signs of no alphabet": lambda auth: auth.token() + "!!!!",
+    "signature in another spelling": lambda auth: _respelled(auth.token()),
     "claims changed": lambda auth: _promoted(auth.token()),
     "expired": lambda auth: auth.token(iat=int(time.time()) - 700, nbf=None, exp=int(time.time()) - 100),
     "expired this second": lambda auth: auth.token(iat=int(time.time()) - 600, nbf=None, exp=int(time.time())),
