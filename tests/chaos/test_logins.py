@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import statistics
 import time
@@ -18,34 +17,11 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from tests.harness import logins
 from tests.harness.api import PASSWORD, Door, Person
 from tests.harness.drills import FULL, bound
+from tests.harness.stretches import SLOWER_MAX, STRETCH_SECONDS, TURNS, in_turns
 
 CROWDS = (30, 50, 200)
-STRETCH_SECONDS = bound(2.0, 20.0)
-TURNS = bound(1, 3)
-READS_PER_SECOND = 50
-SLOWER_MAX = 2.0
 LOGINS_TIMED = bound(10, 200)
 MEDIANS_APART_MAX = 0.10
-
-
-async def read(person: Person, *, seconds: float) -> list[float]:
-    """Look into one's wallet so many times a second, whatever comes of it; how long each took, in seconds."""
-    took: list[float] = []
-
-    async def look(begins_at: float) -> None:
-        await asyncio.sleep(max(0.0, begins_at - time.monotonic()))
-        began = time.monotonic()
-        answer = await person.get(f"/wallets/{person.wallet_id}")
-        took.append(time.monotonic() - began)
-        assert 200 == answer.status, answer
-
-    now = time.monotonic()
-    await asyncio.gather(*(look(now + number / READS_PER_SECOND) for number in range(int(seconds * READS_PER_SECOND))))
-    return took
-
-
-def p99(took: list[float]) -> float:
-    return statistics.quantiles(took, n=100)[98] * 1000
 
 
 @pytest.mark.timeout(300)
@@ -54,18 +30,10 @@ async def test_a_crowd_logs_in(door: Door, alice: Person, bob: Person, crowd: in
     """Guarantee 49: with 30, 50 and 200 logins at once nothing deadlocks, the rest is 503 with Retry-After."""
     # Not who reads: of a user's sessions the oldest end when there are a thousand.
     carol = await door.register("Carol Test")
-    calm: list[float] = []
-    loaded: list[float] = []
-    told: Counter[str] = Counter()
-    # In turns: what else the machine does hits both alike.
-    for _ in range(TURNS):
-        calm += await read(alice, seconds=STRETCH_SECONDS)
-        async with logins.crowd(door.base, crowd, PASSWORD, [bob.email, carol.email]) as answers:
-            loaded += await read(alice, seconds=STRETCH_SECONDS)
-        told += answers
-    slower = p99(loaded) / p99(calm)
+    stretches = await in_turns(alice, lambda: logins.crowd(door.base, crowd, PASSWORD, [bob.email, carol.email]))
+    told: Counter[str] = sum(map(Counter, stretches.loads), Counter())
     print(
-        f"\n{crowd} logins at once: p99 of reading a wallet {p99(calm):.1f} ms calm, {p99(loaded):.1f} ms loaded ({slower:.2f}x);"
+        f"\n{crowd} logins at once: {stretches};"
         f" logins: {told['200'] / TURNS / STRETCH_SECONDS:.0f}/s in, {told.total() - told['200']} told to come back"
     )
 
@@ -74,7 +42,7 @@ async def test_a_crowd_logs_in(door: Door, alice: Person, bob: Person, crowd: in
     assert told["200"] > 0
     assert 200 == (await door.send("POST", "/auth/login", json={"email": bob.email, "password": PASSWORD})).status
     if FULL:
-        assert slower < SLOWER_MAX
+        assert stretches.slower < SLOWER_MAX
 
 
 async def wrong_login(door: Door, email: str) -> tuple[float, dict[str, Any]]:

@@ -21,6 +21,19 @@ MUTANTS = (
         ],
     ),
     Mutant(
+        name="crowd-cut-in-one-go",
+        guard="while a slow crowd is cut off, everybody else has a turn",
+        changes=[
+            Change(
+                "services/chassis/watchdog.py",
+                "                    await asyncio.sleep(PAUSE_SECONDS)\n",
+                "                    pass\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/chassis/test_watchdog.py::test_a_crowd_is_not_cut_in_one_go"],
+    ),
+    Mutant(
         name="duplicate-keys-accepted",
         guard="a body that two readers could read in two ways is refused",
         changes=[

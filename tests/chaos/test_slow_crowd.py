@@ -1,0 +1,47 @@
+"""A crowd of slow clients before the whole running system: each is cut off in time, and the others hardly notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness import slow_crowd
+from tests.harness.api import Door, Person
+from tests.harness.drills import FULL
+from tests.harness.stretches import SLOWER_MAX, in_turns
+
+SLOW = 500
+LIVED_SECONDS_MAX = 15.0
+
+TIMEOUT = "HTTP/1.1 408 Request Timeout"
+TOLD = {
+    "headers": TIMEOUT,
+    "body": TIMEOUT,
+    "login": TIMEOUT,
+    "stranger": "HTTP/1.1 401 Unauthorized",
+    "silence": "",
+    "half headers": TIMEOUT,
+    "half body": TIMEOUT,
+    "unread": "",
+}
+
+
+@pytest.mark.timeout(300)
+async def test_a_slow_crowd(door: Door, alice: Person, bob: Person) -> None:
+    """Guarantee 51: of 500 slow connections, each opened again when it was cut, none lives for 15 s; the rest is served.
+
+    No address has a share in this stack: one crowd may take as much as it likes.
+    """
+    stretches = await in_turns(alice, lambda: slow_crowd.crowd(door.base, SLOW, bob.token))
+    lived = {kind: max(each[kind]["lived_max"] for each in stretches.loads) for kind in TOLD}
+    count = sum(fate["cut"] for each in stretches.loads for fate in each.values())
+    print(f"\n{SLOW} slow connections: {stretches}; {count} cut, living at most:")
+    print(", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in lived.items()))
+
+    for each in stretches.loads:
+        # What was said last may be lost with a connection on which something was on its way.
+        assert {kind: [line] for kind, line in TOLD.items()} == {
+            kind: [line for line in fate["told"] if line or not TOLD[kind]] for kind, fate in each.items()
+        }
+    assert max(lived.values()) < LIVED_SECONDS_MAX
+    if FULL:
+        assert stretches.slower < SLOWER_MAX

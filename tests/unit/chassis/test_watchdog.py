@@ -1,0 +1,60 @@
+"""The round of the watchdog, with connections that are late by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from services.chassis import watchdog
+from services.chassis.watchdog import Watchdog
+
+CROWD = 50
+
+
+class Turn:
+    """Numbers the turns of the loop, and holds how many were cut in each."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.cuts = Counter[int]()
+
+    async def count(self) -> None:
+        while True:
+            self.number += 1
+            await asyncio.sleep(0)
+
+
+class Late:
+    """A connection that is late from its beginning."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, watching: Watchdog, turn: Turn) -> None:
+        self.watching = watching
+        self.turn = turn
+
+    def cut_if_late(self, _now: float) -> str:
+        self.turn.cuts[self.turn.number] += 1
+        self.watching.forget(self)  # type: ignore[arg-type]
+        return "silent"
+
+
+async def test_a_crowd_is_not_cut_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guarantee 51: between a few who are cut everybody else has a turn; still all of a crowd are cut in one round."""
+    monkeypatch.setattr(watchdog, "SWEEP_SECONDS", 0.01)
+    watching, turn = Watchdog("test"), Turn()
+    for _ in range(CROWD):
+        watching.admit(Late(watching, turn))  # type: ignore[arg-type]
+    beside = [asyncio.create_task(turn.count()), asyncio.create_task(watching.keep())]
+    async with asyncio.timeout(5):
+        while turn.cuts.total() < CROWD:
+            await asyncio.sleep(0.001)
+    for task in beside:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    assert watchdog.CUTS_AT_ONCE == max(turn.cuts.values())
