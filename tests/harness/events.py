@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,21 @@ class Reader:
                 events.append(await self.next())
         except (EOFError, aiohttp.ClientError):
             return events
+
+    async def follow(self, events: list[Event]) -> None:
+        """Add every event to these as it comes, until the stream ends; however long nothing comes."""
+        with suppress(EOFError):
+            while True:
+                event = await self._block()
+                if event is not None:
+                    events.append(event)
+
+    async def begun(self) -> int:
+        """Wait until the stream has told its place."""
+        async with asyncio.timeout(SECONDS_MAX):
+            while self.last_id is None:
+                assert await self._block() is None
+        return self.last_id
 
     async def _block(self) -> Event | None:
         """The next block; None if it is no event."""
