@@ -10,10 +10,12 @@ from uuid import uuid4
 import aiohttp
 
 from tests.harness.api import Person
+from tests.harness.drills import bound
 from tests.harness.events import Event, listening
 from tests.harness.stack import Stack
 
 OFTEN = 10
+AWAY_SECONDS = bound(0.0, 30.0)
 
 
 def statuses(events: list[Event]) -> dict[str, list[str]]:
@@ -60,17 +62,29 @@ async def place_of(stack: Stack, person: Person) -> int:
             await asyncio.sleep(0.05)
 
 
+async def pay_while_away(alice: Person, bob: Person, count: int) -> list[str]:
+    """So many transfers at least, and more until the client was away for long enough; their ids."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + AWAY_SECONDS
+    ids = await pay(alice, bob, count)
+    while loop.time() < ends_at:
+        ids += await pay(alice, bob, 1)
+        await asyncio.sleep(0.2)
+    return ids
+
+
 async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
     """Guarantee 58: who was away comes back with the last id: no event missing or doubled, also with Redis down."""
     place = await place_of(stack, alice)
     first = await pay(alice, bob, 2)
     # Three events of each transfer: it is PENDING, it is COMPLETED, the notice.
     before = await gather(alice, after=place, count=3 * len(first))
-    away = await pay(alice, bob, 40)
+    away = await pay_while_away(alice, bob, 40)
+    back = await gather(alice, after=before[-1].id, count=3 * len(away))
     await stack.hold("redis")
     try:
-        away += await pay(alice, bob, OFTEN)
-        back = await gather(alice, after=before[-1].id, count=3 * len(away))
+        dark = await pay_while_away(alice, bob, OFTEN)
+        back += await gather(alice, after=back[-1].id, count=3 * len(dark))
         following = asyncio.create_task(gather(alice, after=back[-1].id, count=3))
         last = await pay(alice, bob, 1)
         live = await following
@@ -79,7 +93,7 @@ async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
     everything = before + back + live
 
     assert list(range(place + 1, place + 1 + len(everything))) == [event.id for event in everything]
-    assert {id_: ["PENDING", "COMPLETED"] for id_ in first + away + last} == statuses(everything)
+    assert {id_: ["PENDING", "COMPLETED"] for id_ in first + away + dark + last} == statuses(everything)
 
 
 async def test_gateway_and_notification_killed(stack: Stack, alice: Person, bob: Person) -> None:
