@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from structlog.contextvars import clear_contextvars
 
 from services.chassis import tracing
 from services.chassis.database import DatabaseAway, LockTimeout, is_away
@@ -63,15 +64,18 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return render(Fault())
 
 
-async def on_prepare(_request: web.Request, response: web.StreamResponse) -> None:
+async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
     """An expectation is refused before any middleware is asked; here that answer becomes a problem document too."""
     if not isinstance(response, web.HTTPExpectationFailed):
         return
+    # What is bound here belongs to the request before it on this line, if to any.
+    clear_contextvars()
+    request_id = tracing.bind(request.headers)
     rendered = _render_http(response)
     response.body = rendered.body
     response.headers.update(rendered.headers)
     response.headers["Content-Length"] = str(len(response.body or b""))
-    response.headers.setdefault(tracing.REQUEST_ID, tracing.request_id())
+    response.headers[tracing.REQUEST_ID] = request_id
 
 
 def route_of(request: web.Request) -> str:

@@ -335,6 +335,18 @@ async def test_other_request_id_is_replaced(door: Door, request_id: str) -> None
     assert response.headers["X-Request-Id"] == response.json()["request_id"] != request_id
 
 
+@pytest.mark.parametrize("sent", ["mine-2", "not <sane>"])
+async def test_expectation_is_refused_under_one_request_id(door: Door, sent: str) -> None:
+    """What nobody can meet is a 417 whose body and header name the same request: the client's own, if sane."""
+    headers = {"Expect": "the unexpected", "X-Request-Id": sent}
+    response = await door.call("POST", "/api/v1/auth/login", json={}, headers=headers)
+
+    named = response.json()["request_id"]
+    assert (417, "expectation_failed") == (response.status, response.json()["code"])
+    assert named == response.headers["X-Request-Id"]
+    assert (sent == "mine-2") == (sent == named)
+
+
 @pytest.mark.parametrize(("first", "status"), [(b"", b"400"), (b"1\r\n{\r\n", b"408")])
 async def test_broken_chunks_are_no_fault_of_ours(
     door: Door, token: str, monkeypatch: pytest.MonkeyPatch, first: bytes, status: bytes
