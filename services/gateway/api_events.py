@@ -13,7 +13,7 @@ from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError
 from services.gateway import errors, event_stream, operations, schemas
 from services.gateway.authentication import PRINCIPAL
-from services.gateway.live import CALL_SECONDS, HUB, Ending, Hub, Stream
+from services.gateway.live import HUB, PLACE_SECONDS, Ending, Hub, Stream
 from services.gateway.operations import Answer, Operation
 from services.gateway.sessions import SESSIONS
 
@@ -62,7 +62,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 
 async def _serve(request: web.Request, hub: Hub, stream: Stream) -> web.StreamResponse:
-    place = await stream.place(CALL_SECONDS)
+    place = await stream.place(PLACE_SECONDS)
     response = web.StreamResponse(headers=_HEADERS | {tracing.REQUEST_ID: tracing.request_id()})
     try:
         await response.prepare(request)

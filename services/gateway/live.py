@@ -30,6 +30,9 @@ PAUSE_SECONDS = 0.02
 """Between two rounds, whatever rings: a bell gone mad must not keep the notification service busy."""
 
 CALL_SECONDS = 5.0
+PLACE_SECONDS = 1.5
+"""How long who names no place waits to be given one, before they are told that nobody knows it."""
+
 PLACES_MAX = 500
 """How many feeds are asked for in one call."""
 

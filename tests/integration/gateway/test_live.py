@@ -309,6 +309,22 @@ async def test_notification_away(door: Door, token: str, user_id: str, redis_cli
     assert "Retry-After" in refused.headers
 
 
+async def test_no_place_is_no_reason_to_wait(door: Door, token: str) -> None:
+    """With the notification service silent who names no place is told 503 within 2 s, while its call goes on."""
+    door.behind.notification.silent_at = "/internal/events"
+    began = time.monotonic()
+    refused = await door.call("GET", PATH, token=token)
+    took = time.monotonic() - began
+    door.behind.notification.silent_at = None
+
+    assert (503, "upstream_unavailable", "1") == (
+        refused.status,
+        refused.json()["code"],
+        refused.headers["Retry-After"],
+    )
+    assert took < 2.0
+
+
 async def test_heartbeat(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to tell, a comment comes every so often."""
     monkeypatch.setattr(api_events, "HEARTBEAT_SECONDS", 0.05)
