@@ -1,8 +1,8 @@
 """A crowd of slow clients: they hold their connections, and do nothing with them that would ever come to an end.
 
-`python -m tests.harness.slow_crowd BASE SIZE TOKEN`: so many connections, each opened again as soon as it was cut. When told to
-end, it waits until those that are open are cut, too. Tells of each kind how many were cut, after how long at most, and what
-they were told.
+`python -m tests.harness.slow_crowd BASE SIZE TOKEN KIND...`: so many connections of these kinds, each opened again as soon as
+it was cut. When told to end, it waits until those that are open are cut, too. Tells of each kind how many were cut, after how
+long at most, and what they were told.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,9 +44,9 @@ def kinds(token: str) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-def crowd(base: str, size: int, token: str) -> AbstractAsyncContextManager[dict[str, Any]]:
-    """The crowd in a process of its own, beside what is done inside."""
-    return crowds.beside("tests.harness.slow_crowd", base, str(size), token)
+def crowd(base: str, size: int, token: str, wanted: Iterable[str]) -> AbstractAsyncContextManager[dict[str, Any]]:
+    """The crowd, of these kinds, in a process of its own, beside what is done inside."""
+    return crowds.beside("tests.harness.slow_crowd", base, str(size), token, *wanted)
 
 
 @dataclass(slots=True)
@@ -69,9 +70,9 @@ class _Connection(asyncio.Protocol):
         self.lost.set_result(None)
 
 
-async def _hold(base: str, size: int, token: str) -> dict[str, Any]:
+async def _hold(base: str, size: int, token: str, wanted: Iterable[str]) -> dict[str, Any]:
     ended = crowds.told_to_end()
-    every = kinds(token)
+    every = {kind: kinds(token)[kind] for kind in wanted}
     fates = {kind: Fate() for kind in every}
     names = [list(every)[number % len(every)] for number in range(size)]
     open_ = asyncio.Semaphore(0)
@@ -135,5 +136,5 @@ def _post(path: str, headers: str) -> bytes:
 
 
 if __name__ == "__main__":
-    _base, _size, _token = sys.argv[1:]
-    crowds.tell(asyncio.run(_hold(_base, int(_size), _token)))
+    _base, _size, _token, *_wanted = sys.argv[1:]
+    crowds.tell(asyncio.run(_hold(_base, int(_size), _token, _wanted)))
