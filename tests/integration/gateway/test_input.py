@@ -208,17 +208,23 @@ async def test_size_of_bodies(door: Door, token: str) -> None:
     assert larger.json()["code"] == "body_too_large"
 
 
-@pytest.mark.parametrize("path", [TRANSFERS, "/api/v1/auth/logout"])
-async def test_stated_size_is_enough(door: Door, token: str, path: str) -> None:
-    """Guarantee 51: who says that a body will be too large is told so at once, and need not send it."""
+async def _begin(door: Door, token: str, path: str, *, length: int) -> bytes:
+    """The head of the answer to a body of which only the first byte comes."""
     where = urlsplit(door.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
-        "Content-Type: application/json\r\nContent-Length: 65537\r\n\r\n{".encode()
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{".encode()
     )
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
     writer.close()
+    return head
+
+
+@pytest.mark.parametrize("path", [TRANSFERS, "/api/v1/auth/logout"])
+async def test_stated_size_is_enough(door: Door, token: str, path: str) -> None:
+    """Guarantee 51: who says that a body will be too large is told so at once, and need not send it."""
+    head = await _begin(door, token, path, length=65537)
 
     assert head.startswith(b"HTTP/1.1 413")
 
@@ -226,14 +232,7 @@ async def test_stated_size_is_enough(door: Door, token: str, path: str) -> None:
 async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not arrive is a 408 and the connection ends."""
     monkeypatch.setattr(operations, "BODY_SECONDS", 0.2)
-    where = urlsplit(door.url)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    writer.write(
-        f"POST {TRANSFERS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
-        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
-    )
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
-    writer.close()
+    head = await _begin(door, token, TRANSFERS, length=100)
 
     assert head.startswith(b"HTTP/1.1 408")
     assert b"connection: close" in head.lower()
