@@ -337,8 +337,8 @@ class PayFlow:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[Transfer]:
-        """This user's transfers, newest first, page by page."""
-        params = {"status": status, "kind": kind, "wallet_id": wallet_id, "from": _time(since), "to": _time(until)}
+        """This user's transfers, newest first, page by page: created from `since` on (inclusive), before `until` (exclusive)."""
+        params = {"status": status, "kind": kind, "wallet_id": wallet_id, **_period(since, until)}
         return self._pages("/transfers", Transfer.read, params)
 
     async def timeline(self, transfer_id: str, *, as_operator: bool = False) -> Timeline:
@@ -367,9 +367,12 @@ class PayFlow:
     async def statement(
         self, wallet_id: str | None = None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Entry]:
-        """The entries of a wallet (default: the one in US dollars), newest first, page by page."""
+        """The entries of a wallet (default: the one in US dollars), newest first, page by page.
+
+        They are those from `since` on (inclusive), before `until` (exclusive).
+        """
         wallet_id = wallet_id or await self._default_wallet_id()
-        params = {"from": _time(since), "to": _time(until)}
+        params = _period(since, until)
         async for entry in self._pages(f"/wallets/{_segment(wallet_id)}/statement", Entry.read, params):
             yield entry
 
@@ -517,13 +520,17 @@ class PayFlow:
         self,
         *,
         since: datetime | None = None,
+        until: datetime | None = None,
         actor_id: str | None = None,
         user_id: str | None = None,
         act: str | None = None,
         limit: int | None = None,
     ) -> dict[str, Any]:
-        """As an operator: `items`, who did what, newest first, `limit` of them at most; `unavailable`, who did not answer."""
-        params = _given({"from": _time(since), "actor_id": actor_id, "user_id": user_id, "act": act})
+        """As an operator: `items`, who did what, newest first, `limit` of them at most; `unavailable`, who did not answer.
+
+        They are those from `since` on (inclusive), before `until` (exclusive).
+        """
+        params = _given({**_period(since, until), "actor_id": actor_id, "user_id": user_id, "act": act})
         return await self._whole_list("/ops/audit", params, count_max=limit)
 
     # How
@@ -653,6 +660,10 @@ def _time(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _period(since: datetime | None, until: datetime | None) -> dict[str, str | None]:
+    return {"from": _time(since), "to": _time(until)}
 
 
 def _given(fields: Mapping[str, T | None]) -> dict[str, T]:

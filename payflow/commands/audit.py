@@ -16,7 +16,7 @@ LIMIT_MAX = 10_000
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def read_since(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+def read_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
     """A moment (RFC 3339 with its zone), or how long ago: 90s, 15m, 24h, 7d."""
     if value is None:
         return None
@@ -34,7 +34,13 @@ def read_since(context: click.Context, parameter: click.Parameter, value: str | 
 
 @click.command
 @click.option(
-    "--since", metavar="TIME", callback=read_since, help="From then on: a time with its zone, or 90s, 15m, 24h, 7d."
+    "--since",
+    metavar="TIME",
+    callback=read_moment,
+    help="From then on: a time with its zone, or 90s, 15m, 24h, 7d ago.",
+)
+@click.option(
+    "--until", metavar="TIME", callback=read_moment, help="Before then, likewise; the moment itself is excluded."
 )
 @click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Done by this user.")
 @click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Concerning this user.")
@@ -47,6 +53,7 @@ def audit(
     invocation: Invocation,
     *,
     since: datetime | None,
+    until: datetime | None,
     actor_id: str | None,
     user_id: str | None,
     act: str | None,
@@ -57,7 +64,9 @@ def audit(
     With --json also the services that did not answer, whose acts are missing.
     """
     acts = invocation.ask(
-        lambda payflow: payflow.audit(since=since, actor_id=actor_id, user_id=user_id, act=act, limit=limit)
+        lambda payflow: payflow.audit(
+            since=since, until=until, actor_id=actor_id, user_id=user_id, act=act, limit=limit
+        )
     )
     if invocation.as_json:
         invocation.print_json(acts)

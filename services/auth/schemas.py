@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from services.auth.store_signing_keys import KeyFacts
 from services.auth.store_users import Account
 from services.auth.tokens import Pair
 from services.auth.user import Role, User
+from services.chassis.period import Moment
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
@@ -64,16 +64,6 @@ def _role(value: Any) -> Role:
     if value not in (Role.USER.value, Role.OPERATOR.value):
         raise ValueError("must be user or operator")
     return Role(value)
-
-
-def _moment(value: Any) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        pass
-    raise ValueError("is not a time with its zone")
 
 
 def _scopes(values: Any) -> list[Scope]:
@@ -289,7 +279,7 @@ class NewApiKey(_Asked):
     totp: Code | None = None
     name: Name
     scopes: Annotated[list[Scope], BeforeValidator(_scopes)]
-    expires_at: Annotated[datetime, BeforeValidator(_moment)] | None = None
+    expires_at: Moment | None = None
 
 
 class Owner(_Asked):

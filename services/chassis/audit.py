@@ -13,11 +13,12 @@ from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import database
 from services.chassis.body import InvalidRequest, validate
 from services.chassis.database import Connection, Pool, Record, Statements
+from services.chassis.period import PeriodParameters
 from services.chassis.problems import Handler
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
@@ -48,13 +49,11 @@ class Place(NamedTuple):
     id: object
 
 
-class Asked(BaseModel):
+class Asked(PeriodParameters):
     """Which part of the log."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
-    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
     actor_id: UUID | None = None
     user_id: UUID | None = None
     act: Annotated[str, StringConstraints(max_length=100)] | None = None
@@ -89,8 +88,7 @@ def reader(pool: web.AppKey[Pool], statement: str, *, read_id: Callable[[str], o
         async with database.connection(request.app[pool]) as connection:
             rows = await connection.fetch(
                 statement,
-                asked.since,
-                asked.until,
+                *asked.period,
                 asked.actor_id,
                 asked.user_id,
                 asked.act,

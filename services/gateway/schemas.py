@@ -7,7 +7,6 @@ without being validated again.
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.chassis.period import Moment, PeriodParameters
 from services.contracts.identifiers import parse_id
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, CURRENCIES
 
@@ -75,16 +75,6 @@ def _composed(text: Any) -> Any:
     return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
 
 
-def _moment(text: Any) -> Any:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        pass
-    raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
-
-
 def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
         raise ValueError("must not name one twice")
@@ -132,7 +122,6 @@ TotpCode = Annotated[
 ]
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
-Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 MetadataValue = Annotated[
     Any,
     AfterValidator(_metadata_value),
@@ -345,11 +334,8 @@ class PageQuery(Request):
         return {name: str(value) for name, value in ({"limit": PAGE_LIMIT} | given).items()}
 
 
-class PeriodQuery(PageQuery):
+class PeriodQuery(PageQuery, PeriodParameters):
     """Which part of a list, between two moments."""
-
-    from_: Moment | None = Field(None, alias="from", description="Not before this moment.")
-    to: Moment | None = Field(None, description="Before this moment.")
 
 
 class TransferQuery(PeriodQuery):

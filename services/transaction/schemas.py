@@ -20,6 +20,7 @@ from pydantic import (
 
 from services.chassis.body import InvalidRequest, invalid, parse, validate_json
 from services.chassis.database import Record
+from services.chassis.period import PeriodParameters
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
@@ -187,22 +188,20 @@ class StepsQuery(BaseModel):
     viewer: UUID | None = None
 
 
-class ListQuery(_Query):
+class ListQuery(_Query, PeriodParameters):
     """Which transfers to list."""
 
     status: Literal["PENDING", "COMPLETED", "FAILED"] | None = None
     kind: Literal["transfer", "deposit"] | None = None
     wallet_id: UUID | None = None
     idempotency_key: str | None = None
-    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
-    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
     cursor: str | None = None
 
     @property
     def matching(self) -> Filter:
         """The filter, without the page."""
-        return Filter(self.status, self.kind, self.wallet_id, self.since, self.until)
+        return Filter(self.status, self.kind, self.wallet_id, *self.period)
 
 
 TRANSFERS = TypeAdapter(TransferRequest)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 
 from services.chassis import audit
-from services.chassis.body import validate_json
+from services.chassis.body import validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
@@ -26,9 +25,6 @@ PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
 
 POST_SECONDS = 4.0
 """Shorter than the worker's deadline for the call (5 s): what is not done by then is answered `retry`."""
-
-PAGE_DEFAULT = 50
-PAGE_MAX = 200
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -114,22 +110,22 @@ async def get_wallet(request: web.Request) -> web.Response:
 
 async def get_balance(request: web.Request) -> web.Response:
     """The balance now, or `at` a moment."""
-    balance = await commands.get_balance(request.app[POOL], _wallet_id(request), _moment(request, "at"))
+    asked = validate(schemas.BALANCE, dict(request.query))
+    balance = await commands.get_balance(request.app[POOL], _wallet_id(request), asked.at)
     return web.json_response(schemas.balance(*balance))
 
 
 async def get_statement(request: web.Request) -> web.Response:
     """A page of entries, newest first."""
-    limit = min(int(request.query.get("limit", PAGE_DEFAULT)), PAGE_MAX)
+    asked = validate(schemas.STATEMENT, dict(request.query))
     lines = await commands.list_statement(
         request.app[POOL],
         _wallet_id(request),
-        below=schemas.decode_cursor(request.query.get("cursor")),
-        since=_moment(request, "from"),
-        until=_moment(request, "to"),
-        limit=limit + 1,
+        below=schemas.decode_cursor(asked.cursor),
+        period=asked.period,
+        limit=asked.limit + 1,
     )
-    return web.json_response(schemas.statement(lines, limit))
+    return web.json_response(schemas.statement(lines, asked.limit))
 
 
 async def availability(request: web.Request) -> web.Response:
@@ -214,19 +210,6 @@ def _wallet_id(request: web.Request) -> UUID:
     if wallet_id is None:
         raise WalletNotFound
     return wallet_id
-
-
-def _moment(request: web.Request, name: str) -> datetime | None:
-    text: Any = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidParameter(name, "must be an RFC 3339 time with its zone")
-    return moment
 
 
 def _head(request: web.Request) -> Head | None:

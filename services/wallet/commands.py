@@ -12,6 +12,7 @@ import structlog
 
 from services.chassis import database
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
+from services.chassis.period import Period
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
 from services.wallet import ledger, metrics, seal, store
@@ -188,13 +189,11 @@ async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple
         return await store.read_balance_at(connection, wallet_id, at), 0, at
 
 
-async def list_statement(
-    pool: Pool, wallet_id: UUID, *, below: int, since: datetime | None, until: datetime | None, limit: int
-) -> list[Line]:
-    """A page of the statement, newest first, of entries under seq `below`, from `since` up to and with `until`."""
+async def list_statement(pool: Pool, wallet_id: UUID, *, below: int, period: Period, limit: int) -> list[Line]:
+    """A page of the statement, newest first, of the entries of a period that have a seq under `below`."""
     async with database.snapshot(pool) as connection:
-        above = await store.last_seq_at(connection, wallet_id, since) if since else 0
-        up_to = await store.last_seq_at(connection, wallet_id, until) if until else below
+        above = await store.last_seq_before(connection, wallet_id, period.since) if period.since else 0
+        up_to = await store.last_seq_before(connection, wallet_id, period.until) if period.until else below
         return await store.list_entries(connection, wallet_id, below=below, above=above, up_to=up_to, limit=limit)
 
 

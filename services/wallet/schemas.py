@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from services.chassis.period import Moment, PeriodParameters
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.wallet.commands import Void
@@ -17,6 +18,8 @@ from services.wallet.ledger import Answer, Posting
 from services.wallet.store import Line, Proof, Wallet
 
 ITEMS_MAX = 1024
+PAGE_DEFAULT = 50
+PAGE_MAX = 200
 _SEQ_MAX = 2**62
 
 
@@ -130,12 +133,27 @@ class FreezeRequest(_Model):
     request_id: str
 
 
+class BalanceQuery(_Model):
+    """The balance at which moment."""
+
+    at: Moment | None = None
+
+
+class StatementQuery(_Model, PeriodParameters):
+    """Which entries."""
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    cursor: str | None = None
+
+
 POST = TypeAdapter(PostRequest)
 VOID = TypeAdapter(VoidRequest)
 OPEN = TypeAdapter(OpenRequest)
 FIND = TypeAdapter(FindRequest)
 AVAILABILITY = TypeAdapter(AvailabilityRequest)
 FREEZE = TypeAdapter(FreezeRequest)
+BALANCE = TypeAdapter(BalanceQuery)
+STATEMENT = TypeAdapter(StatementQuery)
 
 
 def answers(items: list[Answer]) -> dict[str, Any]:

@@ -168,9 +168,9 @@ async def read_balance_at(connection: Connection, wallet_id: UUID, moment: datet
     return int(await connection.fetchval(statements.read_balance_at, wallet_id, moment))
 
 
-async def last_seq_at(connection: Connection, wallet_id: UUID, moment: datetime) -> int:
-    """The seq of the last entry at or before a moment; 0 if there is none."""
-    return int(await connection.fetchval(statements.last_seq_at, wallet_id, moment))
+async def last_seq_before(connection: Connection, wallet_id: UUID, moment: datetime) -> int:
+    """The seq of the last entry before a moment; 0 if there is none."""
+    return int(await connection.fetchval(statements.last_seq_before, wallet_id, moment))
 
 
 async def list_entries(

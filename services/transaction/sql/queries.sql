@@ -103,13 +103,13 @@ WHERE id IN (
     (SELECT id FROM transfers WHERE user_id = $1 AND id < $2
        AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
        AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
-       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at <= $7)
+       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at < $7)
      ORDER BY id DESC LIMIT $8)
     UNION
     (SELECT id FROM transfers WHERE recipient_id = $1 AND status = 'COMPLETED' AND id < $2
        AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
        AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
-       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at <= $7)
+       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at < $7)
      ORDER BY id DESC LIMIT $8)
 )
 ORDER BY id DESC LIMIT $8;

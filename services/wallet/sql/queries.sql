@@ -81,7 +81,7 @@ SELECT posted, held, clock_timestamp() AS as_of FROM accounts WHERE id = $1;
 SELECT coalesce((SELECT balance_after FROM entries WHERE account_id = $1 AND seq = last_seq_at($1, $2)), 0) AS posted;
 
 -- name: list_entries
--- Newest first, below a seq, between two moments.
+-- Newest first, below a seq, between two seqs.
 SELECT entries.seq, entries.transfer_id, entries.amount, entries.balance_after, entries.created_at, outcomes.description,
        counterparty.id AS counterparty_id, counterparty.owner_id AS counterparty_owner_id
 FROM entries
@@ -91,8 +91,9 @@ JOIN accounts AS counterparty
 WHERE entries.account_id = $1 AND entries.seq < $2 AND entries.seq > $3 AND entries.seq <= $4
 ORDER BY entries.seq DESC LIMIT $5;
 
--- name: last_seq_at
-SELECT last_seq_at($1, $2);
+-- name: last_seq_before
+-- Times are whole microseconds: what is before a moment is at or before the microsecond before it.
+SELECT last_seq_at($1, $2::timestamptz - interval '1 microsecond');
 
 -- name: read_available
 SELECT id, posted - held AS available, frozen FROM accounts WHERE id = ANY($1::uuid[]);

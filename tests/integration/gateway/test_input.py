@@ -262,6 +262,8 @@ async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest
         ("/api/v1/transfers?from=1700000000", "from"),
         ("/api/v1/transfers?to=2026-01-01T00:00:00", "to"),
         ("/api/v1/transfers?to=0001-01-01T00:00:00%2B14:00", "to"),
+        ("/api/v1/transfers?from=2026-01-01T00:00:00Z&to=2026-01-01T00:59:59%2B01:00", "to"),
+        (f"/api/v1/wallets/{SOME_ID}/statement?from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:00Z", "to"),
         ("/api/v1/recipients", "email"),
         ("/api/v1/recipients?email=x", "email"),
         ("/api/v1/recipients?email=b@example.com&name=x", "name"),

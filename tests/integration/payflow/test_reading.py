@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -95,6 +95,22 @@ async def test_transfers(gateway: Any, alice: PayFlow) -> None:
 
     assert amounts == [1, 2, 3]
     assert gateway.seen("GET /transfers")[-1].query["status"] == "COMPLETED"
+
+
+async def test_periods(gateway: Any, alice: PayFlow, operator: PayFlow) -> None:
+    """Every list that takes a period sends `since` as `from` and `until` as `to`, in UTC to the microsecond."""
+    gateway.documents["/wallets"] = {"items": [WALLET]}
+    for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
+        gateway.pages[path] = []
+    since, until = NOON, datetime(2026, 1, 3, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=2)))
+
+    assert [entry async for entry in alice.statement(since=since, until=until)] == []
+    assert [transfer async for transfer in alice.transfers(since=since, until=until)] == []
+    assert (await operator.audit(since=since, until=until))["items"] == []
+
+    for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
+        query = gateway.seen(f"GET {path}")[-1].query
+        assert (query["from"], query["to"]) == ("2026-01-02T12:00:00.000000Z", "2026-01-03T10:00:00.000001Z"), path
 
 
 async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> None:

@@ -1,0 +1,57 @@
+"""Periods of lists, files and reports: `from` is inclusive, `to` is exclusive, everywhere.
+
+In SQL: `at >= $from AND at < $to`. Adjacent periods therefore contain every row exactly once, also where many rows share the
+moment at which two periods meet. `from` equal to `to` is an empty period.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
+
+def read_moment(text: Any) -> datetime:
+    """A time with its zone, in UTC.
+
+    Raises:
+        ValueError
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
+
+
+Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+class Period(NamedTuple):
+    """From `since`, inclusive, to `until`, exclusive; None is open."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class PeriodParameters(BaseModel):
+    """The parameters `from` and `to` of a list. Other query models inherit from it."""
+
+    from_: Moment | None = Field(None, alias="from", description="Not before this moment.")
+    to: Moment | None = Field(None, description="Before this moment.")
+
+    @field_validator("to")
+    @classmethod
+    def _in_order(cls, to: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("from_")
+        if since is not None and to is not None and to < since:
+            raise ValueError("must not be before `from`")
+        return to
+
+    @property
+    def period(self) -> Period:
+        """Both limits."""
+        return Period(self.from_, self.to)
