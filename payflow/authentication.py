@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 
 from payflow import document as read
 from payflow.errors import ApiKeyRefused, Misconfigured, NotLoggedIn, PayFlowError, Problem, SessionEnded
 from payflow.session import Keeper, MemoryKeeper, Session, User
 from payflow.transport import Transport
+
+_API_KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class Authentication:
@@ -140,6 +143,13 @@ class ApiKeyAuthentication(Authentication):
     """An API key in place of a session: there is nothing to begin, to renew or to end."""
 
     def __init__(self, transport: Transport, api_key: str) -> None:
+        """The key is sent as it is.
+
+        Raises:
+            Misconfigured: it is empty, or has characters that no key has.
+        """
+        if not _API_KEY.fullmatch(api_key):
+            raise Misconfigured("the API key is empty or has characters that no key has")
         super().__init__(transport, MemoryKeeper(), None)
         self._api_key = api_key
 

@@ -18,7 +18,15 @@ from payflow.account import Account, OwnSession, SigningKeys, TotpProposal, read
 from payflow.address import parse_address
 from payflow.api_key import ApiKey, CreatedApiKey
 from payflow.authentication import ApiKeyAuthentication, Authentication, bearer
-from payflow.errors import Misconfigured, NoAnswer, PayFlowError, Problem, UnexpectedAnswer, Unreachable
+from payflow.errors import (
+    InvalidArgument,
+    Misconfigured,
+    NoAnswer,
+    PayFlowError,
+    Problem,
+    UnexpectedAnswer,
+    Unreachable,
+)
 from payflow.events import TOKEN_SPENT, Event
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
@@ -26,7 +34,7 @@ from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.rehearsal import Rehearsal
 from payflow.retry import Patience, reconnect_seconds
 from payflow.session import Keeper, MemoryKeeper, User
-from payflow.submission import Submission, new_key
+from payflow.submission import Submission, check_key, new_key
 from payflow.transfer import Timeline, Transfer
 from payflow.transport import Answer, Transport
 from payflow.wallet import Balance, Entry, Wallet
@@ -56,7 +64,8 @@ class PayFlow:
         A server takes an `api_key` instead; what needs a session is refused then.
 
         Raises:
-            Misconfigured: `gateway` is not an address, only one of `email` and `password` is given, or a key beside them.
+            Misconfigured: `gateway` is not an address, only one of `email` and `password` is given, a key beside them, or a
+                key that cannot be one, for instance an empty text.
         """
         if api_key is not None and (email is not None or password is not None or keeper is not None):
             raise Misconfigured("give an API key or a session, not both")
@@ -70,7 +79,9 @@ class PayFlow:
             self._authentication: Authentication = ApiKeyAuthentication(self._transport, api_key)
         else:
             credentials = (email, password) if email is not None and password is not None else None
-            self._authentication = Authentication(self._transport, keeper or MemoryKeeper(), credentials)
+            self._authentication = Authentication(
+                self._transport, MemoryKeeper() if keeper is None else keeper, credentials
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -260,10 +271,11 @@ class PayFlow:
     ) -> Transfer:
         """Send money, once, and wait up to `wait_seconds` for the outcome; it may still be PENDING then.
 
-        The key is made here unless given, and stays the same however often the request has to be repeated. A payment
+        Without a key (None) one is made here. It stays the same however often the request has to be repeated. A payment
         that must survive the end of this program needs a key made (`new_key()`) and stored by the caller beforehand.
 
         Raises:
+            InvalidArgument: the key is not 1 to 255 visible ASCII characters, or `wait_seconds` is negative; nothing was sent.
             Problem: refused, for instance `insufficient_funds` or `recipient_not_found`; nothing was accepted.
             OutcomeUnknown: whether it was accepted could not be found out; carries the key.
         """
@@ -292,6 +304,7 @@ class PayFlow:
         """As an operator: bring money into a wallet from the outside world. Repeated and waited for like `send`.
 
         Raises:
+            InvalidArgument: as `send`; nothing was sent.
             Problem: refused, for instance `operator_required`; nothing was accepted.
             OutcomeUnknown: whether it was accepted could not be found out; carries the key.
         """
@@ -322,8 +335,13 @@ class PayFlow:
         return await self._ask("GET", f"/transfers/{_segment(transfer_id)}", Transfer.read)
 
     async def find_by_key(self, idempotency_key: str) -> Transfer | None:
-        """The transfer that this user's send with this key made, or None when none arrived (yet)."""
-        found = await self._ask("GET", "/transfers", _items, params={"idempotency_key": idempotency_key, "limit": "1"})
+        """The transfer that this user's send with this key made, or None when none arrived (yet).
+
+        Raises:
+            InvalidArgument: no transfer can have such a key.
+        """
+        params = {"idempotency_key": check_key(idempotency_key), "limit": "1"}
+        found = await self._ask("GET", "/transfers", _items, params=params)
         if not found:
             return None
         return read.convert(functools.partial(Transfer.read, idempotency_key=idempotency_key), found[0])
@@ -359,7 +377,7 @@ class PayFlow:
 
     async def balance(self, wallet_id: str | None = None, *, at: datetime | None = None) -> Balance:
         """What is in a wallet (default: the one in US dollars), now or at a past instant."""
-        wallet_id = wallet_id or await self._default_wallet_id()
+        wallet_id = await self._default_wallet_id() if wallet_id is None else wallet_id
         return await self._ask(
             "GET", f"/wallets/{_segment(wallet_id)}/balance", Balance.read, params=_given({"at": _time(at)})
         )
@@ -371,7 +389,7 @@ class PayFlow:
 
         They are those from `since` on (inclusive), before `until` (exclusive).
         """
-        wallet_id = wallet_id or await self._default_wallet_id()
+        wallet_id = await self._default_wallet_id() if wallet_id is None else wallet_id
         params = _period(since, until)
         async for entry in self._pages(f"/wallets/{_segment(wallet_id)}/statement", Entry.read, params):
             yield entry
@@ -554,9 +572,8 @@ class PayFlow:
             cursor = next_cursor
 
     async def _submit(self, path: str, body: Mapping[str, Any], *, key: str | None, wait_seconds: float) -> Transfer:
-        submission = Submission(
-            path, _given(body), key=key or new_key(), wait_seconds=wait_seconds, limits=self._limits
-        )
+        key = new_key() if key is None else check_key(key)
+        submission = Submission(path, _given(body), key=key, wait_seconds=wait_seconds, limits=self._limits)
         transfer = await submission.accept(self._call, self.find_by_key)
         return await self._watch(transfer, deadline=submission.deadline)
 
@@ -639,7 +656,7 @@ class PayFlow:
 
     async def _token(self, spent: str | None = None) -> str:
         try:
-            return await (self._authentication.renew(spent) if spent else self._authentication.token())
+            return await (self._authentication.token() if spent is None else self._authentication.renew(spent))
         except PayFlowError as error:
             # Whatever became of the session, the request that needs it was not sent.
             error.maybe_done = False
@@ -653,6 +670,9 @@ class PayFlow:
 
 
 def _segment(text: str) -> str:
+    # An empty segment or dots would make the address that of another resource, for instance of the whole list.
+    if text in ("", ".", ".."):
+        raise InvalidArgument(f"{text!r} is not an id")
     return quote(text, safe="")
 
 

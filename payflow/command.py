@@ -63,7 +63,8 @@ def standard(function: Callable[..., Any]) -> Callable[..., Any]:
     def invoke(*arguments: Any, gateway: str | None, as_json: bool, **rest: Any) -> Any:
         from payflow import settings  # noqa: PLC0415 - reading files and JSON can wait
 
-        found = settings.find_gateway(gateway or click.get_current_context().find_root().obj)
+        named = click.get_current_context().find_root().obj if gateway is None else gateway
+        found = settings.find_gateway(named)
         return function(Invocation(found, as_json), *arguments, **rest)
 
     return invoke

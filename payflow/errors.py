@@ -6,6 +6,7 @@ PayFlowError
 ├── UnexpectedAnswer   whatever answered does not speak like a PayFlow gateway
 ├── Problem            the gateway said no (RFC 9457)
 ├── OutcomeUnknown     a transfer may or may not have been accepted; carries its idempotency key
+├── InvalidArgument    an argument that no request can carry: nothing was sent
 ├── NotLoggedIn        nobody is logged in at this gateway
 ├── SessionEnded       the session was logged out or revoked, or has expired
 ├── ApiKeyRefused      the API key was revoked or has expired, or never was one
@@ -127,6 +128,10 @@ class OutcomeUnknown(PayFlowError):  # noqa: N818
         )
         self.key = key
         self.request_id = request_id
+
+
+class InvalidArgument(PayFlowError, ValueError):  # noqa: N818
+    """An argument that no request can carry, for instance an empty idempotency key: nothing was sent."""
 
 
 class NotLoggedIn(PayFlowError):  # noqa: N818

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from payflow.errors import InvalidArgument
+
 WAIT_SECONDS_DEFAULT = 10.0
 """How long `send` and `deposit` wait for the outcome when the caller does not say."""
 
@@ -44,6 +46,18 @@ class Limits:
 
     poll_seconds_max: float = 1.0
     """The longest pause between two such looks."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that mean none: the HTTP library takes a time limit of 0 for "no limit".
+
+        Raises:
+            InvalidArgument
+        """
+        for name in ("connect_seconds", "answer_seconds", "proof_seconds", "poll_seconds_min"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(f"{name} must be greater than 0")
+        if self.attempts_max < 1:
+            raise InvalidArgument("attempts_max must be 1 or more")
 
 
 PATIENT = Limits()

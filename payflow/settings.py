@@ -24,8 +24,11 @@ def find_gateway(option: str | None) -> str:
     Raises:
         Misconfigured: what was found is not an address, or the file of the stack cannot be read.
     """
-    named = option or os.environ.get("PAYFLOW_GATEWAY")
-    return parse_address(named or _gateway_of_stack(STACK_FILE) or GATEWAY_DEFAULT)
+    # One that is given and empty is an error: another gateway could show, or move, other money.
+    named = os.environ.get("PAYFLOW_GATEWAY") if option is None else option
+    if named is None:
+        named = _gateway_of_stack(STACK_FILE)
+    return parse_address(GATEWAY_DEFAULT if named is None else named)
 
 
 def password_given() -> str | None:
@@ -35,6 +38,9 @@ def password_given() -> str | None:
 
 def sessions_folder() -> Path:
     """Where sessions are kept, below the configuration folder of the person who runs this."""
+    # By the XDG specification an empty variable is as good as none; click would take the working folder.
+    if os.environ.get("XDG_CONFIG_HOME") == "":
+        return Path.home() / ".config" / "payflow" / "sessions"
     return Path(click.get_app_dir("payflow")) / "sessions"
 
 

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from payflow import document as read
-from payflow.errors import KEY_REUSED, OutcomeUnknown, PayFlowError, Problem
+from payflow.errors import KEY_REUSED, InvalidArgument, OutcomeUnknown, PayFlowError, Problem
 from payflow.limits import PREFER_WAIT_SECONDS_MAX, Limits
 from payflow.retry import Patience
 from payflow.transfer import Transfer
 from payflow.transport import Answer
 
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+"""What the gateway takes as an idempotency key."""
+
 
 def new_key() -> str:
     """An idempotency key. Make and store one before `send` where the payment must survive the end of this program."""
     return str(uuid.uuid4())
+
+
+def check_key(key: str) -> str:
+    """The key, unchanged. An empty one is an error like any other, never a request for a new key.
+
+    Raises:
+        InvalidArgument: it is not a text of 1 to 255 visible ASCII characters, which the gateway requires.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise InvalidArgument("the idempotency key must have 1 to 255 visible ASCII characters")
+    return key
 
 
 class Call(Protocol):
@@ -43,7 +58,13 @@ class Submission:
         wait_seconds: float,
         limits: Limits,
     ) -> None:
-        """Every attempt carries this key and this body, byte for byte."""
+        """Every attempt carries this key and this body, byte for byte.
+
+        Raises:
+            InvalidArgument: `wait_seconds` is negative or not a number.
+        """
+        if not wait_seconds >= 0:
+            raise InvalidArgument(f"wait_seconds must be 0 or more, and is {wait_seconds}")
         self.deadline = 0.0
         self._path = path
         self._body = body
@@ -84,7 +105,7 @@ class Submission:
 
     async def _send_once(self, call: Call) -> Transfer:
         self.deadline = time.monotonic() + self._wait_seconds
-        prefer_seconds = min(int(self._wait_seconds), PREFER_WAIT_SECONDS_MAX)
+        prefer_seconds = int(min(self._wait_seconds, PREFER_WAIT_SECONDS_MAX))
         headers = {"Idempotency-Key": self._key, "X-Request-Id": self._request_id}
         if prefer_seconds:
             headers["Prefer"] = f"wait={prefer_seconds}"
@@ -101,15 +122,20 @@ class Submission:
 
     def _is_mine(self, found: Transfer) -> bool:
         # A key that the caller had used before leads to that other transfer: not to be taken for this one.
-        to = self._body.get("to") or self._body
-        asked = {
-            "amount": self._body["amount"],
-            "currency": self._body["currency"],
-            "description": self._body.get("description"),
-            "from_wallet_id": self._body.get("from_wallet_id"),
-            "to_wallet_id": to.get("wallet_id"),
+        # What was left out is compared too where the transfer shows it; a wallet that the gateway chose is not.
+        body = self._body
+        chosen = {
+            "from_wallet_id": body.get("from_wallet_id"),
+            "to_wallet_id": body.get("to", body).get("wallet_id"),
         }
-        return all(value is None or getattr(found, name) == value for name, value in asked.items())
+        exact = {
+            "amount": body["amount"],
+            "currency": body["currency"],
+            "description": body.get("reference", body.get("description")),
+            "metadata": body.get("metadata"),
+        }
+        given = exact | {name: value for name, value in chosen.items() if value is not None}
+        return all(getattr(found, name) == value for name, value in given.items())
 
 
 def _is_reused(error: PayFlowError) -> bool:

@@ -60,7 +60,7 @@ class Transport:
             UnexpectedAnswer: the answer is not JSON, or a redirect.
             Problem: the gateway said no.
         """
-        seconds = seconds or self._limits.answer_seconds
+        seconds = self._limits.answer_seconds if seconds is None else seconds
         try:
             async with self._open().request(
                 method,

@@ -22,9 +22,15 @@ class Home:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Home:
-        """The folder that PAYFLOW_HOME names, else `.payflow/` in the repository."""
+        """The folder that PAYFLOW_HOME names, else `.payflow/` in the repository.
+
+        Raises:
+            Trouble: PAYFLOW_HOME is set and empty; the data of another stack must not be used or removed for that.
+        """
         named = environment.get("PAYFLOW_HOME")
-        return cls(Path(named).absolute() if named else REPOSITORY / ".payflow")
+        if named == "":
+            raise Trouble("PAYFLOW_HOME is empty: name a folder, or unset it")
+        return cls(REPOSITORY / ".payflow" if named is None else Path(named).absolute())
 
     @property
     def lock(self) -> Path:

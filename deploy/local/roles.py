@@ -195,7 +195,7 @@ def gateway_port(caller: Mapping[str, str]) -> int:
     Raises:
         Trouble: it is not a port.
     """
-    text = caller.get("PAYFLOW_GATEWAY_PORT") or str(GATEWAY_PORT)
+    text = caller.get("PAYFLOW_GATEWAY_PORT", str(GATEWAY_PORT))
     if not text.isdecimal() or not 1 <= int(text) <= PORT_MAX:
         raise Trouble(f"PAYFLOW_GATEWAY_PORT is {text!r}: it must be a port from 1 to {PORT_MAX}")
     return int(text)

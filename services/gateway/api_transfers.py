@@ -157,7 +157,7 @@ async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str
         behind.transaction,
         "GET",
         f"/internal/transfers/{transfer_id}/steps",
-        params={"viewer": viewer} if viewer else None,
+        params=None if viewer is None else {"viewer": viewer},
         missing=errors.TransferNotFound,
     )
     outcome, notices = await asyncio.gather(_outcome(behind, transfer_id), _notices(behind, transfer_id))

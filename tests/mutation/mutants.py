@@ -7,6 +7,7 @@ from tests.mutation.guards import (
     auth,
     catching_up,
     chassis,
+    client,
     clocks,
     door,
     gateway,
@@ -20,6 +21,7 @@ from tests.mutation.guards import (
 from tests.mutation.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
+    *client.MUTANTS,
     *door.MUTANTS,
     *gateway.MUTANTS,
     *auth.MUTANTS,

@@ -280,6 +280,15 @@ def test_clean_removes_no_foreign_folder(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").exists()
 
 
+def test_empty_home_is_not_the_default_folder(tmp_path: Path) -> None:
+    """PAYFLOW_HOME set to nothing names no stack: one line, and nothing is started, stopped or removed."""
+    refused = [cli(tmp_path, command, PAYFLOW_HOME="") for command in ("run", "demo", "stop", "clean")]
+
+    assert [(1, "payflow: PAYFLOW_HOME is empty: name a folder, or unset it\n")] * 4 == [
+        (each.returncode, each.stderr) for each in refused
+    ]
+
+
 def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     """A file where the folder should be: one line, exit code 1, no traceback."""
     (tmp_path / "home").write_text("in the way")

@@ -249,7 +249,7 @@ class FakeGateway:
             "currency": body["currency"],
             "from_wallet_id": str(uuid.uuid4()),
             "to_wallet_id": to.get("wallet_id") or str(uuid.uuid4()),
-            "description": body.get("description"),
+            "description": body.get("reference", body.get("description")),
             "metadata": body.get("metadata"),
             "created_at": time_now(),
             "settles_by": time_now(),

@@ -131,7 +131,7 @@ def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path:
     assert ("smtp://127.0.0.1:2525", "http://localhost:5173") == (told["PAYFLOW_SMTP_URL"], told["PAYFLOW_PUBLIC_URL"])
 
 
-@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "80 00"])
+@pytest.mark.parametrize("text", ["", "0", "65536", "http", "-1", "80 00"])
 def test_a_gateway_port_that_is_none_is_trouble(text: str) -> None:
     """The line names the variable and what it holds."""
     with pytest.raises(Trouble, match="PAYFLOW_GATEWAY_PORT is"):

@@ -57,7 +57,8 @@ def test_order(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.find_gateway("http://127.0.0.1:1") == "http://127.0.0.1:1"
 
     monkeypatch.setenv("PAYFLOW_GATEWAY", "")
-    assert settings.find_gateway(None) == "http://127.0.0.1:3"
+    with pytest.raises(Misconfigured):
+        settings.find_gateway(None)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"gateway": 5}'])

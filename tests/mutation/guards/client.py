@@ -1,0 +1,60 @@
+"""The guards of the Python client: an argument that is given is sent or refused, never replaced."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+CLIENT = "payflow/client.py"
+
+ARGUMENTS = "tests/integration/payflow/test_empty_arguments.py"
+WORKS = "tests/integration/payflow/test_send.py::test_takes_the_callers_key"
+
+MUTANTS = (
+    Mutant(
+        name="empty-key-is-no-key",
+        guard="only None lets the client make an idempotency key",
+        changes=[
+            Change(
+                CLIENT,
+                "        key = new_key() if key is None else check_key(key)\n",
+                "        key = check_key(key) if key else new_key()\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{ARGUMENTS}::test_impossible_key_is_refused_before_anything_is_sent"],
+    ),
+    Mutant(
+        name="impossible-key-is-sent",
+        guard="a key that the gateway cannot take is refused before anything is sent",
+        changes=[
+            Change(
+                "payflow/submission.py",
+                "    if not isinstance(key, str) or not _KEY.fullmatch(key):\n",
+                "    if not isinstance(key, str) or not key:\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{ARGUMENTS}::test_impossible_key_is_refused_before_anything_is_sent"],
+    ),
+    Mutant(
+        name="empty-wallet-is-the-default-one",
+        guard="an empty wallet id is not the wallet in the default currency",
+        changes=[
+            Change(
+                CLIENT,
+                "        wallet_id = await self._default_wallet_id() if wallet_id is None else wallet_id\n"
+                "        return await self._ask(\n",
+                "        wallet_id = wallet_id or await self._default_wallet_id()\n        return await self._ask(\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{ARGUMENTS}::test_empty_wallet_is_not_the_default_one"],
+    ),
+    Mutant(
+        name="empty-id-is-another-address",
+        guard="an empty id does not turn the address of one session into that of all sessions",
+        changes=[Change(CLIENT, '    if text in ("", ".", ".."):\n', '    if text == ".":\n')],
+        works=WORKS,
+        caught_by=[f"{ARGUMENTS}::test_empty_id_never_becomes_another_address"],
+    ),
+)
