@@ -10,6 +10,7 @@ from services.chassis.database import Pool, close_pool
 from services.wallet.app import PLANNER
 from services.wallet.proof import prove
 from tests.harness.databases import TestDatabase
+from tests.harness.sealed_ledgers import Ledger, sealed_ledger
 
 
 @pytest.fixture
@@ -22,3 +23,10 @@ async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
     await close_pool(proof_pool)
     await close_pool(opened)
     assert proof.ok, proof
+
+
+@pytest.fixture
+async def ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
+    """A sealed history that a test may change; nothing has to prove right afterwards."""
+    async with sealed_ledger(wallet_database) as made:
+        yield made

@@ -2,90 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from services.chassis.database import Pool, close_pool
 from services.contracts.identifiers import new_id
 from services.wallet import commands, seal, store
-from services.wallet.app import PLANNER
-from services.wallet.commands import Void
-from services.wallet.proof import verify
 from services.wallet.seal import Block, Head, Members
-from services.wallet.store import Proof
 from tests.harness.databases import TestDatabase
-from tests.harness.ledgers import fund, post, posting
-
-BLOCKS = 4
-
-
-@dataclass
-class Ledger:
-    """A sealed history: `BLOCKS` blocks, the last round of the proof kept after the one before the last."""
-
-    pool: Pool
-    seal_pool: Pool
-    proof_pool: Pool
-    superuser: asyncpg.Connection
-    alice: UUID
-    bob: UUID
-    posted: list[UUID]
-    rejected: list[UUID]
-    voided: list[UUID]
-
-    async def seal(self, *, with_accounts: bool = True) -> Head:
-        sealed = await commands.seal_rows(self.seal_pool, noted=None, thorough=True, with_accounts=with_accounts)
-        assert sealed.head is not None
-        return sealed.head
-
-    async def verify(self, asked: Head | None = None) -> Proof:
-        return await verify(self.proof_pool, asked)
-
-    async def tamper(self, statement: str, *arguments: object) -> None:
-        """As the superuser, past every trigger."""
-        async with self.superuser.transaction():
-            await self.superuser.execute("SET LOCAL session_replication_role = replica")
-            changed = await self.superuser.execute(statement, *arguments)
-        assert not changed.endswith(" 0"), changed
-
-    async def post(self, count: int = 3) -> list[UUID]:
-        items = [posting(self.alice, self.bob, 10) for _ in range(count)]
-        assert {"posted"} == set(await post(self.pool, *items))
-        return [item.transfer_id for item in items]
-
-
-@pytest.fixture
-async def ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
-    pool = await wallet_database.pool(**PLANNER)
-    seal_pool = await wallet_database.pool(wallet_database.seal_url)
-    proof_pool = await wallet_database.pool(wallet_database.proof_url)
-    superuser = await asyncpg.connect(wallet_database.superuser_url)
-    alice, bob = await fund(pool, [10_000, 0])
-    made = Ledger(pool, seal_pool, proof_pool, superuser, alice, bob, [], [], [])
-    for number in range(BLOCKS):
-        made.posted += await made.post()
-        rejected = [posting(alice, bob, 10**9), posting(alice, new_id(), 1)]
-        await post(pool, *rejected)
-        made.rejected += [item.transfer_id for item in rejected]
-        voids = [Void(new_id(), "cancelled", bytes(32)), Void(new_id(), "timed_out", bytes(32))]
-        await commands.void_transfers(pool, voids)
-        made.voided += [void.transfer_id for void in voids]
-        await made.seal()
-        if number == BLOCKS - 2:
-            await commands.record_proof(seal_pool, await made.verify())
-    yield made
-    await superuser.close()
-    for opened in (pool, seal_pool, proof_pool):
-        await close_pool(opened)
-
-
-def faults(proof: Proof) -> dict[str, str]:
-    assert proof.ok == all(check.ok for check in proof.checks)
-    return {check.name: check.detail for check in proof.checks if not check.ok}
+from tests.harness.ledgers import fund
+from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
 
 
 async def test_a_genuine_history_is_verified(ledger: Ledger) -> None:
@@ -101,6 +29,14 @@ async def test_a_genuine_history_is_verified(ledger: Ledger) -> None:
 BY_TRANSFER: dict[str, str] = {
     "amount": "UPDATE entries SET amount = amount - 1 WHERE transfer_id = $1 AND amount < 0",
     "balance after": "UPDATE entries SET balance_after = balance_after + 5 WHERE transfer_id = $1 AND amount > 0",
+    "amount of the credit": "UPDATE entries SET amount = amount + 1 WHERE transfer_id = $1 AND amount > 0",
+    "balance after the debit": "UPDATE entries SET balance_after = balance_after + 5 WHERE transfer_id = $1 AND amount < 0",
+    "currency of the debit": "UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1 AND amount < 0",
+    "currency of the credit": "UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1 AND amount > 0",
+    "time of the debit": """UPDATE entries SET created_at = created_at + interval '1 microsecond'
+                            WHERE transfer_id = $1 AND amount < 0""",
+    "transfer of the credit": "UPDATE entries SET transfer_id = gen_random_uuid() WHERE transfer_id = $1 AND amount > 0",
+    "recipient": "UPDATE outcomes SET destination_id = gen_random_uuid() WHERE transfer_id = $1",
     "currency of both entries": "UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1",
     "time by a microsecond": """UPDATE entries SET created_at = created_at + interval '1 microsecond'
                                 WHERE transfer_id = $1 AND amount > 0""",
@@ -220,6 +156,11 @@ async def account_currency_changed(ledger: Ledger) -> str:
     return f"account {ledger.bob} of block 1"
 
 
+async def account_opened_earlier(ledger: Ledger) -> str:
+    await ledger.tamper("UPDATE accounts SET created_at = created_at - interval '1 day' WHERE id = $1", ledger.bob)
+    return f"account {ledger.bob} of block 1 is not what was sealed"
+
+
 async def account_removed(ledger: Ledger) -> str:
     await ledger.tamper("DELETE FROM accounts WHERE id = $1", ledger.bob)
     return f"account {ledger.bob} of block 1 is gone"
@@ -229,7 +170,7 @@ async def account_removed(ledger: Ledger) -> str:
     "act",
     [
         amounts_with_balances, transfer_removed, entries_swapped, reasons_swapped, voided_made_posted, rejection_removed,
-        void_altered, owner_changed, account_currency_changed, account_removed,
+        void_altered, owner_changed, account_currency_changed, account_opened_earlier, account_removed,
     ],
 )  # fmt: skip
 async def test_a_consistent_change_names_the_row(ledger: Ledger, act: Callable[[Ledger], Awaitable[str]]) -> None:

@@ -271,6 +271,50 @@ MUTANTS = (
         caught_by=[f"{POSTING}::test_every_refusal_has_its_reason"],
     ),
     Mutant(
+        name="external-account-frozen",
+        guard="an external account cannot be frozen: all deposits would stop",
+        changes=[
+            Change(
+                QUERIES,
+                "UPDATE accounts SET frozen = $2 WHERE id = $1 AND owner_id IS NOT NULL\n",
+                "UPDATE accounts SET frozen = $2 WHERE id = $1\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_api.py::test_an_external_account_cannot_be_frozen"],
+    ),
+    Mutant(
+        name="hold-spent-by-the-ledger",
+        guard="what is on hold cannot be sent",
+        changes=[
+            Change(
+                "services/wallet/ledger.py",
+                "source.posted - source.account.held < posting.amount",
+                "source.posted < posting.amount",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/wallet/test_ledger.py::test_a_hold_is_not_there_to_be_spent"],
+    ),
+    Mutant(
+        name="hold-told-as-available",
+        guard="what is on hold is not told as available",
+        changes=[
+            Change(QUERIES, "SELECT id, posted - held AS available, frozen", "SELECT id, posted AS available, frozen")
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_api.py::test_what_is_on_hold_is_not_available"],
+    ),
+    Mutant(
+        name="external-account-without-limit",
+        guard="what came in from outside stays within what 64 bits hold",
+        changes=[
+            Change("services/wallet/ledger.py", " or source.posted - posting.amount < -BALANCE_MAX:", ":"),
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/wallet/test_ledger.py::test_an_external_account_has_a_lower_limit"],
+    ),
+    Mutant(
         name="outcome-and-entries-apart",
         guard="outcome, entries and balances are one commit",
         changes=[

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.contracts.money import BALANCE_MAX
 from services.wallet import ledger
 from services.wallet.ledger import Account, Outcome, Posting
 
@@ -24,7 +26,7 @@ accounts_strategy = st.tuples(
             currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
             frozen=st.sampled_from([False] * 7 + [True]),
             posted=st.integers(0, 300) if id_ != EXTERNAL else st.integers(-1000, 0),
-            held=st.just(0),
+            held=st.integers(0, 60) if id_ != EXTERNAL else st.just(0),
             seq=st.integers(0, 5),
         )
         for id_ in ACCOUNTS
@@ -57,7 +59,7 @@ def naive(accounts: dict[UUID, Account], balances: dict[UUID, int], posting: Pos
         return "rejected", "currency_mismatch"
     if source.frozen or destination.frozen:
         return "rejected", "wallet_frozen"
-    if not source.external and balances[source.id] - posting.amount < 0:
+    if not source.external and balances[source.id] - source.held - posting.amount < 0:
         return "rejected", "insufficient_funds"
     balances[source.id] -= posting.amount
     balances[destination.id] += posting.amount
@@ -130,3 +132,77 @@ def test_a_balance_has_an_upper_limit() -> None:
     [answer] = ledger.decide([rich, full], [posting], {}, NOW).answers
 
     assert ("rejected", "balance_limit") == (answer.outcome, answer.reason)
+
+
+def transfer_of(amount: int, source: Account, destination: Account, **changes: object) -> Posting:
+    made = Posting(UUID(int=5), source.id, destination.id, amount, "USD", NOW + timedelta(seconds=1), None, b"a")
+    return made._replace(**changes)  # type: ignore[arg-type]
+
+
+def reason_of(posting: Posting, *accounts: Account) -> str | None:
+    return ledger.decide(accounts, [posting], {}, NOW).answers[0].reason
+
+
+WORLD = Account(EXTERNAL, True, "USD", False, 0, 0, 1)
+PERSON = Account(ACCOUNTS[1], False, "USD", False, 100, 0, 1)
+OTHER = Account(ACCOUNTS[2], False, "USD", False, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("posted", "reason"), [(BALANCE_MAX - 10, None), (BALANCE_MAX - 9, "balance_limit")], ids=["reached", "passed"]
+)
+def test_the_upper_limit_can_be_reached(posted: int, reason: str | None) -> None:
+    """A balance of exactly the limit is allowed, one minor unit more is not."""
+    full = OTHER._replace(posted=posted)
+
+    assert reason == reason_of(transfer_of(10, PERSON, full), PERSON, full)
+
+
+@pytest.mark.parametrize(
+    ("posted", "reason"), [(10 - BALANCE_MAX, None), (9 - BALANCE_MAX, "balance_limit")], ids=["reached", "passed"]
+)
+def test_an_external_account_has_a_lower_limit(posted: int, reason: str | None) -> None:
+    """What came in from outside is limited like a balance, with the other sign."""
+    world = WORLD._replace(posted=posted)
+
+    assert reason == reason_of(transfer_of(10, world, PERSON), world, PERSON)
+
+
+def test_a_hold_is_not_there_to_be_spent() -> None:
+    """Of 100 with 30 on hold 70 can be sent, and not 71."""
+    holding = PERSON._replace(held=30)
+
+    assert None is reason_of(transfer_of(70, holding, OTHER), holding, OTHER)
+    assert "insufficient_funds" == reason_of(transfer_of(71, holding, OTHER), holding, OTHER)
+
+
+def test_a_transfer_may_be_posted_at_its_very_expiry() -> None:
+    """It is late from the next microsecond on."""
+    in_time = transfer_of(1, PERSON, OTHER, expires_at=NOW)
+    late = transfer_of(1, PERSON, OTHER, expires_at=NOW - timedelta(microseconds=1))
+
+    assert [None, "timed_out"] == [reason_of(one, PERSON, OTHER) for one in (in_time, late)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "seqs"),
+    [
+        ({}, "posted", (2, 1)),
+        ({"amount": 101}, "rejected", (None, None)),
+        ({"expires_at": NOW - timedelta(seconds=1)}, "voided", (None, None)),
+    ],
+)
+def test_an_outcome_holds_the_whole_request(
+    changes: dict[str, object], outcome: str, seqs: tuple[int | None, int | None]
+) -> None:
+    """Whatever became of a transfer: its accounts, description, hash and time are recorded, its entries if there are any."""
+    posting = transfer_of(1, PERSON, OTHER, description="rent")._replace(**changes)  # type: ignore[arg-type]
+
+    [recorded] = ledger.decide([PERSON, OTHER], [posting], {}, NOW).outcomes
+
+    assert (outcome, posting.request_hash, "rent", NOW) == (
+        recorded.outcome, recorded.request_hash, recorded.description, recorded.at,
+    )  # fmt: skip
+    assert (PERSON.id, OTHER.id, *seqs) == (
+        recorded.source_id, recorded.destination_id, recorded.source_seq, recorded.destination_seq,
+    )  # fmt: skip

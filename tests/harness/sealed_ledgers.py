@@ -1,0 +1,93 @@
+"""A sealed history, and a superuser who changes it past every trigger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis.database import Pool, close_pool
+from services.contracts.identifiers import new_id
+from services.wallet import commands
+from services.wallet.app import PLANNER
+from services.wallet.commands import Void
+from services.wallet.proof import verify
+from services.wallet.seal import Head
+from services.wallet.store import Proof
+from tests.harness.databases import TestDatabase
+from tests.harness.ledgers import fund, post, posting
+
+BLOCKS = 4
+
+
+@dataclass
+class Ledger:
+    """A sealed history: `BLOCKS` blocks, the last round of the proof kept after the one before the last."""
+
+    pool: Pool
+    seal_pool: Pool
+    proof_pool: Pool
+    superuser: asyncpg.Connection
+    alice: UUID
+    bob: UUID
+    posted: list[UUID]
+    rejected: list[UUID]
+    voided: list[UUID]
+
+    async def seal(self, *, with_accounts: bool = True) -> Head:
+        """Seal once; the newest block."""
+        sealed = await commands.seal_rows(self.seal_pool, noted=None, thorough=True, with_accounts=with_accounts)
+        assert sealed.head is not None
+        return sealed.head
+
+    async def verify(self, asked: Head | None = None) -> Proof:
+        """A run of the proof."""
+        return await verify(self.proof_pool, asked)
+
+    async def tamper(self, statement: str, *arguments: object) -> None:
+        """As the superuser, past every trigger."""
+        async with self.superuser.transaction():
+            await self.superuser.execute("SET LOCAL session_replication_role = replica")
+            changed = await self.superuser.execute(statement, *arguments)
+        assert not changed.endswith(" 0"), changed
+
+    async def post(self, count: int = 3) -> list[UUID]:
+        """So many transfers of 10 from Alice to Bob, in no block yet; their ids."""
+        items = [posting(self.alice, self.bob, 10) for _ in range(count)]
+        assert {"posted"} == set(await post(self.pool, *items))
+        return [item.transfer_id for item in items]
+
+
+@asynccontextmanager
+async def sealed_ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
+    """A ledger with a sealed history in a fresh database."""
+    pool = await wallet_database.pool(**PLANNER)
+    seal_pool = await wallet_database.pool(wallet_database.seal_url)
+    proof_pool = await wallet_database.pool(wallet_database.proof_url)
+    superuser = await asyncpg.connect(wallet_database.superuser_url)
+    alice, bob = await fund(pool, [10_000, 0])
+    made = Ledger(pool, seal_pool, proof_pool, superuser, alice, bob, [], [], [])
+    for number in range(BLOCKS):
+        made.posted += await made.post()
+        rejected = [posting(alice, bob, 10**9), posting(alice, new_id(), 1)]
+        await post(pool, *rejected)
+        made.rejected += [item.transfer_id for item in rejected]
+        voids = [Void(new_id(), "cancelled", bytes(32)), Void(new_id(), "timed_out", bytes(32))]
+        await commands.void_transfers(pool, voids)
+        made.voided += [void.transfer_id for void in voids]
+        await made.seal()
+        if number == BLOCKS - 2:
+            await commands.record_proof(seal_pool, await made.verify())
+    yield made
+    await superuser.close()
+    for opened in (pool, seal_pool, proof_pool):
+        await close_pool(opened)
+
+
+def faults(proof: Proof) -> dict[str, str]:
+    """The checks that do not hold, with what contradicts each."""
+    assert proof.ok == all(check.ok for check in proof.checks)
+    return {check.name: check.detail for check in proof.checks if not check.ok}

@@ -1,0 +1,305 @@
+"""The wallet's routes on the real database: what they say of accounts, outcomes and the proof, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from services.chassis import server
+from services.chassis.client import Upstream
+from services.chassis.database import Pool, close_pool
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import new_id
+from services.contracts.money import DEFAULT_CURRENCY
+from services.contracts.refusal import Refusal
+from services.wallet import api, commands, metrics
+from services.wallet.commands import Void
+from services.wallet.proof import prove, verify
+from services.wallet.seal import Head
+from tests.harness.databases import TestDatabase
+from tests.harness.ledgers import balance, fund, post, posting
+from tests.harness.services import identities
+
+SECONDS = 10.0
+OPERATOR = new_id()
+ACT = {"operator_id": str(OPERATOR), "request_id": "the-request-1"}
+
+
+class Api:
+    """The wallet's api on a free port, as the gateway and the transaction service call it."""
+
+    def __init__(self, gateway: Upstream, transaction: Upstream, seal_pool: Pool) -> None:
+        self.gateway = gateway
+        self.transaction = transaction
+        self.seal_pool = seal_pool
+
+    async def get(self, path: str, **params: str) -> Any:
+        return await self.gateway.call("GET", path, params=params, seconds=SECONDS)
+
+    async def ask(self, path: str, **body: Any) -> list[dict[str, Any]]:
+        """What the transaction service is told."""
+        answer = await self.transaction.call("POST", path, body=body, seconds=SECONDS)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    async def freeze(self, wallet: UUID, method: str = "PUT") -> Any:
+        return await self.gateway.call(method, f"/internal/wallets/{wallet}/freeze", body=ACT, seconds=SECONDS)
+
+
+@pytest.fixture
+async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api]:
+    async with AsyncExitStack() as stack:
+        proof_pool = await wallet_database.pool(wallet_database.proof_url)
+        seal_pool = await wallet_database.pool(wallet_database.seal_url)
+        for opened in (proof_pool, seal_pool):
+            stack.push_async_callback(close_pool, opened)
+        keys = identities()
+        app = server.application("wallet")
+        app[api.POOL] = pool
+        app[api.PROOF_POOL] = proof_pool
+        api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        callers = [Upstream(name, "wallet", url, keys[name]) for name in ("gateway", "transaction")]
+        for caller in callers:
+            stack.push_async_callback(caller.close)
+        yield Api(*callers, seal_pool)
+
+
+async def external(pool: Pool, currency: str = "USD") -> UUID:
+    [(account_id, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=[currency])
+    return account_id
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_an_external_account_cannot_be_frozen(served: Api, pool: Pool, method: str) -> None:
+    """A frozen external account would stop all deposits: it is no wallet of anybody, nothing changes, deposits go on."""
+    [alice] = await fund(pool, [100])
+    world = await external(pool)
+
+    with pytest.raises(Refusal) as refused:
+        await served.freeze(world, method)
+
+    assert (404, "wallet_not_found") == (refused.value.status, refused.value.code)
+    assert not await pool.fetchval("SELECT bool_or(frozen) FROM accounts")
+    assert 0 == await pool.fetchval("SELECT count(*) FROM audit_log")
+    assert ["posted"] == await post(pool, posting(world, alice, 50))
+    assert 150 == await balance(pool, alice)
+
+
+async def test_freezing_is_on_record(served: Api, pool: Pool) -> None:
+    """Each act leaves one row: which act, by whom, on what, by which request; the wallet is told as it is now."""
+    alice, bob = await fund(pool, [100, 0])
+
+    frozen = await served.freeze(alice)
+    refused = await post(pool, posting(alice, bob, 1))
+    opened = await served.freeze(alice, "DELETE")
+
+    acts = (await served.get("/internal/audit"))["items"]
+    assert ["wallet_thawed", "wallet_frozen"] == [act["act"] for act in acts]
+    assert {(str(OPERATOR), str(alice), "the-request-1")} == {
+        (act["actor_id"], act["subject"]["id"], act["request_id"]) for act in acts
+    }
+    assert ("frozen", ["rejected:wallet_frozen"], "open") == (frozen["status"], refused, opened["status"])
+    assert ["posted"] == await post(pool, posting(alice, bob, 1))
+
+
+async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None:
+    """Balance, hold and what remains are three numbers, wherever they are told; the ledger goes by what remains."""
+    alice, bob = await fund(pool, [100, 0])
+    await pool.execute("UPDATE accounts SET held = 30 WHERE id = $1", alice)
+
+    [state] = await served.ask("/internal/availability", items=[{"wallet_id": str(alice), "transfer_ids": []}])
+    wallet = await served.get(f"/internal/wallets/{alice}")
+    now = await served.get(f"/internal/wallets/{alice}/balance")
+
+    assert 70 == state["available"]
+    for told in (wallet, now):
+        assert (100, 30, 70) == (told["balance"], told["held"], told["available"])
+    assert ["rejected:insufficient_funds", "posted"] == await post(
+        pool, posting(alice, bob, 71), posting(alice, bob, 70)
+    )
+
+
+async def test_availability_tells_each_wallet_its_own(served: Api, pool: Pool) -> None:
+    """One item for each wallet, in order: frozen or not, and of its transfers those that are decided; nothing of an unknown."""
+    alice, bob = await fund(pool, [100, 50])
+    await served.freeze(bob)
+    done = [posting(alice, await external(pool), 1) for _ in range(2)]
+    assert ["posted"] * 2 == await post(pool, *done)
+    open_, unknown = new_id(), new_id()
+    asked = {bob: [open_], unknown: [], alice: [done[1].transfer_id, open_, done[0].transfer_id]}
+
+    items = [{"wallet_id": str(id_), "transfer_ids": [str(one) for one in ids]} for id_, ids in asked.items()]
+    states = await served.ask("/internal/availability", items=items)
+
+    assert [
+        (str(bob), 50, True, []),
+        (str(unknown), None, False, []),
+        (str(alice), 98, False, [str(done[1].transfer_id), str(done[0].transfer_id)]),
+    ] == [(one["wallet_id"], one["available"], one["frozen"], one["settled"]) for one in states]
+
+
+async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:
+    """Answers come in the order of the request, each with the reason it was voided for, also when told again."""
+    first, second = sorted((new_id() for _ in range(2)), reverse=True)
+    items = [
+        {"transfer_id": str(first), "reason": "cancelled", "request_hash": "ab" * 32},
+        {"transfer_id": str(second), "reason": "timed_out", "request_hash": "cd" * 32},
+    ]
+
+    told = await served.ask("/internal/void", items=items)
+    again = await served.ask("/internal/void", items=[one | {"reason": "other"} for one in items])
+    outcome = await served.get(f"/internal/outcomes/{first}")
+
+    assert [(str(first), "voided", "cancelled"), (str(second), "voided", "timed_out")] == [
+        (one["transfer_id"], one["outcome"], one["reason"]) for one in told
+    ]
+    assert told == again
+    assert told[0] == outcome
+    row = await pool.fetchrow("SELECT request_hash, source_id FROM outcomes WHERE transfer_id = $1", second)
+    assert (bytes.fromhex("cd" * 32), None) == tuple(row)
+
+
+async def test_only_default_wallets_and_external_accounts_open_on_demand(served: Api, pool: Pool) -> None:
+    """Who sends to a user without a wallet in another currency than the default one is told that there is none."""
+    user = str(new_id())
+    owners = [{"owner_id": user, "currency": code} for code in (DEFAULT_CURRENCY, "EUR")]
+
+    found = await served.ask("/internal/wallets/find", owners=owners, external=["JPY"])
+    again = await served.ask("/internal/wallets/find", owners=owners, external=["JPY"])
+
+    assert {(user, DEFAULT_CURRENCY), (None, "JPY")} == {(one["owner_id"], one["currency"]) for one in found}
+    assert sorted(one["id"] for one in found) == sorted(one["id"] for one in again)
+    assert 2 == await pool.fetchval("SELECT count(*) FROM accounts")
+
+
+async def test_a_wallet_is_opened_once(served: Api) -> None:
+    """The first request opens it, the second one finds it."""
+    body = {"owner_id": str(new_id()), "currency": "EUR"}
+
+    wallets = [
+        await served.gateway.call("POST", "/internal/wallets", body=body, seconds=SECONDS) for _ in range(2)
+    ]  # fmt: skip
+
+    assert 1 == len({wallet["id"] for wallet in wallets})
+    assert ("EUR", 0, 0, 0) == tuple(wallets[0][name] for name in ("currency", "balance", "held", "available"))
+
+
+async def test_the_balance_sheet_tells_customers_from_the_world(served: Api, pool: Pool) -> None:
+    """Per currency: what users hold, what came from outside with the opposite sign, and zero as their sum."""
+    await fund(pool, [100, 50])
+    await fund(pool, [7], currency="EUR")
+
+    sheet = await served.get("/internal/balance-sheet")
+
+    assert [
+        {"currency": "EUR", "customers": 7, "external": -7, "sum": 0},
+        {"currency": "USD", "customers": 150, "external": -150, "sum": 0},
+    ] == sheet["currencies"]
+
+
+async def test_the_last_proof_is_told_until_a_new_one_is_asked_for(served: Api, pool: Pool) -> None:
+    """`full=1` makes a new run and records it; a run that looks for a given block is that caller's answer and not recorded."""
+    await fund(pool, [100])
+    await commands.seal_rows(served.seal_pool, noted=None, thorough=True, with_accounts=True)
+
+    first = await served.get("/internal/proof")
+    repeated = await served.get("/internal/proof")
+    full = await served.get("/internal/proof", full="1")
+    lost = await served.get("/internal/proof", head=str(Head(9, bytes(32))))
+    last = await served.get("/internal/proof")
+
+    assert (True, 10) == (first["ok"], len(first["checks"]))
+    assert first == repeated
+    assert full["at"] > first["at"]
+    assert ["noted_blocks_there"] == [check["name"] for check in lost["checks"] if not check["ok"]]
+    assert full == last
+
+
+async def test_an_older_proof_does_not_replace_a_later_one(served: Api, pool: Pool) -> None:
+    """Runs may overlap: whichever ends last, the later one is the last one."""
+    later = await verify(served.seal_pool)
+    older = replace_at(later)
+
+    for run in (later, older):
+        await commands.record_proof(pool, run)
+
+    kept = await commands.find_last_proof(pool)
+    assert kept is not None
+    assert (later.at, True) == (kept.at, kept.ok)
+
+
+def replace_at(proof: Any) -> Any:
+    """The same run, a minute earlier, and failed."""
+    return proof._replace(at=proof.at - timedelta(minutes=1), ok=False)
+
+
+async def test_outcomes_are_counted_one_by_one(pool: Pool) -> None:
+    """Each answer counts once under its outcome, repeats included; conflicts are counted by themselves as well."""
+    alice, bob = await fund(pool, [100, 0])
+    item = posting(alice, bob, 1)
+    forged = [posting(alice, bob, amount, transfer_id=item.transfer_id) for amount in (2, 3)]
+    names = ("posted", "rejected", "voided", "conflict")
+    before = [metrics.DECIDED.labels(name)._value.get() for name in names]
+    conflicts = metrics.CONFLICTS._value.get()
+
+    await post(pool, item, item, *forged, posting(alice, bob, 1000), posting(alice, bob, 1, seconds=-1))
+
+    after = [metrics.DECIDED.labels(name)._value.get() for name in names]
+    assert [2, 1, 1, 2] == [now - then for now, then in zip(after, before, strict=True)]
+    assert 2 == metrics.CONFLICTS._value.get() - conflicts
+
+
+async def test_the_gauges_tell_what_the_proof_found(pool: Pool, wallet_database: TestDatabase) -> None:
+    """Drift is what the balances of a currency sum to; the proof's gauge is 1 while it holds and 0 when it does not."""
+    [alice] = await fund(pool, [100])
+    superuser = await wallet_database.pool(wallet_database.superuser_url)
+
+    await superuser.execute("UPDATE accounts SET posted = posted + 3 WHERE id = $1", alice)
+    await verify(superuser)
+    broken = (metrics.DRIFT.labels("USD")._value.get(), metrics.PROVED._value.get())
+    await superuser.execute("UPDATE accounts SET posted = posted - 3 WHERE id = $1", alice)
+    await verify(superuser)
+    await close_pool(superuser)
+
+    assert (3, 0) == broken
+    assert (0, 1) == (metrics.DRIFT.labels("USD")._value.get(), metrics.PROVED._value.get())
+
+
+async def test_descriptions_and_accounts_stand_in_the_rows(pool: Pool) -> None:
+    """What a transfer was for, and between whom, is recorded with its outcome, posted or rejected."""
+    alice, bob = await fund(pool, [100, 0])
+    items = [posting(alice, bob, amount)._replace(description=f"rent {amount}") for amount in (10, 1000)]
+
+    await post(pool, *items)
+
+    rows = await pool.fetch(
+        "SELECT outcome, description, source_id, destination_id, request_hash FROM outcomes WHERE transfer_id = ANY($1)",
+        [item.transfer_id for item in items],
+    )
+    assert {
+        ("posted", "rent 10", alice, bob, items[0].request_hash),
+        ("rejected", "rent 1000", alice, bob, items[1].request_hash),
+    } == {tuple(row) for row in rows}
+
+
+async def test_voids_take_part_in_no_account(pool: Pool, wallet_database: TestDatabase) -> None:
+    """A voided transfer leaves the books as they were: nothing to prove differently."""
+    await fund(pool, [100])
+    [answer] = await commands.void_transfers(pool, [Void(new_id(), "cancelled", bytes(32))])
+    proof_pool = await wallet_database.pool(wallet_database.proof_url)
+
+    proof = await prove(proof_pool)
+
+    await close_pool(proof_pool)
+    assert ("voided", True, 5) == (answer.outcome, proof.ok, len(proof.checks))

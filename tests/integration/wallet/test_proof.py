@@ -1,0 +1,278 @@
+"""Each check of the proof, one at a time: a fault that this check finds, and the checks that it implies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.wallet import chain
+from services.wallet.seal import Head
+from tests.harness.ledgers import fund, post, posting
+from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
+
+Fault = Callable[[Ledger], Awaitable[str]]
+"""Change the ledger; what the details of the failed checks must name."""
+
+
+async def money_appears(ledger: Ledger) -> str:
+    """A credit larger than its debit, with the balances to match."""
+    [fresh] = await ledger.post(1)
+    await ledger.tamper(
+        "UPDATE entries SET amount = amount + 1, balance_after = balance_after + 1 WHERE transfer_id = $1 AND amount > 0",
+        fresh,
+    )
+    await ledger.tamper("UPDATE accounts SET posted = posted + 1 WHERE id = $1", ledger.bob)
+    return "USD"
+
+
+async def two_transfers_unequal(ledger: Ledger) -> str:
+    """One transfer debits one too much and the next one too little: every sum over the ledger is as before."""
+    first, second = await ledger.post(2)
+    await ledger.tamper(
+        "UPDATE entries SET amount = amount - 1, balance_after = balance_after - 1 WHERE transfer_id = $1 AND amount < 0",
+        first,
+    )
+    await ledger.tamper("UPDATE entries SET amount = amount + 1 WHERE transfer_id = $1 AND amount < 0", second)
+    return str(first)
+
+
+async def four_entries_of_one_transfer(ledger: Ledger) -> str:
+    """The entries of two transfers under one id."""
+    first, second = await ledger.post(2)
+    await ledger.tamper("UPDATE entries SET transfer_id = $1 WHERE transfer_id = $2", first, second)
+    await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", second)
+    return str(first)
+
+
+async def two_currencies_in_one_transfer(ledger: Ledger) -> str:
+    """A transfer in USD and one in EUR of the same amount exchange their credits."""
+    eva, finn = await fund(ledger.pool, [100, 0], currency="EUR")
+    dollars, euros = posting(ledger.alice, ledger.bob, 10), posting(eva, finn, 10, currency="EUR")
+    assert ["posted", "posted"] == await post(ledger.pool, dollars, euros)
+    ids = (dollars.transfer_id, euros.transfer_id)
+    await ledger.tamper(
+        """UPDATE entries SET transfer_id = CASE transfer_id WHEN $1 THEN $2 ELSE $1 END
+           WHERE transfer_id IN ($1::uuid, $2::uuid) AND amount > 0""",
+        *ids,
+    )
+    await ledger.tamper(
+        """UPDATE outcomes SET destination_id = other.destination_id, destination_seq = other.destination_seq
+           FROM outcomes AS other
+           WHERE outcomes.transfer_id IN ($1::uuid, $2::uuid) AND other.transfer_id IN ($1::uuid, $2::uuid)
+             AND other.transfer_id <> outcomes.transfer_id""",
+        *ids,
+    )
+    return str(dollars.transfer_id)
+
+
+async def balance_alone(ledger: Ledger) -> str:
+    """A balance without an entry for it."""
+    await ledger.tamper("UPDATE accounts SET posted = posted + 1 WHERE id = $1", ledger.alice)
+    return str(ledger.alice)
+
+
+async def number_alone(ledger: Ledger) -> str:
+    """An account whose number is ahead of its entries."""
+    await ledger.tamper("UPDATE accounts SET seq = seq + 1 WHERE id = $1", ledger.alice)
+    return str(ledger.alice)
+
+
+async def move_last_entry(ledger: Ledger) -> None:
+    """Leave a gap before Alice's last entry."""
+    [fresh] = await ledger.post(1)
+    await ledger.tamper("UPDATE entries SET seq = seq + 1 WHERE transfer_id = $1 AND amount < 0", fresh)
+    await ledger.tamper("UPDATE outcomes SET source_seq = source_seq + 1 WHERE transfer_id = $1", fresh)
+
+
+async def gap_that_the_account_counts(ledger: Ledger) -> str:
+    """The account's number is that of its last entry, and there is one entry less."""
+    await move_last_entry(ledger)
+    await ledger.tamper("UPDATE accounts SET seq = seq + 1 WHERE id = $1", ledger.alice)
+    return str(ledger.alice)
+
+
+async def gap_that_the_account_does_not_count(ledger: Ledger) -> str:
+    """The account's number is that of how many entries it has, and the last one has a higher number."""
+    await move_last_entry(ledger)
+    return str(ledger.alice)
+
+
+async def balance_after_one_entry(ledger: Ledger) -> str:
+    """A balance after an entry that does not follow from the one before."""
+    first, _ = await ledger.post(2)
+    await ledger.tamper(
+        "UPDATE entries SET balance_after = balance_after + 5 WHERE transfer_id = $1 AND amount < 0", first
+    )
+    return str(ledger.alice)
+
+
+async def entry_dated_back(ledger: Ledger) -> str:
+    """An entry that is older than the one before it."""
+    [fresh] = await ledger.post(1)
+    await ledger.tamper(
+        "UPDATE entries SET created_at = created_at - interval '1 day' WHERE transfer_id = $1 AND amount < 0", fresh
+    )
+    return str(ledger.alice)
+
+
+async def entries_in_a_foreign_currency(ledger: Ledger) -> str:
+    """Both entries of a transfer in a currency that neither account has."""
+    [fresh] = await ledger.post(1)
+    await ledger.tamper("UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1", fresh)
+    return str(ledger.bob)
+
+
+async def overdrawn_for_a_while(ledger: Ledger) -> str:
+    """A user's account is below zero between two transfers, and in order before and after."""
+    away, back = posting(ledger.alice, ledger.bob, 10), posting(ledger.bob, ledger.alice, 10)
+    assert ["posted", "posted"] == await post(ledger.pool, away, back)
+    more = 10**6
+    for transfer_id, shift in ((away.transfer_id, more), (back.transfer_id, 0)):
+        await ledger.tamper(
+            """UPDATE entries SET amount = amount + sign(amount) * $2, balance_after = balance_after + CASE account_id
+               WHEN $3 THEN -$4::bigint ELSE $4::bigint END WHERE transfer_id = $1""",
+            transfer_id,
+            more,
+            ledger.alice,
+            shift,
+        )
+    return str(ledger.alice)
+
+
+async def outcome_missing(ledger: Ledger) -> str:
+    """Entries without an outcome."""
+    [fresh] = await ledger.post(1)
+    await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", fresh)
+    return str(fresh)
+
+
+async def entries_missing(ledger: Ledger) -> str:
+    """An outcome that says posted, without entries."""
+    stray = new_id()
+    await ledger.tamper(
+        """INSERT INTO outcomes SELECT $1, 'posted', null, sha256('x'), $2, $3, 1, 1, null, clock_timestamp()""",
+        stray,
+        ledger.alice,
+        ledger.bob,
+    )
+    return str(stray)
+
+
+async def outcome_points_elsewhere(ledger: Ledger) -> str:
+    """Two outcomes that point at the debit of each other."""
+    first, second = await ledger.post(2)
+    await ledger.tamper(
+        """UPDATE outcomes SET source_seq = other.source_seq FROM outcomes AS other
+           WHERE outcomes.transfer_id IN ($1::uuid, $2::uuid) AND other.transfer_id IN ($1::uuid, $2::uuid)
+             AND other.transfer_id <> outcomes.transfer_id""",
+        first,
+        second,
+    )
+    return str(first)
+
+
+async def block_rewritten(ledger: Ledger) -> str:
+    """A block that is not what its hash was made of."""
+    await ledger.tamper("UPDATE blocks SET sealed_at = sealed_at + interval '1 microsecond' WHERE number = 2")
+    return "block 2"
+
+
+async def recorded_head_gone(ledger: Ledger) -> str:
+    """The block that the last run recorded has another hash."""
+    await ledger.tamper("UPDATE last_proof SET head_hash = sha256('x')")
+    return f"block {BLOCKS - 1}"
+
+
+async def sealed_row_changed(ledger: Ledger) -> str:
+    """Something that no check of the books looks at."""
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+    return str(ledger.posted[0])
+
+
+async def row_of_a_closed_time(ledger: Ledger) -> str:
+    """A void from before the frontier, which no block holds."""
+    late = new_id()
+    await ledger.tamper(
+        """INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
+           VALUES ($1, 'voided', 'cancelled', sha256('x'), now() - interval '1 hour')""",
+        late,
+    )
+    return str(late)
+
+
+async def account_never_sealed(ledger: Ledger) -> str:
+    """An account that has been in no block for longer than accounts may wait."""
+    waiting = new_id()
+    await ledger.tamper(
+        """INSERT INTO accounts (id, owner_id, currency, created_at)
+           VALUES ($1, gen_random_uuid(), 'USD', now() - $2::interval - interval '1 minute')""",
+        waiting,
+        chain.ACCOUNT_PATIENCE,
+    )
+    return str(waiting)
+
+
+FAULTS: dict[Fault, set[str]] = {
+    # What is wrong in total is wrong in some transfer too.
+    money_appears: {"entries_sum_to_zero", "transfers_balance"},
+    two_transfers_unequal: {"transfers_balance"},
+    four_entries_of_one_transfer: {"transfers_balance", "outcomes_equal_entries"},
+    two_currencies_in_one_transfer: {"transfers_balance"},
+    balance_alone: {"balances_equal_entries"},
+    number_alone: {"balances_equal_entries"},
+    gap_that_the_account_counts: {"balances_equal_entries", "chains_unbroken"},
+    gap_that_the_account_does_not_count: {"balances_equal_entries", "chains_unbroken"},
+    balance_after_one_entry: {"chains_unbroken"},
+    entry_dated_back: {"chains_unbroken"},
+    entries_in_a_foreign_currency: {"chains_unbroken"},
+    overdrawn_for_a_while: {"chains_unbroken"},
+    outcome_missing: {"outcomes_equal_entries"},
+    entries_missing: {"outcomes_equal_entries"},
+    outcome_points_elsewhere: {"outcomes_equal_entries"},
+    block_rewritten: {"blocks_unbroken"},
+    recorded_head_gone: {"noted_blocks_there"},
+    sealed_row_changed: {"sealed_rows_unchanged"},
+    row_of_a_closed_time: {"nothing_came_late"},
+    account_never_sealed: {"sealing_keeps_up"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+async def test_a_fault_fails_its_check(ledger: Ledger, fault: Fault) -> None:
+    """Guarantee 16: each check of the proof finds its fault, names it, and no other check fails for it."""
+    before = faults(await ledger.verify())
+
+    named = await fault(ledger)
+
+    found = faults(await ledger.verify())
+    assert {} == before
+    assert FAULTS[fault] == found.keys()
+    assert any(named in detail for detail in found.values()), found
+
+
+def test_every_check_has_a_fault() -> None:
+    """All ten checks are among those that must fail."""
+    assert 10 == len(set().union(*FAULTS.values()))
+
+
+async def test_the_recorded_block_is_looked_for_beside_the_given_one(ledger: Ledger) -> None:
+    """A run that is given a genuine block still misses the one of the last run."""
+    newest = Head(*(await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")))
+    await recorded_head_gone(ledger)
+
+    assert ["noted_blocks_there"] == list(faults(await ledger.verify(newest)))
+
+
+async def test_the_last_rows_of_a_long_chain_are_compared(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More blocks than are read at a time: what is changed in the last one is named as in the first, and the head is the last."""
+    monkeypatch.setattr(chain, "ROWS", 1)
+    genuine = await ledger.verify()
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[-1])
+
+    found = faults(await ledger.verify())
+
+    assert genuine.head is not None
+    assert BLOCKS == genuine.head.number
+    assert f"transfer {ledger.posted[-1]} of block {BLOCKS}" in found["sealed_rows_unchanged"]

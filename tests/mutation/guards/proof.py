@@ -1,0 +1,107 @@
+"""The checks of the proof: each one, and each condition within, is missed when it is gone."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+CHAIN = "services/wallet/chain.py"
+PROOF = "services/wallet/proof.py"
+QUERIES = "services/wallet/sql/queries.sql"
+
+FAULTS = "tests/integration/wallet/test_proof.py::test_a_fault_fails_its_check"
+BLOCKS = "tests/unit/wallet/test_chain.py::test_each_fault_of_a_block_is_named"
+WORKS = "tests/integration/wallet/test_tampering.py::test_a_genuine_history_is_verified"
+
+CHECKS = {
+    "entries_sum_to_zero": '    "prove_entries_sum_to_zero",\n',
+    "transfers_balance": '    "prove_transfers_balance",\n',
+    "balances_equal_entries": '    "prove_balances_equal_entries",\n',
+    "chains_unbroken": '    "prove_chains_unbroken",\n',
+    "outcomes_equal_entries": '    "prove_outcomes_equal_entries",\n',
+    "blocks_unbroken": '            _check("blocks_unbroken", findings.blocks),\n',
+    "noted_blocks_there": '            _check("noted_blocks_there", findings.noted),\n',
+    "sealed_rows_unchanged": '            _check("sealed_rows_unchanged", findings.altered),\n',
+    "nothing_came_late": '            _check("nothing_came_late", findings.late),\n',
+    "sealing_keeps_up": '            _check("sealing_keeps_up", findings.waiting),\n',
+}
+
+# Of the conditions of the last check, those for a missing side are implied by the comparison of both sides.
+CONDITIONS = {
+    "transfers-of-two-entries": ("HAVING count(*) <> 2 OR ", "HAVING "),
+    "transfers-sum-to-zero": ("OR sum(amount) <> 0 OR count(DISTINCT currency)", "OR count(DISTINCT currency)"),
+    "transfers-in-one-currency": (" OR count(DISTINCT currency) <> 1 LIMIT 20", " LIMIT 20"),
+    "balances-of-their-entries": ("WHERE accounts.posted <> coalesce(history.total, 0)\n   OR ", "WHERE "),
+    "accounts-count-their-entries": ("\n   OR accounts.seq <> coalesce(history.count, 0)", ""),
+    "accounts-know-their-last-entry": ("\n   OR accounts.seq <> coalesce(history.last, 0)", ""),
+    "entries-without-a-gap": ("WHERE seq <> seq_before + 1 OR ", "WHERE "),
+    "balances-along-the-entries": ("OR balance_after <> balance_before + amount OR", "OR"),
+    "entries-in-time-order": (" OR created_at < created_before\n", "\n"),
+    "entries-in-the-account-currency": ("OR held_in IS DISTINCT FROM currency OR (", "OR ("),
+    "users-never-overdrawn": (" OR (owner_id IS NOT NULL AND balance_after < 0)\n", "\n"),
+    "outcomes-point-at-their-entries": (
+        "OR line.sides IS DISTINCT FROM ARRAY[",
+        "OR false AND line.sides IS DISTINCT FROM ARRAY[",
+    ),
+}
+
+OF_BLOCKS = {
+    "block-numbers": ("    if block.number != number + 1:", "    if False:"),
+    "block-order": ("    elif block.previous != previous:", "    elif False:"),
+    "block-version": ("    if block.version != seal.VERSION:", "    if False:"),
+    "block-hash": ("    elif seal.block_hash(block) != hash_:", "    elif False:"),
+}
+
+MUTANTS = (
+    *(
+        Mutant(
+            name=f"proof-without-{name.replace('_', '-')}",
+            guard=f"the proof makes the check {name}",
+            changes=[Change(PROOF, line, "")],
+            works=WORKS,
+            caught_by=[FAULTS],
+        )
+        for name, line in CHECKS.items()
+    ),
+    *(
+        Mutant(
+            name=f"unproved-{name}",
+            guard=f"the proof checks: {name.replace('-', ' ')}",
+            changes=[Change(QUERIES, *change)],
+            works=WORKS,
+            caught_by=[FAULTS],
+        )
+        for name, change in CONDITIONS.items()
+    ),
+    *(
+        Mutant(
+            name=f"unproved-{name}",
+            guard=f"the proof checks: {name.replace('-', ' ')}",
+            changes=[Change(CHAIN, *change)],
+            works=WORKS,
+            caught_by=[BLOCKS],
+        )
+        for name, change in OF_BLOCKS.items()
+    ),
+    Mutant(
+        name="proof-of-the-first-rows",
+        guard="the proof reads the chain to its end",
+        changes=[Change(CHAIN, "    while blocks := await", "    if blocks := await")],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_proof.py::test_the_last_rows_of_a_long_chain_are_compared"],
+    ),
+    Mutant(
+        name="recorded-head-not-looked-for",
+        guard="the block of the last run is looked for, whatever block is given",
+        changes=[
+            Change(
+                PROOF,
+                "[head for head in (noted, asked) if head is not None]",
+                "[head for head in (asked or noted,) if head is not None]",
+            )
+        ],
+        works=WORKS,
+        caught_by=[
+            "tests/integration/wallet/test_proof.py::test_the_recorded_block_is_looked_for_beside_the_given_one"
+        ],
+    ),
+)
