@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local import files, server_user
 from deploy.local.trouble import Trouble
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT = REPOSITORY / ".payflow"
 DISK_FREE_BYTES_MIN = 500 * 1000 * 1000
 
 
@@ -30,7 +32,7 @@ class Home:
         named = environment.get("PAYFLOW_HOME")
         if named == "":
             raise Trouble("PAYFLOW_HOME is empty: name a folder, or unset it")
-        return cls(REPOSITORY / ".payflow" if named is None else Path(named).absolute())
+        return cls(DEFAULT if named is None else Path(named).absolute())
 
     @property
     def lock(self) -> Path:
@@ -86,14 +88,16 @@ class Home:
         return self.lock.exists() and self.logs.is_dir()
 
     def open(self) -> None:
-        """Make the folders, and see that the stack can live here.
+        """Make the folders, restrict all of them to their owner, and see that the stack can live here.
 
         Raises:
             Trouble: the folder cannot be used, or the disk is nearly full.
         """
         try:
-            for folder in (self.path, self.logs, self.hold):
-                folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._restrict()
+            for folder in (self.logs, self.hold):
+                files.make_folder(folder)
             free = shutil.disk_usage(self.path).free
         except OSError as error:
             raise Trouble(f"{self.path} cannot be used: {error.strerror}") from error
@@ -103,3 +107,26 @@ class Home:
             raise Trouble(
                 f"only {free // 1_000_000} MB free below {self.path}: {DISK_FREE_BYTES_MIN // 1_000_000} MB are needed"
             )
+
+    def _restrict(self) -> None:
+        """Close the folder and everything below it to other users, except to the one that PostgreSQL runs as.
+
+        A process of that user has to pass through the folder, which nothing but owning it allows at mode 0700.
+        """
+        foreign = self._foreign_folder()
+        if foreign is not None:
+            raise Trouble(
+                f"{self.path} is open to other users and holds {foreign}, which is not of PayFlow: "
+                "choose an empty folder with PAYFLOW_HOME"
+            )
+        files.restrict(self.path)
+        if os.geteuid() == 0:
+            user = server_user.find(self.path.absolute().parent, owner=self.path.stat().st_uid)
+            os.chown(self.path, *((0, 0) if user is None else (user.pw_uid, user.pw_gid)))
+
+    def _foreign_folder(self) -> str | None:
+        """A folder in here that no stack made, unless others have no access anyway: they would lose it."""
+        if self.path == DEFAULT or self.is_ours() or not self.path.stat().st_mode & files.UMASK:
+            return None
+        ours = {folder.name for folder in (self.logs, self.hold, self.mail)}
+        return next((entry.name for entry in self.path.iterdir() if entry.is_dir() and entry.name not in ours), None)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy.local import files
 from deploy.local.trouble import Trouble
 
 
@@ -19,7 +20,7 @@ def held(path: Path) -> Iterator[None]:
         Trouble: another process holds it, or the file cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, files.FILE_MODE)
     except OSError as error:
         raise Trouble(f"{path} cannot be used: {error.strerror}") from error
     try:

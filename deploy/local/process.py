@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.local import files
+
 POLL_SECONDS = 0.02
 KILL_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish what is under way
@@ -59,7 +61,7 @@ class Process:
         """Start it; output is appended to the log. It must not be running."""
         assert self.pid is None, f"{self.name} is running already"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with open(self.log, "ab", opener=files.owner_only) as log:
             self._child = subprocess.Popen(
                 self._command,
                 cwd=self._directory,
@@ -68,6 +70,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=files.UMASK,
             )
 
     def poll(self) -> int | None:

@@ -13,7 +13,6 @@ from deploy.local import files
 from deploy.local.trouble import Trouble
 
 PASSWORD_BYTES = 24
-OWNER_ONLY = 0o600
 
 
 class Secrets:
@@ -50,7 +49,7 @@ class Secrets:
         if name not in values:
             values[name] = make()
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(self._path, values, mode=OWNER_ONLY)
+            files.write_json(self._path, values)
         return values[name]
 
     def _load(self) -> dict[str, str]:

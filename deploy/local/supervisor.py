@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from deploy.local import files
+
 LOOK_SECONDS = 0.1
 RESTART_SECONDS = 0.1
 RESTART_SECONDS_UNSTEADY = 1.0
@@ -180,7 +182,8 @@ def shorten_logs(logs: Sequence[Path], *, bytes_max: int = LOG_BYTES_MAX) -> Non
 
 
 def _set_aside(log: Path) -> None:
-    with log.open("rb") as source, log.with_suffix(".log.1").open("wb") as target:
+    older = log.with_suffix(".log.1")
+    with log.open("rb") as source, open(older, "wb", opener=files.owner_only) as target:
         while piece := source.read(1 << 20):
             target.write(piece)
     with log.open("r+b") as file:

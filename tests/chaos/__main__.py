@@ -17,7 +17,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from deploy.local import install, lock
+from deploy.local import files, install, lock
 from deploy.local import seed as people
 from deploy.local.home import Home
 from deploy.local.progress import tell
@@ -50,6 +50,7 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option("--strike", envvar="STRIKE", help="A shell command that breaks something there, run once each round.")
 def main(**options: object) -> None:
     """Run load and faults, wait for quiet, judge; exit 1 on a violation, 2 when it could not run."""
+    os.umask(files.UMASK)
     try:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
     except (Trouble, NothingToDo) as error:
@@ -85,6 +86,7 @@ async def _run(
 async def _here(said: Report, words: list[str], *, listing: bool) -> dict[str, object]:
     home = Home.from_environment(os.environ)
     await install.ensure(tell, also=("faketime",))
+    home.open()
     folder = _fresh(home.path / "chaos")
     async with start(folder, tell=_log(folder)) as system:
         turns = list(schedule.deal(schedule.choose(faults.kinds(system), words), said.seed, said.rounds))
@@ -185,7 +187,7 @@ def _log(folder: Path) -> Callable[[str], None]:
     """What the stack says goes to a file: the run has lines of its own."""
 
     def told(line: str) -> None:
-        with (folder / "stack.log").open("a") as file:
+        with open(folder / "stack.log", "a", opener=files.owner_only) as file:
             file.write(line + "\n")
 
     return told
@@ -202,7 +204,7 @@ def _fresh(folder: Path) -> Path:
             if lock.holder(Home(folder).lock) is not None:
                 raise Trouble(f"another run uses {folder}")
             shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        files.make_folder(folder)
     except OSError as error:
         raise Trouble(f"there is no room for a private stack at {folder}: {error.strerror}") from error
     return folder

@@ -89,7 +89,7 @@ class Report:
 
 def write(path: Path, document: dict[str, Any]) -> None:
     """Write chaos.json, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     files.write_json(path, document)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 
-from deploy.local import process
+from deploy.local import files, process
 from deploy.local.commands import running
 from deploy.local.engines import RabbitMQ
 from deploy.local.engines.rabbitmq import find_server
@@ -219,7 +219,7 @@ def _clocks(home: Path, plan: FragilePayFlow) -> dict[str, Clock]:
     if find_library() is None:
         return {}
     folder = home / "clocks"
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     return {role.name: Clock(folder / role.name) for role in ROLES}
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deploy.local import files
 from tests.mutation import tree
 from tests.mutation.engines import Engines
 from tests.mutation.mutant import Mutant
@@ -140,8 +140,8 @@ def _print(finding: Finding) -> None:
 
 
 def _write_report(findings: Sequence[Finding]) -> None:
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    files.make_folder(REPORT.parent)
+    files.write_json(REPORT, [asdict(finding) for finding in findings])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tests.mutation.guards import (
     client,
     clocks,
     door,
+    folders,
     gateway,
     live,
     notification,
@@ -37,4 +38,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *notification.MUTANTS,
     *catching_up.MUTANTS,
     *live.MUTANTS,
+    *folders.MUTANTS,
 )

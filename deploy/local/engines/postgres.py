@@ -1,8 +1,8 @@
 """A private PostgreSQL: durable to the letter, passwords everywhere, loopback only.
 
-PostgreSQL refuses to run as root. Started by root it runs as the `postgres` user, or, where that
-user cannot reach the folder (a checkout in a home that is closed to others), in a user namespace
-in which root has the number of that user.
+PostgreSQL refuses to run as root. Started by root it runs as the owner of its data or as the
+`postgres` user. Where that user has no access to the folder (a checkout in a home that is closed to
+others), it runs in a user namespace in which root has the number of that user, and root owns its data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local import files
+from deploy.local import files, server_user
 from deploy.local.engines.engine import Engine
 from deploy.local.ports import LOOPBACK, Ports
 from deploy.local.process import DIES_WITH_PARENT, Process
@@ -38,7 +38,6 @@ ROLES = (
 PROVISIONING = Path(__file__).parents[2] / "postgres" / "provision.sql"
 LOGIN_SECONDS_MAX = 2.0
 PACKAGED = Path("/usr/lib/postgresql")
-UNPRIVILEGED = ("postgres", "nobody")
 CLEAN_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 SETTINGS = {
@@ -121,8 +120,9 @@ class Postgres(Engine):
 
     async def prepare(self) -> None:
         """Make the data folder when there is none and write the configuration."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.directory)
         self.end_orphans()
+        self._give_to_server_user()
         programs = self._find_programs()
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(programs)
@@ -196,11 +196,11 @@ class Postgres(Engine):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         password = self.directory / "password.new"
-        files.write_atomically(password, self._secrets.password(f"postgres:{SUPERUSER}"), mode=0o600)
-        user = self._server_user()
-        if user is not None:
-            os.chown(draft, user.pw_uid, user.pw_gid)
-            os.chown(password, user.pw_uid, user.pw_gid)
+        files.write_atomically(password, self._secrets.password(f"postgres:{SUPERUSER}"))
+        if os.geteuid() == 0:
+            owner = self.directory.stat()
+            for path in (draft, password):
+                os.chown(path, owner.st_uid, owner.st_gid)
         try:
             await _run(
                 "initdb",
@@ -221,7 +221,7 @@ class Postgres(Engine):
         values = {**self._settings, "port": str(self._port())}
         lines = [f"{name} = '{value}'" for name, value in values.items()]
         path = self.data / "postgresql.conf"
-        files.write_atomically(path, "\n".join(lines) + "\n", mode=0o600)
+        files.write_atomically(path, "\n".join(lines) + "\n")
         owner = self.data.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
 
@@ -234,42 +234,28 @@ class Postgres(Engine):
             raise Trouble("setpriv is missing: install the package util-linux")
         user = self._server_user()
         if user is not None:
-            return [setpriv, *_becoming(user), *DIES_WITH_PARENT]
-        stand_in = _unprivileged_user()
-        mapping = [f"--map-user={stand_in.pw_uid}", f"--map-group={stand_in.pw_gid}"]
+            return [setpriv, *server_user.becoming(user), *DIES_WITH_PARENT]
+        number = server_user.stand_in()
+        mapping = [f"--map-user={number}", f"--map-group={number}"]
         return ["unshare", "--user", *mapping, setpriv, *DIES_WITH_PARENT]
 
     def _server_user(self) -> pwd.struct_passwd | None:
-        """The user that PostgreSQL runs as; None when that is the caller, maybe in a namespace.
+        """The user that PostgreSQL runs as; None when that is the caller, maybe in a namespace."""
+        owner = self.data.stat().st_uid if self.data.exists() else 0
+        return server_user.find(self.directory.parent, owner=owner)
 
-        A data folder that exists stays with its owner. A new one goes to the unprivileged user
-        if that one can come to it.
+    def _give_to_server_user(self) -> None:
+        """Where this process is root: make the user that PostgreSQL runs as the owner of the folder and of the data.
+
+        Another one may own them when the folder was moved, copied, or closed to other users.
         """
         if os.geteuid() != 0:
-            return None
-        if self.data.exists():
-            owner = self.data.stat().st_uid
-            return None if owner == 0 else pwd.getpwuid(owner)
-        user = _unprivileged_user()
-        return user if _can_reach(user, self.directory) else None
-
-
-def _unprivileged_user() -> pwd.struct_passwd:
-    for name in UNPRIVILEGED:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise Trouble(f"PostgreSQL cannot run as root, and there is no user {' or '.join(UNPRIVILEGED)}")
-
-
-def _becoming(user: pwd.struct_passwd) -> list[str]:
-    return [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-
-
-def _can_reach(user: pwd.struct_passwd, directory: Path) -> bool:
-    command = ["setpriv", *_becoming(user), "sh", "-c", 'cd "$1"', "sh", str(directory)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+            return
+        user = self._server_user()
+        number, group = (0, 0) if user is None else (user.pw_uid, user.pw_gid)
+        os.chown(self.directory, number, group)
+        if self.data.exists() and self.data.stat().st_uid != number:
+            files.give(self.data, user=number, group=group)
 
 
 async def _run(name: str, command: list[str], *, environment: Mapping[str, str]) -> None:

@@ -112,7 +112,7 @@ class Node(Engine):
         server = find_server()
         if server is None:
             raise Trouble(MISSING)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.directory)
         self.end_orphans()
         self._take_ports()
         self._write_configuration()
@@ -180,7 +180,7 @@ class Node(Engine):
             text += CLUSTER
         for number, peer in enumerate(self.peers, start=1):
             text += f"cluster_formation.classic_config.nodes.{number} = {peer}\n"
-        files.write_atomically(self.directory / "rabbitmq.conf", text, mode=0o600)
+        files.write_atomically(self.directory / "rabbitmq.conf", text)
 
     def _environment(self) -> dict[str, str]:
         home = str(self.directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from deploy.local import files
 from deploy.local.engines.rabbitmq import Node, port_mapper
 from deploy.local.ports import Ports
 from deploy.local.secrets import Secrets
@@ -56,7 +57,7 @@ class RabbitMQCluster:
         Raises:
             Trouble: RabbitMQ is not installed, a node ended at once, or it took too long.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.directory)
         for node in self.nodes:
             await node.prepare()
         self._mapper = port_mapper(self._ports.take("rabbitmq_epmd"), self.directory, self.directory / "epmd.log")

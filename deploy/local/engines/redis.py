@@ -52,7 +52,7 @@ class Redis(Engine):
         server = find_server()
         if server is None:
             raise Trouble("redis-server is missing: install the package redis-server")
-        self.directory.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.directory)
         self.end_orphans()
         self._take_ports()
         configuration = self.directory / "redis.conf"
@@ -62,7 +62,7 @@ class Redis(Engine):
             directory=str(self.directory).replace("\\", "\\\\").replace('"', '\\"'),
             password=self._secrets.password("redis"),
         )
-        files.write_atomically(configuration, text, mode=0o600)
+        files.write_atomically(configuration, text)
         self._process = Process(
             self.name,
             [server, str(configuration)],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -104,3 +105,18 @@ def test_a_zombie_is_not_alive() -> None:
 def test_somebody_elses_process_is_alive() -> None:
     """A process that we may not signal counts as running."""
     assert process.is_alive(1)
+
+
+def test_what_a_child_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Its files, folders and log have no permissions for others, though the umask of the caller would give them."""
+    before = os.umask(0)
+    try:
+        child = make(tmp_path, "import os; os.mkdir('folder'); open('file', 'w').close(); print('done', flush=True)")
+        child.spawn()
+    finally:
+        os.umask(before)
+    wait_for_line(child.log)
+    child.kill()
+
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("folder", "file", "example.log")}
+    assert modes == {"folder": 0o700, "file": 0o600, "example.log": 0o600}

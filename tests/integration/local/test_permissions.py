@@ -1,0 +1,154 @@
+"""Below the data folder nothing is open to other users, whichever process writes it and whatever the umask."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import aio_pika
+import asyncpg
+import pytest
+from redis.asyncio import Redis as RedisClient
+from redis.exceptions import AuthenticationError
+
+from deploy.local import files, server_user
+from deploy.local.engines import Postgres
+from deploy.local.home import Home
+from deploy.local.trouble import Trouble
+from tests.harness.folders import open_parent, open_to_others, read_as_nobody
+from tests.harness.runs import Run, running
+
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def parent() -> Iterator[Path]:
+    with open_parent() as folder:
+        yield folder
+
+
+def make_old_home(path: Path) -> None:
+    """A folder as earlier versions made it."""
+    for folder in (path, path / "logs", path / "redis", path / "redis" / "appendonlydir"):
+        folder.mkdir(mode=0o755)
+    for name in ("lock", "stack.json", "ports.json", "logs/redis.log", "redis/appendonlydir/old"):
+        (path / name).touch(mode=0o644)
+
+
+@pytest.mark.timeout(400)
+async def test_no_other_user_reads_or_connects(parent: Path) -> None:
+    """A stack in a folder of an earlier version, with umask 0: no entry has permissions for others, and no login works."""
+    home = parent / "home"
+    make_old_home(home)
+    with running(home, os.environ, umask=0) as run:
+        assert run.demo().returncode == 0
+
+        assert open_to_others(home) == []
+        await refuse_logins(run)
+        if IS_ROOT:
+            assert read_as_nobody(parent), "else this test shows nothing"
+            assert not any(read_as_nobody(path) for path in (home, run.home.stack, run.home.secrets, home / "logs"))
+    assert open_to_others(home) == []
+
+
+async def refuse_logins(run: Run) -> None:
+    """What the ports alone give to a user who has no password."""
+    stack = run.wait_ready()
+    database = stack["databases"]["wallet"]
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(database.partition("//")[0] + "//payflow@" + database.rpartition("@")[2], password="")
+    async with RedisClient.from_url("redis://" + stack["redis"].rpartition("@")[2]) as client:
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+    with pytest.raises(aio_pika.exceptions.AMQPError):
+        await aio_pika.connect("amqp://guest:guest@" + stack["rabbitmq"].rpartition("@")[2])
+
+
+def test_an_existing_folder_is_restricted_at_the_start(tmp_path: Path) -> None:
+    """Folders become 0700 and files 0600; what a symbolic link points to stays as it is."""
+    home = Home(tmp_path / "home")
+    make_old_home(home.path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    elsewhere.chmod(0o644)
+    (home.logs / "link").symlink_to(elsewhere)
+
+    home.open()
+
+    assert open_to_others(home.path) == []
+    assert elsewhere.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_shared_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    """A PAYFLOW_HOME that points to a folder of others takes it away from no user."""
+    shared = tmp_path / "shared"
+    (shared / "theirs").mkdir(parents=True)
+    shared.chmod(0o777)
+
+    with pytest.raises(Trouble, match=r"open to other users and holds theirs.*PAYFLOW_HOME"):
+        Home(shared).open()
+
+    assert shared.stat().st_mode & 0o777 == 0o777
+
+
+async def test_postgres_has_access_to_a_closed_folder(parent: Path) -> None:
+    """Inside a folder of mode 0700 it starts, runs as another user than root where it can, and keeps its data closed."""
+    home = Home(parent / "home")
+    home.open()
+    engine = Postgres(home.path / "postgres", settings={"shared_buffers": "16MB"})
+    await engine.start()
+    try:
+        assert open_to_others(home.path) == []
+        if IS_ROOT:
+            expected = server_user.find(parent)
+            assert expected is not None, "the package of PostgreSQL makes this user"
+            assert Path(f"/proc/{engine.pid}").stat().st_uid == expected.pw_uid
+    finally:
+        await engine.stop()
+
+
+async def test_data_start_where_another_user_has_access(parent: Path, tmp_path: Path) -> None:
+    """A folder is moved to where `postgres` has no access and back: the data are there at each start."""
+    homes = [parent / "first", tmp_path / "second", parent / "third"]
+    counts = [await start_and_count(homes[0])]
+    for before, after in itertools.pairwise(homes):
+        before.rename(after)
+        counts.append(await start_and_count(after))
+        assert open_to_others(after) == []
+
+    assert counts == [1, 2, 3]
+
+
+async def start_and_count(path: Path) -> int:
+    """Start PostgreSQL below a data folder, add a row, and count the rows."""
+    home = Home(path)
+    home.open()
+    engine = Postgres(home.path / "postgres", settings={"shared_buffers": "16MB"})
+    await engine.start()
+    try:
+        connection = await asyncpg.connect(engine.dsn("postgres"))
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (number int); INSERT INTO kept VALUES (1)")
+        count: int = await connection.fetchval("SELECT count(*) FROM kept")
+        await connection.close()
+    finally:
+        await engine.stop()
+    return count
+
+
+@pytest.mark.parametrize("umask", [0, 0o777 & ~0o700])
+def test_files_are_for_their_owner_alone(tmp_path: Path, umask: int) -> None:
+    """What is written has mode 0600 and a folder 0700, also where a draft of a killed process was left open."""
+    draft = tmp_path / f".stack.json.{os.getpid()}"
+    draft.touch()
+    draft.chmod(0o666)
+    before = os.umask(umask)
+    try:
+        files.write_json(tmp_path / "stack.json", {})
+        files.make_folder(tmp_path / "folder")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
