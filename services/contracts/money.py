@@ -8,8 +8,11 @@ from types import MappingProxyType
 AMOUNT_MAX = 10**15
 """The largest amount of one transfer, in minor units."""
 
-BALANCE_MAX = 9 * 10**18
-"""The largest balance an account may reach, in minor units: below 2^63, with room for one more transfer."""
+BALANCE_MAX = 2**53 - 1
+"""The largest balance of a user's account, in minor units: the largest integer that every reader of JSON reads exactly."""
+
+EXTERNAL_BALANCE_MAX = 9 * 10**18
+"""How far an external account may go in either direction, in minor units: below 2^63, with room for one more transfer."""
 
 DEFAULT_CURRENCY = "USD"
 """Every user has a wallet in it without asking."""

@@ -138,6 +138,13 @@ MetadataValue = Annotated[
 ]
 Metadata = Annotated[dict[str, MetadataValue], Field(max_length=METADATA_KEYS_MAX), AfterValidator(_metadata_keys)]
 SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description="In the currency's minor unit.")]
+Total = Annotated[
+    int,
+    Field(
+        description="In the currency's minor unit. May exceed 2^53 - 1: read it as an integer of 64 bits.",
+        json_schema_extra={"format": "int64"},
+    ),
+]
 SessionKind = Annotated[
     Literal["body", "cookie"],
     Field(
@@ -899,9 +906,9 @@ class CurrencySum(Reply):
     """Both sides of the books in one currency; `sum` must be 0."""
 
     currency: str
-    customers: int
-    external: int
-    sum: int
+    customers: Total
+    external: Total
+    sum: Total
 
 
 class BalanceSheet(Reply):

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.contracts.money import BALANCE_MAX
+from services.contracts.money import BALANCE_MAX, EXTERNAL_BALANCE_MAX
 
 POSTED = "posted"
 REJECTED = "rejected"
@@ -184,7 +184,8 @@ def _refusal(source: Running | None, destination: Running | None, posting: Posti
         return WALLET_FROZEN
     if not source.account.external and source.posted - source.account.held < posting.amount:
         return INSUFFICIENT_FUNDS
-    if destination.posted + posting.amount > BALANCE_MAX or source.posted - posting.amount < -BALANCE_MAX:
+    balance_max = EXTERNAL_BALANCE_MAX if destination.account.external else BALANCE_MAX
+    if destination.posted + posting.amount > balance_max or source.posted - posting.amount < -EXTERNAL_BALANCE_MAX:
         return BALANCE_LIMIT
     return None
 

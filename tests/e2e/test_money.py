@@ -40,6 +40,31 @@ async def test_one_transfer_from_door_to_notice(alice: Person, bob: Person) -> N
     assert ["transfer_received"] == await notices(bob, transfer_id)
 
 
+async def test_a_balance_is_exact_for_every_reader_of_json(door: Door, operator: Person) -> None:
+    """Guarantee 16c: a wallet fills up to 2^53 - 1 and not beyond; only the totals of all wallets may be larger."""
+    limit = 9_007_199_254_740_991
+    saver = await door.register()
+    for amount in [10**15] * 9 + [limit - 9 * 10**15 - 1]:
+        await operator.fund(saver, amount)
+    body = {"wallet_id": saver.wallet_id, "currency": "USD", "reference": "test"}
+    too_much, fits = [
+        await operator.post("/ops/deposits", body | {"amount": amount}, key=uuid4().hex, headers={"Prefer": "wait=30"})
+        for amount in (2, 1)
+    ]
+    await operator.fund(await door.register(), 3)
+
+    assert ("FAILED", "balance_limit") == (too_much.body["status"], too_much.body["failure"]["code"])
+    assert "COMPLETED" == fits.body["status"]
+    wallet = (await saver.get(f"/wallets/{saver.wallet_id}")).body
+    [line] = (await saver.get(f"/wallets/{saver.wallet_id}/statement?limit=1")).body["items"]
+    assert [limit] * 3 == [wallet["balance"], wallet["available"], line["balance_after"]]
+    assert limit == int(float(limit))
+    sheet = (await operator.get("/ops/ledger/balance-sheet")).body["currencies"]
+    [dollars] = [row for row in sheet if row["currency"] == "USD"]
+    assert dollars["customers"] > limit
+    assert (0, -dollars["external"]) == (dollars["sum"], dollars["customers"])
+
+
 async def notices(person: Person, transfer_id: str) -> list[str]:
     """The kinds of this person's notices about a transfer, once there is one."""
     async with asyncio.timeout(30):

@@ -197,6 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for currency in set(WORLDS.values()):
             assert 0 == sum(books.balances[name] for name, held in (WORLDS | WALLETS).items() if held == currency)
         assert all(books.balances[name] >= 0 for name in WALLETS), "nobody is overdrawn"
+        assert all(line.balance <= BALANCE_LIMIT for line in books.lines if line.wallet in WALLETS), "within the limit"
         for name in books.balances:
             chain = sorted((line for line in books.lines if line.wallet == name), key=lambda line: line.number)
             assert list(range(1, len(chain) + 1)) == [line.number for line in chain]

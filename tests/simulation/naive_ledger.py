@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-BALANCE_LIMIT = 9 * 10**18
-"""No balance goes beyond this in either direction."""
+BALANCE_LIMIT = 9_007_199_254_740_991
+"""No wallet holds more than this."""
+
+WORLD_LIMIT = 9 * 10**18
+"""No world goes beyond this in either direction."""
 
 
 class Request(NamedTuple):
@@ -129,7 +132,8 @@ class NaiveLedger:
             return "rejected", "wallet_frozen"
         if source not in self.worlds and self.balances[source] < amount:
             return "rejected", "insufficient_funds"
-        fits = self.balances[destination] + amount <= BALANCE_LIMIT and self.balances[source] - amount >= -BALANCE_LIMIT
+        limit = WORLD_LIMIT if destination in self.worlds else BALANCE_LIMIT
+        fits = self.balances[destination] + amount <= limit and self.balances[source] - amount >= -WORLD_LIMIT
         return ("posted", None) if fits else ("rejected", "balance_limit")
 
     def _write(self, wallet: str, transfer: Transfer, amount: int, at: int) -> None:

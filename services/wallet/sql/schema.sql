@@ -49,6 +49,7 @@ CREATE TABLE public.accounts (
     seq bigint DEFAULT 0 NOT NULL,
     last_entry_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT accounts_balance_limit CHECK (((owner_id IS NULL) OR (posted <= '9007199254740991'::bigint))),
     CONSTRAINT accounts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT accounts_held_check CHECK ((held >= 0)),
     CONSTRAINT accounts_never_overdrawn CHECK (((owner_id IS NULL) OR ((posted - held) >= 0))),

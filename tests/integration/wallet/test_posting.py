@@ -39,6 +39,22 @@ async def test_posting_moves_money_once(pool: Pool) -> None:
     assert 2 == await entries_of(pool, item.transfer_id)
 
 
+async def test_a_credit_above_the_limit_is_rejected_for_good(pool: Pool) -> None:
+    """Guarantee 16c: a user's balance ends at 2^53 - 1; what would exceed it is rejected, and stays so when there is room."""
+    limit = 9_007_199_254_740_991
+    full, alice = await fund(pool, [limit - 1, 100])
+    refused = posting(alice, full, 2)
+
+    outcomes = await post(pool, refused, posting(alice, full, 1), posting(alice, full, 1))
+    at_the_limit = await balance(pool, full)
+    outcomes += await post(pool, posting(full, alice, 50), refused, posting(alice, full, 2))
+
+    assert ["rejected:balance_limit", "posted", "rejected:balance_limit"] == outcomes[:3]
+    assert ["posted", "rejected:balance_limit", "posted"] == outcomes[3:]
+    assert limit == at_the_limit == int(float(at_the_limit))
+    assert (limit - 48, 147) == (await balance(pool, full), await balance(pool, alice))
+
+
 async def test_a_recorded_rejection_stays(pool: Pool) -> None:
     """Guarantee 5: rejected for funds, topped up, sent five times more: it stays rejected and no money moves."""
     alice, bob = await fund(pool, [10, 0])

@@ -62,6 +62,26 @@ async def test_accounts_cannot_go_below_zero(pool: Pool) -> None:
         await pool.execute("UPDATE accounts SET posted = -1 WHERE id = $1", alice)
 
 
+@pytest.mark.parametrize("role", ["service", "owner"])
+async def test_users_accounts_cannot_exceed_the_limit(pool: Pool, wallet_database: TestDatabase, role: str) -> None:
+    """The last line of defence: a user's balance above 2^53 - 1 is refused by the table; an external account may go on."""
+    [alice] = await fund(pool, [100])
+    as_role = await wallet_database.pool(wallet_database.owner_url if role == "owner" else None)
+    update = "UPDATE accounts SET posted = $2 WHERE id = $1"
+
+    async with as_role.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        assert "UPDATE 1" == await connection.execute(update, alice, 2**53 - 1)
+        [outside] = await connection.fetchrow("SELECT id FROM accounts WHERE owner_id IS NULL LIMIT 1")
+        assert "UPDATE 1" == await connection.execute(update, outside, -9 * 10**18)
+        with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_limit"):
+            await connection.execute(update, alice, 2**53)
+        await transaction.rollback()
+
+    await close_pool(as_role)
+
+
 async def test_services_cannot_reach_each_others_databases(pool: Pool, wallet_database: TestDatabase) -> None:
     """The service role may not create anything, nor read what it was not given."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

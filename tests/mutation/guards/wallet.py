@@ -8,7 +8,8 @@ COMMANDS = "services/wallet/commands.py"
 LEDGER = "services/wallet/ledger.py"
 STORE = "services/wallet/store.py"
 QUERIES = "services/wallet/sql/queries.sql"
-SCHEMA = "services/wallet/sql/migrations/0001.sql"
+MIGRATIONS = "services/wallet/sql/migrations"
+SCHEMA = f"{MIGRATIONS}/0001.sql"
 
 POSTING = "tests/integration/wallet/test_posting.py"
 GUARDS = "tests/integration/wallet/test_guards.py"
@@ -235,6 +236,45 @@ MUTANTS = (
         changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
         works=f"{POSTING}::test_a_recorded_rejection_stays",
         caught_by=["tests/unit/wallet/test_twins.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
+    ),
+    Mutant(
+        name="balance-limit-removed",
+        guard="a credit above the limit of a user's account is rejected",
+        changes=[
+            Change(
+                LEDGER,
+                "    balance_max = EXTERNAL_BALANCE_MAX if destination.account.external else BALANCE_MAX\n",
+                "    balance_max = EXTERNAL_BALANCE_MAX\n",
+            ),
+            Change(LEDGER, "import BALANCE_MAX, EXTERNAL_BALANCE_MAX\n", "import EXTERNAL_BALANCE_MAX\n"),
+            Change(
+                f"{MIGRATIONS}/0004.sql", " CHECK (owner_id IS NULL OR posted <= 9007199254740991);", " CHECK (true);"
+            ),
+        ],
+        works=WORKS,
+        caught_by=[
+            f"{POSTING}::test_a_credit_above_the_limit_is_rejected_for_good",
+            "tests/unit/wallet/test_ledger.py::test_a_balance_has_an_upper_limit",
+        ],
+    ),
+    # The rules reject it before; this is what holds when they are wrong.
+    Mutant(
+        name="balance-limit-not-in-the-table",
+        guard="the table refuses a user's balance above the limit",
+        changes=[
+            Change(
+                f"{MIGRATIONS}/0004.sql", " CHECK (owner_id IS NULL OR posted <= 9007199254740991);", " CHECK (true);"
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TABLES}::test_users_accounts_cannot_exceed_the_limit"],
+    ),
+    Mutant(
+        name="external-limit-removed",
+        guard="an external account stays within 64 bits",
+        changes=[Change(LEDGER, " or source.posted - posting.amount < -EXTERNAL_BALANCE_MAX:", ":")],
+        works=WORKS,
+        caught_by=["tests/unit/wallet/test_ledger.py::test_an_external_account_has_sixty_four_bits"],
     ),
     Mutant(
         name="overdraft-not-decided",

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.contracts.money import BALANCE_MAX
+from services.contracts.money import BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.wallet import ledger
 from services.wallet.ledger import Account, Outcome, Posting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNTS = [UUID(int=number) for number in range(1, 7)]
 EXTERNAL = ACCOUNTS[0]
+LIMIT = 9_007_199_254_740_991
+EXTERNAL_LIMIT = 9 * 10**18
 
 accounts_strategy = st.tuples(
     *(
@@ -25,7 +27,9 @@ accounts_strategy = st.tuples(
             external=st.just(id_ == EXTERNAL),
             currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
             frozen=st.sampled_from([False] * 7 + [True]),
-            posted=st.integers(0, 300) if id_ != EXTERNAL else st.integers(-1000, 0),
+            posted=st.one_of(*[st.integers(0, 300)] * 3, st.integers(LIMIT - 300, LIMIT))
+            if id_ != EXTERNAL
+            else st.one_of(*[st.integers(-1000, 0)] * 3, st.integers(-EXTERNAL_LIMIT, 300 - EXTERNAL_LIMIT)),
             held=st.integers(0, 60) if id_ != EXTERNAL else st.just(0),
             seq=st.integers(0, 5),
         )
@@ -61,9 +65,12 @@ def naive(accounts: dict[UUID, Account], balances: dict[UUID, int], posting: Pos
         return "rejected", "wallet_frozen"
     if not source.external and balances[source.id] - source.held - posting.amount < 0:
         return "rejected", "insufficient_funds"
-    balances[source.id] -= posting.amount
-    balances[destination.id] += posting.amount
-    return "posted", None
+    fits = destination.external or balances[destination.id] + posting.amount <= LIMIT
+    fits = fits and balances[source.id] - posting.amount >= -EXTERNAL_LIMIT
+    if fits:
+        balances[source.id] -= posting.amount
+        balances[destination.id] += posting.amount
+    return ("posted", None) if fits else ("rejected", "balance_limit")
 
 
 @settings(max_examples=400, deadline=None)
@@ -124,14 +131,38 @@ def test_refusals_come_in_their_order() -> None:
 
 
 def test_a_balance_has_an_upper_limit() -> None:
-    """What would not fit into a balance is rejected, rather than failing the whole batch in the database."""
+    """A user's account holds 2^53 - 1 at most: one more is rejected, in the same batch too, and a debit makes room again."""
     rich = Account(ACCOUNTS[1], False, "USD", False, 10**15, 0, 1)
-    full = Account(ACCOUNTS[2], False, "USD", False, 9 * 10**18, 0, 1)
-    posting = Posting(UUID(int=5), rich.id, full.id, 10**15, "USD", NOW + timedelta(seconds=1), None, b"a")
+    full = Account(ACCOUNTS[2], False, "USD", False, LIMIT - 5, 0, 1)
 
-    [answer] = ledger.decide([rich, full], [posting], {}, NOW).answers
+    answers = posted_in_turn((rich, full), [(rich, full, 5), (rich, full, 1), (full, rich, 1), (rich, full, 1)])
 
-    assert ("rejected", "balance_limit") == (answer.outcome, answer.reason)
+    assert [("posted", None), ("rejected", "balance_limit"), ("posted", None), ("posted", None)] == answers
+    assert float(LIMIT) == LIMIT
+    assert float(LIMIT + 2) != LIMIT + 2
+
+
+def test_an_external_account_has_sixty_four_bits() -> None:
+    """The other side of deposits goes far beyond the limit of users, and is stopped before it leaves 64 bits."""
+    outside = Account(EXTERNAL, True, "USD", False, 3 - EXTERNAL_LIMIT, 0, 1)
+    creditor = Account(ACCOUNTS[3], True, "USD", False, EXTERNAL_LIMIT - 3, 0, 1)
+    user = Account(ACCOUNTS[1], False, "USD", False, 100, 0, 1)
+    moves = [(outside, user, 4), (outside, user, 3), (user, creditor, 4), (user, creditor, 3)]
+
+    answers = posted_in_turn((outside, creditor, user), moves)
+
+    assert [("rejected", "balance_limit"), ("posted", None)] * 2 == answers
+
+
+def posted_in_turn(
+    accounts: tuple[Account, ...], moves: list[tuple[Account, Account, int]]
+) -> list[tuple[str, str | None]]:
+    """What becomes of these moves in one batch."""
+    postings = [
+        Posting(UUID(int=50 + n), source.id, to.id, amount, "USD", NOW + timedelta(seconds=1), None, b"a")
+        for n, (source, to, amount) in enumerate(moves)
+    ]
+    return [(answer.outcome, answer.reason) for answer in ledger.decide(accounts, postings, {}, NOW).answers]
 
 
 def transfer_of(amount: int, source: Account, destination: Account, **changes: object) -> Posting:
@@ -159,7 +190,9 @@ def test_the_upper_limit_can_be_reached(posted: int, reason: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("posted", "reason"), [(10 - BALANCE_MAX, None), (9 - BALANCE_MAX, "balance_limit")], ids=["reached", "passed"]
+    ("posted", "reason"),
+    [(10 - EXTERNAL_BALANCE_MAX, None), (9 - EXTERNAL_BALANCE_MAX, "balance_limit")],
+    ids=["reached", "passed"],
 )
 def test_an_external_account_has_a_lower_limit(posted: int, reason: str | None) -> None:
     """What came in from outside is limited like a balance, with the other sign."""
