@@ -369,3 +369,30 @@ async def test_use_waits_for_the_revocation(auth: AuthService, pool: Pool, alice
         await transaction.commit()
 
     assert 404 == (await asked).status
+
+
+async def test_a_key_is_asked_about_again_in_the_next_hour(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A gateway hears how long an hour still lasts, so that the next hour has its own entry in the audit log."""
+    made = await alice.make()
+    left = "SELECT extract(epoch FROM date_trunc('hour', now(), 'UTC') + interval '1 hour' - clock_timestamp())::float8"
+    while True:
+        before = await pool.fetchval(left)
+        told = (await verify(auth, made["key"])).body
+        after = await pool.fetchval(left)
+        if after <= before:
+            break
+
+    assert min(600.0, after) <= told["fresh_seconds"] <= min(600.0, before)
+    assert 600.0 == told["seconds"]
+
+
+async def test_each_use_moves_the_time_of_the_last_one(auth: AuthService, alice: Owner) -> None:
+    """A key that was never used says so; then the list tells of the latest use."""
+    made = await alice.make()
+    seen = [(await alice.list())[0]["last_used_at"]]
+    for _ in range(2):
+        assert 200 == (await verify(auth, made["key"])).status
+        seen.append((await alice.list())[0]["last_used_at"])
+
+    assert seen[0] is None
+    assert seen[1] < seen[2]

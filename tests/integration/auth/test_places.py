@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.auth import places
 from services.chassis.database import Pool
 from tests.integration.auth.service import SECRET, AuthService
+from tests.integration.auth.test_totp import turn_on
 
 HOME, AWAY = "192.0.2.7", "2001:db8:7:7::/64"
 ALICE = "alice@example.com"
@@ -90,3 +91,35 @@ async def test_only_the_gateway_may_ask(auth: AuthService) -> None:
     assert 403 == (await auth.call("POST", "/internal/places", asked, by="transaction")).status
     assert 401 == (await auth.send("POST", "/internal/places", asked)).status
     assert 422 == (await auth.call("POST", "/internal/places", asked | {"address": "x" * 65})).status
+
+
+async def test_a_login_renews_a_place(auth: AuthService, pool: Pool) -> None:
+    """Ninety days count from the last login there; what is older goes when the account logs in from another place."""
+    await auth.register(ALICE)
+    aged = "UPDATE login_places SET last_at = clock_timestamp() - interval '89 days' WHERE place = $1"
+    home, away = (places.Places(SECRET).name(ALICE, address) for address in (HOME, AWAY))
+    for address in (HOME, AWAY):
+        assert 200 == await _log_in(auth, address)
+    await pool.execute(aged, home)
+    known = await _is_known(auth, HOME)
+    assert 200 == await _log_in(auth, HOME)
+    for place in (home, away):
+        await pool.execute("UPDATE login_places SET last_at = last_at - interval '2 days' WHERE place = $1", place)
+    renewed = await _is_known(auth, HOME)
+    await pool.execute(aged.replace("89", "91"), away)
+    assert 200 == await _log_in(auth, "198.51.100.1")
+    kept = {row["place"] for row in await pool.fetch("SELECT place FROM login_places")}
+
+    assert (True, True) == (known, renewed)
+    assert kept == {home, places.Places(SECRET).name(ALICE, "198.51.100.1")}
+
+
+async def test_the_right_password_alone_teaches_no_place(auth: AuthService, pool: Pool) -> None:
+    """Where a second factor is on, a login without its code proves nothing, and its place stays unknown."""
+    _, _, codes = await turn_on(auth, pool)
+    assert 401 == await _log_in(auth, HOME)
+    assert not await _is_known(auth, HOME)
+    asked = {"email": ALICE, "password": PASSWORD, "address": HOME, "totp": codes[0]}
+    assert 200 == (await auth.call("POST", "/internal/login", asked)).status
+
+    assert await _is_known(auth, HOME)

@@ -1,0 +1,95 @@
+"""How long the feed tells of an end, page by page, and what is counted of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.auth import commands, metrics, tokens
+from services.chassis.database import Pool
+from services.gateway.authentication import CLOCK_SECONDS
+from tests.harness.databases import TestDatabase
+from tests.integration.auth.service import AuthService
+from tests.integration.auth.test_letters import owning
+from tests.integration.auth.test_sessions import claims_of, log_out
+
+EMAIL = "alice@example.com"
+
+
+async def test_an_end_is_told_while_a_token_may_live(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A gateway that starts now hears of every session and API key that ended within the life of an access token."""
+    session = await auth.register(EMAIL)
+    asked = {
+        "user_id": session["user"]["id"], "session_id": claims_of(session)["sid"], "password": "correct horse",
+        "name": "server", "scopes": ["read"],
+    }  # fmt: skip
+    key = (await auth.call("POST", "/internal/api-keys", asked)).body
+    revoked = await auth.call("DELETE", f"/internal/api-keys/{key['id']}", params={"user_id": session["user"]["id"]})
+    assert 204 == revoked.status
+    await log_out(auth, session)
+    told = {}
+    async with owning(auth_database) as owner:
+        for seconds in (tokens.ACCESS_SECONDS + CLOCK_SECONDS, 3600):
+            for table in ("sessions", "api_keys"):
+                await owner.execute(
+                    f"UPDATE {table} SET revoked_at = clock_timestamp() - make_interval(secs => $1)", float(seconds)
+                )
+            told[seconds] = [item["session_id"] for item in (await auth.revocations())["items"]]
+
+    assert [[key["id"], claims_of(session)["sid"]], []] == list(told.values())
+
+
+async def test_pages_of_the_feed_leave_nothing_out(auth: AuthService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is full is followed by the next one: whoever follows to the end has every number once, in order."""
+    monkeypatch.setattr(commands, "REVOCATIONS_MAX", 3)
+    sessions = [await auth.register(EMAIL), *[(await auth.log_in(EMAIL)).body for _ in range(6)]]
+    for session in sessions:
+        await log_out(auth, session)
+    pages, after = [], 0
+    while (page := await auth.revocations(after))["items"]:
+        pages.append([item["seq"] for item in page["items"]])
+        after = page["next"]
+
+    assert [[1, 2, 3], [4, 5, 6], [7]] == pages
+    assert 7 == after
+
+
+async def test_every_end_is_counted(auth: AuthService) -> None:
+    """The metric grows by the number of sessions that ended, not by the number of requests that ended them."""
+    first = await auth.register(EMAIL)
+    for _ in range(3):
+        await auth.log_in(EMAIL)
+    counter = metrics.SESSIONS_ENDED.labels("revoked")
+    before = counter._value.get()
+    body = {"user_id": first["user"]["id"], "session_id": claims_of(first)["sid"]}
+    assert 204 == (await auth.call("POST", "/internal/sessions/end-others", body)).status
+
+    assert 3 == counter._value.get() - before
+
+
+async def test_a_session_that_expired_is_not_listed(auth: AuthService, auth_database: TestDatabase) -> None:
+    """It is listed while its refresh token can be used, and not once that has expired."""
+    session = await auth.register(EMAIL)
+    path = f"/internal/users/{session['user']['id']}/sessions"
+    expiring, listed = "UPDATE refresh_tokens SET expires_at = clock_timestamp() + $1::text::interval", []
+    async with owning(auth_database) as owner:
+        for when in ("1 hour", "-1 second"):
+            await owner.execute(expiring, when)
+            listed.append(len((await auth.call("GET", path)).body["items"]))
+
+    assert [1, 0] == listed
+
+
+async def test_a_session_says_when_it_was_used_last(auth: AuthService, pool: Pool) -> None:
+    """A refresh moves the time of use, and only that; a page that holds all sessions names no next one."""
+    session = await auth.register(EMAIL)
+    path = f"/internal/users/{session['user']['id']}/sessions"
+    [before] = (await auth.call("GET", path)).body["items"]
+    assert 200 == (await auth.refresh(session["refresh_token"])).status
+    await auth.log_in(EMAIL)
+    page = (await auth.call("GET", path, params={"limit": "2"})).body
+    after = page["items"][1]
+
+    assert before["created_at"] == after["created_at"]
+    assert before["used_at"] < after["used_at"]
+    assert (2, None) == (len(page["items"]), page["next_cursor"])
+    assert 2 == await pool.fetchval("SELECT count(*) FROM sessions")

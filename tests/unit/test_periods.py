@@ -1,0 +1,360 @@
+"""Constants that must fit each other, and periods and counts that users are promised.
+
+Most tests replace a period by a short one, so none of them notices when the real one is wrong. Here the real ones are compared:
+with the constants they depend on, and with what the documents and the API say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local import process as local_process
+from payflow import events as client_events
+from payflow import limits as client_limits
+from payflow import retry as client_retry
+from payflow import session as client_session
+from services.auth import (
+    api,
+    commands,
+    commands_api_keys,
+    commands_letters,
+    commands_signing_keys,
+    letters,
+    passwords,
+    places,
+    schemas,
+    tokens,
+    totp,
+    user,
+)
+from services.auth.letters import Kind
+from services.chassis import body, broker, client, database, health, outbox, roles, server, service_tokens, watchdog
+from services.contracts import access_keys
+from services.gateway import (
+    allowances,
+    api_events,
+    api_letters,
+    api_ops,
+    api_reference,
+    api_transfers,
+    app,
+    authentication,
+    bell,
+    cache,
+    compression,
+    event_stream,
+    guesses,
+    idempotency,
+    intake,
+    keys,
+    live,
+    names,
+    operations,
+    origins,
+    preference,
+    rate_limit,
+    session_cookie,
+    sessions,
+    throttle,
+    upstreams,
+    verified_keys,
+)
+from services.gateway import passwords as gateway_passwords
+from services.gateway import schemas as gateway_schemas
+from services.gateway import settings as gateway_settings
+from services.notification import channels, deliver, sending
+from services.notification import schemas as notification_schemas
+from services.transaction import schemas as transaction_schemas
+from services.transaction import wallet_client
+from services.wallet import api as wallet_api
+from services.wallet import app as wallet_app
+from services.wallet import schemas as wallet_schemas
+
+ROOT = Path(__file__).parents[2]
+MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
+
+
+def _seconds_of_roles(setting: str) -> float:
+    """A time-out of the services' database roles."""
+    found = re.search(rf"\('{setting}', '(\d+)s'\)", (ROOT / "deploy" / "postgres" / "provision.sql").read_text())
+    assert found is not None
+    return float(found[1])
+
+
+def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
+    """No access token or API key is accepted again because a service forgot that it was revoked."""
+    token_seconds = tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
+    longest_answer_seconds = sessions.PULL_SECONDS + sessions.PULL_EVERY_SECONDS
+
+    assert tokens.ACCESS_SECONDS == authentication.LIFETIME_SECONDS_MAX
+    assert tokens.ACCESS_SECONDS == schemas.KEY_REMEMBERED_SECONDS
+    assert sessions.REMEMBER_SECONDS >= token_seconds + longest_answer_seconds
+    assert commands.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
+    assert sessions.REMEMBER_SECONDS >= commands.REVOCATIONS_SECONDS
+    assert longest_answer_seconds <= 1.0
+
+
+def test_a_signing_key_is_known_before_and_after_it_signs() -> None:
+    """A new key signs when every gateway had two attempts to fetch it; an old one verifies until its last token expires."""
+    one_refresh_seconds = access_keys.KEYS_REFRESHED_EVERY_SECONDS + keys.FETCH_SECONDS
+
+    assert access_keys.KEYS_LEARNED_WITHIN_SECONDS >= 2 * one_refresh_seconds + keys.RETRY_SECONDS
+    assert commands_signing_keys.VERIFIES_SECONDS >= tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
+    assert keys.RETRY_SECONDS <= 1.0
+
+
+def test_service_tokens_outlive_their_reuse() -> None:
+    """A token that is about to be replaced is still valid at a callee whose clock differs by the allowed difference."""
+    reuse_seconds = service_tokens._REUSE_SECONDS
+
+    assert service_tokens.LIFETIME_SECONDS >= 2 * reuse_seconds
+    assert service_tokens.LIFETIME_SECONDS - reuse_seconds > service_tokens.LEEWAY_SECONDS
+    assert (60, 5) == (service_tokens.LIFETIME_SECONDS, service_tokens.LEEWAY_SECONDS)
+
+
+def test_deadlines_get_shorter_from_the_outside_in() -> None:
+    """Each caller waits longer than the service it calls, so that it receives the response and not only its own time-out."""
+    for deadlines in (
+        (client_limits.PATIENT.answer_seconds, operations.REQUEST_SECONDS, upstreams.CALL_SECONDS),
+        (client_limits.BRISK.answer_seconds, operations.REQUEST_SECONDS),
+        (upstreams.CALL_SECONDS, wallet_client.CALL_SECONDS, wallet_api.POST_SECONDS),
+        (upstreams.CALL_SECONDS, database.COMMAND_SECONDS, _seconds_of_roles("statement_timeout")),
+        (_seconds_of_roles("statement_timeout"), _seconds_of_roles("lock_timeout")),
+        (upstreams.CALL_SECONDS, passwords.WAIT_SECONDS_MAX),
+        (upstreams.CALL_SECONDS, database.ACQUIRE_SECONDS + database.COMMAND_SECONDS),
+        (upstreams.CALL_SECONDS, intake.QUEUE_SECONDS_MAX),
+        (throttle.UNDER_WAY_SECONDS, operations.REQUEST_SECONDS),
+        (client_session.LOCK_SECONDS_MAX, client_limits.PATIENT.answer_seconds),
+        (client_limits.PATIENT.proof_seconds, api_ops.PROOF_SECONDS),
+        (operations.REQUEST_SECONDS, verified_keys.ASK_SECONDS, 1.0),
+        (operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS),
+        (upstreams.CALL_SECONDS, live.CALL_SECONDS, live.PLACE_SECONDS),
+        (upstreams.SIDE_SECONDS, cache.ANSWER_SECONDS),
+        (server.KEEPALIVE_SECONDS, 60.0),
+    ):
+        assert sorted(set(deadlines), reverse=True) == list(deadlines)
+    assert api_ops.PROOF_SECONDS >= wallet_app.LONG_SECONDS
+    assert preference.WAIT_SECONDS_MAX == client_limits.PREFER_WAIT_SECONDS_MAX == transaction_schemas.WAIT_SECONDS_MAX
+
+
+def test_a_process_ends_before_it_is_killed() -> None:
+    """First the requests under way are finished, then the process ends itself, and only then the supervisor kills it."""
+    assert server.DRAIN_SECONDS + roles.METRICS_STOP_SECONDS < roles.STOP_SECONDS_MAX < local_process.STOP_SECONDS_MAX
+
+
+def test_leases_outlive_the_work() -> None:
+    """What is claimed is not handed to another process while the first one still works on it within its own deadlines."""
+    mail_seconds = channels.CONNECT_SECONDS + channels.SEND_SECONDS + channels.QUIT_SECONDS
+
+    assert outbox.LEASE_SECONDS > broker.CONFIRM_SECONDS + broker.CONNECT_SECONDS + outbox.RELEASE_SECONDS
+    assert api.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
+    assert deliver.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
+    assert schemas.RETRY_SECONDS_MAX >= 2 * sending.RETRY_SECONDS_MAX
+
+
+def test_silence_means_more_than_one_missed_heartbeat() -> None:
+    """A client closes a stream only after it missed more than one comment, each as late as the gateway may send it."""
+    beat_seconds = api_events.HEARTBEAT_SECONDS + api_events.WRITE_SECONDS
+
+    assert client_events.SILENT_SECONDS > 2 * beat_seconds
+    assert event_stream.RETRY_MILLISECONDS / 1000 < api_events.HEARTBEAT_SECONDS
+    assert bell.LISTEN_SECONDS > bell.CONNECT_SECONDS
+
+
+def test_slow_clients_are_gone_within_15_seconds() -> None:
+    """Guarantee 51: headers and a body that arrive too slowly, and a response that is not read, end in time."""
+    arriving_seconds = watchdog.HEADER_SECONDS + watchdog.SWEEP_SECONDS
+    reading_seconds = watchdog.ANSWER_SECONDS + watchdog.SWEEP_SECONDS
+
+    assert max(arriving_seconds, reading_seconds, operations.BODY_SECONDS + watchdog.LINGER_SECONDS) < 15
+
+
+@pytest.mark.parametrize("rule", guesses.RULES + guesses.CODE_RULES, ids=lambda rule: rule.name)
+def test_a_wait_is_not_forgotten_before_it_is_over(rule: throttle.Rule) -> None:
+    """Login attempts are remembered for longer than the longest wait, or waiting would reset the counter."""
+    assert rule.memory_seconds > rule.wait_seconds_max
+
+
+def test_guesses_at_codes_are_few() -> None:
+    """A year of wrong codes, at the pace that the rules allow, finds the right one in at most one case of ten."""
+    per_day = guesses.CODE.free + DAY / guesses.CODE.wait_seconds_max
+    chance = (2 * totp.WINDOW_STEPS + 1) / 10**totp.DIGITS
+
+    assert 1 - (1 - chance) ** (365 * per_day) <= 0.115
+    assert {rule: rule.free for rule in guesses.CODE_RULES} == {guesses.CODE_PAIR: 5, guesses.CODE: 10}
+
+
+def test_lists_fit_into_the_call_that_carries_them() -> None:
+    """What one service puts into one call, the next one takes."""
+    assert intake.BATCH_MAX <= transaction_schemas.ITEMS_MAX <= wallet_schemas.ITEMS_MAX
+    assert intake.BATCH_MAX <= schemas.LIST_MAX
+    assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX
+    assert sending.CLAIM_MAX <= schemas.LETTERS_MAX
+    assert gateway_schemas.PAGE_LIMIT_MAX <= api.PAGE_LIMIT_MAX
+    assert client_limits.PAGE_SIZE_MAX == gateway_schemas.PAGE_LIMIT_MAX
+    assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
+    assert gateway_settings.PASSWORDS_MAX < client.CONNECTIONS_MAX
+    assert live.LINES_MAX <= live.READY_MAX
+
+
+def test_both_sides_name_the_same_limits() -> None:
+    """The gateway refuses what auth would refuse, and nothing that auth would accept."""
+    assert (passwords.LENGTH_MIN, passwords.LENGTH_MAX) == (
+        gateway_schemas.PASSWORD_LENGTH_MIN,
+        gateway_schemas.PASSWORD_LENGTH_MAX,
+    )
+    assert user.NAME_LENGTH_MAX == gateway_schemas.NAME_LENGTH_MAX
+    assert user.EMAIL_LENGTH_MAX == gateway_schemas.EMAIL_LENGTH_MAX
+    assert user.REASON_LENGTH_MAX == gateway_schemas.REASON_LENGTH_MAX
+    assert totp.CODE_LENGTH_MAX == gateway_schemas.TOTP_LENGTH_MAX
+    assert letters.TOKEN_LENGTH_MAX == gateway_schemas.LETTER_TOKEN_LENGTH_MAX
+    assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
+
+
+PROMISED: dict[str, tuple[Any, Any]] = {
+    "an access token lives 10 minutes": (tokens.ACCESS_SECONDS, 10 * MINUTE),
+    "a refresh token waits 30 days": (tokens.REFRESH_SECONDS, 30 * DAY),
+    "spent refresh tokens that are recognised": (tokens.SPENT_REMEMBERED_MAX, 10_000),
+    "sessions of one user": (commands.SESSIONS_MAX, 1000),
+    "a token for an e-mail address": (letters.LIFE_SECONDS[Kind.VERIFY_EMAIL], 24 * HOUR),
+    "a token for a password": (letters.LIFE_SECONDS[Kind.RESET_PASSWORD], 30 * MINUTE),
+    "e-mails without a token are tried for a week": (
+        {letters.LIFE_SECONDS[kind] for kind in letters.WITHOUT_TOKEN},
+        {7 * DAY},
+    ),
+    "what the API says of them": (
+        (api_letters.VERIFICATION_SECONDS, api_letters.RESET_SECONDS),
+        (24 * HOUR, 30 * MINUTE),
+    ),
+    "e-mails of a kind in a day": (letters.TOLD_PER_DAY_MAX, 20),
+    "a request for a reset takes at least": (commands_letters.FORGOT_SECONDS, 0.1),
+    "how an authenticator is set up": ((totp.STEP_SECONDS, totp.DIGITS, totp.WINDOW_STEPS), (30, 6, 1)),
+    "recovery codes, and their bits": ((totp.RECOVERY_CODES, 8 * totp.RECOVERY_BYTES), (10, 80)),
+    "API keys of one user": (commands_api_keys.PER_USER_MAX, 50),
+    "known locations of one user": ((places.REMEMBERED_DAYS, places.REMEMBERED_MAX), (90, 50)),
+    "passwords": ((passwords.LENGTH_MIN, passwords.LENGTH_MAX), (8, 200)),
+    "how a password is hashed": (
+        (passwords.PROFILE.time_cost, passwords.PROFILE.memory_cost, passwords.PROFILE.parallelism),
+        (2, 19 * 1024, 1),
+    ),
+    "when to come back for a password": (
+        {*passwords.RETRY_AFTER_SECONDS} | {*gateway_passwords.RETRY_AFTER_SECONDS},
+        {2, 3, 4, 5, 6},
+    ),
+    "wrong guesses that cost nothing": (
+        [rule.free for rule in guesses.RULES],
+        [5, 20, 100],
+    ),
+    "how long wrong guesses are remembered": (
+        [rule.memory_seconds for rule in guesses.RULES + guesses.CODE_RULES],
+        [HOUR, HOUR, 15 * MINUTE, DAY, DAY],
+    ),
+    "the longest wait": (
+        [rule.wait_seconds_max for rule in guesses.RULES + guesses.CODE_RULES],
+        [5 * MINUTE] * 3 + [15 * MINUTE] * 2,
+    ),
+    "guesses under way": (
+        [rule.parallel for rule in guesses.RULES + guesses.CODE_RULES],
+        [64, 64, 128, 5, 5],
+    ),
+    "how long a known location is kept": ((guesses.KNOWN_SECONDS, guesses.UNKNOWN_SECONDS), (60.0, 5.0)),
+    "how long an unknown API key is refused": (verified_keys.MISS_SECONDS, 10.0),
+    "how soon auth hears of a use again": (verified_keys.RETRY_SECONDS, 1.0),
+    "a finished response is kept for a day": (idempotency.KEEP_SECONDS, DAY),
+    "Prefer: wait": ((preference.WAIT_SECONDS_MAX, api_transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
+    "when to come back for a transfer": ((intake.QUEUE_SECONDS_MAX, intake.RETRY_AFTER_SECONDS), (2.0, 2)),
+    "requests and batches": (
+        (intake.BATCH_MAX, intake.FLIGHTS_MAX, gateway_settings.REQUESTS_MAX),
+        (256, 2, 1024),
+    ),
+    "passwords under way": (gateway_settings.PASSWORDS_MAX, 56),
+    "a page": ((gateway_schemas.PAGE_LIMIT, gateway_schemas.PAGE_LIMIT_MAX), (50, 200)),
+    "a body": ((app.BODY_BYTES_MAX, body.DEPTH_MAX, body.INTEGER_DIGITS_MAX), (64 * 1024, 20, 100)),
+    "Redis": ((cache.ANSWER_SECONDS, cache.FAILURES_MAX, cache.PROBE_EVERY_SECONDS), (0.05, 3, 1.0)),
+    "another gateway knows 0.1 s later": (allowances.SYNC_EVERY_SECONDS, 0.1),
+    "streams": (
+        (live.STREAMS_OF_USER_MAX, live.TOO_MANY_SECONDS, gateway_settings.STREAMS_MAX),
+        (10, 5, 2000),
+    ),
+    "events without a wake-up": ((live.POLL_SECONDS, live.PLACE_SECONDS), (2.0, 1.5)),
+    "a comment in a stream": (api_events.HEARTBEAT_SECONDS, 15.0),
+    "slow clients": ((watchdog.HEADER_SECONDS, operations.BODY_SECONDS), (8.0, 5.0)),
+    "deadlines": ((operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS), (10.0, 8.0, 1.0)),
+    "names that a page can do without": (names.NAMES_SECONDS, 1.0),
+    "what a browser remembers of CORS": (origins.PREFLIGHT_SECONDS, 600),
+    "the description may be cached for a minute": (
+        api_reference._A_MINUTE,
+        {"Cache-Control": "public, max-age=60"},
+    ),
+    "what is worth compressing": (compression.BYTES_MIN, 1024),
+    "a readiness check": (health.PING_SECONDS, 1.0),
+    "a call between services": ((client.ATTEMPTS_MAX, client.CONNECT_SECONDS, client.CONNECTIONS_MAX), (2, 1.0, 64)),
+    "a patient client": (
+        (client_limits.PATIENT.attempts_max, client_limits.PATIENT.retry_seconds, client_limits.PATIENT.answer_seconds),
+        (8, 30.0, 15.0),
+    ),
+    "the pauses of a patient client": (
+        (client_limits.PATIENT.backoff_seconds_min, client_limits.PATIENT.backoff_seconds_max),
+        (0.1, 5.0),
+    ),
+    "the pauses are stretched": (
+        (client_retry.BACKOFF_STRETCH_MAX, client_retry.RETRY_AFTER_STRETCH_SECONDS_MAX),
+        (0.5, 0.25),
+    ),
+    "a command": (
+        (client_limits.BRISK.attempts_max, client_limits.BRISK.retry_seconds, client_limits.BRISK.backoff_seconds_max),
+        (3, 5.0, 0.5),
+    ),
+    "how long a client waits for the outcome": (client_limits.WAIT_SECONDS_DEFAULT, 10.0),
+    "a session is renewed before it expires": (client_session._RENEWED_AFTER, 0.9),
+}
+"""What README, the API guide, the operations manual or the OpenAPI document say, and clients rely on."""
+
+
+@pytest.mark.parametrize("promise", PROMISED)
+def test_promises_are_kept(promise: str) -> None:
+    """A period, a count or a size that is documented is the one that is used."""
+    actual, promised = PROMISED[promise]
+
+    assert actual == promised
+
+
+def test_the_guide_names_the_rate_limits() -> None:
+    """Every limit in the table of the API guide is the one that counts requests, with its number and its period."""
+    told: dict[str, tuple[int, int]] = {}
+    for row in re.findall(
+        r"^\| (`.*?) \| .*? \| (.*?) \|$", (ROOT / "docs" / "api-guide.md").read_text(), re.MULTILINE
+    ):
+        limits, numbers = re.findall(r"`(\w+)`", row[0]), re.findall(r"\d[\d,]*", row[1])
+        if not numbers:
+            continue
+        minutes = 10 if "ten minutes" in row[1] else 1
+        each = numbers if len(numbers) == len(limits) else numbers * len(limits)
+        told |= {
+            limit: (int(number.replace(",", "")), minutes * MINUTE) for limit, number in zip(limits, each, strict=True)
+        }
+    told |= {"address": (30_000, MINUTE), "user": (6_000, MINUTE), "key": (6_000, MINUTE)}
+    limits_of_settings = rate_limit.limits_of(gateway_settings.GatewaySettings.model_construct())
+
+    assert told == {name: (limit.amount, limit.seconds) for name, limit in rate_limit.LIMITS.items()}
+    assert dict(rate_limit.LIMITS) == dict(limits_of_settings)
+    assert {"address", "user", "key"} == {name for name, limit in rate_limit.LIMITS.items() if not limit.is_exact}
+
+
+def test_each_setting_of_a_limit_changes_that_limit_alone() -> None:
+    """The limits of the configuration reach the limit of their name, and leave its period and its kind as they are."""
+    for name in ("address", "user", "key", "login"):
+        changes: dict[str, Any] = {f"rate_limit_{name}": 77}
+        settings = gateway_settings.GatewaySettings.model_construct(**changes)
+        changed = {
+            each: limit for each, limit in rate_limit.limits_of(settings).items() if limit != rate_limit.LIMITS[each]
+        }
+        before = rate_limit.LIMITS[name]
+
+        assert {name: (77, before.seconds, before.is_exact)} == {
+            each: (limit.amount, limit.seconds, limit.is_exact) for each, limit in changed.items()
+        }
