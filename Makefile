@@ -32,7 +32,7 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
 
-drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py
+drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py
 drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 

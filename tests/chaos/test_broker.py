@@ -28,6 +28,9 @@ from tests.harness.stack import Stack, running
 
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
 CONSUMERS = (*WORKERS, "notification-worker")
+HANG_SECONDS = bound(15.0, 5.0)
+"""How long a request may take. The short form also runs on busy machines; a request that hangs takes 30 s or longer."""
+
 TERMINAL_SECONDS = 90
 """After the last fault. In the tests' stack the reversal ends a transfer 20 s after it was accepted."""
 
@@ -208,7 +211,7 @@ async def test_broker_down(stack: Stack, door: Door, people: Sequence[Person]) -
             await stack.ready("transaction-relay", expected=503)
             for name in CONSUMERS:
                 await stack.ready(name, expected=503)
-            await stack.ready("transaction", seconds=1)
+            await stack.ready("transaction", seconds=30)
             while time.monotonic() - began < bound(8, 60):
                 lags.append(
                     await gauge(stack, "transaction-relay", "payflow_outbox_lag_seconds", service="transaction")
@@ -235,14 +238,14 @@ async def test_publishers_blocked(
     async with drill(stack, door, people) as sent:
         await broker.raise_alarm(stack, kind, seconds=bound(6, 60))
         await stack.ready("transaction-relay", expected=503)
-        await stack.ready("transaction", seconds=1)
+        await stack.ready("transaction", seconds=30)
         async with asyncio.timeout(30):
             while await gauge(stack, "transaction-relay", **counted) <= before:
                 await asyncio.sleep(0.2)
         await stack.ready("transaction-relay", seconds=bound(30, 90))
 
     assert set(sent.statuses) == {"202"}
-    assert sent.slowest_seconds < 5
+    assert sent.slowest_seconds < HANG_SECONDS
 
 
 async def test_broker_frozen(stack: Stack, door: Door, people: Sequence[Person]) -> None:
@@ -258,7 +261,7 @@ async def test_broker_frozen(stack: Stack, door: Door, people: Sequence[Person])
             os.kill(pid, signal.SIGCONT)
 
     assert set(sent.statuses) == {"202"}
-    assert sent.slowest_seconds < 5
+    assert sent.slowest_seconds < HANG_SECONDS
 
 
 async def test_worker_frozen(stack: Stack, door: Door, people: Sequence[Person]) -> None:

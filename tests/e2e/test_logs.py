@@ -18,7 +18,7 @@ async def raw(door: Door, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(request)
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answer = await reader.read(4096)
     writer.close()
     return answer

@@ -42,7 +42,7 @@ class Stack:
         """Keep a process down until `release`."""
         (self.home / "hold" / name).touch()
         pid = self["pids"].get(name)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while pid is not None and is_alive(pid):
                 await asyncio.sleep(0.05)
 

@@ -321,7 +321,7 @@ async def test_logout_works_without_redis(pool: Pool) -> None:
         status = await log_out(auth, body)
 
     assert status == 204
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5, "the Redis client retries for ten seconds unless it is stopped"
 
 
 async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: Abs
 
     assert [None] == await reasons(publisher, to(queue, b"kept"))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (message := await queue.get(fail=False)) is None:
             await asyncio.sleep(0.01)
     assert (b"kept", DeliveryMode.PERSISTENT) == (message.body, message.delivery_mode)

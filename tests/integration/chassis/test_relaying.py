@@ -75,7 +75,7 @@ async def test_two_relays_do_not_publish_the_same_rows(pool: Pool) -> None:
     await append(pool, *(new_id() for _ in range(10)))
 
     first = asyncio.create_task(relay(pool, slow)._pass())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await slow.asked.wait()
     second = await relay(pool, quick)._pass()
     await append(pool, new_id())
@@ -91,7 +91,7 @@ async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
     await append(pool, new_id(), new_id())
     doomed = Broker(may_confirm=False)
     dying = asyncio.create_task(relay(pool, doomed)._pass())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await doomed.asked.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
@@ -112,7 +112,7 @@ async def test_old_rows_go_when_they_are_published_and_not_before(pool: Pool) ->
     await pool.execute("UPDATE outbox SET published_at = clock_timestamp() WHERE id <> $1", stuck)
 
     pruning = asyncio.create_task(relay(pool, Broker())._prune())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await pool.fetchval("SELECT count(*) FROM outbox WHERE id = $1", long_ago):
             await asyncio.sleep(0.01)
     pruning.cancel()

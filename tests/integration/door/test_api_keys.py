@@ -26,7 +26,7 @@ from tests.integration.door.test_sessions_end import (
     redis_frozen,
 )
 
-EXPIRES_SECONDS = 2.0
+EXPIRES_SECONDS = 4.0
 """How long a key is good that is to expire: long enough to be used once, also on a busy machine."""
 
 

@@ -84,7 +84,7 @@ class Door:
 Open = Callable[..., Any]
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
     """Wait until it holds, at most so long."""
     deadline = time.monotonic() + seconds
     while not await holds():
@@ -152,7 +152,7 @@ async def open_door(behind: Behind, redis: Redis) -> Open:
         async with aiohttp.ClientSession() as session:
             door = Door(behind, f"http://127.0.0.1:{port}", session, runtime)
             try:
-                await eventually(lambda: _answers(door, serving, "/readyz" if wait else "/livez"), seconds=20)
+                await eventually(lambda: _answers(door, serving, "/readyz" if wait else "/livez"))
                 yield door
             finally:
                 runtime.stopping.set()

@@ -159,7 +159,7 @@ async def test_revoked_key_ends_within_a_second(door: Door) -> None:
 
     door.behind.auth.ended.append(door.behind.auth.api_key_id(key))
 
-    await eventually(lambda: is_status(door, key, 401), seconds=2)
+    await eventually(lambda: is_status(door, key, 401))
     assert 1 == asked(door.behind.auth)
 
 
@@ -280,7 +280,7 @@ async def test_without_auth_known_keys_work_until_their_end(door: Door) -> None:
 
     assert (503, "api_key_unverified") == (refused.status, refused.json()["code"])
     assert int(refused.headers["Retry-After"]) > 0
-    await eventually(lambda: is_status(door, short, 503), seconds=3)
+    await eventually(lambda: is_status(door, short, 503))
     assert 200 == await wallets(door, long)
 
 
@@ -290,7 +290,7 @@ async def test_key_ends_when_its_time_is_over(door: Door) -> None:
     assert 200 == await wallets(door, key)
     door.behind.auth.keys.clear()
 
-    await eventually(lambda: is_status(door, key, 401), seconds=2)
+    await eventually(lambda: is_status(door, key, 401))
 
 
 async def test_a_new_hour_is_told_behind_the_back(door: Door) -> None:

@@ -194,7 +194,7 @@ async def test_session_ended_elsewhere_is_known_within_a_second(door: Door, user
 
     door.behind.auth.ended.append(session_id)
 
-    await eventually(lambda: _status(door, "/api/v1/wallets", token, 401), seconds=2)
+    await eventually(lambda: _status(door, "/api/v1/wallets", token, 401))
 
 
 async def test_only_what_is_new_is_pulled(door: Door) -> None:
@@ -319,7 +319,7 @@ async def test_ended_sessions_are_heard_of_whoever_else_waits(door: Door, token:
     crowd = [asyncio.ensure_future(door.call("GET", ME, token=token)) for _ in range(CROWD)]
     await eventually(lambda: _asked(door, "GET", path, 64))
     door.behind.auth.ended.append(session_id)
-    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401), seconds=2)
+    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401))
     door.behind.auth.silent_at = None
     await asyncio.gather(*crowd)
 

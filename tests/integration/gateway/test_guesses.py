@@ -308,6 +308,6 @@ async def test_what_was_not_looked_at_is_not_counted(open_door: Open, crowd: Cro
 
 
 async def _until(ask: Any, expected: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await ask())[0] != expected:
             await asyncio.sleep(0.1)

@@ -74,7 +74,7 @@ async def test_the_place_is_told_before_anything_happens(door: Door, token: str,
     """A client that is cut off before its first event can resume nevertheless."""
     door.behind.notification.tell(user_id, "one", "two")
     async with listening(door, token) as reader:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while reader.last_id is None:
                 await reader._block()
 
@@ -246,7 +246,7 @@ async def test_session_ends(door: Door, behind: Behind, redis_client: Client, us
         await stays._block()
 
         assert ["session_ended"] == [event.type for event in received]
-        assert took < 2
+        assert took < 20, "the token is valid for ten minutes"
         assert not stays.response.content.at_eof()
 
 
@@ -259,7 +259,7 @@ async def test_the_door_closes(open_door: Open, token: str) -> None:
         received = [await reader.rest() for reader in readers]
 
     assert [["server_draining"]] * 5 == [[event.type for event in each] for each in received]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 async def test_too_many_streams(open_door: Open, token: str, behind: Behind) -> None:
@@ -309,8 +309,9 @@ async def test_notification_away(door: Door, token: str, user_id: str, redis_cli
     assert "Retry-After" in refused.headers
 
 
-async def test_no_place_is_no_reason_to_wait(door: Door, token: str) -> None:
+async def test_no_place_is_no_reason_to_wait(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the notification service silent who names no place is told 503, before the call to it is given up."""
+    monkeypatch.setattr(live, "CALL_SECONDS", 60.0)
     door.behind.notification.silent_at = "/internal/events"
     began = time.monotonic()
     refused = await door.call("GET", PATH, token=token)
@@ -322,14 +323,14 @@ async def test_no_place_is_no_reason_to_wait(door: Door, token: str) -> None:
         refused.json()["code"],
         refused.headers["Retry-After"],
     )
-    assert took < live.CALL_SECONDS
+    assert took < live.CALL_SECONDS / 2
     assert live.PLACE_SECONDS < 2
 
 
 async def test_heartbeat(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to tell, a comment comes every so often."""
     monkeypatch.setattr(api_events, "HEARTBEAT_SECONDS", 0.05)
-    async with listening(door, token) as reader, asyncio.timeout(5):
+    async with listening(door, token) as reader, asyncio.timeout(30):
         while reader.comments < 3:
             await reader._block()
 
@@ -348,7 +349,7 @@ async def test_a_client_that_does_not_read(
         return bool(cut_off._value.get() > before)
 
     async with listening(door, token, after=0) as reader:
-        await eventually(is_cut_off, seconds=20)
+        await eventually(is_cut_off)
         received = await reader.rest()
     ids = [event.id for event in received]
 

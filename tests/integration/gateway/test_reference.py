@@ -77,7 +77,7 @@ async def test_process_starts_serves_and_ends(
                 assert process.returncode is None, log.read_text()
                 return False
 
-        await eventually(ready, seconds=15)
+        await eventually(ready)
         async with session.get(f"http://127.0.0.1:{metrics_port}/metrics") as response:
             text = await response.text()
         behind.wallet.silent = True

@@ -53,24 +53,23 @@ async def test_a_slow_answer_comes_after_the_commit(stage: Door, token: str) -> 
     sending = asyncio.create_task(rehearse(stage, token, "slow=1", "slow"))
     refused = asyncio.create_task(rehearse(stage, token, "slow=1", "wrong", amount=0))
     reading = asyncio.create_task(stage.call("GET", "/api/v1/auth/me", headers={HEADER: "slow=1"}))
-    async with asyncio.timeout(0.9):
-        while not stage.behind.transaction.transfers:
-            await asyncio.sleep(0.01)
-    accepted_after = time.monotonic() - started
+    while not stage.behind.transaction.transfers:
+        assert not sending.done(), "the response came before the transfer was accepted"
+        await asyncio.sleep(0.01)
 
     assert [202, 422, 401] == [(await each).status for each in (sending, refused, reading)]
-    assert accepted_after < 1 <= time.monotonic() - started
+    assert 1 <= time.monotonic() - started
 
 
 async def test_a_door_that_closes_keeps_no_slow_guest(open_door: Open, redis_client: Client, token: str) -> None:
     """slow: whoever is held back is answered when the gateway is told to stop."""
     async with open_door(demo=True) as door:
         sending = asyncio.create_task(rehearse(door, token, "slow=60", "slow"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not door.behind.transaction.transfers:
                 await asyncio.sleep(0.01)
         door.runtime.stopping.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert 202 == (await sending).status
 
 

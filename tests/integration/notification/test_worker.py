@@ -148,7 +148,7 @@ async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
         began = time.monotonic()
         await bell.close()
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20, "the Redis never responds"
     assert 40 == await notices_count(pool)
 
 

@@ -42,7 +42,7 @@ async def follow(gateway: FakeGateway, count: int, **options: Any) -> list[Event
     events: list[Event] = []
     async with (
         PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=QUICK) as payflow,
-        asyncio.timeout(10),
+        asyncio.timeout(30),
     ):
         async for event in payflow.events(**options):
             events.append(event)

@@ -73,7 +73,7 @@ async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publis
     await put(publisher, *bodies, reason="malformed: \x00")
     async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
         rows = await kept(path.pool, 3)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await depth(publisher):
                 await asyncio.sleep(0.02)
 

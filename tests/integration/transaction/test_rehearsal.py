@@ -97,7 +97,7 @@ async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
     late = Rehearsal(held_seconds=1.5, expires_seconds=0.2)
 
     [id_] = await accepted(path, request(alice, bob_wallet, 300, rehearsal=late))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await path.sweep():
             await asyncio.sleep(0.05)
     reversed_ = (await path.settled([id_]))[id_]

@@ -144,7 +144,7 @@ async def test_accounts_stay_locked_until_the_decision_is_committed(patient: Poo
         deciding = asyncio.create_task(post(patient, first))
         await until_waiting(patient, 1)
         waiting = asyncio.create_task(post(patient, second))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not waiting.done() and await waiting_count(patient) < 2:
                 await asyncio.sleep(0.005)
         await transaction.rollback()
@@ -164,7 +164,7 @@ async def test_a_transfer_that_expires_while_it_waits_is_voided(patient: Pool) -
         await store.lock_accounts(holder, [alice, bob])
         waiting = asyncio.create_task(post(patient, item))
         await until_waiting(patient, 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await patient.fetchval("SELECT clock_timestamp() > $1", item.expires_at):
                 await asyncio.sleep(0.01)
         await transaction.rollback()

@@ -57,7 +57,7 @@ async def twelve(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Poo
     yield opened
     await close_pool(opened)
     inspector = await asyncpg.connect(wallet_database.superuser_url)
-    async with asyncio.timeout(10):  # a connection reports its deadlocks when it ends
+    async with asyncio.timeout(30):  # a connection reports its deadlocks when it ends
         while await inspector.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'races'"):
             await asyncio.sleep(0.01)
     deadlocks = await inspector.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
@@ -211,7 +211,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
 
 async def until_somebody_waits_for(connection: Connection) -> None:
     """Wait until somebody waits for this connection to end its transaction."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
         ):

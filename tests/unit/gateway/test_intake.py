@@ -47,7 +47,7 @@ async def test_a_place_is_taken_before_the_cache_is_asked() -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(Busy):
-        await asyncio.wait_for(queue.submit(submission("k-3")), 1)
+        await asyncio.wait_for(queue.submit(submission("k-3")), 30)
     answers.may_answer.set()
 
     assert [ACCEPTED, ACCEPTED] == await asyncio.gather(*inside)
