@@ -65,7 +65,7 @@ async def redis_as_ever(_house: House) -> None:
 
 
 async def redis_flushed(house: House) -> None:
-    client = redis.Redis.from_url(house.redis.url)
+    client = redis.Redis.from_url(house.redis.url, socket_timeout=60)
     await client.flushall()
     await client.aclose()
 

@@ -95,7 +95,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 3
 @pytest.fixture
 async def redis_client(redis: Redis) -> AsyncIterator[Client]:
     """An empty Redis."""
-    client = Client.from_url(redis.url)
+    client = Client.from_url(redis.url, socket_timeout=60)
     await client.flushall()
     yield client
     await client.aclose()
