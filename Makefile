@@ -8,7 +8,7 @@ T ?= tests
 RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines
+.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines currencies
 
 ##@ Use it
 
@@ -53,6 +53,9 @@ audit: .venv/.installed  ## Look the locked packages up in the database of known
 
 problems: .venv/.installed  ## Write docs/problems.md anew from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems
+
+currencies: .venv/.installed  ## Write services/contracts/currencies.py anew from the locked list of ISO 4217
+	@$(BIN)/python -m tests.harness.write_currencies
 
 schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
 	@$(BIN)/python -m tests.harness.write_schemas

@@ -14,16 +14,25 @@ DEFAULT_CURRENCY = "USD"
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for."""
+    """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for.
+
+    One that is `withdrawn` is listed no more: existing wallets go on, no new one is opened.
+    """
 
     code: str
     exponent: int
     name: str
+    withdrawn: bool = False
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         """From the gateway's JSON."""
-        return cls(code=document["code"], exponent=read.whole(document["exponent"]), name=document["name"])
+        return cls(
+            code=document["code"],
+            exponent=read.whole(document["exponent"]),
+            name=document["name"],
+            withdrawn=document.get("withdrawn") is True,
+        )
 
     def format(self, amount: int) -> str:
         """`1050` as `10.50 USD`; digits are grouped by thousands."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.contracts.money import CURRENCIES
+from services.contracts.currencies import PUBLISHED
+from services.contracts.money import CURRENCIES, WITHDRAWN
 from services.gateway import answers, errors, operations, pages, schemas
 from services.gateway.keys import KEYS
 from services.gateway.operations import Access, Answer, Operation
@@ -20,9 +21,15 @@ _A_MINUTE = {"Cache-Control": "public, max-age=60"}
 _CURRENCIES = answers.encode(
     {
         "items": [
-            {"code": currency.code, "exponent": currency.exponent, "name": currency.name}
+            {
+                "code": currency.code,
+                "exponent": currency.exponent,
+                "name": currency.name,
+                "withdrawn": currency.code in WITHDRAWN,
+            }
             for currency in CURRENCIES.values()
-        ]
+        ],
+        "published": PUBLISHED,
     }
 )
 
@@ -30,7 +37,8 @@ _CURRENCIES = answers.encode(
 async def list_currencies(request: web.Request) -> web.Response:
     """Every currency, with the number of decimal digits that its minor unit stands for.
 
-    Format money by this list: tables elsewhere disagree with ISO 4217 on some.
+    Format money by this list: tables elsewhere disagree with ISO 4217 on some. No new wallet is opened in a currency that
+    was withdrawn; wallets that are there go on.
     """
     return answers.published(request, _CURRENCIES, headers=_A_DAY)
 

@@ -7,6 +7,7 @@ without being validated again.
 from __future__ import annotations
 
 import unicodedata
+from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -733,12 +734,16 @@ class Currency(Reply):
     code: str
     exponent: int
     name: str
+    withdrawn: bool = Field(
+        description="Whether ISO 4217 lists it no more: existing wallets go on, no new one is opened."
+    )
 
 
 class CurrencyList(Reply):
     """Every currency, by code."""
 
     items: list[Currency]
+    published: date = Field(description="The date of the list of ISO 4217 that this one was made from.")
 
 
 class Key(Reply):

@@ -13,10 +13,11 @@ import structlog
 from services.chassis import database
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
 from services.chassis.period import Period
+from services.contracts import money
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
 from services.wallet import ledger, metrics, seal, store
-from services.wallet.errors import HeadLost, OutcomeNotFound, WalletNotFound
+from services.wallet.errors import HeadLost, InvalidParameter, OutcomeNotFound, WalletNotFound
 from services.wallet.ledger import Answer, Decision, Posting
 from services.wallet.seal import Block, Head, Members, State
 from services.wallet.store import Line, Proof, Wallet
@@ -130,11 +131,17 @@ async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
 
 
 async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wallet, bool]:
-    """The owner's wallet in this currency, and whether it was opened just now."""
+    """The owner's wallet in this currency, and whether it was opened just now.
+
+    Raises:
+        InvalidParameter: the currency is withdrawn, and the owner has no wallet in it.
+    """
+    may_open = currency not in money.WITHDRAWN
     async with database.transaction(pool) as connection:
-        opened = await store.insert_account(connection, new_id(), owner_id, currency)
+        opened = may_open and await store.insert_account(connection, new_id(), owner_id, currency)
         wallet = await store.find_wallet_of(connection, owner_id, currency)
-    assert wallet is not None, "an account that exists cannot go away"
+    if wallet is None:
+        raise InvalidParameter("currency", "is withdrawn: no new wallet is opened in it")
     return wallet, opened
 
 

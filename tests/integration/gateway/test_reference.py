@@ -14,7 +14,8 @@ import pytest
 
 from deploy.local.engines import Redis
 from deploy.local.ports import find_free
-from services.contracts.money import CURRENCIES
+from services.contracts.currencies import PUBLISHED
+from services.contracts.money import CURRENCIES, WITHDRAWN
 from tests.integration.gateway.conftest import SEED, Behind, Door, eventually
 
 
@@ -27,6 +28,8 @@ async def test_currencies_are_cacheable(door: Door) -> None:
     assert response.headers["Cache-Control"] == "public, max-age=86400"
     assert len(items) == len(CURRENCIES)
     assert (items["USD"]["exponent"], items["JPY"]["exponent"], items["KWD"]["exponent"]) == (2, 0, 3)
+    assert {code for code, item in items.items() if item["withdrawn"]} == set(WITHDRAWN)
+    assert response.json()["published"] == PUBLISHED
     assert known.status == 304
 
 

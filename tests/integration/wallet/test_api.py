@@ -15,6 +15,7 @@ from services.chassis import server
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool
 from services.chassis.service_tokens import TokenVerifier
+from services.contracts import money
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
 from services.contracts.refusal import Refusal
@@ -303,3 +304,30 @@ async def test_voids_take_part_in_no_account(pool: Pool, wallet_database: TestDa
 
     await close_pool(proof_pool)
     assert ("voided", True, 5) == (answer.outcome, proof.ok, len(proof.checks))
+
+
+async def test_a_withdrawn_currency_goes_on_where_there_are_wallets(
+    pool: Pool, served: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Money in a currency that ISO has withdrawn moves, is read and brought in as before; only new wallets are refused."""
+    owner = new_id()
+    body = {"owner_id": str(owner), "currency": "EUR"}
+    before = await served.gateway.call("POST", "/internal/wallets", body=body, seconds=SECONDS)
+    [other] = await fund(pool, [100], currency="EUR")
+    monkeypatch.setattr(money, "WITHDRAWN", frozenset({"EUR"}))
+
+    again = await served.gateway.call("POST", "/internal/wallets", body=body, seconds=SECONDS)
+    moved = await post(pool, posting(other, UUID(before["id"]), 30, currency="EUR"))
+    with pytest.raises(Refusal) as refused:
+        await served.gateway.call(
+            "POST", "/internal/wallets", body={"owner_id": str(new_id()), "currency": "EUR"}, seconds=SECONDS
+        )
+
+    assert before["id"] == again["id"]
+    assert ["posted"] == moved
+    statement = await served.get(f"/internal/wallets/{before['id']}/statement")
+    assert [30] == [line["amount"] for line in statement["items"]]
+    assert (422, "invalid_request", "currency") == (
+        refused.value.status, refused.value.code, refused.value.errors[0].field,
+    )  # fmt: skip
+    assert 2 == await pool.fetchval("SELECT count(*) FROM accounts WHERE owner_id IS NOT NULL AND currency = 'EUR'")

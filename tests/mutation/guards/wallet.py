@@ -238,6 +238,18 @@ MUTANTS = (
         caught_by=["tests/unit/wallet/test_twins.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
     ),
     Mutant(
+        name="withdrawn-currency-opens-wallets",
+        guard="no new wallet is opened in a currency that was withdrawn",
+        changes=[
+            Change(COMMANDS, "    may_open = currency not in money.WITHDRAWN\n", "    may_open = True\n"),
+            Change(COMMANDS, "from services.contracts import money\n", ""),
+        ],
+        works=WORKS,
+        caught_by=[
+            "tests/integration/wallet/test_api.py::test_a_withdrawn_currency_goes_on_where_there_are_wallets",
+        ],
+    ),
+    Mutant(
         name="balance-limit-removed",
         guard="a credit above the limit of a user's account is rejected",
         changes=[
