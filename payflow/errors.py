@@ -21,6 +21,7 @@ from typing import Any
 
 TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504})
 KEY_IN_USE = "idempotency_key_in_use"
+TRANSIENT_CODES = frozenset({KEY_IN_USE, "moment_not_final"})
 KEY_REUSED = "idempotency_key_reused"
 
 _UNAUTHORIZED = 401
@@ -91,7 +92,7 @@ class Problem(PayFlowError):  # noqa: N818
         self.errors = tuple(_field_errors(document.get("errors")))
         self.request_id = str(document.get("request_id") or request_id or "") or None
         self.retry_after_seconds = retry_after_seconds
-        self.retry_helps = status in TRANSIENT_STATUSES or self.code == KEY_IN_USE
+        self.retry_helps = status in TRANSIENT_STATUSES or self.code in TRANSIENT_CODES
         self.maybe_done = status >= _FAULTS_FROM or self.code == KEY_IN_USE
         super().__init__(self._line())
 

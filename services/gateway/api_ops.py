@@ -87,7 +87,11 @@ async def create_deposit(request: web.Request) -> web.Response:
 
 
 async def get_balance_sheet(request: web.Request) -> web.Response:
-    """What customers hold and what came from outside, per currency."""
+    """What customers hold and what came from outside, per currency.
+
+    All figures are those of `as_of`, and final. While a payment that is being posted may still change them, the request waits
+    for up to 2 s; then it is refused with 409.
+    """
     return answers.document(await call(request.app[UPSTREAMS].wallet, "GET", "/internal/balance-sheet"))
 
 
@@ -166,6 +170,7 @@ OPERATIONS = (
         get_balance_sheet,
         (Answer(200, "The balance sheet.", schemas.BalanceSheet),),
         access=Access.OPERATOR,
+        refusals=errors.ON_MOMENT,
         key_scope=Scope.OPERATE,
     ),
     Operation(

@@ -64,7 +64,13 @@ async def get_wallet(request: web.Request) -> web.Response:
 
 
 async def get_balance(request: web.Request) -> web.Response:
-    """The balance of a wallet, now or at a past instant."""
+    """The balance of a wallet: a reading of now, or the final figure at an instant.
+
+    With `at` the figure never changes: it is the balance after the last entry at or before that instant. An instant in the
+    future is taken as now by the database's clock; `as_of` says which it was. While a payment that is being posted may still
+    change the figure, the request waits for up to 2 s; then it is refused with 409, and `final_before` is the instant before
+    which all figures are final. Without `at` nothing is waited for, and a payment that is being posted may be missing.
+    """
     asked: schemas.BalanceQuery = request[QUERY]
     wallet_id, _ = await _own_wallet(request)
     balance = await call(
@@ -174,7 +180,7 @@ OPERATIONS = (
         get_balance,
         (Answer(200, "The balance.", schemas.Balance),),
         query=schemas.BalanceQuery,
-        refusals=(errors.WalletNotFound,),
+        refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
         key_scope=Scope.READ,
     ),
     Operation(
@@ -186,7 +192,7 @@ OPERATIONS = (
             Answer(200, "The entries as a file.", media_type="text/csv", headers=("Link",)),
         ),
         query=schemas.PeriodQuery,
-        refusals=(errors.WalletNotFound,),
+        refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
         key_scope=Scope.READ,
     ),
 )

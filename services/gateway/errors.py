@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.chassis.body import InvalidRequest, MalformedJson, UnsupportedMediaType
 from services.chassis.client import UpstreamAway
 from services.chassis.database import DatabaseAway
+from services.chassis.finality import MomentNotFinal
 from services.chassis.problems import Fault
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, OutcomeUnknown, Refusal, Unavailable
@@ -386,6 +387,9 @@ ANYWHERE = (Fault, BadRequest)
 ON_QUERY = (InvalidRequest,)
 ON_UPSTREAM = (UpstreamAway, DatabaseAway, NoAnswerInTime)
 """Whenever a service behind is asked."""
+
+ON_MOMENT = (MomentNotFinal,)
+"""Wherever figures of a moment are read."""
 
 ON_TOKEN = (InvalidToken, KeysAway)
 ON_KEY_CALLER = (InsufficientScope, KeyUnverified)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.chassis.finality import MomentNotFinal
 from services.contracts.refusal import Refusal
 from services.gateway import errors, operations, schemas
 from services.gateway.operations import Access, Answer, Operation
@@ -18,7 +19,10 @@ from services.gateway.preference import WAIT_SECONDS_MAX
 VERSION = "1.0.0"
 
 _SCHEMA = "#/components/schemas/{model}"
-_PROBLEM_MODELS: dict[type[Refusal], type[BaseModel]] = {errors.TransferNotCancellable: schemas.CancelProblem}
+_PROBLEM_MODELS: dict[type[Refusal], type[BaseModel]] = {
+    errors.TransferNotCancellable: schemas.CancelProblem,
+    MomentNotFinal: schemas.MomentProblem,
+}
 
 _DESCRIPTION = """\
 Wallets and transfers. Money is an integer in the currency's minor unit plus an ISO 4217 code: `1050` with `USD` is $10.50.
@@ -87,6 +91,7 @@ _HEADERS_BY_STATUS = {
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
     503: ("Retry-After",),
 }
+_HEADERS_BY_PROBLEM: dict[type[Refusal], tuple[str, ...]] = {MomentNotFinal: ("Retry-After",)}
 
 
 def build(rows: Sequence[Operation]) -> dict[str, Any]:
@@ -217,10 +222,10 @@ def _problem(status: int, refused: Sequence[type[Refusal]]) -> dict[str, Any]:
     titles = {refusal.code: refusal.title() for refusal in refused}
     model = next((_PROBLEM_MODELS[refusal] for refusal in refused if refusal in _PROBLEM_MODELS), schemas.Problem)
     narrowed = {"properties": {"code": {"enum": list(titles)}, "status": {"const": status}}}
+    headers = dict.fromkeys(_HEADERS_BY_STATUS.get(status, ()))
+    headers |= {name: None for refusal in refused for name in _HEADERS_BY_PROBLEM.get(refusal, ())}
     return {
-        **_response(
-            "\n".join(f"- `{code}`: {title}" for code, title in titles.items()), _HEADERS_BY_STATUS.get(status, ())
-        ),
+        **_response("\n".join(f"- `{code}`: {title}" for code, title in titles.items()), headers),
         "content": {"application/problem+json": {"schema": {"allOf": [_reference(model), narrowed]}}},
     }
 
@@ -263,7 +268,7 @@ def _header_parameters(row: Operation) -> list[dict[str, Any]]:
 
 
 def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
-    models: dict[type[BaseModel], None] = {schemas.Problem: None, schemas.CancelProblem: None}
+    models: dict[type[BaseModel], None] = dict.fromkeys((schemas.Problem, *_PROBLEM_MODELS.values()))
     for row in rows:
         for answer in row.answers:
             models |= dict.fromkeys(answer.events.values())

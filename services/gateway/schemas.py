@@ -979,6 +979,12 @@ class Problem(Reply):
     request_id: str
 
 
+class MomentProblem(Problem):
+    """Why not, and up to where it would do."""
+
+    final_before: AwareDatetime | None = Field(None, description="The figures of earlier moments are final.")
+
+
 class CancelProblem(Problem):
     """Why not, with the transfer as it is."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from uuid import UUID
 
 from aiohttp import web
@@ -109,7 +108,7 @@ async def get_wallet(request: web.Request) -> web.Response:
 
 
 async def get_balance(request: web.Request) -> web.Response:
-    """The balance now, or `at` a moment."""
+    """The balance now, or the final one `at` a moment."""
     asked = validate(schemas.BALANCE, dict(request.query))
     balance = await commands.get_balance(request.app[POOL], _wallet_id(request), asked.at)
     return web.json_response(schemas.balance(*balance))
@@ -173,10 +172,8 @@ async def thaw(request: web.Request) -> web.Response:
 
 async def get_balance_sheet(request: web.Request) -> web.Response:
     """What customers hold and what the world gave, per currency."""
-    rows = await commands.read_balance_sheet(request.app[PROOF_POOL])
-    return web.json_response(
-        {"as_of": format_time(datetime.now().astimezone()), "currencies": [dict(row.items()) for row in rows]}
-    )
+    moment, rows = await commands.read_balance_sheet(request.app[POOL], request.app[PROOF_POOL])
+    return web.json_response({"as_of": format_time(moment), "currencies": [dict(row.items()) for row in rows]})
 
 
 async def get_proof(request: web.Request) -> web.Response:

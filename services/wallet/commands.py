@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database
+from services.chassis import database, finality
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
 from services.chassis.period import Period
 from services.contracts import money
@@ -21,6 +21,9 @@ from services.wallet.errors import HeadLost, InvalidParameter, OutcomeNotFound, 
 from services.wallet.ledger import Answer, Decision, Posting
 from services.wallet.seal import Block, Head, Members, State
 from services.wallet.store import Line, Proof, Wallet
+
+NO_LIMIT = 2**62
+"""Above every seq."""
 
 SEAL_MAX = 10_000
 """Outcomes in one block, and accounts in one: half a megabyte each. What is left goes into the next block, at once."""
@@ -182,22 +185,34 @@ async def get_wallet(pool: Pool, wallet_id: UUID) -> Wallet:
 
 
 async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple[int, int, datetime]:
-    """Posted and held minor units and the moment they are of: now, or a past one.
+    """Posted and held minor units and the moment they are of: a reading of now, or the final figure of a moment up to now.
 
     Raises:
         WalletNotFound
+        MomentNotFinal: an open transaction may still change the balance at that moment.
     """
-    async with database.snapshot(pool) as connection:
-        now = await store.read_balance(connection, wallet_id)
-        if now is None:
-            raise WalletNotFound
-        if at is None or at >= now[2]:
-            return now
-        return await store.read_balance_at(connection, wallet_id, at), 0, at
+    moment = await finality.wait_for_moment(pool, at) if at else None
+    async with database.connection(pool) as connection:
+        if moment is None:
+            balance = await store.read_balance(connection, wallet_id)
+        else:
+            balance = await store.read_balance_at(connection, wallet_id, moment)
+    if balance is None:
+        raise WalletNotFound
+    return balance
 
 
-async def list_statement(pool: Pool, wallet_id: UUID, *, below: int, period: Period, limit: int) -> list[Line]:
-    """A page of the statement, newest first, of the entries of a period that have a seq under `below`."""
+async def list_statement(pool: Pool, wallet_id: UUID, *, below: int | None, period: Period, limit: int) -> list[Line]:
+    """A page of the statement, newest first, of the entries of a period that have a seq under `below` (None: all).
+
+    A period that has ended is final. Pages after the first are so in any case: below an entry that was visible there is no gap.
+
+    Raises:
+        MomentNotFinal: an open transaction may still write an entry of the period.
+    """
+    if period.until and below is None:
+        await finality.wait_for_period(pool, period.until)
+    below = NO_LIMIT if below is None else below
     async with database.snapshot(pool) as connection:
         above = await store.last_seq_before(connection, wallet_id, period.since) if period.since else 0
         up_to = await store.last_seq_before(connection, wallet_id, period.until) if period.until else below
@@ -242,10 +257,17 @@ async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: 
     return wallet
 
 
-async def read_balance_sheet(pool: Pool) -> list[database.Record]:
-    """Per currency what customers hold, what came from the world, and their sum, which is zero."""
-    async with database.snapshot(pool) as connection:
-        return await store.read_balance_sheet(connection)
+async def read_balance_sheet(pool: Pool, proof_pool: Pool) -> tuple[datetime, list[database.Record]]:
+    """A final moment (now), and per currency what customers held then, what came from the world, and their sum, which is zero.
+
+    The horizon is read by the role that posts (`pool`): another role does not see its transactions.
+
+    Raises:
+        MomentNotFinal: an open transaction may still change the figures.
+    """
+    moment = await finality.wait_for_moment(pool, None)
+    async with database.connection(proof_pool) as connection:
+        return moment, await store.read_balance_sheet(connection, moment)
 
 
 async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_accounts: bool) -> Sealed:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from services.chassis.period import Moment, PeriodParameters
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
-from services.wallet.commands import Void
+from services.wallet.commands import NO_LIMIT, Void
 from services.wallet.errors import InvalidParameter
 from services.wallet.ledger import Answer, Posting
 from services.wallet.store import Line, Proof, Wallet
@@ -20,7 +20,6 @@ from services.wallet.store import Line, Proof, Wallet
 ITEMS_MAX = 1024
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
-_SEQ_MAX = 2**62
 
 
 def _known_currency(code: str) -> str:
@@ -220,17 +219,17 @@ def encode_cursor(seq: int) -> str:
     return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None) -> int:
-    """The seq below which the page starts.
+def decode_cursor(cursor: str | None) -> int | None:
+    """The seq below which the page starts; None: at the newest.
 
     Raises:
         InvalidParameter
     """
     if cursor is None:
-        return _SEQ_MAX
+        return None
     try:
         kind, _, seq = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
-        if kind == "seq" and 0 < int(seq) <= _SEQ_MAX:
+        if kind == "seq" and 0 < int(seq) <= NO_LIMIT:
             return int(seq)
     except ValueError:
         pass

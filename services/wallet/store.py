@@ -163,9 +163,12 @@ async def read_balance(connection: Connection, wallet_id: UUID) -> tuple[int, in
     return (row["posted"], row["held"], row["as_of"]) if row else None
 
 
-async def read_balance_at(connection: Connection, wallet_id: UUID, moment: datetime) -> int:
-    """The posted balance at a past moment, in minor units; 0 before the first entry."""
-    return int(await connection.fetchval(statements.read_balance_at, wallet_id, moment))
+async def read_balance_at(
+    connection: Connection, wallet_id: UUID, moment: datetime
+) -> tuple[int, int, datetime] | None:
+    """Posted and held minor units at a past moment, and the moment; 0 before the first entry."""
+    row = await connection.fetchrow(statements.read_balance_at, wallet_id, moment)
+    return (row["posted"], row["held"], moment) if row else None
 
 
 async def last_seq_before(connection: Connection, wallet_id: UUID, moment: datetime) -> int:
@@ -208,9 +211,9 @@ async def insert_audit(connection: Connection, *, actor_id: UUID, act: str, acco
     await connection.execute(statements.insert_audit, actor_id, act, account_id, request_id)
 
 
-async def read_balance_sheet(connection: Connection) -> list[Record]:
-    """Per currency: customers, external, sum; minor units."""
-    return list(await connection.fetch(statements.read_balance_sheet))
+async def read_balance_sheet(connection: Connection, moment: datetime | None = None) -> list[Record]:
+    """Per currency: customers, external, sum; minor units, now or at a past moment."""
+    return list(await connection.fetch(statements.read_balance_sheet, moment))
 
 
 async def broken(connection: Connection, check: str) -> list[Record]:

@@ -78,7 +78,8 @@ SELECT posted, held, clock_timestamp() AS as_of FROM accounts WHERE id = $1;
 
 -- name: read_balance_at
 -- The balance after the last entry at or before that moment. Holds leave no trace here yet: held is the present one's 0.
-SELECT coalesce((SELECT balance_after FROM entries WHERE account_id = $1 AND seq = last_seq_at($1, $2)), 0) AS posted;
+SELECT coalesce((SELECT balance_after FROM entries WHERE account_id = $1 AND seq = last_seq_at($1, $2)), 0) AS posted, 0 AS held
+FROM accounts WHERE id = $1;
 
 -- name: list_entries
 -- Newest first, below a seq, between two seqs.
@@ -112,11 +113,18 @@ RETURNING id, owner_id, currency, frozen, posted, held, created_at;
 INSERT INTO audit_log (actor_id, act, account_id, request_id) VALUES ($1, $2, $3, $4);
 
 -- name: read_balance_sheet
+-- Now, or at a moment: most accounts have no later entry, and their balance is the one row that is read in any case.
 SELECT currency,
        coalesce(sum(posted) FILTER (WHERE owner_id IS NOT NULL), 0)::bigint AS customers,
        coalesce(sum(posted) FILTER (WHERE owner_id IS NULL), 0)::bigint AS external,
        sum(posted)::bigint AS sum
-FROM accounts GROUP BY currency ORDER BY currency;
+FROM (
+    SELECT currency, owner_id,
+           CASE WHEN last_entry_at > $1 THEN coalesce(
+               (SELECT balance_after FROM entries WHERE account_id = accounts.id AND seq = last_seq_at(accounts.id, $1)), 0
+           ) ELSE posted END AS posted
+    FROM accounts
+) AS balances GROUP BY currency ORDER BY currency;
 
 -- name: prove_entries_sum_to_zero
 SELECT currency, sum(amount)::bigint AS drift FROM entries GROUP BY currency HAVING sum(amount) <> 0 ORDER BY currency;

@@ -106,7 +106,8 @@ class Service:
         fixed = self.answers.get(f"{call.method} {call.path}")
         if isinstance(fixed, web.Response):
             # An answer object can be sent once; its content may be given any number of times.
-            return web.Response(status=fixed.status, body=fixed.body, content_type=fixed.content_type)
+            headers = {name: fixed.headers[name] for name in ("Retry-After",) if name in fixed.headers}
+            return web.Response(status=fixed.status, body=fixed.body, content_type=fixed.content_type, headers=headers)
         if fixed is not None:
             return web.json_response(fixed)
         return await self.answer(call)

@@ -71,6 +71,23 @@ async def test_own_wallet_is_read(door: Door, token: str, user_id: str) -> None:
     assert len(door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
 
 
+@pytest.mark.parametrize("read", ["balance?at=2026-01-01T00:00:00Z", "statement?to=2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+async def test_moment_that_is_not_final(door: Door, token: str, user_id: str, read: str, accept: str) -> None:
+    """The refusal of the wallet service passes, with the moment and `Retry-After`, and no file begins."""
+    wallet_id = door.behind.wallet.add(user_id)
+    path = f"/internal/wallets/{wallet_id}/{read.partition('?')[0]}"
+    refused = problem(409, "moment_not_final", final_before=NOW)
+    refused.headers["Retry-After"] = "1"
+    door.behind.wallet.answers[f"GET {path}"] = refused
+
+    answer = await door.call("GET", f"{WALLETS}/{wallet_id}/{read}", token=token, headers={"Accept": accept})
+
+    document = answer.json()
+    assert (answer.status, document["code"], document["final_before"]) == (409, "moment_not_final", NOW)
+    assert (answer.headers["Retry-After"], answer.headers["Content-Type"]) == ("1", "application/problem+json")
+
+
 def _fill(wallet: Wallet, count: int, owner_id: str | None, description: str | None = None) -> None:
     wallet.lines = [
         {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from services.chassis.finality import MomentNotFinal
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.gateway import api_reference, openapi, operations, schemas
@@ -161,7 +163,7 @@ NEVER_OUTSIDE = {
 @pytest.mark.parametrize("service", ["auth", "wallet", "transaction", "notification", "chassis"])
 def test_codes_said_behind_are_in_the_catalogue(document: dict[str, Any], service: str) -> None:
     """A code that a service behind may say is listed here with the same status and the same advice."""
-    for module in ("errors", "body", "client", "database", "problems", "server", "watchdog"):
+    for module in ("errors", "body", "client", "database", "finality", "problems", "server", "watchdog"):
         try:
             importlib.import_module(f"services.{service}.{module}")
         except ModuleNotFoundError:
@@ -181,6 +183,8 @@ def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
     schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     for refusal in (WalletNotFound(), RecipientNotFound()):
         Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})
+    moment = {"$ref": "#/components/schemas/MomentProblem", "components": document["components"]}
+    Draft202012Validator(moment).validate(MomentNotFinal(datetime.now(UTC)).problem() | {"request_id": "x"})
     extended = {"$ref": "#/components/schemas/CancelProblem", "components": document["components"]}
     Draft202012Validator(extended).validate(
         TransferNotCancellable(extra={"transfer": None}).problem() | {"request_id": "x"}

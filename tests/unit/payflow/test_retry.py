@@ -30,6 +30,7 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
         (refused(503), True),
         (refused(504), True),
         (refused(409, "idempotency_key_in_use"), True),
+        (refused(409, "moment_not_final"), True),
         (refused(409, "email_taken"), False),
         (refused(400), False),
         (refused(401), False),

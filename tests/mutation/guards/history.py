@@ -1,0 +1,88 @@
+"""The guards of past figures: what is returned for a moment is what stays."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+FINALITY = "services/chassis/finality.py"
+HORIZON = "services/chassis/sql/queries_finality.sql"
+COMMANDS = "services/wallet/commands.py"
+QUERIES = "services/wallet/sql/queries.sql"
+
+HISTORY = "tests/integration/wallet/test_history.py"
+PERIODS = "tests/integration/test_periods.py"
+WORKS = f"{HISTORY}::test_the_balance_at_a_moment"
+
+MUTANTS = (
+    Mutant(
+        name="horizon-not-waited-for",
+        guard="a moment that open transactions can still write to is not returned",
+        changes=[Change(FINALITY, "    while horizon.final_before < before:", "    while False:")],
+        works=WORKS,
+        caught_by=[f"{HISTORY}::test_a_moment_with_an_open_posting_is_waited_for"],
+    ),
+    Mutant(
+        name="horizon-is-the-clock",
+        guard="the horizon is the start of the oldest open transaction",
+        changes=[
+            Change(
+                HORIZON, "min(CASE state WHEN 'disabled' THEN to_timestamp(0) ELSE xact_start END)", "max(xact_start)"
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{HISTORY}::test_a_moment_with_an_open_posting_is_waited_for"],
+    ),
+    Mutant(
+        name="horizon-of-another-role",
+        guard="the balance sheet reads the horizon as the role that posts",
+        changes=[
+            Change(
+                COMMANDS,
+                "await finality.wait_for_moment(pool, None)",
+                "await finality.wait_for_moment(proof_pool, None)",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{HISTORY}::test_a_moment_that_stays_open_is_refused"],
+    ),
+    Mutant(
+        name="statement-not-final",
+        guard="a statement of a period that has ended is final",
+        changes=[Change(COMMANDS, "    if period.until and below is None:\n", "    if False:\n")],
+        works=WORKS,
+        caught_by=[f"{HISTORY}::test_a_moment_that_stays_open_is_refused"],
+    ),
+    Mutant(
+        name="past-balance-is-todays",
+        guard="the balance at a moment is the one after the last entry up to it",
+        changes=[
+            Change(
+                QUERIES,
+                "seq = last_seq_at($1, $2)), 0)",
+                "seq = last_seq_at($1, greatest($2::timestamptz, 'infinity'))), 0)",
+            )
+        ],
+        works=f"{HISTORY}::test_a_moment_ahead_is_now",
+        caught_by=[WORKS],
+    ),
+    Mutant(
+        name="sheet-not-of-its-moment",
+        guard="the figures of the balance sheet are those of its moment",
+        changes=[Change(QUERIES, "CASE WHEN last_entry_at > $1 THEN", "CASE WHEN last_entry_at > $1 AND false THEN")],
+        works=WORKS,
+        caught_by=[f"{HISTORY}::test_the_balance_sheet_is_of_its_moment"],
+    ),
+    Mutant(
+        name="statement-period-includes-its-end",
+        guard="`from` is inclusive and `to` is exclusive in a statement",
+        changes=[
+            Change(
+                QUERIES,
+                "last_seq_at($1, $2::timestamptz - interval '1 microsecond')",
+                "last_seq_at($1, $2::timestamptz)",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{PERIODS}::test_adjacent_periods_hold_every_row_once"],
+    ),
+)
