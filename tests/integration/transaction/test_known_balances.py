@@ -1,0 +1,153 @@
+"""What an intake knows of balances from one request to the next, and when it asks the wallet again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.transaction import commands, wallet_client
+from services.transaction.commands import Accepted
+from services.transaction.intake import Answer, Intake
+from services.transaction.wallet_client import Availability, WalletClient
+from services.wallet import commands as wallet_commands
+from tests.harness import ledgers
+from tests.harness.services import MoneyPath, accept, request
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wallet may take its time: without its answer nothing is checked."""
+    monkeypatch.setattr(wallet_client, "AFFORD_SECONDS", 30.0)
+
+
+class Counting(WalletClient):
+    """The wallet, and how often it was asked what can be spent."""
+
+    def __init__(self, wallet: WalletClient) -> None:
+        super().__init__(wallet._upstream)
+        self.asked = 0
+
+    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
+        self.asked += 1
+        return await super().availability(asked)
+
+
+def one_intake(path: MoneyPath) -> tuple[Intake, Counting]:
+    """An intake that stays the same for several requests, and its wallet."""
+    wallet = Counting(path.wallet("transaction"))
+    return Intake(path.pool, wallet=wallet, auth=path.people, reversal_after=path.reversal_after), wallet
+
+
+def said(answer: Answer) -> str:
+    if isinstance(answer, Refusal):
+        return f"{answer.code} {answer.errors[0].field}"
+    return "replayed" if answer.replayed else "accepted"
+
+
+async def test_an_accepted_transfer_uses_up_what_is_known(path: MoneyPath) -> None:
+    """The same intake accepts 60 of 100, asks again for the next 60, and refuses it; the 40 that remain it knows."""
+    [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
+    intake, wallet = one_intake(path)
+
+    answers = [said((await accept(intake, request(alice, bob_wallet, amount)))[0]) for amount in (60, 60, 40, 1)]
+
+    assert ["accepted", "insufficient_funds amount", "accepted", "insufficient_funds amount"] == answers
+    assert 3 == wallet.asked
+
+
+async def test_what_was_accepted_at_once_is_used_up_too(path: MoneyPath) -> None:
+    """Three of 40 each in one batch are let in by what was known before; the next request is not."""
+    [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
+    intake, _ = one_intake(path)
+
+    await accept(intake, *(request(alice, bob_wallet, 30) for _ in range(3)))
+    [answer] = await accept(intake, request(alice, bob_wallet, 11))
+
+    assert "insufficient_funds amount" == said(answer)
+
+
+async def test_a_replay_uses_up_nothing(path: MoneyPath) -> None:
+    """The same key twice in a batch and once more later counts once: what remains is known without asking."""
+    [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
+    intake, wallet = one_intake(path)
+    same = request(alice, bob_wallet, 60, key="same")
+
+    twice = await accept(intake, same, same)
+    again = await accept(intake, same)
+    [rest] = await accept(intake, request(alice, bob_wallet, 40))
+
+    assert ["accepted", "replayed", "replayed"] == sorted(map(said, [*twice, *again]))
+    assert ("accepted", 1) == (said(rest), wallet.asked)
+
+
+async def test_only_the_senders_balance_is_used_up(path: MoneyPath) -> None:
+    """What Bob is sent takes nothing from what is known of Bob."""
+    [(alice, _), (bob, bob_wallet), (_, carol_wallet)] = await path.users([100, 50, 0])
+    intake, wallet = one_intake(path)
+
+    await accept(intake, request(bob, carol_wallet, 10))
+    await accept(intake, request(alice, bob_wallet, 30))
+    asked = wallet.asked
+    [answer] = await accept(intake, request(bob, carol_wallet, 40))
+
+    assert ("accepted", asked) == (said(answer), wallet.asked)
+
+
+async def test_all_that_is_under_way_counts(path: MoneyPath) -> None:
+    """Many small transfers under way leave nothing for another one, also for an intake that was started just now."""
+    [(alice, _), (_, bob_wallet)] = await path.users([55, 0])
+    await accept(path.intake(), *(request(alice, bob_wallet, 10) for _ in range(5)))
+
+    answers = await accept(path.intake(), request(alice, bob_wallet, 6))
+
+    assert ["insufficient_funds amount"] == list(map(said, answers))
+    assert ["accepted"] == list(map(said, await accept(path.intake(), request(alice, bob_wallet, 5))))
+
+
+async def test_what_the_ledger_has_decided_counts_once(path: MoneyPath) -> None:
+    """A transfer that is posted, and still PENDING here, is in the balance: it is not taken off once more."""
+    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
+    [first] = await accept(path.intake(), request(alice, bob_wallet, 200))
+    assert isinstance(first, Accepted)
+    posted = ledgers.posting(alice_wallet, bob_wallet, 200, transfer_id=first.transfer.id)
+    assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=first.transfer.request_hash))
+
+    [answer] = await accept(path.intake(), request(alice, bob_wallet, 100))
+    under_way, _ = await commands.read_under_way(path.pool, [alice_wallet], [])
+    await path.sweep()
+    path.start_relay()
+    path.start_worker()
+    assert isinstance(answer, Accepted)
+    await path.settled([first.transfer.id, answer.transfer.id])
+    later, _ = await commands.read_under_way(path.pool, [alice_wallet, bob_wallet], [])
+
+    assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == under_way
+    assert {alice_wallet: {}, bob_wallet: {}} == later
+
+
+async def test_a_frozen_sender_is_refused_by_name(path: MoneyPath) -> None:
+    """A frozen wallet pays nothing and takes nothing, and the refusal says which side it is; opened again it pays."""
+    [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([100, 100])
+    intake, _ = one_intake(path)
+    await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
+
+    async def set_frozen(*, frozen: bool) -> None:
+        await wallet_commands.set_frozen(
+            path.wallet_pool, alice_wallet, frozen=frozen, operator_id=new_id(), request_id="test"
+        )
+        await commands.set_freeze_hint(path.pool, alice_wallet, frozen=frozen)
+
+    await set_frozen(frozen=True)
+    refused = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
+    hinted = await commands.list_freeze_hints(path.pool, [alice_wallet, bob_wallet])
+    await set_frozen(frozen=False)
+    opened = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
+
+    assert ["wallet_frozen from_wallet_id", "wallet_frozen to"] == list(map(said, refused))
+    assert {alice_wallet} == hinted
+    assert ["accepted", "accepted"] == list(map(said, opened))
+    assert set() == await commands.list_freeze_hints(path.pool, [alice_wallet, bob_wallet])

@@ -1,0 +1,164 @@
+"""The reversal against the real queries: what it takes up, in which order, how much at a time, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.transaction import commands, metrics, reversal
+from services.transaction.commands import Accepted
+from services.transaction.transfer import TIMED_OUT, Transfer
+from services.transaction.wallet_client import WalletAnswer, WalletClient
+from tests.harness import ledgers
+from tests.harness.databases import TestDatabase
+from tests.harness.services import MoneyPath, accept, request
+
+
+class Noting(WalletClient):
+    """The wallet, and which transfers it was asked to void, batch by batch."""
+
+    def __init__(self, wallet: WalletClient) -> None:
+        super().__init__(wallet._upstream)
+        self.batches: list[list[UUID]] = []
+
+    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletAnswer]:
+        self.batches.append([transfer_id for transfer_id, _ in transfers])
+        return await super().void(transfers, reason)
+
+
+@pytest.fixture
+def wallet(path: MoneyPath) -> Noting:
+    return Noting(path.wallet("transaction-reversal"))
+
+
+async def accepted(path: MoneyPath, count: int = 1) -> list[Transfer]:
+    """So many PENDING transfers, in the order of their acceptance."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(count)))
+    transfers = [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    assert count == len(transfers)
+    return transfers
+
+
+async def expire(database: TestDatabase, *transfers: Transfer, seconds: float = 1.0) -> None:
+    """Let these have expired so many seconds ago."""
+    owner = await asyncpg.connect(database.superuser_url)
+    await owner.execute(
+        "UPDATE transfers SET expires_at = clock_timestamp() - make_interval(secs => $2) WHERE id = ANY($1::uuid[])",
+        [transfer.id for transfer in transfers],
+        seconds,
+    )
+    await owner.close()
+
+
+async def forge(path: MoneyPath, transfer: Transfer) -> None:
+    """Have the wallet know the id with another request."""
+    forged = ledgers.posting(transfer.from_wallet_id, transfer.to_wallet_id, 99, transfer_id=transfer.id)
+    assert ["posted"] == await ledgers.post(path.wallet_pool, forged)
+
+
+async def test_a_conflicted_transfer_is_asked_about_once(
+    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+) -> None:
+    """Guarantee 10: the reversal that meets a conflict marks it; later passes leave it alone, and take up the others."""
+    clash, other = await accepted(path, 2)
+    await forge(path, clash)
+    await expire(transaction_database, clash)
+    counted = metrics.CONFLICTED._value.get()
+
+    moved = [await reversal.sweep(path.pool, wallet) for _ in range(3)]
+    await expire(transaction_database, other)
+    moved.append(await reversal.sweep(path.pool, wallet))
+
+    assert [0, 0, 0, 1] == moved
+    assert [[clash.id], [other.id]] == wallet.batches
+    assert [] == await commands.list_stale(path.pool, 10)
+    assert 1 == metrics.CONFLICTED._value.get() - counted
+    assert ("PENDING", True) == tuple(
+        await path.pool.fetchrow("SELECT status, conflicted_at IS NOT NULL FROM transfers WHERE id = $1", clash.id)
+    )
+
+
+async def test_a_conflict_is_marked_once(path: MoneyPath) -> None:
+    """Marked again, together with one that is new: the first keeps its time, and each counts once."""
+    first, second = await accepted(path, 2)
+    counted = metrics.CONFLICTED._value.get()
+    times = []
+    for ids in ([first.id], [first.id], [first.id, second.id, new_id()]):
+        await commands.mark_conflicted(path.pool, ids)
+        times.append(await path.pool.fetchval("SELECT conflicted_at FROM transfers WHERE id = $1", first.id))
+
+    assert 1 == len(set(times))
+    assert 2 == metrics.CONFLICTED._value.get() - counted
+
+
+async def test_what_expired_first_is_taken_up_first(
+    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+) -> None:
+    """In the order of the expiry, whatever the order of the acceptance."""
+    transfers = await accepted(path, 4)
+    for transfer, seconds in zip(transfers, (10, 40, 20, 30), strict=True):
+        await expire(transaction_database, transfer, seconds=seconds)
+
+    oldest = await commands.list_stale(path.pool, 2)
+    moved = await reversal.sweep(path.pool, wallet)
+
+    in_order = [transfers[index] for index in (1, 3, 2, 0)]
+    assert [(transfer.id, transfer.request_hash) for transfer in in_order[:2]] == oldest
+    assert (4, [[transfer.id for transfer in in_order]]) == (moved, wallet.batches)
+
+
+async def test_one_pass_ends_all_that_expired(
+    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than fits into a batch: the pass goes on until nothing is left, and says how many moved altogether."""
+    monkeypatch.setattr(reversal, "BATCH_MAX", 3)
+    transfers = await accepted(path, 8)
+    await expire(transaction_database, *transfers[:7])
+
+    moved = await reversal.sweep(path.pool, wallet)
+
+    assert 7 == moved
+    assert [3, 3, 1] == [len(batch) for batch in wallet.batches]
+    assert {"PENDING": 1, "FAILED": 7} == Counter(
+        row["status"] for row in await path.pool.fetch("SELECT status FROM transfers")
+    )
+
+
+async def test_the_time_of_an_outcome_is_the_ledgers(
+    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+) -> None:
+    """Completed or failed when the ledger decided it, however much later the transfer is told."""
+    done, failed = await accepted(path, 2)
+    posted = ledgers.posting(done.from_wallet_id, done.to_wallet_id, 1, transfer_id=done.id)
+    assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=done.request_hash))
+    await reversal.void_transfers(path.pool, wallet, [(failed.id, failed.request_hash)], TIMED_OUT)
+    await expire(transaction_database, done)
+
+    assert 1 == await reversal.sweep(path.pool, wallet)
+
+    decided = dict(await path.wallet_pool.fetch("SELECT transfer_id, at FROM outcomes"))
+    rows = await commands.find_transfers(path.pool, [done.id, failed.id])
+    assert ("COMPLETED", decided[done.id], None) == (
+        rows[done.id].status, rows[done.id].completed_at, rows[done.id].failed_at,
+    )  # fmt: skip
+    assert ("FAILED", None, decided[failed.id], TIMED_OUT) == (
+        rows[failed.id].status, rows[failed.id].completed_at, rows[failed.id].failed_at, rows[failed.id].failure_code,
+    )  # fmt: skip
+
+
+async def test_a_transfer_expires_as_long_after_its_acceptance_as_set(path: MoneyPath) -> None:
+    """Neither earlier nor later, and by the clock of the database."""
+    path.reversal_after = timedelta(seconds=37)
+
+    [transfer] = await accepted(path)
+
+    row = await path.pool.fetchrow("SELECT expires_at - created_at AS life, created_at FROM transfers")
+    assert (timedelta(seconds=37), transfer.created_at) == tuple(row)
+    assert transfer.expires_at - transfer.created_at == timedelta(seconds=37)
