@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from services.chassis import metrics
 from services.chassis.batching import Batcher
 from services.contracts.refusal import Refusal, Unavailable
 
@@ -96,3 +97,61 @@ async def test_nobody_waits_for_a_flight_that_was_ended() -> None:
         ends.append(False)
 
         assert 2 == await batcher.submit(2)
+
+
+async def gathered(*, size_max: int, flights_max: int, items: int) -> tuple[list[int], int]:
+    """Submit items at once; the sizes of the batches, and how many of them were under way at the same time."""
+    sizes: list[int] = []
+    flying = most = 0
+
+    async def flush(batch: Sequence[int]) -> list[int]:
+        nonlocal flying, most
+        sizes.append(len(batch))
+        flying += 1
+        most = max(most, flying)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        flying -= 1
+        return list(batch)
+
+    batcher: Batcher[int, int] = Batcher("sizes", flush, size_max=size_max, flights_max=flights_max)
+    assert list(range(items)) == await asyncio.gather(*(batcher.submit(n) for n in range(items)))
+    return sizes, most
+
+
+@pytest.mark.parametrize(
+    ("size_max", "flights_max", "sizes", "most"),
+    [(4, 1, [4, 4, 2], 1), (4, 2, [4, 4, 2], 2), (10, 3, [10], 1), (100, 1, [10], 1)],
+)
+async def test_batches_and_flights_are_bounded(size_max: int, flights_max: int, sizes: list[int], most: int) -> None:
+    """Ten items at once: batches and flights stay within their bounds, and each batch is counted with its size."""
+    before = counted()
+
+    assert (sizes, most) == await gathered(size_max=size_max, flights_max=flights_max, items=10)
+
+    assert (len(sizes), 10) == tuple(now - then for now, then in zip(counted(), before, strict=True))
+
+
+def counted() -> tuple[float, float]:
+    """How many batches were counted, and how many items."""
+    histogram = metrics.BATCH_ITEMS.labels("sizes")
+    return sum(bucket.get() for bucket in histogram._buckets), histogram._sum.get()
+
+
+async def test_what_halving_cannot_cure_is_tried_once() -> None:
+    """A refusal of the whole batch, or an error of the other side, goes to every caller after one call."""
+    calls = 0
+
+    async def refuse(_items: Sequence[int]) -> list[int]:
+        nonlocal calls
+        calls += 1
+        raise Unavailable if calls == 1 else ConnectionError
+
+    batcher: Batcher[int, int] = Batcher(
+        "test", refuse, size_max=100, is_whole=lambda error: isinstance(error, ConnectionError)
+    )  # fmt: skip
+    refused = await asyncio.gather(*(batcher.submit(n) for n in range(5)), return_exceptions=True)
+    away = await asyncio.gather(*(batcher.submit(n) for n in range(5)), return_exceptions=True)
+
+    assert [Unavailable] * 5 == [type(one) for one in refused]
+    assert ([ConnectionError] * 5, 2) == ([type(one) for one in away], calls)

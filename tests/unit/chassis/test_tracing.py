@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from services.chassis import tracing
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound() -> Iterator[None]:
+    """No context of another test, and none for the next one."""
+    clear_contextvars()
+    yield
+    clear_contextvars()
+
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -40,3 +51,37 @@ def test_what_is_no_trace_is_replaced(sent: str) -> None:
     assert made is not None
     assert sent.strip() != made
     assert not {"0" * 32, "0" * 16} & set(made.split("-"))
+
+
+def test_what_is_bound_goes_on_to_the_next_service() -> None:
+    """Request id and trace context are carried together, under their names."""
+    sent = {tracing.REQUEST_ID: "the-request-1", tracing.TRACEPARENT: f"00-{TRACE}-{SPAN}-01"}
+    with bound_contextvars():
+        assert "the-request-1" == tracing.bind(sent)
+
+        assert sent == tracing.headers()
+        assert "the-request-1" == tracing.request_id()
+
+
+@pytest.mark.parametrize("sent", ["", "a" * 65, "a b", "a\n", "\u00e4", "../x"])
+def test_an_odd_request_id_is_replaced(sent: str) -> None:
+    """At most 64 letters, digits and a few signs; anything else gets an id of our own, which is carried on."""
+    with bound_contextvars():
+        made = tracing.bind({tracing.REQUEST_ID: sent})
+
+        assert 36 == len(made)
+        assert made == tracing.headers()[tracing.REQUEST_ID] == tracing.request_id()
+
+
+def test_the_longest_request_id_is_kept() -> None:
+    """64 characters of the caller's own."""
+    with bound_contextvars():
+        assert "a" * 64 == tracing.bind({tracing.REQUEST_ID: "a" * 64})
+
+
+def test_without_a_request_there_is_nothing_to_carry() -> None:
+    """A background process sends no headers of a request, and makes an id where it needs one."""
+    with bound_contextvars():
+        assert {} == tracing.headers()
+        assert None is tracing.traceparent()
+        assert tracing.request_id() != tracing.request_id()
