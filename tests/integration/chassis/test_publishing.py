@@ -71,3 +71,20 @@ async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: Abs
         while (message := await queue.get(fail=False)) is None:
             await asyncio.sleep(0.01)
     assert (b"kept", DeliveryMode.PERSISTENT) == (message.body, message.delivery_mode)
+
+
+async def test_all_that_goes_with_a_message_arrives(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Headers, message id, content type and how long it may wait are those it was published with."""
+    queue = await channel.declare_queue(exclusive=True)
+    headers = {broker.ATTEMPTS: 3, broker.REASON: "test"}
+
+    assert [None] == await reasons(
+        publisher, Outgoing("", queue.name, b"{}", headers, expires_after_seconds=1234.5, message_id="the-id-1")
+    )
+
+    async with asyncio.timeout(30):
+        while (message := await queue.get(fail=False)) is None:
+            await asyncio.sleep(0.01)
+    assert (headers, "the-id-1", "application/json", 1234.5) == (
+        dict(message.headers), message.message_id, message.content_type, message.expiration,
+    )  # fmt: skip

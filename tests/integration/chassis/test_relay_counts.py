@@ -1,0 +1,213 @@
+"""What a relay takes, in which order and for how long, how it is cut into messages, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+import pytest
+
+from services.chassis import database, metrics, outbox
+from services.chassis.broker import Outgoing, Publisher, PublishFailed
+from services.chassis.database import Pool, close_pool
+from services.chassis.outbox import LEASE_SECONDS, RELEASE_SECONDS, Relay, Row
+from services.chassis.roles import Runtime
+from services.contracts.identifiers import first_id_at, new_id
+from services.contracts.topology import BUNDLE_MAX, TRANSFERS_REQUESTED, TRANSFERS_SETTLED, Route
+from tests.harness.databases import TestDatabase
+
+
+class Broker(Publisher):
+    """A broker that confirms all messages but those for which it was told a reason."""
+
+    def __init__(self) -> None:
+        self.messages: list[Outgoing] = []
+        self.reasons: list[str | None] = []
+        self.during: list[int] = []
+        self.pool: Pool | None = None
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+        self.messages += messages
+        if self.pool is not None:
+            self.during.append(
+                await self.pool.fetchval("SELECT count(*) FROM outbox WHERE claimed_until > clock_timestamp()")
+            )
+        reasons = [self.reasons.pop(0) if self.reasons else None for _ in messages]
+        return [None if reason is None else PublishFailed(reason) for reason in reasons]
+
+    def ids(self) -> list[list[UUID]]:
+        """The rows in each message."""
+        bodies = [json.loads(message.body) for message in self.messages]
+        return [[UUID(item["id"]) for item in body.get("commands", []) + body.get("events", [])] for body in bodies]
+
+
+@pytest.fixture
+async def pool(transaction_database: TestDatabase) -> AsyncIterator[Pool]:
+    opened = await transaction_database.pool()
+    yield opened
+    await close_pool(opened)
+
+
+def relay(pool: Pool, publisher: Publisher) -> Relay:
+    return Relay(pool, publisher, Runtime(service="counted", role="relay", instance="test"))
+
+
+async def append(pool: Pool, route: Route, *ids: UUID) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await outbox.append(connection, route, [Row(id_, f'{{"id":"{id_}"}}') for id_ in ids])
+
+
+async def unpublished(pool: Pool) -> set[UUID]:
+    return {row["id"] for row in await pool.fetch("SELECT id FROM outbox WHERE published_at IS NULL")}
+
+
+async def test_what_gathered_is_cut_into_bundles(pool: Pool) -> None:
+    """Each topic by itself, in the order of the ids, every row once, and no message with more than a bundle."""
+    requested, settled = [new_id() for _ in range(2 * BUNDLE_MAX + 3)], [new_id() for _ in range(5)]
+    await append(pool, TRANSFERS_REQUESTED, *requested[::-1])
+    await append(pool, TRANSFERS_SETTLED, *settled[::-1])
+    taking = Broker()
+
+    counts = await relay(pool, taking)._pass()
+
+    whole = [requested[start : start + BUNDLE_MAX] for start in range(0, len(requested), BUNDLE_MAX)]
+    assert 64 == BUNDLE_MAX
+    assert [*whole, settled] == taking.ids()
+    assert ["transfers.requested"] * 3 + ["transfers.settled"] == [one.routing_key for one in taking.messages]
+    assert ((136, 0), set()) == (counts, await unpublished(pool))
+
+
+async def test_only_what_was_confirmed_is_published(pool: Pool) -> None:
+    """One of three messages is refused: exactly its rows wait for another try, and that is counted, once."""
+    ids = [new_id() for _ in range(2 * BUNDLE_MAX + 3)]
+    await append(pool, TRANSFERS_REQUESTED, *ids)
+    refusing = Broker()
+    refusing.reasons = [None, "refused", None]
+    failures = metrics.OUTBOX_FAILURES.labels("counted", "refused")
+    before = failures._value.get()
+
+    counts = await relay(pool, refusing)._pass()
+
+    left = ids[BUNDLE_MAX : 2 * BUNDLE_MAX]
+    assert ((len(ids) - BUNDLE_MAX, BUNDLE_MAX), set(left)) == (counts, await unpublished(pool))
+    assert 1 == failures._value.get() - before
+    row = await pool.fetchrow(
+        "SELECT count(*), max(claimed_until) - clock_timestamp() <= make_interval(secs => $1) FROM outbox "
+        "WHERE published_at IS NULL",
+        RELEASE_SECONDS,
+    )
+    assert (BUNDLE_MAX, True) == tuple(row)
+
+
+async def test_the_oldest_rows_go_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more rows than one pass takes: so many at a time, in the order of their ids, whatever order they were written in."""
+    monkeypatch.setattr(outbox, "CLAIM_MAX", 3)
+    ids = sorted(new_id() for _ in range(7))
+    for id_ in ids[::-1]:
+        await append(pool, TRANSFERS_REQUESTED, id_)
+    taking = Broker()
+
+    counts = [await relay(pool, taking)._pass() for _ in range(4)]
+
+    assert [(3, 0), (3, 0), (1, 0), (0, 0)] == counts
+    assert [ids[:3], ids[3:6], ids[6:]] == taking.ids()
+
+
+async def test_rows_are_leased_while_they_are_published(pool: Pool) -> None:
+    """From before the publish on, for as long as the lease is, and no longer."""
+    await append(pool, TRANSFERS_REQUESTED, new_id(), new_id())
+    taking = Broker()
+    taking.pool = pool
+
+    await relay(pool, taking)._pass()
+
+    assert [2] == taking.during
+    assert await pool.fetchval(
+        "SELECT bool_and(claimed_until - published_at BETWEEN make_interval(secs => $1) - interval '60 s' AND "
+        "make_interval(secs => $1)) FROM outbox",
+        LEASE_SECONDS,
+    )
+
+
+async def test_a_held_row_waits_its_time(pool: Pool) -> None:
+    """It is held for the seconds that were asked for; others go out meanwhile."""
+    held, other = new_id(), new_id()
+    await append(pool, TRANSFERS_REQUESTED, held, other)
+    async with database.transaction(pool) as connection:
+        await outbox.hold(connection, [held], 1000.0)
+    taking = Broker()
+
+    await relay(pool, taking)._pass()
+
+    assert [[other]] == taking.ids()
+    seconds = await pool.fetchval(
+        "SELECT extract(epoch FROM claimed_until - clock_timestamp()) FROM outbox WHERE id = $1", held
+    )
+    assert 900 < seconds <= 1000
+
+
+async def test_a_relay_says_that_nothing_goes_out(pool: Pool) -> None:
+    """Nothing confirmed: it is not ready and says why. Something confirmed: it is ready, and still says what failed."""
+    publishing = Broker()
+    one = relay(pool, publishing)
+    said = []
+    for reasons in (["timeout"], [None]):
+        await append(pool, TRANSFERS_REQUESTED, new_id())
+        await pool.execute("UPDATE outbox SET claimed_until = NULL")
+        publishing.reasons = list(reasons)
+        await one._pass()
+        said.append((one.failing, await is_ready(one)))
+    await append(pool, TRANSFERS_REQUESTED, new_id())
+    await append(pool, TRANSFERS_SETTLED, new_id())
+    publishing.reasons = [None, "unroutable"]
+    await one._pass()
+    said.append((one.failing, await is_ready(one)))
+
+    assert [("timeout", False), (None, True), ("unroutable", True)] == said
+
+
+async def is_ready(one: Relay) -> bool:
+    try:
+        await one.ping()
+    except ConnectionError:
+        return False
+    return True
+
+
+async def test_the_backlog_is_measured(pool: Pool) -> None:
+    """What no confirm covers counts, claimed or not, by the age of the oldest; what is published does not."""
+    async with database.connection(pool) as connection:
+        empty = tuple(await outbox.measure(connection))
+    old, claimed, done = new_id(), new_id(), new_id()
+    await append(pool, TRANSFERS_REQUESTED, old, claimed, done)
+    await pool.execute("UPDATE outbox SET created_at = created_at - interval '1 hour' WHERE id IN ($1, $2)", old, done)
+    await pool.execute(
+        "UPDATE outbox SET created_at = created_at - interval '1 day', published_at = now() WHERE id = $1", done
+    )
+    await pool.execute("UPDATE outbox SET claimed_until = clock_timestamp() + interval '1 hour' WHERE id = $1", claimed)
+
+    async with database.connection(pool) as connection:
+        unpublished_count, lag_seconds = await outbox.measure(connection)
+
+    assert (0, None) == empty
+    assert 2 == unpublished_count
+    assert 3600 <= lag_seconds < 7200
+
+
+async def test_pruning_takes_so_many_at_a_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest first, so that no statement takes long however many there are."""
+    monkeypatch.setattr(outbox, "PRUNE_MAX", 2)
+    monkeypatch.setattr(outbox, "PRUNE_SECONDS", 3600.0)
+    old = [first_id_at(1_700_000_000 + number) for number in range(5)]
+    await append(pool, TRANSFERS_REQUESTED, *old[::-1])
+    await pool.execute("UPDATE outbox SET published_at = now()")
+
+    pruning = asyncio.create_task(relay(pool, Broker())._prune())
+    async with asyncio.timeout(30):
+        while await pool.fetchval("SELECT count(*) FROM outbox") == 5:
+            await asyncio.sleep(0.01)
+    pruning.cancel()
+
+    assert old[2:] == [row["id"] for row in await pool.fetch("SELECT id FROM outbox ORDER BY id")]

@@ -1,0 +1,76 @@
+"""The queues as the broker has them, with the limits that the topology says."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from base64 import b64encode
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from deploy.local.engines import RabbitMQ
+from services.chassis import broker
+from services.contracts import topology
+from services.contracts.topology import Queue
+from tests.harness.services import purge
+
+
+def ask(rabbitmq: RabbitMQ, path: str) -> Any:
+    """What the management API says."""
+    parts = urlsplit(rabbitmq.management_url)
+    login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+    request = urllib.request.Request(
+        f"http://{parts.hostname}:{parts.port}/api{path}", headers={"Authorization": f"Basic {login}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def arguments(rabbitmq: RabbitMQ, name: str) -> tuple[bool, dict[str, Any]]:
+    queue = ask(rabbitmq, f"/queues/%2F/{quote(name)}")
+    return queue["durable"], queue["arguments"]
+
+
+def returning_to(name: str) -> dict[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": name,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+@pytest.mark.parametrize("queue", topology.QUEUES, ids=lambda queue: queue.name)
+async def test_queues_have_their_limits(rabbitmq: RabbitMQ, queue: Queue) -> None:
+    """Twenty deliveries, then the dead letters; each delay returns to its queue after exactly its seconds; all on disk."""
+    await purge(rabbitmq.url)
+
+    assert (True, returning_to(queue.dead_letter) | {"x-delivery-limit": 20}) == arguments(rabbitmq, queue.name)
+    assert (True, {"x-queue-type": "quorum"}) == arguments(rabbitmq, queue.dead_letter)
+    assert {
+        seconds: (True, returning_to(queue.name) | {"x-message-ttl": seconds * 1000})
+        for seconds in (1, 2, 4, 8, 16, 30)
+    } == {seconds: arguments(rabbitmq, queue.delay(seconds)) for seconds in topology.DELAY_SECONDS}
+
+
+async def test_each_queue_hears_of_its_own(rabbitmq: RabbitMQ) -> None:
+    """Commands through the direct exchange, events through the topic exchange, and each kind to one queue of ours."""
+    connection = await broker.connect(rabbitmq.url, "test")
+    async with connection:
+        await broker.declare(await connection.channel())
+
+    kinds = {one["name"]: (one["type"], one["durable"]) for one in ask(rabbitmq, "/exchanges/%2F")}
+    bindings = [
+        (one["source"], one["routing_key"], one["destination"])
+        for one in ask(rabbitmq, "/bindings/%2F")
+        if one["source"]
+    ]
+
+    assert (("direct", True), ("topic", True)) == (kinds[topology.COMMANDS], kinds[topology.EVENTS])
+    assert [
+        (topology.COMMANDS, "transfers.requested", "transfers.requested"),
+        (topology.EVENTS, "transfers.settled", "notices.transfers-settled"),
+    ] == sorted(bindings)
