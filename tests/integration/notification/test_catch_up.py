@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from services.contracts.messages import TransferEvent, decode_envelope, encode_e
 from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
 from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
-from services.notification import commands, pending
+from services.notification import commands, metrics, pending
 from services.notification.bell import FeedBell
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
@@ -378,3 +378,53 @@ async def test_what_takes_longer_is_told_to_be_pending(
     assert 9 == await catching_up.catch_up()
     await watch.look()
     assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")
+
+
+class NotingBell(FeedBell):
+    """A bell that notes whom it was rung for."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.rung: list[set[UUID]] = []
+
+    def ring(self, user_ids: Iterable[UUID]) -> None:
+        self.rung.append(set(user_ids))
+
+
+async def test_what_was_lost_is_told_in_every_way(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
+    """A lost event brings the e-mails, the wake-up of those concerned, and one count each, as its message would have."""
+    bell = NotingBell()
+    catching_up = CatchUp(pool, upstream, bell, with_deliveries=True)
+    events = await transfers.settle(4)
+    counted = metrics.CAUGHT_UP._value.get()
+    await commands.record_events(pool, events[:1], with_deliveries=True)
+
+    assert [3, 0] == [await catching_up.catch_up() for _ in range(2)]
+
+    notices_count = sum(len(told) for told in expected(events).values())
+    concerned = {user for told in expected(events[1:]).values() for user, _ in told}
+    assert notices_count == await pool.fetchval("SELECT count(*) FROM deliveries")
+    assert notices_count == await pool.fetchval("SELECT count(DISTINCT notice_id) FROM deliveries")
+    assert concerned == set().union(*bell.rung)
+    assert 3 == metrics.CAUGHT_UP._value.get() - counted
+
+
+async def test_pending_is_told_late_and_rings(
+    transfers: Transfers, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transfer that is seen later than one that expires after it is told all the same, once; its sender is woken up."""
+    monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
+    bell = NotingBell()
+    watch = pending.PendingWatch(pool, upstream, bell)
+    expires_at = datetime.now(UTC) + timedelta(minutes=10)
+    alice, bob = new_id(), new_id()
+
+    await transfers.accept(1, user_id=alice, expires_at=expires_at)
+    await watch.look()
+    await transfers.accept(1, user_id=bob, expires_at=expires_at - timedelta(seconds=1.5))
+    for _ in range(2):
+        await watch.look()
+
+    told = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
+    assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in told]
+    assert [{alice}, {bob}] == bell.rung

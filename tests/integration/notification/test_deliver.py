@@ -24,7 +24,7 @@ from services.chassis.roles import Runtime
 from services.chassis.service_tokens import Identity, TokenVerifier
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
-from services.notification import channels, commands
+from services.notification import channels, commands, deliver, metrics
 from services.notification.channels import ChannelAway, Smtp
 from services.notification.deliver import Deliverer, serve_deliver
 from services.notification.settings import DeliverSettings
@@ -320,6 +320,52 @@ async def test_several_deliverers(pool: Pool, auth: Upstream, sink: Sink, runtim
     await asyncio.gather(*(deliver_all(one, pool) for one in both))
     assert sink.readers == {"alice@example.com": 40, "bob@example.com": 40}
     assert len({mail["Message-ID"] for mail in sink.mails}) == 80
+
+
+async def test_no_more_than_asked_for_are_claimed(pool: Pool) -> None:
+    """So many at a time, each for as long as the lease is, and what is claimed is not there for another."""
+    for _ in range(3):
+        await owe(pool)
+
+    claims = [await commands.claim_deliveries(pool, limit=4, lease_seconds=1000) for _ in range(3)]
+
+    assert [4, 2, 0] == [len(claimed) for claimed in claims]
+    assert 6 == len({delivery.id for claimed in claims for delivery in claimed})
+    assert {0} == {delivery.attempts for claimed in claims for delivery in claimed}
+    leases = await pool.fetch("SELECT extract(epoch FROM claimed_until - clock_timestamp()) AS seconds FROM deliveries")
+    assert all(900 < row["seconds"] <= 1000 for row in leases)
+
+
+@pytest.mark.parametrize("why", ["the lease ends", "the role ends"])
+async def test_what_is_not_begun_in_time_is_given_back(
+    deliverer: Deliverer, pool: Pool, sink: Sink, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, why: str
+) -> None:
+    """Too little of the lease left for another e-mail, or told to end: nothing more is sent, all is due again, untried."""
+    await owe(pool)
+    if why == "the lease ends":
+        monkeypatch.setattr(deliver, "LEASE_SECONDS", 2 * channels.SEND_SECONDS)
+    else:
+        runtime.stopping.set()
+
+    claimed = await deliverer.deliver_due()
+
+    assert (2, []) == (claimed, sink.mails)
+    rows = await pool.fetch("SELECT state, attempts, claimed_until <= clock_timestamp() FROM deliveries")
+    assert [("waiting", 0, True)] * 2 == [tuple(row) for row in rows]
+
+
+async def test_each_try_is_counted(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+    """Sent, retried and failed, each e-mail once for each try."""
+    names = ("sent", "retried", "failed")
+    before = [metrics.DELIVERIES.labels(name)._value.get() for name in names]
+    await owe(pool)
+    await owe(pool)
+    sink.refuse("RCPT", "451 later", "451 later", "550 no such user")
+    await deliver_all(deliverer, pool)
+
+    after = [metrics.DELIVERIES.labels(name)._value.get() for name in names]
+    assert [3, 2, 1] == [now - then for now, then in zip(after, before, strict=True)]
+    assert {"sent": 3, "failed": 1} == await states(pool)
 
 
 @pytest.fixture

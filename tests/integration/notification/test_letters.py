@@ -12,6 +12,7 @@ from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
+from services.notification import channels, metrics
 from services.notification.channels import ChannelAway, Smtp, open_channel
 from services.notification.letters import LetterCarrier
 from tests.harness.databases import TestDatabase
@@ -160,6 +161,36 @@ async def test_mail_server_away(auth: AuthService, auth_pool: Pool, upstream: Up
 
     assert row is not None
     assert (0, True) == tuple(row)
+
+
+async def test_all_that_was_not_begun_is_given_back(
+    auth: AuthService, auth_pool: Pool, carrier: LetterCarrier, sink: Sink
+) -> None:
+    """The server hangs up at the first of four: the other three are due at once, untried; each try is counted once."""
+    before = [metrics.LETTERS.labels(name)._value.get() for name in ("sent", "retried", "failed")]
+    for number in range(4):
+        await auth.register(f"user-{number}@example.com")
+    sink.refuse("DATA", "hang up")
+    counts = [await carrier.deliver_due() for _ in range(2)]
+    tried = await auth_pool.fetch("SELECT attempts FROM letters WHERE sent_at IS NULL")
+
+    after = [metrics.LETTERS.labels(name)._value.get() for name in ("sent", "retried", "failed")]
+    assert ([4, 3], 3) == (counts, len(sink.mails))
+    assert [1] == [row["attempts"] for row in tried]
+    assert [3, 1, 0] == [now - then for now, then in zip(after, before, strict=True)]
+
+
+async def test_nothing_is_begun_when_the_lease_is_nearly_over(
+    auth: AuthService, auth_pool: Pool, carrier: LetterCarrier, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending could take longer than the lease that auth gives: the letter is given back, untried."""
+    await auth.register(ALICE)
+    monkeypatch.setattr(channels, "SEND_SECONDS", 3600.0)
+
+    assert 1 == await carrier.deliver_due()
+
+    row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM letters")
+    assert ((0, True), []) == (tuple(row), sink.mails)
 
 
 async def test_auth_away(runtime: Runtime) -> None:

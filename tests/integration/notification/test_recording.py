@@ -15,7 +15,7 @@ import pytest
 from services.chassis.database import DatabaseAway, Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
-from services.notification import commands, feed, templates
+from services.notification import commands, feed, metrics, templates
 from services.notification.commands import Recorded
 from services.notification.store import NEWEST
 from tests.harness.databases import TestDatabase
@@ -132,6 +132,18 @@ async def test_repeat(pool: Pool) -> None:
     assert (await record(pool, event))[:3] == (0, 0, 1)
     again = completed(transfer_id=event.transfer_id, sender_id=event.sender_id, recipient_id=event.recipient_id)
     assert (await record(pool, again))[:3] == (0, 0, 1)
+
+
+async def test_notices_and_copies_are_counted(pool: Pool) -> None:
+    """Each notice once under its kind, each copy once; what is told for the first time is no copy."""
+    kinds_ = ("transfer_completed", "transfer_received", "transfer_failed")
+    before = [*(metrics.NOTICES.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
+    events = [*(completed(recipient_id=BOB) for _ in range(3)), *(failed() for _ in range(2)), deposit(OPERATOR, BOB)]
+    await record(pool, *events, events[0], events[0])
+    await record(pool, *events[:4])
+
+    after = [*(metrics.NOTICES.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
+    assert [3, 4, 2, 6] == [now - then for now, then in zip(after, before, strict=True)]
 
 
 async def test_repeats_in_any_order(pool: Pool, notification_database: TestDatabase) -> None:

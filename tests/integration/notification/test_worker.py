@@ -138,6 +138,35 @@ async def test_the_bell_names_those_concerned(workers: Workers, redis: Redis) ->
     assert {str(ALICE), str(BOB)} == set(said["data"].decode().split(","))
 
 
+@pytest.mark.parametrize("count", [1000, 1001])
+async def test_the_bell_names_so_many_and_then_everybody(redis: Redis, count: int) -> None:
+    """A thousand users are named; for more than that all feeds are said to have something new."""
+    users = [new_id() for _ in range(count)]
+    bell = FeedBell(redis.url)
+    async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        await heard.subscribe(CHANNEL)
+        said = None
+        async with asyncio.timeout(SECONDS_MAX):
+            while said is None:
+                bell.ring(users)
+                said = await heard.get_message(timeout=1.0)
+    await bell.close()
+
+    named = set(said["data"].decode().split(","))
+    assert ({str(user) for user in users} if count == 1000 else {"*"}) == named
+
+
+async def test_a_worker_with_a_mail_server_owes_e_mails(workers: Workers, pool: Pool) -> None:
+    """With an address for e-mails each notice of a message gets one to send, without it none."""
+    await commands.record_events(pool, [completed()], with_deliveries=False)
+    workers.settings = workers.settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
+    workers.start()
+    await workers.publish([completed(), failed()])
+    await until_told(pool, 3)
+
+    assert 3 == await pool.fetchval("SELECT count(*) FROM deliveries")
+
+
 async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
     """The bell is rung beside the work: with a Redis that never answers, telling goes on, and closing takes no time."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

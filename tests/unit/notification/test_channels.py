@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+from datetime import UTC, datetime
 from email.errors import MessageError
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def test_message() -> None:
     assert message["To"].addresses[0].display_name == "Bób Müller"
     assert message["Subject"] == "Money received"
     assert message.get_content() == "Hello Bób Müller,\n\nYou received 10.50 USD.\n\nPayFlow\n"
+    assert message["From"] == SENDER
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert abs((datetime.now(UTC) - message["Date"].datetime).total_seconds()) < 3600
 
 
 def test_long_lines_stay_whole() -> None:

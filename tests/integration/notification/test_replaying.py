@@ -1,0 +1,43 @@
+"""What a replay of a dead letter would do, by what was told until now."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from services.chassis import dead_letters
+from services.chassis.database import Pool
+from services.contracts.messages import encode_envelope, encode_item
+from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.notification import commands, replay
+from tests.harness.dead_letters import kept
+from tests.unit.notification.events import completed, failed
+
+
+async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
+    """What was told is recognised, what was not would be told, and what cannot be read would be set aside again."""
+    told, untold, odd = completed(), failed(), completed()
+    await commands.record_events(pool, [told], with_deliveries=False)
+    broken = json.dumps(json.loads(encode_item(odd)) | {"amount": "10.50"})
+    body = encode_envelope(
+        TRANSFERS_SETTLED, [encode_item(told), encode_item(untold), broken], sent_at=datetime.now(UTC)
+    )
+    await dead_letters.keep(pool, [dead_letters.read(SETTLED_QUEUE, body, {}, None)])
+    [row] = await kept(pool)
+
+    prospect = await replay.foreseer(pool)(row)
+
+    assert {
+        told.transfer_id: ("told", "nothing"),
+        untold.transfer_id: ("untold", "tell"),
+        odd.transfer_id: ("untold", "dead_letter"),
+    } == {effect.transfer_id: (effect.status, effect.effect) for effect in prospect.effects}
+    assert (replay.READABLE, None) == (prospect.detail, prospect.refusal)
+
+
+async def test_a_dry_run_of_what_is_no_message(pool: Pool) -> None:
+    """Nothing in it can be read: nobody would be told anything."""
+    await dead_letters.keep(pool, [dead_letters.read(SETTLED_QUEUE, b"no json", {}, None)])
+    [row] = await kept(pool)
+
+    assert ([], replay.UNREADABLE) == tuple(await replay.foreseer(pool)(row))[:2]
