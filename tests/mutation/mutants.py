@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.guards import (
     api_keys,
     auth,
+    bindings,
     catching_up,
     chassis,
     client,
@@ -31,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *auth.MUTANTS,
     *api_keys.MUTANTS,
     *periods.MUTANTS,
+    *bindings.MUTANTS,
     *throttles.MUTANTS,
     *transaction.MUTANTS,
     *chassis.MUTANTS,

@@ -127,6 +127,8 @@ class Auth(Service):
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Id and name by e-mail address."""
     passwords: dict[str, str] = field(default_factory=dict)
+    revocations_max: int | None = None
+    """How many ended sessions one page of the list has at most."""
     ahead_seconds: float = 0.0
     """How far its clock, by which access tokens are dated, is ahead of ours."""
     places: set[tuple[str, str]] = field(default_factory=set)
@@ -195,8 +197,9 @@ class Auth(Service):
                     {"seq": seq, "session_id": session_id, "revoked_at": NOW}
                     for seq, session_id in enumerate(self.ended, start=1)
                     if seq > after
-                ]
-                return web.json_response({"items": items, "next": len(self.ended), "now": self.now()})
+                ][: self.revocations_max]
+                following = items[-1]["seq"] if items else len(self.ended)
+                return web.json_response({"items": items, "next": following, "now": self.now()})
             case "POST", "/internal/api-keys/verify":
                 known = self.keys.get(call.body["hash"])
                 return web.json_response(known) if known else problem(404, "api_key_not_found")

@@ -290,9 +290,9 @@ class FakeGateway:
 
     def _page(self, path: str, request: web.Request) -> web.Response:
         start = int(request.query.get("cursor", "0"))
-        items = self.pages[path][start : start + 2]
-        more = start + 2 < len(self.pages[path])
-        return web.json_response({"items": items, "next_cursor": str(start + 2) if more else None})
+        end = start + min(2, int(request.query.get("limit", "2")))
+        more = end < len(self.pages[path])
+        return web.json_response({"items": self.pages[path][start:end], "next_cursor": str(end) if more else None})
 
     def _settled(self, transfer: dict[str, Any]) -> dict[str, Any]:
         return {**transfer, "status": "COMPLETED", "completed_at": time_now()}

@@ -1,0 +1,94 @@
+"""The list of ended sessions: pulled to its end, remembered for as long as a token lives, forgotten after that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.auth import tokens
+from services.chassis.client import Upstream
+from services.chassis.service_tokens import Identity
+from services.contracts.identifiers import new_id
+from services.gateway import authentication, sessions
+from services.gateway.sessions import Sessions
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door
+
+ME = "/api/v1/auth/me"
+
+
+class Clock:
+    """Takes the place of the module `time`: the seconds of a clock that this test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+async def upstream(behind: Behind) -> AsyncIterator[Upstream]:
+    """Auth as a gateway calls it."""
+    identity = Identity(Ed25519PrivateKey.from_private_bytes(SEED), PUBLIC_KEYS)
+    made = Upstream("gateway", "auth", behind.auth.url, identity)
+    yield made
+    await made.close()
+
+
+async def test_one_pull_reads_every_page(behind: Behind, upstream: Upstream) -> None:
+    """A gateway that starts is ready only when it knows all that ended, however many pages that is."""
+    behind.auth.ended += [str(new_id()) for _ in range(7)]
+    behind.auth.revocations_max = 2
+    made = Sessions(upstream)
+    known_before = made.are_known
+    await made.pull()
+
+    assert (False, True) == (known_before, made.are_known)
+    assert all(made.has_ended(session_id) for session_id in behind.auth.ended)
+    assert ["0", "2", "4", "6"] == [
+        call.query["after"] for call in behind.auth.calls_to("GET", "/internal/revocations")
+    ][:4]
+
+
+async def test_what_ended_is_remembered_for_as_long_as_its_tokens_live(
+    behind: Behind, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the whole life of a token that was issued in the moment of the end; later it is forgotten, in the order of ends."""
+    clock = Clock()
+    monkeypatch.setattr(sessions, "time", clock)
+    made, early, late = Sessions(upstream), str(new_id()), str(new_id())
+    await made.pull()
+    made.end(early)
+    clock.seconds += 100
+    made.end(late)
+    seen = []
+    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, sessions.REMEMBER_SECONDS):
+        clock.seconds += seconds
+        await made.pull()
+        seen.append((made.has_ended(early), made.has_ended(late)))
+    made.end(early)
+    clock.seconds += sessions.REMEMBER_SECONDS - 1
+    made.end(late)
+    clock.seconds += 1
+    await made.pull()
+
+    assert [(True, True), (True, True), (True, True), (False, False)] == seen
+    assert (False, True) == (made.has_ended(early), made.has_ended(late))
+
+
+async def test_a_remembered_token_vouches_for_no_other(door: Door, user_id: str) -> None:
+    """After a token was accepted, its claims under another signature, and its signature under other claims, are refused."""
+    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
+        "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False,
+    }  # fmt: skip
+    token, other = door.behind.auth.token(sub=user_id), door.behind.auth.token(sub=str(new_id()))
+    assert [200, 200] == [(await door.call("GET", ME, token=token)).status for _ in range(2)]
+    unsigned, _, signature = token.rpartition(".")
+    foreign_unsigned, _, foreign_signature = other.rpartition(".")
+
+    for forged in (f"{unsigned}.{foreign_signature}", f"{foreign_unsigned}.{signature}", f"{unsigned}.{'A' * 86}"):
+        assert 401 == (await door.call("GET", ME, token=forged)).status
+    assert 200 == (await door.call("GET", ME, token=token)).status

@@ -1,0 +1,101 @@
+"""A send of which the response was lost: the transfer under its key is taken only if it is the same in every field."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from payflow import new_key
+from payflow.client import PayFlow
+from payflow.errors import OutcomeUnknown
+from payflow.limits import Limits
+from tests.integration.payflow.conftest import ALICE, PASSWORD
+
+POST = "POST /transfers"
+PAYMENT: dict[str, Any] = {
+    "amount": 1050,
+    "currency": "USD",
+    "to_wallet_id": "wallet-of-bob",
+    "from_wallet_id": "wallet-of-alice",
+    "description": "tea",
+    "metadata": {"order": 7},
+}
+DEPOSIT: dict[str, Any] = {"wallet_id": "wallet-of-bob", "amount": 1050, "currency": "USD", "reference": "wire 7"}
+
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "another amount": {"amount": 9999},
+    "another currency": {"currency": "EUR"},
+    "another recipient": {"to_wallet_id": "wallet-of-carol"},
+    "another wallet to pay from": {"from_wallet_id": "another-wallet-of-alice"},
+    "another description": {"description": "coffee"},
+    "another value in the metadata": {"metadata": {"order": 8}},
+}
+
+
+async def arrived(gateway: Any, faults: Any, client: PayFlow, **changes: Any) -> str:
+    """A transfer has arrived under this key; from now on every send is refused."""
+    key = new_key()
+    sent = PAYMENT | changes
+    transfer = await client.send(**sent, idempotency_key=key, wait_seconds=0)
+    gateway.transfers[transfer.id]["from_wallet_id"] = sent["from_wallet_id"]
+    gateway.always[POST] = faults.refuse(503, "unavailable", retry_after="0")
+    return key
+
+
+@pytest.mark.parametrize("difference", OTHERWISE)
+async def test_a_transfer_that_differs_is_not_taken(gateway: Any, faults: Any, alice: PayFlow, difference: str) -> None:
+    """Whatever differs, the transfer that an earlier send with the key made does not pass for this one."""
+    key = await arrived(gateway, faults, alice)
+
+    with pytest.raises(OutcomeUnknown):
+        await alice.send(**PAYMENT | OTHERWISE[difference], idempotency_key=key, wait_seconds=0)
+
+
+async def test_the_same_transfer_is_taken(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """With every field the same it is the one that was sent, and it is waited for as long as the caller said, from then on."""
+    key = await arrived(gateway, faults, alice)
+    gateway.looks_until_settled = 10**6
+    began_at = time.monotonic()
+
+    transfer = await alice.send(**PAYMENT, idempotency_key=key, wait_seconds=1)
+
+    assert [transfer.id] == list(gateway.transfers)
+    assert "PENDING" == transfer.status
+    assert time.monotonic() - began_at >= 1
+    assert gateway.seen(f"GET /transfers/{transfer.id}")
+
+
+@pytest.mark.parametrize("difference", [{"wallet_id": "wallet-of-carol"}, {"amount": 1}, {"reference": "wire 8"}])
+async def test_a_deposit_that_differs_is_not_taken(
+    gateway: Any, faults: Any, operator: PayFlow, difference: dict[str, Any]
+) -> None:
+    """Also a deposit to another wallet, of another amount or with another reference is another one."""
+    key = new_key()
+    made = await operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
+    gateway.transfers[made.id]["description"] = DEPOSIT["reference"]
+    gateway.always["POST /ops/deposits"] = faults.refuse(503, "unavailable", retry_after="0")
+
+    found = await operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
+    with pytest.raises(OutcomeUnknown):
+        await operator.deposit(**DEPOSIT | difference, idempotency_key=key, wait_seconds=0)
+
+    assert made.id == found.id
+
+
+async def test_the_response_is_waited_for_beyond_the_preference(gateway: Any) -> None:
+    """A gateway that holds the response for the preferred time is not taken for a silent one: nothing is sent twice."""
+    limits = Limits(answer_seconds=0.5, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
+
+    async def held(request: Any, handler: Any) -> Any:
+        await asyncio.sleep(1)
+        return await handler(request)
+
+    gateway.fail(POST, held)
+    async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=limits) as client:
+        transfer = await client.send(**PAYMENT, wait_seconds=10)
+
+    assert 1 == len(gateway.seen(POST))
+    assert [transfer.id] == list(gateway.transfers)

@@ -1,0 +1,112 @@
+"""How often the client sends a request, what each one asks for, and how long it pauses in between."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from payflow import client as client_module
+from payflow.client import PayFlow
+from payflow.errors import PayFlowError, Problem
+from payflow.limits import Limits
+from tests.integration.payflow.conftest import ALICE, PASSWORD, QUICK, FakeGateway, Faults
+from tests.integration.payflow.test_events import ROUTE, line, streaming
+
+PAYMENT: dict[str, Any] = {"amount": 1050, "currency": "USD", "to_email": "bob@example.com"}
+
+
+@pytest.mark.parametrize("code", ["invalid_credentials", "totp_required"])
+async def test_a_wrong_password_is_sent_once(gateway: FakeGateway, faults: Faults, alice: PayFlow, code: str) -> None:
+    """A 401 that is about a password or a code in the request is no reason to renew the session, or to send it again."""
+    await alice.find_by_key("log-in")
+    gateway.always["POST /auth/totp"] = gateway.always["POST /api-keys"] = faults.refuse(401, code)
+
+    for sent in (alice.create_api_key("shop", ["read"], password="wrong"), alice.start_totp("wrong")):
+        with pytest.raises(Problem) as caught:
+            await sent
+        assert code == caught.value.code
+    assert [1, 1] == [len(gateway.seen(route)) for route in ("POST /api-keys", "POST /auth/totp")]
+    assert [] == gateway.seen("POST /auth/refresh")
+    assert 1 == len(gateway.seen("POST /auth/login"))
+
+
+async def test_a_token_that_is_refused_is_renewed_once(gateway: FakeGateway, faults: Faults, alice: PayFlow) -> None:
+    """A gateway that takes not even the renewed token gets the request twice, not more often."""
+    await alice.find_by_key("log-in")
+    gateway.always["GET /wallets"] = faults.refuse(401, "invalid_token")
+
+    with pytest.raises(PayFlowError):
+        await alice.wallets()
+    assert 2 == len(gateway.seen("GET /wallets"))
+    assert 1 == len(gateway.seen("POST /auth/refresh"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"), [(1, ["1"]), (2, ["2"]), (3, ["3", "1"]), (5, ["5", "3", "1"]), (None, ["200"] * 4)]
+)
+async def test_a_list_is_as_long_as_was_asked_for(
+    gateway: FakeGateway, operator: PayFlow, wanted: int | None, asked: list[str]
+) -> None:
+    """Each page asks for what is still missing, at most 200; without a number the list is read to its end."""
+    gateway.pages["/ops/audit"] = [{"id": str(number)} for number in range(7)]
+
+    found = await operator.audit(limit=wanted)
+
+    assert asked == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
+    assert [str(number) for number in range(wanted or 7)] == [item["id"] for item in found["items"]]
+
+
+async def test_pages_are_as_long_as_the_gateway_allows(gateway: FakeGateway, alice: PayFlow) -> None:
+    """A list that is followed page by page asks for 200 items each time, and ends with the last page."""
+    gateway.pages["/auth/sessions"] = [
+        {"id": str(number), "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "current": False}
+        for number in range(5)
+    ]
+
+    listed = [session.id async for session in alice.sessions()]
+
+    assert ["0", "1", "2", "3", "4"] == listed
+    assert [("200", None), ("200", "2"), ("200", "4")] == [
+        (request.query["limit"], request.query.get("cursor")) for request in gateway.seen("GET /auth/sessions")
+    ]
+
+
+async def test_pauses_between_looks_grow_up_to_a_limit(
+    gateway: FakeGateway, alice: PayFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pending transfer is looked at after pauses that double from the shortest to the longest and no further."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(sleep=sleep))
+    gateway.looks_until_settled = 6
+    await alice.send(**PAYMENT, wait_seconds=60)
+
+    assert [0.01, 0.02, 0.04, 0.05, 0.05, 0.05, 0.05] == pauses
+
+
+async def test_a_stream_that_told_something_is_opened_again_soon(
+    gateway: FakeGateway, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pauses grow with each connection that brought nothing, and start anew after one that did."""
+    failures: list[int] = []
+
+    def no_pause(limits: Limits, failed: int, error: PayFlowError | None) -> float:
+        failures.append(failed)
+        return 0.0
+
+    monkeypatch.setattr(client_module, "reconnect_seconds", no_pause)
+    refused = [faults.refuse(503, "unavailable", retry_after="0")] * 3
+    gateway.fail(ROUTE, *refused, streaming(line(5, "notification")), *refused[:2], streaming(line(6, "notification")))
+    async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=QUICK) as client:
+        async with asyncio.timeout(20):
+            async for event in client.events():
+                if event.id == 6:
+                    break
+
+    assert [0, 1, 2, 0, 1, 2] == failures

@@ -1,0 +1,77 @@
+"""The guards of what belongs together: a response and its request, a tag and its document, a token and its signature."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+AUTHENTICATION = "services/gateway/authentication.py"
+
+BINDING = "tests/integration/gateway/test_request_binding.py"
+ENDED = "tests/integration/gateway/test_ended_sessions.py"
+FOUND = "tests/integration/payflow/test_found_by_key.py"
+HANDED_OVER = f"{BINDING}::test_everything_that_was_sent_is_handed_over"
+
+MUTANTS = (
+    Mutant(
+        name="another-recipient-passes",
+        guard="a transfer that is found by its key is taken for the one that was sent only if it goes to the same wallet",
+        changes=[
+            Change("payflow/submission.py", '            "to_wallet_id": body.get("to", body).get("wallet_id"),\n', "")
+        ],
+        works=f"{FOUND}::test_the_same_transfer_is_taken",
+        caught_by=[f"{FOUND}::test_a_transfer_that_differs_is_not_taken"],
+    ),
+    Mutant(
+        name="hash-without-the-recipient",
+        guard="the hash of a request covers every field that was sent",
+        changes=[
+            Change(
+                "services/gateway/api_transfers.py",
+                "problems.route_of(request), request[SENT])",
+                "problems.route_of(request), {**request[SENT], 'to': None})",
+            )
+        ],
+        works=HANDED_OVER,
+        caught_by=[f"{BINDING}::test_every_field_belongs_to_the_request"],
+    ),
+    Mutant(
+        name="tag-without-the-document",
+        guard="the tag of a document changes with the document: a client that knows the old one gets the new one",
+        changes=[
+            Change(
+                "services/gateway/answers.py",
+                "    return hashlib.sha256(content).hexdigest()[:TAG_LENGTH]\n",
+                "    return hashlib.sha256(content[:40]).hexdigest()[:TAG_LENGTH]\n",
+            )
+        ],
+        works=HANDED_OVER,
+        caught_by=[f"{BINDING}::test_the_tag_changes_with_the_transfer"],
+    ),
+    Mutant(
+        name="token-remembered-without-its-signature",
+        guard="an access token that was verified is remembered with its signature: no other one profits from it",
+        changes=[
+            Change(
+                AUTHENTICATION,
+                "principal = self._remembered.get(token)\n",
+                'principal = self._remembered.get(token.rpartition(".")[0])\n',
+            ),
+            Change(
+                AUTHENTICATION,
+                "self._remembered[token] = principal\n",
+                'self._remembered[token.rpartition(".")[0]] = principal\n',
+            ),
+        ],
+        works="tests/integration/gateway/test_authentication.py::test_token_works_until_it_expires",
+        caught_by=[f"{ENDED}::test_a_remembered_token_vouches_for_no_other"],
+    ),
+    Mutant(
+        name="list-of-ends-read-in-part",
+        guard="a gateway is ready when it has read the list of ended sessions to its end",
+        changes=[
+            Change("services/gateway/sessions.py", '        return bool(answer["items"])\n', "        return False\n")
+        ],
+        works=f"{ENDED}::test_what_ended_is_remembered_for_as_long_as_its_tokens_live",
+        caught_by=[f"{ENDED}::test_one_pull_reads_every_page"],
+    ),
+)
