@@ -33,7 +33,7 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
             settings.auth_database_url.get_secret_value(), name=runtime.instance, size_max=settings.auth_pool_size_max
         )
         stack.push_async_callback(database.close_pool, pool)
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
         bell = Bell(settings.redis_url.get_secret_value() if settings.redis_url else None)

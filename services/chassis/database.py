@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiosql
 import asyncpg
+import structlog
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from services.chassis import crash_points
@@ -25,6 +27,8 @@ ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 1.5
 COMMAND_SECONDS = 6.0
 
+log = structlog.get_logger()
+
 
 class DatabaseAway(Unavailable):
     """The database does not answer; nothing was recorded unless a commit was already under way."""
@@ -36,18 +40,41 @@ class LockTimeout(Exception):  # noqa: N818 - reads as what it is
     """A row or key was held by somebody else for longer than the lock timeout."""
 
 
+UNUSABLE = (
+    asyncpg.ReadOnlySQLTransactionError,
+    # A cached plan that a migration made invalid; what a standby cannot do.
+    asyncpg.FeatureNotSupportedError,
+    # A wrong search path, a schema older than this code. Not missing privileges: our triggers refuse single rows with those.
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+    # A library that cannot be loaded is one or the other, depending on what the operating system says.
+    asyncpg.UndefinedFileError,
+    asyncpg.InternalServerError,
+)
+"""Errors that mean: the database, or the state of this session, is not what the service needs. No request is at fault."""
+
+DAMAGED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+"""Internal errors that concern single rows: other requests succeed."""
+
+OF_THE_STATEMENT = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.RaiseError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+"""Errors that a session in order reports about a statement and its arguments. Any other may be a state of the session."""
+
 AWAY = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
+    asyncpg.OperatorInterventionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.ReadOnlySQLTransactionError,
     # The server ended the session between two statements, and the driver has read its last word but not yet the end.
     asyncpg.InternalClientError,
 )
@@ -65,7 +92,12 @@ def is_away(error: BaseException) -> bool:
     """Whether the error means that the database is away. A closed connection is; a wrong argument is not."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
-    return isinstance(error, AWAY)
+    return isinstance(error, AWAY) or is_unusable(error)
+
+
+def is_unusable(error: BaseException) -> bool:
+    """Whether the error means that every session of the pool may be in a state in which it cannot serve."""
+    return isinstance(error, UNUSABLE) and not isinstance(error, DAMAGED)
 
 
 async def open_pool(
@@ -84,6 +116,8 @@ async def open_pool(
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         max_inactive_connection_lifetime=60,
+        # A standby serves stale reads and no writes: no session on one enters the pool.
+        target_session_attrs=SessionAttribute.primary,
         # No session state is ever set, so there is none to reset: it would cost a round trip for every use.
         reset=_keep,
         server_settings={"application_name": name, **(server_settings or {})},
@@ -119,9 +153,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     except CONTENDED as error:
         raise LockTimeout(str(error)) from error
     except Exception as error:
-        if isinstance(error, asyncpg.InternalClientError):
-            # The driver has lost track of this connection: nobody may get it again.
-            borrowed.terminate()
+        await _discard(pool, borrowed, error)
         if is_away(error):
             raise DatabaseAway from error
         raise
@@ -129,6 +161,21 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         crash_points.pass_by("after-use")
     finally:
         await pool.release(borrowed)
+
+
+async def _discard(pool: Pool, borrowed: PoolConnectionProxy, error: Exception) -> None:
+    """Close the connection unless the error is one of its statement; replace all others where they may fail alike."""
+    # After an internal error the driver has lost track of the connection.
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InternalClientError)) and not isinstance(
+        error, OF_THE_STATEMENT
+    ):
+        # What has ended by itself is no longer the caller's.
+        with suppress(asyncpg.InterfaceError):
+            borrowed.terminate()
+    if is_unusable(error):
+        await pool.expire_connections()
+        # With its trace: a wrong statement of ours looks the same.
+        log.error("database_unusable", sqlstate=getattr(error, "sqlstate", None), exc_info=error)
 
 
 async def _acquire(pool: Pool) -> PoolConnectionProxy:
@@ -161,10 +208,26 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         yield borrowed
 
 
-async def ping(pool: Pool) -> None:
-    """Answer or raise; for `/readyz`."""
-    async with connection(pool) as borrowed:
-        await borrowed.execute("SELECT 1")
+class Readiness:
+    """Whether a pool's database accepts writes; its `ping` is for `/readyz`. What it finds wrong is replaced."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._settings: str | None = None
+
+    async def ping(self) -> None:
+        """Raise unless a write succeeds.
+
+        The write waits for the log of changes, and for a synchronous standby where there is one.
+        """
+        async with connection(self._pool) as borrowed:
+            settings = await borrowed.fetchval(statements.read_session_settings)
+        if self._settings not in (None, settings):
+            # What is open was opened with other settings, and may work in the wrong schema without any error.
+            await self._pool.expire_connections()
+        self._settings = settings
+        async with connection(self._pool) as borrowed:
+            await borrowed.execute(statements.probe_writable)
 
 
 # It would like a mark for each statement without rows; what is called for rows and what is not shows in store.py.
@@ -195,3 +258,6 @@ class Statements:
             return str(self._texts[name])
         except KeyError:
             raise AttributeError(f"no statement named {name}") from None
+
+
+statements = Statements(Path(__file__).parent / "sql" / "queries_database.sql")

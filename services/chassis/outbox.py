@@ -30,6 +30,7 @@ CLAIM_MAX = 512
 LEASE_SECONDS = 10.0
 RELEASE_SECONDS = 1.0
 POLL_SECONDS = 0.5
+LISTEN_SECONDS = 30.0
 MEASURE_SECONDS = 1.0
 KEEP_PUBLISHED_SECONDS = 600.0
 """How long a published row still tells when it was queued; after that, the attempts of its transfer do."""
@@ -145,9 +146,9 @@ class Relay:
         """Keep one connection on which the database rings the bell; without it the poll still works."""
         while True:
             try:
-                async with self._pool.acquire(timeout=database.ACQUIRE_SECONDS) as connection:
+                async with database.connection(self._pool) as connection:
                     await self._listen_on(connection)
-            except (*database.AWAY, asyncpg.InterfaceError):
+            except (DatabaseAway, LockTimeout):
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _listen_on(self, connection: Connection) -> None:
@@ -155,7 +156,11 @@ class Relay:
         connection.add_termination_listener(lambda *_: gone.set())
         await connection.add_listener("outbox", self._ring)
         try:
-            await gone.wait()
+            # Returned to the pool from time to time, which closes it if the pool has replaced its connections.
+            async with asyncio.timeout(LISTEN_SECONDS):
+                await gone.wait()
+        except TimeoutError:
+            pass
         finally:
             if not connection.is_closed():
                 await connection.remove_listener("outbox", self._ring)

@@ -23,7 +23,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=store.PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         app = server.application("notification")
         app[api.POOL] = pool
         desk = Desk(

@@ -55,7 +55,7 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
         stack.push_async_callback(database.close_pool, pool)
         auth = Upstream(runtime.service, "auth", settings.auth_url, settings.identity_keys)
         stack.push_async_callback(auth.close)
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         runtime.health.register("auth", auth.ping)
         channel = channels.open_channel(settings.smtp_url.get_secret_value(), settings.smtp_sender)
         letters = LetterCarrier(auth=auth, channel=channel, runtime=runtime, public_url=settings.public_url)

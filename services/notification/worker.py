@@ -47,7 +47,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
             handle=recorder(pool, bell, with_deliveries=with_deliveries),
             runtime=runtime,
         )
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
         keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=SETTLED_QUEUE, runtime=runtime)

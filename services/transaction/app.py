@@ -123,7 +123,7 @@ async def _open_pool(
         url.get_secret_value(), name=runtime.instance, size_max=size_max, server_settings=server_settings
     )
     stack.push_async_callback(database.close_pool, pool)
-    runtime.health.register("postgres", lambda: database.ping(pool))
+    runtime.health.register("postgres", database.Readiness(pool).ping)
     return pool
 
 

@@ -38,7 +38,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool
@@ -57,7 +57,7 @@ async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, pool)
-        runtime.health.register("postgres", lambda: database.ping(pool))
+        runtime.health.register("postgres", database.Readiness(pool).ping)
         sealer = Sealer(
             pool,
             runtime,

@@ -1,0 +1,22 @@
+-- Every service: whether its sessions can do their work.
+
+-- name: probe_writable
+-- Raise what a write would raise: read-only, no schema, no procedural language, no room, no synchronous standby.
+DO $$
+BEGIN
+    IF current_setting('transaction_read_only')::boolean THEN
+        RAISE read_only_sql_transaction;
+    END IF;
+    IF to_regclass('alembic_version') IS NULL THEN
+        RAISE undefined_table USING MESSAGE = 'the search path leads to no migrated schema';
+    END IF;
+    PERFORM pg_logical_emit_message(true, 'payflow-ready', '');
+END
+$$
+
+-- name: read_session_settings
+-- What a new session of this role gets, in one text.
+SELECT coalesce(string_agg(concat_ws(' ', setdatabase, setrole, setconfig::text), '; ' ORDER BY setdatabase, setrole), '')
+FROM pg_db_role_setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
