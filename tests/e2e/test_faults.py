@@ -9,9 +9,12 @@ import time
 from uuid import uuid4
 
 import aiohttp
+import asyncpg
+import pytest
 import redis.asyncio as redis
 
-from tests.harness.api import Person
+from tests.chaos.superuser import logged_in
+from tests.harness.api import PASSWORD, Answer, Person
 from tests.harness.stack import Stack
 
 
@@ -69,6 +72,71 @@ async def test_database_down(stack: Stack, alice: Person, bob: Person) -> None:
     assert took < 2.5
     assert pids == {name: stack["pids"][name] for name in roles}
     assert "COMPLETED" == (await alice.send_money(bob, 1, wait=30)).body["status"]
+
+
+READ_ONLY = {
+    "auth": ["auth"],
+    "wallet": ["wallet", "wallet-seal"],
+    "transaction": [
+        "transaction",
+        "transaction-relay",
+        "transaction-worker-1",
+        "transaction-worker-2",
+        "transaction-reversal",
+    ],
+    "notification": ["notification", "notification-worker"],
+}
+"""For each database the processes that write to it."""
+
+
+@pytest.mark.parametrize("database", READ_ONLY)
+async def test_database_read_only(stack: Stack, alice: Person, bob: Person, database: str) -> None:
+    """A database that refuses writes for a while: not ready, 503; afterwards all is done, by the same processes."""
+    roles = READ_ONLY[database]
+    pids = {name: stack["pids"][name] for name in roles}
+    await make_read_only(stack, database, "SET default_transaction_read_only = on")
+    try:
+        await asyncio.gather(*(stack.ready(name, expected=503) for name in roles))
+        meanwhile = [await write(alice, bob, database) for _ in range(3)]
+    finally:
+        await make_read_only(stack, database, "RESET default_transaction_read_only", cut=False)
+    await asyncio.gather(*(stack.ready(name) for name in roles))
+    afterwards = [await write(alice, bob, database) for _ in range(20)]
+    moved = [answer for answer in (*meanwhile, *afterwards) if answer.status == 202]
+    done = [await alice.settled(answer.body["id"]) for answer in moved]
+
+    if database in ("auth", "transaction"):
+        assert [(503, "database_unavailable")] * 3 == [(answer.status, answer.code) for answer in meanwhile]
+        assert all("Retry-After" in answer.headers for answer in meanwhile)
+    assert [] == [answer for answer in afterwards if answer.status >= 500]
+    assert {"COMPLETED"} >= {transfer["status"] for transfer in done}
+    assert pids == {name: stack["pids"][name] for name in roles}
+    assert [] == [row["reason"] for row in await dead_letters(stack)]
+
+
+async def write(sender: Person, recipient: Person, database: str) -> Answer:
+    """A request that writes to this database, at once or later."""
+    if database == "auth":
+        return await sender.post("/api-keys", {"name": "one more", "scopes": ["read"], "password": PASSWORD})
+    return await sender.send_money(recipient, 1)
+
+
+async def dead_letters(stack: Stack) -> list[asyncpg.Record]:
+    return [
+        row
+        for database in ("transaction", "notification")
+        for row in await stack.query(database, "SELECT reason FROM dead_letters WHERE reason LIKE '%database%'")
+    ]
+
+
+async def make_read_only(stack: Stack, database: str, change: str, *, cut: bool = True) -> None:
+    """Change the database, and cut its sessions, so that they come back with the change."""
+    async with logged_in(stack) as connection:
+        await connection.execute(f"ALTER DATABASE {database} {change}")
+        if cut:
+            await connection.execute(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+            )
 
 
 async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
