@@ -171,4 +171,6 @@ class Upstream:
                 auto_decompress=True,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+            # aiohttp sends a GET, PUT or DELETE again by itself when a connection breaks, also what must not arrive twice.
+            self._session._retry_connection = False  # noqa: SLF001 - it has no parameter for this
         return self._session

@@ -74,4 +74,17 @@ MUTANTS = (
         works=f"{ENDED}::test_what_ended_is_remembered_for_as_long_as_its_tokens_live",
         caught_by=[f"{ENDED}::test_one_pull_reads_every_page"],
     ),
+    Mutant(
+        name="sent-again-by-the-library",
+        guard="what must not arrive twice is sent once, whatever its method",
+        changes=[
+            Change(
+                "services/chassis/client.py",
+                "            self._session._retry_connection = False  # noqa: SLF001 - it has no parameter for this\n",
+                "",
+            )
+        ],
+        works="tests/integration/chassis/test_calling.py::test_the_second_attempt_counts",
+        caught_by=["tests/integration/chassis/test_calling.py::test_what_must_not_arrive_twice_is_sent_once"],
+    ),
 )

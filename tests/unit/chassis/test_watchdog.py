@@ -58,3 +58,37 @@ async def test_a_crowd_is_not_cut_in_one_go(monkeypatch: pytest.MonkeyPatch) -> 
             await task
 
     assert watchdog.CUTS_AT_ONCE == max(turn.cuts.values())
+
+
+def test_connections_have_two_limits() -> None:
+    """So many from one address, so many from all; one that ended makes room for exactly one other, of its address too."""
+    watching, turn = Watchdog("test", connections_max=5, per_address_max=3), Turn()
+
+    def opened(address: str) -> Late:
+        made = Late(watching, turn)
+        made.address = address
+        return made
+
+    def admits(connection: Late) -> bool:
+        return watching.admit(connection)  # type: ignore[arg-type]
+
+    first = [opened("192.0.2.1") for _ in range(4)]
+    others = [opened(f"192.0.2.{number}") for number in range(2, 6)]
+
+    assert [True, True, True, False] == [admits(each) for each in first]
+    assert [True, True, False, False] == [admits(each) for each in others]
+    for _ in range(2):
+        watching.forget(first[0])  # type: ignore[arg-type]
+    assert [True, False] == [admits(opened("192.0.2.1")) for _ in range(2)]
+    for each in others[:2]:
+        watching.forget(each)  # type: ignore[arg-type]
+    assert [False, True, True, False] == [
+        admits(opened(address)) for address in ("192.0.2.1", "192.0.2.9", "192.0.2.9", "192.0.2.8")
+    ]
+
+
+def test_without_limits_everybody_is_let_in() -> None:
+    """A watchdog without numbers only watches."""
+    watching, turn = Watchdog("test"), Turn()
+
+    assert all(watching.admit(Late(watching, turn)) for _ in range(2000))  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""How often one service sends a request to another that closes its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
+from services.chassis.service_tokens import Identity
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+class Closing:
+    """A server that reads the headers of a request and closes the connection, the first `times`; then it answers."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.times = 10**6
+        self.is_silent = False
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            self.requests += 1
+            if self.is_silent:
+                await reader.read()
+            elif self.requests > self.times:
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{"ok":true}')
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[Closing]:
+    made = Closing()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield made
+    server.close()
+
+
+@pytest.fixture
+async def upstream(closing: Closing) -> AsyncIterator[Upstream]:
+    made = Upstream("test", "closing", closing.url, Identity(KEY, {"test": KEY.public_key()}))
+    yield made
+    await made.close()
+
+
+METHODS = pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+
+
+@METHODS
+async def test_a_broken_connection_is_tried_twice(closing: Closing, upstream: Upstream, method: str) -> None:
+    """What may arrive twice is sent once more when the connection broke, and not a third time."""
+    with pytest.raises(UpstreamAway):
+        await upstream.call(method, "/internal/x", body={}, seconds=20)
+
+    assert 2 == closing.requests
+
+
+async def test_the_second_attempt_counts(closing: Closing, upstream: Upstream) -> None:
+    """When it gets through, the caller hears nothing of the first one."""
+    closing.times = 1
+
+    assert {"ok": True} == await upstream.call("POST", "/internal/x", body={}, seconds=20)
+    assert 2 == closing.requests
+
+
+@METHODS
+async def test_what_must_not_arrive_twice_is_sent_once(closing: Closing, upstream: Upstream, method: str) -> None:
+    """A refresh token or a code is spent by its use: such a request is not repeated, whatever its method."""
+    with pytest.raises(UpstreamAway):
+        await upstream.call(method, "/internal/x", body={}, seconds=20, attempts=1)
+
+    assert 1 == closing.requests
+
+
+async def test_silence_is_not_repeated(closing: Closing, upstream: Upstream) -> None:
+    """Without a response in time nothing is known, and nothing is sent again."""
+    closing.is_silent = True
+    with pytest.raises(UpstreamSilent):
+        await upstream.call("POST", "/internal/x", body={}, seconds=0.3)
+
+    assert 1 == closing.requests

@@ -1,0 +1,68 @@
+"""What `/readyz` and `/livez` say, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.chassis import health
+from services.chassis.health import Health
+
+
+async def good() -> None:
+    """Answers."""
+
+
+async def away() -> None:
+    raise OSError("connection refused")
+
+
+async def silent() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[tuple[Health, TestClient[web.Request, web.Application]]]:
+    """The health of a process, and a client of it."""
+    watched = Health()
+    async with TestClient(TestServer(health.metrics_application(watched))) as client:
+        yield watched, client
+
+
+async def test_ready_while_everything_answers(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
+    """200 and the names of what answers."""
+    watched, client = asked
+    watched.register("postgres", good)
+    async with client.get("/readyz") as response:
+        assert (200, {"ok": ["postgres"], "failing": []}) == (response.status, await response.json())
+        assert "Retry-After" not in response.headers
+
+
+async def test_not_ready_while_something_is_away(
+    asked: tuple[Health, TestClient[web.Request, web.Application]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with `Retry-After` and the names; what says nothing in time is away; the process is alive all the same."""
+    monkeypatch.setattr(health, "PING_SECONDS", 0.1)
+    watched, client = asked
+    for name, ping in (("postgres", good), ("redis", away), ("rabbitmq", silent)):
+        watched.register(name, ping)
+    async with asyncio.timeout(20):
+        async with client.get("/readyz") as response:
+            assert (503, "1") == (response.status, response.headers["Retry-After"])
+            assert {"ok": ["postgres"], "failing": ["redis", "rabbitmq"]} == await response.json()
+        async with client.get("/livez") as response:
+            assert (200, {"status": "ok"}) == (response.status, await response.json())
+
+
+async def test_not_ready_once_it_ends(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
+    """A process that ends says so before it closes, whatever answers it."""
+    watched, client = asked
+    watched.register("postgres", good)
+    watched.draining = True
+    async with client.get("/readyz") as response:
+        assert (503, "1") == (response.status, response.headers["Retry-After"])
+        assert {"ok": ["postgres"], "failing": ["draining"]} == await response.json()

@@ -1,0 +1,41 @@
+"""What is replaced before a line is logged."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.chassis import logs
+
+SECRET_FIELDS = (
+    "password", "token", "access_token", "refresh_token", "authorization", "secret", "key", "email", "dsn", "url",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+def test_a_field_that_may_hold_a_secret_is_replaced(name: str) -> None:
+    """Whatever its value is; the event and the identifiers beside it stay."""
+    for value in ("hunter2", 7, None, {"a": "b"}):
+        assert {"event": "tried", name: "[redacted]", "user_id": "u-1"} == logs.redact(
+            None, "info", {"event": "tried", name: value, "user_id": "u-1"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "logged"),
+    [
+        (
+            "no connection to amqp://payflow:p%40ss@10.0.0.1:5672/x",
+            "no connection to amqp://[redacted]@10.0.0.1:5672/x",
+        ),
+        (
+            "postgresql://owner:secret@db/x and redis://:secret@r:1",
+            "postgresql://[redacted]@db/x and redis://[redacted]@r:1",
+        ),
+        ("written to alice.b+c@example.co.uk today", "written to [redacted] today"),
+        ("nothing to hide", "nothing to hide"),
+        ("10 @ 20", "10 @ 20"),
+    ],
+)
+def test_credentials_and_addresses_inside_a_text_are_replaced(text: str, logged: str) -> None:
+    """Also in the text of an exception, where a driver may quote the address it connected to."""
+    assert {"exception": logged, "reason": logged} == logs.redact(None, "info", {"exception": text, "reason": text})

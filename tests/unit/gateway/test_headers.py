@@ -1,0 +1,66 @@
+"""Headers that every response carries, and those that pages of other origins may send and read."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.gateway import answers, origins
+from services.gateway.app import OPERATIONS
+
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 401, 404, 429, 500, 503])
+async def test_every_response_is_guarded(status: int) -> None:
+    """The security headers stand on each response, also a refused one; the server does not say what it is."""
+
+    async def respond(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/", respond)
+    app.on_response_prepare.append(answers.on_prepare)
+    async with TestClient(TestServer(app)) as client, client.get("/") as response:
+        assert ALWAYS == {name: response.headers.get(name) for name in ALWAYS}
+        assert "Server" not in response.headers
+        assert ("1" if status == 503 else None) == response.headers.get("Retry-After")
+        assert ("Bearer" if status == 401 else None) == response.headers.get("WWW-Authenticate")
+
+
+async def test_what_a_response_says_itself_stays() -> None:
+    """A `Retry-After` of seven seconds, a policy of a page and a cache time of a public document are not replaced."""
+    own = {"Retry-After": "7", "Content-Security-Policy": "default-src 'self'", "Cache-Control": "public, max-age=60"}
+
+    async def respond(_request: web.Request) -> web.Response:
+        return web.Response(status=503, headers=own)
+
+    app = web.Application()
+    app.router.add_get("/", respond)
+    app.on_response_prepare.append(answers.on_prepare)
+    async with TestClient(TestServer(app)) as client, client.get("/") as response:
+        assert own == {name: response.headers[name] for name in own}
+
+
+def test_pages_may_read_what_is_documented() -> None:
+    """Every header of a documented response is exposed to listed origins, but the cookie, which no script ever sees."""
+    documented = {name for row in OPERATIONS for answer in row.answers for name in answer.headers} - {"Set-Cookie"}
+    exposed = set(origins.EXPOSED_HEADERS.split(", "))
+
+    assert documented | {"Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"} == exposed
+
+
+def test_pages_may_send_what_is_documented() -> None:
+    """Every header that an operation reads may be sent by a page of a listed origin."""
+    documented = {name for row in OPERATIONS for name in row.headers}
+
+    assert documented | {"Authorization", "Content-Type", "X-Request-Id", "traceparent"} == set(
+        origins.REQUEST_HEADERS.split(", ")
+    )
