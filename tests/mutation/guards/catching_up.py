@@ -47,4 +47,11 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{CATCHING_UP}::test_who_commits_late_is_not_passed_over"],
     ),
+    Mutant(
+        name="lost-event-without-its-e-mail",
+        guard="a lost event brings the e-mails that its message would have brought",
+        changes=[Change(CATCH_UP, "with_deliveries=self._with_deliveries)", "with_deliveries=False)")],
+        works=WORKS,
+        caught_by=[f"{CATCHING_UP}::test_what_was_lost_is_told_in_every_way"],
+    ),
 )

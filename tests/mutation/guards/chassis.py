@@ -105,6 +105,19 @@ MUTANTS = (
         caught_by=[f"{PUBLISHING}::test_a_message_is_marked_to_be_kept"],
     ),
     Mutant(
+        name="refused-bundle-marked-with-its-neighbours",
+        guard="of several messages only the rows of those that were confirmed are marked",
+        changes=[
+            Change(
+                "services/chassis/outbox.py",
+                '[r["id"] for r in rows[start : start + BUNDLE_MAX]]',
+                '[r["id"] for r in rows[: start + BUNDLE_MAX]]',
+            )
+        ],
+        works="tests/integration/chassis/test_relay_counts.py::test_a_held_row_waits_its_time",
+        caught_by=["tests/integration/chassis/test_relay_counts.py::test_only_what_was_confirmed_is_published"],
+    ),
+    Mutant(
         name="claim-without-a-lease",
         guard="what one relay has claimed no other publishes meanwhile",
         changes=[

@@ -15,6 +15,9 @@ SCHEMA = "services/transaction/sql/migrations/0001.sql"
 PATH = "tests/integration/transaction/test_path.py"
 ACCEPTING = "tests/integration/transaction/test_intake.py"
 GUARDS = "tests/integration/transaction/test_guards.py"
+REVERSAL = "tests/integration/transaction/test_reversal.py"
+BALANCES = "tests/integration/transaction/test_known_balances.py"
+RECORDING = "tests/integration/transaction/test_recording.py"
 WORKS = f"{PATH}::test_a_transfer_goes_all_the_way"
 ACCEPTS = f"{ACCEPTING}::test_two_honest_equal_payments_are_both_made"
 
@@ -243,6 +246,102 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_the_reversal_leaves_what_has_not_expired"],
+    ),
+    Mutant(
+        name="conflict-swept-for-ever",
+        guard="the reversal leaves alone what only a person can settle",
+        changes=[
+            Change(
+                QUERIES,
+                "expires_at < clock_timestamp() AND conflicted_at IS NULL\nORDER",
+                "expires_at < clock_timestamp()\nORDER",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{REVERSAL}::test_a_conflicted_transfer_is_asked_about_once"],
+    ),
+    Mutant(
+        name="conflict-not-marked-by-the-reversal",
+        guard="a conflict that the reversal meets is marked, and counted",
+        changes=[
+            Change(
+                "services/transaction/reversal.py",
+                "    if conflicts:\n        await commands.mark_conflicted(pool, conflicts)\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{REVERSAL}::test_a_conflicted_transfer_is_asked_about_once"],
+    ),
+    Mutant(
+        name="one-batch-of-the-expired",
+        guard="a pass of the reversal ends all that has expired",
+        changes=[Change("services/transaction/reversal.py", "        if len(stale) < BATCH_MAX:", "        if True:")],
+        works=WORKS,
+        caught_by=[f"{REVERSAL}::test_one_pass_ends_all_that_expired"],
+    ),
+    Mutant(
+        name="known-balance-not-used-up",
+        guard="an accepted transfer is taken off what is known of the sender's balance",
+        changes=[
+            Change(
+                INTAKE,
+                "                self._balances.spend(draft.transfer.from_wallet_id, draft.transfer.amount)\n",
+                "                pass\n",
+            )
+        ],
+        works=ACCEPTS,
+        caught_by=[f"{BALANCES}::test_an_accepted_transfer_uses_up_what_is_known"],
+    ),
+    Mutant(
+        name="key-finds-the-transfer-of-another",
+        guard="a look-up by key finds the transfers of its user only",
+        changes=[
+            Change(
+                QUERIES,
+                "SELECT resource_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;",
+                "SELECT resource_id FROM idempotency_keys WHERE $1::uuid IS NOT NULL AND key = $2;",
+            )
+        ],
+        works=ACCEPTS,
+        caught_by=[f"{RECORDING}::test_a_key_finds_the_transfer_of_its_user_only"],
+    ),
+    *(
+        Mutant(
+            name=f"request-hash-without-{part.replace('_', '-')}",
+            guard=f"the request hash covers the {part.replace('_', ' ')}",
+            changes=[
+                Change("services/transaction/transfer.py", "{source_id}|{destination_id}|{amount}|{currency}", rest)
+            ],
+            works=ACCEPTS,
+            caught_by=[f"{RECORDING}::test_the_hash_covers_every_part_of_a_request"],
+        )
+        for part, rest in {
+            "source_id": "{destination_id}|{amount}|{currency}",
+            "destination_id": "{source_id}|{amount}|{currency}",
+            "amount": "{source_id}|{destination_id}|{currency}",
+            "currency": "{source_id}|{destination_id}|{amount}",
+        }.items()
+    ),
+    Mutant(
+        name="pending-told-as-failed",
+        guard="events are told again of what has its outcome, and of nothing else",
+        changes=[
+            Change(
+                QUERIES,
+                "FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';\n\n-- name: note_attempts",
+                "FROM transfers WHERE id = ANY($1::uuid[]);\n\n-- name: note_attempts",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RECORDING}::test_events_are_told_of_what_is_done_only"],
+    ),
+    Mutant(
+        name="failed-by-another-clock",
+        guard="the time of an outcome is the ledger's",
+        changes=[Change(QUERIES, "ELSE told.at END,\n    failure", "ELSE clock_timestamp() END,\n    failure")],
+        works=WORKS,
+        caught_by=[f"{REVERSAL}::test_the_time_of_an_outcome_is_the_ledgers"],
     ),
     Mutant(
         name="conflict-not-dead-lettered",

@@ -329,6 +329,19 @@ MUTANTS = (
         caught_by=["tests/integration/wallet/test_api.py::test_an_external_account_cannot_be_frozen"],
     ),
     Mutant(
+        name="freeze-recorded-as-its-opposite",
+        guard="the audit log says which act it was",
+        changes=[
+            Change(
+                "services/wallet/commands.py",
+                '"wallet_frozen" if frozen else "wallet_thawed"',
+                '"wallet_thawed" if frozen else "wallet_frozen"',
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_api.py::test_freezing_is_on_record"],
+    ),
+    Mutant(
         name="hold-spent-by-the-ledger",
         guard="what is on hold cannot be sent",
         changes=[

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from services.contracts.messages import format_time
 from services.transaction import affordability, backlog, queue_zone, steps
 from services.transaction.affordability import KnownBalances
 from services.transaction.transfer import Transfer
@@ -54,6 +55,20 @@ def test_what_is_not_known_is_not_covered() -> None:
     assert not known.covers(BOB, 1)
     known.learn(BOB, 5)
     known.learn(CAROL, 5)
+    assert not known.covers(ALICE, 1)
+
+
+def test_what_was_learnt_long_ago_is_forgotten_first() -> None:
+    """A wallet that was asked about again stays; the one that was not for longest goes. What is forgotten covers nothing."""
+    known = KnownBalances(wallets_max=2)
+    known.learn(ALICE, 10)
+    known.learn(BOB, 20)
+    known.learn(ALICE, 30)
+    known.learn(CAROL, 40)
+    covered = [known.covers(ALICE, 30), known.covers(BOB, 1), known.covers(CAROL, 40)]
+    known.forget(ALICE)
+
+    assert [True, False, True] == covered
     assert not known.covers(ALICE, 1)
 
 
@@ -198,6 +213,44 @@ def test_too_much_work_ahead_refuses_early(changes: dict[str, Any], refuses: boo
 
     assert refuses == (busy is not None)
     assert busy is None or 1 <= int(busy.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"transfers": 1000, "drain_per_s": 10.0}, 81),
+        ({"transfers": 999, "drain_per_s": 1.0}, None),
+        ({"transfers": 2000, "drain_per_s": 100.0}, None),
+        ({"transfers": 2001, "drain_per_s": 100.0}, 1),
+        ({"transfers": 3050, "drain_per_s": 100.0}, 11),
+        ({"transfers": 2001, "drain_per_s": 100.0, "age_seconds": 5.0}, 1),
+        ({"transfers": 2001, "drain_per_s": 100.0, "age_seconds": 5.1}, None),
+    ],
+)
+def test_who_is_refused_comes_back_when_there_is_room(changes: dict[str, Any], seconds: int | None) -> None:
+    """From a thousand transfers on: after as long as they take too long, a minute at most; by fresh figures alone."""
+    monitor = {"age_seconds": 0.5, "depths": {}} | changes
+
+    busy = backlog.judge({"monitor": monitor}, seconds_max=20)
+
+    assert (None if seconds is None else str(min(60, seconds))) == (busy and busy.headers["Retry-After"])
+
+
+def test_a_transfer_is_promised_an_end() -> None:
+    """The sentence for the customer and the field of the API name the same moment: half a minute after the expiry."""
+    one = transfer("PENDING")
+
+    assert one.settles_by == NOW + timedelta(seconds=90)
+    assert format_time(one.settles_by) in steps.describe(row(published_at=NOW), {}).summary
+
+
+@pytest.mark.parametrize(("age", "waiting_for"), [(4.9, "wallet"), (5.0, "worker")])
+def test_a_process_is_believed_for_five_seconds(age: float, waiting_for: str) -> None:
+    """What a worker said longer ago does not count."""
+    queued = row(published_at=NOW + timedelta(milliseconds=100))
+    beats = {"worker-1": {"role": "worker", "wallet_away": True, "age_seconds": age}}
+
+    assert waiting_for == steps.describe(queued, beats).waiting_for
 
 
 def set_aside(**changes: Any) -> str:

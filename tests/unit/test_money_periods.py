@@ -1,0 +1,290 @@
+"""Periods and sizes on the way of money that must fit each other, and the defaults that the manual states."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from services.auth import api as auth_api
+from services.chassis import broker, client, consumer, database, outbox, silence
+from services.chassis.settings import RoleSettings
+from services.contracts import topology
+from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
+from services.gateway import intake as gateway_intake
+from services.gateway import upstreams
+from services.notification import catch_up, channels, deliver, pending, sending
+from services.notification import settings as notification_settings
+from services.transaction import (
+    app,
+    auth_client,
+    backlog,
+    commands,
+    monitor,
+    queue_zone,
+    rehearsal,
+    reversal,
+    schemas,
+    steps,
+    store,
+    transfer,
+    waiting,
+    wallet_client,
+    worker,
+)
+from services.transaction import settings as transaction_settings
+from services.wallet import api as wallet_api
+from services.wallet import app as wallet_app
+from services.wallet import chain, proof, seal, sealer
+from services.wallet import commands as wallet_commands
+from services.wallet import schemas as wallet_schemas
+from services.wallet import settings as wallet_settings
+
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs/operations/settings.md").read_text()
+PROVISION = (ROOT / "deploy/postgres/provision.sql").read_text()
+
+ROLES: dict[str, type[BaseSettings]] = {
+    "wallet api": wallet_settings.WalletSettings,
+    "wallet seal": wallet_settings.SealSettings,
+    "transaction api": transaction_settings.ApiSettings,
+    "transaction worker": transaction_settings.WorkerSettings,
+    "transaction reversal": transaction_settings.ReversalSettings,
+    "notification api": notification_settings.ApiSettings,
+    "notification worker": notification_settings.WorkerSettings,
+}
+
+
+def default(settings: type[BaseSettings], name: str) -> float:
+    """The default of a setting, in its unit."""
+    return float(settings.model_fields[name].default)
+
+
+def of_the_database(setting: str) -> float:
+    """A limit that every service's role has in PostgreSQL, in seconds."""
+    [seconds] = re.findall(rf"\('{setting}', '(\d+)s'\)", PROVISION)
+    return float(seconds)
+
+
+REVERSAL_AFTER = default(transaction_settings.ApiSettings, "reversal_after_seconds")
+REVERSAL_EVERY = default(transaction_settings.ReversalSettings, "reversal_every_seconds")
+BACKLOG_MAX = default(transaction_settings.ApiSettings, "backlog_seconds_max")
+CATCH_UP = default(notification_settings.WorkerSettings, "catch_up_seconds")
+SEAL_EVERY = default(wallet_settings.SealSettings, "seal_every_seconds")
+PROOF_EVERY = default(wallet_settings.SealSettings, "proof_every_seconds")
+SETTLE_MARGIN = transfer.SETTLE_MARGIN.total_seconds()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_those_of_the_manual(role: str) -> None:
+    """Each number in the table of roles is the default of its setting, and no number is missing there."""
+    [row] = re.findall(rf"^\| `{role}` \|.*$", MANUAL, re.MULTILINE)
+    stated = {name.lower(): float(value) for name, value in re.findall(r"`([A-Z_]+)` \((\d+)\)", row)}
+    common = set(fields_of_every_role())
+    numbers = {
+        name: float(field.default)
+        for name, field in ROLES[role].model_fields.items()
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool) and name not in common
+    }
+
+    assert stated == numbers
+
+
+def fields_of_every_role() -> list[str]:
+    """What every role has; the manual lists it once for all of them."""
+    return list(RoleSettings.model_fields)
+
+
+def test_a_call_to_the_wallet_outlives_the_work_on_it() -> None:
+    """The wallet says `retry` a second before its caller gives up, and after its statements have had their time for a lock."""
+    assert of_the_database("lock_timeout") < wallet_api.POST_SECONDS <= wallet_client.CALL_SECONDS - 1
+    assert wallet_client.CALL_SECONDS <= database.COMMAND_SECONDS <= 2 * of_the_database("statement_timeout")
+
+
+def test_the_server_gives_up_before_its_client() -> None:
+    """Limits of the database come before those of the driver: the answer says what happened."""
+    assert of_the_database("lock_timeout") < of_the_database("statement_timeout") < database.COMMAND_SECONDS
+    assert database.ACQUIRE_SECONDS < database.COMMAND_SECONDS / 2
+    assert app.INTAKE_SETTINGS["lock_timeout"] == "500ms"
+
+
+def test_an_intake_answers_before_its_gateway_gives_up() -> None:
+    """Looking up recipients and wallets, the courtesy check and two waits for a key fit into one call of the gateway."""
+    waits = auth_client.RECIPIENTS_SECONDS + wallet_client.FIND_SECONDS + wallet_client.AFFORD_SECONDS + 2 * 0.5
+
+    assert waits + database.ACQUIRE_SECONDS <= upstreams.CALL_SECONDS
+    assert 0.05 <= wallet_client.AFFORD_SECONDS <= 0.5 < wallet_client.FIND_SECONDS
+    assert auth_client.RECIPIENTS_SECONDS == wallet_client.FIND_SECONDS <= upstreams.CALL_SECONDS / 4
+
+
+def test_a_transfer_lives_longer_than_a_short_outage() -> None:
+    """A broker that is away for a moment, a relay that died and a wallet that answers late leave time to carry it out."""
+    relay_died = outbox.LEASE_SECONDS + broker.OPEN_SECONDS + broker.CONFIRM_SECONDS
+    wallet_late = client.ATTEMPTS_MAX * wallet_client.CALL_SECONDS
+
+    assert relay_died + wallet_late < REVERSAL_AFTER
+    assert 2 * BACKLOG_MAX < REVERSAL_AFTER <= 6 * BACKLOG_MAX
+    assert rehearsal.EXPIRES_SECONDS_MAX == REVERSAL_AFTER
+    assert rehearsal.HELD_SECONDS_MAX == 2 * REVERSAL_AFTER
+
+
+def test_after_its_expiry_a_transfer_is_ended_in_time() -> None:
+    """A pass that has just gone by, a call to the wallet with its second attempt and a wait for a row fit into the margin."""
+    a_pass = REVERSAL_EVERY + client.ATTEMPTS_MAX * wallet_client.CALL_SECONDS + database.COMMAND_SECONDS
+
+    assert a_pass < SETTLE_MARGIN <= REVERSAL_AFTER / 2
+    assert re.search(rf"the expiry and {SETTLE_MARGIN:.0f} s", (ROOT / "docs/glossary.md").read_text())
+
+
+def test_what_is_given_up_has_expired_before() -> None:
+    """Whatever always fails goes on being tried until its transfer is ended, and is a dead letter soon after."""
+    attempts = int(default(transaction_settings.WorkerSettings, "consumer_attempts_max"))
+    delays = [topology.DELAY_SECONDS[min(n, len(topology.DELAY_SECONDS)) - 1] for n in range(1, attempts)]
+
+    assert attempts == consumer.ATTEMPTS_MAX
+    assert len(topology.DELAY_SECONDS) < attempts < topology.DELIVERY_LIMIT <= 10 * attempts
+    assert REVERSAL_AFTER < sum(delays) < 2 * REVERSAL_AFTER
+    assert all(
+        short < long <= 2 * short
+        for short, long in zip(topology.DELAY_SECONDS, topology.DELAY_SECONDS[1:], strict=False)
+    )
+
+
+def test_a_lease_outlives_the_publish_it_is_for() -> None:
+    """A relay that lives has its confirms, or knows that it has none, before another may claim its rows; not much longer."""
+    publish = broker.CONFIRM_SECONDS + broker.BLOCKED_SECONDS + 1.0
+
+    assert 2 * publish < outbox.LEASE_SECONDS <= REVERSAL_AFTER / 4
+    assert outbox.POLL_SECONDS <= outbox.RELEASE_SECONDS <= outbox.LEASE_SECONDS / 4
+    assert 1 <= broker.CONFIRM_SECONDS < broker.CONNECT_SECONDS <= broker.OPEN_SECONDS / 2 <= REVERSAL_AFTER / 8
+    assert 3 * broker.CONFIRM_SECONDS <= broker.HEARTBEAT_SECONDS + 1 < REVERSAL_AFTER / 2
+
+
+def test_published_rows_stay_as_long_as_their_transfer_is_under_way() -> None:
+    """Until the last of it is over a row still tells when it was queued; then it goes, as fast as rows come."""
+    assert 2 * (REVERSAL_AFTER + SETTLE_MARGIN) < outbox.KEEP_PUBLISHED_SECONDS <= 3600
+    assert 10 * outbox.PRUNE_SECONDS <= outbox.KEEP_PUBLISHED_SECONDS
+    assert 1_000 <= outbox.PRUNE_MAX / outbox.PRUNE_SECONDS <= 10_000
+    assert outbox.PRUNE_SECONDS >= 5
+
+
+def test_windows_bundles_and_batches_fit_into_each_other() -> None:
+    """Whatever is collected on one side is taken by the other in one piece."""
+    assert outbox.CLAIM_MAX % topology.BUNDLE_MAX == 0
+    assert 4 <= outbox.CLAIM_MAX / topology.BUNDLE_MAX <= consumer.PREFETCH
+    assert 2 * consumer.WINDOW_MESSAGES_MAX == consumer.PREFETCH
+    window = consumer.WINDOW_MESSAGES_MAX * topology.BUNDLE_MAX
+    assert wallet_schemas.ITEMS_MAX / 4 <= window <= wallet_schemas.ITEMS_MAX
+    assert wallet_schemas.ITEMS_MAX / 4 <= reversal.BATCH_MAX <= wallet_schemas.ITEMS_MAX
+    assert wallet_schemas.ITEMS_MAX / 4 <= store.UNDER_WAY_MAX <= wallet_schemas.ITEMS_MAX
+    assert gateway_intake.BATCH_MAX <= schemas.ITEMS_MAX == wallet_schemas.ITEMS_MAX
+
+
+def test_what_one_service_asks_for_another_gives() -> None:
+    """The pages of the notification service are within the bounds of the transaction service."""
+    assert schemas.EVENTS_MAX / 2 <= catch_up.EVENTS_MAX <= schemas.EVENTS_MAX
+    assert schemas.SETTLED_MAX / 2 <= catch_up.PAGE_MAX <= schemas.SETTLED_MAX
+    assert schemas.SETTLED_MAX / 2 <= pending.PAGE_MAX <= schemas.SETTLED_MAX
+    assert catch_up.CALL_SECONDS == pending.CALL_SECONDS <= database.COMMAND_SECONDS
+
+
+def test_a_watch_notices_soon_and_not_for_nothing() -> None:
+    """A consumer asks more often than the broker's heartbeat; a queue is called silent when it missed two confirms."""
+    assert broker.HEARTBEAT_SECONDS / 4 <= consumer.WATCH_SECONDS <= broker.HEARTBEAT_SECONDS
+    assert broker.CONFIRM_SECONDS < consumer.CONSUME_SECONDS <= broker.OPEN_SECONDS
+    assert silence.MISSES_MIN * broker.CONFIRM_SECONDS < silence.SILENT_SECONDS <= 3 * broker.HEARTBEAT_SECONDS
+    assert silence.SILENT_SECONDS < REVERSAL_AFTER / 4
+
+
+def test_a_process_is_away_after_a_few_missed_beats() -> None:
+    """Three of them at least, and no more than ten: what it said before is no longer believed."""
+    for every in (worker.BEAT_SECONDS, monitor.MEASURE_SECONDS, backlog.LOOK_SECONDS, outbox.MEASURE_SECONDS):
+        assert 3 * every < steps.SILENT_SECONDS <= 10 * every
+    assert steps.SILENT_SECONDS < BACKLOG_MAX
+
+
+def test_early_refusals_begin_where_a_queue_is_long() -> None:
+    """Nobody is refused for a queue that is merely busy; who is refused comes back within a minute."""
+    assert queue_zone.BUSY_FROM < queue_zone.DELAYED_FROM < backlog.PENDING_MIN <= 10 * queue_zone.DELAYED_FROM
+    assert queue_zone.DELAYED_AGE_SECONDS < BACKLOG_MAX < backlog.RETRY_AFTER_SECONDS_MAX <= 60
+    assert 0.1 <= monitor.SMOOTHING <= 0.5
+
+
+def test_what_is_done_at_once_is_not_told_to_be_pending() -> None:
+    """Most transfers are done before anybody is told of them; who waits for one learns it a few looks later."""
+    assert 0.005 <= waiting.LOOK_SECONDS <= commands.PENDING_AGE_SECONDS / 10
+    assert 2 * commands.PENDING_AGE_SECONDS <= pending.EVERY_SECONDS <= 2
+    overlap = pending.OVERLAP.total_seconds()
+    assert pending.EVERY_SECONDS + commands.PENDING_AGE_SECONDS < overlap <= 5 * pending.EVERY_SECONDS
+
+
+def test_the_manual_says_how_late_a_lost_event_is_told() -> None:
+    """The pause between two looks, and the grace that an event has to arrive."""
+    assert f"A lost event is told up to {commands.SETTLED_GRACE_SECONDS:.0f} s later than that" in MANUAL
+    assert commands.SETTLED_GRACE_SECONDS >= database.ACQUIRE_SECONDS + outbox.RELEASE_SECONDS
+    assert CATCH_UP + commands.SETTLED_GRACE_SECONDS < SETTLE_MARGIN
+
+
+def test_sealing_waits_for_those_who_write() -> None:
+    """An outcome may be dated as much earlier than its transaction as that may idle and work; more is not left open."""
+    writes = of_the_database("idle_in_transaction_session_timeout") + of_the_database("statement_timeout")
+    slack = seal.SLACK.total_seconds()
+
+    assert writes < slack <= 2 * writes
+    assert SEAL_EVERY <= seal.OVERLAP.total_seconds() < writes
+
+
+def test_what_waits_for_a_block_is_missed_in_time() -> None:
+    """After a thorough pass at the latest it is sealed; the proof says so when it was not, but not before."""
+    thorough = sealer.THOROUGH_PASSES * SEAL_EVERY
+    outcomes, accounts = chain.OUTCOME_PATIENCE.total_seconds(), chain.ACCOUNT_PATIENCE.total_seconds()
+
+    assert 5 <= sealer.THOROUGH_PASSES
+    assert seal.SLACK.total_seconds() + thorough < outcomes <= PROOF_EVERY
+    assert PROOF_EVERY < accounts <= 30 * PROOF_EVERY
+    assert sealer.WORK_SHARE * outcomes <= accounts
+    assert "at least twenty times as long" in MANUAL
+    assert 20 == sealer.WORK_SHARE
+
+
+def test_what_reads_whole_tables_has_its_own_limits() -> None:
+    """The driver waits as long as the database works on the proof; the head is logged every few proofs, drift more often."""
+    limits = re.findall(r"ALTER ROLE payflow_wallet_(?:proof|seal) SET statement_timeout = '(\d+)s'", PROVISION)
+    assert [wallet_app.LONG_SECONDS] * 2 == [float(limit) for limit in limits]
+    assert PROOF_EVERY < sealer.NOTE_SECONDS <= 10 * PROOF_EVERY
+    assert 1 <= proof.DRIFT_SECONDS <= PROOF_EVERY / 4
+
+
+def test_a_block_is_half_a_megabyte() -> None:
+    """With its ids and digests, however many rows are left over; some blocks are read at a time."""
+    assert 400_000 <= wallet_commands.SEAL_MAX * (16 + seal.DIGEST_BYTES) <= 600_000
+    assert wallet_commands.SEAL_MAX <= chain.ROWS <= 10 * wallet_commands.SEAL_MAX
+
+
+@pytest.mark.parametrize("lease", [deliver.LEASE_SECONDS, auth_api.LEASE_SECONDS], ids=["deliveries", "letters"])
+def test_a_lease_outlives_the_e_mail_it_is_for(lease: float) -> None:
+    """Half of it is enough to look up the addresses, to connect, and for two e-mails at their slowest."""
+    assert deliver.CONTACTS_SECONDS + channels.CONNECT_SECONDS + 2 * channels.SEND_SECONDS <= lease / 2
+    assert lease <= 120
+    assert channels.QUIT_SECONDS < channels.CONNECT_SECONDS <= channels.SEND_SECONDS
+
+
+def test_an_e_mail_is_tried_for_hours() -> None:
+    """The first time again within a minute, at last every hour, for several hours and not for days."""
+    pauses = [min(sending.RETRY_SECONDS * 2**n, sending.RETRY_SECONDS_MAX) for n in range(sending.ATTEMPTS_MAX - 1)]
+
+    assert 10 <= sending.RETRY_SECONDS <= 60
+    assert 3600 == sending.RETRY_SECONDS_MAX
+    assert 4 * 3600 <= sum(pauses) <= 12 * 3600
+    assert 5 <= sending.PAUSE_SECONDS_MAX <= deliver.LEASE_SECONDS
+    assert 0.5 <= sending.POLL_SECONDS <= 5
+    assert 10 <= sending.CLAIM_MAX <= 200
+
+
+def test_one_more_transfer_always_fits_into_a_balance() -> None:
+    """A user's balance is a number that JSON holds exactly; the largest external one and a transfer stay below 64 bits."""
+    assert BALANCE_MAX == 2**53 - 1
+    assert AMOUNT_MAX <= BALANCE_MAX / 4
+    assert EXTERNAL_BALANCE_MAX + AMOUNT_MAX < 2**63 <= EXTERNAL_BALANCE_MAX + 500 * AMOUNT_MAX

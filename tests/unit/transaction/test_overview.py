@@ -1,0 +1,70 @@
+"""The queue at a glance: each number from where it belongs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE
+from services.transaction import overview, queue_zone
+
+DEPTHS = {
+    REQUESTED_QUEUE.name: 7,
+    REQUESTED_QUEUE.dead_letter: 2,
+    SETTLED_QUEUE.name: 60,
+    SETTLED_QUEUE.dead_letter: 3,
+}
+HEARTBEATS: dict[str, dict[str, Any]] = {
+    "monitor": {"role": "monitor", "drain_per_s": 25.04, "depths": DEPTHS, "age_seconds": 0.5},
+    "transaction-reversal-1": {"role": "reversal", "age_seconds": 120.0},
+    "transaction-worker-1": {"role": "worker", "age_seconds": 0.1},
+}
+
+
+def seen(**changes: Any) -> dict[str, Any]:
+    pending = {"pending": 250, "oldest_seconds": 6.12345, "stale": 4}
+    outbox = {"unpublished": 9, "lag_seconds": 1.23456}
+    return overview.describe(pending, outbox, HEARTBEATS | changes, dead_letters_kept=11)
+
+
+def test_every_number_stands_in_its_place() -> None:
+    """Transfers by the database, messages by the broker, dead letters by both, work by the rate."""
+    told = seen()
+
+    assert {
+        "name": REQUESTED_QUEUE.name, "transfers": 250, "messages": 7, "zone": "delayed", "oldest_seconds": 6.123,
+        "drain_per_s": 25.0, "seconds_of_work": 250 / 25.04,
+    } == told["queues"][0]  # fmt: skip
+    assert {
+        "name": SETTLED_QUEUE.name, "transfers": 60, "messages": 60, "zone": "busy", "oldest_seconds": 0.0,
+        "drain_per_s": 0.0, "seconds_of_work": None,
+    } == told["queues"][1]  # fmt: skip
+    assert {"unpublished": 9, "lag_seconds": 1.235} == told["outbox"]
+    assert (250, 4, 11 + 2 + 3) == (told["pending"], told["stale_pending"], told["dead_letters"])
+
+
+def test_a_job_was_last_heard_of_in_the_past() -> None:
+    """The reversal alone, without the name of its service, as long ago as its last pass."""
+    [job] = seen()["jobs"]
+    ago = datetime.now(UTC) - datetime.fromisoformat(job["last_success"])
+
+    assert "reversal-1" == job["name"]
+    assert timedelta(seconds=120) <= ago < timedelta(seconds=3600)
+
+
+@pytest.mark.parametrize("monitor", [{}, {"depths": None}])
+def test_without_the_broker_the_database_tells_what_it_knows(monitor: dict[str, Any]) -> None:
+    """No depths: messages are unknown, dead letters are those on record."""
+    told = seen(monitor=monitor)
+
+    assert (None, 250, 11) == (told["queues"][0]["messages"], told["queues"][0]["transfers"], told["dead_letters"])
+
+
+@pytest.mark.parametrize(
+    ("transfers", "drain", "seconds"), [(0, 0.0, 0.0), (0, 5.0, 0.0), (100, 4.0, 25.0), (100, 0.0, None)]
+)
+def test_work_is_depth_by_rate(transfers: int, drain: float, seconds: float | None) -> None:
+    """Nothing waits: no time; nothing drains: nobody knows."""
+    assert seconds == queue_zone.seconds_of_work(transfers, drain)
