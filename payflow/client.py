@@ -478,7 +478,7 @@ class PayFlow:
         return await self._ask("PUT", f"/ops/users/{_segment(user_id)}/role", Account.read, body={"role": role})
 
     async def disable_user(self, user_id: str, reason: str) -> Account:
-        """As an operator: let nobody in as this user and end all their sessions.
+        """As an operator: let nobody in as this user and end all their sessions. Payments to the wallet by its id still arrive.
 
         Raises:
             Problem: `user_not_found`, `own_account`.

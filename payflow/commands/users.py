@@ -45,7 +45,10 @@ def promote(invocation: Invocation, email: str, role: str) -> None:
 @click.option("--reason", required=True, help="Why; kept in the audit log and shown to operators.")
 @command.standard
 def disable(invocation: Invocation, email: str, reason: str) -> None:
-    """Let nobody in as EMAIL, and end all their sessions at once."""
+    """Let nobody in as EMAIL, and end all their sessions at once.
+
+    They are no longer found by e-mail. Payments to the wallet by its id still arrive: freeze the wallet to stop them.
+    """
     _act(invocation, email, lambda payflow, account: payflow.disable_user(account.id, reason))
 
 

@@ -222,11 +222,11 @@ async def get_user(pool: Pool, user_id: UUID) -> User:
 
 
 async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
-    """Who is registered with these addresses, by the address as it was asked for."""
+    """Who can be sent money at these addresses, by the address as it was asked for. A disabled user is not found."""
     normalised = {email: normalise_email(email) for email in emails}
     wanted = sorted({email for email in normalised.values() if email is not None})
     async with database.connection(pool) as connection:
-        found = {user.email: user for user in await store.find_users_by_email(connection, wanted)}
+        found = {user.email: user for user in await store.find_recipients_by_email(connection, wanted)}
     return {asked: found[email] for asked, email in normalised.items() if email is not None and email in found}
 
 

@@ -148,9 +148,9 @@ async def find_user(connection: Connection, user_id: UUID) -> User | None:
     return None if row is None else user_of(row)
 
 
-async def find_users_by_email(connection: Connection, emails: Sequence[str]) -> list[User]:
-    """Those of these normalised addresses that are registered."""
-    return [user_of(row) for row in await connection.fetch(statements.find_users_by_email, emails)]
+async def find_recipients_by_email(connection: Connection, emails: Sequence[str]) -> list[User]:
+    """Those users with these normalised addresses who are not disabled."""
+    return [user_of(row) for row in await connection.fetch(statements.find_recipients_by_email, emails)]
 
 
 async def find_users_by_id(connection: Connection, user_ids: Sequence[UUID]) -> list[User]:

@@ -41,9 +41,10 @@ UPDATE users SET role = $2 WHERE id = $1;
 SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
        totp_confirmed_at IS NOT NULL AS totp FROM users WHERE id = $1;
 
--- name: find_users_by_email
+-- name: find_recipients_by_email
+-- A disabled user is not found, so that the response is that to an unknown address.
 SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
-       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE email = ANY($1::text[]);
+       totp_confirmed_at IS NOT NULL AS totp FROM users WHERE email = ANY($1::text[]) AND disabled_at IS NULL;
 
 -- name: find_users_by_id
 SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,

@@ -37,6 +37,26 @@ async def test_user_is_found_by_address(auth: AuthService) -> None:
     assert [(404, "user_not_found")] * 2 == [(each.status, each.body["code"]) for each in missing]
 
 
+async def test_disabled_user_is_not_found_as_a_recipient(auth: AuthService) -> None:
+    """By e-mail, disabled reads like unknown, however the address is typed; the name stays; enabled, found again."""
+    alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
+    user_id, operator_id = alice["user"]["id"], str(new_id())
+    asked = {"emails": [EMAIL, "ALICE@example.com", "bob@example.com", "unknown@example.com"]}
+    before = await auth.call("POST", "/internal/recipients", asked)
+    await act(auth, "PUT", user_id, "disable", operator_id, reason="a test")
+    disabled = await auth.call("POST", "/internal/recipients", asked)
+    names = await auth.call("POST", "/internal/names", {"ids": [user_id]})
+    await act(auth, "DELETE", user_id, "disable", operator_id)
+    after = await auth.call("POST", "/internal/recipients", asked)
+
+    assert 3 == len(before.body["items"])
+    assert [("bob@example.com", bob["user"]["id"])] == [
+        (item["email"], item["user_id"]) for item in disabled.body["items"]
+    ]
+    assert [user_id] == [item["user_id"] for item in names.body["items"]]
+    assert before.body == after.body
+
+
 async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> None:
     """Guarantee 45: every session ends in the commit; the right password is told, the wrong one as ever; enabled, in again."""
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")

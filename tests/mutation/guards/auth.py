@@ -185,6 +185,19 @@ MUTANTS = (
         caught_by=[f"{OWN_SESSIONS}::test_two_changes_at_once_are_one"],
     ),
     Mutant(
+        name="disabled-user-is-found",
+        guard="a disabled user is no recipient by e-mail address",
+        changes=[
+            Change(
+                "services/auth/sql/queries.sql",
+                "WHERE email = ANY($1::text[]) AND disabled_at IS NULL;",
+                "WHERE email = ANY($1::text[]);",
+            )
+        ],
+        works="tests/integration/auth/test_accounts.py::test_recipients_are_found_as_they_were_asked_for",
+        caught_by=[f"{USERS}::test_disabled_user_is_not_found_as_a_recipient"],
+    ),
+    Mutant(
         name="disabled-user-gets-in",
         guard="nobody gets in as a user who is disabled",
         changes=[
