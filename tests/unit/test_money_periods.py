@@ -9,19 +9,24 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from services.auth import api as auth_api
-from services.chassis import broker, client, consumer, database, outbox, silence
+from services.chassis import audit, broker, client, consumer, database, outbox, silence
 from services.chassis.settings import RoleSettings
 from services.contracts import topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
-from services.gateway import upstreams
+from services.gateway import preference, upstreams
+from services.gateway import schemas as gateway_schemas
 from services.notification import catch_up, channels, deliver, pending, sending
+from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
+from services.notification import worker as notification_worker
 from services.transaction import (
+    affordability,
     app,
     auth_client,
     backlog,
     commands,
+    directory,
     monitor,
     queue_zone,
     rehearsal,
@@ -180,6 +185,36 @@ def test_windows_bundles_and_batches_fit_into_each_other() -> None:
     assert wallet_schemas.ITEMS_MAX / 4 <= reversal.BATCH_MAX <= wallet_schemas.ITEMS_MAX
     assert wallet_schemas.ITEMS_MAX / 4 <= store.UNDER_WAY_MAX <= wallet_schemas.ITEMS_MAX
     assert gateway_intake.BATCH_MAX <= schemas.ITEMS_MAX == wallet_schemas.ITEMS_MAX
+
+
+def test_pages_and_waits_are_those_of_the_gateway() -> None:
+    """What the gateway lets through is what the services give, to the last item and second."""
+    for page in (schemas, wallet_schemas, notification_schemas):
+        assert (50, gateway_schemas.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
+    assert audit.PAGE_MAX == gateway_schemas.PAGE_LIMIT_MAX + 1
+    assert schemas.WAIT_SECONDS_MAX == preference.WAIT_SECONDS_MAX
+
+
+def test_what_is_kept_in_memory_is_bounded() -> None:
+    """A hundred thousand balances and the facts of as many wallets: tens of megabytes."""
+    assert 50_000 <= affordability.WALLETS_MAX <= 500_000
+    assert affordability.WALLETS_MAX <= directory.REMEMBERED_MAX <= 5 * affordability.WALLETS_MAX
+
+
+def test_connections_are_enough_and_not_more() -> None:
+    """A relay has six things to do at a time; drafts tried one by one leave half of the intake's connections to others."""
+    pool = default(transaction_settings.ApiSettings, "transaction_pool_size_max")
+
+    assert 4 <= app.BACKGROUND_POOL_MAX <= pool
+    assert pool / 4 <= commands.ALONE_MAX <= pool / 2
+    assert 2 <= deliver.POOL_SIZE_MAX <= notification_worker.POOL_SIZE_MAX <= 10
+
+
+def test_as_many_faults_are_named_as_are_read() -> None:
+    """The queries of the proof end where its lists do."""
+    queries = (ROOT / "services/wallet/sql/queries.sql").read_text()
+
+    assert 6 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
 
 
 def test_what_one_service_asks_for_another_gives() -> None:

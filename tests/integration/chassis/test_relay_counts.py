@@ -196,6 +196,31 @@ async def test_the_backlog_is_measured(pool: Pool) -> None:
     assert 3600 <= lag_seconds < 7200
 
 
+async def test_the_gauges_follow_the_backlog(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows wait, and for how long; when another relay has published them, this one is well again."""
+    monkeypatch.setattr(outbox, "MEASURE_SECONDS", 0.01)
+    waiting, lag = metrics.OUTBOX_UNPUBLISHED.labels("counted"), metrics.OUTBOX_LAG.labels("counted")
+    refusing = Broker()
+    refusing.reasons = ["refused"]
+    one = relay(pool, refusing)
+    await append(pool, TRANSFERS_REQUESTED, new_id(), new_id(), new_id())
+    await pool.execute("UPDATE outbox SET created_at = created_at - interval '1 hour'")
+    await one._pass()
+    stuck = (one.failing, await is_ready(one))
+
+    measuring = asyncio.create_task(one._measure())
+    async with asyncio.timeout(60):
+        while waiting._value.get() != 3 or lag._value.get() < 3600:
+            await asyncio.sleep(0.01)
+        still = await is_ready(one)
+        await pool.execute("UPDATE outbox SET published_at = now()")
+        while waiting._value.get() or one.failing:
+            await asyncio.sleep(0.01)
+    measuring.cancel()
+
+    assert (("refused", False), False, True, 0) == (stuck, still, await is_ready(one), lag._value.get())
+
+
 async def test_pruning_takes_so_many_at_a_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest first, so that no statement takes long however many there are."""
     monkeypatch.setattr(outbox, "PRUNE_MAX", 2)

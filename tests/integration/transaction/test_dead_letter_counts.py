@@ -14,7 +14,7 @@ from services.chassis import broker, dead_letter_keeper, dead_letters
 from services.chassis.audit import Place
 from services.chassis.broker import ATTEMPTS, REASON, Publisher
 from services.chassis.database import Pool, close_pool
-from services.chassis.dead_letters import Letter, Replay
+from services.chassis.dead_letters import DeadLetterSettled, Letter, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE, TRANSFERS_REQUESTED, Queue
@@ -135,6 +135,35 @@ async def test_a_replay_starts_to_count_anew(path: MoneyPath) -> None:
     assert message.message_id not in (None, row["message_id"])
     assert ("replayed", 1, 8, 1) == tuple(marked[name] for name in ("state", "replays", "attempts", "seen"))
     assert marked["replayed_at"] is not None
+
+
+async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
+    """Who replayed or discarded which one, by which request, of which queue and transfers, and why it was discarded."""
+    publisher = Publisher(path.rabbitmq_url, "test")
+    path.stack.push_async_callback(publisher.close)
+    ids = [new_id() for _ in range(2)]
+    bodies = [
+        encode_envelope(TRANSFERS_REQUESTED, [json.dumps({"transfer_id": str(id_)})], sent_at=NOON) for id_ in ids
+    ]
+    await dead_letters.keep(path.pool, [letter(body) for body in bodies])
+    rows = {bytes(row["body"]): row for row in await kept(path.pool, 2)}
+    first, second = (rows[body] for body in bodies)
+
+    await dead_letters.replay(path.pool, publisher, first, BY)
+    discarded = [await dead_letters.discard(path.pool, second["id"], reason, BY) for reason in ("odd", "again")]
+    with pytest.raises(DeadLetterSettled):
+        await dead_letters.discard(path.pool, first["id"], "too late", BY)
+    with pytest.raises(DeadLetterSettled):
+        await dead_letters.replay(path.pool, publisher, discarded[0], BY)
+
+    acts = await path.pool.fetch("SELECT act, actor_id, subject_id, request_id, detail FROM audit_log ORDER BY id")
+    about = {"queue": REQUESTED_QUEUE.name}
+    assert [
+        ("dead_letter_replayed", first["id"], about | {"transfer_ids": [str(ids[0])]}),
+        ("dead_letter_discarded", second["id"], about | {"transfer_ids": [str(ids[1])], "reason": "odd"}),
+    ] == [(act["act"], act["subject_id"], json.loads(act["detail"])) for act in acts]
+    assert {(BY.operator_id, BY.request_id)} == {(act["actor_id"], act["request_id"]) for act in acts}
+    assert ["odd", "odd"] == [row["note"] for row in discarded]
 
 
 async def test_the_gauge_says_how_many_wait(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from services.chassis import consumer, metrics
-from services.chassis.broker import ATTEMPTS, REASON
+from services.chassis.broker import ATTEMPTS, REASON, Outgoing, PublishFailed
 from services.chassis.consumer import Consumer, DeadLetter, Delivery, Retry
 from services.chassis.roles import Runtime
-from services.contracts.messages import decode_envelope
+from services.contracts.messages import MalformedMessage, decode_envelope, encode_envelope
 from services.contracts.topology import DELAY_SECONDS, REQUESTED_QUEUE, TRANSFERS_REQUESTED
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,3 +95,81 @@ def test_what_is_given_up_is_a_dead_letter(
     assert [{ATTEMPTS: attempt, REASON: reason}] * 2 == [dict(one.headers) for one in letters]
     assert 2 == len({one.message_id for one in letters} - {None})
     assert (2, 0) == (dead_lettered(counted) - before, delayed() - delays)
+
+
+class Watch:
+    """A channel that stays open, and a watch that goes on."""
+
+    is_closed = False
+
+    def done(self) -> bool:
+        return False
+
+
+async def test_only_what_was_not_confirmed_is_published_again(
+    consuming: Consumer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three the second is refused twice and the third once: each is published until its confirm, and not once more."""
+    monkeypatch.setattr(consumer.backoff, "seconds", lambda _failures: 0.0)
+    reasons: dict[str, list[str]] = {"a": [], "b": ["refused", "timeout"], "c": ["away"]}
+    published: list[list[str]] = []
+
+    async def publish(messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+        published.append([message.routing_key for message in messages])
+        left = [reasons[message.routing_key] for message in messages]
+        return [PublishFailed(one.pop(0)) if one else None for one in left]
+
+    monkeypatch.setattr(consuming._publisher, "publish", publish)
+    still: Any = Watch()
+
+    await consuming._settle_exceptions(still, still, [Outgoing("", key, b"{}") for key in "abc"])
+
+    assert [["a", "b", "c"], ["b", "c"], ["b"]] == published
+
+
+class Arrived:
+    """A message as the driver hands it over."""
+
+    def __init__(self, body: bytes, **headers: object) -> None:
+        self.body = body
+        self.headers = headers
+        self.redelivered = False
+
+
+def test_attempts_are_those_of_an_item_that_came_alone(consuming: Consumer[Any]) -> None:
+    """In a bundle nobody's attempts are told; an odd header counts as none; what is poison was never tried."""
+    alone = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}'], sent_at=NOW)
+    bundle = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}', '{"n":2}'], sent_at=NOW)
+    messages: Any = [
+        Arrived(alone),
+        Arrived(alone, **{ATTEMPTS: 3}),
+        Arrived(alone, **{ATTEMPTS: "3"}),
+        Arrived(bundle, **{ATTEMPTS: 3}),
+        Arrived(b"no json", **{ATTEMPTS: 3}),
+    ]
+
+    entries, poison = consuming._read(messages)
+
+    assert [1, 4, 1, 1, 1] == [one.delivery.attempt for one in entries]
+    assert {NOW} == {one.delivery.sent_at for one in entries}
+    assert [0] == [one.headers[ATTEMPTS] for one in poison]
+    assert [b"no json"] == [one.body for one in poison]
+
+
+def test_an_item_that_cannot_be_read_is_set_aside_alone(consuming: Consumer[Any]) -> None:
+    """Its neighbours in the bundle are handled, and it is a dead letter by itself that was never tried."""
+
+    def decode(raw: dict[str, Any]) -> Any:
+        if raw["n"] == 2:
+            raise MalformedMessage("odd")
+        return raw
+
+    consuming._decode = decode
+    bundle = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}', '{"n":2}', '{"n":3}'], sent_at=NOW)
+    messages: Any = [Arrived(bundle, **{ATTEMPTS: 3})]
+
+    entries, [letter] = consuming._read(messages)
+
+    assert [1, 3] == [one.raw["n"] for one in entries]
+    assert [{"n": 2}] == list(decode_envelope(TRANSFERS_REQUESTED, letter.body).items)
+    assert {ATTEMPTS: 0, REASON: "malformed: odd"} == dict(letter.headers)
