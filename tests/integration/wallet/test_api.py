@@ -246,7 +246,7 @@ def replace_at(proof: Any) -> Any:
 
 
 async def test_outcomes_are_counted_one_by_one(pool: Pool) -> None:
-    """Each answer counts once under its outcome, repeats included; conflicts are counted by themselves as well."""
+    """Guarantee 10: each answer counts once under its outcome, repeats included; conflicts also in a counter of their own."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 1)
     forged = [posting(alice, bob, amount, transfer_id=item.transfer_id) for amount in (2, 3)]
