@@ -46,6 +46,7 @@ from services.gateway import (
     bell,
     cache,
     compression,
+    credentials,
     event_stream,
     guesses,
     idempotency,
@@ -209,6 +210,7 @@ def test_both_sides_name_the_same_limits() -> None:
     )
     assert user.NAME_LENGTH_MAX == gateway_schemas.NAME_LENGTH_MAX
     assert user.EMAIL_LENGTH_MAX == gateway_schemas.EMAIL_LENGTH_MAX
+    assert user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
     assert user.REASON_LENGTH_MAX == gateway_schemas.REASON_LENGTH_MAX
     assert totp.CODE_LENGTH_MAX == gateway_schemas.TOTP_LENGTH_MAX
     assert letters.TOKEN_LENGTH_MAX == gateway_schemas.LETTER_TOKEN_LENGTH_MAX
@@ -234,6 +236,14 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "a request for a reset takes at least": (commands_letters.FORGOT_SECONDS, 0.1),
     "how an authenticator is set up": ((totp.STEP_SECONDS, totp.DIGITS, totp.WINDOW_STEPS), (30, 6, 1)),
     "recovery codes, and their bits": ((totp.RECOVERY_CODES, 8 * totp.RECOVERY_BYTES), (10, 80)),
+    "a name, an address and the part of it before the @": (
+        (user.NAME_LENGTH_MAX, user.EMAIL_LENGTH_MAX, user.LOCAL_PART_LENGTH_MAX),
+        (100, 254, 64),
+    ),
+    "why a user was disabled, and what a client calls itself": (
+        (user.REASON_LENGTH_MAX, user.USER_AGENT_LENGTH_MAX),
+        (200, 120),
+    ),
     "API keys of one user": (commands_api_keys.PER_USER_MAX, 50),
     "known locations of one user": ((places.REMEMBERED_DAYS, places.REMEMBERED_MAX), (90, 50)),
     "passwords": ((passwords.LENGTH_MIN, passwords.LENGTH_MAX), (8, 200)),
@@ -242,9 +252,10 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         (2, 19 * 1024, 1),
     ),
     "when to come back for a password": (
-        {*passwords.RETRY_AFTER_SECONDS} | {*gateway_passwords.RETRY_AFTER_SECONDS},
-        {2, 3, 4, 5, 6},
+        ([*passwords.RETRY_AFTER_SECONDS], [*gateway_passwords.RETRY_AFTER_SECONDS]),
+        ([2, 3, 4, 5, 6], [2, 3, 4, 5, 6]),
     ),
+    "passwords that wait for a thread": (passwords.WAITING_MAX, 56),
     "wrong guesses that cost nothing": (
         [rule.free for rule in guesses.RULES],
         [5, 20, 100],

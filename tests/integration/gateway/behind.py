@@ -60,6 +60,8 @@ class Service:
     silent: bool = False
     silent_at: str | None = None
     """One path at which this service is silent."""
+    broken_at: str | None = None
+    """One path at which this service breaks every connection when it has got the request."""
     answers: dict[str, Any] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
     _port: int = 0
@@ -102,6 +104,8 @@ class Service:
         body = await request.json() if request.can_read_body else None
         call = Call(request.method, request.path, dict(request.query), request.headers, body)
         self.calls.append(call)
+        if call.path == self.broken_at and request.transport is not None:
+            request.transport.abort()
         await self._keep_silent(call.path)
         fixed = self.answers.get(f"{call.method} {call.path}")
         if isinstance(fixed, web.Response):

@@ -87,4 +87,46 @@ MUTANTS = (
         works="tests/integration/chassis/test_calling.py::test_the_second_attempt_counts",
         caught_by=["tests/integration/chassis/test_calling.py::test_what_must_not_arrive_twice_is_sent_once"],
     ),
+    Mutant(
+        name="reading-key-pays",
+        guard="an API key moves money only with the scope `transfer`",
+        changes=[
+            Change(
+                "services/gateway/api_transfers.py",
+                "        seconds=None,\n        key_scope=Scope.TRANSFER,\n",
+                "        seconds=None,\n        key_scope=Scope.READ,\n",
+            )
+        ],
+        works="tests/unit/gateway/test_access_rules.py::test_every_rule_is_about_an_operation",
+        caught_by=["tests/unit/gateway/test_access_rules.py::test_scopes_follow_what_is_done"],
+    ),
+    Mutant(
+        name="recovery-code-arrives-twice",
+        guard="a request that spends a code is sent to auth once, also when its connection breaks",
+        changes=[
+            Change(
+                "services/gateway/credentials.py",
+                'body={**body, "user_id": user_id}, once=once, missing=missing)',
+                'body={**body, "user_id": user_id}, once=not once, missing=missing)',
+            )
+        ],
+        works="tests/integration/gateway/test_sent_once.py::test_ending_a_session_is_tried_again",
+        caught_by=["tests/integration/gateway/test_sent_once.py::test_what_is_spent_arrives_once"],
+    ),
+    Mutant(
+        name="key-relied-on-for-too-long",
+        guard="what auth said of an API key is relied on for as long as an access token lives, whatever it says",
+        changes=[
+            Change(
+                "services/gateway/verified_keys.py",
+                'seconds = min(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
+                'seconds = max(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
+            )
+        ],
+        works="tests/integration/gateway/test_key_lifetimes.py::test_an_unknown_key_is_asked_about_every_ten_seconds",
+        caught_by=[
+            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_is_asked_about_again_after_ten_minutes",
+            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_ends_when_auth_says",
+        ],
+    ),
 )

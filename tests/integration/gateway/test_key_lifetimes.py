@@ -1,0 +1,177 @@
+"""How long the gateway relies on what auth said of an API key or of a location, by a clock that the tests move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis as Client
+
+from deploy.local.engines import Redis
+from services.chassis.client import Upstream
+from services.chassis.service_tokens import Identity
+from services.contracts.api_keys import new_key
+from services.gateway import guesses, rate_limit, verified_keys
+from services.gateway.cache import Cache
+from services.gateway.guesses import Guesses
+from tests.harness import events
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, eventually
+
+WALLETS = "/api/v1/wallets"
+VERIFY = "/internal/api-keys/verify"
+ALICE = "alice@example.com"
+
+
+class Clock:
+    """Takes the place of the module `time` in one module: the seconds of a clock that this test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Clock]:
+    """Give a module such a clock."""
+
+    def stopped(module: Any) -> Clock:
+        made = Clock()
+        monkeypatch.setattr(module, "time", made)
+        return made
+
+    return stopped
+
+
+async def statuses(door: Door, key: str, clock: Clock, *pauses: float) -> list[tuple[int, int]]:
+    """Status, and how often auth was asked until then, of a request after each of these pauses."""
+    seen = []
+    for pause in pauses:
+        clock.seconds += pause
+        status = (await door.call("GET", WALLETS, token=key)).status
+        seen.append((status, len(door.behind.auth.calls_to("POST", VERIFY))))
+    return seen
+
+
+async def test_a_key_is_asked_about_again_after_ten_minutes(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+    """However long auth says: a key is relied on for as long as an access token would live, and not longer."""
+    clock = clock_of(verified_keys)
+    key = door.behind.auth.api_key("read", seconds=6000.0, fresh_seconds=6000.0)
+
+    assert [(200, 1), (200, 1), (200, 2)] == await statuses(door, key, clock, 0, 599, 1)
+    door.behind.auth.forget_api_key(key)
+    assert [(200, 2), (401, 3)] == await statuses(door, key, clock, 599, 1)
+
+
+async def test_a_key_ends_when_auth_says(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+    """A shorter time than ten minutes counts, from the question on."""
+    clock = clock_of(verified_keys)
+    key = door.behind.auth.api_key("read", seconds=60.0, fresh_seconds=60.0)
+
+    assert [(200, 1), (200, 1), (200, 2)] == await statuses(door, key, clock, 0, 59, 1)
+
+
+async def test_an_unknown_key_is_asked_about_every_ten_seconds(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+    """Between that it is refused without a call to auth."""
+    clock = clock_of(verified_keys)
+
+    assert [(401, 1), (401, 1), (401, 2), (401, 2)] == await statuses(door, new_key().text, clock, 0, 9.9, 0.2, 5)
+
+
+async def test_a_use_in_the_next_hour_is_told_until_auth_heard_it(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+    """Auth hears of the first use after the time it named; while it does not answer, it is told again every second."""
+    clock = clock_of(verified_keys)
+    key = door.behind.auth.api_key("read", fresh_seconds=100.0)
+
+    async def asked(count: int) -> bool:
+        return len(door.behind.auth.calls_to("POST", VERIFY)) == count
+
+    assert [(200, 1), (200, 1)] == await statuses(door, key, clock, 0, 99)
+    door.behind.auth.broken_at = VERIFY
+    await statuses(door, key, clock, 1)
+    # A call whose connection breaks is made twice.
+    await eventually(lambda: asked(3))
+    assert [(200, 3)] == await statuses(door, key, clock, 0.9)
+    door.behind.auth.broken_at = None
+    await statuses(door, key, clock, 0.2)
+    await eventually(lambda: asked(4))
+    assert [(200, 4)] == await statuses(door, key, clock, 90)
+
+
+async def test_a_key_that_is_gone_is_forgotten_at_once(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+    """When auth, asked in the background, no longer knows a key, the next request with it is refused."""
+    clock = clock_of(verified_keys)
+    key = door.behind.auth.api_key("read", fresh_seconds=100.0)
+    assert [(200, 1)] == await statuses(door, key, clock, 0)
+    door.behind.auth.forget_api_key(key)
+    await statuses(door, key, clock, 101)
+
+    async def is_refused() -> bool:
+        return (await door.call("GET", WALLETS, token=key)).status == 401
+
+    await eventually(is_refused)
+
+
+async def test_a_stream_ends_with_its_key(door: Door) -> None:
+    """A stream of events that was opened with a key ends when auth has to be asked about the key again."""
+    key = door.behind.auth.api_key("read", seconds=1.0)
+    async with events.listening(door.session, door.url, key, after=0) as reader:
+        received = await reader.rest()
+
+    assert ["token_expired"] == [event.type for event in received]
+
+
+@pytest.fixture
+async def asking(behind: Behind, redis: Redis, redis_client: Client) -> AsyncIterator[Guesses]:
+    """What counts guesses, as a gateway has it."""
+    identity = Identity(Ed25519PrivateKey.from_private_bytes(SEED), PUBLIC_KEYS)
+    upstream, cache = Upstream("gateway", "auth", behind.auth.url, identity), Cache(redis.url)
+    yield Guesses(cache, upstream, enabled=True)
+    await upstream.close()
+    await cache.close()
+
+
+async def test_a_location_is_asked_about_again(
+    behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
+) -> None:
+    """That one is unknown is kept for five seconds, that one is known for a minute; each account and location by itself."""
+    clock, account = clock_of(guesses), rate_limit.pseudonym(ALICE)
+    seen = []
+
+    async def ask(pause: float, place: str = "192.0.2.7", email: str = ALICE) -> None:
+        clock.seconds += pause
+        known = await asking._is_known(rate_limit.pseudonym(email), place, email)
+        seen.append((known, len(behind.auth.calls_to("POST", "/internal/places"))))
+
+    await ask(0)
+    behind.auth.places.add((ALICE, "192.0.2.7"))
+    for pause in (4.9, 0.2, 59.9):
+        await ask(pause)
+    behind.auth.places.clear()
+    await ask(0.2)
+    await ask(0, place="192.0.2.8")
+    await ask(0, email="bob@example.com")
+
+    assert [(False, 1), (False, 1), (True, 2), (True, 2), (False, 3), (False, 4), (False, 5)] == seen
+    bodies = [call.body for call in behind.auth.calls_to("POST", "/internal/places")]
+    assert {"email": ALICE, "address": "192.0.2.7"} == bodies[0]
+    assert account not in str(bodies)
+
+
+async def test_a_login_makes_a_location_known_at_once(
+    behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
+) -> None:
+    """After a login that succeeded here auth need not be asked about this account and location for a minute."""
+    clock_of(guesses)
+    account = rate_limit.pseudonym(ALICE)
+    assert not await asking._is_known(account, "192.0.2.7", ALICE)
+    async with asking.login(ALICE, "192.0.2.7"):
+        pass
+
+    assert await asking._is_known(account, "192.0.2.7", ALICE)
+    assert not await asking._is_known(account, "192.0.2.8", ALICE)
+    assert 2 == len(behind.auth.calls_to("POST", "/internal/places"))
