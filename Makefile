@@ -65,7 +65,11 @@ schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
 engines: .venv/.installed  ## Install PostgreSQL, RabbitMQ and Redis from the OS packages if missing; starts nothing
 	@$(BIN)/python -m deploy.local install
 
-.venv/.installed: uv.lock pyproject.toml
+# The scripts in .venv name its folder, and so does the stamp: after a move of the clone they are made again.
+MOVED := $(shell test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" || echo moved)
+.PHONY: moved
+
+.venv/.installed: uv.lock pyproject.toml $(MOVED)
 	@$(PYTHON) -m deploy.local.bootstrap
 
 help:  ## Show this list

@@ -27,13 +27,16 @@ def main() -> int:
     """Make or refresh the environment; the exit code."""
     try:
         check_python()
-        STAMP.unlink(missing_ok=True)
+        # The stamp stays until all is done: `make` comes back as long as it is too old or names another folder.
+        moved = is_moved(ENVIRONMENT)
         if not (ENVIRONMENT / "bin" / "python").exists():
             make_environment()
+        elif moved:
+            rewrite_scripts()
         if not (ENVIRONMENT / "bin" / "uv").exists():
             run("installing uv", [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"])
-        sync()
-        STAMP.touch()
+        sync(reinstall=moved)
+        STAMP.write_text(f"{ENVIRONMENT.parent}\n")
     except (Failed, OSError) as error:
         print(f"payflow: {error}", file=sys.stderr)
         return 1
@@ -59,9 +62,29 @@ def make_environment() -> None:
         run("making .venv", command, attempts_max=1)
 
 
-def sync() -> None:
+def is_moved(environment: Path) -> bool:
+    """Whether the environment was made at another path, which its scripts then still name."""
+    stamp, script = environment / STAMP.name, environment / "bin" / "payflow"
+    made_at = stamp.read_text() if stamp.exists() else ""
+    if made_at:
+        return made_at != f"{environment.parent}\n"
+    # That of an earlier version is empty, and there is none before the first installation is finished.
+    return script.exists() and f"{environment}/" not in script.read_text()
+
+
+def rewrite_scripts() -> None:
+    """Let the environment's own scripts name this folder; those of the packages are installed again after it."""
+    # Nothing is downloaded: what is there stays, and `pip` is only run as a module.
+    run("moving .venv", [sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)])
+    for script in (ENVIRONMENT / "bin").glob("pip*"):
+        script.unlink()
+
+
+def sync(*, reinstall: bool = False) -> None:
     """Install exactly what the lock file names, compiled: every process of the stack starts in half the time."""
     command = [str(ENVIRONMENT / "bin" / "uv"), "sync", "--frozen", "--inexact", "--quiet", "--compile-bytecode"]
+    if reinstall:
+        command.append("--reinstall")
     environment = os.environ | {
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT),

@@ -91,6 +91,7 @@ async def running(home: Home, plan: Plan, *, tell: Tell = tell) -> AsyncIterator
     """A started and supervised stack: the address of its gateway, and the task that keeps it up."""
     home.open()
     with lock.held(home.lock):
+        leftovers.refuse_copy(home.processes)
         stack = Stack(home, plan, tell=tell)
         watching: asyncio.Task[None] | None = None
         try:

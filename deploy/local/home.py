@@ -13,6 +13,9 @@ from deploy.local.trouble import Trouble
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT = REPOSITORY / ".payflow"
+PATH_BYTES_MAX = 800
+"""PostgreSQL takes 1,023 bytes, with the names of its own folders."""
+
 DISK_FREE_BYTES_MIN = 500 * 1000 * 1000
 
 
@@ -93,6 +96,7 @@ class Home:
         Raises:
             Trouble: the folder cannot be used, or the disk is nearly full.
         """
+        _check_path(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._restrict()
@@ -130,3 +134,17 @@ class Home:
             return None
         ours = {folder.name for folder in (self.logs, self.hold, self.mail)}
         return next((entry.name for entry in self.path.iterdir() if entry.is_dir() and entry.name not in ours), None)
+
+
+def _check_path(path: Path) -> None:
+    """Raises Trouble: an engine cannot work below this path."""
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise Trouble(
+            f"the path of the data folder is longer than {PATH_BYTES_MAX} bytes: choose another folder with PAYFLOW_HOME"
+        )
+    # RabbitMQ puts its path between quotation marks for a shell.
+    if any(character in "'\"" or not character.isprintable() for character in str(path)):
+        raise Trouble(
+            f"{str(path)!r} has a quotation mark or a control character, which RabbitMQ does not support: "
+            "choose another folder with PAYFLOW_HOME"
+        )

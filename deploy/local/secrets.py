@@ -62,5 +62,5 @@ class Secrets:
             return {}
         stored = files.read_object(self._path)
         if stored is None:
-            raise Trouble(f"{self._path} cannot be understood; restore it, or start over: make clean")
+            raise Trouble(f"{self._path} cannot be understood; restore it from a copy: the data are useless without it")
         return {name: str(value) for name, value in stored.items()}

@@ -25,4 +25,4 @@ def lend_environment(destination: Path) -> None:
     for entry in (ROOT / ".venv").iterdir():
         if entry.name != INSTALLED:
             (lent / entry.name).symlink_to(entry)
-    (lent / INSTALLED).touch()
+    (lent / INSTALLED).write_text(f"{destination.resolve()}\n")

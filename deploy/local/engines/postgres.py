@@ -127,7 +127,7 @@ class Postgres(Engine):
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(programs)
         elif not self._secrets.has(f"postgres:{SUPERUSER}"):
-            raise Trouble(f"the password of {self.data} is lost; start over: make clean")
+            raise Trouble(f"the password of {self.data} is lost; restore secrets.json from a copy")
         self._take_ports()
         self._write_settings()
         self._process = Process(

@@ -114,6 +114,7 @@ class Node(Engine):
             raise Trouble(MISSING)
         files.make_folder(self.directory)
         self.end_orphans()
+        self._remake_if_moved()
         self._take_ports()
         self._write_configuration()
         self._process = Process(
@@ -161,6 +162,18 @@ class Node(Engine):
         if self._process is not None:
             await self._process.stop(seconds_max=self.stop_seconds_max)
             self.kill()
+
+    def _remake_if_moved(self) -> None:
+        """Remove the node's data if they were made at another path.
+
+        A quorum queue records the path of its folder and never has a leader again elsewhere. Losing the data is safe:
+        the services declare their queues, publish from their outboxes, and end what the broker has lost.
+        """
+        made_at = self.directory / "made_at"
+        here = str(self.directory)
+        if not made_at.exists() or made_at.read_text(encoding="utf-8", errors="surrogateescape") != here:
+            shutil.rmtree(self.directory / "mnesia", ignore_errors=True)
+            files.write_atomically(made_at, here)
 
     def _write_configuration(self) -> None:
         cookie = self.directory / ".erlang.cookie"

@@ -81,8 +81,9 @@ def test_a_recorded_process_is_told_from_a_later_one_with_its_number(tmp_path: P
         assert true is not None
         for lie in ({"started": true["started"] - 1}, {"boot": "another"}, {"programs": ["postgres"]}):
             record = tmp_path / "processes.json"
-            process_record = {"innocent": true | lie, "torn": {"pid": "x"}, "odd": 3}
-            leftovers.files.write_json(record, process_record)
+            leftovers.record(record, [])
+            processes = {"innocent": true | lie, "torn": {"pid": "x"}, "odd": 3}
+            leftovers.files.write_json(record, {**(leftovers.files.read_object(record) or {}), "processes": processes})
             assert leftovers.end(record) == []
             assert innocent.pid is not None
 

@@ -255,6 +255,29 @@ def test_stop_ends_a_run_in_another_terminal(runs: Callable[..., Run]) -> None:
     assert cli(run.home.path, "stop").stdout == "nothing is running\n"
 
 
+def test_a_copy_beside_the_running_original_is_refused(runs: Callable[..., Run], tmp_path: Path) -> None:
+    """One line, also at `stop`, and the original goes on; once that is stopped the copy starts."""
+    first = runs()
+    before = first.wait_ready()
+    copy = tmp_path / "copy"
+    shutil.copytree(first.home.path, copy)
+
+    refused = [Run(copy).result() for _ in range(2)]
+    stopped = cli(copy, "stop")
+
+    line = f"payflow: {copy} is a copy of {first.home.path}, whose stack runs (process {min(before['pids'].values())})"
+    assert [(code, out, err) for code, out, err in refused] == [(1, "", f"{line}: stop that one first\n")] * 2
+    assert (stopped.returncode, stopped.stdout) == (0, "nothing is running\n")
+    assert first.stack == before
+    assert all(process.is_alive(pid) for pid in before["pids"].values())
+    first.end()
+    second = Run(copy)
+    try:
+        assert second.wait_ready()["pids"]
+    finally:
+        assert second.end()[0] == 0
+
+
 def test_clean_asks_and_refuses_while_something_runs(runs: Callable[..., Run]) -> None:
     """Data go only when nothing runs, and only when somebody agreed."""
     run = runs()
@@ -310,7 +333,8 @@ def test_torn_secrets_are_one_line(tmp_path: Path) -> None:
 
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
-    assert "make clean" in refused.stderr
+    assert "restore it from a copy" in refused.stderr
+    assert "make clean" not in refused.stderr
 
 
 def test_a_full_disk_is_refused_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

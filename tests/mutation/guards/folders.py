@@ -1,4 +1,4 @@
-"""The guards of a stack's folder: no other user of the machine reads it."""
+"""The guards of a stack's folder: no other user of the machine reads it, and a copy leaves the original alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ CHILDREN = "tests/integration/local/test_process.py"
 RESTRICTED = f"{PERMISSIONS}::test_an_existing_folder_is_restricted_at_the_start"
 SHARED = f"{PERMISSIONS}::test_a_shared_folder_with_other_things_is_refused"
 WRITTEN = f"{PERMISSIONS}::test_files_are_for_their_owner_alone"
+MOVING = "tests/integration/local/test_moving.py"
+COPIED = f"{MOVING}::test_processes_of_the_original_are_not_ended_from_a_copy"
+MOVED_BROKER = f"{MOVING}::test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder"
+SAME_BROKER = f"{MOVING}::test_a_broker_keeps_its_messages_where_it_was"
+STACK = "tests/integration/local/test_stack.py"
+STOPPED = f"{STACK}::test_stop_ends_a_run_in_another_terminal"
+COPY_REFUSED = f"{STACK}::test_a_copy_beside_the_running_original_is_refused"
+LEFTOVERS = "deploy/local/leftovers.py"
 CHILD = f"{CHILDREN}::test_what_a_child_writes_is_for_its_owner_alone"
 KILLED = f"{CHILDREN}::test_killing_ends_children_that_left_the_group"
 
@@ -64,5 +72,26 @@ MUTANTS = (
         changes=[Change(PROCESS, ", opener=files.owner_only", "")],
         works=KILLED,
         caught_by=[CHILD],
+    ),
+    Mutant(
+        name="copy-ends-the-original",
+        guard="from a copied data folder no process of the original is ended",
+        changes=[Change(LEFTOVERS, "        alive = {}\n", "        pass\n")],
+        works=KILLED,
+        caught_by=[COPIED],
+    ),
+    Mutant(
+        name="copy-runs-beside-the-original",
+        guard="a copied data folder does not start while the original runs",
+        changes=[Change("deploy/local/commands.py", "        leftovers.refuse_copy(home.processes)\n", "")],
+        works=STOPPED,
+        caught_by=[COPY_REFUSED],
+    ),
+    Mutant(
+        name="moved-broker-kept",
+        guard="a moved broker's quorum queues are made again",
+        changes=[Change("deploy/local/engines/rabbitmq.py", "        self._remake_if_moved()\n", "")],
+        works=SAME_BROKER,
+        caught_by=[MOVED_BROKER],
     ),
 )

@@ -1,0 +1,184 @@
+"""A data folder that was moved, renamed or copied starts, and a copy leaves the running original alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from pathlib import Path
+
+import aio_pika
+import asyncpg
+import pytest
+
+from deploy.local import leftovers, process, seed
+from deploy.local.engines import RabbitMQ
+from deploy.local.home import PATH_BYTES_MAX, Home
+from deploy.local.person import Person, client
+from deploy.local.process import Process
+from deploy.local.trouble import Trouble
+from tests.harness.runs import Run, running
+
+SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "20", "PAYFLOW_RATE_LIMITS": "off"}
+WORKERS = ("transaction-worker-1", "transaction-worker-2")
+RELAY = "transaction-relay"
+KEPT_DOWN = (*WORKERS, RELAY)
+WAIT_SECONDS_MAX = 120
+
+
+@pytest.mark.timeout(600)
+async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: Path) -> None:
+    """Balances are there, a new transfer completes, and two end that were PENDING: one at the broker, one in the outbox."""
+    home = tmp_path / "home"
+    moved = tmp_path / "a folder with spaces" / ("long" * 50) / "renamed"
+    with running(home, os.environ | SETTINGS) as run:
+        pending = await leave_pending(run)
+    moved.parent.mkdir(parents=True)
+    home.rename(moved)
+    for name in KEPT_DOWN:
+        (moved / "hold" / name).unlink()
+
+    with running(moved, os.environ | SETTINGS) as run:
+        completed = await finish(run, pending)
+        assert await balances(run) == {seed.ALICE: 100_000 - completed, seed.BOB: 100_000 + completed}
+        demo = run.demo()
+        assert (demo.returncode, demo.stderr) == (0, "")
+
+
+async def leave_pending(run: Run) -> list[str]:
+    """Two transfers of Alice that no worker has seen: the command of one is at the broker, that of the other is not."""
+    keep_down(run, *WORKERS)
+    first = await send(run, 1_000)
+    await wait_published(run)
+    keep_down(run, RELAY)
+    return [first, await send(run, 100)]
+
+
+def keep_down(run: Run, *names: str) -> None:
+    pids = run.wait_ready()["pids"]
+    for name in names:
+        (run.home.hold / name).touch()
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while any(process.is_alive(pids[name]) for name in names):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def send(run: Run, amount: int) -> str:
+    async with client() as session:
+        alice = Person(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
+        await alice.log_in()
+        body = {"amount": amount, "currency": seed.CURRENCY, "to": {"email": seed.BOB}}
+        sent = await alice.post("/transfers", body, **{"Idempotency-Key": f"moving-{amount}"})
+    assert sent["status"] == "PENDING"
+    return str(sent["id"])
+
+
+async def wait_published(run: Run) -> None:
+    """Wait until the relay has taken everything out of the outbox."""
+    connection = await asyncpg.connect(run.wait_ready()["databases"]["transaction"])
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"):
+            await asyncio.sleep(0.05)
+    await connection.close()
+
+
+async def finish(run: Run, ids: list[str]) -> int:
+    """Wait until these transfers are terminal; the sum of those that were completed."""
+    async with client() as session:
+        alice = Person(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
+        await alice.log_in()
+        transfers = [await alice.outcome(await alice.get(f"/transfers/{one}")) for one in ids]
+    return sum(transfer["amount"] for transfer in transfers if transfer["status"] == "COMPLETED")
+
+
+async def balances(run: Run) -> dict[str, int]:
+    async with client() as session:
+        people = [
+            Person(session, run.wait_ready()["gateway"], email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)
+        ]
+        for person in people:
+            await person.log_in()
+        return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}
+
+
+async def test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder(tmp_path: Path) -> None:
+    """Its quorum queues record their path: elsewhere they are made again. A copy runs beside the original."""
+    await publish_in(tmp_path / "first")
+    (tmp_path / "first").rename(tmp_path / "second")
+    shutil.copytree(tmp_path / "second", tmp_path / "third", symlinks=True)
+
+    original, copy = RabbitMQ(tmp_path / "second"), RabbitMQ(tmp_path / "third")
+    try:
+        await original.start()
+        await copy.start()
+        assert original.url != copy.url
+        await publish(original.url)
+        await publish(copy.url)
+    finally:
+        original.kill()
+        copy.kill()
+
+
+async def test_a_broker_keeps_its_messages_where_it_was(tmp_path: Path) -> None:
+    """The same path is no move: what was confirmed is there after a restart."""
+    await publish_in(tmp_path / "rabbitmq")
+    engine = RabbitMQ(tmp_path / "rabbitmq")
+    await engine.start()
+    try:
+        assert await publish(engine.url) == 2
+    finally:
+        engine.kill()
+
+
+async def publish_in(folder: Path) -> None:
+    engine = RabbitMQ(folder)
+    await engine.start()
+    try:
+        assert await publish(engine.url) == 1
+    finally:
+        await engine.stop()
+
+
+async def publish(url: str) -> int:
+    """Publish one message to a quorum queue; how many are in it then."""
+    connection = await aio_pika.connect(url)
+    async with connection, asyncio.timeout(WAIT_SECONDS_MAX):
+        channel = await connection.channel(publisher_confirms=True)
+        arguments = {"x-queue-type": "quorum"}
+        queue = await channel.declare_queue("kept", durable=True, arguments=arguments)
+        message = aio_pika.Message(b"text", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, queue.name)
+        found = await channel.declare_queue("kept", durable=True, arguments=arguments)
+        return found.declaration_result.message_count or 0
+
+
+def test_processes_of_the_original_are_not_ended_from_a_copy(tmp_path: Path) -> None:
+    """The record of a copied folder names processes of the original: a start is refused, and no command ends them."""
+    original, copy, moved = tmp_path / "original", tmp_path / "copy", tmp_path / "moved"
+    original.mkdir()
+    example = Process("example", ["sleep", "60"], environment={}, directory=original, log=original / "example.log")
+    example.spawn()
+    try:
+        leftovers.record(original / "processes.json", [example])
+        shutil.copytree(original, copy)
+        original.rename(moved)
+
+        with pytest.raises(Trouble, match=r"is a copy of .*original, whose stack runs"):
+            leftovers.refuse_copy(copy / "processes.json")
+        leftovers.refuse_copy(moved / "processes.json")
+        assert leftovers.end(copy / "processes.json") == []
+        assert example.pid is not None
+        assert leftovers.end(moved / "processes.json") == ["example"]
+    finally:
+        example.kill()
+
+
+@pytest.mark.parametrize("name", ["it's mine", 'so "called"', "two\nlines", "x" * 100 + "/" + "y" * PATH_BYTES_MAX])
+def test_a_path_that_an_engine_does_not_support_is_refused(tmp_path: Path, name: str) -> None:
+    """One line says so before anything is started, and that PAYFLOW_HOME names another folder."""
+    with pytest.raises(Trouble, match="PAYFLOW_HOME") as refused:
+        Home(tmp_path / name).open()
+
+    assert "\n" not in str(refused.value)
