@@ -20,7 +20,7 @@ from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import find_free
 from deploy.local.trouble import Trouble
 
-DUMMY = Path(__file__).with_name("dummy_stack.py")
+DUMMY = "tests.integration.local.dummy_stack"
 START_SECONDS_MAX = 20.0
 
 
@@ -39,9 +39,9 @@ class Run:
     def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         self.home = Home(folder)
         self.port = port or find_free()
-        command = [sys.executable, str(DUMMY), str(folder), str(self.port), *options]
+        command = [sys.executable, "-m", DUMMY, str(folder), str(self.port), *options]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
         )
 
     def wait_ready(self) -> dict[str, Any]:
