@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import structlog
@@ -10,6 +11,11 @@ import structlog
 from services.chassis.roles import JobFailed
 
 SCRIPTS = Path(__file__).parent / "alembic"
+
+LOCK_TIMEOUT = "2s"
+"""A migration that waits for a table lock blocks all later statements on the table: it gives up early instead."""
+
+_INVALID_INDEXES = (Path(__file__).parent / "sql" / "invalid_indexes.sql").read_text()
 
 log = structlog.get_logger()
 
@@ -27,6 +33,27 @@ def run_script(script: str) -> None:
     # asyncpg prepares what goes through the cursor, and a prepared statement holds one command; its simple protocol
     # takes a whole script, within the transaction that Alembic has already begun.
     op.get_bind().connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
+
+
+def load_concurrently(revision_file: str) -> None:
+    """Run the `.sql` file beside a revision, one statement at a time and each in a transaction of its own.
+
+    For `CREATE INDEX CONCURRENTLY IF NOT EXISTS` and `DROP INDEX CONCURRENTLY IF EXISTS`: they do not block writes, however
+    large the table is, and PostgreSQL refuses them inside a transaction. Statements end with `;` at the end of a line. After
+    a failure the revision runs again from its start; an index that was left half built is removed first.
+    """
+    from alembic import op  # noqa: PLC0415 - see migrate
+
+    script = Path(revision_file).with_suffix(".sql").read_text()
+    with op.get_context().autocommit_block():
+        # Such a statement waits for running transactions and blocks nothing meanwhile: no reason to give up early.
+        run_script("SET lock_timeout = 0")
+        for (name,) in op.get_bind().exec_driver_sql(_INVALID_INDEXES).all():
+            run_script(f"DROP INDEX CONCURRENTLY {name}")
+        for statement in re.split(r";\s*$", script, flags=re.MULTILINE):
+            if statement.strip():
+                run_script(statement)
+        run_script(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 async def migrate(service: str, url: str) -> None:

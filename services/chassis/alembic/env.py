@@ -1,4 +1,4 @@
-"""How Alembic reaches a database: one connection, an advisory lock so that two migrators take turns, short lock waits."""
+"""How Alembic connects to a database: one connection, an advisory lock so that two migrators take turns, short lock waits."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from services.chassis.migrations import LOCK_TIMEOUT
 
 ADVISORY_LOCK = 7_290_351
-LOCK_TIMEOUT = "2s"
+TURN_SECONDS = 0.1
 
 
 def migrate(connection: Connection) -> None:
-    """Run what is missing in one transaction."""
-    context.configure(connection=connection, transaction_per_migration=False)
+    """Run what is missing, each revision in a transaction of its own."""
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
-        # A migration that waits for a table lock makes everybody behind it wait: give up early instead.
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         context.run_migrations()
+
+
+async def take_turn(connection: AsyncConnection) -> None:
+    """Wait for the advisory lock of the session.
+
+    It is polled: a statement that waits for it would hold a snapshot, and `CREATE INDEX CONCURRENTLY` of the migrator before
+    waits for snapshots.
+    """
+    while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})")):
+        await connection.rollback()
+        await asyncio.sleep(TURN_SECONDS)
+    await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    await connection.commit()
 
 
 async def connect() -> None:
@@ -27,6 +39,7 @@ async def connect() -> None:
     engine = create_async_engine(context.config.attributes["url"], poolclass=pool.NullPool)
     try:
         async with engine.connect() as connection:
+            await take_turn(connection)
             await connection.run_sync(migrate)
             await connection.commit()
     finally:
