@@ -32,8 +32,7 @@ class Backlog:
         """Look for ever; while the database is away nothing is known, and nobody refused for it."""
         while True:
             try:
-                _, heartbeats = await commands.measure(self._pool)
-                self.refusal = judge(heartbeats, seconds_max=self._seconds_max)
+                self.refusal = judge(await commands.list_heartbeats(self._pool), seconds_max=self._seconds_max)
             except (Unavailable, LockTimeout):
                 self.refusal = None
             await asyncio.sleep(LOOK_SECONDS)

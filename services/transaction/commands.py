@@ -21,7 +21,7 @@ from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
 from services.transaction import metrics, rehearsal, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.rehearsal import Rehearsal
-from services.transaction.store import Filter, Key, Keys, Settled, Standing, Told, WalletFacts
+from services.transaction.store import Filter, Key, Keys, Position, Settled, Standing, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6
@@ -230,7 +230,7 @@ async def list_terminal(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
         return await store.list_terminal(connection, transfer_ids)
 
 
-async def list_transfers(pool: Pool, viewer: UUID, *, below: UUID, matching: Filter, limit: int) -> list[Transfer]:
+async def list_transfers(pool: Pool, viewer: UUID, *, below: Position, matching: Filter, limit: int) -> list[Transfer]:
     """A page of what this user may see, newest first."""
     async with database.connection(pool) as connection:
         page = await store.list_transfers(connection, viewer, below=below, matching=matching, limit=limit)
@@ -274,11 +274,11 @@ async def remember_wallets(pool: Pool, wallets: Sequence[WalletFacts]) -> None:
 
 
 async def read_under_way(
-    pool: Pool, sources: Sequence[UUID], wallets: Sequence[UUID]
+    pool: Pool, owners: Mapping[UUID, UUID], wallets: Sequence[UUID]
 ) -> tuple[dict[UUID, dict[UUID, int]], set[UUID]]:
-    """What the source wallets have under way, and which of the wallets may be frozen."""
+    """What the wallets in `owners` have under way, and which of `wallets` may be frozen. `owners`: owner by wallet."""
     async with database.connection(pool) as connection:
-        return await store.list_pending_of(connection, sources), await store.list_freeze_hints(connection, wallets)
+        return await store.list_pending_of(connection, owners), await store.list_freeze_hints(connection, wallets)
 
 
 async def list_freeze_hints(pool: Pool, wallet_ids: Sequence[UUID]) -> set[UUID]:
@@ -297,6 +297,12 @@ async def beat(pool: Pool, name: str, state: Mapping[str, Any]) -> None:
     """Say that a background process is alive, and how it fares."""
     async with database.transaction(pool) as connection:
         await store.beat(connection, name, state)
+
+
+async def list_heartbeats(pool: Pool) -> dict[str, dict[str, Any]]:
+    """How the background processes fare."""
+    async with database.connection(pool) as connection:
+        return await store.list_heartbeats(connection)
 
 
 async def measure(pool: Pool) -> tuple[Record, dict[str, dict[str, Any]]]:

@@ -228,15 +228,15 @@ class Intake:
         suspects = await self._suspects([draft for draft in drafts if not draft.rehearsal.unchecked])
         if not suspects:
             return {}
-        sources = {draft.transfer.from_wallet_id for draft in suspects if draft.transfer.kind != DEPOSIT}
-        asked = sources | {draft.transfer.to_wallet_id for draft in suspects}
+        owners = {d.transfer.from_wallet_id: d.transfer.user_id for d in suspects if d.transfer.kind != DEPOSIT}
+        asked = owners.keys() | {draft.transfer.to_wallet_id for draft in suspects}
         asked |= {draft.transfer.from_wallet_id for draft in suspects}
-        under_way, _ = await commands.read_under_way(self._pool, list(sources), list(asked))
+        under_way, _ = await commands.read_under_way(self._pool, owners, list(asked))
         try:
             states = await self._wallet.availability({wallet: list(under_way.get(wallet, ())) for wallet in asked})
         except Refusal:
             return {}
-        for wallet_id in sources & states.keys():
+        for wallet_id in owners.keys() & states.keys():
             state = states[wallet_id]
             spendable = affordability.spendable(state.available, under_way[wallet_id], state.decided)
             self._balances.learn(wallet_id, spendable)

@@ -20,7 +20,7 @@ from pydantic import (
 
 from services.chassis.body import InvalidRequest, invalid, parse, validate_json
 from services.chassis.database import Record
-from services.chassis.period import PeriodParameters
+from services.chassis.period import PeriodParameters, read_moment
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
@@ -29,13 +29,12 @@ from services.transaction.commands import Accepted
 from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
 from services.transaction.rehearsal import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Rehearsal
-from services.transaction.store import Filter, Settled
+from services.transaction.store import NEWEST, Filter, Position, Settled
 from services.transaction.transfer import FAILURES, Transfer
 
 ITEMS_MAX = 1024
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
-LAST_ID = UUID(int=2**128 - 1)
 WAIT_SECONDS_MAX = 30.0
 SETTLED_MAX = 1000
 EVENTS_MAX = 500
@@ -280,7 +279,7 @@ def page(found: list[Transfer], limit: int) -> dict[str, Any]:
     items = found[:limit]
     return {
         "items": [transfer(one) for one in items],
-        "next_cursor": encode_cursor(items[-1].id) if len(found) > limit else None,
+        "next_cursor": encode_cursor(items[-1]) if len(found) > limit else None,
     }
 
 
@@ -317,24 +316,25 @@ def events(found: list[TransferEvent]) -> str:
     return f'{{"events":[{",".join(encode_item(event) for event in found)}]}}'
 
 
-def encode_cursor(transfer_id: UUID) -> str:
-    """Where the next page goes on, as opaque text."""
-    return base64.urlsafe_b64encode(f"id:{transfer_id}".encode()).decode().rstrip("=")
+def encode_cursor(last: Transfer) -> str:
+    """The position after which the next page begins, as opaque text."""
+    text = f"{format_time(last.created_at)}/{last.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None) -> UUID:
-    """The id below which the page starts.
+def decode_cursor(cursor: str | None) -> Position:
+    """The position below which the page begins.
 
     Raises:
         InvalidParameter
     """
     if cursor is None:
-        return LAST_ID
+        return NEWEST
     try:
-        kind, _, text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
+        moment, _, text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("/")
+        created_at, transfer_id = read_moment(moment), parse_id(text)
     except ValueError:
-        kind, text = "", ""
-    transfer_id = parse_id(text)
-    if kind != "id" or transfer_id is None:
+        transfer_id = None
+    if transfer_id is None:
         raise InvalidParameter("cursor", "is not a cursor of this list")
-    return transfer_id
+    return Position(created_at, transfer_id)

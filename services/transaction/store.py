@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -75,6 +75,19 @@ class Standing(NamedTuple):
     def is_terminal(self) -> bool:
         """Whether it has its outcome."""
         return self.status != PENDING
+
+
+class Position(NamedTuple):
+    """The position of a transfer in a list that runs from the newest to the oldest."""
+
+    created_at: datetime
+    id: UUID
+
+
+NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+"""Above every transfer."""
+
+LOWEST_ID = UUID(int=0)
 
 
 class Filter(NamedTuple):
@@ -194,10 +207,16 @@ async def list_terminal(connection: Connection, transfer_ids: Sequence[UUID]) ->
 
 
 async def list_transfers(
-    connection: Connection, viewer: UUID, *, below: UUID, matching: Filter, limit: int
+    connection: Connection, viewer: UUID, *, below: Position, matching: Filter, limit: int
 ) -> list[Transfer]:
-    """A page of what this user may see, newest first, ids under `below`."""
-    rows = await connection.fetch(statements.list_transfers, viewer, below, *matching, limit)
+    """A page of what this user may see, newest first, below a position."""
+    # One upper bound, the lower of the two: an index scan starts at one bound and reads all rows between it and the other.
+    upper = below if matching.until is None else min(below, Position(matching.until, LOWEST_ID))
+    parameters = (viewer, matching.status, matching.kind, matching.since, *upper, limit)
+    if matching.wallet_id is None:
+        rows = await connection.fetch(statements.list_transfers, *parameters)
+    else:
+        rows = await connection.fetch(statements.list_transfers_of_wallet, *parameters, matching.wallet_id)
     return [_transfer(row) for row in rows]
 
 
@@ -207,10 +226,11 @@ async def find_by_key(connection: Connection, user_id: UUID, key: str) -> UUID |
     return found
 
 
-async def list_pending_of(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, dict[UUID, int]]:
-    """Per wallet, the amounts of its outgoing transfers under way by transfer id, in minor units."""
-    under_way: dict[UUID, dict[UUID, int]] = {wallet_id: {} for wallet_id in wallet_ids}
-    for row in await connection.fetch(statements.list_pending_of, wallet_ids, UNDER_WAY_MAX):
+async def list_pending_of(connection: Connection, owners: Mapping[UUID, UUID]) -> dict[UUID, dict[UUID, int]]:
+    """Per wallet, the amounts of its outgoing transfers under way by transfer id, in minor units. `owners`: owner by wallet."""
+    under_way: dict[UUID, dict[UUID, int]] = {wallet_id: {} for wallet_id in owners}
+    rows = await connection.fetch(statements.list_pending_of, list(owners.values()), list(owners), UNDER_WAY_MAX)
+    for row in rows:
         under_way[row["from_wallet_id"]][row["id"]] = row["amount"]
     return under_way
 

@@ -95,31 +95,99 @@ FROM transfers WHERE id = ANY($1::uuid[]);
 SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
 
 -- name: list_transfers
--- What this user may see: own in any state, received ones when completed. Newest first, below an id.
+-- What this user may see: own in any state, received ones when completed. Newest first, below a position.
+-- `sent` and `received` are the few combinations that the user's transfers have, found with one index look-up each. The page is
+-- the newest of each combination: as many rows as fit on the page are read, whatever the filter and however many do not match.
+WITH RECURSIVE sent (from_wallet_id, status, kind) AS (
+    (SELECT from_wallet_id, status, kind FROM transfers WHERE user_id = $1 ORDER BY from_wallet_id, status, kind LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM sent CROSS JOIN LATERAL (
+        SELECT transfers.from_wallet_id, transfers.status, transfers.kind FROM transfers
+        WHERE user_id = $1
+          AND (transfers.from_wallet_id, transfers.status, transfers.kind) > (sent.from_wallet_id, sent.status, sent.kind)
+        ORDER BY transfers.from_wallet_id, transfers.status, transfers.kind LIMIT 1
+    ) AS following
+), received (to_wallet_id, kind) AS (
+    (SELECT to_wallet_id, kind FROM transfers WHERE recipient_id = $1 AND status = 'COMPLETED'
+     ORDER BY to_wallet_id, kind LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM received CROSS JOIN LATERAL (
+        SELECT transfers.to_wallet_id, transfers.kind FROM transfers
+        WHERE recipient_id = $1 AND status = 'COMPLETED'
+          AND (transfers.to_wallet_id, transfers.kind) > (received.to_wallet_id, received.kind)
+        ORDER BY transfers.to_wallet_id, transfers.kind LIMIT 1
+    ) AS following
+), page AS (
+    SELECT line.* FROM sent CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE user_id = $1 AND from_wallet_id = sent.from_wallet_id AND status = sent.status AND kind = sent.kind
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
+    UNION
+    SELECT line.* FROM received CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE recipient_id = $1 AND to_wallet_id = received.to_wallet_id AND kind = received.kind AND status = 'COMPLETED'
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE coalesce($2::text, 'COMPLETED') = 'COMPLETED' AND ($3::text IS NULL OR kind = $3)
+    ORDER BY created_at DESC, id DESC LIMIT $7
+)
 SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
        request_hash, created_at, expires_at, completed_at, failed_at, failure_code
-FROM transfers
-WHERE id IN (
-    (SELECT id FROM transfers WHERE user_id = $1 AND id < $2
-       AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
-       AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
-       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at < $7)
-     ORDER BY id DESC LIMIT $8)
+FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
+
+-- name: list_transfers_of_wallet
+-- The same for the transfers from or to one wallet: the user's own one, or the one on the other side.
+WITH groups (status, kind) AS (
+    SELECT status, kind FROM unnest(ARRAY['PENDING', 'COMPLETED', 'FAILED']) AS status, unnest(ARRAY['transfer', 'deposit']) AS kind
+    WHERE ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
+), page AS (
+    SELECT line.* FROM groups CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE user_id = $1 AND from_wallet_id = $8 AND status = groups.status AND kind = groups.kind
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
     UNION
-    (SELECT id FROM transfers WHERE recipient_id = $1 AND status = 'COMPLETED' AND id < $2
-       AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR kind = $4)
-       AND ($5::uuid IS NULL OR from_wallet_id = $5 OR to_wallet_id = $5)
-       AND ($6::timestamptz IS NULL OR created_at >= $6) AND ($7::timestamptz IS NULL OR created_at < $7)
-     ORDER BY id DESC LIMIT $8)
+    SELECT line.* FROM groups CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE user_id = $1 AND to_wallet_id = $8 AND status = groups.status AND kind = groups.kind
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    UNION
+    SELECT line.* FROM groups CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE recipient_id = $1 AND to_wallet_id = $8 AND kind = groups.kind AND status = 'COMPLETED'
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE groups.status = 'COMPLETED'
+    UNION
+    SELECT line.* FROM groups CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE recipient_id = $1 AND from_wallet_id = $8 AND kind = groups.kind AND status = 'COMPLETED'
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE groups.status = 'COMPLETED'
+    ORDER BY created_at DESC, id DESC LIMIT $7
 )
-ORDER BY id DESC LIMIT $8;
+SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
 
 -- name: find_by_key
 SELECT resource_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;
 
 -- name: list_pending_of
--- What these wallets have under way, for affordability.
-SELECT id, from_wallet_id, amount FROM transfers WHERE status = 'PENDING' AND from_wallet_id = ANY($1::uuid[]) LIMIT $2;
+-- What these users have under way from these wallets of theirs, for affordability.
+SELECT id, from_wallet_id, amount FROM transfers
+JOIN unnest($1::uuid[], $2::uuid[]) AS source(user_id, from_wallet_id) USING (user_id, from_wallet_id)
+WHERE status = 'PENDING' LIMIT $3;
 
 -- name: find_wallets
 SELECT id, owner_id, currency FROM wallets WHERE id = ANY($1::uuid[])

@@ -144,10 +144,11 @@ CREATE INDEX dead_letters_by_time ON public.dead_letters USING btree (first_seen
 CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
-CREATE INDEX transfers_by_recipient ON public.transfers USING btree (recipient_id, id) WHERE (recipient_id IS NOT NULL);
-CREATE INDEX transfers_by_user ON public.transfers USING btree (user_id, id);
 CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);
-CREATE INDEX transfers_pending ON public.transfers USING btree (from_wallet_id) WHERE (status = 'PENDING'::text);
+CREATE INDEX transfers_received ON public.transfers USING btree (recipient_id, to_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
+CREATE INDEX transfers_received_from ON public.transfers USING btree (recipient_id, from_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
+CREATE INDEX transfers_sent ON public.transfers USING btree (user_id, from_wallet_id, status, kind, created_at, id);
+CREATE INDEX transfers_sent_to ON public.transfers USING btree (user_id, to_wallet_id, status, kind, created_at, id);
 CREATE INDEX transfers_settled ON public.transfers USING btree (settled_at, id) WHERE (settled_at IS NOT NULL);
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);

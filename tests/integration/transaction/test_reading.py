@@ -8,7 +8,7 @@ from uuid import UUID
 from services.contracts.identifiers import new_id
 from services.transaction import commands, schemas
 from services.transaction.commands import Accepted
-from services.transaction.store import Filter
+from services.transaction.store import NEWEST, Filter
 from tests.harness.services import MoneyPath, accept, request
 
 
@@ -65,7 +65,7 @@ async def test_the_recipient_sees_what_arrived(path: MoneyPath) -> None:
     await path.stop_all()
     await accept(intake, request(alice, bob_wallet, 2))
 
-    page = await commands.list_transfers(path.pool, bob, below=schemas.LAST_ID, matching=Filter(), limit=10)
+    page = await commands.list_transfers(path.pool, bob, below=NEWEST, matching=Filter(), limit=10)
 
     assert [(done.transfer.id, None)] == [(transfer.id, transfer.metadata) for transfer in page]
     assert 2 == len(await pages(path, alice, limit=10))
