@@ -32,6 +32,8 @@ from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
+READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
+"""Of what users and operators list: logins, API keys and revocations do not wait for these connections."""
 VAULT: web.AppKey[Vault] = web.AppKey("vault")
 HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 BELL: web.AppKey[Bell] = web.AppKey("bell")
@@ -86,7 +88,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/letters/claim", deliver(claim_letters)),
             web.post("/internal/letters/settle", deliver(settle_letter)),
             web.post("/internal/letters/release", deliver(release_letters)),
-            web.get("/internal/audit", gateway(audit.reader(POOL, store_audit.LIST))),
+            web.get("/internal/audit", gateway(audit.reader(READ_POOL, store_audit.LIST))),
             web.post("/internal/api-keys", gateway(create_api_key)),
             web.get("/internal/api-keys", gateway(list_api_keys)),
             web.delete("/internal/api-keys/{id}", gateway(revoke_api_key)),
@@ -172,7 +174,7 @@ async def list_sessions(request: web.Request) -> web.Response:
     """A user's sessions that go on."""
     limit = _limit(request)
     found = await commands_sessions.list_sessions(
-        request.app[POOL], user_id=_user_id(request), below=_below(request), limit=limit + 1
+        request.app[READ_POOL], user_id=_user_id(request), below=_below(request), limit=limit + 1
     )
     return web.json_response(schemas.render_sessions(found, limit=limit))
 
@@ -250,7 +252,7 @@ async def find_account(request: web.Request) -> web.Response:
     """One user, as operators see them."""
     asked = validate(schemas.OF_EMAIL, await read_json(request))
     return web.json_response(
-        schemas.render_account(await commands_users.find_account(request.app[POOL], email=asked.email))
+        schemas.render_account(await commands_users.find_account(request.app[READ_POOL], email=asked.email))
     )
 
 
@@ -326,7 +328,7 @@ async def find_recipients(request: web.Request) -> web.Response:
 async def find_names(request: web.Request) -> web.Response:
     """What these users are called."""
     asked = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_names(await commands.find_users(request.app[POOL], asked.ids)))
+    return web.json_response(schemas.render_names(await commands.find_users(request.app[READ_POOL], asked.ids)))
 
 
 async def find_contacts(request: web.Request) -> web.Response:
@@ -420,7 +422,7 @@ async def create_api_key(request: web.Request) -> web.Response:
 async def list_api_keys(request: web.Request) -> web.Response:
     """A user's keys."""
     asked = validate(schemas.OWNER, dict(request.query))
-    keys = await commands_api_keys.list_api_keys(request.app[POOL], asked.user_id)
+    keys = await commands_api_keys.list_api_keys(request.app[READ_POOL], asked.user_id)
     return web.json_response({"items": [schemas.render_api_key(key) for key in keys]})
 
 

@@ -23,6 +23,9 @@ from services.contracts.messages import format_time
 
 GRANT_ARGUMENTS = 2
 
+# For a table that was just created, or without statistics, the planner's estimate is a sequential scan.
+READ_SETTINGS = {"enable_seqscan": "off", "jit": "off"} | database.READ_LIMITS
+
 log = structlog.get_logger()
 
 
@@ -33,6 +36,13 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
             settings.auth_database_url.get_secret_value(), name=runtime.instance, size_max=settings.auth_pool_size_max
         )
         stack.push_async_callback(database.close_pool, pool)
+        read_pool = await database.open_pool(
+            settings.auth_database_url.get_secret_value(),
+            name=f"{runtime.instance} read",
+            size_max=settings.auth_read_pool_size_max,
+            server_settings=READ_SETTINGS,
+        )
+        stack.push_async_callback(database.close_pool, read_pool)
         runtime.health.register("postgres", database.Readiness(pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
@@ -42,16 +52,24 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         await _open_signing_key(pool, vault)
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
         places = Places(settings.auth_secret.get_secret_value())
-        app = application(pool, vault, hashing, bell=bell, places=places, verifier=verifier)
+        app = application(pool, read_pool, vault, hashing=hashing, bell=bell, places=places, verifier=verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
 
 
 def application(
-    pool: Pool, vault: Vault, hashing: Hashing, *, bell: Bell, places: Places, verifier: TokenVerifier
+    pool: Pool,
+    read_pool: Pool,
+    vault: Vault,
+    *,
+    hashing: Hashing,
+    bell: Bell,
+    places: Places,
+    verifier: TokenVerifier,
 ) -> web.Application:
     """The application over what it needs; whoever opened these closes them."""
     app = server.application("auth")
     app[api.POOL] = pool
+    app[api.READ_POOL] = read_pool
     app[api.VAULT] = vault
     app[api.HASHING] = hashing
     app[api.BELL] = bell

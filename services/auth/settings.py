@@ -17,6 +17,7 @@ class AuthSettings(RoleSettings):
     auth_port: Port = 8000
     auth_secret: Secret
     auth_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 10
+    auth_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
     redis_url: EngineUrl | None = None
 
 

@@ -30,6 +30,10 @@ COMMAND_SECONDS = 6.0
 log = structlog.get_logger()
 
 
+READ_LIMITS = {"statement_timeout": "2s"}
+"""Server settings of a pool for users' reads: a slow one ends, and waits in no one else's way. Below every caller's deadline."""
+
+
 class DatabaseAway(Unavailable):
     """The database does not answer; nothing was recorded unless a commit was already under way."""
 

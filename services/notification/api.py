@@ -14,6 +14,8 @@ from services.notification import commands, commands_events, feed, schemas
 from services.notification.errors import InvalidParameter, NotificationNotFound
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
+READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
+"""Of what users and operators list: live events do not wait for these connections."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -25,7 +27,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/notifications/{id}/read", gateway(read_notification)),
             web.get("/internal/transfers/{transfer_id}/notices", gateway(list_notices_of_transfer)),
             web.post("/internal/events", gateway(list_events)),
-            web.get("/internal/audit", gateway(audit.reader(POOL, audit.statements.list_audit))),
+            web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
         ]
     )
 
@@ -33,7 +35,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 async def list_notifications(request: web.Request) -> web.Response:
     """A page of one user's notifications, newest first."""
     asked = validate(schemas.PAGE, dict(request.query))
-    found = await commands.list_notices(request.app[POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
+    found = await commands.list_notices(request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
     return web.json_response(schemas.page(found, asked.limit))
 
 
@@ -51,7 +53,7 @@ async def list_notices_of_transfer(request: web.Request) -> web.Response:
     transfer_id = parse_id(request.match_info["transfer_id"])
     if transfer_id is None:
         raise InvalidParameter("transfer_id", "must be an id")
-    return web.json_response(schemas.told(await commands.list_notices_of_transfer(request.app[POOL], transfer_id)))
+    return web.json_response(schemas.told(await commands.list_notices_of_transfer(request.app[READ_POOL], transfer_id)))
 
 
 async def list_events(request: web.Request) -> web.Response:

@@ -23,15 +23,23 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=store.PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)
+        read_pool = await database.open_pool(
+            settings.notification_database_url.get_secret_value(),
+            name=f"{runtime.instance} read",
+            size_max=settings.notification_read_pool_size_max,
+            server_settings=store.PLANNER | database.READ_LIMITS,
+        )
+        stack.push_async_callback(database.close_pool, read_pool)
         runtime.health.register("postgres", database.Readiness(pool).ping)
         app = server.application("notification")
         app[api.POOL] = pool
+        app[api.READ_POOL] = read_pool
         desk = Desk(
-            pool,
+            read_pool,
             SETTLED_QUEUE,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
-            foresee=replay.foreseer(pool),
+            foresee=replay.foreseer(read_pool),
         )
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="notification")
         api.add_routes(app, verifier)

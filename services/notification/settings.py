@@ -56,6 +56,7 @@ class ApiSettings(RoleSettings):
     notification_port: Port = 8000
     rabbitmq_url: BrokerUrls
     notification_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 8
+    notification_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
 
 
 class WorkerSettings(RoleSettings):

@@ -23,6 +23,8 @@ from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
+READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
+"""Of what users and operators read: however slow it is, payments do not wait for these connections."""
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 WALLET: web.AppKey[WalletClient] = web.AppKey("wallet")
 WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
@@ -44,7 +46,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/transfers/{id}/steps", gateway(get_steps)),
             web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
             web.get("/internal/overview", gateway(get_overview)),
-            web.get("/internal/audit", gateway(audit.reader(POOL, audit.statements.list_audit))),
+            web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.get("/internal/settled", notifier(list_settled)),
             web.get("/internal/accepted", notifier(list_accepted)),
             web.post("/internal/events", notifier(list_events)),
@@ -66,10 +68,12 @@ async def create_transfers(request: web.Request) -> web.Response:
 async def get_transfer(request: web.Request) -> web.Response:
     """A transfer as its viewer may see it; with `wait`, held until it is terminal or the time is over."""
     query = validate(schemas.GET, dict(request.query))
-    transfer = await commands.get_transfer(request.app[POOL], _transfer_id(request), query.viewer)
+    # A client that waits for an outcome is making a payment.
+    pool = request.app[POOL if query.wait else READ_POOL]
+    transfer = await commands.get_transfer(pool, _transfer_id(request), query.viewer)
     if query.wait and not transfer.terminal:
         await request.app[WAITING].until_terminal(transfer.id, query.wait)
-        transfer = await commands.get_transfer(request.app[POOL], transfer.id, query.viewer)
+        transfer = await commands.get_transfer(pool, transfer.id, query.viewer)
     return web.json_response(schemas.transfer(transfer))
 
 
@@ -77,10 +81,10 @@ async def list_transfers(request: web.Request) -> web.Response:
     """A page of the viewer's transfers, newest first; or the one that their key made."""
     query = validate(schemas.LIST, dict(request.query))
     if query.idempotency_key is not None:
-        found = await commands.find_by_key(request.app[POOL], query.viewer, query.idempotency_key)
+        found = await commands.find_by_key(request.app[READ_POOL], query.viewer, query.idempotency_key)
         return web.json_response(schemas.page([found] if found else [], 1))
     transfers = await commands.list_transfers(
-        request.app[POOL],
+        request.app[READ_POOL],
         query.viewer,
         below=schemas.decode_cursor(query.cursor),
         matching=query.matching,
@@ -105,7 +109,7 @@ async def cancel_transfer(request: web.Request) -> web.Response:
 async def get_steps(request: web.Request) -> web.Response:
     """The way of a transfer so far."""
     query = validate(schemas.STEPS, dict(request.query))
-    pool, transfer_id = request.app[POOL], _transfer_id(request)
+    pool, transfer_id = request.app[READ_POOL], _transfer_id(request)
     row, heartbeats = await commands.find_steps(pool, transfer_id)
     transfer = (await commands.find_transfers(pool, [transfer_id]))[transfer_id]
     seen = transfer if query.viewer is None else transfer.seen_by(query.viewer)
@@ -133,7 +137,7 @@ async def put_freeze_hint(request: web.Request) -> web.Response:
 
 async def get_overview(request: web.Request) -> web.Response:
     """Queue, outbox, pending, dead letters and jobs at a glance."""
-    pool = request.app[POOL]
+    pool = request.app[READ_POOL]
     row, heartbeats = await commands.measure(pool)
     outbox = await commands.measure_outbox(pool)
     kept = await dead_letters.count(pool, REQUESTED_QUEUE)

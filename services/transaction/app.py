@@ -32,31 +32,40 @@ from services.transaction.worker import Worker
 # each other at most a second: half of it with their batch, half of it alone.
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 INTAKE_SETTINGS = PLANNER | {"lock_timeout": "500ms"}
+READ_SETTINGS = PLANNER | database.READ_LIMITS
 BACKGROUND_POOL_MAX = 6
 
 
 async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
     """The api role: accept, read, cancel."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(
-            stack, settings.transaction_database_url, runtime, settings.transaction_pool_size_max, INTAKE_SETTINGS
+        url = settings.transaction_database_url
+        pool = await _open_pool(stack, url, runtime, settings.transaction_pool_size_max, INTAKE_SETTINGS)
+        # Not part of the health of this role: it takes payments also while every read is slow.
+        read_pool = await database.open_pool(
+            url.get_secret_value(),
+            name=f"{runtime.instance} read",
+            size_max=settings.transaction_read_pool_size_max,
+            server_settings=READ_SETTINGS,
         )
+        stack.push_async_callback(database.close_pool, read_pool)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
         backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)
         runtime.run_beside(stack, backlog.watch())
         app = server.application("transaction")
         app[api.POOL] = pool
+        app[api.READ_POOL] = read_pool
         app[api.WALLET] = wallet
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
         app[api.REHEARSES] = settings.demo
         desk = Desk(
-            pool,
+            read_pool,
             REQUESTED_QUEUE,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
-            foresee=replay.foreseer(pool),
+            foresee=replay.foreseer(read_pool),
         )
         app[api.INTAKE] = Intake(
             pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)

@@ -16,6 +16,7 @@ class ApiSettings(RoleSettings):
     transaction_database_url: EngineUrl
     transaction_port: Port = 8000
     transaction_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
+    transaction_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 6
     wallet_url: str
     auth_url: str
     rabbitmq_url: BrokerUrls

@@ -20,6 +20,8 @@ from services.wallet.proof import verify
 from services.wallet.seal import Head
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
+READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
+"""Of what users and operators read: posting, voiding and the checks of the intake do not wait for these connections."""
 PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
 
 POST_SECONDS = 4.0
@@ -53,7 +55,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
     )
 
 
-list_acts = audit.reader(POOL, store_audit.LIST, read_id=audit.read_whole_number)
+list_acts = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number)
 """Who froze or thawed what."""
 
 
@@ -77,7 +79,9 @@ async def void(request: web.Request) -> web.Response:
 async def open_wallet(request: web.Request) -> web.Response:
     """Open a wallet, or return the one that is open."""
     asked = validate_json(schemas.OPEN, await request.read())
-    wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=asked.owner_id, currency=asked.currency)
+    wallet, opened = await commands.open_wallet(
+        request.app[READ_POOL], owner_id=asked.owner_id, currency=asked.currency
+    )
     return web.json_response(schemas.wallet(wallet), status=201 if opened else 200)
 
 
@@ -86,7 +90,7 @@ async def list_wallets(request: web.Request) -> web.Response:
     owner_id = parse_id(request.query.get("owner_id", ""))
     if owner_id is None:
         raise InvalidParameter("owner_id", "must be an id")
-    wallets = await commands.list_wallets(request.app[POOL], owner_id)
+    wallets = await commands.list_wallets(request.app[READ_POOL], owner_id)
     return web.json_response({"items": [schemas.wallet(wallet) for wallet in wallets]})
 
 
@@ -104,13 +108,13 @@ async def find(request: web.Request) -> web.Response:
 
 async def get_wallet(request: web.Request) -> web.Response:
     """One wallet."""
-    return web.json_response(schemas.wallet(await commands.get_wallet(request.app[POOL], _wallet_id(request))))
+    return web.json_response(schemas.wallet(await commands.get_wallet(request.app[READ_POOL], _wallet_id(request))))
 
 
 async def get_balance(request: web.Request) -> web.Response:
     """The balance now, or the final one `at` a moment."""
     asked = validate(schemas.BALANCE, dict(request.query))
-    balance = await commands.get_balance(request.app[POOL], _wallet_id(request), asked.at)
+    balance = await commands.get_balance(request.app[READ_POOL], _wallet_id(request), asked.at)
     return web.json_response(schemas.balance(*balance))
 
 
@@ -118,7 +122,7 @@ async def get_statement(request: web.Request) -> web.Response:
     """A page of entries, newest first."""
     asked = validate(schemas.STATEMENT, dict(request.query))
     lines = await commands.list_statement(
-        request.app[POOL],
+        request.app[READ_POOL],
         _wallet_id(request),
         below=schemas.decode_cursor(asked.cursor),
         period=asked.period,
@@ -149,7 +153,7 @@ async def availability(request: web.Request) -> web.Response:
 
 async def get_outcome(request: web.Request) -> web.Response:
     """What was decided about a transfer."""
-    row = await commands.get_outcome(request.app[POOL], UUID(request.match_info["id"]))
+    row = await commands.get_outcome(request.app[READ_POOL], UUID(request.match_info["id"]))
     return web.json_response(
         {
             "transfer_id": str(row["transfer_id"]),
@@ -179,7 +183,7 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 async def get_proof(request: web.Request) -> web.Response:
     """The last round of the proof; `?full=1`, or the lack of one, makes a new round. `?head=` must be found in it."""
     head = _head(request)
-    pool = request.app[POOL]
+    pool = request.app[READ_POOL]
     asked = request.query.get("full") == "1" or head is not None
     proof = None if asked else await commands.find_last_proof(pool)
     if proof is None:

@@ -31,6 +31,13 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             server_settings=PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)
+        read_pool = await database.open_pool(
+            settings.wallet_database_url.get_secret_value(),
+            name=f"{runtime.instance} read",
+            size_max=settings.wallet_read_pool_size_max,
+            server_settings=PLANNER | database.READ_LIMITS,
+        )
+        stack.push_async_callback(database.close_pool, read_pool)
         proof_pool = await database.open_pool(
             settings.wallet_proof_database_url.get_secret_value(),
             name=f"{runtime.instance} proof",
@@ -42,6 +49,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool
+        app[api.READ_POOL] = read_pool
         app[api.PROOF_POOL] = proof_pool
         api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="wallet"))
         await server.serve(app, runtime, host=settings.host, port=settings.wallet_port)

@@ -17,6 +17,7 @@ class WalletSettings(RoleSettings):
     wallet_proof_database_url: EngineUrl
     wallet_port: Port = 8000
     wallet_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
+    wallet_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 6
 
 
 class SealSettings(RoleSettings):

@@ -183,6 +183,7 @@ async def open_money_path(
     keys = identities()
     app = server.application("wallet")
     app[wallet_api.POOL] = wallet_pool
+    app[wallet_api.READ_POOL] = wallet_pool
     app[wallet_api.PROOF_POOL] = wallet_pool
     wallet_api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)

@@ -124,7 +124,7 @@ async def _fill_statement(database: TestDatabase, *_: str) -> tuple[web.Applicat
         "SELECT created_at, count(*) FROM entries WHERE account_id = $1 GROUP BY 1 ORDER BY 1", destination
     )
     assert [BEFORE, TOGETHER, AFTER] == [row["count"] for row in times]
-    app = _app("wallet", "/wallets/{id}/statement", wallet_api.get_statement, wallet_api.POOL, pool)
+    app = _app("wallet", "/wallets/{id}/statement", wallet_api.get_statement, wallet_api.READ_POOL, pool)
     return app, f"/wallets/{destination}/statement", {}, times[1]["created_at"]
 
 
@@ -138,7 +138,7 @@ async def _fill_transfers(
     async with pool.acquire() as connection:
         await insert_transfers(connection, [(transfer, "request", None) for transfer in made])
     await pool.execute("UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, settled_at = created_at")
-    app = _app("transaction", "/transfers", transaction_api.list_transfers, transaction_api.POOL, pool)
+    app = _app("transaction", "/transfers", transaction_api.list_transfers, transaction_api.READ_POOL, pool)
     return app, "/transfers", {"viewer": str(sender if kind.endswith("sent") else recipient)}, moment
 
 
@@ -161,10 +161,10 @@ _AUDIT_ROW = (
     "SELECT $1::uuid, $2::timestamptz, 'act', $1, 'transfer', $1, 'request'"
 )
 _AUDIT_READERS: dict[str, tuple[Handler, Any]] = {
-    "auth": (audit.reader(auth_api.POOL, auth_audit.LIST), auth_api.POOL),
-    "wallet": (wallet_api.list_acts, wallet_api.POOL),
-    "transaction": (audit.reader(transaction_api.POOL, audit.statements.list_audit), transaction_api.POOL),
-    "notification": (audit.reader(notification_api.POOL, audit.statements.list_audit), notification_api.POOL),
+    "auth": (audit.reader(auth_api.READ_POOL, auth_audit.LIST), auth_api.READ_POOL),
+    "wallet": (wallet_api.list_acts, wallet_api.READ_POOL),
+    "transaction": (audit.reader(transaction_api.READ_POOL, audit.statements.list_audit), transaction_api.READ_POOL),
+    "notification": (audit.reader(notification_api.READ_POOL, audit.statements.list_audit), notification_api.READ_POOL),
 }
 
 

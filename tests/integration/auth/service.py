@@ -102,7 +102,7 @@ async def running(
     hashing, bell = Hashing(profile, **limits), bell or Bell(None)
     verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
     server = TestServer(
-        app.application(pool, Vault(SECRET), hashing, bell=bell, places=Places(SECRET), verifier=verifier)
+        app.application(pool, pool, Vault(SECRET), hashing=hashing, bell=bell, places=Places(SECRET), verifier=verifier)
     )
     await server.start_server()
     try:

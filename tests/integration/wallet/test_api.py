@@ -63,6 +63,7 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
         keys = identities()
         app = server.application("wallet")
         app[api.POOL] = pool
+        app[api.READ_POOL] = pool
         app[api.PROOF_POOL] = proof_pool
         api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
         runner = web.AppRunner(app, access_log=None)

@@ -48,6 +48,7 @@ async def wallet(pool: Pool) -> AsyncIterator[Wallet]:
     keys = identities()
     app = server.application("wallet")
     app[api.POOL] = pool
+    app[api.READ_POOL] = pool
     app[api.PROOF_POOL] = pool
     api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)

@@ -48,6 +48,7 @@ class Wallet:
     async def start(self) -> None:
         app = server.application("wallet")
         app[api.POOL] = self._pool
+        app[api.READ_POOL] = self._pool
         app[api.PROOF_POOL] = self._pool
         verifier = TokenVerifier(self.keys["wallet"].public_keys, audience="wallet", clock=self.clock)
         api.add_routes(app, verifier)

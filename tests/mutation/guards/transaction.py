@@ -42,6 +42,13 @@ NO_SECOND_LOOK = "        if True:\n            return answers\n"
 
 MUTANTS = (
     Mutant(
+        name="reads-share-connections",
+        guard="reads of users have connections of their own: payments do not wait for them",
+        changes=[Change(APP, "app[api.READ_POOL] = read_pool\n", "app[api.READ_POOL] = pool\n")],
+        works=WORKS,
+        caught_by=["tests/integration/test_budgets.py::test_payments_do_not_wait_for_reads"],
+    ),
+    Mutant(
         name="status-unconditional",
         guard="only what is still PENDING moves",
         changes=UNCONDITIONAL,

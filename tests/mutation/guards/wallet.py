@@ -482,4 +482,11 @@ MUTANTS = (
         works=WORKS,
         caught_by=["tests/integration/wallet/test_callers.py"],
     ),
+    Mutant(
+        name="wallet-reads-share-connections",
+        guard="reads of users have connections of their own: the ledger does not wait for them",
+        changes=[Change("services/wallet/app.py", "app[api.READ_POOL] = read_pool\n", "app[api.READ_POOL] = pool\n")],
+        works=WORKS,
+        caught_by=["tests/integration/test_budgets.py::test_the_ledger_does_not_wait_for_reads"],
+    ),
 )

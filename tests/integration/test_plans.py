@@ -1,0 +1,158 @@
+"""Lists read no more than their page: by index, for every combination of filters, whatever is in the table.
+
+Each table is filled so that what a filter wants is a few old rows behind very many that do not match. Plans are made with and
+without statistics, generic and custom, under the settings that the service has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.transaction import store
+from services.transaction.app import READ_SETTINGS
+from services.transaction.store import NEWEST, Filter, Position
+from tests.harness import plans
+from tests.harness.databases import Templates, TestDatabase
+
+MANY = 30_000
+FEW = 2
+LIMIT = 11
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def some(number: int) -> UUID:
+    """A known id."""
+    return UUID(int=0x1000 + number)
+
+
+HEAVY, QUIET, OPERATOR, MERCHANT = (some(n) for n in range(4))
+HEAVY_USD, HEAVY_EUR, QUIET_USD, MERCHANT_USD, WORLD_USD, WORLD_EUR, OPERATOR_USD = (some(n) for n in range(16, 23))
+
+
+class Group(NamedTuple):
+    """So many like transfers, one a second. Without an id of its own each has another user or wallet."""
+
+    count: int
+    user_id: UUID | None
+    from_wallet_id: UUID | None
+    recipient_id: UUID | None = None
+    to_wallet_id: UUID | None = None
+    kind: str = "transfer"
+    status: str = "COMPLETED"
+    starts: int = 1000
+
+
+TRANSFERS = (
+    Group(FEW, HEAVY, HEAVY_USD, QUIET, QUIET_USD, starts=0),
+    Group(FEW, HEAVY, HEAVY_USD, status="FAILED", starts=0),
+    Group(FEW, HEAVY, HEAVY_EUR, starts=0),
+    Group(FEW, QUIET, QUIET_USD, HEAVY, HEAVY_USD, starts=0),
+    Group(FEW, QUIET, QUIET_USD, MERCHANT, MERCHANT_USD, starts=0),
+    Group(FEW, OPERATOR, WORLD_EUR, kind="deposit", starts=0),
+    Group(FEW, OPERATOR, OPERATOR_USD, MERCHANT, MERCHANT_USD, starts=0),
+    Group(FEW, MERCHANT, MERCHANT_USD, status="PENDING", starts=0),
+    Group(MANY, HEAVY, HEAVY_USD),
+    Group(MANY // 4, MERCHANT, MERCHANT_USD, status="FAILED"),
+    Group(MANY // 4, None, None, MERCHANT, MERCHANT_USD),
+    Group(MANY // 4, OPERATOR, WORLD_USD, MERCHANT, MERCHANT_USD, kind="deposit"),
+)
+"""Of one user 30,000 in one currency and two in another, 30,000 done and two failed, or failed and two done; many to one wallet;
+an operator's deposits; and a few of others."""
+
+INSERT_TRANSFERS = """
+INSERT INTO transfers (id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, request_hash,
+                       request_id, created_at, expires_at, completed_at, failed_at, failure_code, settled_at)
+SELECT gen_random_uuid(), coalesce($2, gen_random_uuid()), coalesce($4, gen_random_uuid()), $6, $7, 1, 'USD',
+       coalesce($3, gen_random_uuid()), coalesce($5, gen_random_uuid()), '', 'r', at, at,
+       CASE $7 WHEN 'COMPLETED' THEN at END, CASE $7 WHEN 'FAILED' THEN at END, CASE $7 WHEN 'FAILED' THEN 'x' END,
+       CASE $7 WHEN 'PENDING' THEN NULL ELSE at END
+FROM (SELECT $9::timestamptz + make_interval(secs => $8::integer + n) AS at FROM generate_series(1, $1::integer) AS n) AS row
+"""
+
+
+@pytest.fixture
+async def transfers(templates: Templates) -> AsyncIterator[TestDatabase]:
+    """The transfers above, without statistics."""
+    made = await templates.fresh("transaction")
+    connection = await plans.superuser(made.superuser_url)
+    await connection.execute("ALTER TABLE transfers SET (autovacuum_enabled = off)")
+    for group in TRANSFERS:
+        await connection.execute(INSERT_TRANSFERS, *group, START)
+    await connection.close()
+    yield made
+    await templates.drop(made)
+
+
+WALLETS = {
+    HEAVY: (HEAVY_USD, HEAVY_EUR, QUIET_USD),
+    OPERATOR: (WORLD_USD, WORLD_EUR, MERCHANT_USD),
+    MERCHANT: (MERCHANT_USD, QUIET_USD, OPERATOR_USD),
+    QUIET: (QUIET_USD,),
+}
+"""Users, and for each the wallets to filter by: their own, another's, and those of deposits."""
+
+
+class Recorder:
+    """Stands for the connection: keeps the statement and the arguments of a store function."""
+
+    def __init__(self) -> None:
+        self.asked: tuple[str, tuple[object, ...]] = "", ()
+
+    async def fetch(self, statement: str, *arguments: object) -> list[object]:
+        """Nothing is found."""
+        self.asked = statement, arguments
+        return []
+
+
+def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
+    """Every combination for every kind of user: the wallets are their own, another's, and that of the deposits."""
+    middle = START + timedelta(seconds=MANY // 2)
+    for (viewer, wallets), status, kind, (since, until, below) in product(
+        WALLETS.items(),
+        (None, "PENDING", "COMPLETED", "FAILED"),
+        (None, "transfer", "deposit"),
+        (
+            (None, None, NEWEST),
+            (START, START + timedelta(seconds=FEW), NEWEST),
+            (START, None, Position(middle, NEWEST.id)),
+            (None, middle, NEWEST),
+        ),
+    ):
+        for wallet in (None, *wallets):
+            yield viewer, Filter(status, kind, wallet, since, until), below
+
+
+async def check(connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]]) -> None:
+    """No table is read from end to end, and no more than a few rows and blocks for each row of the page."""
+    examiner = plans.Examiner(connection)
+    for mode in plans.MODES:
+        await examiner.use(mode)
+        for statement, arguments in asked:
+            work = await examiner.examine(statement, arguments)
+            assert not work.scanned, (mode, arguments, work)
+            assert work.rows <= 10 * LIMIT, (mode, arguments, work)
+            assert work.blocks <= 300, (mode, arguments, work)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_transfers(transfers: TestDatabase, analyzed: bool) -> None:
+    """Every combination of status, kind, wallet, period and cursor, for users of every kind, reads only about a page."""
+    connection = await plans.superuser(transfers.superuser_url)
+    if analyzed:
+        await connection.execute("ANALYZE transfers")
+    for name, value in READ_SETTINGS.items():
+        await connection.execute(f"SET {name} = '{value}'")
+    recorder = Recorder()
+    asked = []
+    for viewer, matching, below in transfer_filters():
+        await store.list_transfers(recorder, viewer, below=below, matching=matching, limit=LIMIT)  # type: ignore[arg-type]
+        asked.append(recorder.asked)
+    await check(connection, asked)
+    await connection.close()
