@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 
 from services.chassis.database import close_pool
+from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.transaction import commands, metrics, reversal
 from services.transaction.commands import Accepted
@@ -155,6 +157,30 @@ async def test_the_time_of_an_outcome_is_the_ledgers(
     assert ("FAILED", None, decided[failed.id], TIMED_OUT) == (
         rows[failed.id].status, rows[failed.id].completed_at, rows[failed.id].failed_at, rows[failed.id].failure_code,
     )  # fmt: skip
+
+
+async def test_the_role_goes_on_when_the_wallet_was_away(
+    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+) -> None:
+    """While the wallet is away nothing is decided or reported; when it is back what expired is ended, and reported."""
+    [transfer] = await accepted(path)
+    await expire(transaction_database, transfer)
+    runtime = Runtime(service="transaction", role="reversal", instance="transaction-reversal-7")
+    url, wallet._upstream._base_url = wallet._upstream._base_url, "http://127.0.0.1:9"
+    role = asyncio.create_task(reversal.run(path.pool, wallet, runtime, every_seconds=0.01))
+    async with asyncio.timeout(60):
+        while len(wallet.batches) < 3:
+            await asyncio.sleep(0.01)
+        away = await commands.measure(path.pool)
+        wallet._upstream._base_url = url
+        await path.settled([transfer.id])
+        while "transaction-reversal-7" not in (heard := (await commands.measure(path.pool))[1]):
+            await asyncio.sleep(0.01)
+    runtime.stopping.set()
+    await role
+
+    assert (1, {}) == (away[0]["stale"], away[1])
+    assert "reversal" == heard["transaction-reversal-7"]["role"]
 
 
 async def test_a_transfer_expires_as_long_after_its_acceptance_as_set(path: MoneyPath) -> None:

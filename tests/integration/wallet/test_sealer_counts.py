@@ -1,0 +1,86 @@
+"""One process that seals: how much at a time, what it counts, and how far it says it is behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from services.chassis.database import Pool, close_pool
+from services.chassis.roles import Runtime
+from services.wallet import commands, metrics, seal, store
+from services.wallet.sealer import Sealer
+from tests.harness.databases import TestDatabase
+from tests.harness.ledgers import fund, post, posting
+
+
+@pytest.fixture
+async def seal_pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
+    opened = await wallet_database.pool(wallet_database.seal_url)
+    yield opened
+    await close_pool(opened)
+
+
+@pytest.fixture
+def sealer(seal_pool: Pool) -> Sealer:
+    """A thorough pass only once an hour, the first one at once."""
+    runtime = Runtime(service="wallet", role="seal", instance="test")
+    return Sealer(seal_pool, runtime, every_seconds=360.0, proof_every_seconds=3600.0)
+
+
+async def sizes(pool: Pool) -> list[int]:
+    rows = await pool.fetch("SELECT cardinality(outcomes) AS size FROM blocks ORDER BY number")
+    return [row["size"] for row in rows]
+
+
+async def test_blocks_are_counted_when_they_hold_something(sealer: Sealer, pool: Pool) -> None:
+    """A pass with nothing to seal makes no block and counts none; the newest number is told."""
+    before = metrics.SEALED_BLOCKS._value.get()
+    alice, bob = await fund(pool, [100, 0])
+    more = [await sealer.seal(), await sealer.seal()]
+    await post(pool, posting(alice, bob, 1), posting(alice, bob, 1))
+    more += [await sealer.seal(), await sealer.seal()]
+
+    assert [False] * 4 == more
+    assert [1, 2] == await sizes(pool)
+    assert (2, 2) == (metrics.SEALED_BLOCKS._value.get() - before, metrics.SEAL_HEAD._value.get())
+
+
+async def test_what_did_not_fit_is_sealed_by_the_next_passes(
+    sealer: Sealer, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that left something says so and is not done: the next one looks at what is older, too, until nothing is left."""
+    monkeypatch.setattr(seal, "OVERLAP", timedelta(0))
+    alice, bob = await fund(pool, [100, 0])
+    await sealer.seal()
+    for _ in range(5):
+        await post(pool, posting(alice, bob, 1))
+    monkeypatch.setattr(commands, "SEAL_MAX", 2)
+    complete_at = [sealer._complete_at]
+    more = []
+    for _ in range(3):
+        more.append(await sealer.seal())
+        complete_at.append(sealer._complete_at)
+
+    assert ([True, True, False], [1, 2, 2, 1]) == (more, await sizes(pool))
+    assert complete_at[0] == complete_at[1] == complete_at[2] < complete_at[3]
+
+
+async def test_outcomes_are_sealed_in_the_order_of_their_time(
+    sealer: Sealer, pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first: what is left for the next block is never older than what is sealed."""
+    monkeypatch.setattr(commands, "SEAL_MAX", 3)
+    alice, bob = await fund(pool, [100, 0])
+    for _ in range(6):
+        await post(pool, posting(alice, bob, 1))
+    while await sealer.seal():
+        pass
+
+    in_time = [
+        row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM outcomes ORDER BY at, transfer_id")
+    ]
+    async with seal_pool.acquire() as connection:
+        blocks = await store.list_blocks(connection, 0, 10**6)
+    assert in_time == [id_ for block, _ in blocks for id_ in block.outcomes.ids]
