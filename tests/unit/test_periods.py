@@ -217,6 +217,22 @@ def test_both_sides_name_the_same_limits() -> None:
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
 
 
+@pytest.mark.parametrize(
+    "entries_max",
+    [
+        throttle.TALLIES_MAX,
+        guesses.ANSWERS_MAX,
+        allowances.ALLOWANCES_MAX,
+        authentication.REMEMBERED_MAX,
+        verified_keys.REMEMBERED_MAX,
+        verified_keys.MISSES_MAX,
+    ],
+)
+def test_what_is_remembered_is_not_pushed_out_by_a_few(entries_max: int) -> None:
+    """Memory is bounded, and large enough that a crowd does not make a gateway forget failed logins, limits or verdicts."""
+    assert 10_000 <= entries_max <= 100_000
+
+
 PROMISED: dict[str, tuple[Any, Any]] = {
     "an access token lives 10 minutes": (tokens.ACCESS_SECONDS, 10 * MINUTE),
     "a refresh token waits 30 days": (tokens.REFRESH_SECONDS, 30 * DAY),

@@ -12,7 +12,8 @@ from payflow import new_key
 from payflow.client import PayFlow
 from payflow.errors import OutcomeUnknown
 from payflow.limits import Limits
-from tests.integration.payflow.conftest import ALICE, PASSWORD
+from payflow.session import MemoryKeeper, Session, User
+from tests.integration.payflow.conftest import ALICE
 
 POST = "POST /transfers"
 PAYMENT: dict[str, Any] = {
@@ -87,14 +88,17 @@ async def test_a_deposit_that_differs_is_not_taken(
 
 async def test_the_response_is_waited_for_beyond_the_preference(gateway: Any) -> None:
     """A gateway that holds the response for the preferred time is not taken for a silent one: nothing is sent twice."""
-    limits = Limits(answer_seconds=0.5, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
+    limits = Limits(answer_seconds=0.1, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
+    keeper = MemoryKeeper()
+    keeper.save(Session(user=User(**ALICE), access_token="a", refresh_token="r", renew_at=time.time() + 600))
+    gateway.access["a"] = ALICE
 
     async def held(request: Any, handler: Any) -> Any:
-        await asyncio.sleep(1)
+        await asyncio.sleep(3 * limits.answer_seconds)
         return await handler(request)
 
     gateway.fail(POST, held)
-    async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=limits) as client:
+    async with PayFlow(gateway.url, keeper=keeper, limits=limits) as client:
         transfer = await client.send(**PAYMENT, wait_seconds=10)
 
     assert 1 == len(gateway.seen(POST))
