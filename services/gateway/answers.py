@@ -108,10 +108,9 @@ def page(html: str, *, policy: str) -> web.Response:
     return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": policy})
 
 
-def file(text: str, *, name: str, content_type: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Something to save."""
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return web.Response(text=text, content_type=content_type, headers=disposition | dict(headers or {}))
+def attachment(name: str) -> dict[str, str]:
+    """The headers of a file to save."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 @functools.lru_cache(_FORMS_REMEMBERED)

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from services.chassis.body import InvalidRequest
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError
-from services.gateway import answers, compression, errors, names, operations, schemas, statement
+from services.gateway import answers, compression, errors, file_stream, names, operations, schemas, statement
 from services.gateway.authentication import PRINCIPAL
 from services.gateway.operations import BODY, NO_KEY, QUERY, Answer, Operation, path_id
+from services.gateway.sessions import SESSIONS
 from services.gateway.upstreams import UPSTREAMS, call
 from services.gateway.wallet_facts import WALLET_FACTS, Facts
 
 BASE = f"{operations.BASE}/wallets"
 
-FILE_LINES_MAX = 10_000
-"""The longest file; what is older is asked for by the `Link` of the answer."""
+FILE_PAGES_AT_ONCE = 2
+"""Pages of files that are read at the same time, of all clients together: long files take turns, and slow nothing else down."""
+
+FILE_PAGES: web.AppKey[asyncio.Semaphore] = web.AppKey("file_pages")
+
+CSV = "text/csv"
+
+
+class _File(NamedTuple):
+    """What is exported: with which parameters a page is read, and whether all pages are."""
+
+    wallet_id: str
+    currency: str
+    params: dict[str, str]
+    is_whole: bool
 
 
 async def list_wallets(request: web.Request) -> web.Response:
@@ -83,19 +99,34 @@ async def get_balance(request: web.Request) -> web.Response:
     return answers.document(balance)
 
 
-async def get_statement(request: web.Request) -> web.Response:
+async def get_statement(request: web.Request) -> web.StreamResponse:
     """The entries of a wallet, newest first.
 
-    With `Accept: text/csv` it is a file: all entries of the period, or one page of them where `limit` is given.
+    A statement with `to` is final: it never changes. While a payment that is being posted may still belong to it, the request
+    waits for up to 2 s; then it is refused with 409, and `final_before` is the instant up to which statements are final. Without
+    `to`, or with one in the future, it is the list as it is now.
+
+    With `Accept: text/csv` it is a file: all entries of the period, however many, or one page of them where `limit` is given.
+    What arrives while it is sent is not in it. A file that cannot be completed ends with the connection, as an incomplete
+    response; it is never shorter without that.
     """
     asked: schemas.PeriodQuery = request[QUERY]
-    wallet_id, facts = await _own_wallet(request)
-    if _wants_csv(request):
-        return await _statement_file(request, wallet_id, facts, asked)
-    page = await _statement_page(request, wallet_id, asked.parameters())
-    found = await names.find(request.app[UPSTREAMS].auth, statement.owners(page["items"]))
-    items = statement.with_names(page["items"], found)
-    return answers.document({"items": items, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
+    wants_csv = _wants_csv(request)
+    params = asked.parameters()
+    if wants_csv and asked.limit is None:
+        params["limit"] = str(schemas.PAGE_LIMIT_MAX)
+    try:
+        async with asyncio.timeout(operations.REQUEST_SECONDS):
+            wallet_id, facts = await _own_wallet(request)
+            page = await _statement_page(request, wallet_id, params)
+            lines = await _named(request, page)
+    except TimeoutError:
+        raise errors.NoAnswerInTime from None
+    if wants_csv:
+        return await _statement_file(
+            request, _File(wallet_id, facts.currency, params, asked.limit is None), page, lines
+        )
+    return answers.document({"items": lines, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
 
 
 async def _wallets(request: web.Request) -> list[dict[str, Any]]:
@@ -118,26 +149,37 @@ async def _statement_page(request: web.Request, wallet_id: str, params: dict[str
     return page
 
 
+async def _named(request: web.Request, page: dict[str, Any]) -> list[dict[str, Any]]:
+    found = await names.find(request.app[UPSTREAMS].auth, statement.owners(page["items"]))
+    return statement.with_names(page["items"], found)
+
+
 async def _statement_file(
-    request: web.Request, wallet_id: str, facts: Facts, asked: schemas.PeriodQuery
-) -> web.Response:
-    params = asked.parameters() | {"limit": str(asked.limit or schemas.PAGE_LIMIT_MAX)}
-    page = await _statement_page(request, wallet_id, params)
-    lines = page["items"]
-    while page["next_cursor"] and asked.limit is None and len(lines) < FILE_LINES_MAX:
-        page = await _statement_page(request, wallet_id, params | {"cursor": page["next_cursor"]})
-        lines += page["items"]
-    found = await names.find(request.app[UPSTREAMS].auth, statement.owners(lines))
-    headers = {"Vary": "Accept"}
-    if page["next_cursor"]:
+    request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
+) -> web.StreamResponse:
+    headers = answers.attachment(f"statement-{file.wallet_id}.csv") | {"Vary": "Accept"}
+    if page["next_cursor"] and file.is_whole and request.method != hdrs.METH_HEAD:
+        parts = _parts(request, file, page, lines)
+        return await file_stream.send(request, parts, content_type=CSV, headers=headers)
+    if page["next_cursor"] and not file.is_whole:
         following = request.rel_url.update_query(cursor=page["next_cursor"])
         headers["Link"] = f'<{following}>; rel="next"'
-    return answers.file(
-        statement.render_csv(statement.with_names(lines, found), facts.currency),
-        name=f"statement-{wallet_id}.csv",
-        content_type="text/csv",
-        headers=headers,
-    )
+    text = statement.CSV_HEADER + statement.render_csv(lines, file.currency)
+    return web.Response(text=text, content_type=CSV, headers=headers)
+
+
+async def _parts(
+    request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
+) -> AsyncGenerator[str]:
+    """The file, page by page below the entry that was the newest: what arrives meanwhile is above it."""
+    yield statement.CSV_HEADER + statement.render_csv(lines, file.currency)
+    while page["next_cursor"]:
+        if request.app[SESSIONS].has_ended(request[PRINCIPAL].session_id):
+            raise errors.InvalidToken
+        async with request.app[FILE_PAGES]:
+            page = await _statement_page(request, file.wallet_id, file.params | {"cursor": page["next_cursor"]})
+            text = statement.render_csv(await _named(request, page), file.currency)
+        yield text
 
 
 def _wants_csv(request: web.Request) -> bool:
@@ -193,6 +235,7 @@ OPERATIONS = (
         ),
         query=schemas.PeriodQuery,
         refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
+        seconds=None,
         key_scope=Scope.READ,
     ),
 )

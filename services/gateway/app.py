@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -174,6 +175,7 @@ def build(
     app.on_shutdown.append(waiting.end)
     app[HUB] = hub
     app.on_shutdown.append(hub.drain)
+    app[api_wallets.FILE_PAGES] = asyncio.Semaphore(api_wallets.FILE_PAGES_AT_ONCE)
     app[WALLET_FACTS] = WalletFacts(behind.wallet)
     app[api_reference.DOCUMENT] = _DOCUMENT_BYTES
     app[api_reference.DOCS] = _DOCS

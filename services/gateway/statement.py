@@ -19,6 +19,11 @@ COLUMNS = (
     "description",
 )
 
+_END = "\r\n"
+
+CSV_HEADER = ",".join(COLUMNS) + _END
+"""The first line of a file."""
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Also as wide letters: what Japanese and Chinese keyboards send, some spreadsheets read as the narrow ones."""
 
@@ -37,10 +42,9 @@ def with_names(lines: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> 
 
 
 def render_csv(lines: Iterable[Mapping[str, Any]], currency: str) -> str:
-    """The lines (with names) as CSV (RFC 4180), amounts in minor units."""
+    """The lines (with names) as CSV (RFC 4180) below `CSV_HEADER`, amounts in minor units."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer = csv.writer(file, lineterminator=_END)
     for line in lines:
         other = line["counterparty"] or {"wallet_id": None, "name": None}
         writer.writerow(

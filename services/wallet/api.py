@@ -176,7 +176,7 @@ async def thaw(request: web.Request) -> web.Response:
 
 async def get_balance_sheet(request: web.Request) -> web.Response:
     """What customers hold and what the world gave, per currency."""
-    moment, rows = await commands.read_balance_sheet(request.app[POOL], request.app[PROOF_POOL])
+    moment, rows = await commands.read_balance_sheet(request.app[READ_POOL], request.app[PROOF_POOL])
     return web.json_response({"as_of": format_time(moment), "currencies": [dict(row.items()) for row in rows]})
 
 

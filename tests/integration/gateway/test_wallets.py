@@ -88,7 +88,8 @@ async def test_moment_that_is_not_final(door: Door, token: str, user_id: str, re
     assert (answer.headers["Retry-After"], answer.headers["Content-Type"]) == ("1", "application/problem+json")
 
 
-def _fill(wallet: Wallet, count: int, owner_id: str | None, description: str | None = None) -> None:
+def fill(wallet: Wallet, count: int, owner_id: str | None, description: str | None = None) -> None:
+    """Give a stand-in so many lines of a statement."""
     wallet.lines = [
         {
             "seq": seq,
@@ -108,9 +109,9 @@ async def test_statement_names_the_other_side(door: Door, token: str, user_id: s
     bob = str(new_id())
     door.behind.auth.people["bob@example.com"] = (bob, "Bob Stone")
     wallet_id = door.behind.wallet.add(user_id)
-    _fill(door.behind.wallet, 1, bob)
+    fill(door.behind.wallet, 1, bob)
     named = (await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
-    _fill(door.behind.wallet, 1, None)
+    fill(door.behind.wallet, 1, None)
     world = (await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
 
     assert (named["counterparty"]["name"], sorted(named["counterparty"])) == ("Bob Stone", ["name", "wallet_id"])
@@ -123,7 +124,7 @@ async def test_statement_without_auth_has_no_names(
     """With auth away or silent the statement is there, without names."""
     monkeypatch.setattr(names, "NAMES_SECONDS", 0.1)
     wallet_id = door.behind.wallet.add(user_id)
-    _fill(door.behind.wallet, 1, str(new_id()))
+    fill(door.behind.wallet, 1, str(new_id()))
     door.behind.auth.silent = True
     silent = await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
     door.behind.auth.silent = False
@@ -136,9 +137,9 @@ async def test_statement_without_auth_has_no_names(
 
 
 async def test_statement_is_paged(door: Door, token: str, user_id: str) -> None:
-    """Guarantee 59: limit, cursor and period go behind as they are meant."""
+    """Limit, cursor and period go behind as they are meant."""
     wallet_id = door.behind.wallet.add(user_id)
-    _fill(door.behind.wallet, 7, None)
+    fill(door.behind.wallet, 7, None)
     seqs: list[int] = []
     params = {"limit": "3", "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
     while True:
@@ -158,7 +159,7 @@ async def test_statement_as_a_file(door: Door, token: str, user_id: str) -> None
     mallory = str(new_id())
     door.behind.auth.people["m@example.com"] = (mallory, "@Mallory")
     wallet_id = door.behind.wallet.add(user_id, "JPY")
-    _fill(door.behind.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
+    fill(door.behind.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
 
     response = await door.call(
         "GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers={"Accept": "text/csv;q=0.9, */*;q=0.1"}
@@ -196,7 +197,7 @@ async def test_file_for_who_wants_it(door: Door, token: str, user_id: str, accep
 async def test_file_of_one_page(door: Door, token: str, user_id: str) -> None:
     """With `limit` the file is one page, and tells where it goes on."""
     wallet_id = door.behind.wallet.add(user_id)
-    _fill(door.behind.wallet, 5, None)
+    fill(door.behind.wallet, 5, None)
     path = f"{WALLETS}/{wallet_id}/statement?limit=2"
     first = await door.call("GET", path, token=token, headers={"Accept": "text/csv"})
     following = first.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')

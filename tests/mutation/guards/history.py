@@ -6,11 +6,14 @@ from tests.mutation.mutant import Change, Mutant
 
 FINALITY = "services/chassis/finality.py"
 HORIZON = "services/chassis/sql/queries_finality.sql"
+FILE_STREAM = "services/gateway/file_stream.py"
+API_WALLETS = "services/gateway/api_wallets.py"
 COMMANDS = "services/wallet/commands.py"
 QUERIES = "services/wallet/sql/queries.sql"
 
 HISTORY = "tests/integration/wallet/test_history.py"
 PERIODS = "tests/integration/test_periods.py"
+FILES = "tests/integration/gateway/test_statement_file.py"
 WORKS = f"{HISTORY}::test_the_balance_at_a_moment"
 
 MUTANTS = (
@@ -84,5 +87,19 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{PERIODS}::test_adjacent_periods_hold_every_row_once"],
+    ),
+    Mutant(
+        name="file-cut-silently",
+        guard="a file that cannot be completed ends with the connection, never with the end of a response",
+        changes=[Change(FILE_STREAM, "        _abort(request)\n", "")],
+        works=f"{FILES}::test_a_long_file_is_compressed",
+        caught_by=[f"{FILES}::test_a_file_that_cannot_be_completed_is_visibly_incomplete"],
+    ),
+    Mutant(
+        name="file-outlives-its-session",
+        guard="once a session has ended no further page of a file is sent",
+        changes=[Change(API_WALLETS, "            raise errors.InvalidToken\n", "            pass\n")],
+        works=f"{FILES}::test_a_long_file_is_compressed",
+        caught_by=[f"{FILES}::test_the_end_of_a_session_ends_its_files"],
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.statement import COLUMNS, owners, render_csv, with_names
+from services.gateway.statement import COLUMNS, CSV_HEADER, owners, render_csv, with_names
 
 
 def _line(**changes: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_csv_can_be_read_back() -> None:
         [_line(description='a "b", c\nd'), _line(counterparty=None, description=None)], {"bob": "Bob, B."}
     )
 
-    first, second = csv.DictReader(io.StringIO(render_csv(lines, "USD"), newline=""))
+    first, second = csv.DictReader(io.StringIO(CSV_HEADER + render_csv(lines, "USD"), newline=""))
 
     assert list(COLUMNS) == list(first)
     assert ("7", "-1050", "USD", "8950", 'a "b", c\nd', "Bob, B.") == (
@@ -66,11 +66,11 @@ def test_csv_can_be_read_back() -> None:
 def test_text_of_others_is_no_formula(start: str) -> None:
     """What a spreadsheet would run is quoted; numbers are left alone."""
     (line,) = csv.DictReader(
-        io.StringIO(render_csv(with_names([_line(description=f"{start}1+1")], {}), "USD"), newline="")
+        io.StringIO(CSV_HEADER + render_csv(with_names([_line(description=f"{start}1+1")], {}), "USD"), newline="")
     )
     assert (f"'{start}1+1", "-1050") == (line["description"], line["amount"])
 
 
 def test_empty_statement_has_its_headings() -> None:
     """No entries, one line."""
-    assert ",".join(COLUMNS) + "\r\n" == render_csv([], "USD")
+    assert (",".join(COLUMNS) + "\r\n", "") == (CSV_HEADER, render_csv([], "USD"))

@@ -1,0 +1,336 @@
+"""Statements as files of any length: complete, or visibly incomplete. With the real wallet service, and with a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import socket
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client import REGISTRY
+
+from services.chassis import server, watchdog
+from services.chassis.database import Pool, close_pool
+from services.chassis.service_tokens import TokenVerifier
+from services.contracts.identifiers import new_id
+from services.gateway import api_wallets
+from services.wallet import api as wallet_api
+from services.wallet import commands
+from services.wallet.app import PLANNER
+from tests.harness.databases import TestDatabase
+from tests.harness.ledgers import fund, post, posting
+from tests.integration.gateway.behind import Call, Wallet, problem
+from tests.integration.gateway.conftest import PUBLIC_KEYS, Door, Open, eventually
+from tests.integration.gateway.test_wallets import WALLETS, fill
+
+CSV = {"Accept": "text/csv"}
+PAGE = 200
+LONG = "long " * 28
+"""250 pages with it are more than all the buffers on the way hold."""
+
+ENTRIES = 10_050
+
+
+def seqs(body: bytes) -> list[int]:
+    """Of the lines of a file, in its order."""
+    return [int(row["seq"]) for row in csv.DictReader(io.StringIO(body.decode(), newline=""))]
+
+
+@pytest.fixture
+async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
+    opened = await wallet_database.pool(**PLANNER)
+    yield opened
+    await close_pool(opened)
+
+
+@pytest.fixture
+async def wallet_url(pool: Pool) -> AsyncIterator[str]:
+    """The wallet service itself."""
+    app = server.application("wallet")
+    app[wallet_api.POOL] = app[wallet_api.READ_POOL] = app[wallet_api.PROOF_POOL] = pool
+    wallet_api.add_routes(app, TokenVerifier(PUBLIC_KEYS, audience="wallet"))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def owned(pool: Pool, user_id: str) -> tuple[UUID, UUID]:
+    """A wallet with money, and an empty one of the user."""
+    [source] = await fund(pool, [1_000_000])
+    wallet, _ = await commands.open_wallet(pool, owner_id=UUID(user_id), currency="USD")
+    return source, wallet.id
+
+
+async def pay(pool: Pool, source: UUID, destination: UUID, count: int) -> None:
+    for start in range(0, count, 1024):
+        batch = [posting(source, destination, 1, seconds=600) for _ in range(min(1024, count - start))]
+        assert {"posted"} == set(await post(pool, *batch))
+
+
+async def test_a_file_holds_every_entry_however_many(
+    open_door: Open, wallet_url: str, pool: Pool, user_id: str, token: str
+) -> None:
+    """10,050 entries are 10,050 lines in one file, newest first, though others arrive while it is read."""
+    source, wallet = await owned(pool, user_id)
+    await pay(pool, source, wallet, ENTRIES)
+    async with open_door(wallet_url=wallet_url) as door:
+        async with door.session.get(
+            f"{door.url}{WALLETS}/{wallet}/statement", headers=CSV | {"Authorization": f"Bearer {token}"}
+        ) as response:
+            begun = await response.content.readany()
+            await pay(pool, source, wallet, 100)
+            whole = begun + await response.read()
+        later = await door.call("GET", f"{WALLETS}/{wallet}/statement", token=token, headers=CSV)
+
+    assert (200, "text/csv; charset=utf-8") == (response.status, response.headers["Content-Type"])
+    assert f'attachment; filename="statement-{wallet}.csv"' == response.headers["Content-Disposition"]
+    assert "Link" not in response.headers
+    assert list(range(ENTRIES, 0, -1)) == seqs(whole)
+    assert list(range(ENTRIES + 100, 0, -1)) == seqs(later.body)
+
+
+async def test_pages_and_files_of_the_wallet_service(
+    open_door: Open, wallet_url: str, pool: Pool, user_id: str, token: str
+) -> None:
+    """Guarantee 59: 1,000 entries paged through the gateway while 200 are posted: none skipped or repeated.
+
+    A file of a period holds the entries of the period.
+    """
+    source, wallet = await owned(pool, user_id)
+    for _ in range(10):
+        await pay(pool, source, wallet, 100)
+    path = f"{WALLETS}/{wallet}/statement"
+    async with open_door(wallet_url=wallet_url) as door:
+        lines: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while cursor is not None or not lines:
+            params = {"limit": "37"} | ({"cursor": cursor} if cursor else {})
+            page = (await door.call("GET", path, token=token, params=params)).json()
+            lines += page["items"]
+            cursor = page["next_cursor"]
+            if len(lines) <= 10 * 37:
+                await pay(pool, source, wallet, 20)
+        limits = {"from": lines[-1]["created_at"], "to": lines[0]["created_at"]}
+        cut = await door.call("GET", path, token=token, params=limits, headers=CSV)
+
+    assert list(range(1000, 0, -1)) == [line["seq"] for line in lines]
+    assert list(range(900, 0, -1)) == seqs(cut.body)
+    assert 1200 == await pool.fetchval("SELECT seq FROM accounts WHERE id = $1", wallet)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_file_that_cannot_be_completed_is_visibly_incomplete(
+    door: Door, token: str, user_id: str, encoding: str
+) -> None:
+    """When a later page fails, the response ends without its end: no client takes it for a whole file."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 5 * PAGE, None)
+    _fail_after(door.behind.wallet, 3 * PAGE)
+    headers = CSV | {"Authorization": f"Bearer {token}", "Accept-Encoding": encoding}
+
+    async with door.session.get(f"{door.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response:
+        assert 200 == response.status
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
+async def test_a_refused_first_page_is_a_problem(door: Door, token: str, user_id: str) -> None:
+    """Until a file has begun, what goes wrong is told as anywhere else."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 5 * PAGE, None)
+    _fail_after(door.behind.wallet, 0)
+
+    answer = await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+
+    assert (503, "database_unavailable") == (answer.status, answer.json()["code"])
+    assert "Content-Disposition" not in answer.headers
+
+
+async def test_a_long_file_is_compressed(door: Door, token: str, user_id: str) -> None:
+    """With gzip the same lines arrive, and caches are told that the encoding matters."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 3 * PAGE, None)
+    headers = CSV | {"Accept-Encoding": "gzip", "Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(f"{door.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response,
+    ):
+        body = await response.read()
+
+    assert ("gzip", "chunked") == (response.headers["Content-Encoding"], response.headers["Transfer-Encoding"])
+    assert {"Accept", "Accept-Encoding"} <= set(response.headers["Vary"].split(", "))
+    assert list(range(3 * PAGE, 0, -1)) == seqs(zlib.decompress(body, wbits=31))
+
+
+async def test_only_the_headers_of_a_file(door: Door, token: str, user_id: str) -> None:
+    """HEAD reads one page and sends nothing of it."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 3 * PAGE, None)
+
+    answer = await door.call("HEAD", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+
+    assert (200, b"") == (answer.status, answer.body)
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert 1 == len(_pages(door, wallet_id))
+
+
+async def test_an_old_client_gets_the_whole_file(door: Door, token: str, user_id: str) -> None:
+    """HTTP/1.0 knows no chunks: the end of the connection is the end of the file."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 3 * PAGE, None)
+    async with _asked(door, token, wallet_id, version="1.0") as reader:
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+
+    assert b"chunked" not in head
+    assert list(range(3 * PAGE, 0, -1)) == seqs(body)
+
+
+async def test_pages_wait_for_the_reader(door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a client does not read, only what fits the buffers is read from the wallet service; then it gets all lines."""
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    count = 250 * PAGE
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, count, None, LONG)
+    async with _asked(door, token, wallet_id) as reader:
+        await _until_still(lambda: len(_pages(door, wallet_id)))
+        asked = len(_pages(door, wallet_id))
+        body = await _read_chunks(reader)
+
+    assert asked < 200
+    assert list(range(count, 0, -1)) == seqs(body)
+
+
+async def test_a_client_that_does_not_read_is_cut_off(
+    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not keep its connection, and what it reads later is incomplete."""
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 250 * PAGE, None, LONG)
+    before = _cut()
+
+    async def is_cut() -> bool:
+        return _cut() > before
+
+    async with _asked(door, token, wallet_id) as reader:
+        await eventually(is_cut, seconds=60)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await _read_chunks(reader)
+
+
+async def test_the_end_of_a_session_ends_its_files(door: Door, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a session has ended no further page is sent."""
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    session_id = str(new_id())
+    token = door.behind.auth.token(sub=user_id, sid=session_id)
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, 250 * PAGE, None, LONG)
+
+    async def is_out() -> bool:
+        return (await door.call("GET", WALLETS, token=token)).status == 401
+
+    async with _asked(door, token, wallet_id) as reader:
+        await _until_still(lambda: len(_pages(door, wallet_id)))
+        door.behind.auth.ended.append(session_id)
+        await eventually(is_out, seconds=60)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await _read_chunks(reader)
+
+
+async def test_files_take_turns(door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files are read at once, two of their pages at a time are asked for, and all are complete."""
+    wallet_id = door.behind.wallet.add(user_id)
+    wallet = door.behind.wallet
+    fill(wallet, 5 * PAGE, None)
+    under_way: list[Call] = []
+    most = 0
+
+    async def answer(call: Call) -> web.StreamResponse:
+        nonlocal most
+        if "cursor" not in call.query:
+            return await Wallet.answer(wallet, call)
+        under_way.append(call)
+        most = max(most, len(under_way))
+        await asyncio.sleep(0.01)
+        under_way.remove(call)
+        return await Wallet.answer(wallet, call)
+
+    monkeypatch.setattr(wallet, "answer", answer)
+    path = f"{WALLETS}/{wallet_id}/statement"
+    files = await asyncio.gather(*(door.call("GET", path, token=token, headers=CSV) for _ in range(8)))
+
+    assert api_wallets.FILE_PAGES_AT_ONCE == most
+    assert [list(range(5 * PAGE, 0, -1))] * 8 == [seqs(file.body) for file in files]
+
+
+def _fail_after(wallet: Wallet, lines: int) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        if call.path.endswith("/statement") and int(call.query.get("cursor", "0")) >= lines:
+            return problem(503, "database_unavailable")
+        return await Wallet.answer(wallet, call)
+
+    wallet.answer = answer  # type: ignore[method-assign]
+
+
+def _cut() -> float:
+    labels = {"service": "gateway", "reason": "answer"}
+    return REGISTRY.get_sample_value("payflow_connections_cut_total", labels) or 0.0
+
+
+def _pages(door: Door, wallet_id: str) -> list[Call]:
+    return door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")
+
+
+@asynccontextmanager
+async def _asked(
+    door: Door, token: str, wallet_id: str, *, version: str = "1.1"
+) -> AsyncIterator[asyncio.StreamReader]:
+    host, port = door.url.removeprefix("http://").split(":")
+    # A small window, so that what is not read is soon not sent.
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+    connection.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(connection, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=connection, limit=2**16)
+    lines = (
+        f"GET {WALLETS}/{wallet_id}/statement HTTP/{version}",
+        f"Host: {host}",
+        f"Authorization: Bearer {token}",
+        "Accept: text/csv",
+    )
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """The body of a chunked response.
+
+    Raises:
+        asyncio.IncompleteReadError, ConnectionError: it ends before its last chunk.
+    """
+    await reader.readuntil(b"\r\n\r\n")
+    body = bytearray()
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    return bytes(body)
+
+
+async def _until_still(count: Callable[[], int]) -> None:
+    """Until it has begun and has stopped growing."""
+    before, still = 0, 0
+    while still < 10:
+        await asyncio.sleep(0.05)
+        before, still = count(), still + 1 if count() == before > 0 else 0
