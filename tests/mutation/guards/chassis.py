@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.mutant import Change, Mutant
 
 BROKER = "services/chassis/broker.py"
+DATABASE = "services/chassis/database.py"
 CONSUMER = "services/chassis/consumer.py"
 OUTBOX = "services/chassis/outbox.py"
 QUERIES = "services/chassis/sql/queries.sql"
@@ -15,6 +16,7 @@ CONSUMING = "tests/integration/chassis/test_consuming.py"
 LETTERS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
 STOPPING = "tests/integration/chassis/test_stopping.py"
+UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
 WORKS = "tests/integration/transaction/test_path.py::test_a_transfer_goes_all_the_way"
 
@@ -207,5 +209,43 @@ MUTANTS = (
         changes=[Change("services/chassis/roles.py", "    clock.start()\n", "")],
         works=f"{STOPPING}::test_an_orderly_stop_is_none_of_its_business",
         caught_by=[f"{STOPPING}::test_a_stop_that_hangs_is_given_up"],
+    ),
+    Mutant(
+        name="read-only-session-back-to-the-pool",
+        guard="a session that cannot write is not used again",
+        changes=[
+            Change(DATABASE, "            borrowed.terminate()\n", "            del borrowed\n"),
+            Change(DATABASE, "        await pool.expire_connections()\n        # With its", "        # With its"),
+        ],
+        works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
+        caught_by=[f"{UNUSABLE}::test_one_refused_request_replaces_every_session"],
+    ),
+    Mutant(
+        name="only-the-failed-session-replaced",
+        guard="one session that cannot write has all others of its pool replaced",
+        changes=[Change(DATABASE, "        await pool.expire_connections()\n        # With its", "        # With its")],
+        works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
+        caught_by=[f"{UNUSABLE}::test_one_refused_request_replaces_every_session"],
+    ),
+    Mutant(
+        name="readiness-only-selects",
+        guard="a process is ready only while its database accepts writes",
+        changes=[Change(DATABASE, "execute(statements.probe_writable)", 'execute("SELECT 1")')],
+        works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
+        caught_by=[f"{UNUSABLE}::test_readiness_follows_the_database"],
+    ),
+    Mutant(
+        name="sessions-on-a-standby",
+        guard="no session on a standby is used",
+        changes=[Change(DATABASE, "SessionAttribute.primary", "SessionAttribute.any")],
+        works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
+        caught_by=[f"{UNUSABLE}::test_a_standby_serves_nothing_until_it_is_promoted"],
+    ),
+    Mutant(
+        name="changed-settings-not-followed",
+        guard="sessions opened with other settings are replaced, also where they raise no error",
+        changes=[Change(DATABASE, "            await self._pool.expire_connections()\n", "            pass\n")],
+        works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
+        caught_by=[f"{UNUSABLE}::test_settings_that_raise_no_error_are_followed"],
     ),
 )
