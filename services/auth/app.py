@@ -43,7 +43,7 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
             server_settings=READ_SETTINGS,
         )
         stack.push_async_callback(database.close_pool, read_pool)
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
         bell = Bell(settings.redis_url.get_secret_value() if settings.redis_url else None)

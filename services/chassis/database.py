@@ -215,8 +215,10 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
 class Readiness:
     """Whether a pool's database accepts writes; its `ping` is for `/readyz`. What it finds wrong is replaced."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *others: Pool) -> None:
+        """`others` are pools of the same database on which readiness does not depend."""
         self._pool = pool
+        self._pools = (pool, *others)
         self._settings: str | None = None
 
     async def ping(self) -> None:
@@ -228,7 +230,8 @@ class Readiness:
             settings = await borrowed.fetchval(statements.read_session_settings)
         if self._settings not in (None, settings):
             # What is open was opened with other settings, and may work in the wrong schema without any error.
-            await self._pool.expire_connections()
+            for pool in self._pools:
+                await pool.expire_connections()
         self._settings = settings
         async with connection(self._pool) as borrowed:
             await borrowed.execute(statements.probe_writable)

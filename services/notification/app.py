@@ -30,7 +30,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=store.PLANNER | database.READ_LIMITS,
         )
         stack.push_async_callback(database.close_pool, read_pool)
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool

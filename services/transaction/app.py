@@ -49,6 +49,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=READ_SETTINGS,
         )
         stack.push_async_callback(database.close_pool, read_pool)
+        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
         backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)

@@ -45,7 +45,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", database.Readiness(pool, read_pool, proof_pool).ping)
         runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool

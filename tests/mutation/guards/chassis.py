@@ -244,7 +244,7 @@ MUTANTS = (
     Mutant(
         name="changed-settings-not-followed",
         guard="sessions opened with other settings are replaced, also where they raise no error",
-        changes=[Change(DATABASE, "            await self._pool.expire_connections()\n", "            pass\n")],
+        changes=[Change(DATABASE, "                await pool.expire_connections()\n", "                del pool\n")],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_settings_that_raise_no_error_are_followed"],
     ),
