@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 import aiosql
 import asyncpg
@@ -15,7 +16,7 @@ from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from services.chassis import crash_points
-from services.contracts.refusal import Unavailable
+from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
@@ -35,9 +36,25 @@ READ_LIMITS = {"statement_timeout": "2s"}
 
 
 class DatabaseAway(Unavailable):
-    """The database does not answer; nothing was recorded unless a commit was already under way."""
+    """The database is unavailable; nothing was recorded."""
 
     code = "database_unavailable"
+
+
+class CommitUnknown(DatabaseAway):
+    """The commit may or may not be durable; retry with the same key to learn what became of the request."""
+
+    status = OutcomeUnknown.status
+    code = OutcomeUnknown.code
+
+
+class OnceReplicated(Exception):  # noqa: N818 - reads as what it is
+    """Raised inside `transaction`: commits, waits for replication as `await_replication` does, then raises the refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """`refusal` rests on rows that the transaction found."""
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 class LockTimeout(Exception):  # noqa: N818 - reads as what it is
@@ -152,6 +169,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         LockTimeout: somebody else held what this needed.
     """
     borrowed = await _acquire(pool)
+    waits = _ReplicationWaits()
+    borrowed.add_log_listener(waits.on_message)
     try:
         yield borrowed
     except CONTENDED as error:
@@ -162,8 +181,12 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
             raise DatabaseAway from error
         raise
     else:
+        if waits.cancelled:
+            raise CommitUnknown
         crash_points.pass_by("after-use")
     finally:
+        with suppress(asyncpg.InterfaceError):  # the connection was closed meanwhile
+            borrowed.remove_log_listener(waits.on_message)
         await pool.release(borrowed)
 
 
@@ -182,6 +205,21 @@ async def _discard(pool: Pool, borrowed: PoolConnectionProxy, error: Exception) 
         log.error("database_unusable", sqlstate=getattr(error, "sqlstate", None), exc_info=error)
 
 
+class _ReplicationWaits:
+    """Whether the server ended the wait of a commit for its standby: it reports success then, with a warning."""
+
+    SQLSTATES = frozenset({"01000", "57P01"})
+    """The wait was cancelled; the session was terminated in it."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def on_message(self, _connection: Connection, message: asyncpg.PostgresLogMessage) -> None:
+        """Nothing else of ours makes the server send a warning with one of these codes."""
+        if message.severity_en == "WARNING" and message.sqlstate in self.SQLSTATES:
+            self.cancelled = True
+
+
 async def _acquire(pool: Pool) -> PoolConnectionProxy:
     try:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
@@ -194,12 +232,59 @@ async def _acquire(pool: Pool) -> PoolConnectionProxy:
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """One database transaction (READ COMMITTED); raises as `connection` does."""
-    async with connection(pool) as borrowed:
-        async with borrowed.transaction(isolation="read_committed"):
-            yield borrowed
-            crash_points.pass_by("before-commit")
-        crash_points.pass_by("after-commit")
+    """One database transaction (READ COMMITTED).
+
+    Raises:
+        CommitUnknown: COMMIT was sent and did not return, or did not wait for the standby.
+        DatabaseAway: before COMMIT; nothing was recorded.
+        LockTimeout: somebody else held what this needed; nothing was recorded.
+    """
+    refusal: Refusal | None = None
+    is_committing = False
+    try:
+        async with connection(pool) as borrowed:
+            async with borrowed.transaction(isolation="read_committed"):
+                try:
+                    yield borrowed
+                except OnceReplicated as found:
+                    refusal = found.refusal
+                    await await_replication(borrowed)
+                crash_points.pass_by("before-commit")
+                is_committing = True
+            crash_points.pass_by("after-commit")
+    except DatabaseAway as away:
+        if is_committing:
+            raise CommitUnknown from away
+        raise
+    if refusal is not None:
+        raise refusal
+
+
+async def await_replication(connection: Connection) -> None:
+    """Make the COMMIT of this transaction wait until all that it found is replicated, as the COMMIT of a write does.
+
+    A row that is found may be on this server only: the time-out of a client ends the wait of its COMMIT, not the commit. So this
+    is required in each transaction whose result rests on rows found and that writes nothing itself. It must be the same one: a
+    later transaction may reach another server. A refusal raised after it rolls back, without any wait: use `OnceReplicated`.
+    """
+    assert connection.is_in_transaction(), "outside a transaction nothing waits"
+    await connection.execute(statements.await_replication)
+
+
+CONFIRMED_MAX = 200_000
+_confirmed: set[UUID] = set()
+
+
+def list_unconfirmed(ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the ids that this process has not confirmed: their rows may be on this server only."""
+    return set(ids) - _confirmed
+
+
+def confirm(ids: Iterable[UUID]) -> None:
+    """Remember that rows which are never removed are replicated: to be called after the transaction that waited for them."""
+    if len(_confirmed) > CONFIRMED_MAX:
+        _confirmed.clear()
+    _confirmed.update(ids)
 
 
 @asynccontextmanager
