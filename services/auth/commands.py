@@ -88,7 +88,7 @@ async def register(
     user = User(id=new_id(), email=email, name=name, role=Role.USER)
     async with database.transaction(pool) as connection:
         if not await store.insert_user(connection, user, password_hash):
-            raise EmailTaken
+            raise database.OnceReplicated(EmailTaken())
         await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
         await outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
         await arrivals.note_place(connection, place, user.id)
@@ -154,7 +154,7 @@ async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -
             raise InvalidRefreshToken
         locked = await store.lock_session(connection, session_id)
         if locked.revoked:
-            raise InvalidRefreshToken
+            raise database.OnceReplicated(InvalidRefreshToken())
         if await store.spend_refresh_token(connection, token_hash):
             return await sessions.renew(connection, vault, session_id, locked.user_id)
         spent_at = await store.find_refresh_token_spent_at(connection, token_hash)
@@ -178,6 +178,7 @@ async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) ->
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, session_id, user_id)
         if not live:
+            await database.await_replication(connection)
             return
         await audit.record(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
         await sessions.revoke(connection, live, Reason.LOGOUT)
@@ -222,11 +223,16 @@ async def get_user(pool: Pool, user_id: UUID) -> User:
 
 
 async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
-    """Who can be sent money at these addresses, by the address as it was asked for. A disabled user is not found."""
+    """Who can be sent money at these addresses, by the address as it was asked for. A disabled user is not found.
+
+    That they are registered is replicated: money is accepted for them on the word of this.
+    """
     normalised = {email: normalise_email(email) for email in emails}
     wanted = sorted({email for email in normalised.values() if email is not None})
     async with database.connection(pool) as connection:
         found = {user.email: user for user in await store.find_recipients_by_email(connection, wanted)}
+    if database.list_unconfirmed([user.id for user in found.values()]):
+        found = await _confirm_recipients(pool, wanted)
     return {asked: found[email] for asked, email in normalised.items() if email is not None and email in found}
 
 
@@ -246,6 +252,14 @@ async def list_revocations(pool: Pool, *, after: int) -> Feed:
             connection, after=start, age_seconds_max=REVOCATIONS_SECONDS, limit=REVOCATIONS_MAX
         )
     return Feed(items, items[-1].seq if len(items) == REVOCATIONS_MAX else last, now)
+
+
+async def _confirm_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
+    async with database.transaction(pool) as connection:
+        found = {user.email: user for user in await store.find_recipients_by_email(connection, emails)}
+        await database.await_replication(connection)
+    database.confirm([user.id for user in found.values()])
+    return found
 
 
 async def _find_credentials(pool: Pool, email: str) -> Credentials | None:

@@ -93,7 +93,7 @@ async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID)
     async with database.transaction(pool) as connection:
         live = await store_api_keys.lock_live_api_key(connection, key_id, user_id)
         if not live:
-            raise ApiKeyNotFound
+            raise database.OnceReplicated(ApiKeyNotFound())
         await api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
     await api_keys.tell_ended(bell, live, Reason.REVOKED)
 

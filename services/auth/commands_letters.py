@@ -58,7 +58,7 @@ async def ask_verification(pool: Pool, vault: Vault, *, user_id: UUID) -> None:
         if user is None:
             raise UserNotFound
         if user.email_verified:
-            raise EmailVerified
+            raise database.OnceReplicated(EmailVerified())
         written = await outgoing.write_letter_if_due(connection, vault, user, Kind.VERIFY_EMAIL)
         await audit.record(connection, Audit(Act.VERIFICATION_ASKED, user_id, user_id, _written(written)))
     _count_asked(Kind.VERIFY_EMAIL, written=written)
@@ -75,7 +75,7 @@ async def verify_email(pool: Pool, *, token: str) -> None:
     async with database.transaction(pool) as connection:
         user_id = await store_letters.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)
         if user_id is None:
-            raise LetterTokenInvalid
+            raise database.OnceReplicated(LetterTokenInvalid())
         await _spend(connection, user_id, token_hash, Kind.VERIFY_EMAIL)
         await store_letters.mark_email_verified(connection, user_id)
         await audit.record(connection, Audit(Act.EMAIL_VERIFIED, user_id, user_id))
@@ -114,8 +114,6 @@ async def reset_password(
     token_hash = letters.hash_token(token)
     # A wrong token must not cost a hash: it is looked at first, and again in the commit that spends it.
     user_id = await _find_owner(pool, token_hash, Kind.RESET_PASSWORD)
-    if user_id is None:
-        raise LetterTokenInvalid
     password_hash = await hashing.hash(new_password)
     async with database.transaction(pool) as connection:
         await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
@@ -160,15 +158,18 @@ async def release_letters(pool: Pool, letter_ids: Sequence[UUID]) -> None:
         await store_letters.release_letters(connection, letter_ids)
 
 
-async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID | None:
-    async with database.connection(pool) as connection:
-        return await store_letters.find_letter_owner(connection, token_hash, kind)
+async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID:
+    async with database.transaction(pool) as connection:
+        user_id = await store_letters.find_letter_owner(connection, token_hash, kind)
+        if user_id is None:
+            raise database.OnceReplicated(LetterTokenInvalid())
+    return user_id
 
 
 async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind: Kind) -> None:
     reader = await store_letters.lock_reader(connection, user_id)
     if reader is None or not await store_letters.spend_letter(connection, token_hash, kind):
-        raise LetterTokenInvalid
+        raise database.OnceReplicated(LetterTokenInvalid())
 
 
 def _open(vault: Vault, letter: Claimed) -> Letter | None:

@@ -29,7 +29,7 @@ async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, session_id, user_id)
         if not live:
-            raise SessionNotFound
+            raise database.OnceReplicated(SessionNotFound())
         detail = {"session_id": str(session_id)}
         await audit.record(connection, Audit(Act.SESSION_REVOKED, user_id, user_id, detail))
         await sessions.revoke(connection, live, Reason.REVOKED)

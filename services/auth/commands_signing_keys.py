@@ -65,6 +65,8 @@ async def rotate_keys(pool: Pool, vault: Vault, *, operator_id: UUID | None) -> 
             )
             await audit.record(connection, Audit(Act.KEY_ROTATED, operator_id, None, {"kid": key.kid}))
             log.info("signing_key_published", kid=key.kid, signs_in_seconds=KEYS_LEARNED_WITHIN_SECONDS)
+        else:
+            await database.await_replication(connection)
         await _retire(connection)
         found = await store_signing_keys.list_all_keys(connection, verifies_seconds=VERIFIES_SECONDS)
     return Rotation(found, is_new)

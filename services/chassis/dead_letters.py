@@ -122,13 +122,18 @@ def read_items(queue: Queue, body: bytes) -> dict[str, Any] | None:
 async def keep(pool: Pool, letters: Sequence[Letter]) -> None:
     """Put letters on record, in one commit. What is on record already stays as it is; its copy is counted.
 
+    When it returns all are replicated: their messages may be acknowledged.
+
     Raises:
-        DatabaseAway, LockTimeout: nothing is known to have been recorded; keep them again.
+        CommitUnknown: all or none may be recorded; keep them again.
+        DatabaseAway, LockTimeout: none was recorded; keep them again.
     """
     async with database.transaction(pool) as connection:
         # In one order, so that two who keep the same letters do not wait for each other.
         for letter in sorted(letters, key=lambda one: (one.content_hash, one.message_id)):
             await connection.execute(statements.keep_dead_letter, new_id(), *letter)
+        # What was on record already has written nothing.
+        await database.await_replication(connection)
 
 
 async def count(pool: Pool, queue: Queue) -> int:
@@ -195,7 +200,7 @@ async def discard(pool: Pool, letter_id: UUID, reason: str, by: Replay) -> Recor
         if letter is None:
             raise DeadLetterNotFound
         if letter["state"] == REPLAYED:
-            raise DeadLetterSettled("the dead letter was replayed")
+            raise database.OnceReplicated(DeadLetterSettled("the dead letter was replayed"))
         if letter["state"] == DISCARDED:
             return letter
         marked = await connection.fetchrow(statements.mark_discarded, letter_id, reason)

@@ -39,8 +39,11 @@ class _Draft(NamedTuple):
 async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_deliveries: bool) -> Recorded:
     """Tell everybody concerned what was not told before: notices, feeds, and e-mails if there are any.
 
+    When it returns all are on record, replicated: their messages may be acknowledged.
+
     Raises:
-        DatabaseAway, LockTimeout: nothing is known to have been written; the same events may come again.
+        CommitUnknown: all or nothing may be written; the same events may come again.
+        DatabaseAway, LockTimeout: nothing was written; the same events may come again.
     """
     by_telling = {Telling(event.transfer_id, event.type): event for event in events}
     async with database.transaction(pool) as connection:
@@ -50,6 +53,8 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
         fresh = [event for telling, event in by_telling.items() if telling in won]
         draft = _draft(fresh, won, at) if at else _Draft([], [])
         await _write(connection, draft, with_deliveries=with_deliveries)
+        if not won:
+            await database.await_replication(connection)
     for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
         metrics.NOTICES.labels(kind).inc(notices_count)
     metrics.REPEATS.inc(len(events) - len(fresh))
@@ -61,7 +66,8 @@ async def record_accepted(pool: Pool, transfers: Sequence[Accepted]) -> frozense
     """Tell the senders that these are PENDING, unless they were told that or the outcome before; whose feeds have new lines.
 
     Raises:
-        DatabaseAway, LockTimeout: nothing is known to have been written; the same transfers may come again.
+        CommitUnknown: all or nothing may be written; the same transfers may come again.
+        DatabaseAway, LockTimeout: nothing was written; the same transfers may come again.
     """
     async with database.transaction(pool) as connection:
         won, _ = await store.insert_inbox(connection, [Telling(one.transfer_id, feed.PENDING) for one in transfers])

@@ -71,8 +71,9 @@ async def get_transfer(request: web.Request) -> web.Response:
     # A client that waits for an outcome is making a payment.
     pool = request.app[POOL if query.wait else READ_POOL]
     transfer = await commands.get_transfer(pool, _transfer_id(request), query.viewer)
-    if query.wait and not transfer.terminal:
-        await request.app[WAITING].until_terminal(transfer.id, query.wait)
+    if query.wait and transfer.terminal:
+        transfer = await commands.get_replicated_transfer(pool, transfer.id, query.viewer)
+    elif query.wait and await request.app[WAITING].until_terminal(transfer.id, query.wait):
         transfer = await commands.get_transfer(pool, transfer.id, query.viewer)
     return web.json_response(schemas.transfer(transfer))
 
@@ -100,7 +101,7 @@ async def cancel_transfer(request: web.Request) -> web.Response:
     transfer = await _own(pool, _transfer_id(request), asked.viewer)
     if not transfer.terminal:
         await reversal.void_transfers(pool, request.app[WALLET], [(transfer.id, transfer.request_hash)], CANCELLED)
-        transfer = await _own(pool, transfer.id, asked.viewer)
+    transfer = await commands.get_replicated_transfer(pool, transfer.id, asked.viewer)
     if transfer.status != FAILED or transfer.failure_code != CANCELLED:
         raise TransferNotCancellable(extra={"transfer": schemas.transfer(transfer)})
     return web.json_response(schemas.transfer(transfer))

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from services.chassis import audit, database, outbox
-from services.chassis.database import LockTimeout, Pool, Record
+from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, Record
 from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
@@ -55,6 +55,20 @@ class Accepted(NamedTuple):
     replayed: bool
 
 
+class Replays(NamedTuple):
+    """What used keys were used for, and the transfers that they made, all of it replicated."""
+
+    used: Mapping[tuple[UUID, str], Key]
+    first: Mapping[UUID, Transfer]
+
+    def answer(self, pair: tuple[UUID, str], key_hash: bytes) -> Accepted | Refusal:
+        """The response to a used (user, key) pair: that of its first request, or that it belongs to another request."""
+        key = self.used[pair]
+        if key.request_hash != key_hash:
+            return KeyReused()
+        return Accepted(self.first[key.transfer_id].as_accepted(), replayed=True)
+
+
 async def find_keys(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
     """What these (user, key) pairs were used for, and the clock by which a new transfer is dated."""
     async with database.connection(pool) as connection:
@@ -68,7 +82,8 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
     being accepted elsewhere, beyond the lock timeout, is answered KeyInUse; its neighbours are accepted.
 
     Raises:
-        DatabaseAway: nothing is known to have been recorded.
+        CommitUnknown: all or nothing may be recorded; the same keys tell later.
+        DatabaseAway: nothing was recorded.
     """
     try:
         won = await _record(pool, drafts)
@@ -79,11 +94,24 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
         alone = await _each_alone(pool, drafts)
         return [answer for [answer] in alone]
     lost = [draft for draft in drafts if draft.transfer.id not in won]
-    replies = await find_replays(pool, lost) if lost else {}
+    replies = await _reply_again(pool, lost) if lost else {}
     return [
         Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else replies[draft.transfer.id]
         for draft in drafts
     ]
+
+
+async def _reply_again(pool: Pool, lost: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
+    """What became of drafts whose key was used; where that cannot be read, their neighbours were accepted all the same."""
+    pairs = {draft.transfer.id: (draft.transfer.user_id, draft.idempotency_key) for draft in lost}
+    try:
+        replays = await find_replays(pool, list(pairs.values()))
+    except DatabaseAway as away:
+        return dict.fromkeys(pairs, away)
+    return {
+        draft.transfer.id: replays.answer(pair, draft.key_hash) if pair in replays.used else CommitUnknown()
+        for draft, pair in zip(lost, pairs.values(), strict=True)
+    }
 
 
 async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted | Refusal]]:
@@ -91,7 +119,11 @@ async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted
 
     async def accept(draft: Draft) -> list[Accepted | Refusal]:
         async with turn:
-            return await accept_transfers(pool, [draft])
+            try:
+                return await accept_transfers(pool, [draft])
+            except DatabaseAway as away:
+                # Of this draft alone: the commits of the others are their own.
+                return [away]
 
     return await asyncio.gather(*(accept(draft) for draft in drafts))
 
@@ -116,23 +148,20 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
     return won
 
 
-async def find_replays(pool: Pool, drafts: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
-    """For drafts whose key is used: what the key was first answered, or that it belongs to another request."""
-    async with database.connection(pool) as connection:
-        used = (await store.find_keys(connection, [(d.transfer.user_id, d.idempotency_key) for d in drafts])).used
-        first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
-    return {
-        draft.transfer.id: replay(used[draft.transfer.user_id, draft.idempotency_key], draft.key_hash, first)
-        for draft in drafts
-        if (draft.transfer.user_id, draft.idempotency_key) in used
-    }
+async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays:
+    """What these used (user, key) pairs were first answered.
 
-
-def replay(key: Key, key_hash: bytes, first: Mapping[UUID, Transfer]) -> Accepted | Refusal:
-    """The answer to a key that was used before."""
-    if key.request_hash != key_hash:
-        return KeyReused()
-    return Accepted(first[key.transfer_id].as_accepted(), replayed=True)
+    Raises:
+        CommitUnknown: they are recorded, and not known to be replicated.
+    """
+    try:
+        async with database.transaction(pool) as connection:
+            used = (await store.find_keys(connection, pairs)).used
+            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
+            await database.await_replication(connection)
+    except DatabaseAway as away:
+        raise CommitUnknown from away
+    return Replays(used, first)
 
 
 async def find_transfers(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, Transfer]:
@@ -150,8 +179,11 @@ async def find_standings(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID,
 async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
     """Apply what the wallet told, whoever asked it: the status and its event in one commit, once; how many moved.
 
+    When it returns all of them have their outcome on record, replicated: their commands may be acknowledged.
+
     Raises:
-        DatabaseAway, LockTimeout: nothing is known to have been applied; apply again.
+        CommitUnknown: all or nothing may be applied; apply again.
+        DatabaseAway, LockTimeout: nothing was applied; apply again.
     """
     if not told:
         return 0
@@ -161,6 +193,8 @@ async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
             events = [_event(row) for row in moved]
             rows = [Row(event.event_id, encode_item(event)) for event in events]
             await outbox.append(connection, TRANSFERS_SETTLED, rows)
+        else:
+            await database.await_replication(connection)
     now = time.time()
     for row in moved:
         metrics.SETTLED.labels(row["kind"], row["failure_code"] or "completed").inc()
@@ -193,6 +227,8 @@ async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
     """The wallet knows these ids with another request: leave them PENDING for a human, on record."""
     async with database.transaction(pool) as connection:
         marked = await store.mark_conflicted(connection, transfer_ids)
+        if not marked:
+            await database.await_replication(connection)
     if marked:
         metrics.CONFLICTED.inc(marked)
         log.error("transfer_conflicted", transfer_ids=[str(id_) for id_ in transfer_ids])
@@ -218,16 +254,26 @@ async def get_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
     """
     async with database.connection(pool) as connection:
         found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
-    seen = found.seen_by(viewer) if found is not None else None
-    if seen is None:
-        raise TransferNotFound
-    return seen
+    return _seen(found, viewer)
+
+
+async def get_replicated_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
+    """A transfer as this user may see it, for a response that says what became of it. Raises as `get_transfer` does."""
+    async with database.transaction(pool) as connection:
+        found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
+        await database.await_replication(connection)
+    return _seen(found, viewer)
 
 
 async def list_terminal(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
-    """Those that have their outcome."""
+    """Those that have their outcome, replicated."""
     async with database.connection(pool) as connection:
-        return await store.list_terminal(connection, transfer_ids)
+        if not await store.list_terminal(connection, transfer_ids):
+            return []
+    async with database.transaction(pool) as connection:
+        terminal = await store.list_terminal(connection, transfer_ids)
+        await database.await_replication(connection)
+    return terminal
 
 
 async def list_transfers(pool: Pool, viewer: UUID, *, below: Position, matching: Filter, limit: int) -> list[Transfer]:
@@ -238,11 +284,12 @@ async def list_transfers(pool: Pool, viewer: UUID, *, below: Position, matching:
 
 
 async def find_by_key(pool: Pool, user_id: UUID, key: str) -> Transfer | None:
-    """What this user's key made."""
-    async with database.connection(pool) as connection:
+    """What this user's key made, replicated: the requester takes it for accepted."""
+    async with database.transaction(pool) as connection:
         transfer_id = await store.find_by_key(connection, user_id, key)
         if transfer_id is None:
             return None
+        await database.await_replication(connection)
         return (await store.find_transfers(connection, [transfer_id]))[transfer_id]
 
 
@@ -315,6 +362,13 @@ async def measure_outbox(pool: Pool) -> Record:
     """How many outbox rows no confirm covers yet, and how old the oldest is."""
     async with database.connection(pool) as connection:
         return await outbox.measure(connection)
+
+
+def _seen(found: Transfer | None, viewer: UUID) -> Transfer:
+    seen = found.seen_by(viewer) if found is not None else None
+    if seen is None:
+        raise TransferNotFound
+    return seen
 
 
 def _command(draft: Draft) -> TransferCommand:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis.database import Pool
+from services.chassis.database import DatabaseAway, Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal, Unavailable
@@ -91,7 +91,8 @@ class Intake:
         A batch that fails as a whole is halved until the bad request stands alone.
 
         Raises:
-            DatabaseAway: nothing is known to have been recorded.
+            CommitUnknown: all or nothing may be recorded; the same keys tell later.
+            DatabaseAway: nothing was recorded.
         """
         try:
             return await self._accept(requests, refuse_new)
@@ -103,9 +104,16 @@ class Intake:
                 return [Fault()]
             middle = len(requests) // 2
             return [
-                *await self.accept(requests[:middle], refuse_new=refuse_new),
-                *await self.accept(requests[middle:], refuse_new=refuse_new),
+                *await self._accept_half(requests[:middle], refuse_new),
+                *await self._accept_half(requests[middle:], refuse_new),
             ]
+
+    async def _accept_half(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
+        """The database may become unavailable in one half; what is recorded of the other half is known."""
+        try:
+            return await self.accept(requests, refuse_new=refuse_new)
+        except DatabaseAway as away:
+            return [away] * len(requests)
 
     async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
         keys = await commands.find_keys(self._pool, [request.key for request in requests])
@@ -123,11 +131,11 @@ class Intake:
     async def _replays(self, requests: Sequence[Request], keys: Keys) -> dict[int, Answer]:
         if not keys.used:
             return {}
-        first = await commands.find_transfers(self._pool, [key.transfer_id for key in keys.used.values()])
+        replays = await commands.find_replays(self._pool, list(keys.used))
         return {
-            index: commands.replay(keys.used[request.key], request.key_hash, first)
+            index: replays.answer(request.key, request.key_hash)
             for index, request in enumerate(requests)
-            if request.key in keys.used
+            if request.key in replays.used
         }
 
     async def _accept_new(self, requests: Sequence[Request], keys: Keys) -> list[Answer]:
@@ -155,8 +163,12 @@ class Intake:
         refused = [index for index, answer in enumerate(answers) if isinstance(answer, Refusal)]
         if not refused:
             return answers
-        keys = await commands.find_keys(self._pool, [requests[index].key for index in refused])
-        replays = await self._replays([requests[index] for index in refused], keys)
+        try:
+            keys = await commands.find_keys(self._pool, [requests[index].key for index in refused])
+            replays = await self._replays([requests[index] for index in refused], keys)
+        except DatabaseAway as away:
+            # Only of these: the others are recorded.
+            replays = dict.fromkeys(range(len(refused)), away)
         for position, answer in replays.items():
             answers[refused[position]] = answer
         return answers

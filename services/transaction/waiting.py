@@ -21,8 +21,8 @@ class Waiting:
         self._waiters: dict[UUID, int] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    async def until_terminal(self, transfer_id: UUID, seconds: float) -> None:
-        """Return when the transfer has its outcome or the time is over."""
+    async def until_terminal(self, transfer_id: UUID, seconds: float) -> bool:
+        """Return when the transfer has its outcome, replicated, or the time is over; whether it has it."""
         event = self._events.setdefault(transfer_id, asyncio.Event())
         self._waiters[transfer_id] = self._waiters.get(transfer_id, 0) + 1
         if self._looking is None or self._looking.done():
@@ -31,11 +31,12 @@ class Waiting:
             async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
-            pass
+            return False
         finally:
             self._waiters[transfer_id] -= 1
             if not self._waiters[transfer_id]:
                 del self._waiters[transfer_id], self._events[transfer_id]
+        return True
 
     async def _look(self) -> None:
         while self._events:

@@ -58,8 +58,10 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     A batch that fails as a whole is halved until the bad item stands alone; what is not done by `deadline`
     (`time.monotonic()` seconds) is answered `retry`.
 
+    What is returned is replicated, also where it was recorded before.
+
     Raises:
-        DatabaseAway: nothing is known to have been written; the same batch may be sent again.
+        DatabaseAway: any of it may be written (CommitUnknown: in the last commit); the same batch may be sent again.
     """
     if time.monotonic() >= deadline:
         return _retry(postings)
@@ -104,6 +106,8 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
             break
         else:
             raise AssertionError("an outcome that is recorded can be read")
+        if not decision.outcomes:
+            await database.await_replication(connection)
     _count(decision)
     return decision.answers
 
@@ -119,17 +123,22 @@ async def _write(connection: Connection, decision: Decision) -> None:
 async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
     """Void each transfer nobody has decided yet, and say what became of each, in order.
 
+    What is returned is replicated, also where it was recorded before.
+
     Raises:
-        DatabaseAway, LockTimeout: nothing is known to have been written; ask again.
+        CommitUnknown: all or nothing may be written; send them again.
+        DatabaseAway, LockTimeout: nothing was written; send them again.
     """
     ordered = sorted({void.transfer_id: void for void in voids}.values())
     ids = [void.transfer_id for void in ordered]
     async with database.transaction(pool) as connection:
-        await store.insert_voids(
+        inserted = await store.insert_voids(
             connection, ids, [void.reason for void in ordered], [void.request_hash for void in ordered]
         )
         # A second statement: the first one does not see a row that somebody else inserted while it waited.
         recorded, _ = await store.read_outcomes(connection, ids)
+        if not inserted:
+            await database.await_replication(connection)
     return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]
 
 
@@ -142,6 +151,8 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
     may_open = currency not in money.WITHDRAWN
     async with database.transaction(pool) as connection:
         opened = may_open and await store.insert_account(connection, new_id(), owner_id, currency)
+        if not opened:
+            await database.await_replication(connection)
         wallet = await store.find_wallet_of(connection, owner_id, currency)
     if wallet is None:
         raise InvalidParameter("currency", "is withdrawn: no new wallet is opened in it")
@@ -149,25 +160,37 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
 
 
 async def list_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
-    """All wallets of an owner; the one in the default currency is simply there."""
+    """All wallets of an owner; the one in the default currency is simply there.
+
+    Balances are plain reads. That the wallets exist is replicated: their ids are given to those who pay.
+    """
     async with database.transaction(pool) as connection:
         wallets = await store.list_wallets_of(connection, owner_id)
         if not any(wallet.currency == DEFAULT_CURRENCY for wallet in wallets):
             await store.insert_account(connection, new_id(), owner_id, DEFAULT_CURRENCY)
             wallets = await store.list_wallets_of(connection, owner_id)
+        if database.list_unconfirmed([wallet.id for wallet in wallets]):
+            await database.await_replication(connection)
+    database.confirm([wallet.id for wallet in wallets])
     return wallets
 
 
 async def find_accounts(
     pool: Pool, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
 ) -> list[tuple[UUID, UUID | None, str]]:
-    """Accounts as (id, owner, currency); an owner's default wallet and the world's accounts are opened on demand."""
+    """Accounts as (id, owner, currency); an owner's default wallet and the world's accounts are opened on demand.
+
+    That they exist is replicated: the transaction service remembers them for good.
+    """
     async with database.transaction(pool) as connection:
         found = await store.find_accounts(connection, ids, owners, external)
         missing = _missing(found, owners, external)
         if missing:
             await store.insert_accounts(connection, missing)
             found = await store.find_accounts(connection, ids, owners, external)
+        if database.list_unconfirmed([id_ for id_, _, _ in found]):
+            await database.await_replication(connection)
+    database.confirm([id_ for id_, _, _ in found])
     return found
 
 
@@ -278,7 +301,7 @@ async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_acco
 
     Raises:
         HeadLost: the block `noted` is not there; nothing was sealed.
-        DatabaseAway, LockTimeout: nothing is known to have been sealed; do it again.
+        DatabaseAway, LockTimeout: a block may be sealed or not; do it again.
     """
     async with database.transaction(pool) as connection:
         await store.prefer_indexes(connection)
@@ -289,6 +312,9 @@ async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_acco
         outcomes, latest_at = await store.list_unsealed(connection, seal.scan_from(state, thorough=thorough), SEAL_MAX)
         accounts = await store.list_unsealed_accounts(connection, SEAL_MAX) if with_accounts else []
         if not outcomes and not accounts:
+            # A head that is new to the caller is noted elsewhere from here on: a failover must not lose it.
+            if state.head != noted:
+                await database.await_replication(connection)
             return Sealed(state.head, 0, 0, more=False)
         unread_from = latest_at if len(outcomes) == SEAL_MAX else None
         frontier = seal.close(state, thorough=thorough, unread_from=unread_from)
@@ -332,9 +358,12 @@ async def record_proof(pool: Pool, proof: Proof) -> None:
 
 
 async def find_last_proof(pool: Pool) -> Proof | None:
-    """The last round of the proof, whoever made it."""
-    async with database.connection(pool) as connection:
-        return await store.find_last_proof(connection)
+    """The last round of the proof, whoever made it; replicated, because its head is noted elsewhere."""
+    async with database.transaction(pool) as connection:
+        proof = await store.find_last_proof(connection)
+        if proof is not None:
+            await database.await_replication(connection)
+    return proof
 
 
 def _missing(

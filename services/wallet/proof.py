@@ -69,6 +69,8 @@ async def verify(pool: Pool, asked: Head | None = None) -> Proof:
             _check("nothing_came_late", findings.late),
             _check("sealing_keeps_up", findings.waiting),
         ]
+        # The head is noted by those who read it: a failover must not lose it.
+        await database.await_replication(connection)
     # A head that was lost stays noted: else the next round would take the forged chain for granted.
     head = noted if findings.noted else findings.head
     proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head)

@@ -95,7 +95,7 @@ class Sealer:
 
         Raises:
             HeadLost: the newest block that this process, or the last proof, has seen is gone. It seals no more.
-            DatabaseAway, LockTimeout: nothing is known to have been sealed.
+            DatabaseAway, LockTimeout: a block may be sealed or not.
         """
         if self._head is None:
             last = await commands.find_last_proof(self._pool)

@@ -114,9 +114,9 @@ async def write_entries(connection: Connection, decision: Decision) -> None:
 
 async def insert_voids(
     connection: Connection, transfer_ids: Sequence[UUID], reasons: Sequence[str], request_hashes: Sequence[bytes]
-) -> None:
-    """Void what nobody has decided yet. The ids must be sorted."""
-    await connection.execute(statements.insert_voids, transfer_ids, reasons, request_hashes)
+) -> int:
+    """Void what nobody has decided yet; how many were voided just now. The ids must be sorted."""
+    return len(await connection.fetch(statements.insert_voids, transfer_ids, reasons, request_hashes))
 
 
 async def insert_account(connection: Connection, account_id: UUID, owner_id: UUID, currency: str) -> bool:

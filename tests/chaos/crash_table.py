@@ -285,6 +285,7 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
 OFF_PATH: Mapping[str, str] = {
     r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, seen from below",
     r"after-use:ping": "a look at the health",
+    r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a client that waits: no table is written",
     r"after-use:(measure|_measure|_prune|_pass|count)": "figures for people, removal of what was told, idle looks at the outbox",
     r"(before|after)-commit:beat": "a heartbeat: nothing of any transfer is in it",
     r"(before|after)-answer:GET .*": "an answer that only reads",
@@ -300,7 +301,7 @@ OFF_PATH: Mapping[str, str] = {
 NEEDS_TROUBLE: Mapping[str, str] = {
     "before-commit:mark_conflicted, after-commit:mark_conflicted": "only a transfer id that was used twice gets there",
     "before-publish:transfers.requested.delay.1 and its companions": "as for dead letters: publish, confirm, then acknowledge",
-    "after-use:find_transfers, after-use:find_replays": "a used key is answered from the record: nothing is written",
+    "before-commit:find_replays, after-commit:find_replays": "a used key gets the recorded response: no table is written",
     "before-commit:release_deliveries, before-commit:delay_delivery": "a mail server that is away or refuses",
     "before-request:POST /internal/recipients and its companions": "asked only for a recipient named by e-mail, and only read",
 }

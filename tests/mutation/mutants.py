@@ -18,6 +18,7 @@ from tests.mutation.guards import (
     notification,
     periods,
     proof,
+    replication,
     sealing,
     throttles,
     transaction,
@@ -45,4 +46,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *catching_up.MUTANTS,
     *live.MUTANTS,
     *folders.MUTANTS,
+    *replication.MUTANTS,
 )

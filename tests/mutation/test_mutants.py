@@ -26,6 +26,7 @@ OBLIGATORY = {
     "accounts-locked-in-any-order",
     "key-of-all-users",
     "rejection-not-recorded",
+    "barrier-is-no-write",
 }
 """The guards that guarantee 43 names."""
 

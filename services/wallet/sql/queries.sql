@@ -43,7 +43,8 @@ WHERE accounts.id = changed.id;
 INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
 SELECT id, 'voided', reason, request_hash, clock_timestamp()
 FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS given(id, reason, request_hash)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING transfer_id;
 
 -- name: insert_account
 INSERT INTO accounts (id, owner_id, currency) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id;

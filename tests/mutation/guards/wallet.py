@@ -26,8 +26,8 @@ MUTANTS = (
             Change(QUERIES, "    ON CONFLICT DO NOTHING\n    RETURNING 1", "    RETURNING 1"),
             Change(
                 QUERIES,
-                "AS given(id, reason, request_hash)\nON CONFLICT DO NOTHING;",
-                "AS given(id, reason, request_hash);",
+                "AS given(id, reason, request_hash)\nON CONFLICT DO NOTHING\nRETURNING",
+                "AS given(id, reason, request_hash)\nRETURNING",
             ),
         ],
         works=WORKS,
@@ -165,8 +165,9 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        await store.insert_voids(\n",
-                "        recorded, now = await store.read_outcomes(connection, ids)\n        await store.insert_voids(\n",
+                "        inserted = await store.insert_voids(\n",
+                "        recorded, now = await store.read_outcomes(connection, ids)\n"
+                "        inserted = await store.insert_voids(\n",
             ),
             Change(COMMANDS, "        recorded, _ = await store.read_outcomes(connection, ids)\n", ""),
             Change(
@@ -190,10 +191,10 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        await store.insert_voids(\n"
+                "        inserted = await store.insert_voids(\n"
                 "            connection, ids, [void.reason for void in ordered], [void.request_hash for void in ordered]\n"
                 "        )\n",
-                "",
+                "        inserted = 0\n",
             ),
             Change(
                 COMMANDS,

@@ -1,0 +1,164 @@
+"""A failover: the primary dies, and the standby takes over with what it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from services.auth import commands as auth_commands
+from services.auth.errors import EmailTaken
+from services.auth.keys import Vault
+from services.auth.passwords import Hashing
+from services.chassis.client import Upstream
+from services.chassis.database import Pool, close_pool, open_pool
+from services.contracts.identifiers import new_id
+from services.transaction import commands
+from services.transaction.app import INTAKE_SETTINGS
+from services.transaction.commands import Accepted
+from services.transaction.intake import Intake
+from services.transaction.store import WalletFacts
+from services.transaction.wallet_client import WalletClient
+from services.wallet import commands as wallet_commands
+from services.wallet.commands import Void
+from services.wallet.ledger import Posting
+from tests.harness.ledgers import post, posting
+from tests.harness.services import People, identities, request
+from tests.harness.standby import Pair, Postgres
+
+NOWHERE = "http://127.0.0.1:9"
+PAYER, RECIPIENT = (WalletFacts(new_id(), new_id(), "USD") for _ in range(2))
+
+
+class Services(NamedTuple):
+    """Three services on one server, by their pools."""
+
+    pools: Mapping[str, Pool]
+    vault: Vault
+    hashing: Hashing
+
+    async def pay(self, key: str) -> bool:
+        """Whether the payment with this key is acknowledged as a replay."""
+        upstream = Upstream("transaction", "wallet", NOWHERE, identities()["transaction"])
+        wallet = WalletClient(upstream)
+        intake = Intake(self.pools["transaction"], wallet=wallet, auth=People(), reversal_after=timedelta(minutes=1))
+        try:
+            [answer] = await intake.accept([request(PAYER.owner_id, RECIPIENT.id, 10, key=key)])
+        finally:
+            await upstream.close()
+        assert isinstance(answer, Accepted)
+        return answer.replayed
+
+    async def post(self, item: Posting) -> None:
+        assert ["rejected:wallet_not_found"] == await post(self.pools["wallet"], item)
+
+    async def void(self, transfer_id: UUID) -> None:
+        [answer] = await wallet_commands.void_transfers(
+            self.pools["wallet"], [Void(transfer_id, "timed_out", b"h" * 32)]
+        )
+        assert "voided" == answer.outcome
+
+    async def register(self, email: str) -> None:
+        """An address that is taken is one whose registration is confirmed."""
+        with suppress(EmailTaken):
+            await auth_commands.register(
+                self.pools["auth"], self.vault, self.hashing, email=email, password="correct horse", name="Alice"
+            )
+
+    async def recorded(self) -> dict[str, set[Any]]:
+        """What is on record: keys of payments, transfers with their outcome, addresses."""
+        transaction, wallet, auth = (self.pools[name] for name in ("transaction", "wallet", "auth"))
+        keys = await transaction.fetch("SELECT key FROM idempotency_keys WHERE user_id = $1", PAYER.owner_id)
+        outcomes = await wallet.fetch("SELECT transfer_id FROM outcomes")
+        users = await auth.fetch("SELECT email FROM users")
+        return {"keys": {r[0] for r in keys}, "outcomes": {r[0] for r in outcomes}, "users": {r[0] for r in users}}
+
+
+@asynccontextmanager
+async def services_on(server: Postgres, vault: Vault, hashing: Hashing) -> AsyncIterator[Services]:
+    pools = {
+        name: await open_pool(
+            server.dsn(name, f"payflow_{name}"), name="test", size_max=4, server_settings=INTAKE_SETTINGS
+        )
+        for name in ("auth", "wallet", "transaction")
+    }
+    try:
+        yield Services(pools, vault, hashing)
+    finally:
+        for pool in pools.values():
+            await close_pool(pool)
+
+
+@pytest.fixture
+async def failing_pair(pair: Pair) -> AsyncIterator[Pair]:
+    yield pair
+    await pair.rebuild()
+
+
+async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, hashing: Hashing) -> None:
+    """Guarantee 33b: what was acknowledged, at first or by a repeat, is there after a failover; what is lost was never confirmed.
+
+    Payments, outcomes of the ledger and registrations: one of each acknowledged while the standby follows, one committed on the
+    primary alone. That one is repeated, and then the primary dies.
+    """
+    pair = failing_pair
+    safe, lost = (Work() for _ in range(2))
+    async with services_on(pair.primary, vault, hashing) as services:
+        await commands.remember_wallets(services.pools["transaction"], [PAYER, RECIPIENT])
+        for act in safe.acts(services):
+            await act()
+        for act in lost.acts(services):
+            await pair.leave_unknown(act)
+        assert not lost.missing(await services.recorded()), "the primary has all of it"
+        repeats = [asyncio.ensure_future(act()) for act in lost.acts(services)]
+        await pair.until_decided(repeats)
+        acknowledged = {number for number, repeat in enumerate(repeats) if repeat.done()}
+        await pair.fail_over()
+        await asyncio.gather(*repeats, return_exceptions=True)
+
+    async with services_on(pair.standby, vault, hashing) as services:
+        recorded = await services.recorded()
+        assert not safe.missing(recorded)
+        assert not acknowledged & lost.missing(recorded)
+        assert {0, 1, 2, 3} == lost.missing(recorded), (
+            "what the primary alone had is lost: this is what the wait is for"
+        )
+        # A client that repeats what is unknown to it gets it done.
+        for act in lost.acts(services):
+            await act()
+        assert not lost.missing(await services.recorded())
+        assert await services.pay(lost.key)
+
+
+class Work:
+    """One payment, one posting, one void and one registration."""
+
+    def __init__(self) -> None:
+        self.key = str(new_id())
+        self.item = posting(new_id(), new_id(), 10)
+        self.voided = new_id()
+        self.email = f"{new_id()}@example.com"
+
+    def acts(self, services: Services) -> list[Callable[[], Awaitable[object]]]:
+        return [
+            partial(services.pay, self.key),
+            partial(services.post, self.item),
+            partial(services.void, self.voided),
+            partial(services.register, self.email),
+        ]
+
+    def missing(self, recorded: Mapping[str, set[Any]]) -> set[int]:
+        """The numbers of those acts that are not on record."""
+        parts = (
+            self.key in recorded["keys"],
+            self.item.transfer_id in recorded["outcomes"],
+            self.voided in recorded["outcomes"],
+            self.email in recorded["users"],
+        )
+        return {number for number, is_recorded in enumerate(parts) if not is_recorded}

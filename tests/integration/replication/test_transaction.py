@@ -1,0 +1,229 @@
+"""The transaction service: what rests on rows found is returned only when these are replicated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
+
+from services.chassis import database, dead_letters
+from services.chassis.client import Upstream
+from services.chassis.database import Pool
+from services.chassis.dead_letters import DeadLetterSettled, Replay
+from services.contracts.identifiers import new_id
+from services.contracts.refusal import Refusal
+from services.contracts.topology import REQUESTED_QUEUE
+from services.transaction import api, commands
+from services.transaction.commands import Accepted, Draft
+from services.transaction.errors import TransferNotCancellable
+from services.transaction.intake import Answer, Intake, Request
+from services.transaction.store import Keys, Told, WalletFacts
+from services.transaction.transfer import CANCELLED, DEPOSIT, Transfer
+from services.transaction.waiting import Waiting
+from services.transaction.wallet_client import WalletClient
+from tests.harness.services import People, identities, request
+from tests.harness.standby import Pair
+
+NOWHERE = "http://127.0.0.1:9"
+BY = Replay(new_id(), "the-request-1")
+
+
+@pytest.fixture
+def service() -> str:
+    return "transaction"
+
+
+@pytest.fixture
+async def intake(pool: Pool) -> AsyncIterator[Intake]:
+    """Knows the wallets of its directory, and finds the wallet service unavailable, so that nothing is checked."""
+    upstream = Upstream("transaction", "wallet", NOWHERE, identities()["transaction"])
+    yield Intake(pool, wallet=WalletClient(upstream), auth=People(), reversal_after=timedelta(minutes=1))
+    await upstream.close()
+
+
+@pytest.fixture
+async def payment(pool: Pool) -> Request:
+    """A request between two wallets that the directory knows."""
+    [source, destination] = [WalletFacts(new_id(), new_id(), "USD") for _ in range(2)]
+    await commands.remember_wallets(pool, [source, destination])
+    return request(source.owner_id, destination.id, 10)
+
+
+async def accept(intake: Intake, *requests: Request) -> list[Answer]:
+    return await intake.accept(requests)
+
+
+async def recorded(pool: Pool, payment: Request) -> UUID:
+    """The transfer of this request, wherever it is durable."""
+    select = "SELECT resource_id FROM idempotency_keys WHERE user_id = $1 AND key = $2"
+    return await pool.fetchval(select, *payment.key)
+
+
+async def accepted(intake: Intake, payment: Request) -> Transfer:
+    [answer] = await accept(intake, payment)
+    assert isinstance(answer, Accepted)
+    return answer.transfer
+
+
+def told(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[Told]:
+    return [Told(transfer.id, outcome, reason, datetime.now(UTC), None)]
+
+
+async def test_used_key(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """The first request times out; the same key again is a replay of the same transfer once that is replicated."""
+    await pair.leave_unknown(lambda: accept(intake, payment))
+    [again] = await pair.after_replication(lambda: accept(intake, payment))
+    assert isinstance(again, Accepted)
+    assert (True, await recorded(pool, payment)) == (again.replayed, again.transfer.id)
+
+
+async def test_used_key_of_a_deposit(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """The same holds for deposits."""
+    await pool.execute("INSERT INTO wallets VALUES ($1, NULL, 'USD') ON CONFLICT DO NOTHING", new_id())
+    deposit = payment._replace(kind=DEPOSIT)
+    await pair.leave_unknown(lambda: accept(intake, deposit))
+    [again] = await pair.after_replication(lambda: accept(intake, deposit))
+    assert isinstance(again, Accepted)
+    assert (True, await recorded(pool, deposit)) == (again.replayed, again.transfer.id)
+
+
+async def test_key_used_for_another_request(pair: Pair, intake: Intake, payment: Request) -> None:
+    """That a key belongs to another request is said once that request is replicated."""
+    await pair.leave_unknown(lambda: accept(intake, payment))
+    [again] = await pair.after_replication(lambda: accept(intake, payment._replace(key_hash=b"another")))
+    assert isinstance(again, Refusal)
+    assert "idempotency_key_reused" == again.code
+
+
+async def test_key_lost_to_a_duplicate(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A draft whose key was taken after the first look gets the response of that request once it is replicated."""
+    now = await pool.fetchval("SELECT clock_timestamp()")
+    drafts = [draft for draft in await intake._draft([payment], Keys({}, now)) if isinstance(draft, Draft)]
+    await pair.leave_unknown(lambda: accept(intake, payment))
+    [again] = await pair.after_replication(lambda: commands.accept_transfers(pool, drafts))
+    assert isinstance(again, Accepted)
+    assert (True, await recorded(pool, payment)) == (again.replayed, again.transfer.id)
+
+
+async def test_batch_with_an_unknown_commit(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """One commit accepts a batch; where it is unknown it is so for every item, and each key tells later what became of it."""
+    batch = [payment._replace(idempotency_key=str(new_id())) for _ in range(3)]
+    await pair.leave_unknown(lambda: accept(intake, *batch))
+    pair.resume()
+    answers = await accept(intake, *batch)
+    assert [(True, await recorded(pool, one)) for one in batch] == [
+        (answer.replayed, answer.transfer.id) for answer in answers if isinstance(answer, Accepted)
+    ]
+
+
+async def test_lookup_by_key(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """`?idempotency_key=` finds a transfer once it is replicated: the client takes it for accepted."""
+    await pair.leave_unknown(lambda: accept(intake, payment))
+    found = await pair.after_replication(lambda: commands.find_by_key(pool, *payment.key))
+    assert found is not None
+    assert await recorded(pool, payment) == found.id
+
+
+async def test_outcome_applied_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A command whose outcome is recorded already is acknowledged once that is replicated."""
+    outcome = told(await accepted(intake, payment))
+    await pair.leave_unknown(lambda: commands.settle_transfers(pool, outcome))
+    assert 0 == await pair.after_replication(lambda: commands.settle_transfers(pool, outcome))
+
+
+async def test_conflict_marked_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A conflicting command becomes a dead letter once its mark is replicated."""
+    transfer = await accepted(intake, payment)
+    await pair.leave_unknown(lambda: commands.mark_conflicted(pool, [transfer.id]))
+    await pair.after_replication(lambda: commands.mark_conflicted(pool, [transfer.id]))
+
+
+async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """Cancelling a transfer that is cancelled already succeeds once that is replicated."""
+    transfer = await accepted(intake, payment)
+    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer)))
+    answer = await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
+    assert 200 == answer.status
+
+
+async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """That a transfer is completed and cannot be cancelled is said once that is replicated."""
+    transfer = await accepted(intake, payment)
+    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer, "posted", None)))
+    with pytest.raises(TransferNotCancellable):
+        await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
+
+
+async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A request that waits for the outcome gets it once it is replicated, whether or not it was there from the beginning."""
+    transfer = await accepted(intake, payment)
+    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer)))
+    assert [transfer.id] == await pair.after_replication(lambda: commands.list_terminal(pool, [transfer.id]))
+    await pair.lose_standby()
+    answer = await pair.after_replication(lambda: api.get_transfer(asked(pool, "GET", transfer, "&wait=5")))
+    assert b'"status": "FAILED"' in answer.body
+
+
+async def test_plain_read(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A plain read waits for nothing: it shows what this server has, also while no commit succeeds."""
+    await pair.leave_unknown(lambda: accept(intake, payment))
+    answer = await api.get_transfer(asked(pool, "GET", (await found(pool, payment))))
+    assert b'"status": "PENDING"' in answer.body
+
+
+async def test_dead_letter_kept_before(pair: Pair, pool: Pool) -> None:
+    """A dead letter that is on record already is taken from the broker once that is replicated."""
+    letter = dead_letters.read(REQUESTED_QUEUE, str(new_id()).encode(), {}, str(new_id()))
+    await pair.leave_unknown(lambda: dead_letters.keep(pool, [letter]))
+    await pair.after_replication(lambda: dead_letters.keep(pool, [letter]))
+
+
+async def test_dead_letter_discarded_before(pair: Pair, pool: Pool) -> None:
+    """Discarding a dead letter again succeeds once the first time is replicated."""
+    letter_id = await kept(pool)
+    await pair.leave_unknown(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
+    again = await pair.after_replication(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
+    assert dead_letters.DISCARDED == again["state"]
+
+
+async def test_dead_letter_replayed_before(pair: Pair, pool: Pool) -> None:
+    """That a dead letter was replayed and cannot be discarded is said once that is replicated."""
+    letter_id = await kept(pool)
+
+    async def mark_replayed() -> None:
+        async with database.transaction(pool) as connection:
+            await connection.fetchrow(dead_letters.statements.mark_replayed, letter_id, 1)
+
+    await pair.leave_unknown(mark_replayed)
+    with pytest.raises(DeadLetterSettled):
+        await pair.after_replication(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
+
+
+async def kept(pool: Pool) -> UUID:
+    body = str(new_id()).encode()
+    await dead_letters.keep(pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, str(new_id()))])
+    return await pool.fetchval("SELECT id FROM dead_letters WHERE body = $1", body)
+
+
+async def found(pool: Pool, payment: Request) -> Transfer:
+    transfer_id = await recorded(pool, payment)
+    return (await commands.find_transfers(pool, [transfer_id]))[transfer_id]
+
+
+def asked(pool: Pool, method: str, transfer: Transfer, more: str = "") -> web.Request:
+    """A request of the transfer's sender to one of its routes, as the gateway hands it over."""
+    app = web.Application()
+    app[api.POOL] = app[api.READ_POOL] = pool
+    app[api.WAITING] = Waiting(pool)
+    payload = StreamReader(BaseProtocol(None), 2**16)  # type: ignore[arg-type]
+    payload.feed_data(f'{{"viewer": "{transfer.user_id}"}}'.encode())
+    payload.feed_eof()
+    path = f"/internal/transfers/{transfer.id}?viewer={transfer.user_id}{more}"
+    match: dict[str, Any] = {"id": str(transfer.id)}
+    return make_mocked_request(method, path, app=app, match_info=match, payload=payload)

@@ -1,0 +1,308 @@
+"""The guards of a failover: a response that rests on rows found waits until these are replicated. One for each place."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+DATABASE = "services/chassis/database.py"
+TRANSACTION = "services/transaction/commands.py"
+TRANSACTION_API = "services/transaction/api.py"
+WALLET = "services/wallet/commands.py"
+PROOF = "services/wallet/proof.py"
+NOTIFICATION = "services/notification/commands.py"
+DEAD_LETTERS = "services/chassis/dead_letters.py"
+AUTH = "services/auth/commands.py"
+LETTERS = "services/auth/commands_letters.py"
+TOTP = "services/auth/commands_totp.py"
+
+FOLDER = "tests/integration/replication"
+COMMITS = f"{FOLDER}/test_commits.py"
+WORKS = f"{COMMITS}::test_error_before_commit_is_known"
+
+WAIT = "await database.await_replication(connection)\n"
+
+
+def _place(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
+    """At one place the transaction does not wait: the lines between `before` and `after` in which it does are gone."""
+    wait = " " * indent + WAIT
+    skip = " " * indent + "pass\n" if before.endswith((":\n", "else:\n")) else ""
+    return Mutant(
+        name=f"unreplicated-{name}",
+        guard="a response that rests on rows found waits until they are replicated",
+        changes=[Change(path, before + wait + after, before + skip + after)],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/{check}" for check in caught_by],
+    )
+
+
+def _refusal(name: str, path: str, before: str, refusal: str, *caught_by: str) -> Mutant:
+    """At one place the refusal is raised at once."""
+    return Mutant(
+        name=f"unreplicated-{name}",
+        guard="a refusal that says that something is done already waits until that is replicated",
+        changes=[
+            Change(path, f"{before}raise database.OnceReplicated({refusal})\n", f"{before}raise {refusal}\n"),
+        ],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/{check}" for check in caught_by],
+    )
+
+
+MUTANTS = (
+    Mutant(
+        name="barrier-is-no-write",
+        guard="the barrier writes to the log: a transaction id alone makes no COMMIT wait",
+        changes=[
+            Change(
+                "services/chassis/sql/queries_database.sql",
+                "SELECT pg_logical_emit_message(true, 'payflow-barrier', '')",
+                "SELECT pg_current_xact_id()",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/test_transaction.py::test_used_key"],
+    ),
+    Mutant(
+        name="failover-loses-acknowledged",
+        guard="what was acknowledged by a repeat is there after a failover",
+        changes=[
+            Change(
+                "services/chassis/sql/queries_database.sql",
+                "SELECT pg_logical_emit_message(true, 'payflow-barrier', '')",
+                "SELECT 1",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/test_failover.py::test_nothing_acknowledged_is_lost"],
+    ),
+    Mutant(
+        name="cancelled-wait-is-success",
+        guard="a COMMIT whose wait for the standby was cancelled is unknown, though the server reports success",
+        changes=[Change(DATABASE, "        if waits.cancelled:\n            raise CommitUnknown\n", "")],
+        works=WORKS,
+        caught_by=[f"{COMMITS}::test_cancelled_wait_is_unknown"],
+    ),
+    Mutant(
+        name="lost-commit-is-nothing-recorded",
+        guard="a COMMIT without a response is unknown, never nothing recorded",
+        changes=[
+            Change(
+                DATABASE,
+                "        if is_committing:\n            raise CommitUnknown from away\n        raise\n",
+                "        raise\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{COMMITS}::test_time_out_at_commit_is_unknown"],
+    ),
+    Mutant(
+        name="unknown-commit-as-503",
+        guard="an unknown commit is a 504: a 503 says that nothing was done",
+        changes=[
+            Change(DATABASE, "    status = OutcomeUnknown.status\n    code = OutcomeUnknown.code\n", "    pass\n"),
+            Change(DATABASE, "import OutcomeUnknown, Refusal, Unavailable", "import Refusal, Unavailable"),
+        ],
+        works=WORKS,
+        caught_by=[f"{COMMITS}::test_form_over_http"],
+    ),
+    _place(
+        "key",
+        TRANSACTION,
+        "            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])\n",
+        "    except DatabaseAway as away:\n",
+        "test_transaction.py::test_used_key",
+        "test_transaction.py::test_key_lost_to_a_duplicate",
+        indent=12,
+    ),
+    _place(
+        "lookup-by-key",
+        TRANSACTION,
+        "            return None\n",
+        "        return (await store.find_transfers(connection, [transfer_id]))[transfer_id]\n",
+        "test_transaction.py::test_lookup_by_key",
+    ),
+    _place(
+        "status",
+        TRANSACTION,
+        "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n        else:\n",
+        "",
+        "test_transaction.py::test_outcome_applied_before",
+        indent=12,
+    ),
+    _place(
+        "conflict",
+        TRANSACTION,
+        "        if not marked:\n",
+        "",
+        "test_transaction.py::test_conflict_marked_before",
+        indent=12,
+    ),
+    _place(
+        "terminal-list",
+        TRANSACTION,
+        "        terminal = await store.list_terminal(connection, transfer_ids)\n",
+        "",
+        "test_transaction.py::test_waiting_for_the_outcome",
+    ),
+    _place(
+        "transfer",
+        TRANSACTION,
+        "        found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)\n",
+        "",
+        "test_transaction.py::test_cancelled_before",
+        "test_transaction.py::test_waiting_for_the_outcome",
+    ),
+    Mutant(
+        name="unreplicated-cancel",
+        guard="a response that rests on rows found waits until they are replicated",
+        changes=[
+            Change(
+                TRANSACTION_API,
+                "    transfer = await commands.get_replicated_transfer(pool, transfer.id, asked.viewer)\n",
+                "    transfer = await _own(pool, transfer.id, asked.viewer)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[
+            f"{FOLDER}/test_transaction.py::test_cancelled_before",
+            f"{FOLDER}/test_transaction.py::test_too_late_to_cancel",
+        ],
+    ),
+    Mutant(
+        name="unreplicated-wait",
+        guard="a response that rests on rows found waits until they are replicated",
+        changes=[
+            Change(
+                TRANSACTION_API,
+                "        transfer = await commands.get_replicated_transfer(pool, transfer.id, query.viewer)\n",
+                "        pass\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/test_transaction.py::test_waiting_for_the_outcome"],
+    ),
+    _place(
+        "post", WALLET, "        if not decision.outcomes:\n", "", "test_wallet.py::test_rejected_before", indent=12
+    ),
+    _place("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
+    _place(
+        "wallet-opened", WALLET, "        if not opened:\n", "", "test_wallet.py::test_wallet_opened_before", indent=12
+    ),
+    _place(
+        "wallets",
+        WALLET,
+        "        if database.list_unconfirmed([wallet.id for wallet in wallets]):\n",
+        "",
+        "test_wallet.py::test_wallets_listed",
+        indent=12,
+    ),
+    _place(
+        "accounts",
+        WALLET,
+        "        if database.list_unconfirmed([id_ for id_, _, _ in found]):\n",
+        "",
+        "test_wallet.py::test_accounts_found",
+        indent=12,
+    ),
+    _place(
+        "block",
+        WALLET,
+        "            if state.head != noted:\n",
+        "            return Sealed(state.head, 0, 0, more=False)\n",
+        "test_wallet.py::test_sealed_before",
+        indent=16,
+    ),
+    _place("last-proof", WALLET, "        if proof is not None:\n", "", "test_wallet.py::test_last_proof", indent=12),
+    _place(
+        "proof",
+        PROOF,
+        "        # The head is noted by those who read it: a failover must not lose it.\n",
+        "",
+        "test_wallet.py::test_proof_of_a_new_block",
+    ),
+    _place("inbox", NOTIFICATION, "        if not won:\n", "", "test_notification.py::test_recorded_before", indent=12),
+    _place(
+        "dead-letter",
+        DEAD_LETTERS,
+        "        # What was on record already has written nothing.\n",
+        "",
+        "test_transaction.py::test_dead_letter_kept_before",
+    ),
+    _refusal(
+        "dead-letter-replayed",
+        DEAD_LETTERS,
+        "            ",
+        'DeadLetterSettled("the dead letter was replayed")',
+        "test_transaction.py::test_dead_letter_replayed_before",
+    ),
+    _refusal("registration", AUTH, "            ", "EmailTaken()", "test_auth.py::test_registered_before"),
+    _place("logout", AUTH, "        if not live:\n", "", "test_auth.py::test_logged_out_before", indent=12),
+    _refusal("refresh", AUTH, "            ", "InvalidRefreshToken()", "test_auth.py::test_logged_out_before"),
+    _place(
+        "recipient",
+        AUTH,
+        "        found = {user.email: user for user in await store.find_recipients_by_email(connection, emails)}\n",
+        "",
+        "test_auth.py::test_recipient_found",
+    ),
+    _refusal(
+        "session",
+        "services/auth/commands_sessions.py",
+        "            ",
+        "SessionNotFound()",
+        "test_auth.py::test_session_ended_before",
+    ),
+    _refusal(
+        "api-key",
+        "services/auth/commands_api_keys.py",
+        "            ",
+        "ApiKeyNotFound()",
+        "test_auth.py::test_key_revoked_before",
+    ),
+    _refusal("verification", LETTERS, "            ", "EmailVerified()", "test_auth.py::test_email_verified_before"),
+    _refusal(
+        "verified-email",
+        LETTERS,
+        "        user_id = await store_letters.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
+        "        if user_id is None:\n            ",
+        "LetterTokenInvalid()",
+        "test_auth.py::test_email_verified_before",
+    ),
+    _refusal(
+        "reset",
+        LETTERS,
+        "        user_id = await store_letters.find_letter_owner(connection, token_hash, kind)\n"
+        "        if user_id is None:\n            ",
+        "LetterTokenInvalid()",
+        "test_auth.py::test_password_reset_before",
+    ),
+    _refusal(
+        "spent-token",
+        LETTERS,
+        "    if reader is None or not await store_letters.spend_letter(connection, token_hash, kind):\n        ",
+        "LetterTokenInvalid()",
+        "test_auth.py::test_token_spent_by_a_duplicate",
+    ),
+    _refusal(
+        "second-factor",
+        TOTP,
+        "        if locked.user.totp:\n            ",
+        "TotpAlreadyOn()",
+        "test_auth.py::test_second_factor_on_before",
+    ),
+    _refusal(
+        "second-factor-confirmed",
+        TOTP,
+        "    if locked.user.totp:\n        ",
+        "TotpAlreadyOn()",
+        "test_auth.py::test_second_factor_on_before",
+    ),
+    _place(
+        "signing-key",
+        "services/auth/commands_signing_keys.py",
+        "        else:\n",
+        "",
+        "test_auth.py::test_keys_rotated_before",
+        indent=12,
+    ),
+)
