@@ -21,9 +21,9 @@ ATTEMPTS_MAX = 2
 CONNECT_SECONDS = 1.0
 CONNECTIONS_MAX = 64
 
-# Nothing was sent, or the kept-alive connection died under us. Nearly every internal call may be sent twice (it is keyed
-# by the transfer id or changes nothing), so these are worth one more try.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+# Nothing was sent, or the connection was lost, most often a kept-alive one that the service had closed. Nearly every internal
+# call may be sent twice (it is keyed by the transfer id or changes nothing), so these are worth one more try.
+_NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class UpstreamAway(Unavailable):
 
 
 class UpstreamSilent(OutcomeUnknown):
-    """A service behind this one took the request and gave no answer in time; retry with the same key."""
+    """A service behind this one took the request and gave no answer; retry with the same key."""
 
 
 class Upstream:
@@ -65,9 +65,9 @@ class Upstream:
         """Send one request; the answer's parsed JSON (None for 204). `attempts=1` for what must not be sent twice.
 
         Raises:
-            UpstreamAway: it could not be reached, or said 502/503, or does not agree on the time; nothing is known to have
-                happened.
-            UpstreamSilent: no answer within `seconds`.
+            UpstreamAway: it could not be reached, or said 502/503, or does not agree on the time; nothing has happened.
+            UpstreamSilent: no response within `seconds`, or the connection was lost after a request that may change something was
+                sent.
             Refusal: what it answered, 4xx or 5xx, unchanged.
         """
         started = time.perf_counter()
@@ -82,9 +82,14 @@ class Upstream:
         except TimeoutError:
             outcome = "timeout"
             raise UpstreamSilent(f"the {self.name} service gave no answer in time") from None
-        except aiohttp.ClientError:
+        except aiohttp.ClientConnectorError:
             outcome = "away"
             raise UpstreamAway(f"the {self.name} service is away") from None
+        except aiohttp.ClientError:
+            outcome = "away"
+            if method == "GET":
+                raise UpstreamAway(f"the {self.name} service is away") from None
+            raise UpstreamSilent(f"the connection to the {self.name} service was lost before its response") from None
         except Refusal:
             outcome = "refused"
             raise
@@ -123,12 +128,22 @@ class Upstream:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
             return await self._send_once(method, path, data=data, params=params)
-        except _NOT_SENT:
+        except _NOT_PROCESSED as error:
             if attempts == 1:
                 raise
+            lost = error
+        try:
+            return await self._send_again(method, path, data=data, params=params, attempts=attempts - 1)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            # Not sent this time; what became of the first time decides.
+            raise lost from None
+
+    async def _send_again(
+        self, method: str, path: str, *, data: bytes | None, params: Mapping[str, str] | None, attempts: int
+    ) -> Any:
         # Only now the machinery of retries: it costs a third of a call that needs none.
         async for attempt in stamina.retry_context(
-            on=_NOT_SENT, attempts=attempts - 1, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
+            on=_NOT_PROCESSED, attempts=attempts, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
         ):
             with attempt:
                 return await self._send_once(method, path, data=data, params=params)

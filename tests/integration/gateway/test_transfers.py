@@ -361,6 +361,19 @@ async def test_silent_transaction_service(door: Door, token: str, monkeypatch: p
     assert len(door.behind.transaction.transfers) == 1
 
 
+async def test_batch_with_an_unknown_commit(door: Door, token: str) -> None:
+    """One unknown commit is a 504 for every request of its batch; none is cached, and each key works later."""
+    transaction = door.behind.transaction
+    transaction.answers["POST /internal/transfers"] = problem(504, "outcome_unknown")
+    unknown = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(4)))
+    transaction.answers.clear()
+    retries = [await door.send(token, f"k-{number}") for number in range(4)]
+
+    assert [(504, "outcome_unknown")] * 4 == [(response.status, response.json()["code"]) for response in unknown]
+    assert [202] * 4 == [response.status for response in retries]
+    assert 4 == len(transaction.transfers)
+
+
 async def test_answer_that_makes_no_sense(door: Door, token: str) -> None:
     """An answer of another length or shape is not taken for success."""
     for nonsense in (

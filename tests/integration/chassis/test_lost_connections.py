@@ -1,0 +1,65 @@
+"""Calls from service to service: what is known when the connection is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
+from tests.harness.services import identities
+
+
+@asynccontextmanager
+async def hanging_up(*, times: int) -> AsyncIterator[str]:
+    """A server that takes so many requests, sends no response and closes each connection; then it is gone."""
+    taken = 0
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        await reader.read(1)
+        taken += 1
+        if taken == times:
+            server.close()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def caller(url: str) -> AsyncIterator[Upstream]:
+    upstream = Upstream("gateway", "transaction", url, identities()["gateway"])
+    yield upstream
+    await upstream.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_connection_lost_after_sending(times: int) -> None:
+    """A request that was sent and got no response is unknown, also where the second attempt reaches nobody any more."""
+    async with hanging_up(times=times) as url, caller(url) as upstream:
+        with pytest.raises(UpstreamSilent):
+            await upstream.call("POST", "/internal/transfers", body={}, seconds=30)
+
+
+async def test_connection_lost_while_reading() -> None:
+    """A request that only reads has changed nothing: the service is unavailable."""
+    async with hanging_up(times=1) as url, caller(url) as upstream:
+        with pytest.raises(UpstreamAway):
+            await upstream.call("GET", "/internal/transfers", seconds=30)
+
+
+async def test_connection_refused() -> None:
+    """A request that could not be sent is not unknown: nothing was done."""
+    async with hanging_up(times=1) as url:
+        pass
+    async with caller(url) as upstream:
+        with pytest.raises(UpstreamAway):
+            await upstream.call("POST", "/internal/transfers", body={}, seconds=30)
