@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.auth import tokens
@@ -14,7 +15,7 @@ from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
 from services.gateway import authentication, sessions
 from services.gateway.sessions import Sessions
-from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, Open, eventually
 
 ME = "/api/v1/auth/me"
 
@@ -92,3 +93,51 @@ async def test_a_remembered_token_vouches_for_no_other(door: Door, user_id: str)
     for forged in (f"{unsigned}.{foreign_signature}", f"{foreign_unsigned}.{signature}", f"{unsigned}.{'A' * 86}"):
         assert 401 == (await door.call("GET", ME, token=forged)).status
     assert 200 == (await door.call("GET", ME, token=token)).status
+
+
+async def test_what_ends_sessions_here_is_known_here_at_once(
+    open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another password ends the session that asked in the same response; the list is pulled then, not at its next turn."""
+    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 3600)
+    own, other, third = (str(new_id()) for _ in range(3))
+    tokens_of = {each: behind.auth.token(sub=user_id, sid=each) for each in (own, other, third)}
+    behind.auth.answers["POST /internal/password"] = {"access_token": "a", "refresh_token": "r"}
+    behind.auth.answers["POST /internal/sessions/end-others"] = web.Response(status=204)
+    behind.auth.answers["POST /internal/sessions/end"] = web.Response(status=204)
+    body = {"current_password": "correct horse", "new_password": "battery staple"}
+
+    async def is_refused(door: Door, session_id: str) -> bool:
+        return (await door.call("GET", "/api/v1/wallets", token=tokens_of[session_id])).status == 401
+
+    async with open_door() as door:
+        ended = await door.call("DELETE", f"/api/v1/auth/sessions/{third}", token=tokens_of[own])
+        third_is_refused = await is_refused(door, third)
+        behind.auth.ended.append(other)
+        ended_others = await door.call("DELETE", "/api/v1/auth/sessions", token=tokens_of[own])
+        await eventually(lambda: is_refused(door, other))
+        changed = await door.call("POST", "/api/v1/auth/password", token=tokens_of[own], json=body)
+        own_is_refused = await is_refused(door, own)
+
+    assert [204, 204, 200] == [answer.status for answer in (ended, ended_others, changed)]
+    assert (True, True) == (third_is_refused, own_is_refused)
+
+
+async def test_another_password_is_heard_of_at_once(
+    open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other sessions that it ended are refused without waiting for the next turn of the list."""
+    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 3600)
+    other = str(new_id())
+    token, others = behind.auth.token(sub=user_id), behind.auth.token(sub=user_id, sid=other)
+    behind.auth.answers["POST /internal/password"] = {"access_token": "a", "refresh_token": "r"}
+    body = {"current_password": "correct horse", "new_password": "battery staple"}
+    async with open_door() as door:
+        assert 200 == (await door.call("GET", "/api/v1/wallets", token=others)).status
+        behind.auth.ended.append(other)
+        assert 200 == (await door.call("POST", "/api/v1/auth/password", token=token, json=body)).status
+
+        async def is_refused() -> bool:
+            return (await door.call("GET", "/api/v1/wallets", token=others)).status == 401
+
+        await eventually(is_refused)
