@@ -7,6 +7,9 @@ T ?= tests
 # The whole suite mostly waits for processes: three runs beside each other, each with engines of its own, keep two cores busy.
 RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
 
+# What the user's shell sets for other programs of Python, and its locale, change nothing here.
+$(foreach name,$(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES)),$(if $(filter environment,$(origin $(name))),$(eval unexport $(name))))
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines currencies
 

@@ -11,6 +11,7 @@ import aiohttp
 import hypothesis
 import pytest
 
+from deploy.local import environment
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
 from tests.harness import drills, leaks
@@ -19,6 +20,9 @@ from tests.harness.databases import Templates, TestDatabase
 from tests.harness.stack import Stack, running
 
 pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
+
+# Before any test connects: the databases' URLs alone decide how.
+environment.forget_driver_variables(os.environ)
 
 # As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)

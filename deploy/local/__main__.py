@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from deploy.local import environment
 from deploy.local.home import Home
 from deploy.local.trouble import Trouble
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(f"unknown command {' '.join(arguments)!r}; {USAGE}" if arguments else USAGE, file=sys.stderr)
         return EXIT_USAGE
+    environment.forget_driver_variables(os.environ)
     try:
         return asyncio.run(_until_signalled(arguments[0], Home.from_environment(os.environ)))
     except Trouble as trouble:

@@ -13,6 +13,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
 STAMP = ENVIRONMENT / ".installed"
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+ELSEWHERE = frozenset({"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER"})
+"""Variables that would have packages installed, or looked for, at another place. Proxies and mirrors stay."""
+
 PYTHON_MIN = (3, 11)
 ATTEMPTS_MAX = 4
 PAUSE_SECONDS = 2.0
@@ -113,7 +116,7 @@ def run(
         step = subprocess.run(
             command,
             cwd=REPOSITORY,
-            env=environment,
+            env={name: value for name, value in (environment or os.environ).items() if name not in ELSEWHERE},
             capture_output=True,
             text=True,
             check=False,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deploy.local import environment
 from deploy.local.engines import Postgres, RabbitMQ, Redis
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import LOOPBACK, Ports
@@ -108,8 +109,8 @@ class Wiring:
         owner = {
             _variable(service, "OWNER_DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}_owner")
         }
-        environment = self._inherited() | self._database(service) | owner
-        return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], environment)
+        told = self._inherited() | self._database(service) | owner
+        return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], told)
 
     def grant(self, email: str) -> Process:
         """The process that makes somebody an operator."""
@@ -132,18 +133,18 @@ class Wiring:
             "PAYFLOW_METRICS_PORT": str(self._ports.get(f"{role.name}_metrics")),
         }
 
-    def _python(self, name: str, arguments: list[str], environment: dict[str, str]) -> Process:
+    def _python(self, name: str, arguments: list[str], told: dict[str, str]) -> Process:
         return Process(
             name,
             [sys.executable, *arguments],
-            environment=environment,
+            environment=told,
             directory=REPOSITORY,
             log=self._home.log(name),
         )
 
     def _inherited(self) -> dict[str, str]:
-        """The caller's environment without what belongs to the stack: no role sees another's password."""
-        return {name: value for name, value in self._caller.items() if not _is_ours(name)}
+        """What is passed on of the caller's environment, without what belongs to the stack: no role sees another's password."""
+        return {name: value for name, value in environment.passed_on(self._caller).items() if not _is_ours(name)}
 
     def _addresses(self) -> dict[str, str]:
         urls = {_variable(service, "URL"): self.service_url(service) for service in SERVICES}

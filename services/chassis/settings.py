@@ -14,6 +14,7 @@ from services.chassis import crash_points
 from services.chassis.service_tokens import Identity
 
 PREFIX = "PAYFLOW_"
+DRIVER_PREFIX = "PG"
 SECRET_LENGTH_MIN = 32
 PASSWORD_LENGTH_MIN = 12
 _KNOWN_DEFAULTS = re.compile(
@@ -102,6 +103,32 @@ Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+class _DriverVariables(BaseSettings):
+    """What the PostgreSQL driver would read for whatever a database's URL does not say: from the user's shell, unseen."""
+
+    model_config = SettingsConfigDict(env_prefix=DRIVER_PREFIX, extra="ignore")
+
+    host: str | None = None
+    port: str | None = None
+    user: str | None = None
+    password: str | None = None
+    database: str | None = None
+    passfile: str | None = None
+    service: str | None = None
+    servicefile: str | None = None
+    sslmode: str | None = None
+    sslnegotiation: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
+    sslrootcert: str | None = None
+    sslcrl: str | None = None
+    sslminprotocolversion: str | None = None
+    sslmaxprotocolversion: str | None = None
+    targetsessionattrs: str | None = None
+    krbsrvname: str | None = None
+    gsslib: str | None = None
+
+
 class RoleSettings(BaseSettings):
     """What every role reads."""
 
@@ -132,12 +159,20 @@ def load(settings: type[Settings]) -> Settings:
     Raises:
         BadConfiguration: with one line that names every missing or malformed variable, never its value.
     """
+    _refuse_driver_variables()
     try:
         return settings()
     except ValidationError as error:
         raise BadConfiguration("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from None
     except ValueError as error:  # pydantic-settings: a JSON variable that is not JSON
         raise BadConfiguration(str(error)) from None
+
+
+def _refuse_driver_variables() -> None:
+    for name, value in _DriverVariables().model_dump().items():
+        if value is not None:
+            variable = f"{DRIVER_PREFIX}{name.upper()}"
+            raise BadConfiguration(f"{variable}: not supported; unset it, and put the setting into the database's URL")
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> str:

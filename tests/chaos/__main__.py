@@ -17,7 +17,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from deploy.local import files, install, lock
+from deploy.local import environment, files, install, lock
 from deploy.local import seed as people
 from deploy.local.home import Home
 from deploy.local.progress import tell
@@ -51,6 +51,7 @@ console = Console(highlight=False, soft_wrap=True)
 def main(**options: object) -> None:
     """Run load and faults, wait for quiet, judge; exit 1 on a violation, 2 when it could not run."""
     os.umask(files.UMASK)
+    environment.forget_driver_variables(os.environ)
     try:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
     except (Trouble, NothingToDo) as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
+from deploy.local import environment
 from deploy.local.engines import Postgres
 from tests.harness.databases import Templates
 from tests.integration.test_migrations import DATABASES, SERVICES, schema
@@ -13,6 +15,7 @@ from tests.integration.test_migrations import DATABASES, SERVICES, schema
 
 async def main() -> None:
     """Migrate each database on a private server and write down what came of it."""
+    environment.forget_driver_variables(os.environ)
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         postgres = Postgres(Path(directory) / "postgres")

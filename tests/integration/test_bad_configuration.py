@@ -102,6 +102,24 @@ async def test_weak_secrets_stop_the_start(service: str, role: str, variable: st
     assert value not in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("service", "role", "variable"),
+    [
+        ("wallet", "api", "PGSSLMODE"),
+        ("wallet", "migrate", "PGTARGETSESSIONATTRS"),
+        ("gateway", "api", "PGSSLROOTCERT"),
+    ],
+)
+async def test_driver_variables_stop_the_start(service: str, role: str, variable: str) -> None:
+    """What the driver would read beside a database's URL is refused in one line: unseen, it would change every connection."""
+    code, lines = await start(service, role, environment() | {variable: "some-value"})
+
+    assert 2 == code
+    assert 1 == len(lines), lines
+    assert variable in lines[0]
+    assert "some-value" not in lines[0]
+
+
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
 async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
     """A misspelt role exits with a usage line."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deploy.local import files
+from deploy.local import environment, files
 from tests.mutation import tree
 from tests.mutation.engines import Engines
 from tests.mutation.mutant import Mutant
@@ -39,6 +40,7 @@ class Finding:
 
 def main() -> int:
     """0 when every mutant was caught, 1 when one was not, 2 when the question makes no sense."""
+    environment.forget_driver_variables(os.environ)
     arguments = _parse()
     if arguments.list:
         for mutant in MUTANTS:

@@ -22,6 +22,8 @@ import asyncpg
 import uvloop
 from yarl import URL
 
+from deploy.local import environment
+
 SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
 CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "64"))
 HOME = Path(os.environ.get("PAYFLOW_HOME", ".payflow"))
@@ -121,6 +123,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 async def main() -> None:
+    environment.forget_driver_variables(os.environ)
     stack = json.loads((HOME / "stack.json").read_text())
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:

@@ -19,6 +19,8 @@ SAME_BROKER = f"{MOVING}::test_a_broker_keeps_its_messages_where_it_was"
 STACK = "tests/integration/local/test_stack.py"
 STOPPED = f"{STACK}::test_stop_ends_a_run_in_another_terminal"
 COPY_REFUSED = f"{STACK}::test_a_copy_beside_the_running_original_is_refused"
+ENVIRONMENT = "tests/unit/local/test_environment.py"
+CONFIGURATION = "tests/integration/test_bad_configuration.py"
 LEFTOVERS = "deploy/local/leftovers.py"
 CHILD = f"{CHILDREN}::test_what_a_child_writes_is_for_its_owner_alone"
 KILLED = f"{CHILDREN}::test_killing_ends_children_that_left_the_group"
@@ -72,6 +74,20 @@ MUTANTS = (
         changes=[Change(PROCESS, ", opener=files.owner_only", "")],
         works=KILLED,
         caught_by=[CHILD],
+    ),
+    Mutant(
+        name="foreign-variables-passed-on",
+        guard="variables of the user's shell do not reach the processes of the stack",
+        changes=[Change("deploy/local/environment.py", "if _is_kept(name)} | FIXED", "if name} | FIXED")],
+        works=f"{ENVIRONMENT}::test_what_processes_need_is_passed_on",
+        caught_by=[f"{ENVIRONMENT}::test_a_foreign_variable_is_not_passed_on"],
+    ),
+    Mutant(
+        name="driver-variables-accepted",
+        guard="how a role connects is in the database's URL alone",
+        changes=[Change("services/chassis/settings.py", "    _refuse_driver_variables()\n", "")],
+        works=f"{CONFIGURATION}::test_an_unknown_role_is_told_the_known_ones",
+        caught_by=[f"{CONFIGURATION}::test_driver_variables_stop_the_start"],
     ),
     Mutant(
         name="copy-ends-the-original",
