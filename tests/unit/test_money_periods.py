@@ -14,7 +14,7 @@ from services.chassis.settings import RoleSettings
 from services.contracts import topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
-from services.gateway import preference, upstreams
+from services.gateway import live, preference, upstreams
 from services.gateway import schemas as gateway_schemas
 from services.notification import catch_up, channels, deliver, pending, sending
 from services.notification import schemas as notification_schemas
@@ -193,6 +193,8 @@ def test_pages_and_waits_are_those_of_the_gateway() -> None:
         assert (50, gateway_schemas.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
     assert audit.PAGE_MAX == gateway_schemas.PAGE_LIMIT_MAX + 1
     assert schemas.WAIT_SECONDS_MAX == preference.WAIT_SECONDS_MAX
+    assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.PLACES_MAX
+    assert live.LINES_MAX <= notification_schemas.PAGE_MAX
 
 
 def test_what_is_kept_in_memory_is_bounded() -> None:
