@@ -79,14 +79,14 @@ MUTANTS = (
         name="foreign-variables-passed-on",
         guard="variables of the user's shell do not reach the processes of the stack",
         changes=[Change("deploy/local/environment.py", "if _is_kept(name)} | FIXED", "if name} | FIXED")],
-        works=f"{ENVIRONMENT}::test_what_processes_need_is_passed_on",
+        works=f"{ENVIRONMENT}::test_the_driver_finds_no_variables_of_its_own",
         caught_by=[f"{ENVIRONMENT}::test_a_foreign_variable_is_not_passed_on"],
     ),
     Mutant(
         name="driver-variables-accepted",
         guard="how a role connects is in the database's URL alone",
         changes=[Change("services/chassis/settings.py", "    _refuse_driver_variables()\n", "")],
-        works=f"{CONFIGURATION}::test_an_unknown_role_is_told_the_known_ones",
+        works=f"{CONFIGURATION}::test_an_unknown_role_is_told_the_known_ones[wallet]",
         caught_by=[f"{CONFIGURATION}::test_driver_variables_stop_the_start"],
     ),
     Mutant(
