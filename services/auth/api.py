@@ -17,7 +17,6 @@ from services.auth import (
     commands_totp,
     commands_users,
     schemas,
-    store_audit,
 )
 from services.auth.bell import Bell
 from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
@@ -88,7 +87,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/letters/claim", deliver(claim_letters)),
             web.post("/internal/letters/settle", deliver(settle_letter)),
             web.post("/internal/letters/release", deliver(release_letters)),
-            web.get("/internal/audit", gateway(audit.reader(READ_POOL, store_audit.LIST))),
+            web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.post("/internal/api-keys", gateway(create_api_key)),
             web.get("/internal/api-keys", gateway(list_api_keys)),
             web.delete("/internal/api-keys/{id}", gateway(revoke_api_key)),

@@ -75,30 +75,43 @@ async def append(connection: Connection, acts: Sequence[Act]) -> None:
     await connection.execute(statements.append_audit, ids, names, actors, users, kinds, subjects, texts, requests)
 
 
-def reader(pool: web.AppKey[Pool], statement: str, *, read_id: Callable[[str], object] | None = None) -> Handler:
+def reader(
+    pool: web.AppKey[Pool],
+    statement: str,
+    *,
+    read_id: Callable[[str], object] | None = None,
+    lowest_id: object = UUID(int=0),
+) -> Handler:
     """The handler of a service's `GET /internal/audit`: `statement` has the shape of `list_audit`.
 
     `read_id` makes of the text of an id what the table's ids are (UUIDs unless it is given); ValueError: it is none.
+    `lowest_id` is below all of them.
     """
 
     async def list_acts(request: web.Request) -> web.Response:
         """A page of the log, newest first."""
         asked = validate(ASKED, dict(request.query))
-        place = read_place(asked.before, read_id or read_identifier)
+        upper = _upper(asked.period.until, read_place(asked.before, read_id or read_identifier), lowest_id)
         async with database.connection(request.app[pool]) as connection:
             rows = await connection.fetch(
                 statement,
-                *asked.period,
+                asked.period.since,
                 asked.actor_id,
                 asked.user_id,
                 asked.act,
-                place.at if place else None,
-                place.id if place else None,
+                *upper,
                 asked.limit,
             )
         return web.json_response({"items": [render(row) for row in rows]})
 
     return list_acts
+
+
+def _upper(until: datetime | None, below: Place | None, lowest_id: object) -> tuple[datetime | None, object]:
+    """The lower of the end of the period and the position: an index scan starts at one bound and reads all up to the other."""
+    if until is not None and (below is None or until <= below.at):
+        return until, lowest_id
+    return below or (None, None)
 
 
 def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | None:
@@ -118,9 +131,10 @@ def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | No
 
 def render(row: Record) -> dict[str, Any]:
     """One act as JSON."""
-    kind, subject_id = row["subject_kind"], row["subject_id"]
+    # Auth's log has no column for the subject: it is the user.
+    kind, subject_id = row.get("subject_kind", "user"), row.get("subject_id", row["user_id"])
     return {
-        "id": row["id"],
+        "id": str(row["id"]),
         "at": format_time(row["at"]),
         "act": row["act"],
         "actor_id": _text(row["actor_id"]),

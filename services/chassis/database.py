@@ -31,8 +31,9 @@ COMMAND_SECONDS = 6.0
 log = structlog.get_logger()
 
 
-READ_LIMITS = {"statement_timeout": "2s"}
-"""Server settings of a pool for users' reads: a slow one ends, and waits in no one else's way. Below every caller's deadline."""
+READ_LIMITS = {"statement_timeout": "2s", "enable_bitmapscan": "off"}
+"""Server settings of a pool for users' reads. A slow one ends, before every caller's deadline. A page is read in the order of its
+index: a bitmap has no order, so the planner would read and sort all that match where it expects few."""
 
 
 class DatabaseAway(Unavailable):

@@ -55,7 +55,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
     )
 
 
-list_acts = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number)
+list_acts = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number, lowest_id=0)
 """Who froze or thawed what."""
 
 

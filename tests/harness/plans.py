@@ -33,8 +33,7 @@ class Examiner:
 
     async def use(self, mode: str) -> None:
         """Plan everything anew, one of `MODES`."""
-        for name in self._names.values():
-            await self._connection.execute(f"DEALLOCATE {name}")
+        await self._connection.execute("DEALLOCATE ALL")
         self._names.clear()
         await self._connection.execute(f"SET plan_cache_mode = {mode}")
 

@@ -13,7 +13,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.auth import api as auth_api
-from services.auth import store_audit as auth_audit
 from services.chassis import audit, server
 from services.chassis.database import close_pool
 from services.chassis.problems import Handler
@@ -161,7 +160,7 @@ _AUDIT_ROW = (
     "SELECT $1::uuid, $2::timestamptz, 'act', $1, 'transfer', $1, 'request'"
 )
 _AUDIT_READERS: dict[str, tuple[Handler, Any]] = {
-    "auth": (audit.reader(auth_api.READ_POOL, auth_audit.LIST), auth_api.READ_POOL),
+    "auth": (audit.reader(auth_api.READ_POOL, audit.statements.list_audit), auth_api.READ_POOL),
     "wallet": (wallet_api.list_acts, wallet_api.READ_POOL),
     "transaction": (audit.reader(transaction_api.READ_POOL, audit.statements.list_audit), transaction_api.READ_POOL),
     "notification": (audit.reader(notification_api.READ_POOL, audit.statements.list_audit), notification_api.READ_POOL),

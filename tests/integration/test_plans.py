@@ -15,9 +15,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.auth.app import READ_SETTINGS as AUTH_SETTINGS
+from services.chassis import audit, database, dead_letters
+from services.notification.store import PLANNER as NOTIFICATION_PLANNER
 from services.transaction import store
 from services.transaction.app import READ_SETTINGS
 from services.transaction.store import NEWEST, Filter, Position
+from services.wallet import store_audit as wallet_audit
+from services.wallet.app import PLANNER as WALLET_PLANNER
 from tests.harness import plans
 from tests.harness.databases import Templates, TestDatabase
 
@@ -129,7 +134,9 @@ def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
             yield viewer, Filter(status, kind, wallet, since, until), below
 
 
-async def check(connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]]) -> None:
+async def check(
+    connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]], *, acts: int = 1
+) -> None:
     """No table is read from end to end, and no more than a few rows and blocks for each row of the page."""
     examiner = plans.Examiner(connection)
     for mode in plans.MODES:
@@ -137,8 +144,8 @@ async def check(connection: asyncpg.Connection, asked: Sequence[tuple[str, Seque
         for statement, arguments in asked:
             work = await examiner.examine(statement, arguments)
             assert not work.scanned, (mode, arguments, work)
-            assert work.rows <= 10 * LIMIT, (mode, arguments, work)
-            assert work.blocks <= 300, (mode, arguments, work)
+            assert work.rows <= (9 + 2 * acts) * LIMIT, (mode, arguments, work)
+            assert work.blocks <= 300 + 20 * acts, (mode, arguments, work)
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
@@ -156,3 +163,93 @@ async def test_transfers(transfers: TestDatabase, analyzed: bool) -> None:
         asked.append(recorder.asked)
     await check(connection, asked)
     await connection.close()
+
+
+AUDIT_ROWS = """
+INSERT INTO audit_log (id, at, act, actor_id, request_id, {columns})
+{overriding}
+SELECT {id}, $6::timestamptz + make_interval(secs => $5::integer + n), coalesce($4, 'act ' || n % 20), $2, 'r', {values}
+FROM generate_series(1, $1::integer) AS n
+"""
+AUDIT_TABLES = {
+    "auth": ("user_id", "", "gen_random_uuid()", "$3::uuid"),
+    "wallet": ("account_id", "OVERRIDING SYSTEM VALUE", "(SELECT coalesce(max(id), 0) FROM audit_log) + n", "$3::uuid"),
+    "transaction": ("user_id, subject_kind, subject_id", "", "gen_random_uuid()", "$3::uuid, 'x', $3"),
+    "notification": ("user_id, subject_kind, subject_id", "", "gen_random_uuid()", "$3::uuid, 'x', $3"),
+}
+AUDIT_GROUPS = (
+    (FEW, HEAVY, HEAVY, "rare", 0),
+    (FEW, QUIET, QUIET, "rare", 0),
+    (FEW, HEAVY, QUIET, "frequent", 0),
+    (MANY, HEAVY, MERCHANT, "frequent", 1000),
+    (MANY // 4, OPERATOR, QUIET, None, 1000),
+)
+"""One actor with very many acts of one kind about one user, and a few about others; one user with many acts of others."""
+
+AUDIT_STATEMENTS = {"wallet": wallet_audit.LIST}
+AUDIT_SETTINGS = {
+    "auth": AUTH_SETTINGS,
+    "notification": NOTIFICATION_PLANNER | database.READ_LIMITS,
+    "wallet": WALLET_PLANNER | database.READ_LIMITS,
+}
+
+
+def audit_questions(service: str) -> Iterable[tuple[str, tuple[object, ...]]]:
+    """Every combination of actor, user, act, period and position."""
+    statement = AUDIT_STATEMENTS.get(service, audit.statements.list_audit)
+    top = 2**62 if service == "wallet" else NEWEST.id
+    ends = ((None, None), (START + timedelta(seconds=MANY // 2), top), (START + timedelta(seconds=FEW + 1), top))
+    for actor, user, act, since, end in product(
+        (None, HEAVY, QUIET), (None, HEAVY, QUIET, MERCHANT), (None, "rare", "frequent", "unknown"), (None, START), ends
+    ):
+        yield statement, (since, actor, user, act, *end, LIMIT)
+
+
+@pytest.mark.parametrize("service", AUDIT_TABLES)
+async def test_audit(templates: Templates, service: str) -> None:
+    """Every combination of actor, user, act, period and cursor of each audit list reads only about a page for each act."""
+    made = await templates.fresh(service)
+    connection = await plans.superuser(made.superuser_url)
+    columns, overriding, identifier, values = AUDIT_TABLES[service]
+    insert = AUDIT_ROWS.format(columns=columns, overriding=overriding, id=identifier, values=values)
+    await connection.execute("ALTER TABLE audit_log SET (autovacuum_enabled = off)")
+    for group in AUDIT_GROUPS:
+        await connection.execute(insert, *group, START)
+    if service == "wallet":
+        for user in (HEAVY, QUIET, MERCHANT, OPERATOR):
+            await connection.execute("INSERT INTO accounts (id, owner_id, currency) VALUES ($1, $1, 'USD')", user)
+    for name, value in AUDIT_SETTINGS.get(service, READ_SETTINGS).items():
+        await connection.execute(f"SET {name} = '{value}'")
+    for statistics in ("SELECT 1", "ANALYZE audit_log"):
+        await connection.execute(statistics)
+        await check(connection, list(audit_questions(service)), acts=22)
+    await connection.close()
+    await templates.drop(made)
+
+
+DEAD_LETTERS = """
+INSERT INTO dead_letters (id, queue, state, reason, attempts, message_id, content_hash, body, transfer_ids, request_ids,
+                          first_seen_at, discarded_at)
+SELECT gen_random_uuid(), 'queue', $2, 'r', 1, 'm', decode(md5($2 || n), 'hex'), '', '{}', '{}',
+       $4::timestamptz + make_interval(secs => $3::integer + n), CASE $2 WHEN 'discarded' THEN $4 END
+FROM generate_series(1, $1::integer) AS n
+"""
+
+
+@pytest.mark.parametrize("service", ["transaction", "notification"])
+async def test_dead_letters(templates: Templates, service: str) -> None:
+    """Two that wait behind 30,000 that were replayed: every combination of queue, state and cursor reads about a page."""
+    made = await templates.fresh(service)
+    connection = await plans.superuser(made.superuser_url)
+    for count, state, starts in ((FEW, "waiting", 0), (FEW, "discarded", 0), (MANY, "replayed", 1000)):
+        await connection.execute(DEAD_LETTERS, count, state, starts, START)
+    for name, value in AUDIT_SETTINGS.get(service, READ_SETTINGS).items():
+        await connection.execute(f"SET {name} = '{value}'")
+    ends = ((None, None), (START + timedelta(seconds=MANY // 2), NEWEST.id))
+    questions = [
+        (dead_letters.statements.list_dead_letters, (queue, state, *end, LIMIT))
+        for queue, state, end in product((None, "queue", "other"), (None, "waiting", "discarded", "replayed"), ends)
+    ]
+    await check(connection, questions)
+    await connection.close()
+    await templates.drop(made)

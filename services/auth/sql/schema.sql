@@ -160,9 +160,11 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 CREATE INDEX api_keys_of_user ON public.api_keys USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX api_keys_seq_unique ON public.api_keys USING btree (seq) WHERE (seq IS NOT NULL);
+CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, act, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, act, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
-CREATE INDEX audit_log_of_actor ON public.audit_log USING btree (actor_id, at, id) WHERE (actor_id IS NOT NULL);
-CREATE INDEX audit_log_of_user ON public.audit_log USING btree (user_id, id);
 CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
 CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE ((ended_at IS NULL) AND (token_hash IS NOT NULL));
 CREATE INDEX letters_of_user ON public.letters USING btree (user_id, kind, created_at);

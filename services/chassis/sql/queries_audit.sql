@@ -6,10 +6,58 @@ FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid
      AS given(id, act, actor_id, user_id, subject_kind, subject_id, detail, request_id);
 
 -- name: list_audit
--- A page, newest first, below a place. Every service that keeps a log has a statement with these parameters and columns.
-SELECT id::text, at, act, actor_id, user_id, subject_kind, subject_id, detail, request_id
-FROM audit_log
-WHERE at >= coalesce($1::timestamptz, '-infinity') AND at < coalesce($2::timestamptz, 'infinity')
-  AND ($3::uuid IS NULL OR actor_id = $3) AND ($4::uuid IS NULL OR user_id = $4) AND ($5::text IS NULL OR act = $5)
-  AND (at, id) < (coalesce($6::timestamptz, 'infinity'), coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-ORDER BY at DESC, id DESC LIMIT $8;
+-- A page, newest first, below a position. Every service that keeps a log has a statement with these parameters: from, actor, user,
+-- act, then the position and the length of the page. There are few acts, and each is found with one look-up: of each the newest
+-- are read that concern the actor and the user. Only one of the five parts is run, by what is given.
+WITH RECURSIVE known (act) AS (
+    (SELECT act FROM audit_log ORDER BY act LIMIT 1)
+    UNION ALL
+    SELECT (SELECT audit_log.act FROM audit_log WHERE audit_log.act > known.act ORDER BY audit_log.act LIMIT 1)
+    FROM known WHERE known.act IS NOT NULL
+), acts (act) AS (
+    SELECT act FROM known WHERE act IS NOT NULL AND ($4::text IS NULL OR act = $4)
+), page AS (
+    (SELECT at, id FROM audit_log
+     WHERE $2::uuid IS NULL AND $3::uuid IS NULL AND $4::text IS NULL
+          AND at >= coalesce($1::timestamptz, '-infinity')
+          AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+     ORDER BY at DESC, id DESC LIMIT $7)
+    UNION ALL
+    SELECT line.* FROM acts CROSS JOIN LATERAL (
+        SELECT at, id FROM audit_log
+        WHERE act = acts.act
+          AND at >= coalesce($1::timestamptz, '-infinity')
+          AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        ORDER BY at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE $2::uuid IS NULL AND $3::uuid IS NULL AND $4::text IS NOT NULL
+    UNION ALL
+    SELECT line.* FROM acts CROSS JOIN LATERAL (
+        SELECT at, id FROM audit_log
+        WHERE actor_id = $2 AND act = acts.act
+          AND at >= coalesce($1::timestamptz, '-infinity')
+          AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        ORDER BY at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE $2::uuid IS NOT NULL AND $3::uuid IS NULL
+    UNION ALL
+    SELECT line.* FROM acts CROSS JOIN LATERAL (
+        SELECT at, id FROM audit_log
+        WHERE user_id = $3 AND act = acts.act
+          AND at >= coalesce($1::timestamptz, '-infinity')
+          AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        ORDER BY at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE $2::uuid IS NULL AND $3::uuid IS NOT NULL
+    UNION ALL
+    SELECT line.* FROM acts CROSS JOIN LATERAL (
+        SELECT at, id FROM audit_log
+        WHERE actor_id = $2 AND user_id = $3 AND act = acts.act
+          AND at >= coalesce($1::timestamptz, '-infinity')
+          AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        ORDER BY at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE $2::uuid IS NOT NULL AND $3::uuid IS NOT NULL
+    ORDER BY at DESC, id DESC LIMIT $7
+)
+SELECT audit_log.* FROM page JOIN audit_log USING (at, id) ORDER BY at DESC, id DESC;

@@ -15,11 +15,27 @@ SELECT * FROM dead_letters WHERE id = $1;
 SELECT * FROM dead_letters WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: list_dead_letters
--- A page, newest first, below a place.
-SELECT * FROM dead_letters
-WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR state = $2)
-  AND (first_seen_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-ORDER BY first_seen_at DESC, id DESC LIMIT $5;
+-- A page, newest first, below a position: the newest of each queue and state that there are, each found with one look-up.
+WITH RECURSIVE known (queue, state) AS (
+    (SELECT queue, state FROM dead_letters ORDER BY queue, state LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM known CROSS JOIN LATERAL (
+        SELECT dead_letters.queue, dead_letters.state FROM dead_letters
+        WHERE (dead_letters.queue, dead_letters.state) > (known.queue, known.state)
+        ORDER BY dead_letters.queue, dead_letters.state LIMIT 1
+    ) AS following
+), page AS (
+    SELECT line.* FROM known CROSS JOIN LATERAL (
+        SELECT id, first_seen_at FROM dead_letters
+        WHERE queue = known.queue AND state = known.state
+          AND (first_seen_at, id)
+            < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        ORDER BY first_seen_at DESC, id DESC LIMIT $5
+    ) AS line
+    WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR state = $2)
+    ORDER BY first_seen_at DESC, id DESC LIMIT $5
+)
+SELECT dead_letters.* FROM page JOIN dead_letters USING (id) ORDER BY dead_letters.first_seen_at DESC, id DESC;
 
 -- name: count_dead_letters
 -- What waits for a human.

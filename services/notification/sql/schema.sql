@@ -114,9 +114,13 @@ ALTER TABLE ONLY public.notices
     ADD CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind);
 ALTER TABLE ONLY public.positions
     ADD CONSTRAINT positions_pkey PRIMARY KEY (route);
+CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, act, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, act, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX dead_letters_by_message ON public.dead_letters USING btree (queue, message_id);
-CREATE INDEX dead_letters_by_time ON public.dead_letters USING btree (first_seen_at, id);
+CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, state, first_seen_at, id);
 CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);

@@ -145,6 +145,7 @@ async def test_pages_are_the_list_in_parts(client: TestClient[web.Request, web.A
         (USERS[1], {"status": "COMPLETED"}),
         (USERS[2], {"wallet_id": WALLETS[USERS[2]][0], "from": early}),
         (USERS[3], {"to": START + timedelta(microseconds=35), "kind": "transfer"}),
+        (USERS[3], {"wallet_id": WORLD}),
     ]:
         seen, cursor = [], {}
         while True:

@@ -1,0 +1,175 @@
+"""The audit lists against a naive model, over the real handlers and databases: every filter, alone and together, page by page."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.auth import api as auth_api
+from services.auth.app import READ_SETTINGS as AUTH_SETTINGS
+from services.chassis import audit, database, server
+from services.chassis.database import close_pool
+from services.contracts.messages import format_time
+from services.notification import api as notification_api
+from services.notification.store import PLANNER as NOTIFICATION_PLANNER
+from services.transaction import api as transaction_api
+from services.transaction.app import READ_SETTINGS as TRANSACTION_SETTINGS
+from services.wallet import api as wallet_api
+from services.wallet.app import PLANNER as WALLET_PLANNER
+from tests.harness import plans
+from tests.harness.databases import Templates, TestDatabase
+
+SERVICES = ("auth", "notification", "transaction", "wallet")
+KEYS: dict[str, Any] = {
+    "auth": auth_api.READ_POOL,
+    "notification": notification_api.READ_POOL,
+    "transaction": transaction_api.READ_POOL,
+    "wallet": wallet_api.READ_POOL,
+}
+SETTINGS = {
+    "auth": AUTH_SETTINGS,
+    "notification": NOTIFICATION_PLANNER | database.READ_LIMITS,
+    "transaction": TRANSACTION_SETTINGS,
+    "wallet": WALLET_PLANNER | database.READ_LIMITS,
+}
+SEED = 3
+ROWS = 120
+PAGE = 7
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PEOPLE = [UUID(int=n + 1) for n in range(3)]
+ACTS = ("one", "other", "third")
+
+Client = TestClient[web.Request, web.Application]
+
+
+class Row(NamedTuple):
+    """An act as far as the list looks at it. `number` orders acts of one moment: their ids are in that order."""
+
+    at: datetime
+    number: int
+    act: str
+    actor_id: UUID
+    user_id: UUID
+
+
+def make_rows() -> list[Row]:
+    """Acts of few people in few moments."""
+    rng = random.Random(SEED)
+    return [
+        Row(START + timedelta(microseconds=rng.randrange(20)), number, rng.choice(ACTS), *rng.choices(PEOPLE, k=2))
+        for number in range(1, ROWS + 1)
+    ]
+
+
+INSERTS = {
+    "auth": "INSERT INTO audit_log (at, id, act, actor_id, user_id, request_id) VALUES ($1, $2, $3, $4, $5, 'r')",
+    "wallet": "INSERT INTO audit_log (at, id, act, actor_id, account_id, request_id) OVERRIDING SYSTEM VALUE "
+    "VALUES ($1, $2, $3, $4, $5, 'r')",
+}
+INSERT = (
+    "INSERT INTO audit_log (at, id, act, actor_id, user_id, subject_kind, subject_id, request_id) "
+    "VALUES ($1, $2, $3, $4, $5, 'x', $5, 'r')"
+)
+
+
+async def fill(made: TestDatabase, service: str, rows: list[Row]) -> None:
+    """Write the acts; a wallet of the same id stands for each user where the log names wallets."""
+    connection = await plans.superuser(made.superuser_url)
+    if service == "wallet":
+        for user in PEOPLE:
+            await connection.execute(
+                "INSERT INTO accounts (id, owner_id, currency) VALUES ($1, $2, 'USD')", _wallet(user), user
+            )
+    for row in rows:
+        subject = _wallet(row.user_id) if service == "wallet" else row.user_id
+        identifier = row.number if service == "wallet" else UUID(int=row.number)
+        await connection.execute(INSERTS.get(service, INSERT), row.at, identifier, row.act, row.actor_id, subject)
+    await connection.close()
+
+
+def _wallet(user: UUID) -> UUID:
+    return UUID(int=user.int + 1000)
+
+
+def model(rows: list[Row], asked: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What the list holds, in its order."""
+    held = [
+        row
+        for row in rows
+        if asked.get("actor_id") in (None, row.actor_id)
+        and asked.get("user_id") in (None, row.user_id)
+        and asked.get("act") in (None, row.act)
+        and (asked.get("from") is None or row.at >= asked["from"])
+        and (asked.get("to") is None or row.at < asked["to"])
+    ]
+    newest_first = sorted(held, key=lambda row: (row.at, row.number), reverse=True)
+    return [(format_time(row.at), row.act, str(row.actor_id), str(row.user_id)) for row in newest_first]
+
+
+@pytest.fixture(params=SERVICES)
+async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncIterator[tuple[Client, list[Row]]]:
+    """The handler of one service, and what its log holds."""
+    made, rows = await templates.fresh(request.param), make_rows()
+    await fill(made, request.param, rows)
+    pool = await made.pool(**SETTINGS[request.param])
+    app = server.application(request.param)
+    app[KEYS[request.param]] = pool
+    handler = audit.reader(KEYS[request.param], audit.statements.list_audit)
+    app.router.add_get("/audit", wallet_api.list_acts if request.param == "wallet" else handler)
+    async with TestClient(TestServer(app)) as client:
+        yield client, rows
+    await close_pool(pool)
+    await templates.drop(made)
+
+
+async def read(client: Client, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """One page as the gateway asks for it."""
+    said = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in asked.items()}
+    response = await client.get("/audit", params=said)
+    assert response.status == 200, await response.text()
+    items: list[dict[str, Any]] = (await response.json())["items"]
+    return items
+
+
+def seen(items: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    return [(item["at"], item["act"], item["actor_id"], item["user_id"]) for item in items]
+
+
+async def test_every_combination_of_filters(listed: tuple[Client, list[Row]]) -> None:
+    """Actor, user, act and period, alone and together: exactly those acts, newest first."""
+    client, rows = listed
+    early, late = START + timedelta(microseconds=5), START + timedelta(microseconds=14)
+    sizes = set()
+    for actor, user, act, since, until in product(
+        (None, *PEOPLE[:2]), (None, *PEOPLE[:2]), (None, "one", "unknown"), (None, early), (None, late)
+    ):
+        asked = {"actor_id": actor, "user_id": user, "act": act, "from": since, "to": until}
+        asked = {name: value for name, value in asked.items() if value is not None}
+        expected = model(rows, asked)
+        assert expected == seen(await read(client, asked)), asked
+        sizes.add(len(expected))
+    assert {0, 1} < sizes
+
+
+async def test_pages_are_the_list_in_parts(listed: tuple[Client, list[Row]]) -> None:
+    """Pages of seven follow each other without a gap or a repeat, also between acts of one microsecond."""
+    client, rows = listed
+    early, late = START + timedelta(microseconds=3), START + timedelta(microseconds=17)
+    for asked in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"act": "one", "to": late}):
+        found: list[dict[str, Any]] = []
+        while True:
+            place = {"before": f"{found[-1]['at']}/{found[-1]['id']}"} if found else {}
+            part = await read(client, {**asked, **place, "limit": PAGE})
+            found += part
+            if len(part) < PAGE:
+                break
+        assert model(rows, dict(asked)) == seen(found), asked
+        assert len(found) > PAGE
