@@ -142,12 +142,13 @@ async def test_a_frozen_sender_is_refused_by_name(path: MoneyPath) -> None:
         await commands.set_freeze_hint(path.pool, alice_wallet, frozen=frozen)
 
     await set_frozen(frozen=True)
-    refused = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
+    deposit = request(new_id(), alice_wallet, 1, kind="deposit")
+    refused = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1), deposit)
     hinted = await commands.list_freeze_hints(path.pool, [alice_wallet, bob_wallet])
     await set_frozen(frozen=False)
     opened = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
 
-    assert ["wallet_frozen from_wallet_id", "wallet_frozen to"] == list(map(said, refused))
+    assert ["wallet_frozen from_wallet_id", "wallet_frozen to", "wallet_frozen to"] == list(map(said, refused))
     assert {alice_wallet} == hinted
     assert ["accepted", "accepted"] == list(map(said, opened))
     assert set() == await commands.list_freeze_hints(path.pool, [alice_wallet, bob_wallet])

@@ -197,6 +197,22 @@ async def test_a_wallet_is_opened_once(served: Api) -> None:
     assert ("EUR", 0, 0, 0) == tuple(wallets[0][name] for name in ("currency", "balance", "held", "available"))
 
 
+async def test_the_default_wallet_is_always_there(served: Api) -> None:
+    """Who has a wallet in another currency only has the default one as well; by currency, and the same ones again."""
+    owner = str(new_id())
+    await served.gateway.call(
+        "POST", "/internal/wallets", body={"owner_id": owner, "currency": "CHF"}, seconds=SECONDS
+    )  # fmt: skip
+    await served.gateway.call(
+        "POST", "/internal/wallets", body={"owner_id": owner, "currency": "AED"}, seconds=SECONDS
+    )  # fmt: skip
+
+    lists = [(await served.get("/internal/wallets", owner_id=owner))["items"] for _ in range(2)]
+
+    assert ["AED", "CHF", DEFAULT_CURRENCY] == [wallet["currency"] for wallet in lists[0]]
+    assert lists[0] == lists[1]
+
+
 async def test_the_balance_sheet_tells_customers_from_the_world(served: Api, pool: Pool) -> None:
     """Per currency: what users hold, what came from outside with the opposite sign, and zero as their sum."""
     await fund(pool, [100, 50])
