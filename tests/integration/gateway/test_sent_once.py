@@ -51,13 +51,13 @@ async def test_what_is_spent_arrives_once(
     door: Door, token: str, request_: tuple[str, str, dict[str, Any], str]
 ) -> None:
     """A refresh token, a code or the token of an e-mail is not sent again: the second use would look like a theft."""
-    assert (503, 1) == await arrived(door, token, request_)
+    assert (504, 1) == await arrived(door, token, request_)
 
 
 @pytest.mark.parametrize("request_", TWICE, ids=lambda each: f"{each[0]} {each[1]}")
 async def test_the_rest_is_tried_again(door: Door, token: str, request_: tuple[str, str, dict[str, Any], str]) -> None:
     """Once, and no more often."""
-    assert (503, 2) == await arrived(door, token, request_)
+    assert (504, 2) == await arrived(door, token, request_)
 
 
 async def test_ending_a_session_is_tried_again(door: Door, token: str) -> None:
@@ -65,5 +65,5 @@ async def test_ending_a_session_is_tried_again(door: Door, token: str) -> None:
     session_id = str(new_id())
     door.behind.auth.broken_at = "/internal/sessions/end"
 
-    assert 503 == (await door.call("DELETE", f"/api/v1/auth/sessions/{session_id}", token=token)).status
+    assert 504 == (await door.call("DELETE", f"/api/v1/auth/sessions/{session_id}", token=token)).status
     assert 2 == len(door.behind.auth.calls_to("POST", "/internal/sessions/end"))
