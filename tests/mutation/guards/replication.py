@@ -105,6 +105,19 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{COMMITS}::test_form_over_http"],
     ),
+    Mutant(
+        name="lost-call-is-nothing-done",
+        guard="a call that was sent and lost its connection is unknown, never nothing done",
+        changes=[
+            Change(
+                "services/chassis/client.py",
+                '            if method == "GET":\n                raise UpstreamAway',
+                "            if method:\n                raise UpstreamAway",
+            )
+        ],
+        works="tests/integration/chassis/test_lost_connections.py::test_connection_refused",
+        caught_by=["tests/integration/chassis/test_lost_connections.py::test_connection_lost_after_sending"],
+    ),
     _place(
         "key",
         TRANSACTION,
