@@ -368,8 +368,7 @@ class PayFlow:
 
     async def wallets(self) -> list[Wallet]:
         """This user's wallets, one for each currency."""
-        documents = await self._ask("GET", "/wallets", _items)
-        return [read.convert(Wallet.read, document) for document in documents]
+        return [wallet async for wallet in self._pages("/wallets", Wallet.read, {})]
 
     async def open_wallet(self, currency: str) -> Wallet:
         """This user's wallet in a currency, opened if it was not there."""
@@ -546,6 +545,8 @@ class PayFlow:
     ) -> dict[str, Any]:
         """As an operator: `items`, who did what, newest first, `limit` of them at most; `unavailable`, who did not answer.
 
+        `has_more` is whether `limit` cut the list.
+
         They are those from `since` on (inclusive), before `until` (exclusive).
         """
         params = _given({**_period(since, until), "actor_id": actor_id, "user_id": user_id, "act": act})
@@ -567,8 +568,10 @@ class PayFlow:
             more, next_cursor = read.convert(_page, page)
             items += more
             unavailable |= set(page.get("unavailable", ()))
-            if next_cursor is None or next_cursor == cursor or len(items) == count_max:
-                return {"items": items, "unavailable": sorted(unavailable)}
+            if next_cursor is None or len(items) == count_max:
+                return {"items": items, "unavailable": sorted(unavailable), "has_more": next_cursor is not None}
+            if next_cursor == cursor:
+                raise UnexpectedAnswer("the gateway's pages have no end")
             cursor = next_cursor
 
     async def _submit(self, path: str, body: Mapping[str, Any], *, key: str | None, wait_seconds: float) -> Transfer:

@@ -183,7 +183,10 @@ def print_audit(acts: Mapping[str, Any]) -> None:
             _plain(", ".join(f"{name}={_fact(value)}" for name, value in act["detail"].items())),
             _plain(act["request_id"]),
         )
-    _print(table, *_missing(acts))
+    cut = (
+        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])] if acts["has_more"] else []
+    )
+    _print(table, *_missing(acts), *cut)
 
 
 def _missing(page: Mapping[str, Any]) -> list[Table]:

@@ -237,6 +237,28 @@ async def test_verify_names_the_failing_check(gateway: Any, run: Any, options: t
     assert "balances_equal_entries" in ran.out
 
 
+async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
+    """`payflow audit` tells below its table that there are older acts than the limit let through, and only then."""
+    act = {
+        "at": "2026-01-02T12:00:00Z",
+        "service": "auth",
+        "act": "login",
+        "actor_id": "a",
+        "subject": None,
+        "detail": {},
+    }
+    gateway.pages["/ops/audit"] = [{**act, "request_id": f"r-{number}"} for number in range(5)]
+    await login(run)
+
+    cut, whole = await run("audit", "--limit", "4"), await run("audit", "--limit", "5")
+
+    assert "r-3" in cut.out
+    assert "r-4" not in cut.out
+    assert "there are older ones" in cut.out
+    assert "r-4" in whole.out
+    assert "there are older ones" not in whole.out
+
+
 async def test_balance_sheet(gateway: Any, run: Any) -> None:
     """Amounts are formatted with the digits of their currency."""
     gateway.documents |= {"/ops/ledger/balance-sheet": sheet(), "/currencies": CURRENCIES}

@@ -48,7 +48,10 @@ async def test_wallets(gateway: Any, alice: PayFlow) -> None:
 
 async def test_balance(gateway: Any, alice: PayFlow) -> None:
     """Without an id the balance is that of the wallet in US dollars; `at` is sent as UTC."""
-    gateway.documents["/wallets"] = {"items": [{**WALLET, "id": "w-eur", "currency": "EUR"}, WALLET]}
+    gateway.documents["/wallets"] = {
+        "items": [{**WALLET, "id": "w-eur", "currency": "EUR"}, WALLET],
+        "next_cursor": None,
+    }
     gateway.documents["/wallets/w-usd/balance"] = BALANCE
     gateway.documents["/wallets/w-eur/balance"] = {**BALANCE, "balance": 7}
 
@@ -68,7 +71,7 @@ async def test_open_wallet(gateway: Any, alice: PayFlow) -> None:
 
 async def test_statement(gateway: Any, alice: PayFlow) -> None:
     """A statement is read over all its pages, in the gateway's order, each page once."""
-    gateway.documents["/wallets"] = {"items": [WALLET]}
+    gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
     gateway.pages["/wallets/w-usd/statement"] = [entry(seq) for seq in (5, 4, 3, 2, 1)]
 
     entries = [found async for found in alice.statement(since=NOON)]
@@ -99,7 +102,7 @@ async def test_transfers(gateway: Any, alice: PayFlow) -> None:
 
 async def test_periods(gateway: Any, alice: PayFlow, operator: PayFlow) -> None:
     """Every list that takes a period sends `since` as `from` and `until` as `to`, in UTC to the microsecond."""
-    gateway.documents["/wallets"] = {"items": [WALLET]}
+    gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
     for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
         gateway.pages[path] = []
     since, until = NOON, datetime(2026, 1, 3, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=2)))
@@ -111,6 +114,31 @@ async def test_periods(gateway: Any, alice: PayFlow, operator: PayFlow) -> None:
     for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
         query = gateway.seen(f"GET {path}")[-1].query
         assert (query["from"], query["to"]) == ("2026-01-02T12:00:00.000000Z", "2026-01-03T10:00:00.000001Z"), path
+
+
+async def test_wallets_of_many_currencies(gateway: Any, alice: PayFlow) -> None:
+    """All wallets are read, over all pages; the one in US dollars is found on whichever page it is."""
+    codes = ["EUR", "GBP", "CHF", "USD", "JPY"]
+    gateway.pages["/wallets"] = [{**WALLET, "id": f"w-{code.lower()}", "currency": code} for code in codes]
+    gateway.documents["/wallets/w-usd/balance"] = BALANCE
+
+    assert codes == [wallet.currency for wallet in await alice.wallets()]
+    assert (await alice.balance()).balance == 5000
+
+
+@pytest.mark.parametrize(("limit", "count", "has_more"), [(None, 5, False), (4, 4, True), (5, 5, False), (6, 5, False)])
+async def test_a_list_that_is_cut_says_so(
+    gateway: Any, operator: PayFlow, limit: int | None, count: int, has_more: bool
+) -> None:
+    """`has_more` is true exactly when `limit` left something out."""
+    gateway.pages["/ops/audit"] = [{"id": str(number)} for number in range(5)]
+
+    acts = await operator.audit(limit=limit)
+
+    assert ([str(number) for number in range(count)], has_more) == (
+        [act["id"] for act in acts["items"]],
+        acts["has_more"],
+    )
 
 
 async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> None:
@@ -144,7 +172,7 @@ async def test_unknown_transfer(alice: PayFlow) -> None:
 
 async def test_reads_are_repeated(gateway: Any, faults: Any, alice: PayFlow) -> None:
     """A read that fails for a moment is repeated."""
-    gateway.documents["/wallets"] = {"items": []}
+    gateway.documents["/wallets"] = {"items": [], "next_cursor": None}
     gateway.fail("GET /wallets", faults.refuse(503, "unavailable"), faults.cut(after=False))
 
     assert await alice.wallets() == []
