@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.client import Upstream
+from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
 from services.contracts.messages import TransferCommand, format_time
 from services.transaction.store import WalletFacts
 
@@ -69,13 +69,20 @@ class WalletClient:
     async def find(
         self, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
     ) -> list[WalletFacts]:
-        """Wallets by id, by (owner, currency), and the world's; default wallets are opened on demand."""
+        """Wallets by id, by (owner, currency), and the world's; default wallets are opened on demand.
+
+        Raises:
+            UpstreamAway: also without a response in time: a look-up decides nothing about the transfers it is for.
+        """
         body = {
             "ids": [str(id_) for id_ in ids],
             "owners": [{"owner_id": str(owner), "currency": currency} for owner, currency in owners],
             "external": list(external),
         }
-        answer = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
+        try:
+            answer = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
+        except UpstreamSilent as silent:
+            raise UpstreamAway("wallets cannot be looked up at the moment") from silent
         return [
             WalletFacts(UUID(item["id"]), UUID(item["owner_id"]) if item["owner_id"] else None, item["currency"])
             for item in answer["items"]

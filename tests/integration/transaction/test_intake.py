@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ import pytest
 from services.chassis import database
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
-from services.transaction import commands, reversal, schemas
+from services.transaction import commands, reversal, schemas, wallet_client
 from services.transaction.app import INTAKE_SETTINGS
 from services.transaction.commands import Accepted
 from services.transaction.intake import Answer
@@ -41,6 +42,7 @@ async def count(path: MoneyPath) -> int:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection may be long in coming: for crowds that are not collected into batches, on a machine that is busy."""
     monkeypatch.setattr(database, "ACQUIRE_SECONDS", 30.0)
+    monkeypatch.setattr(wallet_client, "FIND_SECONDS", 30.0)
 
 
 async def test_a_hundred_twins_make_one_transfer(path: MoneyPath, patient: None) -> None:
@@ -211,6 +213,21 @@ async def test_known_wallets_are_accepted_while_the_wallet_is_away(path: MoneyPa
     assert ["accepted", "upstream_unavailable"] == [code(answer) for answer in answers]
 
 
+async def test_a_wallet_service_without_a_response_records_nothing(
+    path: MoneyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wallets that cannot be looked up in time: 503, because nothing was recorded; not an unknown outcome."""
+    monkeypatch.setattr(wallet_client, "FIND_SECONDS", 0.2)
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    intake = path.intake()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        intake._wallet._upstream._base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        [answer] = await accept(intake, request(alice, bob_wallet, 1))
+
+    assert "upstream_unavailable" == code(answer)
+    assert 0 == await count(path)
+
+
 async def test_a_twin_that_takes_too_long_is_told_to_come_back(path: MoneyPath) -> None:
     """A key whose first request hangs in its commit is answered `in use` within the lock timeout; a neighbour is accepted."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
@@ -308,6 +325,8 @@ async def a_stuck_bell(database: TestDatabase) -> AsyncIterator[asyncpg.Connecti
 async def test_a_queue_at_the_bell_is_no_twin(path: MoneyPath, transaction_database: TestDatabase) -> None:
     """A commit that waits behind another's bell for longer than twins wait for each other is accepted, as what it is: new."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    # The wallets are known before: to look one up also waits for the replica.
+    await accept(path.intake(), request(alice, bob_wallet, 1))
     path.pool = await transaction_database.pool(**INTAKE_SETTINGS, synchronous_commit="local")
     path.stack.push_async_callback(path.pool.close)
     intake = path.intake()
