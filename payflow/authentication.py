@@ -146,10 +146,10 @@ class ApiKeyAuthentication(Authentication):
         """The key is sent as it is.
 
         Raises:
-            Misconfigured: it is empty, or has characters that no key has.
+            Misconfigured: it does not consist of visible ASCII characters.
         """
         if not _API_KEY.fullmatch(api_key):
-            raise Misconfigured("the API key is empty or has characters that no key has")
+            raise Misconfigured("the API key must consist of visible ASCII characters")
         super().__init__(transport, MemoryKeeper(), None)
         self._api_key = api_key
 

@@ -64,8 +64,8 @@ class PayFlow:
         A server takes an `api_key` instead; what needs a session is refused then.
 
         Raises:
-            Misconfigured: `gateway` is not an address, only one of `email` and `password` is given, a key beside them, or a
-                key that cannot be one, for instance an empty text.
+            Misconfigured: `gateway` is not an address, only one of `email` and `password` is given, or `api_key` is given
+                together with other credentials, or is not a valid key (for instance empty).
         """
         if api_key is not None and (email is not None or password is not None or keeper is not None):
             raise Misconfigured("give an API key or a session, not both")
@@ -477,7 +477,9 @@ class PayFlow:
         return await self._ask("PUT", f"/ops/users/{_segment(user_id)}/role", Account.read, body={"role": role})
 
     async def disable_user(self, user_id: str, reason: str) -> Account:
-        """As an operator: let nobody in as this user and end all their sessions. Payments to the wallet by its id still arrive.
+        """As an operator: disable a user. No login, all sessions end, and the user is no longer found by e-mail.
+
+        Payments to the user's wallet id still arrive; an operator stops them with `PUT /api/v1/ops/wallets/{id}/freeze`.
 
         Raises:
             Problem: `user_not_found`, `own_account`.

@@ -16,7 +16,7 @@ DEFAULT_CURRENCY = "USD"
 class Currency:
     """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for.
 
-    One that is `withdrawn` is listed no more: existing wallets go on, no new one is opened.
+    `withdrawn`: ISO 4217 has withdrawn this currency. Existing wallets keep working; new ones cannot be opened.
     """
 
     code: str

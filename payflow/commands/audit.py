@@ -37,10 +37,10 @@ def read_moment(context: click.Context, parameter: click.Parameter, value: str |
     "--since",
     metavar="TIME",
     callback=read_moment,
-    help="From then on: a time with its zone, or 90s, 15m, 24h, 7d ago.",
+    help="Start of the period (inclusive): a time with its zone, or an age such as 90s, 15m, 24h, 7d.",
 )
 @click.option(
-    "--until", metavar="TIME", callback=read_moment, help="Before then, likewise; the moment itself is excluded."
+    "--until", metavar="TIME", callback=read_moment, help="End of the period (exclusive), in the same formats."
 )
 @click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Done by this user.")
 @click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Concerning this user.")

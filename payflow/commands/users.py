@@ -45,9 +45,9 @@ def promote(invocation: Invocation, email: str, role: str) -> None:
 @click.option("--reason", required=True, help="Why; kept in the audit log and shown to operators.")
 @command.standard
 def disable(invocation: Invocation, email: str, reason: str) -> None:
-    """Let nobody in as EMAIL, and end all their sessions at once.
+    """Disable EMAIL: no login, all sessions end, and the user is no longer found by e-mail.
 
-    They are no longer found by e-mail. Payments to the wallet by its id still arrive: freeze the wallet to stop them.
+    Payments to the user's wallet id still arrive; an operator stops them with `PUT /api/v1/ops/wallets/{id}/freeze`.
     """
     _act(invocation, email, lambda payflow, account: payflow.disable_user(account.id, reason))
 

@@ -38,7 +38,7 @@ class UpstreamAway(Unavailable):
 
 
 class UpstreamSilent(OutcomeUnknown):
-    """A service behind this one took the request and gave no answer; retry with the same key."""
+    """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
 
 class Upstream:

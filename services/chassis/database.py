@@ -43,7 +43,7 @@ class DatabaseAway(Unavailable):
 
 
 class CommitUnknown(DatabaseAway):
-    """The commit may or may not be durable; retry with the same key to learn what became of the request."""
+    """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
     status = OutcomeUnknown.status
     code = OutcomeUnknown.code

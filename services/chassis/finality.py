@@ -36,7 +36,7 @@ statements = Statements(Path(__file__).parent / "sql" / "queries_finality.sql")
 
 
 class MomentNotFinal(Refusal):
-    """A payment that is being posted may still change the figures of this moment; ask again."""
+    """The figures at this time are not final yet, because a payment is still being posted."""
 
     status = 409
     code = "moment_not_final"
@@ -44,7 +44,11 @@ class MomentNotFinal(Refusal):
 
     def __init__(self, final_before: datetime) -> None:
         """`final_before`: the figures of earlier moments are final."""
-        super().__init__(headers={"Retry-After": "1"}, extra={"final_before": format_time(final_before)})
+        super().__init__(
+            f"{self.title()} Send the request again after Retry-After, or request a time before `final_before`.",
+            headers={"Retry-After": "1"},
+            extra={"final_before": format_time(final_before)},
+        )
 
 
 class Horizon(NamedTuple):

@@ -163,4 +163,4 @@ LISTED = (
 """Circulating currencies; funds, metals, units of account and test codes are left out."""
 
 WITHDRAWN: tuple[tuple[str, int, str], ...] = ()
-"""What was listed here before and is not listed any more. Wallets in these currencies go on; no new ones are opened."""
+"""ISO 4217 has withdrawn these currencies. Existing wallets keep working; new ones cannot be opened."""

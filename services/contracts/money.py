@@ -39,7 +39,7 @@ def format_amount(amount: int, currency: str) -> str:
 
 
 CURRENCIES = MappingProxyType({row[0]: Currency(*row) for row in sorted((*currencies.LISTED, *currencies.WITHDRAWN))})
-"""Every currency that a wallet may be in, by code. One that ISO 4217 has withdrawn stays, for the wallets that are there."""
+"""Every currency that a wallet may be in, by code. One that ISO 4217 has withdrawn stays, for existing wallets."""
 
 WITHDRAWN = frozenset(row[0] for row in currencies.WITHDRAWN)
-"""The codes of those in which no new wallet is opened."""
+"""The codes of those in which new wallets cannot be opened."""

@@ -73,7 +73,7 @@ class Unavailable(Refusal):
 
 
 class OutcomeUnknown(Refusal):
-    """No answer in time: the request may or may not have been carried out."""
+    """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
     status = 504
     code = "outcome_unknown"

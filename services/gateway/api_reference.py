@@ -37,8 +37,8 @@ _CURRENCIES = answers.encode(
 async def list_currencies(request: web.Request) -> web.Response:
     """Every currency, with the number of decimal digits that its minor unit stands for.
 
-    Format money by this list: tables elsewhere disagree with ISO 4217 on some. No new wallet is opened in a currency that
-    was withdrawn; wallets that are there go on.
+    Format money by this list: tables elsewhere disagree with ISO 4217 on some. `withdrawn`: ISO 4217 has withdrawn this
+    currency. Existing wallets keep working; new ones cannot be opened.
     """
     return answers.published(request, _CURRENCIES, headers=_A_DAY)
 

@@ -80,12 +80,11 @@ async def get_wallet(request: web.Request) -> web.Response:
 
 
 async def get_balance(request: web.Request) -> web.Response:
-    """The balance of a wallet: a reading of now, or the final figure at an instant.
+    """The balance of a wallet, now or at a past instant.
 
-    With `at` the figure never changes: it is the balance after the last entry at or before that instant. An instant in the
-    future is taken as now by the database's clock; `as_of` says which it was. While a payment that is being posted may still
-    change the figure, the request waits for up to 2 s; then it is refused with 409, and `final_before` is the instant before
-    which all figures are final. Without `at` nothing is waited for, and a payment that is being posted may be missing.
+    Without `at`: the current balance; a payment being posted may be missing. With `at`: the balance after the last entry at or
+    before that instant; it never changes. An `at` in the future means now (`as_of` shows the instant used). If a payment being
+    posted could still change the figure, the request waits up to 2 s and then returns 409 `moment_not_final`.
     """
     asked: schemas.BalanceQuery = request[QUERY]
     wallet_id, _ = await _own_wallet(request)
@@ -107,8 +106,8 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
     `to`, or with one in the future, it is the list as it is now.
 
     With `Accept: text/csv` it is a file: all entries of the period, however many, or one page of them where `limit` is given.
-    What arrives while it is sent is not in it. A file that cannot be completed ends with the connection, as an incomplete
-    response; it is never shorter without that.
+    Entries posted while the file is sent are not included. If the file cannot be completed, the connection closes early, so
+    the client sees an incomplete response.
     """
     asked: schemas.PeriodQuery = request[QUERY]
     wants_csv = _wants_csv(request)

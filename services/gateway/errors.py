@@ -203,7 +203,7 @@ class KeyUnverified(Unavailable):
 
 
 class NoAnswerInTime(OutcomeUnknown):
-    """No answer in time; retry with the same key to learn what became of the request."""
+    """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
 
 # --- Said behind -------------------------------------------------------------------------------------------------------

@@ -735,7 +735,7 @@ class Currency(Reply):
     exponent: int
     name: str
     withdrawn: bool = Field(
-        description="Whether ISO 4217 lists it no more: existing wallets go on, no new one is opened."
+        description="ISO 4217 has withdrawn this currency. Existing wallets keep working; new ones cannot be opened."
     )
 
 
@@ -980,9 +980,9 @@ class Problem(Reply):
 
 
 class MomentProblem(Problem):
-    """Why not, and up to where it would do."""
+    """A problem with the moment up to which figures are final."""
 
-    final_before: AwareDatetime | None = Field(None, description="The figures of earlier moments are final.")
+    final_before: AwareDatetime = Field(description="The figures of earlier moments are final.")
 
 
 class CancelProblem(Problem):

@@ -155,7 +155,7 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
             await database.await_replication(connection)
         wallet = await store.find_wallet_of(connection, owner_id, currency)
     if wallet is None:
-        raise InvalidParameter("currency", "is withdrawn: no new wallet is opened in it")
+        raise InvalidParameter("currency", "is withdrawn; no new wallet can be opened in it")
     return wallet, opened
 
 
@@ -180,7 +180,7 @@ async def find_accounts(
 ) -> list[tuple[UUID, UUID | None, str]]:
     """Accounts as (id, owner, currency); an owner's default wallet and the world's accounts are opened on demand.
 
-    That they exist is replicated: the transaction service remembers them for good.
+    That they exist is replicated: the transaction service remembers them permanently.
     """
     async with database.transaction(pool) as connection:
         found = await store.find_accounts(connection, ids, owners, external)
@@ -281,9 +281,9 @@ async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: 
 
 
 async def read_balance_sheet(pool: Pool, proof_pool: Pool) -> tuple[datetime, list[database.Record]]:
-    """A final moment (now), and per currency what customers held then, what came from the world, and their sum, which is zero.
+    """A final moment (now), and per currency what customers held then, what came from external accounts, and their sum.
 
-    The horizon is read by the role that posts (`pool`): another role does not see its transactions.
+    The sum is zero. The horizon is read by the role that posts (`pool`): another role does not see its transactions.
 
     Raises:
         MomentNotFinal: an open transaction may still change the figures.

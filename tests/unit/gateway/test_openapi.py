@@ -185,6 +185,7 @@ def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
         Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})
     moment = {"$ref": "#/components/schemas/MomentProblem", "components": document["components"]}
     Draft202012Validator(moment).validate(MomentNotFinal(datetime.now(UTC)).problem() | {"request_id": "x"})
+    assert "final_before" in document["components"]["schemas"]["MomentProblem"]["required"]
     extended = {"$ref": "#/components/schemas/CancelProblem", "components": document["components"]}
     Draft202012Validator(extended).validate(
         TransferNotCancellable(extra={"transfer": None}).problem() | {"request_id": "x"}
