@@ -35,7 +35,7 @@ async def send(
             async for part in parts:
                 await response.write(part.encode())
     except ConnectionError:
-        log.info("file_left")
+        log.info("file_client_disconnected")
     except Exception as error:  # noqa: BLE001 - whatever it is, the headers are sent: only the connection can tell
         log.warning("file_aborted", error=repr(error))
         _abort(request)
