@@ -7,8 +7,9 @@ T ?= tests
 # The whole suite mostly waits for processes: three runs beside each other, each with engines of its own, keep two cores busy.
 RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
 
-# What the user's shell sets for other programs of Python, and its locale, change nothing here.
-$(foreach name,$(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES)),$(if $(filter environment,$(origin $(name))),$(eval unexport $(name))))
+# Do not pass PYTHON* and locale variables of the caller's shell to any target.
+FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
+unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines currencies
@@ -68,7 +69,7 @@ schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
 engines: .venv/.installed  ## Install PostgreSQL, RabbitMQ and Redis from the OS packages if missing; starts nothing
 	@$(BIN)/python -m deploy.local install
 
-# The scripts in .venv name its folder, and so does the stamp: after a move of the clone they are made again.
+# The scripts in .venv contain its path, and so does the stamp: after the clone was moved they are made again.
 MOVED := $(shell test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" || echo moved)
 .PHONY: moved
 

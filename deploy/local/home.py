@@ -120,8 +120,8 @@ class Home:
         foreign = self._foreign_folder()
         if foreign is not None:
             raise Trouble(
-                f"{self.path} is open to other users and holds {foreign}, which is not of PayFlow: "
-                "choose an empty folder with PAYFLOW_HOME"
+                f"{self.path} is accessible to other users and contains {foreign}, which PayFlow did not create; "
+                "set PAYFLOW_HOME to an empty folder"
             )
         files.restrict(self.path)
         if os.geteuid() == 0:

@@ -57,7 +57,8 @@ def refuse_copy(path: Path) -> None:
     if alive and not _is_of_this_folder(path):
         original = _read(path).get("folder", "another folder")
         raise Trouble(
-            f"{path.parent} is a copy of {original}, whose stack runs (process {min(alive.values())}): stop that one first"
+            f"{path.parent} was copied from {original} while that stack was running (process {min(alive.values())}); "
+            "stop that stack, delete this copy and copy the folder again"
         )
 
 

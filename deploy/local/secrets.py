@@ -62,5 +62,7 @@ class Secrets:
             return {}
         stored = files.read_object(self._path)
         if stored is None:
-            raise Trouble(f"{self._path} cannot be understood; restore it from a copy: the data are useless without it")
+            raise Trouble(
+                f"{self._path} is not valid JSON; restore it from a backup: without these passwords the data cannot be read"
+            )
         return {name: str(value) for name, value in stored.items()}

@@ -1,4 +1,4 @@
-"""The user that PostgreSQL runs as where this process is root, as which PostgreSQL refuses to run."""
+"""The account that PostgreSQL runs as when root starts the stack."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_processes_of_the_original_are_not_ended_from_a_copy(tmp_path: Path) -> 
         shutil.copytree(original, copy)
         original.rename(moved)
 
-        with pytest.raises(Trouble, match=r"is a copy of .*original, whose stack runs"):
+        with pytest.raises(Trouble, match=r"was copied from .*original while that stack was running"):
             leftovers.refuse_copy(copy / "processes.json")
         leftovers.refuse_copy(moved / "processes.json")
         assert leftovers.end(copy / "processes.json") == []

@@ -91,7 +91,7 @@ def test_a_shared_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (shared / "theirs").mkdir(parents=True)
     shared.chmod(0o777)
 
-    with pytest.raises(Trouble, match=r"open to other users and holds theirs.*PAYFLOW_HOME"):
+    with pytest.raises(Trouble, match=r"accessible to other users and contains theirs.*PAYFLOW_HOME"):
         Home(shared).open()
 
     assert shared.stat().st_mode & 0o777 == 0o777

@@ -265,8 +265,11 @@ def test_a_copy_beside_the_running_original_is_refused(runs: Callable[..., Run],
     refused = [Run(copy).result() for _ in range(2)]
     stopped = cli(copy, "stop")
 
-    line = f"payflow: {copy} is a copy of {first.home.path}, whose stack runs (process {min(before['pids'].values())})"
-    assert [(code, out, err) for code, out, err in refused] == [(1, "", f"{line}: stop that one first\n")] * 2
+    line = (
+        f"payflow: {copy} was copied from {first.home.path} while that stack was running "
+        f"(process {min(before['pids'].values())}); stop that stack, delete this copy and copy the folder again\n"
+    )
+    assert [(code, out, err) for code, out, err in refused] == [(1, "", line)] * 2
     assert (stopped.returncode, stopped.stdout) == (0, "nothing is running\n")
     assert first.stack == before
     assert all(process.is_alive(pid) for pid in before["pids"].values())

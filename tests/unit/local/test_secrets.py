@@ -44,7 +44,7 @@ def test_a_torn_file_is_trouble_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     path.write_text('{"redis": ')
 
-    with pytest.raises(Trouble, match="cannot be understood"):
+    with pytest.raises(Trouble, match="is not valid JSON"):
         Secrets(path).password("redis")
 
     assert path.read_text() == '{"redis": '
