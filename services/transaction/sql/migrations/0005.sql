@@ -8,7 +8,8 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS transfers_received ON transfers (recipie
 CREATE INDEX CONCURRENTLY IF NOT EXISTS transfers_received_from ON transfers (recipient_id, from_wallet_id, kind, created_at, id)
     WHERE status = 'COMPLETED';
 
--- Replaced. A service of the version before finds its rows by the first column of the new ones until it is replaced, too.
+-- Replaced. Until it is replaced too, a service of the previous version finds a user's rows by the first column of the new
+-- indexes, and reads transfers_expiring for its look-up of pending transfers by wallet.
 DROP INDEX CONCURRENTLY IF EXISTS transfers_by_user;
 DROP INDEX CONCURRENTLY IF EXISTS transfers_by_recipient;
 DROP INDEX CONCURRENTLY IF EXISTS transfers_pending;
