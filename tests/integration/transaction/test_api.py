@@ -29,7 +29,7 @@ SECONDS = 60.0
 async def gateway(path: MoneyPath) -> AsyncIterator[Upstream]:
     """The service as the gateway calls it."""
     app = server.application("transaction")
-    app[api.POOL] = path.pool
+    app[api.POOL] = app[api.READ_POOL] = path.pool
     app[api.WALLET] = path.wallet("transaction")
     app[api.WAITING] = Waiting(path.pool)
     api.add_routes(app, TokenVerifier(path.keys["transaction"].public_keys, audience="transaction"))

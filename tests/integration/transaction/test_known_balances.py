@@ -110,20 +110,20 @@ async def test_all_that_is_under_way_counts(path: MoneyPath) -> None:
 
 async def test_what_the_ledger_has_decided_counts_once(path: MoneyPath) -> None:
     """A transfer that is posted, and still PENDING here, is in the balance: it is not taken off once more."""
-    [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
+    [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([300, 0])
     [first] = await accept(path.intake(), request(alice, bob_wallet, 200))
     assert isinstance(first, Accepted)
     posted = ledgers.posting(alice_wallet, bob_wallet, 200, transfer_id=first.transfer.id)
     assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=first.transfer.request_hash))
 
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 100))
-    under_way, _ = await commands.read_under_way(path.pool, [alice_wallet], [])
+    under_way, _ = await commands.read_under_way(path.pool, {alice_wallet: alice}, [])
     await path.sweep()
     path.start_relay()
     path.start_worker()
     assert isinstance(answer, Accepted)
     await path.settled([first.transfer.id, answer.transfer.id])
-    later, _ = await commands.read_under_way(path.pool, [alice_wallet, bob_wallet], [])
+    later, _ = await commands.read_under_way(path.pool, {alice_wallet: alice, bob_wallet: bob}, [])
 
     assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == under_way
     assert {alice_wallet: {}, bob_wallet: {}} == later
