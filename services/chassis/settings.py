@@ -8,13 +8,18 @@ from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from services.chassis import crash_points
 from services.chassis.service_tokens import Identity
 
 PREFIX = "PAYFLOW_"
-DRIVER_PREFIX = "PG"
+DRIVER_VARIABLES = (
+    *("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE"),
+    *("PGSSLMODE", "PGSSLNEGOTIATION", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT", "PGSSLCRL"),
+    *("PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION", "PGTARGETSESSIONATTRS", "PGKRBSRVNAME", "PGGSSLIB"),
+)
+"""What the PostgreSQL driver would read for whatever a database's URL does not say: from the user's shell, unseen."""
 SECRET_LENGTH_MIN = 32
 PASSWORD_LENGTH_MIN = 12
 _KNOWN_DEFAULTS = re.compile(
@@ -103,32 +108,6 @@ Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class _DriverVariables(BaseSettings):
-    """What the PostgreSQL driver would read for whatever a database's URL does not say: from the user's shell, unseen."""
-
-    model_config = SettingsConfigDict(env_prefix=DRIVER_PREFIX, extra="ignore")
-
-    host: str | None = None
-    port: str | None = None
-    user: str | None = None
-    password: str | None = None
-    database: str | None = None
-    passfile: str | None = None
-    service: str | None = None
-    servicefile: str | None = None
-    sslmode: str | None = None
-    sslnegotiation: str | None = None
-    sslcert: str | None = None
-    sslkey: str | None = None
-    sslrootcert: str | None = None
-    sslcrl: str | None = None
-    sslminprotocolversion: str | None = None
-    sslmaxprotocolversion: str | None = None
-    targetsessionattrs: str | None = None
-    krbsrvname: str | None = None
-    gsslib: str | None = None
-
-
 class RoleSettings(BaseSettings):
     """What every role reads."""
 
@@ -159,20 +138,24 @@ def load(settings: type[Settings]) -> Settings:
     Raises:
         BadConfiguration: with one line that names every missing or malformed variable, never its value.
     """
-    _refuse_driver_variables()
+    faults = _driver_faults()
     try:
-        return settings()
+        read = settings()
     except ValidationError as error:
-        raise BadConfiguration("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from None
+        faults += [_fault(fault["loc"], fault["msg"]) for fault in error.errors()]
     except ValueError as error:  # pydantic-settings: a JSON variable that is not JSON
-        raise BadConfiguration(str(error)) from None
+        faults.append(str(error))
+    if faults:
+        raise BadConfiguration("; ".join(faults))
+    return read
 
 
-def _refuse_driver_variables() -> None:
-    for name, value in _DriverVariables().model_dump().items():
-        if value is not None:
-            variable = f"{DRIVER_PREFIX}{name.upper()}"
-            raise BadConfiguration(f"{variable}: not supported; unset it, and put the setting into the database's URL")
+def _driver_faults() -> list[str]:
+    environment = EnvSettingsSource(BaseSettings, case_sensitive=True).env_vars
+    found = [name for name in DRIVER_VARIABLES if name in environment]
+    if not found:
+        return []
+    return [f"{', '.join(found)}: not supported; unset them and put the settings into the database's URL"]
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> str:

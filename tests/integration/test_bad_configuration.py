@@ -120,6 +120,16 @@ async def test_driver_variables_stop_the_start(service: str, role: str, variable
     assert "some-value" not in lines[0]
 
 
+async def test_one_line_names_all_faults() -> None:
+    """Every variable of the driver and every malformed setting is named at the first start."""
+    faulty = {"PGHOST": "", "PGSSLMODE": "require", "PAYFLOW_METRICS_PORT": "many", "PAYFLOW_WALLET_PORT": "0"}
+    code, lines = await start("wallet", "api", environment() | faulty)
+
+    assert 2 == code
+    assert 1 == len(lines), lines
+    assert [] == [variable for variable in faulty if variable not in lines[0]]
+
+
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
 async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
     """A misspelt role exits with a usage line."""
