@@ -14,7 +14,7 @@ import pytest
 from deploy.local.engines import Postgres
 from services.chassis import database, health, outbox
 from services.chassis.broker import Publisher
-from services.chassis.database import DatabaseAway, Pool
+from services.chassis.database import DatabaseAway, LockTimeout, Pool
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from tests.harness.databases import Templates, TestDatabase
@@ -41,6 +41,22 @@ MEND = {
     "search-path": 'ALTER ROLE {role} IN DATABASE "{name}" RESET search_path',
     "library": "UPDATE pg_proc SET probin = '$libdir/plpgsql' WHERE probin = '$libdir/removed'",
 }
+
+
+REFUSING_TABLE = (
+    "CREATE TABLE refusing (id integer PRIMARY KEY)",
+    "INSERT INTO refusing VALUES (1)",
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$",
+    "CREATE TRIGGER refuse BEFORE DELETE ON refusing FOR EACH ROW EXECUTE FUNCTION refuse()",
+    "GRANT ALL ON refusing TO {role}",
+)
+REFUSED_STATEMENTS = (
+    "SELECT 1 / 0",
+    "SELECT 'x'::uuid",
+    "DO $$ BEGIN RAISE 'refused'; END $$",
+    "INSERT INTO refusing VALUES (1)",
+    "DELETE FROM refusing",
+)
 
 
 @dataclass
@@ -164,13 +180,19 @@ async def test_readiness_follows_the_database(subject: Subject, state: str) -> N
 
 
 async def test_an_error_of_a_statement_keeps_its_session(transaction: Subject) -> None:
-    """Violated constraints, wrong arguments and errors raised by triggers say nothing about the session."""
+    """Violated constraints, wrong arguments, errors raised by triggers and lock timeouts say nothing about the session."""
+    for statement in REFUSING_TABLE:
+        await transaction.administer(statement)
     sessions = set()
-    async with opened(transaction) as pool:
-        for statement in ("SELECT 1 / 0", "SELECT 'x'::uuid", "DO $$ BEGIN RAISE 'refused'; END $$"):
+    async with opened(transaction) as pool, opened(transaction) as others:
+        for statement in REFUSED_STATEMENTS:
             sessions.add(await current(pool))
             with pytest.raises(asyncpg.PostgresError):
                 await run(pool, statement)
+        async with database.transaction(others) as holder:
+            await holder.execute("SELECT FROM refusing FOR UPDATE")
+            with pytest.raises(LockTimeout):
+                await run(pool, "SET lock_timeout = '10ms'; SELECT FROM refusing FOR UPDATE")
         sessions.add(await current(pool))
 
     assert 1 == len(sessions)

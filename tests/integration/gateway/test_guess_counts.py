@@ -147,7 +147,7 @@ async def test_no_answer_counts_as_a_wrong_guess(
     assert [1] == after_silence
 
 
-async def test_the_wait_that_is_told_is_long_enough(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_retry_after_is_rounded_up(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
     """`Retry-After` is rounded up to a whole second: whoever waits for so long does not come too early."""
     pair = rate_limit.pseudonym(f"{rate_limit.pseudonym(ALICE)} {HOME}")
     async with open_door(rate_limits="on") as door:
@@ -169,7 +169,7 @@ async def now(redis_client: Client) -> float:
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_a_crowd_of_one_account_gets_as_many_turns_as_it_has(open_door: Open, crowd: Crowd) -> None:
+async def test_concurrent_guesses_share_one_limit(open_door: Open, crowd: Crowd) -> None:
     """With four wrong ones before, a crowd at one instant gets one guess more, not a guess for each."""
     async with open_door(rate_limits="on") as door:
         for _ in range(4):

@@ -82,7 +82,7 @@ async def test_an_unknown_key_is_asked_about_every_ten_seconds(door: Door, clock
     assert [(401, 1), (401, 1), (401, 2), (401, 2)] == await statuses(door, new_key().text, clock, 0, 9.9, 0.2, 5)
 
 
-async def test_a_use_in_the_next_hour_is_told_until_auth_heard_it(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_key_use_is_reported_until_auth_responds(door: Door, clock_of: Callable[[Any], Clock]) -> None:
     """Auth hears of the first use after the time it named; while it does not answer, it is told again every second."""
     clock = clock_of(verified_keys)
     key = door.behind.auth.api_key("read", fresh_seconds=100.0)
