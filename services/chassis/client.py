@@ -86,9 +86,10 @@ class Upstream:
             outcome = "away"
             raise UpstreamAway(f"the {self.name} service is away") from None
         except aiohttp.ClientError:
-            outcome = "away"
             if method == "GET":
+                outcome = "away"
                 raise UpstreamAway(f"the {self.name} service is away") from None
+            outcome = "lost"
             raise UpstreamSilent(f"the connection to the {self.name} service was lost before its response") from None
         except Refusal:
             outcome = "refused"
