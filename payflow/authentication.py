@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping
 
 from payflow import document as read
 from payflow.errors import ApiKeyRefused, Misconfigured, NotLoggedIn, PayFlowError, Problem, SessionEnded
+from payflow.limits import KEY
 from payflow.session import Keeper, MemoryKeeper, Session, User
 from payflow.transport import Transport
-
-_API_KEY = re.compile(r"[\x21-\x7e]+")
 
 
 class Authentication:
@@ -148,7 +146,7 @@ class ApiKeyAuthentication(Authentication):
         Raises:
             Misconfigured: it does not consist of visible ASCII characters.
         """
-        if not _API_KEY.fullmatch(api_key):
+        if not KEY.fullmatch(api_key):
             raise Misconfigured("the API key must consist of visible ASCII characters")
         super().__init__(transport, MemoryKeeper(), None)
         self._api_key = api_key

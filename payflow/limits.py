@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from payflow.errors import InvalidArgument
@@ -14,6 +15,12 @@ PREFER_WAIT_SECONDS_MAX = 30
 
 PAGE_SIZE_MAX = 200
 """The most items that the gateway puts on one page."""
+
+
+KEY = re.compile(r"[\x21-\x7e]+")
+"""The characters of API keys and idempotency keys: visible ASCII."""
+
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

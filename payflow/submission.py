@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,13 +11,10 @@ from typing import Any, Protocol
 
 from payflow import document as read
 from payflow.errors import KEY_REUSED, InvalidArgument, OutcomeUnknown, PayFlowError, Problem
-from payflow.limits import PREFER_WAIT_SECONDS_MAX, Limits
+from payflow.limits import IDEMPOTENCY_KEY_LENGTH_MAX, KEY, PREFER_WAIT_SECONDS_MAX, Limits
 from payflow.retry import Patience
 from payflow.transfer import Transfer
 from payflow.transport import Answer
-
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-"""What the gateway takes as an idempotency key."""
 
 
 def new_key() -> str:
@@ -32,7 +28,7 @@ def check_key(key: str) -> str:
     Raises:
         InvalidArgument: it is not a text of 1 to 255 visible ASCII characters, which the gateway requires.
     """
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not KEY.fullmatch(key) or len(key) > IDEMPOTENCY_KEY_LENGTH_MAX:
         raise InvalidArgument("the idempotency key must have 1 to 255 visible ASCII characters")
     return key
 

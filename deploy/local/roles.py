@@ -109,8 +109,8 @@ class Wiring:
         owner = {
             _variable(service, "OWNER_DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}_owner")
         }
-        told = self._inherited() | self._database(service) | owner
-        return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], told)
+        variables = self._inherited() | self._database(service) | owner
+        return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], variables)
 
     def grant(self, email: str) -> Process:
         """The process that makes somebody an operator."""
@@ -133,11 +133,11 @@ class Wiring:
             "PAYFLOW_METRICS_PORT": str(self._ports.get(f"{role.name}_metrics")),
         }
 
-    def _python(self, name: str, arguments: list[str], told: dict[str, str]) -> Process:
+    def _python(self, name: str, arguments: list[str], variables: dict[str, str]) -> Process:
         return Process(
             name,
             [sys.executable, *arguments],
-            environment=told,
+            environment=variables,
             directory=REPOSITORY,
             log=self._home.log(name),
         )
@@ -174,10 +174,10 @@ class Wiring:
 
         Only the role that sends is told of the folder: notices of transfers are not written there, load tests make too many.
         """
-        told = {"PAYFLOW_PUBLIC_URL": self._caller.get("PAYFLOW_PUBLIC_URL") or self.gateway_url}
+        variables = {"PAYFLOW_PUBLIC_URL": self._caller.get("PAYFLOW_PUBLIC_URL") or self.gateway_url}
         if role.role == "deliver" and not self._caller.get("PAYFLOW_SMTP_URL"):
-            told["PAYFLOW_SMTP_URL"] = self._home.mail.absolute().as_uri()
-        return told
+            variables["PAYFLOW_SMTP_URL"] = self._home.mail.absolute().as_uri()
+        return variables
 
     def _identity(self, role: Role) -> dict[str, str]:
         public_keys = {identity: self._secrets.public_key(identity) for identity in IDENTITIES}

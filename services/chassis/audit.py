@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 from services.chassis import database
 from services.chassis.body import InvalidRequest, validate
 from services.chassis.database import Connection, Pool, Record, Statements
-from services.chassis.period import PeriodParameters
+from services.chassis.period import PeriodParameters, upper_bound
 from services.chassis.problems import Handler
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
@@ -91,7 +91,7 @@ def reader(
     async def list_acts(request: web.Request) -> web.Response:
         """A page of the log, newest first."""
         asked = validate(ASKED, dict(request.query))
-        upper = _upper(asked.period.until, read_place(asked.before, read_id or read_identifier), lowest_id)
+        upper = upper_bound(asked.period.until, read_place(asked.before, read_id or read_identifier), lowest_id)
         async with database.connection(request.app[pool]) as connection:
             rows = await connection.fetch(
                 statement,
@@ -105,13 +105,6 @@ def reader(
         return web.json_response({"items": [render(row) for row in rows]})
 
     return list_acts
-
-
-def _upper(until: datetime | None, below: Place | None, lowest_id: object) -> tuple[datetime | None, object]:
-    """The lower of the end of the period and the position: an index scan starts at one bound and reads all up to the other."""
-    if until is not None and (below is None or until <= below.at):
-        return until, lowest_id
-    return below or (None, None)
 
 
 def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | None:
@@ -131,7 +124,7 @@ def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | No
 
 def render(row: Record) -> dict[str, Any]:
     """One act as JSON."""
-    # Auth's log has no column for the subject: it is the user.
+    # A log without columns for the subject is about users alone.
     kind, subject_id = row.get("subject_kind", "user"), row.get("subject_id", row["user_id"])
     return {
         "id": str(row["id"]),

@@ -37,6 +37,18 @@ class Period(NamedTuple):
     until: datetime | None = None
 
 
+def upper_bound(
+    until: datetime | None, below: tuple[datetime, object] | None, lowest_id: object
+) -> tuple[datetime | None, object]:
+    """The lower of the end of a period and a position (time, id) in a list; `lowest_id` is below all ids of the list.
+
+    One bound, because an index scan starts at one and reads all rows between it and the other.
+    """
+    if until is not None and (below is None or until <= below[0]):
+        return until, lowest_id
+    return below or (None, None)
+
+
 class PeriodParameters(BaseModel):
     """The parameters `from` and `to` of a list. Other query models inherit from it."""
 

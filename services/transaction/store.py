@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection, Record, Statements
+from services.chassis.period import upper_bound
 from services.transaction.transfer import PENDING, Transfer
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
@@ -210,8 +211,7 @@ async def list_transfers(
     connection: Connection, viewer: UUID, *, below: Position, matching: Filter, limit: int
 ) -> list[Transfer]:
     """A page of what this user may see, newest first, below a position."""
-    # One upper bound, the lower of the two: an index scan starts at one bound and reads all rows between it and the other.
-    upper = below if matching.until is None else min(below, Position(matching.until, LOWEST_ID))
+    upper = upper_bound(matching.until, below, LOWEST_ID)
     parameters = (viewer, matching.status, matching.kind, matching.since, *upper, limit)
     if matching.wallet_id is None:
         rows = await connection.fetch(statements.list_transfers, *parameters)

@@ -29,7 +29,7 @@ MUTANTS = (
         changes=[
             Change(
                 "payflow/submission.py",
-                "    if not isinstance(key, str) or not _KEY.fullmatch(key):\n",
+                "    if not isinstance(key, str) or not KEY.fullmatch(key) or len(key) > IDEMPOTENCY_KEY_LENGTH_MAX:\n",
                 "    if not isinstance(key, str) or not key:\n",
             )
         ],
