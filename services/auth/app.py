@@ -16,7 +16,7 @@ from services.auth.places import Places
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.user import Role
 from services.chassis import database, migrations, server
-from services.chassis.database import DatabaseAway, LockTimeout, Pool, PostgresError
+from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
@@ -32,17 +32,14 @@ log = structlog.get_logger()
 async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
     """The api role: every route of the auth service."""
     async with AsyncExitStack() as stack:
-        pool = await database.open_pool(
-            settings.auth_database_url.get_secret_value(), name=runtime.instance, size_max=settings.auth_pool_size_max
-        )
-        stack.push_async_callback(database.close_pool, pool)
-        read_pool = await database.open_pool(
+        pool, read_pool = await database.open_service_pools(
+            stack,
             settings.auth_database_url.get_secret_value(),
-            name=f"{runtime.instance} read",
-            size_max=settings.auth_read_pool_size_max,
-            server_settings=READ_SETTINGS,
+            name=runtime.instance,
+            size_max=settings.auth_pool_size_max,
+            read_size_max=settings.auth_read_pool_size_max,
+            read_settings=READ_SETTINGS,
         )
-        stack.push_async_callback(database.close_pool, read_pool)
         runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
@@ -101,6 +98,8 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
         raise JobFailed("nobody is registered with that e-mail address") from None
     except LastOperator as refusal:
         raise JobFailed(refusal.title()) from None
+    except CommitUnknown:
+        raise JobFailed("it is not known whether the role was granted: run this command again") from None
     except (DatabaseAway, LockTimeout, PostgresError) as error:
         raise JobFailed(f"cannot grant: {str(error).splitlines()[0]}") from None
     finally:
@@ -121,6 +120,8 @@ async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
     vault = Vault(settings.auth_secret.get_secret_value())
     try:
         rotation = await commands_signing_keys.rotate_keys(pool, vault, operator_id=None)
+    except CommitUnknown:
+        raise JobFailed("it is not known whether a key was published: run this command again") from None
     except (DatabaseAway, LockTimeout, PostgresError, WrongSecret) as error:
         raise JobFailed(f"cannot rotate: {str(error).splitlines()[0]}") from None
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -37,7 +37,10 @@ index: a bitmap has no order, so the planner would read and sort all that match 
 
 
 class DatabaseAway(Unavailable):
-    """The database is unavailable; nothing was recorded."""
+    """The database is unavailable; nothing was recorded.
+
+    `CommitUnknown` is a subclass without this promise: where the difference matters, catch it first.
+    """
 
     code = "database_unavailable"
 
@@ -148,6 +151,24 @@ async def open_pool(
     return pool
 
 
+async def open_service_pools(
+    stack: AsyncExitStack,
+    url: str,
+    *,
+    name: str,
+    size_max: int,
+    read_size_max: int,
+    server_settings: Mapping[str, str] | None = None,
+    read_settings: Mapping[str, str] = READ_LIMITS,
+) -> tuple[Pool, Pool]:
+    """The pools of an api role: one for payments and writes, and one for reads of users and operators."""
+    pool = await open_pool(url, name=name, size_max=size_max, server_settings=server_settings)
+    stack.push_async_callback(close_pool, pool)
+    read_pool = await open_pool(url, name=f"{name} read", size_max=read_size_max, server_settings=read_settings)
+    stack.push_async_callback(close_pool, read_pool)
+    return pool, read_pool
+
+
 async def _keep(_connection: Connection) -> None:
     """Give a connection back as it is; the driver has already ended a transaction that was left open."""
 
@@ -166,6 +187,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """Borrow a connection.
 
     Raises:
+        CommitUnknown: a COMMIT in it did not wait for the standby.
         DatabaseAway: the server cannot be reached, or went away meanwhile.
         LockTimeout: somebody else held what this needed.
     """

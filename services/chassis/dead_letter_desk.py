@@ -77,9 +77,12 @@ DISCARD = TypeAdapter(DiscardRequest)
 class Desk:
     """Where operators deal with the dead letters of one queue."""
 
-    def __init__(self, pool: Pool, queue: Queue, *, broker_url: str, instance: str, foresee: Foresee) -> None:
-        """`foresee` tells what a replay would do."""
+    def __init__(
+        self, pool: Pool, queue: Queue, *, read_pool: Pool, broker_url: str, instance: str, foresee: Foresee
+    ) -> None:
+        """`pool` is for replays and discards, `read_pool` for lists; `foresee` tells what a replay would do."""
         self._pool = pool
+        self._read_pool = read_pool
         self._queue = queue
         self._broker_url = broker_url
         self._instance = instance
@@ -104,22 +107,22 @@ class Desk:
         asked = validate(PAGE, dict(request.query))
         below = audit.read_place(asked.before, audit.read_identifier)
         found = await dead_letters.list_letters(
-            self._pool, queue_name=asked.queue, state=asked.state, below=below, limit=asked.limit
+            self._read_pool, queue_name=asked.queue, state=asked.state, below=below, limit=asked.limit
         )
         return web.json_response({"items": [dead_letters.render(letter) for letter in found]})
 
     async def count(self, _request: web.Request) -> web.Response:
         """How many wait for a human."""
-        return web.json_response({"waiting": await dead_letters.count(self._pool, self._queue)})
+        return web.json_response({"waiting": await dead_letters.count(self._read_pool, self._queue)})
 
     async def get(self, request: web.Request) -> web.Response:
         """One dead letter with its body."""
-        return web.json_response(dead_letters.render_whole(await dead_letters.get(self._pool, _id(request))))
+        return web.json_response(dead_letters.render_whole(await dead_letters.get(self._read_pool, _id(request))))
 
     async def replay(self, request: web.Request) -> web.Response:
         """Put it into its queue once more, or only tell what that would do."""
         asked = validate_json(REPLAY, await request.read())
-        letter = await dead_letters.get(self._pool, _id(request))
+        letter = await dead_letters.get(self._read_pool, _id(request))
         prospect = await self._foresee(letter)
         if not asked.dry_run:
             if prospect.refusal is not None:

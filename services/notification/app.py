@@ -16,27 +16,23 @@ from services.notification.settings import ApiSettings
 async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
     """The api role: every route of the notification service."""
     async with AsyncExitStack() as stack:
-        pool = await database.open_pool(
+        pool, read_pool = await database.open_service_pools(
+            stack,
             settings.notification_database_url.get_secret_value(),
             name=runtime.instance,
             size_max=settings.notification_pool_size_max,
+            read_size_max=settings.notification_read_pool_size_max,
             server_settings=store.PLANNER,
+            read_settings=store.PLANNER | database.READ_LIMITS,
         )
-        stack.push_async_callback(database.close_pool, pool)
-        read_pool = await database.open_pool(
-            settings.notification_database_url.get_secret_value(),
-            name=f"{runtime.instance} read",
-            size_max=settings.notification_read_pool_size_max,
-            server_settings=store.PLANNER | database.READ_LIMITS,
-        )
-        stack.push_async_callback(database.close_pool, read_pool)
         runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
         desk = Desk(
-            read_pool,
+            pool,
             SETTLED_QUEUE,
+            read_pool=read_pool,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
             foresee=replay.foreseer(read_pool),

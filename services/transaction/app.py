@@ -39,16 +39,16 @@ BACKGROUND_POOL_MAX = 6
 async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
     """The api role: accept, read, cancel."""
     async with AsyncExitStack() as stack:
-        url = settings.transaction_database_url
-        pool = await _open_pool(stack, url, runtime, settings.transaction_pool_size_max, INTAKE_SETTINGS)
-        # Not part of the health of this role: it takes payments also while every read is slow.
-        read_pool = await database.open_pool(
-            url.get_secret_value(),
-            name=f"{runtime.instance} read",
-            size_max=settings.transaction_read_pool_size_max,
-            server_settings=READ_SETTINGS,
+        pool, read_pool = await database.open_service_pools(
+            stack,
+            settings.transaction_database_url.get_secret_value(),
+            name=runtime.instance,
+            size_max=settings.transaction_pool_size_max,
+            read_size_max=settings.transaction_read_pool_size_max,
+            server_settings=INTAKE_SETTINGS,
+            read_settings=READ_SETTINGS,
         )
-        stack.push_async_callback(database.close_pool, read_pool)
+        # Readiness does not depend on the second: the role takes payments also while every read is slow.
         runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
@@ -62,8 +62,9 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.BACKLOG] = backlog
         app[api.REHEARSES] = settings.demo
         desk = Desk(
-            read_pool,
+            pool,
             REQUESTED_QUEUE,
+            read_pool=read_pool,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
             foresee=replay.foreseer(read_pool),

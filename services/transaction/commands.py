@@ -61,7 +61,7 @@ class Replays(NamedTuple):
     used: Mapping[tuple[UUID, str], Key]
     first: Mapping[UUID, Transfer]
 
-    def answer(self, pair: tuple[UUID, str], key_hash: bytes) -> Accepted | Refusal:
+    def response_to(self, pair: tuple[UUID, str], key_hash: bytes) -> Accepted | Refusal:
         """The response to a used (user, key) pair: that of its first request, or that it belongs to another request."""
         key = self.used[pair]
         if key.request_hash != key_hash:
@@ -82,7 +82,7 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
     being accepted elsewhere, beyond the lock timeout, is answered KeyInUse; its neighbours are accepted.
 
     Raises:
-        CommitUnknown: all or nothing may be recorded; the same keys tell later.
+        CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
         DatabaseAway: nothing was recorded.
     """
     try:
@@ -94,22 +94,22 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
         alone = await _each_alone(pool, drafts)
         return [answer for [answer] in alone]
     lost = [draft for draft in drafts if draft.transfer.id not in won]
-    replies = await _reply_again(pool, lost) if lost else {}
+    responses = await _respond_to_lost_keys(pool, lost) if lost else {}
     return [
-        Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else replies[draft.transfer.id]
+        Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else responses[draft.transfer.id]
         for draft in drafts
     ]
 
 
-async def _reply_again(pool: Pool, lost: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
-    """What became of drafts whose key was used; where that cannot be read, their neighbours were accepted all the same."""
+async def _respond_to_lost_keys(pool: Pool, lost: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
+    """Find the response to each draft whose key was used. If that fails, only these drafts fail: the others are recorded."""
     pairs = {draft.transfer.id: (draft.transfer.user_id, draft.idempotency_key) for draft in lost}
     try:
         replays = await find_replays(pool, list(pairs.values()))
-    except DatabaseAway as away:
-        return dict.fromkeys(pairs, away)
+    except CommitUnknown as unknown:
+        return dict.fromkeys(pairs, unknown)
     return {
-        draft.transfer.id: replays.answer(pair, draft.key_hash) if pair in replays.used else CommitUnknown()
+        draft.transfer.id: replays.response_to(pair, draft.key_hash) if pair in replays.used else CommitUnknown()
         for draft, pair in zip(lost, pairs.values(), strict=True)
     }
 
@@ -149,7 +149,7 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
 
 
 async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays:
-    """What these used (user, key) pairs were first answered.
+    """Find the first response to each used (user, key) pair.
 
     Raises:
         CommitUnknown: they are recorded, and not known to be replicated.

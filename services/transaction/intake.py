@@ -91,7 +91,7 @@ class Intake:
         A batch that fails as a whole is halved until the bad request stands alone.
 
         Raises:
-            CommitUnknown: all or nothing may be recorded; the same keys tell later.
+            CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
             DatabaseAway: nothing was recorded.
         """
         try:
@@ -133,7 +133,7 @@ class Intake:
             return {}
         replays = await commands.find_replays(self._pool, list(keys.used))
         return {
-            index: replays.answer(request.key, request.key_hash)
+            index: replays.response_to(request.key, request.key_hash)
             for index, request in enumerate(requests)
             if request.key in replays.used
         }

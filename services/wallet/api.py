@@ -79,9 +79,7 @@ async def void(request: web.Request) -> web.Response:
 async def open_wallet(request: web.Request) -> web.Response:
     """Open a wallet, or return the one that is open."""
     asked = validate_json(schemas.OPEN, await request.read())
-    wallet, opened = await commands.open_wallet(
-        request.app[READ_POOL], owner_id=asked.owner_id, currency=asked.currency
-    )
+    wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=asked.owner_id, currency=asked.currency)
     return web.json_response(schemas.wallet(wallet), status=201 if opened else 200)
 
 
@@ -90,7 +88,7 @@ async def list_wallets(request: web.Request) -> web.Response:
     owner_id = parse_id(request.query.get("owner_id", ""))
     if owner_id is None:
         raise InvalidParameter("owner_id", "must be an id")
-    wallets = await commands.list_wallets(request.app[READ_POOL], owner_id)
+    wallets = await commands.list_wallets(request.app[POOL], request.app[READ_POOL], owner_id)
     return web.json_response({"items": [schemas.wallet(wallet) for wallet in wallets]})
 
 
@@ -183,14 +181,13 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 async def get_proof(request: web.Request) -> web.Response:
     """The last round of the proof; `?full=1`, or the lack of one, makes a new round. `?head=` must be found in it."""
     head = _head(request)
-    pool = request.app[READ_POOL]
     asked = request.query.get("full") == "1" or head is not None
-    proof = None if asked else await commands.find_last_proof(pool)
+    proof = None if asked else await commands.find_last_proof(request.app[READ_POOL])
     if proof is None:
         proof = await verify(request.app[PROOF_POOL], head)
         # Whether what one person noted is found is that person's answer, not the state of the ledger.
         if head is None:
-            await commands.record_proof(pool, proof)
+            await commands.record_proof(request.app[POOL], proof)
     return web.json_response(schemas.proof(proof))
 
 

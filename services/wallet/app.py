@@ -24,20 +24,15 @@ LONG_SECONDS = 120.0
 async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
     """The api role: every route of the wallet."""
     async with AsyncExitStack() as stack:
-        pool = await database.open_pool(
+        pool, read_pool = await database.open_service_pools(
+            stack,
             settings.wallet_database_url.get_secret_value(),
             name=runtime.instance,
             size_max=settings.wallet_pool_size_max,
+            read_size_max=settings.wallet_read_pool_size_max,
             server_settings=PLANNER,
+            read_settings=PLANNER | database.READ_LIMITS,
         )
-        stack.push_async_callback(database.close_pool, pool)
-        read_pool = await database.open_pool(
-            settings.wallet_database_url.get_secret_value(),
-            name=f"{runtime.instance} read",
-            size_max=settings.wallet_read_pool_size_max,
-            server_settings=PLANNER | database.READ_LIMITS,
-        )
-        stack.push_async_callback(database.close_pool, read_pool)
         proof_pool = await database.open_pool(
             settings.wallet_proof_database_url.get_secret_value(),
             name=f"{runtime.instance} proof",

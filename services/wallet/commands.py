@@ -22,9 +22,6 @@ from services.wallet.ledger import Answer, Decision, Posting
 from services.wallet.seal import Block, Head, Members, State
 from services.wallet.store import Line, Proof, Wallet
 
-NO_LIMIT = 2**62
-"""Above every seq."""
-
 SEAL_MAX = 10_000
 """Outcomes in one block, and accounts in one: half a megabyte each. What is left goes into the next block, at once."""
 
@@ -159,16 +156,21 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
     return wallet, opened
 
 
-async def list_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
-    """All wallets of an owner; the one in the default currency is simply there.
+async def list_wallets(pool: Pool, read_pool: Pool, owner_id: UUID) -> list[Wallet]:
+    """All wallets of an owner, read on `read_pool`. Where the one in the default currency is missing, it is opened on `pool`.
 
     Balances are plain reads. That the wallets exist is replicated: their ids are given to those who pay.
     """
+    wallets = await _read_wallets(read_pool, owner_id)
+    if not any(wallet.currency == DEFAULT_CURRENCY for wallet in wallets):
+        await open_wallet(pool, owner_id=owner_id, currency=DEFAULT_CURRENCY)
+        wallets = await _read_wallets(read_pool, owner_id)
+    return wallets
+
+
+async def _read_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
     async with database.transaction(pool) as connection:
         wallets = await store.list_wallets_of(connection, owner_id)
-        if not any(wallet.currency == DEFAULT_CURRENCY for wallet in wallets):
-            await store.insert_account(connection, new_id(), owner_id, DEFAULT_CURRENCY)
-            wallets = await store.list_wallets_of(connection, owner_id)
         if database.list_unconfirmed([wallet.id for wallet in wallets]):
             await database.await_replication(connection)
     database.confirm([wallet.id for wallet in wallets])
@@ -235,7 +237,7 @@ async def list_statement(pool: Pool, wallet_id: UUID, *, below: int | None, peri
     """
     if period.until and below is None:
         await finality.wait_for_period(pool, period.until)
-    below = NO_LIMIT if below is None else below
+    below = store.SEQ_MAX if below is None else below
     async with database.snapshot(pool) as connection:
         above = await store.last_seq_before(connection, wallet_id, period.since) if period.since else 0
         up_to = await store.last_seq_before(connection, wallet_id, period.until) if period.until else below

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from services.chassis.period import Moment, PeriodParameters
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
-from services.wallet.commands import NO_LIMIT, Void
+from services.wallet.commands import Void
 from services.wallet.errors import InvalidParameter
 from services.wallet.ledger import Answer, Posting
-from services.wallet.store import Line, Proof, Wallet
+from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
 
 ITEMS_MAX = 1024
 PAGE_DEFAULT = 50
@@ -229,7 +229,7 @@ def decode_cursor(cursor: str | None) -> int | None:
         return None
     try:
         kind, _, seq = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
-        if kind == "seq" and 0 < int(seq) <= NO_LIMIT:
+        if kind == "seq" and 0 < int(seq) <= SEQ_MAX:
             return int(seq)
     except ValueError:
         pass

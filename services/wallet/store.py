@@ -17,6 +17,9 @@ from services.wallet.seal import Block, Head, Members, State
 _transfer_id = attrgetter("transfer_id")
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
+SEQ_MAX = 2**62
+"""Above every seq."""
+
 
 class Wallet(NamedTuple):
     """An account as its owner sees it; amounts in minor units."""

@@ -33,7 +33,7 @@ def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifi
     """The routes of a service with those of its dead letters; there is nothing behind either."""
     nothing: Any = None
     add_routes(app, verifier)
-    Desk(nothing, queue, broker_url="", instance="test", foresee=nothing).add_routes(app, verifier)
+    Desk(nothing, queue, read_pool=nothing, broker_url="", instance="test", foresee=nothing).add_routes(app, verifier)
 
 
 ROUTES: dict[str, AddRoutes] = {

@@ -76,10 +76,10 @@ async def test_wallet_opened_before(pair: Pair, pool: Pool) -> None:
 async def test_wallets_listed(pair: Pair, pool: Pool) -> None:
     """A wallet that the first look opened is listed once it is replicated; from then on a list is a plain read."""
     owner = new_id()
-    await pair.leave_unknown(lambda: commands.list_wallets(pool, owner))
-    [wallet] = await pair.after_replication(lambda: commands.list_wallets(pool, owner))
+    await pair.leave_unknown(lambda: commands.list_wallets(pool, pool, owner))
+    [wallet] = await pair.after_replication(lambda: commands.list_wallets(pool, pool, owner))
     await pair.lose_standby()
-    assert [wallet] == await commands.list_wallets(pool, owner)
+    assert [wallet] == await commands.list_wallets(pool, pool, owner)
 
 
 async def test_accounts_found(pair: Pair, pool: Pool) -> None:

@@ -268,7 +268,12 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
     [row] = await kept(path.pool)
     desk = Desk(
-        path.pool, REQUESTED_QUEUE, broker_url=path.rabbitmq_url, instance="t", foresee=replay.foreseer(path.pool)
+        path.pool,
+        REQUESTED_QUEUE,
+        read_pool=path.pool,
+        broker_url=path.rabbitmq_url,
+        instance="t",
+        foresee=replay.foreseer(path.pool),
     )
     body = json.dumps({"operator_id": str(BY.operator_id), "request_id": BY.request_id}).encode()
     with pytest.raises(DeadLetterNotReplayable):
