@@ -58,12 +58,14 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
     async with AsyncExitStack() as stack:
         proof_pool = await wallet_database.pool(wallet_database.proof_url)
         seal_pool = await wallet_database.pool(wallet_database.seal_url)
-        for opened in (proof_pool, seal_pool):
+        # Whatever writes on the pool for reads fails here.
+        read_pool = await wallet_database.pool(default_transaction_read_only="on")
+        for opened in (proof_pool, seal_pool, read_pool):
             stack.push_async_callback(close_pool, opened)
         keys = identities()
         app = server.application("wallet")
         app[api.POOL] = pool
-        app[api.READ_POOL] = pool
+        app[api.READ_POOL] = read_pool
         app[api.PROOF_POOL] = proof_pool
         api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
         runner = web.AppRunner(app, access_log=None)
