@@ -15,7 +15,7 @@ from services.auth.passwords import Hashing
 from services.auth.places import Places
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.user import Role
-from services.chassis import database, migrations, server
+from services.chassis import database, migrations, readiness, server
 from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -40,7 +40,7 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
             read_size_max=settings.auth_read_pool_size_max,
             read_settings=READ_SETTINGS,
         )
-        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
         bell = Bell(settings.redis_url.get_secret_value() if settings.redis_url else None)

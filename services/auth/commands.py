@@ -35,7 +35,7 @@ from services.auth.passwords import Hashing
 from services.auth.sessions import Reason, Session
 from services.auth.store import Act, Audit, Credentials, Revocation
 from services.auth.user import Role, User, normalise_email
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
@@ -88,7 +88,7 @@ async def register(
     user = User(id=new_id(), email=email, name=name, role=Role.USER)
     async with database.transaction(pool) as connection:
         if not await store.insert_user(connection, user, password_hash):
-            raise database.OnceReplicated(EmailTaken())
+            raise replication.OnceReplicated(EmailTaken())
         await audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
         await outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
         await arrivals.note_place(connection, place, user.id)
@@ -154,7 +154,7 @@ async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -
             raise InvalidRefreshToken
         locked = await store.lock_session(connection, session_id)
         if locked.revoked:
-            raise database.OnceReplicated(InvalidRefreshToken())
+            raise replication.OnceReplicated(InvalidRefreshToken())
         if await store.spend_refresh_token(connection, token_hash):
             return await sessions.renew(connection, vault, session_id, locked.user_id)
         spent_at = await store.find_refresh_token_spent_at(connection, token_hash)
@@ -178,7 +178,7 @@ async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) ->
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, session_id, user_id)
         if not live:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
             return
         await audit.record(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
         await sessions.revoke(connection, live, Reason.LOGOUT)
@@ -231,7 +231,7 @@ async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
     wanted = sorted({email for email in normalised.values() if email is not None})
     async with database.connection(pool) as connection:
         found = {user.email: user for user in await store.find_recipients_by_email(connection, wanted)}
-    if database.list_unconfirmed([user.id for user in found.values()]):
+    if replication.list_unconfirmed([user.id for user in found.values()]):
         found = await _confirm_recipients(pool, wanted)
     return {asked: found[email] for asked, email in normalised.items() if email is not None and email in found}
 
@@ -257,8 +257,8 @@ async def list_revocations(pool: Pool, *, after: int) -> Feed:
 async def _confirm_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
     async with database.transaction(pool) as connection:
         found = {user.email: user for user in await store.find_recipients_by_email(connection, emails)}
-        await database.await_replication(connection)
-    database.confirm([user.id for user in found.values()])
+        await replication.await_replication(connection)
+    replication.confirm([user.id for user in found.values()])
     return found
 
 

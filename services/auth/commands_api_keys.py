@@ -19,7 +19,7 @@ from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_api_keys import ListedApiKey, NewApiKey, UsedApiKey
 from services.auth.user import Role
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.api_keys import Scope, hash_key, new_key
 from services.contracts.identifiers import new_id
@@ -93,7 +93,7 @@ async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID)
     async with database.transaction(pool) as connection:
         live = await store_api_keys.lock_live_api_key(connection, key_id, user_id)
         if not live:
-            raise database.OnceReplicated(ApiKeyNotFound())
+            raise replication.OnceReplicated(ApiKeyNotFound())
         await api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
     await api_keys.tell_ended(bell, live, Reason.REVOKED)
 

@@ -20,7 +20,7 @@ from services.auth.passwords import Hashing
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_letters import Claimed
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 
 FORGOT_SECONDS = 0.1
@@ -58,7 +58,7 @@ async def ask_verification(pool: Pool, vault: Vault, *, user_id: UUID) -> None:
         if user is None:
             raise UserNotFound
         if user.email_verified:
-            raise database.OnceReplicated(EmailVerified())
+            raise replication.OnceReplicated(EmailVerified())
         written = await outgoing.write_letter_if_due(connection, vault, user, Kind.VERIFY_EMAIL)
         await audit.record(connection, Audit(Act.VERIFICATION_ASKED, user_id, user_id, _written(written)))
     _count_asked(Kind.VERIFY_EMAIL, written=written)
@@ -75,7 +75,7 @@ async def verify_email(pool: Pool, *, token: str) -> None:
     async with database.transaction(pool) as connection:
         user_id = await store_letters.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)
         if user_id is None:
-            raise database.OnceReplicated(LetterTokenInvalid())
+            raise replication.OnceReplicated(LetterTokenInvalid())
         await _spend(connection, user_id, token_hash, Kind.VERIFY_EMAIL)
         await store_letters.mark_email_verified(connection, user_id)
         await audit.record(connection, Audit(Act.EMAIL_VERIFIED, user_id, user_id))
@@ -162,14 +162,14 @@ async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID:
     async with database.transaction(pool) as connection:
         user_id = await store_letters.find_letter_owner(connection, token_hash, kind)
         if user_id is None:
-            raise database.OnceReplicated(LetterTokenInvalid())
+            raise replication.OnceReplicated(LetterTokenInvalid())
     return user_id
 
 
 async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind: Kind) -> None:
     reader = await store_letters.lock_reader(connection, user_id)
     if reader is None or not await store_letters.spend_letter(connection, token_hash, kind):
-        raise database.OnceReplicated(LetterTokenInvalid())
+        raise replication.OnceReplicated(LetterTokenInvalid())
 
 
 def _open(vault: Vault, letter: Claimed) -> Letter | None:

@@ -10,7 +10,7 @@ from services.auth.errors import SessionNotFound
 from services.auth.sessions import Reason
 from services.auth.store import Act, Audit
 from services.auth.store_sessions import LiveSession
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Pool
 
 
@@ -29,7 +29,7 @@ async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID
     async with database.transaction(pool) as connection:
         live = await store.lock_live_session(connection, session_id, user_id)
         if not live:
-            raise database.OnceReplicated(SessionNotFound())
+            raise replication.OnceReplicated(SessionNotFound())
         detail = {"session_id": str(session_id)}
         await audit.record(connection, Audit(Act.SESSION_REVOKED, user_id, user_id, detail))
         await sessions.revoke(connection, live, Reason.REVOKED)

@@ -11,7 +11,7 @@ from services.auth import audit, keys, sessions, store, store_signing_keys, toke
 from services.auth.keys import StoredKey, Vault
 from services.auth.store import Act, Audit
 from services.auth.store_signing_keys import KeyFacts
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
 
@@ -66,7 +66,7 @@ async def rotate_keys(pool: Pool, vault: Vault, *, operator_id: UUID | None) -> 
             await audit.record(connection, Audit(Act.KEY_ROTATED, operator_id, None, {"kid": key.kid}))
             log.info("signing_key_published", kid=key.kid, signs_in_seconds=KEYS_LEARNED_WITHIN_SECONDS)
         else:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
         await _retire(connection)
         found = await store_signing_keys.list_all_keys(connection, verifies_seconds=VERIFIES_SECONDS)
     return Rotation(found, is_new)

@@ -20,7 +20,7 @@ from services.auth.keys import Vault
 from services.auth.letters import Kind
 from services.auth.passwords import Hashing
 from services.auth.store import Act, Audit, Credentials, Locked
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.refusal import Refusal
 
@@ -49,7 +49,7 @@ async def start_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUI
         if locked.is_disabled:
             raise UserDisabled
         if locked.user.totp:
-            raise database.OnceReplicated(TotpAlreadyOn())
+            raise replication.OnceReplicated(TotpAlreadyOn())
         await store_totp.propose_totp(connection, user_id, vault.seal_factor(secret, user_id))
         await audit.record(connection, Audit(Act.TOTP_STARTED, user_id, user_id))
     return Proposal(totp.secret_text(secret), totp.provisioning_uri(secret, locked.user.email))
@@ -127,7 +127,7 @@ def _step_of_proposal(vault: Vault, locked: Locked | None, code: str) -> int | N
     if locked.is_disabled:
         raise UserDisabled
     if locked.user.totp:
-        raise database.OnceReplicated(TotpAlreadyOn())
+        raise replication.OnceReplicated(TotpAlreadyOn())
     if locked.totp_secret_sealed is None:
         raise TotpNotStarted
     return second_factor.find_step(vault, locked, code)

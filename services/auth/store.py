@@ -12,7 +12,8 @@ from uuid import UUID
 
 from services.auth.keys import StoredKey
 from services.auth.user import Role, User
-from services.chassis.database import Connection, Record, Statements
+from services.chassis.database import Connection, Record
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.auth.user import Role
-from services.chassis.database import Connection, Statements
+from services.chassis.database import Connection
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_api_keys.sql")
 

@@ -11,7 +11,8 @@ from uuid import UUID
 from services.auth.letters import LIFE_SECONDS, Kind
 from services.auth.store import user_of
 from services.auth.user import User
-from services.chassis.database import Connection, Statements
+from services.chassis.database import Connection
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_letters.sql")
 

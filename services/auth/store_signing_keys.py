@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.auth.keys import StoredKey
-from services.chassis.database import Connection, Record, Statements
+from services.chassis.database import Connection, Record
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_signing_keys.sql")
 

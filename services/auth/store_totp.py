@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
-from services.chassis.database import Connection, Statements
+from services.chassis.database import Connection
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_totp.sql")
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from services.auth import store
 from services.auth.user import User
-from services.chassis.database import Connection, Record, Statements
+from services.chassis.database import Connection, Record
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_users.sql")
 

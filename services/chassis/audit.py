@@ -17,9 +17,10 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import database
 from services.chassis.body import InvalidRequest, validate
-from services.chassis.database import Connection, Pool, Record, Statements
+from services.chassis.database import Connection, Pool, Record
 from services.chassis.period import PeriodParameters, upper_bound
 from services.chassis.problems import Handler
+from services.chassis.statements import Statements
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
 from services.contracts.refusal import FieldError

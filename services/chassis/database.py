@@ -1,21 +1,17 @@
-"""PostgreSQL: the pool, the transaction, the named statements, and which errors mean "away" rather than "wrong"."""
+"""PostgreSQL: the pool, the transaction, and which errors mean "away" rather than "wrong"."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
-from uuid import UUID
 
-import aiosql
 import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from services.chassis import crash_points
+from services.chassis import crash_points, replication
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 
 Pool = asyncpg.Pool
@@ -50,15 +46,6 @@ class CommitUnknown(DatabaseAway):
 
     status = OutcomeUnknown.status
     code = OutcomeUnknown.code
-
-
-class OnceReplicated(Exception):  # noqa: N818 - reads as what it is
-    """Raised inside `transaction`: commits, waits for replication as `await_replication` does, then raises the refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        """`refusal` rests on rows that the transaction found."""
-        super().__init__(refusal)
-        self.refusal = refusal
 
 
 class LockTimeout(Exception):  # noqa: N818 - reads as what it is
@@ -192,7 +179,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         LockTimeout: somebody else held what this needed.
     """
     borrowed = await _acquire(pool)
-    waits = _ReplicationWaits()
+    waits = replication.ReplicationWaits()
     borrowed.add_log_listener(waits.on_message)
     try:
         yield borrowed
@@ -228,21 +215,6 @@ async def _discard(pool: Pool, borrowed: PoolConnectionProxy, error: Exception) 
         log.error("database_unusable", sqlstate=getattr(error, "sqlstate", None), exc_info=error)
 
 
-class _ReplicationWaits:
-    """Whether the server ended the wait of a commit for its standby: it reports success then, with a warning."""
-
-    SQLSTATES = frozenset({"01000", "57P01"})
-    """The wait was cancelled; the session was terminated in it."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-
-    def on_message(self, _connection: Connection, message: asyncpg.PostgresLogMessage) -> None:
-        """Nothing else of ours makes the server send a warning with one of these codes."""
-        if message.severity_en == "WARNING" and message.sqlstate in self.SQLSTATES:
-            self.cancelled = True
-
-
 async def _acquire(pool: Pool) -> PoolConnectionProxy:
     try:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
@@ -269,9 +241,9 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             async with borrowed.transaction(isolation="read_committed"):
                 try:
                     yield borrowed
-                except OnceReplicated as found:
+                except replication.OnceReplicated as found:
                     refusal = found.refusal
-                    await await_replication(borrowed)
+                    await replication.await_replication(borrowed)
                 crash_points.pass_by("before-commit")
                 is_committing = True
             crash_points.pass_by("after-commit")
@@ -283,33 +255,6 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         raise refusal
 
 
-async def await_replication(connection: Connection) -> None:
-    """Make the COMMIT of this transaction wait until all that it found is replicated, as the COMMIT of a write does.
-
-    A row that is found may be on this server only: the time-out of a client ends the wait of its COMMIT, not the commit. So this
-    is required in each transaction whose result rests on rows found and that writes nothing itself. It must be the same one: a
-    later transaction may reach another server. A refusal raised after it rolls back, without any wait: use `OnceReplicated`.
-    """
-    assert connection.is_in_transaction(), "outside a transaction nothing waits"
-    await connection.execute(statements.await_replication)
-
-
-CONFIRMED_MAX = 200_000
-_confirmed: set[UUID] = set()
-
-
-def list_unconfirmed(ids: Iterable[UUID]) -> set[UUID]:
-    """Those of the ids that this process has not confirmed: their rows may be on this server only."""
-    return set(ids) - _confirmed
-
-
-def confirm(ids: Iterable[UUID]) -> None:
-    """Remember that rows which are never removed are replicated: to be called after the transaction that waited for them."""
-    if len(_confirmed) > CONFIRMED_MAX:
-        _confirmed.clear()
-    _confirmed.update(ids)
-
-
 @asynccontextmanager
 async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
     """One reading transaction that sees a single instant (REPEATABLE READ, read only); raises as `connection` does."""
@@ -318,61 +263,3 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         borrowed.transaction(isolation="repeatable_read", readonly=True),
     ):
         yield borrowed
-
-
-class Readiness:
-    """Whether a pool's database accepts writes; its `ping` is for `/readyz`. What it finds wrong is replaced."""
-
-    def __init__(self, pool: Pool, *others: Pool) -> None:
-        """`others` are pools of the same database on which readiness does not depend."""
-        self._pool = pool
-        self._pools = (pool, *others)
-        self._settings: str | None = None
-
-    async def ping(self) -> None:
-        """Raise unless a write succeeds.
-
-        The write waits for the log of changes, and for a synchronous standby where there is one.
-        """
-        async with connection(self._pool) as borrowed:
-            settings = await borrowed.fetchval(statements.read_session_settings)
-        if self._settings not in (None, settings):
-            # What is open was opened with other settings, and may work in the wrong schema without any error.
-            for pool in self._pools:
-                await pool.expire_connections()
-        self._settings = settings
-        async with connection(self._pool) as borrowed:
-            await borrowed.execute(statements.probe_writable)
-
-
-# It would like a mark for each statement without rows; what is called for rows and what is not shows in store.py.
-logging.getLogger("aiosql").setLevel(logging.ERROR)
-
-
-class Statements:
-    """The statements of one `queries.sql`, by name: `statements.lock_accounts` is its text."""
-
-    def __init__(self, path: Path) -> None:
-        """Load once.
-
-        Raises:
-            aiosql.utils.SQLParseException: a name stands twice or the file is no list of named statements.
-        """
-        loaded = aiosql.from_path(path, "asyncpg", mandatory_parameters=False)
-        self._texts = {
-            name: getattr(loaded, name).sql for name in loaded.available_queries if not name.endswith("_cursor")
-        }
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Every name, for the test that looks for unused ones."""
-        return frozenset(self._texts)
-
-    def __getattr__(self, name: str) -> str:
-        try:
-            return str(self._texts[name])
-        except KeyError:
-            raise AttributeError(f"no statement named {name}") from None
-
-
-statements = Statements(Path(__file__).parent / "sql" / "queries_database.sql")

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.chassis import audit, database
+from services.chassis import audit, database, replication
 from services.chassis.audit import Act, Place
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
-from services.chassis.database import Pool, Record, Statements
+from services.chassis.database import Pool, Record
+from services.chassis.statements import Statements
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
 from services.contracts.refusal import Refusal, Unavailable
@@ -133,7 +134,7 @@ async def keep(pool: Pool, letters: Sequence[Letter]) -> None:
         for letter in sorted(letters, key=lambda one: (one.content_hash, one.message_id)):
             await connection.execute(statements.keep_dead_letter, new_id(), *letter)
         # What was on record already has written nothing.
-        await database.await_replication(connection)
+        await replication.await_replication(connection)
 
 
 async def count(pool: Pool, queue: Queue) -> int:
@@ -200,7 +201,7 @@ async def discard(pool: Pool, letter_id: UUID, reason: str, by: Replay) -> Recor
         if letter is None:
             raise DeadLetterNotFound
         if letter["state"] == REPLAYED:
-            raise database.OnceReplicated(DeadLetterSettled("the dead letter was replayed"))
+            raise replication.OnceReplicated(DeadLetterSettled("the dead letter was replayed"))
         if letter["state"] == DISCARDED:
             return letter
         marked = await connection.fetchrow(statements.mark_discarded, letter_id, reason)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.chassis import database
-from services.chassis.database import Pool, Statements
+from services.chassis.database import Pool
+from services.chassis.statements import Statements
 from services.contracts.messages import format_time
 from services.contracts.refusal import Refusal
 

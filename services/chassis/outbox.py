@@ -20,8 +20,9 @@ import structlog
 
 from services.chassis import backoff, crash_points, database, metrics
 from services.chassis.broker import Outgoing, Publisher
-from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record, Statements
+from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record
 from services.chassis.roles import Runtime
+from services.chassis.statements import Statements
 from services.contracts.identifiers import first_id_at
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import BUNDLE_MAX, ROUTES, Route

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from services.chassis import database, server
+from services.chassis import database, readiness, server
 from services.chassis.dead_letter_desk import Desk
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -25,7 +25,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=store.PLANNER,
             read_settings=store.PLANNER | database.READ_LIMITS,
         )
-        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
@@ -54,7 +54,7 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
         draft = _draft(fresh, won, at) if at else _Draft([], [])
         await _write(connection, draft, with_deliveries=with_deliveries)
         if not won:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
         metrics.NOTICES.labels(kind).inc(notices_count)
     metrics.REPEATS.inc(len(events) - len(fresh))

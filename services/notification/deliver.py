@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database
+from services.chassis import database, readiness
 from services.chassis.client import Upstream
 from services.chassis.database import Pool
 from services.chassis.roles import Runtime
@@ -55,7 +55,7 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
         stack.push_async_callback(database.close_pool, pool)
         auth = Upstream(runtime.service, "auth", settings.auth_url, settings.identity_keys)
         stack.push_async_callback(auth.close)
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool).ping)
         runtime.health.register("auth", auth.ping)
         channel = channels.open_channel(settings.smtp_url.get_secret_value(), settings.smtp_sender)
         letters = LetterCarrier(auth=auth, channel=channel, runtime=runtime, public_url=settings.public_url)

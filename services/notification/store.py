@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection, Statements
+from services.chassis.database import Connection
+from services.chassis.statements import Statements
 from services.notification.feed import Notification, NumberedLine
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection, Statements
+from services.chassis.database import Connection
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_events.sql")
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from services.chassis import database
+from services.chassis import database, readiness
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
 from services.chassis.database import LockTimeout, Pool
@@ -47,7 +47,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
             handle=recorder(pool, bell, with_deliveries=with_deliveries),
             runtime=runtime,
         )
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool).ping)
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
         keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=SETTLED_QUEUE, runtime=runtime)

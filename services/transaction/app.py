@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from services.chassis import database, server
+from services.chassis import database, readiness, server
 from services.chassis.broker import Publisher
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer
@@ -49,7 +49,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             read_settings=READ_SETTINGS,
         )
         # Readiness does not depend on the second: the role takes payments also while every read is slow.
-        runtime.health.register("postgres", database.Readiness(pool, read_pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
         backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)
@@ -134,7 +134,7 @@ async def _open_pool(
         url.get_secret_value(), name=runtime.instance, size_max=size_max, server_settings=server_settings
     )
     stack.push_async_callback(database.close_pool, pool)
-    runtime.health.register("postgres", database.Readiness(pool).ping)
+    runtime.health.register("postgres", readiness.Readiness(pool).ping)
     return pool
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import audit, database, outbox
+from services.chassis import audit, database, outbox, replication
 from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, Record
 from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
@@ -158,7 +158,7 @@ async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays
         async with database.transaction(pool) as connection:
             used = (await store.find_keys(connection, pairs)).used
             first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     except DatabaseAway as away:
         raise CommitUnknown from away
     return Replays(used, first)
@@ -194,7 +194,7 @@ async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
             rows = [Row(event.event_id, encode_item(event)) for event in events]
             await outbox.append(connection, TRANSFERS_SETTLED, rows)
         else:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     now = time.time()
     for row in moved:
         metrics.SETTLED.labels(row["kind"], row["failure_code"] or "completed").inc()
@@ -228,7 +228,7 @@ async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
     async with database.transaction(pool) as connection:
         marked = await store.mark_conflicted(connection, transfer_ids)
         if not marked:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     if marked:
         metrics.CONFLICTED.inc(marked)
         log.error("transfer_conflicted", transfer_ids=[str(id_) for id_ in transfer_ids])
@@ -261,7 +261,7 @@ async def get_replicated_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -
     """A transfer as this user may see it, for a response that says what became of it. Raises as `get_transfer` does."""
     async with database.transaction(pool) as connection:
         found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
-        await database.await_replication(connection)
+        await replication.await_replication(connection)
     return _seen(found, viewer)
 
 
@@ -272,7 +272,7 @@ async def list_terminal(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
             return []
     async with database.transaction(pool) as connection:
         terminal = await store.list_terminal(connection, transfer_ids)
-        await database.await_replication(connection)
+        await replication.await_replication(connection)
     return terminal
 
 
@@ -289,7 +289,7 @@ async def find_by_key(pool: Pool, user_id: UUID, key: str) -> Transfer | None:
         transfer_id = await store.find_by_key(connection, user_id, key)
         if transfer_id is None:
             return None
-        await database.await_replication(connection)
+        await replication.await_replication(connection)
         return (await store.find_transfers(connection, [transfer_id]))[transfer_id]
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection, Record, Statements
+from services.chassis.database import Connection, Record
 from services.chassis.period import upper_bound
+from services.chassis.statements import Statements
 from services.transaction.transfer import PENDING, Transfer
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from services.chassis import database, server
+from services.chassis import database, readiness, server
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
@@ -40,7 +40,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
-        runtime.health.register("postgres", database.Readiness(pool, read_pool, proof_pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool, read_pool, proof_pool).ping)
         runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool
@@ -60,7 +60,7 @@ async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, pool)
-        runtime.health.register("postgres", database.Readiness(pool).ping)
+        runtime.health.register("postgres", readiness.Readiness(pool).ping)
         sealer = Sealer(
             pool,
             runtime,

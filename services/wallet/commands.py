@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database, finality
+from services.chassis import database, finality, replication
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
 from services.chassis.period import Period
 from services.contracts import money
@@ -104,7 +104,7 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
         else:
             raise AssertionError("an outcome that is recorded can be read")
         if not decision.outcomes:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     _count(decision)
     return decision.answers
 
@@ -135,7 +135,7 @@ async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
         # A second statement: the first one does not see a row that somebody else inserted while it waited.
         recorded, _ = await store.read_outcomes(connection, ids)
         if not inserted:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]
 
 
@@ -149,7 +149,7 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
     async with database.transaction(pool) as connection:
         opened = may_open and await store.insert_account(connection, new_id(), owner_id, currency)
         if not opened:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
         wallet = await store.find_wallet_of(connection, owner_id, currency)
     if wallet is None:
         raise InvalidParameter("currency", "is withdrawn; no new wallet can be opened in it")
@@ -171,9 +171,9 @@ async def list_wallets(pool: Pool, read_pool: Pool, owner_id: UUID) -> list[Wall
 async def _read_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
     async with database.transaction(pool) as connection:
         wallets = await store.list_wallets_of(connection, owner_id)
-        if database.list_unconfirmed([wallet.id for wallet in wallets]):
-            await database.await_replication(connection)
-    database.confirm([wallet.id for wallet in wallets])
+        if replication.list_unconfirmed([wallet.id for wallet in wallets]):
+            await replication.await_replication(connection)
+    replication.confirm([wallet.id for wallet in wallets])
     return wallets
 
 
@@ -190,9 +190,9 @@ async def find_accounts(
         if missing:
             await store.insert_accounts(connection, missing)
             found = await store.find_accounts(connection, ids, owners, external)
-        if database.list_unconfirmed([id_ for id_, _, _ in found]):
-            await database.await_replication(connection)
-    database.confirm([id_ for id_, _, _ in found])
+        if replication.list_unconfirmed([id_ for id_, _, _ in found]):
+            await replication.await_replication(connection)
+    replication.confirm([id_ for id_, _, _ in found])
     return found
 
 
@@ -316,7 +316,7 @@ async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_acco
         if not outcomes and not accounts:
             # A head that is new to the caller is noted elsewhere from here on: a failover must not lose it.
             if state.head != noted:
-                await database.await_replication(connection)
+                await replication.await_replication(connection)
             return Sealed(state.head, 0, 0, more=False)
         unread_from = latest_at if len(outcomes) == SEAL_MAX else None
         frontier = seal.close(state, thorough=thorough, unread_from=unread_from)
@@ -364,7 +364,7 @@ async def find_last_proof(pool: Pool) -> Proof | None:
     async with database.transaction(pool) as connection:
         proof = await store.find_last_proof(connection)
         if proof is not None:
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
     return proof
 
 

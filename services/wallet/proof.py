@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record
 from services.wallet import chain, metrics, store
 from services.wallet.seal import Head
@@ -70,7 +70,7 @@ async def verify(pool: Pool, asked: Head | None = None) -> Proof:
             _check("sealing_keeps_up", findings.waiting),
         ]
         # The head is noted by those who read it: a failover must not lose it.
-        await database.await_replication(connection)
+        await replication.await_replication(connection)
     # A head that was lost stays noted: else the next round would take the forged chain for granted.
     head = noted if findings.noted else findings.head
     proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection, Record, Statements
+from services.chassis.database import Connection, Record
+from services.chassis.statements import Statements
 from services.wallet.ledger import Account, Decision, Outcome
 from services.wallet.seal import Block, Head, Members, State
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.chassis.database import Statements
+from services.chassis.statements import Statements
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_audit.sql")
 

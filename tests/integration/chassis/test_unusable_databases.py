@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from deploy.local.engines import Postgres
-from services.chassis import database, health, outbox
+from services.chassis import database, health, outbox, readiness
 from services.chassis.broker import Publisher
 from services.chassis.database import DatabaseAway, LockTimeout, Pool
 from services.chassis.outbox import Relay
@@ -133,7 +133,7 @@ class Probe:
 
     def __init__(self, pool: Pool, *others: Pool) -> None:
         self._health = health.Health()
-        self._health.register("postgres", database.Readiness(pool, *others).ping)
+        self._health.register("postgres", readiness.Readiness(pool, *others).ping)
 
     async def is_ready(self) -> bool:
         _, failing = await self._health.check()

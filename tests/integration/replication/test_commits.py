@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis import database
-from services.chassis.database import CommitUnknown, DatabaseAway, OnceReplicated, Pool
+from services.chassis import database, replication
+from services.chassis.database import CommitUnknown, DatabaseAway, Pool
+from services.chassis.replication import OnceReplicated
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import OutcomeUnknown, Refusal
 from tests.harness.standby import Pair
@@ -124,7 +125,7 @@ async def test_barrier_outside_a_transaction(pool: Pool) -> None:
     """Waiting for replication outside a transaction is an error of the programmer: nothing would wait."""
     async with database.connection(pool) as connection:
         with pytest.raises(AssertionError):
-            await database.await_replication(connection)
+            await replication.await_replication(connection)
 
 
 async def test_refusal_once_replicated(pair: Pair, pool: Pool) -> None:

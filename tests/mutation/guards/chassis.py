@@ -6,6 +6,7 @@ from tests.mutation.mutant import Change, Mutant
 
 BROKER = "services/chassis/broker.py"
 DATABASE = "services/chassis/database.py"
+READINESS = "services/chassis/readiness.py"
 CONSUMER = "services/chassis/consumer.py"
 OUTBOX = "services/chassis/outbox.py"
 QUERIES = "services/chassis/sql/queries.sql"
@@ -230,7 +231,7 @@ MUTANTS = (
     Mutant(
         name="readiness-only-selects",
         guard="a process is ready only while its database accepts writes",
-        changes=[Change(DATABASE, "execute(statements.probe_writable)", 'execute("SELECT 1")')],
+        changes=[Change(READINESS, "execute(statements.probe_writable)", 'execute("SELECT 1")')],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_readiness_follows_the_database"],
     ),
@@ -244,7 +245,7 @@ MUTANTS = (
     Mutant(
         name="changed-settings-not-followed",
         guard="sessions opened with other settings are replaced, also where they raise no error",
-        changes=[Change(DATABASE, "                await pool.expire_connections()\n", "                del pool\n")],
+        changes=[Change(READINESS, "                await pool.expire_connections()\n", "                del pool\n")],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_settings_that_raise_no_error_are_followed"],
     ),

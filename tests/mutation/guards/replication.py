@@ -19,7 +19,7 @@ FOLDER = "tests/integration/replication"
 COMMITS = f"{FOLDER}/test_commits.py"
 WORKS = f"{COMMITS}::test_error_before_commit_is_known"
 
-WAIT = "await database.await_replication(connection)\n"
+WAIT = "await replication.await_replication(connection)\n"
 
 
 def _place(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
@@ -41,7 +41,7 @@ def _refusal(name: str, path: str, before: str, refusal: str, *caught_by: str) -
         name=f"unreplicated-{name}",
         guard="a refusal that says that something is done already waits until that is replicated",
         changes=[
-            Change(path, f"{before}raise database.OnceReplicated({refusal})\n", f"{before}raise {refusal}\n"),
+            Change(path, f"{before}raise replication.OnceReplicated({refusal})\n", f"{before}raise {refusal}\n"),
         ],
         works=WORKS,
         caught_by=[f"{FOLDER}/{check}" for check in caught_by],
@@ -54,7 +54,7 @@ MUTANTS = (
         guard="the barrier writes to the log: a transaction id alone makes no COMMIT wait",
         changes=[
             Change(
-                "services/chassis/sql/queries_database.sql",
+                "services/chassis/sql/queries_replication.sql",
                 "SELECT pg_logical_emit_message(true, 'payflow-barrier', '')",
                 "SELECT pg_current_xact_id()",
             )
@@ -67,7 +67,7 @@ MUTANTS = (
         guard="what was acknowledged by a repeat is there after a failover",
         changes=[
             Change(
-                "services/chassis/sql/queries_database.sql",
+                "services/chassis/sql/queries_replication.sql",
                 "SELECT pg_logical_emit_message(true, 'payflow-barrier', '')",
                 "SELECT 1",
             )
@@ -204,7 +204,7 @@ MUTANTS = (
     _place(
         "wallets",
         WALLET,
-        "        if database.list_unconfirmed([wallet.id for wallet in wallets]):\n",
+        "        if replication.list_unconfirmed([wallet.id for wallet in wallets]):\n",
         "",
         "test_wallet.py::test_wallets_listed",
         indent=12,
@@ -212,7 +212,7 @@ MUTANTS = (
     _place(
         "accounts",
         WALLET,
-        "        if database.list_unconfirmed([id_ for id_, _, _ in found]):\n",
+        "        if replication.list_unconfirmed([id_ for id_, _, _ in found]):\n",
         "",
         "test_wallet.py::test_accounts_found",
         indent=12,

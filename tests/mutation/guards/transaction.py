@@ -83,10 +83,10 @@ MUTANTS = (
                 "            rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
                 "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n"
                 "        else:\n"
-                "            await database.await_replication(connection)\n",
+                "            await replication.await_replication(connection)\n",
                 "        moved = await store.settle_transfers(connection, told)\n"
                 "        if not moved:\n"
-                "            await database.await_replication(connection)\n"
+                "            await replication.await_replication(connection)\n"
                 "    if moved:\n"
                 "        events = [_event(row) for row in moved]\n"
                 "        rows = [Row(event.event_id, encode_item(event)) for event in events]\n"

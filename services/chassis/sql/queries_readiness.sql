@@ -20,7 +20,3 @@ SELECT coalesce(string_agg(concat_ws(' ', setdatabase, setrole, setconfig::text)
 FROM pg_db_role_setting
 WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
   AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user));
-
--- name: await_replication
--- Writes a few bytes to the log and changes no table. With a transaction id alone COMMIT would not wait.
-SELECT pg_logical_emit_message(true, 'payflow-barrier', '');

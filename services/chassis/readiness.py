@@ -1,0 +1,35 @@
+"""Readiness: whether the database of a service accepts writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.chassis.database import Pool, connection
+from services.chassis.statements import Statements
+
+statements = Statements(Path(__file__).parent / "sql" / "queries_readiness.sql")
+
+
+class Readiness:
+    """Whether a pool's database accepts writes; its `ping` is for `/readyz`. What it finds wrong is replaced."""
+
+    def __init__(self, pool: Pool, *others: Pool) -> None:
+        """`others` are pools of the same database on which readiness does not depend."""
+        self._pool = pool
+        self._pools = (pool, *others)
+        self._settings: str | None = None
+
+    async def ping(self) -> None:
+        """Raise unless a write succeeds.
+
+        The write waits for the log of changes, and for a synchronous standby where there is one.
+        """
+        async with connection(self._pool) as borrowed:
+            settings = await borrowed.fetchval(statements.read_session_settings)
+        if self._settings not in (None, settings):
+            # What is open was opened with other settings, and may work in the wrong schema without any error.
+            for pool in self._pools:
+                await pool.expire_connections()
+        self._settings = settings
+        async with connection(self._pool) as borrowed:
+            await borrowed.execute(statements.probe_writable)

@@ -1,0 +1,37 @@
+"""Named SQL statements."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import aiosql
+
+# It would like a mark for each statement without rows; what is called for rows and what is not shows in store.py.
+logging.getLogger("aiosql").setLevel(logging.ERROR)
+
+
+class Statements:
+    """The statements of one `queries.sql`, by name: `statements.lock_accounts` is its text."""
+
+    def __init__(self, path: Path) -> None:
+        """Load once.
+
+        Raises:
+            aiosql.utils.SQLParseException: a name stands twice or the file is no list of named statements.
+        """
+        loaded = aiosql.from_path(path, "asyncpg", mandatory_parameters=False)
+        self._texts = {
+            name: getattr(loaded, name).sql for name in loaded.available_queries if not name.endswith("_cursor")
+        }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name, for the test that looks for unused ones."""
+        return frozenset(self._texts)
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return str(self._texts[name])
+        except KeyError:
+            raise AttributeError(f"no statement named {name}") from None
