@@ -88,7 +88,7 @@ MUTANTS = (
         changes=[
             Change("services/chassis/settings.py", "    faults = _driver_faults()\n", "    faults: list[str] = []\n")
         ],
-        works=f"{CONFIGURATION}::test_an_unknown_role_is_told_the_known_ones",
+        works="tests/unit/chassis/test_settings.py::test_other_postgresql_variables_are_accepted",
         caught_by=[f"{CONFIGURATION}::test_driver_variables_stop_the_start"],
     ),
     Mutant(

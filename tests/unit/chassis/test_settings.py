@@ -70,3 +70,13 @@ def test_only_a_demo_ends_itself(monkeypatch: pytest.MonkeyPatch, demo: str | No
     else:
         with pytest.raises(BadConfiguration, match="PAYFLOW_CRASH_AT"):
             load(RoleSettings)
+
+
+def test_other_postgresql_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of PostgreSQL's programs that the driver does not read stop no start."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    for name in ("PGDATA", "PGTZ", "PGOPTIONS"):
+        monkeypatch.setenv(name, "some-value")
+
+    assert load(RoleSettings).metrics_port
