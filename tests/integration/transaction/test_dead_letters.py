@@ -16,6 +16,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from services.chassis import dead_letters
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.database import close_pool
 from services.chassis.dead_letter_desk import Desk
 from services.chassis.dead_letters import BrokerAway, DeadLetterNotReplayable, DeadLetterSettled, Replay
 from services.contracts.identifiers import new_id
@@ -281,6 +282,23 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
 
     assert 0 == (await publisher.depths([REQUESTED_QUEUE.name]))[REQUESTED_QUEUE.name]
     assert 0 == await path.pool.fetchval("SELECT sum(replays) FROM dead_letters")
+
+
+async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """Lists and single dead letters are read on the pool for reads; what an operator does is written on the other."""
+    _, command = await accepted(path)
+    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await kept(path.pool)
+    read_pool = await transaction_database.pool(default_transaction_read_only="on")
+    path.stack.push_async_callback(close_pool, read_pool)
+    desk = Desk(
+        path.pool, REQUESTED_QUEUE, read_pool=read_pool, broker_url="", instance="t", foresee=replay.foreseer(read_pool)
+    )
+    body = {"operator_id": str(BY.operator_id), "request_id": BY.request_id, "reason": "a test"}
+    response = await desk.discard(asked(row["id"], json.dumps(body).encode()))
+
+    assert 200 == response.status
+    assert "discarded" == await path.pool.fetchval("SELECT state FROM dead_letters")
 
 
 def asked(letter_id: UUID, body: bytes) -> web.Request:
