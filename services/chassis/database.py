@@ -197,7 +197,21 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     finally:
         with suppress(asyncpg.InterfaceError):  # the connection was closed meanwhile
             borrowed.remove_log_listener(waits.on_message)
+        await _release(pool, borrowed)
+
+
+async def _release(pool: Pool, borrowed: PoolConnectionProxy) -> None:
+    """Return a connection to its pool.
+
+    A server that does not respond any more, to a cancellation for instance, makes this fail: the pool has closed the
+    connection then. It must not hide how the use of the connection ended.
+    """
+    try:
         await pool.release(borrowed)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        log.warning("connection_not_released", error=repr(error))
 
 
 async def _discard(pool: Pool, borrowed: PoolConnectionProxy, error: Exception) -> None:

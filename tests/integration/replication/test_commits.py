@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -89,6 +91,25 @@ async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: 
             except DatabaseAway:
                 continue
             break
+
+
+async def test_cancellation_without_a_response_is_unknown(pair: Pair, pool: Pool) -> None:
+    """A COMMIT that takes too long, on a server that does not respond to its cancellation, is unknown as well."""
+    id_ = new_id()
+    url = pair.primary.dsn("transaction", "payflow_transaction")
+    opened = await database.open_pool(url, name="test", size_max=1, command_seconds=4.0)
+    await pair.lose_standby()
+    task = asyncio.ensure_future(insert(opened, id_))
+    [waiting] = await pair.until_waiting(task)
+    os.kill(waiting, signal.SIGSTOP)
+    try:
+        with pytest.raises(CommitUnknown):
+            await task
+    finally:
+        os.kill(waiting, signal.SIGCONT)
+    pair.resume()
+    assert [1, 1] == [await count(each, id_) for each in (pool, opened)]
+    await database.close_pool(opened)
 
 
 async def test_task_cancelled_at_commit(pair: Pair, impatient: Pool) -> None:
