@@ -20,6 +20,8 @@ from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable, fro
 ATTEMPTS_MAX = 2
 CONNECT_SECONDS = 1.0
 CONNECTIONS_MAX = 64
+FAULT = 500
+"""The lowest status of a server's fault."""
 
 # Nothing was sent, or the connection was lost, most often a kept-alive one that the service had closed. Nearly every internal
 # call may be sent twice (it is keyed by the transfer id or changes nothing), so these are worth one more try.
@@ -138,6 +140,11 @@ class Upstream:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             # Not sent this time; what became of the first time decides.
             raise lost from None
+        except Refusal as refusal:
+            # A fault of the second attempt, such as 503 "nothing was recorded", says nothing about the first one.
+            if method == "GET" or refusal.status < FAULT or isinstance(lost, aiohttp.ClientConnectorError):
+                raise
+            raise lost from refusal
 
     async def _send_again(
         self, method: str, path: str, *, data: bytes | None, params: Mapping[str, str] | None, attempts: int

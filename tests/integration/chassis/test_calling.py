@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
 from services.chassis.service_tokens import Identity
+from services.contracts.refusal import OutcomeUnknown, Refusal
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -21,6 +22,7 @@ class Closing:
         self.requests = 0
         self.times = 10**6
         self.is_silent = False
+        self.status = 200
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,7 +32,9 @@ class Closing:
             if self.is_silent:
                 await reader.read()
             elif self.requests > self.times:
-                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{"ok":true}')
+                body = b'{"ok":true}' if self.status == 200 else b'{"status":%d}' % self.status
+                head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (self.status, len(body))
+                writer.write(head + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -69,6 +73,19 @@ async def test_a_broken_connection_is_tried_twice(closing: Closing, upstream: Up
         await upstream.call(method, "/internal/x", body={}, seconds=20)
 
     assert 2 == closing.requests
+
+
+@pytest.mark.parametrize(("status", "expected"), [(503, OutcomeUnknown.status), (422, 422)])
+async def test_a_fault_of_the_second_attempt_leaves_the_first_unknown(
+    closing: Closing, upstream: Upstream, status: int, expected: int
+) -> None:
+    """The first attempt was sent and may have been carried out: a 503 of the second one does not mean that nothing was."""
+    closing.times, closing.status = 1, status
+
+    with pytest.raises(Refusal) as raised:
+        await upstream.call("POST", "/internal/x", body={}, seconds=20)
+
+    assert (expected, 2) == (raised.value.status, closing.requests)
 
 
 async def test_the_second_attempt_counts(closing: Closing, upstream: Upstream) -> None:

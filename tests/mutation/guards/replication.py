@@ -106,6 +106,22 @@ MUTANTS = (
         caught_by=[f"{COMMITS}::test_form_over_http"],
     ),
     Mutant(
+        name="failed-release-hides-the-commit",
+        guard="a connection that cannot be returned does not hide that its COMMIT is unknown",
+        changes=[Change(DATABASE, "        if not is_away(error):\n            raise\n", "        raise\n")],
+        works=WORKS,
+        caught_by=[f"{COMMITS}::test_cancellation_without_a_response_is_unknown"],
+    ),
+    Mutant(
+        name="second-attempt-decides",
+        guard="a fault of the second attempt of a call leaves the first one unknown",
+        changes=[Change("services/chassis/client.py", "            raise lost from refusal\n", "            raise\n")],
+        works="tests/integration/chassis/test_calling.py::test_the_second_attempt_counts",
+        caught_by=[
+            "tests/integration/chassis/test_calling.py::test_a_fault_of_the_second_attempt_leaves_the_first_unknown"
+        ],
+    ),
+    Mutant(
         name="lost-call-is-nothing-done",
         guard="a call that was sent and lost its connection is unknown, never nothing done",
         changes=[
