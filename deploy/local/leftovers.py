@@ -1,7 +1,7 @@
 """What a supervisor that was killed left running: recorded while it ran, ended by the next start.
 
 The record also identifies the folder. In a copy of the folder the record lists the processes of the original, which must
-not be ended: a move keeps device and inode of a folder, a copy does not.
+not be ended: a move keeps device and inode of a folder, a copy does not. A copy keeps that record until it starts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy.local import files, process
+from deploy.local import files, lock, process
+from deploy.local.home import Home
 from deploy.local.trouble import Trouble
 
 
@@ -34,32 +35,46 @@ def record(path: Path, units: Iterable[Started]) -> None:
     """Write down who runs now, and in which folder."""
     found = {unit.name: process.identify(unit.pid, unit.programs) for unit in units if unit.pid is not None}
     running = {name: identity for name, identity in found.items() if identity is not None}
-    files.write_json(path, {"folder": str(path.parent), **_identity(path), "processes": running})
+    files.write_json(path, {"folder": str(path.parent), **_identity(path.parent), "processes": running})
 
 
 def end(path: Path) -> list[str]:
     """End what was written down in this folder and still runs, telling a reused process id apart; the names ended."""
+    if not _is_record_of(_read(path), path.parent):
+        return []
     alive = _alive(path)
-    if alive and not _is_of_this_folder(path):
-        alive = {}
     process.end_all(list(alive.values()))
     path.unlink(missing_ok=True)
     return sorted(alive)
 
 
 def refuse_copy(path: Path) -> None:
-    """Refuse to start in a copy of a folder whose stack runs.
+    """Refuse to start in a copy of a folder that was copied while its stack ran, if that stack runs now.
 
     Raises:
         Trouble: it names the folder of the original.
     """
-    alive = _alive(path)
-    if alive and not _is_of_this_folder(path):
-        original = _read(path).get("folder", "another folder")
+    stored = _read(path)
+    if _is_record_of(stored, path.parent):
+        return
+    running = _find_running(path)
+    if running is not None:
         raise Trouble(
-            f"{path.parent} was copied from {original} while that stack was running (process {min(alive.values())}); "
-            "stop that stack, delete this copy and copy the folder again"
+            f"{path.parent} was copied from {stored.get('folder', 'another folder')} while that stack was running "
+            f"(process {running}); stop that stack, delete this copy and copy the folder again"
         )
+
+
+def _find_running(path: Path) -> int | None:
+    """A process of the original of a copied folder: one recorded in the copy, or one started there since."""
+    stored, alive = _read(path), _alive(path)
+    original = Home(Path(str(stored.get("folder"))))
+    if not alive and _is_record_of(stored, original.path):
+        holder = lock.holder(original.lock)
+        if holder is not None:
+            return holder
+        alive = _alive(original.processes)
+    return min(alive.values(), default=None)
 
 
 def _alive(path: Path) -> dict[str, int]:
@@ -69,14 +84,18 @@ def _alive(path: Path) -> dict[str, int]:
     return {name: identity["pid"] for name, identity in recorded.items() if _is_running(identity)}
 
 
-def _is_of_this_folder(path: Path) -> bool:
-    stored = _read(path)
-    return {name: stored.get(name) for name in ("device", "inode")} == _identity(path)
+def _is_record_of(stored: dict[str, Any], folder: Path) -> bool:
+    """Whether a record was made in this folder; False if the folder does not exist."""
+    try:
+        identity = _identity(folder)
+    except OSError:
+        return False
+    return {name: stored.get(name) for name in identity} == identity
 
 
-def _identity(path: Path) -> dict[str, int]:
-    folder = path.parent.stat()
-    return {"device": folder.st_dev, "inode": folder.st_ino}
+def _identity(folder: Path) -> dict[str, int]:
+    status = folder.stat()
+    return {"device": status.st_dev, "inode": status.st_ino}
 
 
 def _read(path: Path) -> dict[str, Any]:

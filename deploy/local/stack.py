@@ -117,7 +117,7 @@ class Stack:
         finally:
             # Whatever one of them did, the engines must not be left running.
             await asyncio.gather(*(engine.stop() for engine in self._plan.engines))
-        self._home.processes.unlink(missing_ok=True)
+        leftovers.end(self._home.processes)
 
     def _clear_away(self) -> None:
         """Remove what a run that was killed left behind."""

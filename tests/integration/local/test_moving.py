@@ -12,7 +12,7 @@ import aio_pika
 import asyncpg
 import pytest
 
-from deploy.local import leftovers, process, seed
+from deploy.local import leftovers, lock, process, seed
 from deploy.local.engines import RabbitMQ
 from deploy.local.home import PATH_BYTES_MAX, Home
 from deploy.local.person import Person, client
@@ -155,7 +155,7 @@ async def publish(url: str) -> int:
 
 
 def test_processes_of_the_original_are_not_ended_from_a_copy(tmp_path: Path) -> None:
-    """The record of a copied folder names processes of the original: a start is refused, and no command ends them."""
+    """The record of a copied folder names processes of the original: no start (even after `stop`), none ended."""
     original, copy, moved = tmp_path / "original", tmp_path / "copy", tmp_path / "moved"
     original.mkdir()
     example = Process("example", ["sleep", "60"], environment={}, directory=original, log=original / "example.log")
@@ -170,9 +170,46 @@ def test_processes_of_the_original_are_not_ended_from_a_copy(tmp_path: Path) -> 
         leftovers.refuse_copy(moved / "processes.json")
         assert leftovers.end(copy / "processes.json") == []
         assert example.pid is not None
+        with pytest.raises(Trouble, match="was copied from"):
+            leftovers.refuse_copy(copy / "processes.json")
         assert leftovers.end(moved / "processes.json") == ["example"]
     finally:
         example.kill()
+
+
+def test_a_copy_is_refused_while_its_original_runs_again(tmp_path: Path) -> None:
+    """The recorded processes have ended: the lock and the record of the original show whether its stack runs."""
+    original, copy = Home(tmp_path / "original"), Home(tmp_path / "copy")
+    original.path.mkdir()
+    leftovers.record(original.processes, [])
+    shutil.copytree(original.path, copy.path)
+    leftovers.refuse_copy(copy.processes)
+
+    assert leftovers.end(copy.processes) == []
+    with lock.held(original.lock), pytest.raises(Trouble, match=rf"copied from .*original .*process {os.getpid()}\b"):
+        leftovers.refuse_copy(copy.processes)
+    example = Process("example", ["sleep", "60"], environment={}, directory=tmp_path, log=tmp_path / "example.log")
+    example.spawn()
+    try:
+        leftovers.record(original.processes, [example])
+        with pytest.raises(Trouble, match=rf"copied from .*original .*process {example.pid}\b"):
+            leftovers.refuse_copy(copy.processes)
+    finally:
+        example.kill()
+    leftovers.refuse_copy(copy.processes)
+
+
+def test_a_copy_starts_while_another_folder_runs_at_the_path_of_its_original(tmp_path: Path) -> None:
+    """The path alone does not identify the original."""
+    original, copy = Home(tmp_path / "original"), Home(tmp_path / "copy")
+    original.path.mkdir()
+    leftovers.record(original.processes, [])
+    shutil.copytree(original.path, copy.path)
+    original.path.rename(tmp_path / "moved")
+    original.path.mkdir()
+
+    with lock.held(original.lock):
+        leftovers.refuse_copy(copy.processes)
 
 
 @pytest.mark.parametrize("name", ["it's mine", 'so "called"', "two\nlines", "x" * 100 + "/" + "y" * PATH_BYTES_MAX])

@@ -256,14 +256,15 @@ def test_stop_ends_a_run_in_another_terminal(runs: Callable[..., Run]) -> None:
 
 
 def test_a_copy_beside_the_running_original_is_refused(runs: Callable[..., Run], tmp_path: Path) -> None:
-    """One line, also at `stop`, and the original goes on; once that is stopped the copy starts."""
+    """One line, also after `stop` and a restart of the original, which goes on; once that is stopped the copy starts."""
     first = runs()
     before = first.wait_ready()
     copy = tmp_path / "copy"
     shutil.copytree(first.home.path, copy)
 
-    refused = [Run(copy).result() for _ in range(2)]
+    refused = [Run(copy).result()]
     stopped = cli(copy, "stop")
+    refused.append(Run(copy).result())
 
     line = (
         f"payflow: {copy} was copied from {first.home.path} while that stack was running "
@@ -274,11 +275,28 @@ def test_a_copy_beside_the_running_original_is_refused(runs: Callable[..., Run],
     assert first.stack == before
     assert all(process.is_alive(pid) for pid in before["pids"].values())
     first.end()
+    assert cli(copy, "stop").returncode == 0
+    again = runs(port=first.port)
+    again.wait_ready()
+    assert Run(copy).result() == (1, "", line.replace(str(min(before["pids"].values())), str(again.process.pid)))
+    again.end()
     second = Run(copy)
     try:
         assert second.wait_ready()["pids"]
     finally:
         assert second.end()[0] == 0
+
+
+def test_clean_of_a_copy_leaves_the_running_original(runs: Callable[..., Run], tmp_path: Path) -> None:
+    """`clean` removes the copy only and ends no process of the original."""
+    run = runs()
+    before = run.wait_ready()
+    copy = tmp_path / "copy"
+    shutil.copytree(run.home.path, copy)
+
+    assert cli(copy, "clean", YES="1").returncode == 0
+    assert (copy.exists(), run.stack) == (False, before)
+    assert all(process.is_alive(pid) for pid in before["pids"].values())
 
 
 def test_clean_asks_and_refuses_while_something_runs(runs: Callable[..., Run]) -> None:

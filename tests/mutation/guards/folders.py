@@ -14,6 +14,7 @@ SHARED = f"{PERMISSIONS}::test_a_shared_folder_with_other_things_is_refused"
 WRITTEN = f"{PERMISSIONS}::test_files_are_for_their_owner_alone"
 MOVING = "tests/integration/local/test_moving.py"
 COPIED = f"{MOVING}::test_processes_of_the_original_are_not_ended_from_a_copy"
+RESTARTED = f"{MOVING}::test_a_copy_is_refused_while_its_original_runs_again"
 MOVED_BROKER = f"{MOVING}::test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder"
 SAME_BROKER = f"{MOVING}::test_a_broker_keeps_its_messages_where_it_was"
 STACK = "tests/integration/local/test_stack.py"
@@ -94,7 +95,7 @@ MUTANTS = (
     Mutant(
         name="copy-ends-the-original",
         guard="from a copied data folder no process of the original is ended",
-        changes=[Change(LEFTOVERS, "        alive = {}\n", "        pass\n")],
+        changes=[Change(LEFTOVERS, "        return []\n", "        pass\n")],
         works=KILLED,
         caught_by=[COPIED],
     ),
@@ -104,6 +105,13 @@ MUTANTS = (
         changes=[Change("deploy/local/commands.py", "        leftovers.refuse_copy(home.processes)\n", "")],
         works=STOPPED,
         caught_by=[COPY_REFUSED],
+    ),
+    Mutant(
+        name="copy-runs-beside-the-restarted-original",
+        guard="a folder copied from a running stack does not start while the original runs under other processes",
+        changes=[Change(LEFTOVERS, "if not alive and _is_record_of(stored, original.path):", "if False:")],
+        works=COPIED,
+        caught_by=[RESTARTED],
     ),
     Mutant(
         name="moved-broker-kept",
