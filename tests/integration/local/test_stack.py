@@ -354,7 +354,7 @@ def test_torn_secrets_are_one_line(tmp_path: Path) -> None:
 
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
-    assert "restore it from a copy" in refused.stderr
+    assert "restore it from a backup" in refused.stderr
     assert "make clean" not in refused.stderr
 
 
