@@ -94,6 +94,8 @@ async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int,
         # What idles is closed by the runner; the sockets are ours, so that each connection is one that is watched.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, handle_signals=False)
         await runner.setup()
+        # Ends after the drain: a client that does not read its response is cut off during the drain, too.
+        runtime.run_beside(stack, watching.keep())
         stack.push_async_callback(runner.cleanup)
         listening = await asyncio.get_running_loop().create_server(
             lambda: Connection(_server_of(runner), watching, keepalive_seconds=KEEPALIVE_SECONDS),
@@ -102,7 +104,6 @@ async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int,
             backlog=1024,
         )
         stack.callback(listening.close)
-        runtime.run_beside(stack, watching.keep())
         log.info("server_started", port=port)
         await runtime.until_stopped()
 
