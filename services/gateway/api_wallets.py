@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from services.chassis.body import InvalidRequest
 from services.contracts.api_keys import Scope
@@ -107,7 +107,7 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
 
     With `Accept: text/csv` it is a file: all entries of the period, however many, or one page of them where `limit` is given.
     Entries posted while the file is sent are not included. If the file cannot be completed, the connection closes early, so
-    the client sees an incomplete response.
+    the client sees an incomplete response. Over HTTP/1.0 a file of more than one page is refused.
     """
     asked: schemas.PeriodQuery = request[QUERY]
     wants_csv = _wants_csv(request)
@@ -157,10 +157,10 @@ async def _statement_file(
     request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
 ) -> web.StreamResponse:
     headers = answers.attachment(f"statement-{file.wallet_id}.csv") | {"Vary": "Accept"}
-    if page["next_cursor"] and file.is_whole and request.method != hdrs.METH_HEAD:
-        parts = _parts(request, file, page, lines)
-        return await file_stream.send(request, parts, content_type=CSV, headers=headers)
-    if page["next_cursor"] and not file.is_whole:
+    if page["next_cursor"] and file.is_whole:
+        parts, user_id = _parts(request, file, page, lines), request[PRINCIPAL].user_id
+        return await file_stream.send(request, parts, user_id=user_id, content_type=CSV, headers=headers)
+    if page["next_cursor"]:
         following = request.rel_url.update_query(cursor=page["next_cursor"])
         headers["Link"] = f'<{following}>; rel="next"'
     text = statement.CSV_HEADER + statement.render_csv(lines, file.currency)
@@ -233,7 +233,7 @@ OPERATIONS = (
             Answer(200, "The entries as a file.", media_type="text/csv", headers=("Link",)),
         ),
         query=schemas.PeriodQuery,
-        refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
+        refusals=(errors.WalletNotFound, *errors.ON_MOMENT, errors.HttpVersionTooOld, errors.TooManyFiles),
         seconds=None,
         key_scope=Scope.READ,
     ),

@@ -43,6 +43,7 @@ from services.gateway.address import Network
 from services.gateway.allowances import Allowances
 from services.gateway.authentication import Tokens
 from services.gateway.cache import Cache
+from services.gateway.file_stream import FILES, Files
 from services.gateway.guesses import GUESSES, Guesses
 from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
@@ -175,6 +176,8 @@ def build(
     app.on_shutdown.append(waiting.end)
     app[HUB] = hub
     app.on_shutdown.append(hub.drain)
+    files = app[FILES] = Files()
+    app.on_shutdown.append(files.abort)
     app[api_wallets.FILE_PAGES] = asyncio.Semaphore(api_wallets.FILE_PAGES_AT_ONCE)
     app[WALLET_FACTS] = WalletFacts(behind.wallet)
     app[api_reference.DOCUMENT] = _DOCUMENT_BYTES

@@ -160,6 +160,17 @@ class ExpectationFailed(Refusal):
     code = "expectation_failed"
 
 
+class HttpVersionTooOld(Refusal):
+    """A file of this length cannot be sent over HTTP/1.0: an interrupted response would look complete. Use HTTP/1.1."""
+
+    status = 426
+    code = "http_version_too_old"
+
+    def __init__(self) -> None:
+        """Name the required version, as RFC 9110 (15.5.22) demands."""
+        super().__init__(headers={"Upgrade": "HTTP/1.1", "Connection": "Upgrade"})
+
+
 class UnknownParameter(InvalidRequest):
     """Some fields of the request are not acceptable."""
 
@@ -183,6 +194,14 @@ class TooManyStreams(Refusal):
 
     status = 429
     code = "too_many_streams"
+    retry_helps = True
+
+
+class TooManyFiles(Refusal):
+    """Too many file downloads are in progress for this user; wait until one has ended."""
+
+    status = 429
+    code = "too_many_files"
     retry_helps = True
 
 

@@ -43,6 +43,7 @@ _HEADERS = {
     "Retry-After": ("Seconds to wait before the next try.", {"type": "integer"}),
     "RateLimit": ("What is left of the limit, and for how long.", {"type": "string"}),
     "RateLimit-Policy": ("The limit: how many in how many seconds.", {"type": "string"}),
+    "Upgrade": ("The HTTP version that the request needs.", {"type": "string"}),
     "WWW-Authenticate": ("The scheme that is asked for.", {"type": "string"}),
 }
 
@@ -88,6 +89,7 @@ _SECURITY_SCHEMES = {
 
 _HEADERS_BY_STATUS = {
     401: ("WWW-Authenticate",),
+    426: ("Upgrade",),
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
     503: ("Retry-After",),
 }

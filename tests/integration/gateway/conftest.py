@@ -63,6 +63,7 @@ class Door:
     url: str
     session: aiohttp.ClientSession
     runtime: Runtime
+    serving: asyncio.Task[None]
 
     async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Reply:
         """One request."""
@@ -150,7 +151,7 @@ async def open_door(behind: Behind, redis: Redis) -> Open:
         runtime = Runtime(service="gateway", role="api", instance="gateway")
         serving = asyncio.create_task(serve_api(settings, runtime))
         async with aiohttp.ClientSession() as session:
-            door = Door(behind, f"http://127.0.0.1:{port}", session, runtime)
+            door = Door(behind, f"http://127.0.0.1:{port}", session, runtime, serving)
             try:
                 await eventually(lambda: _answers(door, serving, "/readyz" if wait else "/livez"))
                 yield door

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import socket
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from services.wallet.app import PLANNER
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
 from tests.integration.gateway.behind import Call, Wallet, problem
-from tests.integration.gateway.conftest import PUBLIC_KEYS, Door, Open, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, Door, Open, Reply, eventually
 from tests.integration.gateway.test_wallets import WALLETS, fill
 
 CSV = {"Accept": "text/csv"}
@@ -195,18 +196,86 @@ async def test_only_the_headers_of_a_file(door: Door, token: str, user_id: str) 
 
     assert (200, b"") == (answer.status, answer.body)
     assert answer.headers["Content-Type"].startswith("text/csv")
+    assert "Content-Length" not in answer.headers
     assert 1 == len(_pages(door, wallet_id))
 
 
-async def test_an_old_client_gets_the_whole_file(door: Door, token: str, user_id: str) -> None:
-    """HTTP/1.0 knows no chunks: the end of the connection is the end of the file."""
+async def test_http_1_0_gets_a_short_file_with_its_length(door: Door, token: str, user_id: str) -> None:
+    """HTTP/1.0 has no chunks: a file of one page is sent with Content-Length, so an interruption is visible."""
     wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 3 * PAGE, None)
+    fill(door.behind.wallet, PAGE, None)
     async with _asked(door, token, wallet_id, version="1.0") as reader:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
-    assert b"chunked" not in head
-    assert list(range(3 * PAGE, 0, -1)) == seqs(body)
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
+    assert list(range(PAGE, 0, -1)) == seqs(body)
+
+
+async def test_http_1_0_is_refused_a_long_file(door: Door, token: str, user_id: str) -> None:
+    """Over HTTP/1.0 an aborted long file would look complete: 426, before any line of it is sent."""
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, PAGE + 1, None)
+    async with _asked(door, token, wallet_id, version="1.0") as reader:
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.0 426 ")
+    assert {b"Upgrade: HTTP/1.1", b"Connection: Upgrade", b"Content-Type: application/problem+json"} <= set(
+        head.split(b"\r\n")
+    )
+    assert "http_version_too_old" == json.loads(body)["code"]
+
+
+@pytest.mark.usefixtures("small_buffers")
+async def test_a_stop_aborts_files_in_progress(
+    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that does not read its file does not delay the stop of the gateway, and sees an incomplete response."""
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    await _stop_with_a_stalled_client(open_door, token, user_id, monkeypatch)
+
+
+@pytest.mark.usefixtures("small_buffers")
+async def test_clients_that_do_not_read_are_cut_off_during_a_stop(
+    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit for unread responses holds during the drain too; tested with a file that is not aborted by the stop."""
+
+    async def abort(_files: file_stream.Files, _app: web.Application) -> None:
+        monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
+
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(file_stream.Files, "abort", abort)
+    await _stop_with_a_stalled_client(open_door, token, user_id, monkeypatch)
+
+
+@pytest.mark.usefixtures("small_buffers")
+async def test_files_of_a_user_are_limited(
+    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more file than a user may download at the same time is a 429; other users, and files of one page, are not affected."""
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    wallet_id = door.behind.wallet.add(user_id)
+    fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    other_user = str(new_id())
+    path = f"{WALLETS}/{wallet_id}/statement"
+    other_path = f"{WALLETS}/{door.behind.wallet.add(other_user)}/statement"
+    async with AsyncExitStack() as stack:
+        for _ in range(file_stream.FILES_OF_USER_MAX):
+            reader = await stack.enter_async_context(_asked(door, token, wallet_id))
+            assert b" 200 " in await reader.readuntil(b"\r\n")
+        one_more = await door.call("GET", path, token=token, headers=CSV)
+        fill(door.behind.wallet, 2 * PAGE, None)
+        other = await door.call("GET", other_path, token=door.behind.auth.token(sub=other_user), headers=CSV)
+        page = await door.call("GET", path, token=token, headers=CSV, params={"limit": "1"})
+
+    async def is_free() -> bool:
+        return (await door.call("GET", path, token=token, headers=CSV)).status == 200
+
+    await eventually(is_free, seconds=60)
+    assert (429, "too_many_files") == (one_more.status, one_more.json()["code"])
+    assert int(one_more.headers["Retry-After"]) > 0
+    assert (200, 200) == (other.status, page.status)
 
 
 @pytest.mark.usefixtures("small_buffers")
@@ -264,9 +333,9 @@ async def test_the_end_of_a_session_ends_its_files(door: Door, user_id: str, mon
             await _read_chunks(reader)
 
 
-async def test_files_take_turns(door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_take_turns(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files are read at once, two of their pages at a time are asked for, and all are complete."""
-    wallet_id = door.behind.wallet.add(user_id)
+    users = [str(new_id()) for _ in range(8)]
     wallet = door.behind.wallet
     fill(wallet, 5 * PAGE, None)
     under_way: list[Call] = []
@@ -283,11 +352,35 @@ async def test_files_take_turns(door: Door, token: str, user_id: str, monkeypatc
         return await Wallet.answer(wallet, call)
 
     monkeypatch.setattr(wallet, "answer", answer)
-    path = f"{WALLETS}/{wallet_id}/statement"
-    files = await asyncio.gather(*(door.call("GET", path, token=token, headers=CSV) for _ in range(8)))
+    files = await asyncio.gather(*(_file(door, user) for user in users))
 
     assert api_wallets.FILE_PAGES_AT_ONCE == most
     assert [list(range(5 * PAGE, 0, -1))] * 8 == [seqs(file.body) for file in files]
+
+
+async def _stop_with_a_stalled_client(
+    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "DRAIN_SECONDS", 600.0)
+    async with AsyncExitStack() as stack:
+        door = await stack.enter_async_context(open_door())
+        wallet_id = door.behind.wallet.add(user_id)
+        fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+        reader = await stack.enter_async_context(_asked(door, token, wallet_id))
+        await _until_still(lambda: len(_pages(door, wallet_id)))
+        door.runtime.stopping.set()
+        await eventually(lambda: _is_closed(door), seconds=60)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await _read_chunks(reader)
+
+
+async def _file(door: Door, user_id: str) -> Reply:
+    path = f"{WALLETS}/{door.behind.wallet.add(user_id)}/statement"
+    return await door.call("GET", path, token=door.behind.auth.token(sub=user_id), headers=CSV)
+
+
+async def _is_closed(door: Door) -> bool:
+    return door.serving.done()
 
 
 def _fail_after(wallet: Wallet, lines: int) -> None:

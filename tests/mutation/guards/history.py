@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         name="file-cut-silently",
         guard="a file that cannot be completed ends with the connection, never with the end of a response",
-        changes=[Change(FILE_STREAM, "        _abort(request)\n", "")],
+        changes=[Change(FILE_STREAM, "            request.transport.abort()\n", "            pass\n")],
         works=f"{FILES}::test_a_long_file_is_compressed",
         caught_by=[f"{FILES}::test_a_file_that_cannot_be_completed_is_visibly_incomplete"],
     ),
@@ -101,5 +101,12 @@ MUTANTS = (
         changes=[Change(API_WALLETS, "            raise errors.InvalidToken\n", "            pass\n")],
         works=f"{FILES}::test_a_long_file_is_compressed",
         caught_by=[f"{FILES}::test_the_end_of_a_session_ends_its_files"],
+    ),
+    Mutant(
+        name="long-file-over-http-1-0",
+        guard="a file that could be cut off unseen is not sent over HTTP/1.0",
+        changes=[Change(FILE_STREAM, "    if request.version < HttpVersion11:\n", "    if False:\n")],
+        works=f"{FILES}::test_a_long_file_is_compressed",
+        caught_by=[f"{FILES}::test_http_1_0_is_refused_a_long_file"],
     ),
 )
