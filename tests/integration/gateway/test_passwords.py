@@ -90,10 +90,10 @@ async def test_who_leaves_takes_no_place_along(open_door: Open, redis_client: Cl
             for task in inside:
                 task.cancel()
 
-        async def is_welcome() -> bool:
-            return 503 != (await _log_in(door)).status
+        async def are_welcome() -> bool:
+            return 503 not in [answer.status for answer in await asyncio.gather(_log_in(door), _log_in(door))]
 
-        await eventually(is_welcome)
+        await eventually(are_welcome)
         door.behind.auth.calls.clear()
         # All places can be taken again, no fewer and no more.
         async with _held_up(door, 2):
