@@ -223,7 +223,7 @@ async def get_user(pool: Pool, user_id: UUID) -> User:
 
 
 async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
-    """Who can be sent money at these addresses, by the address as it was asked for. A disabled user is not found.
+    """Find the recipients with these addresses, by the address as given. A disabled user is not found.
 
     That they are registered is replicated: payments to them are accepted because of this result.
     """

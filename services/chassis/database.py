@@ -246,7 +246,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     Raises:
         CommitUnknown: COMMIT was sent and did not return, or did not wait for the standby.
         DatabaseAway: before COMMIT; nothing was recorded.
-        LockTimeout: somebody else held what this needed; nothing was recorded.
+        LockTimeout: another transaction held a lock that this one needed; nothing was recorded.
     """
     refusal: Refusal | None = None
     is_committing = False

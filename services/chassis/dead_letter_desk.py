@@ -80,7 +80,7 @@ class Desk:
     def __init__(
         self, pool: Pool, queue: Queue, *, read_pool: Pool, broker_url: str, instance: str, foresee: Foresee
     ) -> None:
-        """`pool` is for replays and discards, `read_pool` for lists; `foresee` tells what a replay would do."""
+        """`pool` is for replays and discards, `read_pool` for lists; `foresee` returns what a replay would do."""
         self._pool = pool
         self._read_pool = read_pool
         self._queue = queue

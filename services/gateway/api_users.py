@@ -37,8 +37,8 @@ async def set_role(request: web.Request) -> web.Response:
 async def disable(request: web.Request) -> web.Response:
     """Let nobody in as this user, and end all their sessions, everywhere within a second.
 
-    Nobody disables themselves, or the last operator who is not disabled. The reason is for operators only. The user is no
-    longer found by e-mail. Money sent to the wallet by its id still arrives: freeze the wallet to stop it.
+    You cannot disable your own account, or the last operator who is not disabled. The reason is for operators only. The user
+    is no longer found by e-mail. Money sent to the wallet by its id still arrives: freeze the wallet to stop it.
     """
     asked: schemas.NewDisable = request[BODY]
     return await _act(request, "PUT", "disable", {"reason": asked.reason})

@@ -111,7 +111,7 @@ async def _write(request: web.Request, response: web.StreamResponse, parts: Asyn
                 await response.write(part.encode())
     except ConnectionError:
         log.info("file_client_disconnected")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the headers are sent: only the connection can tell
+    except Exception as error:  # noqa: BLE001 - the headers are sent: only closing the connection can report any error
         log.warning("file_aborted", error="stopping" if files.is_stopping else repr(error))
         if request.transport is not None:
             request.transport.abort()

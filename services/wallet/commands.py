@@ -360,7 +360,7 @@ async def record_proof(pool: Pool, proof: Proof) -> None:
 
 
 async def find_last_proof(pool: Pool) -> Proof | None:
-    """The last round of the proof, whoever made it; replicated, because its head is noted elsewhere."""
+    """Find the last run of the proof; replicated, because its head is recorded elsewhere."""
     async with database.transaction(pool) as connection:
         proof = await store.find_last_proof(connection)
         if proof is not None:

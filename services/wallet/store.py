@@ -119,7 +119,7 @@ async def write_entries(connection: Connection, decision: Decision) -> None:
 async def insert_voids(
     connection: Connection, transfer_ids: Sequence[UUID], reasons: Sequence[str], request_hashes: Sequence[bytes]
 ) -> int:
-    """Void what nobody has decided yet; how many were voided just now. The ids must be sorted."""
+    """Void the transfers without an outcome; return how many were voided. The ids must be sorted."""
     return len(await connection.fetch(statements.insert_voids, transfer_ids, reasons, request_hashes))
 
 
