@@ -17,7 +17,7 @@ from deploy.local.progress import Tell, timed
 from deploy.local.supervisor import Supervisor, Unit, describe
 from deploy.local.trouble import Trouble
 
-READY_SECONDS_MAX = 60.0
+READY_SECONDS_MAX = 180.0
 READY_POLL_SECONDS = 0.1
 PROBE_SECONDS_MAX = 2.0
 

@@ -290,7 +290,7 @@ OFF_PATH: Mapping[str, str] = {
     r"(before|after)-commit:beat": "a heartbeat: nothing of any transfer is in it",
     r"(before|after)-answer:GET .*": "an answer that only reads",
     r"(before-request|after-request|after-response):GET .*": "a question that only reads",
-    r"(before|after)-(commit:list_wallets|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
+    r"(before|after)-(commit:(list_wallets|_read_wallets)|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/letters/.*": "letters of auth: no transfer is in them",
     r"after-use:list_heartbeats": "the backlog of all transfers: a read",

@@ -17,7 +17,7 @@ import asyncpg
 
 from deploy.local.ports import find_free
 
-START_SECONDS_MAX = 120
+START_SECONDS_MAX = 270
 ROOT = Path(__file__).parents[2]
 
 
