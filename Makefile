@@ -43,8 +43,9 @@ drills: engines  ## Run the numbered fault drills with their full numbers (T=pat
 mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must turn red; ONLY="name name" for some
 	@$(BIN)/python -m tests.mutation $(ONLY)
 
-lint: .venv/.installed  ## Check format, style, types and import boundaries
+lint: .venv/.installed  ## Check format, style, types, import boundaries and the subjects of new commits (BASE=origin/main)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/python -m tests.tidy.commit_subjects
 
 format: .venv/.installed  ## Put the code into the house format
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
