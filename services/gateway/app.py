@@ -12,79 +12,35 @@ from aiohttp import web
 from services.chassis import server
 from services.chassis.roles import Runtime
 from services.chassis.watchdog import Watchdog
-from services.gateway import (
-    admission,
-    answers,
-    api_audit,
-    api_auth,
-    api_dead_letters,
-    api_events,
-    api_keys,
-    api_letters,
-    api_notifications,
-    api_ops,
-    api_recipients,
-    api_reference,
-    api_sessions,
-    api_signing_keys,
-    api_totp,
-    api_transfers,
-    api_users,
-    api_wallets,
-    authentication,
-    bell,
-    openapi,
-    operations,
-    pages,
-    rate_limit,
-    upstreams,
-)
+from services.gateway import api, openapi, operations, responses, upstreams, wakeup
 from services.gateway.address import Network
-from services.gateway.allowances import Allowances
-from services.gateway.authentication import Tokens
+from services.gateway.api import OPERATIONS, pages
+from services.gateway.api.waiting import WAITING, Waiting
+from services.gateway.api.wallet_facts import WALLET_FACTS, WalletFacts
 from services.gateway.cache import Cache
 from services.gateway.file_stream import FILES, Files
-from services.gateway.guesses import GUESSES, Guesses
 from services.gateway.idempotency import FinishedAnswers
 from services.gateway.intake import INTAKE, Intake
-from services.gateway.keys import KEYS, Keys
 from services.gateway.live import HUB, Hub
-from services.gateway.origins import Origins
-from services.gateway.passwords import PASSWORDS, Passwords
-from services.gateway.rate_limit import LIMITER, RateLimiter
-from services.gateway.sessions import SESSIONS, Sessions
+from services.gateway.security import admission, authentication, rate_limit
+from services.gateway.security.authentication import Tokens
+from services.gateway.security.cors import Origins
+from services.gateway.security.jwks import KEYS, Keys
+from services.gateway.security.login_throttle import GUESSES, Guesses
+from services.gateway.security.passwords import PASSWORDS, Passwords
+from services.gateway.security.rate_limit import LIMITER, RateLimiter
+from services.gateway.security.rate_limit_counters import Allowances
+from services.gateway.security.revocations import SESSIONS, Sessions
+from services.gateway.security.verified_keys import VerifiedKeys
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstreams import UPSTREAMS, Upstreams
-from services.gateway.verified_keys import VerifiedKeys
-from services.gateway.waiting import WAITING, Waiting
-from services.gateway.wallet_facts import WALLET_FACTS, WalletFacts
 
 BODY_BYTES_MAX = 64 * 1024
 
 log = structlog.get_logger()
 
-OPERATIONS = (
-    *api_auth.OPERATIONS,
-    *api_keys.OPERATIONS,
-    *api_letters.OPERATIONS,
-    *api_sessions.OPERATIONS,
-    *api_totp.OPERATIONS,
-    *api_wallets.OPERATIONS,
-    *api_recipients.OPERATIONS,
-    *api_transfers.OPERATIONS,
-    *api_notifications.OPERATIONS,
-    *api_events.OPERATIONS,
-    *api_ops.OPERATIONS,
-    *api_audit.OPERATIONS,
-    *api_dead_letters.OPERATIONS,
-    *api_users.OPERATIONS,
-    *api_signing_keys.OPERATIONS,
-    *api_reference.OPERATIONS,
-)
-"""Everything the door offers."""
-
-_DOCUMENT = openapi.build((*OPERATIONS, *api_reference.HEALTH))
-_DOCUMENT_BYTES = answers.encode(_DOCUMENT)
+_DOCUMENT = openapi.build((*OPERATIONS, *api.reference.HEALTH))
+_DOCUMENT_BYTES = responses.encode(_DOCUMENT)
 _DOCS = pages.render_docs(_DOCUMENT)
 
 
@@ -121,19 +77,19 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             requests_max=settings.requests_max,
             passwords_max=settings.passwords_max,
             origins=Origins(
-                settings.allowed_origins, settings.own_origin, also=(api_transfers.REHEARSE,) if settings.demo else ()
+                settings.allowed_origins, settings.own_origin, also=(api.transfers.REHEARSE,) if settings.demo else ()
             ),
         )
         if settings.demo:
-            from services.gateway import rehearsal  # noqa: PLC0415 - loaded nowhere else
+            from services.gateway import simulation  # noqa: PLC0415 - loaded nowhere else
 
-            rehearsal.install(app)
+            simulation.install(app)
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
-        runtime.run_beside(stack, bell.listen(redis_url, bell.REVOCATIONS, lambda _said: sessions.ring()))
+        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _said: sessions.ring()))
         sessions.listen(hub.end_session)
         runtime.run_beside(stack, hub.keep())
-        runtime.run_beside(stack, bell.listen(redis_url, bell.EVENTS, hub.ring))
+        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.EVENTS, hub.ring))
         watch = _watchdog(settings)
         await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
 
@@ -163,7 +119,7 @@ def build(
         body_bytes_max=BODY_BYTES_MAX,
     )
     app.middlewares.insert(0, admission.middleware)
-    app.on_response_prepare.append(answers.on_prepare)
+    app.on_response_prepare.append(responses.on_prepare)
     app.on_response_prepare.append(rate_limit.on_prepare)
     app[UPSTREAMS] = behind
     app[KEYS] = keys
@@ -178,10 +134,10 @@ def build(
     app.on_shutdown.append(hub.drain)
     files = app[FILES] = Files()
     app.on_shutdown.append(files.abort)
-    app[api_wallets.FILE_PAGES] = asyncio.Semaphore(api_wallets.FILE_PAGES_AT_ONCE)
+    app[api.wallets.FILE_PAGES] = asyncio.Semaphore(api.wallets.FILE_PAGES_AT_ONCE)
     app[WALLET_FACTS] = WalletFacts(behind.wallet)
-    app[api_reference.DOCUMENT] = _DOCUMENT_BYTES
-    app[api_reference.DOCS] = _DOCS
+    app[api.reference.DOCUMENT] = _DOCUMENT_BYTES
+    app[api.reference.DOCS] = _DOCS
     operations.add_routes(app, OPERATIONS)
     origins.install(app, OPERATIONS)
     return app
@@ -201,7 +157,7 @@ def _watchdog(settings: GatewaySettings) -> Watchdog:
     limited = settings.rate_limits == "on"
     return Watchdog(
         "gateway",
-        headers=answers.HEADERS,
+        headers=responses.HEADERS,
         connections_max=settings.connections_max,
         per_address_max=settings.connections_per_address_max if limited else None,
     )

@@ -119,7 +119,7 @@ def _read(question: Question, entry: Any) -> Accepted | None:
         return None
     body = entry[_SEAL_LENGTH:]
     try:
-        transfer = schemas.TRANSFER.validate_json(body)
+        transfer = schemas.transfers.TRANSFER.validate_json(body)
     except ValidationError:
         return None
     return Accepted(str(transfer.id), body, replayed=True) if transfer.status == "PENDING" else None

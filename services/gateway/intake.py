@@ -12,7 +12,7 @@ from aiohttp import web
 from services.chassis.batching import Batcher
 from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
-from services.gateway import answers, upstreams
+from services.gateway import responses, upstreams
 from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.settings import REQUESTS_MAX
@@ -145,7 +145,7 @@ def _read(item: Mapping[str, Any]) -> Accepted | Refusal:
     if "problem" in item:
         return from_problem(item["problem"], item.get("headers") or {})
     transfer = item["transfer"]
-    return Accepted(str(transfer["id"]), answers.encode(transfer), replayed=bool(item["replayed"]))
+    return Accepted(str(transfer["id"]), responses.encode(transfer), replayed=bool(item["replayed"]))
 
 
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")

@@ -13,15 +13,15 @@ from pydantic.json_schema import models_json_schema
 from services.chassis.finality import MomentNotFinal
 from services.contracts.refusal import Refusal
 from services.gateway import errors, operations, schemas
+from services.gateway.api.preference import WAIT_SECONDS_MAX
 from services.gateway.operations import Access, Answer, Operation
-from services.gateway.preference import WAIT_SECONDS_MAX
 
 VERSION = "1.0.0"
 
 _SCHEMA = "#/components/schemas/{model}"
 _PROBLEM_MODELS: dict[type[Refusal], type[BaseModel]] = {
-    errors.TransferNotCancellable: schemas.CancelProblem,
-    MomentNotFinal: schemas.MomentProblem,
+    errors.TransferNotCancellable: schemas.transfers.CancelProblem,
+    MomentNotFinal: schemas.system.MomentProblem,
 }
 
 _DESCRIPTION = """\
@@ -222,7 +222,9 @@ def _content(answer: Answer) -> dict[str, Any] | None:
 
 def _problem(status: int, refused: Sequence[type[Refusal]]) -> dict[str, Any]:
     titles = {refusal.code: refusal.title() for refusal in refused}
-    model = next((_PROBLEM_MODELS[refusal] for refusal in refused if refusal in _PROBLEM_MODELS), schemas.Problem)
+    model = next(
+        (_PROBLEM_MODELS[refusal] for refusal in refused if refusal in _PROBLEM_MODELS), schemas.system.Problem
+    )
     narrowed = {"properties": {"code": {"enum": list(titles)}, "status": {"const": status}}}
     headers = dict.fromkeys(_HEADERS_BY_STATUS.get(status, ()))
     headers |= {name: None for refusal in refused for name in _HEADERS_BY_PROBLEM.get(refusal, ())}
@@ -270,7 +272,7 @@ def _header_parameters(row: Operation) -> list[dict[str, Any]]:
 
 
 def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
-    models: dict[type[BaseModel], None] = dict.fromkeys((schemas.Problem, *_PROBLEM_MODELS.values()))
+    models: dict[type[BaseModel], None] = dict.fromkeys((schemas.system.Problem, *_PROBLEM_MODELS.values()))
     for row in rows:
         for answer in row.answers:
             models |= dict.fromkeys(answer.events.values())

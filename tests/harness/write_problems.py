@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.gateway import api_reference, openapi
-from services.gateway.app import OPERATIONS
+from services.gateway import api, openapi
+from services.gateway.api import OPERATIONS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "problems.md"
 
@@ -29,7 +29,7 @@ This page is written by `make problems` from the code; a test compares them.
 
 def page() -> str:
     """The page as it has to be."""
-    catalogue = openapi.catalogue((*OPERATIONS, *api_reference.HEALTH))
+    catalogue = openapi.catalogue((*OPERATIONS, *api.reference.HEALTH))
     return _HEAD + "".join(
         f"| `{each['code']}` | {each['status']} | {each['title']} | {'yes' if each['retry_helps'] else 'no'} |\n"
         for each in catalogue

@@ -10,7 +10,7 @@ from tests.mutation.guards import (
     chassis,
     client,
     clocks,
-    door,
+    edge,
     folders,
     gateway,
     history,
@@ -28,7 +28,7 @@ from tests.mutation.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *client.MUTANTS,
-    *door.MUTANTS,
+    *edge.MUTANTS,
     *gateway.MUTANTS,
     *auth.MUTANTS,
     *api_keys.MUTANTS,

@@ -14,8 +14,9 @@ from services.chassis.settings import RoleSettings
 from services.contracts import topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
-from services.gateway import live, preference, upstreams
+from services.gateway import live, upstreams
 from services.gateway import schemas as gateway_schemas
+from services.gateway.api import preference
 from services.notification import catch_up, channels, deliver, pending, sending
 from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
@@ -190,8 +191,8 @@ def test_windows_bundles_and_batches_fit_into_each_other() -> None:
 def test_pages_and_waits_are_those_of_the_gateway() -> None:
     """What the gateway lets through is what the services give, to the last item and second."""
     for page in (schemas, wallet_schemas, notification_schemas):
-        assert (50, gateway_schemas.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
-    assert audit.PAGE_MAX == gateway_schemas.PAGE_LIMIT_MAX + 1
+        assert (50, gateway_schemas.types.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
+    assert audit.PAGE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX + 1
     assert schemas.WAIT_SECONDS_MAX == preference.WAIT_SECONDS_MAX
     assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.PLACES_MAX
     assert live.LINES_MAX <= notification_schemas.PAGE_MAX

@@ -34,39 +34,35 @@ from services.auth import (
 from services.auth.letters import Kind
 from services.chassis import body, broker, client, database, health, outbox, roles, server, service_tokens, watchdog
 from services.contracts import access_keys
+from services.gateway import api as gateway_api
 from services.gateway import (
-    allowances,
-    api_events,
-    api_letters,
-    api_ops,
-    api_reference,
-    api_transfers,
     app,
-    authentication,
-    bell,
     cache,
     compression,
-    credentials,
     event_stream,
-    guesses,
     idempotency,
     intake,
-    keys,
     live,
-    names,
     operations,
-    origins,
-    preference,
-    rate_limit,
-    session_cookie,
-    sessions,
-    throttle,
     upstreams,
-    verified_keys,
+    wakeup,
 )
-from services.gateway import passwords as gateway_passwords
 from services.gateway import schemas as gateway_schemas
 from services.gateway import settings as gateway_settings
+from services.gateway.api import credentials, names, preference
+from services.gateway.security import (
+    authentication,
+    cors,
+    jwks,
+    login_rules,
+    login_throttle,
+    rate_limit,
+    rate_limit_counters,
+    revocations,
+    session_cookie,
+    verified_keys,
+)
+from services.gateway.security import passwords as gateway_passwords
 from services.notification import channels, deliver, sending
 from services.notification import schemas as notification_schemas
 from services.transaction import schemas as transaction_schemas
@@ -89,23 +85,23 @@ def _seconds_of_roles(setting: str) -> float:
 def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
     """No access token or API key is accepted again because a service forgot that it was revoked."""
     token_seconds = tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
-    longest_answer_seconds = sessions.PULL_SECONDS + sessions.PULL_EVERY_SECONDS
+    longest_answer_seconds = revocations.PULL_SECONDS + revocations.PULL_EVERY_SECONDS
 
     assert tokens.ACCESS_SECONDS == authentication.LIFETIME_SECONDS_MAX
     assert tokens.ACCESS_SECONDS == schemas.KEY_REMEMBERED_SECONDS
-    assert sessions.REMEMBER_SECONDS >= token_seconds + longest_answer_seconds
+    assert revocations.REMEMBER_SECONDS >= token_seconds + longest_answer_seconds
     assert commands.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
-    assert sessions.REMEMBER_SECONDS >= commands.REVOCATIONS_SECONDS
+    assert revocations.REMEMBER_SECONDS >= commands.REVOCATIONS_SECONDS
     assert longest_answer_seconds <= 1.0
 
 
 def test_a_signing_key_is_known_before_and_after_it_signs() -> None:
     """A new key signs when every gateway had two attempts to fetch it; an old one verifies until its last token expires."""
-    one_refresh_seconds = access_keys.KEYS_REFRESHED_EVERY_SECONDS + keys.FETCH_SECONDS
+    one_refresh_seconds = access_keys.KEYS_REFRESHED_EVERY_SECONDS + jwks.FETCH_SECONDS
 
-    assert access_keys.KEYS_LEARNED_WITHIN_SECONDS >= 2 * one_refresh_seconds + keys.RETRY_SECONDS
+    assert access_keys.KEYS_LEARNED_WITHIN_SECONDS >= 2 * one_refresh_seconds + jwks.RETRY_SECONDS
     assert commands_signing_keys.VERIFIES_SECONDS >= tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
-    assert keys.RETRY_SECONDS <= 1.0
+    assert jwks.RETRY_SECONDS <= 1.0
 
 
 def test_service_tokens_outlive_their_reuse() -> None:
@@ -128,9 +124,9 @@ def test_deadlines_get_shorter_from_the_outside_in() -> None:
         (upstreams.CALL_SECONDS, passwords.WAIT_SECONDS_MAX),
         (upstreams.CALL_SECONDS, database.ACQUIRE_SECONDS + database.COMMAND_SECONDS),
         (upstreams.CALL_SECONDS, intake.QUEUE_SECONDS_MAX),
-        (throttle.UNDER_WAY_SECONDS, operations.REQUEST_SECONDS),
+        (login_rules.UNDER_WAY_SECONDS, operations.REQUEST_SECONDS),
         (client_session.LOCK_SECONDS_MAX, client_limits.PATIENT.answer_seconds),
-        (client_limits.PATIENT.proof_seconds, api_ops.PROOF_SECONDS),
+        (client_limits.PATIENT.proof_seconds, gateway_api.ops.PROOF_SECONDS),
         (operations.REQUEST_SECONDS, verified_keys.ASK_SECONDS, 1.0),
         (operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS),
         (upstreams.CALL_SECONDS, live.CALL_SECONDS, live.PLACE_SECONDS),
@@ -138,7 +134,7 @@ def test_deadlines_get_shorter_from_the_outside_in() -> None:
         (server.KEEPALIVE_SECONDS, 60.0),
     ):
         assert sorted(set(deadlines), reverse=True) == list(deadlines)
-    assert api_ops.PROOF_SECONDS >= wallet_app.LONG_SECONDS
+    assert gateway_api.ops.PROOF_SECONDS >= wallet_app.LONG_SECONDS
     assert preference.WAIT_SECONDS_MAX == client_limits.PREFER_WAIT_SECONDS_MAX == transaction_schemas.WAIT_SECONDS_MAX
 
 
@@ -159,11 +155,11 @@ def test_leases_outlive_the_work() -> None:
 
 def test_silence_means_more_than_one_missed_heartbeat() -> None:
     """A client closes a stream only after it missed more than one comment, each as late as the gateway may send it."""
-    beat_seconds = api_events.HEARTBEAT_SECONDS + api_events.WRITE_SECONDS
+    beat_seconds = gateway_api.events.HEARTBEAT_SECONDS + gateway_api.events.WRITE_SECONDS
 
     assert client_events.SILENT_SECONDS > 2 * beat_seconds
-    assert event_stream.RETRY_MILLISECONDS / 1000 < api_events.HEARTBEAT_SECONDS
-    assert bell.LISTEN_SECONDS > bell.CONNECT_SECONDS
+    assert event_stream.RETRY_MILLISECONDS / 1000 < gateway_api.events.HEARTBEAT_SECONDS
+    assert wakeup.LISTEN_SECONDS > wakeup.CONNECT_SECONDS
 
 
 def test_slow_clients_are_gone_within_15_seconds() -> None:
@@ -174,19 +170,22 @@ def test_slow_clients_are_gone_within_15_seconds() -> None:
     assert max(arriving_seconds, reading_seconds, operations.BODY_SECONDS + watchdog.LINGER_SECONDS) < 15
 
 
-@pytest.mark.parametrize("rule", guesses.RULES + guesses.CODE_RULES, ids=lambda rule: rule.name)
-def test_a_wait_is_not_forgotten_before_it_is_over(rule: throttle.Rule) -> None:
+@pytest.mark.parametrize("rule", login_throttle.RULES + login_throttle.CODE_RULES, ids=lambda rule: rule.name)
+def test_a_wait_is_not_forgotten_before_it_is_over(rule: login_rules.Rule) -> None:
     """Login attempts are remembered for longer than the longest wait, or waiting would reset the counter."""
     assert rule.memory_seconds > rule.wait_seconds_max
 
 
 def test_guesses_at_codes_are_few() -> None:
     """A year of wrong codes, at the pace that the rules allow, finds the right one in at most one case of ten."""
-    per_day = guesses.CODE.free + DAY / guesses.CODE.wait_seconds_max
+    per_day = login_throttle.CODE.free + DAY / login_throttle.CODE.wait_seconds_max
     chance = (2 * totp.WINDOW_STEPS + 1) / 10**totp.DIGITS
 
     assert 1 - (1 - chance) ** (365 * per_day) <= 0.115
-    assert {rule: rule.free for rule in guesses.CODE_RULES} == {guesses.CODE_PAIR: 5, guesses.CODE: 10}
+    assert {rule: rule.free for rule in login_throttle.CODE_RULES} == {
+        login_throttle.CODE_PAIR: 5,
+        login_throttle.CODE: 10,
+    }
 
 
 def test_lists_fit_into_the_call_that_carries_them() -> None:
@@ -195,8 +194,8 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     assert intake.BATCH_MAX <= schemas.LIST_MAX
     assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX
     assert sending.CLAIM_MAX <= schemas.LETTERS_MAX
-    assert gateway_schemas.PAGE_LIMIT_MAX <= api.PAGE_LIMIT_MAX
-    assert client_limits.PAGE_SIZE_MAX == gateway_schemas.PAGE_LIMIT_MAX
+    assert gateway_schemas.types.PAGE_LIMIT_MAX <= api.PAGE_LIMIT_MAX
+    assert client_limits.PAGE_SIZE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX
     assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
     assert gateway_settings.PASSWORDS_MAX < client.CONNECTIONS_MAX
     assert live.LINES_MAX <= live.READY_MAX
@@ -205,24 +204,24 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
 def test_both_sides_name_the_same_limits() -> None:
     """The gateway refuses what auth would refuse, and nothing that auth would accept."""
     assert (passwords.LENGTH_MIN, passwords.LENGTH_MAX) == (
-        gateway_schemas.PASSWORD_LENGTH_MIN,
-        gateway_schemas.PASSWORD_LENGTH_MAX,
+        gateway_schemas.types.PASSWORD_LENGTH_MIN,
+        gateway_schemas.types.PASSWORD_LENGTH_MAX,
     )
-    assert user.NAME_LENGTH_MAX == gateway_schemas.NAME_LENGTH_MAX
-    assert user.EMAIL_LENGTH_MAX == gateway_schemas.EMAIL_LENGTH_MAX
+    assert user.NAME_LENGTH_MAX == gateway_schemas.types.NAME_LENGTH_MAX
+    assert user.EMAIL_LENGTH_MAX == gateway_schemas.types.EMAIL_LENGTH_MAX
     assert user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
-    assert user.REASON_LENGTH_MAX == gateway_schemas.REASON_LENGTH_MAX
-    assert totp.CODE_LENGTH_MAX == gateway_schemas.TOTP_LENGTH_MAX
-    assert letters.TOKEN_LENGTH_MAX == gateway_schemas.LETTER_TOKEN_LENGTH_MAX
+    assert user.REASON_LENGTH_MAX == gateway_schemas.ops.REASON_LENGTH_MAX
+    assert totp.CODE_LENGTH_MAX == gateway_schemas.types.TOTP_LENGTH_MAX
+    assert letters.TOKEN_LENGTH_MAX == gateway_schemas.auth.LETTER_TOKEN_LENGTH_MAX
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
 
 
 @pytest.mark.parametrize(
     "entries_max",
     [
-        throttle.TALLIES_MAX,
-        guesses.ANSWERS_MAX,
-        allowances.ALLOWANCES_MAX,
+        login_rules.TALLIES_MAX,
+        login_throttle.ANSWERS_MAX,
+        rate_limit_counters.ALLOWANCES_MAX,
         authentication.REMEMBERED_MAX,
         verified_keys.REMEMBERED_MAX,
         verified_keys.MISSES_MAX,
@@ -245,7 +244,7 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         {7 * DAY},
     ),
     "what the API says of them": (
-        (api_letters.VERIFICATION_SECONDS, api_letters.RESET_SECONDS),
+        (gateway_api.emails.VERIFICATION_SECONDS, gateway_api.emails.RESET_SECONDS),
         (24 * HOUR, 30 * MINUTE),
     ),
     "e-mails of a kind in a day": (letters.TOLD_PER_DAY_MAX, 20),
@@ -273,48 +272,48 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     ),
     "passwords that wait for a thread": (passwords.WAITING_MAX, 56),
     "wrong guesses that cost nothing": (
-        [rule.free for rule in guesses.RULES],
+        [rule.free for rule in login_throttle.RULES],
         [5, 20, 100],
     ),
     "how long wrong guesses are remembered": (
-        [rule.memory_seconds for rule in guesses.RULES + guesses.CODE_RULES],
+        [rule.memory_seconds for rule in login_throttle.RULES + login_throttle.CODE_RULES],
         [HOUR, HOUR, 15 * MINUTE, DAY, DAY],
     ),
     "the longest wait": (
-        [rule.wait_seconds_max for rule in guesses.RULES + guesses.CODE_RULES],
+        [rule.wait_seconds_max for rule in login_throttle.RULES + login_throttle.CODE_RULES],
         [5 * MINUTE] * 3 + [15 * MINUTE] * 2,
     ),
     "guesses under way": (
-        [rule.parallel for rule in guesses.RULES + guesses.CODE_RULES],
+        [rule.parallel for rule in login_throttle.RULES + login_throttle.CODE_RULES],
         [64, 64, 128, 5, 5],
     ),
-    "how long a known location is kept": ((guesses.KNOWN_SECONDS, guesses.UNKNOWN_SECONDS), (60.0, 5.0)),
+    "how long a known location is kept": ((login_throttle.KNOWN_SECONDS, login_throttle.UNKNOWN_SECONDS), (60.0, 5.0)),
     "how long an unknown API key is refused": (verified_keys.MISS_SECONDS, 10.0),
     "how soon auth hears of a use again": (verified_keys.RETRY_SECONDS, 1.0),
     "a finished response is kept for a day": (idempotency.KEEP_SECONDS, DAY),
-    "Prefer: wait": ((preference.WAIT_SECONDS_MAX, api_transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
+    "Prefer: wait": ((preference.WAIT_SECONDS_MAX, gateway_api.transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
     "when to come back for a transfer": ((intake.QUEUE_SECONDS_MAX, intake.RETRY_AFTER_SECONDS), (2.0, 2)),
     "requests and batches": (
         (intake.BATCH_MAX, intake.FLIGHTS_MAX, gateway_settings.REQUESTS_MAX),
         (256, 2, 1024),
     ),
     "passwords under way": (gateway_settings.PASSWORDS_MAX, 56),
-    "a page": ((gateway_schemas.PAGE_LIMIT, gateway_schemas.PAGE_LIMIT_MAX), (50, 200)),
+    "a page": ((gateway_schemas.types.PAGE_LIMIT, gateway_schemas.types.PAGE_LIMIT_MAX), (50, 200)),
     "a body": ((app.BODY_BYTES_MAX, body.DEPTH_MAX, body.INTEGER_DIGITS_MAX), (64 * 1024, 20, 100)),
     "Redis": ((cache.ANSWER_SECONDS, cache.FAILURES_MAX, cache.PROBE_EVERY_SECONDS), (0.05, 3, 1.0)),
-    "another gateway knows 0.1 s later": (allowances.SYNC_EVERY_SECONDS, 0.1),
+    "another gateway knows 0.1 s later": (rate_limit_counters.SYNC_EVERY_SECONDS, 0.1),
     "streams": (
         (live.STREAMS_OF_USER_MAX, live.TOO_MANY_SECONDS, gateway_settings.STREAMS_MAX),
         (10, 5, 2000),
     ),
     "events without a wake-up": ((live.POLL_SECONDS, live.PLACE_SECONDS), (2.0, 1.5)),
-    "a comment in a stream": (api_events.HEARTBEAT_SECONDS, 15.0),
+    "a comment in a stream": (gateway_api.events.HEARTBEAT_SECONDS, 15.0),
     "slow clients": ((watchdog.HEADER_SECONDS, operations.BODY_SECONDS), (8.0, 5.0)),
     "deadlines": ((operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS), (10.0, 8.0, 1.0)),
     "names that a page can do without": (names.NAMES_SECONDS, 1.0),
-    "what a browser remembers of CORS": (origins.PREFLIGHT_SECONDS, 600),
+    "what a browser remembers of CORS": (cors.PREFLIGHT_SECONDS, 600),
     "the description may be cached for a minute": (
-        api_reference._A_MINUTE,
+        gateway_api.reference._A_MINUTE,
         {"Cache-Control": "public, max-age=60"},
     ),
     "what is worth compressing": (compression.BYTES_MIN, 1024),

@@ -6,7 +6,7 @@ import pytest
 
 from services.auth import commands, metrics, tokens
 from services.chassis.database import Pool
-from services.gateway.authentication import CLOCK_SECONDS
+from services.gateway.security.authentication import CLOCK_SECONDS
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService
 from tests.integration.auth.test_letters import owning

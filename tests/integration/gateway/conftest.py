@@ -24,7 +24,7 @@ from services.contracts.identifiers import new_id
 from services.gateway import cache as cache_module
 from services.gateway.app import serve_api
 from services.gateway.settings import GatewaySettings
-from tests.integration.gateway.behind import Auth, Notification, Service, Transaction, Wallet
+from tests.integration.gateway.upstream_fakes import Auth, Notification, Service, Transaction, Wallet
 
 SEED = bytes(range(32))
 PUBLIC_KEYS = {"gateway": Ed25519PrivateKey.from_private_bytes(SEED).public_key()}

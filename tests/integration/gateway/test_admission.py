@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from services.gateway.answers import HEADERS
+from services.gateway.responses import HEADERS
 from tests.integration.gateway.conftest import Door, Open, Reply, eventually
 
 INTAKE = "/internal/transfers"

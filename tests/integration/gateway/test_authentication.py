@@ -17,9 +17,9 @@ from redis.asyncio import Redis as Client
 
 from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
-from services.gateway import sessions
-from tests.integration.gateway.behind import Auth
+from services.gateway.security import revocations
 from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+from tests.integration.gateway.upstream_fakes import Auth
 
 ME = "/api/v1/auth/me"
 ALICE = {"email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False}
@@ -211,7 +211,7 @@ async def test_bell_is_heard_before_the_second_is_over(
     open_door: Open, user_id: str, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A ring in Redis makes the gateway look at once; without it, it would look much later."""
-    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 60)
+    monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 60)
 
     async def listens() -> bool:
         return bool((await redis_client.pubsub_numsub("payflow:revocations"))[0][1])

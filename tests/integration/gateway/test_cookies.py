@@ -6,9 +6,10 @@ from typing import Any
 
 from services.auth import letters, tokens
 from services.contracts.identifiers import new_id
-from services.gateway import api_letters, session_cookie
-from tests.integration.gateway.behind import problem
+from services.gateway import api
+from services.gateway.security import session_cookie
 from tests.integration.gateway.conftest import Door, Open, Reply
+from tests.integration.gateway.upstream_fakes import problem
 
 BASE = "/api/v1/auth"
 COOKIE = "__Host-payflow-refresh"
@@ -165,5 +166,5 @@ async def test_the_cookie_opens_nothing_else(door: Door) -> None:
 def test_lifetimes_are_those_of_auth() -> None:
     """What the door says about how long something holds is what auth holds it for."""
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
-    assert letters.LIFE_SECONDS[letters.Kind.VERIFY_EMAIL] == api_letters.VERIFICATION_SECONDS
-    assert letters.LIFE_SECONDS[letters.Kind.RESET_PASSWORD] == api_letters.RESET_SECONDS
+    assert letters.LIFE_SECONDS[letters.Kind.VERIFY_EMAIL] == api.emails.VERIFICATION_SECONDS
+    assert letters.LIFE_SECONDS[letters.Kind.RESET_PASSWORD] == api.emails.RESET_SECONDS

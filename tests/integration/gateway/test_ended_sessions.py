@@ -13,8 +13,8 @@ from services.auth import tokens
 from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
-from services.gateway import authentication, sessions
-from services.gateway.sessions import Sessions
+from services.gateway.security import authentication, revocations
+from services.gateway.security.revocations import Sessions
 from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, Open, eventually
 
 ME = "/api/v1/auth/me"
@@ -59,19 +59,19 @@ async def test_what_ended_is_remembered_for_as_long_as_its_tokens_live(
 ) -> None:
     """Through the whole life of a token that was issued in the moment of the end; later it is forgotten, in the order of ends."""
     clock = Clock()
-    monkeypatch.setattr(sessions, "time", clock)
+    monkeypatch.setattr(revocations, "time", clock)
     made, early, late = Sessions(upstream), str(new_id()), str(new_id())
     await made.pull()
     made.end(early)
     clock.seconds += 100
     made.end(late)
     seen = []
-    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, sessions.REMEMBER_SECONDS):
+    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, revocations.REMEMBER_SECONDS):
         clock.seconds += seconds
         await made.pull()
         seen.append((made.has_ended(early), made.has_ended(late)))
     made.end(early)
-    clock.seconds += sessions.REMEMBER_SECONDS - 1
+    clock.seconds += revocations.REMEMBER_SECONDS - 1
     made.end(late)
     clock.seconds += 1
     await made.pull()
@@ -99,7 +99,7 @@ async def test_what_ends_sessions_here_is_known_here_at_once(
     open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another password ends the session that asked in the same response; the list is pulled then, not at its next turn."""
-    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 3600)
+    monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 3600)
     own, other, third = (str(new_id()) for _ in range(3))
     tokens_of = {each: behind.auth.token(sub=user_id, sid=each) for each in (own, other, third)}
     behind.auth.answers["POST /internal/password"] = {"access_token": "a", "refresh_token": "r"}
@@ -127,7 +127,7 @@ async def test_another_password_is_heard_of_at_once(
     open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other sessions that it ended are refused without waiting for the next turn of the list."""
-    monkeypatch.setattr(sessions, "PULL_EVERY_SECONDS", 3600)
+    monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 3600)
     other = str(new_id())
     token, others = behind.auth.token(sub=user_id), behind.auth.token(sub=user_id, sid=other)
     behind.auth.answers["POST /internal/password"] = {"access_token": "a", "refresh_token": "r"}

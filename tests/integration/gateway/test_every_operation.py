@@ -14,15 +14,15 @@ from redis.asyncio import Redis as Client
 from services.chassis import server
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import new_id
-from services.gateway import api_reference, openapi
-from services.gateway.app import OPERATIONS
+from services.gateway import api, openapi
+from services.gateway.api import OPERATIONS
 from tests.harness import samples
 from tests.harness.document import Document, Operation
 from tests.integration.gateway.conftest import Behind, Door, Open, Reply
 from tests.integration.gateway.test_api_keys import END_OF, VERIFY, WRONG_KEYS, WRONG_PLACES
 from tests.integration.gateway.test_authentication import FORGERIES
 
-DOCUMENT = Document(openapi.build((*OPERATIONS, *api_reference.HEALTH)))
+DOCUMENT = Document(openapi.build((*OPERATIONS, *api.reference.HEALTH)))
 EVERY = DOCUMENT.operations
 GUARDED = [operation for operation in EVERY if not operation.is_public]
 WITH_BODY = [operation for operation in EVERY if DOCUMENT.body(operation) is not None]

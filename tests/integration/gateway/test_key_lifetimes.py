@@ -14,9 +14,9 @@ from deploy.local.engines import Redis
 from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
 from services.contracts.api_keys import new_key
-from services.gateway import guesses, rate_limit, verified_keys
 from services.gateway.cache import Cache
-from services.gateway.guesses import Guesses
+from services.gateway.security import login_throttle, rate_limit, verified_keys
+from services.gateway.security.login_throttle import Guesses
 from tests.harness import events
 from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, eventually
 
@@ -139,7 +139,7 @@ async def test_a_location_is_asked_about_again(
     behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
 ) -> None:
     """That one is unknown is kept for five seconds, that one is known for a minute; each account and location by itself."""
-    clock, account = clock_of(guesses), rate_limit.pseudonym(ALICE)
+    clock, account = clock_of(login_throttle), rate_limit.pseudonym(ALICE)
     seen = []
 
     async def ask(pause: float, place: str = "192.0.2.7", email: str = ALICE) -> None:
@@ -166,7 +166,7 @@ async def test_a_login_makes_a_location_known_at_once(
     behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
 ) -> None:
     """After a login that succeeded here auth need not be asked about this account and location for a minute."""
-    clock_of(guesses)
+    clock_of(login_throttle)
     account = rate_limit.pseudonym(ALICE)
     assert not await asking._is_known(account, "192.0.2.7", ALICE)
     async with asking.login(ALICE, "192.0.2.7"):

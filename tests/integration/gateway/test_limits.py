@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from services.gateway import rate_limit
-from services.gateway.allowances import Allowances, Limit
 from services.gateway.cache import Cache
-from services.gateway.rate_limit import LIMITS
-from tests.integration.gateway.behind import problem
+from services.gateway.security import rate_limit
+from services.gateway.security.rate_limit import LIMITS
+from services.gateway.security.rate_limit_counters import Allowances, Limit
 from tests.integration.gateway.conftest import Open, Reply, eventually
+from tests.integration.gateway.upstream_fakes import problem
 
 LOGIN = "/api/v1/auth/login"
 TRANSFERS = "/api/v1/transfers"
@@ -22,7 +22,7 @@ TRANSFERS = "/api/v1/transfers"
 
 @pytest.fixture(autouse=True)
 async def _empty(redis_client: Client, patient: None) -> None:
-    """Every test starts with no counts, and with a Redis that is there. Without one: `test_cache_away.py`."""
+    """Every test starts with no counts, and with a Redis that is there. Without one: `test_cache_unavailable.py`."""
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ async def test_a_look_counts_nothing(redis: object) -> None:
 
 async def test_allowances_are_bounded(redis: object, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come, a process remembers so many of them."""
-    monkeypatch.setattr("services.gateway.allowances.ALLOWANCES_MAX", 100)
+    monkeypatch.setattr("services.gateway.security.rate_limit_counters.ALLOWANCES_MAX", 100)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Allowances(cache)
     for number in range(1000):

@@ -11,9 +11,9 @@ from multidict import CIMultiDictProxy
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from services.gateway import rate_limit
-from services.gateway.app import OPERATIONS
+from services.gateway.api import OPERATIONS
 from services.gateway.operations import Access, Operation
+from services.gateway.security import rate_limit
 from tests.integration.gateway.conftest import Door, Open
 
 ROWS = [row for row in OPERATIONS if row.handler is not None]

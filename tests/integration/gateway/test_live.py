@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.chassis.metrics import HTTP_SECONDS
-from services.gateway import api_events, bell, live, metrics
+from services.gateway import api, live, metrics, wakeup
 from services.gateway.event_stream import LAST_EVENT_ID
 from tests.harness import events
 from tests.harness.events import Event, Reader
@@ -38,14 +38,14 @@ def texts(received: list[Event]) -> list[str]:
 async def tell(door: Door, redis_client: Client, user_id: str, *lines: str) -> None:
     """Lines in somebody's feed, and the bell."""
     door.behind.notification.tell(user_id, *lines)
-    await redis_client.publish(bell.EVENTS, f"somebody-else,{user_id}")
+    await redis_client.publish(wakeup.EVENTS, f"somebody-else,{user_id}")
 
 
 async def hears(redis_client: Client) -> None:
     """Wait until the gateway listens to the bell."""
 
     async def subscribed() -> bool:
-        [(_, count)] = await redis_client.pubsub_numsub(bell.EVENTS)
+        [(_, count)] = await redis_client.pubsub_numsub(wakeup.EVENTS)
         return bool(count)
 
     await eventually(subscribed)
@@ -140,9 +140,9 @@ async def test_the_bell_lies(door: Door, redis_client: Client, token: str, user_
         await reader._block()
         asked = len(door.behind.notification.calls)
         for said in (b"\xff\x00" * 1000, b",,,,", b"{}", b"0" * 100_000, user_id.encode()[:-1]):
-            await redis_client.publish(bell.EVENTS, said)
+            await redis_client.publish(wakeup.EVENTS, said)
         for _ in range(200):
-            await redis_client.publish(bell.EVENTS, b"*")
+            await redis_client.publish(wakeup.EVENTS, b"*")
         await tell(door, redis_client, user_id, "true")
 
         assert "true" == (await reader.next()).data["text"]
@@ -213,7 +213,7 @@ async def test_each_hears_their_own(door: Door, redis_client: Client, token: str
     async with listening(door, token) as one, listening(door, token) as same, listening(door, other_token) as other:
         door.behind.notification.tell(other_id, "for the other")
         await tell(door, redis_client, user_id, "for the one")
-        await redis_client.publish(bell.EVENTS, other_id)
+        await redis_client.publish(wakeup.EVENTS, other_id)
         received = [await reader.next() for reader in (one, same, other)]
 
     assert ["for the one", "for the one", "for the other"] == texts(received)
@@ -239,7 +239,7 @@ async def test_session_ends(door: Door, behind: Behind, redis_client: Client, us
         await reader._block()
         behind.auth.ended.append(session_id)
         if rung:
-            await redis_client.publish(bell.REVOCATIONS, "ring")
+            await redis_client.publish(wakeup.REVOCATIONS, "ring")
         began = time.monotonic()
         received = await reader.rest()
         took = time.monotonic() - began
@@ -302,7 +302,7 @@ async def test_notification_away(door: Door, token: str, user_id: str, redis_cli
     async with listening(door, token, after=0) as reader:
         door.behind.notification.tell(user_id, "one", "two")
         await door.behind.notification.start()
-        await redis_client.publish(bell.EVENTS, user_id)
+        await redis_client.publish(wakeup.EVENTS, user_id)
 
         assert ["one", "two"] == texts(await reader.take(2))
     assert (503, "upstream_unavailable") == (refused.status, refused.json()["code"])
@@ -329,7 +329,7 @@ async def test_no_place_is_no_reason_to_wait(door: Door, token: str, monkeypatch
 
 async def test_heartbeat(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to tell, a comment comes every so often."""
-    monkeypatch.setattr(api_events, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(api.events, "HEARTBEAT_SECONDS", 0.05)
     async with listening(door, token) as reader, asyncio.timeout(30):
         while reader.comments < 3:
             await reader._block()
@@ -339,7 +339,7 @@ async def test_a_client_that_does_not_read(
     door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is cut off and counted, what it holds is bounded, and from where it was it misses nothing."""
-    monkeypatch.setattr(api_events, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(api.events, "WRITE_SECONDS", 0.3)
     monkeypatch.setattr(live, "PAUSE_SECONDS", 0.0)
     door.behind.notification.tell(user_id, *("x" * 20_000 for _ in range(1000)))
     cut_off = metrics.STREAMS_ENDED.labels("too_slow")
@@ -367,7 +367,7 @@ async def test_a_stream_is_no_slow_request(door: Door, token: str, user_id: str,
     async with listening(door, token) as reader:
         await reader._block()
         await asyncio.sleep(0.4)
-    await redis_client.publish(bell.EVENTS, user_id)
+    await redis_client.publish(wakeup.EVENTS, user_id)
 
     async def measured() -> bool:
         return bool(series._sum.get() > before)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis as Client
 
-from services.gateway.app import OPERATIONS
+from services.gateway.api import OPERATIONS
 from services.gateway.errors import PasswordsBusy
 from tests.integration.gateway.conftest import Door, Open, Reply, eventually
 

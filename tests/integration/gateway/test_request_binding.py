@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from tests.integration.gateway.behind import NOW
 from tests.integration.gateway.conftest import Door, Reply, eventually
+from tests.integration.gateway.upstream_fakes import NOW
 
 TRANSFERS = "/api/v1/transfers"
 DEPOSITS = "/api/v1/ops/deposits"

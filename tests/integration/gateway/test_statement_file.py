@@ -22,15 +22,15 @@ from services.chassis import server, watchdog
 from services.chassis.database import Pool, close_pool
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import new_id
-from services.gateway import api_wallets, file_stream
+from services.gateway import api, file_stream
 from services.wallet import api as wallet_api
 from services.wallet import commands
 from services.wallet.app import PLANNER
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
-from tests.integration.gateway.behind import Call, Wallet, problem
 from tests.integration.gateway.conftest import PUBLIC_KEYS, Door, Open, Reply, eventually
 from tests.integration.gateway.test_wallets import WALLETS, fill
+from tests.integration.gateway.upstream_fakes import Call, Wallet, problem
 
 CSV = {"Accept": "text/csv"}
 PAGE = 200
@@ -354,7 +354,7 @@ async def test_files_take_turns(door: Door, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(wallet, "answer", answer)
     files = await asyncio.gather(*(_file(door, user) for user in users))
 
-    assert api_wallets.FILE_PAGES_AT_ONCE == most
+    assert api.wallets.FILE_PAGES_AT_ONCE == most
     assert [list(range(5 * PAGE, 0, -1))] * 8 == [seqs(file.body) for file in files]
 
 

@@ -8,9 +8,10 @@ import io
 import pytest
 
 from services.contracts.identifiers import new_id
-from services.gateway import names, upstreams
-from tests.integration.gateway.behind import NOW, Wallet, problem
+from services.gateway import upstreams
+from services.gateway.api import names
 from tests.integration.gateway.conftest import Door
+from tests.integration.gateway.upstream_fakes import NOW, Wallet, problem
 
 WALLETS = "/api/v1/wallets"
 

@@ -18,13 +18,15 @@ MUTANTS = (
         guard="an API key does nothing that none of its scopes is for",
         changes=[
             Change(
-                "services/gateway/authentication.py",
+                "services/gateway/security/authentication.py",
                 "        if operation.scope not in principal.scopes:\n"
                 "            raise InsufficientScope(operation.scope)\n",
                 "",
             ),
             Change(
-                "services/gateway/authentication.py", "import InsufficientScope, InvalidToken,", "import InvalidToken,"
+                "services/gateway/security/authentication.py",
+                "import InsufficientScope, InvalidToken,",
+                "import InvalidToken,",
             ),
         ],
         works=WORKS_AT_THE_DOOR,
@@ -77,7 +79,7 @@ MUTANTS = (
         guard="operating needs the role, whatever the scopes of a key say",
         changes=[
             Change(
-                "services/gateway/authentication.py",
+                "services/gateway/security/authentication.py",
                 "    if operation.access is Access.OPERATOR and principal.role != OPERATOR:\n",
                 "    if operation.access is Access.OPERATOR and principal.role != OPERATOR and not principal.scopes:\n",
             )
@@ -90,7 +92,7 @@ MUTANTS = (
         guard="each API key is limited on its own",
         changes=[
             Change(
-                "services/gateway/rate_limit.py",
+                "services/gateway/security/rate_limit.py",
                 'return ("user", principal.user_id) if principal.scopes is None else ("key", principal.session_id)',
                 'return ("user", principal.user_id)',
             )
@@ -103,7 +105,7 @@ MUTANTS = (
         guard="what auth said of an API key is believed no longer than auth said",
         changes=[
             Change(
-                "services/gateway/verified_keys.py",
+                "services/gateway/security/verified_keys.py",
                 "        if remembered is None or remembered.ends_at <= now:\n",
                 "        if remembered is None:\n",
             )

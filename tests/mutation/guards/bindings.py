@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-AUTHENTICATION = "services/gateway/authentication.py"
+AUTHENTICATION = "services/gateway/security/authentication.py"
 
 BINDING = "tests/integration/gateway/test_request_binding.py"
 ENDED = "tests/integration/gateway/test_ended_sessions.py"
@@ -26,7 +26,7 @@ MUTANTS = (
         guard="the hash of a request covers every field that was sent",
         changes=[
             Change(
-                "services/gateway/api_transfers.py",
+                "services/gateway/api/transfers.py",
                 "problems.route_of(request), request[SENT])",
                 "problems.route_of(request), {**request[SENT], 'to': None})",
             )
@@ -39,7 +39,7 @@ MUTANTS = (
         guard="the tag of a document changes with the document: a client that knows the old one gets the new one",
         changes=[
             Change(
-                "services/gateway/answers.py",
+                "services/gateway/responses.py",
                 "    return hashlib.sha256(content).hexdigest()[:TAG_LENGTH]\n",
                 "    return hashlib.sha256(content[:40]).hexdigest()[:TAG_LENGTH]\n",
             )
@@ -69,7 +69,11 @@ MUTANTS = (
         name="list-of-ends-read-in-part",
         guard="a gateway is ready when it has read the list of ended sessions to its end",
         changes=[
-            Change("services/gateway/sessions.py", '        return bool(answer["items"])\n', "        return False\n")
+            Change(
+                "services/gateway/security/revocations.py",
+                '        return bool(answer["items"])\n',
+                "        return False\n",
+            )
         ],
         works=f"{ENDED}::test_what_ended_is_remembered_for_as_long_as_its_tokens_live",
         caught_by=[f"{ENDED}::test_one_pull_reads_every_page"],
@@ -92,7 +96,7 @@ MUTANTS = (
         guard="an API key moves money only with the scope `transfer`",
         changes=[
             Change(
-                "services/gateway/api_transfers.py",
+                "services/gateway/api/transfers.py",
                 "        seconds=None,\n        key_scope=Scope.TRANSFER,\n",
                 "        seconds=None,\n        key_scope=Scope.READ,\n",
             )
@@ -105,7 +109,7 @@ MUTANTS = (
         guard="a request that spends a code is sent to auth once, also when its connection breaks",
         changes=[
             Change(
-                "services/gateway/credentials.py",
+                "services/gateway/api/credentials.py",
                 'body={**body, "user_id": user_id}, once=once, missing=missing)',
                 'body={**body, "user_id": user_id}, once=not once, missing=missing)',
             )
@@ -118,7 +122,7 @@ MUTANTS = (
         guard="what auth said of an API key is relied on for as long as an access token lives, whatever it says",
         changes=[
             Change(
-                "services/gateway/verified_keys.py",
+                "services/gateway/security/verified_keys.py",
                 'seconds = min(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
                 'seconds = max(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-API_TRANSFERS = "services/gateway/api_transfers.py"
+API_TRANSFERS = "services/gateway/api/transfers.py"
 IDEMPOTENCY = "services/gateway/idempotency.py"
 
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
@@ -70,7 +70,7 @@ MUTANTS = (
         guard="the cookie is used only for a page of an origin that we know",
         changes=[
             Change(
-                "services/gateway/session_cookie.py",
+                "services/gateway/security/session_cookie.py",
                 "    if token is not None:\n        request.app[ORIGINS].check(request)\n",
                 "",
             )
@@ -96,7 +96,7 @@ MUTANTS = (
         guard="who wants to rehearse where nobody can does not pay",
         changes=[Change(API_TRANSFERS, "if REHEARSE in request.headers and REHEARSED not in request:", "if False:")],
         works=WORKS,
-        caught_by=["tests/integration/gateway/test_rehearsal.py::test_elsewhere_nobody_rehearses"],
+        caught_by=["tests/integration/gateway/test_simulation.py::test_elsewhere_nobody_rehearses"],
     ),
     Mutant(
         name="feeds-wait-with-the-crowd",

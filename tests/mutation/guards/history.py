@@ -7,7 +7,7 @@ from tests.mutation.mutant import Change, Mutant
 FINALITY = "services/chassis/finality.py"
 HORIZON = "services/chassis/sql/queries_finality.sql"
 FILE_STREAM = "services/gateway/file_stream.py"
-API_WALLETS = "services/gateway/api_wallets.py"
+API_WALLETS = "services/gateway/api/wallets.py"
 COMMANDS = "services/wallet/commands.py"
 QUERIES = "services/wallet/sql/queries.sql"
 

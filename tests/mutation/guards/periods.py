@@ -21,7 +21,9 @@ MUTANTS = (
     Mutant(
         name="end-forgotten-too-early",
         guard="a gateway remembers what was revoked for as long as an access token of it may live",
-        changes=[Change("services/gateway/sessions.py", "REMEMBER_SECONDS = 900.0", "REMEMBER_SECONDS = 60.0")],
+        changes=[
+            Change("services/gateway/security/revocations.py", "REMEMBER_SECONDS = 900.0", "REMEMBER_SECONDS = 60.0")
+        ],
         works=WORKS,
         caught_by=[f"{PERIODS}::test_an_end_is_remembered_for_as_long_as_a_token_lives"],
     ),
@@ -43,7 +45,9 @@ MUTANTS = (
         guard="the gateway accepts no access token that lives longer than those that auth issues",
         changes=[
             Change(
-                "services/gateway/authentication.py", "LIFETIME_SECONDS_MAX = 600\n", "LIFETIME_SECONDS_MAX = 6000\n"
+                "services/gateway/security/authentication.py",
+                "LIFETIME_SECONDS_MAX = 600\n",
+                "LIFETIME_SECONDS_MAX = 6000\n",
             )
         ],
         works=f"{TOKEN_TIMES}::test_a_fraction_of_a_second_is_still_life",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-GUESSES = "services/gateway/guesses.py"
-GUESSING = "tests/integration/gateway/test_guesses.py"
+GUESSES = "services/gateway/security/login_throttle.py"
+GUESSING = "tests/integration/gateway/test_login_throttle.py"
 LIMITING = "tests/integration/gateway/test_limits.py"
 EVERYWHERE = "tests/integration/gateway/test_limits_everywhere.py"
 WORKS = f"{GUESSING}::test_sixth_wrong_password_waits"
@@ -43,7 +43,11 @@ MUTANTS = (
         name="address-not-counted",
         guard="every request counts for its address before anybody asks who sends it",
         changes=[
-            Change("services/gateway/rate_limit.py", "if request.path not in HEALTH:", "if request.path in HEALTH:")
+            Change(
+                "services/gateway/security/rate_limit.py",
+                "if request.path not in HEALTH:",
+                "if request.path in HEALTH:",
+            )
         ],
         works=f"{LIMITING}::test_user_has_one_allowance",
         caught_by=[f"{LIMITING}::test_address_is_limited_before_anybody_asks_who"],
@@ -66,7 +70,7 @@ MUTANTS = (
         guard="whoever holds an access token does not guess at the password and the codes behind it",
         changes=[
             Change(
-                "services/gateway/credentials.py",
+                "services/gateway/api/credentials.py",
                 "    async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):\n",
                 "    if rate_limit.address(request):\n",
             )
@@ -86,7 +90,7 @@ MUTANTS = (
         guard="every request counts for its user, on every route that knows one",
         changes=[
             Change(
-                "services/gateway/rate_limit.py",
+                "services/gateway/security/rate_limit.py",
                 "        if principal is not None:\n            request[COUNT]",
                 "        if principal is not None and operation.limit is not None:\n            request[COUNT]",
             )
@@ -99,7 +103,7 @@ MUTANTS = (
         guard="a Redis that says of every allowance that it is over does not lift the limits",
         changes=[
             Change(
-                "services/gateway/allowances.py",
+                "services/gateway/security/rate_limit_counters.py",
                 "    if allowance.may_end_early and left_milliseconds >= 0:\n",
                 "    if left_milliseconds >= 0:\n",
             )

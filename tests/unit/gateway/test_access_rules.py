@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.contracts.api_keys import Scope
-from services.gateway.app import OPERATIONS
+from services.gateway.api import OPERATIONS
 from services.gateway.operations import BASE, Access, Operation
 
 PUBLIC = {

@@ -6,8 +6,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from services.gateway import answers, origins
-from services.gateway.app import OPERATIONS
+from services.gateway import responses
+from services.gateway.api import OPERATIONS
+from services.gateway.security import cors
 
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -27,7 +28,7 @@ async def test_every_response_is_guarded(status: int) -> None:
 
     app = web.Application()
     app.router.add_get("/", respond)
-    app.on_response_prepare.append(answers.on_prepare)
+    app.on_response_prepare.append(responses.on_prepare)
     async with TestClient(TestServer(app)) as client, client.get("/") as response:
         assert ALWAYS == {name: response.headers.get(name) for name in ALWAYS}
         assert "Server" not in response.headers
@@ -44,7 +45,7 @@ async def test_what_a_response_says_itself_stays() -> None:
 
     app = web.Application()
     app.router.add_get("/", respond)
-    app.on_response_prepare.append(answers.on_prepare)
+    app.on_response_prepare.append(responses.on_prepare)
     async with TestClient(TestServer(app)) as client, client.get("/") as response:
         assert own == {name: response.headers[name] for name in own}
 
@@ -52,7 +53,7 @@ async def test_what_a_response_says_itself_stays() -> None:
 def test_pages_may_read_what_is_documented() -> None:
     """Every header of a documented response is exposed to listed origins, but the cookie, which no script ever sees."""
     documented = {name for row in OPERATIONS for answer in row.answers for name in answer.headers} - {"Set-Cookie"}
-    exposed = set(origins.EXPOSED_HEADERS.split(", "))
+    exposed = set(cors.EXPOSED_HEADERS.split(", "))
 
     assert documented | {"Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"} == exposed
 
@@ -62,5 +63,5 @@ def test_pages_may_send_what_is_documented() -> None:
     documented = {name for row in OPERATIONS for name in row.headers}
 
     assert documented | {"Authorization", "Content-Type", "X-Request-Id", "traceparent"} == set(
-        origins.REQUEST_HEADERS.split(", ")
+        cors.REQUEST_HEADERS.split(", ")
     )

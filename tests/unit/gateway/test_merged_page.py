@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.body import InvalidRequest
 from services.contracts.refusal import Unavailable
-from services.gateway import merged_page
+from services.gateway.api import merged_page
 
 
 class Listing:

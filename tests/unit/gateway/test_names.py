@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.names import mask
+from services.gateway.api.names import mask
 
 
 @pytest.mark.parametrize(

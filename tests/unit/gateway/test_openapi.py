@@ -15,12 +15,12 @@ from openapi_spec_validator import validate
 from services.chassis.finality import MomentNotFinal
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
-from services.gateway import api_reference, openapi, operations, schemas
-from services.gateway.app import OPERATIONS
+from services.gateway import api, openapi, operations, schemas
+from services.gateway.api import OPERATIONS
 from services.gateway.errors import RecipientNotFound, TransferNotCancellable, WalletNotFound
 from services.gateway.operations import Access, Operation
 
-ROWS = (*OPERATIONS, *api_reference.HEALTH)
+ROWS = (*OPERATIONS, *api.reference.HEALTH)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_query_parameters_are_plain(document: dict[str, Any]) -> None:
         for parameter in document["paths"]["/api/v1/transfers"]["get"]["parameters"]
         if parameter.get("in") == "query"
     }
-    assert set(schemas.TransferQuery.model_fields) - {"from_"} | {"from"} == set(parameters)
+    assert set(schemas.transfers.TransferQuery.model_fields) - {"from_"} | {"from"} == set(parameters)
     assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 200}
     assert parameters["from"]["schema"] == {"type": "string", "format": "date-time"}
     assert "null" not in str(parameters)

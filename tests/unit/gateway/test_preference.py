@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.preference import wait_seconds
+from services.gateway.api.preference import wait_seconds
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.identifiers import new_id
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
-from services.gateway.schemas import Login, NewTransfer, Register, TransferQuery
+from services.gateway.schemas.auth import Login, Register
+from services.gateway.schemas.transfers import NewTransfer, TransferQuery
 
 TRANSFER = TypeAdapter(NewTransfer)
 GOOD: dict[str, Any] = {"currency": "USD", "amount": 1, "to": {"email": "bob@example.com"}}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.statement import COLUMNS, CSV_HEADER, owners, render_csv, with_names
+from services.gateway.api.statement import COLUMNS, CSV_HEADER, owners, render_csv, with_names
 
 
 def _line(**changes: Any) -> dict[str, Any]:

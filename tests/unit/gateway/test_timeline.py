@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.timeline import ORDER, merge
+from services.gateway.api.timeline import ORDER, merge
 
 ALICE, BOB = "alice", "bob"
 

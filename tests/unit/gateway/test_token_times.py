@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway import authentication
 from services.gateway.errors import InvalidToken
+from services.gateway.security import authentication
 
 NOW = 1_800_000_000
 CLAIMS = {"iat": NOW, "nbf": NOW, "exp": NOW + 600}

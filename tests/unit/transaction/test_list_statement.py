@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from services.gateway.schemas import TransferKind
+from services.gateway.schemas.transfers import TransferKind
 from services.transaction.store import statements
 from services.transaction.transfer import COMPLETED, FAILED, PENDING
 

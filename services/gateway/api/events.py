@@ -1,0 +1,134 @@
+"""The route of live events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from services.chassis import server, tracing
+from services.chassis.body import InvalidRequest
+from services.contracts.api_keys import Scope
+from services.contracts.refusal import FieldError
+from services.gateway import errors, event_stream, operations, schemas
+from services.gateway.live import HUB, PLACE_SECONDS, Ending, Hub, Stream
+from services.gateway.operations import Answer, Operation
+from services.gateway.security.authentication import PRINCIPAL
+from services.gateway.security.revocations import SESSIONS
+
+BASE = f"{operations.BASE}/events"
+
+HEARTBEAT_SECONDS = 15.0
+WRITE_SECONDS = 5.0
+"""For a client to take what was sent, once everything in between is full. It has missed nothing: it resumes."""
+
+_HEADERS = {
+    "Content-Type": f"{event_stream.MEDIA_TYPE}; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+_TOLD = {
+    Ending.TOKEN_EXPIRED: "The access token has expired: refresh it and connect again.",
+    Ending.SESSION_ENDED: "The session has ended: log in again.",
+    Ending.SERVER_DRAINING: "This gateway is going away: connect again.",
+}
+
+
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """Your events, live, as Server-Sent Events.
+
+    The `id` of an event is its number in your feed: 1, 2, 3 and so on, without a gap. Connect again with the last one as
+    `Last-Event-ID` and you get every event after it, in order, none twice; without it, what happens from now on. `reset`
+    says that this is not possible any more: read anew what you show. A comment comes every 15 seconds when nothing else
+    does. `token_expired`, `session_ended` and `server_draining` come without an id, last, and say why the stream ends. A
+    client that does not read is cut off.
+    """
+    after = _last_event_id(request)
+    if request.method == "HEAD":
+        return web.Response(headers=_HEADERS)
+    principal, sessions, hub = request[PRINCIPAL], request.app[SESSIONS], request.app[HUB]
+    async with hub.open(principal.user_id, principal.session_id, after, lambda: _is_gone(request)) as stream:
+        if sessions.has_ended(principal.session_id):
+            stream.end(Ending.SESSION_ENDED)
+        expiry = asyncio.get_running_loop().call_later(
+            max(0.0, principal.ends_at - time.monotonic()), stream.end, Ending.TOKEN_EXPIRED
+        )
+        try:
+            return await _serve(request, hub, stream)
+        finally:
+            expiry.cancel()
+
+
+async def _serve(request: web.Request, hub: Hub, stream: Stream) -> web.StreamResponse:
+    place = await stream.place(PLACE_SECONDS)
+    response = web.StreamResponse(headers=_HEADERS | {tracing.REQUEST_ID: tracing.request_id()})
+    try:
+        await response.prepare(request)
+        request[server.ANSWERED_AT] = time.perf_counter()
+        await _write(response, event_stream.opening(place))
+        while stream.ending is None:
+            # With nothing to send the connection is tried: only so it shows that nobody is there.
+            taken = await hub.take(stream, HEARTBEAT_SECONDS)
+            if stream.ending is None:
+                await _write(response, taken or event_stream.HEARTBEAT)
+        if stream.ending in _TOLD:
+            detail = {"code": stream.ending, "detail": _TOLD[stream.ending]}
+            await _write(response, event_stream.ending(stream.ending, detail))
+    except ConnectionError:
+        stream.end(Ending.GONE)
+    except TimeoutError:
+        stream.end(Ending.TOO_SLOW)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _write(response: web.StreamResponse, content: bytes) -> None:
+    async with asyncio.timeout(WRITE_SECONDS):
+        await response.write(content)
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    given = request.headers.getall(event_stream.LAST_EVENT_ID, ())
+    if not given:
+        return None
+    after = event_stream.parse_last_event_id(given[0]) if len(given) == 1 else None
+    if after is None:
+        raise InvalidRequest(
+            errors=[FieldError(event_stream.LAST_EVENT_ID, "is not the id of an event of this stream")]
+        )
+    return after
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        BASE,
+        stream_events,
+        (
+            Answer(
+                200,
+                "The stream; it goes on until one side ends it.",
+                media_type=event_stream.MEDIA_TYPE,
+                events={
+                    "transfer.pending": schemas.events.TransferNews,
+                    "transfer.completed": schemas.events.TransferNews,
+                    "transfer.failed": schemas.events.TransferNews,
+                    "notification": schemas.events.Notification,
+                    "reset": schemas.events.StreamReset,
+                    **dict.fromkeys(sorted(_TOLD), schemas.events.StreamEnd),
+                },
+            ),
+        ),
+        headers=(event_stream.LAST_EVENT_ID,),
+        refusals=(errors.TooManyStreams, errors.NoStreamLeft),
+        seconds=None,
+        key_scope=Scope.READ,
+    ),
+)

@@ -1,0 +1,146 @@
+"""Transfers and deposits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
+
+from services.gateway.schemas.system import Problem
+from services.gateway.schemas.types import Amount, CurrencyCode, Email, Id, Metadata, PeriodQuery, Reply, Request
+
+DESCRIPTION_LENGTH_MAX = 140
+_KEY = r"^[\x21-\x7e]{1,255}$"
+Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
+TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
+TransferKind = Literal["transfer", "deposit"]
+
+
+class To(Request):
+    """Who gets it: an e-mail address or a wallet, exactly one."""
+
+    email: Email | None = None
+    wallet_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> To:
+        if (self.email is None) == (self.wallet_id is None):
+            raise ValueError("must hold either email or wallet_id")
+        return self
+
+    def named(self) -> dict[str, str]:
+        """The one that was given."""
+        return {"email": self.email} if self.email is not None else {"wallet_id": str(self.wallet_id)}
+
+
+class NewTransfer(Request):
+    """Move this amount from a wallet of the sender (the one in this currency, unless it is named) to somebody."""
+
+    currency: CurrencyCode
+    amount: Amount
+    to: To
+    from_wallet_id: Id | None = None
+    description: Description | None = None
+    metadata: Metadata | None = None
+
+
+class NewDeposit(Request):
+    """Money that came from outside, into a wallet."""
+
+    wallet_id: Id
+    amount: Amount
+    currency: CurrencyCode
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=DESCRIPTION_LENGTH_MAX)]
+
+
+class TransferQuery(PeriodQuery):
+    """Which transfers."""
+
+    status: TransferStatus | None = None
+    kind: TransferKind | None = None
+    wallet_id: Id | None = None
+    idempotency_key: Annotated[str, StringConstraints(pattern=_KEY)] | None = None
+
+
+class Failure(Reply):
+    """Why a transfer failed."""
+
+    code: Literal[
+        "insufficient_funds",
+        "wallet_not_found",
+        "wallet_frozen",
+        "currency_mismatch",
+        "balance_limit",
+        "timed_out",
+        "cancelled",
+    ]
+    message: str
+
+
+class Transfer(Reply):
+    """A transfer. Once it is COMPLETED or FAILED, it never changes again."""
+
+    id: UUID
+    kind: TransferKind
+    status: TransferStatus
+    amount: Amount
+    currency: str
+    from_wallet_id: UUID
+    to_wallet_id: UUID
+    description: str | None
+    metadata: dict[str, Any] | None
+    created_at: AwareDatetime
+    settles_by: AwareDatetime
+    completed_at: AwareDatetime | None
+    failed_at: AwareDatetime | None
+    failure: Failure | None
+
+
+class TransferPage(Reply):
+    """Transfers, newest first."""
+
+    items: list[Transfer]
+    next_cursor: str | None
+
+
+class Step(Reply):
+    """Something that happened to a transfer."""
+
+    at: AwareDatetime
+    service: str
+    step: Literal[
+        "accepted",
+        "queued",
+        "picked_up",
+        "dead_lettered",
+        "replayed",
+        "discarded",
+        "posted",
+        "rejected",
+        "voided",
+        "completed",
+        "failed",
+        "notified",
+    ]
+    detail: str | None
+
+
+class Timeline(Reply):
+    """What happened to a transfer, in order of time, and what it waits for."""
+
+    transfer_id: UUID
+    status: TransferStatus
+    steps: list[Step]
+    waiting_for: Literal["relay", "broker", "worker", "wallet", "reversal"] | None
+    summary: str
+    unavailable: list[str] = Field(description="Services that did not answer within 1 s: their steps are missing.")
+
+
+class CancelProblem(Problem):
+    """Why not, with the transfer as it is."""
+
+    transfer: Transfer | None = None
+
+
+TRANSFER: TypeAdapter[Transfer] = TypeAdapter(Transfer)

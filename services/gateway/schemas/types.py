@@ -1,0 +1,147 @@
+"""Types that several schemas share: amounts, ids, passwords, pages."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from services.chassis.period import PeriodParameters
+from services.contracts.identifiers import parse_id
+from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, CURRENCIES
+
+METADATA_KEYS_MAX = 50
+METADATA_KEY_LENGTH_MAX = 40
+METADATA_TEXT_LENGTH_MAX = 500
+NAME_LENGTH_MAX = 100
+EMAIL_LENGTH_MAX = 254
+PASSWORD_LENGTH_MIN = 8
+PASSWORD_LENGTH_MAX = 200
+TOTP_LENGTH_MAX = 40
+CURSOR_LENGTH_MAX = 512
+PAGE_LIMIT = 50
+PAGE_LIMIT_MAX = 200
+SAFE_INTEGER_MAX = 2**53 - 1
+"""Beyond it, a client that reads numbers as doubles reads another number."""
+
+
+def _known_currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("is not the code of a currency")
+    return code
+
+
+def _canonical_id(text: str) -> str:
+    identifier = parse_id(text)
+    if identifier is None:
+        raise ValueError("is not an id")
+    return str(identifier)
+
+
+def _whole_number(text: Any) -> Any:
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > len(str(PAGE_LIMIT_MAX)):
+        raise ValueError(f"must be a whole number from 1 to {PAGE_LIMIT_MAX}")
+    return int(text)
+
+
+def _composed(text: Any) -> Any:
+    # However the keyboard puts its accents: a password is as long as it looks.
+    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
+
+
+def _metadata_value(value: Any) -> Any:
+    if isinstance(value, str) and len(value) <= METADATA_TEXT_LENGTH_MAX:
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) <= SAFE_INTEGER_MAX:
+        return value
+    raise ValueError(f"must be a text of at most {METADATA_TEXT_LENGTH_MAX} characters, a whole number, true or false")
+
+
+def _metadata_keys(metadata: dict[str, Any]) -> dict[str, Any]:
+    if any(not 0 < len(key) <= METADATA_KEY_LENGTH_MAX for key in metadata):
+        raise ValueError(f"must have keys of 1 to {METADATA_KEY_LENGTH_MAX} characters")
+    return metadata
+
+
+Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
+Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+Email = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),
+    Field(json_schema_extra={"format": "email"}),
+]
+Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
+Password = Annotated[
+    str,
+    StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX),
+    BeforeValidator(_composed),
+]
+KnownPassword = Annotated[
+    str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX), BeforeValidator(_composed)
+]
+TotpCode = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TOTP_LENGTH_MAX),
+    Field(description="Six digits of the authenticator, or a recovery code."),
+]
+MetadataValue = Annotated[
+    Any,
+    AfterValidator(_metadata_value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": METADATA_TEXT_LENGTH_MAX},
+                {"type": "integer", "minimum": -SAFE_INTEGER_MAX, "maximum": SAFE_INTEGER_MAX},
+                {"type": "boolean"},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+Metadata = Annotated[dict[str, MetadataValue], Field(max_length=METADATA_KEYS_MAX), AfterValidator(_metadata_keys)]
+SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description="In the currency's minor unit.")]
+Total = Annotated[
+    int,
+    Field(
+        description="In the currency's minor unit. May exceed 2^53 - 1: read it as an integer of 64 bits.",
+        json_schema_extra={"format": "int64"},
+    ),
+]
+
+
+class Request(BaseModel):
+    """What a client sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reply(BaseModel):
+    """What a client gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Request):
+    """An empty object; the body may as well be left out."""
+
+
+class PageQuery(Request):
+    """Which part of a list."""
+
+    limit: Limit | None = Field(None, description=f"How many items at most; {PAGE_LIMIT} unless it is given.")
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = Field(
+        None, description="The `next_cursor` of the page before."
+    )
+
+    def parameters(self) -> dict[str, str]:
+        """As the service behind takes them: times in UTC, names as outside."""
+        given = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: str(value) for name, value in ({"limit": PAGE_LIMIT} | given).items()}
+
+
+class PeriodQuery(PageQuery, PeriodParameters):
+    """Which part of a list, between two moments."""

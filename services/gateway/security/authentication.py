@@ -1,0 +1,202 @@
+"""Who is calling: the bearer token is verified here, by the keys that auth publishes, without asking anybody."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+import structlog
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+from services.chassis.problems import Handler
+from services.contracts.api_keys import Scope, looks_like_key
+from services.contracts.identifiers import parse_id
+from services.gateway import operations
+from services.gateway.errors import InsufficientScope, InvalidToken, KeysAway, OperatorRequired, SessionRequired
+from services.gateway.operations import Access, Operation
+from services.gateway.security.jwks import Keys
+from services.gateway.security.revocations import Sessions
+
+ISSUER = "payflow"
+AUDIENCE = "payflow-api"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type
+ALGORITHM = "EdDSA"
+OPERATOR = "operator"
+
+CLAIMS = ("exp", "iat", "sub", "jti", "sid")
+TOKEN_LENGTH_MAX = 4096
+LIFETIME_SECONDS_MAX = 600
+CLOCK_SECONDS = 5
+"""How much later than now a token may begin: databases change, and their clocks with them."""
+
+REMEMBERED_MAX = 20_000
+
+log = structlog.get_logger()
+
+# As RFC 7515 has it, and in the one spelling that a signature has: the library takes a padded one, too.
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
+
+_FOREIGN_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
+"""Headers by which a token would tell how it wants to be verified. Ours never do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a verified token speaks for, and until when (by the clock that never jumps, `time.monotonic`).
+
+    `session_id` is what is ended to end it: a session, or the API key itself. `scopes` are those of a key; None: a session.
+    """
+
+    user_id: str
+    session_id: str
+    role: str
+    key_id: str
+    ends_at: float
+    scopes: frozenset[Scope] | None = None
+
+
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
+
+
+class Tokens:
+    """Verifies access tokens; what was verified once is remembered, by the whole token, and its end checked each time."""
+
+    def __init__(self, keys: Keys, now: Callable[[], float]) -> None:
+        """`now` is the Unix time by the clock that dates the tokens."""
+        self._keys = keys
+        self._now = now
+        self._remembered: dict[str, Principal] = {}
+
+    async def principal(self, token: str) -> Principal:
+        """Who this token speaks for.
+
+        Raises:
+            InvalidToken: whatever is wrong with it.
+            KeysAway: its key is not known here, and auth cannot be asked.
+        """
+        principal = self._remembered.get(token)
+        if principal is None:
+            principal = await self._verify(token)
+            if len(self._remembered) >= REMEMBERED_MAX:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[token] = principal
+        if principal.ends_at <= time.monotonic() or not self._keys.has(principal.key_id):
+            self._remembered.pop(token, None)
+            raise InvalidToken
+        return principal
+
+    async def _verify(self, token: str) -> Principal:
+        if not self._keys.are_known:
+            raise KeysAway
+        if len(token) > TOKEN_LENGTH_MAX or not _COMPACT.fullmatch(token):
+            raise InvalidToken
+        try:
+            key_id = _key_id(jwt.get_unverified_header(token))
+            key = await self._keys.find(key_id) if key_id is not None else None
+            if key is None:
+                # With auth away nobody can say whether there is such a key: a good token must not be called a bad one.
+                raise KeysAway if key_id is not None and self._keys.is_away else InvalidToken
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                # The library would judge times by the clock of this machine.
+                options={"require": list(CLAIMS), "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            )
+        except (jwt.InvalidTokenError, ValueError):
+            raise InvalidToken from None
+        return _principal(claims, str(key_id), seconds=_seconds_left(claims, self._now()))
+
+
+def bearer(headers: CIMultiDictProxy[str]) -> str:
+    """The token of the one `Authorization: Bearer` header.
+
+    Raises:
+        InvalidToken: there is none, more than one, or another scheme.
+    """
+    values = headers.getall("Authorization", ())
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidToken
+    return token
+
+
+class KeyRing(Protocol):
+    """Whoever can tell whom an API key speaks for."""
+
+    async def principal(self, key: str, request: web.Request) -> Principal:
+        """Whom this key speaks for, or the refusal."""
+
+
+def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
+    """Let through what is public, or who may; handlers find the principal in the request."""
+
+    @web.middleware
+    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        operation = operations.of(request)
+        if operation is None or operation.access is Access.PUBLIC:
+            return await handler(request)
+        token = bearer(request.headers)
+        if not sessions.are_known:
+            raise KeysAway
+        principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
+        if sessions.has_ended(principal.session_id):
+            raise InvalidToken
+        _authorise(operation, principal)
+        request[PRINCIPAL] = principal
+        if operation.access is Access.OPERATOR:
+            # What operators do is in the audit log; that they looked at what is others', here.
+            log.info("operator_let_in", operator_id=principal.user_id, method=request.method, path=request.path)
+        return await handler(request)
+
+    return authenticate
+
+
+def _authorise(operation: Operation, principal: Principal) -> None:
+    if principal.scopes is not None:
+        if operation.scope is None:
+            raise SessionRequired
+        if operation.scope not in principal.scopes:
+            raise InsufficientScope(operation.scope)
+    if operation.access is Access.OPERATOR and principal.role != OPERATOR:
+        raise OperatorRequired
+
+
+def _key_id(header: Mapping[str, Any]) -> str | None:
+    token_type = header.get("typ")
+    if header.get("alg") != ALGORITHM or not isinstance(token_type, str) or token_type.lower() != TOKEN_TYPE:
+        return None
+    if _FOREIGN_HEADERS.intersection(header):
+        return None
+    key_id = header.get("kid")
+    return key_id if isinstance(key_id, str) else None
+
+
+def _seconds_left(claims: Mapping[str, Any], now: float) -> float:
+    """How long a token still lives; refused unless it has begun to, and for no longer than ours do."""
+    issued_at, not_before, expires_at = claims["iat"], claims.get("nbf", claims["iat"]), claims["exp"]
+    if any(type(moment) is not int for moment in (issued_at, not_before, expires_at)):
+        raise InvalidToken
+    if max(issued_at, not_before) > now + CLOCK_SECONDS or not now < expires_at <= issued_at + LIFETIME_SECONDS_MAX:
+        raise InvalidToken
+    return float(expires_at - now)
+
+
+def _principal(claims: Mapping[str, Any], key_id: str, *, seconds: float) -> Principal:
+    user_id, session_id = (parse_id(claims[name]) if isinstance(claims[name], str) else None for name in ("sub", "sid"))
+    if user_id is None or session_id is None:
+        raise InvalidToken
+    return Principal(
+        user_id=str(user_id),
+        session_id=str(session_id),
+        role=str(claims.get("role")),
+        key_id=key_id,
+        ends_at=time.monotonic() + seconds,
+    )

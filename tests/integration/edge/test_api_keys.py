@@ -1,0 +1,151 @@
+"""An API key at two real gateways before the real auth: known to both, ended at both, whatever Redis does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.contracts.identifiers import new_id
+from services.gateway import operations
+from services.gateway.api import OPERATIONS
+from services.gateway.operations import Access
+from tests.harness.api import PASSWORD, Answer, Door
+from tests.integration.edge.conftest import House, Someone, eventually
+from tests.integration.edge.test_sessions_end import (
+    KNOWN_EVERYWHERE_SECONDS,
+    change_password,
+    disable,
+    end_all_others,
+    log_out,
+    new_email,
+    redis_as_ever,
+    redis_down,
+    redis_frozen,
+)
+
+EXPIRES_SECONDS = 4.0
+"""How long a key is good that is to expire: long enough to be used once, also on a busy machine."""
+
+
+@dataclass
+class Server:
+    """Somebody's server, with a key."""
+
+    owner: Someone
+    key_id: str
+    key: str
+
+    async def statuses(self) -> list[int]:
+        """What each gateway says to the key; what is asked for is at auth."""
+        path = f"/recipients?email={self.owner.email}"
+        return [(await self.ask("GET", path, each)).status for each in self.owner.house.gateways]
+
+    async def ask(self, method: str, path: str, gateway: Door) -> Answer:
+        """One request with the key."""
+        return await gateway.send(method, path, headers={"Authorization": f"Bearer {self.key}"})
+
+    async def are(self, status: int) -> bool:
+        return {status} == set(await self.statuses())
+
+
+def _asked(**changes: object) -> dict[str, object]:
+    return {"name": "till", "scopes": ["read"], "password": PASSWORD} | changes
+
+
+async def make(house: House, **changes: object) -> Server:
+    owner = await house.register(new_email())
+    answer = await owner.call("POST", "/api-keys", _asked(**changes))
+    assert answer.status == 201, answer
+    return Server(owner, answer.body["id"], answer.body["key"])
+
+
+async def revoke(_house: House, server: Server) -> Answer:
+    return await server.owner.call("DELETE", f"/api-keys/{server.key_id}")
+
+
+def owners(end: Callable[[House, Someone], Awaitable[Answer]]) -> Callable[[House, Server], Awaitable[Answer]]:
+    """What ends all sessions of the owner."""
+
+    async def act(house: House, server: Server) -> Answer:
+        return await end(house, server.owner)
+
+    return act
+
+
+@pytest.mark.parametrize("mistreat", [redis_as_ever, redis_frozen, redis_down])
+async def test_the_end_of_a_key_is_known_everywhere(house: House, mistreat: Callable[[House], Awaitable[None]]) -> None:
+    """Guarantee 45: a key that both gateways remember ends at both, by itself or with all sessions of its owner."""
+    await mistreat(house)
+    for end in (revoke, *map(owners, (change_password, end_all_others, disable))):
+        server = await make(house)
+        assert [200, 200] == await server.statuses()
+        assert (await end(house, server)).status in (200, 204)
+
+        async def has_ended(server: Server = server) -> bool:
+            return await server.are(401)
+
+        seconds = await eventually(has_ended, seconds=KNOWN_EVERYWHERE_SECONDS)
+        print(f"{mistreat.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
+
+
+async def expire(house: House, server: Server) -> Answer:
+    ended = datetime.now(UTC) + timedelta(seconds=EXPIRES_SECONDS)
+    server.key = (await server.owner.call("POST", "/api-keys", _asked(expires_at=ended.isoformat()))).body["key"]
+    return await server.ask("GET", f"/recipients?email={server.owner.email}", house.gateways[0])
+
+
+async def disable_and_enable(house: House, server: Server) -> Answer:
+    await disable(house, server.owner)
+    operator = await house.operator(new_email())
+    return await operator.call("DELETE", f"/ops/users/{server.owner.id}/disable")
+
+
+async def test_an_ended_key_opens_no_address(house: House) -> None:
+    """Guarantee 45: revoked, expired or of a disabled user, a key is refused at each address, and nothing is recorded."""
+    guarded = [row for row in OPERATIONS if row.access is not Access.PUBLIC]
+    for end in (revoke, expire, owners(disable), disable_and_enable):
+        server = await make(house, scopes=["read", "transfer"])
+        # The first gateway remembers the key; the other one has never seen it.
+        assert 200 == (await server.ask("GET", f"/recipients?email={server.owner.email}", house.gateways[0])).status
+        assert (await end(house, server)).status in (200, 204)
+
+        async def has_ended(server: Server = server) -> bool:
+            return await server.are(401)
+
+        await eventually(has_ended, seconds=KNOWN_EVERYWHERE_SECONDS + EXPIRES_SECONDS)
+        recorded = await _rows(house)
+        for place, row in enumerate(guarded):
+            path = row.path.removeprefix(operations.BASE).replace("{id}", str(new_id()))
+            answer = await server.ask(row.method, path, house.gateways[place % 2])
+            assert (401, "invalid_token") == (answer.status, answer.code), f"{row.method} {row.path}"
+        assert recorded == await _rows(house)
+
+
+async def _rows(house: House) -> list[int]:
+    tables = ("audit_log", "api_keys", "sessions", "users", "letters", "refresh_tokens")
+    return [await house.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
+
+
+async def test_a_logout_ends_no_key(house: House) -> None:
+    """Servers go on when their owner logs out; the list of the next session shows when the key was used last."""
+    server = await make(house)
+    assert 204 == (await log_out(house, server.owner)).status
+    assert [200, 200] == await server.statuses()
+    [listed] = (await (await house.again(server.owner)).call("GET", "/api-keys")).body["items"]
+
+    assert server.key_id == listed["id"]
+    assert listed["last_used_at"] > listed["created_at"]
+
+
+async def test_who_may_have_which_key(house: House) -> None:
+    """Operating is for operators; another's key is as an unknown one."""
+    server, other = await make(house), await house.register(new_email())
+    refused = await other.call("POST", "/api-keys", _asked(scopes=["operate"]))
+    unknown = await other.call("DELETE", f"/api-keys/{server.key_id}")
+
+    assert (403, "operator_required") == (refused.status, refused.body["code"])
+    assert (404, "api_key_not_found") == (unknown.status, unknown.body["code"])
+    assert [200, 200] == await server.statuses()

@@ -1,0 +1,199 @@
+"""Whatever ends a session ends it at every gateway, whatever Redis does; and what routes of sessions say at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import pytest
+import redis.asyncio as redis
+
+from tests.harness.api import PASSWORD, Answer
+from tests.harness.drills import bound
+from tests.integration.auth.test_totp import Authenticator
+from tests.integration.edge.conftest import House, Someone, eventually
+
+NEW_PASSWORD = "another battery staple"
+KNOWN_EVERYWHERE_SECONDS = bound(20.0, 2.0)
+"""A second is promised. The short form also runs on busy machines; without the guard it takes ten minutes."""
+
+TRIES = 12
+"""Five wrong ones are free; after that only few get through, however long it takes to be told so."""
+
+End = Callable[[House, Someone], Awaitable[Answer]]
+
+
+def new_email() -> str:
+    return f"{uuid4().hex}@example.com"
+
+
+async def log_out(_house: House, someone: Someone) -> Answer:
+    return await someone.call("POST", "/auth/logout")
+
+
+async def change_password(_house: House, someone: Someone) -> Answer:
+    body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    return await someone.call("POST", "/auth/password", body)
+
+
+async def end_from_elsewhere(house: House, someone: Someone) -> Answer:
+    other = await house.again(someone)
+    listed = (await other.call("GET", "/auth/sessions")).body["items"]
+    (session_id,) = [item["id"] for item in listed if not item["current"]]
+    return await other.call("DELETE", f"/auth/sessions/{session_id}")
+
+
+async def end_all_others(house: House, someone: Someone) -> Answer:
+    return await (await house.again(someone)).call("DELETE", "/auth/sessions")
+
+
+async def disable(house: House, someone: Someone) -> Answer:
+    operator = await house.operator(new_email())
+    return await operator.call("PUT", f"/ops/users/{someone.id}/disable", {"reason": "a test"})
+
+
+async def reuse(_house: House, someone: Someone) -> Answer:
+    await someone.refresh()
+    return await someone.refresh()
+
+
+ENDS: list[End] = [log_out, change_password, end_from_elsewhere, end_all_others, disable, reuse]
+
+
+async def redis_as_ever(_house: House) -> None:
+    """Nothing happens to it."""
+
+
+async def redis_flushed(house: House) -> None:
+    client = redis.Redis.from_url(house.redis.url, socket_timeout=60)
+    await client.flushall()
+    await client.aclose()
+
+
+async def redis_frozen(house: House) -> None:
+    house.freeze_redis()
+
+
+async def redis_down(house: House) -> None:
+    house.redis.kill()
+
+
+@pytest.mark.parametrize("mistreat", [redis_as_ever, redis_flushed, redis_frozen, redis_down])
+async def test_an_end_is_known_everywhere(house: House, mistreat: Callable[[House], Awaitable[None]]) -> None:
+    """Guarantee 45: logout, another password, sessions revoked, a disabled user, a reused token: 401 everywhere."""
+    await mistreat(house)
+    for end in ENDS:
+        someone = await house.register(new_email())
+        assert [200, 200] == await someone.statuses(), end
+        answer = await end(house, someone)
+        assert answer.status in (200, 204, 401), (end, answer)
+        seconds = await eventually(lambda someone=someone: someone.are(401), seconds=KNOWN_EVERYWHERE_SECONDS)
+        print(f"{mistreat.__name__}, {end.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
+        assert 401 == (await someone.refresh()).status, end
+
+
+async def test_who_changes_the_password_stays(house: House) -> None:
+    """Guarantee 45: the answer is a session that works everywhere; the old password opens nothing, the new one does."""
+    someone = await house.register(new_email())
+    changed = await change_password(house, someone)
+    now = Someone(house, someone.email, changed.body)
+
+    assert (200, someone.body["user"]) == (changed.status, changed.body["user"])
+    assert await now.are(200)
+    assert [401, 200] == [(await house.log_in(someone.email, each)).status for each in (PASSWORD, NEW_PASSWORD)]
+
+
+async def test_sessions_are_listed(house: House) -> None:
+    """Newest first, this one marked, with what the client called itself in short and printable; paged; nobody else's."""
+    first = await house.register(new_email())
+    await house.register(new_email())
+    login = {"email": first.email, "password": PASSWORD}
+    headers = {"User-Agent": "curl/8 \xe9\u202e" + "x" * 300}
+    second = Someone(
+        house, first.email, (await house.gateways[0].send("POST", "/auth/login", json=login, headers=headers)).body
+    )
+    items = (await second.call("GET", "/auth/sessions")).body["items"]
+    page = (await second.call("GET", "/auth/sessions?limit=1")).body
+    rest = (await second.call("GET", f"/auth/sessions?limit=1&cursor={page['next_cursor']}")).body
+
+    assert [True, False] == [item["current"] for item in items]
+    assert {"id", "created_at", "used_at", "user_agent", "current"} == set(items[0])
+    assert items[0]["user_agent"].startswith("curl/8 ")
+    assert (True, True) == (items[0]["user_agent"].isprintable(), len(items[0]["user_agent"]) <= 120)
+    assert (items[:1], items[1:], None) == (page["items"], rest["items"], rest["next_cursor"])
+
+
+async def test_anothers_session_is_as_an_unknown_one(house: House) -> None:
+    """Guarantee 46: whose it is makes no difference, nor whether it is an id at all, and it lives on."""
+    alice, bob = await house.register(new_email()), await house.register(new_email())
+    session_id = (await alice.call("GET", "/auth/sessions")).body["items"][0]["id"]
+    answers = [await bob.call("DELETE", f"/auth/sessions/{each}") for each in (session_id, uuid4(), "x")]
+
+    assert [(404, "session_not_found")] * 3 == [(each.status, each.code) for each in answers]
+    assert 1 == len({str(each.body | {"request_id": ""}) for each in answers})
+    assert await alice.are(200)
+
+
+async def test_wrong_current_passwords_are_throttled(house: House) -> None:
+    """A stolen session does not try passwords without end: 401 each, then 429, while logins of the owner go on."""
+    someone = await house.register(new_email())
+    body = {"current_password": "not the password", "new_password": NEW_PASSWORD}
+    statuses = [(await someone.call("POST", "/auth/password", body)).status for _ in range(TRIES)]
+
+    assert (401, 429) == (statuses[0], statuses[-1])
+    assert {401, 429} == set(statuses)
+    assert 200 == (await house.log_in(someone.email)).status
+
+
+async def test_second_factor_at_the_door(house: House) -> None:
+    """From the proposal to the login, as a front end does it; wrong codes are counted as wrong passwords are."""
+    someone = await house.register(new_email())
+    proposal = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
+    authenticator = Authenticator(proposal.body["uri"])
+    confirmed = await someone.call("POST", "/auth/totp/confirm", {"code": authenticator.code()})
+    without = await house.log_in(someone.email)
+    login = await house.log_in(someone.email, totp=confirmed.body["recovery_codes"][0])
+    me = await someone.call("GET", "/auth/me")
+    removed = await someone.call(
+        "DELETE", "/auth/totp", {"password": PASSWORD, "totp": confirmed.body["recovery_codes"][1]}
+    )
+    again = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
+    await someone.call("POST", "/auth/totp/confirm", {"code": Authenticator(again.body["uri"]).code()})
+    wrong = [(await house.log_in(someone.email, totp="12345")).status for _ in range(TRIES)]
+
+    assert (200, 200, 10) == (proposal.status, confirmed.status, len(confirmed.body["recovery_codes"]))
+    assert (401, "totp_required") == (without.status, without.code)
+    assert (200, True, True) == (login.status, login.body["user"]["totp"], me.body["totp"])
+    assert 204 == removed.status
+    assert (401, 429) == (wrong[0], wrong[-1])
+
+
+async def test_operators_act_on_users(house: House) -> None:
+    """Found by address, disabled and let in again, made operator and back; not on themselves; a user may do none of it."""
+    operator, someone = await house.operator(new_email()), await house.register(new_email())
+    found = await operator.call("GET", f"/ops/users?email={someone.email}")
+    path = f"/ops/users/{someone.id}"
+    refused = [
+        await someone.call("GET", f"/ops/users?email={someone.email}"),
+        await someone.call("PUT", f"{path}/role", {"role": "operator"}),
+        await someone.call("DELETE", f"{path}/disable"),
+        await someone.call("POST", "/ops/keys/rotate"),
+    ]
+    promoted = await operator.call("PUT", f"{path}/role", {"role": "operator"})
+    demoted = await operator.call("PUT", f"{path}/role", {"role": "user"})
+    own = [
+        await operator.call("PUT", f"/ops/users/{operator.id}/role", {"role": "user"}),
+        await operator.call("PUT", f"/ops/users/{operator.id}/disable", {"reason": "x"}),
+    ]
+    disabled = await operator.call("PUT", f"{path}/disable", {"reason": "a test"})
+    out = await house.log_in(someone.email)
+    enabled = await operator.call("DELETE", f"{path}/disable")
+
+    assert (200, someone.id, None) == (found.status, found.body["id"], found.body["disabled"])
+    assert [(403, "operator_required")] * 4 == [(each.status, each.code) for each in refused]
+    assert ["operator", "user"] == [each.body["role"] for each in (promoted, demoted)]
+    assert [(409, "own_account")] * 2 == [(each.status, each.code) for each in own]
+    assert "a test" == disabled.body["disabled"]["reason"]
+    assert (403, "user_disabled") == (out.status, out.code)
+    assert (200, 200) == (enabled.status, (await house.log_in(someone.email)).status)
+    assert 404 == (await operator.call("GET", "/ops/users?email=nobody@example.com")).status

@@ -1,0 +1,314 @@
+"""Guesses at passwords: few get through, however they are spread, whatever Redis does, and the owner still logs in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis as Client
+
+from deploy.local.engines import Redis
+from services.chassis.database import close_pool
+from services.gateway import schemas
+from services.gateway.api import OPERATIONS
+from services.gateway.operations import Operation
+from services.gateway.security import login_throttle
+from tests.harness.databases import TestDatabase
+from tests.integration.auth import service as real_auth
+from tests.integration.gateway.conftest import Behind, Door, Open
+from tests.integration.gateway.upstream_fakes import problem
+
+LOGIN = "/api/v1/auth/login"
+ALICE = "alice@example.com"
+RIGHT = "correct horse"
+STRANGERS = [f"127.0.0.{number}" for number in range(2, 52)]
+FREE = login_throttle.ACCOUNT.free
+
+
+@pytest.fixture(autouse=True)
+def _alice(behind: Behind, redis_client: Client) -> None:
+    behind.auth.passwords[ALICE] = RIGHT
+
+
+@pytest.fixture
+async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redis]:
+    """A Redis to mistreat."""
+    engine = Redis(tmp_path_factory.mktemp("redis"))
+    await engine.start()
+    yield engine
+    if engine.pid is not None:
+        os.kill(engine.pid, signal.SIGCONT)
+    engine.kill()
+
+
+SECRETS = {"password": "wrong", "current_password": "wrong", "totp": "123456", "code": "123456"}
+"""Fields by which a client shows a secret that somebody could guess at, and what a guess looks like."""
+
+OTHERS = {"email": ALICE, "new_password": "another battery staple", "name": "shop", "scopes": ["read"]}
+GUESSED_AT = [
+    row
+    for row in OPERATIONS
+    if row.body is not None and SECRETS.keys() & row.body.model_fields.keys() and row.body is not schemas.auth.Register
+]
+"""Every operation that takes one. Who registers chooses a password."""
+
+TOKENS = [row for row in OPERATIONS if row.body is not None and "token" in row.body.model_fields]
+
+
+class Crowd:
+    """Clients at many network addresses."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def log_in(
+        self, door: Door, address: str, password: str = "wrong", *, email: str = ALICE, **more: Any
+    ) -> tuple[int, dict[str, str], Any]:
+        """One login from this address; status, headers, body."""
+        if address not in self._sessions:
+            connector = aiohttp.TCPConnector(local_addr=(address, 0))
+            self._sessions[address] = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        asked = {"email": email, "password": password} | more
+        async with self._sessions[address].post(door.url + LOGIN, json=asked) as response:
+            return response.status, dict(response.headers), await response.json()
+
+    async def storm(self, door: Door, count: int) -> list[int]:
+        """So many wrong logins on one account, ten at a time, from fifty addresses."""
+        statuses = []
+        for start in range(0, count, 10):
+            burst = (self.log_in(door, STRANGERS[number % 50]) for number in range(start, start + 10))
+            statuses += [status for status, _, _ in await asyncio.gather(*burst)]
+        return statuses
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[Crowd]:
+    async with AsyncExitStack() as stack:
+        yield Crowd(stack)
+
+
+def _tries(door: Door) -> int:
+    return len(door.behind.auth.calls_to("POST", "/internal/login"))
+
+
+def _turns(seconds: float, *, gateways: int = 1) -> int:
+    """The most guesses that one account may take in so long: the free ones, one for each wait, and what came together."""
+    served, turns = 0.0, 0
+    while served <= seconds:
+        served += login_throttle.ACCOUNT.wait_seconds(FREE + turns)
+        turns += 1
+    return (FREE + turns) * gateways
+
+
+@pytest.mark.usefixtures("patient")
+async def test_sixth_wrong_password_waits(open_door: Open, crowd: Crowd) -> None:
+    """Five are free; then each spelling of the address is told when to come back, and who comes then is heard."""
+    async with open_door(rate_limits="on") as door:
+        wrong = [await crowd.log_in(door, "127.0.0.1") for _ in range(6)]
+        spelled_otherwise = await crowd.log_in(door, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
+        elsewhere = await crowd.log_in(door, "127.0.0.2", RIGHT)
+        another = await crowd.log_in(door, "127.0.0.1", email="bob@example.com")
+
+        assert [401] * 5 + [429] == [status for status, _, _ in wrong]
+        _, headers, body = wrong[-1]
+        assert "rate_limited" == body["code"]
+        assert {"1", '"wrong_login";r=0;t=1', '"wrong_login";q=5;w=3600'} == {
+            headers["Retry-After"], headers["RateLimit"], headers["RateLimit-Policy"],
+        }  # fmt: skip
+        assert (429, 200, 401) == (spelled_otherwise[0], elsewhere[0], another[0])
+
+        await _until(lambda: crowd.log_in(door, "127.0.0.1", RIGHT), 200)
+        again = [await crowd.log_in(door, "127.0.0.1") for _ in range(5)]
+
+    assert [401] * 5 == [status for status, _, _ in again]
+
+
+@pytest.mark.parametrize("row", GUESSED_AT, ids=lambda row: f"{row.method} {row.path}")
+async def test_every_secret_is_guarded(open_door: Open, token: str, row: Operation) -> None:
+    """Passwords, old ones too, codes of the second factor and recovery codes: at the sixth wrong one it is not looked at.
+
+    Not a right one either. A refusal that is no "wrong" counts for nothing.
+    """
+    assert row.body is not None
+    body = {name: value for name, value in (SECRETS | OTHERS).items() if name in row.body.model_fields}
+    behind = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
+    async with open_door(rate_limits="on") as door:
+
+        async def guess(said: Any) -> int:
+            door.behind.auth.answers[behind] = said
+            return (await door.call(row.method, row.path, token=token, json=body)).status
+
+        no_guesses = [await guess(problem(401, "totp_required")) for _ in range(10)]
+        wrong = [await guess(problem(401, "invalid_credentials")) for _ in range(5)]
+        asked = len(door.behind.auth.calls_to(*behind.split()))
+        right = await guess(problem(409, "right"))
+
+        assert [401] * 15 == no_guesses + wrong
+        assert 429 == right
+        assert asked == len(door.behind.auth.calls_to(*behind.split()))
+
+
+async def test_codes_are_guessed_more_slowly(open_door: Open, crowd: Crowd) -> None:
+    """Who knows the password tries few codes, from wherever and however many at once; the owner still logs in."""
+    async with open_door(rate_limits="on") as door:
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+
+        crowded = await asyncio.gather(*(crowd.log_in(door, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
+        spread = [await crowd.log_in(door, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
+
+        del door.behind.auth.answers["POST /internal/login"]
+        owner = await crowd.log_in(door, "127.0.0.1", RIGHT, totp="123456")
+
+    tried = [status for status, _, _ in crowded].count(401)
+    assert 1 <= tried <= login_throttle.CODE_PAIR.parallel
+    # One more for each wait that a slow test has served: the tenth second is five waits away.
+    assert [status for status, _, _ in spread].count(401) <= login_throttle.CODE.free - tried + 5
+    assert 200 == owner[0]
+
+
+def test_tokens_of_letters_are_limited() -> None:
+    """They are too long to be guessed; whoever tries is held up all the same."""
+    assert {"letter_tokens"} == {row.limit for row in TOKENS}
+
+
+async def test_thousand_guesses_from_fifty_addresses(
+    open_door: Open, crowd: Crowd, auth_database: TestDatabase, redis_client: Client
+) -> None:
+    """Guarantee 49: nearly all get 429, and the owner logs in from where they did before, also after a flush of Redis."""
+    pool = await auth_database.pool()
+    async with real_auth.running(pool) as auth:
+        await auth.register(ALICE, RIGHT)
+        keys = {"service_key": real_auth.SEEDS["gateway"], "service_public_keys": real_auth.PUBLIC_KEYS}
+        async with open_door(rate_limits="on", auth_url=auth.url, **keys) as door:
+            assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+            started = time.monotonic()
+
+            statuses = await crowd.storm(door, 1000)
+
+            spent = time.monotonic() - started
+            owner = [await crowd.log_in(door, "127.0.0.1", RIGHT) for _ in range(3)]
+            stranger = await crowd.log_in(door, "127.0.0.99", RIGHT)
+            kept = [key.decode() for key in await redis_client.keys()]
+            await redis_client.flushall()
+            after_the_flush = await crowd.storm(door, 20)
+            owner.append(await crowd.log_in(door, "127.0.0.1", RIGHT))
+    await close_pool(pool)
+
+    assert {401, 429} == set(statuses)
+    assert FREE <= statuses.count(401) <= _turns(spent)
+    assert [200] * 4 == [status for status, _, _ in owner]
+    assert 429 == stranger[0]
+    assert after_the_flush.count(401) <= 1
+    assert kept
+    assert [] == [key for key in kept if "alice" in key or "@" in key]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_gateways_share_what_was_guessed(open_door: Open, crowd: Crowd) -> None:
+    """What was wrong at one gateway makes the other wait, and who is right there has guesses to spare again."""
+    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
+        assert {401} == {(await crowd.log_in(one, "127.0.0.1"))[0] for _ in range(5)}
+
+        assert 429 == (await crowd.log_in(other, "127.0.0.1", RIGHT))[0]
+
+        await _until(lambda: crowd.log_in(other, "127.0.0.1", RIGHT), 200)
+        assert {401} == {(await crowd.log_in(other, "127.0.0.1"))[0] for _ in range(5)}
+
+
+async def test_strangers_do_not_count_for_the_owner(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+    """Whatever they say about where they come from, the count of the owner's address stays at nothing."""
+    async with open_door(rate_limits="on") as door:
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        await crowd.storm(door, 100)
+        owner = [(await crowd.log_in(door, "127.0.0.1"))[0] for _ in range(4)]
+        asked = len(door.behind.auth.calls_to("POST", "/internal/places"))
+        await crowd.storm(door, 100)
+
+        assert [401] * 4 == owner
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        assert len(door.behind.auth.calls_to("POST", "/internal/places")) - asked <= 50
+
+
+@pytest.mark.parametrize("trouble", ["killed", "frozen"])
+async def test_guesses_are_few_without_redis(open_door: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
+    """Guarantee 49: this gateway counts for itself; nobody waits for Redis, and the owner logs in."""
+    async with open_door(rate_limits="on", redis_url=own_redis.url) as door:
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        if trouble == "killed":
+            own_redis.kill()
+        else:
+            assert own_redis.pid is not None
+            os.kill(own_redis.pid, signal.SIGSTOP)
+        before, started = _tries(door), time.monotonic()
+
+        statuses = await crowd.storm(door, 300)
+
+        spent = time.monotonic() - started
+        assert statuses.count(401) == _tries(door) - before <= _turns(spent)
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+
+
+LIES: tuple[Any, ...] = (
+    "garbage",
+    "-5:-5",
+    "9999999999999999999:1",
+    "3:99999999999999999",
+    "",
+    b"\xff\x00",
+    ["a", "list"],
+)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("lie", LIES, ids=range(len(LIES)))
+async def test_lies_of_redis_open_and_close_nothing(
+    open_door: Open, crowd: Crowd, redis_client: Client, lie: Any
+) -> None:
+    """Every count is overwritten before every guess: guesses stay few, and the owner's own count locks nobody out."""
+    async with open_door(rate_limits="on") as door:
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        assert 401 == (await crowd.log_in(door, "127.0.0.1"))[0]
+        statuses = []
+        for _ in range(4):
+            for key in await redis_client.keys("payflow:guess:*"):
+                await redis_client.delete(key)
+                await (redis_client.rpush(key, *lie) if isinstance(lie, list) else redis_client.set(key, lie))
+            statuses += await crowd.storm(door, 20)
+
+        assert statuses.count(401) <= FREE + 2
+        assert 429 in statuses
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+
+
+async def test_crowd_of_right_passwords_is_let_in(open_door: Open, crowd: Crowd) -> None:
+    """Fifty at once who know the password are no attack."""
+    async with open_door(rate_limits="on") as door:
+        answers = await asyncio.gather(*(crowd.log_in(door, "127.0.0.1", RIGHT) for _ in range(50)))
+
+    assert {200} == {status for status, _, _ in answers}
+
+
+async def test_what_was_not_looked_at_is_not_counted(open_door: Open, crowd: Crowd) -> None:
+    """With auth away no password was tried, so nobody has to wait when it is back."""
+    async with open_door(rate_limits="on") as door:
+        await door.behind.auth.stop()
+        away = {(await crowd.log_in(door, "127.0.0.1"))[0] for _ in range(8)}
+        await door.behind.auth.start()
+
+        assert {503} == away
+        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+
+
+async def _until(ask: Any, expected: int) -> None:
+    async with asyncio.timeout(30):
+        while (await ask())[0] != expected:
+            await asyncio.sleep(0.1)

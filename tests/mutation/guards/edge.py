@@ -1,0 +1,73 @@
+"""The guards of the door itself: who is too slow, what is ambiguous, whose object it is."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+SLOW = "tests/integration/gateway/test_slow_clients.py"
+PASSWORDS = "tests/integration/gateway/test_passwords.py"
+INPUT = "tests/integration/gateway/test_input.py"
+WORKS = f"{INPUT}::test_size_of_bodies"
+
+MUTANTS = (
+    Mutant(
+        name="no-watchdog",
+        guard="a connection whose headers do not arrive is closed",
+        changes=[Change("services/chassis/server.py", "        runtime.run_beside(stack, watching.keep())\n", "")],
+        works=WORKS,
+        caught_by=[
+            f"{SLOW}::test_headers_that_do_not_end_are_a_408",
+            f"{SLOW}::test_silence_is_ended_in_silence",
+        ],
+    ),
+    Mutant(
+        name="crowd-cut-in-one-go",
+        guard="while a slow crowd is cut off, everybody else has a turn",
+        changes=[
+            Change(
+                "services/chassis/watchdog.py",
+                "                    await asyncio.sleep(PAUSE_SECONDS)\n",
+                "                    pass\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/chassis/test_watchdog.py::test_a_crowd_is_not_cut_in_one_go"],
+    ),
+    Mutant(
+        name="duplicate-keys-accepted",
+        guard="a body that two readers could read in two ways is refused",
+        changes=[
+            Change(
+                "services/chassis/body.py", "    if len(members) != len(pairs):\n", "    if not members and pairs:\n"
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
+    ),
+    Mutant(
+        name="passwords-without-a-door",
+        guard="who comes to show a password while too many do is turned away unread",
+        changes=[
+            Change(
+                "services/gateway/security/admission.py",
+                "    if app[PASSWORDS].is_full:\n        yield passwords.busy()\n",
+                "",
+            )
+        ],
+        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
+        caught_by=[f"{PASSWORDS}::test_one_too_many_is_told_to_come_back"],
+    ),
+    Mutant(
+        name="places-kept",
+        guard="whose password was looked at gives their place back, whatever came of it",
+        changes=[
+            Change(
+                "services/gateway/security/passwords.py",
+                "        try:\n            yield\n        finally:\n            self._under_way -= 1\n",
+                "        yield\n        self._under_way -= 1\n",
+            )
+        ],
+        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
+        caught_by=[f"{PASSWORDS}::test_exactly_so_many_of_a_crowd_get_in"],
+    ),
+)
