@@ -8,14 +8,12 @@ from services.auth import app
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.chassis.roles import Job, Role, run
 
+ROLES = {"api": Role(AuthSettings, app.serve_api)}
+JOBS = {
+    "migrate": Job(MigrateSettings, app.migrate),
+    "grant": Job(GrantSettings, app.grant),
+    "rotate-keys": Job(RotateSettings, app.rotate_keys),
+}
+
 if __name__ == "__main__":
-    run(
-        "auth",
-        {"api": Role(AuthSettings, app.serve_api)},
-        {
-            "migrate": Job(MigrateSettings, app.migrate),
-            "grant": Job(GrantSettings, app.grant),
-            "rotate-keys": Job(RotateSettings, app.rotate_keys),
-        },
-        sys.argv[1:],
-    )
+    run("auth", ROLES, JOBS, sys.argv[1:])

@@ -17,14 +17,12 @@ async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
     await migrations.migrate("notification", settings.notification_owner_database_url.get_secret_value())
 
 
+ROLES = {
+    "api": Role(ApiSettings, serve_api),
+    "worker": Role(WorkerSettings, serve_worker),
+    "deliver": Role(DeliverSettings, serve_deliver),
+}
+JOBS = {"migrate": Job(MigrateSettings, migrate)}
+
 if __name__ == "__main__":
-    run(
-        "notification",
-        {
-            "api": Role(ApiSettings, serve_api),
-            "worker": Role(WorkerSettings, serve_worker),
-            "deliver": Role(DeliverSettings, serve_deliver),
-        },
-        {"migrate": Job(MigrateSettings, migrate)},
-        sys.argv[1:],
-    )
+    run("notification", ROLES, JOBS, sys.argv[1:])

@@ -27,6 +27,7 @@ ROLES = {
     "worker": Role(WorkerSettings, serve_worker),
     "reversal": Role(ReversalSettings, serve_reversal),
 }
+JOBS = {"migrate": Job(MigrateSettings, migrate)}
 
 if __name__ == "__main__":
-    run("transaction", ROLES, {"migrate": Job(MigrateSettings, migrate)}, sys.argv[1:])
+    run("transaction", ROLES, JOBS, sys.argv[1:])

@@ -15,6 +15,8 @@ async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
     await migrations.migrate("wallet", settings.wallet_owner_database_url.get_secret_value())
 
 
+ROLES = {"api": Role(WalletSettings, serve_api), "seal": Role(SealSettings, serve_seal)}
+JOBS = {"migrate": Job(MigrateSettings, migrate)}
+
 if __name__ == "__main__":
-    roles = {"api": Role(WalletSettings, serve_api), "seal": Role(SealSettings, serve_seal)}
-    run("wallet", roles, {"migrate": Job(MigrateSettings, migrate)}, sys.argv[1:])
+    run("wallet", ROLES, JOBS, sys.argv[1:])
