@@ -6,23 +6,12 @@ from uuid import UUID
 
 from aiohttp import web
 
-from services.auth import (
-    commands,
-    commands_api_keys,
-    commands_letters,
-    commands_passwords,
-    commands_places,
-    commands_sessions,
-    commands_signing_keys,
-    commands_totp,
-    commands_users,
-    schemas,
-)
-from services.auth.bell import Bell
+from services.auth import commands, schemas
 from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
-from services.auth.places import Places
+from services.auth.rules.known_locations import Places
+from services.auth.wakeup import Bell
 from services.chassis import audit
 from services.chassis.body import read_json, validate, validate_json
 from services.chassis.database import Pool
@@ -99,7 +88,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 async def register(request: web.Request) -> web.Response:
     """Make a user and log them in."""
     asked = validate(schemas.REGISTER, await read_json(request))
-    session = await commands.register(
+    session = await commands.accounts.register(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -115,7 +104,7 @@ async def register(request: web.Request) -> web.Response:
 async def log_in(request: web.Request) -> web.Response:
     """Open a session."""
     asked = validate(schemas.LOGIN, await read_json(request))
-    session = await commands.log_in(
+    session = await commands.accounts.log_in(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -133,13 +122,13 @@ async def find_place(request: web.Request) -> web.Response:
     """Whether this account logged in from this address lately."""
     asked = validate(schemas.PLACE, await read_json(request))
     place = request.app[PLACES].name(asked.email, asked.address)
-    return web.json_response({"known": await commands_places.is_known(request.app[POOL], place)})
+    return web.json_response({"known": await commands.known_locations.is_known(request.app[POOL], place)})
 
 
 async def refresh(request: web.Request) -> web.Response:
     """Trade a refresh token for a new pair."""
     asked = validate(schemas.REFRESH, await read_json(request))
-    session = await commands.refresh(
+    session = await commands.accounts.refresh(
         request.app[POOL], request.app[VAULT], request.app[BELL], refresh_token=asked.refresh_token
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
@@ -148,14 +137,16 @@ async def refresh(request: web.Request) -> web.Response:
 async def log_out(request: web.Request) -> web.Response:
     """End a session; one that has ended already is fine."""
     asked = validate(schemas.LOGOUT, await read_json(request))
-    await commands.log_out(request.app[POOL], request.app[BELL], session_id=asked.session_id, user_id=asked.user_id)
+    await commands.accounts.log_out(
+        request.app[POOL], request.app[BELL], session_id=asked.session_id, user_id=asked.user_id
+    )
     return web.Response(status=204)
 
 
 async def change_password(request: web.Request) -> web.Response:
     """Another password: every session ends, and who changed it gets a new one."""
     asked = validate(schemas.CHANGE_PASSWORD, await read_json(request))
-    session = await commands_passwords.change_password(
+    session = await commands.passwords.change_password(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -172,7 +163,7 @@ async def change_password(request: web.Request) -> web.Response:
 async def list_sessions(request: web.Request) -> web.Response:
     """A user's sessions that go on."""
     limit = _limit(request)
-    found = await commands_sessions.list_sessions(
+    found = await commands.sessions.list_sessions(
         request.app[READ_POOL], user_id=_user_id(request), below=_below(request), limit=limit + 1
     )
     return web.json_response(schemas.render_sessions(found, limit=limit))
@@ -181,7 +172,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 async def end_session(request: web.Request) -> web.Response:
     """End one session of a user."""
     asked = validate(schemas.OF_SESSION, await read_json(request))
-    await commands_sessions.end_session(
+    await commands.sessions.end_session(
         request.app[POOL], request.app[BELL], user_id=asked.user_id, session_id=asked.session_id
     )
     return web.Response(status=204)
@@ -190,7 +181,7 @@ async def end_session(request: web.Request) -> web.Response:
 async def end_other_sessions(request: web.Request) -> web.Response:
     """End every session of a user but one."""
     asked = validate(schemas.OF_SESSION, await read_json(request))
-    await commands_sessions.end_other_sessions(
+    await commands.sessions.end_other_sessions(
         request.app[POOL], request.app[BELL], user_id=asked.user_id, keep=asked.session_id
     )
     return web.Response(status=204)
@@ -199,7 +190,7 @@ async def end_other_sessions(request: web.Request) -> web.Response:
 async def start_totp(request: web.Request) -> web.Response:
     """Propose a second factor."""
     asked = validate(schemas.START_TOTP, await read_json(request))
-    proposal = await commands_totp.start_totp(
+    proposal = await commands.totp.start_totp(
         request.app[POOL], request.app[VAULT], request.app[HASHING], user_id=asked.user_id, password=asked.password
     )
     return web.json_response(schemas.render_proposal(proposal))
@@ -208,7 +199,7 @@ async def start_totp(request: web.Request) -> web.Response:
 async def confirm_totp(request: web.Request) -> web.Response:
     """Turn the second factor on."""
     asked = validate(schemas.CONFIRM_TOTP, await read_json(request))
-    codes = await commands_totp.confirm_totp(
+    codes = await commands.totp.confirm_totp(
         request.app[POOL], request.app[VAULT], user_id=asked.user_id, code=asked.code
     )
     return web.json_response(schemas.render_recovery_codes(codes))
@@ -217,7 +208,7 @@ async def confirm_totp(request: web.Request) -> web.Response:
 async def remove_totp(request: web.Request) -> web.Response:
     """Turn the second factor off."""
     asked = validate(schemas.PROVE_TOTP, await read_json(request))
-    await commands_totp.remove_totp(
+    await commands.totp.remove_totp(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -231,7 +222,7 @@ async def remove_totp(request: web.Request) -> web.Response:
 async def renew_recovery_codes(request: web.Request) -> web.Response:
     """Other recovery codes."""
     asked = validate(schemas.PROVE_TOTP, await read_json(request))
-    codes = await commands_totp.renew_recovery_codes(
+    codes = await commands.totp.renew_recovery_codes(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -244,21 +235,23 @@ async def renew_recovery_codes(request: web.Request) -> web.Response:
 
 async def get_user(request: web.Request) -> web.Response:
     """One user."""
-    return web.json_response(schemas.render_user(await commands.get_user(request.app[POOL], _user_id(request))))
+    return web.json_response(
+        schemas.render_user(await commands.accounts.get_user(request.app[POOL], _user_id(request)))
+    )
 
 
 async def find_account(request: web.Request) -> web.Response:
     """One user, as operators see them."""
     asked = validate(schemas.OF_EMAIL, await read_json(request))
     return web.json_response(
-        schemas.render_account(await commands_users.find_account(request.app[READ_POOL], email=asked.email))
+        schemas.render_account(await commands.users.find_account(request.app[READ_POOL], email=asked.email))
     )
 
 
 async def set_role(request: web.Request) -> web.Response:
     """Give a user a role."""
     asked = validate(schemas.SET_ROLE, await read_json(request))
-    account = await commands_users.set_role(
+    account = await commands.users.set_role(
         request.app[POOL],
         request.app[BELL],
         user_id=_user_id(request),
@@ -271,7 +264,7 @@ async def set_role(request: web.Request) -> web.Response:
 async def disable_user(request: web.Request) -> web.Response:
     """Let nobody in as this user."""
     asked = validate(schemas.DISABLE, await read_json(request))
-    account = await commands_users.disable_user(
+    account = await commands.users.disable_user(
         request.app[POOL],
         request.app[BELL],
         user_id=_user_id(request),
@@ -284,7 +277,7 @@ async def disable_user(request: web.Request) -> web.Response:
 async def enable_user(request: web.Request) -> web.Response:
     """Let a user in again."""
     asked = validate(schemas.BY_OPERATOR, await read_json(request))
-    account = await commands_users.enable_user(
+    account = await commands.users.enable_user(
         request.app[POOL], user_id=_user_id(request), operator_id=asked.operator_id
     )
     return web.json_response(schemas.render_account(account))
@@ -292,19 +285,19 @@ async def enable_user(request: web.Request) -> web.Response:
 
 async def list_keys(request: web.Request) -> web.Response:
     """The public keys of access tokens."""
-    stored = await commands_signing_keys.list_keys(request.app[POOL], request.app[VAULT])
+    stored = await commands.signing_keys.list_keys(request.app[POOL], request.app[VAULT])
     return web.json_response(schemas.render_keys(stored))
 
 
 async def list_all_keys(request: web.Request) -> web.Response:
     """The keys of access tokens, as operators see them."""
-    return web.json_response(schemas.render_key_facts(await commands_signing_keys.list_all_keys(request.app[POOL])))
+    return web.json_response(schemas.render_key_facts(await commands.signing_keys.list_all_keys(request.app[POOL])))
 
 
 async def rotate_keys(request: web.Request) -> web.Response:
     """Publish a new key, which signs a little later."""
     asked = validate(schemas.BY_OPERATOR, await read_json(request))
-    rotation = await commands_signing_keys.rotate_keys(
+    rotation = await commands.signing_keys.rotate_keys(
         request.app[POOL], request.app[VAULT], operator_id=asked.operator_id
     )
     return web.json_response(
@@ -314,53 +307,57 @@ async def rotate_keys(request: web.Request) -> web.Response:
 
 async def list_revocations(request: web.Request) -> web.Response:
     """The sessions and API keys that ended after a number."""
-    feed = await commands.list_revocations(request.app[POOL], after=_after(request))
+    feed = await commands.accounts.list_revocations(request.app[POOL], after=_after(request))
     return web.json_response(schemas.render_revocations(feed.items, feed.following, feed.now))
 
 
 async def find_recipients(request: web.Request) -> web.Response:
     """Who is registered with these addresses."""
     asked = validate_json(schemas.EMAILS, await request.read())
-    return web.json_response(schemas.render_recipients(await commands.find_recipients(request.app[POOL], asked.emails)))
+    return web.json_response(
+        schemas.render_recipients(await commands.accounts.find_recipients(request.app[POOL], asked.emails))
+    )
 
 
 async def find_names(request: web.Request) -> web.Response:
     """What these users are called."""
     asked = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_names(await commands.find_users(request.app[READ_POOL], asked.ids)))
+    return web.json_response(
+        schemas.render_names(await commands.accounts.find_users(request.app[READ_POOL], asked.ids))
+    )
 
 
 async def find_contacts(request: web.Request) -> web.Response:
     """Where these users are reached."""
     asked = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_contacts(await commands.find_users(request.app[POOL], asked.ids)))
+    return web.json_response(schemas.render_contacts(await commands.accounts.find_users(request.app[POOL], asked.ids)))
 
 
 async def verify_email(request: web.Request) -> web.Response:
     """Believe that an address is read by its user."""
     asked = validate(schemas.LETTER_TOKEN, await read_json(request))
-    await commands_letters.verify_email(request.app[POOL], token=asked.token)
+    await commands.emails.verify_email(request.app[POOL], token=asked.token)
     return web.Response(status=204)
 
 
 async def ask_verification(request: web.Request) -> web.Response:
     """Another letter to verify an address."""
     asked = validate(schemas.VERIFICATION_WANTED, await read_json(request))
-    await commands_letters.ask_verification(request.app[POOL], request.app[VAULT], user_id=asked.user_id)
+    await commands.emails.ask_verification(request.app[POOL], request.app[VAULT], user_id=asked.user_id)
     return web.Response(status=202)
 
 
 async def ask_password_reset(request: web.Request) -> web.Response:
     """A letter to whoever owns an address; nobody learns whether somebody does."""
     asked = validate(schemas.FORGOT, await read_json(request))
-    await commands_letters.ask_password_reset(request.app[POOL], request.app[VAULT], email=asked.email)
+    await commands.emails.ask_password_reset(request.app[POOL], request.app[VAULT], email=asked.email)
     return web.Response(status=202)
 
 
 async def reset_password(request: web.Request) -> web.Response:
     """Another password; tells which sessions it ended."""
     asked = validate(schemas.RESET, await read_json(request))
-    ended = await commands_letters.reset_password(
+    ended = await commands.emails.reset_password(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -374,7 +371,7 @@ async def reset_password(request: web.Request) -> web.Response:
 async def claim_letters(request: web.Request) -> web.Response:
     """Letters to send, under a lease."""
     asked = validate(schemas.CLAIM, await read_json(request))
-    claimed = await commands_letters.claim_letters(
+    claimed = await commands.emails.claim_letters(
         request.app[POOL], request.app[VAULT], limit=asked.limit, lease_seconds=LEASE_SECONDS
     )
     return web.json_response(schemas.render_letters(claimed, LEASE_SECONDS))
@@ -385,25 +382,25 @@ async def settle_letter(request: web.Request) -> web.Response:
     asked = validate(schemas.SETTLE, await read_json(request))
     pool = request.app[POOL]
     if asked.outcome == "sent":
-        await commands_letters.mark_letter_sent(pool, asked.id)
+        await commands.emails.mark_letter_sent(pool, asked.id)
     elif asked.outcome == "retried":
-        await commands_letters.delay_letter(pool, asked.id, seconds=asked.seconds, error=asked.error)
+        await commands.emails.delay_letter(pool, asked.id, seconds=asked.seconds, error=asked.error)
     else:
-        await commands_letters.give_letter_up(pool, asked.id, error=asked.error)
+        await commands.emails.give_letter_up(pool, asked.id, error=asked.error)
     return web.Response(status=204)
 
 
 async def release_letters(request: web.Request) -> web.Response:
     """Letters that were not tried go back."""
     asked = validate(schemas.IDS, await read_json(request))
-    await commands_letters.release_letters(request.app[POOL], asked.ids)
+    await commands.emails.release_letters(request.app[POOL], asked.ids)
     return web.Response(status=204)
 
 
 async def create_api_key(request: web.Request) -> web.Response:
     """Make a key; the answer is the only place where it is told."""
     asked = validate(schemas.NEW_API_KEY, await read_json(request))
-    created = await commands_api_keys.create_api_key(
+    created = await commands.api_keys.create_api_key(
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
@@ -421,7 +418,7 @@ async def create_api_key(request: web.Request) -> web.Response:
 async def list_api_keys(request: web.Request) -> web.Response:
     """A user's keys."""
     asked = validate(schemas.OWNER, dict(request.query))
-    keys = await commands_api_keys.list_api_keys(request.app[READ_POOL], asked.user_id)
+    keys = await commands.api_keys.list_api_keys(request.app[READ_POOL], asked.user_id)
     return web.json_response({"items": [schemas.render_api_key(key) for key in keys]})
 
 
@@ -431,14 +428,14 @@ async def revoke_api_key(request: web.Request) -> web.Response:
     key_id = parse_id(request.match_info["id"])
     if key_id is None:
         raise ApiKeyNotFound
-    await commands_api_keys.revoke_api_key(request.app[POOL], request.app[BELL], key_id=key_id, user_id=asked.user_id)
+    await commands.api_keys.revoke_api_key(request.app[POOL], request.app[BELL], key_id=key_id, user_id=asked.user_id)
     return web.Response(status=204)
 
 
 async def verify_api_key(request: web.Request) -> web.Response:
     """Whom a key speaks for, asked by its hash: the key itself stays at the door."""
     asked = validate(schemas.KEY_HASH, await read_json(request))
-    used = await commands_api_keys.verify_api_key(request.app[POOL], asked.hash)
+    used = await commands.api_keys.verify_api_key(request.app[POOL], asked.hash)
     return web.json_response(schemas.render_used_api_key(used))
 
 

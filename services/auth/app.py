@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
-from services.auth import api, commands, commands_signing_keys
-from services.auth.bell import Bell
+from services.auth import api, commands
 from services.auth.errors import LastOperator, UserNotFound
-from services.auth.keys import Vault, WrongSecret
+from services.auth.keyring import Vault, WrongSecret
 from services.auth.passwords import Hashing
-from services.auth.places import Places
+from services.auth.rules.known_locations import Places
+from services.auth.rules.user import Role
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
-from services.auth.user import Role
+from services.auth.wakeup import Bell
 from services.chassis import database, migrations, readiness, server
 from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
@@ -93,7 +93,7 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
         raise JobFailed(f"there is no role of that name; there are {', '.join(Role)}")
     pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-grant", size_max=1)
     try:
-        done = await commands.grant_role(pool, email=email, role=Role(name))
+        done = await commands.accounts.grant_role(pool, email=email, role=Role(name))
     except UserNotFound:
         raise JobFailed("nobody is registered with that e-mail address") from None
     except LastOperator as refusal:
@@ -119,7 +119,7 @@ async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
     pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-rotate-keys", size_max=1)
     vault = Vault(settings.auth_secret.get_secret_value())
     try:
-        rotation = await commands_signing_keys.rotate_keys(pool, vault, operator_id=None)
+        rotation = await commands.signing_keys.rotate_keys(pool, vault, operator_id=None)
     except CommitUnknown:
         raise JobFailed("it is not known whether a key was published: run this command again") from None
     except (DatabaseAway, LockTimeout, PostgresError, WrongSecret) as error:
@@ -134,6 +134,6 @@ async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
 async def _open_signing_key(pool: Pool, vault: Vault) -> None:
     """Make the first key, and notice now rather than at the first login that the secret is not the right one."""
     try:
-        await commands_signing_keys.list_keys(pool, vault)
+        await commands.signing_keys.list_keys(pool, vault)
     except DatabaseAway:
         log.warning("signing_key_not_opened", reason="the database is away; it is opened on demand")

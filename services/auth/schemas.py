@@ -8,16 +8,16 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.auth import keys, letters, passwords, places, tokens, totp, user
-from services.auth.commands_letters import Letter
-from services.auth.commands_totp import Proposal
-from services.auth.keys import StoredKey
-from services.auth.store_api_keys import ListedApiKey, UsedApiKey
-from services.auth.store_sessions import LiveSession
-from services.auth.store_signing_keys import KeyFacts
-from services.auth.store_users import Account
+from services.auth import keyring, passwords, rules, tokens
+from services.auth.commands.emails import Letter
+from services.auth.commands.totp import Proposal
+from services.auth.keyring import StoredKey
+from services.auth.rules.user import Role, User
+from services.auth.store.api_keys import ListedApiKey, UsedApiKey
+from services.auth.store.sessions import LiveSession
+from services.auth.store.signing_keys import KeyFacts
+from services.auth.store.users import Account
 from services.auth.tokens import Pair
-from services.auth.user import Role, User
 from services.chassis.period import Moment
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
@@ -37,7 +37,7 @@ KEY_REMEMBERED_SECONDS = float(tokens.ACCESS_SECONDS)
 
 
 def _email(text: str) -> str:
-    email = user.normalise_email(text)
+    email = rules.user.normalise_email(text)
     if email is None:
         raise ValueError("is not an e-mail address")
     return email
@@ -48,7 +48,7 @@ def _password(value: Any) -> Any:
 
 
 def _name(text: str) -> str:
-    if not user.is_printable(text):
+    if not rules.user.is_printable(text):
         raise ValueError("holds a character that is not allowed here")
     return text
 
@@ -87,7 +87,7 @@ def _hash(value: Any) -> bytes:
 Email = Annotated[str, AfterValidator(_email)]
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=user.NAME_LENGTH_MAX),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=rules.user.NAME_LENGTH_MAX),
     AfterValidator(_name),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
@@ -97,10 +97,10 @@ Password = Annotated[
 KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)]
 """One that is compared, not chosen: a short one is not malformed, only wrong."""
 
-Code = Annotated[str, Field(min_length=1, max_length=totp.CODE_LENGTH_MAX)]
-UserAgent = Annotated[str, Field(min_length=1, max_length=user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
-Token = Annotated[str, Field(min_length=1, max_length=letters.TOKEN_LENGTH_MAX)]
-Address = Annotated[str, StringConstraints(min_length=1, max_length=places.ADDRESS_LENGTH_MAX)]
+Code = Annotated[str, Field(min_length=1, max_length=rules.totp.CODE_LENGTH_MAX)]
+UserAgent = Annotated[str, Field(min_length=1, max_length=rules.user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
+Token = Annotated[str, Field(min_length=1, max_length=rules.emails.TOKEN_LENGTH_MAX)]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=rules.known_locations.ADDRESS_LENGTH_MAX)]
 """A network address as the gateway writes it: one spelling for each."""
 
 
@@ -231,7 +231,7 @@ class ProveTotp(_Asked):
 class OfEmail(_Asked):
     """Whom an operator looks for. What is no address is simply not found."""
 
-    email: Annotated[str, Field(max_length=user.EMAIL_LENGTH_MAX)]
+    email: Annotated[str, Field(max_length=rules.user.EMAIL_LENGTH_MAX)]
 
 
 class SetRole(_Asked):
@@ -247,7 +247,7 @@ class Disable(_Asked):
     operator_id: Id
     reason: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=user.REASON_LENGTH_MAX),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=rules.user.REASON_LENGTH_MAX),
         AfterValidator(_name),
     ]
 
@@ -411,7 +411,7 @@ def render_contacts(people: Iterable[User]) -> dict[str, Any]:
 
 def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
     """The key set by which anybody verifies access tokens (RFC 7517)."""
-    return {"keys": [keys.public_jwk(key) for key in stored]}
+    return {"keys": [keyring.public_jwk(key) for key in stored]}
 
 
 def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import jwt
 
-from services.auth.keys import SigningKey
-from services.auth.user import User
+from services.auth.keyring import SigningKey
+from services.auth.rules.user import User
 from services.contracts.identifiers import new_id
 
 ACCESS_SECONDS = 600

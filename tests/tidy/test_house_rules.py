@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ROOT / "services"
 SOURCES = sorted([*SERVICES.rglob("*.py"), *(ROOT / "payflow").rglob("*.py"), *(ROOT / "deploy").rglob("*.py")])
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+QUERIES = sorted([*SERVICES.glob("*/sql/queries*.sql"), *SERVICES.glob("*/sql/queries/*.sql")])
 
 
 def relative(path: Path) -> str:
@@ -83,17 +84,20 @@ def test_only_settings_read_the_environment() -> None:
 
 
 def test_statements_live_in_sql_files() -> None:
-    """SQL stands in sql/queries*.sql under a name; Python holds none (a ping aside)."""
+    """SQL stands in sql/queries*.sql or sql/queries/*.sql under a name; Python holds none (a ping aside)."""
     statement = r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM) (?!1[\"'])"
 
     assert [] == found(statement, [path for path in SERVICES.rglob("*.py") if path.parent.name != "alembic"])
 
 
-@pytest.mark.parametrize("path", sorted(SERVICES.glob("*/sql/queries*.sql")), ids=relative)
+@pytest.mark.parametrize(
+    "path", sorted([*SERVICES.glob("*/sql/queries*.sql"), *SERVICES.glob("*/sql/queries/*.sql")]), ids=relative
+)
 def test_every_statement_is_used(path: Path) -> None:
     """A named statement that no Python file mentions is dead."""
     names = re.findall(r"^-- name: (\w+)", path.read_text(), flags=re.MULTILINE)
-    code = "\n".join(source.read_text() for source in path.parents[1].rglob("*.py"))
+    service = SERVICES / path.relative_to(SERVICES).parts[0]
+    code = "\n".join(source.read_text() for source in service.rglob("*.py"))
 
     assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
 
@@ -106,11 +110,11 @@ def test_the_chassis_knows_no_money() -> None:
 
 
 def test_transactions_are_opened_by_commands_alone() -> None:
-    """`commands.py`, or `commands_<noun>.py` where a service has many nouns, opens transactions; the chassis lends the means."""
+    """`commands.py`, `commands_<noun>.py` or `commands/<noun>.py` opens transactions; the chassis lends the means."""
     outside = [
         path
         for path in SERVICES.rglob("*.py")
-        if not re.fullmatch(r"commands(_[a-z_]+)?\.py", path.name) and "chassis" not in path.parts
+        if not re.fullmatch(r"commands(_[a-z_]+)?\.py", path.name) and not {"chassis", "commands"} & set(path.parts)
     ]
 
     assert [] == found(r"database\.transaction\(|\.transaction\(\)", outside)

@@ -17,21 +17,8 @@ from payflow import events as client_events
 from payflow import limits as client_limits
 from payflow import retry as client_retry
 from payflow import session as client_session
-from services.auth import (
-    api,
-    commands,
-    commands_api_keys,
-    commands_letters,
-    commands_signing_keys,
-    letters,
-    passwords,
-    places,
-    schemas,
-    tokens,
-    totp,
-    user,
-)
-from services.auth.letters import Kind
+from services.auth import api, commands, passwords, rules, schemas, tokens
+from services.auth.rules.emails import Kind
 from services.chassis import body, broker, client, database, health, outbox, roles, server, service_tokens, watchdog
 from services.contracts import access_keys
 from services.gateway import api as gateway_api
@@ -90,8 +77,8 @@ def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
     assert tokens.ACCESS_SECONDS == authentication.LIFETIME_SECONDS_MAX
     assert tokens.ACCESS_SECONDS == schemas.KEY_REMEMBERED_SECONDS
     assert revocations.REMEMBER_SECONDS >= token_seconds + longest_answer_seconds
-    assert commands.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
-    assert revocations.REMEMBER_SECONDS >= commands.REVOCATIONS_SECONDS
+    assert commands.accounts.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
+    assert revocations.REMEMBER_SECONDS >= commands.accounts.REVOCATIONS_SECONDS
     assert longest_answer_seconds <= 1.0
 
 
@@ -100,7 +87,7 @@ def test_a_signing_key_is_known_before_and_after_it_signs() -> None:
     one_refresh_seconds = access_keys.KEYS_REFRESHED_EVERY_SECONDS + jwks.FETCH_SECONDS
 
     assert access_keys.KEYS_LEARNED_WITHIN_SECONDS >= 2 * one_refresh_seconds + jwks.RETRY_SECONDS
-    assert commands_signing_keys.VERIFIES_SECONDS >= tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
+    assert commands.signing_keys.VERIFIES_SECONDS >= tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
     assert jwks.RETRY_SECONDS <= 1.0
 
 
@@ -179,7 +166,7 @@ def test_a_wait_is_not_forgotten_before_it_is_over(rule: login_rules.Rule) -> No
 def test_guesses_at_codes_are_few() -> None:
     """A year of wrong codes, at the pace that the rules allow, finds the right one in at most one case of ten."""
     per_day = login_throttle.CODE.free + DAY / login_throttle.CODE.wait_seconds_max
-    chance = (2 * totp.WINDOW_STEPS + 1) / 10**totp.DIGITS
+    chance = (2 * rules.totp.WINDOW_STEPS + 1) / 10**rules.totp.DIGITS
 
     assert 1 - (1 - chance) ** (365 * per_day) <= 0.115
     assert {rule: rule.free for rule in login_throttle.CODE_RULES} == {
@@ -207,12 +194,12 @@ def test_both_sides_name_the_same_limits() -> None:
         gateway_schemas.types.PASSWORD_LENGTH_MIN,
         gateway_schemas.types.PASSWORD_LENGTH_MAX,
     )
-    assert user.NAME_LENGTH_MAX == gateway_schemas.types.NAME_LENGTH_MAX
-    assert user.EMAIL_LENGTH_MAX == gateway_schemas.types.EMAIL_LENGTH_MAX
-    assert user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
-    assert user.REASON_LENGTH_MAX == gateway_schemas.ops.REASON_LENGTH_MAX
-    assert totp.CODE_LENGTH_MAX == gateway_schemas.types.TOTP_LENGTH_MAX
-    assert letters.TOKEN_LENGTH_MAX == gateway_schemas.auth.LETTER_TOKEN_LENGTH_MAX
+    assert rules.user.NAME_LENGTH_MAX == gateway_schemas.types.NAME_LENGTH_MAX
+    assert rules.user.EMAIL_LENGTH_MAX == gateway_schemas.types.EMAIL_LENGTH_MAX
+    assert rules.user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
+    assert rules.user.REASON_LENGTH_MAX == gateway_schemas.ops.REASON_LENGTH_MAX
+    assert rules.totp.CODE_LENGTH_MAX == gateway_schemas.types.TOTP_LENGTH_MAX
+    assert rules.emails.TOKEN_LENGTH_MAX == gateway_schemas.auth.LETTER_TOKEN_LENGTH_MAX
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
 
 
@@ -236,31 +223,37 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "an access token lives 10 minutes": (tokens.ACCESS_SECONDS, 10 * MINUTE),
     "a refresh token waits 30 days": (tokens.REFRESH_SECONDS, 30 * DAY),
     "spent refresh tokens that are recognised": (tokens.SPENT_REMEMBERED_MAX, 10_000),
-    "sessions of one user": (commands.SESSIONS_MAX, 1000),
-    "a token for an e-mail address": (letters.LIFE_SECONDS[Kind.VERIFY_EMAIL], 24 * HOUR),
-    "a token for a password": (letters.LIFE_SECONDS[Kind.RESET_PASSWORD], 30 * MINUTE),
+    "sessions of one user": (commands.accounts.SESSIONS_MAX, 1000),
+    "a token for an e-mail address": (rules.emails.LIFE_SECONDS[Kind.VERIFY_EMAIL], 24 * HOUR),
+    "a token for a password": (rules.emails.LIFE_SECONDS[Kind.RESET_PASSWORD], 30 * MINUTE),
     "e-mails without a token are tried for a week": (
-        {letters.LIFE_SECONDS[kind] for kind in letters.WITHOUT_TOKEN},
+        {rules.emails.LIFE_SECONDS[kind] for kind in rules.emails.WITHOUT_TOKEN},
         {7 * DAY},
     ),
     "what the API says of them": (
         (gateway_api.emails.VERIFICATION_SECONDS, gateway_api.emails.RESET_SECONDS),
         (24 * HOUR, 30 * MINUTE),
     ),
-    "e-mails of a kind in a day": (letters.TOLD_PER_DAY_MAX, 20),
-    "a request for a reset takes at least": (commands_letters.FORGOT_SECONDS, 0.1),
-    "how an authenticator is set up": ((totp.STEP_SECONDS, totp.DIGITS, totp.WINDOW_STEPS), (30, 6, 1)),
-    "recovery codes, and their bits": ((totp.RECOVERY_CODES, 8 * totp.RECOVERY_BYTES), (10, 80)),
+    "e-mails of a kind in a day": (rules.emails.TOLD_PER_DAY_MAX, 20),
+    "a request for a reset takes at least": (commands.emails.FORGOT_SECONDS, 0.1),
+    "how an authenticator is set up": (
+        (rules.totp.STEP_SECONDS, rules.totp.DIGITS, rules.totp.WINDOW_STEPS),
+        (30, 6, 1),
+    ),
+    "recovery codes, and their bits": ((rules.totp.RECOVERY_CODES, 8 * rules.totp.RECOVERY_BYTES), (10, 80)),
     "a name, an address and the part of it before the @": (
-        (user.NAME_LENGTH_MAX, user.EMAIL_LENGTH_MAX, user.LOCAL_PART_LENGTH_MAX),
+        (rules.user.NAME_LENGTH_MAX, rules.user.EMAIL_LENGTH_MAX, rules.user.LOCAL_PART_LENGTH_MAX),
         (100, 254, 64),
     ),
     "why a user was disabled, and what a client calls itself": (
-        (user.REASON_LENGTH_MAX, user.USER_AGENT_LENGTH_MAX),
+        (rules.user.REASON_LENGTH_MAX, rules.user.USER_AGENT_LENGTH_MAX),
         (200, 120),
     ),
-    "API keys of one user": (commands_api_keys.PER_USER_MAX, 50),
-    "known locations of one user": ((places.REMEMBERED_DAYS, places.REMEMBERED_MAX), (90, 50)),
+    "API keys of one user": (commands.api_keys.PER_USER_MAX, 50),
+    "known locations of one user": (
+        (rules.known_locations.REMEMBERED_DAYS, rules.known_locations.REMEMBERED_MAX),
+        (90, 50),
+    ),
     "passwords": ((passwords.LENGTH_MIN, passwords.LENGTH_MAX), (8, 200)),
     "how a password is hashed": (
         (passwords.PROFILE.time_cost, passwords.PROFILE.memory_cost, passwords.PROFILE.parallelism),

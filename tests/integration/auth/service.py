@@ -17,10 +17,10 @@ from argon2 import Parameters, Type
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.auth import app
-from services.auth.bell import Bell
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
-from services.auth.places import Places
+from services.auth.rules.known_locations import Places
+from services.auth.wakeup import Bell
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 

@@ -9,10 +9,10 @@ import pytest
 from argon2 import Parameters, Type
 
 from services.auth import commands, passwords
-from services.auth.bell import Bell
 from services.auth.errors import InvalidCredentials
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
+from services.auth.wakeup import Bell
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.integration.auth.service import QUICK, SECRET, AuthService, running
@@ -89,7 +89,9 @@ async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: 
     rows = []
     for email in ("alice@example.com", "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
-            await commands.log_in(pool, Vault(SECRET), hashing, Bell(None), email=email, password="correct horsf")
+            await commands.accounts.log_in(
+                pool, Vault(SECRET), hashing, Bell(None), email=email, password="correct horsf"
+            )
         rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'login_failed'"))
 
     assert hashing.verified == [True, False]
@@ -130,7 +132,7 @@ async def test_password_changed_meanwhile_opens_nothing(auth: AuthService, pool:
     hashing = ChangingHashing(pool)
 
     with pytest.raises(InvalidCredentials):
-        await commands.log_in(
+        await commands.accounts.log_in(
             pool, Vault(SECRET), hashing, Bell(None), email="alice@example.com", password="correct horse"
         )
 

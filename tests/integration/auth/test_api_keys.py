@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.auth import commands, commands_api_keys, schemas
-from services.auth.user import Role
+from services.auth import commands, schemas
+from services.auth.rules.user import Role
 from services.chassis.database import Pool
 from services.contracts.api_keys import hash_key, is_well_formed, new_key
 from services.contracts.identifiers import new_id
@@ -144,10 +144,10 @@ async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: 
     """Only an operator makes a key that operates; who is demoted loses every key with the sessions, in one gapless feed."""
     refused = await alice.ask(scopes=["operate"])
     await register_operator(auth, pool)
-    await commands.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
+    await commands.accounts.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
     operating, reading = await alice.make(scopes=["operate"]), await alice.make()
     role = (await verify(auth, operating["key"])).body["role"]
-    await commands.grant_role(pool, email=EMAIL, role=Role.USER)
+    await commands.accounts.grant_role(pool, email=EMAIL, role=Role.USER)
     feed = await auth.revocations()
 
     assert (403, "operator_required") == (refused.status, refused.body["code"])
@@ -314,7 +314,7 @@ async def test_another_users_key_is_as_unknown(auth: AuthService, alice: Owner) 
 
 async def test_keys_are_bounded(auth: AuthService, alice: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many made at once only as many as one may have exist; a revoked one makes room."""
-    monkeypatch.setattr(commands_api_keys, "PER_USER_MAX", 5)
+    monkeypatch.setattr(commands.api_keys, "PER_USER_MAX", 5)
     answers = await asyncio.gather(*(alice.ask() for _ in range(12)))
     refused = [answer for answer in answers if answer.status != 201]
     listed = await alice.list()

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from services.auth import commands
-from services.auth.user import Role
+from services.auth.rules.user import Role
 from services.chassis.database import Pool, close_pool
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService, register_operator
@@ -29,7 +29,7 @@ async def test_every_act_is_written_with_who_and_which_request(auth: AuthService
     await auth.refresh(first["refresh_token"])
     await log_out(auth, second)
     await log_out(auth, second)
-    await commands.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
+    await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
     rows = await pool.fetch("SELECT act, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id")
 
     assert [
@@ -91,10 +91,10 @@ async def test_taking_a_role_away_ends_the_sessions_that_carry_it(auth: AuthServ
     first = await auth.register("alice@example.com")
     other = await auth.register("bob@example.com")
     await register_operator(auth, pool)
-    promoted = await commands.grant_role(pool, email=" ALICE@example.com", role=Role.OPERATOR)
+    promoted = await commands.accounts.grant_role(pool, email=" ALICE@example.com", role=Role.OPERATOR)
     still = await auth.refresh(first["refresh_token"])
     await auth.log_in("alice@example.com")
-    demoted = await commands.grant_role(pool, email="alice@example.com", role=Role.USER)
+    demoted = await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.USER)
 
     assert (promoted.before, promoted.sessions_ended) == (Role.USER, 0)
     assert still.status == 200

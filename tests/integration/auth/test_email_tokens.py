@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from services.auth.store_letters import statements
+from services.auth.store.emails import statements
 from services.chassis.database import Pool
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService

@@ -7,8 +7,8 @@ import asyncio
 import jwt
 import pytest
 
-from services.auth import commands_signing_keys, keys
-from services.auth.keys import Vault, WrongSecret
+from services.auth import commands, keyring
+from services.auth.keyring import Vault, WrongSecret
 from services.chassis.database import Pool
 from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
 from services.contracts.identifiers import new_id
@@ -40,7 +40,7 @@ async def test_published_keys_verify_access_tokens(auth: AuthService) -> None:
         assert registered["user"]["id"] == (await verify(auth, body["access_token"]))["sub"]
     forged = jwt.encode(
         jwt.decode(registered["access_token"], options={"verify_signature": False}),
-        keys.new_key().private_key,
+        keyring.new_key().private_key,
         algorithm="EdDSA",
         headers=jwt.get_unverified_header(registered["access_token"]),
     )
@@ -58,7 +58,7 @@ async def test_key_set_holds_nothing_private(auth: AuthService) -> None:
 
 async def test_first_starts_at_once_make_one_key(pool: Pool) -> None:
     """Ten processes that start on an empty database end up with one key."""
-    told = await asyncio.gather(*(commands_signing_keys.list_keys(pool, Vault(SECRET)) for _ in range(10)))
+    told = await asyncio.gather(*(commands.signing_keys.list_keys(pool, Vault(SECRET)) for _ in range(10)))
 
     assert len({key.kid for stored in told for key in stored}) == 1
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1
@@ -101,7 +101,7 @@ async def test_old_key_retires_by_itself(auth: AuthService, auth_database: TestD
     """While a token of the key before may live it is published; then it is gone without anybody's doing, and audited."""
     old = (await auth.register("alice@example.com"))["access_token"]
     await rotate(auth)
-    await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + commands_signing_keys.VERIFIES_SECONDS - 5)
+    await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + commands.signing_keys.VERIFIES_SECONDS - 5)
     still = await verify(auth, old)
     await age(auth_database, 10)
     with pytest.raises(KeyError):
@@ -147,5 +147,5 @@ async def test_wrong_secret_is_noticed(auth: AuthService, pool: Pool) -> None:
     await auth.register("alice@example.com")
 
     with pytest.raises(WrongSecret):
-        await commands_signing_keys.list_keys(pool, Vault(SECRET[::-1]))
+        await commands.signing_keys.list_keys(pool, Vault(SECRET[::-1]))
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.auth import commands_letters
-from services.auth.keys import Vault, WrongSecret
+from services.auth import commands
+from services.auth.keyring import Vault, WrongSecret
 from services.chassis.database import Pool, close_pool
 from services.contracts.identifiers import new_id
 from tests.harness.databases import TestDatabase
@@ -299,8 +299,8 @@ async def test_a_wrong_token_costs_no_hash(auth: AuthService, pool: Pool) -> Non
         async def hash(self, _password: str) -> str:
             raise AssertionError("hashed for nothing")
 
-    with pytest.raises(commands_letters.LetterTokenInvalid):
-        await commands_letters.reset_password(
+    with pytest.raises(commands.emails.LetterTokenInvalid):
+        await commands.emails.reset_password(
             pool,
             Vault(SECRET),
             NoHashing(),  # type: ignore[arg-type]

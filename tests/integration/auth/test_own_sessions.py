@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from services.auth import commands_passwords
-from services.auth.bell import Bell
+from services.auth import commands
 from services.auth.errors import InvalidCredentials
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
+from services.auth.wakeup import Bell
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.integration.auth.service import QUICK, SECRET, Answer, AuthService, running
@@ -150,7 +150,7 @@ async def test_two_changes_at_once_are_one(auth: AuthService, pool: Pool) -> Non
     user_id = first["user"]["id"]
     hashing = SlowHashing()
     late = asyncio.ensure_future(
-        commands_passwords.change_password(
+        commands.passwords.change_password(
             pool, Vault(SECRET), hashing, Bell(None),
             user_id=user_id, current_password="correct horse", new_password="the thief's own", totp=None, user_agent=None,
         )

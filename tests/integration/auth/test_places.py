@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.auth import places
+from services.auth import rules
 from services.chassis.database import Pool
 from tests.integration.auth.service import SECRET, AuthService
 from tests.integration.auth.test_totp import turn_on
@@ -53,19 +53,19 @@ async def test_registration_makes_a_place_known(auth: AuthService) -> None:
 async def test_old_and_too_many_places_are_forgotten(auth: AuthService, pool: Pool) -> None:
     """A place is known for 90 days after its last login, and an account has the 50 it used last."""
     await auth.register(ALICE)
-    for number in range(places.REMEMBERED_MAX):
+    for number in range(rules.known_locations.REMEMBERED_MAX):
         assert 200 == await _log_in(auth, f"192.0.2.{number}")
     await pool.execute(
         "UPDATE login_places SET last_at = last_at - interval '91 days' WHERE place = $1",
-        places.Places(SECRET).name(ALICE, "192.0.2.3"),
+        rules.known_locations.Places(SECRET).name(ALICE, "192.0.2.3"),
     )
     assert not await _is_known(auth, "192.0.2.3")
 
     assert 200 == await _log_in(auth, "198.51.100.1")
-    assert places.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
+    assert rules.known_locations.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
     assert 200 == await _log_in(auth, "198.51.100.2")
 
-    assert places.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
+    assert rules.known_locations.REMEMBERED_MAX == await pool.fetchval("SELECT count(*) FROM login_places")
     assert not await _is_known(auth, "192.0.2.0")
     assert await _is_known(auth, "192.0.2.1")
 
@@ -81,7 +81,9 @@ async def test_no_address_is_stored(auth: AuthService, pool: Pool) -> None:
 
     assert 2 == len({row["place"] for row in rows})
     assert HOME not in str([dict(row) for row in rows])
-    assert places.Places("another secret of 32 characters!").name(ALICE, HOME) not in {row["place"] for row in rows}
+    assert rules.known_locations.Places("another secret of 32 characters!").name(ALICE, HOME) not in {
+        row["place"] for row in rows
+    }
 
 
 async def test_only_the_gateway_may_ask(auth: AuthService) -> None:
@@ -97,7 +99,7 @@ async def test_a_login_renews_a_place(auth: AuthService, pool: Pool) -> None:
     """Ninety days count from the last login there; what is older goes when the account logs in from another place."""
     await auth.register(ALICE)
     aged = "UPDATE login_places SET last_at = clock_timestamp() - interval '89 days' WHERE place = $1"
-    home, away = (places.Places(SECRET).name(ALICE, address) for address in (HOME, AWAY))
+    home, away = (rules.known_locations.Places(SECRET).name(ALICE, address) for address in (HOME, AWAY))
     for address in (HOME, AWAY):
         assert 200 == await _log_in(auth, address)
     await pool.execute(aged, home)
@@ -111,7 +113,7 @@ async def test_a_login_renews_a_place(auth: AuthService, pool: Pool) -> None:
     kept = {row["place"] for row in await pool.fetch("SELECT place FROM login_places")}
 
     assert (True, True) == (known, renewed)
-    assert kept == {home, places.Places(SECRET).name(ALICE, "198.51.100.1")}
+    assert kept == {home, rules.known_locations.Places(SECRET).name(ALICE, "198.51.100.1")}
 
 
 async def test_the_right_password_alone_teaches_no_place(auth: AuthService, pool: Pool) -> None:

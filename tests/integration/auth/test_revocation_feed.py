@@ -40,7 +40,7 @@ async def test_an_end_is_told_while_a_token_may_live(auth: AuthService, auth_dat
 
 async def test_pages_of_the_feed_leave_nothing_out(auth: AuthService, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that is full is followed by the next one: whoever follows to the end has every number once, in order."""
-    monkeypatch.setattr(commands, "REVOCATIONS_MAX", 3)
+    monkeypatch.setattr(commands.accounts, "REVOCATIONS_MAX", 3)
     sessions = [await auth.register(EMAIL), *[(await auth.log_in(EMAIL)).body for _ in range(6)]]
     for session in sessions:
         await log_out(auth, session)

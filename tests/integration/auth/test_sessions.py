@@ -11,8 +11,8 @@ import jwt
 import pytest
 
 from deploy.local.engines import Redis
-from services.auth import commands, sessions, store, tokens
-from services.auth.bell import CHANNEL, Bell
+from services.auth import actions, commands, store, tokens
+from services.auth.wakeup import CHANNEL, Bell
 from services.chassis import database
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
@@ -88,8 +88,8 @@ async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Poo
     body = await auth.register("alice@example.com")
     claims = claims_of(body)
     async with database.transaction(pool) as connection:
-        live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
-        await sessions.revoke(connection, live, sessions.Reason.LOGOUT)
+        live = await store.sessions.lock_live_session(connection, claims["sid"], claims["sub"])
+        await actions.sessions.revoke(connection, live, actions.sessions.Reason.LOGOUT)
         refreshing = asyncio.ensure_future(auth.refresh(body["refresh_token"]))
         await until_one_waits_for_a_lock(pool)
 
@@ -211,8 +211,8 @@ async def test_feed_waits_for_the_commit_before(auth: AuthService, pool: Pool) -
     first, second = await auth.register("alice@example.com"), await auth.register("bob@example.com")
     claims = claims_of(first)
     async with database.transaction(pool) as connection:
-        live = await store.lock_live_session(connection, claims["sid"], claims["sub"])
-        await sessions.revoke(connection, live, sessions.Reason.LOGOUT)
+        live = await store.sessions.lock_live_session(connection, claims["sid"], claims["sub"])
+        await actions.sessions.revoke(connection, live, actions.sessions.Reason.LOGOUT)
         later = asyncio.ensure_future(log_out(auth, second))
         await until_one_waits_for_a_lock(pool)
         meanwhile = await auth.revocations()
@@ -326,7 +326,7 @@ async def test_logout_works_without_redis(pool: Pool) -> None:
 
 async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many, a login ends the session that was used longest ago, and says so in the feed: all can be ended at once."""
-    monkeypatch.setattr(commands, "SESSIONS_MAX", 3)
+    monkeypatch.setattr(commands.accounts, "SESSIONS_MAX", 3)
     bell = CountingBell()
     async with running(pool, bell=bell) as auth:
         bob = await auth.register("bob@example.com")

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.chassis.database import Pool
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import SECRET, Answer, AuthService

@@ -10,7 +10,7 @@ import pytest
 
 from services.auth import commands
 from services.auth.errors import LastOperator
-from services.auth.user import Role
+from services.auth.rules.user import Role
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.harness.locks import until_waiting
@@ -176,7 +176,7 @@ async def test_the_last_operator_stays(auth: AuthService, pool: Pool) -> None:
     assert 200 == (await act(auth, "PUT", bob, "disable", alice, reason="left us")).status
     refused = [await act(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
     with pytest.raises(LastOperator):
-        await commands.grant_role(pool, email=EMAIL, role=Role.USER)
+        await commands.accounts.grant_role(pool, email=EMAIL, role=Role.USER)
     recorded = await pool.fetchval("SELECT count(*) FROM audit_log WHERE user_id = $1", UUID(alice))
 
     assert [(409, "last_operator")] * 2 == [(each.status, each.body["code"]) for each in refused]
@@ -190,7 +190,7 @@ async def test_two_demotions_at_the_command_line(auth: AuthService, pool: Pool) 
     for name in ("alice", "bob"):
         await register_operator(auth, pool, f"{name}@example.com")
     done = await asyncio.gather(
-        *(commands.grant_role(pool, email=f"{name}@example.com", role=Role.USER) for name in ("alice", "bob")),
+        *(commands.accounts.grant_role(pool, email=f"{name}@example.com", role=Role.USER) for name in ("alice", "bob")),
         return_exceptions=True,
     )
 

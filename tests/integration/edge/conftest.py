@@ -16,7 +16,7 @@ import pytest
 
 from deploy.local.engines import Redis
 from deploy.local.ports import find_free
-from services.auth.bell import Bell
+from services.auth.wakeup import Bell
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.gateway.app import serve_api

@@ -7,7 +7,7 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from services.auth.commands_signing_keys import VERIFIES_SECONDS
+from services.auth.commands.signing_keys import VERIFIES_SECONDS
 from services.chassis.database import close_pool
 from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
 from services.gateway.security import jwks

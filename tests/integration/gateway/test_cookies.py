@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.auth import letters, tokens
+from services.auth import rules, tokens
 from services.contracts.identifiers import new_id
 from services.gateway import api
 from services.gateway.security import session_cookie
@@ -166,5 +166,5 @@ async def test_the_cookie_opens_nothing_else(door: Door) -> None:
 def test_lifetimes_are_those_of_auth() -> None:
     """What the door says about how long something holds is what auth holds it for."""
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
-    assert letters.LIFE_SECONDS[letters.Kind.VERIFY_EMAIL] == api.emails.VERIFICATION_SECONDS
-    assert letters.LIFE_SECONDS[letters.Kind.RESET_PASSWORD] == api.emails.RESET_SECONDS
+    assert rules.emails.LIFE_SECONDS[rules.emails.Kind.VERIFY_EMAIL] == api.emails.VERIFICATION_SECONDS
+    assert rules.emails.LIFE_SECONDS[rules.emails.Kind.RESET_PASSWORD] == api.emails.RESET_SECONDS

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.chassis.database import Pool, close_pool, open_pool
 from services.transaction.app import INTAKE_SETTINGS

@@ -7,17 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from services.auth import (
-    commands,
-    commands_api_keys,
-    commands_letters,
-    commands_passwords,
-    commands_sessions,
-    commands_signing_keys,
-    commands_totp,
-    commands_users,
-)
-from services.auth.bell import Bell
+from services.auth import commands
+from services.auth.actions.sessions import Session
 from services.auth.errors import (
     ApiKeyNotFound,
     EmailTaken,
@@ -28,11 +19,11 @@ from services.auth.errors import (
     SessionNotFound,
     TotpAlreadyOn,
 )
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
-from services.auth.sessions import Session
+from services.auth.rules.user import Role
 from services.auth.tokens import hash_refresh
-from services.auth.user import Role
+from services.auth.wakeup import Bell
 from services.chassis.database import Pool
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import new_id
@@ -51,7 +42,7 @@ class Auth:
         self.email = f"{new_id()}@example.com"
 
     async def register(self) -> Session:
-        return await commands.register(
+        return await commands.accounts.register(
             self.pool, self.vault, self.hashing, email=self.email, password=PASSWORD, name="Alice"
         )
 
@@ -60,26 +51,26 @@ class Auth:
         return await self.pool.fetchval("SELECT session_id FROM refresh_tokens WHERE hash = $1", token_hash)
 
     async def refresh(self, session: Session) -> Session:
-        return await commands.refresh(self.pool, self.vault, BELL, refresh_token=session.pair.refresh_token)
+        return await commands.accounts.refresh(self.pool, self.vault, BELL, refresh_token=session.pair.refresh_token)
 
     async def token(self) -> str:
         """The token of the newest e-mail to the user."""
-        claimed = await commands_letters.claim_letters(self.pool, self.vault, limit=1000, lease_seconds=1)
+        claimed = await commands.emails.claim_letters(self.pool, self.vault, limit=1000, lease_seconds=1)
         return next(letter.token for letter in reversed(claimed) if letter.email == self.email and letter.token)
 
     async def forget(self) -> None:
-        await commands_letters.ask_password_reset(self.pool, self.vault, email=self.email)
+        await commands.emails.ask_password_reset(self.pool, self.vault, email=self.email)
 
     async def reset(self, token: str) -> Any:
-        return await commands_letters.reset_password(
+        return await commands.emails.reset_password(
             self.pool, self.vault, self.hashing, BELL, token=token, new_password="a better password"
         )
 
     async def confirm_totp(self, user_id: UUID, code: str) -> Any:
-        return await commands_totp.confirm_totp(self.pool, self.vault, user_id=user_id, code=code)
+        return await commands.totp.confirm_totp(self.pool, self.vault, user_id=user_id, code=code)
 
     async def start_totp(self, user_id: UUID) -> Authenticator:
-        proposal = await commands_totp.start_totp(
+        proposal = await commands.totp.start_totp(
             self.pool, self.vault, self.hashing, user_id=user_id, password=PASSWORD
         )
         return Authenticator(proposal.uri)
@@ -106,7 +97,7 @@ async def test_recipient_found(pair: Pair, auth: Auth) -> None:
     """Money is accepted for a user once they are replicated; from then on a look-up is a plain read."""
 
     async def find() -> Any:
-        return await commands.find_recipients(auth.pool, [auth.email])
+        return await commands.accounts.find_recipients(auth.pool, [auth.email])
 
     await pair.leave_unknown(auth.register)
     found = await pair.after_replication(find)
@@ -118,7 +109,9 @@ async def test_login_after_registering(pair: Pair, auth: Auth) -> None:
     """A login writes, so it waits for the user that it found."""
 
     async def log_in() -> Session:
-        return await commands.log_in(auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password=PASSWORD)
+        return await commands.accounts.log_in(
+            auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password=PASSWORD
+        )
 
     await pair.leave_unknown(auth.register)
     assert auth.email == (await pair.after_replication(log_in)).user.email
@@ -129,7 +122,9 @@ async def test_failed_login(pair: Pair, auth: Auth) -> None:
 
     async def fail() -> None:
         with pytest.raises(InvalidCredentials):
-            await commands.log_in(auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password="wrong")
+            await commands.accounts.log_in(
+                auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password="wrong"
+            )
 
     await pair.leave_unknown(auth.register)
     await pair.after_replication(fail)
@@ -141,7 +136,7 @@ async def test_logged_out_before(pair: Pair, auth: Auth) -> None:
     session_id = await auth.session_id(session)
 
     async def log_out() -> None:
-        await commands.log_out(auth.pool, BELL, session_id=session_id, user_id=session.user.id)
+        await commands.accounts.log_out(auth.pool, BELL, session_id=session_id, user_id=session.user.id)
 
     await pair.leave_unknown(log_out)
     await pair.after_replication(log_out)
@@ -164,7 +159,7 @@ async def test_session_ended_before(pair: Pair, auth: Auth) -> None:
     session_id = await auth.session_id(session)
 
     async def end() -> None:
-        await commands_sessions.end_session(auth.pool, BELL, user_id=session.user.id, session_id=session_id)
+        await commands.sessions.end_session(auth.pool, BELL, user_id=session.user.id, session_id=session_id)
 
     await pair.leave_unknown(end)
     with pytest.raises(SessionNotFound):
@@ -174,7 +169,7 @@ async def test_session_ended_before(pair: Pair, auth: Auth) -> None:
 async def test_key_revoked_before(pair: Pair, auth: Auth) -> None:
     """That there is no such API key any more is said once its end is replicated."""
     session = await auth.register()
-    made = await commands_api_keys.create_api_key(
+    made = await commands.api_keys.create_api_key(
         auth.pool,
         auth.vault,
         auth.hashing,
@@ -188,7 +183,7 @@ async def test_key_revoked_before(pair: Pair, auth: Auth) -> None:
     )
 
     async def revoke() -> None:
-        await commands_api_keys.revoke_api_key(auth.pool, BELL, key_id=made.listed.id, user_id=session.user.id)
+        await commands.api_keys.revoke_api_key(auth.pool, BELL, key_id=made.listed.id, user_id=session.user.id)
 
     await pair.leave_unknown(revoke)
     with pytest.raises(ApiKeyNotFound):
@@ -201,7 +196,7 @@ async def test_email_verified_before(pair: Pair, auth: Auth) -> None:
     token = await auth.token()
 
     async def verify() -> None:
-        await commands_letters.verify_email(auth.pool, token=token)
+        await commands.emails.verify_email(auth.pool, token=token)
 
     await pair.leave_unknown(verify)
     with pytest.raises(LetterTokenInvalid):
@@ -209,7 +204,7 @@ async def test_email_verified_before(pair: Pair, auth: Auth) -> None:
     await pair.lose_standby()
     with pytest.raises(EmailVerified):
         await pair.after_replication(
-            lambda: commands_letters.ask_verification(auth.pool, auth.vault, user_id=session.user.id)
+            lambda: commands.emails.ask_verification(auth.pool, auth.vault, user_id=session.user.id)
         )
 
 
@@ -233,7 +228,7 @@ async def test_token_spent_by_a_duplicate(pair: Pair, auth: Auth, monkeypatch: p
     async def find_owner(*_: object) -> UUID:
         return session.user.id
 
-    monkeypatch.setattr(commands_letters, "_find_owner", find_owner)
+    monkeypatch.setattr(commands.emails, "_find_owner", find_owner)
     with pytest.raises(LetterTokenInvalid):
         await pair.after_replication(lambda: auth.reset(token))
 
@@ -255,7 +250,7 @@ async def test_role_given_before(pair: Pair, auth: Auth) -> None:
     user_id = (await auth.register()).user.id
 
     async def give() -> Role:
-        account = await commands_users.set_role(
+        account = await commands.users.set_role(
             auth.pool, BELL, user_id=user_id, role=Role.OPERATOR, operator_id=new_id()
         )
         return account.user.role
@@ -269,7 +264,7 @@ async def test_role_granted_before(pair: Pair, auth: Auth) -> None:
     await auth.register()
 
     async def grant() -> Role:
-        return (await commands.grant_role(auth.pool, email=auth.email, role=Role.OPERATOR)).before
+        return (await commands.accounts.grant_role(auth.pool, email=auth.email, role=Role.OPERATOR)).before
 
     await pair.leave_unknown(grant)
     assert Role.OPERATOR is await pair.after_replication(grant)
@@ -281,13 +276,13 @@ async def test_disabled_or_enabled_before(pair: Pair, auth: Auth, *, disabled: b
     user_id = (await auth.register()).user.id
 
     async def disable() -> bool:
-        account = await commands_users.disable_user(
+        account = await commands.users.disable_user(
             auth.pool, BELL, user_id=user_id, reason="a test", operator_id=new_id()
         )
         return account.disabled_at is not None
 
     async def enable() -> bool:
-        account = await commands_users.enable_user(auth.pool, user_id=user_id, operator_id=new_id())
+        account = await commands.users.enable_user(auth.pool, user_id=user_id, operator_id=new_id())
         return account.disabled_at is not None
 
     await disable()
@@ -304,7 +299,7 @@ async def test_password_changed_before(pair: Pair, auth: Auth) -> None:
     user_id = (await auth.register()).user.id
 
     async def change() -> Session:
-        return await commands_passwords.change_password(
+        return await commands.passwords.change_password(
             auth.pool,
             auth.vault,
             auth.hashing,
@@ -330,7 +325,7 @@ async def test_keys_rotated_before(pair: Pair, auth: Auth) -> None:
     )
 
     async def rotate() -> bool:
-        return (await commands_signing_keys.rotate_keys(auth.pool, auth.vault, operator_id=None)).is_new
+        return (await commands.signing_keys.rotate_keys(auth.pool, auth.vault, operator_id=None)).is_new
 
     await pair.leave_unknown(rotate)
     assert not await pair.after_replication(rotate)

@@ -14,7 +14,7 @@ import pytest
 
 from services.auth import commands as auth_commands
 from services.auth.errors import EmailTaken
-from services.auth.keys import Vault
+from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool, open_pool
@@ -67,7 +67,7 @@ class Services(NamedTuple):
     async def register(self, email: str) -> None:
         """An address that is taken is one whose registration is confirmed."""
         with suppress(EmailTaken):
-            await auth_commands.register(
+            await auth_commands.accounts.register(
                 self.pools["auth"], self.vault, self.hashing, email=email, password="correct horse", name="Alice"
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-QUERIES = "services/auth/sql/queries_api_keys.sql"
+QUERIES = "services/auth/sql/queries/api_keys.sql"
 
 AUTH = "tests/integration/auth/test_api_keys.py"
 GATEWAY = "tests/integration/gateway/test_api_keys.py"
@@ -53,7 +53,7 @@ MUTANTS = (
         guard="a session alone makes no API key: what a thief of an access token has must not last",
         changes=[
             Change(
-                "services/auth/commands_proofs.py",
+                "services/auth/commands/proofs.py",
                 "    if await hashing.verify(stored, password) and credentials is not None:\n",
                 "    if credentials is not None:\n",
             )
@@ -66,8 +66,8 @@ MUTANTS = (
         guard="where a second factor is on, an API key takes a code",
         changes=[
             Change(
-                "services/auth/commands_api_keys.py",
-                "        refusal = await second_factor.prove(connection, vault, locked, totp, user_id=user_id)\n",
+                "services/auth/commands/api_keys.py",
+                "        refusal = await actions.second_factor.prove(connection, vault, locked, totp, user_id=user_id)\n",
                 "        refusal = None\n",
             )
         ],
@@ -127,7 +127,7 @@ MUTANTS = (
         guard="the feed by which sessions end tells of API keys, too",
         changes=[
             Change(
-                "services/auth/sql/queries.sql",
+                "services/auth/sql/queries/sessions.sql",
                 "UNION ALL\nSELECT seq, id, revoked_at FROM api_keys\n"
                 "WHERE seq > $1 AND revoked_at > clock_timestamp() - make_interval(secs => $2)\n",
                 "",
@@ -148,7 +148,7 @@ MUTANTS = (
         guard="what ends every session of a user ends their API keys, in the same commit",
         changes=[
             Change(
-                "services/auth/access.py",
+                "services/auth/actions/access.py",
                 "    await api_keys.revoke(connection, access.api_keys, reason, actor_id=actor_id)\n",
                 "",
             )
@@ -160,7 +160,11 @@ MUTANTS = (
         name="thiefs-key-lives-on",
         guard="a stolen session takes along the API keys that were made in it since",
         changes=[
-            Change("services/auth/commands.py", "ended = Access([session_id], keys)", "ended = Access([session_id])")
+            Change(
+                "services/auth/commands/accounts.py",
+                "ended = Access([session_id], keys)",
+                "ended = Access([session_id])",
+            )
         ],
         works=WORKS_AT_AUTH,
         caught_by=[f"{AUTH}::test_what_a_thief_made_ends_with_the_stolen_session"],

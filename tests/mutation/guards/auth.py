@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-QUERIES = "services/auth/sql/queries_letters.sql"
+QUERIES = "services/auth/sql/queries/emails.sql"
 
 LETTERS = "tests/integration/auth/test_letters.py"
 WORKS = f"{LETTERS}::test_registering_writes_a_letter_that_verifies"
@@ -36,8 +36,8 @@ MUTANTS = (
         guard="a spent refresh token used again ends its whole family",
         changes=[
             Change(
-                "services/auth/commands.py",
-                "            await access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)\n",
+                "services/auth/commands/accounts.py",
+                "            await actions.access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)\n",
                 "",
             )
         ],
@@ -49,8 +49,8 @@ MUTANTS = (
         guard="a user has so many sessions at most, so that one commit can end them all",
         changes=[
             Change(
-                "services/auth/commands.py",
-                "        await sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)\n",
+                "services/auth/commands/accounts.py",
+                "        await actions.sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)\n",
                 "",
             )
         ],
@@ -62,8 +62,8 @@ MUTANTS = (
         guard="another password ends the token of a letter that was to replace the one before",
         changes=[
             Change(
-                "services/auth/commands_passwords.py",
-                "        await store_letters.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)\n",
+                "services/auth/commands/passwords.py",
+                "        await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)\n",
                 "",
             )
         ],
@@ -75,8 +75,8 @@ MUTANTS = (
         guard="whose password is changed is told by a letter, in the commit of the change",
         changes=[
             Change(
-                "services/auth/commands_passwords.py",
-                "        await outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)\n",
+                "services/auth/commands/passwords.py",
+                "        await actions.outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)\n",
                 "",
             )
         ],
@@ -88,7 +88,7 @@ MUTANTS = (
         guard="who takes a role or disables somebody waits for their turn: two operators who end each other leave one",
         changes=[
             Change(
-                "services/auth/sql/queries_users.sql",
+                "services/auth/sql/queries/users.sql",
                 "SELECT pg_advisory_xact_lock(hashtext('payflow operators'));",
                 "SELECT 1;",
             )
@@ -101,11 +101,11 @@ MUTANTS = (
         guard="the last operator who is not disabled is neither demoted nor disabled",
         changes=[
             Change(
-                "services/auth/operators.py",
-                "    if not await store_users.is_any_operator_left(connection):\n        raise LastOperator\n",
+                "services/auth/actions/operators.py",
+                "    if not await store.users.is_any_operator_left(connection):\n        raise LastOperator\n",
                 "",
             ),
-            Change("services/auth/operators.py", "from services.auth.errors import LastOperator\n", ""),
+            Change("services/auth/actions/operators.py", "from services.auth.errors import LastOperator\n", ""),
         ],
         works=f"{USERS}::test_role_is_given_and_taken",
         caught_by=[f"{USERS}::test_the_last_operator_stays"],
@@ -115,8 +115,8 @@ MUTANTS = (
         guard="whose second factor is turned off is told by a letter, in the commit of the act",
         changes=[
             Change(
-                "services/auth/commands_totp.py",
-                "            await outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)\n",
+                "services/auth/commands/totp.py",
+                "            await actions.outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)\n",
                 "",
             )
         ],
@@ -128,7 +128,7 @@ MUTANTS = (
         guard="who came in by a recovery code is told to its owner by a letter, in the commit of the act",
         changes=[
             Change(
-                "services/auth/second_factor.py",
+                "services/auth/actions/second_factor.py",
                 "    await outgoing.tell(connection, vault, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))\n",
                 "",
             )
@@ -141,7 +141,7 @@ MUTANTS = (
         guard="a code of the second factor is taken only for a step later than every step before",
         changes=[
             Change(
-                "services/auth/sql/queries_totp.sql",
+                "services/auth/sql/queries/totp.sql",
                 "WHERE id = $1 AND totp_step < $2 RETURNING id",
                 "WHERE id = $1 RETURNING id",
             )
@@ -153,7 +153,7 @@ MUTANTS = (
         name="recovery-code-opens-again",
         guard="a recovery code opens once",
         changes=[
-            Change("services/auth/sql/queries_totp.sql", " AND used_at IS NULL RETURNING hash", " RETURNING hash")
+            Change("services/auth/sql/queries/totp.sql", " AND used_at IS NULL RETURNING hash", " RETURNING hash")
         ],
         works=f"{TOTP}::test_login_needs_the_code",
         caught_by=[f"{TOTP}::test_recovery_code_opens_once"],
@@ -163,8 +163,8 @@ MUTANTS = (
         guard="another password ends every session in its own commit",
         changes=[
             Change(
-                "services/auth/commands_passwords.py",
-                "        await access.revoke(connection, live, Reason.PASSWORD_CHANGED, actor_id=user_id)\n",
+                "services/auth/commands/passwords.py",
+                "        await actions.access.revoke(connection, live, Reason.PASSWORD_CHANGED, actor_id=user_id)\n",
                 "",
             )
         ],
@@ -176,7 +176,7 @@ MUTANTS = (
         guard="what was verified against a password that is no longer the user's opens and changes nothing",
         changes=[
             Change(
-                "services/auth/sql/queries.sql",
+                "services/auth/sql/queries/accounts.sql",
                 "FROM users WHERE id = $1 AND password_changed_at = $2 FOR NO KEY UPDATE",
                 "FROM users WHERE id = $1 AND $2::timestamptz IS NOT NULL FOR NO KEY UPDATE",
             )
@@ -189,7 +189,7 @@ MUTANTS = (
         guard="a disabled user is no recipient by e-mail address",
         changes=[
             Change(
-                "services/auth/sql/queries.sql",
+                "services/auth/sql/queries/users.sql",
                 "WHERE email = ANY($1::text[]) AND disabled_at IS NULL;",
                 "WHERE email = ANY($1::text[]);",
             )
@@ -202,12 +202,12 @@ MUTANTS = (
         guard="nobody gets in as a user who is disabled",
         changes=[
             Change(
-                "services/auth/second_factor.py",
+                "services/auth/actions/second_factor.py",
                 "    if locked.is_disabled:\n        return UserDisabled()\n",
                 "",
             ),
             Change(
-                "services/auth/second_factor.py",
+                "services/auth/actions/second_factor.py",
                 "import InvalidCredentials, TotpRequired, UserDisabled\n",
                 "import InvalidCredentials, TotpRequired\n",
             ),
@@ -220,11 +220,11 @@ MUTANTS = (
         guard="who is no operator any more acts on nobody, whatever a gateway still believes",
         changes=[
             Change(
-                "services/auth/commands_users.py",
-                "    if await store_users.is_former_operator(connection, operator_id):\n        raise OperatorRequired\n",
+                "services/auth/commands/users.py",
+                "    if await store.users.is_former_operator(connection, operator_id):\n        raise OperatorRequired\n",
                 "",
             ),
-            Change("services/auth/commands_users.py", "import OperatorRequired, OwnAccount,", "import OwnAccount,"),
+            Change("services/auth/commands/users.py", "import OperatorRequired, OwnAccount,", "import OwnAccount,"),
         ],
         works=f"{USERS}::test_user_is_found_by_address",
         caught_by=[f"{USERS}::test_a_former_operator_acts_on_nobody"],
@@ -234,7 +234,7 @@ MUTANTS = (
         guard="a new key signs only when every gateway has had the time to learn it",
         changes=[
             Change(
-                "services/auth/sql/queries_signing_keys.sql",
+                "services/auth/sql/queries/signing_keys.sql",
                 "VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
                 "VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => 0 * $4))",
             )
@@ -247,7 +247,7 @@ MUTANTS = (
         guard="a key verifies until the last token that it signed has expired",
         changes=[
             Change(
-                "services/auth/sql/queries_signing_keys.sql",
+                "services/auth/sql/queries/signing_keys.sql",
                 "clock_timestamp() - make_interval(secs => $1)\n)",
                 "clock_timestamp() - make_interval(secs => 0 * $1)\n)",
             )

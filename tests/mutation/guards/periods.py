@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Change, Mutant
 
-LETTER_QUERIES = "services/auth/sql/queries_letters.sql"
-TOTP_RULES = "services/auth/totp.py"
+LETTER_QUERIES = "services/auth/sql/queries/emails.sql"
+TOTP_RULES = "services/auth/rules/totp.py"
 
 PERIODS = "tests/unit/test_periods.py"
 TOTP = "tests/unit/auth/test_totp.py"
@@ -32,7 +32,7 @@ MUTANTS = (
         guard="the feed tells of what was revoked for as long as an access token of it may live",
         changes=[
             Change(
-                "services/auth/commands.py",
+                "services/auth/commands/accounts.py",
                 "REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0",
                 "REVOCATIONS_SECONDS = 60.0",
             )

@@ -11,9 +11,9 @@ WALLET = "services/wallet/commands.py"
 PROOF = "services/wallet/proof.py"
 NOTIFICATION = "services/notification/commands.py"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
-AUTH = "services/auth/commands.py"
-LETTERS = "services/auth/commands_letters.py"
-TOTP = "services/auth/commands_totp.py"
+AUTH = "services/auth/commands/accounts.py"
+LETTERS = "services/auth/commands/emails.py"
+TOTP = "services/auth/commands/totp.py"
 
 FOLDER = "tests/integration/replication"
 COMMITS = f"{FOLDER}/test_commits.py"
@@ -270,20 +270,20 @@ MUTANTS = (
     _place(
         "recipient",
         AUTH,
-        "        found = {user.email: user for user in await store.find_recipients_by_email(connection, emails)}\n",
+        "        found = {user.email: user for user in await store.users.find_recipients_by_email(connection, emails)}\n",
         "",
         "test_auth.py::test_recipient_found",
     ),
     _refusal(
         "session",
-        "services/auth/commands_sessions.py",
+        "services/auth/commands/sessions.py",
         "            ",
         "SessionNotFound()",
         "test_auth.py::test_session_ended_before",
     ),
     _refusal(
         "api-key",
-        "services/auth/commands_api_keys.py",
+        "services/auth/commands/api_keys.py",
         "            ",
         "ApiKeyNotFound()",
         "test_auth.py::test_key_revoked_before",
@@ -292,7 +292,7 @@ MUTANTS = (
     _refusal(
         "verified-email",
         LETTERS,
-        "        user_id = await store_letters.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
+        "        user_id = await store.emails.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
         "        if user_id is None:\n            ",
         "LetterTokenInvalid()",
         "test_auth.py::test_email_verified_before",
@@ -300,7 +300,7 @@ MUTANTS = (
     _refusal(
         "reset",
         LETTERS,
-        "        user_id = await store_letters.find_letter_owner(connection, token_hash, kind)\n"
+        "        user_id = await store.emails.find_letter_owner(connection, token_hash, kind)\n"
         "        if user_id is None:\n            ",
         "LetterTokenInvalid()",
         "test_auth.py::test_password_reset_before",
@@ -308,7 +308,7 @@ MUTANTS = (
     _refusal(
         "spent-token",
         LETTERS,
-        "    if reader is None or not await store_letters.spend_letter(connection, token_hash, kind):\n        ",
+        "    if reader is None or not await store.emails.spend_letter(connection, token_hash, kind):\n        ",
         "LetterTokenInvalid()",
         "test_auth.py::test_token_spent_by_a_duplicate",
     ),
@@ -328,7 +328,7 @@ MUTANTS = (
     ),
     _place(
         "signing-key",
-        "services/auth/commands_signing_keys.py",
+        "services/auth/commands/signing_keys.py",
         "        else:\n",
         "",
         "test_auth.py::test_keys_rotated_before",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.auth import letters
-from services.auth.letters import LIFE_SECONDS, PAUSE_SECONDS_MAX
+from services.auth import rules
+from services.auth.rules.emails import LIFE_SECONDS, PAUSE_SECONDS_MAX
 
 
 @pytest.mark.parametrize(
@@ -13,19 +13,19 @@ from services.auth.letters import LIFE_SECONDS, PAUSE_SECONDS_MAX
 )
 def test_the_pause_grows(day_count: int, pause_seconds: float) -> None:
     """While a token holds, the next letter waits a minute, then twice as long each time, up to a quarter of an hour."""
-    assert not letters.is_due(day_count=day_count, live_age_seconds=pause_seconds - 0.1)
-    assert letters.is_due(day_count=day_count, live_age_seconds=pause_seconds)
+    assert not rules.emails.is_due(day_count=day_count, live_age_seconds=pause_seconds - 0.1)
+    assert rules.emails.is_due(day_count=day_count, live_age_seconds=pause_seconds)
 
 
 def test_nobody_is_locked_out() -> None:
     """Without a token that holds a letter is written, however many there were; and one that holds does so long enough."""
-    assert letters.is_due(day_count=10_000, live_age_seconds=None)
+    assert rules.emails.is_due(day_count=10_000, live_age_seconds=None)
     assert all(life_seconds - PAUSE_SECONDS_MAX >= PAUSE_SECONDS_MAX for life_seconds in LIFE_SECONDS.values())
 
 
 def test_tokens_are_long_and_their_own() -> None:
     """No two are alike, none is short."""
-    tokens = {letters.new_token() for _ in range(1000)}
+    tokens = {rules.emails.new_token() for _ in range(1000)}
 
-    assert 1000 == len(tokens) == len({letters.hash_token(token) for token in tokens})
+    assert 1000 == len(tokens) == len({rules.emails.hash_token(token) for token in tokens})
     assert 43 == min(map(len, tokens))

@@ -7,11 +7,11 @@ import time
 
 import jwt
 
-from services.auth import keys, tokens
-from services.auth.user import Role, User
+from services.auth import keyring, tokens
+from services.auth.rules.user import Role, User
 from services.contracts.identifiers import new_id
 
-KEY = keys.new_key()
+KEY = keyring.new_key()
 USER = User(id=new_id(), email="alice@example.com", name="Alice", role=Role.OPERATOR)
 
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from services.auth import totp
+from services.auth import rules
 from services.contracts.identifiers import new_id
 
 SECRET = b"12345678901234567890"
@@ -17,7 +17,7 @@ NOW = 1_111_111_100
 
 
 def code_of(step: int, secret: bytes = SECRET) -> str:
-    return totp._generator(secret).generate(step * 30).decode()
+    return rules.totp._generator(secret).generate(step * 30).decode()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def code_of(step: int, secret: bytes = SECRET) -> str:
 )
 def test_codes_are_those_of_the_rfc(now: int, code: str) -> None:
     """An authenticator that follows RFC 6238 shows the codes that are accepted here, for steps of 30 seconds."""
-    assert now // 30 == totp.find_step(SECRET, code, now=now)
+    assert now // 30 == rules.totp.find_step(SECRET, code, now=now)
 
 
 @pytest.mark.parametrize(("away", "counts"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)])
@@ -34,30 +34,30 @@ def test_a_code_counts_one_step_early_and_one_step_late(away: int, counts: bool,
     """At every moment of a step exactly three codes are accepted; the step of each is found, so that each counts once."""
     step = now // 30 + away
 
-    assert (step if counts else None) == totp.find_step(SECRET, code_of(step), now=now)
+    assert (step if counts else None) == rules.totp.find_step(SECRET, code_of(step), now=now)
 
 
 def test_only_the_whole_code_counts() -> None:
     """Spaces do not matter; a part of a code, more than a code and the code of another secret are refused."""
     code = code_of(NOW // 30)
 
-    assert NOW // 30 == totp.find_step(SECRET, f"{code[:3]} {code[3:]}", now=NOW)
+    assert NOW // 30 == rules.totp.find_step(SECRET, f"{code[:3]} {code[3:]}", now=NOW)
     for other in ("", code[:5], code[1:], code + "0", code_of(NOW // 30, b"another secret 12345")):
-        assert totp.find_step(SECRET, other, now=NOW) is None
+        assert rules.totp.find_step(SECRET, other, now=NOW) is None
 
 
 def test_an_authenticator_is_told_what_it_needs() -> None:
     """A secret has 160 bits and is written in base 32; no two are alike."""
-    secrets = {totp.new_secret() for _ in range(100)}
+    secrets = {rules.totp.new_secret() for _ in range(100)}
 
     assert 100 == len(secrets)
     for secret in secrets:
-        assert (20, secret) == (len(secret), base64.b32decode(totp.secret_text(secret)))
+        assert (20, secret) == (len(secret), base64.b32decode(rules.totp.secret_text(secret)))
 
 
 def test_recovery_codes_are_ten_of_eighty_bits() -> None:
     """Ten codes, all different, in four groups of four characters."""
-    made = [totp.new_recovery_codes() for _ in range(20)]
+    made = [rules.totp.new_recovery_codes() for _ in range(20)]
 
     assert {10} == {len(codes) for codes in made}
     assert 200 == len({code for codes in made for code in codes})
@@ -70,8 +70,8 @@ def test_a_recovery_code_is_stored_for_its_user() -> None:
     """However it is spelled it is the same code; of another user, or with another character, it is another."""
     alice, bob = new_id(), new_id()
     code = "abcd-efgh-ijkl-mnop"
-    spelled = {totp.hash_recovery_code(alice, each) for each in (code, "ABCD EFGH IJKL MNOP", "abcdefghijklmnop")}
+    spelled = {rules.totp.hash_recovery_code(alice, each) for each in (code, "ABCD EFGH IJKL MNOP", "abcdefghijklmnop")}
 
     assert 1 == len(spelled)
-    assert totp.hash_recovery_code(bob, code) not in spelled
-    assert totp.hash_recovery_code(alice, code[:-1] + "q") not in spelled
+    assert rules.totp.hash_recovery_code(bob, code) not in spelled
+    assert rules.totp.hash_recovery_code(alice, code[:-1] + "q") not in spelled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.auth import user
+from services.auth import rules
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from services.auth import user
 )
 def test_address_has_one_form(typed: str, stored: str) -> None:
     """However an address is typed, it is stored and compared in one form."""
-    assert stored == user.normalise_email(typed)
+    assert stored == rules.user.normalise_email(typed)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_address_has_one_form(typed: str, stored: str) -> None:
 )
 def test_what_is_no_address(typed: str) -> None:
     """Text without a local part and a dotted domain is no address; nor is one with letters that only look ASCII."""
-    assert user.normalise_email(typed) is None
+    assert rules.user.normalise_email(typed) is None
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_what_is_no_address(typed: str) -> None:
 )
 def test_names_of_people_are_printable(name: str) -> None:
     """Names of any script are fine."""
-    assert user.is_printable(name)
+    assert rules.user.is_printable(name)
 
 
 @pytest.mark.parametrize("name", ["\u200c", "\u3164", "\u2800", "\u115f\u1160", "\uffa0", "\ufe0f", " ", ""])
 def test_names_that_show_nothing_are_not_printable(name: str) -> None:
     """Who is about to pay somebody sees a name."""
-    assert not user.is_printable(name)
+    assert not rules.user.is_printable(name)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_names_that_show_nothing_are_not_printable(name: str) -> None:
 )  # fmt: skip
 def test_names_that_deceive_are_not_printable(name: str) -> None:
     """Line breaks, escapes, what shows nothing between letters, and marks that turn text around are refused."""
-    assert not user.is_printable(name)
+    assert not rules.user.is_printable(name)

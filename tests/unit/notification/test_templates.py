@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.auth import letters
+from services.auth import rules
 from services.contracts.identifiers import new_id
 from services.notification import templates
 from services.notification.templates import Notice
@@ -145,7 +145,7 @@ def test_letter_without_token() -> None:
     assert templates.letter_without_token("surprise", "", "2026-11-21T17:05:09.123456Z") is None
 
 
-@pytest.mark.parametrize("kind", sorted(letters.WITHOUT_TOKEN))
+@pytest.mark.parametrize("kind", sorted(rules.emails.WITHOUT_TOKEN))
 def test_every_letter_without_a_token_has_words(kind: str) -> None:
     """Whatever auth tells of an account, there are words for it: when it was, what to do about it, and no link."""
     words = templates.letter_without_token(kind, "first read transfer", "2026-11-21T17:05:09.123456Z")

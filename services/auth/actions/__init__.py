@@ -1,0 +1,5 @@
+"""Steps of a command, inside its transaction."""
+
+from services.auth.actions import access, api_keys, arrivals, audit, operators, outgoing, second_factor, sessions
+
+__all__ = ["access", "api_keys", "arrivals", "audit", "operators", "outgoing", "second_factor", "sessions"]

@@ -1,0 +1,135 @@
+"""What the auth service can be told about API keys: one database transaction per function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from services.auth import actions, metrics, store
+from services.auth.actions.audit import Act, Audit
+from services.auth.actions.sessions import Reason
+from services.auth.commands import proofs
+from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, TooManyApiKeys, UserNotFound
+from services.auth.keyring import Vault
+from services.auth.passwords import Hashing
+from services.auth.rules.emails import Kind
+from services.auth.rules.user import Role
+from services.auth.store.api_keys import ListedApiKey, NewApiKey, UsedApiKey
+from services.auth.wakeup import Bell
+from services.chassis import database, replication
+from services.chassis.database import Connection, Pool
+from services.contracts.api_keys import Scope, hash_key, new_key
+from services.contracts.identifiers import new_id
+
+PER_USER_MAX = 50
+"""How many keys of one user may be unrevoked at a time; expired ones count, so that every list stays short."""
+
+log = structlog.get_logger()
+
+
+class CreatedApiKey(NamedTuple):
+    """A new key; `text` is the key itself, which is told this once."""
+
+    text: str
+    listed: ListedApiKey
+
+
+async def create_api_key(
+    pool: Pool,
+    vault: Vault,
+    hashing: Hashing,
+    *,
+    user_id: UUID,
+    session_id: UUID,
+    password: str,
+    totp: str | None,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None,
+) -> CreatedApiKey:
+    """Make a key that speaks for a user, who shows their password again and is told by a letter.
+
+    A session alone does not do: its access token, stolen, would become something that lasts. The session must go on until the
+    commit, though: what ends it ends keys made before, too.
+
+    Raises:
+        InvalidCredentials, TotpRequired, UserDisabled: that is recorded.
+        PasswordsBusy
+        OperatorRequired: it is to operate, and the user is no operator.
+        TooManyApiKeys: the user has as many as one may have.
+        InvalidParameter: it would have expired already.
+        UserNotFound: nobody has this session; it may just have ended.
+    """
+    credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
+    key = new_key()
+    row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at, session_id)
+    async with database.transaction(pool) as connection:
+        locked = await store.accounts.lock_verified_user(connection, credentials)
+        refusal = await actions.second_factor.prove(connection, vault, locked, totp, user_id=user_id)
+        if refusal is None:
+            # What refuses in here takes back that a code was spent.
+            listed = await _insert(connection, vault, row)
+    if refusal is not None:
+        raise refusal
+    log.info("api_key_created", user_id=str(user_id), api_key_id=str(row.id), scopes=row.scopes)
+    return CreatedApiKey(key.text, listed)
+
+
+async def list_api_keys(pool: Pool, user_id: UUID) -> list[ListedApiKey]:
+    """A user's keys that were not revoked, newest first."""
+    async with database.connection(pool) as connection:
+        return await store.api_keys.list_api_keys(connection, user_id)
+
+
+async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID) -> None:
+    """End a key of this user, everywhere within a second.
+
+    Raises:
+        ApiKeyNotFound: it is unknown, another's, or was revoked before.
+    """
+    async with database.transaction(pool) as connection:
+        live = await store.api_keys.lock_live_api_key(connection, key_id, user_id)
+        if not live:
+            raise replication.OnceReplicated(ApiKeyNotFound())
+        await actions.api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
+    await actions.api_keys.tell_ended(bell, live, Reason.REVOKED)
+
+
+async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
+    """Whom the key with this hash speaks for. Its use is noted, and audited once an hour, in the same commit.
+
+    Raises:
+        ApiKeyNotFound: it is unknown, revoked or expired.
+    """
+    async with database.transaction(pool) as connection:
+        used = await store.api_keys.use_api_key(connection, key_hash)
+        if used is not None and await store.api_keys.advance_audited_hour(connection, used.id):
+            detail = {"api_key_id": str(used.id), "prefix": used.prefix}
+            await actions.audit.record(connection, Audit(Act.API_KEY_USED, used.user_id, used.user_id, detail))
+    metrics.API_KEYS_VERIFIED.labels("refused" if used is None else "verified").inc()
+    if used is None:
+        raise ApiKeyNotFound
+    return used
+
+
+async def _insert(connection: Connection, vault: Vault, row: NewApiKey) -> ListedApiKey:
+    role = await store.api_keys.lock_owner(connection, row.user_id, row.session_id)
+    if role is None:
+        raise UserNotFound
+    if Scope.OPERATE in row.scopes and role is not Role.OPERATOR:
+        raise OperatorRequired
+    if await store.api_keys.count_api_keys(connection, row.user_id) >= PER_USER_MAX:
+        raise TooManyApiKeys
+    listed = await store.api_keys.insert_api_key(connection, row)
+    if listed is None:
+        raise InvalidParameter("expires_at", "must lie in the future")
+    detail = {"api_key_id": str(row.id), "prefix": row.prefix, "scopes": " ".join(row.scopes)}
+    await actions.audit.record(connection, Audit(Act.API_KEY_CREATED, row.user_id, row.user_id, detail))
+    # Not its name: whoever made the key chose that, and must not write our letters.
+    told = " ".join((row.prefix, *row.scopes))
+    await actions.outgoing.tell(connection, vault, row.user_id, Kind.API_KEY_CREATED, detail=told)
+    return listed

@@ -1,0 +1,40 @@
+"""Somebody who is logged in shows their password again, before an act that a stolen session must not do."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from services.auth import actions, store
+from services.auth.actions.audit import Act, Audit
+from services.auth.errors import InvalidCredentials
+from services.auth.passwords import Hashing
+from services.auth.store.accounts import Credentials
+from services.chassis import database
+from services.chassis.database import Pool
+
+log = structlog.get_logger()
+
+
+async def verify_password(pool: Pool, hashing: Hashing, *, user_id: UUID, password: str) -> Credentials:
+    """The credentials that this password fits. No connection is held while it is verified.
+
+    Raises:
+        InvalidCredentials: it is not the user's; that is recorded.
+        PasswordsBusy
+    """
+    async with database.connection(pool) as connection:
+        credentials = await store.accounts.find_credentials_of(connection, user_id)
+    stored = credentials.password_hash if credentials else None
+    if await hashing.verify(stored, password) and credentials is not None:
+        return credentials
+    await record_failure(pool, user_id=user_id)
+    raise InvalidCredentials
+
+
+async def record_failure(pool: Pool, *, user_id: UUID) -> None:
+    """Write down that somebody with a session of this user's could not show what was asked for."""
+    async with database.transaction(pool) as connection:
+        await actions.audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id))
+    log.info("proof_failed", user_id=str(user_id))

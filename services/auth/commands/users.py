@@ -1,0 +1,129 @@
+"""What operators do about users: look at one, give a role, disable, enable."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from services.auth import actions, store
+from services.auth.actions.access import Access
+from services.auth.actions.audit import Act, Audit
+from services.auth.actions.sessions import Reason
+from services.auth.errors import OperatorRequired, OwnAccount, UserNotFound
+from services.auth.rules.emails import Kind
+from services.auth.rules.user import Role, normalise_email
+from services.auth.store.accounts import Locked
+from services.auth.store.users import Account
+from services.auth.wakeup import Bell
+from services.chassis import database
+from services.chassis.database import Connection, Pool
+
+log = structlog.get_logger()
+
+
+async def find_account(pool: Pool, *, email: str) -> Account:
+    """The user with this address.
+
+    Raises:
+        UserNotFound
+    """
+    async with database.connection(pool) as connection:
+        account = await store.users.find_account_by_email(connection, normalise_email(email) or "")
+    if account is None:
+        raise UserNotFound
+    return account
+
+
+async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
+    """Give a user a role. Who loses one loses the sessions and API keys that carry it.
+
+    The role they have already changes nothing.
+
+    Raises:
+        UserNotFound
+        OperatorRequired: they were an operator until just now.
+        OwnAccount: operators do not take their own role away.
+        LastOperator: nobody else operates.
+    """
+    ended = actions.access.NONE
+    async with database.transaction(pool) as connection:
+        await actions.operators.take_turn(connection)
+        before = (await _lock(connection, user_id, operator_id)).user.role
+        if before is not role:
+            _refuse_own_account(user_id, operator_id)
+            detail = {"from": before.value, "to": role.value, "by": "operator"}
+            await actions.audit.record(connection, Audit(Act.ROLE_GRANTED, operator_id, user_id, detail))
+            await store.users.update_role(connection, user_id, role)
+            if before is Role.OPERATOR:
+                await actions.operators.keep_one(connection)
+            if before is not Role.USER:
+                ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN, operator_id)
+        account = await store.users.get_account(connection, user_id)
+    await actions.access.tell_ended(bell, user_id, ended, Reason.ROLE_TAKEN)
+    return account
+
+
+async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
+    """Let nobody in as this user and end all their sessions and API keys: one commit. One who is disabled already stays so.
+
+    Raises:
+        UserNotFound
+        OperatorRequired: they were an operator until just now.
+        OwnAccount: operators do not disable themselves.
+        LastOperator: nobody else operates.
+    """
+    ended = actions.access.NONE
+    async with database.transaction(pool) as connection:
+        await actions.operators.take_turn(connection)
+        locked = await _lock(connection, user_id, operator_id)
+        _refuse_own_account(user_id, operator_id)
+        if not locked.is_disabled:
+            await store.users.disable_user(connection, user_id, reason)
+            if locked.user.role is Role.OPERATOR:
+                await actions.operators.keep_one(connection)
+            detail = {"reason": reason}
+            await actions.audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
+            await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
+            ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
+        account = await store.users.get_account(connection, user_id)
+    await actions.access.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)
+    log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
+    return account
+
+
+async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Account:
+    """Let a user in again; what ended stays ended.
+
+    Raises:
+        UserNotFound
+        OperatorRequired: they were an operator until just now.
+    """
+    async with database.transaction(pool) as connection:
+        if (await _lock(connection, user_id, operator_id)).is_disabled:
+            await store.users.enable_user(connection, user_id)
+            await actions.audit.record(connection, Audit(Act.USER_ENABLED, operator_id, user_id))
+        account = await store.users.get_account(connection, user_id)
+    log.info("user_enabled", user_id=str(user_id), operator_id=str(operator_id))
+    return account
+
+
+async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Locked:
+    locked = await store.accounts.lock_user(connection, user_id)
+    # The door may not have heard of it yet: within that second nobody makes an operator of an accomplice.
+    if await store.users.is_former_operator(connection, operator_id):
+        raise OperatorRequired
+    if locked is None:
+        raise UserNotFound
+    return locked
+
+
+def _refuse_own_account(user_id: UUID, operator_id: UUID) -> None:
+    if user_id == operator_id:
+        raise OwnAccount
+
+
+async def _end_all(connection: Connection, user_id: UUID, reason: Reason, operator_id: UUID) -> Access:
+    live = await actions.access.lock(connection, user_id)
+    await actions.access.revoke(connection, live, reason, actor_id=operator_id)
+    return live
