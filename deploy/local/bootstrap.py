@@ -88,16 +88,21 @@ def sync(*, reinstall: bool = False) -> None:
     command = [str(ENVIRONMENT / "bin" / "uv"), "sync", "--frozen", "--inexact", "--quiet", "--compile-bytecode"]
     if reinstall:
         command.append("--reinstall")
-    environment = os.environ | {
+    run("installing the Python packages", command, environment=uv_environment(ENVIRONMENT))
+
+
+def uv_environment(environment: Path) -> dict[str, str]:
+    """The variables for `uv` to sync this environment: no other Python, and certificates from the system where it has them."""
+    variables = os.environ | {
         "UV_PYTHON_DOWNLOADS": "never",
-        "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT),
+        "UV_PROJECT_ENVIRONMENT": str(environment),
         "UV_PYTHON": str(ENVIRONMENT / "bin" / "python"),
         "UV_LINK_MODE": "copy",
     }
     if SYSTEM_CERTIFICATES.exists():
         # Where a company's proxy signs what it passes on, only the system knows its certificate.
-        environment["UV_SYSTEM_CERTS"] = "1"
-    run("installing the Python packages", command, environment=environment)
+        variables["UV_SYSTEM_CERTS"] = "1"
+    return variables
 
 
 def run(
