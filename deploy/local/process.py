@@ -18,13 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deploy.local import files
 
 POLL_SECONDS = 0.02
 KILL_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish what is under way
-PROC = Path("/proc")
-DEAD_STATES = frozenset("ZX")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+DEAD_STATES = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 DIES_WITH_PARENT = ["--pdeathsig", "KILL"]
 
 
@@ -132,15 +134,16 @@ def last_line(log: Path, *, characters_max: int = 300) -> str:
 
 
 def identify(pid: int, programs: frozenset[str]) -> dict[str, Any] | None:
-    """What tells this process from a later one with the same number, as JSON; None if it is gone.
+    """What distinguishes this process from a later one with the same id, as JSON; None if it is gone.
 
-    A number may be reused after its process has ended or the machine has restarted, hence the time of
-    its start, the boot, and the programs it may be running.
+    An id may be reused after its process has ended or the machine has restarted, hence the start (in hundredths of a second
+    since the boot), the boot, and the programs it may be running.
     """
-    fields = _status(pid)
-    if fields is None:
+    try:
+        started = psutil.Process(pid).create_time() - psutil.boot_time()
+    except psutil.Error:
         return None
-    return {"pid": pid, "started": int(fields[19]), "boot": _boot(), "programs": sorted(programs)}
+    return {"pid": pid, "started": round(started * 100), "boot": _boot(), "programs": sorted(programs)}
 
 
 def is_same(record: Mapping[str, Any]) -> bool:
@@ -152,32 +155,28 @@ def is_same(record: Mapping[str, Any]) -> bool:
 def program(pid: int) -> str:
     """The name of the program that a process runs; empty if it is gone."""
     try:
-        return (PROC / str(pid) / "comm").read_text().strip()
-    except OSError:
+        return psutil.Process(pid).name()
+    except psutil.Error:
         return ""
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs under this id; one that only waits to be reaped does not."""
-    fields = _status(pid)
-    if fields is not None:
-        return fields[0] not in DEAD_STATES
-    if PROC.joinpath("self").exists():
-        return False
     try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True
+        return psutil.Process(pid).status() not in DEAD_STATES
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill_tree(pid: int) -> None:
     """Kill the group of a process and every descendant, in whatever group it is."""
-    offspring = descendants(pid)
+    below = descendants(pid)
     kill_group(pid)
-    for child in offspring:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
+    for child in below:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def kill_group(pid: int) -> None:
@@ -190,60 +189,34 @@ def end_all(pids: Sequence[int]) -> None:
     """Kill these processes with all their descendants and wait until they are gone."""
     for pid in pids:
         kill_tree(pid)
+    # Not psutil.wait_procs: it would take the exit status of a child from its Popen.
     deadline = time.monotonic() + KILL_SECONDS_MAX
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
 
 
-def descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[psutil.Process]:
     """Every process below this one, children before grandchildren."""
-    children: dict[int, list[int]] = {}
-    for other in all_pids():
-        fields = _status(other)
-        if fields is not None:
-            children.setdefault(int(fields[1]), []).append(other)
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
-    return found
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def in_directory(directory: Path, *, programs: frozenset[str]) -> list[int]:
     """The processes of these programs that work in `directory`: an engine's own, orphans included."""
     found = []
-    for pid in all_pids():
-        try:
-            if (PROC / str(pid) / "cwd").readlink() != directory:
-                continue
-        except OSError:
-            continue
-        if program(pid) in programs:
-            found.append(pid)
+    for process in psutil.process_iter():
+        # Others end meanwhile, and the folder of a process of another user cannot be read.
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(directory) and process.name() in programs:
+                found.append(process.pid)
     return found
 
 
-def all_pids() -> list[int]:
-    """The ids of all processes that can be seen; none where there is no /proc."""
-    try:
-        return [int(entry) for entry in os.listdir(PROC) if entry.isdigit()]  # noqa: PTH208 - faster
-    except OSError:
-        return []
-
-
-def _status(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the name: state, parent, group, session, …"""  # noqa: D415
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()
-
-
 def _boot() -> str:
+    """An id of this boot: unlike `psutil.boot_time()` it stays the same when the clock is set. Empty where there is none."""
     try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return BOOT_ID.read_text().strip()
     except OSError:
         return ""

@@ -134,7 +134,7 @@ class System:
     def pids(self, name: str) -> list[int]:
         """A process with all it started; empty while it is down."""
         pid = self.stack["pids"].get(name)
-        return [pid, *process.descendants(pid)] if pid is not None else []
+        return [pid, *(child.pid for child in process.descendants(pid))] if pid is not None else []
 
     def send(self, pids: Iterable[int], number: signal.Signals) -> None:
         """Send a signal; who is gone already is no fault."""

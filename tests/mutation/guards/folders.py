@@ -25,6 +25,7 @@ CONFIGURATION = "tests/integration/test_bad_configuration.py"
 LEFTOVERS = "deploy/local/leftovers.py"
 CHILD = f"{CHILDREN}::test_what_a_child_writes_is_for_its_owner_alone"
 KILLED = f"{CHILDREN}::test_killing_ends_children_that_left_the_group"
+RECORDED = f"{CHILDREN}::test_a_recorded_process_is_told_from_a_later_one_with_its_number"
 
 MUTANTS = (
     Mutant(
@@ -75,6 +76,20 @@ MUTANTS = (
         changes=[Change(PROCESS, ", opener=files.owner_only", "")],
         works=KILLED,
         caught_by=[CHILD],
+    ),
+    Mutant(
+        name="only-the-group-killed",
+        guard="what is killed takes along the children that made groups of their own",
+        changes=[Change(PROCESS, "    below = descendants(pid)\n", "    below: list[psutil.Process] = []\n")],
+        works=CHILD,
+        caught_by=[KILLED],
+    ),
+    Mutant(
+        name="process-known-by-its-id-alone",
+        guard="a later process with the id of a recorded one is not killed",
+        changes=[Change(PROCESS, "identify(pid, programs) == dict(record) and is_alive(pid)", "is_alive(pid)")],
+        works=KILLED,
+        caught_by=[RECORDED],
     ),
     Mutant(
         name="foreign-variables-passed-on",
