@@ -53,8 +53,8 @@ format: .venv/.installed  ## Put the code into the house format
 fuzz: engines  ## Try out every operation of the API with what a fuzzer makes of its document, at length
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -s tests/e2e/test_fuzzed.py
 
-audit: .venv/.installed  ## Look the locked packages up in the database of known weaknesses
-	@$(BIN)/python -m deploy.local.audit
+audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
+	@$(BIN)/python -m deploy.package_audit
 
 problems: .venv/.installed  ## Write docs/problems.md anew from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems

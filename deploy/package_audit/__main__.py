@@ -1,10 +1,10 @@
-"""`make audit`: the locked packages against the database of known weaknesses.
+"""`make audit`: check the locked packages against the database of known vulnerabilities.
 
-0: every package was looked up, and each finding is explained. 1: one is not. 2: some packages could not be looked up, so
-nothing is known about them; which have newer releases is printed instead.
+0: every package was looked up, and each finding is explained. 1: a finding is not explained. 2: some packages could not be
+looked up, so nothing is known about them; their newer releases are printed instead.
 
-pip-audit asks the database. What it cannot look up is asked of the package registry, which tells the weaknesses of the newest
-release of each package: enough for whatever is locked at its newest.
+pip-audit queries the database. For packages that it cannot look up, the package registry is queried. It lists only the
+vulnerabilities of the newest release of a package, which is enough for every package that is locked at its newest release.
 
 A finding is explained in pyproject.toml under `[tool.payflow.audit.explained]`: its id, and why it does no harm here.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.local import advisories
+from deploy.package_audit import advisories
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UV = REPOSITORY / ".venv" / "bin" / "uv"
@@ -30,7 +30,7 @@ TOOL = "pip-audit>=2.9"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an audit found. `findings` are the unexplained ones, `stale` explanations of what is not found any more."""
+    """The result of an audit. `findings` are not explained; `stale` explanations match no finding any more."""
 
     looked_up: int
     unknown: tuple[str, ...]
@@ -46,14 +46,14 @@ class Verdict:
         return 2 if self.unknown else 0
 
 
-def judge(report: Mapping[str, Any], explained: Mapping[str, str]) -> Verdict:
-    """The verdict on a report of pip-audit. What was skipped counts as unknown, though pip-audit itself calls it clean."""
+def evaluate(report: Mapping[str, Any], explained: Mapping[str, str]) -> Verdict:
+    """The verdict on a report of pip-audit. A skipped package counts as unknown, though pip-audit itself calls it clean."""
     packages = report["dependencies"]
     found = {
-        name: f"{package['name']} {package['version']}: {weakness['id']}, mended in {_versions(weakness)}"
+        name: f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {_versions(vulnerability)}"
         for package in packages
-        for weakness in package.get("vulns", ())
-        for name in [_known_as(weakness, explained)]
+        for vulnerability in package.get("vulns", ())
+        for name in [_known_as(vulnerability, explained)]
     }
     unknown = tuple(package["name"] for package in packages if "skip_reason" in package)
     return Verdict(
@@ -66,10 +66,10 @@ def judge(report: Mapping[str, Any], explained: Mapping[str, str]) -> Verdict:
 
 
 def main() -> int:
-    """Audit, print, and tell the exit code."""
+    """Audit, print the verdict, and return the exit code."""
     with tempfile.TemporaryDirectory() as directory:
         locked = Path(directory) / "locked.txt"
-        export = ["export", "--frozen", "--quiet", "--no-hashes", "--no-emit-project", "--all-groups"]
+        export = ["export", "--frozen", "--quiet", "--no-hashes", "--no-emit-workspace", "--all-groups"]
         _uv(*export, "--output-file", str(locked))
         audit = [
             "tool",
@@ -83,13 +83,13 @@ def main() -> int:
             "--format",
             "json",
         ]
-        said = _uv(*audit, "--requirement", str(locked), may_fail=True)
-    if not said.stdout:
-        print(f"pip-audit did not run:\n{said.stderr}", file=sys.stderr)
+        result = _uv(*audit, "--requirement", str(locked), may_fail=True)
+    if not result.stdout:
+        print(f"pip-audit did not run:\n{result.stderr}", file=sys.stderr)
         return 2
-    report = json.loads(said.stdout)
+    report = json.loads(result.stdout)
     skipped = [package["name"] for package in report["dependencies"] if "skip_reason" in package]
-    verdict = judge(advisories.complete(report, _locked(), advisories.fetch(skipped)), _explained())
+    verdict = evaluate(advisories.complete(report, _locked(), advisories.fetch(skipped)), _explained())
     _show(verdict, by_registry=len(skipped) - len(verdict.unknown))
     if verdict.unknown:
         _show_newer()
@@ -113,32 +113,32 @@ def _show(verdict: Verdict, *, by_registry: int) -> None:
     for text in verdict.explained:
         print(f"explained  {text}")
     for name in verdict.stale:
-        print(f"STALE      {name} is explained and not found: take it out of pyproject.toml")
-    database = verdict.looked_up - by_registry
+        print(f"STALE      {name} is explained but no longer found: remove it from pyproject.toml")
+    by_database = verdict.looked_up - by_registry
     print(
-        f"{verdict.looked_up} locked packages looked up ({database} in the database, {by_registry} at the registry,"
-        f" which knows newest releases), {len(verdict.findings)} findings to act on"
+        f"{verdict.looked_up} locked packages looked up ({by_database} in the database, {by_registry} in the registry,"
+        f" newest releases only), {len(verdict.findings)} findings to act on"
     )
     if verdict.unknown:
         print(
-            f"NOT AUDITED: {', '.join(verdict.unknown)}. Neither the database nor the registry told of the locked release."
+            f"NOT AUDITED: {', '.join(verdict.unknown)}. Neither database nor registry has data on the locked release."
         )
 
 
 def _show_newer() -> None:
-    # A weakness that became known is mostly mended by a newer release: that much the registry can tell.
-    said = _uv("lock", "--upgrade", "--dry-run", may_fail=True)
-    newer = [line for line in said.stderr.splitlines() if line.startswith(("Update ", "warning: "))]
-    print("What the registry alone tells (newer releases, withdrawn ones):")
-    print("\n".join(f"  {line}" for line in newer) or "  nothing")
+    # A known vulnerability is usually fixed in a newer release, and the registry lists those.
+    result = _uv("lock", "--upgrade", "--dry-run", may_fail=True)
+    newer = [line for line in result.stderr.splitlines() if line.startswith(("Update ", "warning: "))]
+    print("Newer and withdrawn releases in the registry:")
+    print("\n".join(f"  {line}" for line in newer) or "  none")
 
 
-def _versions(weakness: Mapping[str, Any]) -> str:
-    return ", ".join(weakness.get("fix_versions", ())) or "no release"
+def _versions(vulnerability: Mapping[str, Any]) -> str:
+    return ", ".join(vulnerability.get("fix_versions", ())) or "no release"
 
 
-def _known_as(weakness: Mapping[str, Any], explained: Mapping[str, str]) -> str:
-    names: tuple[str, ...] = (weakness["id"], *weakness.get("aliases", ()))
+def _known_as(vulnerability: Mapping[str, Any], explained: Mapping[str, str]) -> str:
+    names: tuple[str, ...] = (vulnerability["id"], *vulnerability.get("aliases", ()))
     return next((name for name in names if name in explained), names[0])
 
 
