@@ -63,9 +63,9 @@ class Home:
         return self.path / "ports.json"
 
     @property
-    def hold(self) -> Path:
+    def down(self) -> Path:
         """A file in here keeps the process of that name down."""
-        return self.path / "hold"
+        return self.path / "down"
 
     @property
     def logs(self) -> Path:
@@ -100,7 +100,8 @@ class Home:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._restrict()
-            for folder in (self.logs, self.hold):
+            self._rename_hold_folder()
+            for folder in (self.logs, self.down):
                 files.make_folder(folder)
             free = shutil.disk_usage(self.path).free
         except OSError as error:
@@ -128,11 +129,17 @@ class Home:
             user = server_user.find(self.path.absolute().parent, owner=self.path.stat().st_uid)
             os.chown(self.path, *((0, 0) if user is None else (user.pw_uid, user.pw_gid)))
 
+    def _rename_hold_folder(self) -> None:
+        """Take over the folder `down` from an earlier version, which called it `hold`."""
+        earlier = self.path / "hold"
+        if earlier.is_dir() and not self.down.exists():
+            earlier.rename(self.down)
+
     def _foreign_folder(self) -> str | None:
         """A folder in here that no stack made, unless others have no access anyway: they would lose it."""
         if self.path == DEFAULT or self.is_ours() or not self.path.stat().st_mode & files.UMASK:
             return None
-        ours = {folder.name for folder in (self.logs, self.hold, self.mail)}
+        ours = {folder.name for folder in (self.logs, self.down, self.mail)}
         return next((entry.name for entry in self.path.iterdir() if entry.is_dir() and entry.name not in ours), None)
 
 

@@ -64,9 +64,9 @@ class Stack:
         self._ready = False
 
     @property
-    def held(self) -> set[str]:
-        """The names that somebody keeps down."""
-        return {entry.name for entry in self._home.hold.iterdir()}
+    def kept_down(self) -> set[str]:
+        """The names of the processes that are kept down."""
+        return {entry.name for entry in self._home.down.iterdir()}
 
     @property
     def _units(self) -> list[Unit]:
@@ -96,9 +96,9 @@ class Stack:
         await timed("health of every process", self._wait_ready())
 
     async def furnish(self) -> None:
-        """Fill what is ready, unless somebody keeps a part down, and tell the world in stack.json."""
-        if self.held:
-            self._tell(f"not furnished: held down are {', '.join(sorted(self.held))}")
+        """Seed the data, unless a part is kept down, and write stack.json."""
+        if self.kept_down:
+            self._tell(f"not seeded: {', '.join(sorted(self.kept_down))} kept down")
         else:
             await self._plan.furnish()
         self._ready = True
@@ -106,7 +106,7 @@ class Stack:
 
     async def watch(self) -> None:
         """Keep everything up until cancelled."""
-        await Supervisor(self._units, hold=self._home.hold, changed=self._write_down, tell=self._tell).watch()
+        await Supervisor(self._units, down_folder=self._home.down, changed=self._write_down, tell=self._tell).watch()
 
     async def stop(self) -> None:
         """Stop the processes, then the engines; afterwards nothing of the stack runs."""
@@ -129,9 +129,9 @@ class Stack:
             self._tell("removed the stack.json of a run that was killed")
 
     async def _start_engine(self, engine: Engine) -> None:
-        if engine.name in self.held:
+        if engine.name in self.kept_down:
             await engine.prepare()
-            self._tell(f"{engine.name} is held down by {self._home.hold / engine.name}")
+            self._tell(f"{engine.name} is kept down by {self._home.down / engine.name}")
         else:
             await timed(engine.name, engine.start())
             self._write_down()
@@ -141,20 +141,20 @@ class Stack:
             if engine.name == "postgres":
                 await self._start_engine(engine)
                 if engine.pid is None:
-                    raise Trouble(f"nothing works without PostgreSQL: remove {self._home.hold / engine.name}")
+                    raise Trouble(f"nothing works without PostgreSQL: remove {self._home.down / engine.name}")
         await self._plan.lay_ground()
         self._processes = self._plan.processes()
         for process in self._processes:
-            if process.name not in self.held:
+            if process.name not in self.kept_down:
                 process.spawn()
         self._write_down()
 
     async def _wait_ready(self) -> None:
-        """Wait for /readyz of every process; only for /livez while somebody keeps an engine down."""
-        held = self.held
-        page = "/livez" if any(engine.name in held for engine in self._plan.engines) else "/readyz"
+        """Wait for /readyz of every process, or only for /livez while an engine is kept down."""
+        kept_down = self.kept_down
+        page = "/livez" if any(engine.name in kept_down for engine in self._plan.engines) else "/readyz"
         urls = self._plan.health_urls()
-        waiting = [process for process in self._processes if process.name not in held]
+        waiting = [process for process in self._processes if process.name not in kept_down]
         timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             await asyncio.gather(*(wait_ready(session, process, urls[process.name] + page) for process in waiting))

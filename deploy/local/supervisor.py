@@ -1,7 +1,7 @@
-"""Keeps every process up, except those that somebody wants down.
+"""Keeps every process up, except those that are kept down.
 
-A process that ends is started again well within two seconds; one that keeps ending, every ten.
-While a file with its name lies in the hold folder it is kept down, and killed if it runs.
+A process that ends is restarted within two seconds; one that keeps ending, every ten.
+While the folder `down` has a file with its name, it is kept down, and killed if it runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Unit(Protocol):
 
     @property
     def name(self) -> str:
-        """Its NAME in stack.json and in the hold folder."""
+        """Its NAME in stack.json and in the folder `down`."""
 
     @property
     def pid(self) -> int | None:
@@ -59,7 +59,7 @@ class Unit(Protocol):
 class _Watched:
     unit: Unit
     down: bool = False
-    held: bool = False
+    kept_down: bool = False
     start_at: float = 0.0
     exits: deque[float] = field(default_factory=lambda: deque(maxlen=EXITS_FAILING + 1))
 
@@ -71,13 +71,13 @@ class Supervisor:
         self,
         units: Sequence[Unit],
         *,
-        hold: Path,
+        down_folder: Path,
         changed: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
         """Watch `units`; `changed` is called after each new or lost process, `tell` with news for a person."""
         self._watched = [_Watched(unit) for unit in units]
-        self._hold = hold
+        self._down_folder = down_folder
         self._changed = changed
         self._tell = tell
 
@@ -103,12 +103,12 @@ class Supervisor:
 
     def _look_at(self, watched: _Watched) -> bool:
         """Whether a process came or went."""
-        if (self._hold / watched.unit.name).exists():
+        if (self._down_folder / watched.unit.name).exists():
             return self._keep_down(watched)
-        if watched.held:
-            watched.held = False
+        if watched.kept_down:
+            watched.kept_down = False
             watched.start_at = 0.0
-            self._tell(f"{watched.unit.name} is no longer held down")
+            self._tell(f"{watched.unit.name} is no longer kept down")
         if watched.unit.pid is not None:
             watched.down = False
             return False
@@ -121,10 +121,10 @@ class Supervisor:
         was_running = watched.unit.pid is not None
         if was_running:
             watched.unit.kill()
-        if not watched.held:
-            watched.held = True
+        if not watched.kept_down:
+            watched.kept_down = True
             watched.down = True
-            self._tell(f"{watched.unit.name} is held down by {self._hold / watched.unit.name}")
+            self._tell(f"{watched.unit.name} is kept down by {self._down_folder / watched.unit.name}")
         return was_running
 
     def _note_exit(self, watched: _Watched) -> None:

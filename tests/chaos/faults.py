@@ -47,7 +47,7 @@ def _of_processes(system: System) -> Iterator[Kind]:
         yield Kind(name, "kill", cards=3)
         yield Kind(name, "terminate")
         yield Kind(name, "freeze", (0.5, 4.0))
-        yield Kind(name, "hold", (1.0, 5.0))
+        yield Kind(name, "keep-down", (1.0, 5.0))
     yield Kind("transaction-worker-1", "freeze-long", HEARTBEATS_LOST_SECONDS)
     yield Kind(EVERYTHING, "restart", (0.0, 3.0), cards=2)
 
@@ -107,25 +107,25 @@ async def _freeze(system: System, turn: Round) -> None:
         system.send(pids, signal.SIGCONT)
 
 
-async def _hold(system: System, turn: Round) -> None:
+async def _keep_down(system: System, turn: Round) -> None:
     try:
-        await system.stack.hold(turn.component)
+        await system.stack.take_down(turn.component)
         await asyncio.sleep(turn.seconds)
     finally:
-        system.stack.release(turn.component)
+        system.stack.bring_up(turn.component)
 
 
 async def _restart(system: System, turn: Round) -> None:
     """Everything dies at once, engines included, and comes back one by one in any order."""
     names = [*ENGINES, *system.processes]
     try:
-        await asyncio.gather(*(system.stack.hold(name) for name in names))
+        await asyncio.gather(*(system.stack.take_down(name) for name in names))
         await asyncio.sleep(turn.seconds)
     finally:
         chance = random.Random(turn.number)
         chance.shuffle(names)
         for name in names:
-            system.stack.release(name)
+            system.stack.bring_up(name)
             await asyncio.sleep(chance.uniform(0, 0.5))
 
 
@@ -207,7 +207,7 @@ ACTS: dict[str, Act] = {
     "terminate": _terminate,
     "freeze": _freeze,
     "freeze-long": _freeze,
-    "hold": _hold,
+    "keep-down": _keep_down,
     "restart": _restart,
     "clock": _jump,
     "flush": _flush,

@@ -106,21 +106,21 @@ async def statuses(stack: Stack, ids: set[UUID]) -> dict[str, int]:
 
 async def test_every_message_lost(stack: Stack, door: Door, people: Sequence[Person]) -> None:
     """Guarantee 7: purged under load again and again, all queues: every accepted transfer is terminal within 90 s."""
-    await stack.hold(WORKERS[0])
+    await stack.take_down(WORKERS[0])
     try:
         async with drill(stack, door, people) as sent:
             # A short while without a worker, so that there is something to lose.
-            await stack.hold(WORKERS[1])
+            await stack.take_down(WORKERS[1])
             await sent.more(bound(30, 600))
             lost = await broker.purge(stack)
             for worker in WORKERS:
-                stack.release(worker)
+                stack.bring_up(worker)
             for _ in range(bound(3, 60)):
                 await sent.more(10)
                 lost += await broker.purge(stack)
     finally:
         for worker in WORKERS:
-            stack.release(worker)
+            stack.bring_up(worker)
 
     assert lost > 0
 
@@ -128,7 +128,7 @@ async def test_every_message_lost(stack: Stack, door: Door, people: Sequence[Per
 async def test_every_event_lost(stack: Stack, door: Door, people: Sequence[Person]) -> None:
     """Events that the broker had confirmed are purged while nobody hears them: everybody is told all the same, once."""
     lost = 0
-    await stack.hold("notification-worker")
+    await stack.take_down("notification-worker")
     try:
         async with drill(stack, door, people) as sent, asyncio.timeout(60):
             while not lost:
@@ -136,9 +136,9 @@ async def test_every_event_lost(stack: Stack, door: Door, people: Sequence[Perso
                 async with broker.channel(stack) as opened:
                     queue = await opened.get_queue(SETTLED_QUEUE.name, ensure=False)
                     lost = (await queue.purge()).message_count or 0
-            stack.release("notification-worker")
+            stack.bring_up("notification-worker")
     finally:
-        stack.release("notification-worker")
+        stack.bring_up("notification-worker")
 
 
 @pytest.mark.parametrize("queue", [REQUESTED_QUEUE, SETTLED_QUEUE], ids=lambda queue: queue.name)
@@ -178,22 +178,22 @@ async def test_unroutable(stack: Stack, door: Door, people: Sequence[Person]) ->
 async def test_messages_doubled_and_shuffled(stack: Stack, door: Door, people: Sequence[Person]) -> None:
     """Guarantee 6, through the broker: all that waits, commands and events, comes three times in any order; each once."""
     for name in CONSUMERS:
-        await stack.hold(name)
+        await stack.take_down(name)
     try:
         async with drill(stack, door, people) as sent:
             await sent.more(30)
             commands = await broker.repeat_shuffled(stack, REQUESTED_QUEUE, copies=3, seed=7)
             for worker in WORKERS:
-                stack.release(worker)
+                stack.bring_up(worker)
             async with asyncio.timeout(30):
                 while not await statuses(stack, sent.ids) or "COMPLETED" not in await statuses(stack, sent.ids):
                     await asyncio.sleep(0.1)
             await sent.more(20)
             events = await broker.repeat_shuffled(stack, SETTLED_QUEUE, copies=3, seed=8)
-            stack.release("notification-worker")
+            stack.bring_up("notification-worker")
     finally:
         for name in CONSUMERS:
-            stack.release(name)
+            stack.bring_up(name)
 
     assert commands > 0
     assert events > 0
@@ -204,7 +204,7 @@ async def test_broker_down(stack: Stack, door: Door, people: Sequence[Person]) -
     """Guarantee 34: 60 s without the broker: accepted all the same, the outbox ages, who needs it says so; then all ends."""
     lags: list[float] = []
     async with drill(stack, door, people) as sent:
-        await stack.hold("rabbitmq")
+        await stack.take_down("rabbitmq")
         try:
             accepted = len(sent.ids)
             began = time.monotonic()
@@ -220,7 +220,7 @@ async def test_broker_down(stack: Stack, door: Door, people: Sequence[Person]) -
             unpublished = await gauge(stack, "transaction-relay", "payflow_outbox_unpublished", service="transaction")
             accepted = len(sent.ids) - accepted
         finally:
-            stack.release("rabbitmq")
+            stack.bring_up("rabbitmq")
 
     assert set(sent.statuses) == {"202"}
     assert accepted > 0

@@ -82,9 +82,9 @@ async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
     home = tmp_path_factory.mktemp("disk-full")
     with disk(home / "postgres", DATA_MEGABYTES) as data, disk(home / "log-disk", LOG_MEGABYTES) as changes:
         async with running(home) as stack:
-            await stack.hold("postgres")
+            await stack.take_down("postgres")
             _move(home / "postgres" / "data" / "pg_wal", changes.folder)
-            stack.release("postgres")
+            stack.bring_up("postgres")
             for role in ROLES:
                 await stack.ready(role.name)
             yield stack, data, changes

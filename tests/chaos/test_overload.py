@@ -194,7 +194,7 @@ async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) 
     warm = await driver.offer(per_second=200, seconds=3, connections=16)
     assert [] == await faults_when_quiet(stack, ids(warm), seconds=60)
     for worker in WORKERS:
-        await stack.hold(worker)
+        await stack.take_down(worker)
     sent: list[Sent] = []
     try:
         async with asyncio.timeout(60):
@@ -202,7 +202,7 @@ async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) 
                 sent += await driver.offer(per_second=10_000, seconds=1, connections=64)
     finally:
         for worker in WORKERS:
-            stack.release(worker)
+            stack.bring_up(worker)
     for worker in WORKERS:
         await stack.ready(worker)
 

@@ -41,11 +41,11 @@ Fault = Callable[[Stack], AbstractAsyncContextManager[None]]
 @asynccontextmanager
 async def stopped(stack: Stack) -> AsyncIterator[None]:
     """It is not there."""
-    await stack.hold("redis")
+    await stack.take_down("redis")
     try:
         yield
     finally:
-        stack.release("redis")
+        stack.bring_up("redis")
 
 
 @asynccontextmanager

@@ -136,14 +136,14 @@ def _exits(stack: Stack, name: str) -> list[str]:
 async def test_a_gateway_born_without_auth(stack: Stack, people: list[TimedPerson]) -> None:
     """A gateway that starts while auth is away answers 503 with `Retry-After`, and is well by itself when auth is back."""
     person = people[0]
-    await stack.hold("auth")
+    await stack.take_down("auth")
     try:
-        await stack.hold("gateway")
-        stack.release("gateway")
+        await stack.take_down("gateway")
+        stack.bring_up("gateway")
         refused = await _first_answer(person)
     finally:
-        stack.release("gateway")
-        stack.release("auth")
+        stack.bring_up("gateway")
+        stack.bring_up("auth")
     await stack.ready("auth")
     back = time.monotonic()
     async with asyncio.timeout(30):

@@ -67,7 +67,7 @@ async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, op
     workers = [victim for victim in VICTIMS if "worker" in victim]
     completed = await alice.send_money(bob, 10, wait=30)
     for worker in workers:
-        await stack.hold(worker)
+        await stack.take_down(worker)
     try:
         cancelled = await alice.send_money(bob, 20)
         await alice.post(f"/transfers/{cancelled.body['id']}/cancel")
@@ -79,7 +79,7 @@ async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, op
         )
     finally:
         for worker in workers:
-            stack.release(worker)
+            stack.bring_up(worker)
     await asyncio.gather(*(stack.ready(worker) for worker in workers))
     assert "wallet_frozen" == (await alice.settled(rejected.body["id"]))["failure"]["code"]
     read = [(alice, completed), (alice, cancelled), (alice, rejected), (bob, completed)]

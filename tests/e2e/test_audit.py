@@ -63,11 +63,11 @@ async def test_the_log_is_for_operators(alice: Person) -> None:
 
 async def test_a_service_that_is_away_is_named(stack: Stack, operator: Person, alice: Person) -> None:
     """With the wallet down the rest is told within the time of a request, and the page says what is missing."""
-    await stack.hold("wallet")
+    await stack.take_down("wallet")
     try:
         page = await operator.get(f"/ops/audit?user_id={alice.user_id}")
     finally:
-        stack.release("wallet")
+        stack.bring_up("wallet")
         await stack.ready("wallet")
 
     assert (200, ["wallet"]) == (page.status, page.body["unavailable"])

@@ -153,7 +153,7 @@ async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Termin
     said: dict[str, str] = {}
     for waiting_for, down in (("worker", ["transaction-worker-1", "transaction-worker-2"]), ("wallet", ["wallet"])):
         for name in down:
-            await stack.hold(name)
+            await stack.take_down(name)
         try:
             transfer = (await alice.send_money(bob, 1)).body
             async with asyncio.timeout(15):
@@ -162,7 +162,7 @@ async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Termin
                     said[waiting_for] = json.loads(out)["waiting_for"]
         finally:
             for name in down:
-                stack.release(name)
+                stack.bring_up(name)
         for name in down:
             await stack.ready(name)
         assert (await alice.settled(transfer["id"]))["status"] in ("COMPLETED", "FAILED")

@@ -90,7 +90,7 @@ async def test_pending_transfers_of_disabled_users_end_as_accepted(stack: Stack,
     carol, dave = await door.register(), await door.register()
     await operator.fund(carol, 100)
     await operator.fund(dave, 100)
-    await asyncio.gather(*(stack.hold(worker) for worker in WORKERS))
+    await asyncio.gather(*(stack.take_down(worker) for worker in WORKERS))
     try:
         accepted = [
             await carol.post("/transfers", payment(30, email=dave.email), key=uuid4().hex),
@@ -101,7 +101,7 @@ async def test_pending_transfers_of_disabled_users_end_as_accepted(stack: Stack,
         seen = [await status(operator, answer.body["id"]) for answer in accepted]
     finally:
         for worker in WORKERS:
-            stack.release(worker)
+            stack.bring_up(worker)
     async with asyncio.timeout(90):
         for answer in accepted:
             while "PENDING" == (ended := await status(operator, answer.body["id"])):

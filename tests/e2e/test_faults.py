@@ -35,12 +35,12 @@ async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -
         took = time.monotonic() - began
     finally:
         os.kill(pid, signal.SIGCONT)
-    await stack.hold("redis")
+    await stack.take_down("redis")
     try:
         down = await alice.send_money(bob, 1, key=key)
         fresh = await alice.send_money(bob, 2, wait=20)
     finally:
-        stack.release("redis")
+        stack.bring_up("redis")
 
     assert [first.body["id"]] * 3 == [answer.body["id"] for answer in (flushed, frozen, down)]
     assert "true" == flushed.headers["Idempotent-Replayed"]
@@ -52,7 +52,7 @@ async def test_database_down(stack: Stack, alice: Person, bob: Person) -> None:
     """Guarantee 65: with PostgreSQL down everybody lives, those who need it are not ready, and it heals by itself."""
     roles = [name for name in stack["metrics"] if name not in ("postgres", "rabbitmq", "redis")]
     pids = {name: stack["pids"][name] for name in roles}
-    await stack.hold("postgres")
+    await stack.take_down("postgres")
     try:
         await stack.ready("wallet", expected=503)
         await stack.ready("transaction", expected=503)
@@ -62,7 +62,7 @@ async def test_database_down(stack: Stack, alice: Person, bob: Person) -> None:
         refused = await alice.send_money(bob, 1)
         took = time.monotonic() - began
     finally:
-        stack.release("postgres")
+        stack.bring_up("postgres")
     await stack.ready("wallet")
     await stack.ready("transaction")
 
@@ -141,7 +141,7 @@ async def make_read_only(stack: Stack, database: str, change: str, *, cut: bool 
 
 async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
     """With RabbitMQ down transfers are accepted and wait at the relay for the broker; when it is back they are done."""
-    await stack.hold("rabbitmq")
+    await stack.take_down("rabbitmq")
     try:
         accepted = await alice.send_money(bob, 3)
         async with asyncio.timeout(15):
@@ -150,7 +150,7 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
             ] != "broker":
                 await asyncio.sleep(0.2)
     finally:
-        stack.release("rabbitmq")
+        stack.bring_up("rabbitmq")
 
     assert 202 == accepted.status
     assert "safely on record" in way["summary"]
@@ -162,12 +162,12 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
 async def test_wallet_down(stack: Stack, alice: Person, bob: Person) -> None:
     """With the wallet service down transfers between known wallets are accepted; balances answer 503; then all is done."""
     await alice.send_money(bob, 1, wait=20)
-    await stack.hold("wallet")
+    await stack.take_down("wallet")
     try:
         accepted = await alice.send_money(bob, 2)
         balance = await alice.get(f"/wallets/{alice.wallet_id}/balance")
     finally:
-        stack.release("wallet")
+        stack.bring_up("wallet")
     await stack.ready("wallet")
 
     assert 202 == accepted.status

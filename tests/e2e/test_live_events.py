@@ -81,7 +81,7 @@ async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
     before = await gather(alice, after=place, count=3 * len(first))
     away = await pay_while_away(alice, bob, 40)
     back = await gather(alice, after=before[-1].id, count=3 * len(away))
-    await stack.hold("redis")
+    await stack.take_down("redis")
     try:
         dark = await pay_while_away(alice, bob, OFTEN)
         back += await gather(alice, after=back[-1].id, count=3 * len(dark))
@@ -89,7 +89,7 @@ async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
         last = await pay(alice, bob, 1)
         live = await following
     finally:
-        stack.release("redis")
+        stack.bring_up("redis")
     everything = before + back + live
 
     assert list(range(place + 1, place + 1 + len(everything))) == [event.id for event in everything]
@@ -117,13 +117,13 @@ async def test_pending_is_told_while_it_is(stack: Stack, alice: Person, bob: Per
     """With nobody to carry it out, the sender is told that the transfer is PENDING; the outcome comes when there is one."""
     place = await place_of(stack, alice)
     for name in ("transaction-worker-1", "transaction-worker-2"):
-        await stack.hold(name)
+        await stack.take_down(name)
     try:
         sent = await alice.send_money(bob, 5)
         [pending] = await gather(alice, after=place, count=1)
     finally:
         for name in ("transaction-worker-1", "transaction-worker-2"):
-            stack.release(name)
+            stack.bring_up(name)
     outcome, _ = await gather(alice, after=pending.id, count=2)
 
     assert ("transfer.pending", sent.body["id"], "PENDING") == (

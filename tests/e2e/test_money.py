@@ -214,7 +214,7 @@ async def test_cancelling(stack: Stack, alice: Person, bob: Person) -> None:
     late = await alice.post(f"/transfers/{done.body['id']}/cancel")
     not_mine = await bob.post(f"/transfers/{done.body['id']}/cancel")
     for worker in ("transaction-worker-1", "transaction-worker-2"):
-        await stack.hold(worker)
+        await stack.take_down(worker)
     try:
         pending = await alice.send_money(bob, 7)
         waited = time.monotonic()
@@ -224,7 +224,7 @@ async def test_cancelling(stack: Stack, alice: Person, bob: Person) -> None:
         again = await alice.post(f"/transfers/{pending.body['id']}/cancel")
     finally:
         for worker in ("transaction-worker-1", "transaction-worker-2"):
-            stack.release(worker)
+            stack.bring_up(worker)
 
     assert (409, "transfer_not_cancellable") == (late.status, late.code)
     assert "COMPLETED" == late.body["transfer"]["status"]

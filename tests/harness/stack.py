@@ -30,7 +30,7 @@ def is_alive(pid: int) -> bool:
 
 
 class Stack:
-    """A running stack: what its stack.json says, read anew each time, and its hold files."""
+    """A running stack: what its stack.json says, read anew each time, and which processes are kept down."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -38,17 +38,17 @@ class Stack:
     def __getitem__(self, name: str) -> Any:
         return json.loads((self.home / "stack.json").read_text())[name]
 
-    async def hold(self, name: str) -> None:
-        """Keep a process down until `release`."""
-        (self.home / "hold" / name).touch()
+    async def take_down(self, name: str) -> None:
+        """Keep a process down until `bring_up`."""
+        (self.home / "down" / name).touch()
         pid = self["pids"].get(name)
         async with asyncio.timeout(30):
             while pid is not None and is_alive(pid):
                 await asyncio.sleep(0.05)
 
-    def release(self, name: str) -> None:
-        """Let it come back."""
-        (self.home / "hold" / name).unlink(missing_ok=True)
+    def bring_up(self, name: str) -> None:
+        """Let it start again."""
+        (self.home / "down" / name).unlink(missing_ok=True)
 
     async def ready(self, name: str, *, expected: int = 200, seconds: float = 60) -> None:
         """Wait until the role's /readyz answers so."""

@@ -37,7 +37,7 @@ async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: 
     moved.parent.mkdir(parents=True)
     home.rename(moved)
     for name in KEPT_DOWN:
-        (moved / "hold" / name).unlink()
+        (moved / "down" / name).unlink()
 
     with running(moved, os.environ | SETTINGS) as run:
         completed = await finish(run, pending)
@@ -58,7 +58,7 @@ async def leave_pending(run: Run) -> list[str]:
 def keep_down(run: Run, *names: str) -> None:
     pids = run.wait_ready()["pids"]
     for name in names:
-        (run.home.hold / name).touch()
+        (run.home.down / name).touch()
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while any(process.is_alive(pids[name]) for name in names):
         assert time.monotonic() < deadline

@@ -139,12 +139,12 @@ def test_a_killed_engine_comes_back_where_it_was_with_its_data(runs: Callable[..
         assert client.get("kept") == b"yes"
 
 
-def test_a_held_process_stays_down_until_it_is_released(runs: Callable[..., Run]) -> None:
-    """A file in the hold folder kills the process and keeps it down; without the file it comes back."""
+def test_a_process_is_kept_down_until_its_file_is_removed(runs: Callable[..., Run]) -> None:
+    """A file in the folder `down` kills the process and keeps it down; without the file it comes back."""
     run = runs()
     stack = run.wait_ready()
     for name in ("worker", "redis"):
-        (run.home.hold / name).touch()
+        (run.home.down / name).touch()
         eventually("the process to be down", lambda name=name: run.pid(name) is None, seconds_max=2)
     time_held = time.monotonic()
     while time.monotonic() - time_held < 1.5:
@@ -154,7 +154,7 @@ def test_a_held_process_stays_down_until_it_is_released(runs: Callable[..., Run]
     assert not process.is_alive(stack["pids"]["worker"])
 
     for name in ("worker", "redis"):
-        (run.home.hold / name).unlink()
+        (run.home.down / name).unlink()
 
     eventually("both to be back", lambda: run.pid("worker") and run.pid("redis"), seconds_max=3)
     with Redis.from_url(stack["redis"]) as client:

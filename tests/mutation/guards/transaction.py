@@ -149,7 +149,7 @@ MUTANTS = (
         changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK), Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
         works=ACCEPTS,
         caught_by=[f"{ACCEPTING}::test_a_replay_is_answered_whatever_happened_since"],
-        faults=("redis/hold",),
+        faults=("redis/keep-down",),
     ),
     Mutant(
         name="key-not-looked-up-first",

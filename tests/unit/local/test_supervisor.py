@@ -59,14 +59,14 @@ class Scene:
     """A supervisor over fakes, and all that it said."""
 
     def __init__(self, folder: Path, *names: str) -> None:
-        self.hold = folder / "hold"
-        self.hold.mkdir()
+        self.down = folder / "down"
+        self.down.mkdir()
         self.units = {name: FakeUnit(name, folder / f"{name}.log") for name in names}
         self.said: list[str] = []
         self.changes = 0
         self.disk_is_full = False
         self.supervisor = Supervisor(
-            list(self.units.values()), hold=self.hold, changed=self._changed, tell=self.said.append
+            list(self.units.values()), down_folder=self.down, changed=self._changed, tell=self.said.append
         )
 
     def _changed(self) -> None:
@@ -140,9 +140,9 @@ def test_old_exits_are_forgotten(scene: Scene, clock: Clock) -> None:
     assert unit.starts == 11
 
 
-def test_a_held_unit_is_killed_and_stays_down(scene: Scene, clock: Clock) -> None:
-    """While its file lies in the hold folder, a running process is killed and not started again."""
-    (scene.hold / "relay").touch()
+def test_a_unit_that_is_kept_down_is_killed_and_stays_down(scene: Scene, clock: Clock) -> None:
+    """While the folder `down` has its file, a running process is killed and not started again."""
+    (scene.down / "relay").touch()
 
     look_for(scene, clock, 30)
 
@@ -151,9 +151,9 @@ def test_a_held_unit_is_killed_and_stays_down(scene: Scene, clock: Clock) -> Non
     assert scene.changes == 1
 
 
-def test_a_held_unit_that_someone_starts_is_killed_again(scene: Scene, clock: Clock) -> None:
-    """Holding is a state, not an event."""
-    (scene.hold / "relay").touch()
+def test_a_unit_that_is_started_while_kept_down_is_killed_again(scene: Scene, clock: Clock) -> None:
+    """Being kept down is a state, not an event."""
+    (scene.down / "relay").touch()
     look_for(scene, clock, 1)
 
     scene.units["relay"].spawn()
@@ -163,12 +163,12 @@ def test_a_held_unit_that_someone_starts_is_killed_again(scene: Scene, clock: Cl
     assert scene.units["relay"].kills == 2
 
 
-def test_a_unit_comes_back_at_once_when_it_is_no_longer_held(scene: Scene, clock: Clock) -> None:
-    """Removing the file starts the process; having been held does not count as an exit."""
+def test_a_unit_starts_at_once_when_it_is_no_longer_kept_down(scene: Scene, clock: Clock) -> None:
+    """Removing the file starts the process; having been kept down does not count as an exit."""
     for _ in range(20):
-        (scene.hold / "relay").touch()
+        (scene.down / "relay").touch()
         look_for(scene, clock, 0.3)
-        (scene.hold / "relay").unlink()
+        (scene.down / "relay").unlink()
         look_for(scene, clock, 0.3)
 
     assert scene.units["relay"].starts == 20
