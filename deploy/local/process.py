@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import psutil
 
@@ -28,6 +28,21 @@ STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish what is under wa
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DEAD_STATES = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 DIES_WITH_PARENT = ["--pdeathsig", "KILL"]
+
+
+class Child(Protocol):
+    """A started process, as `subprocess.Popen` has it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit status once it has ended (negative: the signal); None before."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it has ended; raises TimeoutExpired."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
 
 
 class Process:
@@ -52,7 +67,7 @@ class Process:
         self._command = [*launcher, *command]
         self._environment = dict(environment)
         self._directory = directory
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def pid(self) -> int | None:
@@ -64,16 +79,7 @@ class Process:
         assert self.pid is None, f"{self.name} is running already"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab", opener=files.owner_only) as log:
-            self._child = subprocess.Popen(
-                self._command,
-                cwd=self._directory,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                umask=files.UMASK,
-            )
+            self._child = self._launch(log)
 
     def poll(self) -> int | None:
         """The exit status once it has ended (negative: the signal); None before."""
@@ -113,6 +119,18 @@ class Process:
     def last_line(self) -> str:
         """The last line of its log that says something."""
         return last_line(self.log)
+
+    def _launch(self, log: IO[bytes]) -> Child:
+        return subprocess.Popen(
+            self._command,
+            cwd=self._directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=files.UMASK,
+        )
 
 
 def dying_with_parent() -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,8 +15,12 @@ import aiohttp
 import asyncpg
 
 from deploy.local.ports import find_free
+from deploy.local.process import Process
+from tests.harness import preloaded
+from tests.harness.preloaded import PreloadedProcess
 
 START_SECONDS_MAX = 270
+STOP_SECONDS_MAX = 120
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,8 +78,13 @@ class Stack:
 
 
 @asynccontextmanager
-async def running(home: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
-    """A stack of its own below `home`; `settings` are further variables of its environment."""
+async def running(
+    home: Path, settings: Mapping[str, str] | None = None, *, forked: bool = True
+) -> AsyncIterator[Stack]:
+    """A stack of its own below `home`; `settings` are further variables of its environment.
+
+    Its roles are forks of a process that has imported them, where that is allowed, unless `forked` is false.
+    """
     environment = os.environ | {
         "PAYFLOW_HOME": str(home),
         "PAYFLOW_GATEWAY_PORT": str(find_free()),
@@ -84,17 +92,22 @@ async def running(home: Path, settings: Mapping[str, str] | None = None) -> Asyn
         "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
         **(settings or {}),
     }
-    with (home / "run.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "deploy.local", "run", cwd=ROOT, env=environment, stdout=log
-        )
+    process = _command(home, environment, forked=forked and preloaded.is_allowed(os.environ))
+    process.spawn()
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             while not (home / "stack.json").exists():
-                assert process.returncode is None, (home / "run.log").read_text()
+                assert process.poll() is None, process.log.read_text()
                 await asyncio.sleep(0.1)
         yield Stack(home)
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
+        await process.stop(seconds_max=STOP_SECONDS_MAX)
+    assert 0 == process.poll(), process.log.read_text()
+
+
+def _command(home: Path, environment: Mapping[str, str], *, forked: bool) -> Process:
+    log = home / "run.log"
+    if forked:
+        return PreloadedProcess("run", preloaded.__name__, environment=environment, log=log)
+    command = [sys.executable, "-m", "deploy.local", "run"]
+    return Process("run", command, environment=environment, directory=ROOT, log=log)

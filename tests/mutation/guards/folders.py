@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         name="children-keep-the-umask",
         guard="processes of the stack write for their owner alone",
-        changes=[Change(PROCESS, "                umask=files.UMASK,\n", "")],
+        changes=[Change(PROCESS, "            umask=files.UMASK,\n", "")],
         works=KILLED,
         caught_by=[CHILD],
     ),

@@ -1,0 +1,60 @@
+"""`python -m tests.harness.preloaded`: `make run`, its roles and jobs forks of one process that has imported all services."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from deploy.local import __main__ as entry
+from deploy.local import commands
+from deploy.local.home import REPOSITORY, Home
+from deploy.local.payflow import PayFlow
+from deploy.local.process import Child, Process
+from deploy.local.roles import Wiring
+from tests.harness import drills, fork_server
+
+MEASURED = "COVERAGE_"
+"""What variables of a run begin with that measures its processes from their start."""
+
+
+def is_allowed(environment: Mapping[str, str]) -> bool:
+    """Whether this run may fork roles: drills in full start each role by its command, and so does what is measured."""
+    return not drills.FULL and not any(name.startswith(MEASURED) for name in environment)
+
+
+class PreloadedProcess(Process):
+    """`python -m MODULE ARGUMENTS`, started as a fork."""
+
+    def __init__(self, name: str, module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        super().__init__(name, command, environment=environment, directory=REPOSITORY, log=log)
+        self._module = module
+        self._arguments = arguments
+
+    def _launch(self, log: IO[bytes]) -> Child:
+        return fork_server.shared().spawn(
+            self._module, *self._arguments, environment=self._environment, directory=self._directory, log=log
+        )
+
+
+class PreloadedWiring(Wiring):
+    """The ordinary wiring of forked processes."""
+
+    def _python(self, name: str, arguments: list[str], variables: dict[str, str]) -> Process:
+        assert "-m" == arguments[0]
+        return PreloadedProcess(name, *arguments[1:], environment=variables, log=self._home.log(name))
+
+
+async def run(home: Home) -> None:
+    """Start the stack and keep it up until it is stopped."""
+    async with commands.running(home, PayFlow(home, os.environ, wiring=PreloadedWiring)) as (_, watching):
+        await watching
+
+
+if __name__ == "__main__":
+    fork_server.fork_shared()
+    commands.run = run
+    sys.exit(entry.main(["run"]))
