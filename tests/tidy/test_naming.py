@@ -1,0 +1,127 @@
+"""Naming rules of CONTRIBUTING.md as tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for folder in ("services", "payflow", "deploy") for path in (ROOT / folder).rglob("*.py"))
+
+ABBREVIATIONS = re.compile(
+    r"(?i)(^|_)(addr|amt|buf|cfg|cnt|conf|conn|ctx|curr|db|dir|env|fn|func|idx|mgr|msg|num|obj|prev|ptr|pwd|req|resp|ret|"
+    r"sess|tmp|tx|txn|usr|util|val)(_|$)"
+)
+LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+METRICS = frozenset({"Counter", "Gauge", "Histogram", "Summary"})
+
+
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Every node of every source, with its place."""
+    return [
+        (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
+
+
+def names() -> Iterator[tuple[str, str]]:
+    """Every name that the sources give to a variable, a parameter or a function, with its place."""
+    for place, node in nodes():
+        if isinstance(node, ast.arg):
+            yield place, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield place, node.id
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield place, node.name
+
+
+def test_files_are_named_after_one_thing() -> None:
+    """A file that is called `utils` has no reason to refuse anything: name it after the noun it is about."""
+    assert [] == [
+        str(path) for path in SOURCES if re.search(r"(^|_)(utils?|helpers?|common|base|managers?|misc)$", path.stem)
+    ]
+
+
+def test_names_are_whole_words() -> None:
+    """`connection`, `message`, `configuration`: no abbreviations."""
+    assert [] == [f"{place} {name}" for place, name in names() if ABBREVIATIONS.search(name.strip("_"))]
+
+
+def test_limits_say_min_and_max_last() -> None:
+    """`amount_max`, not `max_amount`: what belongs together is sorted together."""
+    assert [] == [f"{place} {name}" for place, name in names() if re.match(r"(?i)_?(max|min)_", name)]
+
+
+def test_get_raises_when_there_is_nothing() -> None:
+    """A function that may return nothing is called `find_…`."""
+    assert [] == [
+        f"{place} {node.name}"
+        for place, node in nodes()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("get_")
+        and node.returns is not None
+        and re.search(r"\bNone\b", ast.unparse(node.returns))
+    ]
+
+
+def test_log_events_are_static_names() -> None:
+    """`noun_past_participle` as a literal; what varies is a field. So a search for the name finds every line of it."""
+    calls = [
+        (place, node)
+        for place, node in nodes()
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LOG_METHODS
+        and ast.unparse(node.func.value) == "log"
+    ]
+
+    assert len(calls) > 50
+    assert [] == [f"{place} {ast.unparse(node)}" for place, node in calls if not _is_static_event(node)]
+
+
+def _is_static_event(call: ast.Call) -> bool:
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Constant) and re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", str(first.value)) is not None
+
+
+def test_metrics_have_closed_labels() -> None:
+    """A label with an id, an address or a user makes a series for each of them."""
+    made = [
+        (place, node)
+        for place, node in nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in METRICS
+    ]
+    labels = [
+        (place, ast.unparse(label))
+        for place, node in made
+        for argument in node.args[2:3]
+        for label in ast.walk(argument)
+    ]
+
+    assert len(made) > 20
+    assert [] == [
+        f"{place} {label}" for place, label in labels if re.search(r"(\b|_)(id|ip|address|email|key|user)'", label)
+    ]
+
+
+def test_statements_are_called_through_their_module() -> None:
+    """`store.lock_accounts(...)` and `commands.post_transfers(...)` say which layer they call."""
+    imported = [
+        (place, node.module, alias.name)
+        for place, node in nodes()
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+        if alias.name.islower()
+    ]
+
+    assert [] == [
+        f"{place} {module}.{name}"
+        for place, module, name in imported
+        if re.fullmatch(r"services\.\w+\.(store|commands)(_\w+)?", module)
+        and not (ROOT / module.replace(".", "/") / f"{name}.py").exists()
+    ]
