@@ -11,7 +11,7 @@ from payflow import document as read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnSession:
+class SessionInfo:
     """Where one is logged in. `used_at` is the last renewal, `current` marks the session of this client."""
 
     id: str

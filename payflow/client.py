@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from payflow import document as read
 from payflow import limits
-from payflow.account import Account, OwnSession, SigningKeys, TotpProposal, read_recovery_codes
+from payflow.account import Account, SessionInfo, SigningKeys, TotpProposal, read_recovery_codes
 from payflow.address import parse_address
 from payflow.api_key import ApiKey, CreatedApiKey
 from payflow.authentication import ApiKeyAuthentication, Authentication, bearer
@@ -31,7 +31,7 @@ from payflow.events import TOKEN_SPENT, Event
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
 from payflow.operations import BalanceSheet, Overview, Proof
-from payflow.rehearsal import Rehearsal
+from payflow.simulation import Simulation
 from payflow.retry import Patience, reconnect_seconds
 from payflow.session import Keeper, MemoryKeeper, User
 from payflow.submission import Submission, check_key, new_key
@@ -74,7 +74,7 @@ class PayFlow:
         self.gateway = parse_address(gateway)
         self._limits = limits
         self._transport = Transport(self.gateway, limits)
-        self._rehearsal = Rehearsal()
+        self._simulation = Simulation()
         if api_key is not None:
             self._authentication: Authentication = ApiKeyAuthentication(self._transport, api_key)
         else:
@@ -130,7 +130,7 @@ class PayFlow:
         """Verify an e-mail address by the token of the letter that was sent there. Needs no session.
 
         Raises:
-            Problem: `letter_token_invalid`.
+            Problem: `email_token_invalid`.
         """
         await self._transport.send("POST", "/auth/email/verify", body={"token": token})
 
@@ -154,7 +154,7 @@ class PayFlow:
         """Replace a forgotten password by the token of the letter. Every session and API key of the user ends.
 
         Raises:
-            Problem: `letter_token_invalid`, or the password is not good.
+            Problem: `email_token_invalid`, or the password is not good.
         """
         body = {"token": token, "new_password": new_password}
         await self._transport.send("POST", "/auth/password/reset", body=body)
@@ -168,9 +168,9 @@ class PayFlow:
         """
         return await self._authentication.change_password(current_password, new_password, totp=totp)
 
-    def sessions(self) -> AsyncIterator[OwnSession]:
+    def sessions(self) -> AsyncIterator[SessionInfo]:
         """Where this user is logged in, newest first, page by page."""
-        return self._pages("/auth/sessions", OwnSession.read, {})
+        return self._pages("/auth/sessions", SessionInfo.read, {})
 
     async def end_session(self, session_id: str) -> None:
         """End one of this user's sessions, everywhere within a second.
@@ -198,7 +198,7 @@ class PayFlow:
         `password` is this user's, once more; `totp` a code of the second factor where one is on, or a recovery code.
 
         Raises:
-            Problem: `invalid_credentials`, `totp_required`, throttled, `operator_required`, `api_keys_exhausted`,
+            Problem: `invalid_credentials`, `totp_required`, throttled, `operator_required`, `api_key_limit_reached`,
                 `session_required` (a key makes none), or a field is not good.
             NoAnswer: it may have been made; whoever does not know it revokes it.
         """
@@ -224,7 +224,7 @@ class PayFlow:
         """Propose a second factor; it is on when `confirm_totp` was given its first code.
 
         Raises:
-            Problem: `invalid_credentials`, `totp_already_on`.
+            Problem: `invalid_credentials`, `totp_already_enabled`.
         """
         return await self._ask("POST", "/auth/totp", TotpProposal.read, body={"password": password})
 
@@ -232,7 +232,7 @@ class PayFlow:
         """Turn the second factor on; the recovery codes, which are told only now.
 
         Raises:
-            Problem: `invalid_credentials` when the code is wrong, `totp_not_started`, `totp_already_on`.
+            Problem: `invalid_credentials` when the code is wrong, `totp_not_started`, `totp_already_enabled`.
         """
         answer = await self._call("POST", "/auth/totp/confirm", body={"code": code})
         return read.convert(read_recovery_codes, answer.document)
@@ -241,7 +241,7 @@ class PayFlow:
         """Turn the second factor off.
 
         Raises:
-            Problem: `invalid_credentials`, `totp_not_on`.
+            Problem: `invalid_credentials`, `totp_not_enabled`.
         """
         await self._call("DELETE", "/auth/totp", body={"password": password, "totp": totp})
 
@@ -249,7 +249,7 @@ class PayFlow:
         """Other recovery codes; those before open nothing any more.
 
         Raises:
-            Problem: `invalid_credentials`, `totp_not_on`.
+            Problem: `invalid_credentials`, `totp_not_enabled`.
         """
         answer = await self._call("POST", "/auth/totp/recovery-codes", body={"password": password, "totp": totp})
         return read.convert(read_recovery_codes, answer.document)
@@ -472,7 +472,7 @@ class PayFlow:
         """As an operator: give a user a role, `user` or `operator`. Who loses one is logged out everywhere.
 
         Raises:
-            Problem: `user_not_found`; `own_account` when it is the operator's own.
+            Problem: `user_not_found`; `cannot_modify_self` when it is the operator's own.
         """
         return await self._ask("PUT", f"/ops/users/{_segment(user_id)}/role", Account.read, body={"role": role})
 
@@ -482,7 +482,7 @@ class PayFlow:
         Payments to the user's wallet id still arrive; an operator stops them with `PUT /api/v1/ops/wallets/{id}/freeze`.
 
         Raises:
-            Problem: `user_not_found`, `own_account`.
+            Problem: `user_not_found`, `cannot_modify_self`.
         """
         path = f"/ops/users/{_segment(user_id)}/disable"
         return await self._ask("PUT", path, Account.read, body={"reason": reason})
@@ -503,16 +503,16 @@ class PayFlow:
         """As an operator: make a new key, which signs a little later. Nobody is logged out; asked twice, it happens once."""
         return await self._ask("POST", "/ops/keys/rotate", SigningKeys.read)
 
-    # Rehearsals
+    # Simulations
 
     @contextlib.contextmanager
-    def rehearse(self, word: str) -> Iterator[None]:
+    def simulate(self, word: str) -> Iterator[None]:
         """Let a gateway in demo mode make the next request of this task go wrong on purpose, for instance `answer-lost`.
 
         Only the first request inside of the block carries the word; whatever is sent again goes without it. A gateway out
         of demo mode refuses a payment that carries one.
         """
-        with self._rehearsal.of(word):
+        with self._simulation.of(word):
             yield
 
     # What waits for an operator, and who did what
@@ -542,7 +542,7 @@ class PayFlow:
         until: datetime | None = None,
         actor_id: str | None = None,
         user_id: str | None = None,
-        act: str | None = None,
+        action: str | None = None,
         limit: int | None = None,
     ) -> dict[str, Any]:
         """As an operator: `items`, who did what, newest first, `limit` of them at most; `unavailable`, who did not answer.
@@ -551,7 +551,7 @@ class PayFlow:
 
         They are those from `since` on (inclusive), before `until` (exclusive).
         """
-        params = _given({**_period(since, until), "actor_id": actor_id, "user_id": user_id, "act": act})
+        params = _given({**_period(since, until), "actor_id": actor_id, "user_id": user_id, "action": action})
         return await self._whole_list("/ops/audit", params, count_max=limit)
 
     # How
@@ -584,7 +584,7 @@ class PayFlow:
 
     async def _watch(self, transfer: Transfer, *, deadline: float) -> Transfer:
         pause_seconds = self._limits.poll_seconds_min
-        while not transfer.is_settled and (left_seconds := deadline - time.monotonic()) > 0:
+        while not transfer.is_finalized and (left_seconds := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(pause_seconds, left_seconds))
             pause_seconds = min(2 * pause_seconds, self._limits.poll_seconds_max)
             transfer = await self._look(transfer, deadline=deadline)
@@ -645,7 +645,7 @@ class PayFlow:
         """Send one request as the user; again, once, when the gateway does not take the token any more."""
         token = await self._token()
         send = functools.partial(self._transport.send, method, path, body=body, params=params, seconds=seconds)
-        headers = {**(headers or {}), **self._rehearsal.take()}
+        headers = {**(headers or {}), **self._simulation.take()}
         try:
             return await send(headers={**headers, **bearer(token)})
         except Problem as problem:

@@ -21,7 +21,7 @@ class Event:
     """Something that happened. `id` is its place in the user's feed, from where `events` can be resumed.
 
     `type` is `transfer.pending`, `transfer.completed`, `transfer.failed` or `notification`, with the JSON of the transfer or
-    the notice as `data`; or `reset`: what happened in between is not known any more, read anew what you show.
+    the notification as `data`; or `reset`: what happened in between is not known any more, read anew what you show.
     """
 
     id: int

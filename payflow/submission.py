@@ -71,7 +71,7 @@ class Submission:
         self._maybe_done = False
 
     async def accept(self, call: Call, look_up: Callable[[str], Awaitable[Transfer | None]]) -> Transfer:
-        """The accepted transfer; settled already if that came within the wait.
+        """The accepted transfer; finalized already if that came within the wait.
 
         Raises:
             OutcomeUnknown: an attempt may have been carried out, and nothing can be found under the key.

@@ -169,24 +169,24 @@ def print_replay(outlook: Mapping[str, Any]) -> None:
     _print(table, _facts(facts))
 
 
-def print_audit(acts: Mapping[str, Any]) -> None:
-    """One row for each act; the services that did not answer."""
-    table = _table("time (UTC)", "service", "act", "actor", "subject", "detail", "request")
-    for act in acts["items"]:
-        subject = act["subject"]
+def print_audit(actions: Mapping[str, Any]) -> None:
+    """One row for each action; the services that did not answer."""
+    table = _table("time (UTC)", "service", "action", "actor", "subject", "detail", "request")
+    for action in actions["items"]:
+        subject = action["subject"]
         table.add_row(
-            _moment(act["at"]),
-            _plain(act["service"]),
-            _plain(act["act"]),
-            _plain(act["actor_id"] or UNKNOWN),
+            _moment(action["at"]),
+            _plain(action["service"]),
+            _plain(action["action"]),
+            _plain(action["actor_id"] or UNKNOWN),
             _plain(f"{subject['kind']} {subject['id']}" if subject else UNKNOWN),
-            _plain(", ".join(f"{name}={_fact(value)}" for name, value in act["detail"].items())),
-            _plain(act["request_id"]),
+            _plain(", ".join(f"{name}={_fact(value)}" for name, value in action["detail"].items())),
+            _plain(action["request_id"]),
         )
     cut = (
-        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])] if acts["has_more"] else []
+        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])] if actions["has_more"] else []
     )
-    _print(table, *_missing(acts), *cut)
+    _print(table, *_missing(actions), *cut)
 
 
 def _missing(page: Mapping[str, Any]) -> list[Table]:

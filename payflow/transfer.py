@@ -44,7 +44,7 @@ class Transfer:
     description: str | None
     metadata: Mapping[str, Any] | None
     created_at: datetime
-    settles_by: datetime | None
+    final_by: datetime | None
     completed_at: datetime | None
     failed_at: datetime | None
     failure: Failure | None
@@ -53,7 +53,7 @@ class Transfer:
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
-    def is_settled(self) -> bool:
+    def is_finalized(self) -> bool:
         """Whether it has its outcome."""
         return self.status != PENDING
 
@@ -77,7 +77,7 @@ class Transfer:
             description=document.get("description"),
             metadata=document.get("metadata"),
             created_at=read.moment(document["created_at"]),
-            settles_by=read.moment_or_none(document.get("settles_by")),
+            final_by=read.moment_or_none(document.get("final_by")),
             completed_at=read.moment_or_none(document.get("completed_at")),
             failed_at=read.moment_or_none(document.get("failed_at")),
             failure=Failure(failure["code"], failure.get("message")) if failure else None,

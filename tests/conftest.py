@@ -15,7 +15,7 @@ from deploy.local import environment
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
 from tests.harness import drills, leaks
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.databases import Templates, TestDatabase
 from tests.harness.stack import Stack, running
 
@@ -126,25 +126,25 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 @pytest.fixture(scope="session")
-async def door(stack: Stack) -> AsyncIterator[Door]:
+async def api(stack: Stack) -> AsyncIterator[ApiClient]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield Door(session, stack["gateway"])
+        yield ApiClient(session, stack["gateway"])
 
 
 @pytest.fixture(scope="session")
-async def operator(door: Door) -> Person:
-    return await door.login("ops@example.com", "payflow-demo-1")
+async def operator(api: ApiClient) -> Person:
+    return await api.login("ops@example.com", "payflow-demo-1")
 
 
 @pytest.fixture
-async def alice(door: Door, operator: Person) -> Person:
+async def alice(api: ApiClient, operator: Person) -> Person:
     """A new person with 1,000.00 USD."""
-    person = await door.register("Alice Test")
+    person = await api.register("Alice Test")
     await operator.fund(person, 100_000)
     return person
 
 
 @pytest.fixture
-async def bob(door: Door) -> Person:
+async def bob(api: ApiClient) -> Person:
     """A new person with an empty wallet."""
-    return await door.register("Bob Test")
+    return await api.register("Bob Test")

@@ -32,7 +32,7 @@ async def run(home: Home) -> None:
         tell(f"\nPayFlow is ready after {time.monotonic() - started:.1f} s: {gateway}\n")
         tell(f"  people    {seed.ALICE}, {seed.BOB}, {seed.OPERATOR} (operator); password {seed.PASSWORD}")
         tell(
-            f"            {seed.CAROL} (a history), {seed.PENNY} (next to nothing); things go wrong: docs/rehearsal.md"
+            f"            {seed.CAROL} (a history), {seed.PENNY} (next to nothing); things go wrong: docs/simulated-failures.md"
         )
         tell(f"  logs      {home.logs}")
         tell("  stop      Ctrl-C here, or make stop in another terminal\n")

@@ -17,8 +17,8 @@ from deploy.local.trouble import Trouble
 
 AMOUNT_MINOR = 1_250
 WAIT_SECONDS = 30
-NOTICE_SECONDS_MAX = 5.0
-NOTICE_POLL_SECONDS = 0.1
+NOTIFICATION_SECONDS_MAX = 5.0
+NOTIFICATION_POLL_SECONDS = 0.1
 STATEMENT_ITEMS_MAX = 50
 
 
@@ -69,14 +69,14 @@ async def _send(alice: Person) -> dict[str, Any]:
 
 
 async def _timeline(alice: Person, transfer: dict[str, Any]) -> dict[str, Any]:
-    """The timeline, once the notice is in it: that step comes after the outcome."""
+    """The timeline, once the notification is in it: that step comes after the outcome."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + NOTICE_SECONDS_MAX
+    deadline = loop.time() + NOTIFICATION_SECONDS_MAX
     while True:
         timeline: dict[str, Any] = await alice.get(f"/transfers/{transfer['id']}/timeline")
         if any(step["step"] == "notified" for step in timeline["steps"]) or loop.time() > deadline:
             return timeline
-        await asyncio.sleep(NOTICE_POLL_SECONDS)
+        await asyncio.sleep(NOTIFICATION_POLL_SECONDS)
 
 
 async def _look(

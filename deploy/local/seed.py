@@ -25,7 +25,7 @@ AMOUNT_MINOR = 100_000
 FURTHER_MINOR = {"EUR": 25_000, "JPY": 30_000, "KWD": 100_000}
 """What Carol has beside US dollars: currencies with two, no and three decimal digits."""
 
-REHEARSE = "PayFlow-Rehearse"
+SIMULATE = "PayFlow-Simulate"
 
 
 async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
@@ -57,12 +57,12 @@ async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
 async def _live(carol: Person, penny: Person) -> None:
     """Payments of Carol's, one of each outcome that does not take long."""
     paid = await _send(carol, penny, 150, "Coffee")
-    cancelled = await _send(carol, penny, 2_000, "Changed my mind", **{REHEARSE: "slow-pending=2"})
+    cancelled = await _send(carol, penny, 2_000, "Changed my mind", **{SIMULATE: "slow-pending=2"})
     # On a machine that is that busy it has been carried out by now: history enough.
     with contextlib.suppress(Trouble):
         await carol.post(f"/transfers/{cancelled['id']}/cancel", {})
-    # The last one: while it is PENDING the door counts it, and refuses what else she sends.
-    await _send(carol, penny, 1_000_000, "A house", **{REHEARSE: "insufficient-funds"})
+    # The last one: while it is PENDING the gateway counts it, and refuses what else she sends.
+    await _send(carol, penny, 1_000_000, "A house", **{SIMULATE: "insufficient-funds"})
     if (await carol.outcome(paid))["status"] != "COMPLETED":
         raise Trouble(f"the payment of {carol.email} failed")
 

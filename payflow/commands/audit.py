@@ -44,7 +44,7 @@ def read_moment(context: click.Context, parameter: click.Parameter, value: str |
 )
 @click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Done by this user.")
 @click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Concerning this user.")
-@click.option("--act", metavar="NAME", help="This act alone, for instance login_failed.")
+@click.option("--action", metavar="NAME", help="This action alone, for instance login_failed.")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="So many at most."
 )
@@ -56,21 +56,21 @@ def audit(
     until: datetime | None,
     actor_id: str | None,
     user_id: str | None,
-    act: str | None,
+    action: str | None,
     limit: int,
 ) -> None:
     """Show who did what, newest first (for operators).
 
-    With --json also the services that did not answer, whose acts are missing.
+    With --json also the services that did not answer, whose actions are missing.
     """
-    acts = invocation.ask(
+    actions = invocation.ask(
         lambda payflow: payflow.audit(
-            since=since, until=until, actor_id=actor_id, user_id=user_id, act=act, limit=limit
+            since=since, until=until, actor_id=actor_id, user_id=user_id, action=action, limit=limit
         )
     )
     if invocation.as_json:
-        invocation.print_json(acts)
+        invocation.print_json(actions)
     else:
         from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
 
-        tables.print_audit(acts)
+        tables.print_audit(actions)

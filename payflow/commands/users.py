@@ -60,9 +60,9 @@ def enable(invocation: Invocation, email: str) -> None:
     _act(invocation, email, lambda payflow, account: payflow.enable_user(account.id))
 
 
-def _act(invocation: Invocation, email: str, act: Callable[[PayFlow, Account], Awaitable[Account]]) -> None:
+def _act(invocation: Invocation, email: str, action: Callable[[PayFlow, Account], Awaitable[Account]]) -> None:
     async def ask(payflow: PayFlow) -> Account:
-        return await act(payflow, await payflow.find_user(email))
+        return await action(payflow, await payflow.find_user(email))
 
     _tell(invocation, invocation.ask(ask))
 

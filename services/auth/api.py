@@ -11,7 +11,7 @@ from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import Places
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import audit
 from services.chassis.body import read_json, validate, validate_json
 from services.chassis.database import Pool
@@ -24,7 +24,7 @@ READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
 """Of what users and operators list: logins, API keys and revocations do not wait for these connections."""
 VAULT: web.AppKey[Vault] = web.AppKey("vault")
 HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
-BELL: web.AppKey[Bell] = web.AppKey("bell")
+WAKEUP: web.AppKey[Wakeup] = web.AppKey("wakeup")
 PLACES: web.AppKey[Places] = web.AppKey("places")
 
 SEQ_MAX = 2**63 - 1
@@ -108,7 +108,7 @@ async def log_in(request: web.Request) -> web.Response:
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
-        request.app[BELL],
+        request.app[WAKEUP],
         email=asked.email,
         password=asked.password,
         totp=asked.totp,
@@ -129,7 +129,7 @@ async def refresh(request: web.Request) -> web.Response:
     """Trade a refresh token for a new pair."""
     asked = validate(schemas.REFRESH, await read_json(request))
     session = await commands.accounts.refresh(
-        request.app[POOL], request.app[VAULT], request.app[BELL], refresh_token=asked.refresh_token
+        request.app[POOL], request.app[VAULT], request.app[WAKEUP], refresh_token=asked.refresh_token
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
 
@@ -138,7 +138,7 @@ async def log_out(request: web.Request) -> web.Response:
     """End a session; one that has ended already is fine."""
     asked = validate(schemas.LOGOUT, await read_json(request))
     await commands.accounts.log_out(
-        request.app[POOL], request.app[BELL], session_id=asked.session_id, user_id=asked.user_id
+        request.app[POOL], request.app[WAKEUP], session_id=asked.session_id, user_id=asked.user_id
     )
     return web.Response(status=204)
 
@@ -150,7 +150,7 @@ async def change_password(request: web.Request) -> web.Response:
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
-        request.app[BELL],
+        request.app[WAKEUP],
         user_id=asked.user_id,
         current_password=asked.current_password,
         new_password=asked.new_password,
@@ -173,7 +173,7 @@ async def end_session(request: web.Request) -> web.Response:
     """End one session of a user."""
     asked = validate(schemas.OF_SESSION, await read_json(request))
     await commands.sessions.end_session(
-        request.app[POOL], request.app[BELL], user_id=asked.user_id, session_id=asked.session_id
+        request.app[POOL], request.app[WAKEUP], user_id=asked.user_id, session_id=asked.session_id
     )
     return web.Response(status=204)
 
@@ -182,7 +182,7 @@ async def end_other_sessions(request: web.Request) -> web.Response:
     """End every session of a user but one."""
     asked = validate(schemas.OF_SESSION, await read_json(request))
     await commands.sessions.end_other_sessions(
-        request.app[POOL], request.app[BELL], user_id=asked.user_id, keep=asked.session_id
+        request.app[POOL], request.app[WAKEUP], user_id=asked.user_id, keep=asked.session_id
     )
     return web.Response(status=204)
 
@@ -253,7 +253,7 @@ async def set_role(request: web.Request) -> web.Response:
     asked = validate(schemas.SET_ROLE, await read_json(request))
     account = await commands.users.set_role(
         request.app[POOL],
-        request.app[BELL],
+        request.app[WAKEUP],
         user_id=_user_id(request),
         role=asked.role,
         operator_id=asked.operator_id,
@@ -266,7 +266,7 @@ async def disable_user(request: web.Request) -> web.Response:
     asked = validate(schemas.DISABLE, await read_json(request))
     account = await commands.users.disable_user(
         request.app[POOL],
-        request.app[BELL],
+        request.app[WAKEUP],
         user_id=_user_id(request),
         reason=asked.reason,
         operator_id=asked.operator_id,
@@ -361,7 +361,7 @@ async def reset_password(request: web.Request) -> web.Response:
         request.app[POOL],
         request.app[VAULT],
         request.app[HASHING],
-        request.app[BELL],
+        request.app[WAKEUP],
         token=asked.token,
         new_password=asked.new_password,
     )
@@ -428,12 +428,12 @@ async def revoke_api_key(request: web.Request) -> web.Response:
     key_id = parse_id(request.match_info["id"])
     if key_id is None:
         raise ApiKeyNotFound
-    await commands.api_keys.revoke_api_key(request.app[POOL], request.app[BELL], key_id=key_id, user_id=asked.user_id)
+    await commands.api_keys.revoke_api_key(request.app[POOL], request.app[WAKEUP], key_id=key_id, user_id=asked.user_id)
     return web.Response(status=204)
 
 
 async def verify_api_key(request: web.Request) -> web.Response:
-    """Whom a key speaks for, asked by its hash: the key itself stays at the door."""
+    """Whom a key speaks for, asked by its hash: the key itself stays at the gateway."""
     asked = validate(schemas.KEY_HASH, await read_json(request))
     used = await commands.api_keys.verify_api_key(request.app[POOL], asked.hash)
     return web.json_response(schemas.render_used_api_key(used))

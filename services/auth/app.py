@@ -14,9 +14,9 @@ from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import Places
 from services.auth.rules.user import Role
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database, migrations, readiness, server
-from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, PostgresError
+from services.chassis.database import CommitUnknown, DatabaseUnavailable, LockTimeout, Pool, PostgresError
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
@@ -43,13 +43,13 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
         hashing = Hashing()
         stack.callback(hashing.close)
-        bell = Bell(settings.redis_url.get_secret_value() if settings.redis_url else None)
-        stack.push_async_callback(bell.close)
+        wakeup = Wakeup(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.push_async_callback(wakeup.close)
         vault = Vault(settings.auth_secret.get_secret_value())
         await _open_signing_key(pool, vault)
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
         places = Places(settings.auth_secret.get_secret_value())
-        app = application(pool, read_pool, vault, hashing=hashing, bell=bell, places=places, verifier=verifier)
+        app = application(pool, read_pool, vault, hashing=hashing, wakeup=wakeup, places=places, verifier=verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
 
 
@@ -59,7 +59,7 @@ def application(
     vault: Vault,
     *,
     hashing: Hashing,
-    bell: Bell,
+    wakeup: Wakeup,
     places: Places,
     verifier: TokenVerifier,
 ) -> web.Application:
@@ -69,7 +69,7 @@ def application(
     app[api.READ_POOL] = read_pool
     app[api.VAULT] = vault
     app[api.HASHING] = hashing
-    app[api.BELL] = bell
+    app[api.WAKEUP] = wakeup
     app[api.PLACES] = places
     api.add_routes(app, verifier)
     return app
@@ -100,7 +100,7 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
         raise JobFailed(refusal.title()) from None
     except CommitUnknown:
         raise JobFailed("it is not known whether the role was granted: run this command again") from None
-    except (DatabaseAway, LockTimeout, PostgresError) as error:
+    except (DatabaseUnavailable, LockTimeout, PostgresError) as error:
         raise JobFailed(f"cannot grant: {str(error).splitlines()[0]}") from None
     finally:
         await database.close_pool(pool)
@@ -122,7 +122,7 @@ async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
         rotation = await commands.signing_keys.rotate_keys(pool, vault, operator_id=None)
     except CommitUnknown:
         raise JobFailed("it is not known whether a key was published: run this command again") from None
-    except (DatabaseAway, LockTimeout, PostgresError, WrongSecret) as error:
+    except (DatabaseUnavailable, LockTimeout, PostgresError, WrongSecret) as error:
         raise JobFailed(f"cannot rotate: {str(error).splitlines()[0]}") from None
     finally:
         await database.close_pool(pool)
@@ -132,8 +132,8 @@ async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
 
 
 async def _open_signing_key(pool: Pool, vault: Vault) -> None:
-    """Make the first key, and notice now rather than at the first login that the secret is not the right one."""
+    """Make the first key, and notification now rather than at the first login that the secret is not the right one."""
     try:
         await commands.signing_keys.list_keys(pool, vault)
-    except DatabaseAway:
+    except DatabaseUnavailable:
         log.warning("signing_key_not_opened", reason="the database is away; it is opened on demand")

@@ -11,16 +11,16 @@ Refusal
 ├── ApiKeyNotFound       404 api_key_not_found
 ├── EmailTaken           409 email_taken
 ├── EmailVerified        409 email_already_verified
-├── TooManyApiKeys       409 api_keys_exhausted
-├── OwnAccount           409 own_account
+├── ApiKeyLimitReached       409 api_key_limit_reached
+├── CannotModifySelf           409 cannot_modify_self
 ├── LastOperator         409 last_operator
-├── TotpAlreadyOn        409 totp_already_on
+├── TotpAlreadyEnabled        409 totp_already_enabled
 ├── TotpNotStarted       409 totp_not_started
-├── TotpNotOn            409 totp_not_on
+├── TotpNotEnabled            409 totp_not_enabled
 ├── InvalidParameter     422 invalid_request
-├── LetterTokenInvalid   422 letter_token_invalid
+├── EmailTokenInvalid   422 email_token_invalid
 └── Unavailable
-    └── PasswordsBusy    503 passwords_busy
+    └── TooManyLogins    503 too_many_logins
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class ApiKeyNotFound(Refusal):
     code = "api_key_not_found"
 
 
-class TooManyApiKeys(Refusal):
+class ApiKeyLimitReached(Refusal):
     """There are as many API keys as one user may have; revoke one first."""
 
     status = 409
-    code = "api_keys_exhausted"
+    code = "api_key_limit_reached"
 
 
 class EmailTaken(Refusal):
@@ -105,22 +105,22 @@ class EmailVerified(Refusal):
     code = "email_already_verified"
 
 
-class LetterTokenInvalid(Refusal):
+class EmailTokenInvalid(Refusal):
     """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
 
     status = 422
-    code = "letter_token_invalid"
+    code = "email_token_invalid"
 
     def __init__(self) -> None:
         """One answer for every reason."""
         super().__init__(errors=[FieldError("token", "does not hold, or does not any more")])
 
 
-class OwnAccount(Refusal):
+class CannotModifySelf(Refusal):
     """Nobody disables themselves or takes the operator's role from themselves."""
 
     status = 409
-    code = "own_account"
+    code = "cannot_modify_self"
 
 
 class LastOperator(Refusal):
@@ -130,11 +130,11 @@ class LastOperator(Refusal):
     code = "last_operator"
 
 
-class TotpAlreadyOn(Refusal):
+class TotpAlreadyEnabled(Refusal):
     """The second factor is on already."""
 
     status = 409
-    code = "totp_already_on"
+    code = "totp_already_enabled"
 
 
 class TotpNotStarted(Refusal):
@@ -144,11 +144,11 @@ class TotpNotStarted(Refusal):
     code = "totp_not_started"
 
 
-class TotpNotOn(Refusal):
+class TotpNotEnabled(Refusal):
     """The second factor is not on."""
 
     status = 409
-    code = "totp_not_on"
+    code = "totp_not_enabled"
 
 
 class InvalidParameter(Refusal):
@@ -162,7 +162,7 @@ class InvalidParameter(Refusal):
         super().__init__(errors=[FieldError(field, message)])
 
 
-class PasswordsBusy(Unavailable):
+class TooManyLogins(Unavailable):
     """Too many passwords are being checked at this moment; nothing was recorded."""
 
-    code = "passwords_busy"
+    code = "too_many_logins"

@@ -9,7 +9,7 @@ SESSIONS_ENDED = Counter(
     "payflow_sessions_ended_total", "Sessions that were ended, by why; `refresh_reused` is a sign of theft.", ["reason"]
 )
 LETTERS = Counter(
-    "payflow_letters_asked_total",
+    "payflow_emails_requested_total",
     "Letters that were asked for, by kind and whether one was written.",
     ["kind", "result"],
 )

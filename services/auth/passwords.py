@@ -17,7 +17,7 @@ from argon2 import Parameters, PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from services.auth import metrics
-from services.auth.errors import PasswordsBusy
+from services.auth.errors import TooManyLogins
 
 LENGTH_MIN = 8
 LENGTH_MAX = 200
@@ -76,7 +76,7 @@ class Hashing:
         """The hash to store, with its own salt and the profile written into it.
 
         Raises:
-            PasswordsBusy: too many are waiting already.
+            TooManyLogins: too many are waiting already.
         """
         return await self._run(lambda: self._hasher.hash(canonical(password)))
 
@@ -84,7 +84,7 @@ class Hashing:
         """Whether the password is the one that was hashed; with nothing stored False, after the same work.
 
         Raises:
-            PasswordsBusy: too many are waiting already.
+            TooManyLogins: too many are waiting already.
         """
         matches = await self._run(lambda: self._matches(stored or self._nobody, password))
         return matches and stored is not None
@@ -128,9 +128,9 @@ def _unless_late(work: Callable[[], Result], deadline: float) -> Result:
     return work()
 
 
-def _busy() -> PasswordsBusy:
+def _busy() -> TooManyLogins:
     metrics.HASHES_REFUSED.inc()
-    return PasswordsBusy(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
+    return TooManyLogins(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
 
 
 def canonical(password: str) -> str:

@@ -149,7 +149,7 @@ class Logout(_Asked):
     user_id: Id
 
 
-class LetterToken(_Asked):
+class EmailToken(_Asked):
     """Somebody has read what was sent to their address."""
 
     token: Token
@@ -313,7 +313,7 @@ DISABLE = TypeAdapter(Disable)
 BY_OPERATOR = TypeAdapter(ByOperator)
 EMAILS = TypeAdapter(Emails)
 IDS = TypeAdapter(Ids)
-LETTER_TOKEN = TypeAdapter(LetterToken)
+LETTER_TOKEN = TypeAdapter(EmailToken)
 VERIFICATION_WANTED = TypeAdapter(VerificationWanted)
 FORGOT = TypeAdapter(Forgot)
 RESET = TypeAdapter(Reset)

@@ -1,13 +1,13 @@
-"""The bell that tells gateways to look at the revocations now. They look every second anyway."""
+"""The wakeup that tells gateways to look at the revocations now. They look every second anyway."""
 
 from __future__ import annotations
 
-from services.chassis import bell
+from services.chassis import wakeup
 
 CHANNEL = "payflow:revocations"
 
 
-class Bell(bell.Bell):
+class Wakeup(wakeup.Wakeup):
     """Rings when a session has ended."""
 
     def __init__(self, url: str | None) -> None:

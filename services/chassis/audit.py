@@ -1,6 +1,6 @@
-"""The audit log: who did what to what, appended in the commit of the act, and read by operators through the door.
+"""The audit log: who did what to what, appended in the commit of the action, and read by operators through the gateway.
 
-Nothing changes or removes a row: the database refuses it, also to the owner. An act whose row cannot be written is not done.
+Nothing changes or removes a row: the database refuses it, also to the owner. An action whose row cannot be written is not done.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from services.contracts.messages import format_time
 from services.contracts.refusal import FieldError
 
 PAGE_MAX = 201
-"""The longest page that the door gives, and one more, by which it sees that there is another."""
+"""The longest page that the gateway gives, and one more, by which it sees that there is another."""
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_audit.sql")
 
 
-class Act(NamedTuple):
-    """One act: `actor_id` did it to the subject; `user_id` is whom it concerns, if that is one user."""
+class AuditEntry(NamedTuple):
+    """One action: `actor_id` did it to the subject; `user_id` is whom it concerns, if that is one user."""
 
-    act: str
+    action: str
     actor_id: UUID
     subject_kind: str
     subject_id: UUID
@@ -57,7 +57,7 @@ class Asked(PeriodParameters):
 
     actor_id: UUID | None = None
     user_id: UUID | None = None
-    act: Annotated[str, StringConstraints(max_length=100)] | None = None
+    action: Annotated[str, StringConstraints(max_length=100)] | None = None
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_MAX
     before: str | None = None
 
@@ -65,11 +65,11 @@ class Asked(PeriodParameters):
 ASKED = TypeAdapter(Asked)
 
 
-async def append(connection: Connection, acts: Sequence[Act]) -> None:
-    """Write acts in the caller's transaction: in it, or the act is not on record."""
+async def append(connection: Connection, actions: Sequence[AuditEntry]) -> None:
+    """Write actions in the caller's transaction: in it, or the action is not on record."""
     rows = [
-        (new_id(), one.act, one.actor_id, one.user_id, one.subject_kind, one.subject_id, one.detail, one.request_id)
-        for one in acts
+        (new_id(), one.action, one.actor_id, one.user_id, one.subject_kind, one.subject_id, one.detail, one.request_id)
+        for one in actions
     ]
     ids, names, actors, users, kinds, subjects, details, requests = zip(*rows, strict=True)
     texts = [json.dumps(dict(detail)) for detail in details]
@@ -89,7 +89,7 @@ def reader(
     `lowest_id` is below all of them.
     """
 
-    async def list_acts(request: web.Request) -> web.Response:
+    async def list_entries(request: web.Request) -> web.Response:
         """A page of the log, newest first."""
         asked = validate(ASKED, dict(request.query))
         upper = upper_bound(asked.period.until, read_place(asked.before, read_id or read_identifier), lowest_id)
@@ -99,17 +99,17 @@ def reader(
                 asked.period.since,
                 asked.actor_id,
                 asked.user_id,
-                asked.act,
+                asked.action,
                 *upper,
                 asked.limit,
             )
         return web.json_response({"items": [render(row) for row in rows]})
 
-    return list_acts
+    return list_entries
 
 
 def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | None:
-    """`TIME/ID`, as the door makes it of the last row that it showed; None: from the top.
+    """`TIME/ID`, as the gateway makes it of the last row that it showed; None: from the top.
 
     Raises:
         InvalidRequest: it is no place.
@@ -124,13 +124,13 @@ def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | No
 
 
 def render(row: Record) -> dict[str, Any]:
-    """One act as JSON."""
+    """One action as JSON."""
     # A log without columns for the subject is about users alone.
     kind, subject_id = row.get("subject_kind", "user"), row.get("subject_id", row["user_id"])
     return {
         "id": str(row["id"]),
         "at": format_time(row["at"]),
-        "act": row["act"],
+        "action": row["action"],
         "actor_id": _text(row["actor_id"]),
         "user_id": _text(row["user_id"]),
         "subject": {"kind": kind, "id": str(subject_id)} if subject_id is not None else None,

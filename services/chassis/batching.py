@@ -64,7 +64,7 @@ class Batcher(Generic[Item, Answer]):
             batch = [self._waiting.popleft() for _ in range(count)]
             self._items.observe(count)
             try:
-                await self._settle(batch)
+                await self._finalize(batch)
             except BaseException:
                 # The flight itself was ended: nobody else would ever tell those who wait, or take off again.
                 for _, future in batch:
@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Answer]):
         # No await between the last look at the queue and this: an item handed over now finds a free flight.
         self._flying -= 1
 
-    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _finalize(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._flush([item for item, _ in batch])
             assert len(answers) == len(batch), "a flush answers every item"
@@ -84,8 +84,8 @@ class Batcher(Generic[Item, Answer]):
                     _refuse(future, error)
                 return
             middle = len(batch) // 2
-            await self._settle(batch[:middle])
-            await self._settle(batch[middle:])
+            await self._finalize(batch[:middle])
+            await self._finalize(batch[middle:])
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Refusal):

@@ -34,7 +34,7 @@ ATTEMPTS = "x-payflow-attempts"
 REASON = "x-payflow-reason"
 """Header of a dead letter: why it is one."""
 
-AWAY = (AMQPError, ChannelInvalidStateError, StopAsyncIteration, OSError, TimeoutError, RuntimeError)
+UNAVAILABLE = (AMQPError, ChannelInvalidStateError, StopAsyncIteration, OSError, TimeoutError, RuntimeError)
 """What says that the broker is away. StopAsyncIteration: it hung up during the login (the driver lets that one through)."""
 
 _QUEUE_BEHIND = {(queue.exchange, queue.routing_key): queue.name for queue in topology.QUEUES}
@@ -58,13 +58,13 @@ async def connect(url: str, name: str) -> AbstractConnection:
     and nobody insists on one that is down, frozen or cut off.
 
     Raises:
-        one of `AWAY`
+        one of `UNAVAILABLE`
     """
     *others, last = random.sample(addresses := split_addresses(url), len(addresses))
     for address in others:
         try:
             return await _connect_to(address, name)
-        except AWAY:
+        except UNAVAILABLE:
             continue
     return await _connect_to(last, name)
 
@@ -141,7 +141,7 @@ class Publisher:
         """Publish together and wait for every confirm; per message None, or why it is not known to be safe."""
         try:
             channel = await self._open()
-        except AWAY:
+        except UNAVAILABLE:
             return [PublishFailed("away") for _ in messages]
         results = await asyncio.gather(*(self._publish_one(channel, message) for message in messages))
         if any(_is_silent(failed) for failed in results) and await self._is_blocked():
@@ -162,7 +162,7 @@ class Publisher:
         """How many messages are ready in each queue.
 
         Raises:
-            one of `AWAY`
+            one of `UNAVAILABLE`
         """
         await self._open()
         assert self._connection is not None, "just opened"
@@ -181,7 +181,7 @@ class Publisher:
             try:
                 async with asyncio.timeout(1):
                     await connection.close()
-            except AWAY:
+            except UNAVAILABLE:
                 pass
 
     async def _open(self) -> AbstractChannel:
@@ -238,7 +238,7 @@ class Publisher:
             return PublishFailed("refused")
         except TimeoutError:
             return PublishFailed("timeout")
-        except AWAY:
+        except UNAVAILABLE:
             return PublishFailed("away")
         return None
 

@@ -33,13 +33,13 @@ log = structlog.get_logger()
 stamina.instrumentation.set_on_retry_hooks([])
 
 
-class UpstreamAway(Unavailable):
+class UpstreamUnavailable(Unavailable):
     """A service behind this one does not answer."""
 
     code = "upstream_unavailable"
 
 
-class UpstreamSilent(OutcomeUnknown):
+class UpstreamTimeout(OutcomeUnknown):
     """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
 
@@ -67,8 +67,8 @@ class Upstream:
         """Send one request; the answer's parsed JSON (None for 204). `attempts=1` for what must not be sent twice.
 
         Raises:
-            UpstreamAway: it could not be reached, or said 502/503, or does not agree on the time; nothing has happened.
-            UpstreamSilent: no response within `seconds`, or the connection was lost after a request that may change something was
+            UpstreamUnavailable: it could not be reached, or said 502/503, or does not agree on the time; nothing has happened.
+            UpstreamTimeout: no response within `seconds`, or the connection was lost after a request that may change something was
                 sent.
             Refusal: what it answered, 4xx or 5xx, unchanged.
         """
@@ -80,19 +80,19 @@ class Upstream:
             outcome = "ok"
         except aiohttp.ConnectionTimeoutError:
             outcome = "away"
-            raise UpstreamAway(f"the {self.name} service takes no more connections") from None
+            raise UpstreamUnavailable(f"the {self.name} service takes no more connections") from None
         except TimeoutError:
             outcome = "timeout"
-            raise UpstreamSilent(f"the {self.name} service gave no answer in time") from None
+            raise UpstreamTimeout(f"the {self.name} service gave no answer in time") from None
         except aiohttp.ClientConnectorError:
             outcome = "away"
-            raise UpstreamAway(f"the {self.name} service is away") from None
+            raise UpstreamUnavailable(f"the {self.name} service is away") from None
         except aiohttp.ClientError:
             if method == "GET":
                 outcome = "away"
-                raise UpstreamAway(f"the {self.name} service is away") from None
+                raise UpstreamUnavailable(f"the {self.name} service is away") from None
             outcome = "lost"
-            raise UpstreamSilent(f"the connection to the {self.name} service was lost before its response") from None
+            raise UpstreamTimeout(f"the connection to the {self.name} service was lost before its response") from None
         except Refusal:
             outcome = "refused"
             raise
@@ -123,7 +123,7 @@ class Upstream:
                     raise
                 # Never passed on: whoever called us would take it for our own, and date their tokens by it.
                 if is_last or not self._signer.learn(refusal):
-                    raise UpstreamAway(f"the {self.name} service does not agree on the time") from None
+                    raise UpstreamUnavailable(f"the {self.name} service does not agree on the time") from None
             log.warning("upstream_clock_differs", upstream=self.name, ahead_seconds=self._signer.callee_ahead_seconds)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -178,13 +178,13 @@ class Upstream:
             try:
                 return json.loads(raw) if raw else None
             except ValueError:
-                raise UpstreamSilent(f"the {self.name} service answered without JSON") from None
+                raise UpstreamTimeout(f"the {self.name} service answered without JSON") from None
 
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
         try:
             return from_problem(json.loads(raw), response.headers)
         except (ValueError, AttributeError, TypeError):
-            return UpstreamAway(f"the {self.name} service answered {response.status} without a problem document")
+            return UpstreamUnavailable(f"the {self.name} service answered {response.status} without a problem document")
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -1,7 +1,7 @@
 """The one place that acknowledges, delays and dead-letters.
 
 A window is whatever messages have arrived while the previous window was in flight. The handler gets all items of a window
-at once and gives a verdict for each; what did not settle is published to its delay or dead-letter queue with a confirm,
+at once and gives a verdict for each; what did not finalize is published to its delay or dead-letter queue with a confirm,
 alone, and only then the whole window is acknowledged with one frame. Nothing is ever rejected: without its dead-letter
 queue a rejected message would be gone.
 """
@@ -69,7 +69,7 @@ class DeadLetter:
 
 
 Verdict = Retry | DeadLetter | None
-"""None: settled, recorded, committed."""
+"""None: finalized, recorded, committed."""
 
 Handle = Callable[[Sequence[Delivery[Item]]], Awaitable[Sequence[Verdict]]]
 
@@ -104,7 +104,7 @@ class Windows(ABC):
         while not self._runtime.stopping.is_set():
             try:
                 await self._consume()
-            except (*broker.AWAY, WindowLost) as error:
+            except (*broker.UNAVAILABLE, WindowLost) as error:
                 self._failures += 1
                 log.warning("consumer_disconnected", queue=self._queue_name, error=type(error).__name__)
                 await self._runtime.pause(backoff.seconds(self._failures))
@@ -205,14 +205,14 @@ class Windows(ABC):
         watch: asyncio.Task[None],
         window: list[AbstractIncomingMessage],
     ) -> None:
-        await self._settle(channel, watch, window)
+        await self._finalize(channel, watch, window)
         # Whatever came of each message is safe by now: one frame acknowledges all that came before.
         crash_points.pass_by("before-ack", self._queue_name)
         await window[-1].ack(multiple=True)
         crash_points.pass_by("after-ack", self._queue_name)
 
     @abstractmethod
-    async def _settle(
+    async def _finalize(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
         """Return when whatever came of each message is safe: then the window is acknowledged."""
@@ -262,7 +262,7 @@ class Consumer(Windows, Generic[Item]):
         await super()._work(channel, watch, window)
         self._unacked.set(self._arrived.qsize())
 
-    async def _settle(
+    async def _finalize(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
         entries, exceptions = self._read(window)
@@ -270,7 +270,7 @@ class Consumer(Windows, Generic[Item]):
         for entry, verdict in zip(entries, verdicts, strict=True):
             if verdict is not None:
                 exceptions.append(self._exception(entry, verdict))
-        await self._settle_exceptions(channel, watch, exceptions)
+        await self._finalize_exceptions(channel, watch, exceptions)
 
     def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:
         entries: list[_Entry[Item]] = []
@@ -360,10 +360,10 @@ class Consumer(Windows, Generic[Item]):
     def _alone(self, raw: dict[str, Any]) -> bytes:
         return encode_envelope(self._route, [json.dumps(raw)], sent_at=datetime.now(UTC))
 
-    async def _settle_exceptions(
+    async def _finalize_exceptions(
         self, channel: AbstractChannel, watch: asyncio.Task[None], exceptions: list[Outgoing]
     ) -> None:
-        """Publish what did not settle and wait for every confirm; until then the window stays unacknowledged."""
+        """Publish what did not finalize and wait for every confirm; until then the window stays unacknowledged."""
         tries = 0
         while exceptions:
             results = await self._publisher.publish(exceptions)
@@ -377,5 +377,5 @@ async def _close_quietly(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(2):
             await connection.close()
-    except broker.AWAY:
+    except broker.UNAVAILABLE:
         pass

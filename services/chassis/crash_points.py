@@ -1,7 +1,7 @@
 """Named moments at which a process kills itself when it is told to, for drills. Nothing is armed unless a demo says so.
 
-A moment is a seam and an operation, `after-commit:settle_transfers` say, and the number of the pass: `PAYFLOW_CRASH_AT=
-after-commit:settle_transfers@2` ends the process with SIGKILL when it has committed that for the second time.
+A moment is a seam and an operation, `after-commit:finalize_transfers` say, and the number of the pass: `PAYFLOW_CRASH_AT=
+after-commit:finalize_transfers@2` ends the process with SIGKILL when it has committed that for the second time.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ READ_LIMITS = {"statement_timeout": "2s", "enable_bitmapscan": "off"}
 index: a bitmap has no order, so the planner would read and sort all that match where it expects few."""
 
 
-class DatabaseAway(Unavailable):
+class DatabaseUnavailable(Unavailable):
     """The database is unavailable; nothing was recorded.
 
     `CommitUnknown` is a subclass without this promise: where the difference matters, catch it first.
@@ -41,7 +41,7 @@ class DatabaseAway(Unavailable):
     code = "database_unavailable"
 
 
-class CommitUnknown(DatabaseAway):
+class CommitUnknown(DatabaseUnavailable):
     """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
     status = OutcomeUnknown.status
@@ -80,7 +80,7 @@ OF_THE_STATEMENT = (
 )
 """Errors that a session in order reports about a statement and its arguments. Any other may be a state of the session."""
 
-AWAY = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -100,11 +100,11 @@ CONTENDED = (
 """Errors that say that somebody else was in the way."""
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Whether the error means that the database is away. A closed connection is; a wrong argument is not."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
-    return isinstance(error, AWAY) or is_unusable(error)
+    return isinstance(error, UNAVAILABLE) or is_unusable(error)
 
 
 def is_unusable(error: BaseException) -> bool:
@@ -165,7 +165,7 @@ async def close_pool(pool: Pool, *, grace_seconds: float = 5.0) -> None:
     try:
         async with asyncio.timeout(grace_seconds):
             await pool.close()
-    except (TimeoutError, *AWAY):
+    except (TimeoutError, *UNAVAILABLE):
         pool.terminate()
 
 
@@ -175,7 +175,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
     Raises:
         CommitUnknown: a COMMIT in it did not wait for the standby.
-        DatabaseAway: the server cannot be reached, or went away meanwhile.
+        DatabaseUnavailable: the server cannot be reached, or went away meanwhile.
         LockTimeout: somebody else held what this needed.
     """
     borrowed = await _acquire(pool)
@@ -187,8 +187,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         raise LockTimeout(str(error)) from error
     except Exception as error:
         await _discard(pool, borrowed, error)
-        if is_away(error):
-            raise DatabaseAway from error
+        if is_unavailable(error):
+            raise DatabaseUnavailable from error
         raise
     else:
         if waits.cancelled:
@@ -209,7 +209,7 @@ async def _release(pool: Pool, borrowed: PoolConnectionProxy) -> None:
     try:
         await pool.release(borrowed)
     except Exception as error:
-        if not is_away(error):
+        if not is_unavailable(error):
             raise
         log.warning("connection_not_released", error=repr(error))
 
@@ -234,8 +234,8 @@ async def _acquire(pool: Pool) -> PoolConnectionProxy:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
     except Exception as error:
         # Whatever a server says before it lets us in (starting, closed, no such database, unknown password): it is away.
-        if isinstance(error, asyncpg.PostgresError) or is_away(error):
-            raise DatabaseAway from error
+        if isinstance(error, asyncpg.PostgresError) or is_unavailable(error):
+            raise DatabaseUnavailable from error
         raise
 
 
@@ -245,7 +245,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
     Raises:
         CommitUnknown: COMMIT was sent and did not return, or did not wait for the standby.
-        DatabaseAway: before COMMIT; nothing was recorded.
+        DatabaseUnavailable: before COMMIT; nothing was recorded.
         LockTimeout: another transaction held a lock that this one needed; nothing was recorded.
     """
     refusal: Refusal | None = None
@@ -261,7 +261,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
                 crash_points.pass_by("before-commit")
                 is_committing = True
             crash_points.pass_by("after-commit")
-    except DatabaseAway as away:
+    except DatabaseUnavailable as away:
         if is_committing:
             raise CommitUnknown from away
         raise

@@ -1,6 +1,6 @@
 """Dead letters on record: what a consumer could not do, kept in the database of the service that owns the queue.
 
-They are taken out of the broker's dead-letter queue (`dead_letter_keeper`), so that operators see them whatever becomes of the
+They are taken out of the broker's dead-letter queue (`dead_letter_archiver`), so that operators see them whatever becomes of the
 broker, and stay for ever: waiting, replayed or discarded. A replay puts the message into its queue once more. What it asks for
 is known by its id to whoever does it, so that a replay too many changes nothing.
 """
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis import audit, database, replication
-from services.chassis.audit import Act, Place
+from services.chassis.audit import AuditEntry, Place
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.database import Pool, Record
 from services.chassis.statements import Statements
@@ -51,11 +51,11 @@ class DeadLetterNotFound(Refusal):
     code = "dead_letter_not_found"
 
 
-class DeadLetterSettled(Refusal):
+class DeadLetterResolved(Refusal):
     """The dead letter has been dealt with in another way."""
 
     status = 409
-    code = "dead_letter_settled"
+    code = "dead_letter_resolved"
 
 
 class DeadLetterNotReplayable(Refusal):
@@ -65,7 +65,7 @@ class DeadLetterNotReplayable(Refusal):
     code = "dead_letter_not_replayable"
 
 
-class BrokerAway(Unavailable):
+class BrokerUnavailable(Unavailable):
     """The broker has not confirmed the message; the dead letter still waits."""
 
     code = "broker_unavailable"
@@ -127,7 +127,7 @@ async def keep(pool: Pool, letters: Sequence[Letter]) -> None:
 
     Raises:
         CommitUnknown: all or none may be recorded; keep them again.
-        DatabaseAway, LockTimeout: none was recorded; keep them again.
+        DatabaseUnavailable, LockTimeout: none was recorded; keep them again.
     """
     async with database.transaction(pool) as connection:
         # In one order, so that two who keep the same letters do not wait for each other.
@@ -172,15 +172,15 @@ async def replay(pool: Pool, publisher: Publisher, letter: Record, by: Replay) -
     Between the confirm and the mark this may die: then it still waits, and is replayed twice, which does no harm.
 
     Raises:
-        BrokerAway: no confirm; nothing is marked.
-        DeadLetterSettled: it was discarded.
+        BrokerUnavailable: no confirm; nothing is marked.
+        DeadLetterResolved: it was discarded.
     """
     if letter["state"] == DISCARDED:
-        raise DeadLetterSettled("the dead letter was discarded")
+        raise DeadLetterResolved("the dead letter was discarded")
     again = Outgoing("", letter["queue"], bytes(letter["body"]), {ATTEMPTS: 0}, message_id=str(new_id()))
     [failed] = await publisher.publish([again])
     if failed is not None:
-        raise BrokerAway(f"the broker has not confirmed the message ({failed.reason}); the dead letter still waits")
+        raise BrokerUnavailable(f"the broker has not confirmed the message ({failed.reason}); the dead letter still waits")
     async with database.transaction(pool) as connection:
         await connection.fetchrow(statements.lock_dead_letter, letter["id"])
         marked = await connection.fetchrow(statements.mark_replayed, letter["id"], letter["seen"])
@@ -194,14 +194,14 @@ async def discard(pool: Pool, letter_id: UUID, reason: str, by: Replay) -> Recor
 
     Raises:
         DeadLetterNotFound
-        DeadLetterSettled: it was replayed.
+        DeadLetterResolved: it was replayed.
     """
     async with database.transaction(pool) as connection:
         letter = await connection.fetchrow(statements.lock_dead_letter, letter_id)
         if letter is None:
             raise DeadLetterNotFound
         if letter["state"] == REPLAYED:
-            raise replication.OnceReplicated(DeadLetterSettled("the dead letter was replayed"))
+            raise replication.OnceReplicated(DeadLetterResolved("the dead letter was replayed"))
         if letter["state"] == DISCARDED:
             return letter
         marked = await connection.fetchrow(statements.mark_discarded, letter_id, reason)
@@ -241,9 +241,9 @@ def render_whole(letter: Record) -> dict[str, Any]:
     return render(letter) | {"body": text, "body_base64": base64.b64encode(body).decode()}
 
 
-def _act(act: str, letter: Record, by: Replay, detail: Mapping[str, Any]) -> Act:
+def _act(action: str, letter: Record, by: Replay, detail: Mapping[str, Any]) -> AuditEntry:
     about = {"queue": letter["queue"], "transfer_ids": [str(id_) for id_ in letter["transfer_ids"]]}
-    return Act(act, by.operator_id, "dead_letter", letter["id"], by.request_id, detail=about | dict(detail))
+    return AuditEntry(action, by.operator_id, "dead_letter", letter["id"], by.request_id, detail=about | dict(detail))
 
 
 def _content(items: Mapping[str, Any] | None, body: bytes) -> bytes:

@@ -20,7 +20,7 @@ import structlog
 
 from services.chassis import backoff, crash_points, database, metrics
 from services.chassis.broker import Outgoing, Publisher
-from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record
+from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.chassis.roles import Runtime
 from services.chassis.statements import Statements
 from services.contracts.identifiers import first_id_at
@@ -75,7 +75,7 @@ class Relay:
         self._pool = pool
         self._publisher = publisher
         self._runtime = runtime
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self.failing: str | None = None
         """Why the last publish was not confirmed; None when it was."""
         self._stuck = False
@@ -86,7 +86,7 @@ class Relay:
             raise ConnectionError(f"nothing is published: {self.failing}")
 
     async def run(self) -> None:
-        """Publish until told to stop. The bell wakes it; a poll finds what a dead process left behind."""
+        """Publish until told to stop. The wakeup wakes it; a poll finds what a dead process left behind."""
         async with AsyncExitStack() as stack:
             self._runtime.run_beside(stack, self._listen())
             self._runtime.run_beside(stack, self._measure())
@@ -96,10 +96,10 @@ class Relay:
     async def _publish_all(self) -> None:
         failures = 0
         while not self._runtime.stopping.is_set():
-            self._bell.clear()
+            self._wakeup.clear()
             try:
                 published, failed = await self._pass()
-            except (DatabaseAway, LockTimeout):
+            except (DatabaseUnavailable, LockTimeout):
                 published, failed = 0, 1
             failures = failures + 1 if failed and not published else 0
             if failures:
@@ -139,23 +139,23 @@ class Relay:
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(POLL_SECONDS):
-                await self._bell.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             pass
 
     async def _listen(self) -> None:
-        """Keep one connection on which the database rings the bell; without it the poll still works."""
+        """Keep one connection on which the database notifies the wakeup; without it the poll still works."""
         while True:
             try:
                 async with database.connection(self._pool) as connection:
                     await self._listen_on(connection)
-            except (DatabaseAway, LockTimeout):
+            except (DatabaseUnavailable, LockTimeout):
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _listen_on(self, connection: Connection) -> None:
         gone = asyncio.Event()
         connection.add_termination_listener(lambda *_: gone.set())
-        await connection.add_listener("outbox", self._ring)
+        await connection.add_listener("outbox", self._notify)
         try:
             # Returned to the pool from time to time, which closes it if the pool has replaced its connections.
             async with asyncio.timeout(LISTEN_SECONDS):
@@ -164,10 +164,10 @@ class Relay:
             pass
         finally:
             if not connection.is_closed():
-                await connection.remove_listener("outbox", self._ring)
+                await connection.remove_listener("outbox", self._notify)
 
-    def _ring(self, *_: object) -> None:
-        self._bell.set()
+    def _notify(self, *_: object) -> None:
+        self._wakeup.set()
 
     async def _measure(self) -> None:
         """Keep the gauges true."""
@@ -181,7 +181,7 @@ class Relay:
                 if not row["unpublished"]:
                     # What failed here was published by another relay.
                     self.failing, self._stuck = None, False
-            except (DatabaseAway, LockTimeout):
+            except (DatabaseUnavailable, LockTimeout):
                 log.debug("outbox_not_measured")
             await asyncio.sleep(MEASURE_SECONDS)
 
@@ -192,7 +192,7 @@ class Relay:
                 async with database.connection(self._pool) as connection:
                     oldest_kept = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS)
                     await connection.execute(statements.prune_outbox, oldest_kept, PRUNE_MAX)
-            except (DatabaseAway, LockTimeout):
+            except (DatabaseUnavailable, LockTimeout):
                 log.debug("outbox_not_pruned")
             await asyncio.sleep(PRUNE_SECONDS)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from structlog.contextvars import clear_contextvars
 
 from services.chassis import tracing
-from services.chassis.database import DatabaseAway, LockTimeout, is_away
+from services.chassis.database import DatabaseUnavailable, LockTimeout, is_unavailable
 from services.contracts.refusal import Refusal
 
 log = structlog.get_logger()
@@ -58,8 +58,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             raise
         return _render_http(answer)
     except Exception as error:
-        if is_away(error) or isinstance(error, LockTimeout):
-            return render(DatabaseAway())
+        if is_unavailable(error) or isinstance(error, LockTimeout):
+            return render(DatabaseUnavailable())
         log.exception("request_failed", method=request.method, route=route_of(request))
         return render(Fault())
 

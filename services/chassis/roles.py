@@ -193,7 +193,7 @@ async def _bound_stop(runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None
 def _give_up(loop: asyncio.AbstractEventLoop) -> NoReturn:
     """End the process at once, and name what it still waited for."""
     try:
-        log.error("role_stop_given_up", seconds=STOP_SECONDS_MAX, main=_main_frame(), tasks=_waiting(loop))
+        log.error("role_shutdown_timed_out", seconds=STOP_SECONDS_MAX, main=_main_frame(), tasks=_waiting(loop))
     finally:
         os._exit(EXIT_FAULT)
 

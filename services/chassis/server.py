@@ -28,7 +28,7 @@ DRAIN_SECONDS = 20.0
 KEEPALIVE_SECONDS = 75.0
 
 
-ANSWERED_AT: web.RequestKey[float] = web.RequestKey("answered_at", float)
+RESPONDED_AT: web.RequestKey[float] = web.RequestKey("answered_at", float)
 """Set (`time.perf_counter()`) by a handler whose answer has begun and goes on: it is measured up to there."""
 
 
@@ -122,7 +122,7 @@ def _observe(service: str) -> Any:
         started = time.perf_counter()
         response = await handler(request) if framing.is_plain(request) else framing.refuse()
         metrics.HTTP_SECONDS.labels(service, problems.route_of(request), request.method, response.status).observe(
-            request.get(ANSWERED_AT, time.perf_counter()) - started
+            request.get(RESPONDED_AT, time.perf_counter()) - started
         )
         if not response.prepared:
             response.headers[tracing.REQUEST_ID] = request_id

@@ -39,7 +39,7 @@ class Silence:
         """Note that this queue answered."""
         if queue_name in self._misses:
             if self._is_silent(queue_name):
-                log.warning("queue_answers_again", queue=queue_name)
+                log.warning("queue_recovered", queue=queue_name)
             del self._misses[queue_name]
             metrics.QUEUE_SILENT.labels(queue_name).set(0)
 

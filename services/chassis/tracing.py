@@ -1,4 +1,4 @@
-"""The request id and the W3C trace context: bound once at the door or from a message, then carried by every line and call."""
+"""The request id and the W3C trace context: bound once at the gateway or from a message, then carried by every line and call."""
 
 from __future__ import annotations
 

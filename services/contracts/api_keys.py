@@ -1,4 +1,4 @@
-"""API keys: how one is written, by which the door refuses what was never one, and what a key may be good for.
+"""API keys: how one is written, by which the gateway refuses what was never one, and what a key may be good for.
 
 A key is `pfk_<12 characters that may be shown>_<43 characters of secret><6 of checksum>`, all of them letters and digits. The
 prefix and the checksum are for scanners that look for leaked secrets: they find a key, and know that it is one, offline.

@@ -2,7 +2,7 @@
 
 A refusal is an answer, not a fault: it has a stable machine word (`code`), an HTTP status, and a title. The HTTP
 middleware renders it as a problem document (RFC 9457); the consumer takes it as final. Anything else that is raised is a
-fault: 500 at the door, a retry and then a dead letter at the queue.
+fault: 500 at the gateway, a retry and then a dead letter at the queue.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an 
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     def problem(self) -> dict[str, Any]:
-        """The problem document (RFC 9457), without the request id that the door adds."""
+        """The problem document (RFC 9457), without the request id that the gateway adds."""
         document: dict[str, Any] = {
             "type": f"urn:payflow:problem:{self.code}",
             "title": self.title(),

@@ -49,9 +49,9 @@ class Queue:
 
 
 TRANSFERS_REQUESTED = Route("transfers.requested", 1, COMMANDS, "commands")
-TRANSFERS_SETTLED = Route("transfers.settled", 1, EVENTS, "events")
-ROUTES = {route.type: route for route in (TRANSFERS_REQUESTED, TRANSFERS_SETTLED)}
+TRANSFERS_FINALIZED = Route("transfers.finalized", 1, EVENTS, "events")
+ROUTES = {route.type: route for route in (TRANSFERS_REQUESTED, TRANSFERS_FINALIZED)}
 
 REQUESTED_QUEUE = Queue("transfers.requested", COMMANDS, TRANSFERS_REQUESTED.type)
-SETTLED_QUEUE = Queue("notices.transfers-settled", EVENTS, TRANSFERS_SETTLED.type)
-QUEUES = (REQUESTED_QUEUE, SETTLED_QUEUE)
+FINALIZED_QUEUE = Queue("notifications.transfers-finalized", EVENTS, TRANSFERS_FINALIZED.type)
+QUEUES = (REQUESTED_QUEUE, FINALIZED_QUEUE)

@@ -77,7 +77,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             requests_max=settings.requests_max,
             passwords_max=settings.passwords_max,
             origins=Origins(
-                settings.allowed_origins, settings.own_origin, also=(api.transfers.REHEARSE,) if settings.demo else ()
+                settings.allowed_origins, settings.own_origin, also=(api.transfers.SIMULATE,) if settings.demo else ()
             ),
         )
         if settings.demo:
@@ -86,10 +86,10 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             simulation.install(app)
         runtime.run_beside(stack, keys.keep())
         runtime.run_beside(stack, sessions.keep())
-        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _said: sessions.ring()))
+        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _said: sessions.notify()))
         sessions.listen(hub.end_session)
         runtime.run_beside(stack, hub.keep())
-        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.EVENTS, hub.ring))
+        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.EVENTS, hub.notify))
         watch = _watchdog(settings)
         await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
 

@@ -1,6 +1,6 @@
-"""Redis as the door sees it: one round trip for all that ask in the same turn of the loop, 50 ms, and a breaker.
+"""Redis as the gateway sees it: one round trip for all that ask in the same turn of the loop, 50 ms, and a breaker.
 
-Nothing depends on it. Who gets `CacheAway` goes on without.
+Nothing depends on it. Who gets `CacheUnavailable` goes on without.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PROBE_EVERY_SECONDS = 1.0
 
 Command = Sequence[str | bytes | int]
 
-AWAY = (RedisError, OSError, TimeoutError, RuntimeError)
+UNAVAILABLE = (RedisError, OSError, TimeoutError, RuntimeError)
 """What says that Redis is away. RuntimeError: the event loop's, when a connection closes while it is being written to."""
 
 log = structlog.get_logger()
 
 
-class CacheAway(Exception):  # noqa: N818 - reads as what it is
+class CacheUnavailable(Exception):  # noqa: N818 - reads as what it is
     """Redis gave no answer in time, or none that makes sense."""
 
 
@@ -71,14 +71,14 @@ class Cache:
         """The answers to these commands, in order.
 
         Raises:
-            CacheAway: Redis does not answer, or refused one of them.
+            CacheUnavailable: Redis does not answer, or refused one of them.
         """
         if self.is_open:
             self._start_probe()
-            raise CacheAway
+            raise CacheUnavailable
         answers = await self._batcher.submit(commands)
         if any(isinstance(answer, RedisError) for answer in answers):
-            raise CacheAway
+            raise CacheUnavailable
         return answers
 
     async def close(self) -> None:
@@ -89,7 +89,7 @@ class Cache:
 
     async def _flush(self, asked: Sequence[Sequence[Command]]) -> list[list[Any]]:
         if self.is_open:
-            raise CacheAway
+            raise CacheUnavailable
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 pipeline = self._redis.pipeline(transaction=False)
@@ -97,9 +97,9 @@ class Cache:
                     for command in commands:
                         pipeline.execute_command(*command)
                 answers = await pipeline.execute(raise_on_error=False)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             self._count_failure(error)
-            raise CacheAway from None
+            raise CacheUnavailable from None
         self._failures = 0
         rest = iter(answers)
         return [[next(rest) for _ in commands] for commands in asked]
@@ -108,7 +108,7 @@ class Cache:
         self._failures += 1
         self._probe_at = time.monotonic() + PROBE_EVERY_SECONDS
         if self._failures == FAILURES_MAX:
-            log.warning("cache_given_up", error=type(error).__name__)
+            log.warning("cache_circuit_opened", error=type(error).__name__)
 
     def _start_probe(self) -> None:
         # Tried aside: no request pays for finding out that Redis is still away.
@@ -120,7 +120,7 @@ class Cache:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.ping()
-        except AWAY:
+        except UNAVAILABLE:
             return
         self._failures = 0
-        log.info("cache_found_again")
+        log.info("cache_circuit_closed")

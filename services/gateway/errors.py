@@ -1,4 +1,4 @@
-"""What the door refuses, and what it passes on from behind: every code that an answer may carry, in one place.
+"""What the gateway refuses, and what it passes on from behind: every code that an answer may carry, in one place.
 
 Those below "Said here" are raised by the gateway. Those below "Said behind" are raised by a service behind it and pass
 through unchanged; they stand here so that the document can name them (a test holds code, status and `retry_helps` equal).
@@ -7,8 +7,8 @@ through unchanged; they stand here so that the document can name them (a test ho
 from __future__ import annotations
 
 from services.chassis.body import InvalidRequest, MalformedJson, UnsupportedMediaType
-from services.chassis.client import UpstreamAway
-from services.chassis.database import DatabaseAway
+from services.chassis.client import UpstreamUnavailable
+from services.chassis.database import DatabaseUnavailable
 from services.chassis.finality import MomentNotFinal
 from services.chassis.problems import Fault
 from services.contracts.api_keys import Scope
@@ -211,7 +211,7 @@ class NoStreamLeft(Unavailable):
     code = "no_stream_left"
 
 
-class KeysAway(Unavailable):
+class KeysUnavailable(Unavailable):
     """The access token cannot be verified: its key is not known here, and the auth service does not answer."""
 
 
@@ -221,7 +221,7 @@ class KeyUnverified(Unavailable):
     code = "api_key_unverified"
 
 
-class NoAnswerInTime(OutcomeUnknown):
+class NoResponseInTime(OutcomeUnknown):
     """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
 
@@ -235,11 +235,11 @@ class EmailTaken(Refusal):
     code = "email_taken"
 
 
-class TooManyApiKeys(Refusal):
+class ApiKeyLimitReached(Refusal):
     """There are as many API keys as one user may have; revoke one first."""
 
     status = 409
-    code = "api_keys_exhausted"
+    code = "api_key_limit_reached"
 
 
 class InvalidCredentials(Refusal):
@@ -270,11 +270,11 @@ class UserDisabled(Refusal):
     code = "user_disabled"
 
 
-class OwnAccount(Refusal):
+class CannotModifySelf(Refusal):
     """Nobody disables themselves or takes the operator's role from themselves."""
 
     status = 409
-    code = "own_account"
+    code = "cannot_modify_self"
 
 
 class LastOperator(Refusal):
@@ -284,11 +284,11 @@ class LastOperator(Refusal):
     code = "last_operator"
 
 
-class TotpAlreadyOn(Refusal):
+class TotpAlreadyEnabled(Refusal):
     """The second factor is on already."""
 
     status = 409
-    code = "totp_already_on"
+    code = "totp_already_enabled"
 
 
 class TotpNotStarted(Refusal):
@@ -298,11 +298,11 @@ class TotpNotStarted(Refusal):
     code = "totp_not_started"
 
 
-class TotpNotOn(Refusal):
+class TotpNotEnabled(Refusal):
     """The second factor is not on."""
 
     status = 409
-    code = "totp_not_on"
+    code = "totp_not_enabled"
 
 
 class UserNotFound(Refusal):
@@ -319,17 +319,17 @@ class EmailVerified(Refusal):
     code = "email_already_verified"
 
 
-class LetterTokenInvalid(Refusal):
+class EmailTokenInvalid(Refusal):
     """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
 
     status = 422
-    code = "letter_token_invalid"
+    code = "email_token_invalid"
 
 
-class PasswordsBusy(Unavailable):
+class TooManyLogins(Unavailable):
     """Too many passwords are being checked at this moment; nothing was recorded."""
 
-    code = "passwords_busy"
+    code = "too_many_logins"
 
 
 class IdempotencyKeyInUse(Refusal):
@@ -404,13 +404,13 @@ WRONG_GUESSES = frozenset({InvalidCredentials.code})
 
 ANYWHERE = (Fault, BadRequest)
 ON_QUERY = (InvalidRequest,)
-ON_UPSTREAM = (UpstreamAway, DatabaseAway, NoAnswerInTime)
+ON_UPSTREAM = (UpstreamUnavailable, DatabaseUnavailable, NoResponseInTime)
 """Whenever a service behind is asked."""
 
 ON_MOMENT = (MomentNotFinal,)
 """Wherever figures of a moment are read."""
 
-ON_TOKEN = (InvalidToken, KeysAway)
+ON_TOKEN = (InvalidToken, KeysUnavailable)
 ON_KEY_CALLER = (InsufficientScope, KeyUnverified)
 """Whenever an API key will do."""
 

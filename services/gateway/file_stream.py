@@ -99,7 +99,7 @@ async def _begin(request: web.Request, content_type: str, headers: Mapping[str, 
         response.enable_compression(web.ContentCoding.gzip)
     response.headers[hdrs.VARY] = f"{response.headers.get(hdrs.VARY, hdrs.ACCEPT)}, {hdrs.ACCEPT_ENCODING}"
     await response.prepare(request)
-    request[server.ANSWERED_AT] = time.perf_counter()
+    request[server.RESPONDED_AT] = time.perf_counter()
     return response
 
 

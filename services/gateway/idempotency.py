@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 from pydantic import ValidationError
 
 from services.gateway import metrics, schemas
-from services.gateway.cache import Cache, CacheAway
+from services.gateway.cache import Cache, CacheUnavailable
 from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
 HEADER = "Idempotency-Key"
@@ -89,7 +89,7 @@ class FinishedAnswers:
         """The answer given before. None when there is none, when Redis is away, and when the entry is not ours to believe."""
         try:
             (entry,) = await self._cache.run(("GET", question.place))
-        except CacheAway:
+        except CacheUnavailable:
             metrics.IDEMPOTENCY.labels("cache_unavailable").inc()
             return None
         return None if entry is None else _read(question, entry)
@@ -110,7 +110,7 @@ class FinishedAnswers:
         ]
         try:
             await self._cache.run(*commands)
-        except CacheAway:
+        except CacheUnavailable:
             return
 
 

@@ -67,7 +67,7 @@ class Queue:
 
     async def submit(self, submission: Submission) -> Accepted:
         """Wait for the answer to this one. Raises as `Intake.accept` does."""
-        # The place is taken before anything is waited for: whoever got past the door is not refused later.
+        # The place is taken before anything is waited for: whoever got past the gateway is not refused later.
         if self.is_full:
             raise busy()
         number = id(submission)
@@ -125,20 +125,20 @@ class Intake:
             if len(submissions) > 1 and refusal.status in _SPOILED:
                 raise _ListRefused from refusal
             raise
-        return self._settle(submissions, answer)
+        return self._finalize(submissions, answer)
 
-    def _settle(self, submissions: Sequence[Submission], answer: Any) -> list[Accepted | Refusal]:
+    def _finalize(self, submissions: Sequence[Submission], answer: Any) -> list[Accepted | Refusal]:
         try:
-            settled = [_read(item) for item in answer["items"]]
+            finalized = [_read(item) for item in answer["items"]]
         except (KeyError, TypeError, ValueError):
-            settled = []
-        if len(settled) != len(submissions):
+            finalized = []
+        if len(finalized) != len(submissions):
             raise OutcomeUnknown("the transaction service gave an answer that was not understood")
-        pairs = zip(submissions, settled, strict=True)
+        pairs = zip(submissions, finalized, strict=True)
         accepted = [(sent.question, result) for sent, result in pairs if isinstance(result, Accepted)]
         if accepted:
             self._finished.keep(accepted)
-        return settled
+        return finalized
 
 
 def _read(item: Mapping[str, Any]) -> Accepted | Refusal:

@@ -1,7 +1,7 @@
 """The live streams of this process, fed by one loop with one call for all of them.
 
 What a stream sends is read from durable, numbered rows, always from the place where this very stream stands. So there is no
-moment at which it changes over from "what was missed" to "what comes now", and nothing to be lost or doubled in it. The bell
+moment at which it changes over from "what was missed" to "what comes now", and nothing to be lost or doubled in it. The wakeup
 only says when to look; without it everybody is looked at every two seconds.
 """
 
@@ -18,16 +18,16 @@ import structlog
 from aiohttp import web
 
 from services.chassis import metrics as chassis_metrics
-from services.chassis.client import Upstream, UpstreamAway
+from services.chassis.client import Upstream, UpstreamUnavailable
 from services.contracts.refusal import Refusal
 from services.gateway import event_stream, metrics, upstreams
 from services.gateway.errors import NoStreamLeft, TooManyStreams
 
 POLL_SECONDS = 2.0
-"""How late a line may come when the bell was not heard."""
+"""How late a line may come when the wakeup was not heard."""
 
 PAUSE_SECONDS = 0.02
-"""Between two rounds, whatever rings: a bell gone mad must not keep the notification service busy."""
+"""Between two rounds, whatever notifies: a wakeup gone mad must not keep the notification service busy."""
 
 CALL_SECONDS = 5.0
 PLACE_SECONDS = 1.5
@@ -112,14 +112,14 @@ class Stream:
         """Where the stream begins.
 
         Raises:
-            UpstreamAway: that could not be found out.
+            UpstreamUnavailable: that could not be found out.
         """
         if self.after is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
         if self.after is None:
-            raise self._refusal or UpstreamAway
+            raise self._refusal or UpstreamUnavailable
         return self.after
 
     async def take(self, seconds: float) -> bytes:
@@ -147,8 +147,8 @@ class Hub:
         self._count = 0
         self._rung: set[str] = set()
         self._everybody = False
-        self._bell = asyncio.Event()
-        self._is_away = False
+        self._wakeup = asyncio.Event()
+        self._is_unavailable = False
         self._draining = False
 
     @asynccontextmanager
@@ -183,8 +183,8 @@ class Hub:
             self._ask(stream.user_id)
         return taken
 
-    def ring(self, message: bytes) -> None:
-        """The bell rang: for users by their names, or for everybody. What it says is only a reason to look."""
+    def notify(self, message: bytes) -> None:
+        """The wakeup rang: for users by their names, or for everybody. What it says is only a reason to look."""
         if not self._streams:
             return
         names = self._streams.keys() & set(message.decode("ascii", "replace").split(","))
@@ -194,7 +194,7 @@ class Hub:
             self._everybody = True
         else:
             return
-        self._bell.set()
+        self._wakeup.set()
 
     def end_session(self, session_id: str) -> None:
         """A session has ended: its streams end now."""
@@ -215,8 +215,8 @@ class Hub:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(poll_at):
-                    await self._bell.wait()
-            self._bell.clear()
+                    await self._wakeup.wait()
+            self._wakeup.clear()
             if self._everybody or loop.time() >= poll_at:
                 self._rung.update(self._streams)
                 poll_at = loop.time() + POLL_SECONDS
@@ -231,11 +231,11 @@ class Hub:
             part = places[start : start + PLACES_MAX]
             try:
                 await self._round(part, asked)
-                self._is_away = False
+                self._is_unavailable = False
             except Refusal as refusal:
-                if not self._is_away:
+                if not self._is_unavailable:
                     log.warning("live_events_not_read", reason=refusal.code)
-                self._is_away = True
+                self._is_unavailable = True
                 self._refuse(part, asked)
             except Exception:
                 # Never worth the process: the streams stay where they are, and the next round asks again.
@@ -259,7 +259,7 @@ class Hub:
     ) -> None:
         for place in places:
             for stream in asked[place]:
-                stream.refuse(UpstreamAway())
+                stream.refuse(UpstreamUnavailable())
 
     def _places(self, names: set[str]) -> dict[tuple[str, int | None], list[Stream]]:
         """From where to read the feeds of these users: streams that stand at the same place are read for together."""
@@ -274,7 +274,7 @@ class Hub:
 
     def _ask(self, user_id: str) -> None:
         self._rung.add(user_id)
-        self._bell.set()
+        self._wakeup.set()
 
     def _make_room(self, user_id: str) -> None:
         own = self._streams.get(user_id, ())

@@ -1,4 +1,4 @@
-"""What the door offers, as rows: one operation is one method at one address, with all that it takes and may answer.
+"""What the gateway offers, as rows: one operation is one method at one address, with all that it takes and may answer.
 
 The rows are read three times: to register the routes, to check each request before its handler sees it, and to write the
 OpenAPI document. So what is documented is what is checked.
@@ -20,7 +20,7 @@ from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import compression
-from services.gateway.errors import BodyTooSlow, NoAnswerInTime, UnknownParameter
+from services.gateway.errors import BodyTooSlow, NoResponseInTime, UnknownParameter
 
 BASE = "/api/v1"
 
@@ -173,7 +173,7 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
                 return await handler(request)
         except TimeoutError:
             if clock.expired():
-                raise NoAnswerInTime from None
+                raise NoResponseInTime from None
             raise
 
     return guarded

@@ -1,7 +1,7 @@
-"""Rehearsals for front ends: a header by which a client makes happen on purpose what hardly ever happens. Demo mode only.
+"""Simulations for front ends: a header by which a client makes happen on purpose what hardly ever happens. Demo mode only.
 
 What happens is real. A lost answer is a connection that is closed after the commit; a transfer that fails is failed by the
-ledger. Nothing of this file is loaded elsewhere, and there whatever moves money refuses the header. See docs/rehearsal.md.
+ledger. Nothing of this file is loaded elsewhere, and there whatever moves money refuses the header. See docs/simulated-failures.md.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import structlog
 from aiohttp import web
 
 from services.chassis.body import InvalidRequest
-from services.chassis.client import UpstreamAway
+from services.chassis.client import UpstreamUnavailable
 from services.chassis.problems import Handler
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import api, errors, openapi, responses
-from services.gateway.api.transfers import REHEARSE, REHEARSED
+from services.gateway.api.transfers import SIMULATE, SIMULATED
 from services.gateway.api.waiting import WAITING
 from services.gateway.operations import BODY_SECONDS, Operation, of
 from services.gateway.security.authentication import PRINCIPAL
@@ -35,7 +35,7 @@ _SAID = re.compile(r"([a-z-]{1,40})(?:=([0-9]{1,3}))?")
 
 log = structlog.get_logger()
 
-Act = Callable[[web.Request, Handler, int], Awaitable[web.StreamResponse]]
+Action = Callable[[web.Request, Handler, int], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One thing that can be rehearsed."""
+    """One thing that can be simulated."""
 
     meaning: str
-    act: Act
+    act: Action
     suits: Callable[[Operation], bool]
     seconds: Seconds | None = None
 
 
 def install(app: web.Application) -> None:
-    """Let clients of this gateway rehearse, and say so in its OpenAPI document."""
+    """Let clients of this gateway simulate, and say so in its OpenAPI document."""
     app.middlewares.append(middleware)
     document = json.loads(app[api.reference.DOCUMENT])
-    app[api.reference.DOCUMENT] = responses.encode(document | {"x-rehearsal": describe()})
+    app[api.reference.DOCUMENT] = responses.encode(document | {"x-simulation": describe()})
 
 
 def describe() -> dict[str, Any]:
@@ -74,19 +74,19 @@ def describe() -> dict[str, Any]:
         }
         for name, word in WORDS.items()
     ]
-    return {"header": REHEARSE, "words": words}
+    return {"header": SIMULATE, "words": words}
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Do what the header of this request asks for; without one, nothing."""
-    values = request.headers.getall(REHEARSE, ())
+    values = request.headers.getall(SIMULATE, ())
     operation = of(request)
     if not values or operation is None:
         return await handler(request)
     name, seconds = _read(values, operation)
-    log.info("request_rehearsed", word=name)
-    request[REHEARSED] = {}
+    log.info("failure_simulated", word=name)
+    request[SIMULATED] = {}
     return await WORDS[name].act(request, handler, seconds)
 
 
@@ -94,15 +94,15 @@ def _read(values: list[str] | tuple[str, ...], operation: Operation) -> tuple[st
     said = _SAID.fullmatch(values[0].strip()) if len(values) == 1 else None
     suiting = [name for name, word in WORDS.items() if word.suits(operation)]
     if said is None or said[1] not in suiting:
-        _refuse(REHEARSE, f"must be one of these here: {', '.join(suiting)}")
+        _refuse(SIMULATE, f"must be one of these here: {', '.join(suiting)}")
     limits = WORDS[said[1]].seconds
     if limits is None:
         if said[2] is not None:
-            _refuse(REHEARSE, f"{said[1]} takes no number")
+            _refuse(SIMULATE, f"{said[1]} takes no number")
         return said[1], 0
     seconds = limits.default if said[2] is None else int(said[2])
     if not 1 <= seconds <= limits.greatest:
-        _refuse(REHEARSE, f"{said[1]} takes 1 to {limits.greatest} seconds")
+        _refuse(SIMULATE, f"{said[1]} takes 1 to {limits.greatest} seconds")
     return said[1], seconds
 
 
@@ -132,13 +132,13 @@ async def _hold_answer_back(request: web.Request, handler: Handler, seconds: int
 
 
 async def _pause(request: web.Request, seconds: int) -> None:
-    # Whoever waits here goes when the door closes.
+    # Whoever waits here goes when the gateway closes.
     await request.app[WAITING].within(seconds, asyncio.Event().wait())
 
 
 async def _forget_outcome(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
     await handler(request)
-    raise errors.NoAnswerInTime
+    raise errors.NoResponseInTime
 
 
 async def _be_the_twin(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
@@ -150,16 +150,16 @@ async def _be_the_twin(request: web.Request, handler: Handler, _: int) -> web.St
 # --- What is refused before anything is done -------------------------------------------------------------------------
 
 
-async def _be_away(_request: web.Request, _handler: Handler, seconds: int) -> web.StreamResponse:
-    raise UpstreamAway("this is a rehearsal: nothing was done", retry_after_seconds=seconds)
+async def _be_unavailable(_request: web.Request, _handler: Handler, seconds: int) -> web.StreamResponse:
+    raise UpstreamUnavailable("this is a simulation: nothing was done", retry_after_seconds=seconds)
 
 
 async def _limit(_request: web.Request, _handler: Handler, seconds: int) -> web.StreamResponse:
     raise errors.RateLimited(
         headers={
             "Retry-After": str(seconds),
-            "RateLimit": f'"rehearsal";r=0;t={seconds}',
-            "RateLimit-Policy": f'"rehearsal";q=1;w={seconds}',
+            "RateLimit": f'"simulation";r=0;t={seconds}',
+            "RateLimit-Policy": f'"simulation";q=1;w={seconds}',
         }
     )
 
@@ -169,18 +169,18 @@ async def _limit(_request: web.Request, _handler: Handler, seconds: int) -> web.
 
 async def _leave_to_the_ledger(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
     await _refuse_what_is_covered(request)
-    request[REHEARSED] = {"rehearsal": {"unchecked": True}}
+    request[SIMULATED] = {"simulation": {"unchecked": True}}
     return await handler(request)
 
 
 async def _let_expire(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
     held_seconds = seconds + REVERSAL_MARGIN_SECONDS
-    request[REHEARSED] = {"rehearsal": {"held_seconds": held_seconds, "expires_seconds": seconds}}
+    request[SIMULATED] = {"simulation": {"held_seconds": held_seconds, "expires_seconds": seconds}}
     return await handler(request)
 
 
 async def _hold_transfer_back(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
-    request[REHEARSED] = {"rehearsal": {"held_seconds": seconds}}
+    request[SIMULATED] = {"simulation": {"held_seconds": seconds}}
     return await handler(request)
 
 
@@ -195,7 +195,7 @@ async def _refuse_what_is_covered(request: web.Request) -> None:
     params = {"owner_id": request[PRINCIPAL].user_id}
     wallets = (await call(request.app[UPSTREAMS].wallet, "GET", "/internal/wallets", params=params))["items"]
     if any(wallet["currency"] == currency and wallet["available"] >= amount for wallet in wallets):
-        _refuse("amount", f"is what the wallet holds: to rehearse {INSUFFICIENT_FUNDS}, send more than that")
+        _refuse("amount", f"is what the wallet holds: to simulate {INSUFFICIENT_FUNDS}, send more than that")
 
 
 # --- The words -------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def _answers_once(operation: Operation) -> bool:
 
 
 def _may_refuse(refusal: type[Refusal]) -> Callable[[Operation], bool]:
-    """Nothing is rehearsed that the document does not name."""
+    """Nothing is simulated that the document does not name."""
     return lambda operation: refusal in openapi.refusals(operation)
 
 
@@ -221,12 +221,12 @@ WORDS = MappingProxyType(
         "answer-lost": Word("Carried out, then the connection is closed.", _lose_answer, _answers_once),
         "slow": Word("Carried out, then the answer is held back.", _hold_answer_back, _answers_once, Seconds(20, 60)),
         "unavailable": Word(
-            "503 with Retry-After, before anything is done.", _be_away, _may_refuse(UpstreamAway), Seconds(1, 60)
+            "503 with Retry-After, before anything is done.", _be_unavailable, _may_refuse(UpstreamUnavailable), Seconds(1, 60)
         ),
         "rate-limited": Word(
             "429 with Retry-After, before anything is done.", _limit, _may_refuse(errors.RateLimited), Seconds(1, 60)
         ),
-        "outcome-unknown": Word("Carried out, then 504.", _forget_outcome, _may_refuse(errors.NoAnswerInTime)),
+        "outcome-unknown": Word("Carried out, then 504.", _forget_outcome, _may_refuse(errors.NoResponseInTime)),
         "in-use": Word(
             "Accepted for a twin, then 409 for this one.", _be_the_twin, _may_refuse(errors.IdempotencyKeyInUse)
         ),

@@ -1,4 +1,4 @@
-"""The services behind the door: their addresses, the deadlines of calls to them, and a "no" that names nothing."""
+"""The services behind the gateway: their addresses, the deadlines of calls to them, and a "no" that names nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bell in Redis: somebody says that there is something to look at. Whoever listens looks regularly anyway."""
+"""A wakeup in Redis: somebody says that there is something to look at. Whoever listens looks regularly anyway."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LISTEN_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
 
-async def listen(url: str, channel: str, ring: Callable[[bytes], None]) -> None:
-    """Call `ring` with what was said whenever the channel rings, until cancelled; with nothing when it was not listened.
+async def listen(url: str, channel: str, notify: Callable[[bytes], None]) -> None:
+    """Call `notify` with what was said whenever the channel notifies, until cancelled; with nothing when it was not listened.
 
     Redis may be away, and may say anything; nothing depends on it.
     """
@@ -31,19 +31,19 @@ async def listen(url: str, channel: str, ring: Callable[[bytes], None]) -> None:
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            await _listen(client, channel, ring)
+            await _listen(client, channel, notify)
         except (RedisError, OSError, RuntimeError):
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             await client.aclose()
 
 
-async def _listen(client: redis.asyncio.Redis, channel: str, ring: Callable[[bytes], None]) -> None:
+async def _listen(client: redis.asyncio.Redis, channel: str, notify: Callable[[bytes], None]) -> None:
     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(channel)
         # What rang before we listened was not heard.
-        ring(b"")
+        notify(b"")
         while True:
             message = await subscription.get_message(timeout=LISTEN_SECONDS)
             if message is not None:
-                ring(message["data"])
+                notify(message["data"])

@@ -25,7 +25,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
         [
             web.get("/internal/notifications", gateway(list_notifications)),
             web.post("/internal/notifications/{id}/read", gateway(read_notification)),
-            web.get("/internal/transfers/{transfer_id}/notices", gateway(list_notices_of_transfer)),
+            web.get("/internal/transfers/{transfer_id}/notifications", gateway(list_notifications_of_transfer)),
             web.post("/internal/events", gateway(list_events)),
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
         ]
@@ -35,25 +35,25 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 async def list_notifications(request: web.Request) -> web.Response:
     """A page of one user's notifications, newest first."""
     asked = validate(schemas.PAGE, dict(request.query))
-    found = await commands.list_notices(request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
+    found = await commands.list_notifications(request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
     return web.json_response(schemas.page(found, asked.limit))
 
 
 async def read_notification(request: web.Request) -> web.Response:
     """Mark a notification as read."""
     asked = validate_json(schemas.READ, await request.read())
-    notice_id = parse_id(request.match_info["id"])
-    if notice_id is None:
+    notification_id = parse_id(request.match_info["id"])
+    if notification_id is None:
         raise NotificationNotFound
-    return web.json_response(feed.notification(await commands.mark_read(request.app[POOL], notice_id, asked.user_id)))
+    return web.json_response(feed.notification(await commands.mark_read(request.app[POOL], notification_id, asked.user_id)))
 
 
-async def list_notices_of_transfer(request: web.Request) -> web.Response:
+async def list_notifications_of_transfer(request: web.Request) -> web.Response:
     """Who was told about a transfer."""
     transfer_id = parse_id(request.match_info["transfer_id"])
     if transfer_id is None:
         raise InvalidParameter("transfer_id", "must be an id")
-    return web.json_response(schemas.told(await commands.list_notices_of_transfer(request.app[READ_POOL], transfer_id)))
+    return web.json_response(schemas.told(await commands.list_notifications_of_transfer(request.app[READ_POOL], transfer_id)))
 
 
 async def list_events(request: web.Request) -> web.Response:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from services.chassis import database, readiness, server
-from services.chassis.dead_letter_desk import Desk
+from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
-from services.contracts.topology import SETTLED_QUEUE
+from services.contracts.topology import FINALIZED_QUEUE
 from services.notification import api, replay, store
 from services.notification.settings import ApiSettings
 
@@ -29,13 +29,13 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
-        desk = Desk(
+        desk = DeadLetterApi(
             pool,
-            SETTLED_QUEUE,
+            FINALIZED_QUEUE,
             read_pool=read_pool,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
-            foresee=replay.foreseer(read_pool),
+            preview=replay.previewer(read_pool),
         )
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="notification")
         api.add_routes(app, verifier)

@@ -1,4 +1,4 @@
-"""The catch-up: the broker may lose every event, for the transaction service is asked what was settled.
+"""The catch-up: the broker may lose every event, for the transaction service is asked what was finalized.
 
 It reads on from where everything was told, in the order of settlement, and tells what no message brought. It never decides
 what a copy is: the inbox does, as for messages.
@@ -20,11 +20,11 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event, format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands, metrics
-from services.notification.bell import FeedBell
-from services.notification.store import Settled
+from services.notification.wakeup import FeedWakeup
+from services.notification.store import Finalized
 
 PAGE_MAX = 1000
-"""How many settled transfers are looked at at a time: ids only, most of them are known."""
+"""How many finalized transfers are looked at at a time: ids only, most of them are known."""
 
 EVENTS_MAX = 500
 """How many events are fetched and told at a time: as much as the widest window of messages."""
@@ -36,19 +36,19 @@ log = structlog.get_logger()
 
 
 class _Page(NamedTuple):
-    """Some settled transfers in their order, and the place of the last."""
+    """Some finalized transfers in their order, and the place of the last."""
 
     transfer_ids: list[UUID]
-    end: Settled
+    end: Finalized
 
 
 class CatchUp:
     """Tells what the broker lost. Several may run: they share the position, and the inbox lets each event in once."""
 
-    def __init__(self, pool: Pool, transaction: Upstream, bell: FeedBell, *, with_deliveries: bool) -> None:
+    def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup, *, with_deliveries: bool) -> None:
         self._pool = pool
         self._transaction = transaction
-        self._bell = bell
+        self._wakeup = wakeup
         self._with_deliveries = with_deliveries
 
     async def run(self, runtime: Runtime, *, every_seconds: float) -> None:
@@ -60,14 +60,14 @@ class CatchUp:
             await self._try_round()
 
     async def catch_up(self) -> int:
-        """One round over everything settled since the last one; how many events it had to tell.
+        """One round over everything finalized since the last one; how many events it had to tell.
 
         Raises:
             Refusal, LockTimeout: something is away or in the way; the next round goes on from the last whole page.
         """
         told_count = 0
         while True:
-            page = await self._list_settled(await commands.find_position(self._pool))
+            page = await self._list_finalized(await commands.find_position(self._pool))
             if page is None:
                 return told_count
             told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))
@@ -93,29 +93,29 @@ class CatchUp:
         for start in range(0, len(transfer_ids), EVENTS_MAX):
             events = await self._list_events(transfer_ids[start : start + EVENTS_MAX])
             recorded = await commands.record_events(self._pool, events, with_deliveries=self._with_deliveries)
-            self._bell.ring(recorded.user_ids)
+            self._wakeup.notify(recorded.user_ids)
             metrics.CAUGHT_UP.inc(recorded.events_count)
             told_count += recorded.events_count
         return told_count
 
-    async def _list_settled(self, after: Settled) -> _Page | None:
+    async def _list_finalized(self, after: Finalized) -> _Page | None:
         answer = await self._transaction.call(
             "GET",
-            "/internal/settled",
+            "/internal/finalized",
             params={
-                "settled_at": format_time(after.at),
+                "finalized_at": format_time(after.at),
                 "transfer_id": str(after.transfer_id),
                 "limit": str(PAGE_MAX),
             },
             seconds=CALL_SECONDS,
         )
         ids = [UUID(text) for text in answer["transfer_ids"]]
-        return _Page(ids, Settled(datetime.fromisoformat(answer["settled_at"]), ids[-1])) if ids else None
+        return _Page(ids, Finalized(datetime.fromisoformat(answer["finalized_at"]), ids[-1])) if ids else None
 
     async def _list_events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
         body = {"transfer_ids": [str(id_) for id_ in transfer_ids]}
         answer = await self._transaction.call("POST", "/internal/events", body=body, seconds=CALL_SECONDS)
         events = [decode_event(item) for item in answer["events"]]
         # The position must not pass what could not be told.
-        assert {event.transfer_id for event in events} == set(transfer_ids), "what is settled has an event"
+        assert {event.transfer_id for event in events} == set(transfer_ids), "what is finalized has an event"
         return events

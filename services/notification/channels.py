@@ -35,7 +35,7 @@ class Mail(NamedTuple):
     body: str
 
 
-class ChannelAway(Exception):  # noqa: N818 - reads as what it is
+class ChannelUnavailable(Exception):  # noqa: N818 - reads as what it is
     """The mail server cannot be reached, or will not talk to us at all: no mail's fault."""
 
 
@@ -70,7 +70,7 @@ class Channel(Protocol):
         """Open it, and close it at the end.
 
         Raises:
-            ChannelAway
+            ChannelUnavailable
         """
 
 
@@ -122,7 +122,7 @@ class Smtp:
         """Connect, and say goodbye at the end.
 
         Raises:
-            ChannelAway
+            ChannelUnavailable
         """
         client = aiosmtplib.SMTP(
             hostname=self._parts.hostname,
@@ -137,7 +137,7 @@ class Smtp:
                 await client.connect()
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             client.close()
-            raise ChannelAway(type(error).__name__) from error
+            raise ChannelUnavailable(type(error).__name__) from error
         try:
             yield SmtpConversation(client, self._sender)
         finally:

@@ -12,38 +12,38 @@ from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
-from services.contracts.topology import TRANSFERS_SETTLED
+from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import feed, metrics, store, templates
 from services.notification.errors import NotificationNotFound
 from services.notification.feed import Accepted, Line, Notification
-from services.notification.store import BEGINNING, Claimed, Position, Settled, Telling, Told
+from services.notification.store import BEGINNING, Claimed, Position, Finalized, Telling, Told
 
 
 class Recorded(NamedTuple):
     """What became of a window of events."""
 
     events_count: int
-    notices_count: int
+    notifications_count: int
     repeats_count: int
     user_ids: frozenset[UUID]
     """Whose feeds have new lines."""
 
 
 class _Draft(NamedTuple):
-    """What a transaction is going to write: each notice with its user, and the lines of everybody's feeds."""
+    """What a transaction is going to write: each notification with its user, and the lines of everybody's feeds."""
 
-    notices: list[tuple[UUID, Notification]]
+    notifications: list[tuple[UUID, Notification]]
     lines: list[Line]
 
 
 async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_deliveries: bool) -> Recorded:
-    """Tell everybody concerned what was not told before: notices, feeds, and e-mails if there are any.
+    """Tell everybody concerned what was not told before: notifications, feeds, and e-mails if there are any.
 
     When it returns all are on record, replicated: their messages may be acknowledged.
 
     Raises:
         CommitUnknown: all or nothing may be written; the same events may come again.
-        DatabaseAway, LockTimeout: nothing was written; the same events may come again.
+        DatabaseUnavailable, LockTimeout: nothing was written; the same events may come again.
     """
     by_telling = {Telling(event.transfer_id, event.type): event for event in events}
     async with database.transaction(pool) as connection:
@@ -55,11 +55,11 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
         await _write(connection, draft, with_deliveries=with_deliveries)
         if not won:
             await replication.await_replication(connection)
-    for kind, notices_count in Counter(notice.kind for _, notice in draft.notices).items():
-        metrics.NOTICES.labels(kind).inc(notices_count)
+    for kind, notifications_count in Counter(notification.kind for _, notification in draft.notifications).items():
+        metrics.NOTIFICATIONS.labels(kind).inc(notifications_count)
     metrics.REPEATS.inc(len(events) - len(fresh))
     user_ids = frozenset(line.user_id for line in draft.lines)
-    return Recorded(len(fresh), len(draft.notices), len(events) - len(fresh), user_ids)
+    return Recorded(len(fresh), len(draft.notifications), len(events) - len(fresh), user_ids)
 
 
 async def record_accepted(pool: Pool, transfers: Sequence[Accepted]) -> frozenset[UUID]:
@@ -67,7 +67,7 @@ async def record_accepted(pool: Pool, transfers: Sequence[Accepted]) -> frozense
 
     Raises:
         CommitUnknown: all or nothing may be written; the same transfers may come again.
-        DatabaseAway, LockTimeout: nothing was written; the same transfers may come again.
+        DatabaseUnavailable, LockTimeout: nothing was written; the same transfers may come again.
     """
     async with database.transaction(pool) as connection:
         won, _ = await store.insert_inbox(connection, [Telling(one.transfer_id, feed.PENDING) for one in transfers])
@@ -77,46 +77,46 @@ async def record_accepted(pool: Pool, transfers: Sequence[Accepted]) -> frozense
 
 
 async def list_untold(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of the settled transfers whose outcome was never told."""
+    """Those of the finalized transfers whose outcome was never told."""
     async with database.connection(pool) as connection:
         return await store.list_untold(connection, transfer_ids)
 
 
-async def find_position(pool: Pool) -> Settled:
-    """Up to where everything that was settled has been told."""
+async def find_position(pool: Pool) -> Finalized:
+    """Up to where everything that was finalized has been told."""
     async with database.connection(pool) as connection:
-        return await store.find_position(connection, TRANSFERS_SETTLED.type) or BEGINNING
+        return await store.find_position(connection, TRANSFERS_FINALIZED.type) or BEGINNING
 
 
-async def advance_position(pool: Pool, position: Settled) -> None:
+async def advance_position(pool: Pool, position: Finalized) -> None:
     """Record that everything up to there has been told."""
     async with database.transaction(pool) as connection:
-        await store.advance_position(connection, TRANSFERS_SETTLED.type, position)
+        await store.advance_position(connection, TRANSFERS_FINALIZED.type, position)
 
 
-async def list_notices(pool: Pool, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
-    """A page of a user's notices, newest first."""
+async def list_notifications(pool: Pool, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
+    """A page of a user's notifications, newest first."""
     async with database.connection(pool) as connection:
-        return await store.list_notices(connection, user_id, below=below, limit=limit)
+        return await store.list_notifications(connection, user_id, below=below, limit=limit)
 
 
-async def mark_read(pool: Pool, notice_id: UUID, user_id: UUID) -> Notification:
-    """Mark a notice as read; again is the same.
+async def mark_read(pool: Pool, notification_id: UUID, user_id: UUID) -> Notification:
+    """Mark a notification as read; again is the same.
 
     Raises:
         NotificationNotFound: there is none, or it is somebody else's.
     """
     async with database.transaction(pool) as connection:
-        notice = await store.mark_read(connection, notice_id, user_id)
-    if notice is None:
+        notification = await store.mark_read(connection, notification_id, user_id)
+    if notification is None:
         raise NotificationNotFound
-    return notice
+    return notification
 
 
-async def list_notices_of_transfer(pool: Pool, transfer_id: UUID) -> list[Told]:
+async def list_notifications_of_transfer(pool: Pool, transfer_id: UUID) -> list[Told]:
     """Who was told about a transfer, and when."""
     async with database.connection(pool) as connection:
-        return await store.list_notices_of_transfer(connection, transfer_id)
+        return await store.list_notifications_of_transfer(connection, transfer_id)
 
 
 async def claim_deliveries(pool: Pool, *, limit: int, lease_seconds: float) -> list[Claimed]:
@@ -158,18 +158,18 @@ def _draft(events: Sequence[TransferEvent], won: Container[Telling], at: datetim
         if Telling(event.transfer_id, feed.PENDING) in won:
             draft.lines.append(feed.pending_line(feed.accepted(event)))
         draft.lines.extend(feed.transfer_lines(event))
-        for notice in templates.notices(event):
-            recorded = Notification(new_id(), notice.kind, event.transfer_id, notice.title, notice.body, at, None)
-            draft.notices.append((notice.user_id, recorded))
-            draft.lines.append(feed.notification_line(notice.user_id, recorded))
+        for notification in templates.notifications(event):
+            recorded = Notification(new_id(), notification.kind, event.transfer_id, notification.title, notification.body, at, None)
+            draft.notifications.append((notification.user_id, recorded))
+            draft.lines.append(feed.notification_line(notification.user_id, recorded))
     return draft
 
 
 async def _write(connection: Connection, draft: _Draft, *, with_deliveries: bool) -> None:
-    if draft.notices:
-        await store.insert_notices(connection, draft.notices)
+    if draft.notifications:
+        await store.insert_notifications(connection, draft.notifications)
         if with_deliveries:
-            deliveries = [(new_id(), notice.id, user_id) for user_id, notice in draft.notices]
+            deliveries = [(new_id(), notification.id, user_id) for user_id, notification in draft.notifications]
             await store.insert_deliveries(connection, deliveries)
     if draft.lines:
         # Last, because from here to the commit the feeds of these users are locked.

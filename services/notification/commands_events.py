@@ -25,7 +25,7 @@ async def read_feeds(pool: Pool, places: Sequence[Place], *, limit: int) -> list
     """What is new at these places; a place at which nothing is new is left out.
 
     Raises:
-        DatabaseAway
+        DatabaseUnavailable
     """
     async with database.connection(pool) as connection:
         last_seqs = await store_events.find_last_seqs(connection, places)

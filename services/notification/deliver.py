@@ -94,7 +94,7 @@ class Deliverer:
 
         Raises:
             Refusal: the database or the auth service is away.
-            ChannelAway: the mail server is.
+            ChannelUnavailable: the mail server is.
             LockTimeout
         """
         started = time.monotonic()
@@ -126,16 +126,16 @@ class Deliverer:
 
     async def _deliver(self, conversation: Conversation, delivery: Claimed, contact: Contact | None) -> None:
         if contact is None:
-            await self._settle(delivery, MailRefused("no address", permanent=True))
+            await self._finalize(delivery, MailRefused("no address", permanent=True))
             return
         try:
             await conversation.send(Mail(delivery.id, contact.address, contact.name, delivery.title, delivery.body))
         except MailRefused as refused:
-            await self._settle(delivery, refused)
+            await self._finalize(delivery, refused)
         else:
             await commands.mark_delivery_sent(self._pool, delivery.id)
 
-    async def _settle(self, delivery: Claimed, refused: MailRefused) -> None:
+    async def _finalize(self, delivery: Claimed, refused: MailRefused) -> None:
         attempts = delivery.attempts + 1
         if refused.permanent or attempts >= self._attempts_max:
             log.error("delivery_failed", delivery_id=str(delivery.id), attempts=attempts, reason=refused.reason)

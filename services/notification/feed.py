@@ -33,7 +33,7 @@ class Accepted(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """A notice as it is recorded."""
+    """A notification as it is recorded."""
 
     id: UUID
     kind: str
@@ -70,7 +70,7 @@ def viewers(event: TransferEvent) -> list[UUID]:
 
 
 def accepted(event: TransferEvent) -> Accepted:
-    """The settled transfer as it was accepted."""
+    """The finalized transfer as it was accepted."""
     return Accepted(
         transfer_id=event.transfer_id,
         kind=event.kind,

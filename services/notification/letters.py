@@ -56,7 +56,7 @@ class LetterCarrier:
 
         Raises:
             Refusal: the auth service is away. What was sent and could not be marked is sent again when its lease is over.
-            ChannelAway: the mail server is.
+            ChannelUnavailable: the mail server is.
         """
         started = time.monotonic()
         answer = await self._call("claim", {"limit": CLAIM_MAX})
@@ -107,5 +107,5 @@ class LetterCarrier:
         await self._call("settle", {"id": letter["id"], "outcome": outcome} | more)
         metrics.LETTERS.labels(outcome).inc()
 
-    async def _call(self, act: str, body: Mapping[str, Any]) -> Any:
-        return await self._auth.call("POST", f"/internal/letters/{act}", body=body, seconds=CALL_SECONDS)
+    async def _call(self, action: str, body: Mapping[str, Any]) -> Any:
+        return await self._auth.call("POST", f"/internal/letters/{action}", body=body, seconds=CALL_SECONDS)

@@ -18,7 +18,7 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands
-from services.notification.bell import FeedBell
+from services.notification.wakeup import FeedWakeup
 from services.notification.feed import Accepted
 from services.notification.store import BEGINNING
 
@@ -35,10 +35,10 @@ log = structlog.get_logger()
 class PendingWatch:
     """Tells senders of what is under way. Several may run: the inbox lets each line in once."""
 
-    def __init__(self, pool: Pool, transaction: Upstream, bell: FeedBell) -> None:
+    def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup) -> None:
         self._pool = pool
         self._transaction = transaction
-        self._bell = bell
+        self._wakeup = wakeup
         self._after = BEGINNING.at
         self._told: dict[UUID, datetime] = {}
 
@@ -81,7 +81,7 @@ class PendingWatch:
 
     async def _tell(self, accepted: list[Accepted]) -> None:
         if accepted:
-            self._bell.ring(await commands.record_accepted(self._pool, accepted))
+            self._wakeup.notify(await commands.record_accepted(self._pool, accepted))
 
 
 def _accepted(item: dict[str, object]) -> Accepted:

@@ -5,32 +5,32 @@ from __future__ import annotations
 from uuid import UUID
 
 from services.chassis.database import Pool, Record
-from services.chassis.dead_letter_desk import Effect, Foresee, Prospect
+from services.chassis.dead_letter_api import Effect, Preview, ReplayPreview
 from services.contracts.messages import MalformedMessage, decode_envelope, decode_event
-from services.contracts.topology import TRANSFERS_SETTLED
+from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import commands
 
 UNREADABLE = "It cannot be read: its consumer would set it aside again. Nobody is told anything."
 READABLE = "It would be put into its queue once more, with a fresh count of attempts."
 
 
-def foreseer(pool: Pool) -> Foresee:
+def previewer(pool: Pool) -> Preview:
     """Who tells what a replay would do, by what was told until now."""
 
-    async def foresee(letter: Record) -> Prospect:
+    async def preview(letter: Record) -> ReplayPreview:
         ids = letter["transfer_ids"]
         untold = set(await commands.list_untold(pool, ids)) if ids else set()
         readable = _read(bytes(letter["body"]))
         effects = [_effect(transfer_id, transfer_id in untold, transfer_id in readable) for transfer_id in ids]
-        return Prospect(effects, READABLE if readable else UNREADABLE)
+        return ReplayPreview(effects, READABLE if readable else UNREADABLE)
 
-    return foresee
+    return preview
 
 
 def _read(body: bytes) -> set[UUID]:
     """The transfers of the events in it that this code can read."""
     try:
-        items = decode_envelope(TRANSFERS_SETTLED, body).items
+        items = decode_envelope(TRANSFERS_FINALIZED, body).items
     except MalformedMessage:
         return set()
     found = set()

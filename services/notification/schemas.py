@@ -77,11 +77,11 @@ READ = TypeAdapter(ReadRequest)
 
 
 def page(found: Sequence[Notification], limit: int) -> dict[str, Any]:
-    """A page, given one notice more than it holds if there is one."""
+    """A page, given one notification more than it holds if there is one."""
     shown = found[:limit]
     more = len(found) > limit
     return {
-        "items": [feed.notification(notice) for notice in shown],
+        "items": [feed.notification(notification) for notification in shown],
         "next_cursor": encode_cursor(Position(shown[-1].created_at, shown[-1].id)) if more else None,
     }
 

@@ -11,7 +11,7 @@ from services.chassis import backoff
 from services.chassis.database import LockTimeout
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
-from services.notification.channels import ChannelAway
+from services.notification.channels import ChannelUnavailable
 
 CLAIM_MAX = 50
 POLL_SECONDS = 1.0
@@ -30,7 +30,7 @@ async def keep_sending(runtime: Runtime, send_due: Callable[[], Awaitable[int]])
     while not runtime.stopping.is_set():
         try:
             claimed_count = await send_due()
-        except (Refusal, ChannelAway, LockTimeout) as error:
+        except (Refusal, ChannelUnavailable, LockTimeout) as error:
             failures += 1
             log.warning("deliver_paused", reason=error.code if isinstance(error, Refusal) else str(error))
             await runtime.pause(backoff.seconds(failures, first=0.5, longest=PAUSE_SECONDS_MAX))

@@ -43,15 +43,15 @@ NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 """Above every row."""
 
 
-class Settled(NamedTuple):
-    """A place in the order in which transfers were settled, by the transaction service's database."""
+class Finalized(NamedTuple):
+    """A place in the order in which transfers were finalized, by the transaction service's database."""
 
     at: datetime
     transfer_id: UUID
 
 
-BEGINNING = Settled(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
-"""Before everything that was settled."""
+BEGINNING = Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+"""Before everything that was finalized."""
 
 
 class Told(NamedTuple):
@@ -83,21 +83,21 @@ async def list_untold(connection: Connection, transfer_ids: Sequence[UUID]) -> l
     return [row["id"] for row in await connection.fetch(statements.list_untold, transfer_ids)]
 
 
-async def find_position(connection: Connection, route: str) -> Settled | None:
+async def find_position(connection: Connection, route: str) -> Finalized | None:
     """Up to where everything was told; None: nobody has looked yet."""
     row = await connection.fetchrow(statements.find_position, route)
-    return Settled(*row) if row else None
+    return Finalized(*row) if row else None
 
 
-async def advance_position(connection: Connection, route: str, position: Settled) -> None:
+async def advance_position(connection: Connection, route: str, position: Finalized) -> None:
     """Record that everything up to there was told; back it never goes."""
     await connection.execute(statements.advance_position, route, *position)
 
 
-async def insert_notices(connection: Connection, notices: Sequence[tuple[UUID, Notification]]) -> None:
-    """Record notices, each with the user it is for; their time is the transaction's."""
-    rows = [(n.id, user_id, n.transfer_id, n.kind, n.title, n.body) for user_id, n in notices]
-    await connection.execute(statements.insert_notices, *_columns(rows))
+async def insert_notifications(connection: Connection, notifications: Sequence[tuple[UUID, Notification]]) -> None:
+    """Record notifications, each with the user it is for; their time is the transaction's."""
+    rows = [(n.id, user_id, n.transfer_id, n.kind, n.title, n.body) for user_id, n in notifications]
+    await connection.execute(statements.insert_notifications, *_columns(rows))
 
 
 async def advance_counters(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
@@ -112,25 +112,25 @@ async def insert_events(connection: Connection, lines: Sequence[NumberedLine]) -
 
 
 async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, UUID]]) -> None:
-    """Have an e-mail sent for each (delivery id, notice id, user id)."""
+    """Have an e-mail sent for each (delivery id, notification id, user id)."""
     await connection.execute(statements.insert_deliveries, *_columns(deliveries))
 
 
-async def list_notices(connection: Connection, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
-    """A page of a user's notices, newest first."""
-    rows = await connection.fetch(statements.list_notices, user_id, below.created_at, below.id, limit)
+async def list_notifications(connection: Connection, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
+    """A page of a user's notifications, newest first."""
+    rows = await connection.fetch(statements.list_notifications, user_id, below.created_at, below.id, limit)
     return [Notification(*row) for row in rows]
 
 
-async def mark_read(connection: Connection, notice_id: UUID, user_id: UUID) -> Notification | None:
-    """Mark a notice of this user as read; None when the user has no such notice."""
-    row = await connection.fetchrow(statements.mark_read, notice_id, user_id)
+async def mark_read(connection: Connection, notification_id: UUID, user_id: UUID) -> Notification | None:
+    """Mark a notification of this user as read; None when the user has no such notification."""
+    row = await connection.fetchrow(statements.mark_read, notification_id, user_id)
     return Notification(*row) if row else None
 
 
-async def list_notices_of_transfer(connection: Connection, transfer_id: UUID) -> list[Told]:
+async def list_notifications_of_transfer(connection: Connection, transfer_id: UUID) -> list[Told]:
     """Who was told about a transfer, and when."""
-    return [Told(*row) for row in await connection.fetch(statements.list_notices_of_transfer, transfer_id)]
+    return [Told(*row) for row in await connection.fetch(statements.list_notifications_of_transfer, transfer_id)]
 
 
 async def claim_deliveries(connection: Connection, *, limit: int, lease_seconds: float) -> list[Claimed]:

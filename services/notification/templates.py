@@ -89,7 +89,7 @@ class Words(NamedTuple):
     body: str
 
 
-class Notice(NamedTuple):
+class NotificationText(NamedTuple):
     """What one user is told about one transfer."""
 
     user_id: UUID
@@ -98,7 +98,7 @@ class Notice(NamedTuple):
     body: str
 
 
-def notices(event: TransferEvent) -> list[Notice]:
+def notifications(event: TransferEvent) -> list[NotificationText]:
     """Both sides of a completed transfer, the sender of a failed one, the owner of the wallet of a deposit."""
     if event.type != COMPLETED:
         return [] if event.kind == DEPOSIT else [_failed(event)]
@@ -140,26 +140,26 @@ def reason(failure_code: str | None) -> str | None:
     return REASONS.get(failure_code or "")
 
 
-def _sent(event: TransferEvent) -> Notice:
+def _sent(event: TransferEvent) -> NotificationText:
     body = f"You sent {_amount(event)}{_note(event)}."
-    return Notice(event.sender_id, TRANSFER_COMPLETED, "Money sent", body)
+    return NotificationText(event.sender_id, TRANSFER_COMPLETED, "Money sent", body)
 
 
-def _received(event: TransferEvent) -> Notice:
-    assert event.recipient_id is not None, "asked by notices() alone, for a recipient that is known"
+def _received(event: TransferEvent) -> NotificationText:
+    assert event.recipient_id is not None, "asked by notifications() alone, for a recipient that is known"
     if event.kind == DEPOSIT:
         body = f"{_amount(event)} was added to your wallet{_note(event)}."
-        return Notice(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
+        return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
     body = f"You received {_amount(event)}{_note(event)}."
-    return Notice(event.recipient_id, TRANSFER_RECEIVED, "Money received", body)
+    return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Money received", body)
 
 
-def _failed(event: TransferEvent) -> Notice:
+def _failed(event: TransferEvent) -> NotificationText:
     because = reason(event.failure_code)
     why = f": {because}" if because else ""
     title = "Transfer cancelled" if event.failure_code == "cancelled" else "Transfer failed"
     body = f"Your transfer of {_amount(event)}{_note(event)} did not go through{why}. No money was moved."
-    return Notice(event.sender_id, TRANSFER_FAILED, title, body)
+    return NotificationText(event.sender_id, TRANSFER_FAILED, title, body)
 
 
 def _moment(text: str) -> str:

@@ -29,8 +29,8 @@ INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 WALLET: web.AppKey[WalletClient] = web.AppKey("wallet")
 WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
 BACKLOG: web.AppKey[Backlog] = web.AppKey("backlog")
-REHEARSES: web.AppKey[bool] = web.AppKey("rehearses")
-"""Demo mode: the gateway may ask for a rehearsal."""
+SIMULATES: web.AppKey[bool] = web.AppKey("simulates")
+"""Demo mode: the gateway may ask for a simulation."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -47,7 +47,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
             web.get("/internal/overview", gateway(get_overview)),
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
-            web.get("/internal/settled", notifier(list_settled)),
+            web.get("/internal/finalized", notifier(list_finalized)),
             web.get("/internal/accepted", notifier(list_accepted)),
             web.post("/internal/events", notifier(list_events)),
         ]
@@ -56,7 +56,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 async def create_transfers(request: web.Request) -> web.Response:
     """Accept a batch; each item has its own answer, also one that is not well formed."""
-    asked = schemas.read_requests(await request.read(), rehearses=request.app[REHEARSES])
+    asked = schemas.read_requests(await request.read(), simulates=request.app[SIMULATES])
     requests = [one for one in asked if not isinstance(one, Refusal)]
     accepted = iter(
         await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()
@@ -128,7 +128,7 @@ async def get_steps(request: web.Request) -> web.Response:
 
 
 async def put_freeze_hint(request: web.Request) -> web.Response:
-    """An operator froze or thawed a wallet: ask the wallet service about it from now on, or no more."""
+    """An operator froze or unfrozen a wallet: ask the wallet service about it from now on, or no more."""
     asked = validate_json(schemas.FREEZE_HINT, await request.read())
     wallet_id = parse_id(request.match_info["id"])
     if wallet_id is not None:
@@ -145,10 +145,10 @@ async def get_overview(request: web.Request) -> web.Response:
     return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats, dead_letters_kept=kept))
 
 
-async def list_settled(request: web.Request) -> web.Response:
-    """What was settled after a place, in order, for whoever may have missed the events."""
-    asked = validate(schemas.SETTLED, dict(request.query))
-    return web.json_response(schemas.settled(await commands.list_settled(request.app[POOL], asked.after, asked.limit)))
+async def list_finalized(request: web.Request) -> web.Response:
+    """What was finalized after a place, in order, for whoever may have missed the events."""
+    asked = validate(schemas.FINALIZED, dict(request.query))
+    return web.json_response(schemas.finalized(await commands.list_finalized(request.app[POOL], asked.after, asked.limit)))
 
 
 async def list_accepted(request: web.Request) -> web.Response:

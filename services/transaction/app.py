@@ -10,8 +10,8 @@ from services.chassis.broker import Publisher
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer
 from services.chassis.database import Pool
-from services.chassis.dead_letter_desk import Desk
-from services.chassis.dead_letter_keeper import Keeper
+from services.chassis.dead_letter_api import DeadLetterApi
+from services.chassis.dead_letter_archiver import Keeper
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -60,14 +60,14 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.WALLET] = wallet
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
-        app[api.REHEARSES] = settings.demo
-        desk = Desk(
+        app[api.SIMULATES] = settings.demo
+        desk = DeadLetterApi(
             pool,
             REQUESTED_QUEUE,
             read_pool=read_pool,
             broker_url=settings.rabbitmq_url.get_secret_value(),
             instance=runtime.instance,
-            foresee=replay.foreseer(read_pool),
+            preview=replay.previewer(read_pool),
         )
         app[api.INTAKE] = Intake(
             pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)
@@ -119,7 +119,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
 
 
 async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
-    """The reversal role: what has outlived its expiry is voided and settled."""
+    """The reversal role: what has outlived its expiry is voided and finalized."""
     async with AsyncExitStack() as stack:
         pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))

@@ -12,16 +12,16 @@ from uuid import UUID
 import structlog
 
 from services.chassis import audit, database, outbox, replication
-from services.chassis.database import CommitUnknown, DatabaseAway, LockTimeout, Pool, Record
+from services.chassis.database import CommitUnknown, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
-from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED
-from services.transaction import metrics, rehearsal, store
+from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_FINALIZED
+from services.transaction import metrics, simulation, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
-from services.transaction.rehearsal import Rehearsal
-from services.transaction.store import Filter, Key, Keys, Position, Settled, Standing, Told, WalletFacts
+from services.transaction.simulation import Simulation
+from services.transaction.store import Filter, Key, Keys, Position, Finalized, Standing, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6
@@ -30,9 +30,9 @@ ALONE_MAX = 6
 PENDING_AGE_SECONDS = 0.25
 """What is done sooner than this is told with its outcome: nobody has to be asked about most transfers."""
 
-SETTLED_GRACE_SECONDS = 5.0
+FINALIZED_GRACE_SECONDS = 5.0
 """How long an event has to arrive before anybody is told that it should have. If another server takes over, its clock may be
-behind by as much: what it settles is still above everything that was listed before."""
+behind by as much: what it finalizes is still above everything that was listed before."""
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Draft(NamedTuple):
     key_hash: bytes
     request_id: str
     traceparent: str | None
-    rehearsal: Rehearsal = rehearsal.NONE
+    simulation: Simulation = simulation.NONE
 
 
 class Accepted(NamedTuple):
@@ -83,7 +83,7 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
 
     Raises:
         CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
-        DatabaseAway: nothing was recorded.
+        DatabaseUnavailable: nothing was recorded.
     """
     try:
         won = await _record(pool, drafts)
@@ -121,7 +121,7 @@ async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted
         async with turn:
             try:
                 return await accept_transfers(pool, [draft])
-            except DatabaseAway as away:
+            except DatabaseUnavailable as away:
                 # Of this draft alone: the commits of the others are their own.
                 return [away]
 
@@ -138,11 +138,11 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
             await outbox.append(connection, TRANSFERS_REQUESTED, rows)
             for draft in new:
-                if draft.rehearsal.held_seconds:
-                    await outbox.hold(connection, [draft.transfer.id], draft.rehearsal.held_seconds)
-        # Transfers are on record by themselves; a deposit is the act of an operator.
+                if draft.simulation.held_seconds:
+                    await outbox.hold(connection, [draft.transfer.id], draft.simulation.held_seconds)
+        # Transfers are on record by themselves; a deposit is the action of an operator.
         if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:
-            await audit.append(connection, [_deposit_act(draft) for draft in deposits])
+            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])
     for draft in new:
         metrics.ACCEPTED.labels(draft.transfer.kind).inc()
     return won
@@ -159,7 +159,7 @@ async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays
             used = (await store.find_keys(connection, pairs)).used
             first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
             await replication.await_replication(connection)
-    except DatabaseAway as away:
+    except DatabaseUnavailable as away:
         raise CommitUnknown from away
     return Replays(used, first)
 
@@ -176,39 +176,39 @@ async def find_standings(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID,
         return await store.find_standings(connection, transfer_ids)
 
 
-async def settle_transfers(pool: Pool, told: Sequence[Told]) -> int:
+async def finalize_transfers(pool: Pool, told: Sequence[Told]) -> int:
     """Apply what the wallet told, whoever asked it: the status and its event in one commit, once; how many moved.
 
     When it returns all of them have their outcome on record, replicated: their commands may be acknowledged.
 
     Raises:
         CommitUnknown: all or nothing may be applied; apply again.
-        DatabaseAway, LockTimeout: nothing was applied; apply again.
+        DatabaseUnavailable, LockTimeout: nothing was applied; apply again.
     """
     if not told:
         return 0
     async with database.transaction(pool) as connection:
-        moved = await store.settle_transfers(connection, told)
+        moved = await store.finalize_transfers(connection, told)
         if moved:
             events = [_event(row) for row in moved]
             rows = [Row(event.event_id, encode_item(event)) for event in events]
-            await outbox.append(connection, TRANSFERS_SETTLED, rows)
+            await outbox.append(connection, TRANSFERS_FINALIZED, rows)
         else:
             await replication.await_replication(connection)
     now = time.time()
     for row in moved:
-        metrics.SETTLED.labels(row["kind"], row["failure_code"] or "completed").inc()
+        metrics.FINALIZED.labels(row["kind"], row["failure_code"] or "completed").inc()
         metrics.DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
-        log.info("transfer_settled", transfer_id=str(row["id"]), status=row["status"], request_id=row["request_id"])
+        log.info("transfer_finalized", transfer_id=str(row["id"]), status=row["status"], request_id=row["request_id"])
     return len(moved)
 
 
-async def list_settled(pool: Pool, after: Settled, limit: int) -> list[Settled]:
-    """What was settled after this place, in order; what is listed is never joined by something before it."""
+async def list_finalized(pool: Pool, after: Finalized, limit: int) -> list[Finalized]:
+    """What was finalized after this place, in order; what is listed is never joined by something before it."""
     async with database.connection(pool) as connection:
         # Two statements, each with its own look: whoever was writing at the first one has ended, or is above the horizon.
-        horizon = await store.find_settled_horizon(connection, SETTLED_GRACE_SECONDS)
-        return await store.list_settled(connection, after, horizon, limit)
+        horizon = await store.find_finalized_horizon(connection, FINALIZED_GRACE_SECONDS)
+        return await store.list_finalized(connection, after, horizon, limit)
 
 
 async def list_accepted(pool: Pool, expires_after: datetime, limit: int) -> list[Record]:
@@ -335,7 +335,7 @@ async def list_freeze_hints(pool: Pool, wallet_ids: Sequence[UUID]) -> set[UUID]
 
 
 async def set_freeze_hint(pool: Pool, wallet_id: UUID, *, frozen: bool) -> None:
-    """An operator froze or thawed a wallet."""
+    """An operator froze or unfrozen a wallet."""
     async with database.transaction(pool) as connection:
         await store.set_freeze_hint(connection, wallet_id, frozen=frozen)
 
@@ -388,9 +388,9 @@ def _command(draft: Draft) -> TransferCommand:
     )
 
 
-def _deposit_act(draft: Draft) -> audit.Act:
+def _deposit_entry(draft: Draft) -> audit.AuditEntry:
     transfer = draft.transfer
-    return audit.Act(
+    return audit.AuditEntry(
         "deposit_accepted",
         actor_id=transfer.user_id,
         subject_kind="transfer",

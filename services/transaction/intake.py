@@ -14,11 +14,11 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis.database import DatabaseAway, Pool
+from services.chassis.database import DatabaseUnavailable, Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal, Unavailable
-from services.transaction import affordability, commands, metrics, rehearsal
+from services.transaction import affordability, commands, metrics, simulation
 from services.transaction.affordability import KnownBalances
 from services.transaction.auth_client import AuthClient
 from services.transaction.commands import Accepted, Draft
@@ -31,7 +31,7 @@ from services.transaction.errors import (
     WalletFrozen,
     WalletNotFound,
 )
-from services.transaction.rehearsal import Rehearsal
+from services.transaction.simulation import Simulation
 from services.transaction.store import Keys, WalletFacts
 from services.transaction.transfer import DEPOSIT, PENDING, Transfer, request_hash
 from services.transaction.wallet_client import WalletClient
@@ -53,7 +53,7 @@ class Request(NamedTuple):
     metadata: dict[str, Any] | None
     request_id: str
     traceparent: str | None
-    rehearsal: Rehearsal = rehearsal.NONE
+    simulation: Simulation = simulation.NONE
 
     @property
     def key(self) -> tuple[UUID, str]:
@@ -92,7 +92,7 @@ class Intake:
 
         Raises:
             CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
-            DatabaseAway: nothing was recorded.
+            DatabaseUnavailable: nothing was recorded.
         """
         try:
             return await self._accept(requests, refuse_new)
@@ -112,7 +112,7 @@ class Intake:
         """The database may become unavailable in one half; what is recorded of the other half is known."""
         try:
             return await self.accept(requests, refuse_new=refuse_new)
-        except DatabaseAway as away:
+        except DatabaseUnavailable as away:
             return [away] * len(requests)
 
     async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
@@ -166,7 +166,7 @@ class Intake:
         try:
             keys = await commands.find_keys(self._pool, [requests[index].key for index in refused])
             replays = await self._replays([requests[index] for index in refused], keys)
-        except DatabaseAway as away:
+        except DatabaseUnavailable as away:
             # Only of these: the others are recorded.
             replays = dict.fromkeys(range(len(refused)), away)
         for position, answer in replays.items():
@@ -221,7 +221,7 @@ class Intake:
             metadata=request.metadata,
             request_hash=request_hash(source.id, destination.id, request.amount, request.currency),
             created_at=keys.now,
-            expires_at=keys.now + request.rehearsal.lifetime(self._reversal_after),
+            expires_at=keys.now + request.simulation.lifetime(self._reversal_after),
             completed_at=None,
             failed_at=None,
             failure_code=None,
@@ -232,12 +232,12 @@ class Intake:
             request.key_hash,
             request.request_id,
             request.traceparent,
-            request.rehearsal,
+            request.simulation,
         )
 
     async def _refuse_unaffordable(self, drafts: Sequence[Draft]) -> dict[UUID, Refusal]:
         """Refusals by transfer id. The wallet is asked only about what is not known to be fine; late or away: no check."""
-        suspects = await self._suspects([draft for draft in drafts if not draft.rehearsal.unchecked])
+        suspects = await self._suspects([draft for draft in drafts if not draft.simulation.unchecked])
         if not suspects:
             return {}
         owners = {d.transfer.from_wallet_id: d.transfer.user_id for d in suspects if d.transfer.kind != DEPOSIT}

@@ -31,7 +31,7 @@ PENDING = Gauge("payflow_pending_transfers", "Accepted and not terminal.")
 STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
 QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
 QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
-QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers settled per second, lately.", ["queue"])
+QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers finalized per second, lately.", ["queue"])
 
 log = structlog.get_logger()
 
@@ -91,20 +91,20 @@ class Monitor:
         names = [name for queue in topology.QUEUES for name in (queue.name, queue.dead_letter)]
         try:
             return await self._publisher.depths(names)
-        except broker.AWAY:
+        except broker.UNAVAILABLE:
             return None
 
     def _observe_drain(self, heartbeats: Mapping[str, Mapping[str, Any]], *, pending: int) -> None:
-        """The rate at which all workers settle when there is enough to do; a quiet second shows what they can do at least."""
+        """The rate at which all workers finalize when there is enough to do; a quiet second shows what they can do at least."""
         now = time.monotonic()
-        settled = {name: int(beat["settled"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
+        finalized = {name: int(beat["finalized"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
         if self._last is not None:
             then, before = self._last
             # A worker that was born again counts from zero.
-            moved = sum(max(0, count - before.get(name, 0)) for name, count in settled.items() if name in before)
+            moved = sum(max(0, count - before.get(name, 0)) for name, count in finalized.items() if name in before)
             rate = moved / (now - then)
             if moved and pending >= BUSY_FROM:
                 self._drain += SMOOTHING * (rate - self._drain)
             else:
                 self._drain = max(self._drain, rate)
-        self._last = (now, settled)
+        self._last = (now, finalized)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from services.chassis.database import Pool, Record
-from services.chassis.dead_letter_desk import Effect, Foresee, Prospect
+from services.chassis.dead_letter_api import Effect, Preview, ReplayPreview
 from services.contracts.messages import MalformedMessage, TransferCommand, decode_command, decode_envelope
 from services.contracts.topology import TRANSFERS_REQUESTED
 from services.transaction import commands
@@ -19,10 +19,10 @@ NOT_ASKED_FOR = (
 )
 
 
-def foreseer(pool: Pool) -> Foresee:
+def previewer(pool: Pool) -> Preview:
     """Who tells what a replay would do, by what is on record now."""
 
-    async def foresee(letter: Record) -> Prospect:
+    async def preview(letter: Record) -> ReplayPreview:
         standings = await commands.find_standings(pool, letter["transfer_ids"])
         readable = _read(bytes(letter["body"]))
         effects = [
@@ -32,9 +32,9 @@ def foreseer(pool: Pool) -> Foresee:
         odd = [
             command for command in readable.values() if not _is_asked_for(standings.get(command.transfer_id), command)
         ]
-        return Prospect(effects, READABLE if readable else UNREADABLE, NOT_ASKED_FOR if odd else None)
+        return ReplayPreview(effects, READABLE if readable else UNREADABLE, NOT_ASKED_FOR if odd else None)
 
-    return foresee
+    return preview
 
 
 def _is_asked_for(standing: Standing | None, command: TransferCommand) -> bool:

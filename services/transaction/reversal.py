@@ -33,7 +33,7 @@ async def void_transfers(pool: Pool, wallet: WalletClient, transfers: Sequence[t
     """
     answers = await wallet.void(transfers, reason)
     told = [Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, None) for answer in answers if answer.at]
-    moved = await commands.settle_transfers(pool, told)
+    moved = await commands.finalize_transfers(pool, told)
     conflicts = [answer.transfer_id for answer in answers if answer.at is None]
     if conflicts:
         await commands.mark_conflicted(pool, conflicts)
@@ -59,8 +59,8 @@ async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_secon
             await commands.beat(pool, runtime.instance, {"role": JOB})
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
-                log.warning("stale_transfers_settled", moved=moved)
+                log.warning("stale_transfers_finalized", moved=moved)
         except (Refusal, LockTimeout) as trouble:
-            # Whatever it is, the next pass finds the same transfers again: they are PENDING until somebody settles them.
+            # Whatever it is, the next pass finds the same transfers again: they are PENDING until somebody finalizes them.
             log.warning("reversal_waits", reason=str(trouble))
         await runtime.pause(every_seconds)

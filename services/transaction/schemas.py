@@ -28,15 +28,15 @@ from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
-from services.transaction.rehearsal import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Rehearsal
-from services.transaction.store import NEWEST, Filter, Position, Settled
+from services.transaction.simulation import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Simulation
+from services.transaction.store import NEWEST, Filter, Position, Finalized
 from services.transaction.transfer import FAILURES, Transfer
 
 ITEMS_MAX = 1024
 PAGE_DEFAULT = 50
 PAGE_MAX = 200
 WAIT_SECONDS_MAX = 30.0
-SETTLED_MAX = 1000
+FINALIZED_MAX = 1000
 EVENTS_MAX = 500
 
 
@@ -104,29 +104,29 @@ class TransferRequest(_Model):
     items: Annotated[list[TransferItem], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
-class RehearsalFields(_Model):
-    """What is rehearsed by one request."""
+class SimulationFields(_Model):
+    """What is simulated by one request."""
 
     unchecked: bool = False
     held_seconds: Annotated[float, Field(ge=0, le=HELD_SECONDS_MAX)] = 0.0
     expires_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
 
 
-class RehearsedItem(TransferItem):
+class SimulatedItem(TransferItem):
     """A request as the gateway may send it in demo mode. Elsewhere the field is as unknown as any other."""
 
-    rehearsal: RehearsalFields | None = None
+    simulation: SimulationFields | None = None
 
     def request(self) -> Request:
         """As intake wants it."""
-        asked = NONE if self.rehearsal is None else Rehearsal(**dict(self.rehearsal))
-        return super().request()._replace(rehearsal=asked)
+        asked = NONE if self.simulation is None else Simulation(**dict(self.simulation))
+        return super().request()._replace(simulation=asked)
 
 
-class RehearsedRequest(_Model):
+class SimulatedRequest(_Model):
     """A batch of them."""
 
-    items: Annotated[list[RehearsedItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=ITEMS_MAX)]
 
 
 class CancelRequest(_Model):
@@ -136,29 +136,29 @@ class CancelRequest(_Model):
 
 
 class FreezeHintRequest(_Model):
-    """Whether an operator froze the wallet, or thawed it."""
+    """Whether an operator froze the wallet, or unfrozen it."""
 
     frozen: bool
 
 
-class SettledQuery(_Model):
+class FinalizedQuery(_Model):
     """After which place in the order of settlement, and how many."""
 
-    settled_at: AwareDatetime
+    finalized_at: AwareDatetime
     transfer_id: UUID
-    limit: Annotated[int, Field(ge=1, le=SETTLED_MAX)] = SETTLED_MAX
+    limit: Annotated[int, Field(ge=1, le=FINALIZED_MAX)] = FINALIZED_MAX
 
     @property
-    def after(self) -> Settled:
+    def after(self) -> Finalized:
         """The place."""
-        return Settled(self.settled_at, self.transfer_id)
+        return Finalized(self.finalized_at, self.transfer_id)
 
 
 class AcceptedQuery(_Model):
     """Which expire from this moment on, and how many."""
 
     expires_after: AwareDatetime
-    limit: Annotated[int, Field(ge=1, le=SETTLED_MAX)] = SETTLED_MAX
+    limit: Annotated[int, Field(ge=1, le=FINALIZED_MAX)] = FINALIZED_MAX
 
 
 class EventsRequest(_Model):
@@ -205,32 +205,32 @@ class ListQuery(_Query, PeriodParameters):
 
 TRANSFERS = TypeAdapter(TransferRequest)
 ITEM = TypeAdapter(TransferItem)
-REHEARSED_TRANSFERS = TypeAdapter(RehearsedRequest)
-REHEARSED_ITEM = TypeAdapter(RehearsedItem)
+SIMULATED_TRANSFERS = TypeAdapter(SimulatedRequest)
+SIMULATED_ITEM = TypeAdapter(SimulatedItem)
 CANCEL = TypeAdapter(CancelRequest)
 FREEZE_HINT = TypeAdapter(FreezeHintRequest)
 GET = TypeAdapter(GetQuery)
 STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
-SETTLED = TypeAdapter(SettledQuery)
+FINALIZED = TypeAdapter(FinalizedQuery)
 ACCEPTED = TypeAdapter(AcceptedQuery)
 EVENTS = TypeAdapter(EventsRequest)
 
 
-def read_requests(raw: bytes, *, rehearses: bool = False) -> list[Request | InvalidRequest]:
-    """The requests of a batch; an item that is not well formed is refused alone. `rehearses`: demo mode, `rehearsal` is a field.
+def read_requests(raw: bytes, *, simulates: bool = False) -> list[Request | InvalidRequest]:
+    """The requests of a batch; an item that is not well formed is refused alone. `simulates`: demo mode, `simulation` is a field.
 
     Raises:
         InvalidRequest, MalformedJson: there is no list of items to look at.
     """
     try:
-        batch = validate_json(REHEARSED_TRANSFERS, raw) if rehearses else validate_json(TRANSFERS, raw)
+        batch = validate_json(SIMULATED_TRANSFERS, raw) if simulates else validate_json(TRANSFERS, raw)
         return [item.request() for item in batch.items]
     except InvalidRequest:
         items = parse(raw).get("items")
         if not isinstance(items, list) or not 0 < len(items) <= ITEMS_MAX:
             raise
-        return [_read_request(item, REHEARSED_ITEM if rehearses else ITEM) for item in items]
+        return [_read_request(item, SIMULATED_ITEM if simulates else ITEM) for item in items]
 
 
 def _read_request(item: Any, model: TypeAdapter[Any]) -> Request | InvalidRequest:
@@ -260,7 +260,7 @@ def transfer(found: Transfer) -> dict[str, Any]:
         "description": found.description,
         "metadata": found.metadata,
         "created_at": format_time(found.created_at),
-        "settles_by": format_time(found.settles_by),
+        "final_by": format_time(found.final_by),
         "completed_at": format_time(found.completed_at) if found.completed_at else None,
         "failed_at": format_time(found.failed_at) if found.failed_at else None,
         "failure": failure,
@@ -283,11 +283,11 @@ def page(found: list[Transfer], limit: int) -> dict[str, Any]:
     }
 
 
-def settled(found: list[Settled]) -> dict[str, Any]:
+def finalized(found: list[Finalized]) -> dict[str, Any]:
     """The ids in their order, and the time of the last; its id with that time is where the next list begins."""
     return {
         "transfer_ids": [str(one.transfer_id) for one in found],
-        "settled_at": format_time(found[-1].at) if found else None,
+        "finalized_at": format_time(found[-1].at) if found else None,
     }
 
 

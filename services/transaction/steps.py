@@ -106,7 +106,7 @@ def _waiting_for(
         return "broker" if relays and all(relay["failing"] for relay in relays) else "relay"
     workers = _alive(heartbeats, "worker")
     # A worker that waits for the wallet takes nothing new from the queue either.
-    return "wallet" if workers and (attempts or all(worker["wallet_away"] for worker in workers)) else "worker"
+    return "wallet" if workers and (attempts or all(worker["wallet_unavailable"] for worker in workers)) else "worker"
 
 
 def _alive(heartbeats: Mapping[str, Mapping[str, Any]], role: str) -> list[Mapping[str, Any]]:
@@ -128,7 +128,7 @@ def _summary(row: Mapping[str, Any], waiting_for: str | None) -> str:
             f"cancelled by {by}, and no money moves. You will not be charged twice."
         )
     return {
-        "reversal": "The transfer took too long and is being settled; it will not stay open.",
+        "reversal": "The transfer took too long and is being finalized; it will not stay open.",
     }.get(
         waiting_for or "",
         f"We have your transfer safely on record and it is being worked on. It will be done, or cancelled, by {by}. "

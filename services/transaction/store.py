@@ -57,8 +57,8 @@ class Told(NamedTuple):
     attempt: str | None
 
 
-class Settled(NamedTuple):
-    """A place in the order in which transfers were settled, by the database's clock."""
+class Finalized(NamedTuple):
+    """A place in the order in which transfers were finalized, by the database's clock."""
 
     at: datetime
     transfer_id: UUID
@@ -147,21 +147,21 @@ async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer
     await connection.execute(statements.insert_transfers, *columns)
 
 
-async def settle_transfers(connection: Connection, told: Sequence[Told]) -> list[Record]:
+async def finalize_transfers(connection: Connection, told: Sequence[Told]) -> list[Record]:
     """Move PENDING transfers to what the wallet told; the rows that moved just now."""
-    return list(await connection.fetch(statements.settle_transfers, *zip(*told, strict=True)))
+    return list(await connection.fetch(statements.finalize_transfers, *zip(*told, strict=True)))
 
 
-async def find_settled_horizon(connection: Connection, grace_seconds: float) -> datetime:
-    """The time below which no settled transfer can appear any more; at least so long ago."""
-    horizon: datetime = await connection.fetchval(statements.find_settled_horizon, grace_seconds)
+async def find_finalized_horizon(connection: Connection, grace_seconds: float) -> datetime:
+    """The time below which no finalized transfer can appear any more; at least so long ago."""
+    horizon: datetime = await connection.fetchval(statements.find_finalized_horizon, grace_seconds)
     return horizon
 
 
-async def list_settled(connection: Connection, after: Settled, horizon: datetime, limit: int) -> list[Settled]:
-    """What was settled after a place and before a time, in that order."""
-    rows = await connection.fetch(statements.list_settled, *after, horizon, limit)
-    return [Settled(*row) for row in rows]
+async def list_finalized(connection: Connection, after: Finalized, horizon: datetime, limit: int) -> list[Finalized]:
+    """What was finalized after a place and before a time, in that order."""
+    rows = await connection.fetch(statements.list_finalized, *after, horizon, limit)
+    return [Finalized(*row) for row in rows]
 
 
 async def list_accepted(
@@ -172,7 +172,7 @@ async def list_accepted(
 
 
 async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> list[Record]:
-    """Those of the transfers that have their outcome, as `settle_transfers` returns them."""
+    """Those of the transfers that have their outcome, as `finalize_transfers` returns them."""
     return list(await connection.fetch(statements.list_outcomes, transfer_ids))
 
 

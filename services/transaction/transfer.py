@@ -17,7 +17,7 @@ DEPOSIT = "deposit"
 CANCELLED = "cancelled"
 TIMED_OUT = "timed_out"
 
-SETTLE_MARGIN = timedelta(seconds=30)
+FINALIZE_MARGIN = timedelta(seconds=30)
 """How long after its expiry a transfer may still be on its way to its outcome: a pass of the reversal, and some."""
 
 FAILURES = {
@@ -53,9 +53,9 @@ class Transfer(NamedTuple):
     failure_code: str | None
 
     @property
-    def settles_by(self) -> datetime:
+    def final_by(self) -> datetime:
         """Done or cancelled by then, as long as the ledger can be reached."""
-        return self.expires_at + SETTLE_MARGIN
+        return self.expires_at + FINALIZE_MARGIN
 
     @property
     def terminal(self) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
+from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
 from services.contracts.messages import TransferCommand, format_time
 from services.transaction.store import WalletFacts
 
@@ -72,7 +72,7 @@ class WalletClient:
         """Wallets by id, by (owner, currency), and the world's; default wallets are opened on demand.
 
         Raises:
-            UpstreamAway: also without a response in time: a look-up decides nothing about the transfers it is for.
+            UpstreamUnavailable: also without a response in time: a look-up decides nothing about the transfers it is for.
         """
         body = {
             "ids": [str(id_) for id_ in ids],
@@ -81,8 +81,8 @@ class WalletClient:
         }
         try:
             answer = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
-        except UpstreamSilent as silent:
-            raise UpstreamAway("wallets cannot be looked up at the moment") from silent
+        except UpstreamTimeout as silent:
+            raise UpstreamUnavailable("wallets cannot be looked up at the moment") from silent
         return [
             WalletFacts(UUID(item["id"]), UUID(item["owner_id"]) if item["owner_id"] else None, item["currency"])
             for item in answer["items"]
@@ -96,7 +96,7 @@ class WalletClient:
         )
         return {
             UUID(item["wallet_id"]): Availability(
-                item["available"], item["frozen"], frozenset(UUID(id_) for id_ in item["settled"])
+                item["available"], item["frozen"], frozenset(UUID(id_) for id_ in item["finalized"])
             )
             for item in answer["items"]
             if item["available"] is not None

@@ -33,8 +33,8 @@ class Worker:
         self._pool = pool
         self._wallet = wallet
         self._instance = instance
-        self.settled = 0
-        self.wallet_away = False
+        self.finalized = 0
+        self.wallet_unavailable = False
 
     async def on_transfers_requested(self, window: Sequence[Delivery[TransferCommand]]) -> list[Verdict]:
         """Post a window and record what the wallet said; the verdict of each delivery.
@@ -50,16 +50,16 @@ class Worker:
             if refusal.status in MALFORMED:
                 raise
             # Away, silent, broken or not knowing this worker's key: no fault of any transfer, and unknown, never failed.
-            self.wallet_away = True
+            self.wallet_unavailable = True
             await self._note(window, picked_up_at)
             raise Unavailable(refusal.detail) from refusal
-        self.wallet_away = False
+        self.wallet_unavailable = False
         try:
             moved = await self._record(window, answers, picked_up_at)
         except LockTimeout as held:
             # Somebody else is settling some of these: nobody's failure, and worth no attempt.
             raise Unavailable("the transfers are held by somebody else") from held
-        log.info("window_settled", items=len(window), moved=moved)
+        log.info("window_finalized", items=len(window), moved=moved)
         return [_verdict(answer) for answer in answers]
 
     async def _record(
@@ -72,15 +72,15 @@ class Worker:
             for delivery, answer in zip(window, answers, strict=True)
             if answer.at is not None
         }
-        moved = await commands.settle_transfers(self._pool, list(told.values()))
-        self.settled += moved
+        moved = await commands.finalize_transfers(self._pool, list(told.values()))
+        self.finalized += moved
         conflicts = [answer.transfer_id for answer in answers if answer.outcome == CONFLICT]
         if conflicts:
             await commands.mark_conflicted(self._pool, conflicts)
         return moved
 
     async def beat(self) -> None:
-        """Tell the others, every second, that this worker is alive and how much it has settled."""
+        """Tell the others, every second, that this worker is alive and how much it has finalized."""
         while True:
             try:
                 await commands.beat(self._pool, self._instance, self._state())
@@ -89,7 +89,7 @@ class Worker:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _state(self) -> dict[str, object]:
-        return {"role": "worker", "settled": self.settled, "wallet_away": self.wallet_away}
+        return {"role": "worker", "finalized": self.finalized, "wallet_unavailable": self.wallet_unavailable}
 
     async def _note(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
         attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}

@@ -46,17 +46,17 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/wallets/{id}/balance", gateway(get_balance)),
             web.get("/internal/wallets/{id}/statement", gateway(get_statement)),
             web.put("/internal/wallets/{id}/freeze", gateway(freeze)),
-            web.delete("/internal/wallets/{id}/freeze", gateway(thaw)),
+            web.delete("/internal/wallets/{id}/freeze", gateway(unfreeze)),
             web.get("/internal/outcomes/{id}", gateway(get_outcome)),
             web.get("/internal/balance-sheet", gateway(get_balance_sheet)),
             web.get("/internal/proof", gateway(get_proof)),
-            web.get("/internal/audit", gateway(list_acts)),
+            web.get("/internal/audit", gateway(list_entries)),
         ]
     )
 
 
-list_acts = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number, lowest_id=0)
-"""Who froze or thawed what."""
+list_entries = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number, lowest_id=0)
+"""Who froze or unfrozen what."""
 
 
 async def post(request: web.Request) -> web.Response:
@@ -142,7 +142,7 @@ async def availability(request: web.Request) -> web.Response:
             "wallet_id": str(item.wallet_id),
             "available": available[item.wallet_id][0] if item.wallet_id in available else None,
             "frozen": item.wallet_id in available and available[item.wallet_id][1],
-            "settled": [str(id_) for id_ in item.transfer_ids if id_ in decided],
+            "finalized": [str(id_) for id_ in item.transfer_ids if id_ in decided],
         }
         for item in asked.items
     ]
@@ -167,7 +167,7 @@ async def freeze(request: web.Request) -> web.Response:
     return await _set_frozen(request, frozen=True)
 
 
-async def thaw(request: web.Request) -> web.Response:
+async def unfreeze(request: web.Request) -> web.Response:
     """Open it again."""
     return await _set_frozen(request, frozen=False)
 

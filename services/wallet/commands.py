@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from services.chassis import database, finality, replication
-from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool
+from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.period import Period
 from services.contracts import money
 from services.contracts.identifiers import new_id
@@ -58,13 +58,13 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     What is returned is replicated, also where it was recorded before.
 
     Raises:
-        DatabaseAway: any of it may be written (CommitUnknown: in the last commit); the same batch may be sent again.
+        DatabaseUnavailable: any of it may be written (CommitUnknown: in the last commit); the same batch may be sent again.
     """
     if time.monotonic() >= deadline:
         return _retry(postings)
     try:
         return await _post(pool, postings)
-    except DatabaseAway:
+    except DatabaseUnavailable:
         raise
     except Exception as error:
         if len(postings) == 1:
@@ -124,7 +124,7 @@ async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
 
     Raises:
         CommitUnknown: all or nothing may be written; send them again.
-        DatabaseAway, LockTimeout: nothing was written; send them again.
+        DatabaseUnavailable, LockTimeout: nothing was written; send them again.
     """
     ordered = sorted({void.transfer_id: void for void in voids}.values())
     ids = [void.transfer_id for void in ordered]
@@ -268,17 +268,17 @@ async def get_outcome(pool: Pool, transfer_id: UUID) -> database.Record:
 
 
 async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: UUID, request_id: str) -> Wallet:
-    """Freeze or thaw a wallet, on record. A frozen one takes neither debit nor credit.
+    """Freeze or unfreeze a wallet, on record. A frozen one takes neither debit nor credit.
 
     Raises:
         WalletNotFound
     """
-    act = "wallet_frozen" if frozen else "wallet_thawed"
+    action = "wallet_frozen" if frozen else "wallet_unfrozen"
     async with database.transaction(pool) as connection:
         wallet = await store.set_frozen(connection, wallet_id, frozen=frozen)
         if wallet is None:
             raise WalletNotFound
-        await store.insert_audit(connection, actor_id=operator_id, act=act, account_id=wallet_id, request_id=request_id)
+        await store.insert_audit(connection, actor_id=operator_id, action=action, account_id=wallet_id, request_id=request_id)
     return wallet
 
 
@@ -303,7 +303,7 @@ async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_acco
 
     Raises:
         HeadLost: the block `noted` is not there; nothing was sealed.
-        DatabaseAway, LockTimeout: a block may be sealed or not; do it again.
+        DatabaseUnavailable, LockTimeout: a block may be sealed or not; do it again.
     """
     async with database.transaction(pool) as connection:
         await store.prefer_indexes(connection)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from services.chassis import database, replication
-from services.chassis.database import Connection, DatabaseAway, LockTimeout, Pool, Record
+from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.wallet import chain, metrics, store
 from services.wallet.seal import Head
 from services.wallet.store import Check, Proof
@@ -33,7 +33,7 @@ async def watch_drift(pool: Pool) -> None:
         try:
             async with database.snapshot(pool) as connection:
                 _observe_drift(await store.read_balance_sheet(connection))
-        except (DatabaseAway, LockTimeout):
+        except (DatabaseUnavailable, LockTimeout):
             log.debug("drift_not_measured")
         await asyncio.sleep(DRIFT_SECONDS)
 
@@ -42,7 +42,7 @@ async def prove(pool: Pool) -> Proof:
     """Run the checks of the books on a role that may read all. Reads everything: seconds on a large ledger.
 
     Raises:
-        DatabaseAway
+        DatabaseUnavailable
     """
     async with database.snapshot(pool) as connection:
         checks = await _check_books(connection)
@@ -55,7 +55,7 @@ async def verify(pool: Pool, asked: Head | None = None) -> Proof:
     The newest block of the last round that was kept must still be there; so must the one `asked` for, noted by somebody.
 
     Raises:
-        DatabaseAway
+        DatabaseUnavailable
     """
     async with database.snapshot(pool) as connection:
         last = await store.find_last_proof(connection)

@@ -41,7 +41,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Head(NamedTuple):
-    """The newest block: enough to notice later that something before it was changed."""
+    """The newest block: enough to notification later that something before it was changed."""
 
     number: int
     hash: bytes
@@ -67,11 +67,11 @@ class Head(NamedTuple):
 class State(NamedTuple):
     """Where sealing stands. `now` is the database's clock, read before the rows are.
 
-    Every transaction of the database that got its number before `settled_at` has ended: what it wrote can be read.
+    Every transaction of the database that got its number before `finalized_at` has ended: what it wrote can be read.
     """
 
     now: datetime
-    settled_at: datetime | None
+    finalized_at: datetime | None
     head: Head | None
     sealed_at: datetime | None
     frontier: datetime | None
@@ -116,9 +116,9 @@ def close(state: State, *, thorough: bool, unread_from: datetime | None) -> date
 
     `unread_from` is the time from which outcomes were left for the block after it, if some were.
     """
-    if state.settled_at is None or not thorough:
+    if state.finalized_at is None or not thorough:
         return state.frontier
-    frontier = min(state.settled_at, state.now) - SLACK
+    frontier = min(state.finalized_at, state.now) - SLACK
     return frontier if unread_from is None else min(frontier, unread_from)
 
 

@@ -11,7 +11,7 @@ import time
 import structlog
 
 from services.chassis import metrics as chassis_metrics
-from services.chassis.database import DatabaseAway, LockTimeout, Pool
+from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.wallet import commands, metrics, proof
 from services.wallet.commands import Sealed
@@ -81,7 +81,7 @@ class Sealer:
             more = False
             try:
                 more = await self.seal()
-            except (DatabaseAway, LockTimeout) as trouble:
+            except (DatabaseUnavailable, LockTimeout) as trouble:
                 log.warning("sealing_waits", reason=str(trouble))
             except HeadLost as lost:
                 log.error("seal_head_lost", head=str(lost))  # noqa: TRY400 - no trace helps
@@ -95,7 +95,7 @@ class Sealer:
 
         Raises:
             HeadLost: the newest block that this process, or the last proof, has seen is gone. It seals no more.
-            DatabaseAway, LockTimeout: a block may be sealed or not.
+            DatabaseUnavailable, LockTimeout: a block may be sealed or not.
         """
         if self._head is None:
             last = await commands.find_last_proof(self._pool)
@@ -119,7 +119,7 @@ class Sealer:
             try:
                 await commands.record_proof(self._pool, await proof.verify(self._pool))
                 chassis_metrics.JOB_LAST_SUCCESS.labels(PROOF_JOB).set_to_current_time()
-            except (DatabaseAway, LockTimeout) as trouble:
+            except (DatabaseUnavailable, LockTimeout) as trouble:
                 log.warning("proof_waits", reason=str(trouble))
             self._proofs.done(started)
             await self._runtime.pause(self._proofs.wait_seconds)
@@ -135,5 +135,5 @@ class Sealer:
         self._head = sealed.head
         metrics.SEAL_HEAD.set(sealed.head.number)
         if self._head != self._told and time.monotonic() >= self._tell_at:
-            log.info("seal_head_noted", head=str(self._head))
+            log.info("seal_head_recorded", head=str(self._head))
             self._told, self._tell_at = self._head, time.monotonic() + NOTE_SECONDS

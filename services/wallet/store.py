@@ -205,14 +205,14 @@ async def find_outcome(connection: Connection, transfer_id: UUID) -> Record | No
 
 
 async def set_frozen(connection: Connection, wallet_id: UUID, *, frozen: bool) -> Wallet | None:
-    """Freeze or thaw a user's wallet."""
+    """Freeze or unfreeze a user's wallet."""
     row = await connection.fetchrow(statements.set_frozen, wallet_id, frozen)
     return Wallet(*row) if row else None
 
 
-async def insert_audit(connection: Connection, *, actor_id: UUID, act: str, account_id: UUID, request_id: str) -> None:
+async def insert_audit(connection: Connection, *, actor_id: UUID, action: str, account_id: UUID, request_id: str) -> None:
     """Write down who did what."""
-    await connection.execute(statements.insert_audit, actor_id, act, account_id, request_id)
+    await connection.execute(statements.insert_audit, actor_id, action, account_id, request_id)
 
 
 async def read_balance_sheet(connection: Connection, moment: datetime | None = None) -> list[Record]:
@@ -235,7 +235,7 @@ async def read_seal_state(connection: Connection) -> State:
     row = await connection.fetchrow(statements.read_seal_state)
     assert row is not None, "there is always a clock"
     head = None if row["number"] is None else Head(row["number"], row["hash"])
-    return State(row["now"], row["settled_at"], head, row["sealed_at"], row["frontier"])
+    return State(row["now"], row["finalized_at"], head, row["sealed_at"], row["frontier"])
 
 
 async def list_unsealed(

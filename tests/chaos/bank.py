@@ -9,7 +9,7 @@ import asyncpg
 from tests.chaos.history import History
 
 PAUSE_SECONDS = 0.2
-AWAY = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     RuntimeError,
@@ -35,7 +35,7 @@ async def watch(dsn: str, history: History) -> None:
                     await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 connection.terminate()
-        except AWAY:
+        except UNAVAILABLE:
             await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -102,7 +102,7 @@ async def _channel(system: System) -> AsyncIterator[AbstractChannel]:
 
 _FLOWS = (
     (topology.REQUESTED_QUEUE, topology.TRANSFERS_REQUESTED),
-    (topology.SETTLED_QUEUE, topology.TRANSFERS_SETTLED),
+    (topology.FINALIZED_QUEUE, topology.TRANSFERS_FINALIZED),
 )
 
 _SENT = """

@@ -64,7 +64,7 @@ class Drill:
             await revive(self._rig, name)
         try:
             if self._row.moment.scene in (EXPIRED, SWEPT) and self.found:
-                await self._rig.settled(self.sent[-1])
+                await self._rig.finalized(self.sent[-1])
         finally:
             await revive(self._rig, WORKER_ROLE)
 
@@ -124,7 +124,7 @@ class Drill:
 
     async def _go_well(self, sent: Sent) -> None:
         """Let the first transfer come to its end in the process that is to end with the second one."""
-        await self._rig.settled(sent)
+        await self._rig.finalized(sent)
         if self._role == MAILER:
             await self._rig.delivered()
         if self._row.moment.scene not in (EXPIRED, SWEPT):
@@ -141,7 +141,7 @@ class Drill:
     async def _copy(self, sent: Sent) -> None:
         """One more of what brings the role its work."""
         if self._role in (NOTIFIER, MAILER):
-            await self._rig.settled(sent, told=self._role == MAILER)
+            await self._rig.finalized(sent, told=self._role == MAILER)
             await self._rig.copy(sent, EVENT)
         else:
             await self._rig.copy(sent, COMMAND)

@@ -34,11 +34,11 @@ from services.chassis.database import Pool, close_pool, open_pool
 from services.chassis.dead_letters import Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
-from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_REQUESTED, TRANSFERS_SETTLED, Route
+from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
 from services.wallet import commands as wallet_commands
 from services.wallet.proof import Proof, prove
 from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 
 AMOUNT = 10
 LONG_SECONDS = 3600.0
@@ -170,7 +170,7 @@ class Rig:
         """One of the demo people, with a token that is good for the length of a drill."""
         known = self._people.get(name)
         if known is None or time.monotonic() - known[1] > LOGIN_SECONDS:
-            person = await Door(self.session, self.wiring.gateway_url).login(f"{name}@example.com", "payflow-demo-1")
+            person = await ApiClient(self.session, self.wiring.gateway_url).login(f"{name}@example.com", "payflow-demo-1")
             known = self._people[name] = (person, time.monotonic())
         return known[0]
 
@@ -219,7 +219,7 @@ class Rig:
             assert time.monotonic() < deadline, f"not so after {WAIT_SECONDS:.0f} s: {statement}"
             await asyncio.sleep(0.02)
 
-    async def settled(self, sent: Sent, *, told: bool = True) -> None:
+    async def finalized(self, sent: Sent, *, told: bool = True) -> None:
         """Wait until the transfer is terminal, all is published, and (`told`) those whom it concerns were told."""
         await self.until("transaction", "SELECT status <> 'PENDING' FROM transfers WHERE id = $1", sent.transfer_id)
         await self.until("transaction", "SELECT NOT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)")
@@ -267,7 +267,7 @@ class Rig:
                 await asyncio.sleep(0.02)
 
     async def exceptions(self) -> Counter[str]:
-        """What did not settle: dead letters, and what waits for its next try."""
+        """What did not finalize: dead letters, and what waits for its next try."""
         names = [queue.dead_letter for queue in QUEUES]
         names += [queue.delay(seconds) for queue in QUEUES for seconds in DELAY_SECONDS]
         return +Counter(await self.publisher.depths(names))
@@ -332,4 +332,4 @@ async def _stop_all(rig: Rig) -> None:
     await asyncio.gather(*(process.stop() for process in rig.running.values()))
 
 
-COMMAND, EVENT = TRANSFERS_REQUESTED, TRANSFERS_SETTLED
+COMMAND, EVENT = TRANSFERS_REQUESTED, TRANSFERS_FINALIZED

@@ -30,8 +30,8 @@ NOTIFIER, MAILER = "notification-worker", "notification-deliver"
 ROLES = (GATEWAY, TRANSACTION, RELAY_ROLE, WORKER_ROLE, WALLET, REVERSAL_ROLE, NOTIFIER, MAILER)
 """Every process that a transfer passes through. Auth is asked at the login, and the notification api only to read."""
 
-COMMANDS, EVENTS = "transfers.requested", "transfers.settled"
-COMMAND_QUEUE, EVENT_QUEUE = "transfers.requested", "notices.transfers-settled"
+COMMANDS, EVENTS = "transfers.requested", "transfers.finalized"
+COMMAND_QUEUE, EVENT_QUEUE = "transfers.requested", "notifications.transfers-finalized"
 
 
 class Scene(NamedTuple):
@@ -165,9 +165,9 @@ def _worker() -> Iterator[Moment]:
     yield Moment(WORKER_ROLE, before, (ACCEPTED,), REDELIVERY)
     for point in after:
         yield Moment(WORKER_ROLE, point, (POSTED,), REDELIVERY)
-    before, settled = _commit("settle_transfers")
+    before, finalized = _commit("finalize_transfers")
     yield Moment(WORKER_ROLE, before, (POSTED,), REDELIVERY)
-    for point in (settled, *_ack(COMMAND_QUEUE)):
+    for point in (finalized, *_ack(COMMAND_QUEUE)):
         yield Moment(WORKER_ROLE, point, (COMPLETED,), NOBODY)
     once = "one message that nobody can read is enough"
     for point in _publish(f"{COMMAND_QUEUE}.dead-letter"):
@@ -203,9 +203,9 @@ def _reversal() -> Iterator[Moment]:
     yield Moment(REVERSAL_ROLE, before, (ACCEPTED,), REVERSAL, EXPIRED, FAILED, brief=False)
     for point in after:
         yield Moment(REVERSAL_ROLE, point, (VOIDED,), REVERSAL, EXPIRED, FAILED, brief=False)
-    before, settled = _commit("settle_transfers")
+    before, finalized = _commit("finalize_transfers")
     yield Moment(REVERSAL_ROLE, before, (VOIDED,), REVERSAL, EXPIRED, FAILED)
-    yield Moment(REVERSAL_ROLE, settled, (FAILED,), NOBODY, EXPIRED, FAILED)
+    yield Moment(REVERSAL_ROLE, finalized, (FAILED,), NOBODY, EXPIRED, FAILED)
 
 
 def _notifier() -> Iterator[Moment]:
@@ -235,7 +235,7 @@ NEVER_RETURNS = tuple(
         (Moment(WORKER_ROLE, "before-request:POST /internal/post", (ACCEPTED,), ""), FAILED),
         (Moment(WORKER_ROLE, "after-request:POST /internal/post", (POSTED,), ""), COMPLETED),
         (Moment(WORKER_ROLE, "after-response:POST /internal/post", (POSTED,), ""), COMPLETED),
-        (Moment(WORKER_ROLE, "before-commit:settle_transfers", (POSTED,), ""), COMPLETED),
+        (Moment(WORKER_ROLE, "before-commit:finalize_transfers", (POSTED,), ""), COMPLETED),
     )
 )
 """The worker is not started again before the transfer has its end."""

@@ -60,12 +60,12 @@ class Crowd:
         """Everybody does as they please until the run stops."""
         await asyncio.gather(*(self._live(number, person) for number, person in enumerate(self.people)))
 
-    async def settle(self, seconds: float) -> None:
+    async def finalize(self, seconds: float) -> None:
         """Everybody asks again until every request is answered, then until every transfer is terminal."""
         everybody = [*self.people, self.operator]
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*(self._settle(person) for person in everybody))
+                await asyncio.gather(*(self._finalize(person) for person in everybody))
         except TimeoutError:
             pass  # what is still open then is for the judge
 
@@ -191,7 +191,7 @@ class Crowd:
             self._saw(await self.operator.ask("GET", f"/transfers/{intent.transfer_id}"))
             await asyncio.sleep(0.1)
 
-    async def _settle(self, person: Person) -> None:
+    async def _finalize(self, person: Person) -> None:
         for intent in person.unanswered():
             await self._finish(person, intent)
         while (await person.insist("/transfers?status=PENDING&limit=1"))["items"]:

@@ -1,4 +1,4 @@
-"""Everything a run can break, as data and as acts: each act breaks one thing, waits, and heals it."""
+"""Everything a run can break, as data and as actions: each action breaks one thing, waits, and heals it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TERMINATIONS_PER_SECOND = 5.0
 DELAY_SECONDS = 0.4
 SLOW_BYTES_PER_SECOND = 20_000
 
-AWAY = (
+UNAVAILABLE = (
     OSError,
     TimeoutError,
     RuntimeError,
@@ -34,7 +34,7 @@ AWAY = (
     asyncpg.InternalClientError,
     RedisError,
 )
-"""What an act may meet when the thing it breaks is broken already: then it has struck."""
+"""What an action may meet when the thing it breaks is broken already: then it has struck."""
 
 
 def kinds(system: System) -> list[Kind]:
@@ -81,10 +81,10 @@ def _of_clocks(system: System) -> Iterator[Kind]:
 
 async def strike(system: System, turn: Round) -> None:
     """Break what the round says, for as long as it says, and heal it. Whatever happens, it is healed."""
-    act = ACTS.get(turn.fault, _on_edge)
+    action = ACTS.get(turn.fault, _on_edge)
     try:
-        await act(system, turn)
-    except AWAY:
+        await action(system, turn)
+    except UNAVAILABLE:
         await asyncio.sleep(turn.seconds)
 
 
@@ -200,9 +200,9 @@ def _is_http(edge: str) -> bool:
     return edge.partition(">")[2] not in ENGINES or edge == CLIENTS
 
 
-Act = Callable[[System, Round], Awaitable[None]]
+AuditEntry = Callable[[System, Round], Awaitable[None]]
 
-ACTS: dict[str, Act] = {
+ACTS: dict[str, AuditEntry] = {
     "kill": _kill,
     "terminate": _terminate,
     "freeze": _freeze,

@@ -81,7 +81,7 @@ async def conclude(crowd: Crowd, report: Report, system: System | None) -> tuple
     """Wait until all is quiet, at most as long as is promised, look at everything, and judge."""
     began = time.monotonic()
     ill = [] if system is None else await system.ill()
-    await crowd.settle(QUIET_SECONDS_MAX - (time.monotonic() - began))
+    await crowd.finalize(QUIET_SECONDS_MAX - (time.monotonic() - began))
     report.quiet_seconds = time.monotonic() - began
     seen = await view.read(crowd)
     verdict = judge(crowd.history, seen)
@@ -92,7 +92,7 @@ async def conclude(crowd: Crowd, report: Report, system: System | None) -> tuple
 
 
 _KINDS = {"lost": "lost", "stuck": "stuck", "doubled": "doubled", "key used twice": "doubled", "keys": "doubled"}
-_KINDS |= {"contradictory": "contradictory", "notices": "contradictory", "events": "contradictory"}
+_KINDS |= {"contradictory": "contradictory", "notifications": "contradictory", "events": "contradictory"}
 
 
 def _add(verdict: Verdict, found: list[str]) -> None:

@@ -212,7 +212,7 @@ class _Link:
         self.caller.reset()
         self.callee.close()
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Pass on that an end will send no more; both silent, or one gone, ends the link."""
         both = self.caller.out.has_ended and self.callee.out.has_ended
         for source, sink in ((self.caller, self.callee), (self.callee, self.caller)):
@@ -232,7 +232,7 @@ class _Link:
             other.reset()
         elif not end.out.is_ending:
             end.out.end()
-        self.settle()
+        self.finalize()
         if end is self.caller:
             self._cancel()
         if not other.is_open:
@@ -423,7 +423,7 @@ class _Lane:
             self.sink.write(data)
         else:
             self.has_ended = True
-            self._link.settle()
+            self._link.finalize()
 
     def _swallow(self, _data: bytes) -> None:
         self._link.is_torn = True

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.drills import FULL
 
 NO_ANSWER = 0
@@ -41,11 +41,11 @@ class TimedPerson(Person):
     calls: list[Call] = field(default_factory=list, repr=False)
 
     async def send(self, method: str, path: str, **request: Any) -> Answer:
-        """As the door does, with a note of it."""
+        """As the gateway does, with a note of it."""
         began = time.monotonic()
         answer: Answer | None = None
         try:
-            answer = await Door.send(self, method, path, **request)
+            answer = await ApiClient.send(self, method, path, **request)
         except (aiohttp.ClientError, TimeoutError) as error:
             self._note(began, method, None, type(error).__name__)
             raise
@@ -98,12 +98,12 @@ class Phase:
         }
 
 
-async def company(door: Door, operator: Person, count: int) -> list[TimedPerson]:
+async def company(api: ApiClient, operator: Person, count: int) -> list[TimedPerson]:
     """So many new people with money, who note their calls in one list."""
     calls: list[Call] = []
     people = []
     for number in range(count):
-        person = await door.register(f"Drill {number}")
+        person = await api.register(f"Drill {number}")
         known = {member.name: getattr(person, member.name) for member in dataclasses.fields(person)}
         people.append(TimedPerson(**known, calls=calls))
     await asyncio.gather(*(operator.fund(person, FUNDS) for person in people))

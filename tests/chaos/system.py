@@ -123,7 +123,7 @@ class System:
 
     @property
     def gateway(self) -> str:
-        """The public door as the clients of the run see it: behind a proxy too."""
+        """The public api as the clients of the run see it: behind a proxy too."""
         return f"http://{LOOPBACK}:{self.edges[CLIENTS].port}"
 
     @property

@@ -18,9 +18,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.contracts import topology
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE, Queue
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, Queue
 from tests.harness import broker
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL, bound
 from tests.harness.load import Sent, load
@@ -38,9 +38,9 @@ pytestmark = pytest.mark.timeout(bound(150, 400))
 
 
 @pytest.fixture(scope="module")
-async def people(door: Door, operator: Person) -> Sequence[Person]:
+async def people(api: ApiClient, operator: Person) -> Sequence[Person]:
     """Six people with 1,000.00 USD each."""
-    made = await asyncio.gather(*(door.register(f"Drill {number}") for number in range(6)))
+    made = await asyncio.gather(*(api.register(f"Drill {number}") for number in range(6)))
     for person in made:
         await operator.fund(person, 100_000)
     return made
@@ -48,18 +48,18 @@ async def people(door: Door, operator: Person) -> Sequence[Person]:
 
 @asynccontextmanager
 async def patient(
-    stack: Stack, door: Door, people: Sequence[Person]
-) -> AsyncIterator[tuple[Stack, Door, Sequence[Person]]]:
+    stack: Stack, api: ApiClient, people: Sequence[Person]
+) -> AsyncIterator[tuple[Stack, ApiClient, Sequence[Person]]]:
     """In the full form a stack whose reversal waits its ordinary minute: longer than the broker waits for a frozen worker."""
     if not FULL:
-        yield stack, door, people
+        yield stack, api, people
         return
     with TemporaryDirectory() as home:
         async with (
             running(Path(home), {"PAYFLOW_REVERSAL_AFTER_SECONDS": "60"}) as slower,
             aiohttp.ClientSession() as session,
         ):
-            other = Door(session, slower["gateway"])
+            other = ApiClient(session, slower["gateway"])
             operator = await other.login("ops@example.com", "payflow-demo-1")
             payers = [await other.register(f"Drill {number}") for number in range(6)]
             for payer in payers:
@@ -68,9 +68,9 @@ async def patient(
 
 
 @asynccontextmanager
-async def drill(stack: Stack, door: Door, people: Sequence[Person]) -> AsyncIterator[Sent]:
+async def drill(stack: Stack, api: ApiClient, people: Sequence[Person]) -> AsyncIterator[Sent]:
     """Load while the block runs; then everything must end well: in time, once, as the ledger says, and told once."""
-    async with load(door, people) as sent:
+    async with load(api, people) as sent:
         await sent.more(10)
         yield sent
         await sent.more(10)
@@ -104,11 +104,11 @@ async def statuses(stack: Stack, ids: set[UUID]) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-async def test_every_message_lost(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_every_message_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Guarantee 7: purged under load again and again, all queues: every accepted transfer is terminal within 90 s."""
     await stack.take_down(WORKERS[0])
     try:
-        async with drill(stack, door, people) as sent:
+        async with drill(stack, api, people) as sent:
             # A short while without a worker, so that there is something to lose.
             await stack.take_down(WORKERS[1])
             await sent.more(bound(30, 600))
@@ -125,34 +125,34 @@ async def test_every_message_lost(stack: Stack, door: Door, people: Sequence[Per
     assert lost > 0
 
 
-async def test_every_event_lost(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_every_event_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Events that the broker had confirmed are purged while nobody hears them: everybody is told all the same, once."""
     lost = 0
     await stack.take_down("notification-worker")
     try:
-        async with drill(stack, door, people) as sent, asyncio.timeout(60):
+        async with drill(stack, api, people) as sent, asyncio.timeout(60):
             while not lost:
                 await sent.more(10)
                 async with broker.channel(stack) as opened:
-                    queue = await opened.get_queue(SETTLED_QUEUE.name, ensure=False)
+                    queue = await opened.get_queue(FINALIZED_QUEUE.name, ensure=False)
                     lost = (await queue.purge()).message_count or 0
             stack.bring_up("notification-worker")
     finally:
         stack.bring_up("notification-worker")
 
 
-@pytest.mark.parametrize("queue", [REQUESTED_QUEUE, SETTLED_QUEUE], ids=lambda queue: queue.name)
-async def test_queue_deleted(stack: Stack, door: Door, people: Sequence[Person], queue: Queue) -> None:
+@pytest.mark.parametrize("queue", [REQUESTED_QUEUE, FINALIZED_QUEUE], ids=lambda queue: queue.name)
+async def test_queue_deleted(stack: Stack, api: ApiClient, people: Sequence[Person], queue: Queue) -> None:
     """A queue deleted under load, with consumers on it: it is declared again and everybody goes on."""
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         for _ in range(bound(1, 10)):
             await broker.delete_queue(stack, queue)
             await sent.more(20)
 
 
-async def test_exchange_deleted(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_exchange_deleted(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Both exchanges deleted under load: the relay declares them again; what it could not publish is not lost."""
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         for _ in range(bound(1, 10)):
             for exchange in (topology.COMMANDS, topology.EVENTS):
                 await broker.delete_exchange(stack, exchange)
@@ -161,12 +161,12 @@ async def test_exchange_deleted(stack: Stack, door: Door, people: Sequence[Perso
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_unroutable(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_unroutable(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Guarantee 36: a binding gone under load: the rows stay, are counted, and go out when it is back; nothing is lost."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "unroutable"}
     before = await gauge(stack, "transaction-relay", **counted)
 
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         for queue in topology.QUEUES:
             await broker.unbind(stack, queue)
             await sent.more(20)
@@ -175,12 +175,12 @@ async def test_unroutable(stack: Stack, door: Door, people: Sequence[Person]) ->
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_messages_doubled_and_shuffled(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Guarantee 6, through the broker: all that waits, commands and events, comes three times in any order; each once."""
     for name in CONSUMERS:
         await stack.take_down(name)
     try:
-        async with drill(stack, door, people) as sent:
+        async with drill(stack, api, people) as sent:
             await sent.more(30)
             commands = await broker.repeat_shuffled(stack, REQUESTED_QUEUE, copies=3, seed=7)
             for worker in WORKERS:
@@ -189,7 +189,7 @@ async def test_messages_doubled_and_shuffled(stack: Stack, door: Door, people: S
                 while not await statuses(stack, sent.ids) or "COMPLETED" not in await statuses(stack, sent.ids):
                     await asyncio.sleep(0.1)
             await sent.more(20)
-            events = await broker.repeat_shuffled(stack, SETTLED_QUEUE, copies=3, seed=8)
+            events = await broker.repeat_shuffled(stack, FINALIZED_QUEUE, copies=3, seed=8)
             stack.bring_up("notification-worker")
     finally:
         for name in CONSUMERS:
@@ -200,10 +200,10 @@ async def test_messages_doubled_and_shuffled(stack: Stack, door: Door, people: S
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_broker_down(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_broker_down(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """Guarantee 34: 60 s without the broker: accepted all the same, the outbox ages, who needs it says so; then all ends."""
     lags: list[float] = []
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         await stack.take_down("rabbitmq")
         try:
             accepted = len(sent.ids)
@@ -230,12 +230,12 @@ async def test_broker_down(stack: Stack, door: Door, people: Sequence[Person]) -
 
 @pytest.mark.parametrize("kind", bound(["disk"], ["disk", "memory"]))
 async def test_publishers_blocked(
-    stack: Stack, door: Door, people: Sequence[Person], kind: Literal["disk", "memory"]
+    stack: Stack, api: ApiClient, people: Sequence[Person], kind: Literal["disk", "memory"]
 ) -> None:
     """Guarantee 35: an alarm of the broker: no request hangs over 5 s, accepting goes on, the relay says why it waits."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "blocked"}
     before = await gauge(stack, "transaction-relay", **counted)
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         await broker.raise_alarm(stack, kind, seconds=bound(6, 60))
         await stack.ready("transaction-relay", expected=503)
         await stack.ready("transaction", seconds=30)
@@ -248,10 +248,10 @@ async def test_publishers_blocked(
     assert sent.slowest_seconds < HANG_SECONDS
 
 
-async def test_broker_frozen(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def test_broker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     """A broker that is there and answers nothing for 15 s: accepting goes on, and afterwards everything ends."""
     pid = stack["pids"]["rabbitmq"]
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
@@ -264,19 +264,19 @@ async def test_broker_frozen(stack: Stack, door: Door, people: Sequence[Person])
     assert sent.slowest_seconds < HANG_SECONDS
 
 
-async def test_worker_frozen(stack: Stack, door: Door, people: Sequence[Person]) -> None:
-    """Guarantee 32: a worker frozen for 60 s and continued: the other did its messages; its own late acts change nothing.
+async def test_worker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+    """Guarantee 32: a worker frozen for 60 s and continued: the other did its messages; its own late actions change nothing.
 
     In the short form the broker is told to give the frozen one up; by itself it does so after 20 to 30 s.
     """
-    async with patient(stack, door, people) as (there, its_door, payers):
-        await _freeze_a_worker(there, its_door, payers)
+    async with patient(stack, api, people) as (there, its_client, payers):
+        await _freeze_a_worker(there, its_client, payers)
 
 
-async def _freeze_a_worker(stack: Stack, door: Door, people: Sequence[Person]) -> None:
+async def _freeze_a_worker(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
     frozen, other = WORKERS
     pid = stack["pids"][frozen]
-    async with drill(stack, door, people) as sent:
+    async with drill(stack, api, people) as sent:
         os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()

@@ -59,7 +59,7 @@ async def path(
         told = Counter(
             row["id"]
             for row in await opened.pool.fetch(
-                "SELECT (body::jsonb->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.settled'"
+                "SELECT (body::jsonb->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'"
             )
         )
     assert proof.ok, proof
@@ -118,13 +118,13 @@ async def leader(cluster: RabbitMQCluster) -> ClusterNode:
             await asyncio.sleep(0.2)
 
 
-async def settled(path: MoneyPath, ids: list[UUID], count: int) -> None:
+async def finalized(path: MoneyPath, ids: list[UUID], count: int) -> None:
     """Wait until so many transfers that are accepted from now on are terminal: everything flows."""
     start = len(ids)
     async with asyncio.timeout(60):
         while len(ids) < start + count:
             await asyncio.sleep(0.05)
-    await path.settled(ids[start : start + count], seconds=60)
+    await path.finalized(ids[start : start + count], seconds=60)
 
 
 async def test_the_leader_killed_again_and_again(path: MoneyPath, cluster: RabbitMQCluster) -> None:
@@ -132,14 +132,14 @@ async def test_the_leader_killed_again_and_again(path: MoneyPath, cluster: Rabbi
     killed: Counter[str] = Counter()
     async with load(path) as ids:
         for _ in range(KILLS):
-            await settled(path, ids, 50)
+            await finalized(path, ids, 50)
             node = await leader(cluster)
             node.kill()
             killed[node.node] += 1
-            await settled(path, ids, 50)
+            await finalized(path, ids, 50)
             node.spawn()
             await node.wait_ready()
-    done = await path.settled(ids, seconds=90)
+    done = await path.finalized(ids, seconds=90)
 
     assert len(killed) > 1
     # Two of three are always up: nobody had to wait for the reversal.
@@ -149,7 +149,7 @@ async def test_the_leader_killed_again_and_again(path: MoneyPath, cluster: Rabbi
 async def test_a_minority_alone(path: MoneyPath, cluster: RabbitMQCluster) -> None:
     """Two of three are down: publishing fails, accepting goes on and the rows wait; with a majority back all is done."""
     async with load(path) as ids:
-        await settled(path, ids, 50)
+        await finalized(path, ids, 50)
         leading = await leader(cluster)
         down = [leading, next(node for node in cluster.nodes if node is not leading)]
         for node in down:
@@ -162,8 +162,8 @@ async def test_a_minority_alone(path: MoneyPath, cluster: RabbitMQCluster) -> No
         for node in down:
             node.spawn()
         await asyncio.gather(*(node.wait_ready() for node in down))
-        await settled(path, ids, 50)
-    done = await path.settled(ids, seconds=90)
+        await finalized(path, ids, 50)
+    done = await path.finalized(ids, seconds=90)
 
     assert waiting > 100
     assert len(ids) == len(done)

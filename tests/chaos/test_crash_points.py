@@ -86,12 +86,12 @@ async def test_a_worker_that_never_returns(rig: Rig, moment: Moment) -> None:
         await rig.submit(sent)
         await rig.died(WORKER_ROLE)
         found = await rig.state(sent)
-        await rig.settled(sent)
-        settled = await rig.state(sent)
+        await rig.finalized(sent)
+        finalized = await rig.state(sent)
     finally:
         await revive(rig, WORKER_ROLE)
 
-    assert (moment.found, moment.status) == ((found,), settled)
+    assert (moment.found, moment.status) == ((found,), finalized)
     await judge(rig, sent, moment.status)
 
 
@@ -148,15 +148,15 @@ async def start_all(rig: Rig, names: Iterable[str], crash_at: str = "") -> None:
 
 
 async def carry(rig: Rig) -> None:
-    """A transfer to somebody new, from the door to its notices."""
+    """A transfer to somebody new, from the gateway to its notifications."""
     sent = await rig.draft()
     await rig.submit(sent)
-    await rig.settled(sent)
+    await rig.finalized(sent)
 
 
 async def judge(rig: Rig, sent: Sent, status: str) -> None:
     """One transfer for the key, one outcome that says the same, the money moved once or not, everybody told once."""
-    await rig.settled(sent)
+    await rig.finalized(sent)
     await rig.delivered()
     await rig.quiet()
     transfer_id, completed = sent.transfer_id, status == COMPLETED
@@ -164,13 +164,13 @@ async def judge(rig: Rig, sent: Sent, status: str) -> None:
         "SELECT id, status FROM transfers WHERE to_wallet_id = $1", sent.wallet_id
     )
     events = await rig.pools["transaction"].fetchval(
-        "SELECT count(*) FROM outbox WHERE topic = 'transfers.settled' AND body::jsonb ->> 'transfer_id' = $1",
+        "SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized' AND body::jsonb ->> 'transfer_id' = $1",
         str(transfer_id),
     )
     outcomes = await rig.pools["wallet"].fetch("SELECT outcome FROM outcomes WHERE transfer_id = $1", transfer_id)
     moved = await rig.pools["wallet"].fetch("SELECT amount FROM entries WHERE account_id = $1", sent.wallet_id)
     told = await rig.pools["notification"].fetch(
-        "SELECT user_id::text, kind FROM notices WHERE transfer_id = $1", transfer_id
+        "SELECT user_id::text, kind FROM notifications WHERE transfer_id = $1", transfer_id
     )
     seen = await sent.sender.get(f"/transfers/{transfer_id}")
     proof = await rig.prove()
@@ -181,7 +181,7 @@ async def judge(rig: Rig, sent: Sent, status: str) -> None:
     assert ["posted" if completed else "voided"] == [row["outcome"] for row in outcomes]
     assert ([AMOUNT] if completed else []) == [row["amount"] for row in moved]
     assert 1 == events
-    assert expected_notices(sent, completed=completed) == sorted(tuple(row) for row in told)
+    assert expected_notifications(sent, completed=completed) == sorted(tuple(row) for row in told)
     assert proof.ok, proof.checks
     assert all(count <= 2 for count in rig.postbox.ids.values())
 
@@ -215,7 +215,7 @@ def answer_id(body: dict[str, str]) -> UUID:
     return UUID(body["id"])
 
 
-def expected_notices(sent: Sent, *, completed: bool) -> list[tuple[str, str]]:
+def expected_notifications(sent: Sent, *, completed: bool) -> list[tuple[str, str]]:
     if not completed:
         return [(sent.sender.user_id, "transfer_failed")]
     return sorted([(sent.sender.user_id, "transfer_completed"), (str(sent.owner_id), "transfer_received")])

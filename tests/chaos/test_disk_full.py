@@ -22,7 +22,7 @@ from deploy.local.roles import ROLES
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
 from tests.chaos.superuser import logged_in
-from tests.harness.api import Door
+from tests.harness.api import ApiClient
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import bound
 from tests.harness.load import Sent, load
@@ -100,21 +100,21 @@ def _move(folder: Path, to: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-async def people(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[Door, list[TimedPerson]]]:
+async def people(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClient, list[TimedPerson]]]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        door = Door(session, small[0]["gateway"])
-        yield door, await stopwatch.company(door, await door.login("ops@example.com", "payflow-demo-1"), 4)
+        api = ApiClient(session, small[0]["gateway"])
+        yield api, await stopwatch.company(api, await api.login("ops@example.com", "payflow-demo-1"), 4)
 
 
 @pytest.mark.parametrize("which", ["data", "log"])
 @pytest.mark.timeout(bound(300, 900))
-async def test_a_full_disk(small: tuple[Stack, Disk, Disk], people: tuple[Door, list[TimedPerson]], which: str) -> None:
+async def test_a_full_disk(small: tuple[Stack, Disk, Disk], people: tuple[ApiClient, list[TimedPerson]], which: str) -> None:
     """Guarantee 38: with no room for tables, or for the log, transfers are refused with 503; with room all is well."""
     stack, data, changes = small
     full = data if which == "data" else changes
-    door, crowd = people
+    api, crowd = people
     pids = {role.name: stack["pids"][role.name] for role in ROLES}
-    async with load(door, crowd, per_second=PER_SECOND) as sent:
+    async with load(api, crowd, per_second=PER_SECOND) as sent:
         await sent.more(20)
         full.fill()
         filled = time.monotonic()

@@ -57,7 +57,7 @@ async def recorded(stack: Stack, person: Person, keys: Sending) -> dict[str, str
 
 
 async def stop_in_between(stack: Stack, clients: Clients, answered: int) -> dict[str, str]:
-    """Freeze the gateway when so many are answered; what is accepted then and not answered, once that is settled.
+    """Freeze the gateway when so many are answered; what is accepted then and not answered, once that is finalized.
 
     Frozen, it answers nobody, while the service behind it goes on to record what it was handed.
     """
@@ -127,5 +127,5 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
     assert len(ids) == len(set(ids.values()))
     [row] = await stack.query("transaction", "SELECT count(*) FROM transfers WHERE user_id = $1", alice.user_id)
     assert len(ids) == row["count"]
-    done = [await alice.settled(id_) for id_ in ids.values()]
+    done = [await alice.finalized(id_) for id_ in ids.values()]
     assert sum(transfer["status"] == "COMPLETED" for transfer in done) == await bob.balance()

@@ -126,7 +126,7 @@ async def test_a_call_held_back_moves_nothing_any_more(path: MoneyPath) -> None:
         while len(road.late) < 2 or time.monotonic() - began < HELD_SECONDS:
             await path.sweep()
             await asyncio.sleep(0.2)
-    done = await path.settled(ids)
+    done = await path.finalized(ids)
     # By the clock of a wallet that is an hour behind, nothing has expired: what decides is that the reversal was first.
     worker = TokenSigner(path.keys["transaction-worker"], "wallet")
     status, early = await road.send("/internal/post", an_hour_younger(road.late[0].body), worker.token())
@@ -147,7 +147,7 @@ async def test_a_call_held_back_moves_nothing_any_more(path: MoneyPath) -> None:
         assert {"voided"} == {item["outcome"] for item in held.answer["items"]}
     # The worker is told the same in the end, and changes nothing by it.
     await path.stop_all()
-    assert done == await path.settled(ids)
+    assert done == await path.finalized(ids)
     assert (1000, 0) == (
         await ledgers.balance(path.wallet_pool, alice_wallet),
         await ledgers.balance(path.wallet_pool, bob_wallet),

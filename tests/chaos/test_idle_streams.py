@@ -11,7 +11,7 @@ import pytest
 
 from services.gateway.live import STREAMS_OF_USER_MAX
 from tests.harness import usage
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.drills import FULL, bound
 from tests.harness.events import Event, Reader, listening
 from tests.harness.stack import Stack
@@ -76,16 +76,16 @@ async def pay_some(alice: Person, people: list[Person]) -> dict[str, set[str]]:
 
 
 async def all_told(begun: list[Listener], paid: dict[str, set[str]]) -> None:
-    """Wait until on each stream two events came of each transfer: its outcome and the notice."""
+    """Wait until on each stream two events came of each transfer: its outcome and the notification."""
     async with asyncio.timeout(60):
         while any(len(each.events) < 2 * len(paid[each.person.user_id]) for each in begun):
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.timeout(400)
-async def test_idle_streams(stack: Stack, door: Door, alice: Person) -> None:
+async def test_idle_streams(stack: Stack, api: ApiClient, alice: Person) -> None:
     """Guarantee 58: streams that idle slow nobody; when something happens each is told all of its own, once, and no other's."""
-    people = [await door.register() for _ in range(STREAMS // STREAMS_OF_USER_MAX)]
+    people = [await api.register() for _ in range(STREAMS // STREAMS_OF_USER_MAX)]
     memory = usage.of(stack["pids"]["gateway"]).memory_bytes
     alone = await cpu_of_idling(stack)
     async with listeners(people) as begun:

@@ -27,7 +27,7 @@ from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake, Submission
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
-from tests.harness.api import Door
+from tests.harness.api import ApiClient
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import bound
 from tests.harness.services import identities
@@ -183,9 +183,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 @pytest.fixture(scope="module")
 async def driver(stack: Stack) -> AsyncIterator[Driver]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        door = Door(session, stack["gateway"])
-        operator = await door.login("ops@example.com", "payflow-demo-1")
-        yield Driver(URL(stack["gateway"]), await stopwatch.company(door, operator, PEOPLE))
+        api = ApiClient(session, stack["gateway"])
+        operator = await api.login("ops@example.com", "payflow-demo-1")
+        yield Driver(URL(stack["gateway"]), await stopwatch.company(api, operator, PEOPLE))
 
 
 @pytest.mark.short_drill

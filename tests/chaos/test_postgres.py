@@ -17,11 +17,11 @@ import pytest
 from deploy.local.engines.postgres import SUPERUSER
 from deploy.local.roles import ROLES
 from services.chassis import database
-from services.chassis.database import DatabaseAway
+from services.chassis.database import DatabaseUnavailable
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import Phase, TimedPerson
 from tests.chaos.superuser import logged_in
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.databases import TestDatabase
 from tests.harness.drills import bound
@@ -37,12 +37,12 @@ PATIENCE_SECONDS = bound(10.0, ANSWER_SECONDS_MAX)
 
 HEALING_SECONDS = 60.0
 CONNECTIONS = 260
-"""More than the server lets in (200) and has waiting in the door."""
+"""More than the server lets in (200) and has waiting in the gateway."""
 
 
 @pytest.fixture(scope="module")
-async def people(door: Door, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(door, operator, 6)
+async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+    return await stopwatch.company(api, operator, 6)
 
 
 def pids(stack: Stack) -> dict[str, int]:
@@ -51,11 +51,11 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def under_load(stack: Stack, door: Door, people: list[TimedPerson], drill: str) -> AsyncIterator[Sent]:
+async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], drill: str) -> AsyncIterator[Sent]:
     """Load while the block runs. Then nothing that was acknowledged may be missing, and nobody may have been restarted."""
     before = pids(stack)
     began = time.monotonic()
-    async with load(door, people) as sent:
+    async with load(api, people) as sent:
         await sent.more(10)
         yield sent
         ended = time.monotonic()
@@ -84,10 +84,10 @@ def assert_decent(calls: Phase) -> None:
 
 
 @pytest.mark.timeout(bound(120, 3600))
-async def test_postgres_killed(stack: Stack, door: Door, people: list[TimedPerson]) -> None:
+async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
     """Guarantee 33: PostgreSQL killed under load, again and again: all that was acknowledged is there; services heal."""
     began = time.monotonic()
-    async with under_load(stack, door, people, f"33 killed {KILLS} times") as sent:
+    async with under_load(stack, api, people, f"33 killed {KILLS} times") as sent:
         for _ in range(KILLS):
             pid = stack["pids"]["postgres"]
             os.kill(pid, signal.SIGKILL)
@@ -100,13 +100,13 @@ async def test_postgres_killed(stack: Stack, door: Door, people: list[TimedPerso
 
 
 @pytest.mark.timeout(bound(120, 600))
-async def test_sessions_terminated_at_random(stack: Stack, door: Door, people: list[TimedPerson]) -> None:
+async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
     """Guarantee 33: sessions of any service end at any moment: all that was acknowledged is there; services heal."""
     ended = 0
     began = time.monotonic()
     async with (
         logged_in(stack) as connection,
-        under_load(stack, door, people, f"33 sessions terminated for {TERMINATING_SECONDS:.0f} s"),
+        under_load(stack, api, people, f"33 sessions terminated for {TERMINATING_SECONDS:.0f} s"),
     ):
         while time.monotonic() < began + TERMINATING_SECONDS:
             ended += len(await connection.fetch(TERMINATE, 1))
@@ -117,10 +117,10 @@ async def test_sessions_terminated_at_random(stack: Stack, door: Door, people: l
     assert_decent(broken)
 
 
-async def test_connections_used_up(stack: Stack, door: Door, people: list[TimedPerson]) -> None:
+async def test_connections_used_up(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
     """Guarantee 33: nobody gets a connection for five seconds: 503 with `Retry-After` in time, and all heals by itself."""
     began = time.monotonic()
-    async with logged_in(stack) as connection, under_load(stack, door, people, "33 connections used up"):
+    async with logged_in(stack) as connection, under_load(stack, api, people, "33 connections used up"):
         async with squatters(urlsplit(stack["databases"]["wallet"]).port or 0):
             while time.monotonic() < began + FULL_SECONDS:
                 await connection.fetch(TERMINATE, 1000)
@@ -143,7 +143,7 @@ async def test_a_session_ended_between_two_statements(wallet_database: TestDatab
         await owner.close()
         await asyncio.wait_for(ended.wait(), 10)
 
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             async with database.connection(pool) as borrowed:
                 await borrowed.fetchval("SELECT 1")
         async with database.connection(pool) as borrowed:

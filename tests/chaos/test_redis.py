@@ -1,4 +1,4 @@
-"""Redis stopped, frozen, full or lying, under load: nobody notices, and a key still means one transfer."""
+"""Redis stopped, frozen, full or lying, under load: nobody notifications, and a key still means one transfer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import redis.asyncio as redis
 
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
-from tests.harness.api import PASSWORD, Door, Person
+from tests.harness.api import PASSWORD, ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL, bound
 from tests.harness.load import Sent, load
@@ -110,17 +110,17 @@ async def _lie(cache: redis.Redis, enough: asyncio.Event) -> int:
 
 async def replay(sent: Sent, count: int) -> None:
     """Send keys that were accepted once more, each with its own request, and be told the same transfer."""
-    settled = [payment for payment in list(sent.payments.values()) if payment.settled and payment.ids]
-    for payment in random.Random(count).choices(settled, k=count):
+    finalized = [payment for payment in list(sent.payments.values()) if payment.finalized and payment.ids]
+    for payment in random.Random(count).choices(finalized, k=count):
         again = await payment.sender.send_money(payment.receiver, payment.amount, key=payment.key)
         payment.answers.append(again)
         assert 202 == again.status, again
         assert "true" == again.headers["Idempotent-Replayed"]
 
 
-async def log_in_and_out(door: Door, person: Person) -> None:
+async def log_in_and_out(api: ApiClient, person: Person) -> None:
     """A session opened and ended; its token is good for nothing a second later."""
-    guest = await door.login(person.email, PASSWORD)
+    guest = await api.login(person.email, PASSWORD)
     assert 204 == (await guest.post("/auth/logout", {"refresh_token": guest.refresh_token})).status
     async with asyncio.timeout(5):
         while (await guest.get("/wallets")).status != 401:
@@ -128,8 +128,8 @@ async def log_in_and_out(door: Door, person: Person) -> None:
 
 
 @pytest.fixture(scope="module")
-async def people(door: Door, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(door, operator, 6)
+async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+    return await stopwatch.company(api, operator, 6)
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ async def people(door: Door, operator: Person) -> list[TimedPerson]:
 )
 @pytest.mark.timeout(bound(120, 400))
 async def test_nobody_notices_what_happens_to_redis(
-    stack: Stack, door: Door, people: list[TimedPerson], fault: Fault, seconds: float
+    stack: Stack, api: ApiClient, people: list[TimedPerson], fault: Fault, seconds: float
 ) -> None:
     """Guarantee 21: with Redis stopped, frozen, full or lying no more requests fail, none is doubled, none waits for it."""
-    async with load(door, people, per_second=PER_SECOND) as sent:
+    async with load(api, people, per_second=PER_SECOND) as sent:
         began = time.monotonic()
         await asyncio.sleep(CALM_SECONDS)
         broke = time.monotonic()
         async with fault(stack):
             async with asyncio.timeout(seconds + 60):
                 await replay(sent, REPLAYS)
-                await log_in_and_out(door, people[0])
+                await log_in_and_out(api, people[0])
             await asyncio.sleep(max(0, broke + seconds - time.monotonic()))
             healed = time.monotonic()
     calm, broken = stopwatch.phase(people, began, broke), stopwatch.phase(people, broke, healed)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL, bound
 from tests.harness.stack import Stack
@@ -25,9 +25,9 @@ SLOWER_MAX = 2
 
 
 @pytest.fixture(scope="module")
-async def people(door: Door, operator: Person) -> list[TimedPerson]:
+async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
     # Mallory notes his calls elsewhere.
-    return [*await stopwatch.company(door, operator, 2), *await stopwatch.company(door, operator, 1)]
+    return [*await stopwatch.company(api, operator, 2), *await stopwatch.company(api, operator, 1)]
 
 
 async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
@@ -40,10 +40,10 @@ async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
     return outcomes
 
 
-async def test_refused_at_the_door(stack: Stack, door: Door, operator: Person, people: list[TimedPerson]) -> None:
-    """Guarantee 41: a hundred refusals at the door in a row, for want of funds and of a frozen wallet: others are served."""
+async def test_refused_at_the_gateway(stack: Stack, api: ApiClient, operator: Person, people: list[TimedPerson]) -> None:
+    """Guarantee 41: a hundred refusals at the gateway in a row, for want of funds and of a frozen wallet: others are served."""
     *others, mallory = people
-    poor = await door.register("Mallory Poor")
+    poor = await api.register("Mallory Poor")
     codes: Counter[str] = Counter()
 
     async def try_and_fail() -> None:
@@ -59,7 +59,7 @@ async def test_refused_at_the_door(stack: Stack, door: Door, operator: Person, p
     over = time.monotonic()
 
     calm, busy = stopwatch.phase(others, began, broke), stopwatch.phase(others, broke, over)
-    stopwatch.tell("41 door", calm=calm.figures(), busy=busy.figures(), refused=codes)
+    stopwatch.tell("41 api", calm=calm.figures(), busy=busy.figures(), refused=codes)
     assert {"insufficient_funds": REFUSALS, "wallet_frozen": REFUSALS} == codes
     assert {"COMPLETED": PAYMENTS} == before == during
     assert {"COMPLETED": 10} == await pay(others, 10)
@@ -80,8 +80,8 @@ async def test_rejected_by_the_ledger(stack: Stack, operator: Person, people: li
         for _ in range(REFUSALS):
             doomed.append(UUID((await mallory.send_money(bob, 1)).body["id"]))
             good.append(UUID((await alice.send_money(bob, 1)).body["id"]))
-        done = await asyncio.gather(*(alice.settled(str(id_)) for id_ in good))
-        failed = await asyncio.gather(*(mallory.settled(str(id_)) for id_ in doomed))
+        done = await asyncio.gather(*(alice.finalized(str(id_)) for id_ in good))
+        failed = await asyncio.gather(*(mallory.finalized(str(id_)) for id_ in doomed))
     after = await pay([alice, bob], 20)
 
     assert [] == await faults_when_quiet(stack, {*good, *doomed}, seconds=30)
@@ -91,10 +91,10 @@ async def test_rejected_by_the_ledger(stack: Stack, operator: Person, people: li
 
 
 async def refusal(sender: Person, receiver: Person) -> str:
-    """Why this did not work out. The door looks at funds as a courtesy, when there is time; then the ledger refuses."""
+    """Why this did not work out. The gateway looks at funds as a courtesy, when there is time; then the ledger refuses."""
     answer = await sender.send_money(receiver, TOO_MUCH)
     if answer.status == 202:
-        return str((await sender.settled(answer.body["id"]))["failure"]["code"])
+        return str((await sender.finalized(answer.body["id"]))["failure"]["code"])
     return answer.code
 
 

@@ -18,7 +18,7 @@ from deploy.local import process
 from deploy.local.roles import ROLES
 from tests.chaos import stopwatch
 from tests.chaos.stopwatch import TimedPerson
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL
 from tests.harness.stack import Stack
@@ -31,8 +31,8 @@ NAMES = tuple(role.name for role in ROLES) if FULL else SHORT
 
 
 @pytest.fixture(scope="module")
-async def people(door: Door, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(door, operator, CLIENTS)
+async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+    return await stopwatch.company(api, operator, CLIENTS)
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name:
     assert [*exits, "exited with 0"] == _exits(stack, name)
     assert [] == ending.failed_again
     if name.partition("-")[2] or name == "notification":
-        assert [] == saw, "clients do not notice who works behind"
+        assert [] == saw, "clients do not notification who works behind"
     assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in ending.ids}, seconds=90)
 
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.harness import drills
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.kills import kill
 from tests.harness.stack import Stack
 
@@ -81,7 +81,7 @@ async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, op
         for worker in workers:
             stack.bring_up(worker)
     await asyncio.gather(*(stack.ready(worker) for worker in workers))
-    assert "wallet_frozen" == (await alice.settled(rejected.body["id"]))["failure"]["code"]
+    assert "wallet_frozen" == (await alice.finalized(rejected.body["id"]))["failure"]["code"]
     read = [(alice, completed), (alice, cancelled), (alice, rejected), (bob, completed)]
     return [await page(number, person, one.body["id"]) for number, (person, one) in enumerate(read)]
 
@@ -103,10 +103,10 @@ async def tempt(stack: Stack, alice: Person, pages: Sequence[Page]) -> int:
 
 @pytest.mark.timeout(drills.bound(600, 3600))
 async def test_a_terminal_transfer_never_changes(
-    stack: Stack, door: Door, operator: Person, alice: Person, bob: Person
+    stack: Stack, api: ApiClient, operator: Person, alice: Person, bob: Person
 ) -> None:
     """Guarantee 9: read 1,000 times while workers, gateway and wallet are killed, a terminal transfer is always the same."""
-    pages = await make_pages(stack, alice, bob, await door.register("Carol Test"), operator)
+    pages = await make_pages(stack, alice, bob, await api.register("Carol Test"), operator)
     readers, sent = Readers(pages), 0
     reading = [asyncio.create_task(readers.read(one)) for one in pages]
 

@@ -1,4 +1,4 @@
-"""Reads, through the public door alone, everything the people of a run can see when all is quiet."""
+"""Reads, through the public api alone, everything the people of a run can see when all is quiet."""
 
 from __future__ import annotations
 

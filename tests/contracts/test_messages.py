@@ -12,7 +12,7 @@ import pytest
 
 from services.contracts import messages
 from services.contracts.messages import MalformedMessage, TransferCommand, TransferEvent
-from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_SETTLED, Route
+from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
@@ -47,7 +47,7 @@ EVENT = TransferEvent(
     request_id="request-1",
     traceparent=None,
 )
-SAMPLES = [(TRANSFERS_REQUESTED, COMMAND), (TRANSFERS_SETTLED, EVENT)]
+SAMPLES = [(TRANSFERS_REQUESTED, COMMAND), (TRANSFERS_FINALIZED, EVENT)]
 
 
 @pytest.mark.parametrize(("route", "item"), SAMPLES, ids=lambda value: getattr(value, "type", ""))

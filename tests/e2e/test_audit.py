@@ -17,25 +17,25 @@ async def test_acts_of_all_services_in_one_list(stack: Stack, operator: Person, 
     assert 200 == (await operator.send("DELETE", freeze, headers=_as(operator, uuid4().hex))).status
 
     page = (await operator.get(f"/ops/audit?user_id={alice.user_id}")).body
-    acts = [(item["service"], item["act"]) for item in page["items"]]
-    by_act = {item["act"]: item for item in page["items"]}
+    actions = [(item["service"], item["action"]) for item in page["items"]]
+    by_act = {item["action"]: item for item in page["items"]}
 
     assert [
-        ("wallet", "wallet_thawed"),
+        ("wallet", "wallet_unfrozen"),
         ("wallet", "wallet_frozen"),
         ("auth", "login_failed"),
         ("transaction", "deposit_accepted"),
         ("auth", "user_registered"),
-    ] == acts
+    ] == actions
     assert (None, []) == (page["next_cursor"], page["unavailable"])
     assert by_act["wallet_frozen"]["request_id"] == frozen
-    assert {operator.user_id} == {by_act[act]["actor_id"] for act in ("wallet_frozen", "deposit_accepted")}
+    assert {operator.user_id} == {by_act[action]["actor_id"] for action in ("wallet_frozen", "deposit_accepted")}
     assert {"kind": "wallet", "id": alice.wallet_id} == by_act["wallet_frozen"]["subject"]
     assert "transfer" == by_act["deposit_accepted"]["subject"]["kind"]
 
 
 async def test_pages_and_filters(operator: Person, alice: Person) -> None:
-    """Pages of one act each tell the same as one page; a filter by act, actor and time finds just those."""
+    """Pages of one action each tell the same as one page; a filter by action, actor and time finds just those."""
     whole = (await operator.get(f"/ops/audit?user_id={alice.user_id}")).body["items"]
     walked, cursor = [], ""
     while True:
@@ -45,7 +45,7 @@ async def test_pages_and_filters(operator: Person, alice: Person) -> None:
             break
         cursor = f"&cursor={page['next_cursor']}"
     registered = whole[-1]
-    by_act = (await operator.get("/ops/audit?act=user_registered&actor_id=" + alice.user_id)).body["items"]
+    by_act = (await operator.get("/ops/audit?action=user_registered&actor_id=" + alice.user_id)).body["items"]
     before = await operator.get(f"/ops/audit?user_id={alice.user_id}&to={registered['at']}")
     since = await operator.get(f"/ops/audit?user_id={alice.user_id}&from={registered['at']}")
 

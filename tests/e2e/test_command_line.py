@@ -165,6 +165,6 @@ async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Termin
                 stack.bring_up(name)
         for name in down:
             await stack.ready(name)
-        assert (await alice.settled(transfer["id"]))["status"] in ("COMPLETED", "FAILED")
+        assert (await alice.finalized(transfer["id"]))["status"] in ("COMPLETED", "FAILED")
 
     assert {"worker": "worker", "wallet": "wallet"} == said

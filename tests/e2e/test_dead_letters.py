@@ -1,4 +1,4 @@
-"""Dead letters as an operator deals with them: at the door, and at the command line."""
+"""Dead letters as an operator deals with them: at the gateway, and at the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
 from tests.e2e.test_command_line import Terminal
 from tests.harness import broker
 from tests.harness.api import Person
@@ -40,9 +40,9 @@ async def found(operator: Person, mark: str, *, seconds: float = 30) -> dict[str
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("queue", [REQUESTED_QUEUE.name, SETTLED_QUEUE.name])
+@pytest.mark.parametrize("queue", [REQUESTED_QUEUE.name, FINALIZED_QUEUE.name])
 async def test_from_the_queue_to_its_end(stack: Stack, operator: Person, alice: Person, queue: str) -> None:
-    """Guarantee 37: poison of either queue is listed, shown, replayed without harm, discarded, and each act is on record."""
+    """Guarantee 37: poison of either queue is listed, shown, replayed without harm, discarded, and each action is on record."""
     letter = await found(operator, await poison(stack, queue))
     path = f"{BASE}/{letter['id']}"
     dry = await operator.post(f"{path}/replay?dry_run=true")
@@ -52,7 +52,7 @@ async def test_from_the_queue_to_its_end(stack: Stack, operator: Person, alice: 
     again = await found(operator, letter["body"].split()[-1])
     ended = await operator.post(f"{BASE}/{again['id']}/discard", {"reason": "a test put it there"})
     listed = (await operator.get(f"{BASE}?queue={queue}&state=discarded&limit=200")).body
-    acts = (await operator.get(f"/ops/audit?actor_id={operator.user_id}&limit=2")).body["items"]
+    actions = (await operator.get(f"/ops/audit?actor_id={operator.user_id}&limit=2")).body["items"]
 
     assert (queue, "waiting") == (letter["queue"], letter["state"])
     assert letter["reason"].startswith("malformed")
@@ -61,7 +61,7 @@ async def test_from_the_queue_to_its_end(stack: Stack, operator: Person, alice: 
     assert (200, 1) == (replayed.status, replayed.body["dead_letter"]["replays"])
     assert (200, "discarded") == (ended.status, ended.body["state"])
     assert again["id"] in [item["id"] for item in listed["items"]]
-    assert ["dead_letter_discarded", "dead_letter_replayed"] == [act["act"] for act in acts]
+    assert ["dead_letter_discarded", "dead_letter_replayed"] == [action["action"] for action in actions]
     assert 403 == (await alice.get(path)).status
     assert [404, 404] == [(await operator.get(f"{BASE}/{id_}")).status for id_ in (str(uuid4()), "x")]
 
@@ -76,11 +76,11 @@ async def test_at_the_command_line(stack: Stack, operator: Person, tmp_path: Pat
     dry = await terminal.run("dead-letters", "replay", letter["id"], "--dry-run")
     ended = await terminal.run("dead-letters", "discard", letter["id"], "--reason", "a test put it there")
     unknown = await terminal.run("dead-letters", "show", str(uuid4()))
-    acts = await terminal.run("audit", "--since", "1h", "--limit", "5")
+    actions = await terminal.run("audit", "--since", "1h", "--limit", "5")
 
     assert (0, True) == (listed[0], letter["id"] in listed[1]), listed
     assert letter["body"] == json.loads(shown[1])["body"]
     assert (0, True) == (dry[0], "a dry run" in dry[1]), dry
     assert 0 == ended[0], ended
     assert (1, 1) == (unknown[0], len(unknown[2].strip().splitlines()))
-    assert (0, True) == (acts[0], "dead_letter_discarded" in acts[1]), acts
+    assert (0, True) == (actions[0], "dead_letter_discarded" in actions[1]), actions

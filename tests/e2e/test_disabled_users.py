@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from tests.harness.api import PASSWORD, Answer, Door, Person
+from tests.harness.api import PASSWORD, Answer, ApiClient, Person
 from tests.harness.stack import Stack
 
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
@@ -40,9 +40,9 @@ def told(answer: Answer) -> tuple[int, dict[str, Any], set[str]]:
     return answer.status, answer.body | {"request_id": ""}, set(answer.headers) - {"RateLimit"}
 
 
-async def test_disabled_user_reads_like_an_unknown_address(alice: Person, door: Door, operator: Person) -> None:
+async def test_disabled_user_reads_like_an_unknown_address(alice: Person, api: ApiClient, operator: Person) -> None:
     """Guarantee 45b: looked up or paid by e-mail, disabled is the same response as unknown; a replay is as ever."""
-    bob, unknown = await door.register(), f"{uuid4().hex}@example.com"
+    bob, unknown = await api.register(), f"{uuid4().hex}@example.com"
     key = uuid4().hex
     first = await alice.post("/transfers", payment(7, email=bob.email), key=key)
     await disable(operator, bob)
@@ -62,9 +62,9 @@ async def test_disabled_user_reads_like_an_unknown_address(alice: Person, door: 
     assert 10 == await bob.balance()
 
 
-async def test_disabled_user_receives_by_wallet(alice: Person, door: Door, operator: Person) -> None:
+async def test_disabled_user_receives_by_wallet(alice: Person, api: ApiClient, operator: Person) -> None:
     """Guarantee 45b: payments and deposits to the wallet arrive; a frozen wallet takes neither, whoever owns it."""
-    bob = await door.register()
+    bob = await api.register()
     await operator.fund(bob, 50)
     await disable(operator, bob)
 
@@ -85,9 +85,9 @@ async def test_disabled_user_receives_by_wallet(alice: Person, door: Door, opera
     assert 75 == await bob.balance()
 
 
-async def test_pending_transfers_of_disabled_users_end_as_accepted(stack: Stack, door: Door, operator: Person) -> None:
+async def test_pending_transfers_of_disabled_users_end_as_accepted(stack: Stack, api: ApiClient, operator: Person) -> None:
     """Guarantee 45b: accepted is accepted: sender or recipient disabled while it is PENDING, it is COMPLETED all the same."""
-    carol, dave = await door.register(), await door.register()
+    carol, dave = await api.register(), await api.register()
     await operator.fund(carol, 100)
     await operator.fund(dave, 100)
     await asyncio.gather(*(stack.take_down(worker) for worker in WORKERS))

@@ -103,7 +103,7 @@ async def test_database_read_only(stack: Stack, alice: Person, bob: Person, data
     await asyncio.gather(*(stack.ready(name) for name in roles))
     afterwards = [await write(alice, bob, database) for _ in range(20)]
     moved = [answer for answer in (*meanwhile, *afterwards) if answer.status == 202]
-    done = [await alice.settled(answer.body["id"]) for answer in moved]
+    done = [await alice.finalized(answer.body["id"]) for answer in moved]
 
     if database in ("auth", "transaction"):
         assert [(503, "database_unavailable")] * 3 == [(answer.status, answer.code) for answer in meanwhile]
@@ -154,7 +154,7 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
 
     assert 202 == accepted.status
     assert "safely on record" in way["summary"]
-    done = await alice.settled(accepted.body["id"])
+    done = await alice.finalized(accepted.body["id"])
     assert done["status"] in ("COMPLETED", "FAILED")
     await stack.ready("transaction-worker-1")
 
@@ -172,7 +172,7 @@ async def test_wallet_down(stack: Stack, alice: Person, bob: Person) -> None:
 
     assert 202 == accepted.status
     assert 503 == balance.status
-    assert (await alice.settled(accepted.body["id"]))["status"] in ("COMPLETED", "FAILED")
+    assert (await alice.finalized(accepted.body["id"]))["status"] in ("COMPLETED", "FAILED")
 
 
 async def test_a_killed_worker_loses_nothing(stack: Stack, alice: Person, bob: Person) -> None:
@@ -194,7 +194,7 @@ async def test_a_killed_worker_loses_nothing(stack: Stack, alice: Person, bob: P
                 await asyncio.sleep(0.4)
 
     await asyncio.gather(send(), send(), kill())
-    done = [await alice.settled(id_) for id_ in ids]
+    done = [await alice.finalized(id_) for id_ in ids]
 
     completed = sum(transfer["status"] == "COMPLETED" for transfer in done)
     assert 120 == len(done)

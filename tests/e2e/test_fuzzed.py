@@ -12,7 +12,7 @@ from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy, one_of
 from schemathesis import APIOperation, Case, GenerationMode, checks, openapi
 
-from tests.harness.api import PASSWORD, Door, Person
+from tests.harness.api import PASSWORD, ApiClient, Person
 from tests.harness.document import Document
 from tests.harness.drills import bound
 
@@ -33,8 +33,8 @@ CALL_SECONDS = 20
 class Fuzzer:
     """An operator who tries whatever the document tells of; ends of sessions are among it, so a new one begins each time."""
 
-    def __init__(self, door: Door, document: Document, email: str, ids: dict[str, str]) -> None:
-        self._base = door.base
+    def __init__(self, api: ApiClient, document: Document, email: str, ids: dict[str, str]) -> None:
+        self._base = api.base
         self._document = document
         self._email = email
         self._ids = ids
@@ -99,9 +99,9 @@ class Fuzzer:
 
 
 @pytest.mark.timeout(bound(300, 7200))
-async def test_whatever_a_fuzzer_makes_of_the_document(door: Door, operator: Person, alice: Person) -> None:
+async def test_whatever_a_fuzzer_makes_of_the_document(api: ApiClient, operator: Person, alice: Person) -> None:
     """Guarantee 60: no fault of ours, no status, type, header or body that is not documented; what does not fit is refused."""
-    person = await door.register("Fuzz Test")
+    person = await api.register("Fuzz Test")
     made = await operator.send(
         "PUT",
         f"/ops/users/{person.user_id}/role",
@@ -116,7 +116,7 @@ async def test_whatever_a_fuzzer_makes_of_the_document(door: Door, operator: Per
         for place in ("", "/ops")
         for noun, identifier in (("/transfers", transfer_id), ("/wallets", person.wallet_id))
     }
-    fuzzer = Fuzzer(door, await Document.of(door.session, door.base), person.email, ids)
+    fuzzer = Fuzzer(api, await Document.of(api.session, api.base), person.email, ids)
 
     await asyncio.to_thread(fuzzer.run)
 

@@ -1,4 +1,4 @@
-"""Keys raced through the public door while Redis forgets and the transaction service dies."""
+"""Keys raced through the public api while Redis forgets and the transaction service dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as redis
 
 from tests.harness import drills
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.kills import kill
 from tests.harness.stack import Stack
 from tests.simulation import naive_keys
@@ -41,7 +41,7 @@ class Race:
             key = f"key-{len(self.history) // 12 + self.rng.randint(0, 2)}"
             await self.ask(self.rng.choice(self.people), key, self.rng.choice([1, 1, 1, 2]))
 
-    async def settle(self, person: Person, key: str) -> None:
+    async def finalize(self, person: Person, key: str) -> None:
         """Everything is well again: ask until it is known what became of this key."""
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             while (await self.ask(person, key, 1)).kind == naive_keys.UNKNOWN:
@@ -81,9 +81,9 @@ async def flush(stack: Stack, race: Race) -> None:
 
 
 @pytest.mark.timeout(drills.bound(600, 1800))
-async def test_one_transfer_for_each_user_and_key(stack: Stack, door: Door, alice: Person, bob: Person) -> None:
+async def test_one_transfer_for_each_user_and_key(stack: Stack, api: ApiClient, alice: Person, bob: Person) -> None:
     """Guarantees 17, 18, 20, 23: Redis flushed, the transaction service killed: each user and key make one transfer, ever."""
-    poor = await door.register("Poor Test")
+    poor = await api.register("Poor Test")
     await alice.send_money(poor, 5, wait=30)
     race = Race([alice, poor], bob)
     crowd = [asyncio.create_task(race.client()) for _ in range(CLIENTS)]
@@ -100,7 +100,7 @@ async def test_one_transfer_for_each_user_and_key(stack: Stack, door: Door, alic
     used = {(said.user, said.key) for said in race.history}
     people = {person.user_id: person for person in race.people}
     for user, key in sorted(used):
-        await race.settle(people[user], key)
+        await race.finalize(people[user], key)
 
     rows = await stack.query(
         "transaction",
@@ -119,5 +119,5 @@ async def test_one_transfer_for_each_user_and_key(stack: Stack, door: Door, alic
     assert {made.transfer for made in recorded.values()} == {str(row["id"]) for row in transfers}
     kinds = Counter(said.kind for said in race.history)
     assert {"accepted", "replayed", "idempotency_key_reused", "insufficient_funds"} <= kinds.keys(), kinds
-    done = [await people[user].settled(made.transfer) for (user, _), made in recorded.items()]
+    done = [await people[user].finalized(made.transfer) for (user, _), made in recorded.items()]
     assert sum(one["amount"] for one in done if one["status"] == "COMPLETED") == await bob.balance()

@@ -15,7 +15,7 @@ from tests.harness.events import Event, listening
 from tests.harness.stack import Stack
 
 OFTEN = 10
-AWAY_SECONDS = bound(0.0, 30.0)
+UNAVAILABLE_SECONDS = bound(0.0, 30.0)
 
 
 def statuses(events: list[Event]) -> dict[str, list[str]]:
@@ -28,10 +28,10 @@ def statuses(events: list[Event]) -> dict[str, list[str]]:
 
 
 async def pay(alice: Person, bob: Person, count: int) -> list[str]:
-    """So many transfers, each settled; their ids."""
+    """So many transfers, each finalized; their ids."""
     sent = await asyncio.gather(*(alice.send_money(bob, 1, key=uuid4().hex) for _ in range(count)))
     ids = [answer.body["id"] for answer in sent]
-    await asyncio.gather(*(alice.settled(id_) for id_ in ids))
+    await asyncio.gather(*(alice.finalized(id_) for id_ in ids))
     return ids
 
 
@@ -53,7 +53,7 @@ async def gather(alice: Person, *, after: int | None, count: int, events: list[E
 
 
 async def place_of(stack: Stack, person: Person) -> int:
-    """How far the feed of somebody who was funded goes, once that was told: the transfer and the notice."""
+    """How far the feed of somebody who was funded goes, once that was told: the transfer and the notification."""
     async with asyncio.timeout(20):
         while True:
             rows = await stack.query("notification", "SELECT count(*) FROM events WHERE user_id = $1", person.user_id)
@@ -65,7 +65,7 @@ async def place_of(stack: Stack, person: Person) -> int:
 async def pay_while_away(alice: Person, bob: Person, count: int) -> list[str]:
     """So many transfers at least, and more until the client was away for long enough; their ids."""
     loop = asyncio.get_running_loop()
-    ends_at = loop.time() + AWAY_SECONDS
+    ends_at = loop.time() + UNAVAILABLE_SECONDS
     ids = await pay(alice, bob, count)
     while loop.time() < ends_at:
         ids += await pay(alice, bob, 1)
@@ -77,7 +77,7 @@ async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
     """Guarantee 58: who was away comes back with the last id: no event missing or doubled, also with Redis down."""
     place = await place_of(stack, alice)
     first = await pay(alice, bob, 2)
-    # Three events of each transfer: it is PENDING, it is COMPLETED, the notice.
+    # Three events of each transfer: it is PENDING, it is COMPLETED, the notification.
     before = await gather(alice, after=place, count=3 * len(first))
     away = await pay_while_away(alice, bob, 40)
     back = await gather(alice, after=before[-1].id, count=3 * len(away))

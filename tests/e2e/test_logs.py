@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from tests.harness import leaks
-from tests.harness.api import Door, Person
+from tests.harness.api import ApiClient, Person
 from tests.harness.stack import Stack
 
 
-async def raw(door: Door, request: bytes) -> bytes:
-    """What the door answers to these very bytes."""
-    address = urlsplit(door.base)
+async def raw(api: ApiClient, request: bytes) -> bytes:
+    """What the gateway answers to these very bytes."""
+    address = urlsplit(api.base)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(request)
     await writer.drain()
@@ -24,7 +24,7 @@ async def raw(door: Door, request: bytes) -> bytes:
     return answer
 
 
-async def test_input_forges_no_line(stack: Stack, door: Door, operator: Person, alice: Person, bob: Person) -> None:
+async def test_input_forges_no_line(stack: Stack, api: ApiClient, operator: Person, alice: Person, bob: Person) -> None:
     """Guarantee 54: line breaks in a request id, an address, a text or a path: no log has a line that no service wrote."""
     mark = f"forged-{uuid4().hex}"
     line = "\r\n" + json.dumps({"event": mark, "service": "gateway"}) + "\r\n"
@@ -32,12 +32,12 @@ async def test_input_forges_no_line(stack: Stack, door: Door, operator: Person, 
     sent = await alice.post(
         "/transfers", body, key=uuid4().hex, headers={"Prefer": "wait=20", "X-Request-Id": f"{{{mark}"}
     )
-    await door.send("POST", "/auth/login", json={"email": f"{mark}{line}@example.com", "password": f"{mark}{line}"})
-    await door.send("POST", "/auth/register", json={"email": f"a{line}@example.com", "password": "x" * 9, "name": line})
+    await api.send("POST", "/auth/login", json={"email": f"{mark}{line}@example.com", "password": f"{mark}{line}"})
+    await api.send("POST", "/auth/register", json={"email": f"a{line}@example.com", "password": "x" * 9, "name": line})
     await alice.get(f"/transfers/%0d%0a{mark}%0d%0a")
     await operator.get(f"/ops/transfers/%0d%0a{mark}%0d%0a/timeline")
     folded = await raw(
-        door,
+        api,
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\r\n {%s\r\n\r\n" % mark.encode(),
     )
     logs = list((stack.home / "logs").glob("*.log"))

@@ -61,7 +61,7 @@ async def test_every_promised_series_is_exported(stack: Stack, alice: Person, bo
     assert [] == missing
 
 
-async def test_metrics_never_go_through_the_door(stack: Stack, alice: Person) -> None:
+async def test_metrics_never_go_through_the_gateway(stack: Stack, alice: Person) -> None:
     """The gateway's public port knows no metrics page, and no internal route."""
     for path in ("/metrics", "/internal/post", "/internal/transfers", "/api/v1/internal/post"):
         async with alice.session.get(

@@ -1,4 +1,4 @@
-"""Money through the public door: one transfer, ten thousand, and everything a client may do to it by accident."""
+"""Money through the public api: one transfer, ten thousand, and everything a client may do to it by accident."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from tests.harness.api import Answer, Door, Person
+from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.stack import Stack
 
 
-async def test_one_transfer_from_door_to_notice(alice: Person, bob: Person) -> None:
-    """A transfer by e-mail: 202 and a place to look, then COMPLETED, both balances, statements, notices, the whole way."""
+async def test_one_transfer_from_gateway_to_notification(alice: Person, bob: Person) -> None:
+    """A transfer by e-mail: 202 and a place to look, then COMPLETED, both balances, statements, notifications, the whole way."""
     body = {"amount": 1250, "currency": "USD", "to": {"email": bob.email}, "description": "Lunch", "metadata": {"n": 1}}
     accepted = await alice.post("/transfers", body, key=uuid4().hex)
     transfer_id = accepted.body["id"]
-    done = await alice.settled(transfer_id)
+    done = await alice.finalized(transfer_id)
 
     assert (202, "PENDING", None) == (accepted.status, accepted.body["status"], accepted.body["completed_at"])
     assert f"/api/v1/transfers/{transfer_id}" == accepted.headers["Location"]
@@ -36,14 +36,14 @@ async def test_one_transfer_from_door_to_notice(alice: Person, bob: Person) -> N
     assert bob.wallet_id == done["to_wallet_id"]
     seen_by_bob = (await bob.get(f"/transfers/{transfer_id}")).body
     assert ("COMPLETED", None) == (seen_by_bob["status"], seen_by_bob["metadata"])
-    assert ["transfer_completed"] == await notices(alice, transfer_id)
-    assert ["transfer_received"] == await notices(bob, transfer_id)
+    assert ["transfer_completed"] == await notifications(alice, transfer_id)
+    assert ["transfer_received"] == await notifications(bob, transfer_id)
 
 
-async def test_a_balance_is_exact_for_every_reader_of_json(door: Door, operator: Person) -> None:
+async def test_a_balance_is_exact_for_every_reader_of_json(api: ApiClient, operator: Person) -> None:
     """Guarantee 16c: a wallet fills up to 2^53 - 1 and not beyond; only the totals of all wallets may be larger."""
     limit = 9_007_199_254_740_991
-    saver = await door.register()
+    saver = await api.register()
     for amount in [10**15] * 9 + [limit - 9 * 10**15 - 1]:
         await operator.fund(saver, amount)
     body = {"wallet_id": saver.wallet_id, "currency": "USD", "reference": "test"}
@@ -51,7 +51,7 @@ async def test_a_balance_is_exact_for_every_reader_of_json(door: Door, operator:
         await operator.post("/ops/deposits", body | {"amount": amount}, key=uuid4().hex, headers={"Prefer": "wait=30"})
         for amount in (2, 1)
     ]
-    await operator.fund(await door.register(), 3)
+    await operator.fund(await api.register(), 3)
 
     assert ("FAILED", "balance_limit") == (too_much.body["status"], too_much.body["failure"]["code"])
     assert "COMPLETED" == fits.body["status"]
@@ -65,8 +65,8 @@ async def test_a_balance_is_exact_for_every_reader_of_json(door: Door, operator:
     assert (0, -dollars["external"]) == (dollars["sum"], dollars["customers"])
 
 
-async def notices(person: Person, transfer_id: str) -> list[str]:
-    """The kinds of this person's notices about a transfer, once there is one."""
+async def notifications(person: Person, transfer_id: str) -> list[str]:
+    """The kinds of this person's notifications about a transfer, once there is one."""
     async with asyncio.timeout(30):
         while True:
             items = (await person.get("/notifications")).body["items"]
@@ -79,7 +79,7 @@ async def notices(person: Person, transfer_id: str) -> list[str]:
 async def test_the_timeline_shows_every_hop(alice: Person, bob: Person) -> None:
     """The way of a completed transfer names every hop, in time order, and waits for nobody."""
     accepted = await alice.send_money(bob, 5)
-    await notices(alice, accepted.body["id"])
+    await notifications(alice, accepted.body["id"])
 
     timeline = (await alice.get(f"/transfers/{accepted.body['id']}/timeline")).body
 
@@ -90,9 +90,9 @@ async def test_the_timeline_shows_every_hop(alice: Person, bob: Person) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_ten_thousand_transfers(stack: Stack, door: Door, operator: Person) -> None:
+async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Person) -> None:
     """Guarantee 1: 10,000 transfers, some unaffordable; all terminal, 99 % within 5 s, statuses equal outcomes."""
-    people = await asyncio.gather(*(door.register() for _ in range(30)))
+    people = await asyncio.gather(*(api.register() for _ in range(30)))
     for person in people[:25]:
         await operator.fund(person, 4_000)
     ids: list[str] = []
@@ -135,12 +135,12 @@ async def test_ten_thousand_transfers(stack: Stack, door: Door, operator: Person
     assert 100_000 == sum(await asyncio.gather(*(person.balance() for person in people)))
 
 
-async def test_a_hundred_twins_through_the_door(alice: Person, bob: Person) -> None:
+async def test_a_hundred_twins_through_the_gateway(alice: Person, bob: Person) -> None:
     """Guarantee 17: one key a hundred times at once with the whole balance; one transfer, all told the same."""
     key = uuid4().hex
 
     answers = await asyncio.gather(*(alice.send_money(bob, 100_000, key=key) for _ in range(100)))
-    done = await alice.settled(next(a.body["id"] for a in answers if a.status == 202))
+    done = await alice.finalized(next(a.body["id"] for a in answers if a.status == 202))
     later = await alice.send_money(bob, 100_000, key=key)
 
     accepted = [answer for answer in answers if answer.status == 202]
@@ -155,7 +155,7 @@ async def test_a_hundred_twins_through_the_door(alice: Person, bob: Person) -> N
 async def test_fifty_spend_the_same_balance(alice: Person, bob: Person) -> None:
     """Guarantee 13: 50 transfers of the full balance at once; exactly one completes."""
     answers = await asyncio.gather(*(alice.send_money(bob, 100_000) for _ in range(50)))
-    done = [await alice.settled(answer.body["id"]) for answer in answers if answer.status == 202]
+    done = [await alice.finalized(answer.body["id"]) for answer in answers if answer.status == 202]
 
     assert {202, 422} >= {answer.status for answer in answers}
     assert 1 == sum(transfer["status"] == "COMPLETED" for transfer in done)
@@ -239,16 +239,16 @@ async def test_cancelling(stack: Stack, alice: Person, bob: Person) -> None:
     assert cancelled.body == again.body
     await stack.ready("transaction-worker-1")
     await stack.ready("transaction-worker-2")
-    assert "COMPLETED" == (await alice.settled(slow.body["id"]))["status"]
+    assert "COMPLETED" == (await alice.finalized(slow.body["id"]))["status"]
 
 
 BAD_AMOUNTS: list[Any] = ["10.5", 10.5, -1, 0, 2**63, True, None, "０１", [1], {}, 10**15 + 1]
 
 
 @pytest.mark.parametrize("amount", BAD_AMOUNTS, ids=repr)
-async def test_bad_amounts(stack: Stack, door: Door, amount: Any) -> None:
+async def test_bad_amounts(stack: Stack, api: ApiClient, amount: Any) -> None:
     """Guarantee 52: what is no amount of minor units is refused, naming the field, and nothing is recorded."""
-    person, other = await asyncio.gather(door.register(), door.register())
+    person, other = await asyncio.gather(api.register(), api.register())
 
     answer = await person.post(
         "/transfers", {"amount": amount, "currency": "USD", "to": {"wallet_id": other.wallet_id}}, key=uuid4().hex
@@ -277,16 +277,16 @@ async def nothing_recorded(stack: Stack, person: Person) -> None:
     ],
     ids=["exponent", "NaN", "duplicate key", "missing", "deep", "cut off", "empty", "too large"],
 )
-async def test_bad_bodies(stack: Stack, door: Door, raw: bytes, status: int) -> None:
+async def test_bad_bodies(stack: Stack, api: ApiClient, raw: bytes, status: int) -> None:
     """Guarantee 52: bodies that are not the JSON we take are refused with a problem, and nothing is recorded."""
-    person = await door.register()
+    person = await api.register()
     headers = {
         "Authorization": f"Bearer {person.token}",
         "Idempotency-Key": uuid4().hex,
         "Content-Type": "application/json",
     }
 
-    answer = await door.send("POST", "/transfers", data=raw, headers=headers)
+    answer = await api.send("POST", "/transfers", data=raw, headers=headers)
 
     assert status == answer.status
     assert "application/problem+json" == answer.headers["Content-Type"].partition(";")[0]
@@ -332,7 +332,7 @@ async def test_hostile_texts_are_only_texts(alice: Person, bob: Person, text: st
     """Guarantee 52: SQL in a description is a description; in an address or cursor it is a 4xx."""
     body = {"amount": 1, "currency": "USD", "to": {"wallet_id": bob.wallet_id}, "description": text}
     accepted = await alice.post("/transfers", body, key=uuid4().hex)
-    done = await alice.settled(accepted.body["id"])
+    done = await alice.finalized(accepted.body["id"])
     address = await alice.post("/transfers", body | {"to": {"email": text}}, key=uuid4().hex)
     cursor = await alice.get("/transfers", params={"cursor": text})
     unknown = await alice.get(f"/transfers/{text.replace('/', '')}".replace("%00", "x"))
@@ -361,9 +361,9 @@ async def test_paging_while_rows_arrive(alice: Person, bob: Person) -> None:
     assert set(before) <= set(seen)
 
 
-async def test_another_persons_things_are_unknown(door: Door, alice: Person, bob: Person) -> None:
-    """Guarantee 46, in part: another's transfer, wallet and notice answer like an unknown one, body for body."""
-    mallory = await door.register()
+async def test_another_persons_things_are_unknown(api: ApiClient, alice: Person, bob: Person) -> None:
+    """Guarantee 46, in part: another's transfer, wallet and notification answer like an unknown one, body for body."""
+    mallory = await api.register()
     transfer = (await alice.send_money(bob, 1, wait=20)).body["id"]
     for path in (
         "/transfers/{}",

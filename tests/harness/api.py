@@ -1,4 +1,4 @@
-"""People who use PayFlow through its public door, for end-to-end tests. Knows HTTP only."""
+"""People who use PayFlow through its public api, for end-to-end tests. Knows HTTP only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RENEW_AFTER_SECONDS = 300
 """Half of the life of an access token."""
 
 _documents: dict[str, Document] = {}
-"""By the address of a door."""
+"""By the address of a api."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Door:
+class ApiClient:
     """The gateway, with nobody logged in."""
 
     session: aiohttp.ClientSession
@@ -87,7 +87,7 @@ class Door:
         async with asyncio.timeout(PASSWORDS_SECONDS_MAX):
             while (
                 answer := await self.send("POST", path, json=body)
-            ).status == 503 and answer.code == "passwords_busy":
+            ).status == 503 and answer.code == "too_many_logins":
                 await asyncio.sleep(float(answer.headers["Retry-After"]))
         return answer
 
@@ -106,7 +106,7 @@ class Door:
 
 
 @dataclass(slots=True)
-class Person(Door):
+class Person(ApiClient):
     """Somebody logged in."""
 
     email: str
@@ -137,7 +137,7 @@ class Person(Door):
         """What the default wallet holds, in minor units."""
         return (await self.get(f"/wallets/{self.wallet_id}/balance")).body["balance"]
 
-    async def settled(self, transfer_id: str, *, seconds: float = 90) -> dict[str, Any]:
+    async def finalized(self, transfer_id: str, *, seconds: float = 90) -> dict[str, Any]:
         """Wait until the transfer is terminal."""
         async with asyncio.timeout(seconds):
             while (transfer := (await self.get(f"/transfers/{transfer_id}")).body)["status"] == "PENDING":

@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Something a user was told about a transfer: the kind of a notice, or the type of an event."""
+    """Something a user was told about a transfer: the kind of a notification, or the type of an event."""
 
     transfer_id: UUID
     user_id: UUID
@@ -74,10 +74,10 @@ class Books:
     outcomes: Mapping[UUID, tuple[str, str | None]]
     accounts: Mapping[UUID, Account]
     entries: Sequence[Entry]
-    notices: Sequence[Told]
+    notifications: Sequence[Told]
     events: Sequence[Told]
     unpublished: int
-    settled_again: Sequence[UUID]
+    finalized_again: Sequence[UUID]
     """Transfers whose outcome was sent to the broker under two event ids."""
 
 
@@ -92,10 +92,10 @@ async def books(stack: Stack) -> Books:
             outcomes={id_: (said, why) for id_, said, why in await wallet.fetch(_OUTCOMES)},
             accounts={row["id"]: Account(*row) for row in await wallet.fetch(_ACCOUNTS)},
             entries=[Entry(*row) for row in await wallet.fetch(_ENTRIES)],
-            notices=[Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notices")],
+            notifications=[Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notifications")],
             events=[Told(*row) for row in await notification.fetch(_EVENTS)],
             unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
-            settled_again=[row["id"] for row in await transaction.fetch(_SETTLED_AGAIN)],
+            finalized_again=[row["id"] for row in await transaction.fetch(_FINALIZED_AGAIN)],
         )
     finally:
         for connection in (transaction, wallet, notification):
@@ -107,8 +107,8 @@ SELECT id, user_id, recipient_id, kind, status, failure_code, amount, currency, 
        extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8
 FROM transfers
 """
-_SETTLED_AGAIN = """
-SELECT (body::json->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.settled'
+_FINALIZED_AGAIN = """
+SELECT (body::json->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'
 GROUP BY 1 HAVING count(*) > 1
 """
 _OUTCOMES = """
@@ -137,7 +137,7 @@ def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
         *_accounts_against_entries(read),
         *_sums(read),
         *_keys(read, judged),
-        *(f"events: the outcome of {id_} was settled more than once" for id_ in read.settled_again if id_ in judged),
+        *(f"events: the outcome of {id_} was finalized more than once" for id_ in read.finalized_again if id_ in judged),
         *_tellings(read, judged),
     ]
 
@@ -242,7 +242,7 @@ def _keys(read: Books, judged: set[UUID]) -> Iterator[str]:
 
 def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
     for name, told, expected in (
-        ("notices", read.notices, _expected_notices),
+        ("notifications", read.notifications, _expected_notifications),
         ("events", read.events, _expected_events),
     ):
         by_transfer: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
@@ -254,7 +254,7 @@ def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
                 yield f"{name}: of {id_} there are {sorted(by_transfer[id_])}, not {wanted}"
 
 
-def _expected_notices(transfer: Transfer) -> list[tuple[UUID, str]]:
+def _expected_notifications(transfer: Transfer) -> list[tuple[UUID, str]]:
     """The sender of what was sent, the receiver of what arrived; an operator's deposit is told to its receiver alone."""
     deposit = transfer.kind == "deposit"
     told = []

@@ -1,4 +1,4 @@
-"""A crowd of clients in a process of its own: what it costs to be a crowd is not taken for what the door costs.
+"""A crowd of clients in a process of its own: what it costs to be a crowd is not taken for what the gateway costs.
 
 The process says when it is there, goes on until its standard input ends, and then tells what became of it, as JSON.
 """

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.chassis.database import Pool, Record
-from services.chassis.dead_letter_keeper import Keeper
+from services.chassis.dead_letter_archiver import Keeper
 from services.chassis.roles import Runtime
 from services.contracts.topology import Queue
 

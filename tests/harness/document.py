@@ -1,4 +1,4 @@
-"""The OpenAPI document of a running door, and whether an answer is one that it promises."""
+"""The OpenAPI document of a running api, and whether an answer is one that it promises."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Document:
 
     @classmethod
     async def of(cls, session: aiohttp.ClientSession, base: str) -> Document:
-        """What the door at `base` says of itself."""
+        """What the gateway at `base` says of itself."""
         async with session.get(f"{base}/api/v1/openapi.json") as response:
             return cls(await response.json())
 

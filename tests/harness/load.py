@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from tests.harness.api import PASSWORD, Answer, Door, Person
+from tests.harness.api import PASSWORD, Answer, ApiClient, Person
 
 IN_FLIGHT_MAX = 64
 """So many keys wait for their answer at most; then the trickle waits too."""
@@ -24,7 +24,7 @@ CLIENT_SECONDS = 12.0
 RETRY_SECONDS = 0.25
 DRAIN_SECONDS = 60.0
 UNKNOWN = frozenset({408, 409, 429, 500, 502, 503, 504})
-"""Answers after which the same key is sent again; anything else settles it."""
+"""Answers after which the same key is sent again; anything else finalizes it."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Payment:
     receiver: Person
     amount: int
     answers: list[Answer] = field(default_factory=list)
-    settled: bool = False
+    finalized: bool = False
 
     @property
     def ids(self) -> set[UUID]:
@@ -64,7 +64,7 @@ class Sent:
         """Keys that were told two transfers, and keys that never got an answer."""
         return [
             *(f"two transfers: key {p.key} was told {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
-            *(f"no answer: key {p.key} after {len(p.answers)}" for p in self.payments.values() if not p.settled),
+            *(f"no answer: key {p.key} after {len(p.answers)}" for p in self.payments.values() if not p.finalized),
         ]
 
     async def more(self, count: int, *, seconds: float = 30) -> None:
@@ -77,12 +77,12 @@ class Sent:
 
 @asynccontextmanager
 async def load(
-    door: Door, people: Sequence[Person], *, per_second: float = 30, amount_max: int = 20, seed: int = 1
+    api: ApiClient, people: Sequence[Person], *, per_second: float = 30, amount_max: int = 20, seed: int = 1
 ) -> AsyncIterator[Sent]:
     """Send between these people while the block runs; afterwards wait until every key has its answer."""
     sent = Sent()
     payments = _payments(people, amount_max, random.Random(seed))
-    trickle = asyncio.create_task(_trickle(door, payments, sent, per_second))
+    trickle = asyncio.create_task(_trickle(api, payments, sent, per_second))
     try:
         yield sent
     finally:
@@ -97,7 +97,7 @@ def _payments(people: Sequence[Person], amount_max: int, rng: random.Random) -> 
         yield Payment(uuid4().hex, sender, receiver, rng.randint(1, amount_max))
 
 
-async def _trickle(door: Door, payments: Iterator[Payment], sent: Sent, per_second: float) -> None:
+async def _trickle(api: ApiClient, payments: Iterator[Payment], sent: Sent, per_second: float) -> None:
     clients: set[asyncio.Task[None]] = set()
     next_at = time.monotonic()
     try:
@@ -109,7 +109,7 @@ async def _trickle(door: Door, payments: Iterator[Payment], sent: Sent, per_seco
             if len(clients) < IN_FLIGHT_MAX:
                 payment = next(payments)
                 sent.payments[payment.key] = payment
-                clients.add(asyncio.create_task(_pay(door, payment, sent)))
+                clients.add(asyncio.create_task(_pay(api, payment, sent)))
     finally:
         if clients:
             _, late = await asyncio.wait(clients, timeout=DRAIN_SECONDS)
@@ -117,9 +117,9 @@ async def _trickle(door: Door, payments: Iterator[Payment], sent: Sent, per_seco
                 client.cancel()
 
 
-async def _pay(door: Door, payment: Payment, sent: Sent) -> None:
+async def _pay(api: ApiClient, payment: Payment, sent: Sent) -> None:
     body = {"amount": payment.amount, "currency": "USD", "to": {"wallet_id": payment.receiver.wallet_id}}
-    while not payment.settled:
+    while not payment.finalized:
         began = time.monotonic()
         answer: Answer | None = None
         with suppress(aiohttp.ClientError, TimeoutError):
@@ -130,15 +130,15 @@ async def _pay(door: Door, payment: Payment, sent: Sent) -> None:
         sent.statuses[str(answer.status) if answer else "none"] += 1
         if answer is not None:
             payment.answers.append(answer)
-            payment.settled = answer.status not in UNKNOWN | {401}
-        if not payment.settled:
+            payment.finalized = answer.status not in UNKNOWN | {401}
+        if not payment.finalized:
             if answer is not None and answer.status == 401:
-                await _log_in_again(door, payment.sender)
+                await _log_in_again(api, payment.sender)
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _log_in_again(door: Door, person: Person) -> None:
+async def _log_in_again(api: ApiClient, person: Person) -> None:
     """An access token is good for ten minutes; a long drill outlives it."""
-    answer = await door.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
+    answer = await api.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
     if answer.status == 200:
         person.token = answer.body["access_token"]

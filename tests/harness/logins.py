@@ -1,7 +1,7 @@
 """A crowd that logs in.
 
 `python -m tests.harness.logins BASE CROWD PASSWORD EMAIL...`: so many at once, each again as soon as they are in, or when they
-were told to come back. Tells how often each answer was given: `200`, `503 passwords_busy`.
+were told to come back. Tells how often each answer was given: `200`, `503 too_many_logins`.
 """
 
 from __future__ import annotations

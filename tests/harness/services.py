@@ -72,7 +72,7 @@ class People:
 
 @dataclass
 class MoneyPath:
-    """Everything between an accepted request and a settled transfer. Roles are started by the test that needs them."""
+    """Everything between an accepted request and a finalized transfer. Roles are started by the test that needs them."""
 
     wallet_pool: Pool
     pool: Pool
@@ -127,7 +127,7 @@ class MoneyPath:
         for name in list(self.tasks):
             await self.stop(name)
 
-    async def settled(self, transfer_ids: Sequence[UUID], *, seconds: float = 60) -> dict[UUID, Transfer]:
+    async def finalized(self, transfer_ids: Sequence[UUID], *, seconds: float = 60) -> dict[UUID, Transfer]:
         """Wait until all of them are terminal."""
         async with asyncio.timeout(seconds):
             while len(await commands.list_terminal(self.pool, transfer_ids)) < len(set(transfer_ids)):

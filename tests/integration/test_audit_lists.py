@@ -51,11 +51,11 @@ Client = TestClient[web.Request, web.Application]
 
 
 class Row(NamedTuple):
-    """An act as far as the list looks at it. `number` orders acts of one moment: their ids are in that order."""
+    """An action as far as the list looks at it. `number` orders actions of one moment: their ids are in that order."""
 
     at: datetime
     number: int
-    act: str
+    action: str
     actor_id: UUID
     user_id: UUID
 
@@ -70,18 +70,18 @@ def make_rows() -> list[Row]:
 
 
 INSERTS = {
-    "auth": "INSERT INTO audit_log (at, id, act, actor_id, user_id, request_id) VALUES ($1, $2, $3, $4, $5, 'r')",
-    "wallet": "INSERT INTO audit_log (at, id, act, actor_id, account_id, request_id) OVERRIDING SYSTEM VALUE "
+    "auth": "INSERT INTO audit_log (at, id, action, actor_id, user_id, request_id) VALUES ($1, $2, $3, $4, $5, 'r')",
+    "wallet": "INSERT INTO audit_log (at, id, action, actor_id, account_id, request_id) OVERRIDING SYSTEM VALUE "
     "VALUES ($1, $2, $3, $4, $5, 'r')",
 }
 INSERT = (
-    "INSERT INTO audit_log (at, id, act, actor_id, user_id, subject_kind, subject_id, request_id) "
+    "INSERT INTO audit_log (at, id, action, actor_id, user_id, subject_kind, subject_id, request_id) "
     "VALUES ($1, $2, $3, $4, $5, 'x', $5, 'r')"
 )
 
 
 async def fill(made: TestDatabase, service: str, rows: list[Row]) -> None:
-    """Write the acts; a wallet of the same id stands for each user where the log names wallets."""
+    """Write the actions; a wallet of the same id stands for each user where the log names wallets."""
     connection = await plans.superuser(made.superuser_url)
     if service == "wallet":
         for user in PEOPLE:
@@ -91,7 +91,7 @@ async def fill(made: TestDatabase, service: str, rows: list[Row]) -> None:
     for row in rows:
         subject = _wallet(row.user_id) if service == "wallet" else row.user_id
         identifier = row.number if service == "wallet" else UUID(int=row.number)
-        await connection.execute(INSERTS.get(service, INSERT), row.at, identifier, row.act, row.actor_id, subject)
+        await connection.execute(INSERTS.get(service, INSERT), row.at, identifier, row.action, row.actor_id, subject)
     await connection.close()
 
 
@@ -106,12 +106,12 @@ def model(rows: list[Row], asked: dict[str, Any]) -> list[tuple[str, str, str, s
         for row in rows
         if asked.get("actor_id") in (None, row.actor_id)
         and asked.get("user_id") in (None, row.user_id)
-        and asked.get("act") in (None, row.act)
+        and asked.get("action") in (None, row.action)
         and (asked.get("from") is None or row.at >= asked["from"])
         and (asked.get("to") is None or row.at < asked["to"])
     ]
     newest_first = sorted(held, key=lambda row: (row.at, row.number), reverse=True)
-    return [(format_time(row.at), row.act, str(row.actor_id), str(row.user_id)) for row in newest_first]
+    return [(format_time(row.at), row.action, str(row.actor_id), str(row.user_id)) for row in newest_first]
 
 
 @pytest.fixture(params=SERVICES)
@@ -123,7 +123,7 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
     app = server.application(request.param)
     app[KEYS[request.param]] = pool
     handler = audit.reader(KEYS[request.param], audit.statements.list_audit)
-    app.router.add_get("/audit", wallet_api.list_acts if request.param == "wallet" else handler)
+    app.router.add_get("/audit", wallet_api.list_entries if request.param == "wallet" else handler)
     async with TestClient(TestServer(app)) as client:
         yield client, rows
     await close_pool(pool)
@@ -140,18 +140,18 @@ async def read(client: Client, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def seen(items: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
-    return [(item["at"], item["act"], item["actor_id"], item["user_id"]) for item in items]
+    return [(item["at"], item["action"], item["actor_id"], item["user_id"]) for item in items]
 
 
 async def test_every_combination_of_filters(listed: tuple[Client, list[Row]]) -> None:
-    """Actor, user, act and period, alone and together: exactly those acts, newest first."""
+    """Actor, user, action and period, alone and together: exactly those actions, newest first."""
     client, rows = listed
     early, late = START + timedelta(microseconds=5), START + timedelta(microseconds=14)
     sizes = set()
-    for actor, user, act, since, until in product(
+    for actor, user, action, since, until in product(
         (None, *PEOPLE[:2]), (None, *PEOPLE[:2]), (None, "one", "unknown"), (None, early), (None, late)
     ):
-        asked = {"actor_id": actor, "user_id": user, "act": act, "from": since, "to": until}
+        asked = {"actor_id": actor, "user_id": user, "action": action, "from": since, "to": until}
         asked = {name: value for name, value in asked.items() if value is not None}
         expected = model(rows, asked)
         assert expected == seen(await read(client, asked)), asked
@@ -160,10 +160,10 @@ async def test_every_combination_of_filters(listed: tuple[Client, list[Row]]) ->
 
 
 async def test_pages_are_the_list_in_parts(listed: tuple[Client, list[Row]]) -> None:
-    """Pages of seven follow each other without a gap or a repeat, also between acts of one microsecond."""
+    """Pages of seven follow each other without a gap or a repeat, also between actions of one microsecond."""
     client, rows = listed
     early, late = START + timedelta(microseconds=3), START + timedelta(microseconds=17)
-    for asked in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"act": "one", "to": late}):
+    for asked in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"action": "one", "to": late}):
         found: list[dict[str, Any]] = []
         while True:
             place = {"before": f"{found[-1]['at']}/{found[-1]['id']}"} if found else {}

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy.local.roles import IDENTITIES
 from services.auth import api as auth
 from services.chassis import server
-from services.chassis.dead_letter_desk import Desk
+from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 from services.contracts.identifiers import new_id
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE, Queue
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, Queue
 from services.notification import api as notification
 from services.transaction import api as transaction
 from services.wallet import api as wallet
@@ -33,26 +33,26 @@ def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifi
     """The routes of a service with those of its dead letters; there is nothing behind either."""
     nothing: Any = None
     add_routes(app, verifier)
-    Desk(nothing, queue, read_pool=nothing, broker_url="", instance="test", foresee=nothing).add_routes(app, verifier)
+    DeadLetterApi(nothing, queue, read_pool=nothing, broker_url="", instance="test", preview=nothing).add_routes(app, verifier)
 
 
 ROUTES: dict[str, AddRoutes] = {
     "auth": auth.add_routes,
     "wallet": wallet.add_routes,
     "transaction": lambda app, verifier: _with_desk(transaction.add_routes, REQUESTED_QUEUE, app, verifier),
-    "notification": lambda app, verifier: _with_desk(notification.add_routes, SETTLED_QUEUE, app, verifier),
+    "notification": lambda app, verifier: _with_desk(notification.add_routes, FINALIZED_QUEUE, app, verifier),
 }
 BEYOND_THE_GATEWAY = {
     ("auth", "POST", "/internal/recipients"): {"gateway", "transaction"},
     ("auth", "POST", "/internal/contacts"): {"notification-deliver"},
     ("auth", "POST", "/internal/letters/claim"): {"notification-deliver"},
-    ("auth", "POST", "/internal/letters/settle"): {"notification-deliver"},
+    ("auth", "POST", "/internal/letters/finalize"): {"notification-deliver"},
     ("auth", "POST", "/internal/letters/release"): {"notification-deliver"},
     ("wallet", "POST", "/internal/post"): {"transaction-worker"},
     ("wallet", "POST", "/internal/void"): {"transaction-worker", "transaction-reversal", "transaction"},
     ("wallet", "POST", "/internal/wallets/find"): {"transaction"},
     ("wallet", "POST", "/internal/availability"): {"transaction"},
-    ("transaction", "GET", "/internal/settled"): {"notification-worker"},
+    ("transaction", "GET", "/internal/finalized"): {"notification-worker"},
     ("transaction", "GET", "/internal/accepted"): {"notification-worker"},
     ("transaction", "POST", "/internal/events"): {"notification-worker"},
 }

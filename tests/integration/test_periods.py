@@ -136,7 +136,7 @@ async def _fill_transfers(
     made = [_transfer(sender, recipient, at) for at in _times(moment)]
     async with pool.acquire() as connection:
         await insert_transfers(connection, [(transfer, "request", None) for transfer in made])
-    await pool.execute("UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, settled_at = created_at")
+    await pool.execute("UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, finalized_at = created_at")
     app = _app("transaction", "/transfers", transaction_api.list_transfers, transaction_api.READ_POOL, pool)
     return app, "/transfers", {"viewer": str(sender if kind.endswith("sent") else recipient)}, moment
 
@@ -150,18 +150,18 @@ def _transfer(sender: UUID, recipient: UUID, at: datetime) -> Transfer:
 
 
 _AUDIT_ROWS = {
-    "auth": "INSERT INTO audit_log (id, at, act, actor_id, user_id, request_id) "
-    "SELECT $1::uuid, $2::timestamptz, 'act', $1, $1, 'request'",
-    "wallet": "INSERT INTO audit_log (at, act, actor_id, account_id, request_id) "
-    "SELECT $2::timestamptz, 'act', $1::uuid, (SELECT id FROM accounts LIMIT 1), 'request'",
+    "auth": "INSERT INTO audit_log (id, at, action, actor_id, user_id, request_id) "
+    "SELECT $1::uuid, $2::timestamptz, 'action', $1, $1, 'request'",
+    "wallet": "INSERT INTO audit_log (at, action, actor_id, account_id, request_id) "
+    "SELECT $2::timestamptz, 'action', $1::uuid, (SELECT id FROM accounts LIMIT 1), 'request'",
 }
 _AUDIT_ROW = (
-    "INSERT INTO audit_log (id, at, act, actor_id, subject_kind, subject_id, request_id) "
-    "SELECT $1::uuid, $2::timestamptz, 'act', $1, 'transfer', $1, 'request'"
+    "INSERT INTO audit_log (id, at, action, actor_id, subject_kind, subject_id, request_id) "
+    "SELECT $1::uuid, $2::timestamptz, 'action', $1, 'transfer', $1, 'request'"
 )
 _AUDIT_READERS: dict[str, tuple[Handler, Any]] = {
     "auth": (audit.reader(auth_api.READ_POOL, audit.statements.list_audit), auth_api.READ_POOL),
-    "wallet": (wallet_api.list_acts, wallet_api.READ_POOL),
+    "wallet": (wallet_api.list_entries, wallet_api.READ_POOL),
     "transaction": (audit.reader(transaction_api.READ_POOL, audit.statements.list_audit), transaction_api.READ_POOL),
     "notification": (audit.reader(notification_api.READ_POOL, audit.statements.list_audit), notification_api.READ_POOL),
 }

@@ -73,7 +73,7 @@ an operator's deposits; and a few of others."""
 
 INSERT_TRANSFERS = """
 INSERT INTO transfers (id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, request_hash,
-                       request_id, created_at, expires_at, completed_at, failed_at, failure_code, settled_at)
+                       request_id, created_at, expires_at, completed_at, failed_at, failure_code, finalized_at)
 SELECT gen_random_uuid(), coalesce($2, gen_random_uuid()), coalesce($4, gen_random_uuid()), $6, $7, 1, 'USD',
        coalesce($3, gen_random_uuid()), coalesce($5, gen_random_uuid()), '', 'r', at, at,
        CASE $7 WHEN 'COMPLETED' THEN at END, CASE $7 WHEN 'FAILED' THEN at END, CASE $7 WHEN 'FAILED' THEN 'x' END,
@@ -135,7 +135,7 @@ def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
 
 
 async def check(
-    connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]], *, acts: int = 1
+    connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]], *, actions: int = 1
 ) -> None:
     """No table is read from end to end, and no more than a few rows and blocks for each row of the page."""
     examiner = plans.Examiner(connection)
@@ -144,8 +144,8 @@ async def check(
         for statement, arguments in asked:
             work = await examiner.examine(statement, arguments)
             assert not work.scanned, (mode, arguments, work)
-            assert work.rows <= (9 + 2 * acts) * LIMIT, (mode, arguments, work)
-            assert work.blocks <= 300 + 20 * acts, (mode, arguments, work)
+            assert work.rows <= (9 + 2 * actions) * LIMIT, (mode, arguments, work)
+            assert work.blocks <= 300 + 20 * actions, (mode, arguments, work)
 
 
 async def test_transfers(transfers: TestDatabase) -> None:
@@ -165,9 +165,9 @@ async def test_transfers(transfers: TestDatabase) -> None:
 
 
 AUDIT_ROWS = """
-INSERT INTO audit_log (id, at, act, actor_id, request_id, {columns})
+INSERT INTO audit_log (id, at, action, actor_id, request_id, {columns})
 {overriding}
-SELECT {id}, $6::timestamptz + make_interval(secs => $5::integer + n), coalesce($4, 'act ' || n % 20), $2, 'r', {values}
+SELECT {id}, $6::timestamptz + make_interval(secs => $5::integer + n), coalesce($4, 'action ' || n % 20), $2, 'r', {values}
 FROM generate_series(1, $1::integer) AS n
 """
 AUDIT_TABLES = {
@@ -183,7 +183,7 @@ AUDIT_GROUPS = (
     (MANY, HEAVY, MERCHANT, "frequent", 1000),
     (MANY // 4, OPERATOR, QUIET, None, 1000),
 )
-"""One actor with very many acts of one kind about one user, and a few about others; one user with many acts of others."""
+"""One actor with very many actions of one kind about one user, and a few about others; one user with many actions of others."""
 
 AUDIT_STATEMENTS = {"wallet": wallet_audit.LIST}
 AUDIT_SETTINGS = {
@@ -194,19 +194,19 @@ AUDIT_SETTINGS = {
 
 
 def audit_questions(service: str) -> Iterable[tuple[str, tuple[object, ...]]]:
-    """Every combination of actor, user, act, period and position."""
+    """Every combination of actor, user, action, period and position."""
     statement = AUDIT_STATEMENTS.get(service, audit.statements.list_audit)
     top = 2**62 if service == "wallet" else NEWEST.id
     ends = ((None, None), (START + timedelta(seconds=MANY // 2), top), (START + timedelta(seconds=FEW + 1), top))
-    for actor, user, act, since, end in product(
+    for actor, user, action, since, end in product(
         (None, HEAVY, QUIET), (None, HEAVY, QUIET, MERCHANT), (None, "rare", "frequent", "unknown"), (None, START), ends
     ):
-        yield statement, (since, actor, user, act, *end, LIMIT)
+        yield statement, (since, actor, user, action, *end, LIMIT)
 
 
 @pytest.mark.parametrize("service", AUDIT_TABLES)
 async def test_audit(templates: Templates, service: str) -> None:
-    """Every combination of actor, user, act, period and cursor of each audit list reads only about a page for each act."""
+    """Every combination of actor, user, action, period and cursor of each audit list reads only about a page for each action."""
     made = await templates.fresh(service)
     connection = await plans.superuser(made.superuser_url)
     columns, overriding, identifier, values = AUDIT_TABLES[service]
@@ -221,7 +221,7 @@ async def test_audit(templates: Templates, service: str) -> None:
         await connection.execute(f"SET {name} = '{value}'")
     for statistics in ("SELECT 1", "ANALYZE audit_log"):
         await connection.execute(statistics)
-        await check(connection, list(audit_questions(service)), acts=22)
+        await check(connection, list(audit_questions(service)), actions=22)
     await connection.close()
     await templates.drop(made)
 

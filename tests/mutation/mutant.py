@@ -1,4 +1,4 @@
-"""A mutant: one guard removed from a copy of the tree, and the checks that have to notice."""
+"""A mutant: one guard removed from a copy of the tree, and the checks that have to notification."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Mutant:
     """The project without one guard.
 
     `works` is a check that must stay green: a mutant that cannot do its ordinary work would turn anything red and so prove
-    nothing. `caught_by` are the checks that must notice, cheapest first; one red is enough. `faults` are those under which
+    nothing. `caught_by` are the checks that must notification, cheapest first; one red is enough. `faults` are those under which
     the running system shows the loss too; empty where only a test can see it.
     """
 

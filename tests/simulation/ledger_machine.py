@@ -60,7 +60,7 @@ class Ledger(Protocol):
         """Post a batch; after it has looked at the outcomes and before it has written its own, the voids commit."""
 
     def set_frozen(self, wallet: str, *, frozen: bool) -> None:
-        """Freeze or thaw."""
+        """Freeze or unfreeze."""
 
     def books(self) -> Books:
         """Everything it has written about these wallets."""
@@ -168,9 +168,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.frozen)
     @rule(data=st.data())
-    def thaw(self, data: st.DataObject) -> None:
+    def unfreeze(self, data: st.DataObject) -> None:
         wallet = data.draw(st.sampled_from(sorted(self.model.frozen)), label="wallet")
-        self.model.thaw(wallet)
+        self.model.unfreeze(wallet)
         self.ledger.set_frozen(wallet, frozen=False)
 
     @rule(seconds=st.sampled_from([1, 30, 60, 61, 1, 30, 60, 61, HOUR, -1, -30, -HOUR]))

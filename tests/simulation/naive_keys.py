@@ -76,5 +76,5 @@ def _of_used(asked: Sequence[Said], made: Recorded) -> list[str]:
         if said.kind not in (IN_USE, REFUSED):
             found.append(f"no answer for a key: {said}")
         elif decided_at is not None and decided_at < said.began:
-            found.append(f"settled before it was asked: {said}")
+            found.append(f"finalized before it was asked: {said}")
     return found

@@ -99,7 +99,7 @@ class NaiveLedger:
         """Neither debit nor credit from now on."""
         self.frozen.add(wallet)
 
-    def thaw(self, wallet: str) -> None:
+    def unfreeze(self, wallet: str) -> None:
         """Open again."""
         self.frozen.discard(wallet)
 

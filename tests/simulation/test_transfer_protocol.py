@@ -15,7 +15,7 @@ from tests.simulation.transfer_protocol import OURS, STUCK, VARIANTS, Bounds, Pr
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-# What the search must have met, or the model has a hole where the protocol has a door.
+# What the search must have met, or the model has a hole where the protocol has a api.
 STEPS_THAT_MATTER = {
     "a top-up arrives: the sender has enough",
     "the ledger's clock passes the expiry",

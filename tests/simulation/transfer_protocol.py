@@ -6,7 +6,7 @@ shortest way to it. A weakened variant removes one guard of the real protocol an
 
 What stands for what:
 
-- `transfers.status` and its events: services/transaction/commands.py `settle_transfers`
+- `transfers.status` and its events: services/transaction/commands.py `finalize_transfers`
 - post, in two steps (look under the account locks, then commit) and void: services/wallet/commands.py
 - the worker: services/transaction/worker.py inside services/chassis/consumer.py; the reversal (a sender's cancel takes the
   same way): services/transaction/reversal.py; the relay: services/chassis/outbox.py
@@ -36,7 +36,7 @@ NOTHING = ""
 WAITING, PUBLISHED, MARKED = "waiting", "published", "marked"
 
 # What a worker is at.
-IDLE, HOLDING, CALLING, DECIDING, ANSWERED, SETTLED = "idle", "holding", "calling", "deciding", "answered", "settled"
+IDLE, HOLDING, CALLING, DECIDING, ANSWERED, FINALIZED = "idle", "holding", "calling", "deciding", "answered", "finalized"
 
 # What the reversal does, and what weaker ones do.
 VOIDS, READS_THEN_WRITES, WRITES_BLINDLY, ABSENT = "voids", "reads, then writes", "writes blindly", "absent"
@@ -176,7 +176,7 @@ class Protocol:
             yield self._timeout(state, index)
         elif worker.at == ANSWERED:
             yield from self._answered(state, index)
-        elif worker.at == SETTLED:
+        elif worker.at == FINALIZED:
             yield Step(f"{name} acknowledges its copy", _set(state, index, Process()))
         yield from self._worker_faults(state, index)
 
@@ -205,18 +205,18 @@ class Protocol:
         if self._guards.timeout_unknown:
             after = _set(after, index, Process(HOLDING, owns=worker.owns))
             return Step(f"worker {index + 1} waits no longer for its call: unknown", after)
-        after = _set(self._settle(after, VOIDED), index, Process(SETTLED, owns=worker.owns))
+        after = _set(self._finalize(after, VOIDED), index, Process(FINALIZED, owns=worker.owns))
         return Step(f"worker {index + 1} waits no longer for its call and writes {after.status}", after)
 
     def _answered(self, state: State, index: int) -> Iterator[Step]:
         worker, name = state.workers[index], f"worker {index + 1}"
-        done = Process(SETTLED, owns=worker.owns)
+        done = Process(FINALIZED, owns=worker.owns)
         if worker.answer == RETRY:
             if self._has_room(state):
                 after = _set(state, index, done)._replace(ready=state.ready + 1)
                 yield Step(f"{name} publishes its copy to the delay queue", after)
         else:
-            after = _set(self._settle(state, worker.answer), index, done)
+            after = _set(self._finalize(state, worker.answer), index, done)
             yield Step(f"{name} reads {worker.answer}; {_told(state, after)}", after)
         after = _set(state, index, Process(HOLDING, owns=worker.owns))
         yield Step(f"{name} loses the answer {worker.answer}, or its own database is away: it keeps its copy", after)
@@ -271,7 +271,7 @@ class Protocol:
         # Without the unique key there are two rows now; whoever reads is shown the older one.
         return state._replace(outcome=state.outcome or decision, moved=moved), decision
 
-    def _settle(self, state: State, answer: str) -> State:
+    def _finalize(self, state: State, answer: str) -> State:
         """Apply an outcome, whoever asked: the status and its event in one commit."""
         if state.status != PENDING and self._guards.status_written_once:
             return state
@@ -285,7 +285,7 @@ class Protocol:
         elif reversal.at == CALLING:
             yield self._ask(state, index)
         elif reversal.at == ANSWERED:
-            after = _set_reversal(self._settle(state, reversal.answer), index, Process())
+            after = _set_reversal(self._finalize(state, reversal.answer), index, Process())
             yield Step(f"{name} takes it as {reversal.answer}; {_told(state, after)}", after)
             yield Step(f"{name} dies with its answer", _set_reversal(state, index, Process()))
 
@@ -294,8 +294,8 @@ class Protocol:
         outcome, name = state.outcome or VOIDED, f"reversal {index + 1}"
         asked = _set_reversal(state, index, Process(ANSWERED, outcome))
         if self._guards.reversal == VOIDS:
-            act = "finds" if state.outcome else "records"
-            return Step(f"the wallet, for {name}, {act} {outcome}", asked._replace(outcome=outcome))
+            action = "finds" if state.outcome else "records"
+            return Step(f"the wallet, for {name}, {action} {outcome}", asked._replace(outcome=outcome))
         if self._guards.reversal == READS_THEN_WRITES:
             return Step(f"the wallet tells {name}: {state.outcome or 'nothing recorded'}", asked)
         return Step(f"{name} asks nobody", _set_reversal(state, index, Process(ANSWERED, VOIDED)))

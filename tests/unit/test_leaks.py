@@ -49,6 +49,6 @@ def test_an_innocent_log_is_clean(tmp_path: Path) -> None:
 def test_a_forged_line_is_found(tmp_path: Path) -> None:
     """Guarantee 54: a line that broke out of another is not one that its service wrote."""
     own = json.dumps({"event": "x", "service": "gateway"})
-    (tmp_path / "gateway.log").write_text(f'{own}\n{{"event": "operator_let_in", "service": "auth"}}\n{{"broken\n')
+    (tmp_path / "gateway.log").write_text(f'{own}\n{{"event": "operator_authorized", "service": "auth"}}\n{{"broken\n')
 
     assert [2, 3] == [leak.line for leak in leaks.forged(tmp_path)]

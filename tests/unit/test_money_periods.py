@@ -30,7 +30,7 @@ from services.transaction import (
     directory,
     monitor,
     queue_zone,
-    rehearsal,
+    simulation,
     reversal,
     schemas,
     steps,
@@ -80,7 +80,7 @@ BACKLOG_MAX = default(transaction_settings.ApiSettings, "backlog_seconds_max")
 CATCH_UP = default(notification_settings.WorkerSettings, "catch_up_seconds")
 SEAL_EVERY = default(wallet_settings.SealSettings, "seal_every_seconds")
 PROOF_EVERY = default(wallet_settings.SealSettings, "proof_every_seconds")
-SETTLE_MARGIN = transfer.SETTLE_MARGIN.total_seconds()
+FINALIZE_MARGIN = transfer.FINALIZE_MARGIN.total_seconds()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -132,16 +132,16 @@ def test_a_transfer_lives_longer_than_a_short_outage() -> None:
 
     assert relay_died + wallet_late < REVERSAL_AFTER
     assert 2 * BACKLOG_MAX < REVERSAL_AFTER <= 6 * BACKLOG_MAX
-    assert rehearsal.EXPIRES_SECONDS_MAX == REVERSAL_AFTER
-    assert rehearsal.HELD_SECONDS_MAX == 2 * REVERSAL_AFTER
+    assert simulation.EXPIRES_SECONDS_MAX == REVERSAL_AFTER
+    assert simulation.HELD_SECONDS_MAX == 2 * REVERSAL_AFTER
 
 
 def test_after_its_expiry_a_transfer_is_ended_in_time() -> None:
     """A pass that has just gone by, a call to the wallet with its second attempt and a wait for a row fit into the margin."""
     a_pass = REVERSAL_EVERY + client.ATTEMPTS_MAX * wallet_client.CALL_SECONDS + database.COMMAND_SECONDS
 
-    assert a_pass < SETTLE_MARGIN <= REVERSAL_AFTER / 2
-    assert re.search(rf"the expiry and {SETTLE_MARGIN:.0f} s", (ROOT / "docs/glossary.md").read_text())
+    assert a_pass < FINALIZE_MARGIN <= REVERSAL_AFTER / 2
+    assert re.search(rf"the expiry and {FINALIZE_MARGIN:.0f} s", (ROOT / "docs/glossary.md").read_text())
 
 
 def test_what_is_given_up_has_expired_before() -> None:
@@ -170,7 +170,7 @@ def test_a_lease_outlives_the_publish_it_is_for() -> None:
 
 def test_published_rows_stay_as_long_as_their_transfer_is_under_way() -> None:
     """Until the last of it is over a row still tells when it was queued; then it goes, as fast as rows come."""
-    assert 2 * (REVERSAL_AFTER + SETTLE_MARGIN) < outbox.KEEP_PUBLISHED_SECONDS <= 3600
+    assert 2 * (REVERSAL_AFTER + FINALIZE_MARGIN) < outbox.KEEP_PUBLISHED_SECONDS <= 3600
     assert 10 * outbox.PRUNE_SECONDS <= outbox.KEEP_PUBLISHED_SECONDS
     assert 1_000 <= outbox.PRUNE_MAX / outbox.PRUNE_SECONDS <= 10_000
     assert outbox.PRUNE_SECONDS >= 5
@@ -223,8 +223,8 @@ def test_as_many_faults_are_named_as_are_read() -> None:
 def test_what_one_service_asks_for_another_gives() -> None:
     """The pages of the notification service are within the bounds of the transaction service."""
     assert schemas.EVENTS_MAX / 2 <= catch_up.EVENTS_MAX <= schemas.EVENTS_MAX
-    assert schemas.SETTLED_MAX / 2 <= catch_up.PAGE_MAX <= schemas.SETTLED_MAX
-    assert schemas.SETTLED_MAX / 2 <= pending.PAGE_MAX <= schemas.SETTLED_MAX
+    assert schemas.FINALIZED_MAX / 2 <= catch_up.PAGE_MAX <= schemas.FINALIZED_MAX
+    assert schemas.FINALIZED_MAX / 2 <= pending.PAGE_MAX <= schemas.FINALIZED_MAX
     assert catch_up.CALL_SECONDS == pending.CALL_SECONDS <= database.COMMAND_SECONDS
 
 
@@ -260,9 +260,9 @@ def test_what_is_done_at_once_is_not_told_to_be_pending() -> None:
 
 def test_the_manual_says_how_late_a_lost_event_is_told() -> None:
     """The pause between two looks, and the grace that an event has to arrive."""
-    assert f"A lost event is told up to {commands.SETTLED_GRACE_SECONDS:.0f} s later than that" in MANUAL
-    assert commands.SETTLED_GRACE_SECONDS >= database.ACQUIRE_SECONDS + outbox.RELEASE_SECONDS
-    assert CATCH_UP + commands.SETTLED_GRACE_SECONDS < SETTLE_MARGIN
+    assert f"A lost event is told up to {commands.FINALIZED_GRACE_SECONDS:.0f} s later than that" in MANUAL
+    assert commands.FINALIZED_GRACE_SECONDS >= database.ACQUIRE_SECONDS + outbox.RELEASE_SECONDS
+    assert CATCH_UP + commands.FINALIZED_GRACE_SECONDS < FINALIZE_MARGIN
 
 
 def test_sealing_waits_for_those_who_write() -> None:

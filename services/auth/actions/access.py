@@ -15,7 +15,7 @@ from services.auth.actions import api_keys, sessions
 from services.auth.actions.sessions import Reason
 from services.auth.errors import SessionNotFound
 from services.auth.store.api_keys import LockedApiKey
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Connection
 
 
@@ -48,7 +48,7 @@ async def revoke(connection: Connection, access: Access, reason: Reason, *, acto
     await api_keys.revoke(connection, access.api_keys, reason, actor_id=actor_id)
 
 
-async def tell_ended(bell: Bell, user_id: UUID, access: Access, reason: Reason) -> None:
-    """After the commit: count, log, and ring so that gateways look now rather than within a second."""
-    await sessions.tell_ended(bell, user_id, access.session_ids, reason)
-    await api_keys.tell_ended(bell, access.api_keys, reason)
+async def tell_ended(wakeup: Wakeup, user_id: UUID, access: Access, reason: Reason) -> None:
+    """After the commit: count, log, and notify so that gateways look now rather than within a second."""
+    await sessions.tell_ended(wakeup, user_id, access.session_ids, reason)
+    await api_keys.tell_ended(wakeup, access.api_keys, reason)

@@ -1,4 +1,4 @@
-"""The audit log: who did what to whom, and in which request, in the commit of the act."""
+"""The audit log: who did what to whom, and in which request, in the commit of the action."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.contracts.identifiers import new_id
 statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "audit.sql")
 
 
-class Act(StrEnum):
+class Action(StrEnum):
     """What the audit log tells of."""
 
     USER_REGISTERED = "user_registered"
@@ -28,10 +28,10 @@ class Act(StrEnum):
     ROLE_GRANTED = "role_granted"
     VERIFICATION_ASKED = "verification_asked"
     EMAIL_VERIFIED = "email_verified"
-    PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an act
-    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
+    PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an action
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an action
     PROOF_FAILED = "proof_failed"
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an action
     SESSION_REVOKED = "session_revoked"
     SESSIONS_REVOKED = "sessions_revoked"
     TOTP_STARTED = "totp_started"
@@ -49,20 +49,20 @@ class Act(StrEnum):
 
 
 class Audit(NamedTuple):
-    """One act: by whom (None: nobody known, or the command line), on whom, and what else is worth knowing."""
+    """One action: by whom (None: nobody known, or the command line), on whom, and what else is worth knowing."""
 
-    act: Act
+    action: Action
     actor_id: UUID | None
     user_id: UUID | None
     detail: Mapping[str, str] = {}
 
 
 async def record(connection: Connection, audit: Audit) -> None:
-    """Write one act down; it stands if and only if the transaction commits."""
+    """Write one action down; it stands if and only if the transaction commits."""
     await connection.execute(
         statements.insert_audit,
         new_id(),
-        audit.act.value,
+        audit.action.value,
         audit.actor_id,
         audit.user_id,
         json.dumps(dict(audit.detail)),

@@ -1,4 +1,4 @@
-"""Writing a letter: inside the commit of the act that it belongs to."""
+"""Writing a letter: inside the commit of the action that it belongs to."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.auth import rules, store
 from services.auth.actions import audit, outgoing
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.errors import InvalidCredentials, TotpRequired, UserDisabled
 from services.auth.keyring import Vault
 from services.auth.rules.emails import Kind
@@ -37,7 +37,7 @@ async def prove(
     """As `judge`, of somebody who is logged in already: a refusal is recorded as theirs."""
     refusal = await judge(connection, vault, locked, code)
     if refusal is not None:
-        await audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
+        await audit.record(connection, Audit(Action.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
     return refusal
 
 
@@ -56,7 +56,7 @@ async def _spend(connection: Connection, vault: Vault, locked: Locked, code: str
     code_hash = rules.totp.hash_recovery_code(locked.user.id, code)
     if not await store.totp.spend_recovery_code(connection, locked.user.id, code_hash):
         return False
-    await audit.record(connection, Audit(Act.RECOVERY_CODE_USED, locked.user.id, locked.user.id))
+    await audit.record(connection, Audit(Action.RECOVERY_CODE_USED, locked.user.id, locked.user.id))
     left = await store.totp.count_recovery_codes(connection, locked.user.id)
     await outgoing.tell(connection, vault, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))
     return True

@@ -13,7 +13,7 @@ from services.auth import keyring, metrics, store, tokens
 from services.auth.keyring import SigningKey, Vault
 from services.auth.rules.user import User
 from services.auth.tokens import Pair
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Connection
 from services.contracts.identifiers import new_id
 
@@ -64,13 +64,13 @@ async def revoke(connection: Connection, session_ids: Sequence[UUID], reason: Re
         await store.sessions.revoke_sessions(connection, session_ids, seqs, reason=reason.value)
 
 
-async def tell_ended(bell: Bell, user_id: UUID, session_ids: Sequence[UUID], reason: Reason) -> None:
-    """After the commit: count, log, and ring once so that gateways look now rather than within a second."""
+async def tell_ended(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID], reason: Reason) -> None:
+    """After the commit: count, log, and notify once so that gateways look now rather than within a second."""
     if session_ids:
         metrics.SESSIONS_ENDED.labels(reason.value).inc(len(session_ids))
         for session_id in session_ids:
             log.info("session_ended", user_id=str(user_id), session_id=str(session_id), reason=reason.value)
-        await bell.ring()
+        await wakeup.notify()
 
 
 async def signing_key(connection: Connection, vault: Vault) -> SigningKey:

@@ -14,7 +14,7 @@ import structlog
 
 from services.auth import actions, metrics, store, tokens
 from services.auth.actions.access import Access
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keyring import Vault
@@ -23,7 +23,7 @@ from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role, User, normalise_email
 from services.auth.store.accounts import Credentials
 from services.auth.store.sessions import Revocation
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
@@ -71,14 +71,14 @@ async def register(
     """Make a user and log them in; a letter to their address is on its way. `place` is where from, if known.
 
     Raises:
-        EmailTaken, PasswordsBusy
+        EmailTaken, TooManyLogins
     """
     password_hash = await hashing.hash(password)
     user = User(id=new_id(), email=email, name=name, role=Role.USER)
     async with database.transaction(pool) as connection:
         if not await store.accounts.insert_user(connection, user, password_hash):
             raise replication.OnceReplicated(EmailTaken())
-        await actions.audit.record(connection, Audit(Act.USER_REGISTERED, user.id, user.id))
+        await actions.audit.record(connection, Audit(Action.USER_REGISTERED, user.id, user.id))
         await actions.outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
         await actions.arrivals.note_place(connection, place, user.id)
         session = await actions.sessions.open_session(connection, vault, user, user_agent=user_agent)
@@ -90,7 +90,7 @@ async def log_in(
     pool: Pool,
     vault: Vault,
     hashing: Hashing,
-    bell: Bell,
+    wakeup: Wakeup,
     *,
     email: str,
     password: str,
@@ -105,7 +105,7 @@ async def log_in(
     Raises:
         InvalidCredentials: the same, after the same work, whether or not the address is known.
         TotpRequired, UserDisabled: told only to who knows the password.
-        PasswordsBusy: too many are logging in at this moment.
+        TooManyLogins: too many are logging in at this moment.
     """
     credentials = await _find_credentials(pool, email)
     stored = credentials.password_hash if credentials else None
@@ -123,11 +123,11 @@ async def log_in(
     session, crowded_out = opened
     metrics.LOGINS.labels("succeeded").inc()
     log.info("login_succeeded", user_id=str(session.user.id))
-    await actions.sessions.tell_ended(bell, session.user.id, crowded_out, Reason.CROWDED_OUT)
+    await actions.sessions.tell_ended(wakeup, session.user.id, crowded_out, Reason.CROWDED_OUT)
     return session
 
 
-async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -> Session:
+async def refresh(pool: Pool, vault: Vault, wakeup: Wakeup, *, refresh_token: str) -> Session:
     """Spend a refresh token for a new pair.
 
     A token that was spent before ends its whole session, and the API keys that were made in it since then.
@@ -155,23 +155,23 @@ async def refresh(pool: Pool, vault: Vault, bell: Bell, *, refresh_token: str) -
             )
             ended = Access([session_id], keys)
             detail = {"session_id": str(session_id)}
-            await actions.audit.record(connection, Audit(Act.REFRESH_REUSED, None, locked.user_id, detail))
+            await actions.audit.record(connection, Audit(Action.REFRESH_REUSED, None, locked.user_id, detail))
             await actions.access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)
-    await actions.access.tell_ended(bell, locked.user_id, ended, Reason.REFRESH_REUSED)
+    await actions.access.tell_ended(wakeup, locked.user_id, ended, Reason.REFRESH_REUSED)
     # Raised only now: the end of the session had to be committed.
     raise InvalidRefreshToken
 
 
-async def log_out(pool: Pool, bell: Bell, *, session_id: UUID, user_id: UUID) -> None:
+async def log_out(pool: Pool, wakeup: Wakeup, *, session_id: UUID, user_id: UUID) -> None:
     """End a session of this user. One that is unknown, another's or ended already is left as it is."""
     async with database.transaction(pool) as connection:
         live = await store.sessions.lock_live_session(connection, session_id, user_id)
         if not live:
             await replication.await_replication(connection)
             return
-        await actions.audit.record(connection, Audit(Act.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
+        await actions.audit.record(connection, Audit(Action.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
         await actions.sessions.revoke(connection, live, Reason.LOGOUT)
-    await actions.sessions.tell_ended(bell, user_id, [session_id], Reason.LOGOUT)
+    await actions.sessions.tell_ended(wakeup, user_id, [session_id], Reason.LOGOUT)
 
 
 async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
@@ -187,7 +187,7 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
         if user is None:
             raise UserNotFound
         detail = {"from": user.role.value, "to": role.value, "by": "command line"}
-        await actions.audit.record(connection, Audit(Act.ROLE_GRANTED, None, user.id, detail))
+        await actions.audit.record(connection, Audit(Action.ROLE_GRANTED, None, user.id, detail))
         await store.users.update_role(connection, user.id, role)
         if user.role is Role.OPERATOR:
             await actions.operators.keep_one(connection)
@@ -272,11 +272,11 @@ async def _log_in_verified(
         if locked is None or refusal is not None:
             refusal = refusal or InvalidCredentials()
             detail = {"reason": refusal.code, "password": "right"}
-            await actions.audit.record(connection, Audit(Act.LOGIN_FAILED, None, credentials.user_id, detail))
+            await actions.audit.record(connection, Audit(Action.LOGIN_FAILED, None, credentials.user_id, detail))
             return refusal
         if renewed_hash is not None:
             await store.accounts.update_password_hash(connection, credentials.user_id, renewed_hash)
-        await actions.audit.record(connection, Audit(Act.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
+        await actions.audit.record(connection, Audit(Action.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
         await actions.arrivals.note_place(connection, place, credentials.user_id)
         crowded_out = await store.sessions.lock_sessions_beyond(connection, credentials.user_id, SESSIONS_MAX - 1)
         session = await actions.sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
@@ -288,6 +288,6 @@ async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:
     # Who was aimed at; the address that was typed is not kept, people type passwords there.
     user_id = credentials.user_id if credentials else None
     async with database.transaction(pool) as connection:
-        await actions.audit.record(connection, Audit(Act.LOGIN_FAILED, None, user_id))
+        await actions.audit.record(connection, Audit(Action.LOGIN_FAILED, None, user_id))
     metrics.LOGINS.labels("failed").inc()
     log.info("login_failed", user_id=str(user_id) if user_id else None)

@@ -10,16 +10,16 @@ from uuid import UUID
 import structlog
 
 from services.auth import actions, metrics, store
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.commands import proofs
-from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, TooManyApiKeys, UserNotFound
+from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, ApiKeyLimitReached, UserNotFound
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role
 from services.auth.store.api_keys import ListedApiKey, NewApiKey, UsedApiKey
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.api_keys import Scope, hash_key, new_key
@@ -58,9 +58,9 @@ async def create_api_key(
 
     Raises:
         InvalidCredentials, TotpRequired, UserDisabled: that is recorded.
-        PasswordsBusy
+        TooManyLogins
         OperatorRequired: it is to operate, and the user is no operator.
-        TooManyApiKeys: the user has as many as one may have.
+        ApiKeyLimitReached: the user has as many as one may have.
         InvalidParameter: it would have expired already.
         UserNotFound: nobody has this session; it may just have ended.
     """
@@ -85,7 +85,7 @@ async def list_api_keys(pool: Pool, user_id: UUID) -> list[ListedApiKey]:
         return await store.api_keys.list_api_keys(connection, user_id)
 
 
-async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID) -> None:
+async def revoke_api_key(pool: Pool, wakeup: Wakeup, *, key_id: UUID, user_id: UUID) -> None:
     """End a key of this user, everywhere within a second.
 
     Raises:
@@ -96,7 +96,7 @@ async def revoke_api_key(pool: Pool, bell: Bell, *, key_id: UUID, user_id: UUID)
         if not live:
             raise replication.OnceReplicated(ApiKeyNotFound())
         await actions.api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    await actions.api_keys.tell_ended(bell, live, Reason.REVOKED)
+    await actions.api_keys.tell_ended(wakeup, live, Reason.REVOKED)
 
 
 async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
@@ -109,7 +109,7 @@ async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
         used = await store.api_keys.use_api_key(connection, key_hash)
         if used is not None and await store.api_keys.advance_audited_hour(connection, used.id):
             detail = {"api_key_id": str(used.id), "prefix": used.prefix}
-            await actions.audit.record(connection, Audit(Act.API_KEY_USED, used.user_id, used.user_id, detail))
+            await actions.audit.record(connection, Audit(Action.API_KEY_USED, used.user_id, used.user_id, detail))
     metrics.API_KEYS_VERIFIED.labels("refused" if used is None else "verified").inc()
     if used is None:
         raise ApiKeyNotFound
@@ -123,12 +123,12 @@ async def _insert(connection: Connection, vault: Vault, row: NewApiKey) -> Liste
     if Scope.OPERATE in row.scopes and role is not Role.OPERATOR:
         raise OperatorRequired
     if await store.api_keys.count_api_keys(connection, row.user_id) >= PER_USER_MAX:
-        raise TooManyApiKeys
+        raise ApiKeyLimitReached
     listed = await store.api_keys.insert_api_key(connection, row)
     if listed is None:
         raise InvalidParameter("expires_at", "must lie in the future")
     detail = {"api_key_id": str(row.id), "prefix": row.prefix, "scopes": " ".join(row.scopes)}
-    await actions.audit.record(connection, Audit(Act.API_KEY_CREATED, row.user_id, row.user_id, detail))
+    await actions.audit.record(connection, Audit(Action.API_KEY_CREATED, row.user_id, row.user_id, detail))
     # Not its name: whoever made the key chose that, and must not write our letters.
     told = " ".join((row.prefix, *row.scopes))
     await actions.outgoing.tell(connection, vault, row.user_id, Kind.API_KEY_CREATED, detail=told)

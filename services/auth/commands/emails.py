@@ -12,14 +12,14 @@ from uuid import UUID
 import structlog
 
 from services.auth import actions, metrics, rules, store
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import EmailVerified, LetterTokenInvalid, UserNotFound
+from services.auth.errors import EmailVerified, EmailTokenInvalid, UserNotFound
 from services.auth.keyring import Vault, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.store.emails import Claimed
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 
@@ -60,7 +60,7 @@ async def ask_verification(pool: Pool, vault: Vault, *, user_id: UUID) -> None:
         if user.email_verified:
             raise replication.OnceReplicated(EmailVerified())
         written = await actions.outgoing.write_letter_if_due(connection, vault, user, Kind.VERIFY_EMAIL)
-        await actions.audit.record(connection, Audit(Act.VERIFICATION_ASKED, user_id, user_id, _written(written)))
+        await actions.audit.record(connection, Audit(Action.VERIFICATION_ASKED, user_id, user_id, _written(written)))
     _count_asked(Kind.VERIFY_EMAIL, written=written)
     log.info("verification_asked", user_id=str(user_id), written=written)
 
@@ -69,16 +69,16 @@ async def verify_email(pool: Pool, *, token: str) -> None:
     """Believe that whoever was written at an address reads it.
 
     Raises:
-        LetterTokenInvalid
+        EmailTokenInvalid
     """
     token_hash = rules.emails.hash_token(token)
     async with database.transaction(pool) as connection:
         user_id = await store.emails.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)
         if user_id is None:
-            raise replication.OnceReplicated(LetterTokenInvalid())
+            raise replication.OnceReplicated(EmailTokenInvalid())
         await _spend(connection, user_id, token_hash, Kind.VERIFY_EMAIL)
         await store.emails.mark_email_verified(connection, user_id)
-        await actions.audit.record(connection, Audit(Act.EMAIL_VERIFIED, user_id, user_id))
+        await actions.audit.record(connection, Audit(Action.EMAIL_VERIFIED, user_id, user_id))
     log.info("email_verified", user_id=str(user_id))
 
 
@@ -94,22 +94,22 @@ async def ask_password_reset(pool: Pool, vault: Vault, *, email: str) -> None:
         if user is not None:
             written = await actions.outgoing.write_letter_if_due(connection, vault, user, Kind.RESET_PASSWORD)
         user_id = user.id if user is not None else None
-        await actions.audit.record(connection, Audit(Act.PASSWORD_RESET_ASKED, None, user_id, _written(written)))
+        await actions.audit.record(connection, Audit(Action.PASSWORD_RESET_ASKED, None, user_id, _written(written)))
     _count_asked(Kind.RESET_PASSWORD, written=written)
     log.info("password_reset_asked", user_id=str(user_id) if user_id else None, written=written)
     await asyncio.sleep(started + FORGOT_SECONDS - time.monotonic())
 
 
 async def reset_password(
-    pool: Pool, vault: Vault, hashing: Hashing, bell: Bell, *, token: str, new_password: str
+    pool: Pool, vault: Vault, hashing: Hashing, wakeup: Wakeup, *, token: str, new_password: str
 ) -> list[UUID]:
     """Set another password and end every session and API key of its owner, who is told by a letter; what ended, by id.
 
     A second factor stays what it is.
 
     Raises:
-        LetterTokenInvalid
-        PasswordsBusy: the token still holds.
+        EmailTokenInvalid
+        TooManyLogins: the token still holds.
     """
     token_hash = rules.emails.hash_token(token)
     # A wrong token must not cost a hash: it is looked at first, and again in the commit that spends it.
@@ -119,11 +119,11 @@ async def reset_password(
         await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
         await store.emails.replace_password(connection, user_id, password_hash)
         await actions.outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)
-        await actions.audit.record(connection, Audit(Act.PASSWORD_RESET, user_id, user_id))
+        await actions.audit.record(connection, Audit(Action.PASSWORD_RESET, user_id, user_id))
         ended = await actions.access.lock(connection, user_id)
         await actions.access.revoke(connection, ended, Reason.PASSWORD_RESET, actor_id=user_id)
     log.info("password_reset", user_id=str(user_id), sessions_ended=len(ended.session_ids))
-    await actions.access.tell_ended(bell, user_id, ended, Reason.PASSWORD_RESET)
+    await actions.access.tell_ended(wakeup, user_id, ended, Reason.PASSWORD_RESET)
     return [*ended.session_ids, *(key.id for key in ended.api_keys)]
 
 
@@ -162,14 +162,14 @@ async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID:
     async with database.transaction(pool) as connection:
         user_id = await store.emails.find_letter_owner(connection, token_hash, kind)
         if user_id is None:
-            raise replication.OnceReplicated(LetterTokenInvalid())
+            raise replication.OnceReplicated(EmailTokenInvalid())
     return user_id
 
 
 async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind: Kind) -> None:
     reader = await store.emails.lock_reader(connection, user_id)
     if reader is None or not await store.emails.spend_letter(connection, token_hash, kind):
-        raise replication.OnceReplicated(LetterTokenInvalid())
+        raise replication.OnceReplicated(EmailTokenInvalid())
 
 
 def _open(vault: Vault, letter: Claimed) -> Letter | None:

@@ -8,7 +8,7 @@ import structlog
 
 from services.auth import actions, store
 from services.auth.actions.access import Access
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
 from services.auth.commands import proofs
 from services.auth.errors import InvalidCredentials
@@ -16,7 +16,7 @@ from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.store.accounts import Credentials
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database
 from services.chassis.database import Pool
 from services.contracts.refusal import Refusal
@@ -28,7 +28,7 @@ async def change_password(
     pool: Pool,
     vault: Vault,
     hashing: Hashing,
-    bell: Bell,
+    wakeup: Wakeup,
     *,
     user_id: UUID,
     current_password: str,
@@ -41,7 +41,7 @@ async def change_password(
     They are told by a letter; one that was to replace the old password is worth nothing any more.
 
     Raises:
-        InvalidCredentials, TotpRequired, UserDisabled, PasswordsBusy
+        InvalidCredentials, TotpRequired, UserDisabled, TooManyLogins
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=current_password)
     new_hash = await hashing.hash(new_password)
@@ -49,7 +49,7 @@ async def change_password(
     if isinstance(changed, Refusal):
         raise changed
     session, ended = changed
-    await actions.access.tell_ended(bell, user_id, ended, Reason.PASSWORD_CHANGED)
+    await actions.access.tell_ended(wakeup, user_id, ended, Reason.PASSWORD_CHANGED)
     log.info("password_changed", user_id=str(user_id), sessions_ended=len(ended.session_ids))
     return session
 
@@ -69,7 +69,7 @@ async def _change(
         await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
         await actions.outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)
         detail = {"sessions_ended": str(len(live.session_ids))}
-        await actions.audit.record(connection, Audit(Act.PASSWORD_CHANGED, user_id, user_id, detail))
+        await actions.audit.record(connection, Audit(Action.PASSWORD_CHANGED, user_id, user_id, detail))
         session = await actions.sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
         await actions.access.revoke(connection, live, Reason.PASSWORD_CHANGED, actor_id=user_id)
     return session, live

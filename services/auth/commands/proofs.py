@@ -1,4 +1,4 @@
-"""Somebody who is logged in shows their password again, before an act that a stolen session must not do."""
+"""Somebody who is logged in shows their password again, before an action that a stolen session must not do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from services.auth import actions, store
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.errors import InvalidCredentials
 from services.auth.passwords import Hashing
 from services.auth.store.accounts import Credentials
@@ -22,7 +22,7 @@ async def verify_password(pool: Pool, hashing: Hashing, *, user_id: UUID, passwo
 
     Raises:
         InvalidCredentials: it is not the user's; that is recorded.
-        PasswordsBusy
+        TooManyLogins
     """
     async with database.connection(pool) as connection:
         credentials = await store.accounts.find_credentials_of(connection, user_id)
@@ -36,5 +36,5 @@ async def verify_password(pool: Pool, hashing: Hashing, *, user_id: UUID, passwo
 async def record_failure(pool: Pool, *, user_id: UUID) -> None:
     """Write down that somebody with a session of this user's could not show what was asked for."""
     async with database.transaction(pool) as connection:
-        await actions.audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id))
+        await actions.audit.record(connection, Audit(Action.PROOF_FAILED, user_id, user_id))
     log.info("proof_failed", user_id=str(user_id))

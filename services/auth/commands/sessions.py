@@ -5,11 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from services.auth import actions, store
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.errors import SessionNotFound
 from services.auth.store.sessions import LiveSession
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Pool
 
@@ -20,7 +20,7 @@ async def list_sessions(pool: Pool, *, user_id: UUID, below: UUID, limit: int) -
         return await store.sessions.list_live_sessions(connection, user_id, below=below, limit=limit)
 
 
-async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID) -> None:
+async def end_session(pool: Pool, wakeup: Wakeup, *, user_id: UUID, session_id: UUID) -> None:
     """End one session of this user.
 
     Raises:
@@ -31,12 +31,12 @@ async def end_session(pool: Pool, bell: Bell, *, user_id: UUID, session_id: UUID
         if not live:
             raise replication.OnceReplicated(SessionNotFound())
         detail = {"session_id": str(session_id)}
-        await actions.audit.record(connection, Audit(Act.SESSION_REVOKED, user_id, user_id, detail))
+        await actions.audit.record(connection, Audit(Action.SESSION_REVOKED, user_id, user_id, detail))
         await actions.sessions.revoke(connection, live, Reason.REVOKED)
-    await actions.sessions.tell_ended(bell, user_id, live, Reason.REVOKED)
+    await actions.sessions.tell_ended(wakeup, user_id, live, Reason.REVOKED)
 
 
-async def end_other_sessions(pool: Pool, bell: Bell, *, user_id: UUID, keep: UUID) -> None:
+async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep: UUID) -> None:
     """End every session of this user but one, and every API key.
 
     Raises:
@@ -45,6 +45,6 @@ async def end_other_sessions(pool: Pool, bell: Bell, *, user_id: UUID, keep: UUI
     async with database.transaction(pool) as connection:
         live = await actions.access.lock(connection, user_id, keep=keep)
         detail = {"kept": str(keep), "sessions_ended": str(len(live.session_ids))}
-        await actions.audit.record(connection, Audit(Act.SESSIONS_REVOKED, user_id, user_id, detail))
+        await actions.audit.record(connection, Audit(Action.SESSIONS_REVOKED, user_id, user_id, detail))
         await actions.access.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    await actions.access.tell_ended(bell, user_id, live, Reason.REVOKED)
+    await actions.access.tell_ended(wakeup, user_id, live, Reason.REVOKED)

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from services.auth import actions, keyring, store, tokens
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.keyring import StoredKey, Vault
 from services.auth.store.signing_keys import KeyFacts
 from services.chassis import database, replication
@@ -63,7 +63,7 @@ async def rotate_keys(pool: Pool, vault: Vault, *, operator_id: UUID | None) -> 
             await store.signing_keys.insert_next_signing_key(
                 connection, vault.seal(key), signs_in_seconds=KEYS_LEARNED_WITHIN_SECONDS
             )
-            await actions.audit.record(connection, Audit(Act.KEY_ROTATED, operator_id, None, {"kid": key.kid}))
+            await actions.audit.record(connection, Audit(Action.KEY_ROTATED, operator_id, None, {"kid": key.kid}))
             log.info("signing_key_published", kid=key.kid, signs_in_seconds=KEYS_LEARNED_WITHIN_SECONDS)
         else:
             await replication.await_replication(connection)
@@ -74,5 +74,5 @@ async def rotate_keys(pool: Pool, vault: Vault, *, operator_id: UUID | None) -> 
 
 async def _retire(connection: Connection) -> None:
     for kid in await store.signing_keys.retire_signing_keys(connection, verifies_seconds=VERIFIES_SECONDS):
-        await actions.audit.record(connection, Audit(Act.KEY_RETIRED, None, None, {"kid": kid}))
+        await actions.audit.record(connection, Audit(Action.KEY_RETIRED, None, None, {"kid": kid}))
         log.info("signing_key_retired", kid=kid)

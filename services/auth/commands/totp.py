@@ -8,12 +8,12 @@ from uuid import UUID
 import structlog
 
 from services.auth import actions, rules, store
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.commands import proofs
 from services.auth.errors import (
     InvalidCredentials,
-    TotpAlreadyOn,
-    TotpNotOn,
+    TotpAlreadyEnabled,
+    TotpNotEnabled,
     TotpNotStarted,
     UserDisabled,
     UserNotFound,
@@ -40,7 +40,7 @@ async def start_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUI
     """Propose a second factor. It is not on before it is confirmed; starting again replaces the proposal.
 
     Raises:
-        InvalidCredentials, UserDisabled, TotpAlreadyOn, PasswordsBusy
+        InvalidCredentials, UserDisabled, TotpAlreadyEnabled, TooManyLogins
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     secret = rules.totp.new_secret()
@@ -51,9 +51,9 @@ async def start_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UUI
         if locked.is_disabled:
             raise UserDisabled
         if locked.user.totp:
-            raise replication.OnceReplicated(TotpAlreadyOn())
+            raise replication.OnceReplicated(TotpAlreadyEnabled())
         await store.totp.propose_totp(connection, user_id, vault.seal_factor(secret, user_id))
-        await actions.audit.record(connection, Audit(Act.TOTP_STARTED, user_id, user_id))
+        await actions.audit.record(connection, Audit(Action.TOTP_STARTED, user_id, user_id))
     return Proposal(rules.totp.secret_text(secret), rules.totp.provisioning_uri(secret, locked.user.email))
 
 
@@ -62,18 +62,18 @@ async def confirm_totp(pool: Pool, vault: Vault, *, user_id: UUID, code: str) ->
 
     Raises:
         InvalidCredentials: the code is not one of the proposed secret; that is recorded.
-        UserDisabled, TotpNotStarted, TotpAlreadyOn
+        UserDisabled, TotpNotStarted, TotpAlreadyEnabled
     """
     codes = rules.totp.new_recovery_codes()
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_user(connection, user_id)
         step = _step_of_proposal(vault, locked, code)
         if step is None:
-            await actions.audit.record(connection, Audit(Act.PROOF_FAILED, user_id, user_id))
+            await actions.audit.record(connection, Audit(Action.PROOF_FAILED, user_id, user_id))
         else:
             await store.totp.confirm_totp(connection, user_id, step)
             await _keep(connection, user_id, codes)
-            await actions.audit.record(connection, Audit(Act.TOTP_CONFIRMED, user_id, user_id))
+            await actions.audit.record(connection, Audit(Action.TOTP_CONFIRMED, user_id, user_id))
     if step is None:
         # Raised only now: that it was tried had to be committed.
         raise InvalidCredentials
@@ -86,7 +86,7 @@ async def remove_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UU
 
     Raises:
         InvalidCredentials: the password or the code is wrong; that is recorded.
-        UserDisabled, TotpNotOn, PasswordsBusy
+        UserDisabled, TotpNotEnabled, TooManyLogins
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     async with database.transaction(pool) as connection:
@@ -94,7 +94,7 @@ async def remove_totp(pool: Pool, vault: Vault, hashing: Hashing, *, user_id: UU
         if refusal is None:
             await store.totp.remove_totp(connection, user_id)
             await _keep(connection, user_id, [])
-            await actions.audit.record(connection, Audit(Act.TOTP_REMOVED, user_id, user_id))
+            await actions.audit.record(connection, Audit(Action.TOTP_REMOVED, user_id, user_id))
             await actions.outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)
     if refusal is not None:
         raise refusal
@@ -108,7 +108,7 @@ async def renew_recovery_codes(
 
     Raises:
         InvalidCredentials: the password or the code is wrong; that is recorded.
-        UserDisabled, TotpNotOn, PasswordsBusy
+        UserDisabled, TotpNotEnabled, TooManyLogins
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     codes = rules.totp.new_recovery_codes()
@@ -116,7 +116,7 @@ async def renew_recovery_codes(
         refusal = await _prove(connection, vault, credentials, code)
         if refusal is None:
             await _keep(connection, user_id, codes)
-            await actions.audit.record(connection, Audit(Act.RECOVERY_CODES_RENEWED, user_id, user_id))
+            await actions.audit.record(connection, Audit(Action.RECOVERY_CODES_RENEWED, user_id, user_id))
             await actions.outgoing.tell(connection, vault, user_id, Kind.RECOVERY_CODES_RENEWED)
     if refusal is not None:
         raise refusal
@@ -129,7 +129,7 @@ def _step_of_proposal(vault: Vault, locked: Locked | None, code: str) -> int | N
     if locked.is_disabled:
         raise UserDisabled
     if locked.user.totp:
-        raise replication.OnceReplicated(TotpAlreadyOn())
+        raise replication.OnceReplicated(TotpAlreadyEnabled())
     if locked.totp_secret_sealed is None:
         raise TotpNotStarted
     return actions.second_factor.find_step(vault, locked, code)
@@ -138,7 +138,7 @@ def _step_of_proposal(vault: Vault, locked: Locked | None, code: str) -> int | N
 async def _prove(connection: Connection, vault: Vault, credentials: Credentials, code: str) -> Refusal | None:
     locked = await store.accounts.lock_verified_user(connection, credentials)
     if locked is not None and not locked.user.totp:
-        return TotpNotOn()
+        return TotpNotEnabled()
     return await actions.second_factor.prove(connection, vault, locked, code, user_id=credentials.user_id)
 
 

@@ -8,14 +8,14 @@ import structlog
 
 from services.auth import actions, store
 from services.auth.actions.access import Access
-from services.auth.actions.audit import Act, Audit
+from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import OperatorRequired, OwnAccount, UserNotFound
+from services.auth.errors import OperatorRequired, CannotModifySelf, UserNotFound
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role, normalise_email
 from services.auth.store.accounts import Locked
 from services.auth.store.users import Account
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis import database
 from services.chassis.database import Connection, Pool
 
@@ -35,7 +35,7 @@ async def find_account(pool: Pool, *, email: str) -> Account:
     return account
 
 
-async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
+async def set_role(pool: Pool, wakeup: Wakeup, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
     """Give a user a role. Who loses one loses the sessions and API keys that carry it.
 
     The role they have already changes nothing.
@@ -43,7 +43,7 @@ async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operato
     Raises:
         UserNotFound
         OperatorRequired: they were an operator until just now.
-        OwnAccount: operators do not take their own role away.
+        CannotModifySelf: operators do not take their own role away.
         LastOperator: nobody else operates.
     """
     ended = actions.access.NONE
@@ -53,24 +53,24 @@ async def set_role(pool: Pool, bell: Bell, *, user_id: UUID, role: Role, operato
         if before is not role:
             _refuse_own_account(user_id, operator_id)
             detail = {"from": before.value, "to": role.value, "by": "operator"}
-            await actions.audit.record(connection, Audit(Act.ROLE_GRANTED, operator_id, user_id, detail))
+            await actions.audit.record(connection, Audit(Action.ROLE_GRANTED, operator_id, user_id, detail))
             await store.users.update_role(connection, user_id, role)
             if before is Role.OPERATOR:
                 await actions.operators.keep_one(connection)
             if before is not Role.USER:
                 ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN, operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.tell_ended(bell, user_id, ended, Reason.ROLE_TAKEN)
+    await actions.access.tell_ended(wakeup, user_id, ended, Reason.ROLE_TAKEN)
     return account
 
 
-async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
+async def disable_user(pool: Pool, wakeup: Wakeup, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
     """Let nobody in as this user and end all their sessions and API keys: one commit. One who is disabled already stays so.
 
     Raises:
         UserNotFound
         OperatorRequired: they were an operator until just now.
-        OwnAccount: operators do not disable themselves.
+        CannotModifySelf: operators do not disable themselves.
         LastOperator: nobody else operates.
     """
     ended = actions.access.NONE
@@ -83,11 +83,11 @@ async def disable_user(pool: Pool, bell: Bell, *, user_id: UUID, reason: str, op
             if locked.user.role is Role.OPERATOR:
                 await actions.operators.keep_one(connection)
             detail = {"reason": reason}
-            await actions.audit.record(connection, Audit(Act.USER_DISABLED, operator_id, user_id, detail))
+            await actions.audit.record(connection, Audit(Action.USER_DISABLED, operator_id, user_id, detail))
             await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
             ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.tell_ended(bell, user_id, ended, Reason.USER_DISABLED)
+    await actions.access.tell_ended(wakeup, user_id, ended, Reason.USER_DISABLED)
     log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
     return account
 
@@ -102,7 +102,7 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
     async with database.transaction(pool) as connection:
         if (await _lock(connection, user_id, operator_id)).is_disabled:
             await store.users.enable_user(connection, user_id)
-            await actions.audit.record(connection, Audit(Act.USER_ENABLED, operator_id, user_id))
+            await actions.audit.record(connection, Audit(Action.USER_ENABLED, operator_id, user_id))
         account = await store.users.get_account(connection, user_id)
     log.info("user_enabled", user_id=str(user_id), operator_id=str(operator_id))
     return account
@@ -110,7 +110,7 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
 
 async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Locked:
     locked = await store.accounts.lock_user(connection, user_id)
-    # The door may not have heard of it yet: within that second nobody makes an operator of an accomplice.
+    # The gateway may not have heard of it yet: within that second nobody makes an operator of an accomplice.
     if await store.users.is_former_operator(connection, operator_id):
         raise OperatorRequired
     if locked is None:
@@ -120,7 +120,7 @@ async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Loc
 
 def _refuse_own_account(user_id: UUID, operator_id: UUID) -> None:
     if user_id == operator_id:
-        raise OwnAccount
+        raise CannotModifySelf
 
 
 async def _end_all(connection: Connection, user_id: UUID, reason: Reason, operator_id: UUID) -> Access:

@@ -33,7 +33,7 @@ _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 class Role(StrEnum):
-    """What somebody may do: use their own wallets, run the system, or act as another system."""
+    """What somebody may do: use their own wallets, run the system, or action as another system."""
 
     USER = "user"
     OPERATOR = "operator"

@@ -1,5 +1,5 @@
 -- name: append_outbox
--- Rows of one commit; the bell rings the relay when the commit is done, and only then. Those who ring take turns at their
+-- Rows of one commit; the wakeup rings the relay when the commit is done, and only then. Those who ring take turns at their
 -- commits: a queue, not a conflict, so it may take longer than somebody's rows or keys may be waited for.
 WITH appended AS (
     INSERT INTO outbox (id, topic, body)

@@ -1,21 +1,21 @@
 -- name: append_audit
 -- Acts of one commit.
-INSERT INTO audit_log (id, act, actor_id, user_id, subject_kind, subject_id, detail, request_id)
-SELECT id, act, actor_id, user_id, subject_kind, subject_id, detail::jsonb, request_id
+INSERT INTO audit_log (id, action, actor_id, user_id, subject_kind, subject_id, detail, request_id)
+SELECT id, action, actor_id, user_id, subject_kind, subject_id, detail::jsonb, request_id
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::text[])
-     AS given(id, act, actor_id, user_id, subject_kind, subject_id, detail, request_id);
+     AS given(id, action, actor_id, user_id, subject_kind, subject_id, detail, request_id);
 
 -- name: list_audit
 -- A page, newest first, below a position. Every service that keeps a log has a statement with these parameters: from, actor, user,
--- act, then the position and the length of the page. There are few acts, and each is found with one look-up: of each the newest
+-- action, then the position and the length of the page. There are few actions, and each is found with one look-up: of each the newest
 -- are read that concern the actor and the user. Only one of the five parts is run, by what is given.
-WITH RECURSIVE known (act) AS (
-    (SELECT act FROM audit_log ORDER BY act LIMIT 1)
+WITH RECURSIVE known (action) AS (
+    (SELECT action FROM audit_log ORDER BY action LIMIT 1)
     UNION ALL
-    SELECT (SELECT audit_log.act FROM audit_log WHERE audit_log.act > known.act ORDER BY audit_log.act LIMIT 1)
-    FROM known WHERE known.act IS NOT NULL
-), acts (act) AS (
-    SELECT act FROM known WHERE act IS NOT NULL AND ($4::text IS NULL OR act = $4)
+    SELECT (SELECT audit_log.action FROM audit_log WHERE audit_log.action > known.action ORDER BY audit_log.action LIMIT 1)
+    FROM known WHERE known.action IS NOT NULL
+), actions (action) AS (
+    SELECT action FROM known WHERE action IS NOT NULL AND ($4::text IS NULL OR action = $4)
 ), page AS (
     (SELECT at, id FROM audit_log
      WHERE $2::uuid IS NULL AND $3::uuid IS NULL AND $4::text IS NULL
@@ -23,36 +23,36 @@ WITH RECURSIVE known (act) AS (
           AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
      ORDER BY at DESC, id DESC LIMIT $7)
     UNION ALL
-    SELECT line.* FROM acts CROSS JOIN LATERAL (
+    SELECT line.* FROM actions CROSS JOIN LATERAL (
         SELECT at, id FROM audit_log
-        WHERE act = acts.act
+        WHERE action = actions.action
           AND at >= coalesce($1::timestamptz, '-infinity')
           AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
         ORDER BY at DESC, id DESC LIMIT $7
     ) AS line
     WHERE $2::uuid IS NULL AND $3::uuid IS NULL AND $4::text IS NOT NULL
     UNION ALL
-    SELECT line.* FROM acts CROSS JOIN LATERAL (
+    SELECT line.* FROM actions CROSS JOIN LATERAL (
         SELECT at, id FROM audit_log
-        WHERE actor_id = $2 AND act = acts.act
+        WHERE actor_id = $2 AND action = actions.action
           AND at >= coalesce($1::timestamptz, '-infinity')
           AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
         ORDER BY at DESC, id DESC LIMIT $7
     ) AS line
     WHERE $2::uuid IS NOT NULL AND $3::uuid IS NULL
     UNION ALL
-    SELECT line.* FROM acts CROSS JOIN LATERAL (
+    SELECT line.* FROM actions CROSS JOIN LATERAL (
         SELECT at, id FROM audit_log
-        WHERE user_id = $3 AND act = acts.act
+        WHERE user_id = $3 AND action = actions.action
           AND at >= coalesce($1::timestamptz, '-infinity')
           AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
         ORDER BY at DESC, id DESC LIMIT $7
     ) AS line
     WHERE $2::uuid IS NULL AND $3::uuid IS NOT NULL
     UNION ALL
-    SELECT line.* FROM acts CROSS JOIN LATERAL (
+    SELECT line.* FROM actions CROSS JOIN LATERAL (
         SELECT at, id FROM audit_log
-        WHERE actor_id = $2 AND user_id = $3 AND act = acts.act
+        WHERE actor_id = $2 AND user_id = $3 AND action = actions.action
           AND at >= coalesce($1::timestamptz, '-infinity')
           AND (at, id) < (coalesce($5::timestamptz, 'infinity'), coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
         ORDER BY at DESC, id DESC LIMIT $7

@@ -19,10 +19,10 @@ BASE = f"{operations.BASE}/ops/audit"
 PAGING = frozenset({"limit", "cursor"})
 
 
-async def list_acts(request: web.Request) -> web.Response:
+async def list_entries(request: web.Request) -> web.Response:
     """Who did what, newest first.
 
-    Every service writes down what people and operators do to it, in the commit of the act. A service that does not answer
+    Every service writes down what people and operators do to it, in the commit of the action. A service that does not answer
     within 1 s is listed in `unavailable`; what it has to tell comes with a later page.
     """
     asked: schemas.ops.AuditQuery = request[QUERY]
@@ -42,8 +42,8 @@ OPERATIONS = (
     Operation(
         "GET",
         BASE,
-        list_acts,
-        (Answer(200, "A page of acts.", schemas.ops.ActPage),),
+        list_entries,
+        (Answer(200, "A page of actions.", schemas.ops.AuditPage),),
         access=Access.OPERATOR,
         query=schemas.ops.AuditQuery,
         key_scope=Scope.OPERATE,

@@ -121,7 +121,7 @@ OPERATIONS = (
         (Answer(201, "Registered and logged in.", schemas.auth.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.auth.Register,
-        refusals=(errors.EmailTaken, errors.OriginNotAllowed, errors.PasswordsBusy),
+        refusals=(errors.EmailTaken, errors.OriginNotAllowed, errors.TooManyLogins),
         limit="register",
     ),
     Operation(
@@ -136,7 +136,7 @@ OPERATIONS = (
             errors.TotpRequired,
             errors.OriginNotAllowed,
             errors.UserDisabled,
-            errors.PasswordsBusy,
+            errors.TooManyLogins,
         ),
         limit="login",
     ),

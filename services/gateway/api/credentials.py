@@ -28,7 +28,7 @@ async def log_in(request: web.Request, body: Mapping[str, Any]) -> Any:
 
     Raises:
         RateLimited: too many were wrong; this one was not looked at.
-        PasswordsBusy: too many passwords are under way; neither was this one.
+        TooManyLogins: too many passwords are under way; neither was this one.
         Refusal: whatever auth says.
     """
     place = rate_limit.address(request)
@@ -64,7 +64,7 @@ async def set_new(request: web.Request, path: str, body: Mapping[str, Any]) -> A
     """Have auth hash a new password, with nothing guessed: who joins, who holds a letter.
 
     Raises:
-        PasswordsBusy: too many passwords are under way.
+        TooManyLogins: too many passwords are under way.
         Refusal: whatever auth says.
     """
     with request.app[PASSWORDS].place():

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from services.chassis import tracing
 from services.chassis.client import Upstream
-from services.chassis.dead_letters import BrokerAway, DeadLetterNotFound, DeadLetterNotReplayable, DeadLetterSettled
+from services.chassis.dead_letters import BrokerUnavailable, DeadLetterNotFound, DeadLetterNotReplayable, DeadLetterResolved
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
 from services.gateway import operations, responses, schemas, upstreams
 from services.gateway.api import merged_page
 from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id
@@ -81,7 +81,7 @@ async def discard_dead_letter(request: web.Request) -> web.Response:
 
 def _owners(behind: Upstreams) -> dict[str, Upstream]:
     """Who owns each queue."""
-    return {REQUESTED_QUEUE.name: behind.transaction, SETTLED_QUEUE.name: behind.notification}
+    return {REQUESTED_QUEUE.name: behind.transaction, FINALIZED_QUEUE.name: behind.notification}
 
 
 async def _list(service: Upstream, matching: Mapping[str, str], paging: Mapping[str, str]) -> Any:
@@ -139,7 +139,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/{{id}}",
         get_dead_letter,
-        (Answer(200, "The dead letter.", schemas.dead_letters.WholeDeadLetter),),
+        (Answer(200, "The dead letter.", schemas.dead_letters.DeadLetterDetail),),
         access=Access.OPERATOR,
         refusals=(DeadLetterNotFound,),
         key_scope=Scope.OPERATE,
@@ -153,7 +153,7 @@ OPERATIONS = (
         query=schemas.dead_letters.ReplayQuery,
         body=schemas.types.Nothing,
         body_required=False,
-        refusals=(DeadLetterNotFound, DeadLetterSettled, DeadLetterNotReplayable, BrokerAway),
+        refusals=(DeadLetterNotFound, DeadLetterResolved, DeadLetterNotReplayable, BrokerUnavailable),
         key_scope=Scope.OPERATE,
     ),
     Operation(
@@ -163,7 +163,7 @@ OPERATIONS = (
         (Answer(200, "Discarded.", schemas.dead_letters.DeadLetter),),
         access=Access.OPERATOR,
         body=schemas.dead_letters.Discard,
-        refusals=(DeadLetterNotFound, DeadLetterSettled),
+        refusals=(DeadLetterNotFound, DeadLetterResolved),
         key_scope=Scope.OPERATE,
     ),
 )

@@ -24,7 +24,7 @@ async def verify_email(request: web.Request) -> web.Response:
 
     A token works once, for 24 hours, and only until a newer letter is written. No login is needed.
     """
-    asked: schemas.auth.LetterToken = request[BODY]
+    asked: schemas.auth.EmailToken = request[BODY]
     auth = request.app[UPSTREAMS].auth
     await call(auth, "POST", "/internal/email/verify", body=asked.model_dump(), once=True)
     return responses.empty()
@@ -70,15 +70,15 @@ OPERATIONS = (
         verify_email,
         (Answer(204, "The address is verified."),),
         access=Access.PUBLIC,
-        body=schemas.auth.LetterToken,
-        refusals=(errors.LetterTokenInvalid,),
+        body=schemas.auth.EmailToken,
+        refusals=(errors.EmailTokenInvalid,),
         limit="letter_tokens",
     ),
     Operation(
         "POST",
         f"{BASE}/email/verification",
         ask_verification,
-        (Answer(202, "A letter is on its way.", schemas.auth.LetterAsked),),
+        (Answer(202, "A letter is on its way.", schemas.auth.EmailQueued),),
         body=schemas.types.Nothing,
         body_required=False,
         refusals=(errors.EmailVerified, errors.UserNotFound),
@@ -88,7 +88,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/password/forgot",
         forgot_password,
-        (Answer(202, "A letter is on its way, if somebody is registered there.", schemas.auth.LetterAsked),),
+        (Answer(202, "A letter is on its way, if somebody is registered there.", schemas.auth.EmailQueued),),
         access=Access.PUBLIC,
         body=schemas.auth.ForgotPassword,
         limit="letters",
@@ -100,7 +100,7 @@ OPERATIONS = (
         (Answer(204, "The password is replaced; every session has ended."),),
         access=Access.PUBLIC,
         body=schemas.auth.ResetPassword,
-        refusals=(errors.LetterTokenInvalid, errors.PasswordsBusy),
+        refusals=(errors.EmailTokenInvalid, errors.TooManyLogins),
         limit="letter_tokens",
     ),
 )

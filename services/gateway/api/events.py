@@ -66,7 +66,7 @@ async def _serve(request: web.Request, hub: Hub, stream: Stream) -> web.StreamRe
     response = web.StreamResponse(headers=_HEADERS | {tracing.REQUEST_ID: tracing.request_id()})
     try:
         await response.prepare(request)
-        request[server.ANSWERED_AT] = time.perf_counter()
+        request[server.RESPONDED_AT] = time.perf_counter()
         await _write(response, event_stream.opening(place))
         while stream.ending is None:
             # With nothing to send the connection is tried: only so it shows that nobody is there.
@@ -117,9 +117,9 @@ OPERATIONS = (
                 "The stream; it goes on until one side ends it.",
                 media_type=event_stream.MEDIA_TYPE,
                 events={
-                    "transfer.pending": schemas.events.TransferNews,
-                    "transfer.completed": schemas.events.TransferNews,
-                    "transfer.failed": schemas.events.TransferNews,
+                    "transfer.pending": schemas.events.TransferUpdate,
+                    "transfer.completed": schemas.events.TransferUpdate,
+                    "transfer.failed": schemas.events.TransferUpdate,
                     "notification": schemas.events.Notification,
                     "reset": schemas.events.StreamReset,
                     **dict.fromkeys(sorted(_TOLD), schemas.events.StreamEnd),

@@ -41,7 +41,7 @@ async def get_overview(request: web.Request) -> web.Response:
     """
     behind = request.app[UPSTREAMS]
     seconds = upstreams.SIDE_SECONDS
-    overview, notices, proof, *ready = await asyncio.gather(
+    overview, notifications, proof, *ready = await asyncio.gather(
         upstreams.attempt(call(behind.transaction, "GET", "/internal/overview", seconds=seconds)),
         upstreams.attempt(call(behind.notification, "GET", "/internal/dead-letters/waiting", seconds=seconds)),
         upstreams.attempt(call(behind.wallet, "GET", "/internal/proof", seconds=seconds)),
@@ -52,7 +52,7 @@ async def get_overview(request: web.Request) -> web.Response:
     ]
     last_proof = None if proof is None else {"ok": proof["ok"], "at": proof["at"]}
     known = overview or _UNKNOWN
-    counts = known["dead_letters"], notices["waiting"] if notices is not None else None
+    counts = known["dead_letters"], notifications["waiting"] if notifications is not None else None
     dead_letters = None if None in counts else sum(counts)
     return responses.document({**known, "dead_letters": dead_letters, "proof": last_proof, "services": services})
 
@@ -113,7 +113,7 @@ async def freeze(request: web.Request) -> web.Response:
     return await _set_frozen(request)
 
 
-async def thaw(request: web.Request) -> web.Response:
+async def unfreeze(request: web.Request) -> web.Response:
     """Open a frozen wallet again."""
     return await _set_frozen(request)
 
@@ -128,7 +128,7 @@ async def _set_frozen(request: web.Request) -> web.Response:
         body={"operator_id": request[PRINCIPAL].user_id, "request_id": tracing.request_id()},
         missing=errors.WalletNotFound,
     )
-    # The ledger refuses from now on whatever this says; with the hint, transfers are refused at the door already.
+    # The ledger refuses from now on whatever this says; with the hint, transfers are refused at the gateway already.
     hint = {"frozen": wallet["status"] == "frozen"}
     path = f"/internal/wallets/{wallet_id}/freeze-hint"
     await upstreams.attempt(call(behind.transaction, "PUT", path, body=hint, seconds=upstreams.SIDE_SECONDS))
@@ -157,7 +157,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/deposits",
         create_deposit,
-        (transfers.ACCEPTED, transfers.SETTLED),
+        (transfers.ACCEPTED, transfers.FINALIZED),
         access=Access.OPERATOR,
         body=schemas.transfers.NewDeposit,
         headers=("Idempotency-Key", "Prefer"),
@@ -198,7 +198,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         f"{BASE}/wallets/{{id}}/freeze",
-        thaw,
+        unfreeze,
         (Answer(200, "Open.", schemas.wallets.Wallet),),
         access=Access.OPERATOR,
         body=schemas.types.Nothing,

@@ -1,4 +1,4 @@
-"""Pure: the `Prefer` header (RFC 7240), of which the door knows one preference: `wait`."""
+"""Pure: the `Prefer` header (RFC 7240), of which the gateway knows one preference: `wait`."""
 
 from __future__ import annotations
 

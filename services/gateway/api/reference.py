@@ -48,7 +48,7 @@ async def list_keys(request: web.Request) -> web.Response:
     """The public keys that sign access tokens (RFC 7517)."""
     keys = request.app[KEYS]
     if not keys.are_known:
-        raise errors.KeysAway
+        raise errors.KeysUnavailable
     return responses.document(keys.document, headers=_A_MINUTE)
 
 
@@ -88,7 +88,7 @@ OPERATIONS = (
         list_keys,
         (Answer(200, "The key set.", schemas.system.KeySet),),
         access=Access.PUBLIC,
-        refusals=(errors.KeysAway,),
+        refusals=(errors.KeysUnavailable,),
         asks=False,
     ),
     Operation(

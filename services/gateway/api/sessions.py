@@ -27,7 +27,7 @@ async def change_password(request: web.Request) -> web.Response:
     body = asked.model_dump() | {"user_agent": credentials.user_agent(request)}
     session = await credentials.show_own(request, "POST", "/internal/password", body, once=True)
     request.app[SESSIONS].end(request[PRINCIPAL].session_id)
-    request.app[SESSIONS].ring()
+    request.app[SESSIONS].notify()
     # Who kept the old refresh token in a cookie keeps the new one there.
     is_in_cookie = session_cookie.read(request) is not None
     return session_cookie.grant(session) if is_in_cookie else responses.document(session)
@@ -64,7 +64,7 @@ async def end_other_sessions(request: web.Request) -> web.Response:
     auth = request.app[UPSTREAMS].auth
     # Nobody there: the session that asks has just ended.
     await call(auth, "POST", "/internal/sessions/end-others", body=body, missing=errors.InvalidToken)
-    request.app[SESSIONS].ring()
+    request.app[SESSIONS].notify()
     return responses.empty()
 
 
@@ -79,7 +79,7 @@ OPERATIONS = (
         change_password,
         (Answer(200, "Changed; a new session.", schemas.auth.Session, headers=("Set-Cookie",)),),
         body=schemas.auth.ChangePassword,
-        refusals=(errors.InvalidCredentials, errors.TotpRequired, errors.UserDisabled, errors.PasswordsBusy),
+        refusals=(errors.InvalidCredentials, errors.TotpRequired, errors.UserDisabled, errors.TooManyLogins),
     ),
     Operation(
         "GET",

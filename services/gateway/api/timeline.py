@@ -19,19 +19,19 @@ def merge(
     known: Mapping[str, Any],
     *,
     outcome: Mapping[str, Any] | None,
-    notices: Iterable[Mapping[str, Any]],
+    notifications: Iterable[Mapping[str, Any]],
     viewer: str | None,
     unavailable: Iterable[str],
 ) -> dict[str, Any]:
-    """The timeline as clients get it: `known` is the transaction service's part, `outcome` the wallet's, `notices` the rest.
+    """The timeline as clients get it: `known` is the transaction service's part, `outcome` the wallet's, `notifications` the rest.
 
-    A viewer is shown the notices of nobody else; an operator (no viewer) is shown whose they were.
+    A viewer is shown the notifications of nobody else; an operator (no viewer) is shown whose they were.
     """
     transfer = known["transfer"]
     steps = [
         *known["steps"],
         *([_decided(outcome)] if outcome is not None else []),
-        *(_notified(notice, viewer) for notice in notices if viewer in (None, notice["user_id"])),
+        *(_notified(notification, viewer) for notification in notifications if viewer in (None, notification["user_id"])),
     ]
     return {
         "transfer_id": transfer["id"],
@@ -47,9 +47,9 @@ def _decided(outcome: Mapping[str, Any]) -> dict[str, Any]:
     return {"at": outcome["at"], "service": "wallet", "step": outcome["outcome"], "detail": outcome["reason"]}
 
 
-def _notified(notice: Mapping[str, Any], viewer: str | None) -> dict[str, Any]:
-    detail = notice["kind"] if viewer is not None else f"{notice['kind']} to {notice['user_id']}"
-    return {"at": notice["at"], "service": "notification", "step": "notified", "detail": detail}
+def _notified(notification: Mapping[str, Any], viewer: str | None) -> dict[str, Any]:
+    detail = notification["kind"] if viewer is not None else f"{notification['kind']} to {notification['user_id']}"
+    return {"at": notification["at"], "service": "notification", "step": "notified", "detail": detail}
 
 
 def _place(step: Mapping[str, Any]) -> tuple[datetime, int]:

@@ -50,7 +50,7 @@ async def renew_recovery_codes(request: web.Request) -> web.Response:
     )
 
 
-ON_PROOF = (errors.InvalidCredentials, errors.UserDisabled, errors.TotpNotOn, errors.PasswordsBusy)
+ON_PROOF = (errors.InvalidCredentials, errors.UserDisabled, errors.TotpNotEnabled, errors.TooManyLogins)
 
 OPERATIONS = (
     Operation(
@@ -59,7 +59,7 @@ OPERATIONS = (
         start_totp,
         (Answer(200, "The secret.", schemas.auth.TotpProposal),),
         body=schemas.auth.StartTotp,
-        refusals=(errors.InvalidCredentials, errors.TotpAlreadyOn, errors.PasswordsBusy),
+        refusals=(errors.InvalidCredentials, errors.TotpAlreadyEnabled, errors.TooManyLogins),
     ),
     Operation(
         "POST",
@@ -67,7 +67,7 @@ OPERATIONS = (
         confirm_totp,
         (Answer(200, "On; the recovery codes.", schemas.auth.RecoveryCodes),),
         body=schemas.auth.ConfirmTotp,
-        refusals=(errors.InvalidCredentials, errors.TotpAlreadyOn, errors.TotpNotStarted, errors.UserNotFound),
+        refusals=(errors.InvalidCredentials, errors.TotpAlreadyEnabled, errors.TotpNotStarted, errors.UserNotFound),
     ),
     Operation(
         "DELETE",

@@ -32,11 +32,11 @@ WAIT_MARGIN_SECONDS = 0.5
 WRONG_RECIPIENT = "wrong_recipient"
 """The limit of payments to e-mail addresses that nobody has."""
 
-REHEARSE = "PayFlow-Rehearse"
-"""The header by which a client rehearses (rehearsal.py, in demo mode)."""
+SIMULATE = "PayFlow-Simulate"
+"""The header by which a client simulates (simulation.py, in demo mode)."""
 
-REHEARSED: web.RequestKey[dict[str, Any]] = web.RequestKey("rehearsed", dict)
-"""What a rehearsal adds to the item of a transfer; there, though it may be empty, when the header was taken."""
+SIMULATED: web.RequestKey[dict[str, Any]] = web.RequestKey("simulated", dict)
+"""What a simulation adds to the item of a transfer; there, though it may be empty, when the header was taken."""
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 async def create_transfer(request: web.Request) -> web.Response:
     """Send money.
 
-    Accepted means durable: it will be COMPLETED or FAILED by `settles_by`, as long as the ledger is reachable. The same
+    Accepted means durable: it will be COMPLETED or FAILED by `final_by`, as long as the ledger is reachable. The same
     key and body again are answered with the first answer again. With `Prefer: wait=N` the answer is held until then.
     """
     asked: schemas.transfers.NewTransfer = request[BODY]
@@ -80,9 +80,9 @@ async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:
     Raises:
         Refusal: the key is missing or malformed, or what the transaction service says.
     """
-    if REHEARSE in request.headers and REHEARSED not in request:
-        # Whoever wants to rehearse does not mean to pay.
-        raise InvalidRequest(errors=[FieldError(REHEARSE, "this gateway does not rehearse")])
+    if SIMULATE in request.headers and SIMULATED not in request:
+        # Whoever wants to simulate does not mean to pay.
+        raise InvalidRequest(errors=[FieldError(SIMULATE, "this gateway does not simulate")])
     started = time.monotonic()
     question = Question(
         user_id=request[PRINCIPAL].user_id,
@@ -99,9 +99,9 @@ async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:
     )
     seconds = preference.wait_seconds(request.headers.getall("Prefer", ()))
     if seconds is not None:
-        settled = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
-        if settled is not None:
-            return responses.document(settled, headers=headers | {"Preference-Applied": f"wait={seconds}"})
+        finalized = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
+        if finalized is not None:
+            return responses.document(finalized, headers=headers | {"Preference-Applied": f"wait={seconds}"})
     return responses.encoded(accepted.body, status=202, headers=headers)
 
 
@@ -163,12 +163,12 @@ async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str
         params=None if viewer is None else {"viewer": viewer},
         missing=errors.TransferNotFound,
     )
-    outcome, notices = await asyncio.gather(_outcome(behind, transfer_id), _notices(behind, transfer_id))
-    missing = {"wallet": outcome, "notification": notices}
+    outcome, notifications = await asyncio.gather(_outcome(behind, transfer_id), _notifications(behind, transfer_id))
+    missing = {"wallet": outcome, "notification": notifications}
     return timeline.merge(
         known,
         outcome=outcome or None,
-        notices=notices["items"] if notices else (),
+        notifications=notifications["items"] if notifications else (),
         viewer=viewer,
         unavailable=[name for name, answer in missing.items() if answer is None],
     )
@@ -180,7 +180,7 @@ async def _accept(request: web.Request, question: Question, fields: dict[str, An
         "idempotency_key": question.key,
         "request_hash": question.request_hash,
         **fields,
-        **request.get(REHEARSED, {}),
+        **request.get(SIMULATED, {}),
         "request_id": tracing.request_id(),
         "traceparent": tracing.traceparent(),
     }
@@ -188,7 +188,7 @@ async def _accept(request: web.Request, question: Question, fields: dict[str, An
         async with asyncio.timeout(operations.REQUEST_SECONDS):
             return await request.app[INTAKE].accept(Submission(question, item))
     except TimeoutError:
-        raise errors.NoAnswerInTime from None
+        raise errors.NoResponseInTime from None
     except Refusal as refusal:
         if result := _RESULTS.get(refusal.code):
             metrics.IDEMPOTENCY.labels(result).inc()
@@ -224,12 +224,12 @@ async def _outcome(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, A
     return outcome
 
 
-async def _notices(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
-    path = f"/internal/transfers/{transfer_id}/notices"
-    notices: dict[str, Any] | None = await upstreams.attempt(
+async def _notifications(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
+    path = f"/internal/transfers/{transfer_id}/notifications"
+    notifications: dict[str, Any] | None = await upstreams.attempt(
         call(behind.notification, "GET", path, seconds=upstreams.SIDE_SECONDS)
     )
-    return notices
+    return notifications
 
 
 ACCEPTED = Answer(
@@ -238,7 +238,7 @@ ACCEPTED = Answer(
     schemas.transfers.Transfer,
     headers=("Location", "Idempotent-Replayed"),
 )
-SETTLED = Answer(
+FINALIZED = Answer(
     200,
     "The client preferred to wait: COMPLETED or FAILED.",
     schemas.transfers.Transfer,
@@ -250,7 +250,7 @@ OPERATIONS = (
         "POST",
         BASE,
         create_transfer,
-        (ACCEPTED, SETTLED),
+        (ACCEPTED, FINALIZED),
         body=schemas.transfers.NewTransfer,
         headers=("Idempotency-Key", "Prefer"),
         refusals=errors.ON_TRANSFER,

@@ -30,7 +30,7 @@ async def set_role(request: web.Request) -> web.Response:
     Who loses the operator's role loses their sessions with it, everywhere within a second. Nobody takes it from themselves,
     and the last operator who is not disabled keeps it.
     """
-    asked: schemas.ops.NewRole = request[BODY]
+    asked: schemas.ops.RoleChange = request[BODY]
     return await _act(request, "PUT", "role", {"role": asked.role})
 
 
@@ -40,7 +40,7 @@ async def disable(request: web.Request) -> web.Response:
     You cannot disable your own account, or the last operator who is not disabled. The reason is for operators only. The user
     is no longer found by e-mail. Money sent to the wallet by its id still arrives: freeze the wallet to stop it.
     """
-    asked: schemas.ops.NewDisable = request[BODY]
+    asked: schemas.ops.DisableUser = request[BODY]
     return await _act(request, "PUT", "disable", {"reason": asked.reason})
 
 
@@ -49,15 +49,15 @@ async def enable(request: web.Request) -> web.Response:
     return await _act(request, "DELETE", "disable", {})
 
 
-async def _act(request: web.Request, method: str, act: str, body: Mapping[str, Any]) -> web.Response:
+async def _act(request: web.Request, method: str, action: str, body: Mapping[str, Any]) -> web.Response:
     user_id = path_id(request, errors.UserNotFound)
     account = await call(
         request.app[UPSTREAMS].auth,
         method,
-        f"/internal/users/{user_id}/{act}",
+        f"/internal/users/{user_id}/{action}",
         body={**body, "operator_id": request[PRINCIPAL].user_id},
     )
-    request.app[SESSIONS].ring()
+    request.app[SESSIONS].notify()
     return responses.document(account)
 
 
@@ -78,8 +78,8 @@ OPERATIONS = (
         set_role,
         (Answer(200, "The user.", schemas.ops.Account),),
         access=Access.OPERATOR,
-        body=schemas.ops.NewRole,
-        refusals=(errors.UserNotFound, errors.OwnAccount, errors.LastOperator),
+        body=schemas.ops.RoleChange,
+        refusals=(errors.UserNotFound, errors.CannotModifySelf, errors.LastOperator),
         key_scope=Scope.OPERATE,
     ),
     Operation(
@@ -88,8 +88,8 @@ OPERATIONS = (
         disable,
         (Answer(200, "Disabled.", schemas.ops.Account),),
         access=Access.OPERATOR,
-        body=schemas.ops.NewDisable,
-        refusals=(errors.UserNotFound, errors.OwnAccount, errors.LastOperator),
+        body=schemas.ops.DisableUser,
+        refusals=(errors.UserNotFound, errors.CannotModifySelf, errors.LastOperator),
         key_scope=Scope.OPERATE,
     ),
     Operation(

@@ -1,4 +1,4 @@
-"""Those who prefer to wait: each for as long as they like, all of them until the door closes."""
+"""Those who prefer to wait: each for as long as they like, all of them until the gateway closes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Waiting:
         self._clocks: set[asyncio.Timeout] = set()
 
     async def within(self, seconds: float, answer: Awaitable[Result]) -> Result | None:
-        """The answer, or None when it did not come in time or the door closes."""
+        """The answer, or None when it did not come in time or the gateway closes."""
         try:
             async with asyncio.timeout(seconds) as clock:
                 self._clocks.add(clock)

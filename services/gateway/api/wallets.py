@@ -121,7 +121,7 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
             page = await _statement_page(request, wallet_id, params)
             lines = await _named(request, page)
     except TimeoutError:
-        raise errors.NoAnswerInTime from None
+        raise errors.NoResponseInTime from None
     if wants_csv:
         return await _statement_file(
             request, _File(wallet_id, facts.currency, params, asked.limit is None), page, lines

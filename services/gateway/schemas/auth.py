@@ -61,7 +61,7 @@ class Logout(Request):
     refresh_token: Annotated[str | None, StringConstraints(max_length=TOKEN_LENGTH_MAX)] = None
 
 
-class LetterToken(Request):
+class EmailToken(Request):
     """The token of a letter; it is spent by this."""
 
     token: LetterTokenText
@@ -118,7 +118,7 @@ class User(Reply):
     totp: bool = Field(description="Whether a second factor is on.")
 
 
-class OwnSession(Reply):
+class SessionInfo(Reply):
     """A session that goes on; `current` is the one that asks."""
 
     id: UUID
@@ -131,7 +131,7 @@ class OwnSession(Reply):
 class SessionPage(Reply):
     """Sessions that go on, newest first."""
 
-    items: list[OwnSession]
+    items: list[SessionInfo]
     next_cursor: str | None
 
 
@@ -158,7 +158,7 @@ class Session(Reply):
     expires_in: int
 
 
-class LetterAsked(Reply):
+class EmailQueued(Reply):
     """A letter is on its way, if there is somebody to get it. `expires_in` is the life of its token in seconds."""
 
     expires_in: int

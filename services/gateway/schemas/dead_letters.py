@@ -11,7 +11,7 @@ from services.gateway.schemas.types import PageQuery, Reply, Request
 
 OUTCOMES_MAX = 64
 """Of so many transfers of one dead letter the ledger is asked: as many as a message carries."""
-QueueName = Literal["transfers.requested", "notices.transfers-settled"]
+QueueName = Literal["transfers.requested", "notifications.transfers-finalized"]
 DeadLetterState = Literal["waiting", "replayed", "discarded"]
 
 
@@ -56,7 +56,7 @@ class DeadLetter(Reply):
     discard_reason: str | None
 
 
-class WholeDeadLetter(DeadLetter):
+class DeadLetterDetail(DeadLetter):
     """A dead letter with the message: as text, null when it is none, and its very bytes."""
 
     body: str | None

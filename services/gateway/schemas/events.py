@@ -12,7 +12,7 @@ from services.gateway.schemas.types import Amount, Reply
 
 
 class Notification(Reply):
-    """A notice to a user."""
+    """A notification to a user."""
 
     id: UUID
     kind: Literal["transfer_completed", "transfer_received", "transfer_failed"]
@@ -23,7 +23,7 @@ class Notification(Reply):
     read_at: AwareDatetime | None
 
 
-class TransferNews(Reply):
+class TransferUpdate(Reply):
     """The transfer as it is since this event; the fields mean what they mean in a transfer."""
 
     id: UUID
@@ -53,7 +53,7 @@ class StreamEnd(Reply):
 
 
 class NotificationPage(Reply):
-    """Notices, newest first."""
+    """Notifications, newest first."""
 
     items: list[Notification]
     next_cursor: str | None

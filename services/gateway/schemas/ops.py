@@ -14,24 +14,24 @@ REASON_LENGTH_MAX = 200
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 
 
-class NewRole(Request):
+class RoleChange(Request):
     """Another role."""
 
     role: Literal["user", "operator"]
 
 
-class NewDisable(Request):
+class DisableUser(Request):
     """Why; for operators only."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LENGTH_MAX)]
 
 
 class AuditQuery(PeriodQuery):
-    """Which acts."""
+    """Which actions."""
 
     actor_id: Id | None = Field(None, description="Who acted.")
     user_id: Id | None = Field(None, description="Whom it concerned.")
-    act: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,100}$")] | None = Field(
+    action: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,100}$")] | None = Field(
         None, description="What was done, for instance `login_failed`."
     )
 
@@ -126,13 +126,13 @@ class Subject(Reply):
     id: str
 
 
-class Act(Reply):
+class AuditEntry(Reply):
     """Something that somebody did. `actor_id` is null where nobody is known, and at the command line of a server."""
 
     id: str = Field(description="Unique within its service.")
     at: AwareDatetime
     service: Literal["auth", "wallet", "transaction", "notification"]
-    act: str
+    action: str
     actor_id: UUID | None
     user_id: UUID | None = Field(description="Whom it concerns, if that is one user.")
     subject: Subject | None
@@ -140,13 +140,13 @@ class Act(Reply):
     request_id: str
 
 
-class ActPage(Reply):
+class AuditPage(Reply):
     """Acts, newest first."""
 
-    items: list[Act]
+    items: list[AuditEntry]
     next_cursor: str | None
     unavailable: list[str] = Field(
-        description="Services that did not answer within 1 s: their acts come with a later page."
+        description="Services that did not answer within 1 s: their actions come with a later page."
     )
 
 

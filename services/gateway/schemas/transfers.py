@@ -91,7 +91,7 @@ class Transfer(Reply):
     description: str | None
     metadata: dict[str, Any] | None
     created_at: AwareDatetime
-    settles_by: AwareDatetime
+    final_by: AwareDatetime
     completed_at: AwareDatetime | None
     failed_at: AwareDatetime | None
     failure: Failure | None

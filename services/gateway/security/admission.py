@@ -1,4 +1,4 @@
-"""The first thing inside the door: where too many wait already, whoever comes to wait with them is told so at once.
+"""The first thing inside the gateway: where too many wait already, whoever comes to wait with them is told so at once.
 
 It stands before the token, the body, the cache and even what observes every request. A refusal behind them costs most of
 what an acceptance does; a crowd that is turned away then takes the time of those who are inside, and of those who read.

@@ -17,7 +17,7 @@ from services.chassis.problems import Handler
 from services.contracts.api_keys import Scope, looks_like_key
 from services.contracts.identifiers import parse_id
 from services.gateway import operations
-from services.gateway.errors import InsufficientScope, InvalidToken, KeysAway, OperatorRequired, SessionRequired
+from services.gateway.errors import InsufficientScope, InvalidToken, KeysUnavailable, OperatorRequired, SessionRequired
 from services.gateway.operations import Access, Operation
 from services.gateway.security.jwks import Keys
 from services.gateway.security.revocations import Sessions
@@ -77,7 +77,7 @@ class Tokens:
 
         Raises:
             InvalidToken: whatever is wrong with it.
-            KeysAway: its key is not known here, and auth cannot be asked.
+            KeysUnavailable: its key is not known here, and auth cannot be asked.
         """
         principal = self._remembered.get(token)
         if principal is None:
@@ -92,7 +92,7 @@ class Tokens:
 
     async def _verify(self, token: str) -> Principal:
         if not self._keys.are_known:
-            raise KeysAway
+            raise KeysUnavailable
         if len(token) > TOKEN_LENGTH_MAX or not _COMPACT.fullmatch(token):
             raise InvalidToken
         try:
@@ -100,7 +100,7 @@ class Tokens:
             key = await self._keys.find(key_id) if key_id is not None else None
             if key is None:
                 # With auth away nobody can say whether there is such a key: a good token must not be called a bad one.
-                raise KeysAway if key_id is not None and self._keys.is_away else InvalidToken
+                raise KeysUnavailable if key_id is not None and self._keys.is_unavailable else InvalidToken
             claims = jwt.decode(
                 token,
                 key,
@@ -145,7 +145,7 @@ def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
             return await handler(request)
         token = bearer(request.headers)
         if not sessions.are_known:
-            raise KeysAway
+            raise KeysUnavailable
         principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
         if sessions.has_ended(principal.session_id):
             raise InvalidToken
@@ -153,7 +153,7 @@ def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
         request[PRINCIPAL] = principal
         if operation.access is Access.OPERATOR:
             # What operators do is in the audit log; that they looked at what is others', here.
-            log.info("operator_let_in", operator_id=principal.user_id, method=request.method, path=request.path)
+            log.info("operator_authorized", operator_id=principal.user_id, method=request.method, path=request.path)
         return await handler(request)
 
     return authenticate

@@ -32,7 +32,7 @@ class Keys:
         self._document: dict[str, Any] = {"keys": []}
         self._fetching: asyncio.Task[bool] | None = None
         self._asked_at = -RETRY_SECONDS
-        self._is_away = False
+        self._is_unavailable = False
 
     @property
     def document(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class Keys:
         return key_id in self._keys
 
     @property
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether auth did not answer the last time: a key that is not known here may be a new one."""
-        return self._is_away
+        return self._is_unavailable
 
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
         """The key; for an unknown id auth is asked again, at most once a second whoever asks."""
@@ -86,13 +86,13 @@ class Keys:
             self._keys = _read(document)
             self._document = document
         except (Refusal, ValueError) as error:
-            if not self._is_away:
+            if not self._is_unavailable:
                 log.warning("keys_not_fetched", error=type(error).__name__)
-            self._is_away = True
+            self._is_unavailable = True
             return False
         finally:
             self._fetching = None
-        self._is_away = False
+        self._is_unavailable = False
         return True
 
 

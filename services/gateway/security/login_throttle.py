@@ -22,7 +22,7 @@ from aiohttp import web
 from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal
 from services.gateway import errors
-from services.gateway.cache import Cache, CacheAway
+from services.gateway.cache import Cache, CacheUnavailable
 from services.gateway.security import rate_limit
 from services.gateway.security.login_rules import Rule, Tallies
 from services.gateway.security.rate_limit_counters import Count, Limit
@@ -188,17 +188,17 @@ class Guesses:
             self._tallies[rule].forgive(keys[rule])
         try:
             await self._cache.run(("DEL", *(_key(rule, keys[rule]) for rule in own)))
-        except CacheAway:
+        except CacheUnavailable:
             return
 
-    async def _act(self, act: str, keys: dict[Rule, str], rules: Sequence[Rule]) -> Any:
-        arguments: list[str | int] = [act]
+    async def _act(self, action: str, keys: dict[Rule, str], rules: Sequence[Rule]) -> Any:
+        arguments: list[str | int] = [action]
         for rule in rules:
             arguments += [rule.free, int(rule.memory_seconds * 1000), int(rule.wait_seconds_max * 1000)]
         names = [_key(rule, keys[rule]) for rule in rules]
         try:
             (answer,) = await self._cache.run(("EVAL", _ACT, len(names), *names, *arguments))
-        except CacheAway:
+        except CacheUnavailable:
             return None
         return answer
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from services.gateway.errors import PasswordsBusy
+from services.gateway.errors import TooManyLogins
 from services.gateway.settings import PASSWORDS_MAX
 
 RETRY_AFTER_SECONDS = range(2, 7)
@@ -32,7 +32,7 @@ class Passwords:
         """Hold one place. It is taken only when the body is there: who sends slowly takes none from others.
 
         Raises:
-            PasswordsBusy: there is none.
+            TooManyLogins: there is none.
         """
         if self.is_full:
             raise busy()
@@ -43,9 +43,9 @@ class Passwords:
             self._under_way -= 1
 
 
-def busy() -> PasswordsBusy:
+def busy() -> TooManyLogins:
     """What those are told who would wait in vain."""
-    return PasswordsBusy(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
+    return TooManyLogins(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
 
 
 PASSWORDS: web.AppKey[Passwords] = web.AppKey("passwords")

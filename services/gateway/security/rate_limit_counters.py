@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.gateway.cache import Cache, CacheAway
+from services.gateway.cache import Cache, CacheUnavailable
 
 ALLOWANCES_MAX = 20_000
 """So many allowances of one limit a process keeps; the oldest go first."""
@@ -167,7 +167,7 @@ class Allowances:
             (answer,) = await self._cache.run(
                 ("EVAL", _ADD, len(allowances), *(each.key for each in allowances), *arguments)
             )
-        except CacheAway:
+        except CacheUnavailable:
             answer = None
         if not isinstance(answer, list) or len(answer) != 2 * len(allowances):
             return [None] * len(allowances)

@@ -32,8 +32,8 @@ class Sessions:
         self._ended: dict[str, float] = {}
         self._after = 0
         self._ahead_seconds = 0.0
-        self._bell = asyncio.Event()
-        self._is_away = False
+        self._wakeup = asyncio.Event()
+        self._is_unavailable = False
         self._listeners: list[Callable[[str], None]] = []
         self.are_known = False
         """Whether the list was ever pulled."""
@@ -59,18 +59,18 @@ class Sessions:
         """Be told of each session that ends, as soon as it is known here; perhaps more than once."""
         self._listeners.append(tell)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Something changed: pull now rather than at the next turn."""
-        self._bell.set()
+        self._wakeup.set()
 
     async def keep(self) -> None:
-        """Pull now, twice a second, and when the bell rings, until cancelled. With auth away the list is kept."""
+        """Pull now, twice a second, and when the wakeup notifies, until cancelled. With auth away the list is kept."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             await self.pull()
             with suppress(TimeoutError):
                 async with asyncio.timeout(PULL_EVERY_SECONDS):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
 
     async def pull(self) -> None:
         """Ask auth for what ended since the last time."""
@@ -79,11 +79,11 @@ class Sessions:
                 if not await self._pull_page():
                     break
             self.are_known = True
-            self._is_away = False
+            self._is_unavailable = False
         except (Refusal, ValueError, KeyError, TypeError) as error:
-            if not self._is_away:
+            if not self._is_unavailable:
                 log.warning("revocations_not_pulled", error=type(error).__name__)
-            self._is_away = True
+            self._is_unavailable = True
         self._forget()
 
     async def ping(self) -> None:

@@ -1,4 +1,4 @@
-"""API keys at the door: auth is asked about a key once, and its answer believed for as long as an access token would live.
+"""API keys at the gateway: auth is asked about a key once, and its answer believed for as long as an access token would live.
 
 What is remembered is the hash of a key, never the key. A revoked one ends through the same list as sessions do: its id is in
 it within a second. The first use in each hour is told to auth, behind the back of the request, for the audit log.

@@ -11,17 +11,17 @@ SELECT id FROM unnest($1::uuid[]) AS asked(id)
 WHERE NOT EXISTS (SELECT FROM inbox WHERE transfer_id = asked.id AND type <> 'transfer.pending');
 
 -- name: find_position
-SELECT settled_at, transfer_id FROM positions WHERE route = $1;
+SELECT finalized_at, transfer_id FROM positions WHERE route = $1;
 
 -- name: advance_position
 -- Forwards only: somebody else may have come further.
-INSERT INTO positions (route, settled_at, transfer_id) VALUES ($1, $2, $3)
-ON CONFLICT (route) DO UPDATE SET settled_at = excluded.settled_at, transfer_id = excluded.transfer_id
-WHERE (positions.settled_at, positions.transfer_id) < (excluded.settled_at, excluded.transfer_id);
+INSERT INTO positions (route, finalized_at, transfer_id) VALUES ($1, $2, $3)
+ON CONFLICT (route) DO UPDATE SET finalized_at = excluded.finalized_at, transfer_id = excluded.transfer_id
+WHERE (positions.finalized_at, positions.transfer_id) < (excluded.finalized_at, excluded.transfer_id);
 
--- name: insert_notices
+-- name: insert_notifications
 -- The inbox has recognised every copy: a conflict here is a fault and must be loud.
-INSERT INTO notices (id, user_id, transfer_id, kind, title, body)
+INSERT INTO notifications (id, user_id, transfer_id, kind, title, body)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[]);
 
 -- name: advance_counters
@@ -36,25 +36,25 @@ INSERT INTO events (user_id, seq, type, payload)
 SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::jsonb[]);
 
 -- name: insert_deliveries
-INSERT INTO deliveries (id, notice_id, user_id)
+INSERT INTO deliveries (id, notification_id, user_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]);
 
--- name: list_notices
--- A page of one user's notices, newest first, from just below the last row of the page before.
+-- name: list_notifications
+-- A page of one user's notifications, newest first, from just below the last row of the page before.
 SELECT id, kind, transfer_id, title, body, created_at, read_at
-FROM notices
+FROM notifications
 WHERE user_id = $1 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC
 LIMIT $4;
 
 -- name: mark_read
--- The first reading counts; another user's notice is not found.
-UPDATE notices SET read_at = coalesce(read_at, now())
+-- The first reading counts; another user's notification is not found.
+UPDATE notifications SET read_at = coalesce(read_at, now())
 WHERE id = $1 AND user_id = $2
 RETURNING id, kind, transfer_id, title, body, created_at, read_at;
 
--- name: list_notices_of_transfer
-SELECT created_at AS at, user_id, kind FROM notices WHERE transfer_id = $1 ORDER BY created_at, id;
+-- name: list_notifications_of_transfer
+SELECT created_at AS at, user_id, kind FROM notifications WHERE transfer_id = $1 ORDER BY created_at, id;
 
 -- name: claim_deliveries
 -- A lease, committed before anything is sent: no transaction is open while the mail server is awaited.
@@ -64,9 +64,9 @@ WITH due AS MATERIALIZED (
     ORDER BY claimed_until LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries SET claimed_until = clock_timestamp() + make_interval(secs => $2)
-FROM due, notices
-WHERE deliveries.id = due.id AND notices.id = deliveries.notice_id
-RETURNING deliveries.id, deliveries.user_id, deliveries.attempts, notices.title, notices.body;
+FROM due, notifications
+WHERE deliveries.id = due.id AND notifications.id = deliveries.notification_id
+RETURNING deliveries.id, deliveries.user_id, deliveries.attempts, notifications.title, notifications.body;
 
 -- name: mark_delivery_sent
 UPDATE deliveries

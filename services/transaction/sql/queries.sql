@@ -25,7 +25,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::te
      AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
               request_hash, request_id, traceparent, created_at, expires_at);
 
--- name: settle_transfers
+-- name: finalize_transfers
 -- Only what is still PENDING moves, in id order (two appliers never deadlock); what comes back has moved just now.
 WITH told AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) AS told(id, outcome, reason, at, attempt)
@@ -37,23 +37,23 @@ UPDATE transfers SET
     completed_at = CASE told.outcome WHEN 'posted' THEN told.at END,
     failed_at    = CASE told.outcome WHEN 'posted' THEN NULL ELSE told.at END,
     failure_code = told.reason,
-    settled_at   = clock_timestamp(),
+    finalized_at   = clock_timestamp(),
     attempts     = CASE WHEN told.attempt IS NULL THEN attempts ELSE attempts || told.attempt::jsonb END
 FROM told JOIN locked USING (id)
 WHERE transfers.id = told.id AND transfers.status = 'PENDING'
 RETURNING transfers.id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
           failure_code, told.at, request_id, traceparent, created_at;
 
--- name: find_settled_horizon
--- Nothing can appear below it any more: what appears later is settled by somebody who has not begun yet. To be read before
--- what is settled, in a statement of its own.
+-- name: find_finalized_horizon
+-- Nothing can appear below it any more: what appears later is finalized by somebody who has not begun yet. To be read before
+-- what is finalized, in a statement of its own.
 SELECT least(min(xact_start), clock_timestamp() - make_interval(secs => $1)) FROM pg_stat_activity
 WHERE datname = current_database();
 
--- name: list_settled
-SELECT settled_at, id FROM transfers
-WHERE (settled_at, id) > ($1, $2) AND settled_at < $3
-ORDER BY settled_at, id LIMIT $4;
+-- name: list_finalized
+SELECT finalized_at, id FROM transfers
+WHERE (finalized_at, id) > ($1, $2) AND finalized_at < $3
+ORDER BY finalized_at, id LIMIT $4;
 
 -- name: list_accepted
 -- What is still under way after a moment: most transfers are done before anybody would look. In the order of the index.
@@ -62,7 +62,7 @@ WHERE status = 'PENDING' AND expires_at >= $1 AND created_at < clock_timestamp()
 ORDER BY expires_at LIMIT $3;
 
 -- name: list_outcomes
--- As settle_transfers told them, again.
+-- As finalize_transfers told them, again.
 SELECT id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
        failure_code, coalesce(completed_at, failed_at) AS at, request_id, traceparent
 FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
@@ -81,7 +81,7 @@ WHERE id = ANY($1::uuid[]) AND status = 'PENDING' AND conflicted_at IS NULL
 RETURNING id;
 
 -- name: list_stale
--- Oldest first; what only a human can settle is left alone.
+-- Oldest first; what only a human can finalize is left alone.
 SELECT id, request_hash FROM transfers
 WHERE status = 'PENDING' AND expires_at < clock_timestamp() AND conflicted_at IS NULL
 ORDER BY expires_at LIMIT $1;

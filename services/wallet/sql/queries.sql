@@ -111,7 +111,7 @@ UPDATE accounts SET frozen = $2 WHERE id = $1 AND owner_id IS NOT NULL
 RETURNING id, owner_id, currency, frozen, posted, held, created_at;
 
 -- name: insert_audit
-INSERT INTO audit_log (actor_id, act, account_id, request_id) VALUES ($1, $2, $3, $4);
+INSERT INTO audit_log (actor_id, action, account_id, request_id) VALUES ($1, $2, $3, $4);
 
 -- name: read_balance_sheet
 -- Now, or at a moment: most accounts have no later entry, and their balance is the one row that is read in any case.
@@ -177,7 +177,7 @@ LIMIT 20;
 -- Prepared transactions and those of other databases count as running; no clock but that of the rows is asked.
 SELECT statement_timestamp() AS now, head.number, head.hash, head.sealed_at, head.frontier,
        (SELECT sealed_at FROM blocks WHERE xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-        ORDER BY number DESC LIMIT 1) AS settled_at
+        ORDER BY number DESC LIMIT 1) AS finalized_at
 FROM (VALUES (1)) AS always LEFT JOIN (SELECT number, hash, sealed_at, frontier FROM blocks ORDER BY number DESC LIMIT 1) AS head ON true;
 
 -- name: prefer_indexes

@@ -20,7 +20,7 @@ from services.auth import app
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import Places
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 
@@ -96,13 +96,13 @@ async def register_operator(auth: AuthService, pool: Pool, email: str = "ops@exa
 
 @asynccontextmanager
 async def running(
-    pool: Pool, *, profile: Parameters = QUICK, bell: Bell | None = None, **limits: int
+    pool: Pool, *, profile: Parameters = QUICK, wakeup: Wakeup | None = None, **limits: int
 ) -> AsyncIterator[AuthService]:
     """Run the service on this database until the block ends."""
-    hashing, bell = Hashing(profile, **limits), bell or Bell(None)
+    hashing, wakeup = Hashing(profile, **limits), wakeup or Wakeup(None)
     verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
     server = TestServer(
-        app.application(pool, pool, Vault(SECRET), hashing=hashing, bell=bell, places=Places(SECRET), verifier=verifier)
+        app.application(pool, pool, Vault(SECRET), hashing=hashing, wakeup=wakeup, places=Places(SECRET), verifier=verifier)
     )
     await server.start_server()
     try:
@@ -110,5 +110,5 @@ async def running(
             yield AuthService(str(server.make_url("")).rstrip("/"), server.app, session)
     finally:
         await server.close()
-        await bell.close()
+        await wakeup.close()
         hashing.close()

@@ -12,7 +12,7 @@ from services.auth import commands, passwords
 from services.auth.errors import InvalidCredentials
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.integration.auth.service import QUICK, SECRET, AuthService, running
@@ -90,9 +90,9 @@ async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: 
     for email in ("alice@example.com", "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                pool, Vault(SECRET), hashing, Bell(None), email=email, password="correct horsf"
+                pool, Vault(SECRET), hashing, Wakeup(None), email=email, password="correct horsf"
             )
-        rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'login_failed'"))
+        rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'login_failed'"))
 
     assert hashing.verified == [True, False]
     assert rows == [1, 2]
@@ -133,7 +133,7 @@ async def test_password_changed_meanwhile_opens_nothing(auth: AuthService, pool:
 
     with pytest.raises(InvalidCredentials):
         await commands.accounts.log_in(
-            pool, Vault(SECRET), hashing, Bell(None), email="alice@example.com", password="correct horse"
+            pool, Vault(SECRET), hashing, Wakeup(None), email="alice@example.com", password="correct horse"
         )
 
     hashing.close()
@@ -149,7 +149,7 @@ async def test_more_logins_than_can_wait_are_told_to_come_back(auth: AuthService
 
     refused = [answer for answer in answers if answer.status == 503]
     assert {200, 503} == {answer.status for answer in answers}
-    assert {"passwords_busy"} == {answer.body["code"] for answer in refused}
+    assert {"too_many_logins"} == {answer.body["code"] for answer in refused}
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
     assert after.status == 200
 

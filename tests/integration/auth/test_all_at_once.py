@@ -31,7 +31,7 @@ class Alice:
         self.passwords = itertools.cycle((PASSWORD, "battery staple"))
         self.shown = itertools.cycle((PASSWORD, "battery staple"))
 
-    def acts(self) -> list[Callable[[], Awaitable[Answer]]]:
+    def actions(self) -> list[Callable[[], Awaitable[Answer]]]:
         mine, other = {"user_id": self.id, "session_id": claims_of(self.session)["sid"]}, f"/internal/users/{self.id}"
         key = mine | {"name": "server", "scopes": ["read"], "password": next(self.shown)}
         change = {"user_id": self.id, "current_password": next(self.passwords), "new_password": "battery staple"}
@@ -69,9 +69,9 @@ async def test_all_at_once(auth: AuthService, pool: Pool) -> None:
     async with running(pool) as second:
         alice = Alice(auth, second, await auth.register(EMAIL))
         for _ in range(ROUNDS):
-            acts = alice.acts() * 2
-            chance.shuffle(acts)
-            told.update(answer.status for answer in await asyncio.gather(*(act() for act in acts)))
+            actions = alice.actions() * 2
+            chance.shuffle(actions)
+            told.update(answer.status for answer in await asyncio.gather(*(action() for action in actions)))
         await alice.ask("PUT", f"/internal/users/{alice.id}/disable", {"operator_id": OPERATOR, "reason": "test"})
         feed = await auth.revocations()
 
@@ -81,8 +81,8 @@ async def test_all_at_once(auth: AuthService, pool: Pool) -> None:
         "SELECT (SELECT count(*) FROM sessions WHERE revoked_at IS NULL AND user_id = $1),"
         " (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL),"
         " (SELECT count(*) FROM letters WHERE kind = 'reset_password' AND ended_at IS NULL),"
-        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE act = 'api_key_revoked'),"
-        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE act = 'api_key_created')",
+        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE action = 'api_key_revoked'),"
+        " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE action = 'api_key_created')",
         UUID(alice.id),
     )
     assert left is not None

@@ -183,15 +183,15 @@ async def _change_password(auth: AuthService, alice: Owner) -> Answer:
     return await auth.call("POST", "/internal/password", body)
 
 
-@pytest.mark.parametrize("act", [_disable, _end_others, _change_password])
+@pytest.mark.parametrize("action", [_disable, _end_others, _change_password])
 async def test_what_ends_all_sessions_ends_keys(
-    auth: AuthService, alice: Owner, act: Callable[[AuthService, Owner], Awaitable[Answer]]
+    auth: AuthService, alice: Owner, action: Callable[[AuthService, Owner], Awaitable[Answer]]
 ) -> None:
     """Who lost an account need not know which keys were made meanwhile: all are in the feed, another's goes on."""
     bob = await owner_of(auth, "bob@example.com")
     others, keys = await bob.make(), [await alice.make() for _ in range(2)]
 
-    assert (await act(auth, alice)).status in (200, 204)
+    assert (await action(auth, alice)).status in (200, 204)
     ended = {item["session_id"] for item in (await auth.revocations())["items"]}
 
     assert {key["id"] for key in keys} <= ended
@@ -234,7 +234,7 @@ async def test_what_a_thief_made_ends_with_the_stolen_session(auth: AuthService,
 
     assert [claims_of(alice.session)["sid"], since["id"]] == feed
     assert [200, 404, 200] == [(await verify(auth, made["key"])).status for made in (before, since, elsewhere)]
-    detail = await pool.fetchval("SELECT detail FROM audit_log WHERE act = 'api_key_revoked'")
+    detail = await pool.fetchval("SELECT detail FROM audit_log WHERE action = 'api_key_revoked'")
     assert ("refresh_reused", since["id"]) == (json.loads(detail)["reason"], json.loads(detail)["api_key_id"])
 
 
@@ -254,11 +254,11 @@ async def test_a_session_alone_makes_no_key(auth: AuthService, pool: Pool, alice
     """A stolen access token does not become a lasting key: without the password there is none, and the try is on record."""
     refused = [await alice.ask(password=wrong) for wrong in ("correct horsf", "x")]
     incomplete = await alice.ask(password=None)
-    acts = await pool.fetch("SELECT act, actor_id::text FROM audit_log WHERE act <> 'user_registered'")
+    actions = await pool.fetch("SELECT action, actor_id::text FROM audit_log WHERE action <> 'user_registered'")
 
     assert [(401, "invalid_credentials")] * 2 == [(each.status, each.body["code"]) for each in refused]
     assert 422 == incomplete.status
-    assert [("proof_failed", alice.id)] * 2 == [tuple(act) for act in acts]
+    assert [("proof_failed", alice.id)] * 2 == [tuple(action) for action in actions]
     assert [] == await alice.list()
 
 
@@ -320,7 +320,7 @@ async def test_keys_are_bounded(auth: AuthService, alice: Owner, monkeypatch: py
     listed = await alice.list()
     await alice.revoke(listed[0]["id"])
 
-    assert [(409, "api_keys_exhausted")] * 7 == [(answer.status, answer.body["code"]) for answer in refused]
+    assert [(409, "api_key_limit_reached")] * 7 == [(answer.status, answer.body["code"]) for answer in refused]
     assert 5 == len(listed)
     assert 201 == (await alice.ask()).status
 
@@ -336,7 +336,7 @@ async def test_first_use_in_an_hour_is_audited_once(auth: AuthService, pool: Poo
         await pool.execute("UPDATE api_keys SET audited_hour = audited_hour - interval '1 hour'")
         await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
 
-    assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'api_key_used'")
+    assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'api_key_used'")
 
 
 async def test_acts_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Owner) -> None:
@@ -345,10 +345,10 @@ async def test_acts_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Ow
     await verify(auth, made["key"])
     await alice.revoke(made["id"])
     rows = await pool.fetch(
-        "SELECT act, actor_id::text, user_id::text, detail, request_id FROM audit_log WHERE act LIKE 'api_key%' ORDER BY id"
+        "SELECT action, actor_id::text, user_id::text, detail, request_id FROM audit_log WHERE action LIKE 'api_key%' ORDER BY id"
     )
 
-    assert ["api_key_created", "api_key_used", "api_key_revoked"] == [row["act"] for row in rows]
+    assert ["api_key_created", "api_key_used", "api_key_revoked"] == [row["action"] for row in rows]
     assert {(alice.id, alice.id)} == {(row["actor_id"], row["user_id"]) for row in rows}
     assert {made["id"]} == {json.loads(row["detail"])["api_key_id"] for row in rows}
     assert all(row["request_id"] for row in rows)

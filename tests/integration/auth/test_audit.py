@@ -1,4 +1,4 @@
-"""The audit log: written with the act, never changed; and what the service's role may not do."""
+"""The audit log: written with the action, never changed; and what the service's role may not do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_every_act_is_written_with_who_and_which_request(auth: AuthService
     await log_out(auth, second)
     await log_out(auth, second)
     await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
-    rows = await pool.fetch("SELECT act, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id")
+    rows = await pool.fetch("SELECT action, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id")
 
     assert [
         ("user_registered", user_id, user_id),
@@ -40,7 +40,7 @@ async def test_every_act_is_written_with_who_and_which_request(auth: AuthService
         ("refresh_reused", None, user_id),
         ("logged_out", user_id, user_id),
         ("role_granted", None, user_id),
-    ] == [(row["act"], row["actor_id"], row["user_id"]) for row in rows]
+    ] == [(row["action"], row["actor_id"], row["user_id"]) for row in rows]
     assert [row["request_id"] for row in rows[1:4]] == ["the-request-1"] * 3
     assert all(row["request_id"] for row in rows)
     assert {"session_id": claims_of(second)["sid"]} == json.loads(rows[5]["detail"])
@@ -52,7 +52,7 @@ async def test_audit_log_is_append_only(auth: AuthService, pool: Pool, auth_data
     """Neither the service nor the owner changes or removes a row; the service has not even the right to try."""
     await auth.register("alice@example.com")
     owner, superuser = [await auth_database.pool(url) for url in (auth_database.owner_url, auth_database.superuser_url)]
-    for statement in ("UPDATE audit_log SET act = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+    for statement in ("UPDATE audit_log SET action = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(statement)
         for other in (owner, superuser):
@@ -61,7 +61,7 @@ async def test_audit_log_is_append_only(auth: AuthService, pool: Pool, auth_data
     await close_pool(owner)
     await close_pool(superuser)
 
-    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'user_registered'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user_registered'") == 1
 
 
 FORBIDDEN = [

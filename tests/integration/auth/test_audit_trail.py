@@ -1,4 +1,4 @@
-"""The whole audit log of some lives: every act leaves exactly one row with who, on whom and what, and no act leaves two."""
+"""The whole audit log of some lives: every action leaves exactly one row with who, on whom and what, and no action leaves two."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = tuple[str, str | None, str | None, dict[str, Any]]
 
 
 class Trail:
-    """Reads what was added to the log since the last look: act, actor, user, detail."""
+    """Reads what was added to the log since the last look: action, actor, user, detail."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -26,12 +26,12 @@ class Trail:
 
     async def added(self) -> list[Row]:
         rows = await self._pool.fetch(
-            "SELECT id::text, act, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY at, id"
+            "SELECT id::text, action, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY at, id"
         )
         new = [row for row in rows if row["id"] not in self._seen]
         self._seen |= {row["id"] for row in new}
         assert all(row["request_id"] for row in new), "each row names its request"
-        return [(row["act"], row["actor_id"], row["user_id"], json.loads(row["detail"] or "{}")) for row in new]
+        return [(row["action"], row["actor_id"], row["user_id"], json.loads(row["detail"] or "{}")) for row in new]
 
 
 async def test_the_trail_of_an_address_and_a_password(auth: AuthService, pool: Pool) -> None:
@@ -139,22 +139,22 @@ async def test_the_trail_of_operators(auth: AuthService, pool: Pool) -> None:
     user_id = (await auth.register(EMAIL))["user"]["id"]
     await trail.added()
 
-    async def act(method: str, what: str, **body: str) -> None:
+    async def action(method: str, what: str, **body: str) -> None:
         answer = await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator} | body)
         assert 200 == answer.status
 
     for role in ("operator", "operator", "user", "user"):
-        await act("PUT", "role", role=role)
+        await action("PUT", "role", role=role)
     assert [
         ("role_granted", operator, user_id, {"from": "user", "to": "operator", "by": "operator"}),
         ("role_granted", operator, user_id, {"from": "operator", "to": "user", "by": "operator"}),
     ] == await trail.added()
 
     for reason in ("stolen telephone", "another reason"):
-        await act("PUT", "disable", reason=reason)
+        await action("PUT", "disable", reason=reason)
     await auth.log_in(EMAIL)
     for _ in range(2):
-        await act("DELETE", "disable")
+        await action("DELETE", "disable")
     assert [
         ("user_disabled", operator, user_id, {"reason": "stolen telephone"}),
         ("login_failed", None, user_id, {"reason": "user_disabled", "password": "right"}),

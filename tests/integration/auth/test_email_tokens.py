@@ -47,7 +47,7 @@ async def test_a_token_is_good_for_its_kind_alone(auth: AuthService, pool: Pool)
     ]
     own = [await verify(auth, tokens["verify_email"]), await reset(auth, tokens["reset_password"])]
 
-    assert [(422, "letter_token_invalid")] * 2 == [(answer.status, answer.body["code"]) for answer in crossed]
+    assert [(422, "email_token_invalid")] * 2 == [(answer.status, answer.body["code"]) for answer in crossed]
     assert [200, True, 2] == unharmed
     assert [204, 200] == [answer.status for answer in own]
     assert 200 == (await auth.log_in(ALICE, NEW_PASSWORD)).status

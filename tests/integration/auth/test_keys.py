@@ -110,8 +110,8 @@ async def test_old_key_retires_by_itself(auth: AuthService, auth_database: TestD
 
     assert still
     assert ["retired", "signing"] == states
-    acts = await pool.fetch("SELECT act FROM audit_log WHERE act LIKE 'key_%' ORDER BY id")
-    assert ["key_rotated", "key_retired"] == [row["act"] for row in acts]
+    actions = await pool.fetch("SELECT action FROM audit_log WHERE action LIKE 'key_%' ORDER BY id")
+    assert ["key_rotated", "key_retired"] == [row["action"] for row in actions]
 
 
 async def test_rotating_again_at_once_makes_no_other_key(auth: AuthService, auth_database: TestDatabase) -> None:

@@ -1,4 +1,4 @@
-"""Letters and their tokens: written with the act, used once, told to nobody but who sends them."""
+"""Letters and their tokens: written with the action, used once, told to nobody but who sends them."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ async def is_verified(pool: Pool) -> bool:
     return bool(await pool.fetchval("SELECT email_verified_at IS NOT NULL FROM users"))
 
 
-async def acts(pool: Pool) -> list[str]:
-    return [row["act"] for row in await pool.fetch("SELECT act FROM audit_log ORDER BY id")]
+async def actions(pool: Pool) -> list[str]:
+    return [row["action"] for row in await pool.fetch("SELECT action FROM audit_log ORDER BY id")]
 
 
 async def test_registering_writes_a_letter_that_verifies(auth: AuthService, pool: Pool) -> None:
@@ -89,7 +89,7 @@ async def test_registering_writes_a_letter_that_verifies(auth: AuthService, pool
     assert 24 * 3600 == pytest.approx(life, abs=1)
     assert (204, False, True) == (answer.status, session["user"]["email_verified"], user["email_verified"])
     assert (await auth.log_in(ALICE)).body["user"]["email_verified"] is True
-    assert ["user_registered", "email_verified", "login_succeeded"] == await acts(pool)
+    assert ["user_registered", "email_verified", "login_succeeded"] == await actions(pool)
 
 
 async def test_a_token_is_spent_once(auth: AuthService, pool: Pool) -> None:
@@ -102,9 +102,9 @@ async def test_a_token_is_spent_once(auth: AuthService, pool: Pool) -> None:
 
     assert 19 == len(refused)
     for answer in [*refused, *later]:
-        assert (422, "letter_token_invalid") == (answer.status, answer.body["code"])
+        assert (422, "email_token_invalid") == (answer.status, answer.body["code"])
         assert ["token"] == [error["field"] for error in answer.body["errors"]]
-    assert 1 == (await acts(pool)).count("password_reset")
+    assert 1 == (await actions(pool)).count("password_reset")
 
 
 async def test_a_verification_is_spent_once(auth: AuthService, pool: Pool) -> None:
@@ -178,7 +178,7 @@ async def test_forgetting_tells_nobody_who_is_known(auth: AuthService, pool: Poo
 
     assert {(202, "None")} == answers
     assert unknown == pytest.approx(known, rel=0.1)
-    assert 12 == (await acts(pool)).count("password_reset_asked")
+    assert 12 == (await actions(pool)).count("password_reset_asked")
     assert 1 == await pool.fetchval("SELECT count(*) FROM letters WHERE kind = 'reset_password'")
 
 
@@ -220,7 +220,7 @@ async def test_the_token_stands_nowhere(auth: AuthService, pool: Pool) -> None:
     """In the database there is its hash, and a sealed copy that opens for no other letter and goes when the letter is sent."""
     await auth.register(ALICE)
     [letter] = await claim(auth)
-    rows = str([dict(row) for row in await pool.fetch("SELECT * FROM letters")] + await acts(pool))
+    rows = str([dict(row) for row in await pool.fetch("SELECT * FROM letters")] + await actions(pool))
     sealed = await pool.fetchval("SELECT token_sealed FROM letters")
     await settle(auth, letter, "sent")
     after = await pool.fetchrow("SELECT token_sealed, sent_at IS NOT NULL, attempts FROM letters")
@@ -299,7 +299,7 @@ async def test_a_wrong_token_costs_no_hash(auth: AuthService, pool: Pool) -> Non
         async def hash(self, _password: str) -> str:
             raise AssertionError("hashed for nothing")
 
-    with pytest.raises(commands.emails.LetterTokenInvalid):
+    with pytest.raises(commands.emails.EmailTokenInvalid):
         await commands.emails.reset_password(
             pool,
             Vault(SECRET),
@@ -321,7 +321,7 @@ async def change(auth: AuthService, user_id: str, current: str = "correct horse"
 
 
 async def test_who_gets_another_password_is_told(auth: AuthService, pool: Pool) -> None:
-    """After a change and after a reset the owner is written to, in the commit of the act; a wrong password writes nothing."""
+    """After a change and after a reset the owner is written to, in the commit of the action; a wrong password writes nothing."""
     user_id = (await auth.register(ALICE))["user"]["id"]
     assert 401 == (await change(auth, user_id, "not the password")).status
     nothing = await told(auth)
@@ -341,7 +341,7 @@ async def test_who_gets_another_password_is_told(auth: AuthService, pool: Pool) 
 
 
 async def test_who_loses_a_second_factor_is_told(auth: AuthService, pool: Pool) -> None:
-    """Off, with other recovery codes, or passed by a recovery code: the owner is written to in the commit of the act."""
+    """Off, with other recovery codes, or passed by a recovery code: the owner is written to in the commit of the action."""
     user_id, authenticator, codes = await turn_on(auth, pool)
     proof = {"user_id": user_id, "password": "correct horse"}
     wrong = await auth.call("DELETE", "/internal/totp", proof | {"totp": "000000"})
@@ -372,7 +372,7 @@ async def test_none_is_lost_and_no_mailbox_flooded(auth: AuthService, pool: Pool
         password = f"password number {number}"
 
     assert 20 == len(await told(auth))
-    assert 22 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'password_changed'")
+    assert 22 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'password_changed'")
 
 
 async def test_another_password_ends_the_letter_that_was_to_replace_it(auth: AuthService, pool: Pool) -> None:

@@ -10,11 +10,11 @@ from services.auth import commands
 from services.auth.errors import InvalidCredentials
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.integration.auth.service import QUICK, SECRET, Answer, AuthService, running
-from tests.integration.auth.test_sessions import CountingBell, claims_of
+from tests.integration.auth.test_sessions import CountingWakeup, claims_of
 
 EMAIL = "alice@example.com"
 
@@ -91,13 +91,13 @@ async def test_an_ended_session_ends_no_others(auth: AuthService, pool: Pool) ->
 
     assert 404 == answer.status
     assert 200 == (await auth.refresh(first["refresh_token"])).status
-    assert 0 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'sessions_revoked'")
+    assert 0 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'sessions_revoked'")
 
 
 async def test_password_change_ends_every_session(pool: Pool) -> None:
-    """Guarantee 45: every session ends with the old password, who changed it gets a new one, and the bell rings once."""
-    bell = CountingBell()
-    async with running(pool, bell=bell) as auth:
+    """Guarantee 45: every session ends with the old password, who changed it gets a new one, and the wakeup notifies once."""
+    wakeup = CountingWakeup()
+    async with running(pool, wakeup=wakeup) as auth:
         first = await auth.register(EMAIL)
         other = (await auth.log_in(EMAIL)).body
         changed = await change(auth, first["user"]["id"], "correct horse", "battery staple", user_agent="mine")
@@ -112,9 +112,9 @@ async def test_password_change_ends_every_session(pool: Pool) -> None:
     assert [401, 200] == logins
     assert 200 == renewed.status
     assert {claims_of(first)["sid"], claims_of(other)["sid"]} == {item["session_id"] for item in feed["items"]}
-    assert 1 == bell.rung
-    acts = await pool.fetch("SELECT act, actor_id::text, detail FROM audit_log WHERE act = 'password_changed'")
-    assert [(first["user"]["id"], '{"sessions_ended": "2"}')] == [(row["actor_id"], row["detail"]) for row in acts]
+    assert 1 == wakeup.rung
+    actions = await pool.fetch("SELECT action, actor_id::text, detail FROM audit_log WHERE action = 'password_changed'")
+    assert [(first["user"]["id"], '{"sessions_ended": "2"}')] == [(row["actor_id"], row["detail"]) for row in actions]
 
 
 async def test_wrong_current_password_changes_nothing(auth: AuthService, pool: Pool) -> None:
@@ -127,7 +127,7 @@ async def test_wrong_current_password_changes_nothing(auth: AuthService, pool: P
     assert (422, ["new_password"]) == (short.status, [error["field"] for error in short.body["errors"]])
     assert 200 == (await auth.log_in(EMAIL)).status
     assert 200 == (await auth.refresh(first["refresh_token"])).status
-    assert 1 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'proof_failed'")
+    assert 1 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'proof_failed'")
 
 
 class SlowHashing(Hashing):
@@ -151,7 +151,7 @@ async def test_two_changes_at_once_are_one(auth: AuthService, pool: Pool) -> Non
     hashing = SlowHashing()
     late = asyncio.ensure_future(
         commands.passwords.change_password(
-            pool, Vault(SECRET), hashing, Bell(None),
+            pool, Vault(SECRET), hashing, Wakeup(None),
             user_id=user_id, current_password="correct horse", new_password="the thief's own", totp=None, user_agent=None,
         )
     )  # fmt: skip

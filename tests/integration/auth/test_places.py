@@ -7,7 +7,7 @@ from services.chassis.database import Pool
 from tests.integration.auth.service import SECRET, AuthService
 from tests.integration.auth.test_totp import turn_on
 
-HOME, AWAY = "192.0.2.7", "2001:db8:7:7::/64"
+HOME, UNAVAILABLE = "192.0.2.7", "2001:db8:7:7::/64"
 ALICE = "alice@example.com"
 PASSWORD = "correct horse"
 
@@ -34,7 +34,7 @@ async def test_only_success_makes_a_place_known(auth: AuthService, pool: Pool) -
 
     assert await _is_known(auth, HOME)
     assert await _is_known(auth, HOME, email=" ALICE@Example.com ")
-    assert not await _is_known(auth, AWAY)
+    assert not await _is_known(auth, UNAVAILABLE)
     assert not await _is_known(auth, HOME, email="bob@example.com")
     assert not await _is_known(auth, HOME, email="nobody@example.com")
     assert 1 == await pool.fetchval("SELECT count(*) FROM login_places")
@@ -44,10 +44,10 @@ async def test_registration_makes_a_place_known(auth: AuthService) -> None:
     """Who has just joined proved from here who they are; one whose e-mail address was taken proved nothing."""
     asked = {"email": ALICE, "password": PASSWORD, "name": "Alice", "address": HOME}
     assert 201 == (await auth.call("POST", "/internal/register", asked)).status
-    assert 409 == (await auth.call("POST", "/internal/register", asked | {"address": AWAY})).status
+    assert 409 == (await auth.call("POST", "/internal/register", asked | {"address": UNAVAILABLE})).status
 
     assert await _is_known(auth, HOME)
-    assert not await _is_known(auth, AWAY)
+    assert not await _is_known(auth, UNAVAILABLE)
 
 
 async def test_old_and_too_many_places_are_forgotten(auth: AuthService, pool: Pool) -> None:
@@ -99,8 +99,8 @@ async def test_a_login_renews_a_place(auth: AuthService, pool: Pool) -> None:
     """Ninety days count from the last login there; what is older goes when the account logs in from another place."""
     await auth.register(ALICE)
     aged = "UPDATE login_places SET last_at = clock_timestamp() - interval '89 days' WHERE place = $1"
-    home, away = (rules.known_locations.Places(SECRET).name(ALICE, address) for address in (HOME, AWAY))
-    for address in (HOME, AWAY):
+    home, away = (rules.known_locations.Places(SECRET).name(ALICE, address) for address in (HOME, UNAVAILABLE))
+    for address in (HOME, UNAVAILABLE):
         assert 200 == await _log_in(auth, address)
     await pool.execute(aged, home)
     known = await _is_known(auth, HOME)

@@ -85,7 +85,7 @@ async def test_grant_makes_an_operator(auth: AuthService, pool: Pool, auth_datab
     assert "operator" in output
     assert "example.com" not in output
     assert (await auth.log_in("alice@example.com")).body["user"]["role"] == "operator"
-    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'role_granted'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'role_granted'") == 1
 
 
 async def test_grant_of_nothing_to_nobody(auth_database: TestDatabase) -> None:

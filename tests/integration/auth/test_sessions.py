@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.engines import Redis
 from services.auth import actions, commands, store, tokens
-from services.auth.wakeup import CHANNEL, Bell
+from services.auth.wakeup import CHANNEL, Wakeup
 from services.chassis import database
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
@@ -80,7 +80,7 @@ async def test_one_token_used_many_times_at_once(auth: AuthService, pool: Pool) 
     assert [answer.status for answer in answers if answer is not won] == [401] * 19
     assert (await auth.refresh(won.body["refresh_token"])).status == 401
     assert [item["seq"] for item in (await auth.revocations())["items"]] == [1]
-    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'refresh_reused'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'refresh_reused'") == 1
 
 
 async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Pool) -> None:
@@ -266,56 +266,56 @@ async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) 
     assert sorted(item["revoked_at"] for item in seen) == [item["revoked_at"] for item in seen]
 
 
-class CountingBell(Bell):
+class CountingWakeup(Wakeup):
     """Counts how often it was rung."""
 
     def __init__(self) -> None:
         super().__init__(None)
         self.rung = 0
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         self.rung += 1
 
 
-async def test_every_end_of_a_session_rings_the_bell(pool: Pool) -> None:
-    """Logout and reuse ring once each; what ended nothing does not ring."""
-    bell = CountingBell()
-    async with running(pool, bell=bell) as auth:
+async def test_every_end_of_a_session_rings_the_wakeup(pool: Pool) -> None:
+    """Logout and reuse notify once each; what ended nothing does not notify."""
+    wakeup = CountingWakeup()
+    async with running(pool, wakeup=wakeup) as auth:
         body = await auth.register("alice@example.com")
         await auth.refresh(body["refresh_token"])
-        before = bell.rung
+        before = wakeup.rung
         await auth.refresh(body["refresh_token"])
         await auth.refresh(body["refresh_token"])
-        after_reuse = bell.rung
+        after_reuse = wakeup.rung
         body = (await auth.log_in("alice@example.com")).body
         await log_out(auth, body)
         await log_out(auth, body)
 
-    assert (before, after_reuse, bell.rung) == (0, 1, 2)
+    assert (before, after_reuse, wakeup.rung) == (0, 1, 2)
 
 
-async def test_bell_is_heard_through_redis(redis: Redis) -> None:
+async def test_wakeup_is_heard_through_redis(redis: Redis) -> None:
     """Whoever listens on the channel hears the agreed word."""
-    bell, ears = Bell(redis.url), Bell(redis.url)
+    wakeup, ears = Wakeup(redis.url), Wakeup(redis.url)
     assert ears._redis is not None
     async with ears._redis.pubsub() as heard:
         await heard.subscribe(CHANNEL)
         deadline = time.monotonic() + 10
         message = None
-        # A ring may get lost, on a machine that is busy for 50 ms for instance.
+        # A notify may get lost, on a machine that is busy for 50 ms for instance.
         while message is None:
-            assert time.monotonic() < deadline, "the bell was not heard"
-            await bell.ring()
+            assert time.monotonic() < deadline, "the wakeup was not heard"
+            await wakeup.notify()
             message = await heard.get_message(ignore_subscribe_messages=True, timeout=0.2)
-    await bell.close()
+    await wakeup.close()
     await ears.close()
 
-    assert message["data"] == b"ring"
+    assert message["data"] == b"notify"
 
 
 async def test_logout_works_without_redis(pool: Pool) -> None:
     """With Redis away logout is as good and hardly slower."""
-    async with running(pool, bell=Bell("redis://:a-password-of-redis@127.0.0.1:1/0")) as auth:
+    async with running(pool, wakeup=Wakeup("redis://:a-password-of-redis@127.0.0.1:1/0")) as auth:
         body = await auth.register("alice@example.com")
         started = time.monotonic()
         status = await log_out(auth, body)
@@ -327,8 +327,8 @@ async def test_logout_works_without_redis(pool: Pool) -> None:
 async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many, a login ends the session that was used longest ago, and says so in the feed: all can be ended at once."""
     monkeypatch.setattr(commands.accounts, "SESSIONS_MAX", 3)
-    bell = CountingBell()
-    async with running(pool, bell=bell) as auth:
+    wakeup = CountingWakeup()
+    async with running(pool, wakeup=wakeup) as auth:
         bob = await auth.register("bob@example.com")
         first = await auth.register("alice@example.com")
         second, third = [(await auth.log_in("alice@example.com")).body for _ in range(2)]
@@ -339,7 +339,7 @@ async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch)
 
     assert [claims_of(second)["sid"], claims_of(third)["sid"]] == [item["session_id"] for item in feed["items"]]
     assert [401, 401, 200, 200] == refreshed
-    assert 2 == bell.rung
+    assert 2 == wakeup.rung
     assert 3 == await pool.fetchval(
         "SELECT count(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", UUID(first["user"]["id"])
     )

@@ -75,7 +75,7 @@ async def test_factor_is_on_only_when_confirmed(auth: AuthService) -> None:
     assert (200, False) == (login.status, login.body["user"]["totp"])
     assert (401, "invalid_credentials") == (stale.status, stale.body["code"])
     assert (200, 10) == (confirmed.status, len(set(confirmed.body["recovery_codes"])))
-    assert [(409, "totp_already_on")] * 2 == [(each.status, each.body["code"]) for each in again]
+    assert [(409, "totp_already_enabled")] * 2 == [(each.status, each.body["code"]) for each in again]
 
 
 async def test_login_needs_the_code(auth: AuthService, pool: Pool) -> None:
@@ -129,7 +129,7 @@ async def test_recovery_code_opens_once(auth: AuthService, pool: Pool) -> None:
 
     assert [200] + [401] * 4 == sorted(answer.status for answer in at_once)
     assert [200, 401] == [spelled.status, unknown.status]
-    assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE act = 'recovery_code_used'")
+    assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'recovery_code_used'")
     stored = str(await pool.fetch("SELECT * FROM recovery_codes"))
     assert not [code for code in codes if code in stored or code.replace("-", "") in stored]
 

@@ -20,7 +20,7 @@ from tests.integration.auth.test_sessions import claims_of
 EMAIL = "alice@example.com"
 
 
-async def act(auth: AuthService, method: str, user_id: str, what: str, operator_id: str, **body: str) -> Answer:
+async def action(auth: AuthService, method: str, user_id: str, what: str, operator_id: str, **body: str) -> Answer:
     return await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator_id} | body)
 
 
@@ -43,10 +43,10 @@ async def test_disabled_user_is_not_found_as_a_recipient(auth: AuthService) -> N
     user_id, operator_id = alice["user"]["id"], str(new_id())
     asked = {"emails": [EMAIL, "ALICE@example.com", "bob@example.com", "unknown@example.com"]}
     before = await auth.call("POST", "/internal/recipients", asked)
-    await act(auth, "PUT", user_id, "disable", operator_id, reason="a test")
+    await action(auth, "PUT", user_id, "disable", operator_id, reason="a test")
     disabled = await auth.call("POST", "/internal/recipients", asked)
     names = await auth.call("POST", "/internal/names", {"ids": [user_id]})
-    await act(auth, "DELETE", user_id, "disable", operator_id)
+    await action(auth, "DELETE", user_id, "disable", operator_id)
     after = await auth.call("POST", "/internal/recipients", asked)
 
     assert 3 == len(before.body["items"])
@@ -62,8 +62,8 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
     second = (await auth.log_in(EMAIL)).body
     user_id, operator_id = alice["user"]["id"], str(new_id())
-    disabled = await act(auth, "PUT", user_id, "disable", operator_id, reason="stolen telephone")
-    again = await act(auth, "PUT", user_id, "disable", operator_id, reason="another reason")
+    disabled = await action(auth, "PUT", user_id, "disable", operator_id, reason="stolen telephone")
+    again = await action(auth, "PUT", user_id, "disable", operator_id, reason="another reason")
     out = [
         await auth.log_in(EMAIL),
         await auth.log_in(EMAIL, "correct horsf"),
@@ -71,7 +71,7 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
     ]
     unknown = await auth.log_in("nobody@example.com", "correct horsf")
     feed = await auth.revocations()
-    enabled = await act(auth, "DELETE", user_id, "disable", operator_id)
+    enabled = await action(auth, "DELETE", user_id, "disable", operator_id)
 
     assert (200, "stolen telephone") == (disabled.status, disabled.body["disabled"]["reason"])
     assert disabled.body == again.body
@@ -85,10 +85,10 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
     assert 401 == (await auth.refresh(second["refresh_token"])).status
     assert 200 == (await auth.refresh(bob["refresh_token"])).status
     rows = await pool.fetch(
-        "SELECT act, actor_id::text, user_id::text, detail FROM audit_log WHERE act LIKE 'user_%abled'"
+        "SELECT action, actor_id::text, user_id::text, detail FROM audit_log WHERE action LIKE 'user_%abled'"
     )
     assert [("user_disabled", operator_id, user_id), ("user_enabled", operator_id, user_id)] == [
-        (row["act"], row["actor_id"], row["user_id"]) for row in rows
+        (row["action"], row["actor_id"], row["user_id"]) for row in rows
     ]
     assert {"reason": "stolen telephone"} == json.loads(rows[0]["detail"])
 
@@ -97,11 +97,11 @@ async def test_role_is_given_and_taken(auth: AuthService, pool: Pool) -> None:
     """Sessions live on when a role is given; when it is taken those that carry it end; the same role again changes nothing."""
     alice = await auth.register(EMAIL)
     user_id, operator_id = alice["user"]["id"], await register_operator(auth, pool)
-    given = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
+    given = await action(auth, "PUT", user_id, "role", operator_id, role="operator")
     renewed = await auth.refresh(alice["refresh_token"])
-    same = await act(auth, "PUT", user_id, "role", operator_id, role="operator")
-    taken = await act(auth, "PUT", user_id, "role", operator_id, role="user")
-    wrong = await act(auth, "PUT", user_id, "role", operator_id, role="service")
+    same = await action(auth, "PUT", user_id, "role", operator_id, role="operator")
+    taken = await action(auth, "PUT", user_id, "role", operator_id, role="user")
+    wrong = await action(auth, "PUT", user_id, "role", operator_id, role="service")
 
     assert ["operator", "operator", "user"] == [each.body["role"] for each in (given, same, taken)]
     assert "operator" == claims_of(renewed.body)["role"]
@@ -113,15 +113,15 @@ async def test_role_is_given_and_taken(auth: AuthService, pool: Pool) -> None:
 async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool) -> None:
     """Nobody disables or demotes themselves; an unknown id is 404; nothing was done."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
-    await act(auth, "PUT", user_id, "role", str(new_id()), role="operator")
+    await action(auth, "PUT", user_id, "role", str(new_id()), role="operator")
     own = [
-        await act(auth, "PUT", user_id, "role", user_id, role="user"),
-        await act(auth, "PUT", user_id, "disable", user_id, reason="tired"),
+        await action(auth, "PUT", user_id, "role", user_id, role="user"),
+        await action(auth, "PUT", user_id, "disable", user_id, reason="tired"),
     ]
-    kept = await act(auth, "PUT", user_id, "role", user_id, role="operator")
-    unknown = await act(auth, "PUT", str(new_id()), "disable", user_id, reason="x")
+    kept = await action(auth, "PUT", user_id, "role", user_id, role="operator")
+    unknown = await action(auth, "PUT", str(new_id()), "disable", user_id, reason="x")
 
-    assert [(409, "own_account")] * 2 == [(each.status, each.body["code"]) for each in own]
+    assert [(409, "cannot_modify_self")] * 2 == [(each.status, each.body["code"]) for each in own]
     assert (200, 404) == (kept.status, unknown.status)
     assert 1 == await pool.fetchval("SELECT count(*) FROM users WHERE role = 'operator' AND disabled_at IS NULL")
 
@@ -131,17 +131,17 @@ async def test_a_former_operator_acts_on_nobody(auth: AuthService, pool: Pool) -
     mallory, accomplice = [(await auth.register(f"{name}@example.com"))["user"]["id"] for name in ("mallory", "bob")]
     told, ops = [], await register_operator(auth, pool)
     for what, body in (("role", {"role": "user"}), ("disable", {"reason": "left us"})):
-        assert 200 == (await act(auth, "PUT", mallory, "role", ops, role="operator")).status
-        assert 200 == (await act(auth, "PUT", mallory, what, ops, **body)).status
+        assert 200 == (await action(auth, "PUT", mallory, "role", ops, role="operator")).status
+        assert 200 == (await action(auth, "PUT", mallory, what, ops, **body)).status
         told += [
-            await act(auth, "PUT", accomplice, "role", mallory, role="operator"),
-            await act(auth, "PUT", accomplice, "disable", mallory, reason="x"),
-            await act(auth, "DELETE", accomplice, "disable", mallory),
+            await action(auth, "PUT", accomplice, "role", mallory, role="operator"),
+            await action(auth, "PUT", accomplice, "disable", mallory, reason="x"),
+            await action(auth, "DELETE", accomplice, "disable", mallory),
         ]
 
     assert [(403, "operator_required")] * 6 == [(answer.status, answer.body["code"]) for answer in told]
     assert ["user_registered"] == [
-        row["act"] for row in await pool.fetch("SELECT act FROM audit_log WHERE actor_id = $1", UUID(mallory))
+        row["action"] for row in await pool.fetch("SELECT action FROM audit_log WHERE actor_id = $1", UUID(mallory))
     ]
 
 
@@ -157,13 +157,13 @@ async def test_two_operators_who_end_each_other(auth: AuthService, pool: Pool, f
         transaction = connection.transaction()
         await transaction.start()
         await connection.fetch("SELECT 1 FROM sessions FOR UPDATE")
-        acts = [
-            asyncio.create_task(act(auth, "PUT", bob, first, alice, **ENDS[first])),
-            asyncio.create_task(act(auth, "PUT", alice, second, bob, **ENDS[second])),
+        actions = [
+            asyncio.create_task(action(auth, "PUT", bob, first, alice, **ENDS[first])),
+            asyncio.create_task(action(auth, "PUT", alice, second, bob, **ENDS[second])),
         ]
         await until_waiting(pool, 2)
         await transaction.rollback()
-        answers = [await each for each in acts]
+        answers = [await each for each in actions]
 
     assert [200, 403] == sorted(answer.status for answer in answers)
     assert "operator_required" in {answer.body.get("code") for answer in answers}
@@ -173,16 +173,16 @@ async def test_two_operators_who_end_each_other(auth: AuthService, pool: Pool, f
 async def test_the_last_operator_stays(auth: AuthService, pool: Pool) -> None:
     """Whoever asks, and from the command line: the last one who is not disabled is neither demoted nor disabled."""
     alice, bob = [await register_operator(auth, pool, f"{name}@example.com") for name in ("alice", "bob")]
-    assert 200 == (await act(auth, "PUT", bob, "disable", alice, reason="left us")).status
-    refused = [await act(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
+    assert 200 == (await action(auth, "PUT", bob, "disable", alice, reason="left us")).status
+    refused = [await action(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
     with pytest.raises(LastOperator):
         await commands.accounts.grant_role(pool, email=EMAIL, role=Role.USER)
     recorded = await pool.fetchval("SELECT count(*) FROM audit_log WHERE user_id = $1", UUID(alice))
 
     assert [(409, "last_operator")] * 2 == [(each.status, each.body["code"]) for each in refused]
     assert (1, 1) == (recorded, await _operating(pool))
-    assert 200 == (await act(auth, "DELETE", bob, "disable", alice)).status
-    assert 200 == (await act(auth, "PUT", alice, "disable", bob, reason="left us")).status
+    assert 200 == (await action(auth, "DELETE", bob, "disable", alice)).status
+    assert 200 == (await action(auth, "PUT", alice, "disable", bob, reason="left us")).status
 
 
 async def test_two_demotions_at_the_command_line(auth: AuthService, pool: Pool) -> None:

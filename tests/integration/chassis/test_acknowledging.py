@@ -203,7 +203,7 @@ async def test_an_item_is_tried_as_often_as_allowed(queue: Queue) -> None:
 
 
 async def test_each_verdict_is_for_its_own_item(queue: Queue) -> None:
-    """Of seven items two are given up, and five are settled: two dead letters, each with its reason and an id of its own."""
+    """Of seven items two are given up, and five are finalized: two dead letters, each with its reason and an id of its own."""
 
     async def handle(window: Window) -> list[Verdict]:
         return [

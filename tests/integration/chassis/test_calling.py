@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
+from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
 from services.chassis.service_tokens import Identity
 from services.contracts.refusal import OutcomeUnknown, Refusal
 
@@ -63,7 +63,7 @@ METHODS = pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 
 def lost(method: str) -> type[Exception]:
     """What a lost connection means: a request that only reads has changed nothing, any other is unknown."""
-    return UpstreamAway if method == "GET" else UpstreamSilent
+    return UpstreamUnavailable if method == "GET" else UpstreamTimeout
 
 
 @METHODS
@@ -108,7 +108,7 @@ async def test_what_must_not_arrive_twice_is_sent_once(closing: Closing, upstrea
 async def test_silence_is_not_repeated(closing: Closing, upstream: Upstream) -> None:
     """Without a response in time nothing is known, and nothing is sent again."""
     closing.is_silent = True
-    with pytest.raises(UpstreamSilent):
+    with pytest.raises(UpstreamTimeout):
         await upstream.call("POST", "/internal/x", body={}, seconds=0.3)
 
     assert 1 == closing.requests

@@ -65,7 +65,7 @@ async def consumers(rabbitmq: RabbitMQ) -> AsyncIterator[Consumers]:
 
 async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consumers) -> None:
     """Guarantee 31: a worker that dies before its commit has taken nothing with it; another gets the message again."""
-    in_hand, settled = asyncio.Event(), asyncio.Event()
+    in_hand, finalized = asyncio.Event(), asyncio.Event()
     seen: list[Delivery[Item]] = []
 
     async def die(_window: Sequence[Delivery[Item]]) -> list[Verdict]:
@@ -73,9 +73,9 @@ async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consu
         await asyncio.Event().wait()
         return []
 
-    async def settle(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+    async def finalize(window: Sequence[Delivery[Item]]) -> list[Verdict]:
         seen.extend(window)
-        settled.set()
+        finalized.set()
         return [None] * len(window)
 
     doomed = consumers.start(die)
@@ -84,8 +84,8 @@ async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consu
         await in_hand.wait()
         doomed.cancel()
         await asyncio.gather(doomed, return_exceptions=True)
-        consumers.start(settle)
-        await settled.wait()
+        consumers.start(finalize)
+        await finalized.wait()
 
     assert [({"number": 1}, True)] == [(one.item, one.redelivered) for one in seen]
 
@@ -115,10 +115,10 @@ async def test_an_item_whose_delay_queue_is_gone_is_not_lost(consumers: Consumer
 async def test_a_body_nobody_can_read_is_kept(consumers: Consumers) -> None:
     """Guarantee 37: what is no message is a dead letter, as it came."""
 
-    async def settle(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+    async def finalize(window: Sequence[Delivery[Item]]) -> list[Verdict]:
         return [None] * len(window)
 
-    consumers.start(settle)
+    consumers.start(finalize)
     await consumers.send_body(b"\xff no message")
 
     async with await broker.connect(consumers.url, "test") as connection:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.chassis.client import Upstream, UpstreamAway, UpstreamSilent
+from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
 from tests.harness.services import identities
 
 
@@ -45,14 +45,14 @@ async def caller(url: str) -> AsyncIterator[Upstream]:
 async def test_connection_lost_after_sending(times: int) -> None:
     """A request that was sent and got no response is unknown, also where the second attempt reaches nobody any more."""
     async with hanging_up(times=times) as url, caller(url) as upstream:
-        with pytest.raises(UpstreamSilent):
+        with pytest.raises(UpstreamTimeout):
             await upstream.call("POST", "/internal/transfers", body={}, seconds=30)
 
 
 async def test_connection_lost_while_reading() -> None:
     """A request that only reads has changed nothing: the service is unavailable."""
     async with hanging_up(times=1) as url, caller(url) as upstream:
-        with pytest.raises(UpstreamAway):
+        with pytest.raises(UpstreamUnavailable):
             await upstream.call("GET", "/internal/transfers", seconds=30)
 
 
@@ -61,5 +61,5 @@ async def test_connection_refused() -> None:
     async with hanging_up(times=1) as url:
         pass
     async with caller(url) as upstream:
-        with pytest.raises(UpstreamAway):
+        with pytest.raises(UpstreamUnavailable):
             await upstream.call("POST", "/internal/transfers", body={}, seconds=30)

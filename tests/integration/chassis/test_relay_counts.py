@@ -15,7 +15,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import LEASE_SECONDS, RELEASE_SECONDS, Relay, Row
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
-from services.contracts.topology import BUNDLE_MAX, TRANSFERS_REQUESTED, TRANSFERS_SETTLED, Route
+from services.contracts.topology import BUNDLE_MAX, TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
 from tests.harness.databases import TestDatabase
 
 
@@ -65,17 +65,17 @@ async def unpublished(pool: Pool) -> set[UUID]:
 
 async def test_what_gathered_is_cut_into_bundles(pool: Pool) -> None:
     """Each topic by itself, in the order of the ids, every row once, and no message with more than a bundle."""
-    requested, settled = [new_id() for _ in range(2 * BUNDLE_MAX + 3)], [new_id() for _ in range(5)]
+    requested, finalized = [new_id() for _ in range(2 * BUNDLE_MAX + 3)], [new_id() for _ in range(5)]
     await append(pool, TRANSFERS_REQUESTED, *requested[::-1])
-    await append(pool, TRANSFERS_SETTLED, *settled[::-1])
+    await append(pool, TRANSFERS_FINALIZED, *finalized[::-1])
     taking = Broker()
 
     counts = await relay(pool, taking)._pass()
 
     whole = [requested[start : start + BUNDLE_MAX] for start in range(0, len(requested), BUNDLE_MAX)]
     assert 64 == BUNDLE_MAX
-    assert [*whole, settled] == taking.ids()
-    assert ["transfers.requested"] * 3 + ["transfers.settled"] == [one.routing_key for one in taking.messages]
+    assert [*whole, finalized] == taking.ids()
+    assert ["transfers.requested"] * 3 + ["transfers.finalized"] == [one.routing_key for one in taking.messages]
     assert ((136, 0), set()) == (counts, await unpublished(pool))
 
 
@@ -160,7 +160,7 @@ async def test_a_relay_says_that_nothing_goes_out(pool: Pool) -> None:
         await one._pass()
         said.append((one.failing, await is_ready(one)))
     await append(pool, TRANSFERS_REQUESTED, new_id())
-    await append(pool, TRANSFERS_SETTLED, new_id())
+    await append(pool, TRANSFERS_FINALIZED, new_id())
     publishing.reasons = [None, "unroutable"]
     await one._pass()
     said.append((one.failing, await is_ready(one)))

@@ -73,7 +73,7 @@ async def ended(how: str) -> tuple[int, list[dict[str, object]]]:
 async def test_a_stop_that_hangs_is_given_up(how: str, named: str) -> None:
     """What does not end in time is ended, exit code 1, and one line of the log names what it waited for."""
     code, lines = await ended(how)
-    [given_up] = [line for line in lines if line["event"] == "role_stop_given_up"]
+    [given_up] = [line for line in lines if line["event"] == "role_shutdown_timed_out"]
 
     assert (1, "error") == (code, given_up["level"])
     assert named in f"{given_up['main']} {given_up['tasks']}"

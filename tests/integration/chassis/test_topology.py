@@ -72,5 +72,5 @@ async def test_each_queue_hears_of_its_own(rabbitmq: RabbitMQ) -> None:
     assert (("direct", True), ("topic", True)) == (kinds[topology.COMMANDS], kinds[topology.EVENTS])
     assert [
         (topology.COMMANDS, "transfers.requested", "transfers.requested"),
-        (topology.EVENTS, "transfers.settled", "notices.transfers-settled"),
+        (topology.EVENTS, "transfers.finalized", "notifications.transfers-finalized"),
     ] == sorted(bindings)

@@ -14,7 +14,7 @@ import pytest
 from deploy.local.engines import Postgres
 from services.chassis import database, health, outbox, readiness
 from services.chassis.broker import Publisher
-from services.chassis.database import DatabaseAway, LockTimeout, Pool
+from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from tests.harness.databases import Templates, TestDatabase
@@ -27,7 +27,7 @@ TABLES = {
     "wallet": ("wallet", "accounts"),
     "wallet-seal": ("wallet", "blocks"),
     "transaction": ("transaction", "transfers"),
-    "notification": ("notification", "notices"),
+    "notification": ("notification", "notifications"),
 }
 """For each role of a database: the service, and a table that it inserts into."""
 
@@ -151,7 +151,7 @@ async def test_one_refused_request_replaces_every_session(subject: Subject, stat
     """Sessions opened in a bad state stay in it after its cause has ended: the first error of one replaces all of them."""
     await subject.administer(BREAK[state])
     async with opened(subject) as pool:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await subject.write(pool)
         await open_all(pool)
         await subject.administer(MEND[state])
@@ -160,7 +160,7 @@ async def test_one_refused_request_replaces_every_session(subject: Subject, stat
         after = await asyncio.gather(*(subject.write(pool) for _ in range(SESSIONS)), return_exceptions=True)
 
         # A library is looked for again at each use: no session keeps that error.
-        assert ([None] if state == "library" else [DatabaseAway]) == [error and type(error) for error in refused]
+        assert ([None] if state == "library" else [DatabaseUnavailable]) == [error and type(error) for error in refused]
         assert [None] * SESSIONS == after
 
 
@@ -201,9 +201,9 @@ async def test_an_error_of_a_statement_keeps_its_session(transaction: Subject) -
 async def test_a_session_that_ends_within_a_statement(transaction: Subject) -> None:
     """The server or the network ends a session while it works: unavailable, and the next request gets another session."""
     async with opened(transaction) as pool:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await run(pool, "SELECT pg_terminate_backend(pg_backend_pid())")
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await reset_within_a_statement(pool)
         await run(pool, "SELECT 1")
 
@@ -215,7 +215,7 @@ async def reset_within_a_statement(pool: Pool) -> None:
 
 
 async def test_settings_that_raise_no_error_are_followed(transaction: Subject) -> None:
-    """A search path to a copy of the tables makes no error; readiness notices that settings changed and renews sessions."""
+    """A search path to a copy of the tables makes no error; readiness notifications that settings changed and renews sessions."""
     await transaction.administer("CREATE SCHEMA copied")
     for table in ("transfers", "alembic_version"):
         await transaction.administer(f"CREATE TABLE copied.{table} (LIKE public.{table} INCLUDING ALL)")
@@ -249,7 +249,7 @@ async def test_a_relay_outlives_an_unusable_database(transaction: Subject, monke
         runtime = Runtime(service="test", role="relay", instance="test")
         publisher = Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test")
         running = asyncio.create_task(Relay(pool, publisher, runtime).run())
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await transaction.write(pool)
         await transaction.administer(MEND["search-path"])
         await Probe(pool).until(ready=True)
@@ -289,7 +289,7 @@ async def test_a_standby_serves_nothing_until_it_is_promoted(alone: Postgres) ->
     try:
         probe = Probe(pool)
         ready = await probe.is_ready()
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await run(pool, "SELECT 1")
         await _execute(alone, "SELECT pg_promote()")
         await probe.until(ready=True)

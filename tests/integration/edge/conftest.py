@@ -16,13 +16,13 @@ import pytest
 
 from deploy.local.engines import Redis
 from deploy.local.ports import find_free
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.gateway.app import serve_api
 from services.gateway.settings import GatewaySettings
 from tests.harness.api import PASSWORD, Answer
-from tests.harness.api import Door as Gateway
+from tests.harness.api import ApiClient as Gateway
 from tests.harness.databases import Templates, TestDatabase
 from tests.integration.auth.service import PUBLIC_KEYS, SEEDS, AuthService, running
 
@@ -101,7 +101,7 @@ class House:
         assert self.redis.pid is not None
         os.kill(self.redis.pid, signal.SIGSTOP)
 
-    def thaw_redis(self) -> None:
+    def unfreeze_redis(self) -> None:
         if self.redis.poll() is None and self.redis.pid is not None:
             os.kill(self.redis.pid, signal.SIGCONT)
 
@@ -156,7 +156,7 @@ async def whole_house(own_redis: Redis, templates: Templates) -> AsyncIterator[H
         stack.push_async_callback(templates.drop, database)
         pool = await database.pool()
         stack.push_async_callback(close_pool, pool)
-        auth = await stack.enter_async_context(running(pool, bell=Bell(own_redis.url)))
+        auth = await stack.enter_async_context(running(pool, wakeup=Wakeup(own_redis.url)))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         gateways = [await stack.enter_async_context(_gateway(auth.url, own_redis.url, session)) for _ in range(2)]
         yield House(auth, pool, database, own_redis, gateways)
@@ -166,6 +166,6 @@ async def whole_house(own_redis: Redis, templates: Templates) -> AsyncIterator[H
 async def house(whole_house: House) -> AsyncIterator[House]:
     """The house, with its Redis as it should be afterwards."""
     yield whole_house
-    whole_house.thaw_redis()
+    whole_house.unfreeze_redis()
     if whole_house.redis.poll() is not None:
         await whole_house.redis.start()

@@ -12,7 +12,7 @@ from services.contracts.identifiers import new_id
 from services.gateway import operations
 from services.gateway.api import OPERATIONS
 from services.gateway.operations import Access
-from tests.harness.api import PASSWORD, Answer, Door
+from tests.harness.api import PASSWORD, Answer, ApiClient
 from tests.integration.edge.conftest import House, Someone, eventually
 from tests.integration.edge.test_sessions_end import (
     KNOWN_EVERYWHERE_SECONDS,
@@ -43,7 +43,7 @@ class Server:
         path = f"/recipients?email={self.owner.email}"
         return [(await self.ask("GET", path, each)).status for each in self.owner.house.gateways]
 
-    async def ask(self, method: str, path: str, gateway: Door) -> Answer:
+    async def ask(self, method: str, path: str, gateway: ApiClient) -> Answer:
         """One request with the key."""
         return await gateway.send(method, path, headers={"Authorization": f"Bearer {self.key}"})
 
@@ -69,10 +69,10 @@ async def revoke(_house: House, server: Server) -> Answer:
 def owners(end: Callable[[House, Someone], Awaitable[Answer]]) -> Callable[[House, Server], Awaitable[Answer]]:
     """What ends all sessions of the owner."""
 
-    async def act(house: House, server: Server) -> Answer:
+    async def action(house: House, server: Server) -> Answer:
         return await end(house, server.owner)
 
-    return act
+    return action
 
 
 @pytest.mark.parametrize("mistreat", [redis_as_ever, redis_frozen, redis_down])

@@ -1,4 +1,4 @@
-"""Whatever ends a session ends it at every gateway, whatever Redis does; and what routes of sessions say at the door."""
+"""Whatever ends a session ends it at every gateway, whatever Redis does; and what routes of sessions say at the gateway."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_wrong_current_passwords_are_throttled(house: House) -> None:
     assert 200 == (await house.log_in(someone.email)).status
 
 
-async def test_second_factor_at_the_door(house: House) -> None:
+async def test_second_factor_at_the_gateway(house: House) -> None:
     """From the proposal to the login, as a front end does it; wrong codes are counted as wrong passwords are."""
     someone = await house.register(new_email())
     proposal = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
@@ -192,7 +192,7 @@ async def test_operators_act_on_users(house: House) -> None:
     assert (200, someone.id, None) == (found.status, found.body["id"], found.body["disabled"])
     assert [(403, "operator_required")] * 4 == [(each.status, each.code) for each in refused]
     assert ["operator", "user"] == [each.body["role"] for each in (promoted, demoted)]
-    assert [(409, "own_account")] * 2 == [(each.status, each.code) for each in own]
+    assert [(409, "cannot_modify_self")] * 2 == [(each.status, each.code) for each in own]
     assert "a test" == disabled.body["disabled"]["reason"]
     assert (403, "user_disabled") == (out.status, out.code)
     assert (200, 200) == (enabled.status, (await house.log_in(someone.email)).status)

@@ -32,7 +32,7 @@ PUBLIC_KEYS = {"gateway": Ed25519PrivateKey.from_private_bytes(SEED).public_key(
 
 @dataclass
 class Behind:
-    """Everything behind the door."""
+    """Everything behind the gateway."""
 
     auth: Auth
     wallet: Wallet
@@ -45,7 +45,7 @@ class Behind:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of the door."""
+    """An answer of the gateway."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -56,7 +56,7 @@ class Reply:
 
 
 @dataclass
-class Door:
+class ApiClient:
     """A running gateway and a client of it."""
 
     behind: Behind
@@ -125,11 +125,11 @@ async def behind() -> AsyncIterator[Behind]:
 
 
 @pytest.fixture
-async def open_door(behind: Behind, redis: Redis) -> Open:
+async def open_client(behind: Behind, redis: Redis) -> Open:
     """A way to open gateways, to be used with `async with`; keywords are settings."""
 
     @asynccontextmanager
-    async def opened(*, wait: bool = True, **changes: Any) -> AsyncIterator[Door]:
+    async def opened(*, wait: bool = True, **changes: Any) -> AsyncIterator[ApiClient]:
         port = find_free()
         settings = GatewaySettings(
             **{
@@ -151,10 +151,10 @@ async def open_door(behind: Behind, redis: Redis) -> Open:
         runtime = Runtime(service="gateway", role="api", instance="gateway")
         serving = asyncio.create_task(serve_api(settings, runtime))
         async with aiohttp.ClientSession() as session:
-            door = Door(behind, f"http://127.0.0.1:{port}", session, runtime, serving)
+            api = ApiClient(behind, f"http://127.0.0.1:{port}", session, runtime, serving)
             try:
-                await eventually(lambda: _answers(door, serving, "/readyz" if wait else "/livez"))
-                yield door
+                await eventually(lambda: _answers(api, serving, "/readyz" if wait else "/livez"))
+                yield api
             finally:
                 runtime.stopping.set()
                 await serving
@@ -163,9 +163,9 @@ async def open_door(behind: Behind, redis: Redis) -> Open:
 
 
 @pytest.fixture
-async def door(open_door: Open, redis_client: Client) -> AsyncIterator[Door]:
+async def api(open_client: Open, redis_client: Client) -> AsyncIterator[ApiClient]:
     """A gateway that is ready, with an empty Redis and without rate limits."""
-    async with open_door() as opened:
+    async with open_client() as opened:
         yield opened
 
 
@@ -185,11 +185,11 @@ def operator_token(behind: Behind) -> str:
     return behind.auth.token(role="operator")
 
 
-async def _answers(door: Door, serving: asyncio.Task[None], path: str) -> bool:
+async def _answers(api: ApiClient, serving: asyncio.Task[None], path: str) -> bool:
     if serving.done():
         await serving
         pytest.fail("the gateway ended at its start")
     try:
-        return (await door.call("GET", path)).status == 200
+        return (await api.call("GET", path)).status == 200
     except aiohttp.ClientError:
         return False

@@ -11,28 +11,28 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from services.gateway.responses import HEADERS
-from tests.integration.gateway.conftest import Door, Open, Reply, eventually
+from tests.integration.gateway.conftest import ApiClient, Open, Reply, eventually
 
 INTAKE = "/internal/transfers"
 TO = {"wallet_id": str(new_id())}
 
 
 @asynccontextmanager
-async def _held_up(door: Door, token: str, count: int) -> AsyncIterator[list[asyncio.Task[Reply]]]:
+async def _held_up(api: ApiClient, token: str, count: int) -> AsyncIterator[list[asyncio.Task[Reply]]]:
     """So many transfers on their way in, to a service behind that answers when the block ends."""
-    door.behind.transaction.silent_at = INTAKE
+    api.behind.transaction.silent_at = INTAKE
     inside = []
     try:
         for number in range(count):
-            inside.append(asyncio.create_task(door.send(token, f"inside-{number}", to=TO)))
-            await eventually(lambda: _has_been_asked(door, len(inside)))
+            inside.append(asyncio.create_task(api.send(token, f"inside-{number}", to=TO)))
+            await eventually(lambda: _has_been_asked(api, len(inside)))
         yield inside
     finally:
-        door.behind.transaction.silent_at = None
+        api.behind.transaction.silent_at = None
 
 
-async def _has_been_asked(door: Door, times: int) -> bool:
-    return len(door.behind.transaction.calls_to("POST", INTAKE)) == times
+async def _has_been_asked(api: ApiClient, times: int) -> bool:
+    return len(api.behind.transaction.calls_to("POST", INTAKE)) == times
 
 
 def _counted() -> float:
@@ -40,12 +40,12 @@ def _counted() -> float:
     return REGISTRY.get_sample_value("payflow_http_request_duration_seconds_count", labels) or 0
 
 
-async def test_one_too_many_is_told_so_at_once(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_one_too_many_is_told_so_at_once(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 42: before token and body are looked at it is 503 `busy` with `Retry-After`, and counted."""
-    async with open_door(requests_max=2) as door, _held_up(door, token, 2) as inside:
+    async with open_client(requests_max=2) as api, _held_up(api, token, 2) as inside:
         before = _counted()
         for path in ("transfers", "ops/deposits"):
-            refused = await door.call(
+            refused = await api.call(
                 "POST", f"/api/v1/{path}", token="nobody's", data=b"{", headers={"X-Request-Id": "mine-1"}
             )
 
@@ -58,33 +58,33 @@ async def test_one_too_many_is_told_so_at_once(open_door: Open, redis_client: Cl
         assert not any(task.done() for task in inside)
 
 
-async def test_strange_request_id_is_not_passed_on(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_strange_request_id_is_not_passed_on(open_client: Open, redis_client: Client, token: str) -> None:
     """Also who is turned away unread gets an id of ours instead of one that could break the document."""
-    async with open_door(requests_max=1) as door, _held_up(door, token, 1):
-        refused = await door.send(token, "k-1", headers={"X-Request-Id": '"}'})
+    async with open_client(requests_max=1) as api, _held_up(api, token, 1):
+        refused = await api.send(token, "k-1", headers={"X-Request-Id": '"}'})
 
         assert 503 == refused.status
         assert refused.headers["X-Request-Id"] == refused.json()["request_id"] != '"}'
 
 
-async def test_others_are_served_meanwhile(open_door: Open, redis_client: Client, token: str, user_id: str) -> None:
+async def test_others_are_served_meanwhile(open_client: Open, redis_client: Client, token: str, user_id: str) -> None:
     """Guarantee 42: who reads, and who asks whether the gateway lives, meets no crowd."""
-    async with open_door(requests_max=1) as door, _held_up(door, token, 1):
-        wallet_id = door.behind.wallet.add(user_id)
+    async with open_client(requests_max=1) as api, _held_up(api, token, 1):
+        wallet_id = api.behind.wallet.add(user_id)
 
-        assert 503 == (await door.send(token, "k-1", to=TO)).status
+        assert 503 == (await api.send(token, "k-1", to=TO)).status
         for path in ("/livez", "/readyz", "/api/v1/wallets", f"/api/v1/wallets/{wallet_id}"):
-            assert 200 == (await door.call("GET", path, token=token)).status, path
+            assert 200 == (await api.call("GET", path, token=token)).status, path
 
 
-async def test_everybody_is_welcome_again(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_everybody_is_welcome_again(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 42: of a crowd exactly so many get in as may; when they are answered, as many get in again."""
-    async with open_door(requests_max=4) as door:
+    async with open_client(requests_max=4) as api:
         for turn in range(3):
-            door.behind.transaction.silent_at = INTAKE
-            crowd = [asyncio.create_task(door.send(token, f"{turn}-{number}", to=TO)) for number in range(20)]
+            api.behind.transaction.silent_at = INTAKE
+            crowd = [asyncio.create_task(api.send(token, f"{turn}-{number}", to=TO)) for number in range(20)]
             await eventually(lambda crowd=crowd: _are_done(crowd, 16))  # type: ignore[misc]
-            door.behind.transaction.silent_at = None
+            api.behind.transaction.silent_at = None
             answers = await asyncio.gather(*crowd)
 
             assert 4 * [202] + 16 * [503] == sorted(reply.status for reply in answers)
@@ -94,36 +94,36 @@ async def _are_done(tasks: list[asyncio.Task[Reply]], count: int) -> bool:
     return count == sum(task.done() for task in tasks)
 
 
-async def test_who_leaves_takes_no_place_along(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_who_leaves_takes_no_place_along(open_client: Open, redis_client: Client, token: str) -> None:
     """Clients that close their connection while they wait leave nothing behind when their call is over."""
-    async with open_door(requests_max=2) as door:
-        async with _held_up(door, token, 2) as inside:
+    async with open_client(requests_max=2) as api:
+        async with _held_up(api, token, 2) as inside:
             for task in inside:
                 task.cancel()
             await asyncio.gather(*inside, return_exceptions=True)
 
         async def is_welcome() -> bool:
-            return 202 == (await door.send(token, "k-1", to=TO)).status
+            return 202 == (await api.send(token, "k-1", to=TO)).status
 
         await eventually(is_welcome)
-        door.behind.transaction.calls.clear()
+        api.behind.transaction.calls.clear()
         await redis_client.flushall()
         # All places can be taken again, no fewer and no more.
-        async with _held_up(door, token, 2) as inside:
-            assert 503 == (await door.send(token, "k-2", to=TO)).status
+        async with _held_up(api, token, 2) as inside:
+            assert 503 == (await api.send(token, "k-2", to=TO)).status
         assert [202, 202] == [(await task).status for task in inside]
 
 
-async def test_who_waits_for_the_outcome_holds_no_place(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_who_waits_for_the_outcome_holds_no_place(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 42: `Prefer: wait` is load while the transfer is accepted, not while its client only waits."""
-    async with open_door(requests_max=1) as door:
-        waiting = asyncio.create_task(door.send(token, "k-1", to=TO, headers={"Prefer": "wait=20"}))
+    async with open_client(requests_max=1) as api:
+        waiting = asyncio.create_task(api.send(token, "k-1", to=TO, headers={"Prefer": "wait=20"}))
 
         async def is_waiting() -> bool:
-            return any("wait" in call.query for call in door.behind.transaction.calls)
+            return any("wait" in call.query for call in api.behind.transaction.calls)
 
         await eventually(is_waiting)
-        assert 202 == (await door.send(token, "k-2", to=TO)).status
+        assert 202 == (await api.send(token, "k-2", to=TO)).status
         assert not waiting.done()
-        door.behind.transaction.settles = True
+        api.behind.transaction.finalizes = True
         assert 200 == (await waiting).status

@@ -18,7 +18,7 @@ from redis.asyncio import Redis as Client
 from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
 from services.gateway.security import revocations
-from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
 from tests.integration.gateway.upstream_fakes import Auth
 
 ME = "/api/v1/auth/me"
@@ -112,11 +112,11 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_forged_token_is_refused_alike(door: Door, forgery: str) -> None:
+async def test_forged_token_is_refused_alike(api: ApiClient, forgery: str) -> None:
     """Guarantee 44: whatever is wrong with a token, the answer is the same 401, and nobody behind is asked."""
-    token = FORGERIES[forgery](door.behind.auth)
+    token = FORGERIES[forgery](api.behind.auth)
 
-    response = await door.call("GET", ME, headers={"Authorization": f"Bearer {token}"})
+    response = await api.call("GET", ME, headers={"Authorization": f"Bearer {token}"})
 
     document = response.json()
     assert response.status == 401
@@ -131,147 +131,147 @@ async def test_forged_token_is_refused_alike(door: Door, forgery: str) -> None:
         "errors": [],
         "request_id": "",
     }
-    assert not [call for call in door.behind.auth.calls if "/internal/users" in call.path]
+    assert not [call for call in api.behind.auth.calls if "/internal/users" in call.path]
 
 
-async def test_other_credentials_are_refused(door: Door, token: str) -> None:
+async def test_other_credentials_are_refused(api: ApiClient, token: str) -> None:
     """No header, another scheme, or two tokens are as good as none."""
     for headers in ([], [("Authorization", f"Basic {token}")], [("Authorization", f"Bearer {token}")] * 2):
-        async with door.session.get(door.url + ME, headers=headers) as response:
+        async with api.session.get(api.url + ME, headers=headers) as response:
             assert response.status == 401
 
 
-async def test_token_works_until_it_expires(door: Door, user_id: str) -> None:
+async def test_token_works_until_it_expires(api: ApiClient, user_id: str) -> None:
     """A good token is accepted, again from memory, and no longer once its time is over."""
-    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
-    token = door.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
+    api.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+    token = api.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
 
-    assert (await door.call("GET", ME, token=token)).status == 200
-    assert (await door.call("GET", ME, token=token)).status == 200
-    await eventually(lambda: _status(door, ME, token, 401))
+    assert (await api.call("GET", ME, token=token)).status == 200
+    assert (await api.call("GET", ME, token=token)).status == 200
+    await eventually(lambda: _status(api, ME, token, 401))
 
 
-async def test_user_is_no_operator(door: Door, token: str, operator_token: str) -> None:
+async def test_user_is_no_operator(api: ApiClient, token: str, operator_token: str) -> None:
     """Addresses of operators answer 403 to a user and work for an operator."""
-    door.behind.wallet.answers["GET /internal/balance-sheet"] = {
+    api.behind.wallet.answers["GET /internal/balance-sheet"] = {
         "as_of": "2026-01-01T00:00:00.000000Z",
         "currencies": [],
     }
 
-    refused = await door.call("GET", "/api/v1/ops/ledger/balance-sheet", token=token)
-    allowed = await door.call("GET", "/api/v1/ops/ledger/balance-sheet", token=operator_token)
+    refused = await api.call("GET", "/api/v1/ops/ledger/balance-sheet", token=token)
+    allowed = await api.call("GET", "/api/v1/ops/ledger/balance-sheet", token=operator_token)
 
     assert refused.status == 403
     assert refused.json()["code"] == "operator_required"
     assert allowed.status == 200
 
 
-async def test_headers_from_outside_make_nobody_somebody(door: Door, token: str, user_id: str) -> None:
+async def test_headers_from_outside_make_nobody_somebody(api: ApiClient, token: str, user_id: str) -> None:
     """Guarantee 47: what a client says about itself has no effect."""
     other = str(new_id())
-    wallet_id = door.behind.wallet.add(other)
+    wallet_id = api.behind.wallet.add(other)
     liar = {
         "X-User-Id": other, "X-Role": "operator", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-User": other,
         "X-Original-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE",
     }  # fmt: skip
 
-    assert (await door.call("GET", f"/api/v1/wallets/{wallet_id}", token=token, headers=liar)).status == 404
-    assert (await door.call("GET", "/api/v1/ops/overview", token=token, headers=liar)).status == 403
-    assert (await door.call("GET", ME, headers=liar)).status == 401
+    assert (await api.call("GET", f"/api/v1/wallets/{wallet_id}", token=token, headers=liar)).status == 404
+    assert (await api.call("GET", "/api/v1/ops/overview", token=token, headers=liar)).status == 403
+    assert (await api.call("GET", ME, headers=liar)).status == 401
 
 
-async def test_logout_ends_the_session_here_at_once(door: Door, token: str) -> None:
+async def test_logout_ends_the_session_here_at_once(api: ApiClient, token: str) -> None:
     """After logout the same access token is refused."""
-    assert (await door.call("POST", "/api/v1/auth/logout", token=token)).status == 204
-    assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 401
+    assert (await api.call("POST", "/api/v1/auth/logout", token=token)).status == 204
+    assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 401
 
 
-async def test_session_ended_elsewhere_is_known_within_a_second(door: Door, user_id: str) -> None:
+async def test_session_ended_elsewhere_is_known_within_a_second(api: ApiClient, user_id: str) -> None:
     """Guarantee 45: the list of ended sessions is pulled every second."""
     session_id = str(new_id())
-    token = door.behind.auth.token(sub=user_id, sid=session_id)
-    assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
+    token = api.behind.auth.token(sub=user_id, sid=session_id)
+    assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
 
-    door.behind.auth.ended.append(session_id)
+    api.behind.auth.ended.append(session_id)
 
-    await eventually(lambda: _status(door, "/api/v1/wallets", token, 401))
+    await eventually(lambda: _status(api, "/api/v1/wallets", token, 401))
 
 
-async def test_only_what_is_new_is_pulled(door: Door) -> None:
+async def test_only_what_is_new_is_pulled(api: ApiClient) -> None:
     """What was told once is not asked for again."""
-    door.behind.auth.ended += [str(new_id()) for _ in range(3)]
+    api.behind.auth.ended += [str(new_id()) for _ in range(3)]
 
     async def asks_for_what_follows() -> bool:
-        return door.behind.auth.calls_to("GET", "/internal/revocations")[-1].query == {"after": "3"}
+        return api.behind.auth.calls_to("GET", "/internal/revocations")[-1].query == {"after": "3"}
 
     await eventually(asks_for_what_follows)
 
 
-async def test_bell_is_heard_before_the_second_is_over(
-    open_door: Open, user_id: str, redis_client: Client, monkeypatch: pytest.MonkeyPatch
+async def test_wakeup_is_heard_before_the_second_is_over(
+    open_client: Open, user_id: str, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ring in Redis makes the gateway look at once; without it, it would look much later."""
+    """A notify in Redis makes the gateway look at once; without it, it would look much later."""
     monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 60)
 
     async def listens() -> bool:
         return bool((await redis_client.pubsub_numsub("payflow:revocations"))[0][1])
 
-    async with open_door() as door:
+    async with open_client() as api:
         await eventually(listens)
         for _ in range(3):
             session_id = str(new_id())
-            token = door.behind.auth.token(sub=user_id, sid=session_id)
-            assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
-            door.behind.auth.ended.append(session_id)
-            await redis_client.publish("payflow:revocations", "ring")
-            await eventually(lambda token=token: _status(door, "/api/v1/wallets", token, 401))
+            token = api.behind.auth.token(sub=user_id, sid=session_id)
+            assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
+            api.behind.auth.ended.append(session_id)
+            await redis_client.publish("payflow:revocations", "notify")
+            await eventually(lambda token=token: _status(api, "/api/v1/wallets", token, 401))
 
 
-async def test_ended_sessions_stay_ended_while_auth_is_away(door: Door, user_id: str) -> None:
+async def test_ended_sessions_stay_ended_while_auth_is_away(api: ApiClient, user_id: str) -> None:
     """With auth away valid tokens work and ended sessions do not."""
     session_id = str(new_id())
-    door.behind.auth.ended.append(session_id)
-    ended = door.behind.auth.token(sub=user_id, sid=session_id)
-    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401))
+    api.behind.auth.ended.append(session_id)
+    ended = api.behind.auth.token(sub=user_id, sid=session_id)
+    await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))
 
-    await door.behind.auth.stop()
+    await api.behind.auth.stop()
 
-    assert (await door.call("GET", "/api/v1/wallets", token=door.behind.auth.token(sub=user_id))).status == 200
-    assert (await door.call("GET", "/api/v1/wallets", token=ended)).status == 401
+    assert (await api.call("GET", "/api/v1/wallets", token=api.behind.auth.token(sub=user_id))).status == 200
+    assert (await api.call("GET", "/api/v1/wallets", token=ended)).status == 401
 
 
-async def test_new_key_works_without_restart(door: Door, user_id: str) -> None:
+async def test_new_key_works_without_restart(api: ApiClient, user_id: str) -> None:
     """An unknown key id makes the gateway ask again, and tokens of a withdrawn key fail after it."""
-    old = door.behind.auth.token(sub=user_id)
-    assert (await door.call("GET", "/api/v1/wallets", token=old)).status == 200
-    door.behind.auth.key, door.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
-    new = door.behind.auth.token(sub=user_id)
+    old = api.behind.auth.token(sub=user_id)
+    assert (await api.call("GET", "/api/v1/wallets", token=old)).status == 200
+    api.behind.auth.key, api.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = api.behind.auth.token(sub=user_id)
 
-    await eventually(lambda: _status(door, "/api/v1/wallets", new, 200))
+    await eventually(lambda: _status(api, "/api/v1/wallets", new, 200))
 
-    assert (await door.call("GET", "/api/v1/wallets", token=old)).status == 401
+    assert (await api.call("GET", "/api/v1/wallets", token=old)).status == 401
 
 
-async def test_new_key_while_auth_is_away(door: Door, user_id: str) -> None:
+async def test_new_key_while_auth_is_away(api: ApiClient, user_id: str) -> None:
     """A token of a key that nobody could learn is not called a bad one: 503, and it works as soon as auth is back."""
-    old = door.behind.auth.token(sub=user_id)
-    door.behind.auth.key, door.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
-    new = door.behind.auth.token(sub=user_id)
-    await door.behind.auth.stop()
+    old = api.behind.auth.token(sub=user_id)
+    api.behind.auth.key, api.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = api.behind.auth.token(sub=user_id)
+    await api.behind.auth.stop()
 
-    away = await door.call("GET", "/api/v1/wallets", token=new)
-    known = await door.call("GET", "/api/v1/wallets", token=old)
-    nonsense = await door.call("GET", "/api/v1/wallets", token="abc.def.ghi")
-    await door.behind.auth.start()
+    away = await api.call("GET", "/api/v1/wallets", token=new)
+    known = await api.call("GET", "/api/v1/wallets", token=old)
+    nonsense = await api.call("GET", "/api/v1/wallets", token="abc.def.ghi")
+    await api.behind.auth.start()
 
     assert (503, "1") == (away.status, away.headers["Retry-After"])
     assert [200, 401] == [known.status, nonsense.status]
-    await eventually(lambda: _status(door, "/api/v1/wallets", new, 200))
+    await eventually(lambda: _status(api, "/api/v1/wallets", new, 200))
 
 
 @pytest.mark.parametrize("ahead_seconds", [3600.0, -3600.0])
 async def test_tokens_are_judged_by_the_clock_that_dates_them(
-    open_door: Open, behind: Behind, redis_client: Client, ahead_seconds: float
+    open_client: Open, behind: Behind, redis_client: Client, ahead_seconds: float
 ) -> None:
     """Guarantee 39: with the gateway's own clock an hour off good tokens work, and neither old ones nor those of later."""
     behind.auth.ahead_seconds = ahead_seconds
@@ -282,10 +282,10 @@ async def test_tokens_are_judged_by_the_clock_that_dates_them(
         behind.auth.token(nbf=now + 60),
         behind.auth.token(iat=ours, nbf=ours, exp=ours + 600),
     ]
-    async with open_door() as door:
-        assert [200, 200] == [(await door.call("GET", "/api/v1/wallets", token=each)).status for each in (good, short)]
-        assert [401] * 3 == [(await door.call("GET", "/api/v1/wallets", token=each)).status for each in bad]
-        await eventually(lambda: _status(door, "/api/v1/wallets", short, 401))
+    async with open_client() as api:
+        assert [200, 200] == [(await api.call("GET", "/api/v1/wallets", token=each)).status for each in (good, short)]
+        assert [401] * 3 == [(await api.call("GET", "/api/v1/wallets", token=each)).status for each in bad]
+        await eventually(lambda: _status(api, "/api/v1/wallets", short, 401))
 
 
 CROWD = 70
@@ -293,81 +293,81 @@ CROWD = 70
 
 
 async def test_a_crowd_that_logs_in_holds_up_nobody_else(
-    open_door: Open, redis_client: Client, token: str, user_id: str
+    open_client: Open, redis_client: Client, token: str, user_id: str
 ) -> None:
     """While as many passwords wait as there are connections to auth, whoever asks for something else is answered."""
-    async with open_door(passwords_max=CONNECTIONS_MAX) as door:
-        door.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
-        door.behind.auth.silent_at = "/internal/login"
+    async with open_client(passwords_max=CONNECTIONS_MAX) as api:
+        api.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+        api.behind.auth.silent_at = "/internal/login"
         body = {"email": "bob@example.com", "password": "x"}
-        crowd = [asyncio.ensure_future(door.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
-        await eventually(lambda: _asked(door, "POST", "/internal/login", CONNECTIONS_MAX))
-        answer = await door.call("GET", ME, token=token)
-        door.behind.auth.silent_at = None
+        crowd = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
+        await eventually(lambda: _asked(api, "POST", "/internal/login", CONNECTIONS_MAX))
+        answer = await api.call("GET", ME, token=token)
+        api.behind.auth.silent_at = None
         await asyncio.gather(*crowd)
 
         assert 200 == answer.status
 
 
-async def test_ended_sessions_are_heard_of_whoever_else_waits(door: Door, token: str, user_id: str) -> None:
+async def test_ended_sessions_are_heard_of_whoever_else_waits(api: ApiClient, token: str, user_id: str) -> None:
     """Guarantee 45: with every connection to auth taken by people who ask, the end of a session is known within a second."""
     session_id = str(new_id())
-    ended = door.behind.auth.token(sub=user_id, sid=session_id)
+    ended = api.behind.auth.token(sub=user_id, sid=session_id)
     path = f"/internal/users/{user_id}"
-    door.behind.auth.answers[f"GET {path}"] = ALICE | {"id": user_id}
-    door.behind.auth.silent_at = path
-    crowd = [asyncio.ensure_future(door.call("GET", ME, token=token)) for _ in range(CROWD)]
-    await eventually(lambda: _asked(door, "GET", path, 64))
-    door.behind.auth.ended.append(session_id)
-    await eventually(lambda: _status(door, "/api/v1/wallets", ended, 401))
-    door.behind.auth.silent_at = None
+    api.behind.auth.answers[f"GET {path}"] = ALICE | {"id": user_id}
+    api.behind.auth.silent_at = path
+    crowd = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(CROWD)]
+    await eventually(lambda: _asked(api, "GET", path, 64))
+    api.behind.auth.ended.append(session_id)
+    await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))
+    api.behind.auth.silent_at = None
     await asyncio.gather(*crowd)
 
 
-async def test_unknown_keys_do_not_flood_auth(door: Door) -> None:
+async def test_unknown_keys_do_not_flood_auth(api: ApiClient) -> None:
     """A hundred tokens with unknown key ids cost auth a request or two."""
-    before = len(door.behind.auth.calls_to("GET", "/internal/jwks"))
-    tokens = [door.behind.auth.token(header={"kid": f"unknown-{number}"}) for number in range(100)]
+    before = len(api.behind.auth.calls_to("GET", "/internal/jwks"))
+    tokens = [api.behind.auth.token(header={"kid": f"unknown-{number}"}) for number in range(100)]
 
-    answers = await asyncio.gather(*(door.call("GET", ME, token=token) for token in tokens))
+    answers = await asyncio.gather(*(api.call("GET", ME, token=token) for token in tokens))
 
     for token in tokens[:20]:
-        assert (await door.call("GET", ME, token=token)).status == 401
+        assert (await api.call("GET", ME, token=token)).status == 401
 
     assert {answer.status for answer in answers} == {401}
-    assert len(door.behind.auth.calls_to("GET", "/internal/jwks")) - before <= 3
+    assert len(api.behind.auth.calls_to("GET", "/internal/jwks")) - before <= 3
 
 
-async def test_gateway_starts_before_auth(open_door: Open, behind: Behind, token: str) -> None:
+async def test_gateway_starts_before_auth(open_client: Open, behind: Behind, token: str) -> None:
     """Without keys it lives, is not ready, and answers 503; with auth there it becomes ready by itself."""
     await behind.auth.stop()
-    async with open_door(wait=False) as door:
-        not_ready = await door.call("GET", "/readyz")
-        refused = await door.call("GET", "/api/v1/wallets", token=token)
-        keys = await door.call("GET", "/.well-known/jwks.json")
+    async with open_client(wait=False) as api:
+        not_ready = await api.call("GET", "/readyz")
+        refused = await api.call("GET", "/api/v1/wallets", token=token)
+        keys = await api.call("GET", "/.well-known/jwks.json")
 
-        assert (await door.call("GET", "/livez")).status == 200
+        assert (await api.call("GET", "/livez")).status == 200
         assert (not_ready.status, not_ready.json()["failing"]) == (503, ["keys", "revocations"])
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert keys.status == 503
 
         await behind.auth.start()
 
-        await eventually(lambda: _status(door, "/readyz", "", 200))
-        assert (await door.call("GET", "/api/v1/wallets", token=token)).status == 200
+        await eventually(lambda: _status(api, "/readyz", "", 200))
+        assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
 
 
-async def test_keys_are_published(door: Door) -> None:
-    """Anybody can verify access tokens by the key set of the door."""
-    response = await door.call("GET", "/.well-known/jwks.json")
+async def test_keys_are_published(api: ApiClient) -> None:
+    """Anybody can verify access tokens by the key set of the gateway."""
+    response = await api.call("GET", "/.well-known/jwks.json")
 
     assert response.status == 200
-    assert response.json() == {"keys": [door.behind.auth.jwk()]}
+    assert response.json() == {"keys": [api.behind.auth.jwk()]}
 
 
-async def _asked(door: Door, method: str, path: str, count: int) -> bool:
-    return len(door.behind.auth.calls_to(method, path)) >= count
+async def _asked(api: ApiClient, method: str, path: str, count: int) -> bool:
+    return len(api.behind.auth.calls_to(method, path)) >= count
 
 
-async def _status(door: Door, path: str, token: str, status: int) -> bool:
-    return (await door.call("GET", path, token=token)).status == status
+async def _status(api: ApiClient, path: str, token: str, status: int) -> bool:
+    return (await api.call("GET", path, token=token)).status == status

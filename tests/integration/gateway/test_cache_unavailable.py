@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 
 from deploy.local.engines import Redis
 from services.gateway import cache as cache_module
-from services.gateway.cache import FAILURES_MAX, Cache, CacheAway
-from tests.integration.gateway.conftest import Door, Open, eventually
+from services.gateway.cache import FAILURES_MAX, Cache, CacheUnavailable
+from tests.integration.gateway.conftest import ApiClient, Open, eventually
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def waits_stand_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def door(open_door: Open, own_redis: Redis) -> AsyncIterator[Door]:
-    async with open_door(redis_url=own_redis.url) as opened:
+async def api(open_client: Open, own_redis: Redis) -> AsyncIterator[ApiClient]:
+    async with open_client(redis_url=own_redis.url) as opened:
         yield opened
 
 
@@ -48,7 +48,7 @@ def _freeze(engine: Redis) -> None:
     os.kill(engine.pid, signal.SIGSTOP)
 
 
-def _thaw(engine: Redis) -> None:
+def _unfreeze(engine: Redis) -> None:
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGCONT)
 
@@ -57,31 +57,31 @@ def _unavailable() -> float:
     return REGISTRY.get_sample_value("payflow_idempotency_total", {"result": "cache_unavailable"}) or 0.0
 
 
-async def _send_all(door: Door, token: str, keys: list[str]) -> tuple[list[str], float]:
+async def _send_all(api: ApiClient, token: str, keys: list[str]) -> tuple[list[str], float]:
     """Transfer ids, and how long the slowest took."""
     slowest = 0.0
     ids = []
     for key in keys:
         started = time.monotonic()
-        answer = await door.send(token, key)
+        answer = await api.send(token, key)
         slowest = max(slowest, time.monotonic() - started)
         assert answer.status == 202
         ids.append(answer.json()["id"])
     return ids, slowest
 
 
-async def test_killed_redis_changes_nothing(door: Door, token: str, own_redis: Redis) -> None:
+async def test_killed_redis_changes_nothing(api: ApiClient, token: str, own_redis: Redis) -> None:
     """Guarantee 21: with Redis killed transfers are accepted and replays are replays."""
     keys = [f"k-{number}" for number in range(20)]
-    first, _ = await _send_all(door, token, keys)
+    first, _ = await _send_all(api, token, keys)
     own_redis.kill()
 
-    again, _ = await _send_all(door, token, keys)
-    new, _ = await _send_all(door, token, ["new-1", "new-2"])
+    again, _ = await _send_all(api, token, keys)
+    new, _ = await _send_all(api, token, ["new-1", "new-2"])
 
     assert again == first
     assert len(set(new)) == 2
-    assert len(door.behind.transaction.transfers) == 22
+    assert len(api.behind.transaction.transfers) == 22
 
 
 async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
@@ -92,7 +92,7 @@ async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
     waits = []
     for _ in range(FAILURES_MAX):
         started = time.monotonic()
-        with pytest.raises(CacheAway):
+        with pytest.raises(CacheUnavailable):
             await cache.run(("GET", "x"))
         waits.append(time.monotonic() - started)
     await cache.close()
@@ -102,73 +102,73 @@ async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
 
 
 @pytest.mark.usefixtures("waits_stand_out")
-async def test_frozen_redis_is_not_waited_for(door: Door, token: str, own_redis: Redis) -> None:
+async def test_frozen_redis_is_not_waited_for(api: ApiClient, token: str, own_redis: Redis) -> None:
     """Guarantee 21: the first three calls pay for it, the rest nothing; afterwards the cache is used again."""
     keys = [f"k-{number}" for number in range(20)]
-    first, _ = await _send_all(door, token, keys)
+    first, _ = await _send_all(api, token, keys)
     before = _unavailable()
     _freeze(own_redis)
 
     started = time.monotonic()
-    again, _ = await _send_all(door, token, keys)
-    await _send_all(door, token, keys)
+    again, _ = await _send_all(api, token, keys)
+    await _send_all(api, token, keys)
     spent = time.monotonic() - started
 
     assert again == first
     assert spent < 2 * len(keys) / 2 * SLOW_SECONDS, "forty waits, one for each request"
     assert _unavailable() - before == 40
 
-    _thaw(own_redis)
-    calls = door.behind.transaction.calls_to
+    _unfreeze(own_redis)
+    calls = api.behind.transaction.calls_to
 
     async def is_replayed_without_asking() -> bool:
         asked = len(calls("POST", "/internal/transfers"))
-        await door.send(token, "k-1")
+        await api.send(token, "k-1")
         return len(calls("POST", "/internal/transfers")) == asked
 
     await eventually(is_replayed_without_asking)
 
 
 @pytest.mark.usefixtures("waits_stand_out")
-async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(door: Door, token: str, own_redis: Redis) -> None:
+async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(api: ApiClient, token: str, own_redis: Redis) -> None:
     """Guarantee 21: a hundred at once wait for a few round trips together, not one after the other."""
-    await door.send(token, "warm")
+    await api.send(token, "warm")
     _freeze(own_redis)
     started = time.monotonic()
 
-    answers = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(100)))
+    answers = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(100)))
 
     assert {answer.status for answer in answers} == {202}
     assert time.monotonic() - started < 20 * SLOW_SECONDS
 
 
-async def test_gateway_starts_without_redis(open_door: Open, own_redis: Redis, token: str) -> None:
+async def test_gateway_starts_without_redis(open_client: Open, own_redis: Redis, token: str) -> None:
     """Redis is not needed to be ready."""
     own_redis.kill()
-    async with open_door(redis_url=own_redis.url, rate_limits="on") as door:
-        assert (await door.send(token, "k-1")).status == 202
-        assert (await door.send(token, "k-1")).headers["Idempotent-Replayed"] == "true"
+    async with open_client(redis_url=own_redis.url, rate_limits="on") as api:
+        assert (await api.send(token, "k-1")).status == 202
+        assert (await api.send(token, "k-1")).headers["Idempotent-Replayed"] == "true"
 
 
-async def test_limits_hold_without_redis(open_door: Open, own_redis: Redis) -> None:
+async def test_limits_hold_without_redis(open_client: Open, own_redis: Redis) -> None:
     """Without Redis each gateway counts for itself: login is never unlimited."""
     own_redis.kill()
-    async with open_door(redis_url=own_redis.url, rate_limits="on", rate_limit_login=120) as door:
-        door.behind.auth.answers["POST /internal/login"] = {}
+    async with open_client(redis_url=own_redis.url, rate_limits="on", rate_limit_login=120) as api:
+        api.behind.auth.answers["POST /internal/login"] = {}
         body = {"email": "a@example.com", "password": "wrong"}
-        statuses = [(await door.call("POST", "/api/v1/auth/login", json=body)).status for _ in range(125)]
+        statuses = [(await api.call("POST", "/api/v1/auth/login", json=body)).status for _ in range(125)]
 
     assert statuses[:120] == [200] * 120
     assert set(statuses[120:]) == {429}
 
 
-async def test_session_ends_within_a_second_without_redis(door: Door, token: str, own_redis: Redis) -> None:
-    """Guarantee 45: the bell is silent, the list is pulled all the same."""
+async def test_session_ends_within_a_second_without_redis(api: ApiClient, token: str, own_redis: Redis) -> None:
+    """Guarantee 45: the wakeup is silent, the list is pulled all the same."""
     own_redis.kill()
-    door.behind.auth.ended.append(_session_of(token))
+    api.behind.auth.ended.append(_session_of(token))
 
     async def refused() -> bool:
-        return (await door.call("GET", "/api/v1/wallets", token=token)).status == 401
+        return (await api.call("GET", "/api/v1/wallets", token=token)).status == 401
 
     await eventually(refused)
 
@@ -180,22 +180,22 @@ async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.Mo
     await _answered(cache)
     _freeze(own_redis)
     for _ in range(FAILURES_MAX):
-        with pytest.raises(CacheAway):
+        with pytest.raises(CacheUnavailable):
             await cache.run(("GET", "x"))
     started = time.monotonic()
     for _ in range(1000):
-        with pytest.raises(CacheAway):
+        with pytest.raises(CacheUnavailable):
             await cache.run(("GET", "x"))
 
     assert cache.is_open
     assert time.monotonic() - started < 1000 * cache_module.ANSWER_SECONDS / 4, "a thousand waits"
 
-    _thaw(own_redis)
+    _unfreeze(own_redis)
 
     async def found() -> bool:
         try:
             return await cache.run(("GET", "x")) == [b"1"]
-        except CacheAway:
+        except CacheUnavailable:
             return False
 
     await eventually(found)
@@ -214,7 +214,7 @@ async def test_one_wrong_command_fails_alone(own_redis: Redis, monkeypatch: pyte
     )
 
     assert answers[0] == [None]
-    assert isinstance(answers[1], CacheAway)
+    assert isinstance(answers[1], CacheUnavailable)
     assert answers[2] == [True]
     assert not cache.is_open
     await cache.close()
@@ -226,7 +226,7 @@ async def _answered(cache: Cache) -> None:
     async def is_answered() -> bool:
         try:
             return await cache.run(("SET", "x", "1"), ("GET", "x")) == [True, b"1"]
-        except CacheAway:
+        except CacheUnavailable:
             return False
 
     await eventually(is_answered)

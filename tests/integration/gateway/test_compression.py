@@ -9,36 +9,36 @@ import aiohttp
 import pytest
 
 from services.gateway import compression
-from tests.integration.gateway.conftest import Door, Reply
+from tests.integration.gateway.conftest import ApiClient, Reply
 
 CURRENCIES = "/api/v1/currencies"
 LARGE = ("/api/v1/docs", "/api/v1/notifications?limit=200")
 
 
-async def raw(door: Door, method: str, path: str, encoding: str | None, **headers: str) -> Reply:
+async def raw(api: ApiClient, method: str, path: str, encoding: str | None, **headers: str) -> Reply:
     """As it is on the wire."""
     named = headers | ({"Accept-Encoding": encoding} if encoding is not None else {})
     async with (
         aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as session,
-        session.request(method, door.url + path, headers=named) as response,
+        session.request(method, api.url + path, headers=named) as response,
     ):
         return Reply(response.status, response.headers, await response.read())
 
 
 @pytest.fixture
-def bearer(door: Door, token: str) -> dict[str, str]:
+def bearer(api: ApiClient, token: str) -> dict[str, str]:
     """Somebody with many notifications."""
     items = [{"id": f"{number:036}", "title": "Money received"} for number in range(200)]
-    door.behind.notification.answers["GET /internal/notifications"] = {"items": items, "next_cursor": None}
+    api.behind.notification.answers["GET /internal/notifications"] = {"items": items, "next_cursor": None}
     return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("path", LARGE)
-async def test_large_answers_are_compressed_for_who_takes_gzip(door: Door, bearer: dict[str, str], path: str) -> None:
+async def test_large_answers_are_compressed_for_who_takes_gzip(api: ApiClient, bearer: dict[str, str], path: str) -> None:
     """With gzip accepted the answer is smaller and the same; HEAD tells the same headers; caches keep them apart."""
-    plain = await raw(door, "GET", path, None, **bearer)
-    small = await raw(door, "GET", path, "br;q=1.0, gzip;q=0.8", **bearer)
-    head = await raw(door, "HEAD", path, "gzip", **bearer)
+    plain = await raw(api, "GET", path, None, **bearer)
+    small = await raw(api, "GET", path, "br;q=1.0, gzip;q=0.8", **bearer)
+    head = await raw(api, "HEAD", path, "gzip", **bearer)
 
     assert 200 == plain.status, plain.body
     assert ("gzip", len(small.body)) == (small.headers["Content-Encoding"], int(small.headers["Content-Length"]))
@@ -49,33 +49,33 @@ async def test_large_answers_are_compressed_for_who_takes_gzip(door: Door, beare
     assert (b"", small.headers["Content-Length"]) == (head.body, head.headers["Content-Length"])
 
 
-async def test_what_is_not_compressed(door: Door, bearer: dict[str, str]) -> None:
+async def test_what_is_not_compressed(api: ApiClient, bearer: dict[str, str]) -> None:
     """Small answers, errors, and whatever may hand out a token: answers to POST."""
     long_token: dict[str, Any] = {"access_token": "x" * 5000, "refresh_token": "y"}
-    door.behind.auth.answers["POST /internal/refresh"] = long_token
+    api.behind.auth.answers["POST /internal/refresh"] = long_token
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
-        session.post(f"{door.url}/api/v1/auth/refresh", json={"refresh_token": "r"}) as refreshed,
+        session.post(f"{api.url}/api/v1/auth/refresh", json={"refresh_token": "r"}) as refreshed,
     ):
         await refreshed.read()
-    small = await raw(door, "GET", "/api/v1/wallets", "gzip", **bearer)
-    missing = await raw(door, "GET", f"/api/v1/{'x' * 4000}", "gzip", **bearer)
+    small = await raw(api, "GET", "/api/v1/wallets", "gzip", **bearer)
+    missing = await raw(api, "GET", f"/api/v1/{'x' * 4000}", "gzip", **bearer)
 
     assert [200, 200, 404] == [refreshed.status, small.status, missing.status]
     assert not [answer for answer in (refreshed, small, missing) if "Content-Encoding" in answer.headers]
 
 
-async def test_each_form_has_its_own_tag(door: Door) -> None:
+async def test_each_form_has_its_own_tag(api: ApiClient) -> None:
     """What is published has a strong tag for each form; either is recognised, and answered under its own name."""
-    plain = await raw(door, "GET", CURRENCIES, None)
-    small = await raw(door, "GET", CURRENCIES, "gzip")
+    plain = await raw(api, "GET", CURRENCIES, None)
+    small = await raw(api, "GET", CURRENCIES, "gzip")
     tags = plain.headers["ETag"], small.headers["ETag"]
     held = [
-        await raw(door, "GET", CURRENCIES, encoding, **{"If-None-Match": tag})
+        await raw(api, "GET", CURRENCIES, encoding, **{"If-None-Match": tag})
         for encoding in (None, "gzip")
         for tag in tags
     ]
-    other = await raw(door, "GET", CURRENCIES, "gzip", **{"If-None-Match": '"another"'})
+    other = await raw(api, "GET", CURRENCIES, "gzip", **{"If-None-Match": '"another"'})
 
     assert plain.body == gzip.decompress(small.body)
     assert tags[0] != tags[1]

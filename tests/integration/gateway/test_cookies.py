@@ -8,7 +8,7 @@ from services.auth import rules, tokens
 from services.contracts.identifiers import new_id
 from services.gateway import api
 from services.gateway.security import session_cookie
-from tests.integration.gateway.conftest import Door, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, Open, Reply
 from tests.integration.gateway.upstream_fakes import problem
 
 BASE = "/api/v1/auth"
@@ -31,22 +31,22 @@ def granted(refresh_token: str) -> str:
 FORGOTTEN = f"{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
-async def refresh(door: Door, *, cookie: str | None = "first", origin: str | None = "", **more: Any) -> Reply:
+async def refresh(api: ApiClient, *, cookie: str | None = "first", origin: str | None = "", **more: Any) -> Reply:
     """A refresh by a page; of this gateway's own origin unless something else is said."""
-    named = {"Origin": door.url if origin == "" else origin} if origin is not None else {}
+    named = {"Origin": api.url if origin == "" else origin} if origin is not None else {}
     carried = {"Cookie": f"{COOKIE}={cookie}"} if cookie is not None else {}
     headers = named | carried | more.pop("headers", {})
-    return await door.call("POST", f"{BASE}/refresh", headers=headers, **more)
+    return await api.call("POST", f"{BASE}/refresh", headers=headers, **more)
 
 
-async def test_log_in_and_register(door: Door) -> None:
+async def test_log_in_and_register(api: ApiClient) -> None:
     """With `"session": "cookie"` the refresh token is in the cookie alone; the service behind is not told of it."""
-    behind = door.behind.auth
+    behind = api.behind.auth
     behind.answers |= {"POST /internal/login": session("first"), "POST /internal/register": session("first")}
     for path, body in (("login", LOGIN), ("register", LOGIN | {"name": "A", "password": "long enough"})):
-        answer = await door.call("POST", f"{BASE}/{path}", json=body | {"session": "cookie"})
-        plain = await door.call("POST", f"{BASE}/{path}", json=body | {"session": "body"})
-        foreign = await door.call(
+        answer = await api.call("POST", f"{BASE}/{path}", json=body | {"session": "cookie"})
+        plain = await api.call("POST", f"{BASE}/{path}", json=body | {"session": "body"})
+        foreign = await api.call(
             "POST", f"{BASE}/{path}", json=body | {"session": "cookie"}, headers={"Origin": "https://evil.example"}
         )
 
@@ -58,15 +58,15 @@ async def test_log_in_and_register(door: Door) -> None:
         assert {"session"} & set(behind.calls_to("POST", f"/internal/{path}")[0].body) == set()
 
 
-async def test_refresh_by_cookie(door: Door) -> None:
+async def test_refresh_by_cookie(api: ApiClient) -> None:
     """Without a token in the body that of the cookie is traded, and the new one is in the cookie."""
-    behind = door.behind.auth
+    behind = api.behind.auth
     behind.answers["POST /internal/refresh"] = session("second")
     for more in ({}, {"json": {}}, {"json": {"refresh_token": None}}):
-        answer = await refresh(door, **more)
+        answer = await refresh(api, **more)
         assert (200, granted("second")) == (answer.status, answer.headers["Set-Cookie"])
         assert "refresh_token" not in answer.json()
-    in_body = await refresh(door, cookie=None, origin=None, json={"refresh_token": "mine"})
+    in_body = await refresh(api, cookie=None, origin=None, json={"refresh_token": "mine"})
 
     assert "second" == in_body.json()["refresh_token"]
     assert "Set-Cookie" not in in_body.headers
@@ -74,25 +74,25 @@ async def test_refresh_by_cookie(door: Door) -> None:
     assert ["first", "first", "first", "mine"] == asked
 
 
-async def test_the_page_must_be_ours(open_door: Open) -> None:
+async def test_the_page_must_be_ours(open_client: Open) -> None:
     """A request that uses the cookie names an origin of ours; foreign, none, null, two or nearly ours: 403, nothing spent."""
-    async with open_door(allowed_origins=LISTED, public_url="https://pay.example/app") as door:
-        behind = door.behind.auth
+    async with open_client(allowed_origins=LISTED, public_url="https://pay.example/app") as api:
+        behind = api.behind.auth
         behind.answers["POST /internal/refresh"] = session("second")
         foreign = [
             "https://evil.example",
             "null",
             None,
-            f"{door.url}.evil.example",
+            f"{api.url}.evil.example",
             "http://pay.example",
             f"{LISTED}:444",
         ]
-        refused = [await refresh(door, origin=origin) for origin in foreign]
-        refused.append(await refresh(door, origin=None, headers={"Sec-Fetch-Site": "cross-site"}))
-        refused.append(await refresh(door, origin="https://evil.example", headers={"Sec-Fetch-Site": "same-origin"}))
+        refused = [await refresh(api, origin=origin) for origin in foreign]
+        refused.append(await refresh(api, origin=None, headers={"Sec-Fetch-Site": "cross-site"}))
+        refused.append(await refresh(api, origin="https://evil.example", headers={"Sec-Fetch-Site": "same-origin"}))
         spent = len(behind.calls_to("POST", "/internal/refresh"))
-        admitted = [await refresh(door, origin=origin) for origin in ("", LISTED, "https://pay.example")]
-        admitted.append(await refresh(door, origin=None, headers={"Sec-Fetch-Site": "same-origin"}))
+        admitted = [await refresh(api, origin=origin) for origin in ("", LISTED, "https://pay.example")]
+        admitted.append(await refresh(api, origin=None, headers={"Sec-Fetch-Site": "same-origin"}))
 
     assert {(403, "origin_not_allowed")} == {(answer.status, answer.json()["code"]) for answer in refused}
     assert not [answer for answer in refused if "Set-Cookie" in answer.headers]
@@ -100,24 +100,24 @@ async def test_the_page_must_be_ours(open_door: Open) -> None:
     assert [200] * 4 == [answer.status for answer in admitted]
 
 
-async def test_cookie_or_body(door: Door) -> None:
+async def test_cookie_or_body(api: ApiClient) -> None:
     """Both at once is refused, neither is as good as a wrong one."""
-    both = await refresh(door, json={"refresh_token": "mine"})
-    neither = await refresh(door, cookie=None)
+    both = await refresh(api, json={"refresh_token": "mine"})
+    neither = await refresh(api, cookie=None)
 
     assert (422, ["refresh_token"]) == (both.status, [error["field"] for error in both.json()["errors"]])
     assert (401, "invalid_refresh_token") == (neither.status, neither.json()["code"])
     assert "Bearer" == neither.headers["WWW-Authenticate"]
-    assert [] == door.behind.auth.calls_to("POST", "/internal/refresh")
+    assert [] == api.behind.auth.calls_to("POST", "/internal/refresh")
 
 
-async def test_a_spent_cookie_is_forgotten(door: Door) -> None:
+async def test_a_spent_cookie_is_forgotten(api: ApiClient) -> None:
     """A replayed cookie is traded like a token in a body, so it ends its session; refused, the browser forgets it."""
-    behind = door.behind.auth
+    behind = api.behind.auth
     behind.answers["POST /internal/refresh"] = problem(401, "invalid_refresh_token")
-    spent = await refresh(door)
+    spent = await refresh(api)
     behind.answers["POST /internal/refresh"] = problem(503, "database_unavailable")
-    away = await refresh(door)
+    away = await refresh(api)
 
     assert (401, FORGOTTEN) == (spent.status, spent.headers["Set-Cookie"])
     assert "Bearer" == spent.headers["WWW-Authenticate"]
@@ -125,28 +125,28 @@ async def test_a_spent_cookie_is_forgotten(door: Door) -> None:
     assert "Set-Cookie" not in away.headers
 
 
-async def test_logout_and_reset_forget(door: Door, token: str) -> None:
+async def test_logout_and_reset_forget(api: ApiClient, token: str) -> None:
     """A browser that logs out or resets its password forgets the cookie; others are told nothing."""
-    door.behind.auth.answers["POST /internal/password/reset"] = {"ended": []}
+    api.behind.auth.answers["POST /internal/password/reset"] = {"ended": []}
     carried = {"Cookie": f"other=1; {COOKIE}=first"}
     body = {"token": "t", "new_password": "long enough"}
-    reset = await door.call("POST", f"{BASE}/password/reset", json=body, headers=carried)
-    quiet = await door.call("POST", f"{BASE}/password/reset", json=body, headers={"Cookie": "other=1"})
-    out = await door.call("POST", f"{BASE}/logout", token=token, headers=carried)
+    reset = await api.call("POST", f"{BASE}/password/reset", json=body, headers=carried)
+    quiet = await api.call("POST", f"{BASE}/password/reset", json=body, headers={"Cookie": "other=1"})
+    out = await api.call("POST", f"{BASE}/logout", token=token, headers=carried)
 
     assert [FORGOTTEN] * 2 == [answer.headers.get("Set-Cookie") for answer in (reset, out)]
     assert "Set-Cookie" not in quiet.headers
 
 
-async def test_ending_ones_own_session_forgets(door: Door, user_id: str) -> None:
+async def test_ending_ones_own_session_forgets(api: ApiClient, user_id: str) -> None:
     """Ending the session that asks is a logout, for the cookie too; ending another leaves the cookie alone."""
     own, other = str(new_id()), str(new_id())
-    door.behind.auth.answers["POST /internal/sessions/end"] = {}
+    api.behind.auth.answers["POST /internal/sessions/end"] = {}
     answers = [
-        await door.call(
+        await api.call(
             "DELETE",
             f"{BASE}/sessions/{each}",
-            token=door.behind.auth.token(sub=user_id, sid=own),
+            token=api.behind.auth.token(sub=user_id, sid=own),
             headers={"Cookie": f"{COOKIE}=first"},
         )
         for each in (other, own)
@@ -156,15 +156,15 @@ async def test_ending_ones_own_session_forgets(door: Door, user_id: str) -> None
     assert [None, FORGOTTEN] == [answer.headers.get("Set-Cookie") for answer in answers]
 
 
-async def test_the_cookie_opens_nothing_else(door: Door) -> None:
+async def test_the_cookie_opens_nothing_else(api: ApiClient) -> None:
     """It is no access token, on no route."""
     for method, path in (("GET", "/api/v1/wallets"), ("POST", f"{BASE}/logout"), ("GET", f"{BASE}/me")):
-        answer = await door.call(method, path, headers={"Cookie": f"{COOKIE}=first", "Origin": door.url})
+        answer = await api.call(method, path, headers={"Cookie": f"{COOKIE}=first", "Origin": api.url})
         assert 401 == answer.status
 
 
 def test_lifetimes_are_those_of_auth() -> None:
-    """What the door says about how long something holds is what auth holds it for."""
+    """What the gateway says about how long something holds is what auth holds it for."""
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
     assert rules.emails.LIFE_SECONDS[rules.emails.Kind.VERIFY_EMAIL] == api.emails.VERIFICATION_SECONDS
     assert rules.emails.LIFE_SECONDS[rules.emails.Kind.RESET_PASSWORD] == api.emails.RESET_SECONDS

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.gateway.intake import Intake
-from tests.integration.gateway.conftest import Door, Open
+from tests.integration.gateway.conftest import ApiClient, Open
 
 LISTED = "https://app.example.com"
 OTHERS = (
@@ -22,10 +22,10 @@ OTHERS = (
 
 
 @pytest.fixture
-async def open_to(open_door: Open, redis_client: Client) -> AsyncIterator[Door]:
-    """A door with two listed origins."""
-    async with open_door(allowed_origins=f"{LISTED}, http://localhost:5173", rate_limits="on") as door:
-        yield door
+async def open_to(open_client: Open, redis_client: Client) -> AsyncIterator[ApiClient]:
+    """A api with two listed origins."""
+    async with open_client(allowed_origins=f"{LISTED}, http://localhost:5173", rate_limits="on") as api:
+        yield api
 
 
 def preflight(origin: str, method: str = "POST") -> dict[str, str]:
@@ -36,7 +36,7 @@ def preflight(origin: str, method: str = "POST") -> dict[str, str]:
     }
 
 
-async def test_preflight(open_to: Door) -> None:
+async def test_preflight(open_to: ApiClient) -> None:
     """A listed origin is told the methods of the address and our headers; another is refused and told nothing."""
     answer = await open_to.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
     refused = [await open_to.call("OPTIONS", "/api/v1/transfers", headers=preflight(origin)) for origin in OTHERS]
@@ -54,15 +54,15 @@ async def test_preflight(open_to: Door) -> None:
 
 
 @pytest.mark.parametrize("demo", [True, False])
-async def test_pages_may_rehearse_in_demo_mode(open_door: Open, redis_client: Client, demo: bool) -> None:
-    """A page of a listed origin may send the header of rehearsals where it is understood, and nowhere else."""
-    async with open_door(allowed_origins=LISTED, demo=demo) as door:
-        answer = await door.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
+async def test_pages_may_simulate_in_demo_mode(open_client: Open, redis_client: Client, demo: bool) -> None:
+    """A page of a listed origin may send the header of simulations where it is understood, and nowhere else."""
+    async with open_client(allowed_origins=LISTED, demo=demo) as api:
+        answer = await api.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
 
-    assert demo is ("payflow-rehearse" in answer.headers["Access-Control-Allow-Headers"].lower().split(", "))
+    assert demo is ("payflow-simulate" in answer.headers["Access-Control-Allow-Headers"].lower().split(", "))
 
 
-async def test_answers_can_be_read(open_to: Door, token: str) -> None:
+async def test_answers_can_be_read(open_to: ApiClient, token: str) -> None:
     """What a listed page gets it may read, headers included, errors too; others get the same without a word about it."""
     requests = (
         ("GET", "/api/v1/wallets", token, 200),
@@ -85,7 +85,7 @@ async def test_answers_can_be_read(open_to: Door, token: str) -> None:
             assert "Origin" in other.headers["Vary"]
 
 
-async def test_refusals_of_the_outermost_door(open_to: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_of_the_outermost_gateway(open_to: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is turned away before anything is looked at may read why."""
     monkeypatch.setattr(Intake, "is_full", property(lambda _: True))
     answer = await open_to.send(token, "k", headers={"Origin": LISTED})
@@ -93,10 +93,10 @@ async def test_refusals_of_the_outermost_door(open_to: Door, token: str, monkeyp
     assert (503, LISTED) == (answer.status, answer.headers["Access-Control-Allow-Origin"])
 
 
-async def test_nothing_is_listed_unless_told(door: Door, token: str) -> None:
+async def test_nothing_is_listed_unless_told(api: ApiClient, token: str) -> None:
     """Without a list no origin may, a preflight is an unknown method, and answers do not vary."""
-    before = await door.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
-    answer = await door.call("GET", "/api/v1/wallets", token=token, headers={"Origin": LISTED})
+    before = await api.call("OPTIONS", "/api/v1/transfers", headers=preflight(LISTED))
+    answer = await api.call("GET", "/api/v1/wallets", token=token, headers={"Origin": LISTED})
 
     assert (405, 200) == (before.status, answer.status)
     assert not [name for name in answer.headers if name.startswith("Access-Control") or name == "Vary"]

@@ -15,7 +15,7 @@ from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
 from services.gateway.security import authentication, revocations
 from services.gateway.security.revocations import Sessions
-from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, Open, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, ApiClient, Open, eventually
 
 ME = "/api/v1/auth/me"
 
@@ -80,23 +80,23 @@ async def test_what_ended_is_remembered_for_as_long_as_its_tokens_live(
     assert (False, True) == (made.has_ended(early), made.has_ended(late))
 
 
-async def test_a_remembered_token_vouches_for_no_other(door: Door, user_id: str) -> None:
+async def test_a_remembered_token_vouches_for_no_other(api: ApiClient, user_id: str) -> None:
     """After a token was accepted, its claims under another signature, and its signature under other claims, are refused."""
-    door.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
+    api.behind.auth.answers[f"GET /internal/users/{user_id}"] = {
         "id": user_id, "email": "a@example.com", "name": "Alice", "role": "user", "email_verified": False,
     }  # fmt: skip
-    token, other = door.behind.auth.token(sub=user_id), door.behind.auth.token(sub=str(new_id()))
-    assert [200, 200] == [(await door.call("GET", ME, token=token)).status for _ in range(2)]
+    token, other = api.behind.auth.token(sub=user_id), api.behind.auth.token(sub=str(new_id()))
+    assert [200, 200] == [(await api.call("GET", ME, token=token)).status for _ in range(2)]
     unsigned, _, signature = token.rpartition(".")
     foreign_unsigned, _, foreign_signature = other.rpartition(".")
 
     for forged in (f"{unsigned}.{foreign_signature}", f"{foreign_unsigned}.{signature}", f"{unsigned}.{'A' * 86}"):
-        assert 401 == (await door.call("GET", ME, token=forged)).status
-    assert 200 == (await door.call("GET", ME, token=token)).status
+        assert 401 == (await api.call("GET", ME, token=forged)).status
+    assert 200 == (await api.call("GET", ME, token=token)).status
 
 
 async def test_what_ends_sessions_here_is_known_here_at_once(
-    open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another password ends the session that asked in the same response; the list is pulled then, not at its next turn."""
     monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 3600)
@@ -107,24 +107,24 @@ async def test_what_ends_sessions_here_is_known_here_at_once(
     behind.auth.answers["POST /internal/sessions/end"] = web.Response(status=204)
     body = {"current_password": "correct horse", "new_password": "battery staple"}
 
-    async def is_refused(door: Door, session_id: str) -> bool:
-        return (await door.call("GET", "/api/v1/wallets", token=tokens_of[session_id])).status == 401
+    async def is_refused(api: ApiClient, session_id: str) -> bool:
+        return (await api.call("GET", "/api/v1/wallets", token=tokens_of[session_id])).status == 401
 
-    async with open_door() as door:
-        ended = await door.call("DELETE", f"/api/v1/auth/sessions/{third}", token=tokens_of[own])
-        third_is_refused = await is_refused(door, third)
+    async with open_client() as api:
+        ended = await api.call("DELETE", f"/api/v1/auth/sessions/{third}", token=tokens_of[own])
+        third_is_refused = await is_refused(api, third)
         behind.auth.ended.append(other)
-        ended_others = await door.call("DELETE", "/api/v1/auth/sessions", token=tokens_of[own])
-        await eventually(lambda: is_refused(door, other))
-        changed = await door.call("POST", "/api/v1/auth/password", token=tokens_of[own], json=body)
-        own_is_refused = await is_refused(door, own)
+        ended_others = await api.call("DELETE", "/api/v1/auth/sessions", token=tokens_of[own])
+        await eventually(lambda: is_refused(api, other))
+        changed = await api.call("POST", "/api/v1/auth/password", token=tokens_of[own], json=body)
+        own_is_refused = await is_refused(api, own)
 
     assert [204, 204, 200] == [answer.status for answer in (ended, ended_others, changed)]
     assert (True, True) == (third_is_refused, own_is_refused)
 
 
 async def test_another_password_is_heard_of_at_once(
-    open_door: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, behind: Behind, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other sessions that it ended are refused without waiting for the next turn of the list."""
     monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 3600)
@@ -132,12 +132,12 @@ async def test_another_password_is_heard_of_at_once(
     token, others = behind.auth.token(sub=user_id), behind.auth.token(sub=user_id, sid=other)
     behind.auth.answers["POST /internal/password"] = {"access_token": "a", "refresh_token": "r"}
     body = {"current_password": "correct horse", "new_password": "battery staple"}
-    async with open_door() as door:
-        assert 200 == (await door.call("GET", "/api/v1/wallets", token=others)).status
+    async with open_client() as api:
+        assert 200 == (await api.call("GET", "/api/v1/wallets", token=others)).status
         behind.auth.ended.append(other)
-        assert 200 == (await door.call("POST", "/api/v1/auth/password", token=token, json=body)).status
+        assert 200 == (await api.call("POST", "/api/v1/auth/password", token=token, json=body)).status
 
         async def is_refused() -> bool:
-            return (await door.call("GET", "/api/v1/wallets", token=others)).status == 401
+            return (await api.call("GET", "/api/v1/wallets", token=others)).status == 401
 
         await eventually(is_refused)

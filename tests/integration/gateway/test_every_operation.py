@@ -18,7 +18,7 @@ from services.gateway import api, openapi
 from services.gateway.api import OPERATIONS
 from tests.harness import samples
 from tests.harness.document import Document, Operation
-from tests.integration.gateway.conftest import Behind, Door, Open, Reply
+from tests.integration.gateway.conftest import Behind, ApiClient, Open, Reply
 from tests.integration.gateway.test_api_keys import END_OF, VERIFY, WRONG_KEYS, WRONG_PLACES
 from tests.integration.gateway.test_authentication import FORGERIES
 
@@ -44,12 +44,12 @@ def filled(operation: Operation, identifier: str | None = None) -> str:
     return path
 
 
-async def ask(door: Door, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any) -> Reply:
+async def ask(api: ApiClient, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any) -> Reply:
     """A request that fits the document, but for `changes`; the answer must fit it as well."""
     body = changes.pop("body", samples.body(DOCUMENT, operation))
     data = json.dumps(body).encode() if body is not None else None
     headers = samples.headers(DOCUMENT, operation) | ({"Content-Type": "application/json"} if data else {})
-    reply = await door.call(
+    reply = await api.call(
         operation.method,
         path or filled(operation),
         token=token,
@@ -64,13 +64,13 @@ async def ask(door: Door, operation: Operation, *, path: str = "", token: str | 
     return reply
 
 
-def asked_behind(door: Door) -> list[str]:
+def asked_behind(api: ApiClient) -> list[str]:
     """The calls to services on behalf of a client."""
-    calls = [call for service in door.behind.all() for call in service.calls]
+    calls = [call for service in api.behind.all() for call in service.calls]
     return [f"{call.method} {call.path}" for call in calls if call.path not in BACKGROUND]
 
 
-async def test_no_route_outside_the_document(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_route_outside_the_document(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guarantee 60: the routes that the running gateway has are those of the document, all of them and no other."""
     served: set[tuple[str, str]] = set()
     serve = server.serve
@@ -80,32 +80,32 @@ async def test_no_route_outside_the_document(open_door: Open, monkeypatch: pytes
         await serve(app, *args, **keywords)
 
     monkeypatch.setattr(server, "serve", look_and_serve)
-    async with open_door():
+    async with open_client():
         # Those of health are added by the chassis, later, on every service alike.
         assert {(row.method, row.path) for row in OPERATIONS} == {place for place in served if place[0] != "HEAD"}
 
 
-async def test_what_is_served_is_what_is_documented(door: Door) -> None:
+async def test_what_is_served_is_what_is_documented(api: ApiClient) -> None:
     """Each method that an address takes is in the document, and nothing else is."""
     for path in {operation.path for operation in EVERY}:
         documented = {operation.method for operation in EVERY if operation.path == path}
-        reply = await door.call("PROPFIND", path.replace("{id}", str(new_id())))
+        reply = await api.call("PROPFIND", path.replace("{id}", str(new_id())))
         served = set(reply.headers["Allow"].split(",")) - {"HEAD", "OPTIONS"}
         assert (405, documented) == (reply.status, served), path
 
 
-async def test_forged_tokens(door: Door) -> None:
+async def test_forged_tokens(api: ApiClient) -> None:
     """Guarantee 44: each kind of forged token is refused alike at every address, and nobody behind is asked."""
-    forged = {name: forge(door.behind.auth) for name, forge in FORGERIES.items()}
+    forged = {name: forge(api.behind.auth) for name, forge in FORGERIES.items()}
     for operation in GUARDED:
         answers = set()
         for name, token in forged.items():
-            reply = await ask(door, operation, headers={"Authorization": f"Bearer {token}"})
+            reply = await ask(api, operation, headers={"Authorization": f"Bearer {token}"})
             assert (401, "Bearer") == (reply.status, reply.headers["WWW-Authenticate"]), name
             answers.add(json.dumps(reply.json() | {"request_id": ""}))
-        assert 401 == (await ask(door, operation)).status
+        assert 401 == (await ask(api, operation)).status
         assert 1 == len(answers)
-        assert [] == asked_behind(door)
+        assert [] == asked_behind(api)
 
 
 def scope_of(operation: Operation) -> str | None:
@@ -114,13 +114,13 @@ def scope_of(operation: Operation) -> str | None:
     return scope
 
 
-async def refused(door: Door, operation: Operation, status: int, code: str, **changes: Any) -> None:
+async def refused(api: ApiClient, operation: Operation, status: int, code: str, **changes: Any) -> None:
     """This is refused so, as the document has it; of services behind, nobody was asked but auth, about the key."""
-    reply = await ask(door, operation, **changes)
+    reply = await ask(api, operation, **changes)
 
     assert (status, code) == (reply.status, reply.json()["code"]), operation.name
     assert str(status) in operation.described["responses"], operation.name
-    assert {f"POST {VERIFY}"} >= set(asked_behind(door)), operation.name
+    assert {f"POST {VERIFY}"} >= set(asked_behind(api)), operation.name
 
 
 def test_every_operation_says_what_a_key_may() -> None:
@@ -132,37 +132,37 @@ def test_every_operation_says_what_a_key_may() -> None:
     assert set(Scope) == {scope_of(operation) for operation in GUARDED} - {None}
 
 
-async def test_wrong_api_keys(open_door: Open, behind: Behind, redis_client: Client) -> None:
+async def test_wrong_api_keys(open_client: Open, behind: Behind, redis_client: Client) -> None:
     """Guarantee 44: an API key that is none, is cut or has ended is refused like a forged token, at every address."""
     assert await redis_client.dbsize() == 0
     ended = {name: end(behind.auth) for name, end in END_OF.items()}
-    async with open_door() as door:
+    async with open_client() as api:
         expired = behind.auth.api_key(*Scope, seconds=0.001)
-        assert 200 == (await door.call("GET", "/api/v1/wallets", token=expired)).status
+        assert 200 == (await api.call("GET", "/api/v1/wallets", token=expired)).status
         behind.auth.forget_api_key(expired)
         wrong = {name: make(behind.auth) for name, make in WRONG_KEYS.items()} | ended | {"expired": expired}
         for name, key in wrong.items():
             for service in behind.all():
                 service.calls.clear()
             for operation in GUARDED:
-                await refused(door, operation, 401, "invalid_token", headers={"Authorization": f"Bearer {key}"})
+                await refused(api, operation, 401, "invalid_token", headers={"Authorization": f"Bearer {key}"})
             # What is no key costs auth nothing, and one that it does not know is asked about once, not at each address.
-            assert len(asked_behind(door)) <= 1, name
+            assert len(asked_behind(api)) <= 1, name
 
 
-async def test_api_keys_in_wrong_places(door: Door) -> None:
+async def test_api_keys_in_wrong_places(api: ApiClient) -> None:
     """Guarantee 44: a key that is good is none in the query, a cookie, another header or another scheme, nor is it twice."""
     scopes = list(Scope)
-    key = door.behind.auth.api_key(*scopes, role="operator")
+    key = api.behind.auth.api_key(*scopes, role="operator")
     for place in WRONG_PLACES.values():
         for operation in GUARDED:
-            await refused(door, operation, 401, "invalid_token", **place(key))
-    assert [] == door.behind.auth.calls_to("POST", VERIFY)
+            await refused(api, operation, 401, "invalid_token", **place(key))
+    assert [] == api.behind.auth.calls_to("POST", VERIFY)
 
 
-async def test_scopes_of_api_keys(door: Door) -> None:
+async def test_scopes_of_api_keys(api: ApiClient) -> None:
     """A key without the scope that the document names is told 403 and reaches nobody; one that has it is let through."""
-    auth = door.behind.auth
+    auth = api.behind.auth
     every = auth.api_key(*Scope, role="operator")
     others = {scope: auth.api_key(*{*Scope} - {scope}, role="operator") for scope in Scope}
     only = {scope: auth.api_key(scope, role="operator") for scope in Scope}
@@ -170,43 +170,43 @@ async def test_scopes_of_api_keys(door: Door) -> None:
     for operation in GUARDED:
         scope = scope_of(operation)
         if scope is None:
-            await refused(door, operation, 403, "session_required", token=every)
+            await refused(api, operation, 403, "session_required", token=every)
             continue
-        await refused(door, operation, 403, "insufficient_scope", token=others[Scope(scope)])
+        await refused(api, operation, 403, "insufficient_scope", token=others[Scope(scope)])
         if operation.is_for_operators:
-            await refused(door, operation, 403, "operator_required", token=of_user)
-        reply = await ask(door, operation, token=only[Scope(scope)])
+            await refused(api, operation, 403, "operator_required", token=of_user)
+        reply = await ask(api, operation, token=only[Scope(scope)])
         assert reply.status not in (401, 403), operation.name
-        for service in door.behind.all():
+        for service in api.behind.all():
             service.calls.clear()
 
 
-async def test_operators_addresses_are_closed_to_users(door: Door, token: str) -> None:
+async def test_operators_addresses_are_closed_to_users(api: ApiClient, token: str) -> None:
     """A user is told 403 before anything else is looked at, whatever the request says about the one who sent it."""
     for operation in [each for each in EVERY if each.is_for_operators]:
         for headers in ({}, LIARS):
-            reply = await ask(door, operation, token=token, headers=headers)
+            reply = await ask(api, operation, token=token, headers=headers)
             assert (403, "operator_required") == (reply.status, reply.json()["code"])
-        assert [] == asked_behind(door)
+        assert [] == asked_behind(api)
 
 
-async def test_claims_from_outside(door: Door) -> None:
-    """Guarantee 47: headers that claim to be somebody pass no door and reach no service; who is told is the token's user."""
+async def test_claims_from_outside(api: ApiClient) -> None:
+    """Guarantee 47: headers that claim to be somebody pass no api and reach no service; who is told is the token's user."""
     for operation in GUARDED:
-        for service in door.behind.all():
+        for service in api.behind.all():
             service.calls.clear()
-        assert 401 == (await ask(door, operation, headers=LIARS)).status
-        assert [] == asked_behind(door)
+        assert 401 == (await ask(api, operation, headers=LIARS)).status
+        assert [] == asked_behind(api)
 
-        await ask(door, operation, token=door.behind.auth.token(), headers=LIARS)
+        await ask(api, operation, token=api.behind.auth.token(), headers=LIARS)
 
-        for service in door.behind.all():
+        for service in api.behind.all():
             for call in service.calls:
                 said = f"{call.body} {call.query} {call.headers}"
                 assert not [lie for lie in LIARS.values() if lie != "DELETE" and lie in said], (call.method, call.path)
 
 
-async def test_nasty_values_in_every_field(door: Door) -> None:
+async def test_nasty_values_in_every_field(api: ApiClient) -> None:
     """Guarantee 52: what does not fit is a 422 that names the field and reaches nobody; nothing at all is a fault of ours."""
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
@@ -216,7 +216,7 @@ async def test_nasty_values_in_every_field(door: Door) -> None:
             for nasty in samples.NASTY:
                 body = samples.changed(good, path, nasty)
                 # A token of its own for each: logging out is among what is tried.
-                reply = await ask(door, operation, token=door.behind.auth.token(role="operator"), body=body)
+                reply = await ask(api, operation, token=api.behind.auth.token(role="operator"), body=body)
                 where = f"{operation.name} {'.'.join(path)} = {nasty!r:.40}: {reply.status} {reply.body[:200]!r}"
                 if isinstance(nasty, int) and abs(nasty) > 10**99:
                     assert 400 == reply.status, where
@@ -224,31 +224,31 @@ async def test_nasty_values_in_every_field(door: Door) -> None:
                     assert 422 == reply.status, where
                     named = [fault["field"] for fault in reply.json()["errors"]]
                     assert [] != [field for field in named if field.split(".")[0] == path[0]], where
-        for service in door.behind.all():
+        for service in api.behind.all():
             assert [] == [call for call in service.calls if samples.is_unstorable(call.body)]
 
 
-async def test_every_faulty_field_at_once(door: Door, operator_token: str) -> None:
+async def test_every_faulty_field_at_once(api: ApiClient, operator_token: str) -> None:
     """One answer names all fields that do not fit, and those that nobody knows."""
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
         assert schema is not None
         body = {name: [[]] for name in schema.get("properties", {})} | {"surely_unknown": 1}
 
-        reply = await ask(door, operation, token=operator_token, body=body)
+        reply = await ask(api, operation, token=operator_token, body=body)
 
         named = {fault["field"].split(".")[0] for fault in reply.json()["errors"]}
         assert (422, set(body)) == (reply.status, named)
-        assert [] == asked_behind(door)
+        assert [] == asked_behind(api)
 
 
-async def test_nasty_values_in_every_parameter(door: Door, operator_token: str) -> None:
+async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: str) -> None:
     """Guarantee 52: a parameter that does not fit, stands twice or is unknown is named; an id that is none is not found."""
     for operation in EVERY:
         good = samples.query(DOCUMENT, operation)
         for parameter in DOCUMENT.parameters(operation, "query"):
             for nasty in samples.NASTY_TEXTS:
-                reply = await ask(door, operation, token=operator_token, query=good | {parameter["name"]: nasty})
+                reply = await ask(api, operation, token=operator_token, query=good | {parameter["name"]: nasty})
                 whole = parameter["schema"].get("type") in ("integer", "number")
                 if whole or samples.is_unstorable(nasty) or not DOCUMENT.fits(parameter["schema"], nasty):
                     where = f"{parameter['name']} = {nasty!r:.40}: {reply.status}"
@@ -257,24 +257,24 @@ async def test_nasty_values_in_every_parameter(door: Door, operator_token: str) 
         for nasty in (
             ("x", samples.SQL, "\x00", "../../internal/wallets", "x" * 2000) if operation.place_holders else ()
         ):
-            reply = await ask(door, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
+            reply = await ask(api, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
             assert reply.status in (400, 404), nasty
 
 
-async def test_unknown_parameters(door: Door, operator_token: str) -> None:
+async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
     """A parameter that an address does not take is refused by its name, unless the address says that it reads none."""
     for operation in EVERY:
         if "422" not in operation.described["responses"]:
             continue
         query = samples.query(DOCUMENT, operation) | {"surely_unknown": "1"}
 
-        reply = await ask(door, operation, token=operator_token, query=query)
+        reply = await ask(api, operation, token=operator_token, query=query)
 
         assert (422, ["surely_unknown"]) == (reply.status, [fault["field"] for fault in reply.json()["errors"]])
 
 
-async def test_limits_are_told_on_every_operation(open_door: Open, redis_client: Client) -> None:
+async def test_limits_are_told_on_every_operation(open_client: Open, redis_client: Client) -> None:
     """Every answer, with limits on, carries what all answers carry."""
-    async with open_door(rate_limits="on") as door:
+    async with open_client(rate_limits="on") as api:
         for operation in EVERY:
-            await ask(door, operation)
+            await ask(api, operation)

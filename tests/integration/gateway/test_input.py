@@ -1,4 +1,4 @@
-"""What the door does not let in: bodies, amounts, parameters, methods, sizes."""
+"""What the gateway does not let in: bodies, amounts, parameters, methods, sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.gateway import operations
-from tests.integration.gateway.conftest import Door
+from tests.integration.gateway.conftest import ApiClient
 
 TRANSFERS = "/api/v1/transfers"
 SOME_ID = "0196f0c0-0000-7000-8000-000000000001"
@@ -63,22 +63,22 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_FIELDS)
-async def test_faulty_field_is_named(door: Door, token: str, case: str) -> None:
+async def test_faulty_field_is_named(api: ApiClient, token: str, case: str) -> None:
     """Guarantee 52: a faulty field is a 422 that names it, and nothing is handed over."""
     changes, field = BAD_FIELDS[case]
 
-    response = await door.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD | changes), headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD | changes), headers=JSON)
 
     document = response.json()
     assert (response.status, document["code"]) == (422, "invalid_request")
     assert [fault["field"] for fault in document["errors"]] == [field]
-    assert door.behind.transaction.calls_to("POST", "/internal/transfers") == []
+    assert api.behind.transaction.calls_to("POST", "/internal/transfers") == []
 
 
-async def test_every_faulty_field_is_named_at_once(door: Door, token: str) -> None:
+async def test_every_faulty_field_is_named_at_once(api: ApiClient, token: str) -> None:
     """One answer names all that is wrong."""
     body = {"currency": "ZZZ", "amount": -1, "to": {"email": "x"}, "extra": 1}
-    response = await door.call("POST", TRANSFERS, token=token, json=body, headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, json=body, headers=JSON)
 
     fields = {fault["field"] for fault in response.json()["errors"]}
     assert fields == {"currency", "amount", "to.email", "extra"}
@@ -120,36 +120,36 @@ async def test_every_faulty_field_is_named_at_once(door: Door, token: str) -> No
         b"{'currency':'USD'}",
     ],
 )
-async def test_what_is_not_json_is_refused(door: Door, token: str, body: bytes) -> None:
+async def test_what_is_not_json_is_refused(api: ApiClient, token: str, body: bytes) -> None:
     """Guarantee 51: what two readers could read in two ways is a 400."""
-    response = await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
 
     assert (response.status, response.json()["code"]) == (400, "malformed_json")
 
 
 @pytest.mark.parametrize("inner", [b"1", b"[]"])
-async def test_twenty_levels_are_read(door: Door, token: str, inner: bytes) -> None:
+async def test_twenty_levels_are_read(api: ApiClient, token: str, inner: bytes) -> None:
     """Guarantee 51: 20 levels are JSON like any other, whatever stands in the innermost."""
     levels = 19 if inner == b"[]" else 20
     body = b"[" * levels + inner + b"]" * levels
 
-    assert 422 == (await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)).status
+    assert 422 == (await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)).status
 
 
-async def test_field_is_named_in_text_that_can_be_read(door: Door, token: str) -> None:
+async def test_field_is_named_in_text_that_can_be_read(api: ApiClient, token: str) -> None:
     """Half a character in a name is not sent back: strict readers could not read why they were refused."""
     body = b'{"metadata": {"\\ud800": "\\udfff", "\\u0000x": "\\u0000"}}'
 
-    response = await door.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
 
     fields = {fault["field"] for fault in response.json()["errors"]}
     assert (422, {"metadata.(key)", "metadata.\ufffd", "metadata.\ufffdx"}) == (response.status, fields)
 
 
 @pytest.mark.parametrize("document", [[], "text", 5, True, None])
-async def test_body_must_be_an_object(door: Door, token: str, document: Any) -> None:
+async def test_body_must_be_an_object(api: ApiClient, token: str, document: Any) -> None:
     """JSON of another kind is a 422."""
-    response = await door.call("POST", TRANSFERS, token=token, data=json.dumps(document), headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, data=json.dumps(document), headers=JSON)
 
     assert (response.status, response.json()["code"]) == (422, "invalid_request")
     assert [{"field": "body", "message": "must be an object"}] == response.json()["errors"]
@@ -173,44 +173,44 @@ async def test_body_must_be_an_object(door: Door, token: str, document: Any) -> 
         {"Content-Type": "application/json", "Content-Encoding": "identity, gzip"},
     ],
 )
-async def test_other_kinds_of_bodies(door: Door, token: str, headers: dict[str, str]) -> None:
+async def test_other_kinds_of_bodies(api: ApiClient, token: str, headers: dict[str, str]) -> None:
     """Guarantee 51: another content type or an encoded body is a 415."""
     data = json.dumps(GOOD).encode()
     for encoded in (
         (data, gzip.compress(data), gzip.compress(b" " * 2**20)) if "Content-Encoding" in headers else (data,)
     ):
         whole = {"Idempotency-Key": "k-1"} | headers
-        response = await door.call("POST", TRANSFERS, token=token, data=encoded, headers=whole)
+        response = await api.call("POST", TRANSFERS, token=token, data=encoded, headers=whole)
         assert (415, "unsupported_media_type") == (response.status, response.json()["code"])
-        assert [] == door.behind.transaction.calls_to("POST", "/internal/transfers")
+        assert [] == api.behind.transaction.calls_to("POST", "/internal/transfers")
 
 
-async def test_two_encodings(door: Door, token: str) -> None:
+async def test_two_encodings(api: ApiClient, token: str) -> None:
     """Guarantee 51: a body that is said to be unencoded and encoded is a 415."""
     headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "rot13")]
     authorised = [*headers, ("Authorization", f"Bearer {token}")]
-    async with door.session.post(door.url + TRANSFERS, data=json.dumps(GOOD), headers=authorised) as response:
+    async with api.session.post(api.url + TRANSFERS, data=json.dumps(GOOD), headers=authorised) as response:
         assert 415 == response.status
 
 
-async def test_json_by_its_full_name(door: Door, token: str) -> None:
+async def test_json_by_its_full_name(api: ApiClient, token: str) -> None:
     """Upper case and the charset that JSON has anyway are no reason for a no."""
     named = JSON | {"Content-Type": 'Application/JSON; charset="UTF-8"', "Content-Encoding": "Identity"}
-    assert 202 == (await door.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD), headers=named)).status
+    assert 202 == (await api.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD), headers=named)).status
 
 
-async def test_size_of_bodies(door: Door, token: str) -> None:
+async def test_size_of_bodies(api: ApiClient, token: str) -> None:
     """64 KiB are read, one byte more is a 413."""
-    fitting = await door.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024), headers=JSON)
-    larger = await door.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024 + 1), headers=JSON)
+    fitting = await api.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024), headers=JSON)
+    larger = await api.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024 + 1), headers=JSON)
 
     assert (fitting.status, larger.status) == (400, 413)
     assert larger.json()["code"] == "body_too_large"
 
 
-async def _begin(door: Door, token: str, path: str, *, length: int) -> bytes:
+async def _begin(api: ApiClient, token: str, path: str, *, length: int) -> bytes:
     """The head of the answer to a body of which only the first byte comes."""
-    where = urlsplit(door.url)
+    where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
@@ -222,17 +222,17 @@ async def _begin(door: Door, token: str, path: str, *, length: int) -> bytes:
 
 
 @pytest.mark.parametrize("path", [TRANSFERS, "/api/v1/auth/logout"])
-async def test_stated_size_is_enough(door: Door, token: str, path: str) -> None:
+async def test_stated_size_is_enough(api: ApiClient, token: str, path: str) -> None:
     """Guarantee 51: who says that a body will be too large is told so at once, and need not send it."""
-    head = await _begin(door, token, path, length=65537)
+    head = await _begin(api, token, path, length=65537)
 
     assert head.startswith(b"HTTP/1.1 413")
 
 
-async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_body_is_given_up(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not arrive is a 408 and the connection ends."""
     monkeypatch.setattr(operations, "BODY_SECONDS", 0.2)
-    head = await _begin(door, token, TRANSFERS, length=100)
+    head = await _begin(api, token, TRANSFERS, length=100)
 
     assert head.startswith(b"HTTP/1.1 408")
     assert b"connection: close" in head.lower()
@@ -276,43 +276,43 @@ async def test_slow_body_is_given_up(door: Door, token: str, monkeypatch: pytest
         ("/api/v1/notifications?user_id=x", "user_id"),
     ],
 )
-async def test_parameter_that_does_not_fit_is_named(door: Door, token: str, path: str, field: str) -> None:
+async def test_parameter_that_does_not_fit_is_named(api: ApiClient, token: str, path: str, field: str) -> None:
     """Unknown, doubled and malformed parameters are a 422 that names them; nobody behind is asked."""
-    for service in door.behind.all():
+    for service in api.behind.all():
         service.calls.clear()
 
-    response = await door.call("GET", path, token=token)
+    response = await api.call("GET", path, token=token)
 
     document = response.json()
     assert (response.status, document["code"]) == (422, "invalid_request")
     assert [fault["field"] for fault in document["errors"]] == [field]
-    assert not door.behind.transaction.calls
-    assert not door.behind.wallet.calls
-    assert not door.behind.notification.calls
+    assert not api.behind.transaction.calls
+    assert not api.behind.wallet.calls
+    assert not api.behind.notification.calls
 
 
 @pytest.mark.parametrize("query", ["?", "?&", "?&&"])
-async def test_query_without_parameters(door: Door, token: str, query: str) -> None:
+async def test_query_without_parameters(api: ApiClient, token: str, query: str) -> None:
     """A question mark and nothing to name is no parameter that somebody could take back."""
     for path in ("/api/v1/wallets", "/api/v1/currencies"):
-        assert 200 == (await door.call("GET", path + query, token=token)).status
+        assert 200 == (await api.call("GET", path + query, token=token)).status
 
 
-async def test_unknown_address_and_method(door: Door, token: str) -> None:
+async def test_unknown_address_and_method(api: ApiClient, token: str) -> None:
     """404 and 405 are problem documents too, the latter with what is allowed; internal routes are not reachable."""
     for path in ("/nothing", "/api/v1/nothing", "/internal/post", "/api/v1/internal/transfers", "/metrics", "/api/v1/"):
-        response = await door.call("GET", path, token=token)
+        response = await api.call("GET", path, token=token)
         assert (response.status, response.json()["code"]) == (404, "not_found")
     for method in ("DELETE", "PATCH", "PUT", "TRACE", "OPTIONS"):
-        response = await door.call(method, TRANSFERS, token=token)
+        response = await api.call(method, TRANSFERS, token=token)
         assert (response.status, response.json()["code"]) == (405, "method_not_allowed")
         assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
-async def test_every_answer_carries_its_headers(door: Door, token: str) -> None:
+async def test_every_answer_carries_its_headers(api: ApiClient, token: str) -> None:
     """Security headers and a request id on every answer, also on a "no"; the server says nothing about itself."""
     for path in ("/", "/api/v1/docs", "/api/v1/currencies", "/livez", "/nothing", "/api/v1/auth/me", "/api/v1/wallets"):
-        headers = (await door.call("GET", path, token=token if path.endswith("wallets") else None)).headers
+        headers = (await api.call("GET", path, token=token if path.endswith("wallets") else None)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
@@ -323,24 +323,24 @@ async def test_every_answer_carries_its_headers(door: Door, token: str) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["mine-1", "A.b:c_9"])
-async def test_sane_request_id_comes_back(door: Door, request_id: str) -> None:
+async def test_sane_request_id_comes_back(api: ApiClient, request_id: str) -> None:
     """The client's own request id is used when it is sane."""
-    response = await door.call("GET", "/nothing", headers={"X-Request-Id": request_id})
+    response = await api.call("GET", "/nothing", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] == request_id
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "a b", "é", "<script>"])
-async def test_other_request_id_is_replaced(door: Door, request_id: str) -> None:
+async def test_other_request_id_is_replaced(api: ApiClient, request_id: str) -> None:
     """Another one is made otherwise."""
-    response = await door.call("GET", "/nothing", headers={"X-Request-Id": request_id})
+    response = await api.call("GET", "/nothing", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] != request_id
 
 
 @pytest.mark.parametrize("sent", ["mine-2", "not <sane>"])
-async def test_expectation_is_refused_under_one_request_id(door: Door, sent: str) -> None:
+async def test_expectation_is_refused_under_one_request_id(api: ApiClient, sent: str) -> None:
     """What nobody can meet is a 417 whose body and header name the same request: the client's own, if sane."""
     headers = {"Expect": "the unexpected", "X-Request-Id": sent}
-    response = await door.call("POST", "/api/v1/auth/login", json={}, headers=headers)
+    response = await api.call("POST", "/api/v1/auth/login", json={}, headers=headers)
 
     named = response.json()["request_id"]
     assert (417, "expectation_failed") == (response.status, response.json()["code"])
@@ -350,11 +350,11 @@ async def test_expectation_is_refused_under_one_request_id(door: Door, sent: str
 
 @pytest.mark.parametrize(("first", "status"), [(b"", b"400"), (b"1\r\n{\r\n", b"408")])
 async def test_broken_chunks_are_no_fault_of_ours(
-    door: Door, token: str, monkeypatch: pytest.MonkeyPatch, first: bytes, status: bytes
+    api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch, first: bytes, status: bytes
 ) -> None:
     """A body whose chunks make no sense is a 400, or, when that shows later, a body that never arrives."""
     monkeypatch.setattr(operations, "BODY_SECONDS", 0.3)
-    where = urlsplit(door.url)
+    where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     head = (
         f"POST {TRANSFERS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
@@ -364,7 +364,7 @@ async def test_broken_chunks_are_no_fault_of_ours(
     await writer.drain()
     if first:
         # Let the request begin before its body breaks.
-        assert (await door.call("GET", "/livez")).status == 200
+        assert (await api.call("GET", "/livez")).status == 200
     writer.write(b"zz\r\n{}\r\n0\r\n\r\n")
     answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 30)
     writer.close()

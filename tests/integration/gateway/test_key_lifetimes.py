@@ -18,7 +18,7 @@ from services.gateway.cache import Cache
 from services.gateway.security import login_throttle, rate_limit, verified_keys
 from services.gateway.security.login_throttle import Guesses
 from tests.harness import events
-from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, Door, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, ApiClient, eventually
 
 WALLETS = "/api/v1/wallets"
 VERIFY = "/internal/api-keys/verify"
@@ -47,79 +47,79 @@ def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Clock]:
     return stopped
 
 
-async def statuses(door: Door, key: str, clock: Clock, *pauses: float) -> list[tuple[int, int]]:
+async def statuses(api: ApiClient, key: str, clock: Clock, *pauses: float) -> list[tuple[int, int]]:
     """Status, and how often auth was asked until then, of a request after each of these pauses."""
     seen = []
     for pause in pauses:
         clock.seconds += pause
-        status = (await door.call("GET", WALLETS, token=key)).status
-        seen.append((status, len(door.behind.auth.calls_to("POST", VERIFY))))
+        status = (await api.call("GET", WALLETS, token=key)).status
+        seen.append((status, len(api.behind.auth.calls_to("POST", VERIFY))))
     return seen
 
 
-async def test_a_key_is_asked_about_again_after_ten_minutes(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_a_key_is_asked_about_again_after_ten_minutes(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
     """However long auth says: a key is relied on for as long as an access token would live, and not longer."""
     clock = clock_of(verified_keys)
-    key = door.behind.auth.api_key("read", seconds=6000.0, fresh_seconds=6000.0)
+    key = api.behind.auth.api_key("read", seconds=6000.0, fresh_seconds=6000.0)
 
-    assert [(200, 1), (200, 1), (200, 2)] == await statuses(door, key, clock, 0, 599, 1)
-    door.behind.auth.forget_api_key(key)
-    assert [(200, 2), (401, 3)] == await statuses(door, key, clock, 599, 1)
+    assert [(200, 1), (200, 1), (200, 2)] == await statuses(api, key, clock, 0, 599, 1)
+    api.behind.auth.forget_api_key(key)
+    assert [(200, 2), (401, 3)] == await statuses(api, key, clock, 599, 1)
 
 
-async def test_a_key_ends_when_auth_says(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_a_key_ends_when_auth_says(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
     """A shorter time than ten minutes counts, from the question on."""
     clock = clock_of(verified_keys)
-    key = door.behind.auth.api_key("read", seconds=60.0, fresh_seconds=60.0)
+    key = api.behind.auth.api_key("read", seconds=60.0, fresh_seconds=60.0)
 
-    assert [(200, 1), (200, 1), (200, 2)] == await statuses(door, key, clock, 0, 59, 1)
+    assert [(200, 1), (200, 1), (200, 2)] == await statuses(api, key, clock, 0, 59, 1)
 
 
-async def test_an_unknown_key_is_asked_about_every_ten_seconds(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_an_unknown_key_is_asked_about_every_ten_seconds(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
     """Between that it is refused without a call to auth."""
     clock = clock_of(verified_keys)
 
-    assert [(401, 1), (401, 1), (401, 2), (401, 2)] == await statuses(door, new_key().text, clock, 0, 9.9, 0.2, 5)
+    assert [(401, 1), (401, 1), (401, 2), (401, 2)] == await statuses(api, new_key().text, clock, 0, 9.9, 0.2, 5)
 
 
-async def test_key_use_is_reported_until_auth_responds(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_key_use_is_reported_until_auth_responds(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
     """Auth hears of the first use after the time it named; while it does not answer, it is told again every second."""
     clock = clock_of(verified_keys)
-    key = door.behind.auth.api_key("read", fresh_seconds=100.0)
+    key = api.behind.auth.api_key("read", fresh_seconds=100.0)
 
     async def asked(count: int) -> bool:
-        return len(door.behind.auth.calls_to("POST", VERIFY)) == count
+        return len(api.behind.auth.calls_to("POST", VERIFY)) == count
 
-    assert [(200, 1), (200, 1)] == await statuses(door, key, clock, 0, 99)
-    door.behind.auth.broken_at = VERIFY
-    await statuses(door, key, clock, 1)
+    assert [(200, 1), (200, 1)] == await statuses(api, key, clock, 0, 99)
+    api.behind.auth.broken_at = VERIFY
+    await statuses(api, key, clock, 1)
     # A call whose connection breaks is made twice.
     await eventually(lambda: asked(3))
-    assert [(200, 3)] == await statuses(door, key, clock, 0.9)
-    door.behind.auth.broken_at = None
-    await statuses(door, key, clock, 0.2)
+    assert [(200, 3)] == await statuses(api, key, clock, 0.9)
+    api.behind.auth.broken_at = None
+    await statuses(api, key, clock, 0.2)
     await eventually(lambda: asked(4))
-    assert [(200, 4)] == await statuses(door, key, clock, 90)
+    assert [(200, 4)] == await statuses(api, key, clock, 90)
 
 
-async def test_a_key_that_is_gone_is_forgotten_at_once(door: Door, clock_of: Callable[[Any], Clock]) -> None:
+async def test_a_key_that_is_gone_is_forgotten_at_once(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
     """When auth, asked in the background, no longer knows a key, the next request with it is refused."""
     clock = clock_of(verified_keys)
-    key = door.behind.auth.api_key("read", fresh_seconds=100.0)
-    assert [(200, 1)] == await statuses(door, key, clock, 0)
-    door.behind.auth.forget_api_key(key)
-    await statuses(door, key, clock, 101)
+    key = api.behind.auth.api_key("read", fresh_seconds=100.0)
+    assert [(200, 1)] == await statuses(api, key, clock, 0)
+    api.behind.auth.forget_api_key(key)
+    await statuses(api, key, clock, 101)
 
     async def is_refused() -> bool:
-        return (await door.call("GET", WALLETS, token=key)).status == 401
+        return (await api.call("GET", WALLETS, token=key)).status == 401
 
     await eventually(is_refused)
 
 
-async def test_a_stream_ends_with_its_key(door: Door) -> None:
+async def test_a_stream_ends_with_its_key(api: ApiClient) -> None:
     """A stream of events that was opened with a key ends when auth has to be asked about the key again."""
-    key = door.behind.auth.api_key("read", seconds=1.0)
-    async with events.listening(door.session, door.url, key, after=0) as reader:
+    key = api.behind.auth.api_key("read", seconds=1.0)
+    async with events.listening(api.session, api.url, key, after=0) as reader:
         received = await reader.rest()
 
     assert ["token_expired"] == [event.type for event in received]

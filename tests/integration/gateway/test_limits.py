@@ -41,11 +41,11 @@ def _assert_limited(answer: Reply, name: str, amount: int, window_seconds: int) 
 
 
 @pytest.mark.usefixtures("tight")
-async def test_user_has_one_allowance(open_door: Open, token: str) -> None:
+async def test_user_has_one_allowance(open_client: Open, token: str) -> None:
     """What is left is told with each answer, what was too much is told when to come back; another user has their own."""
-    async with open_door(rate_limits="on") as door:
-        answers = [await door.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
-        stranger = await door.call("GET", "/api/v1/wallets", token=door.behind.auth.token())
+    async with open_client(rate_limits="on") as api:
+        answers = [await api.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
+        stranger = await api.call("GET", "/api/v1/wallets", token=api.behind.auth.token())
 
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == [
@@ -62,9 +62,9 @@ async def test_user_has_one_allowance(open_door: Open, token: str) -> None:
 
 
 @pytest.mark.usefixtures("tight")
-async def test_gateways_share_the_count(open_door: Open, token: str, redis_client: Client) -> None:
+async def test_gateways_share_the_count(open_client: Open, token: str, redis_client: Client) -> None:
     """A user who has used up the allowance at one gateway has at most one request at another."""
-    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
+    async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         for _ in range(5):
             assert (await one.call("GET", "/api/v1/wallets", token=token)).status == 200
 
@@ -84,17 +84,17 @@ async def test_gateways_share_the_count(open_door: Open, token: str, redis_clien
 
 
 @pytest.mark.usefixtures("redis_client")
-async def test_paying_tells_no_faster_who_is_registered(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_paying_tells_no_faster_who_is_registered(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who pays address after address that nobody has is stopped; wallets, and everybody else, are paid as ever."""
     few = {name: replace(limit, amount=5 if name == "wrong_recipient" else 600) for name, limit in LIMITS.items()}
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: few)
-    async with open_door(rate_limits="on") as door:
-        door.behind.transaction.nobodies = {"nobody@example.com"}
-        guesser, other = door.behind.auth.token(), door.behind.auth.token()
+    async with open_client(rate_limits="on") as api:
+        api.behind.transaction.nobodies = {"nobody@example.com"}
+        guesser, other = api.behind.auth.token(), api.behind.auth.token()
 
         async def pay(token: str, key: str, **to: str) -> int:
             body = {"amount": 1, "currency": "USD", "to": to}
-            return (await door.call("POST", TRANSFERS, json=body, token=token, headers={"Idempotency-Key": key})).status
+            return (await api.call("POST", TRANSFERS, json=body, token=token, headers={"Idempotency-Key": key})).status
 
         guesses = [await pay(guesser, str(number), email="nobody@example.com") for number in range(6)]
         right = await pay(guesser, "right", email="bob@example.com")
@@ -193,26 +193,26 @@ async def test_allowances_are_bounded(redis: object, redis_client: Client, monke
 
 
 @pytest.mark.usefixtures("tight")
-async def test_limits_can_be_lifted(open_door: Open, token: str) -> None:
+async def test_limits_can_be_lifted(open_client: Open, token: str) -> None:
     """`PAYFLOW_RATE_LIMITS=off` lifts them."""
-    async with open_door(rate_limits="off") as door:
-        assert {(await door.call("GET", "/api/v1/wallets", token=token)).status for _ in range(10)} == {200}
+    async with open_client(rate_limits="off") as api:
+        assert {(await api.call("GET", "/api/v1/wallets", token=token)).status for _ in range(10)} == {200}
 
 
 @pytest.mark.usefixtures("tight")
-async def test_address_is_limited_before_anybody_asks_who(open_door: Open, token: str) -> None:
+async def test_address_is_limited_before_anybody_asks_who(open_client: Open, token: str) -> None:
     """Guarantee 47: forged tokens, addresses where nothing is, and public routes count alike for where they come from.
 
     What the request says about that does not matter; health is answered all the same.
     """
-    async with open_door(rate_limits="on") as door:
+    async with open_client(rate_limits="on") as api:
         asked = [("/api/v1/wallets", "forged"), ("/api/v1/nothing", None), ("/api/v1/currencies", None)] * 3
         answers = [
-            await door.call("GET", path, token=bearer, headers={"X-Forwarded-For": f"1.2.3.{number}"})
+            await api.call("GET", path, token=bearer, headers={"X-Forwarded-For": f"1.2.3.{number}"})
             for number, (path, bearer) in enumerate(asked)
         ]
-        with_token = await door.call("GET", "/api/v1/wallets", token=token)
-        unhindered = await door.call("GET", "/livez")
+        with_token = await api.call("GET", "/api/v1/wallets", token=token)
+        unhindered = await api.call("GET", "/livez")
 
     assert [answer.status for answer in answers] == [401, 404, 200, 401, 404, 200, 401, 404, 429]
     assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"address";q=8;w=60'}
@@ -222,12 +222,12 @@ async def test_address_is_limited_before_anybody_asks_who(open_door: Open, token
 
 
 @pytest.mark.usefixtures("tight")
-async def test_behind_a_trusted_proxy_clients_are_told_apart(open_door: Open) -> None:
+async def test_behind_a_trusted_proxy_clients_are_told_apart(open_client: Open) -> None:
     """With the proxy's network in the settings each client has an allowance of its own, and cannot make itself another."""
-    async with open_door(rate_limits="on", trusted_proxies="127.0.0.0/8") as door:
+    async with open_client(rate_limits="on", trusted_proxies="127.0.0.0/8") as api:
 
         async def ask(forwarded: str) -> int:
-            return (await door.call("GET", "/api/v1/currencies", headers={"X-Forwarded-For": forwarded})).status
+            return (await api.call("GET", "/api/v1/currencies", headers={"X-Forwarded-For": forwarded})).status
 
         one = [await ask(f"{number}.2.3.4, 198.51.100.1") for number in range(1, 10)]
         other = await ask("198.51.100.2")
@@ -236,26 +236,26 @@ async def test_behind_a_trusted_proxy_clients_are_told_apart(open_door: Open) ->
     assert 200 == other
 
 
-async def test_login_and_registration_are_limited(open_door: Open) -> None:
+async def test_login_and_registration_are_limited(open_client: Open) -> None:
     """Each has a strict allowance of its own."""
-    async with open_door(rate_limits="on", rate_limit_login=120) as door:
-        door.behind.auth.answers |= {"POST /internal/login": {}, "POST /internal/register": {}}
+    async with open_client(rate_limits="on", rate_limit_login=120) as api:
+        api.behind.auth.answers |= {"POST /internal/login": {}, "POST /internal/register": {}}
         bodies = {
             "login": {"email": "a@example.com", "password": "x"},
             "register": {"email": "a@example.com", "password": "long enough", "name": "A"},
         }
         for name, body in bodies.items():
-            answers = [await door.call("POST", f"/api/v1/auth/{name}", json=body) for _ in range(121)]
+            answers = [await api.call("POST", f"/api/v1/auth/{name}", json=body) for _ in range(121)]
             _assert_limited(answers[-1], name, 120, 60)
             assert answers[-2].status < 300
 
 
-async def test_counts_do_not_hold_names(open_door: Open, redis_client: Client) -> None:
+async def test_counts_do_not_hold_names(open_client: Open, redis_client: Client) -> None:
     """No e-mail address and no idempotency key stands in Redis."""
-    async with open_door(rate_limits="on") as door:
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
-        await door.call("POST", LOGIN, json={"email": "alice@example.com", "password": "x"})
-        await door.send(door.behind.auth.token(), "a-key-of-mine")
+    async with open_client(rate_limits="on") as api:
+        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        await api.call("POST", LOGIN, json={"email": "alice@example.com", "password": "x"})
+        await api.send(api.behind.auth.token(), "a-key-of-mine")
     keys = [key.decode() for key in await redis_client.keys()]
 
     assert keys

@@ -1,4 +1,4 @@
-"""Every row of the door counts: for its address, for its user, and for the limit of its own where it has one."""
+"""Every row of the gateway counts: for its address, for its user, and for the limit of its own where it has one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.contracts.identifiers import new_id
 from services.gateway.api import OPERATIONS
 from services.gateway.operations import Access, Operation
 from services.gateway.security import rate_limit
-from tests.integration.gateway.conftest import Door, Open
+from tests.integration.gateway.conftest import ApiClient, Open
 
 ROWS = [row for row in OPERATIONS if row.handler is not None]
 ENOUGH = 1_000_000
@@ -34,17 +34,17 @@ def _one_of(names: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: made)
 
 
-def _session(door: Door, row: Operation, user_id: str) -> str:
-    return door.behind.auth.token(sub=user_id, role="operator" if row.access is Access.OPERATOR else "user")
+def _session(api: ApiClient, row: Operation, user_id: str) -> str:
+    return api.behind.auth.token(sub=user_id, role="operator" if row.access is Access.OPERATOR else "user")
 
 
-async def _hear(door: Door, row: Operation, *, address: str, token: str) -> Heard:
+async def _hear(api: ApiClient, row: Operation, *, address: str, token: str) -> Heard:
     """Status and headers of a request that says nothing; what follows them, a stream for instance, is not read."""
     headers = {"X-Forwarded-For": address}
     if row.access is not Access.PUBLIC:
         headers["Authorization"] = f"Bearer {token}"
-    response = await door.session.request(
-        row.method, door.url + row.path.replace("{id}", str(new_id())), headers=headers
+    response = await api.session.request(
+        row.method, api.url + row.path.replace("{id}", str(new_id())), headers=headers
     )
     response.close()
     return response.status, response.headers
@@ -54,30 +54,30 @@ def _name(row: Operation) -> str:
     return f"{row.method} {row.path}"
 
 
-Show = Callable[[Door, Operation], list[str]]
+Show = Callable[[ApiClient, Operation], list[str]]
 """What two requests of a row show, each its own: the token of a session or a key."""
 
 
-def _two_people(door: Door, row: Operation) -> list[str]:
-    return [_session(door, row, str(new_id())) for _ in range(2)]
+def _two_people(api: ApiClient, row: Operation) -> list[str]:
+    return [_session(api, row, str(new_id())) for _ in range(2)]
 
 
-def _one_person(door: Door, row: Operation) -> list[str]:
+def _one_person(api: ApiClient, row: Operation) -> list[str]:
     # In two sessions: a request may end its own.
     user_id = str(new_id())
-    return [_session(door, row, user_id) for _ in range(2)]
+    return [_session(api, row, user_id) for _ in range(2)]
 
 
 async def _twice(
-    open_door: Open, rows: list[Operation], show: Show, *, from_one_address: bool = False
+    open_client: Open, rows: list[Operation], show: Show, *, from_one_address: bool = False
 ) -> dict[str, list[Heard]]:
     """What each row says to two requests that have in common what they show, or only their address."""
-    async with open_door(rate_limits="on", trusted_proxies="127.0.0.0/8") as door:
+    async with open_client(rate_limits="on", trusted_proxies="127.0.0.0/8") as api:
 
         async def ask(number: int, row: Operation) -> list[Heard]:
             addresses = [f"198.51.100.{number}", f"{'198.51' if from_one_address else '203.0'}.100.{number}"]
-            shown = zip(addresses, show(door, row), strict=True)
-            return [await _hear(door, row, address=address, token=token) for address, token in shown]
+            shown = zip(addresses, show(api, row), strict=True)
+            return [await _hear(api, row, address=address, token=token) for address, token in shown]
 
         heard = await asyncio.gather(*(ask(number, row) for number, row in enumerate(rows)))
     return {_name(row): each for row, each in zip(rows, heard, strict=True)}
@@ -96,63 +96,63 @@ def _assert_second_refused(heard: dict[str, list[Heard]], names: dict[str, str])
         assert f'"{limit.name}";q=1;w={limit.seconds}' == headers["RateLimit-Policy"], row
 
 
-async def test_every_row_counts_for_its_address(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_row_counts_for_its_address(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks, with whatever token: the second request of an address that may send one is refused, on every route."""
     _one_of(["address"], monkeypatch)
 
-    heard = await _twice(open_door, ROWS, _two_people, from_one_address=True)
+    heard = await _twice(open_client, ROWS, _two_people, from_one_address=True)
 
     assert len(ROWS) == len(heard) > 30
     _assert_second_refused(heard, dict.fromkeys(heard, "address"))
 
 
-async def test_every_row_counts_for_its_user(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_row_counts_for_its_user(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """From wherever: the second request of a user who may send one is refused, on every route that knows a user."""
     _one_of(["user"], monkeypatch)
     rows = [row for row in ROWS if row.access is not Access.PUBLIC]
 
-    heard = await _twice(open_door, rows, _one_person)
+    heard = await _twice(open_client, rows, _one_person)
 
     assert len(rows) == len(heard) > 20
     _assert_second_refused(heard, dict.fromkeys(heard, "user"))
 
 
-async def test_every_row_counts_for_its_key(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """From wherever: the second request with a key that may send one is refused, on every route that takes keys."""
     _one_of(["key"], monkeypatch)
     rows = [row for row in ROWS if row.scope is not None]
 
-    def one_key(door: Door, row: Operation) -> list[str]:
+    def one_key(api: ApiClient, row: Operation) -> list[str]:
         role = "operator" if row.access is Access.OPERATOR else "user"
-        return [door.behind.auth.api_key(str(row.scope), role=role)] * 2
+        return [api.behind.auth.api_key(str(row.scope), role=role)] * 2
 
-    heard = await _twice(open_door, rows, one_key)
+    heard = await _twice(open_client, rows, one_key)
 
     assert len(rows) == len(heard) > 10
     _assert_second_refused(heard, dict.fromkeys(heard, "key"))
 
 
 @pytest.mark.parametrize("access", [Access.PUBLIC, Access.USER])
-async def test_rows_with_a_limit_of_their_own(open_door: Open, monkeypatch: pytest.MonkeyPatch, access: Access) -> None:
+async def test_rows_with_a_limit_of_their_own(open_client: Open, monkeypatch: pytest.MonkeyPatch, access: Access) -> None:
     """It counts for the user, and for the address where nobody is logged in."""
     # Rows that share a limit would count for one another: one of each.
     rows = list({row.limit: row for row in ROWS if row.limit and row.access is access}.values())
     names = {_name(row): str(row.limit) for row in rows}
     _one_of(names.values(), monkeypatch)
 
-    heard = await _twice(open_door, rows, _one_person, from_one_address=access is Access.PUBLIC)
+    heard = await _twice(open_client, rows, _one_person, from_one_address=access is Access.PUBLIC)
 
     assert rows
     _assert_second_refused(heard, names)
 
 
-async def test_keys_of_one_user_share_a_limit_of_a_route(open_door: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_of_one_user_share_a_limit_of_a_route(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """More keys are no more look-ups of people."""
     _one_of(["recipients"], monkeypatch)
     user_id = str(new_id())
     [row] = [row for row in ROWS if row.limit == "recipients"]
-    async with open_door(rate_limits="on") as door:
-        keys = [door.behind.auth.api_key("read", user_id=user_id) for _ in range(2)]
-        statuses = [(await _hear(door, row, address="", token=key))[0] for key in keys]
+    async with open_client(rate_limits="on") as api:
+        keys = [api.behind.auth.api_key("read", user_id=user_id) for _ in range(2)]
+        statuses = [(await _hear(api, row, address="", token=key))[0] for key in keys]
 
     assert [422, 429] == statuses

@@ -1,4 +1,4 @@
-"""Live events at the door: real sockets and a real Redis, a stand-in for the notification service."""
+"""Live events at the gateway: real sockets and a real Redis, a stand-in for the notification service."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from services.gateway import api, live, metrics, wakeup
 from services.gateway.event_stream import LAST_EVENT_ID
 from tests.harness import events
 from tests.harness.events import Event, Reader
-from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
 
 PATH = events.PATH
 
 
 @pytest.fixture(autouse=True)
 async def _nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes in time in these tests came by the bell, unless a test says something else."""
+    """What comes in time in these tests came by the wakeup, unless a test says something else."""
     monkeypatch.setattr(live, "POLL_SECONDS", 60.0)
 
 
-def listening(door: Door, token: str, *, after: int | None = None) -> Any:
-    return events.listening(door.session, door.url, token, after=after)
+def listening(api: ApiClient, token: str, *, after: int | None = None) -> Any:
+    return events.listening(api.session, api.url, token, after=after)
 
 
 def texts(received: list[Event]) -> list[str]:
     return [event.data["text"] for event in received]
 
 
-async def tell(door: Door, redis_client: Client, user_id: str, *lines: str) -> None:
-    """Lines in somebody's feed, and the bell."""
-    door.behind.notification.tell(user_id, *lines)
+async def tell(api: ApiClient, redis_client: Client, user_id: str, *lines: str) -> None:
+    """Lines in somebody's feed, and the wakeup."""
+    api.behind.notification.tell(user_id, *lines)
     await redis_client.publish(wakeup.EVENTS, f"somebody-else,{user_id}")
 
 
 async def hears(redis_client: Client) -> None:
-    """Wait until the gateway listens to the bell."""
+    """Wait until the gateway listens to the wakeup."""
 
     async def subscribed() -> bool:
         [(_, count)] = await redis_client.pubsub_numsub(wakeup.EVENTS)
@@ -51,13 +51,13 @@ async def hears(redis_client: Client) -> None:
     await eventually(subscribed)
 
 
-async def test_a_stream_from_now_on(door: Door, redis_client: Client, token: str, user_id: str) -> None:
+async def test_a_stream_from_now_on(api: ApiClient, redis_client: Client, token: str, user_id: str) -> None:
     """Without an id it begins with what happens next, tells its place at once, and says what a proxy must know."""
-    door.behind.notification.tell(user_id, "old")
+    api.behind.notification.tell(user_id, "old")
     await hears(redis_client)
-    async with listening(door, token) as reader:
+    async with listening(api, token) as reader:
         headers = reader.response.headers
-        await tell(door, redis_client, user_id, "new", "newer")
+        await tell(api, redis_client, user_id, "new", "newer")
         received = await reader.take(2)
 
     assert [2, 3] == [event.id for event in received]
@@ -70,10 +70,10 @@ async def test_a_stream_from_now_on(door: Door, redis_client: Client, token: str
     assert "X-Content-Type-Options" in headers
 
 
-async def test_the_place_is_told_before_anything_happens(door: Door, token: str, user_id: str) -> None:
+async def test_the_place_is_told_before_anything_happens(api: ApiClient, token: str, user_id: str) -> None:
     """A client that is cut off before its first event can resume nevertheless."""
-    door.behind.notification.tell(user_id, "one", "two")
-    async with listening(door, token) as reader:
+    api.behind.notification.tell(user_id, "one", "two")
+    async with listening(api, token) as reader:
         async with asyncio.timeout(30):
             while reader.last_id is None:
                 await reader._block()
@@ -82,14 +82,14 @@ async def test_the_place_is_told_before_anything_happens(door: Door, token: str,
 
 
 @pytest.mark.parametrize("after", [0, 1, 99, 100])
-async def test_resuming(door: Door, redis_client: Client, token: str, user_id: str, after: int) -> None:
+async def test_resuming(api: ApiClient, redis_client: Client, token: str, user_id: str, after: int) -> None:
     """With an id everything after it comes, in order, once; then what happens."""
     lines = [str(number) for number in range(1, 101)]
-    door.behind.notification.tell(user_id, *lines)
+    api.behind.notification.tell(user_id, *lines)
     await hears(redis_client)
-    async with listening(door, token, after=after) as reader:
+    async with listening(api, token, after=after) as reader:
         missed = await reader.take(100 - after)
-        await tell(door, redis_client, user_id, "101")
+        await tell(api, redis_client, user_id, "101")
         live_event = await reader.next()
 
     assert lines[after:] == texts(missed)
@@ -97,7 +97,7 @@ async def test_resuming(door: Door, redis_client: Client, token: str, user_id: s
 
 
 async def test_nothing_is_lost_or_doubled_in_the_hand_over(
-    door: Door, redis_client: Client, token: str, user_id: str
+    api: ApiClient, redis_client: Client, token: str, user_id: str
 ) -> None:
     """While clients resume, lines keep coming: each client gets each line once, in order."""
     await hears(redis_client)
@@ -105,13 +105,13 @@ async def test_nothing_is_lost_or_doubled_in_the_hand_over(
 
     async def telling() -> None:
         for number in range(1, count + 1):
-            await tell(door, redis_client, user_id, str(number))
+            await tell(api, redis_client, user_id, str(number))
             await asyncio.sleep(0.001)
 
     async def following() -> list[int | None]:
         received: list[int | None] = []
         while len(received) < count:
-            async with listening(door, token, after=len(received)) as reader:
+            async with listening(api, token, after=len(received)) as reader:
                 received += [event.id for event in await reader.take(min(7, count - len(received)))]
         return received
 
@@ -121,109 +121,109 @@ async def test_nothing_is_lost_or_doubled_in_the_hand_over(
     assert [list(range(1, count + 1))] * 5 == followed
 
 
-async def test_without_the_bell(open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_wakeup(open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Redis away a line comes with the next poll."""
     monkeypatch.setattr(live, "POLL_SECONDS", 0.2)
     async with (
-        open_door(redis_url="redis://:nobody-is-there@127.0.0.1:1/0") as door,
-        listening(door, token) as reader,
+        open_client(redis_url="redis://:nobody-is-there@127.0.0.1:1/0") as api,
+        listening(api, token) as reader,
     ):
-        door.behind.notification.tell(user_id, "one")
+        api.behind.notification.tell(user_id, "one")
 
         assert 1 == (await reader.next()).id
 
 
-async def test_the_bell_lies(door: Door, redis_client: Client, token: str, user_id: str) -> None:
-    """Garbage on the bell changes nothing and keeps nobody busy; a true ring after it is heard."""
+async def test_the_wakeup_lies(api: ApiClient, redis_client: Client, token: str, user_id: str) -> None:
+    """Garbage on the wakeup changes nothing and keeps nobody busy; a true notify after it is heard."""
     await hears(redis_client)
-    async with listening(door, token) as reader:
+    async with listening(api, token) as reader:
         await reader._block()
-        asked = len(door.behind.notification.calls)
+        asked = len(api.behind.notification.calls)
         for said in (b"\xff\x00" * 1000, b",,,,", b"{}", b"0" * 100_000, user_id.encode()[:-1]):
             await redis_client.publish(wakeup.EVENTS, said)
         for _ in range(200):
             await redis_client.publish(wakeup.EVENTS, b"*")
-        await tell(door, redis_client, user_id, "true")
+        await tell(api, redis_client, user_id, "true")
 
         assert "true" == (await reader.next()).data["text"]
-        assert len(door.behind.notification.calls) - asked < 50
+        assert len(api.behind.notification.calls) - asked < 50
 
 
 @pytest.mark.parametrize(
     ("after", "reason"), [(0, "too_old"), (4, "too_old"), (11, "unknown_id"), (2**63 - 1, "unknown_id")]
 )
 async def test_reset(  # noqa: PLR0917 - fixtures
-    door: Door, redis_client: Client, token: str, user_id: str, after: int, reason: str
+    api: ApiClient, redis_client: Client, token: str, user_id: str, after: int, reason: str
 ) -> None:
     """Where a feed cannot be resumed the client is told so, and goes on from where the feed ends now."""
     await hears(redis_client)
-    door.behind.notification.tell(user_id, *map(str, range(1, 11)))
-    door.behind.notification.pruned[user_id] = 5
-    async with listening(door, token, after=after) as reader:
+    api.behind.notification.tell(user_id, *map(str, range(1, 11)))
+    api.behind.notification.pruned[user_id] = 5
+    async with listening(api, token, after=after) as reader:
         reset = await reader.next()
-        await tell(door, redis_client, user_id, "11")
+        await tell(api, redis_client, user_id, "11")
         following = await reader.next()
 
     assert Event(10, "reset", {"reason": reason}) == reset
     assert (11, "11") == (following.id, following.data["text"])
 
 
-async def test_the_oldest_that_is_kept_is_resumed(door: Door, token: str, user_id: str) -> None:
+async def test_the_oldest_that_is_kept_is_resumed(api: ApiClient, token: str, user_id: str) -> None:
     """Whoever has the last line before the oldest that is kept has missed nothing."""
-    door.behind.notification.tell(user_id, *map(str, range(1, 11)))
-    door.behind.notification.pruned[user_id] = 5
-    async with listening(door, token, after=5) as reader:
+    api.behind.notification.tell(user_id, *map(str, range(1, 11)))
+    api.behind.notification.pruned[user_id] = 5
+    async with listening(api, token, after=5) as reader:
         assert [6, 7, 8, 9, 10] == [event.id for event in await reader.take(5)]
 
 
 @pytest.mark.parametrize("given", [["x"], [""], ["-1"], ["1", "2"], ["9" * 30]])
-async def test_malformed_id(door: Door, token: str, given: list[str]) -> None:
+async def test_malformed_id(api: ApiClient, token: str, given: list[str]) -> None:
     """What is no id of ours is refused, and the field is named."""
     headers = [("Authorization", f"Bearer {token}"), *((LAST_EVENT_ID, text) for text in given)]
-    async with door.session.get(door.url + PATH, headers=headers) as response:
+    async with api.session.get(api.url + PATH, headers=headers) as response:
         problem = await response.json(content_type=None)
 
     assert (422, "invalid_request") == (response.status, problem["code"])
     assert [LAST_EVENT_ID] == [error["field"] for error in problem["errors"]]
 
 
-async def test_who_may_listen(door: Door, token: str) -> None:
+async def test_who_may_listen(api: ApiClient, token: str) -> None:
     """The bearer header alone: no token is read from the address, and nobody listens without one."""
-    nobody = await door.call("GET", PATH)
-    in_address = await door.call("GET", f"{PATH}?access_token={token}")
-    both = await door.call("GET", f"{PATH}?access_token={token}", token=token)
+    nobody = await api.call("GET", PATH)
+    in_address = await api.call("GET", f"{PATH}?access_token={token}")
+    both = await api.call("GET", f"{PATH}?access_token={token}", token=token)
 
     assert (401, 401, 422) == (nobody.status, in_address.status, both.status)
 
 
-async def test_head(door: Door, token: str) -> None:
+async def test_head(api: ApiClient, token: str) -> None:
     """HEAD is answered at once."""
-    answer = await door.call("HEAD", PATH, token=token)
+    answer = await api.call("HEAD", PATH, token=token)
 
     assert (200, "text/event-stream; charset=utf-8", b"") == (
         answer.status, answer.headers["Content-Type"], answer.body,
     )  # fmt: skip
 
 
-async def test_each_hears_their_own(door: Door, redis_client: Client, token: str, user_id: str) -> None:
+async def test_each_hears_their_own(api: ApiClient, redis_client: Client, token: str, user_id: str) -> None:
     """Users share the loop and the call, and nothing else; two streams of one user get the same."""
     other_id, other_token = "11111111-1111-7111-8111-111111111111", ""
-    other_token = door.behind.auth.token(sub=other_id)
+    other_token = api.behind.auth.token(sub=other_id)
     await hears(redis_client)
-    async with listening(door, token) as one, listening(door, token) as same, listening(door, other_token) as other:
-        door.behind.notification.tell(other_id, "for the other")
-        await tell(door, redis_client, user_id, "for the one")
+    async with listening(api, token) as one, listening(api, token) as same, listening(api, other_token) as other:
+        api.behind.notification.tell(other_id, "for the other")
+        await tell(api, redis_client, user_id, "for the one")
         await redis_client.publish(wakeup.EVENTS, other_id)
         received = [await reader.next() for reader in (one, same, other)]
 
     assert ["for the one", "for the one", "for the other"] == texts(received)
 
 
-async def test_token_expires(door: Door, behind: Behind, user_id: str) -> None:
+async def test_token_expires(api: ApiClient, behind: Behind, user_id: str) -> None:
     """The stream ends with the token, says so, and leaves the client's place as it was."""
     token = behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
     behind.notification.tell(user_id, "one")
-    async with listening(door, token, after=0) as reader:
+    async with listening(api, token, after=0) as reader:
         received = await reader.rest()
 
     assert [(1, "notification"), (None, "token_expired")] == [(event.id, event.type) for event in received]
@@ -231,15 +231,15 @@ async def test_token_expires(door: Door, behind: Behind, user_id: str) -> None:
 
 
 @pytest.mark.parametrize("rung", [True, False])
-async def test_session_ends(door: Door, behind: Behind, redis_client: Client, user_id: str, rung: bool) -> None:
-    """When the session ends, by the bell or not, the stream ends within a second or two, and not another user's."""
+async def test_session_ends(api: ApiClient, behind: Behind, redis_client: Client, user_id: str, rung: bool) -> None:
+    """When the session ends, by the wakeup or not, the stream ends within a second or two, and not another user's."""
     session_id = "22222222-2222-7222-8222-222222222222"
     token, other = behind.auth.token(sub=user_id, sid=session_id), behind.auth.token()
-    async with listening(door, token) as reader, listening(door, other) as stays:
+    async with listening(api, token) as reader, listening(api, other) as stays:
         await reader._block()
         behind.auth.ended.append(session_id)
         if rung:
-            await redis_client.publish(wakeup.REVOCATIONS, "ring")
+            await redis_client.publish(wakeup.REVOCATIONS, "notify")
         began = time.monotonic()
         received = await reader.rest()
         took = time.monotonic() - began
@@ -250,26 +250,26 @@ async def test_session_ends(door: Door, behind: Behind, redis_client: Client, us
         assert not stays.response.content.at_eof()
 
 
-async def test_the_door_closes(open_door: Open, token: str) -> None:
+async def test_the_gateway_closes(open_client: Open, token: str) -> None:
     """A gateway that is told to end ends its streams, says so, and does not wait for them."""
-    async with open_door() as door, AsyncExitStack() as stack:
-        readers: list[Reader] = [await stack.enter_async_context(listening(door, token)) for _ in range(5)]
+    async with open_client() as api, AsyncExitStack() as stack:
+        readers: list[Reader] = [await stack.enter_async_context(listening(api, token)) for _ in range(5)]
         began = time.monotonic()
-        door.runtime.stopping.set()
+        api.runtime.stopping.set()
         received = [await reader.rest() for reader in readers]
 
     assert [["server_draining"]] * 5 == [[event.type for event in each] for each in received]
     assert time.monotonic() - began < 20
 
 
-async def test_too_many_streams(open_door: Open, token: str, behind: Behind) -> None:
+async def test_too_many_streams(open_client: Open, token: str, behind: Behind) -> None:
     """A user has ten at a gateway, a gateway has so many: then 429 and 503, each saying when to come back."""
-    async with open_door(streams_max=11) as door, AsyncExitStack() as stack:
+    async with open_client(streams_max=11) as api, AsyncExitStack() as stack:
         for _ in range(10):
-            await stack.enter_async_context(listening(door, token))
-        own = await door.call("GET", PATH, token=token)
-        await stack.enter_async_context(listening(door, behind.auth.token()))
-        full = await door.call("GET", PATH, token=behind.auth.token())
+            await stack.enter_async_context(listening(api, token))
+        own = await api.call("GET", PATH, token=token)
+        await stack.enter_async_context(listening(api, behind.auth.token()))
+        full = await api.call("GET", PATH, token=behind.auth.token())
 
         assert (429, "too_many_streams") == (own.status, own.json()["code"])
         assert (503, "no_stream_left") == (full.status, full.json()["code"])
@@ -278,7 +278,7 @@ async def test_too_many_streams(open_door: Open, token: str, behind: Behind) -> 
     assert 0 == metrics.STREAMS._value.get()
 
 
-async def test_who_comes_back_finds_room(door: Door, token: str) -> None:
+async def test_who_comes_back_finds_room(api: ApiClient, token: str) -> None:
     """A connection that broke does not count, whether anybody has written to it since or not."""
     for _ in range(4):
         async with aiohttp.ClientSession() as session, AsyncExitStack() as stack:
@@ -286,7 +286,7 @@ async def test_who_comes_back_finds_room(door: Door, token: str) -> None:
 
                 async def opens() -> bool:
                     try:
-                        await stack.enter_async_context(events.listening(session, door.url, token))
+                        await stack.enter_async_context(events.listening(session, api.url, token))
                     except AssertionError:
                         return False
                     return True
@@ -294,14 +294,14 @@ async def test_who_comes_back_finds_room(door: Door, token: str) -> None:
                 await eventually(opens)
 
 
-async def test_notification_away(door: Door, token: str, user_id: str, redis_client: Client) -> None:
+async def test_notification_away(api: ApiClient, token: str, user_id: str, redis_client: Client) -> None:
     """Who would begin from now on is told that this is not known; who resumes is connected, and gets all when it is back."""
     await hears(redis_client)
-    await door.behind.notification.stop()
-    refused = await door.call("GET", PATH, token=token)
-    async with listening(door, token, after=0) as reader:
-        door.behind.notification.tell(user_id, "one", "two")
-        await door.behind.notification.start()
+    await api.behind.notification.stop()
+    refused = await api.call("GET", PATH, token=token)
+    async with listening(api, token, after=0) as reader:
+        api.behind.notification.tell(user_id, "one", "two")
+        await api.behind.notification.start()
         await redis_client.publish(wakeup.EVENTS, user_id)
 
         assert ["one", "two"] == texts(await reader.take(2))
@@ -309,14 +309,14 @@ async def test_notification_away(door: Door, token: str, user_id: str, redis_cli
     assert "Retry-After" in refused.headers
 
 
-async def test_no_place_is_no_reason_to_wait(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_place_is_no_reason_to_wait(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the notification service silent who names no place is told 503, before the call to it is given up."""
     monkeypatch.setattr(live, "CALL_SECONDS", 60.0)
-    door.behind.notification.silent_at = "/internal/events"
+    api.behind.notification.silent_at = "/internal/events"
     began = time.monotonic()
-    refused = await door.call("GET", PATH, token=token)
+    refused = await api.call("GET", PATH, token=token)
     took = time.monotonic() - began
-    door.behind.notification.silent_at = None
+    api.behind.notification.silent_at = None
 
     assert (503, "upstream_unavailable", "1") == (
         refused.status,
@@ -327,44 +327,44 @@ async def test_no_place_is_no_reason_to_wait(door: Door, token: str, monkeypatch
     assert live.PLACE_SECONDS < 2
 
 
-async def test_heartbeat(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeat(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to tell, a comment comes every so often."""
     monkeypatch.setattr(api.events, "HEARTBEAT_SECONDS", 0.05)
-    async with listening(door, token) as reader, asyncio.timeout(30):
+    async with listening(api, token) as reader, asyncio.timeout(30):
         while reader.comments < 3:
             await reader._block()
 
 
 async def test_a_client_that_does_not_read(
-    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is cut off and counted, what it holds is bounded, and from where it was it misses nothing."""
     monkeypatch.setattr(api.events, "WRITE_SECONDS", 0.3)
     monkeypatch.setattr(live, "PAUSE_SECONDS", 0.0)
-    door.behind.notification.tell(user_id, *("x" * 20_000 for _ in range(1000)))
+    api.behind.notification.tell(user_id, *("x" * 20_000 for _ in range(1000)))
     cut_off = metrics.STREAMS_ENDED.labels("too_slow")
     before = cut_off._value.get()
 
     async def is_cut_off() -> bool:
         return bool(cut_off._value.get() > before)
 
-    async with listening(door, token, after=0) as reader:
+    async with listening(api, token, after=0) as reader:
         await eventually(is_cut_off)
         received = await reader.rest()
     ids = [event.id for event in received]
 
     assert 0 < len(ids) < 1000
     assert list(range(1, len(ids) + 1)) == ids
-    async with listening(door, token, after=reader.last_id) as again:
+    async with listening(api, token, after=reader.last_id) as again:
         assert len(ids) + 1 == (await again.next()).id
 
 
-async def test_a_stream_is_no_slow_request(door: Door, token: str, user_id: str, redis_client: Client) -> None:
+async def test_a_stream_is_no_slow_request(api: ApiClient, token: str, user_id: str, redis_client: Client) -> None:
     """The time until a stream begins is measured, not how long it lasts."""
     await hears(redis_client)
     series = HTTP_SECONDS.labels("gateway", PATH, "GET", 200)
     before = series._sum.get()
-    async with listening(door, token) as reader:
+    async with listening(api, token) as reader:
         await reader._block()
         await asyncio.sleep(0.4)
     await redis_client.publish(wakeup.EVENTS, user_id)

@@ -55,12 +55,12 @@ async def wrong(redis_client: Client, rule: login_throttle.Rule) -> list[int]:
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_an_account_has_twenty_everywhere(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_an_account_has_twenty_everywhere(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """Twenty wrong passwords for one account from twenty addresses are looked at; the next one, from another address, is not."""
-    async with open_door(rate_limits="on") as door:
-        made = [(await crowd.log_in(door, address(number)))[0] for number in range(20)]
-        next_one = (await crowd.log_in(door, address(20)))[0]
-        asked = len(door.behind.auth.calls_to("POST", "/internal/login"))
+    async with open_client(rate_limits="on") as api:
+        made = [(await crowd.log_in(api, address(number)))[0] for number in range(20)]
+        next_one = (await crowd.log_in(api, address(20)))[0]
+        asked = len(api.behind.auth.calls_to("POST", "/internal/login"))
 
     assert ([401] * 20, 429, 20) == (made, next_one, asked)
     assert [[20], [1] * 20] == [
@@ -69,36 +69,36 @@ async def test_an_account_has_twenty_everywhere(open_door: Open, crowd: Crowd, r
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_an_address_has_a_hundred_for_all_accounts(open_door: Open, crowd: Crowd) -> None:
+async def test_an_address_has_a_hundred_for_all_accounts(open_client: Open, crowd: Crowd) -> None:
     """A hundred wrong passwords from one address, each for another account; then it waits also for an account of its own."""
-    async with open_door(rate_limits="on", rate_limit_login=10_000) as door:
-        made = [(await crowd.log_in(door, HOME, email=f"user{number}@example.com"))[0] for number in range(100)]
-        next_one = await crowd.log_in(door, HOME, email="another@example.com")
-        elsewhere = await crowd.log_in(door, address(0), email="another@example.com")
+    async with open_client(rate_limits="on", rate_limit_login=10_000) as api:
+        made = [(await crowd.log_in(api, HOME, email=f"user{number}@example.com"))[0] for number in range(100)]
+        next_one = await crowd.log_in(api, HOME, email="another@example.com")
+        elsewhere = await crowd.log_in(api, address(0), email="another@example.com")
 
     assert [401] * 100 == made
     assert (429, 401) == (next_one[0], elsewhere[0])
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_codes_have_ten_everywhere(open_door: Open, crowd: Crowd) -> None:
+async def test_codes_have_ten_everywhere(open_client: Open, crowd: Crowd) -> None:
     """Ten wrong codes for one account from ten addresses are looked at, the eleventh is not; a password alone still is."""
-    async with open_door(rate_limits="on") as door:
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
-        made = [(await crowd.log_in(door, address(number), RIGHT, totp="123456"))[0] for number in range(10)]
-        next_one = await crowd.log_in(door, address(10), RIGHT, totp="123456")
-        without = await crowd.log_in(door, address(11), "wrong")
+    async with open_client(rate_limits="on") as api:
+        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        made = [(await crowd.log_in(api, address(number), RIGHT, totp="123456"))[0] for number in range(10)]
+        next_one = await crowd.log_in(api, address(10), RIGHT, totp="123456")
+        without = await crowd.log_in(api, address(11), "wrong")
 
     assert [401] * 10 == made
     assert (429, 401) == (next_one[0], without[0])
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_codes_have_five_at_one_address(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_codes_have_five_at_one_address(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """Five wrong codes from one address, then that address waits; every rule has counted each of them once."""
-    async with open_door(rate_limits="on") as door:
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
-        made = [(await crowd.log_in(door, HOME, RIGHT, totp="123456"))[0] for _ in range(6)]
+    async with open_client(rate_limits="on") as api:
+        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        made = [(await crowd.log_in(api, HOME, RIGHT, totp="123456"))[0] for _ in range(6)]
         counted = {
             rule.name: await wrong(redis_client, rule) for rule in login_throttle.RULES + login_throttle.CODE_RULES
         }
@@ -108,15 +108,15 @@ async def test_codes_have_five_at_one_address(open_door: Open, crowd: Crowd, red
 
 
 async def test_redis_remembers_for_as_long_as_the_rule_says(
-    open_door: Open, crowd: Crowd, redis_client: Client
+    open_client: Open, crowd: Crowd, redis_client: Client
 ) -> None:
     """Each wrong guess starts the memory of its rules anew: an hour, a quarter of one, a day with a code."""
-    async with open_door(rate_limits="on") as door:
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+    async with open_client(rate_limits="on") as api:
+        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
         for _ in range(2):
             for key in await redis_client.keys("payflow:guess:*"):
                 await redis_client.expire(key, 100)
-            assert 401 == (await crowd.log_in(door, HOME, RIGHT, totp="123456"))[0]
+            assert 401 == (await crowd.log_in(api, HOME, RIGHT, totp="123456"))[0]
         kept = {
             rule: await redis_client.ttl((await redis_client.keys(f"payflow:guess:{rule.name}:*"))[0])
             for rule in login_throttle.RULES + login_throttle.CODE_RULES
@@ -125,9 +125,9 @@ async def test_redis_remembers_for_as_long_as_the_rule_says(
     assert all(rule.memory_seconds - 60 < seconds <= rule.memory_seconds for rule, seconds in kept.items())
 
 
-async def test_a_right_guess_clears_its_own_counts_alone(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_a_right_guess_clears_its_own_counts_alone(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """The counts of the account at this address are cleared everywhere; those of the account and of the address stay."""
-    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
+    async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         for _ in range(3):
             assert 401 == (await crowd.log_in(one, HOME, "wrong", totp="123456"))[0]
         assert 200 == (await crowd.log_in(other, HOME, RIGHT, totp="123456"))[0]
@@ -139,29 +139,29 @@ async def test_a_right_guess_clears_its_own_counts_alone(open_door: Open, crowd:
 
 
 async def test_no_answer_counts_as_a_wrong_guess(
-    open_door: Open, crowd: Crowd, redis_client: Client, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, crowd: Crowd, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guess of which the outcome is not known, or that the client gave up, may have been looked at: it is counted."""
     monkeypatch.setattr("services.gateway.upstreams.CALL_SECONDS", 0.3)
-    async with open_door(rate_limits="on") as door:
-        door.behind.auth.silent_at = "/internal/login"
-        status, _, body = await crowd.log_in(door, HOME)
+    async with open_client(rate_limits="on") as api:
+        api.behind.auth.silent_at = "/internal/login"
+        status, _, body = await crowd.log_in(api, HOME)
         after_silence = await wrong(redis_client, login_throttle.PAIR)
-        door.behind.auth.silent_at = None
+        api.behind.auth.silent_at = None
 
     assert (504, "outcome_unknown") == (status, body["code"])
     assert [1] == after_silence
 
 
-async def test_retry_after_is_rounded_up(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_retry_after_is_rounded_up(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """`Retry-After` is rounded up to a whole second: whoever waits for so long does not come too early."""
     pair = rate_limit.pseudonym(f"{rate_limit.pseudonym(ALICE)} {HOME}")
-    async with open_door(rate_limits="on") as door:
+    async with open_client(rate_limits="on") as api:
         for wrong_count in (12, 13, 40):
             longest = login_throttle.PAIR.wait_seconds(wrong_count)
             until = await now(redis_client) + longest - 0.05
             await redis_client.set(f"payflow:guess:pair:{pair}", f"{wrong_count}:{int(until * 1000)}", ex=3600)
-            status, headers, _ = await crowd.log_in(door, HOME, RIGHT)
+            status, headers, _ = await crowd.log_in(api, HOME, RIGHT)
             left = until - await now(redis_client)
 
             assert 429 == status
@@ -175,18 +175,18 @@ async def now(redis_client: Client) -> float:
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_concurrent_guesses_share_one_limit(open_door: Open, crowd: Crowd) -> None:
+async def test_concurrent_guesses_share_one_limit(open_client: Open, crowd: Crowd) -> None:
     """With four wrong ones before, a crowd at one instant gets one guess more, not a guess for each."""
-    async with open_door(rate_limits="on") as door:
+    async with open_client(rate_limits="on") as api:
         for _ in range(4):
-            assert 401 == (await crowd.log_in(door, HOME))[0]
-        door.behind.auth.silent_at = "/internal/login"
-        tries = [asyncio.create_task(crowd.log_in(door, HOME)) for _ in range(10)]
+            assert 401 == (await crowd.log_in(api, HOME))[0]
+        api.behind.auth.silent_at = "/internal/login"
+        tries = [asyncio.create_task(crowd.log_in(api, HOME)) for _ in range(10)]
         done, waiting = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
         async with asyncio.timeout(20):
             while len(done) < 9:
                 done, waiting = await asyncio.wait(tries, timeout=0.1)
-        door.behind.auth.silent_at = None
+        api.behind.auth.silent_at = None
         last = [(await each)[0] for each in waiting]
 
     assert {429} == {each.result()[0] for each in done}

@@ -22,7 +22,7 @@ from services.gateway.operations import Operation
 from services.gateway.security import login_throttle
 from tests.harness.databases import TestDatabase
 from tests.integration.auth import service as real_auth
-from tests.integration.gateway.conftest import Behind, Door, Open
+from tests.integration.gateway.conftest import Behind, ApiClient, Open
 from tests.integration.gateway.upstream_fakes import problem
 
 LOGIN = "/api/v1/auth/login"
@@ -70,21 +70,21 @@ class Crowd:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def log_in(
-        self, door: Door, address: str, password: str = "wrong", *, email: str = ALICE, **more: Any
+        self, api: ApiClient, address: str, password: str = "wrong", *, email: str = ALICE, **more: Any
     ) -> tuple[int, dict[str, str], Any]:
         """One login from this address; status, headers, body."""
         if address not in self._sessions:
             connector = aiohttp.TCPConnector(local_addr=(address, 0))
             self._sessions[address] = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         asked = {"email": email, "password": password} | more
-        async with self._sessions[address].post(door.url + LOGIN, json=asked) as response:
+        async with self._sessions[address].post(api.url + LOGIN, json=asked) as response:
             return response.status, dict(response.headers), await response.json()
 
-    async def storm(self, door: Door, count: int) -> list[int]:
+    async def storm(self, api: ApiClient, count: int) -> list[int]:
         """So many wrong logins on one account, ten at a time, from fifty addresses."""
         statuses = []
         for start in range(0, count, 10):
-            burst = (self.log_in(door, STRANGERS[number % 50]) for number in range(start, start + 10))
+            burst = (self.log_in(api, STRANGERS[number % 50]) for number in range(start, start + 10))
             statuses += [status for status, _, _ in await asyncio.gather(*burst)]
         return statuses
 
@@ -95,8 +95,8 @@ async def crowd() -> AsyncIterator[Crowd]:
         yield Crowd(stack)
 
 
-def _tries(door: Door) -> int:
-    return len(door.behind.auth.calls_to("POST", "/internal/login"))
+def _tries(api: ApiClient) -> int:
+    return len(api.behind.auth.calls_to("POST", "/internal/login"))
 
 
 def _turns(seconds: float, *, gateways: int = 1) -> int:
@@ -109,13 +109,13 @@ def _turns(seconds: float, *, gateways: int = 1) -> int:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_sixth_wrong_password_waits(open_door: Open, crowd: Crowd) -> None:
+async def test_sixth_wrong_password_waits(open_client: Open, crowd: Crowd) -> None:
     """Five are free; then each spelling of the address is told when to come back, and who comes then is heard."""
-    async with open_door(rate_limits="on") as door:
-        wrong = [await crowd.log_in(door, "127.0.0.1") for _ in range(6)]
-        spelled_otherwise = await crowd.log_in(door, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
-        elsewhere = await crowd.log_in(door, "127.0.0.2", RIGHT)
-        another = await crowd.log_in(door, "127.0.0.1", email="bob@example.com")
+    async with open_client(rate_limits="on") as api:
+        wrong = [await crowd.log_in(api, "127.0.0.1") for _ in range(6)]
+        spelled_otherwise = await crowd.log_in(api, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
+        elsewhere = await crowd.log_in(api, "127.0.0.2", RIGHT)
+        another = await crowd.log_in(api, "127.0.0.1", email="bob@example.com")
 
         assert [401] * 5 + [429] == [status for status, _, _ in wrong]
         _, headers, body = wrong[-1]
@@ -125,14 +125,14 @@ async def test_sixth_wrong_password_waits(open_door: Open, crowd: Crowd) -> None
         }  # fmt: skip
         assert (429, 200, 401) == (spelled_otherwise[0], elsewhere[0], another[0])
 
-        await _until(lambda: crowd.log_in(door, "127.0.0.1", RIGHT), 200)
-        again = [await crowd.log_in(door, "127.0.0.1") for _ in range(5)]
+        await _until(lambda: crowd.log_in(api, "127.0.0.1", RIGHT), 200)
+        again = [await crowd.log_in(api, "127.0.0.1") for _ in range(5)]
 
     assert [401] * 5 == [status for status, _, _ in again]
 
 
 @pytest.mark.parametrize("row", GUESSED_AT, ids=lambda row: f"{row.method} {row.path}")
-async def test_every_secret_is_guarded(open_door: Open, token: str, row: Operation) -> None:
+async def test_every_secret_is_guarded(open_client: Open, token: str, row: Operation) -> None:
     """Passwords, old ones too, codes of the second factor and recovery codes: at the sixth wrong one it is not looked at.
 
     Not a right one either. A refusal that is no "wrong" counts for nothing.
@@ -140,33 +140,33 @@ async def test_every_secret_is_guarded(open_door: Open, token: str, row: Operati
     assert row.body is not None
     body = {name: value for name, value in (SECRETS | OTHERS).items() if name in row.body.model_fields}
     behind = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
-    async with open_door(rate_limits="on") as door:
+    async with open_client(rate_limits="on") as api:
 
         async def guess(said: Any) -> int:
-            door.behind.auth.answers[behind] = said
-            return (await door.call(row.method, row.path, token=token, json=body)).status
+            api.behind.auth.answers[behind] = said
+            return (await api.call(row.method, row.path, token=token, json=body)).status
 
         no_guesses = [await guess(problem(401, "totp_required")) for _ in range(10)]
         wrong = [await guess(problem(401, "invalid_credentials")) for _ in range(5)]
-        asked = len(door.behind.auth.calls_to(*behind.split()))
+        asked = len(api.behind.auth.calls_to(*behind.split()))
         right = await guess(problem(409, "right"))
 
         assert [401] * 15 == no_guesses + wrong
         assert 429 == right
-        assert asked == len(door.behind.auth.calls_to(*behind.split()))
+        assert asked == len(api.behind.auth.calls_to(*behind.split()))
 
 
-async def test_codes_are_guessed_more_slowly(open_door: Open, crowd: Crowd) -> None:
+async def test_codes_are_guessed_more_slowly(open_client: Open, crowd: Crowd) -> None:
     """Who knows the password tries few codes, from wherever and however many at once; the owner still logs in."""
-    async with open_door(rate_limits="on") as door:
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
-        door.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+    async with open_client(rate_limits="on") as api:
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
 
-        crowded = await asyncio.gather(*(crowd.log_in(door, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
-        spread = [await crowd.log_in(door, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
+        crowded = await asyncio.gather(*(crowd.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
+        spread = [await crowd.log_in(api, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
 
-        del door.behind.auth.answers["POST /internal/login"]
-        owner = await crowd.log_in(door, "127.0.0.1", RIGHT, totp="123456")
+        del api.behind.auth.answers["POST /internal/login"]
+        owner = await crowd.log_in(api, "127.0.0.1", RIGHT, totp="123456")
 
     tried = [status for status, _, _ in crowded].count(401)
     assert 1 <= tried <= login_throttle.CODE_PAIR.parallel
@@ -181,26 +181,26 @@ def test_tokens_of_letters_are_limited() -> None:
 
 
 async def test_thousand_guesses_from_fifty_addresses(
-    open_door: Open, crowd: Crowd, auth_database: TestDatabase, redis_client: Client
+    open_client: Open, crowd: Crowd, auth_database: TestDatabase, redis_client: Client
 ) -> None:
     """Guarantee 49: nearly all get 429, and the owner logs in from where they did before, also after a flush of Redis."""
     pool = await auth_database.pool()
     async with real_auth.running(pool) as auth:
         await auth.register(ALICE, RIGHT)
         keys = {"service_key": real_auth.SEEDS["gateway"], "service_public_keys": real_auth.PUBLIC_KEYS}
-        async with open_door(rate_limits="on", auth_url=auth.url, **keys) as door:
-            assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        async with open_client(rate_limits="on", auth_url=auth.url, **keys) as api:
+            assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
             started = time.monotonic()
 
-            statuses = await crowd.storm(door, 1000)
+            statuses = await crowd.storm(api, 1000)
 
             spent = time.monotonic() - started
-            owner = [await crowd.log_in(door, "127.0.0.1", RIGHT) for _ in range(3)]
-            stranger = await crowd.log_in(door, "127.0.0.99", RIGHT)
+            owner = [await crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(3)]
+            stranger = await crowd.log_in(api, "127.0.0.99", RIGHT)
             kept = [key.decode() for key in await redis_client.keys()]
             await redis_client.flushall()
-            after_the_flush = await crowd.storm(door, 20)
-            owner.append(await crowd.log_in(door, "127.0.0.1", RIGHT))
+            after_the_flush = await crowd.storm(api, 20)
+            owner.append(await crowd.log_in(api, "127.0.0.1", RIGHT))
     await close_pool(pool)
 
     assert {401, 429} == set(statuses)
@@ -213,9 +213,9 @@ async def test_thousand_guesses_from_fifty_addresses(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_gateways_share_what_was_guessed(open_door: Open, crowd: Crowd) -> None:
+async def test_gateways_share_what_was_guessed(open_client: Open, crowd: Crowd) -> None:
     """What was wrong at one gateway makes the other wait, and who is right there has guesses to spare again."""
-    async with open_door(rate_limits="on") as one, open_door(rate_limits="on") as other:
+    async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         assert {401} == {(await crowd.log_in(one, "127.0.0.1"))[0] for _ in range(5)}
 
         assert 429 == (await crowd.log_in(other, "127.0.0.1", RIGHT))[0]
@@ -224,37 +224,37 @@ async def test_gateways_share_what_was_guessed(open_door: Open, crowd: Crowd) ->
         assert {401} == {(await crowd.log_in(other, "127.0.0.1"))[0] for _ in range(5)}
 
 
-async def test_strangers_do_not_count_for_the_owner(open_door: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_strangers_do_not_count_for_the_owner(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """Whatever they say about where they come from, the count of the owner's address stays at nothing."""
-    async with open_door(rate_limits="on") as door:
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
-        await crowd.storm(door, 100)
-        owner = [(await crowd.log_in(door, "127.0.0.1"))[0] for _ in range(4)]
-        asked = len(door.behind.auth.calls_to("POST", "/internal/places"))
-        await crowd.storm(door, 100)
+    async with open_client(rate_limits="on") as api:
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        await crowd.storm(api, 100)
+        owner = [(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
+        asked = len(api.behind.auth.calls_to("POST", "/internal/places"))
+        await crowd.storm(api, 100)
 
         assert [401] * 4 == owner
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
-        assert len(door.behind.auth.calls_to("POST", "/internal/places")) - asked <= 50
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert len(api.behind.auth.calls_to("POST", "/internal/places")) - asked <= 50
 
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
-async def test_guesses_are_few_without_redis(open_door: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
+async def test_guesses_are_few_without_redis(open_client: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
     """Guarantee 49: this gateway counts for itself; nobody waits for Redis, and the owner logs in."""
-    async with open_door(rate_limits="on", redis_url=own_redis.url) as door:
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+    async with open_client(rate_limits="on", redis_url=own_redis.url) as api:
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
         if trouble == "killed":
             own_redis.kill()
         else:
             assert own_redis.pid is not None
             os.kill(own_redis.pid, signal.SIGSTOP)
-        before, started = _tries(door), time.monotonic()
+        before, started = _tries(api), time.monotonic()
 
-        statuses = await crowd.storm(door, 300)
+        statuses = await crowd.storm(api, 300)
 
         spent = time.monotonic() - started
-        assert statuses.count(401) == _tries(door) - before <= _turns(spent)
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        assert statuses.count(401) == _tries(api) - before <= _turns(spent)
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
 LIES: tuple[Any, ...] = (
@@ -271,41 +271,41 @@ LIES: tuple[Any, ...] = (
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("lie", LIES, ids=range(len(LIES)))
 async def test_lies_of_redis_open_and_close_nothing(
-    open_door: Open, crowd: Crowd, redis_client: Client, lie: Any
+    open_client: Open, crowd: Crowd, redis_client: Client, lie: Any
 ) -> None:
     """Every count is overwritten before every guess: guesses stay few, and the owner's own count locks nobody out."""
-    async with open_door(rate_limits="on") as door:
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
-        assert 401 == (await crowd.log_in(door, "127.0.0.1"))[0]
+    async with open_client(rate_limits="on") as api:
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 401 == (await crowd.log_in(api, "127.0.0.1"))[0]
         statuses = []
         for _ in range(4):
             for key in await redis_client.keys("payflow:guess:*"):
                 await redis_client.delete(key)
                 await (redis_client.rpush(key, *lie) if isinstance(lie, list) else redis_client.set(key, lie))
-            statuses += await crowd.storm(door, 20)
+            statuses += await crowd.storm(api, 20)
 
         assert statuses.count(401) <= FREE + 2
         assert 429 in statuses
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
-async def test_crowd_of_right_passwords_is_let_in(open_door: Open, crowd: Crowd) -> None:
+async def test_crowd_of_right_passwords_is_let_in(open_client: Open, crowd: Crowd) -> None:
     """Fifty at once who know the password are no attack."""
-    async with open_door(rate_limits="on") as door:
-        answers = await asyncio.gather(*(crowd.log_in(door, "127.0.0.1", RIGHT) for _ in range(50)))
+    async with open_client(rate_limits="on") as api:
+        answers = await asyncio.gather(*(crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(50)))
 
     assert {200} == {status for status, _, _ in answers}
 
 
-async def test_what_was_not_looked_at_is_not_counted(open_door: Open, crowd: Crowd) -> None:
+async def test_what_was_not_looked_at_is_not_counted(open_client: Open, crowd: Crowd) -> None:
     """With auth away no password was tried, so nobody has to wait when it is back."""
-    async with open_door(rate_limits="on") as door:
-        await door.behind.auth.stop()
-        away = {(await crowd.log_in(door, "127.0.0.1"))[0] for _ in range(8)}
-        await door.behind.auth.start()
+    async with open_client(rate_limits="on") as api:
+        await api.behind.auth.stop()
+        away = {(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
+        await api.behind.auth.start()
 
         assert {503} == away
-        assert 200 == (await crowd.log_in(door, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
 async def _until(ask: Any, expected: int) -> None:

@@ -16,13 +16,13 @@ from deploy.local.engines import Redis
 from deploy.local.ports import find_free
 from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
-from tests.integration.gateway.conftest import SEED, Behind, Door, eventually
+from tests.integration.gateway.conftest import SEED, Behind, ApiClient, eventually
 
 
-async def test_currencies_are_cacheable(door: Door) -> None:
+async def test_currencies_are_cacheable(api: ApiClient) -> None:
     """Every currency with its exponent, without a token, with a tag and a long life."""
-    response = await door.call("GET", "/api/v1/currencies")
-    known = await door.call("GET", "/api/v1/currencies", headers={"If-None-Match": response.headers["ETag"]})
+    response = await api.call("GET", "/api/v1/currencies")
+    known = await api.call("GET", "/api/v1/currencies", headers={"If-None-Match": response.headers["ETag"]})
 
     items = {item["code"]: item for item in response.json()["items"]}
     assert response.headers["Cache-Control"] == "public, max-age=86400"
@@ -33,11 +33,11 @@ async def test_currencies_are_cacheable(door: Door) -> None:
     assert known.status == 304
 
 
-async def test_document_and_pages(door: Door) -> None:
+async def test_document_and_pages(api: ApiClient) -> None:
     """The document is served as JSON; the pages need nothing from anywhere and run no script."""
-    document = await door.call("GET", "/api/v1/openapi.json")
-    docs = await door.call("GET", "/api/v1/docs")
-    home = await door.call("GET", "/?from=somewhere")
+    document = await api.call("GET", "/api/v1/openapi.json")
+    docs = await api.call("GET", "/api/v1/docs")
+    home = await api.call("GET", "/?from=somewhere")
 
     assert document.json()["openapi"] == "3.1.0"
     for page in (docs, home):
@@ -50,12 +50,12 @@ async def test_document_and_pages(door: Door) -> None:
     assert "insufficient_funds" in docs.body.decode()
 
 
-async def test_head_works_where_get_does(door: Door, token: str) -> None:
+async def test_head_works_where_get_does(api: ApiClient, token: str) -> None:
     """HEAD is GET without the body."""
     for path in ("/", "/api/v1/currencies", "/api/v1/docs", "/livez", "/readyz", "/api/v1/wallets"):
         whole = {"Accept-Encoding": "identity"}
-        get = await door.call("GET", path, token=token, headers=whole)
-        head = await door.call("HEAD", path, token=token, headers=whole)
+        get = await api.call("GET", path, token=token, headers=whole)
+        head = await api.call("HEAD", path, token=token, headers=whole)
         assert (head.status, head.body, head.headers["Content-Length"]) == (get.status, b"", str(len(get.body)))
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from tests.integration.gateway.conftest import Door, Reply, eventually
+from tests.integration.gateway.conftest import ApiClient, Reply, eventually
 from tests.integration.gateway.upstream_fakes import NOW
 
 TRANSFERS = "/api/v1/transfers"
@@ -42,8 +42,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 
 
-async def post(door: Door, path: str, body: dict[str, Any], token: str) -> Reply:
-    return await door.call("POST", path, token=token, json=body, headers={"Idempotency-Key": "k-1"})
+async def post(api: ApiClient, path: str, body: dict[str, Any], token: str) -> Reply:
+    return await api.call("POST", path, token=token, json=body, headers={"Idempotency-Key": "k-1"})
 
 
 async def is_kept(redis_client: Client) -> bool:
@@ -51,9 +51,9 @@ async def is_kept(redis_client: Client) -> bool:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_every_field_belongs_to_the_request(door: Door, token: str, redis_client: Client) -> None:
+async def test_every_field_belongs_to_the_request(api: ApiClient, token: str, redis_client: Client) -> None:
     """Guarantee 18: with any field changed or left out the same key is refused, with and without the cache; else it replays."""
-    first = await post(door, TRANSFERS, PAYMENT, token)
+    first = await post(api, TRANSFERS, PAYMENT, token)
     assert 202 == first.status
     for is_cached in (True, False):
         if is_cached:
@@ -61,34 +61,34 @@ async def test_every_field_belongs_to_the_request(door: Door, token: str, redis_
         for name, change in OTHERWISE.items():
             if not is_cached:
                 await redis_client.flushall()
-            refused = await post(door, TRANSFERS, PAYMENT | change, token)
+            refused = await post(api, TRANSFERS, PAYMENT | change, token)
             assert (422, "idempotency_key_reused") == (refused.status, refused.json()["code"]), name
-        same = await post(door, TRANSFERS, PAYMENT, token)
+        same = await post(api, TRANSFERS, PAYMENT, token)
         assert (202, "true", first.body) == (same.status, same.headers["Idempotent-Replayed"], same.body)
 
-    assert 1 == len(door.behind.transaction.transfers)
+    assert 1 == len(api.behind.transaction.transfers)
 
 
 @pytest.mark.parametrize(
     "change", [{"wallet_id": str(new_id())}, {"amount": 1}, {"currency": "EUR"}, {"reference": "Wire 8"}]
 )
-async def test_every_field_belongs_to_a_deposit(door: Door, operator_token: str, change: dict[str, Any]) -> None:
+async def test_every_field_belongs_to_a_deposit(api: ApiClient, operator_token: str, change: dict[str, Any]) -> None:
     """Guarantee 18: also of a deposit, of which the recipient is a field of its own."""
-    first = await post(door, DEPOSITS, DEPOSIT, operator_token)
-    other = await post(door, DEPOSITS, DEPOSIT | change, operator_token)
+    first = await post(api, DEPOSITS, DEPOSIT, operator_token)
+    other = await post(api, DEPOSITS, DEPOSIT | change, operator_token)
 
     assert (202, 422, "idempotency_key_reused") == (first.status, other.status, other.json()["code"])
 
 
-async def test_everything_that_was_sent_is_handed_over(door: Door, token: str, user_id: str) -> None:
+async def test_everything_that_was_sent_is_handed_over(api: ApiClient, token: str, user_id: str) -> None:
     """The transaction service gets each field as it was sent; what was not sent is null."""
-    await post(door, TRANSFERS, PAYMENT, token)
-    await door.call(
+    await post(api, TRANSFERS, PAYMENT, token)
+    await api.call(
         "POST", TRANSFERS, token=token, json={"amount": 1, "currency": "JPY", "to": {"email": "bob@example.com"}},
         headers={"Idempotency-Key": "k-2"},
     )  # fmt: skip
     full, short = [
-        item for call in door.behind.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]
+        item for call in api.behind.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]
     ]
     nothing = {"from_wallet_id": None, "description": None, "metadata": None}
 
@@ -101,15 +101,15 @@ async def test_everything_that_was_sent_is_handed_over(door: Door, token: str, u
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_response_is_kept_for_a_day(door: Door, token: str, redis_client: Client) -> None:
+async def test_a_response_is_kept_for_a_day(api: ApiClient, token: str, redis_client: Client) -> None:
     """24 hours from the acceptance; a replay does not prolong it, and an outcome is never kept."""
-    door.behind.transaction.settles = True
-    await post(door, TRANSFERS, PAYMENT, token)
+    api.behind.transaction.finalizes = True
+    await post(api, TRANSFERS, PAYMENT, token)
     await eventually(lambda: is_kept(redis_client))
     [place] = await redis_client.keys("payflow:answer:*")
     lifetime = await redis_client.ttl(place)
     await redis_client.expire(place, 1000)
-    waited = await door.call(
+    waited = await api.call(
         "POST", TRANSFERS, token=token, json=PAYMENT, headers={"Idempotency-Key": "k-1", "Prefer": "wait=5"}
     )
     kept = await redis_client.get(place)
@@ -121,20 +121,20 @@ async def test_a_response_is_kept_for_a_day(door: Door, token: str, redis_client
     assert b'"PENDING"' in kept
 
 
-async def test_the_tag_changes_with_the_transfer(door: Door, token: str) -> None:
+async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> None:
     """A client that knows the pending transfer gets the completed one, with another tag; two transfers have two tags."""
-    transfer_id = (await door.send(token, "k-1")).json()["id"]
-    other_id = (await door.send(token, "k-2")).json()["id"]
+    transfer_id = (await api.send(token, "k-1")).json()["id"]
+    other_id = (await api.send(token, "k-2")).json()["id"]
     path = f"{TRANSFERS}/{transfer_id}"
-    pending = await door.call("GET", path, token=token)
-    other = await door.call("GET", f"{TRANSFERS}/{other_id}", token=token)
+    pending = await api.call("GET", path, token=token)
+    other = await api.call("GET", f"{TRANSFERS}/{other_id}", token=token)
     known = {"If-None-Match": pending.headers["ETag"]}
-    unchanged = await door.call("GET", path, token=token, headers=known)
+    unchanged = await api.call("GET", path, token=token, headers=known)
     # Nothing but the last field of the document is another one.
-    door.behind.transaction.transfers[transfer_id]["failure"] = {"code": "cancelled", "message": None}
-    last_field = await door.call("GET", path, token=token, headers=known)
-    door.behind.transaction.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": NOW, "failure": None}
-    completed = await door.call("GET", path, token=token, headers=known)
+    api.behind.transaction.transfers[transfer_id]["failure"] = {"code": "cancelled", "message": None}
+    last_field = await api.call("GET", path, token=token, headers=known)
+    api.behind.transaction.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": NOW, "failure": None}
+    completed = await api.call("GET", path, token=token, headers=known)
 
     assert (304, b"") == (unchanged.status, unchanged.body)
     assert (200, "cancelled") == (last_field.status, last_field.json()["failure"]["code"])
@@ -143,22 +143,22 @@ async def test_the_tag_changes_with_the_transfer(door: Door, token: str) -> None
     assert 34 == len(completed.headers["ETag"])
 
 
-async def test_a_wait_is_as_long_as_the_client_said(door: Door, token: str) -> None:
+async def test_a_wait_is_as_long_as_the_client_said(api: ApiClient, token: str) -> None:
     """The transaction service is asked to wait for so many seconds, as the sender; then the response is the one it gave."""
-    door.behind.transaction.settles = True
-    transfer_id = (await door.send(token, "k-1", headers={"Prefer": "wait=7"})).json()["id"]
-    [call] = door.behind.transaction.calls_to("GET", f"/internal/transfers/{transfer_id}")
+    api.behind.transaction.finalizes = True
+    transfer_id = (await api.send(token, "k-1", headers={"Prefer": "wait=7"})).json()["id"]
+    [call] = api.behind.transaction.calls_to("GET", f"/internal/transfers/{transfer_id}")
 
-    assert ("7", door.behind.transaction.owners[transfer_id]) == (call.query["wait"], call.query["viewer"])
+    assert ("7", api.behind.transaction.owners[transfer_id]) == (call.query["wait"], call.query["viewer"])
 
 
-async def test_those_who_pay_addresses_do_not_hold_up_the_others(door: Door, token: str) -> None:
+async def test_those_who_pay_addresses_do_not_hold_up_the_others(api: ApiClient, token: str) -> None:
     """Transfers to e-mail addresses and to wallets go to the transaction service in calls of their own."""
     to = [{"email": "bob@example.com"}, {"wallet_id": str(new_id())}] * 20
-    answers = await asyncio.gather(*(door.send(token, f"k-{number}", to=each) for number, each in enumerate(to)))
+    answers = await asyncio.gather(*(api.send(token, f"k-{number}", to=each) for number, each in enumerate(to)))
     kinds = [
         {next(iter(item["to"])) for item in call.body["items"]}
-        for call in door.behind.transaction.calls_to("POST", "/internal/transfers")
+        for call in api.behind.transaction.calls_to("POST", "/internal/transfers")
     ]
 
     assert {202} == {answer.status for answer in answers}

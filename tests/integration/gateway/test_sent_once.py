@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.contracts.identifiers import new_id
-from tests.integration.gateway.conftest import Door
+from tests.integration.gateway.conftest import ApiClient
 
 PASSWORD = {"password": "correct horse"}
 PERSON = {"email": "a@example.com", "name": "Alice", **PASSWORD}
@@ -38,32 +38,32 @@ TWICE: list[tuple[str, str, dict[str, Any], str]] = [
 """What may arrive twice without harm, and is worth a second attempt."""
 
 
-async def arrived(door: Door, token: str, request: tuple[str, str, dict[str, Any], str]) -> tuple[int, int]:
+async def arrived(api: ApiClient, token: str, request: tuple[str, str, dict[str, Any], str]) -> tuple[int, int]:
     """The status of a request whose connections to auth all break, and how often auth got it."""
     method, path, body, behind = request
-    door.behind.auth.broken_at = behind
-    response = await door.call(method, f"/api/v1{path}", token=token, json=body)
-    return response.status, len(door.behind.auth.calls_to(method, behind))
+    api.behind.auth.broken_at = behind
+    response = await api.call(method, f"/api/v1{path}", token=token, json=body)
+    return response.status, len(api.behind.auth.calls_to(method, behind))
 
 
 @pytest.mark.parametrize("request_", ONCE, ids=lambda each: f"{each[0]} {each[1]}")
 async def test_what_is_spent_arrives_once(
-    door: Door, token: str, request_: tuple[str, str, dict[str, Any], str]
+    api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]
 ) -> None:
     """A refresh token, a code or the token of an e-mail is not sent again: the second use would look like a theft."""
-    assert (504, 1) == await arrived(door, token, request_)
+    assert (504, 1) == await arrived(api, token, request_)
 
 
 @pytest.mark.parametrize("request_", TWICE, ids=lambda each: f"{each[0]} {each[1]}")
-async def test_the_rest_is_tried_again(door: Door, token: str, request_: tuple[str, str, dict[str, Any], str]) -> None:
+async def test_the_rest_is_tried_again(api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]) -> None:
     """Once, and no more often."""
-    assert (504, 2) == await arrived(door, token, request_)
+    assert (504, 2) == await arrived(api, token, request_)
 
 
-async def test_ending_a_session_is_tried_again(door: Door, token: str) -> None:
+async def test_ending_a_session_is_tried_again(api: ApiClient, token: str) -> None:
     """A session that ends twice has ended."""
     session_id = str(new_id())
-    door.behind.auth.broken_at = "/internal/sessions/end"
+    api.behind.auth.broken_at = "/internal/sessions/end"
 
-    assert 504 == (await door.call("DELETE", f"/api/v1/auth/sessions/{session_id}", token=token)).status
-    assert 2 == len(door.behind.auth.calls_to("POST", "/internal/sessions/end"))
+    assert 504 == (await api.call("DELETE", f"/api/v1/auth/sessions/{session_id}", token=token)).status
+    assert 2 == len(api.behind.auth.calls_to("POST", "/internal/sessions/end"))

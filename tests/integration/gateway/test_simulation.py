@@ -1,4 +1,4 @@
-"""Rehearsals: what a client can make happen on purpose in demo mode, and that nobody can elsewhere."""
+"""Simulations: what a client can make happen on purpose in demo mode, and that nobody can elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from tests.harness.stack import ROOT
-from tests.integration.gateway.conftest import Behind, Door, Open, Reply
+from tests.integration.gateway.conftest import Behind, ApiClient, Open, Reply
 
-HEADER = "PayFlow-Rehearse"
+HEADER = "PayFlow-Simulate"
 
 
 @pytest.fixture
-async def stage(open_door: Open, redis_client: Client) -> AsyncIterator[Door]:
+async def stage(open_client: Open, redis_client: Client) -> AsyncIterator[ApiClient]:
     """A gateway in demo mode."""
-    async with open_door(demo=True) as opened:
+    async with open_client(demo=True) as opened:
         yield opened
 
 
@@ -32,14 +32,14 @@ def items(behind: Behind) -> list[dict[str, Any]]:
     return [item for call in behind.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]]
 
 
-async def rehearse(door: Door, token: str, word: str, key: str, **changes: Any) -> Reply:
-    return await door.send(token, key, headers={HEADER: word}, **changes)
+async def simulate(api: ApiClient, token: str, word: str, key: str, **changes: Any) -> Reply:
+    return await api.send(token, key, headers={HEADER: word}, **changes)
 
 
-async def test_a_lost_answer_is_found_by_its_key(stage: Door, token: str) -> None:
+async def test_a_lost_answer_is_found_by_its_key(stage: ApiClient, token: str) -> None:
     """answer-lost: the transfer is there, the connection closes; the same key without the header is a replay."""
     with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-        await rehearse(stage, token, "answer-lost", "lost")
+        await simulate(stage, token, "answer-lost", "lost")
 
     again = await stage.send(token, "lost")
 
@@ -47,11 +47,11 @@ async def test_a_lost_answer_is_found_by_its_key(stage: Door, token: str) -> Non
     assert 1 == len(stage.behind.transaction.transfers)
 
 
-async def test_a_slow_answer_comes_after_the_commit(stage: Door, token: str) -> None:
+async def test_a_slow_answer_comes_after_the_commit(stage: ApiClient, token: str) -> None:
     """slow=N: the transfer is accepted at once, the answer takes so long; a refusal and a GET take as long."""
     started = time.monotonic()
-    sending = asyncio.create_task(rehearse(stage, token, "slow=1", "slow"))
-    refused = asyncio.create_task(rehearse(stage, token, "slow=1", "wrong", amount=0))
+    sending = asyncio.create_task(simulate(stage, token, "slow=1", "slow"))
+    refused = asyncio.create_task(simulate(stage, token, "slow=1", "wrong", amount=0))
     reading = asyncio.create_task(stage.call("GET", "/api/v1/auth/me", headers={HEADER: "slow=1"}))
     while not stage.behind.transaction.transfers:
         assert not sending.done(), "the response came before the transfer was accepted"
@@ -61,14 +61,14 @@ async def test_a_slow_answer_comes_after_the_commit(stage: Door, token: str) -> 
     assert 1 <= time.monotonic() - started
 
 
-async def test_a_door_that_closes_keeps_no_slow_guest(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_a_gateway_that_closes_keeps_no_slow_guest(open_client: Open, redis_client: Client, token: str) -> None:
     """slow: whoever is held back is answered when the gateway is told to stop."""
-    async with open_door(demo=True) as door:
-        sending = asyncio.create_task(rehearse(door, token, "slow=60", "slow"))
+    async with open_client(demo=True) as api:
+        sending = asyncio.create_task(simulate(api, token, "slow=60", "slow"))
         async with asyncio.timeout(30):
-            while not door.behind.transaction.transfers:
+            while not api.behind.transaction.transfers:
                 await asyncio.sleep(0.01)
-        door.runtime.stopping.set()
+        api.runtime.stopping.set()
         async with asyncio.timeout(30):
             assert 202 == (await sending).status
 
@@ -77,9 +77,9 @@ async def test_a_door_that_closes_keeps_no_slow_guest(open_door: Open, redis_cli
     ("word", "status", "code"),
     [("unavailable=7", 503, "upstream_unavailable"), ("rate-limited=7", 429, "rate_limited")],
 )
-async def test_what_is_refused_first_does_nothing(stage: Door, token: str, word: str, status: int, code: str) -> None:
+async def test_what_is_refused_first_does_nothing(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
     """unavailable, rate-limited: told when to come back, and nothing was done."""
-    reply = await rehearse(stage, token, word, "none")
+    reply = await simulate(stage, token, word, "none")
 
     assert (status, code, "7") == (reply.status, reply.json()["code"], reply.headers["Retry-After"])
     assert [] == items(stage.behind)
@@ -89,9 +89,9 @@ async def test_what_is_refused_first_does_nothing(stage: Door, token: str, word:
     ("word", "status", "code"),
     [("outcome-unknown", 504, "outcome_unknown"), ("in-use", 409, "idempotency_key_in_use")],
 )
-async def test_what_is_accepted_all_the_same(stage: Door, token: str, word: str, status: int, code: str) -> None:
+async def test_what_is_accepted_all_the_same(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
     """outcome-unknown, in-use: the answer does not tell it, yet the transfer is there, and the key finds it."""
-    reply = await rehearse(stage, token, word, "unknown")
+    reply = await simulate(stage, token, word, "unknown")
     again = await stage.send(token, "unknown")
 
     assert (status, code) == (reply.status, reply.json()["code"])
@@ -107,22 +107,22 @@ async def test_what_is_accepted_all_the_same(stage: Door, token: str, word: str,
         ("slow-pending=3", {"held_seconds": 3}),
     ],
 )
-async def test_what_the_transaction_service_is_asked(stage: Door, token: str, word: str, asked: dict[str, Any]) -> None:
+async def test_what_the_transaction_service_is_asked(stage: ApiClient, token: str, word: str, asked: dict[str, Any]) -> None:
     """What happens to a transfer is asked for by one field of its item, which no ordinary item has."""
-    replies = [await rehearse(stage, token, word, "asked"), await stage.send(token, "ordinary")]
-    rehearsed, ordinary = items(stage.behind)
+    replies = [await simulate(stage, token, word, "asked"), await stage.send(token, "ordinary")]
+    simulated, ordinary = items(stage.behind)
 
     assert [202, 202] == [reply.status for reply in replies]
-    assert asked == rehearsed["rehearsal"]
-    assert "rehearsal" not in ordinary
+    assert asked == simulated["simulation"]
+    assert "simulation" not in ordinary
 
 
-async def test_what_the_wallet_covers_is_no_rehearsal(stage: Door, token: str, user_id: str) -> None:
+async def test_what_the_wallet_covers_is_no_simulation(stage: ApiClient, token: str, user_id: str) -> None:
     """insufficient-funds: an amount that would be paid is refused; more than the wallet holds is accepted."""
     stage.behind.wallet.add(user_id)
 
-    covered = await rehearse(stage, token, "insufficient-funds", "covered", amount=900)
-    missing = await rehearse(stage, token, "insufficient-funds", "missing", amount=901)
+    covered = await simulate(stage, token, "insufficient-funds", "covered", amount=900)
+    missing = await simulate(stage, token, "insufficient-funds", "missing", amount=901)
 
     assert (422, ["amount"]) == (covered.status, [error["field"] for error in covered.json()["errors"]])
     assert 202 == missing.status
@@ -132,9 +132,9 @@ async def test_what_the_wallet_covers_is_no_rehearsal(stage: Door, token: str, u
 @pytest.mark.parametrize(
     "word", ["", "loud", "slow=0", "slow=61", "slow=1.5", "in-use=3", "slow,in-use", "SLOW", "slow=", "answer-lost="]
 )
-async def test_an_unknown_word_is_refused(stage: Door, token: str, word: str) -> None:
+async def test_an_unknown_word_is_refused(stage: ApiClient, token: str, word: str) -> None:
     """A word that is none, or takes no such number: 422 that names the header and the words; nothing is done."""
-    reply = await rehearse(stage, token, word, "none")
+    reply = await simulate(stage, token, word, "none")
     [error] = reply.json()["errors"]
 
     assert (422, "invalid_request", HEADER) == (reply.status, reply.json()["code"], error["field"])
@@ -142,7 +142,7 @@ async def test_an_unknown_word_is_refused(stage: Door, token: str, word: str) ->
     assert [] == items(stage.behind)
 
 
-async def test_a_word_has_its_places(stage: Door, token: str) -> None:
+async def test_a_word_has_its_places(stage: ApiClient, token: str) -> None:
     """Each operation takes the words that its own answers allow, and names them."""
     read = await stage.call("GET", "/api/v1/transfers", token=token, headers={HEADER: "reversed-late"})
     listed = await stage.call("GET", "/api/v1/currencies", headers={HEADER: "unavailable"})
@@ -155,33 +155,33 @@ async def test_a_word_has_its_places(stage: Door, token: str) -> None:
     assert "unavailable" not in listed.json()["errors"][0]["message"]
 
 
-async def test_elsewhere_nobody_rehearses(door: Door, token: str, operator_token: str) -> None:
+async def test_elsewhere_nobody_simulates(api: ApiClient, token: str, operator_token: str) -> None:
     """Without demo mode whatever moves money refuses the header, everything else ignores it, the document is silent."""
     deposit = {"wallet_id": str(new_id()), "amount": 5, "currency": "USD", "reference": "x"}
     headers = {HEADER: "slow", "Idempotency-Key": "none"}
 
-    sent = await rehearse(door, token, "answer-lost", "none")
-    brought = await door.call("POST", "/api/v1/ops/deposits", token=operator_token, json=deposit, headers=headers)
-    read = await door.call("GET", "/api/v1/currencies", headers={HEADER: "slow"})
-    document = await door.call("GET", "/api/v1/openapi.json")
+    sent = await simulate(api, token, "answer-lost", "none")
+    brought = await api.call("POST", "/api/v1/ops/deposits", token=operator_token, json=deposit, headers=headers)
+    read = await api.call("GET", "/api/v1/currencies", headers={HEADER: "slow"})
+    document = await api.call("GET", "/api/v1/openapi.json")
 
     assert [422, 422] == [sent.status, brought.status]
-    assert ["PayFlow-Rehearse"] * 2 == [reply.json()["errors"][0]["field"] for reply in (sent, brought)]
+    assert ["PayFlow-Simulate"] * 2 == [reply.json()["errors"][0]["field"] for reply in (sent, brought)]
     assert 200 == read.status
-    assert "x-rehearsal" not in document.json()
-    assert [] == items(door.behind)
+    assert "x-simulation" not in document.json()
+    assert [] == items(api.behind)
 
 
-async def test_the_document_lists_the_words(stage: Door) -> None:
+async def test_the_document_lists_the_words(stage: ApiClient) -> None:
     """In demo mode the OpenAPI document has the header and its words as an extension."""
-    listed = (await stage.call("GET", "/api/v1/openapi.json")).json()["x-rehearsal"]
+    listed = (await stage.call("GET", "/api/v1/openapi.json")).json()["x-simulation"]
 
     assert HEADER == listed["header"]
     assert {"word": "slow", "seconds": 20, "seconds_max": 60}.items() <= listed["words"][1].items()
 
 
 def test_the_gateway_loads_nothing_of_it() -> None:
-    """A gateway out of demo mode has not even loaded the rehearsals."""
+    """A gateway out of demo mode has not even loaded the simulations."""
     asked = "import sys, services.gateway.app; print('services.gateway.simulation' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT, check=True)
 

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.chassis import watchdog
-from tests.integration.gateway.conftest import Door, Open
+from tests.integration.gateway.conftest import ApiClient, Open
 
 CURRENCIES = "/api/v1/currencies"
 HEAD = b"GET /api/v1/currencies HTTP/1.1\r\nHost: x\r\n"
@@ -22,10 +22,10 @@ CUT_SECONDS_MAX = 15.0
 
 @asynccontextmanager
 async def connected(
-    door: Door, *, source: str = "127.0.0.1"
+    api: ApiClient, *, source: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A bare connection to the door, from an address of this machine."""
-    where = urlsplit(door.url)
+    """A bare connection to the gateway, from an address of this machine."""
+    where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port, local_addr=(source, 0), limit=2**24)
     try:
         yield reader, writer
@@ -56,10 +56,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "SWEEP_SECONDS", 0.05)
 
 
-async def slow(door: Door, first: bytes, rest_: bytes) -> float:
+async def slow(api: ApiClient, first: bytes, rest_: bytes) -> float:
     """Send `first` at once and `rest_` at one byte a second; how long the connection lived."""
     started = time.monotonic()
-    async with connected(door) as (reader, writer):
+    async with connected(api) as (reader, writer):
         writer.write(first)
         over = asyncio.create_task(rest(reader))
         for byte in rest_:
@@ -71,31 +71,31 @@ async def slow(door: Door, first: bytes, rest_: bytes) -> float:
     return time.monotonic() - started
 
 
-async def p99_ms(door: Door, until: asyncio.Task[object] | None = None, *, count: int = 200) -> float:
+async def p99_ms(api: ApiClient, until: asyncio.Task[object] | None = None, *, count: int = 200) -> float:
     """The 99th percentile of honest requests, one after the other."""
     took = []
     while len(took) < count or (until is not None and not until.done()):
         started = time.perf_counter()
-        assert (await door.call("GET", CURRENCIES)).status == 200
+        assert (await api.call("GET", CURRENCIES)).status == 200
         took.append(1000 * (time.perf_counter() - started))
         await asyncio.sleep(0.005)
     return statistics.quantiles(took, n=100)[98]
 
 
 @pytest.mark.timeout(90)
-async def test_five_hundred_slow_connections(open_door: Open, redis_client: Client) -> None:
+async def test_five_hundred_slow_connections(open_client: Open, redis_client: Client) -> None:
     """Guarantee 51: 500 that drip headers, drip bodies or say nothing are closed within 15 s, and honest ones are served."""
-    async with open_door(rate_limits="on") as door:
-        token = door.behind.auth.token()
+    async with open_client(rate_limits="on") as api:
+        token = api.behind.auth.token()
         post = (
             f"POST /api/v1/wallets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
             "Content-Type: application/json\r\nContent-Length: 60\r\n\r\n"
         ).encode()
         kinds = [(b"", HEAD * 9), (post, b"{" * 60), (b"", b""), (post.replace(b"Bearer", b"Beggar"), b"{" * 60)]
-        calm = await p99_ms(door)
+        calm = await p99_ms(api)
 
-        attack = asyncio.gather(*(slow(door, *kinds[number % len(kinds)]) for number in range(500)))
-        under_attack = asyncio.create_task(p99_ms(door, attack))  # type: ignore[arg-type]
+        attack = asyncio.gather(*(slow(api, *kinds[number % len(kinds)]) for number in range(500)))
+        under_attack = asyncio.create_task(p99_ms(api, attack))  # type: ignore[arg-type]
         lived = await attack
 
         print(
@@ -105,9 +105,9 @@ async def test_five_hundred_slow_connections(open_door: Open, redis_client: Clie
 
 
 @pytest.mark.parametrize("first", [b"G", HEAD, b"\r\n\r\n\r\n"])
-async def test_headers_that_do_not_end_are_a_408(door: Door, hasty: None, first: bytes) -> None:
+async def test_headers_that_do_not_end_are_a_408(api: ApiClient, hasty: None, first: bytes) -> None:
     """Whoever began a request and does not finish its headers is told so, and the connection ends."""
-    async with connected(door) as (reader, writer):
+    async with connected(api) as (reader, writer):
         writer.write(first)
         said = await rest(reader)
 
@@ -119,15 +119,15 @@ async def test_headers_that_do_not_end_are_a_408(door: Door, hasty: None, first:
     assert b'"code": "request_timeout"' in body
 
 
-async def test_silence_is_ended_in_silence(door: Door, hasty: None) -> None:
+async def test_silence_is_ended_in_silence(api: ApiClient, hasty: None) -> None:
     """A connection on which nothing was ever said is closed without a word."""
-    async with connected(door) as (reader, _):
+    async with connected(api) as (reader, _):
         assert await rest(reader) == b""
 
 
-async def test_idle_between_requests_is_no_fault(door: Door, hasty: None) -> None:
+async def test_idle_between_requests_is_no_fault(api: ApiClient, hasty: None) -> None:
     """A connection that was served may idle for longer than headers may take; the next request begins the clock anew."""
-    async with connected(door) as (reader, writer):
+    async with connected(api) as (reader, writer):
         for pause in (0.45, 0.45, 0.0):
             writer.write(HEAD + b"\r\n")
             assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
@@ -136,31 +136,31 @@ async def test_idle_between_requests_is_no_fault(door: Door, hasty: None) -> Non
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
 
 
-async def test_half_a_request_behind_a_whole_one(open_door: Open, redis_client: Client, hasty: None) -> None:
+async def test_half_a_request_behind_a_whole_one(open_client: Open, redis_client: Client, hasty: None) -> None:
     """Who sends the beginning of the next request while one is at work has its clock running when that is answered."""
-    async with open_door() as door, connected(door) as (reader, writer):
-        token = door.behind.auth.token()
-        door.behind.wallet.silent = True
+    async with open_client() as api, connected(api) as (reader, writer):
+        token = api.behind.auth.token()
+        api.behind.wallet.silent = True
         writer.write(f"GET /api/v1/wallets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         await writer.drain()
-        assert (await door.call("GET", CURRENCIES)).status == 200
+        assert (await api.call("GET", CURRENCIES)).status == 200
         writer.write(b"GET /api")
         await asyncio.sleep(0.45)
-        door.behind.wallet.silent = False
+        api.behind.wallet.silent = False
         assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
 
 
-async def test_an_answer_may_take_its_time(door: Door, token: str, hasty: None) -> None:
+async def test_an_answer_may_take_its_time(api: ApiClient, token: str, hasty: None) -> None:
     """`Prefer: wait` holds its answer for longer than headers may take, and nobody is cut."""
-    reply = await door.send(token, "slow-answer", headers={"Prefer": "wait=1"})
+    reply = await api.send(token, "slow-answer", headers={"Prefer": "wait=1"})
 
     assert reply.status == 202
 
 
-async def test_answers_that_nobody_reads_end_the_connection(door: Door, hasty: None) -> None:
+async def test_answers_that_nobody_reads_end_the_connection(api: ApiClient, hasty: None) -> None:
     """A client that asks and asks and reads nothing is cut off."""
-    async with connected(door) as (reader, writer):
+    async with connected(api) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         try:
             for _ in range(2000):
@@ -169,11 +169,11 @@ async def test_answers_that_nobody_reads_end_the_connection(door: Door, hasty: N
                 await asyncio.sleep(0.001)
         except (ConnectionError, TimeoutError):
             pass
-        assert await count(door, "answer") > 0
+        assert await count(api, "answer") > 0
 
 
-async def count(door: Door, reason: str) -> float:
-    """How many connections of the door were cut for this reason, waiting for the first."""
+async def count(api: ApiClient, reason: str) -> float:
+    """How many connections of the gateway were cut for this reason, waiting for the first."""
     counter = watchdog.metrics.CONNECTIONS_CUT.labels("gateway", reason)
     async with asyncio.timeout(30):
         while not counter._value.get():
@@ -181,31 +181,31 @@ async def count(door: Door, reason: str) -> float:
     return counter._value.get()
 
 
-async def test_nobody_holds_more_than_a_share(open_door: Open, redis_client: Client) -> None:
+async def test_nobody_holds_more_than_a_share(open_client: Open, redis_client: Client) -> None:
     """An address has so many connections and no more; others have theirs, and a place that is left can be taken."""
-    async with open_door(rate_limits="on", connections_per_address_max=3) as door:
+    async with open_client(rate_limits="on", connections_per_address_max=3) as api:
         held = []
         while len(held) < 3:
-            place = connected(door, source="127.0.0.9")
+            place = connected(api, source="127.0.0.9")
             reader, writer = await place.__aenter__()
             writer.write(HEAD + b"\r\n")
             assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
             held.append(place)
-        async with connected(door, source="127.0.0.9") as (reader, writer):
+        async with connected(api, source="127.0.0.9") as (reader, writer):
             assert await rest(reader) == b""
-        async with connected(door, source="127.0.0.8") as (reader, writer):
+        async with connected(api, source="127.0.0.8") as (reader, writer):
             writer.write(HEAD + b"\r\n")
             assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
         await held.pop().__aexit__(None, None, None)
         async with asyncio.timeout(30):
-            while not await _served(door, "127.0.0.9"):
+            while not await _served(api, "127.0.0.9"):
                 await asyncio.sleep(0.01)
         for place in held:
             await place.__aexit__(None, None, None)
 
 
-async def _served(door: Door, source: str) -> bool:
-    async with connected(door, source=source) as (reader, writer):
+async def _served(api: ApiClient, source: str) -> bool:
+    async with connected(api, source=source) as (reader, writer):
         writer.write(HEAD + b"\r\n")
         try:
             return (await answer(reader)).startswith(b"HTTP/1.1 200 OK")

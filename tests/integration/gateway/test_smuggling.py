@@ -1,4 +1,4 @@
-"""Requests that two servers could read as one or as two: whatever stands in front of this door, it sees what we see."""
+"""Requests that two servers could read as one or as two: whatever stands in front of this api, it sees what we see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from services.chassis.watchdog import HEADER_SECONDS
-from tests.integration.gateway.conftest import Door
+from tests.integration.gateway.conftest import ApiClient
 
 BACKGROUND = ("/internal/jwks", "/internal/revocations")
 """What the gateway asks on its own account."""
@@ -157,8 +157,8 @@ UPGRADE = Bytes(
 
 
 @asynccontextmanager
-async def line(door: Door) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    where = urlsplit(door.url)
+async def line(api: ApiClient) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     try:
         yield reader, writer
@@ -177,18 +177,18 @@ async def answer(reader: asyncio.StreamReader) -> int:
     return int(head.split()[1])
 
 
-def asked_behind(door: Door) -> list[str]:
+def asked_behind(api: ApiClient) -> list[str]:
     """The calls on behalf of clients since the last look."""
-    calls = [call for service in door.behind.all() for call in service.calls if call.path not in BACKGROUND]
-    for service in door.behind.all():
+    calls = [call for service in api.behind.all() for call in service.calls if call.path not in BACKGROUND]
+    for service in api.behind.all():
         service.calls.clear()
     return [f"{call.method} {call.path}" for call in calls]
 
 
-async def test_what_could_be_read_in_two_ways(door: Door, token: str) -> None:
+async def test_what_could_be_read_in_two_ways(api: ApiClient, token: str) -> None:
     """Guarantee 51: one 4xx, then the connection ends; nobody behind hears of it, nor of what was sent after it."""
     for name, request in REFUSED.items():
-        async with line(door) as (reader, writer):
+        async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
             try:
                 said = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
@@ -197,41 +197,41 @@ async def test_what_could_be_read_in_two_ways(door: Door, token: str) -> None:
         head, _, body = said.partition(b"\r\n\r\n")
         assert (b"400", 1) == (head.split()[1], said.count(b"HTTP/1.")), f"{name}: {said!r}"
         assert f"X-Request-Id: {json.loads(body)['request_id']}".encode() in head, name
-        assert [] == asked_behind(door), name
+        assert [] == asked_behind(api), name
 
 
 @pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.9", "HTTP/3.0", ""])
-async def test_only_versions_that_are_written_like_this(door: Door, token: str, version: str) -> None:
+async def test_only_versions_that_are_written_like_this(api: ApiClient, token: str, version: str) -> None:
     """Guarantee 51: what says that it is of a version with other lines is refused, and cut off."""
-    async with line(door) as (reader, writer):
+    async with line(api) as (reader, writer):
         writer.write(next_one(token).replace(b" HTTP/1.1", f" {version}".rstrip().encode()))
         said = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
 
     assert b"400" == said.split()[1], said
-    assert [] == asked_behind(door)
+    assert [] == asked_behind(api)
 
 
-async def test_what_can_be_read_in_one_way(door: Door, token: str) -> None:
+async def test_what_can_be_read_in_one_way(api: ApiClient, token: str) -> None:
     """What HTTP allows is one request, carried out once, and what follows on the same line is answered as the next one."""
     for name, request in CLEAR.items():
-        async with line(door) as (reader, writer):
+        async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
             assert (202, 200) == (await answer(reader), await answer(reader)), name
-        assert ["POST /internal/transfers", "GET /internal/wallets"] == sorted(asked_behind(door), reverse=True), name
+        assert ["POST /internal/transfers", "GET /internal/wallets"] == sorted(asked_behind(api), reverse=True), name
 
 
-async def test_addresses_are_taken_as_written(door: Door, token: str) -> None:
+async def test_addresses_are_taken_as_written(api: ApiClient, token: str) -> None:
     """No dot or slash is resolved or decoded on the way to a route."""
     for name, request in ELSEWHERE.items():
-        async with line(door) as (reader, writer):
+        async with line(api) as (reader, writer):
             writer.write(request.of(token))
             assert 404 == await answer(reader), name
-        assert [] == asked_behind(door), name
+        assert [] == asked_behind(api), name
 
 
-async def test_an_upgrade_is_not_taken(door: Door, token: str) -> None:
+async def test_an_upgrade_is_not_taken(api: ApiClient, token: str) -> None:
     """A client that offers HTTP/2 with its first request is answered in HTTP/1.1, and so is its next one."""
-    async with line(door) as (reader, writer):
+    async with line(api) as (reader, writer):
         for _ in range(2):
             writer.write(UPGRADE.of(token))
             assert 202 == await answer(reader)
@@ -239,8 +239,8 @@ async def test_an_upgrade_is_not_taken(door: Door, token: str) -> None:
         assert 200 == await answer(reader)
 
 
-async def test_answers_keep_their_order(door: Door, token: str) -> None:
+async def test_answers_keep_their_order(api: ApiClient, token: str) -> None:
     """Requests sent all at once on one line are answered in their order, each by its own."""
-    async with line(door) as (reader, writer):
+    async with line(api) as (reader, writer):
         writer.write((next_one(token) + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n") * 3)
         assert [200, 404] * 3 == [await answer(reader) for _ in range(6)]

@@ -28,7 +28,7 @@ from services.wallet import commands
 from services.wallet.app import PLANNER
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
-from tests.integration.gateway.conftest import PUBLIC_KEYS, Door, Open, Reply, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, ApiClient, Open, Reply, eventually
 from tests.integration.gateway.test_wallets import WALLETS, fill
 from tests.integration.gateway.upstream_fakes import Call, Wallet, problem
 
@@ -93,19 +93,19 @@ async def pay(pool: Pool, source: UUID, destination: UUID, count: int) -> None:
 
 
 async def test_a_file_holds_every_entry_however_many(
-    open_door: Open, wallet_url: str, pool: Pool, user_id: str, token: str
+    open_client: Open, wallet_url: str, pool: Pool, user_id: str, token: str
 ) -> None:
     """10,050 entries are 10,050 lines in one file, newest first, though others arrive while it is read."""
     source, wallet = await owned(pool, user_id)
     await pay(pool, source, wallet, ENTRIES)
-    async with open_door(wallet_url=wallet_url) as door:
-        async with door.session.get(
-            f"{door.url}{WALLETS}/{wallet}/statement", headers=CSV | {"Authorization": f"Bearer {token}"}
+    async with open_client(wallet_url=wallet_url) as api:
+        async with api.session.get(
+            f"{api.url}{WALLETS}/{wallet}/statement", headers=CSV | {"Authorization": f"Bearer {token}"}
         ) as response:
             begun = await response.content.readany()
             await pay(pool, source, wallet, 100)
             whole = begun + await response.read()
-        later = await door.call("GET", f"{WALLETS}/{wallet}/statement", token=token, headers=CSV)
+        later = await api.call("GET", f"{WALLETS}/{wallet}/statement", token=token, headers=CSV)
 
     assert (200, "text/csv; charset=utf-8") == (response.status, response.headers["Content-Type"])
     assert f'attachment; filename="statement-{wallet}.csv"' == response.headers["Content-Disposition"]
@@ -115,7 +115,7 @@ async def test_a_file_holds_every_entry_however_many(
 
 
 async def test_pages_and_files_of_the_wallet_service(
-    open_door: Open, wallet_url: str, pool: Pool, user_id: str, token: str
+    open_client: Open, wallet_url: str, pool: Pool, user_id: str, token: str
 ) -> None:
     """Guarantee 59: 1,000 entries paged through the gateway while 200 are posted: none skipped or repeated.
 
@@ -125,18 +125,18 @@ async def test_pages_and_files_of_the_wallet_service(
     for _ in range(10):
         await pay(pool, source, wallet, 100)
     path = f"{WALLETS}/{wallet}/statement"
-    async with open_door(wallet_url=wallet_url) as door:
+    async with open_client(wallet_url=wallet_url) as api:
         lines: list[dict[str, Any]] = []
         cursor: str | None = None
         while cursor is not None or not lines:
             params = {"limit": "37"} | ({"cursor": cursor} if cursor else {})
-            page = (await door.call("GET", path, token=token, params=params)).json()
+            page = (await api.call("GET", path, token=token, params=params)).json()
             lines += page["items"]
             cursor = page["next_cursor"]
             if len(lines) <= 10 * 37:
                 await pay(pool, source, wallet, 20)
         limits = {"from": lines[-1]["created_at"], "to": lines[0]["created_at"]}
-        cut = await door.call("GET", path, token=token, params=limits, headers=CSV)
+        cut = await api.call("GET", path, token=token, params=limits, headers=CSV)
 
     assert list(range(1000, 0, -1)) == [line["seq"] for line in lines]
     assert list(range(900, 0, -1)) == seqs(cut.body)
@@ -145,40 +145,40 @@ async def test_pages_and_files_of_the_wallet_service(
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_a_file_that_cannot_be_completed_is_visibly_incomplete(
-    door: Door, token: str, user_id: str, encoding: str
+    api: ApiClient, token: str, user_id: str, encoding: str
 ) -> None:
     """When a later page fails, the response ends without its end: no client takes it for a whole file."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 5 * PAGE, None)
-    _fail_after(door.behind.wallet, 3 * PAGE)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 5 * PAGE, None)
+    _fail_after(api.behind.wallet, 3 * PAGE)
     headers = CSV | {"Authorization": f"Bearer {token}", "Accept-Encoding": encoding}
 
-    async with door.session.get(f"{door.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response:
+    async with api.session.get(f"{api.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response:
         assert 200 == response.status
         with pytest.raises(aiohttp.ClientError):
             await response.read()
 
 
-async def test_a_refused_first_page_is_a_problem(door: Door, token: str, user_id: str) -> None:
+async def test_a_refused_first_page_is_a_problem(api: ApiClient, token: str, user_id: str) -> None:
     """Until a file has begun, what goes wrong is told as anywhere else."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 5 * PAGE, None)
-    _fail_after(door.behind.wallet, 0)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 5 * PAGE, None)
+    _fail_after(api.behind.wallet, 0)
 
-    answer = await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+    answer = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
 
     assert (503, "database_unavailable") == (answer.status, answer.json()["code"])
     assert "Content-Disposition" not in answer.headers
 
 
-async def test_a_long_file_is_compressed(door: Door, token: str, user_id: str) -> None:
+async def test_a_long_file_is_compressed(api: ApiClient, token: str, user_id: str) -> None:
     """With gzip the same lines arrive, and caches are told that the encoding matters."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 3 * PAGE, None)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 3 * PAGE, None)
     headers = CSV | {"Accept-Encoding": "gzip", "Authorization": f"Bearer {token}"}
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
-        session.get(f"{door.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response,
+        session.get(f"{api.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response,
     ):
         body = await response.read()
 
@@ -187,24 +187,24 @@ async def test_a_long_file_is_compressed(door: Door, token: str, user_id: str) -
     assert list(range(3 * PAGE, 0, -1)) == seqs(zlib.decompress(body, wbits=31))
 
 
-async def test_only_the_headers_of_a_file(door: Door, token: str, user_id: str) -> None:
+async def test_only_the_headers_of_a_file(api: ApiClient, token: str, user_id: str) -> None:
     """HEAD reads one page and sends nothing of it."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 3 * PAGE, None)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 3 * PAGE, None)
 
-    answer = await door.call("HEAD", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+    answer = await api.call("HEAD", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
 
     assert (200, b"") == (answer.status, answer.body)
     assert answer.headers["Content-Type"].startswith("text/csv")
     assert "Content-Length" not in answer.headers
-    assert 1 == len(_pages(door, wallet_id))
+    assert 1 == len(_pages(api, wallet_id))
 
 
-async def test_http_1_0_gets_a_short_file_with_its_length(door: Door, token: str, user_id: str) -> None:
+async def test_http_1_0_gets_a_short_file_with_its_length(api: ApiClient, token: str, user_id: str) -> None:
     """HTTP/1.0 has no chunks: a file of one page is sent with Content-Length, so an interruption is visible."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, PAGE, None)
-    async with _asked(door, token, wallet_id, version="1.0") as reader:
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, PAGE, None)
+    async with _asked(api, token, wallet_id, version="1.0") as reader:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.0 200 ")
@@ -212,11 +212,11 @@ async def test_http_1_0_gets_a_short_file_with_its_length(door: Door, token: str
     assert list(range(PAGE, 0, -1)) == seqs(body)
 
 
-async def test_http_1_0_is_refused_a_long_file(door: Door, token: str, user_id: str) -> None:
+async def test_http_1_0_is_refused_a_long_file(api: ApiClient, token: str, user_id: str) -> None:
     """Over HTTP/1.0 an aborted long file would look complete: 426, before any line of it is sent."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, PAGE + 1, None)
-    async with _asked(door, token, wallet_id, version="1.0") as reader:
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, PAGE + 1, None)
+    async with _asked(api, token, wallet_id, version="1.0") as reader:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.0 426 ")
@@ -228,16 +228,16 @@ async def test_http_1_0_is_refused_a_long_file(door: Door, token: str, user_id: 
 
 @pytest.mark.usefixtures("small_buffers")
 async def test_a_stop_aborts_files_in_progress(
-    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that does not read its file does not delay the stop of the gateway, and sees an incomplete response."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
-    await _stop_with_a_stalled_client(open_door, token, user_id, monkeypatch)
+    await _stop_with_a_stalled_client(open_client, token, user_id, monkeypatch)
 
 
 @pytest.mark.usefixtures("small_buffers")
 async def test_clients_that_do_not_read_are_cut_off_during_a_stop(
-    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time limit for unread responses holds during the drain too; tested with a file that is not aborted by the stop."""
 
@@ -246,31 +246,31 @@ async def test_clients_that_do_not_read_are_cut_off_during_a_stop(
 
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     monkeypatch.setattr(file_stream.Files, "abort", abort)
-    await _stop_with_a_stalled_client(open_door, token, user_id, monkeypatch)
+    await _stop_with_a_stalled_client(open_client, token, user_id, monkeypatch)
 
 
 @pytest.mark.usefixtures("small_buffers")
 async def test_files_of_a_user_are_limited(
-    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more file than a user may download at the same time is a 429; other users, and files of one page, are not affected."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
     other_user = str(new_id())
     path = f"{WALLETS}/{wallet_id}/statement"
-    other_path = f"{WALLETS}/{door.behind.wallet.add(other_user)}/statement"
+    other_path = f"{WALLETS}/{api.behind.wallet.add(other_user)}/statement"
     async with AsyncExitStack() as stack:
         for _ in range(file_stream.FILES_OF_USER_MAX):
-            reader = await stack.enter_async_context(_asked(door, token, wallet_id))
+            reader = await stack.enter_async_context(_asked(api, token, wallet_id))
             assert b" 200 " in await reader.readuntil(b"\r\n")
-        one_more = await door.call("GET", path, token=token, headers=CSV)
-        fill(door.behind.wallet, 2 * PAGE, None)
-        other = await door.call("GET", other_path, token=door.behind.auth.token(sub=other_user), headers=CSV)
-        page = await door.call("GET", path, token=token, headers=CSV, params={"limit": "1"})
+        one_more = await api.call("GET", path, token=token, headers=CSV)
+        fill(api.behind.wallet, 2 * PAGE, None)
+        other = await api.call("GET", other_path, token=api.behind.auth.token(sub=other_user), headers=CSV)
+        page = await api.call("GET", path, token=token, headers=CSV, params={"limit": "1"})
 
     async def is_free() -> bool:
-        return (await door.call("GET", path, token=token, headers=CSV)).status == 200
+        return (await api.call("GET", path, token=token, headers=CSV)).status == 200
 
     await eventually(is_free, seconds=60)
     assert (429, "too_many_files") == (one_more.status, one_more.json()["code"])
@@ -279,15 +279,15 @@ async def test_files_of_a_user_are_limited(
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_pages_wait_for_the_reader(door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_wait_for_the_reader(api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a client does not read, only what fits the buffers is read from the wallet service; then it gets all lines."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     count = MANY_PAGES * PAGE
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, count, None, LONG)
-    async with _asked(door, token, wallet_id) as reader:
-        await _until_still(lambda: len(_pages(door, wallet_id)))
-        asked = len(_pages(door, wallet_id))
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, count, None, LONG)
+    async with _asked(api, token, wallet_id) as reader:
+        await _until_still(lambda: len(_pages(api, wallet_id)))
+        asked = len(_pages(api, wallet_id))
         body = await _read_chunks(reader)
 
     assert asked < MANY_PAGES // 2
@@ -296,47 +296,47 @@ async def test_pages_wait_for_the_reader(door: Door, token: str, user_id: str, m
 
 @pytest.mark.usefixtures("small_buffers")
 async def test_a_client_that_does_not_read_is_cut_off(
-    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not keep its connection, and what it reads later is incomplete."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
     before = _cut()
 
     async def is_cut() -> bool:
         return _cut() > before
 
-    async with _asked(door, token, wallet_id) as reader:
+    async with _asked(api, token, wallet_id) as reader:
         await eventually(is_cut, seconds=60)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await _read_chunks(reader)
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_the_end_of_a_session_ends_its_files(door: Door, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_session_ends_its_files(api: ApiClient, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a session has ended no further page is sent."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     session_id = str(new_id())
-    token = door.behind.auth.token(sub=user_id, sid=session_id)
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    token = api.behind.auth.token(sub=user_id, sid=session_id)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
 
     async def is_out() -> bool:
-        return (await door.call("GET", WALLETS, token=token)).status == 401
+        return (await api.call("GET", WALLETS, token=token)).status == 401
 
-    async with _asked(door, token, wallet_id) as reader:
-        await _until_still(lambda: len(_pages(door, wallet_id)))
-        door.behind.auth.ended.append(session_id)
+    async with _asked(api, token, wallet_id) as reader:
+        await _until_still(lambda: len(_pages(api, wallet_id)))
+        api.behind.auth.ended.append(session_id)
         await eventually(is_out, seconds=60)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await _read_chunks(reader)
 
 
-async def test_files_take_turns(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_take_turns(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files are read at once, two of their pages at a time are asked for, and all are complete."""
     users = [str(new_id()) for _ in range(8)]
-    wallet = door.behind.wallet
+    wallet = api.behind.wallet
     fill(wallet, 5 * PAGE, None)
     under_way: list[Call] = []
     most = 0
@@ -352,35 +352,35 @@ async def test_files_take_turns(door: Door, monkeypatch: pytest.MonkeyPatch) -> 
         return await Wallet.answer(wallet, call)
 
     monkeypatch.setattr(wallet, "answer", answer)
-    files = await asyncio.gather(*(_file(door, user) for user in users))
+    files = await asyncio.gather(*(_file(api, user) for user in users))
 
     assert api.wallets.FILE_PAGES_AT_ONCE == most
     assert [list(range(5 * PAGE, 0, -1))] * 8 == [seqs(file.body) for file in files]
 
 
 async def _stop_with_a_stalled_client(
-    open_door: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "DRAIN_SECONDS", 600.0)
     async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(open_door())
-        wallet_id = door.behind.wallet.add(user_id)
-        fill(door.behind.wallet, MANY_PAGES * PAGE, None, LONG)
-        reader = await stack.enter_async_context(_asked(door, token, wallet_id))
-        await _until_still(lambda: len(_pages(door, wallet_id)))
-        door.runtime.stopping.set()
-        await eventually(lambda: _is_closed(door), seconds=60)
+        api = await stack.enter_async_context(open_client())
+        wallet_id = api.behind.wallet.add(user_id)
+        fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+        reader = await stack.enter_async_context(_asked(api, token, wallet_id))
+        await _until_still(lambda: len(_pages(api, wallet_id)))
+        api.runtime.stopping.set()
+        await eventually(lambda: _is_closed(api), seconds=60)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await _read_chunks(reader)
 
 
-async def _file(door: Door, user_id: str) -> Reply:
-    path = f"{WALLETS}/{door.behind.wallet.add(user_id)}/statement"
-    return await door.call("GET", path, token=door.behind.auth.token(sub=user_id), headers=CSV)
+async def _file(api: ApiClient, user_id: str) -> Reply:
+    path = f"{WALLETS}/{api.behind.wallet.add(user_id)}/statement"
+    return await api.call("GET", path, token=api.behind.auth.token(sub=user_id), headers=CSV)
 
 
-async def _is_closed(door: Door) -> bool:
-    return door.serving.done()
+async def _is_closed(api: ApiClient) -> bool:
+    return api.serving.done()
 
 
 def _fail_after(wallet: Wallet, lines: int) -> None:
@@ -397,15 +397,15 @@ def _cut() -> float:
     return REGISTRY.get_sample_value("payflow_connections_cut_total", labels) or 0.0
 
 
-def _pages(door: Door, wallet_id: str) -> list[Call]:
-    return door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")
+def _pages(api: ApiClient, wallet_id: str) -> list[Call]:
+    return api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")
 
 
 @asynccontextmanager
 async def _asked(
-    door: Door, token: str, wallet_id: str, *, version: str = "1.1"
+    api: ApiClient, token: str, wallet_id: str, *, version: str = "1.1"
 ) -> AsyncIterator[asyncio.StreamReader]:
-    host, port = door.url.removeprefix("http://").split(":")
+    host, port = api.url.removeprefix("http://").split(":")
     # A small window, so that what is not read is soon not sent.
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)

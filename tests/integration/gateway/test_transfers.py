@@ -1,4 +1,4 @@
-"""Transfers at the door: keys, replays, waiting, and what is handed over."""
+"""Transfers at the gateway: keys, replays, waiting, and what is handed over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redis.asyncio import Redis as Client
 from services.contracts.identifiers import new_id
 from services.gateway import upstreams
 from services.gateway.idempotency import Question, hash_request
-from tests.integration.gateway.conftest import Behind, Door, Open, eventually
+from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
 from tests.integration.gateway.upstream_fakes import NOW, Transaction, problem
 
 TRANSFERS = "/api/v1/transfers"
@@ -27,9 +27,9 @@ def _items(transaction: Transaction) -> list[dict[str, Any]]:
     return [item for call in calls for item in call.body["items"]]
 
 
-async def test_transfer_is_accepted(door: Door, token: str, user_id: str) -> None:
+async def test_transfer_is_accepted(api: ApiClient, token: str, user_id: str) -> None:
     """202 with the transfer and its address; the service behind gets the user of the token and all that was sent."""
-    response = await door.send(
+    response = await api.send(
         token, "k-1", description="Lunch", metadata={"order": 7, "gift": True, "note": "ü"},
         headers={"X-Request-Id": "mine-1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
     )  # fmt: skip
@@ -44,7 +44,7 @@ async def test_transfer_is_accepted(door: Door, token: str, user_id: str) -> Non
     assert response.headers["X-Request-Id"] == "mine-1"
     assert "Idempotent-Replayed" not in response.headers
     assert (transfer["status"], transfer["amount"]) == ("PENDING", 1050)
-    assert _items(door.behind.transaction) == [
+    assert _items(api.behind.transaction) == [
         sent
         | {
             "user_id": user_id,
@@ -71,51 +71,51 @@ async def test_transfer_is_accepted(door: Door, token: str, user_id: str) -> Non
         (["a\tb"], "idempotency_key_invalid"),
     ],
 )
-async def test_unfit_key_is_refused(door: Door, token: str, keys: list[str], code: str) -> None:
+async def test_unfit_key_is_refused(api: ApiClient, token: str, keys: list[str], code: str) -> None:
     """Guarantee 19: a missing, empty, long, doubled or invisible key is a 400 and nothing is handed over."""
     headers = [("Authorization", f"Bearer {token}"), *(("Idempotency-Key", key) for key in keys)]
     body = {"currency": "USD", "amount": 1, "to": {"email": "b@example.com"}}
 
     for path in (TRANSFERS, "/api/v1/ops/deposits"):
         if path != TRANSFERS:
-            headers[0] = ("Authorization", f"Bearer {door.behind.auth.token(role='operator')}")
+            headers[0] = ("Authorization", f"Bearer {api.behind.auth.token(role='operator')}")
             body = {"currency": "USD", "amount": 1, "wallet_id": str(new_id()), "reference": "x"}
-        async with door.session.post(door.url + path, json=body, headers=headers) as response:
+        async with api.session.post(api.url + path, json=body, headers=headers) as response:
             assert (response.status, (await response.json())["code"]) == (400, code)
-    assert _items(door.behind.transaction) == []
+    assert _items(api.behind.transaction) == []
 
 
 @pytest.mark.parametrize("key", ["x" * 255, "a", '"quoted"', "a,b", "!~", "Ab-1_2:3/4"])
-async def test_key_is_taken_as_sent(door: Door, token: str, key: str) -> None:
+async def test_key_is_taken_as_sent(api: ApiClient, token: str, key: str) -> None:
     """Any 1 to 255 visible characters are a key, unchanged."""
-    assert (await door.send(token, key)).status == 202
-    assert _items(door.behind.transaction)[0]["idempotency_key"] == key
+    assert (await api.send(token, key)).status == 202
+    assert _items(api.behind.transaction)[0]["idempotency_key"] == key
 
 
-async def test_replay_is_the_first_answer_again(door: Door, token: str) -> None:
+async def test_replay_is_the_first_answer_again(api: ApiClient, token: str) -> None:
     """Guarantee 17: the same key and body are answered with the same bytes, flagged; the cache saves the question."""
-    first = await door.send(token, "k-1")
-    await eventually(lambda: _is_cached(door, token))
-    asked = len(_items(door.behind.transaction))
+    first = await api.send(token, "k-1")
+    await eventually(lambda: _is_cached(api, token))
+    asked = len(_items(api.behind.transaction))
 
-    replay = await door.send(token, "k-1")
+    replay = await api.send(token, "k-1")
 
     assert (replay.status, replay.body) == (202, first.body)
     assert replay.headers["Location"] == first.headers["Location"]
     assert replay.headers["Idempotent-Replayed"] == "true"
-    assert len(_items(door.behind.transaction)) == asked
+    assert len(_items(api.behind.transaction)) == asked
 
 
-async def _is_cached(door: Door, token: str) -> bool:
-    asked = len(_items(door.behind.transaction))
-    await door.send(token, "k-1")
-    return len(_items(door.behind.transaction)) == asked
+async def _is_cached(api: ApiClient, token: str) -> bool:
+    asked = len(_items(api.behind.transaction))
+    await api.send(token, "k-1")
+    return len(_items(api.behind.transaction)) == asked
 
 
-async def test_nulls_and_order_of_members_do_not_matter(door: Door, token: str) -> None:
+async def test_nulls_and_order_of_members_do_not_matter(api: ApiClient, token: str) -> None:
     """A field sent as null is as good as not sent, and the order of members says nothing."""
-    first = await door.send(token, "k-1", description=None, metadata=None)
-    again = await door.call(
+    first = await api.send(token, "k-1", description=None, metadata=None)
+    again = await api.call(
         "POST", TRANSFERS, token=token,
         data=b'{"to":{"wallet_id":null,"email":"bob@example.com"},\n "amount":1050,"currency":"USD"}',
         headers={"Idempotency-Key": "k-1", "Content-Type": "application/json; charset=utf-8", "Prefer": "nothing"},
@@ -125,26 +125,26 @@ async def test_nulls_and_order_of_members_do_not_matter(door: Door, token: str) 
     assert again.json()["id"] == first.json()["id"]
 
 
-async def test_key_reused_for_another_request(door: Door, token: str) -> None:
+async def test_key_reused_for_another_request(api: ApiClient, token: str) -> None:
     """Guarantee 18: the same key with another amount is 422, cached or not; another user's key is their own."""
-    first = await door.send(token, "k-1")
-    await eventually(lambda: _is_cached(door, token))
+    first = await api.send(token, "k-1")
+    await eventually(lambda: _is_cached(api, token))
 
-    reused = await door.send(token, "k-1", amount=1)
-    other = await door.send(door.behind.auth.token(), "k-1", amount=1)
+    reused = await api.send(token, "k-1", amount=1)
+    other = await api.send(api.behind.auth.token(), "k-1", amount=1)
 
     assert (reused.status, reused.json()["code"]) == (422, "idempotency_key_reused")
     assert other.status == 202
     assert other.json()["id"] != first.json()["id"]
 
 
-async def test_flushed_redis_changes_nothing(door: Door, token: str, redis_client: Client) -> None:
+async def test_flushed_redis_changes_nothing(api: ApiClient, token: str, redis_client: Client) -> None:
     """Guarantee 20: after a flush the truth is asked, and the second send is a replay."""
-    first = await door.send(token, "k-1")
-    await eventually(lambda: _is_cached(door, token))
+    first = await api.send(token, "k-1")
+    await eventually(lambda: _is_cached(api, token))
     await redis_client.flushall()
 
-    replay = await door.send(token, "k-1")
+    replay = await api.send(token, "k-1")
 
     assert replay.headers["Idempotent-Replayed"] == "true"
     assert replay.json()["id"] == first.json()["id"]
@@ -167,22 +167,22 @@ async def test_flushed_redis_changes_nothing(door: Door, token: str, redis_clien
     ],
 )
 async def test_lying_redis_is_not_believed(
-    door: Door, token: str, user_id: str, redis_client: Client, lie: bytes | str
+    api: ApiClient, token: str, user_id: str, redis_client: Client, lie: bytes | str
 ) -> None:
     """An entry that is malformed, cut, of another request or of another type is ignored and the truth is asked."""
-    first = await door.send(token, "k-1")
-    await eventually(lambda: _is_cached(door, token))
+    first = await api.send(token, "k-1")
+    await eventually(lambda: _is_cached(api, token))
     body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
     question = Question(user_id, "k-1", hash_request("POST", TRANSFERS, body))
     honest = await redis_client.get(question.place)
     assert honest is not None
     assert honest.startswith(question.seal)
-    asked = len(_items(door.behind.transaction))
+    asked = len(_items(api.behind.transaction))
     await _tell(redis_client, question, honest, lie)
 
-    replay = await door.send(token, "k-1")
+    replay = await api.send(token, "k-1")
 
-    assert len(_items(door.behind.transaction)) == asked + 1
+    assert len(_items(api.behind.transaction)) == asked + 1
     assert (replay.status, replay.headers["Idempotent-Replayed"]) == (202, "true")
     assert replay.json()["id"] == first.json()["id"]
 
@@ -205,37 +205,37 @@ async def _tell(redis_client: Client, question: Question, honest: bytes, lie: by
         await redis_client.set(question.place, lie.replace(b"seal", question.seal))
 
 
-async def test_requests_of_one_moment_travel_together(door: Door, token: str) -> None:
+async def test_requests_of_one_moment_travel_together(api: ApiClient, token: str) -> None:
     """A hundred concurrent requests become a few calls, each item with its own answer."""
-    answers = await asyncio.gather(*(door.send(token, f"k-{number}", amount=number + 1) for number in range(100)))
+    answers = await asyncio.gather(*(api.send(token, f"k-{number}", amount=number + 1) for number in range(100)))
 
     amounts = [answer.json()["amount"] for answer in answers]
     assert amounts == list(range(1, 101))
-    assert len(door.behind.transaction.calls_to("POST", "/internal/transfers")) < 100
+    assert len(api.behind.transaction.calls_to("POST", "/internal/transfers")) < 100
 
 
-async def test_one_bad_item_fails_alone(door: Door, token: str) -> None:
+async def test_one_bad_item_fails_alone(api: ApiClient, token: str) -> None:
     """A list that is refused because of one item is halved until that item stands alone."""
-    door.behind.transaction.spoiled_by = "k-13"
+    api.behind.transaction.spoiled_by = "k-13"
 
-    answers = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(40)))
+    answers = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(40)))
 
     assert [number for number, answer in enumerate(answers) if answer.status != 202] == [13]
     assert answers[13].status == 422
 
 
-async def test_twins_are_one_transfer(door: Door, token: str) -> None:
+async def test_twins_are_one_transfer(api: ApiClient, token: str) -> None:
     """Guarantee 17: the same key a hundred times at once is one transfer in every answer."""
-    answers = await asyncio.gather(*(door.send(token, "k-1") for _ in range(100)))
+    answers = await asyncio.gather(*(api.send(token, "k-1") for _ in range(100)))
 
     assert {answer.status for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
 
 
-async def test_refusal_of_an_item_passes_unchanged(door: Door, token: str) -> None:
+async def test_refusal_of_an_item_passes_unchanged(api: ApiClient, token: str) -> None:
     """What the transaction service says about one item reaches its sender: code, fields, Retry-After."""
-    door.behind.transaction.answers["POST /internal/transfers"] = {
+    api.behind.transaction.answers["POST /internal/transfers"] = {
         "items": [
             {
                 "problem": {
@@ -251,7 +251,7 @@ async def test_refusal_of_an_item_passes_unchanged(door: Door, token: str) -> No
         ]
     }
 
-    response = await door.send(token, "k-1")
+    response = await api.send(token, "k-1")
 
     document = response.json()
     assert (response.status, response.headers["Retry-After"]) == (503, "7")
@@ -259,24 +259,24 @@ async def test_refusal_of_an_item_passes_unchanged(door: Door, token: str) -> No
     assert document["request_id"] == response.headers["X-Request-Id"]
 
 
-async def test_nothing_refused_is_remembered(door: Door, token: str) -> None:
+async def test_nothing_refused_is_remembered(api: ApiClient, token: str) -> None:
     """A refused key may be used again once the reason is gone."""
-    door.behind.transaction.answers["POST /internal/transfers"] = {
+    api.behind.transaction.answers["POST /internal/transfers"] = {
         "items": [{"problem": {"status": 422, "code": "insufficient_funds", "title": "No."}, "headers": {}}]
     }
-    refused = await door.send(token, "k-1")
-    door.behind.transaction.answers.clear()
-    accepted = await door.send(token, "k-1")
+    refused = await api.send(token, "k-1")
+    api.behind.transaction.answers.clear()
+    accepted = await api.send(token, "k-1")
 
     assert (refused.status, accepted.status) == (422, 202)
     assert "Idempotent-Replayed" not in accepted.headers
 
 
-async def test_wait_answers_with_the_outcome(door: Door, token: str) -> None:
+async def test_wait_answers_with_the_outcome(api: ApiClient, token: str) -> None:
     """Guarantee 57: `Prefer: wait` holds the answer until the outcome, for a first send and for a replay."""
-    door.behind.transaction.settles = True
+    api.behind.transaction.finalizes = True
     for replayed in (None, "true"):
-        response = await door.send(token, "k-1", headers={"Prefer": "wait=5"})
+        response = await api.send(token, "k-1", headers={"Prefer": "wait=5"})
 
         assert (response.status, response.json()["status"]) == (200, "COMPLETED")
         assert response.headers["Preference-Applied"] == "wait=5"
@@ -284,13 +284,13 @@ async def test_wait_answers_with_the_outcome(door: Door, token: str) -> None:
         assert response.headers.get("Idempotent-Replayed") == replayed
 
 
-async def test_wait_ends_in_time(door: Door, token: str) -> None:
+async def test_wait_ends_in_time(api: ApiClient, token: str) -> None:
     """Guarantee 57: without an outcome it is the 202 when the time is over, be the service patient or silent."""
     started = time.monotonic()
-    patient = await door.send(token, "k-1", headers={"Prefer": "respond-async, wait=1"})
+    patient = await api.send(token, "k-1", headers={"Prefer": "respond-async, wait=1"})
     between = time.monotonic()
-    door.behind.transaction.silent_at = f"/internal/transfers/{patient.json()['id']}"
-    silent = await door.send(token, "k-1", headers={"Prefer": "wait=1"})
+    api.behind.transaction.silent_at = f"/internal/transfers/{patient.json()['id']}"
+    silent = await api.send(token, "k-1", headers={"Prefer": "wait=1"})
 
     for answer in (patient, silent):
         assert (answer.status, answer.json()["status"]) == (202, "PENDING")
@@ -299,82 +299,82 @@ async def test_wait_ends_in_time(door: Door, token: str) -> None:
     assert 1.4 < time.monotonic() - between < BUSY_SECONDS
 
 
-async def test_trouble_while_waiting_is_the_plain_answer(door: Door, token: str) -> None:
+async def test_trouble_while_waiting_is_the_plain_answer(api: ApiClient, token: str) -> None:
     """What was accepted stays accepted, whatever happens to the wait."""
-    door.behind.transaction.answers = {}
-    first = await door.send(token, "k-1")
+    api.behind.transaction.answers = {}
+    first = await api.send(token, "k-1")
     transfer_id = first.json()["id"]
-    door.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}"] = problem(503, "database_unavailable")
+    api.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}"] = problem(503, "database_unavailable")
 
-    response = await door.send(token, "k-1", headers={"Prefer": "wait=5"})
+    response = await api.send(token, "k-1", headers={"Prefer": "wait=5"})
 
     assert response.status == 202
 
 
-async def test_long_wait_is_shortened_and_nonsense_ignored(door: Door, token: str) -> None:
+async def test_long_wait_is_shortened_and_nonsense_ignored(api: ApiClient, token: str) -> None:
     """More than 30 s is taken as 30 s; a malformed preference is as if it had not been sent."""
-    door.behind.transaction.settles = True
-    long = await door.send(token, "k-1", headers={"Prefer": "wait=3600"})
+    api.behind.transaction.finalizes = True
+    long = await api.send(token, "k-1", headers={"Prefer": "wait=3600"})
     assert (long.status, long.headers["Preference-Applied"]) == (200, "wait=30")
     for value in ("wait=-1", "wait=soon", "wait", "wait=1.5", "wait=", ""):
-        assert (await door.send(token, "k-1", headers={"Prefer": value})).status == 202
+        assert (await api.send(token, "k-1", headers={"Prefer": value})).status == 202
 
 
-async def test_closing_door_keeps_nobody_waiting(open_door: Open, token: str) -> None:
+async def test_closing_gateway_keeps_nobody_waiting(open_client: Open, token: str) -> None:
     """Who waits when the gateway ends gets the plain 202 at once."""
-    async with open_door() as door:
-        waiting = asyncio.create_task(door.send(token, "k-1", headers={"Prefer": "wait=30"}))
+    async with open_client() as api:
+        waiting = asyncio.create_task(api.send(token, "k-1", headers={"Prefer": "wait=30"}))
 
         async def is_waiting() -> bool:
-            return any("wait" in call.query for call in door.behind.transaction.calls)
+            return any("wait" in call.query for call in api.behind.transaction.calls)
 
         await eventually(is_waiting)
         started = time.monotonic()
-        door.runtime.stopping.set()
+        api.runtime.stopping.set()
 
         assert (await waiting).status == 202
         assert time.monotonic() - started < 20
 
 
-async def test_transaction_service_away(door: Door, token: str) -> None:
+async def test_transaction_service_away(api: ApiClient, token: str) -> None:
     """With it away a transfer is a 503 with Retry-After; when it is back the same key works."""
-    await door.behind.transaction.stop()
-    refused = await door.send(token, "k-1")
-    await door.behind.transaction.start()
-    accepted = await door.send(token, "k-1")
+    await api.behind.transaction.stop()
+    refused = await api.send(token, "k-1")
+    await api.behind.transaction.start()
+    accepted = await api.send(token, "k-1")
 
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     assert refused.json()["code"] == "upstream_unavailable"
     assert accepted.status == 202
 
 
-async def test_silent_transaction_service(door: Door, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_transaction_service(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer in time is 504 `outcome_unknown`; the retry with the same key learns what became of it."""
     monkeypatch.setattr(upstreams, "CALL_SECONDS", 0.3)
-    door.behind.transaction.silent = True
-    unknown = await door.send(token, "k-1")
-    door.behind.transaction.silent = False
-    retry = await door.send(token, "k-1")
+    api.behind.transaction.silent = True
+    unknown = await api.send(token, "k-1")
+    api.behind.transaction.silent = False
+    retry = await api.send(token, "k-1")
 
     assert (unknown.status, unknown.json()["code"]) == (504, "outcome_unknown")
     assert retry.status == 202
-    assert len(door.behind.transaction.transfers) == 1
+    assert len(api.behind.transaction.transfers) == 1
 
 
-async def test_batch_with_an_unknown_commit(door: Door, token: str) -> None:
+async def test_batch_with_an_unknown_commit(api: ApiClient, token: str) -> None:
     """One unknown commit is a 504 for every request of its batch; none is cached, and each key works later."""
-    transaction = door.behind.transaction
+    transaction = api.behind.transaction
     transaction.answers["POST /internal/transfers"] = problem(504, "outcome_unknown")
-    unknown = await asyncio.gather(*(door.send(token, f"k-{number}") for number in range(4)))
+    unknown = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(4)))
     transaction.answers.clear()
-    retries = [await door.send(token, f"k-{number}") for number in range(4)]
+    retries = [await api.send(token, f"k-{number}") for number in range(4)]
 
     assert [(504, "outcome_unknown")] * 4 == [(response.status, response.json()["code"]) for response in unknown]
     assert [202] * 4 == [response.status for response in retries]
     assert 4 == len(transaction.transfers)
 
 
-async def test_answer_that_makes_no_sense(door: Door, token: str) -> None:
+async def test_answer_that_makes_no_sense(api: ApiClient, token: str) -> None:
     """An answer of another length or shape is not taken for success."""
     for nonsense in (
         {"items": []},
@@ -383,33 +383,33 @@ async def test_answer_that_makes_no_sense(door: Door, token: str) -> None:
         [],
         {"items": [{"transfer": {}, "replayed": False}]},
     ):
-        door.behind.transaction.answers["POST /internal/transfers"] = nonsense
-        response = await door.send(token, "k-1")
+        api.behind.transaction.answers["POST /internal/transfers"] = nonsense
+        response = await api.send(token, "k-1")
         assert (response.status, response.json()["code"]) == (504, "outcome_unknown")
-    door.behind.transaction.answers.clear()
-    assert (await door.send(token, "k-1")).status == 202
+    api.behind.transaction.answers.clear()
+    assert (await api.send(token, "k-1")).status == 202
 
 
-async def test_deposit_is_a_transfer_of_an_operator(door: Door, operator_token: str, token: str) -> None:
+async def test_deposit_is_a_transfer_of_an_operator(api: ApiClient, operator_token: str, token: str) -> None:
     """A deposit goes the way of transfers, with its reference as description; users may not make one."""
     wallet_id = str(new_id())
     body = {"wallet_id": wallet_id, "amount": 100_000, "currency": "USD", "reference": "Opening"}
     key = {"Idempotency-Key": "d-1"}
 
-    refused = await door.call("POST", "/api/v1/ops/deposits", token=token, json=body, headers=key)
-    made = await door.call("POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers=key)
+    refused = await api.call("POST", "/api/v1/ops/deposits", token=token, json=body, headers=key)
+    made = await api.call("POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers=key)
 
     assert refused.status == 403
     assert (made.status, made.json()["kind"]) == (202, "deposit")
     assert made.headers["Location"] == f"{TRANSFERS}/{made.json()['id']}"
-    (item,) = _items(door.behind.transaction)
+    (item,) = _items(api.behind.transaction)
     assert (item["kind"], item["to"], item["description"]) == ("deposit", {"wallet_id": wallet_id}, "Opening")
     assert item["request_hash"] == hash_request("POST", "/api/v1/ops/deposits", body)
 
 
-async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_token: str) -> None:
+async def test_fields_of_a_deposit_have_their_own_names(api: ApiClient, operator_token: str) -> None:
     """What is said about a transfer's field is said about the field that was sent."""
-    door.behind.transaction.answers["POST /internal/transfers"] = {
+    api.behind.transaction.answers["POST /internal/transfers"] = {
         "items": [
             {
                 "problem": {
@@ -427,7 +427,7 @@ async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_tok
     }
     body = {"wallet_id": str(new_id()), "amount": 1, "currency": "USD", "reference": "x"}
 
-    refused = await door.call(
+    refused = await api.call(
         "POST", "/api/v1/ops/deposits", token=operator_token, json=body, headers={"Idempotency-Key": "d-1"}
     )
 
@@ -440,16 +440,16 @@ async def test_fields_of_a_deposit_have_their_own_names(door: Door, operator_tok
     )
 
 
-async def test_transfer_is_read_with_its_tag(door: Door, token: str) -> None:
+async def test_transfer_is_read_with_its_tag(api: ApiClient, token: str) -> None:
     """A strong ETag over the body; the client that has it gets 304; HEAD works."""
-    transfer_id = (await door.send(token, "k-1")).json()["id"]
+    transfer_id = (await api.send(token, "k-1")).json()["id"]
     path = f"{TRANSFERS}/{transfer_id}"
 
-    full = await door.call("GET", path, token=token)
+    full = await api.call("GET", path, token=token)
     tag = full.headers["ETag"]
-    known = await door.call("GET", path, token=token, headers={"If-None-Match": f'"other", W/{tag}'})
-    changed = await door.call("GET", path, token=token, headers={"If-None-Match": '"other"'})
-    head = await door.call("HEAD", path, token=token)
+    known = await api.call("GET", path, token=token, headers={"If-None-Match": f'"other", W/{tag}'})
+    changed = await api.call("GET", path, token=token, headers={"If-None-Match": '"other"'})
+    head = await api.call("HEAD", path, token=token)
 
     assert (full.status, tag[0], tag[-1]) == (200, '"', '"')
     assert (known.status, known.body, known.headers["ETag"]) == (304, b"", tag)
@@ -472,84 +472,84 @@ async def test_transfer_is_read_with_its_tag(door: Door, token: str) -> None:
         ([""], 200),
     ],
 )
-async def test_tags_in_every_spelling(door: Door, token: str, lines: list[str], status: int) -> None:
+async def test_tags_in_every_spelling(api: ApiClient, token: str, lines: list[str], status: int) -> None:
     """Several lines are one list, and elements of it may be empty (RFC 9110, 5.3 and 5.6.1)."""
-    path = f"{TRANSFERS}/{(await door.send(token, 'k-1')).json()['id']}"
-    transfer = await door.call("GET", path, token=token)
+    path = f"{TRANSFERS}/{(await api.send(token, 'k-1')).json()['id']}"
+    transfer = await api.call("GET", path, token=token)
     assert transfer.status == 200, transfer.body
     tag = transfer.headers["ETag"]
     known = [("If-None-Match", line.format(tag=tag, bare=tag.strip('"'))) for line in lines]
 
     headers = [*known, ("Authorization", f"Bearer {token}")]
-    async with door.session.get(door.url + path, headers=headers) as response:
+    async with api.session.get(api.url + path, headers=headers) as response:
         assert (status, tag) == (response.status, response.headers["ETag"])
 
 
-async def test_anothers_transfer_is_as_an_unknown_one(door: Door, token: str) -> None:
+async def test_anothers_transfer_is_as_an_unknown_one(api: ApiClient, token: str) -> None:
     """Guarantee 46: another's id, an unknown id and what is no id get the same body."""
-    transfer_id = (await door.send(token, "k-1")).json()["id"]
-    stranger = door.behind.auth.token()
+    transfer_id = (await api.send(token, "k-1")).json()["id"]
+    stranger = api.behind.auth.token()
     bodies = []
     for suffix in ("", "/timeline"):
         for identifier in (transfer_id, str(new_id()), "x", "1' OR '1'='1", transfer_id.replace("-", "")):
-            response = await door.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=stranger)
+            response = await api.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=stranger)
             assert response.status == 404
             bodies.append({**response.json(), "request_id": ""})
-        door.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = problem(
+        api.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = problem(
             404, "transfer_not_found"
         )
     assert all(body == bodies[0] for body in bodies)
     assert bodies[0]["code"] == "transfer_not_found"
 
 
-async def test_list_is_the_viewers(door: Door, token: str, user_id: str) -> None:
+async def test_list_is_the_viewers(api: ApiClient, token: str, user_id: str) -> None:
     """Filters pass; whose list it is, is said by the token alone."""
-    door.behind.transaction.answers["GET /internal/transfers"] = {"items": [], "next_cursor": None}
+    api.behind.transaction.answers["GET /internal/transfers"] = {"items": [], "next_cursor": None}
     wallet_id = str(new_id())
 
-    response = await door.call(
+    response = await api.call(
         "GET", TRANSFERS, token=token,
         params={"status": "FAILED", "kind": "transfer", "wallet_id": wallet_id, "idempotency_key": "k&1", "limit": "7",
                 "cursor": "c=", "from": "2026-01-01T00:00:00+01:00", "to": "2026-02-01T00:00:00.5Z"},
     )  # fmt: skip
 
     assert (response.status, response.json()) == (200, {"items": [], "next_cursor": None})
-    (call,) = door.behind.transaction.calls_to("GET", "/internal/transfers")
+    (call,) = api.behind.transaction.calls_to("GET", "/internal/transfers")
     assert call.query == {
         "status": "FAILED", "kind": "transfer", "wallet_id": wallet_id, "idempotency_key": "k&1", "limit": "7",
         "cursor": "c=", "from": "2025-12-31T23:00:00Z", "to": "2026-02-01T00:00:00.500000Z", "viewer": user_id,
     }  # fmt: skip
 
 
-async def test_cancel(door: Door, token: str, user_id: str) -> None:
+async def test_cancel(api: ApiClient, token: str, user_id: str) -> None:
     """Cancelling passes the viewer; a 409 passes unchanged, with the transfer in it."""
     transfer_id = str(new_id())
     path = f"/internal/transfers/{transfer_id}/cancel"
-    door.behind.transaction.answers[f"POST {path}"] = problem(
+    api.behind.transaction.answers[f"POST {path}"] = problem(
         409, "transfer_not_cancellable", transfer={"id": transfer_id}
     )
 
-    response = await door.call("POST", f"{TRANSFERS}/{transfer_id}/cancel", token=token)
+    response = await api.call("POST", f"{TRANSFERS}/{transfer_id}/cancel", token=token)
 
     assert (response.status, response.json()["transfer"]) == (409, {"id": transfer_id})
-    assert door.behind.transaction.calls_to("POST", path)[0].body == {"viewer": user_id}
+    assert api.behind.transaction.calls_to("POST", path)[0].body == {"viewer": user_id}
 
 
-async def test_timeline_is_merged(door: Door, token: str, user_id: str) -> None:
-    """Steps of three services in order of time; strangers' notices are not shown."""
+async def test_timeline_is_merged(api: ApiClient, token: str, user_id: str) -> None:
+    """Steps of three services in order of time; strangers' notifications are not shown."""
     transfer_id = str(new_id())
-    _known(door.behind, transfer_id)
-    door.behind.wallet.answers[f"GET /internal/outcomes/{transfer_id}"] = {
+    _known(api.behind, transfer_id)
+    api.behind.wallet.answers[f"GET /internal/outcomes/{transfer_id}"] = {
         "transfer_id": transfer_id, "outcome": "posted", "reason": None, "at": "2026-01-01T00:00:02.000000Z",
     }  # fmt: skip
-    door.behind.notification.answers[f"GET /internal/transfers/{transfer_id}/notices"] = {
+    api.behind.notification.answers[f"GET /internal/transfers/{transfer_id}/notifications"] = {
         "items": [
             {"at": "2026-01-01T00:00:03.000000Z", "user_id": user_id, "kind": "transfer_completed"},
             {"at": "2026-01-01T00:00:03.000000Z", "user_id": str(new_id()), "kind": "transfer_received"},
         ]
     }
 
-    response = await door.call("GET", f"{TRANSFERS}/{transfer_id}/timeline", token=token)
+    response = await api.call("GET", f"{TRANSFERS}/{transfer_id}/timeline", token=token)
 
     timeline = response.json()
     assert [step["step"] for step in timeline["steps"]] == ["accepted", "posted", "completed", "notified"]
@@ -557,17 +557,17 @@ async def test_timeline_is_merged(door: Door, token: str, user_id: str) -> None:
 
 
 async def test_timeline_names_who_did_not_answer(
-    door: Door, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that is away or silent is named; the rest is shown after a second at most."""
     monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
     transfer_id = str(new_id())
-    _known(door.behind, transfer_id)
-    door.behind.wallet.silent = True
-    await door.behind.notification.stop()
+    _known(api.behind, transfer_id)
+    api.behind.wallet.silent = True
+    await api.behind.notification.stop()
 
     for path, who in ((TRANSFERS, token), ("/api/v1/ops/transfers", operator_token)):
-        timeline = (await door.call("GET", f"{path}/{transfer_id}/timeline", token=who)).json()
+        timeline = (await api.call("GET", f"{path}/{transfer_id}/timeline", token=who)).json()
         assert timeline["unavailable"] == ["notification", "wallet"]
         assert [step["step"] for step in timeline["steps"]] == ["accepted", "completed"]
 
@@ -585,10 +585,10 @@ def _known(behind: Behind, transfer_id: str) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_two_gateways_share_the_cache(open_door: Open, redis_client: Client, token: str) -> None:
+async def test_two_gateways_share_the_cache(open_client: Open, redis_client: Client, token: str) -> None:
     """What one gateway answered, another replays without asking."""
     await redis_client.flushall()
-    async with open_door() as one, open_door() as other:
+    async with open_client() as one, open_client() as other:
         first = await one.send(token, "k-1")
         await eventually(lambda: _is_cached(one, token))
         asked = len(_items(one.behind.transaction))
@@ -598,22 +598,22 @@ async def test_two_gateways_share_the_cache(open_door: Open, redis_client: Clien
         assert len(_items(one.behind.transaction)) == asked
 
 
-async def test_readers_do_not_hold_up_transfers(door: Door, token: str) -> None:
+async def test_readers_do_not_hold_up_transfers(api: ApiClient, token: str) -> None:
     """With every connection for reading taken by silence, transfers are accepted and waited for all the same."""
-    transaction = door.behind.transaction
-    transaction.settles = True
+    transaction = api.behind.transaction
+    transaction.finalizes = True
     transaction.silent_at = "/internal/transfers/" + str(UUID(int=7))
     path = f"{TRANSFERS}/{UUID(int=7)}"
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         headers = {"Authorization": f"Bearer {token}"}
-        readers = [asyncio.create_task(_status(session, door.url + path, headers)) for _ in range(80)]
+        readers = [asyncio.create_task(_status(session, api.url + path, headers)) for _ in range(80)]
 
         async def are_silent() -> bool:
             return len(transaction.calls_to("GET", transaction.silent_at or "")) == 64
 
         await eventually(are_silent)
 
-        assert (await door.send(token, "k-1", headers={"Prefer": "wait=2"})).status == 200
+        assert (await api.send(token, "k-1", headers={"Prefer": "wait=2"})).status == 200
         transaction.silent_at = None
         await asyncio.gather(*readers)
 

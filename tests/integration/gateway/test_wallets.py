@@ -1,4 +1,4 @@
-"""Wallets at the door: whose they are, statements, files, recipients, notifications."""
+"""Wallets at the gateway: whose they are, statements, files, recipients, notifications."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 from services.contracts.identifiers import new_id
 from services.gateway import upstreams
 from services.gateway.api import names
-from tests.integration.gateway.conftest import Door
+from tests.integration.gateway.conftest import ApiClient
 from tests.integration.gateway.upstream_fakes import NOW, Wallet, problem
 
 WALLETS = "/api/v1/wallets"
 
 
-async def test_wallets_are_listed_in_pages(door: Door, token: str, user_id: str) -> None:
+async def test_wallets_are_listed_in_pages(api: ApiClient, token: str, user_id: str) -> None:
     """All of the user's wallets and nobody else's, page by page."""
-    mine = [door.behind.wallet.add(user_id, currency) for currency in ("USD", "EUR", "JPY")]
-    door.behind.wallet.add(str(new_id()))
+    mine = [api.behind.wallet.add(user_id, currency) for currency in ("USD", "EUR", "JPY")]
+    api.behind.wallet.add(str(new_id()))
 
-    whole = (await door.call("GET", WALLETS, token=token)).json()
-    first = (await door.call("GET", f"{WALLETS}?limit=2", token=token)).json()
-    rest = (await door.call("GET", f"{WALLETS}?limit=2&cursor={first['next_cursor']}", token=token)).json()
+    whole = (await api.call("GET", WALLETS, token=token)).json()
+    first = (await api.call("GET", f"{WALLETS}?limit=2", token=token)).json()
+    rest = (await api.call("GET", f"{WALLETS}?limit=2&cursor={first['next_cursor']}", token=token)).json()
 
     assert [wallet["id"] for wallet in whole["items"]] == mine
     assert whole["next_cursor"] is None
@@ -31,10 +31,10 @@ async def test_wallets_are_listed_in_pages(door: Door, token: str, user_id: str)
     assert rest["next_cursor"] is None
 
 
-async def test_wallet_is_opened_once(door: Door, token: str) -> None:
+async def test_wallet_is_opened_once(api: ApiClient, token: str) -> None:
     """201 with its address the first time, 200 with the same wallet from then on."""
-    first = await door.call("POST", WALLETS, token=token, json={"currency": "EUR"})
-    again = await door.call("POST", WALLETS, token=token, json={"currency": "EUR"})
+    first = await api.call("POST", WALLETS, token=token, json={"currency": "EUR"})
+    again = await api.call("POST", WALLETS, token=token, json={"currency": "EUR"})
 
     assert (first.status, again.status) == (201, 200)
     assert first.json() == again.json()
@@ -42,11 +42,11 @@ async def test_wallet_is_opened_once(door: Door, token: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "/balance", "/statement"])
-async def test_anothers_wallet_is_as_an_unknown_one(door: Door, token: str, suffix: str) -> None:
+async def test_anothers_wallet_is_as_an_unknown_one(api: ApiClient, token: str, suffix: str) -> None:
     """Guarantee 46: another's wallet, the outside world's, an unknown id and no id get the same body."""
-    others = [door.behind.wallet.add(str(new_id())), door.behind.wallet.add(None), str(new_id()), "x", "%00", "..%2f"]
+    others = [api.behind.wallet.add(str(new_id())), api.behind.wallet.add(None), str(new_id()), "x", "%00", "..%2f"]
 
-    answers = [await door.call("GET", f"{WALLETS}/{wallet_id}{suffix}", token=token) for wallet_id in others]
+    answers = [await api.call("GET", f"{WALLETS}/{wallet_id}{suffix}", token=token) for wallet_id in others]
 
     bodies = [{**answer.json(), "request_id": ""} for answer in answers]
     assert {answer.status for answer in answers} == {404}
@@ -54,35 +54,35 @@ async def test_anothers_wallet_is_as_an_unknown_one(door: Door, token: str, suff
     assert bodies[0]["code"] == "wallet_not_found"
 
 
-async def test_own_wallet_is_read(door: Door, token: str, user_id: str) -> None:
+async def test_own_wallet_is_read(api: ApiClient, token: str, user_id: str) -> None:
     """The wallet and its balance, now or at an instant; who owns it is asked once."""
-    wallet_id = door.behind.wallet.add(user_id)
+    wallet_id = api.behind.wallet.add(user_id)
 
-    wallet = await door.call("GET", f"{WALLETS}/{wallet_id.upper()}", token=token)
+    wallet = await api.call("GET", f"{WALLETS}/{wallet_id.upper()}", token=token)
     for _ in range(3):
-        balance = await door.call(
+        balance = await api.call(
             "GET", f"{WALLETS}/{wallet_id}/balance", token=token, params={"at": "2026-01-01T01:00:00+01:00"}
         )
 
-    assert (wallet.status, wallet.json()) == (200, door.behind.wallet.wallets[wallet_id])
+    assert (wallet.status, wallet.json()) == (200, api.behind.wallet.wallets[wallet_id])
     assert (balance.status, balance.json()["available"]) == (200, 900)
-    assert door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/balance")[0].query == {
+    assert api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/balance")[0].query == {
         "at": "2026-01-01T00:00:00Z"
     }
-    assert len(door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
+    assert len(api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
 
 
 @pytest.mark.parametrize("read", ["balance?at=2026-01-01T00:00:00Z", "statement?to=2026-01-01T00:00:00Z"])
 @pytest.mark.parametrize("accept", ["application/json", "text/csv"])
-async def test_moment_that_is_not_final(door: Door, token: str, user_id: str, read: str, accept: str) -> None:
+async def test_moment_that_is_not_final(api: ApiClient, token: str, user_id: str, read: str, accept: str) -> None:
     """The refusal of the wallet service passes, with the moment and `Retry-After`, and no file begins."""
-    wallet_id = door.behind.wallet.add(user_id)
+    wallet_id = api.behind.wallet.add(user_id)
     path = f"/internal/wallets/{wallet_id}/{read.partition('?')[0]}"
     refused = problem(409, "moment_not_final", final_before=NOW)
     refused.headers["Retry-After"] = "1"
-    door.behind.wallet.answers[f"GET {path}"] = refused
+    api.behind.wallet.answers[f"GET {path}"] = refused
 
-    answer = await door.call("GET", f"{WALLETS}/{wallet_id}/{read}", token=token, headers={"Accept": accept})
+    answer = await api.call("GET", f"{WALLETS}/{wallet_id}/{read}", token=token, headers={"Accept": accept})
 
     document = answer.json()
     assert (answer.status, document["code"], document["final_before"]) == (409, "moment_not_final", NOW)
@@ -105,64 +105,64 @@ def fill(wallet: Wallet, count: int, owner_id: str | None, description: str | No
     ]
 
 
-async def test_statement_names_the_other_side(door: Door, token: str, user_id: str) -> None:
+async def test_statement_names_the_other_side(api: ApiClient, token: str, user_id: str) -> None:
     """The other side is shown by name; the owner's id is not; the outside world has no name."""
     bob = str(new_id())
-    door.behind.auth.people["bob@example.com"] = (bob, "Bob Stone")
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 1, bob)
-    named = (await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
-    fill(door.behind.wallet, 1, None)
-    world = (await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
+    api.behind.auth.people["bob@example.com"] = (bob, "Bob Stone")
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 1, bob)
+    named = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
+    fill(api.behind.wallet, 1, None)
+    world = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
 
     assert (named["counterparty"]["name"], sorted(named["counterparty"])) == ("Bob Stone", ["name", "wallet_id"])
     assert world["counterparty"]["name"] is None
 
 
 async def test_statement_without_auth_has_no_names(
-    door: Door, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With auth away or silent the statement is there, without names."""
     monkeypatch.setattr(names, "NAMES_SECONDS", 0.1)
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 1, str(new_id()))
-    door.behind.auth.silent = True
-    silent = await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
-    door.behind.auth.silent = False
-    await door.behind.auth.stop()
-    away = await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 1, str(new_id()))
+    api.behind.auth.silent = True
+    silent = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
+    api.behind.auth.silent = False
+    await api.behind.auth.stop()
+    away = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
 
     assert [answer.status for answer in (silent, away)] == [200, 200]
     assert silent.json()["items"][0]["counterparty"]["name"] is None
     assert away.json()["items"][0]["counterparty"]["name"] is None
 
 
-async def test_statement_is_paged(door: Door, token: str, user_id: str) -> None:
+async def test_statement_is_paged(api: ApiClient, token: str, user_id: str) -> None:
     """Limit, cursor and period go behind as they are meant."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 7, None)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 7, None)
     seqs: list[int] = []
     params = {"limit": "3", "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
     while True:
-        page = (await door.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, params=params)).json()
+        page = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, params=params)).json()
         seqs += [line["seq"] for line in page["items"]]
         if page["next_cursor"] is None:
             break
         params["cursor"] = page["next_cursor"]
 
     assert seqs == [7, 6, 5, 4, 3, 2, 1]
-    last = door.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")[-1]
+    last = api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")[-1]
     assert last.query == {"limit": "3", "cursor": "6", "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 
 
-async def test_statement_as_a_file(door: Door, token: str, user_id: str) -> None:
+async def test_statement_as_a_file(api: ApiClient, token: str, user_id: str) -> None:
     """`Accept: text/csv` gives all lines; what others wrote cannot become a formula."""
     mallory = str(new_id())
-    door.behind.auth.people["m@example.com"] = (mallory, "@Mallory")
-    wallet_id = door.behind.wallet.add(user_id, "JPY")
-    fill(door.behind.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
+    api.behind.auth.people["m@example.com"] = (mallory, "@Mallory")
+    wallet_id = api.behind.wallet.add(user_id, "JPY")
+    fill(api.behind.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
 
-    response = await door.call(
+    response = await api.call(
         "GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers={"Accept": "text/csv;q=0.9, */*;q=0.1"}
     )
 
@@ -186,71 +186,71 @@ async def test_statement_as_a_file(door: Door, token: str, user_id: str) -> None
         ("application/json, text/csv;q=0.1", "application/json"),
     ],
 )
-async def test_file_for_who_wants_it(door: Door, token: str, user_id: str, accept: str, kind: str) -> None:
+async def test_file_for_who_wants_it(api: ApiClient, token: str, user_id: str, accept: str, kind: str) -> None:
     """A client that takes both gets what it wants more, and one that refuses a file gets none."""
-    path = f"{WALLETS}/{door.behind.wallet.add(user_id)}/statement"
+    path = f"{WALLETS}/{api.behind.wallet.add(user_id)}/statement"
 
-    response = await door.call("GET", path, token=token, headers={"Accept": accept})
+    response = await api.call("GET", path, token=token, headers={"Accept": accept})
 
     assert (200, kind) == (response.status, response.headers["Content-Type"].partition(";")[0])
 
 
-async def test_file_of_one_page(door: Door, token: str, user_id: str) -> None:
+async def test_file_of_one_page(api: ApiClient, token: str, user_id: str) -> None:
     """With `limit` the file is one page, and tells where it goes on."""
-    wallet_id = door.behind.wallet.add(user_id)
-    fill(door.behind.wallet, 5, None)
+    wallet_id = api.behind.wallet.add(user_id)
+    fill(api.behind.wallet, 5, None)
     path = f"{WALLETS}/{wallet_id}/statement?limit=2"
-    first = await door.call("GET", path, token=token, headers={"Accept": "text/csv"})
+    first = await api.call("GET", path, token=token, headers={"Accept": "text/csv"})
     following = first.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
-    second = await door.call("GET", following, token=token, headers={"Accept": "text/csv"})
+    second = await api.call("GET", following, token=token, headers={"Accept": "text/csv"})
 
     seqs = [line.split(",")[0] for answer in (first, second) for line in answer.body.decode().splitlines()[1:]]
     assert seqs == ["5", "4", "3", "2"]
 
 
-async def test_balance_with_the_wallet_service_away(door: Door, token: str, user_id: str) -> None:
+async def test_balance_with_the_wallet_service_away(api: ApiClient, token: str, user_id: str) -> None:
     """503 with Retry-After; silent: 504; what the service says about its database passes."""
-    wallet_id = door.behind.wallet.add(user_id)
+    wallet_id = api.behind.wallet.add(user_id)
     path = f"{WALLETS}/{wallet_id}/balance"
-    assert (await door.call("GET", path, token=token)).status == 200
-    door.behind.wallet.answers[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
-    passed = await door.call("GET", path, token=token)
-    await door.behind.wallet.stop()
-    away = await door.call("GET", path, token=token)
+    assert (await api.call("GET", path, token=token)).status == 200
+    api.behind.wallet.answers[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
+    passed = await api.call("GET", path, token=token)
+    await api.behind.wallet.stop()
+    away = await api.call("GET", path, token=token)
 
     assert (passed.status, passed.json()["code"]) == (503, "database_unavailable")
     assert (away.status, away.json()["code"], away.headers["Retry-After"]) == (503, "upstream_unavailable", "1")
     assert passed.headers["Retry-After"] == "1"
 
 
-async def test_recipient_is_masked(door: Door, token: str) -> None:
+async def test_recipient_is_masked(api: ApiClient, token: str) -> None:
     """Who would get it, masked; nobody: 404; auth away: 503."""
     bob = str(new_id())
-    door.behind.auth.people["bob@example.com"] = (bob, "Bob van Stone")
+    api.behind.auth.people["bob@example.com"] = (bob, "Bob van Stone")
     path = "/api/v1/recipients"
 
-    found = await door.call("GET", path, token=token, params={"email": "bob@example.com"})
-    nobody = await door.call("GET", path, token=token, params={"email": "nobody@example.com"})
-    await door.behind.auth.stop()
-    away = await door.call("GET", path, token=token, params={"email": "bob@example.com"})
+    found = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
+    nobody = await api.call("GET", path, token=token, params={"email": "nobody@example.com"})
+    await api.behind.auth.stop()
+    away = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
 
     assert found.json() == {"user_id": bob, "name": "B*** v*** S***"}
     assert (nobody.status, nobody.json()["code"]) == (404, "recipient_not_found")
     assert away.status == 503
 
 
-async def test_notifications(door: Door, token: str, user_id: str) -> None:
+async def test_notifications(api: ApiClient, token: str, user_id: str) -> None:
     """A user's own list, and reading one; another's is as an unknown one."""
     notification_id = str(new_id())
-    behind = door.behind.notification
+    behind = api.behind.notification
     behind.answers["GET /internal/notifications"] = {"items": [], "next_cursor": None}
     behind.answers[f"POST /internal/notifications/{notification_id}/read"] = {"id": notification_id}
     unknown = str(new_id())
     behind.answers[f"POST /internal/notifications/{unknown}/read"] = problem(404, "notification_not_found")
 
-    listed = await door.call("GET", "/api/v1/notifications?limit=3", token=token)
-    read = await door.call("POST", f"/api/v1/notifications/{notification_id}/read", token=token)
-    refused = [await door.call("POST", f"/api/v1/notifications/{id_}/read", token=token) for id_ in (unknown, "x")]
+    listed = await api.call("GET", "/api/v1/notifications?limit=3", token=token)
+    read = await api.call("POST", f"/api/v1/notifications/{notification_id}/read", token=token)
+    refused = [await api.call("POST", f"/api/v1/notifications/{id_}/read", token=token) for id_ in (unknown, "x")]
 
     assert (listed.status, read.status) == (200, 200)
     assert behind.calls_to("GET", "/internal/notifications")[0].query == {"user_id": user_id, "limit": "3"}
@@ -259,53 +259,53 @@ async def test_notifications(door: Door, token: str, user_id: str) -> None:
     assert {**refused[0].json(), "request_id": ""} == {**refused[1].json(), "request_id": ""}
 
 
-async def test_body_that_is_not_needed(door: Door, token: str) -> None:
+async def test_body_that_is_not_needed(api: ApiClient, token: str) -> None:
     """Where nothing is asked for, an empty object passes and anything else is refused."""
     path = f"/api/v1/notifications/{new_id()}/read"
-    door.behind.notification.answers[path.replace("/api/v1", "POST /internal")] = {"id": "x"}
-    assert (await door.call("POST", path, token=token, json={})).status == 200
-    assert (await door.call("POST", path, token=token, json={"user_id": "x"})).status == 422
+    api.behind.notification.answers[path.replace("/api/v1", "POST /internal")] = {"id": "x"}
+    assert (await api.call("POST", path, token=token, json={})).status == 200
+    assert (await api.call("POST", path, token=token, json={"user_id": "x"})).status == 422
     assert (
-        await door.call("POST", path, token=token, data=b"null", headers={"Content-Type": "application/json"})
+        await api.call("POST", path, token=token, data=b"null", headers={"Content-Type": "application/json"})
     ).status == 422
 
 
-async def test_freeze_and_thaw(door: Door, operator_token: str, token: str) -> None:
+async def test_freeze_and_unfreeze(api: ApiClient, operator_token: str, token: str) -> None:
     """An operator freezes by name and request; the transaction service is told, and need not be there."""
-    wallet_id = door.behind.wallet.add(str(new_id()))
+    wallet_id = api.behind.wallet.add(str(new_id()))
     path = f"/api/v1/ops/wallets/{wallet_id}/freeze"
 
-    assert (await door.call("PUT", path, token=token)).status == 403
-    frozen = await door.call("PUT", path, token=operator_token, headers={"X-Request-Id": "act-1"})
-    await door.behind.transaction.stop()
-    thawed = await door.call("DELETE", path, token=operator_token)
-    unknown = await door.call("PUT", f"/api/v1/ops/wallets/{new_id()}/freeze", token=operator_token)
+    assert (await api.call("PUT", path, token=token)).status == 403
+    frozen = await api.call("PUT", path, token=operator_token, headers={"X-Request-Id": "act-1"})
+    await api.behind.transaction.stop()
+    unfrozen = await api.call("DELETE", path, token=operator_token)
+    unknown = await api.call("PUT", f"/api/v1/ops/wallets/{new_id()}/freeze", token=operator_token)
 
     assert (frozen.status, frozen.json()["status"]) == (200, "frozen")
-    assert (thawed.status, thawed.json()["status"]) == (200, "open")
+    assert (unfrozen.status, unfrozen.json()["status"]) == (200, "open")
     assert unknown.status == 404
-    act = door.behind.wallet.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze")[0].body
-    assert (act["request_id"], len(act["operator_id"])) == ("act-1", 36)
-    assert door.behind.transaction.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze-hint")[0].body == {
+    action = api.behind.wallet.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze")[0].body
+    assert (action["request_id"], len(action["operator_id"])) == ("act-1", 36)
+    assert api.behind.transaction.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze-hint")[0].body == {
         "frozen": True
     }
 
 
-async def test_overview(door: Door, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything at a glance; what is away is said to be, and its part is null."""
     monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
     overview = {
         "queues": [], "outbox": {"unpublished": 0, "lag_seconds": 0.0}, "pending": 1, "stale_pending": 0,
         "dead_letters": 1, "jobs": [],
     }  # fmt: skip
-    door.behind.transaction.answers["GET /internal/overview"] = overview
-    door.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
-    door.behind.notification.answers["GET /internal/dead-letters/waiting"] = {"waiting": 2}
+    api.behind.transaction.answers["GET /internal/overview"] = overview
+    api.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
+    api.behind.notification.answers["GET /internal/dead-letters/waiting"] = {"waiting": 2}
 
-    whole = (await door.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
-    door.behind.wallet.silent = True
-    await door.behind.transaction.stop()
-    partial = (await door.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
+    whole = (await api.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
+    api.behind.wallet.silent = True
+    await api.behind.transaction.stop()
+    partial = (await api.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
 
     names_ = ["auth", "wallet", "transaction", "notification"]
     assert whole == overview | {
@@ -317,22 +317,22 @@ async def test_overview(door: Door, operator_token: str, monkeypatch: pytest.Mon
     assert (partial["pending"], partial["outbox"], partial["queues"], partial["proof"]) == (None, None, [], None)
 
 
-async def test_proof(door: Door, operator_token: str) -> None:
+async def test_proof(api: ApiClient, operator_token: str) -> None:
     """The last round, or a new one when it is asked for."""
-    door.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
+    api.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
     head = f"12:{'ab' * 32}"
     asked = {"full": "1", "head": head}
     for query, sent in (("", {}), ("?full=0", {}), ("?full=1", {"full": "1"}), (f"?head={head}", asked)):
-        answer = await door.call("GET", f"/api/v1/ops/ledger/proof{query}", token=operator_token)
+        answer = await api.call("GET", f"/api/v1/ops/ledger/proof{query}", token=operator_token)
         assert (answer.status, answer.json()["ok"]) == (200, True)
-        assert door.behind.wallet.calls_to("GET", "/internal/proof")[-1].query == sent
+        assert api.behind.wallet.calls_to("GET", "/internal/proof")[-1].query == sent
     for query in ("full=yes", "head=12", f"head=0:{'ab' * 32}", "full=1&head="):
-        assert (await door.call("GET", f"/api/v1/ops/ledger/proof?{query}", token=operator_token)).status == 422
+        assert (await api.call("GET", f"/api/v1/ops/ledger/proof?{query}", token=operator_token)).status == 422
 
 
-async def test_gateway_that_is_refused_says_nothing_of_it(door: Door, token: str) -> None:
+async def test_gateway_that_is_refused_says_nothing_of_it(api: ApiClient, token: str) -> None:
     """A key or route that does not fit between the services is a fault of ours, not the client's 401."""
     for status, code in ((401, "service_token_required"), (403, "service_not_allowed"), (404, "not_found")):
-        door.behind.wallet.answers["GET /internal/wallets"] = problem(status, code)
-        answer = await door.call("GET", WALLETS, token=token)
+        api.behind.wallet.answers["GET /internal/wallets"] = problem(status, code)
+        answer = await api.call("GET", WALLETS, token=token)
         assert (answer.status, answer.json()["code"]) == (500, "internal_error")

@@ -1,4 +1,4 @@
-"""Stand-ins for the services behind the door: real sockets, real service tokens, just enough sense to be asked."""
+"""Stand-ins for the services behind the gateway: real sockets, real service tokens, just enough sense to be asked."""
 
 from __future__ import annotations
 
@@ -288,13 +288,13 @@ class Wallet(Service):
 
 @dataclass
 class Transaction(Service):
-    """Accepts by key, as the real one does, and settles nothing unless told to."""
+    """Accepts by key, as the real one does, and finalizes nothing unless told to."""
 
     transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request hash and transfer id by user and key."""
     owners: dict[str, str] = field(default_factory=dict)
-    settles: bool = False
+    finalizes: bool = False
     spoiled_by: str | None = None
     """A key whose item makes this service refuse the whole list."""
     nobodies: set[str] = field(default_factory=set)
@@ -334,9 +334,9 @@ class Transaction(Service):
             return problem(404, "transfer_not_found")
         if "wait" in call.query:
             deadline = time.monotonic() + float(call.query["wait"])
-            while not self.settles and time.monotonic() < deadline:
+            while not self.finalizes and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-        if self.settles:
+        if self.finalizes:
             self.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": LATER}
         return web.json_response(self.transfers[transfer_id])
 
@@ -380,7 +380,7 @@ def pending(transfer_id: str, item: Mapping[str, Any]) -> dict[str, Any]:
         "description": item["description"],
         "metadata": item["metadata"],
         "created_at": NOW,
-        "settles_by": LATER,
+        "final_by": LATER,
         "completed_at": None,
         "failed_at": None,
         "failure": None,

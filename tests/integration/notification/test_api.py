@@ -60,8 +60,8 @@ class Api:
         answer = await self.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
         return {(item["user_id"], item["after"]): (item["last_seq"], item["events"]) for item in answer["items"]}
 
-    async def read(self, notice_id: object, user_id: UUID) -> Any:
-        path = f"/internal/notifications/{notice_id}/read"
+    async def read(self, notification_id: object, user_id: UUID) -> Any:
+        path = f"/internal/notifications/{notification_id}/read"
         return await self.gateway.call("POST", path, body={"user_id": str(user_id)}, seconds=SECONDS)
 
 
@@ -125,7 +125,7 @@ async def test_list_of_nobody(served: Api) -> None:
 
 
 async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> None:
-    """Notices of one window share a time; they are still listed in the order in which they happened."""
+    """Notifications of one window share a time; they are still listed in the order in which they happened."""
     events = [completed(sender_id=ALICE) for _ in range(9)]
     await record(pool, *events)
     listed = [item["transfer_id"] async for page in served.pages(ALICE, 2) for item in page]
@@ -133,7 +133,7 @@ async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> Non
 
 
 async def test_pages_while_rows_are_inserted(served: Api, pool: Pool) -> None:
-    """Whoever turns pages while notices arrive sees every older one once, and no newer one on a later page."""
+    """Whoever turns pages while notifications arrive sees every older one once, and no newer one on a later page."""
     old = [completed(sender_id=ALICE) for _ in range(25)]
     for start in range(0, 25, 5):
         await record(pool, *old[start : start + 5])
@@ -160,9 +160,9 @@ async def test_anothers_notification(served: Api, pool: Pool) -> None:
     await record(pool, completed(sender_id=ALICE))
     [unread] = (await served.page(ALICE))["items"]
     problems = []
-    for notice_id in (unread["id"], new_id(), "nonsense", "%00"):
+    for notification_id in (unread["id"], new_id(), "nonsense", "%00"):
         with pytest.raises(Refusal) as refused:
-            await served.read(notice_id, BOB)
+            await served.read(notification_id, BOB)
         problems.append(refused.value.problem())
     assert problems[0]["status"] == 404
     assert problems[0]["code"] == "notification_not_found"
@@ -199,25 +199,25 @@ async def test_bad_body(served: Api, body: Any) -> None:
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
 
 
-async def test_notices_of_a_transfer(served: Api, pool: Pool) -> None:
+async def test_notifications_of_a_transfer(served: Api, pool: Pool) -> None:
     """The timeline can tell who was told about a transfer, and when."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, completed(sender_id=ALICE))
-    path = f"/internal/transfers/{event.transfer_id}/notices"
+    path = f"/internal/transfers/{event.transfer_id}/notifications"
     answer = await served.gateway.call("GET", path, seconds=SECONDS)
     assert [(item["user_id"], item["kind"]) for item in answer["items"]] == [
         (str(ALICE), "transfer_completed"),
         (str(BOB), "transfer_received"),
     ]
-    notice = next(item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id))
-    assert {item["at"] for item in answer["items"]} == {notice["created_at"]}
+    notification = next(item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id))
+    assert {item["at"] for item in answer["items"]} == {notification["created_at"]}
 
 
-async def test_notices_of_an_unknown_transfer(served: Api) -> None:
+async def test_notifications_of_an_unknown_transfer(served: Api) -> None:
     """Nobody was told about a transfer that is not there; what is no id is refused."""
-    assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notices", seconds=SECONDS) == {"items": []}
+    assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notifications", seconds=SECONDS) == {"items": []}
     with pytest.raises(Refusal) as refused:
-        await served.gateway.call("GET", "/internal/transfers/nonsense/notices", seconds=SECONDS)
+        await served.gateway.call("GET", "/internal/transfers/nonsense/notifications", seconds=SECONDS)
     assert refused.value.status == 422
 
 

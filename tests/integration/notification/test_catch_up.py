@@ -25,9 +25,9 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent, decode_envelope, encode_envelope, encode_item
 from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
-from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands, metrics, pending
-from services.notification.bell import FeedBell
+from services.notification.wakeup import FeedWakeup
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
 from services.notification.worker import serve_worker
@@ -73,19 +73,19 @@ class Transfers:
         long_ago = datetime.now(UTC) - timedelta(hours=1)
         return [Told(draft.transfer.id, *one, long_ago, None) for draft, one in zip(drafts, said, strict=True)]
 
-    async def settle(self, count: int, **changes: object) -> list[TransferEvent]:
-        """So many transfers settled just now; their events, as they stand in the outbox."""
+    async def finalize(self, count: int, **changes: object) -> list[TransferEvent]:
+        """So many transfers finalized just now; their events, as they stand in the outbox."""
         told = await self.accept(count, **changes)
         for start in range(0, count, 400):
-            assert len(told[start : start + 400]) == await transaction.settle_transfers(
+            assert len(told[start : start + 400]) == await transaction.finalize_transfers(
                 self.pool, told[start : start + 400]
             )
         return await self.events([one.transfer_id for one in told])
 
     async def events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
-        rows = await self.pool.fetch("SELECT body FROM outbox WHERE topic = $1", TRANSFERS_SETTLED.type)
-        bundle = encode_envelope(TRANSFERS_SETTLED, [row["body"] for row in rows], sent_at=datetime.now(UTC))
-        events = {event.transfer_id: event for event in map(decode, decode_envelope(TRANSFERS_SETTLED, bundle).items)}
+        rows = await self.pool.fetch("SELECT body FROM outbox WHERE topic = $1", TRANSFERS_FINALIZED.type)
+        bundle = encode_envelope(TRANSFERS_FINALIZED, [row["body"] for row in rows], sent_at=datetime.now(UTC))
+        events = {event.transfer_id: event for event in map(decode, decode_envelope(TRANSFERS_FINALIZED, bundle).items)}
         return [events[id_] for id_ in transfer_ids]
 
 
@@ -121,8 +121,8 @@ async def transfers(
     public_keys: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Transfers]:
-    """Not served yet. No grace: what was settled may be asked for at once."""
-    monkeypatch.setattr(transaction, "SETTLED_GRACE_SECONDS", 0.0)
+    """Not served yet. No grace: what was finalized may be asked for at once."""
+    monkeypatch.setattr(transaction, "FINALIZED_GRACE_SECONDS", 0.0)
     keys = Identity.from_base64(seeds["notification"], public_keys).public_keys
     async with AsyncExitStack() as stack:
         pool = await transaction_database.pool(**PLANNER)
@@ -161,7 +161,7 @@ def settings(
 
 @pytest.fixture
 def catching_up(pool: Pool, upstream: Upstream) -> CatchUp:
-    return CatchUp(pool, upstream, FeedBell(None), with_deliveries=False)
+    return CatchUp(pool, upstream, FeedWakeup(None), with_deliveries=False)
 
 
 async def hear(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded:
@@ -171,7 +171,7 @@ async def hear(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded
 
 async def told(pool: Pool) -> dict[UUID, list[tuple[UUID, str]]]:
     """By transfer, who was told and what."""
-    rows = await pool.fetch("SELECT transfer_id, user_id, kind FROM notices ORDER BY transfer_id, kind")
+    rows = await pool.fetch("SELECT transfer_id, user_id, kind FROM notifications ORDER BY transfer_id, kind")
     found: dict[UUID, list[tuple[UUID, str]]] = {}
     for row in rows:
         found.setdefault(row["transfer_id"], []).append((row["user_id"], row["kind"]))
@@ -189,7 +189,7 @@ def expected(events: Sequence[TransferEvent]) -> dict[UUID, list[tuple[UUID, str
 
 async def test_lost_events_are_told_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
     """Every message is lost: the catch-up tells everybody, and has nothing to tell the next time."""
-    events = await transfers.settle(7)
+    events = await transfers.finalize(7)
 
     counts = [await catching_up.catch_up(), await catching_up.catch_up()]
 
@@ -199,7 +199,7 @@ async def test_lost_events_are_told_once(transfers: Transfers, catching_up: Catc
 
 async def test_events_are_told_again_as_they_were(transfers: Transfers, upstream: Upstream) -> None:
     """What is told again has every field of the message that was lost, but for the id of the event."""
-    events = await transfers.settle(3)
+    events = await transfers.finalize(3)
     ids = [str(event.transfer_id) for event in events]
 
     answer = await upstream.call("POST", "/internal/events", body={"transfer_ids": ids}, seconds=SECONDS)
@@ -210,7 +210,7 @@ async def test_events_are_told_again_as_they_were(transfers: Transfers, upstream
 
 async def test_messages_and_catch_up_tell_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
     """Some messages come before the catch-up, all of them after it: only what was missing is told, nothing twice."""
-    events = await transfers.settle(8)
+    events = await transfers.finalize(8)
     await hear(pool, events[::2])
 
     caught_up = await catching_up.catch_up()
@@ -223,23 +223,23 @@ async def test_messages_and_catch_up_tell_once(transfers: Transfers, catching_up
 
 async def test_a_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
     """More was lost than fits into a page, before and after a restart: all of it is told."""
-    first = await transfers.settle(PAGE_MAX + EVENTS_MAX + 1)
+    first = await transfers.finalize(PAGE_MAX + EVENTS_MAX + 1)
     assert len(first) == await catching_up.catch_up()
-    second = await transfers.settle(PAGE_MAX)
-    restarted = CatchUp(pool, catching_up._transaction, FeedBell(None), with_deliveries=False)
+    second = await transfers.finalize(PAGE_MAX)
+    restarted = CatchUp(pool, catching_up._transaction, FeedWakeup(None), with_deliveries=False)
 
     assert PAGE_MAX == await restarted.catch_up()
     assert expected([*first, *second]) == await told(pool)
 
 
 async def test_who_commits_late_is_not_passed_over(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """A transfer settled in a commit that takes long is told, though others were settled after it and seen before."""
+    """A transfer finalized in a commit that takes long is told, though others were finalized after it and seen before."""
     early = await transfers.accept(1)
     async with transfers.pool.acquire() as slow:
         under_way = slow.transaction()
         await under_way.start()
-        await store.settle_transfers(slow, early)
-        late = await transfers.settle(1)
+        await store.finalize_transfers(slow, early)
+        late = await transfers.finalize(1)
         await catching_up.catch_up()
         await under_way.commit()
     await catching_up.catch_up()
@@ -249,7 +249,7 @@ async def test_who_commits_late_is_not_passed_over(transfers: Transfers, catchin
 
 async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
     """Three workers catch up while the messages come as well: each event is told once."""
-    events = await transfers.settle(900)
+    events = await transfers.finalize(900)
 
     heard, *caught_up = await asyncio.gather(hear(pool, events), *(catching_up.catch_up() for _ in range(3)))
 
@@ -262,11 +262,11 @@ async def test_what_could_not_be_told_is_not_passed(
 ) -> None:
     """Somebody is in the way of telling: the next round begins at the same place."""
     impatient = await notification_database.pool(lock_timeout="100ms")
-    catching_up = CatchUp(impatient, upstream, FeedBell(None), with_deliveries=False)
+    catching_up = CatchUp(impatient, upstream, FeedWakeup(None), with_deliveries=False)
     alice = new_id()
-    first = await transfers.settle(1, user_id=alice)
+    first = await transfers.finalize(1, user_id=alice)
     await hear(pool, first)
-    second = await transfers.settle(1, user_id=alice)
+    second = await transfers.finalize(1, user_id=alice)
 
     async with pool.acquire() as other, other.transaction():
         await other.execute("UPDATE event_counters SET last_seq = last_seq WHERE user_id = $1", alice)
@@ -282,7 +282,7 @@ async def test_what_could_not_be_told_is_not_passed(
 async def test_the_position_never_goes_back(pool: Pool) -> None:
     """A slower worker that records where it has come does not undo what a faster one recorded."""
     now = datetime.now(UTC)
-    far, near = (commands.Settled(now - timedelta(seconds=age), new_id()) for age in (0, 60))
+    far, near = (commands.Finalized(now - timedelta(seconds=age), new_id()) for age in (0, 60))
 
     await commands.advance_position(pool, far)
     await commands.advance_position(pool, near)
@@ -294,7 +294,7 @@ async def test_messages_go_on_without_the_transaction_service(
     transfers: Transfers, settings: WorkerSettings, rabbitmq: RabbitMQ, pool: Pool
 ) -> None:
     """The transaction service is away: the worker is ready and tells what arrives. It is back: what was lost is told."""
-    lost, [sent] = await transfers.settle(3), await transfers.settle(1)
+    lost, [sent] = await transfers.finalize(3), await transfers.finalize(1)
     runtime = Runtime(service="notification", role="worker", instance="notification-worker-test")
     role = asyncio.create_task(serve_worker(settings, runtime))
     await publish(rabbitmq, sent)
@@ -325,10 +325,10 @@ async def publish(rabbitmq: RabbitMQ, event: TransferEvent) -> None:
     async with connection:
         channel = await connection.channel()
         await broker.declare(channel)
-        await (await channel.get_queue(SETTLED_QUEUE.name, ensure=False)).purge()
+        await (await channel.get_queue(FINALIZED_QUEUE.name, ensure=False)).purge()
     publisher = Publisher(rabbitmq.url, "test")
-    body = encode_envelope(TRANSFERS_SETTLED, [encode_item(event)], sent_at=datetime.now(UTC))
-    assert [None] == await publisher.publish([Outgoing(TRANSFERS_SETTLED.exchange, TRANSFERS_SETTLED.type, body)])
+    body = encode_envelope(TRANSFERS_FINALIZED, [encode_item(event)], sent_at=datetime.now(UTC))
+    assert [None] == await publisher.publish([Outgoing(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body)])
     await publisher.close()
 
 
@@ -339,10 +339,10 @@ async def test_nobody_else_may_ask(
     """Events tell of everybody's money: only the notification worker is told them."""
     await transfers.serve()
     other = Upstream("other", "transaction", transfers.url, Identity.from_base64(seeds[name], public_keys))
-    where = {"settled_at": "1970-01-01T00:00:00Z", "transfer_id": str(new_id())}
+    where = {"finalized_at": "1970-01-01T00:00:00Z", "transfer_id": str(new_id())}
 
     with pytest.raises(Refusal) as listing:
-        await other.call("GET", "/internal/settled", params=where, seconds=SECONDS)
+        await other.call("GET", "/internal/finalized", params=where, seconds=SECONDS)
     with pytest.raises(Refusal) as events:
         await other.call("POST", "/internal/events", body={"transfer_ids": [str(new_id())]}, seconds=SECONDS)
     await other.close()
@@ -364,7 +364,7 @@ async def test_what_takes_longer_is_told_to_be_pending(
     """What is under way is told to its sender once; its outcome, which no message brings, is told nevertheless."""
     monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
     monkeypatch.setattr(pending, "PAGE_MAX", 3)
-    watch = pending.PendingWatch(pool, upstream, FeedBell(None))
+    watch = pending.PendingWatch(pool, upstream, FeedWakeup(None))
     alice = new_id()
     told = await transfers.accept(8, user_id=alice)
     await watch.look()
@@ -374,38 +374,38 @@ async def test_what_takes_longer_is_told_to_be_pending(
 
     lines = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 ORDER BY seq", alice)
     assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in told}) == Counter(map(tuple, lines))
-    await transaction.settle_transfers(transfers.pool, told)
+    await transaction.finalize_transfers(transfers.pool, told)
     assert 9 == await catching_up.catch_up()
     await watch.look()
     assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")
 
 
-class NotingBell(FeedBell):
-    """A bell that notes whom it was rung for."""
+class NotingWakeup(FeedWakeup):
+    """A wakeup that notes whom it was rung for."""
 
     def __init__(self) -> None:
         super().__init__(None)
         self.rung: list[set[UUID]] = []
 
-    def ring(self, user_ids: Iterable[UUID]) -> None:
+    def notify(self, user_ids: Iterable[UUID]) -> None:
         self.rung.append(set(user_ids))
 
 
 async def test_what_was_lost_is_told_in_every_way(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
     """A lost event brings the e-mails, the wake-up of those concerned, and one count each, as its message would have."""
-    bell = NotingBell()
-    catching_up = CatchUp(pool, upstream, bell, with_deliveries=True)
-    events = await transfers.settle(4)
+    wakeup = NotingWakeup()
+    catching_up = CatchUp(pool, upstream, wakeup, with_deliveries=True)
+    events = await transfers.finalize(4)
     counted = metrics.CAUGHT_UP._value.get()
     await commands.record_events(pool, events[:1], with_deliveries=True)
 
     assert [3, 0] == [await catching_up.catch_up() for _ in range(2)]
 
-    notices_count = sum(len(told) for told in expected(events).values())
+    notifications_count = sum(len(told) for told in expected(events).values())
     concerned = {user for told in expected(events[1:]).values() for user, _ in told}
-    assert notices_count == await pool.fetchval("SELECT count(*) FROM deliveries")
-    assert notices_count == await pool.fetchval("SELECT count(DISTINCT notice_id) FROM deliveries")
-    assert concerned == set().union(*bell.rung)
+    assert notifications_count == await pool.fetchval("SELECT count(*) FROM deliveries")
+    assert notifications_count == await pool.fetchval("SELECT count(DISTINCT notification_id) FROM deliveries")
+    assert concerned == set().union(*wakeup.rung)
     assert 3 == metrics.CAUGHT_UP._value.get() - counted
 
 
@@ -414,8 +414,8 @@ async def test_pending_is_told_late_and_rings(
 ) -> None:
     """A transfer that is seen later than one that expires after it is told all the same, once; its sender is woken up."""
     monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
-    bell = NotingBell()
-    watch = pending.PendingWatch(pool, upstream, bell)
+    wakeup = NotingWakeup()
+    watch = pending.PendingWatch(pool, upstream, wakeup)
     expires_at = datetime.now(UTC) + timedelta(minutes=10)
     alice, bob = new_id(), new_id()
 
@@ -427,4 +427,4 @@ async def test_pending_is_told_late_and_rings(
 
     told = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
     assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in told]
-    assert [{alice}, {bob}] == bell.rung
+    assert [{alice}, {bob}] == wakeup.rung

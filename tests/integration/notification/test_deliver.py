@@ -25,7 +25,7 @@ from services.chassis.service_tokens import Identity, TokenVerifier
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.notification import channels, commands, deliver, metrics
-from services.notification.channels import ChannelAway, Smtp
+from services.notification.channels import ChannelUnavailable, Smtp
 from services.notification.deliver import Deliverer, serve_deliver
 from services.notification.settings import DeliverSettings
 from tests.harness.databases import TestDatabase
@@ -164,7 +164,7 @@ async def deliver_all(deliverer: Deliverer, pool: Pool) -> None:
 
 
 async def test_sent(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
-    """Each notice goes out once to the address that auth knows, in its words."""
+    """Each notification goes out once to the address that auth knows, in its words."""
     await owe(pool, description="Miete für Mai")
     await deliverer.deliver_due()
     await deliverer.deliver_due()
@@ -266,7 +266,7 @@ async def test_server_away(pool: Pool, auth: Upstream, sink: Sink, runtime: Runt
     away = deliverer_to(url, pool, auth, runtime)
     await owe(pool)
     for _ in range(6):
-        with pytest.raises(ChannelAway):
+        with pytest.raises(ChannelUnavailable):
             await away.deliver_due()
     assert await pool.fetchval("SELECT max(attempts) FROM deliveries") == 0
     async with listening(later):

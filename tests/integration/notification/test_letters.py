@@ -13,7 +13,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
 from services.notification import channels, metrics
-from services.notification.channels import ChannelAway, Smtp, open_channel
+from services.notification.channels import ChannelUnavailable, Smtp, open_channel
 from services.notification.letters import LetterCarrier
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService, identity, running
@@ -155,7 +155,7 @@ async def test_mail_server_away(auth: AuthService, auth_pool: Pool, upstream: Up
     async with listening(gone) as url:
         pass
     await auth.register(ALICE)
-    with pytest.raises(ChannelAway):
+    with pytest.raises(ChannelUnavailable):
         await carrier_to(url, upstream, runtime).deliver_due()
     row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM letters")
 

@@ -1,4 +1,4 @@
-"""Recording settled transfers in the real database: once each, whole, in order."""
+"""Recording finalized transfers in the real database: once each, whole, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.chassis.database import DatabaseAway, Pool, close_pool, open_pool
+from services.chassis.database import DatabaseUnavailable, Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
 from services.notification import commands, feed, metrics, templates
@@ -29,7 +29,7 @@ async def record(pool: Pool, *events: TransferEvent, with_deliveries: bool = Fal
 
 
 async def kinds(pool: Pool) -> Counter[tuple[UUID, str]]:
-    return Counter((row["user_id"], row["kind"]) for row in await pool.fetch("SELECT user_id, kind FROM notices"))
+    return Counter((row["user_id"], row["kind"]) for row in await pool.fetch("SELECT user_id, kind FROM notifications"))
 
 
 async def shown(pool: Pool, user_id: UUID) -> list[str]:
@@ -38,10 +38,10 @@ async def shown(pool: Pool, user_id: UUID) -> list[str]:
 
 
 async def everything(pool: Pool) -> tuple[Any, Any]:
-    """All notices and all feeds, without what differs from run to run: ids and times."""
-    notices = await pool.fetch("SELECT transfer_id, user_id, kind, title, body FROM notices ORDER BY 1, 2, 3")
+    """All notifications and all feeds, without what differs from run to run: ids and times."""
+    notifications = await pool.fetch("SELECT transfer_id, user_id, kind, title, body FROM notifications ORDER BY 1, 2, 3")
     lines = await pool.fetch("SELECT user_id, type, payload FROM events ORDER BY user_id, seq")
-    return [tuple(row) for row in notices], Counter((row["user_id"], row["type"], _stable(row)) for row in lines)
+    return [tuple(row) for row in notifications], Counter((row["user_id"], row["type"], _stable(row)) for row in lines)
 
 
 def _stable(row: asyncpg.Record) -> str:
@@ -52,7 +52,7 @@ def _stable(row: asyncpg.Record) -> str:
 
 
 async def test_both_sides(pool: Pool) -> None:
-    """A completed transfer leaves one notice for each side, and shows each the transfer before the notice."""
+    """A completed transfer leaves one notification for each side, and shows each the transfer before the notification."""
     recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     assert recorded == Recorded(1, 2, 0, frozenset({ALICE, BOB}))
     assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
@@ -69,24 +69,24 @@ async def test_failed(pool: Pool) -> None:
 
 
 async def test_deposit(pool: Pool) -> None:
-    """A deposit is a notice for the owner of the wallet; the operator only sees it settle."""
+    """A deposit is a notification for the owner of the wallet; the operator only sees it finalize."""
     await record(pool, deposit(OPERATOR, BOB))
     assert await kinds(pool) == {(BOB, "transfer_received"): 1}
     assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.completed"]
 
 
 async def test_failed_deposit(pool: Pool) -> None:
-    """A window in which nobody gets a notice is recorded all the same."""
+    """A window in which nobody gets a notification is recorded all the same."""
     await record(pool, failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB))
     assert await kinds(pool) == {}
     assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.failed"]
 
 
-async def test_notification_line_is_the_notice(pool: Pool) -> None:
+async def test_notification_line_is_the_notification(pool: Pool) -> None:
     """What is shown live is what the list will show, to the microsecond."""
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     [line] = await pool.fetch("SELECT payload FROM events WHERE user_id = $1 AND type = 'notification'", BOB)
-    [listed] = await commands.list_notices(pool, BOB, below=NEWEST, limit=10)
+    [listed] = await commands.list_notifications(pool, BOB, below=NEWEST, limit=10)
     assert json.loads(line["payload"]) == feed.notification(listed)
 
 
@@ -134,15 +134,15 @@ async def test_repeat(pool: Pool) -> None:
     assert (await record(pool, again))[:3] == (0, 0, 1)
 
 
-async def test_notices_and_copies_are_counted(pool: Pool) -> None:
-    """Each notice once under its kind, each copy once; what is told for the first time is no copy."""
+async def test_notifications_and_copies_are_counted(pool: Pool) -> None:
+    """Each notification once under its kind, each copy once; what is told for the first time is no copy."""
     kinds_ = ("transfer_completed", "transfer_received", "transfer_failed")
-    before = [*(metrics.NOTICES.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
+    before = [*(metrics.NOTIFICATIONS.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
     events = [*(completed(recipient_id=BOB) for _ in range(3)), *(failed() for _ in range(2)), deposit(OPERATOR, BOB)]
     await record(pool, *events, events[0], events[0])
     await record(pool, *events[:3])
 
-    after = [*(metrics.NOTICES.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
+    after = [*(metrics.NOTIFICATIONS.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
     assert [3, 4, 2, 5] == [now - then for now, then in zip(after, before, strict=True)]
 
 
@@ -174,7 +174,7 @@ async def test_two_workers(pool: Pool) -> None:
 
     first, second = await asyncio.gather(work(1), work(2))
     expected = Counter(
-        (notice.user_id, notice.kind) for window in windows for event in window for notice in templates.notices(event)
+        (notification.user_id, notification.kind) for window in windows for event in window for notification in templates.notifications(event)
     )
     assert first + second == 30 * 32
     assert await kinds(pool) == expected
@@ -222,7 +222,7 @@ async def test_feed_in_order(pool: Pool) -> None:
 
 
 async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
-    """A window that cannot be written leaves neither notices, nor numbers taken, nor the mark that it was told."""
+    """A window that cannot be written leaves neither notifications, nor numbers taken, nor the mark that it was told."""
     good, bad = completed(sender_id=ALICE), completed(sender_id=ALICE, description="NUL \x00")
     with pytest.raises(asyncpg.PostgresError):
         await record(pool, good, bad)
@@ -232,11 +232,11 @@ async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
 
 
 async def test_deliveries(pool: Pool) -> None:
-    """With a mail server every notice gets one e-mail to send, with copies still one."""
+    """With a mail server every notification gets one e-mail to send, with copies still one."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, with_deliveries=True)
     await record(pool, event, with_deliveries=True)
-    rows = await pool.fetch("SELECT d.user_id, d.state FROM deliveries d JOIN notices n ON n.id = d.notice_id")
+    rows = await pool.fetch("SELECT d.user_id, d.state FROM deliveries d JOIN notifications n ON n.id = d.notification_id")
     assert Counter(tuple(row) for row in rows) == {(ALICE, "waiting"): 1, (BOB, "waiting"): 1}
 
 
@@ -249,7 +249,7 @@ async def test_no_deliveries(pool: Pool) -> None:
 async def test_database_away() -> None:
     """A database that is away is no fault of the events."""
     away = await open_pool("postgresql://payflow:nobody@127.0.0.1:9/notification", name="test", size_max=1)
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await record(away, completed())
     await close_pool(away)
 
@@ -257,8 +257,8 @@ async def test_database_away() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM notices",
-        "UPDATE notices SET body = ''",
+        "DELETE FROM notifications",
+        "UPDATE notifications SET body = ''",
         "DELETE FROM events",
         "UPDATE events SET seq = seq + 1",
         "DELETE FROM inbox",
@@ -282,5 +282,5 @@ def _random_event(users: list[UUID]) -> TransferEvent:
 
 async def _forget(made: TestDatabase) -> None:
     connection = await asyncpg.connect(made.owner_url)
-    await connection.execute("TRUNCATE inbox, notices, events, event_counters, deliveries")
+    await connection.execute("TRUNCATE inbox, notifications, events, event_counters, deliveries")
     await connection.close()

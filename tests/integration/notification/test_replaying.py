@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from services.chassis import dead_letters
 from services.chassis.database import Pool
 from services.contracts.messages import encode_envelope, encode_item
-from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands, replay
 from tests.harness.dead_letters import kept
 from tests.unit.notification.events import completed, failed
@@ -20,12 +20,12 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
     await commands.record_events(pool, [told], with_deliveries=False)
     broken = json.dumps(json.loads(encode_item(odd)) | {"amount": "10.50"})
     body = encode_envelope(
-        TRANSFERS_SETTLED, [encode_item(told), encode_item(untold), broken], sent_at=datetime.now(UTC)
+        TRANSFERS_FINALIZED, [encode_item(told), encode_item(untold), broken], sent_at=datetime.now(UTC)
     )
-    await dead_letters.keep(pool, [dead_letters.read(SETTLED_QUEUE, body, {}, None)])
+    await dead_letters.keep(pool, [dead_letters.read(FINALIZED_QUEUE, body, {}, None)])
     [row] = await kept(pool)
 
-    prospect = await replay.foreseer(pool)(row)
+    prospect = await replay.previewer(pool)(row)
 
     assert {
         told.transfer_id: ("told", "nothing"),
@@ -37,7 +37,7 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
 
 async def test_a_dry_run_of_what_is_no_message(pool: Pool) -> None:
     """Nothing in it can be read: nobody would be told anything."""
-    await dead_letters.keep(pool, [dead_letters.read(SETTLED_QUEUE, b"no json", {}, None)])
+    await dead_letters.keep(pool, [dead_letters.read(FINALIZED_QUEUE, b"no json", {}, None)])
     [row] = await kept(pool)
 
-    assert ([], replay.UNREADABLE) == tuple(await replay.foreseer(pool)(row))[:2]
+    assert ([], replay.UNREADABLE) == tuple(await replay.previewer(pool)(row))[:2]

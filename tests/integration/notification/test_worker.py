@@ -25,9 +25,9 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent, encode_envelope, encode_item
-from services.contracts.topology import SETTLED_QUEUE, TRANSFERS_SETTLED
+from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands
-from services.notification.bell import CHANNEL, FeedBell
+from services.notification.wakeup import CHANNEL, FeedWakeup
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 from services.notification.worker import recorder, serve_worker
@@ -62,7 +62,7 @@ class Workers:
         await self.send(*messages)
 
     async def send(self, *bodies: bytes) -> None:
-        outgoing = [Outgoing(TRANSFERS_SETTLED.exchange, TRANSFERS_SETTLED.type, body) for body in bodies]
+        outgoing = [Outgoing(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body) for body in bodies]
         assert [None] * len(outgoing) == await self.publisher.publish(outgoing)
 
 
@@ -80,7 +80,7 @@ async def workers(
         stack.push_async_callback(connection.close)
         channel = await connection.channel()
         await broker.declare(channel)
-        for name in (SETTLED_QUEUE.name, SETTLED_QUEUE.dead_letter):
+        for name in (FINALIZED_QUEUE.name, FINALIZED_QUEUE.dead_letter):
             await (await channel.get_queue(name)).purge()
         publisher = Publisher(rabbitmq.url, "test")
         stack.push_async_callback(publisher.close)
@@ -97,7 +97,7 @@ async def workers(
 
 
 def _message(items: Sequence[str]) -> bytes:
-    return encode_envelope(TRANSFERS_SETTLED, items, sent_at=datetime.now(UTC))
+    return encode_envelope(TRANSFERS_FINALIZED, items, sent_at=datetime.now(UTC))
 
 
 async def until_told(pool: Pool, transfers_count: int) -> None:
@@ -109,28 +109,28 @@ async def until_told(pool: Pool, transfers_count: int) -> None:
     await until(told)
 
 
-async def notices_count(pool: Pool) -> int:
-    return int(await pool.fetchval("SELECT count(*) FROM notices"))
+async def notifications_count(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT count(*) FROM notifications"))
 
 
 async def test_told(workers: Workers, pool: Pool) -> None:
-    """A settled transfer that arrives as a message is told to both sides."""
+    """A finalized transfer that arrives as a message is told to both sides."""
     workers.start()
     await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
     await until_told(pool, 1)
-    rows = await pool.fetch("SELECT user_id, kind FROM notices ORDER BY kind")
+    rows = await pool.fetch("SELECT user_id, kind FROM notifications ORDER BY kind")
     assert [tuple(row) for row in rows] == [(ALICE, "transfer_completed"), (BOB, "transfer_received")]
 
 
-async def test_the_bell_names_those_concerned(workers: Workers, redis: Redis) -> None:
-    """Once it is committed, the bell rings with the names of those whose feeds have new lines."""
+async def test_the_wakeup_names_those_concerned(workers: Workers, redis: Redis) -> None:
+    """Once it is committed, the wakeup notifies with the names of those whose feeds have new lines."""
     workers.settings = workers.settings.model_copy(update={"redis_url": SecretStr(redis.url)})
     async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(CHANNEL)
         workers.start()
         said = None
         async with asyncio.timeout(SECONDS_MAX):
-            # A Redis that does not answer within its few milliseconds is not waited for: one ring may be missing.
+            # A Redis that does not answer within its few milliseconds is not waited for: one notify may be missing.
             while said is None:
                 await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
                 said = await heard.get_message(timeout=1.0)
@@ -139,25 +139,25 @@ async def test_the_bell_names_those_concerned(workers: Workers, redis: Redis) ->
 
 
 @pytest.mark.parametrize("count", [1000, 1001])
-async def test_the_bell_names_so_many_and_then_everybody(redis: Redis, count: int) -> None:
+async def test_the_wakeup_names_so_many_and_then_everybody(redis: Redis, count: int) -> None:
     """A thousand users are named; for more than that all feeds are said to have something new."""
     users = [new_id() for _ in range(count)]
-    bell = FeedBell(redis.url)
+    wakeup = FeedWakeup(redis.url)
     async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(CHANNEL)
         said = None
         async with asyncio.timeout(SECONDS_MAX):
             while said is None:
-                bell.ring(users)
+                wakeup.notify(users)
                 said = await heard.get_message(timeout=1.0)
-    await bell.close()
+    await wakeup.close()
 
     named = set(said["data"].decode().split(","))
     assert ({str(user) for user in users} if count == 1000 else {"*"}) == named
 
 
 async def test_a_worker_with_a_mail_server_owes_e_mails(workers: Workers, pool: Pool) -> None:
-    """With an address for e-mails each notice of a message gets one to send, without it none."""
+    """With an address for e-mails each notification of a message gets one to send, without it none."""
     await commands.record_events(pool, [completed()], with_deliveries=False)
     workers.settings = workers.settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
     workers.start()
@@ -168,17 +168,17 @@ async def test_a_worker_with_a_mail_server_owes_e_mails(workers: Workers, pool: 
 
 
 async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
-    """The bell is rung beside the work: with a Redis that never answers, telling goes on, and closing takes no time."""
+    """The wakeup is rung beside the work: with a Redis that never answers, telling goes on, and closing takes no time."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        bell = FeedBell(f"redis://:nobody-answers@127.0.0.1:{silent.getsockname()[1]}/0")
-        handle = recorder(pool, bell, with_deliveries=False)
+        wakeup = FeedWakeup(f"redis://:nobody-answers@127.0.0.1:{silent.getsockname()[1]}/0")
+        handle = recorder(pool, wakeup, with_deliveries=False)
         for _ in range(20):
             await handle([Delivery(completed(), 1, False, datetime.now(UTC))])
         began = time.monotonic()
-        await bell.close()
+        await wakeup.close()
 
     assert time.monotonic() - began < 20, "the Redis never responds"
-    assert 40 == await notices_count(pool)
+    assert 40 == await notifications_count(pool)
 
 
 async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
@@ -192,7 +192,7 @@ async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
     [letter] = await kept(pool)
     assert json.loads(letter["body"])["events"] == [poison]
     assert letter["reason"].startswith("malformed")
-    assert await notices_count(pool) == 2 * 63
+    assert await notifications_count(pool) == 2 * 63
 
 
 async def test_unwritable_among_neighbours(workers: Workers, pool: Pool) -> None:
@@ -204,10 +204,10 @@ async def test_unwritable_among_neighbours(workers: Workers, pool: Pool) -> None
     await until_told(pool, 63)
     told = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM inbox")}
     assert told == {event.transfer_id for event in events}
-    assert await notices_count(pool) == 2 * 63
+    assert await notifications_count(pool) == 2 * 63
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"[]", b'{"events": []}', b'{"type": "transfers.settled", "version": 2}'])
+@pytest.mark.parametrize("body", [b"\xff", b"[]", b'{"events": []}', b'{"type": "transfers.finalized", "version": 2}'])
 async def test_no_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
     """A message that is no envelope is dead-lettered as it is; the next one is recorded."""
     workers.start()
@@ -239,7 +239,7 @@ async def test_copies(workers: Workers, pool: Pool) -> None:
     await until_told(pool, len(transfers))
     await workers.stop()
     expected = sum(1 if event.sender_id == event.recipient_id else 2 for bundle in bundles for event in bundle) + 1
-    assert await notices_count(pool) == expected
+    assert await notifications_count(pool) == expected
     assert await pool.fetchval("SELECT count(*) FROM events") == 2 * expected + len(transfers)
 
 
@@ -252,14 +252,14 @@ async def test_stop(workers: Workers, pool: Pool) -> None:
     await workers.stop()
     workers.start()
     await until_told(pool, 30 * 64)
-    assert await notices_count(pool) == 2 * 30 * 64
+    assert await notifications_count(pool) == 2 * 30 * 64
 
 
 async def test_contended(notification_database: TestDatabase, pool: Pool) -> None:
     """What another worker holds is waited for, not failed: the window is kept and told when the other lets go."""
     impatient = await notification_database.pool(lock_timeout="100ms")
     window = [Delivery(completed(sender_id=ALICE), 1, redelivered=False, sent_at=datetime.now(UTC))]
-    handle = recorder(impatient, FeedBell(None), with_deliveries=False)
+    handle = recorder(impatient, FeedWakeup(None), with_deliveries=False)
     await commands.record_events(pool, [completed(sender_id=ALICE)], with_deliveries=False)
     async with pool.acquire() as other, other.transaction():
         await other.execute("UPDATE event_counters SET last_seq = last_seq WHERE user_id = $1", ALICE)

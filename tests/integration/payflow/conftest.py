@@ -130,7 +130,7 @@ class FakeGateway:
     expires_in: int = 600
     transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    looks_until_settled: int = 0
+    looks_until_finalized: int = 0
     keeps_preference: bool = False
     released: asyncio.Event = field(default_factory=asyncio.Event)
     documents: dict[str, Any] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class FakeGateway:
         transfer = self.transfers[self.keys[person["id"], key]]
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
         if self.keeps_preference and "Prefer" in request.headers:
-            return web.json_response(self._settled(transfer), headers=headers)
+            return web.json_response(self._finalized(transfer), headers=headers)
         return web.json_response(transfer, status=202, headers=headers)
 
     def add_transfer(self, person: dict[str, str], key: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class FakeGateway:
             "description": body.get("reference", body.get("description")),
             "metadata": body.get("metadata"),
             "created_at": time_now(),
-            "settles_by": time_now(),
+            "final_by": time_now(),
             "completed_at": None,
             "failed_at": None,
             "failure": None,
@@ -273,8 +273,8 @@ class FakeGateway:
         transfer = self.transfers.get(request.match_info["id"])
         if transfer is None:
             return problem(404, "transfer_not_found", "There is no such transfer")
-        self.looks_until_settled -= 1
-        return web.json_response(self._settled(transfer) if self.looks_until_settled < 0 else transfer)
+        self.looks_until_finalized -= 1
+        return web.json_response(self._finalized(transfer) if self.looks_until_finalized < 0 else transfer)
 
     async def _anything(self, request: web.Request) -> web.Response:
         person = self._person(request)
@@ -294,7 +294,7 @@ class FakeGateway:
         more = end < len(self.pages[path])
         return web.json_response({"items": self.pages[path][start:end], "next_cursor": str(end) if more else None})
 
-    def _settled(self, transfer: dict[str, Any]) -> dict[str, Any]:
+    def _finalized(self, transfer: dict[str, Any]) -> dict[str, Any]:
         return {**transfer, "status": "COMPLETED", "completed_at": time_now()}
 
 

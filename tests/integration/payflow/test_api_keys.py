@@ -45,7 +45,7 @@ async def test_client_with_a_key(gateway: Any) -> None:
 
         assert client.user is None
 
-    assert sent.is_settled
+    assert sent.is_finalized
     assert {f"Bearer {KEY}"} == {request.headers["Authorization"] for request in gateway.requests}
 
 

@@ -34,7 +34,7 @@ OVERVIEW = {
             "drain_per_s": 61.7,
             "seconds_of_work": 20.0,
         },
-        {"name": "notices.transfers-settled", "transfers": 0, "messages": 0, "zone": "normal", "oldest_seconds": None},
+        {"name": "notifications.transfers-finalized", "transfers": 0, "messages": 0, "zone": "normal", "oldest_seconds": None},
     ],
     "outbox": {"unpublished": 7, "lag_seconds": 0.0123},
     "pending": 1241,
@@ -189,7 +189,7 @@ async def test_queue(gateway: Any, run: Any) -> None:
     assert (ran.code, ran.err) == (0, "")
     rows = [line.split() for line in ran.out.splitlines()]
     assert ["transfers.requested", "1,234", "20", "delayed", "75.2", "s", "61.7", "20.0", "s"] in rows
-    assert ["notices.transfers-settled", "0", "0", "normal", "-", "-", "-"] in rows
+    assert ["notifications.transfers-finalized", "0", "0", "normal", "-", "-", "-"] in rows
     assert ["outbox", "7", "unpublished,", "lag", "12", "ms"] in rows
     assert ["pending", "1,241", "transfers,", "2", "stale"] in rows
     assert ["dead", "letters", "1"] in rows
@@ -238,16 +238,16 @@ async def test_verify_names_the_failing_check(gateway: Any, run: Any, options: t
 
 
 async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
-    """`payflow audit` tells below its table that there are older acts than the limit let through, and only then."""
-    act = {
+    """`payflow audit` tells below its table that there are older actions than the limit let through, and only then."""
+    action = {
         "at": "2026-01-02T12:00:00Z",
         "service": "auth",
-        "act": "login",
+        "action": "login",
         "actor_id": "a",
         "subject": None,
         "detail": {},
     }
-    gateway.pages["/ops/audit"] = [{**act, "request_id": f"r-{number}"} for number in range(5)]
+    gateway.pages["/ops/audit"] = [{**action, "request_id": f"r-{number}"} for number in range(5)]
     await login(run)
 
     cut, whole = await run("audit", "--limit", "4"), await run("audit", "--limit", "5")

@@ -104,9 +104,9 @@ async def test_empty_values_are_sent_and_not_dropped(gateway: Any, alice: PayFlo
 
 
 async def test_empty_filters_of_operators_are_sent(gateway: Any, operator: PayFlow) -> None:
-    """An empty actor, user or act is not the whole audit log, an empty queue not all queues, and 0 not the usual number."""
+    """An empty actor, user or action is not the whole audit log, an empty queue not all queues, and 0 not the usual number."""
     for call in (
-        operator.audit(actor_id="", user_id="", act="", limit=0),
+        operator.audit(actor_id="", user_id="", action="", limit=0),
         operator.dead_letters(queue="", state=""),
         operator.proof(head=""),
     ):
@@ -115,7 +115,7 @@ async def test_empty_filters_of_operators_are_sent(gateway: Any, operator: PayFl
 
     asked = [request.query for request in gateway.requests if request.path.startswith("/ops/")]
     assert [
-        {"actor_id": "", "user_id": "", "act": "", "limit": "0"},
+        {"actor_id": "", "user_id": "", "action": "", "limit": "0"},
         {"queue": "", "state": "", "limit": "200"},
         {"full": "1", "head": ""},
     ] == asked
@@ -313,7 +313,7 @@ async def test_empty_option_is_refused_by_the_command(
 @pytest.mark.parametrize(
     ("words", "path", "query"),
     [
-        (("audit", "--act", ""), "/ops/audit", {"act": "", "limit": "50"}),
+        (("audit", "--action", ""), "/ops/audit", {"action": "", "limit": "50"}),
         (
             ("dead-letters", "list", "--queue", ""),
             "/ops/dead-letters",

@@ -58,7 +58,7 @@ async def test_a_transfer_that_differs_is_not_taken(gateway: Any, faults: Any, a
 async def test_the_same_transfer_is_taken(gateway: Any, faults: Any, alice: PayFlow) -> None:
     """With every field the same it is the one that was sent, and it is waited for as long as the caller said, from then on."""
     key = await arrived(gateway, faults, alice)
-    gateway.looks_until_settled = 10**6
+    gateway.looks_until_finalized = 10**6
     began_at = time.monotonic()
 
     transfer = await alice.send(**PAYMENT, idempotency_key=key, wait_seconds=1)

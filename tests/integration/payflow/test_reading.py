@@ -133,11 +133,11 @@ async def test_a_list_that_is_cut_says_so(
     """`has_more` is true exactly when `limit` left something out."""
     gateway.pages["/ops/audit"] = [{"id": str(number)} for number in range(5)]
 
-    acts = await operator.audit(limit=limit)
+    actions = await operator.audit(limit=limit)
 
     assert ([str(number) for number in range(count)], has_more) == (
-        [act["id"] for act in acts["items"]],
-        acts["has_more"],
+        [action["id"] for action in actions["items"]],
+        actions["has_more"],
     )
 
 
@@ -153,12 +153,12 @@ async def test_transfer(gateway: Any, alice: PayFlow) -> None:
     """One transfer with everything the gateway says, also what this version does not know."""
     made = gateway.add_transfer({"id": "u"}, "k", {"amount": 3, "currency": "USD", "metadata": {"order": 7}})
     made |= {"status": "FAILED", "failure": {"code": "cancelled", "message": "You cancelled it."}, "added_later": True}
-    gateway.looks_until_settled = 10
+    gateway.looks_until_finalized = 10
 
     transfer = await alice.transfer(made["id"])
 
     assert transfer.failure is not None
-    assert (transfer.failure.code, transfer.is_settled, transfer.is_completed) == ("cancelled", True, False)
+    assert (transfer.failure.code, transfer.is_finalized, transfer.is_completed) == ("cancelled", True, False)
     assert transfer.metadata == {"order": 7}
     assert transfer.document["added_later"] is True
 

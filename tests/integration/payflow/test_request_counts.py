@@ -84,7 +84,7 @@ async def test_pauses_between_looks_grow_up_to_a_limit(
         pauses.append(seconds)
 
     monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(sleep=sleep))
-    gateway.looks_until_settled = 6
+    gateway.looks_until_finalized = 6
     await alice.send(**PAYMENT, wait_seconds=60)
 
     assert [0.01, 0.02, 0.04, 0.05, 0.05, 0.05, 0.05] == pauses

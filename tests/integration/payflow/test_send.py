@@ -234,7 +234,7 @@ async def test_reused_key_is_told_as_such(gateway: Any, faults: Any, alice: PayF
 
 
 async def test_never_sent_is_not_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """When every attempt was turned away at the door, that is what the caller hears."""
+    """When every attempt was turned away at the gateway, that is what the caller hears."""
     gateway.always[POST] = faults.refuse(429, "rate_limited", retry_after="0")
 
     with pytest.raises(Problem) as caught:
@@ -287,9 +287,9 @@ async def test_asks_the_gateway_to_wait(gateway: Any, alice: PayFlow) -> None:
     assert gateway.seen(f"GET /transfers/{transfer.id}") == []
 
 
-async def test_polls_until_settled(gateway: Any, alice: PayFlow) -> None:
+async def test_polls_until_finalized(gateway: Any, alice: PayFlow) -> None:
     """A transfer that is still PENDING in the answer is looked at until it has its outcome."""
-    gateway.looks_until_settled = 3
+    gateway.looks_until_finalized = 3
 
     transfer = await alice.send(**PAYMENT)
 
@@ -300,8 +300,8 @@ async def test_polls_until_settled(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_wait_is_bounded(gateway: Any, alice: PayFlow) -> None:
-    """A transfer that does not settle is handed back PENDING when the wait is over."""
-    gateway.looks_until_settled = 10**6
+    """A transfer that does not finalize is handed back PENDING when the wait is over."""
+    gateway.looks_until_finalized = 10**6
     began_at = time.monotonic()
 
     transfer = await alice.send(**PAYMENT, wait_seconds=0.4)
@@ -325,9 +325,9 @@ async def test_trouble_while_waiting_is_no_failure(gateway: Any, faults: Any, al
     look = f"GET /transfers/{transfer.id}"
     gateway.fail(look, faults.refuse(503, "unavailable"), faults.cut(after=False), faults.refuse(500, "internal_error"))
 
-    settled = await alice.wait(transfer, wait_seconds=5)
+    finalized = await alice.wait(transfer, wait_seconds=5)
 
-    assert settled.is_completed
+    assert finalized.is_completed
 
     gateway.always[look] = faults.hang(gateway.released)
     began_at = time.monotonic()

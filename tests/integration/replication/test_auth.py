@@ -15,22 +15,22 @@ from services.auth.errors import (
     EmailVerified,
     InvalidCredentials,
     InvalidRefreshToken,
-    LetterTokenInvalid,
+    EmailTokenInvalid,
     SessionNotFound,
-    TotpAlreadyOn,
+    TotpAlreadyEnabled,
 )
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.user import Role
 from services.auth.tokens import hash_refresh
-from services.auth.wakeup import Bell
+from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import new_id
 from tests.harness.standby import Pair
 from tests.integration.auth.test_totp import Authenticator
 
-BELL = Bell(None)
+WAKEUP = Wakeup(None)
 PASSWORD = "correct horse"
 
 
@@ -51,7 +51,7 @@ class Auth:
         return await self.pool.fetchval("SELECT session_id FROM refresh_tokens WHERE hash = $1", token_hash)
 
     async def refresh(self, session: Session) -> Session:
-        return await commands.accounts.refresh(self.pool, self.vault, BELL, refresh_token=session.pair.refresh_token)
+        return await commands.accounts.refresh(self.pool, self.vault, WAKEUP, refresh_token=session.pair.refresh_token)
 
     async def token(self) -> str:
         """The token of the newest e-mail to the user."""
@@ -63,7 +63,7 @@ class Auth:
 
     async def reset(self, token: str) -> Any:
         return await commands.emails.reset_password(
-            self.pool, self.vault, self.hashing, BELL, token=token, new_password="a better password"
+            self.pool, self.vault, self.hashing, WAKEUP, token=token, new_password="a better password"
         )
 
     async def confirm_totp(self, user_id: UUID, code: str) -> Any:
@@ -110,7 +110,7 @@ async def test_login_after_registering(pair: Pair, auth: Auth) -> None:
 
     async def log_in() -> Session:
         return await commands.accounts.log_in(
-            auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password=PASSWORD
+            auth.pool, auth.vault, auth.hashing, WAKEUP, email=auth.email, password=PASSWORD
         )
 
     await pair.leave_unknown(auth.register)
@@ -123,7 +123,7 @@ async def test_failed_login(pair: Pair, auth: Auth) -> None:
     async def fail() -> None:
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                auth.pool, auth.vault, auth.hashing, BELL, email=auth.email, password="wrong"
+                auth.pool, auth.vault, auth.hashing, WAKEUP, email=auth.email, password="wrong"
             )
 
     await pair.leave_unknown(auth.register)
@@ -136,7 +136,7 @@ async def test_logged_out_before(pair: Pair, auth: Auth) -> None:
     session_id = await auth.session_id(session)
 
     async def log_out() -> None:
-        await commands.accounts.log_out(auth.pool, BELL, session_id=session_id, user_id=session.user.id)
+        await commands.accounts.log_out(auth.pool, WAKEUP, session_id=session_id, user_id=session.user.id)
 
     await pair.leave_unknown(log_out)
     await pair.after_replication(log_out)
@@ -159,7 +159,7 @@ async def test_session_ended_before(pair: Pair, auth: Auth) -> None:
     session_id = await auth.session_id(session)
 
     async def end() -> None:
-        await commands.sessions.end_session(auth.pool, BELL, user_id=session.user.id, session_id=session_id)
+        await commands.sessions.end_session(auth.pool, WAKEUP, user_id=session.user.id, session_id=session_id)
 
     await pair.leave_unknown(end)
     with pytest.raises(SessionNotFound):
@@ -183,7 +183,7 @@ async def test_key_revoked_before(pair: Pair, auth: Auth) -> None:
     )
 
     async def revoke() -> None:
-        await commands.api_keys.revoke_api_key(auth.pool, BELL, key_id=made.listed.id, user_id=session.user.id)
+        await commands.api_keys.revoke_api_key(auth.pool, WAKEUP, key_id=made.listed.id, user_id=session.user.id)
 
     await pair.leave_unknown(revoke)
     with pytest.raises(ApiKeyNotFound):
@@ -199,7 +199,7 @@ async def test_email_verified_before(pair: Pair, auth: Auth) -> None:
         await commands.emails.verify_email(auth.pool, token=token)
 
     await pair.leave_unknown(verify)
-    with pytest.raises(LetterTokenInvalid):
+    with pytest.raises(EmailTokenInvalid):
         await pair.after_replication(verify)
     await pair.lose_standby()
     with pytest.raises(EmailVerified):
@@ -214,7 +214,7 @@ async def test_password_reset_before(pair: Pair, auth: Auth) -> None:
     await auth.forget()
     token = await auth.token()
     await pair.leave_unknown(lambda: auth.reset(token))
-    with pytest.raises(LetterTokenInvalid):
+    with pytest.raises(EmailTokenInvalid):
         await pair.after_replication(lambda: auth.reset(token))
 
 
@@ -229,7 +229,7 @@ async def test_token_spent_by_a_duplicate(pair: Pair, auth: Auth, monkeypatch: p
         return session.user.id
 
     monkeypatch.setattr(commands.emails, "_find_owner", find_owner)
-    with pytest.raises(LetterTokenInvalid):
+    with pytest.raises(EmailTokenInvalid):
         await pair.after_replication(lambda: auth.reset(token))
 
 
@@ -238,10 +238,10 @@ async def test_second_factor_on_before(pair: Pair, auth: Auth) -> None:
     user_id = (await auth.register()).user.id
     code = (await auth.start_totp(user_id)).code()
     await pair.leave_unknown(lambda: auth.confirm_totp(user_id, code))
-    with pytest.raises(TotpAlreadyOn):
+    with pytest.raises(TotpAlreadyEnabled):
         await pair.after_replication(lambda: auth.confirm_totp(user_id, code))
     await pair.lose_standby()
-    with pytest.raises(TotpAlreadyOn):
+    with pytest.raises(TotpAlreadyEnabled):
         await pair.after_replication(lambda: auth.start_totp(user_id))
 
 
@@ -251,7 +251,7 @@ async def test_role_given_before(pair: Pair, auth: Auth) -> None:
 
     async def give() -> Role:
         account = await commands.users.set_role(
-            auth.pool, BELL, user_id=user_id, role=Role.OPERATOR, operator_id=new_id()
+            auth.pool, WAKEUP, user_id=user_id, role=Role.OPERATOR, operator_id=new_id()
         )
         return account.user.role
 
@@ -277,7 +277,7 @@ async def test_disabled_or_enabled_before(pair: Pair, auth: Auth, *, disabled: b
 
     async def disable() -> bool:
         account = await commands.users.disable_user(
-            auth.pool, BELL, user_id=user_id, reason="a test", operator_id=new_id()
+            auth.pool, WAKEUP, user_id=user_id, reason="a test", operator_id=new_id()
         )
         return account.disabled_at is not None
 
@@ -303,7 +303,7 @@ async def test_password_changed_before(pair: Pair, auth: Auth) -> None:
             auth.pool,
             auth.vault,
             auth.hashing,
-            BELL,
+            WAKEUP,
             user_id=user_id,
             current_password=PASSWORD,
             new_password="a better password",

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from services.chassis import database, replication
-from services.chassis.database import CommitUnknown, DatabaseAway, Pool
+from services.chassis.database import CommitUnknown, DatabaseUnavailable, Pool
 from services.chassis.replication import OnceReplicated
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import OutcomeUnknown, Refusal
@@ -80,7 +80,7 @@ async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: 
     async with asyncio.timeout(30):
         while await count(pool, id_) == 0:
             # On a busy machine an earlier statement may take too long, and then nothing is recorded.
-            with pytest.raises(DatabaseAway) as raised:
+            with pytest.raises(DatabaseUnavailable) as raised:
                 await insert(impatient, id_)
             assert isinstance(raised.value, CommitUnknown) or await count(pool, id_) == 0
     pair.resume()
@@ -88,7 +88,7 @@ async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: 
         while True:
             try:
                 assert 1 == await count(impatient, id_)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 continue
             break
 
@@ -136,7 +136,7 @@ async def test_error_before_commit_is_known(pool: Pool) -> None:
             await connection.execute(INSERT, id_)
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    with pytest.raises(DatabaseAway) as raised:
+    with pytest.raises(DatabaseUnavailable) as raised:
         await fail()
     assert not isinstance(raised.value, CommitUnknown)
     assert 0 == await count(pool, id_)
@@ -166,4 +166,4 @@ async def test_form_over_http() -> None:
     """An unknown commit is a 504 `outcome_unknown`, as a call without a response is."""
     problem = CommitUnknown().problem()
     assert (504, OutcomeUnknown.code) == (problem["status"], problem["code"])
-    assert isinstance(CommitUnknown(), DatabaseAway)
+    assert isinstance(CommitUnknown(), DatabaseUnavailable)

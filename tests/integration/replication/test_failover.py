@@ -111,12 +111,12 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, ha
     safe, lost = (Work() for _ in range(2))
     async with services_on(pair.primary, vault, hashing) as services:
         await commands.remember_wallets(services.pools["transaction"], [PAYER, RECIPIENT])
-        for act in safe.acts(services):
-            await act()
-        for act in lost.acts(services):
-            await pair.leave_unknown(act)
+        for action in safe.actions(services):
+            await action()
+        for action in lost.actions(services):
+            await pair.leave_unknown(action)
         assert not lost.missing(await services.recorded()), "the primary has all of it"
-        repeats = [asyncio.ensure_future(act()) for act in lost.acts(services)]
+        repeats = [asyncio.ensure_future(action()) for action in lost.actions(services)]
         await pair.until_decided(repeats)
         acknowledged = {number for number, repeat in enumerate(repeats) if repeat.done()}
         await pair.fail_over()
@@ -130,8 +130,8 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, ha
             "what the primary alone had is lost: this is what the wait is for"
         )
         # A client that repeats what is unknown to it gets it done.
-        for act in lost.acts(services):
-            await act()
+        for action in lost.actions(services):
+            await action()
         assert not lost.missing(await services.recorded())
         assert await services.pay(lost.key)
 
@@ -145,7 +145,7 @@ class Work:
         self.voided = new_id()
         self.email = f"{new_id()}@example.com"
 
-    def acts(self, services: Services) -> list[Callable[[], Awaitable[object]]]:
+    def actions(self, services: Services) -> list[Callable[[], Awaitable[object]]]:
         return [
             partial(services.pay, self.key),
             partial(services.post, self.item),
@@ -154,7 +154,7 @@ class Work:
         ]
 
     def missing(self, recorded: Mapping[str, set[Any]]) -> set[int]:
-        """The numbers of those acts that are not on record."""
+        """The numbers of those actions that are not on record."""
         parts = (
             self.key in recorded["keys"],
             self.item.transfer_id in recorded["outcomes"],

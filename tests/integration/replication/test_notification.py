@@ -33,7 +33,7 @@ async def test_read_before(pair: Pair, pool: Pool) -> None:
     """Marking a notification as read again succeeds once the first time is replicated."""
     user_id = new_id()
     await commands.record_events(pool, [completed(sender_id=user_id)], with_deliveries=False)
-    [notice] = await commands.list_notices(pool, user_id, below=NEWEST, limit=2)
-    await pair.leave_unknown(lambda: commands.mark_read(pool, notice.id, user_id))
-    again = await pair.after_replication(lambda: commands.mark_read(pool, notice.id, user_id))
+    [notification] = await commands.list_notifications(pool, user_id, below=NEWEST, limit=2)
+    await pair.leave_unknown(lambda: commands.mark_read(pool, notification.id, user_id))
+    again = await pair.after_replication(lambda: commands.mark_read(pool, notification.id, user_id))
     assert again.read_at is not None

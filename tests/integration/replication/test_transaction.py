@@ -15,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 from services.chassis import database, dead_letters
 from services.chassis.client import Upstream
 from services.chassis.database import Pool
-from services.chassis.dead_letters import DeadLetterSettled, Replay
+from services.chassis.dead_letters import DeadLetterResolved, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.topology import REQUESTED_QUEUE
@@ -133,8 +133,8 @@ async def test_lookup_by_key(pair: Pair, pool: Pool, intake: Intake, payment: Re
 async def test_outcome_applied_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A command whose outcome is recorded already is acknowledged once that is replicated."""
     outcome = told(await accepted(intake, payment))
-    await pair.leave_unknown(lambda: commands.settle_transfers(pool, outcome))
-    assert 0 == await pair.after_replication(lambda: commands.settle_transfers(pool, outcome))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcome))
+    assert 0 == await pair.after_replication(lambda: commands.finalize_transfers(pool, outcome))
 
 
 async def test_conflict_marked_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
@@ -147,7 +147,7 @@ async def test_conflict_marked_before(pair: Pair, pool: Pool, intake: Intake, pa
 async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """Cancelling a transfer that is cancelled already succeeds once that is replicated."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer)))
     answer = await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
     assert 200 == answer.status
 
@@ -155,7 +155,7 @@ async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment:
 async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """That a transfer is completed and cannot be cancelled is said once that is replicated."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer, "posted", None)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer, "posted", None)))
     with pytest.raises(TransferNotCancellable):
         await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
 
@@ -163,7 +163,7 @@ async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, paymen
 async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A request that waits for the outcome gets it once it is replicated, whether or not it was there from the beginning."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.settle_transfers(pool, told(transfer)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer)))
     assert [transfer.id] == await pair.after_replication(lambda: commands.list_terminal(pool, [transfer.id]))
     await pair.lose_standby()
     answer = await pair.after_replication(lambda: api.get_transfer(asked(pool, "GET", transfer, "&wait=5")))
@@ -201,7 +201,7 @@ async def test_dead_letter_replayed_before(pair: Pair, pool: Pool) -> None:
             await connection.fetchrow(dead_letters.statements.mark_replayed, letter_id, 1)
 
     await pair.leave_unknown(mark_replayed)
-    with pytest.raises(DeadLetterSettled):
+    with pytest.raises(DeadLetterResolved):
         await pair.after_replication(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
 
 

@@ -60,11 +60,11 @@ async def get(gateway: Upstream, transfer: Transfer, *, wait: float) -> Any:
     return await gateway.call("GET", f"/internal/transfers/{transfer.id}", params=params, seconds=SECONDS)
 
 
-async def settle(path: MoneyPath, transfer: Transfer) -> None:
+async def finalize(path: MoneyPath, transfer: Transfer) -> None:
     """As the reversal does."""
     [answer] = await path.wallet("transaction-reversal").void([(transfer.id, transfer.request_hash)], "timed_out")
     assert answer.at is not None
-    await commands.settle_transfers(
+    await commands.finalize_transfers(
         path.pool, [Told(transfer.id, answer.outcome, answer.reason, answer.at, None)]
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ async def test_what_has_another_outcome_is_not_cancelled(path: MoneyPath, gatewa
     transfer = await accepted(path)
     path.start_relay()
     path.start_worker()
-    await path.settled([transfer.id])
+    await path.finalized([transfer.id])
 
     with pytest.raises(Refusal) as sender:
         await cancel(gateway, transfer, transfer.user_id)
@@ -112,7 +112,7 @@ async def test_who_waits_is_answered_with_the_outcome(path: MoneyPath, gateway: 
     impatient = await get(gateway, transfer, wait=0.05)
     at_once = await get(gateway, transfer, wait=0)
 
-    await settle(path, transfer)
+    await finalize(path, transfer)
 
     assert ["PENDING", "PENDING"] == [impatient["status"], at_once["status"]]
     assert ["FAILED"] * 2 == [one["status"] for one in await asyncio.gather(*patient)]

@@ -1,4 +1,4 @@
-"""What operators do here is on record in the commit of the act, and stays there."""
+"""What operators do here is on record in the commit of the action, and stays there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_deposit_is_on_record(path: MoneyPath) -> None:
 
     assert isinstance(first, Accepted)
     [row] = rows
-    assert ("deposit_accepted", operator, alice) == (row["act"], row["actor_id"], row["user_id"])
+    assert ("deposit_accepted", operator, alice) == (row["action"], row["actor_id"], row["user_id"])
     assert ("transfer", first.transfer.id, "the-request-1") == (
         row["subject_kind"], row["subject_id"], row["request_id"],
     )  # fmt: skip
@@ -85,7 +85,7 @@ async def test_the_log_only_grows(path: MoneyPath, transaction_database: TestDat
     await accept(path.intake(), deposit(new_id(), alice_wallet))
     connection = await asyncpg.connect(getattr(transaction_database, f"{role}_url"))
 
-    for statement in ("UPDATE audit_log SET act = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+    for statement in ("UPDATE audit_log SET action = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
     await connection.close()

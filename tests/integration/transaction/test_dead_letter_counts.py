@@ -10,14 +10,14 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis import broker, dead_letter_keeper, dead_letters
+from services.chassis import broker, dead_letter_archiver, dead_letters
 from services.chassis.audit import Place
 from services.chassis.broker import ATTEMPTS, REASON, Publisher
 from services.chassis.database import Pool, close_pool
-from services.chassis.dead_letters import DeadLetterSettled, Letter, Replay
+from services.chassis.dead_letters import DeadLetterResolved, Letter, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE, TRANSFERS_REQUESTED, Queue
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, TRANSFERS_REQUESTED, Queue
 from tests.harness.databases import TestDatabase
 from tests.harness.dead_letters import keeping, kept
 from tests.harness.services import MoneyPath
@@ -71,16 +71,16 @@ async def test_what_was_dealt_with_waits_anew_when_it_comes_again(pool: Pool) ->
 async def test_only_what_waits_in_this_queue_is_counted(pool: Pool) -> None:
     """Neither what was dealt with nor what another queue has."""
     letters = [letter(f"poison {number}".encode()) for number in range(3)]
-    await dead_letters.keep(pool, [*letters, letter(b"other", queue=SETTLED_QUEUE)])
+    await dead_letters.keep(pool, [*letters, letter(b"other", queue=FINALIZED_QUEUE)])
     first = await pool.fetchval("SELECT id FROM dead_letters WHERE queue = $1 LIMIT 1", REQUESTED_QUEUE.name)
     await dead_letters.discard(pool, first, "seen", BY)
 
-    assert (2, 1) == (await dead_letters.count(pool, REQUESTED_QUEUE), await dead_letters.count(pool, SETTLED_QUEUE))
+    assert (2, 1) == (await dead_letters.count(pool, REQUESTED_QUEUE), await dead_letters.count(pool, FINALIZED_QUEUE))
 
 
 async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_database: TestDatabase) -> None:
     """By queue and state, newest first, page by page without a gap, also when they were kept at the same instant."""
-    for queue, count in ((REQUESTED_QUEUE, 5), (SETTLED_QUEUE, 2)):
+    for queue, count in ((REQUESTED_QUEUE, 5), (FINALIZED_QUEUE, 2)):
         await dead_letters.keep(pool, [letter(f"{queue.name} {n}".encode(), queue=queue) for n in range(count)])
     superuser = await transaction_database.pool(transaction_database.superuser_url)
     await superuser.execute("UPDATE dead_letters SET first_seen_at = $1 WHERE queue = $2", NOON, REQUESTED_QUEUE.name)
@@ -104,7 +104,7 @@ async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_data
     assert ids == await listed()
     assert [ids[0], *ids[2:]] == await listed("waiting")
     assert ([ids[1]], []) == (await listed("discarded"), await listed("replayed"))
-    assert (2, 7) == (len(await listed(None, SETTLED_QUEUE.name)), len(await listed(None, None)))
+    assert (2, 7) == (len(await listed(None, FINALIZED_QUEUE.name)), len(await listed(None, None)))
 
 
 def test_every_transfer_of_a_letter_is_named() -> None:
@@ -151,25 +151,25 @@ async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
 
     await dead_letters.replay(path.pool, publisher, first, BY)
     discarded = [await dead_letters.discard(path.pool, second["id"], reason, BY) for reason in ("odd", "again")]
-    with pytest.raises(DeadLetterSettled):
+    with pytest.raises(DeadLetterResolved):
         await dead_letters.discard(path.pool, first["id"], "too late", BY)
-    with pytest.raises(DeadLetterSettled):
+    with pytest.raises(DeadLetterResolved):
         await dead_letters.replay(path.pool, publisher, discarded[0], BY)
 
-    acts = await path.pool.fetch("SELECT act, actor_id, subject_id, request_id, detail FROM audit_log ORDER BY id")
+    actions = await path.pool.fetch("SELECT action, actor_id, subject_id, request_id, detail FROM audit_log ORDER BY id")
     about = {"queue": REQUESTED_QUEUE.name}
     assert [
         ("dead_letter_replayed", first["id"], about | {"transfer_ids": [str(ids[0])]}),
         ("dead_letter_discarded", second["id"], about | {"transfer_ids": [str(ids[1])], "reason": "odd"}),
-    ] == [(act["act"], act["subject_id"], json.loads(act["detail"])) for act in acts]
-    assert {(BY.operator_id, BY.request_id)} == {(act["actor_id"], act["request_id"]) for act in acts}
+    ] == [(action["action"], action["subject_id"], json.loads(action["detail"])) for action in actions]
+    assert {(BY.operator_id, BY.request_id)} == {(action["actor_id"], action["request_id"]) for action in actions}
     assert ["odd", "odd"] == [row["note"] for row in discarded]
 
 
 async def test_the_gauge_says_how_many_wait(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as are on record and wait, kept up to date."""
-    monkeypatch.setattr(dead_letter_keeper, "MEASURE_SECONDS", 0.01)
-    gauge = dead_letter_keeper.DEAD_LETTERS.labels(REQUESTED_QUEUE.name)
+    monkeypatch.setattr(dead_letter_archiver, "MEASURE_SECONDS", 0.01)
+    gauge = dead_letter_archiver.DEAD_LETTERS.labels(REQUESTED_QUEUE.name)
     await dead_letters.keep(path.pool, [letter(b"one"), letter(b"two")])
     async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as keeper:
         measuring = asyncio.create_task(keeper.measure())

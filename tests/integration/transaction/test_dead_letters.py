@@ -17,8 +17,8 @@ from aiohttp.test_utils import make_mocked_request
 from services.chassis import dead_letters
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.database import close_pool
-from services.chassis.dead_letter_desk import Desk
-from services.chassis.dead_letters import BrokerAway, DeadLetterNotReplayable, DeadLetterSettled, Replay
+from services.chassis.dead_letter_api import DeadLetterApi
+from services.chassis.dead_letters import BrokerUnavailable, DeadLetterNotReplayable, DeadLetterResolved, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
@@ -167,24 +167,24 @@ async def test_a_replay_carries_it_out_once(path: MoneyPath, publisher: Publishe
     await put(publisher, envelope(command))
     async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
         [row] = await kept(path.pool)
-    foresee = replay.foreseer(path.pool)
-    before = await foresee(row)
+    preview = replay.previewer(path.pool)
+    before = await preview(row)
     path.start_worker()
     for _ in range(3):
         row = await dead_letters.replay(path.pool, publisher, row, BY)
-    await path.settled([transfer.id])
-    after = await foresee(row)
+    await path.finalized([transfer.id])
+    after = await preview(row)
     for _ in range(2):
         row = await dead_letters.replay(path.pool, publisher, row, BY)
     await until_taken(publisher)
-    acts = await path.pool.fetch("SELECT act, actor_id, subject_id, request_id FROM audit_log")
+    actions = await path.pool.fetch("SELECT action, actor_id, subject_id, request_id FROM audit_log")
 
     assert ("replayed", 5) == (row["state"], row["replays"])
     assert [("PENDING", "post")] == [(effect.status, effect.effect) for effect in before.effects]
     assert [("COMPLETED", "nothing")] == [(effect.status, effect.effect) for effect in after.effects]
     assert 5 == await ledgers.balance(path.wallet_pool, transfer.to_wallet_id)
-    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
-    assert [("dead_letter_replayed", BY.operator_id, row["id"], BY.request_id)] * 5 == [tuple(act) for act in acts]
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
+    assert [("dead_letter_replayed", BY.operator_id, row["id"], BY.request_id)] * 5 == [tuple(action) for action in actions]
 
 
 async def until_taken(publisher: Publisher) -> None:
@@ -195,13 +195,13 @@ async def until_taken(publisher: Publisher) -> None:
 
 
 async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
-    """With the broker away a replay is refused with 503; the letter waits, and no act is on record."""
+    """With the broker away a replay is refused with 503; the letter waits, and no action is on record."""
     _, command = await accepted(path)
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
     [row] = await kept(path.pool)
     nowhere = Publisher(NOBODY, "test")
 
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         await dead_letters.replay(path.pool, nowhere, row, BY)
 
     assert [("waiting", 0)] == [(r["state"], r["replays"]) for r in await path.pool.fetch("SELECT * FROM dead_letters")]
@@ -253,9 +253,9 @@ async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
     letters = [dead_letters.read(REQUESTED_QUEUE, body, {}, None) for body in [envelope(command), *forged]]
     await dead_letters.keep(path.pool, letters)
     by_body = {bytes(row["body"]): row for row in await kept(path.pool, len(letters))}
-    foresee = replay.foreseer(path.pool)
-    prospects = [await foresee(by_body[body]) for body in forged]
-    honest = await foresee(by_body[letters[0].body])
+    preview = replay.previewer(path.pool)
+    prospects = [await preview(by_body[body]) for body in forged]
+    honest = await preview(by_body[letters[0].body])
 
     assert [["refused"]] * len(changes) == [[effect.effect for effect in one.effects] for one in prospects]
     assert None not in [one.refusal for one in prospects]
@@ -268,13 +268,13 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
     forged = envelope(command.replace('"amount":5', '"amount":6'))
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
     [row] = await kept(path.pool)
-    desk = Desk(
+    desk = DeadLetterApi(
         path.pool,
         REQUESTED_QUEUE,
         read_pool=path.pool,
         broker_url=path.rabbitmq_url,
         instance="t",
-        foresee=replay.foreseer(path.pool),
+        preview=replay.previewer(path.pool),
     )
     body = json.dumps({"operator_id": str(BY.operator_id), "request_id": BY.request_id}).encode()
     with pytest.raises(DeadLetterNotReplayable):
@@ -291,8 +291,8 @@ async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_da
     [row] = await kept(path.pool)
     read_pool = await transaction_database.pool(default_transaction_read_only="on")
     path.stack.push_async_callback(close_pool, read_pool)
-    desk = Desk(
-        path.pool, REQUESTED_QUEUE, read_pool=read_pool, broker_url="", instance="t", foresee=replay.foreseer(read_pool)
+    desk = DeadLetterApi(
+        path.pool, REQUESTED_QUEUE, read_pool=read_pool, broker_url="", instance="t", preview=replay.previewer(read_pool)
     )
     body = {"operator_id": str(BY.operator_id), "request_id": BY.request_id, "reason": "a test"}
     response = await desk.discard(asked(row["id"], json.dumps(body).encode()))
@@ -321,7 +321,7 @@ async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
     await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, None)])
     [row] = await kept(path.pool)
 
-    prospect = await replay.foreseer(path.pool)(row)
+    prospect = await replay.previewer(path.pool)(row)
 
     assert {late.id: "void", odd.id: "dead_letter", clash.id: "dead_letter"} == {
         effect.transfer_id: effect.effect for effect in prospect.effects
@@ -338,9 +338,9 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
     before = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
 
     done = [await dead_letters.discard(path.pool, row["id"], "looked at", BY) for _ in range(2)]
-    with pytest.raises(DeadLetterSettled):
+    with pytest.raises(DeadLetterResolved):
         await dead_letters.replay(path.pool, publisher, done[0], BY)
-    acts = await path.pool.fetch("SELECT act, detail FROM audit_log")
+    actions = await path.pool.fetch("SELECT action, detail FROM audit_log")
     after = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
     await path.sweep()
     ended = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
@@ -349,7 +349,7 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
     assert before == after
     assert ("FAILED", "timed_out") == (ended.status, ended.failure_code)
     assert [("dead_letter_discarded", "looked at")] == [
-        (one["act"], json.loads(one["detail"])["reason"]) for one in acts
+        (one["action"], json.loads(one["detail"])["reason"]) for one in actions
     ]
 
 
@@ -391,7 +391,7 @@ async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publish
     aside = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
     path.start_worker()
     await dead_letters.replay(path.pool, publisher, row, BY)
-    await path.settled([transfer.id])
+    await path.finalized([transfer.id])
     done = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
 
     assert ("reversal", True) == (aside.waiting_for, "a person can look into it" in aside.summary)

@@ -51,10 +51,10 @@ async def owner(transaction_database: TestDatabase) -> AsyncIterator[asyncpg.Con
 class Meanwhile(People):
     """Auth, and something that happens while it is being asked."""
 
-    def __init__(self, known: dict[str, UUID], act: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, known: dict[str, UUID], action: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
         self.known = known
-        self._act = act
+        self._act = action
 
     async def find_recipients(self, emails: Sequence[str]) -> dict[str, UUID]:
         await self._act()
@@ -71,7 +71,7 @@ async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[
 
 
 async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[Told]:
-    """Void them in the wallet; what there is to settle."""
+    """Void them in the wallet; what there is to finalize."""
     voids = [Void(transfer.id, "cancelled", transfer.request_hash) for transfer in transfers]
     answers = await wallet_commands.void_transfers(path.wallet_pool, voids)
     return [Told(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in answers]
@@ -110,13 +110,13 @@ async def test_a_status_without_its_event_is_not_kept(path: MoneyPath, owner: as
 
     await owner.execute("REVOKE INSERT ON outbox FROM payflow_transaction")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await commands.settle_transfers(path.pool, told)
+        await commands.finalize_transfers(path.pool, told)
     status = await path.pool.fetchval("SELECT status FROM transfers")
     await owner.execute("GRANT INSERT ON outbox TO payflow_transaction")
 
     assert "PENDING" == status
-    assert [1, 0] == [await commands.settle_transfers(path.pool, told) for _ in range(2)]
-    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert [1, 0] == [await commands.finalize_transfers(path.pool, told) for _ in range(2)]
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
 
 
 async def test_settling_again_moves_nothing(path: MoneyPath) -> None:
@@ -124,14 +124,14 @@ async def test_settling_again_moves_nothing(path: MoneyPath) -> None:
     [transfer] = await accepted(path)
     [told] = await voided(path, [transfer])
 
-    moved = [await commands.settle_transfers(path.pool, again) for again in ([told], [told], [told, told])]
+    moved = [await commands.finalize_transfers(path.pool, again) for again in ([told], [told], [told, told])]
 
     assert [1, 0, 0] == moved
-    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
 
 
 async def test_statuses_move_in_one_order(path: MoneyPath, patient: Pool) -> None:
-    """Two who settle the same transfers in opposite orders wait for each other; neither dies of a deadlock."""
+    """Two who finalize the same transfers in opposite orders wait for each other; neither dies of a deadlock."""
     transfers = await accepted(path, 3)
     first, middle, last = await voided(path, transfers)
 
@@ -139,9 +139,9 @@ async def test_statuses_move_in_one_order(path: MoneyPath, patient: Pool) -> Non
         transaction = holder.transaction()
         await transaction.start()
         await holder.execute("SELECT FROM transfers WHERE id = $1 FOR UPDATE", middle.transfer_id)
-        backwards = asyncio.create_task(commands.settle_transfers(patient, [last, middle, first]))
+        backwards = asyncio.create_task(commands.finalize_transfers(patient, [last, middle, first]))
         await until_waiting(patient, 1)
-        forwards = asyncio.create_task(commands.settle_transfers(patient, [first, last]))
+        forwards = asyncio.create_task(commands.finalize_transfers(patient, [first, last]))
         await until_waiting(patient, 2)
         await transaction.rollback()
 
@@ -222,7 +222,7 @@ async def test_the_verdict_of_a_conflict_is_a_dead_letter(path: MoneyPath) -> No
 
 
 async def test_the_verdict_of_a_busy_wallet_is_another_try(path: MoneyPath) -> None:
-    """A transfer whose account was held too long is neither settled nor done: it comes back."""
+    """A transfer whose account was held too long is neither finalized nor done: it comes back."""
     [transfer] = await accepted(path)
     worker = Worker(path.pool, path.wallet("transaction-worker"), "test")
 

@@ -86,7 +86,7 @@ async def test_a_replay_is_answered_whatever_happened_since(path: MoneyPath, fat
     if fate == "completed":
         path.start_relay()
         path.start_worker()
-        await path.settled([first.transfer.id])
+        await path.finalized([first.transfer.id])
     if fate in ("failed", "cancelled"):
         voided = [(first.transfer.id, first.transfer.request_hash)]
         reason = "timed_out" if fate == "failed" else "cancelled"
@@ -298,8 +298,8 @@ def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
 
 
 @asynccontextmanager
-async def a_stuck_bell(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody's commit rings the bell and does not end: it waits for a replica that is not there."""
+async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody's commit notifies the wakeup and does not end: it waits for a replica that is not there."""
     superuser, ringer = [await asyncpg.connect(database.superuser_url) for _ in range(2)]
     await superuser.execute("SET synchronous_commit = local")
     await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -322,8 +322,8 @@ async def a_stuck_bell(database: TestDatabase) -> AsyncIterator[asyncpg.Connecti
         await ringer.close()
 
 
-async def test_a_queue_at_the_bell_is_no_twin(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """A commit that waits behind another's bell for longer than twins wait for each other is accepted, as what it is: new."""
+async def test_a_queue_at_the_wakeup_is_no_twin(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """A commit that waits behind another's wakeup for longer than twins wait for each other is accepted, as what it is: new."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     # The wallets are known before: to look one up also waits for the replica.
     await accept(path.intake(), request(alice, bob_wallet, 1))
@@ -331,7 +331,7 @@ async def test_a_queue_at_the_bell_is_no_twin(path: MoneyPath, transaction_datab
     path.stack.push_async_callback(path.pool.close)
     intake = path.intake()
 
-    async with a_stuck_bell(transaction_database) as superuser, asyncio.timeout(30):
+    async with a_stuck_wakeup(transaction_database) as superuser, asyncio.timeout(30):
         accepting = asyncio.create_task(accept(intake, request(alice, bob_wallet, 1)))
         while not accepting.done() and not await superuser.fetchval(
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > interval '700 ms'"

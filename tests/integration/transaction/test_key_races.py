@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.database import DatabaseAway, LockTimeout
+from services.chassis.database import DatabaseUnavailable, LockTimeout
 from services.contracts.refusal import Refusal
 from services.transaction import commands, reversal
 from services.transaction.commands import Accepted
@@ -58,7 +58,7 @@ class Race:
     async def _ask(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Answer | None]:
         try:
             return await intake.accept(requests)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             return [None] * len(requests)
 
     def _think_up(self, turn: int) -> Request:
@@ -116,7 +116,7 @@ async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) ->
 
     await race.run()
     recorded = await read_record(path)
-    await path.settled([UUID(made.transfer) for made in recorded.values()], seconds=300)
+    await path.finalized([UUID(made.transfer) for made in recorded.values()], seconds=300)
 
     assert [] == naive_keys.contradictions(race.history, recorded)
     assert len(recorded) == await path.pool.fetchval("SELECT count(*) FROM transfers")
@@ -127,7 +127,7 @@ async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) ->
         "told as new, unless the answer was lost"
     )
     assert {"accepted", "replayed", "idempotency_key_reused"} <= by_kind.keys()
-    # The door looks at funds when there is time; else the ledger says it.
+    # The gateway looks at funds when there is time; else the ledger says it.
     broke = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE failure_code = 'insufficient_funds'")
     assert broke > 0 or "insufficient_funds" in by_kind
 
@@ -157,9 +157,9 @@ async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
 class Meanwhile:
     """The wallet; before it tells what is available something else happens."""
 
-    def __init__(self, wallet: WalletClient, act: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, wallet: WalletClient, action: Callable[[], Awaitable[None]]) -> None:
         self._wallet = wallet
-        self._act = act
+        self._act = action
 
     async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> Mapping[UUID, Any]:
         await self._act()
@@ -179,7 +179,7 @@ async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPat
 
     async def spend() -> None:
         firsts.extend(await path.intake().accept([twin]))
-        await path.settled([firsts[0].transfer.id])
+        await path.finalized([firsts[0].transfer.id])
 
     late = Intake(
         path.pool,

@@ -122,7 +122,7 @@ async def test_what_the_ledger_has_decided_counts_once(path: MoneyPath) -> None:
     path.start_relay()
     path.start_worker()
     assert isinstance(answer, Accepted)
-    await path.settled([first.transfer.id, answer.transfer.id])
+    await path.finalized([first.transfer.id, answer.transfer.id])
     later, _ = await commands.read_under_way(path.pool, {alice_wallet: alice, bob_wallet: bob}, [])
 
     assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == under_way

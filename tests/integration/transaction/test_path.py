@@ -1,4 +1,4 @@
-"""From an accepted request to a settled transfer, and what may go wrong in between."""
+"""From an accepted request to a finalized transfer, and what may go wrong in between."""
 
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ async def test_a_transfer_goes_all_the_way(path: MoneyPath) -> None:
 
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
     assert isinstance(answer, Accepted)
-    done = await path.settled([answer.transfer.id])
+    done = await path.finalized([answer.transfer.id])
 
     assert "PENDING" == answer.transfer.status
     assert "COMPLETED" == done[answer.transfer.id].status
     assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
-    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
     assert 700 == await ledgers.balance(path.wallet_pool, alice_wallet)
 
 
-async def test_a_thousand_settle_as_the_ledger_says(path: MoneyPath) -> None:
+async def test_a_thousand_finalize_as_the_ledger_says(path: MoneyPath) -> None:
     """Guarantee 1, short form: many transfers, some unaffordable; each status equals its outcome."""
     users = await path.users([500] * 20)
     path.start_relay()
@@ -98,7 +98,7 @@ async def test_a_thousand_settle_as_the_ledger_says(path: MoneyPath) -> None:
             (sender, _), (_, receiver) = rng.sample(users, 2)
             batch.append(request(sender, receiver, rng.randint(1, 400)))
         ids += [a.transfer.id for a in await accept(intake, *batch) if isinstance(a, Accepted)]
-    done = await path.settled(ids)
+    done = await path.finalized(ids)
 
     kinds = Counter(transfer.status for transfer in done.values())
     assert kinds["COMPLETED"] > 100
@@ -122,13 +122,13 @@ async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
     path.start_worker("worker-1")
     path.start_worker("worker-2")
     await send(path, *(copies[start : start + 7] for start in range(0, len(copies), 7)))
-    await path.settled(ids)
+    await path.finalized(ids)
     await path.stop_all()
 
     events = Counter(
         row["transfer_id"]
         for row in await path.pool.fetch(
-            "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.settled'"
+            "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.finalized'"
         )
     )
     assert [0, 0] == [await deadlocks(pool) for pool in (path.pool, path.wallet_pool)]
@@ -155,15 +155,15 @@ async def test_a_rejection_outlives_a_top_up(path: MoneyPath) -> None:
     command = await commands_of(path)
     path.start_worker()
     await send(path, command)
-    failed = (await path.settled([answer.transfer.id]))[answer.transfer.id]
+    failed = (await path.finalized([answer.transfer.id]))[answer.transfer.id]
 
     await ledgers.post(path.wallet_pool, ledgers.posting(rich_wallet, alice_wallet, 1000))
     [after] = await accept(intake, request(alice, bob_wallet, 1))
     assert isinstance(after, Accepted)
     await send(path, *[command] * 5, (await commands_of(path))[1:])
-    await path.settled([after.transfer.id])
+    await path.finalized([after.transfer.id])
     await path.stop_all()
-    again = (await path.settled([answer.transfer.id]))[answer.transfer.id]
+    again = (await path.finalized([answer.transfer.id]))[answer.transfer.id]
 
     assert ("FAILED", "insufficient_funds") == (failed.status, failed.failure_code)
     assert failed == again
@@ -183,7 +183,7 @@ async def test_the_reversal_fails_what_nobody_did(path: MoneyPath) -> None:
     moved = await path.sweep()
     path.start_worker()
     await send(path, await commands_of(path))
-    done = await path.settled([answer.transfer.id])
+    done = await path.finalized([answer.transfer.id])
 
     assert 1 == moved
     assert ("FAILED", "timed_out") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
@@ -203,7 +203,7 @@ async def test_the_reversal_completes_what_was_posted(path: MoneyPath) -> None:
     async with asyncio.timeout(20):
         while not await path.sweep():
             await asyncio.sleep(0.1)
-    done = await path.settled([transfer.id])
+    done = await path.finalized([transfer.id])
 
     assert "COMPLETED" == done[transfer.id].status
     assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
@@ -230,12 +230,12 @@ async def test_many_reversals_beside_workers_contradict_nobody(path: MoneyPath) 
     for _ in range(40):
         batch = [request(s, r, 1) for (s, _), (_, r) in (rng.sample(users, 2) for _ in range(10))]
         ids += [a.transfer.id for a in await accept(intake, *batch) if isinstance(a, Accepted)]
-    settled = await path.settled(ids)
+    finalized = await path.finalized(ids)
     done.set()
     await asyncio.gather(*reversals)
 
-    kinds = Counter(transfer.status for transfer in settled.values())
-    events = await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.settled'")
+    kinds = Counter(transfer.status for transfer in finalized.values())
+    events = await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
     assert len(ids) == events
     assert kinds["COMPLETED"] + kinds["FAILED"] == len(ids)
 
@@ -278,7 +278,7 @@ async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
     path.start_worker()
     await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]], [odd])
     letters = await dead_letters(path, 4)
-    done = await path.settled(ids)
+    done = await path.finalized(ids)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
     assert all(reason.startswith("malformed") for _, reason in letters)
@@ -299,7 +299,7 @@ async def test_a_handler_that_always_throws_gives_up_after_its_attempts(path: Mo
 
     worker._wallet.post = post
     await send(path, await commands_of(path))
-    done = await path.settled([id_ for id_ in ids if id_ != ids[4]])
+    done = await path.finalized([id_ for id_ in ids if id_ != ids[4]])
     [(body, reason)] = await dead_letters(path, 1)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
@@ -316,7 +316,7 @@ async def test_unknown_wallet_is_an_answer(path: MoneyPath) -> None:
 
     path.start_worker()
     await send(path, [body.replace(str(bob_wallet), str(new_id()))])
-    done = await path.settled([answer.transfer.id])
+    done = await path.finalized([answer.transfer.id])
 
     assert ("FAILED", "wallet_not_found") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
 
@@ -352,7 +352,7 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     await relaying.close()
     path.start_relay()
     path.start_worker()
-    done = await path.settled([answer.transfer.id])
+    done = await path.finalized([answer.transfer.id])
 
     assert (1, None, True) == (kept, row["published_at"], row["soon"])
     assert counted + 1 == unroutable._value.get()
@@ -375,7 +375,7 @@ async def test_a_wallet_that_is_away_pauses_the_worker(path: MoneyPath) -> None:
             await asyncio.sleep(0.02)
     pending = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE status = 'PENDING'")
     worker._wallet._upstream._base_url = url
-    done = await path.settled(ids)
+    done = await path.finalized(ids)
 
     assert 20 == pending
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
@@ -404,7 +404,7 @@ async def test_a_transfer_held_by_somebody_else_is_waited_for(path: MoneyPath) -
             while await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
         await transaction.rollback()
-    done = await path.settled([answer.transfer.id])
+    done = await path.finalized([answer.transfer.id])
 
     assert "COMPLETED" == done[answer.transfer.id].status
 
@@ -425,11 +425,11 @@ async def test_a_wallet_without_its_database_is_away_too(
     worker = path.start_worker(attempts_max=1)
     await send(path, await commands_of(path))
     async with asyncio.timeout(20):
-        while not worker.wallet_away:
+        while not worker.wallet_unavailable:
             await asyncio.sleep(0.02)
     await superuser.execute(f'ALTER DATABASE "{wallet_database.name}" ALLOW_CONNECTIONS true')
     await superuser.close()
-    done = await path.settled(ids)
+    done = await path.finalized(ids)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
 
@@ -439,7 +439,7 @@ async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath) -> N
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     stuck = [new_id() for _ in range(600)]
     await path.pool.execute(
-        "INSERT INTO outbox (id, topic, body) SELECT id, 'transfers.settled', '{}' FROM unnest($1::uuid[]) AS given(id)",
+        "INSERT INTO outbox (id, topic, body) SELECT id, 'transfers.finalized', '{}' FROM unnest($1::uuid[]) AS given(id)",
         stuck,
     )
     publisher = Publisher(path.rabbitmq_url, "test")
@@ -457,7 +457,7 @@ async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath) -> N
     path.start_worker()
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
     assert isinstance(answer, Accepted)
-    done = await path.settled([answer.transfer.id], seconds=15)
+    done = await path.finalized([answer.transfer.id], seconds=15)
 
     assert "COMPLETED" == done[answer.transfer.id].status
     assert 600 == await path.pool.fetchval(

@@ -61,7 +61,7 @@ async def test_the_recipient_sees_what_arrived(path: MoneyPath) -> None:
     path.start_worker()
     [done] = await accept(intake, request(alice, bob_wallet, 1, metadata={"secret": "hers"}))
     assert isinstance(done, Accepted)
-    await path.settled([done.transfer.id])
+    await path.finalized([done.transfer.id])
     await path.stop_all()
     await accept(intake, request(alice, bob_wallet, 2))
 

@@ -16,20 +16,20 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, decode_command, decode_event, format_time
 from services.transaction import commands, metrics
 from services.transaction.commands import Accepted
-from services.transaction.rehearsal import Rehearsal
+from services.transaction.simulation import Simulation
 from services.transaction.transfer import Transfer, request_hash
 from services.transaction.worker import Worker
 from tests.harness.services import MoneyPath, accept, request
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-UNCHECKED = Rehearsal(unchecked=True)
+UNCHECKED = Simulation(unchecked=True)
 SENT_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 async def accepted(path: MoneyPath, *amounts: int, **changes: object) -> list[Transfer]:
     """PENDING transfers of these amounts from Alice, who has 1,000, to Bob."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    changes = {"rehearsal": UNCHECKED} | changes
+    changes = {"simulation": UNCHECKED} | changes
     answers = await accept(path.intake(), *(request(alice, bob_wallet, amount, **changes) for amount in amounts))
     return [answer.transfer for answer in answers if isinstance(answer, Accepted)]
 
@@ -96,7 +96,7 @@ async def test_the_event_says_all_that_is_known(path: MoneyPath, amount: int, ty
     await worker(path).on_transfers_requested(delivered(await commands_of(path)))
     decided_at = await path.wallet_pool.fetchval("SELECT at FROM outcomes WHERE transfer_id = $1", transfer.id)
 
-    [event] = [decode_event(item) for item in await outbox(path, "transfers.settled")]
+    [event] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
 
     assert event.event_id != transfer.id
     assert (
@@ -121,7 +121,7 @@ async def test_the_event_says_all_that_is_known(path: MoneyPath, amount: int, ty
     )
 
 
-async def test_the_attempt_that_settled_is_recorded(path: MoneyPath) -> None:
+async def test_the_attempt_that_finalized_is_recorded(path: MoneyPath) -> None:
     """With its number, its worker, whether it was redelivered, and when it was queued and picked up."""
     [transfer] = await accepted(path, 10)
     before = datetime.now(UTC)
@@ -149,7 +149,7 @@ async def test_an_attempt_is_noted_once_and_at_most_twenty(path: MoneyPath) -> N
 
     assert [1, 1, 2] == counts[:3]
     assert [*range(1, 21)] == [attempt["number"] for attempt in await attempts_of(path, one.id)]
-    assert waiting.wallet_away
+    assert waiting.wallet_unavailable
     assert [1] == [attempt["number"] for attempt in await attempts_of(path, done.id)]
 
 
@@ -164,17 +164,17 @@ async def test_what_a_worker_says_of_itself(path: MoneyPath) -> None:
     _, first = await commands.measure(path.pool)
     await path.pool.execute("UPDATE heartbeats SET at = at - interval '1 hour'")
     _, aged = await commands.measure(path.pool)
-    one.wallet_away = True
+    one.wallet_unavailable = True
     await commands.beat(path.pool, "worker-7", one._state())
     _, second = await commands.measure(path.pool)
 
-    assert ("worker", 2, False) == tuple(first["worker-7"][name] for name in ("role", "settled", "wallet_away"))
+    assert ("worker", 2, False) == tuple(first["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable"))
     assert aged["worker-7"]["age_seconds"] > 3000 > second["worker-7"]["age_seconds"]
-    assert ("worker", 2, True) == tuple(second["worker-7"][name] for name in ("role", "settled", "wallet_away"))
+    assert ("worker", 2, True) == tuple(second["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable"))
 
 
 async def test_each_transfer_is_counted_once(path: MoneyPath) -> None:
-    """Accepted, replayed, refused and settled are counted one by one; what comes again is counted as a replay only."""
+    """Accepted, replayed, refused and finalized are counted one by one; what comes again is counted as a replay only."""
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     one, other = request(alice, bob_wallet, 1, key="one"), request(alice, bob_wallet, 2)
     results = ("accepted", "replayed", "same_wallet", "wallet_not_found")
@@ -188,14 +188,14 @@ async def test_each_transfer_is_counted_once(path: MoneyPath) -> None:
 
     after = counted(results)
     assert {
-        "transfers": 2, "settled": 2, "durations": 2, "accepted": 2, "replayed": 2, "same_wallet": 0, "wallet_not_found": 1,
+        "transfers": 2, "finalized": 2, "durations": 2, "accepted": 2, "replayed": 2, "same_wallet": 0, "wallet_not_found": 1,
     } == {name: after[name] - before[name] for name in after}  # fmt: skip
 
 
 def counted(results: Sequence[str]) -> dict[str, float]:
     return {
         "transfers": metrics.ACCEPTED.labels("transfer")._value.get(),
-        "settled": metrics.SETTLED.labels("transfer", "completed")._value.get(),
+        "finalized": metrics.FINALIZED.labels("transfer", "completed")._value.get(),
         "durations": sum(bucket.get() for bucket in metrics.DURATION._buckets),
         **{result: metrics.INTAKE.labels(result)._value.get() for result in results},
     }
@@ -228,7 +228,7 @@ async def test_events_are_told_of_what_is_done_only(path: MoneyPath) -> None:
     events = await commands.list_events(path.pool, [one.id for one in transfers])
 
     assert [(done.id, "transfer.completed")] == [(event.transfer_id, event.type) for event in events]
-    [told] = [decode_event(item) for item in await outbox(path, "transfers.settled")]
+    [told] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
     assert told == replace(events[0], event_id=told.event_id)
 
 
@@ -247,26 +247,26 @@ async def test_a_key_finds_the_transfer_of_its_user_only(path: MoneyPath) -> Non
     assert None is await commands.find_by_key(path.pool, alice, "K")
 
 
-async def test_who_settled_before_a_place_is_not_listed_after_it(
+async def test_who_finalized_before_a_place_is_not_listed_after_it(
     path: MoneyPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list goes on behind the place it is given, in order, and as long as it may be; what is fresh waits for the grace."""
     transfers = await accepted(path, *range(1, 6))
     for command in await commands_of(path):
         await worker(path).on_transfers_requested(delivered([command]))
-    start = commands.Settled(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
-    monkeypatch.setattr(commands, "SETTLED_GRACE_SECONDS", 3600.0)
-    in_grace = await commands.list_settled(path.pool, start, 10)
-    monkeypatch.setattr(commands, "SETTLED_GRACE_SECONDS", 0.0)
+    start = commands.Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+    monkeypatch.setattr(commands, "FINALIZED_GRACE_SECONDS", 3600.0)
+    in_grace = await commands.list_finalized(path.pool, start, 10)
+    monkeypatch.setattr(commands, "FINALIZED_GRACE_SECONDS", 0.0)
 
-    first = await commands.list_settled(path.pool, start, 2)
-    rest = await commands.list_settled(path.pool, first[-1], 10)
+    first = await commands.list_finalized(path.pool, start, 2)
+    rest = await commands.list_finalized(path.pool, first[-1], 10)
 
     assert [] == in_grace
     assert (2, 3) == (len(first), len(rest))
     assert [*first, *rest] == sorted([*first, *rest])
     assert {transfer.id for transfer in transfers} == {one.transfer_id for one in (*first, *rest)}
-    assert [] == await commands.list_settled(path.pool, rest[-1], 10)
+    assert [] == await commands.list_finalized(path.pool, rest[-1], 10)
 
 
 async def test_what_is_under_way_is_listed_from_its_expiry_on(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ async def test_the_role_goes_on_when_the_wallet_was_away(
             await asyncio.sleep(0.01)
         away = await commands.measure(path.pool)
         wallet._upstream._base_url = url
-        await path.settled([transfer.id])
+        await path.finalized([transfer.id])
         while "transaction-reversal-7" not in (heard := (await commands.measure(path.pool))[1]):
             await asyncio.sleep(0.01)
     runtime.stopping.set()

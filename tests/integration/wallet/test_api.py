@@ -101,17 +101,17 @@ async def test_an_external_account_cannot_be_frozen(served: Api, pool: Pool, met
 
 
 async def test_freezing_is_on_record(served: Api, pool: Pool) -> None:
-    """Each act leaves one row: which act, by whom, on what, by which request; the wallet is told as it is now."""
+    """Each action leaves one row: which action, by whom, on what, by which request; the wallet is told as it is now."""
     alice, bob = await fund(pool, [100, 0])
 
     frozen = await served.freeze(alice)
     refused = await post(pool, posting(alice, bob, 1))
     opened = await served.freeze(alice, "DELETE")
 
-    acts = (await served.get("/internal/audit"))["items"]
-    assert ["wallet_thawed", "wallet_frozen"] == [act["act"] for act in acts]
+    actions = (await served.get("/internal/audit"))["items"]
+    assert ["wallet_unfrozen", "wallet_frozen"] == [action["action"] for action in actions]
     assert {(str(OPERATOR), str(alice), "the-request-1")} == {
-        (act["actor_id"], act["subject"]["id"], act["request_id"]) for act in acts
+        (action["actor_id"], action["subject"]["id"], action["request_id"]) for action in actions
     }
     assert ("frozen", ["rejected:wallet_frozen"], "open") == (frozen["status"], refused, opened["status"])
     assert ["posted"] == await post(pool, posting(alice, bob, 1))
@@ -150,7 +150,7 @@ async def test_availability_tells_each_wallet_its_own(served: Api, pool: Pool) -
         (str(bob), 50, True, []),
         (str(unknown), None, False, []),
         (str(alice), 98, False, [str(done[1].transfer_id), str(done[0].transfer_id)]),
-    ] == [(one["wallet_id"], one["available"], one["frozen"], one["settled"]) for one in states]
+    ] == [(one["wallet_id"], one["available"], one["frozen"], one["finalized"]) for one in states]
 
 
 async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:

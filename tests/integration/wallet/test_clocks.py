@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from services.chassis import server
-from services.chassis.client import Upstream, UpstreamAway
+from services.chassis.client import Upstream, UpstreamUnavailable
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenClockSkew, TokenVerifier
 from services.contracts.identifiers import new_id
@@ -125,7 +125,7 @@ async def test_a_time_from_further_behind_is_not_believed_for_long(wallet: Walle
     """A callee that goes on refusing for the time is away; the refusal itself reaches nobody who called us."""
     upstream = wallet.caller()
 
-    with pytest.raises(UpstreamAway):
+    with pytest.raises(UpstreamUnavailable):
         await upstream.call("POST", "/relay", seconds=5)
 
     assert "voided" == await void(upstream, new_id())

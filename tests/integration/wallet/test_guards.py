@@ -206,8 +206,8 @@ async def test_an_outcome_without_its_entries_is_not_kept(pool: Pool, wallet_dat
 
 
 @pytest.mark.parametrize("role", ["service", "owner"])
-@pytest.mark.parametrize("act", ["DELETE FROM accounts", "TRUNCATE accounts"])
-async def test_an_account_cannot_be_removed(pool: Pool, wallet_database: TestDatabase, role: str, act: str) -> None:
+@pytest.mark.parametrize("action", ["DELETE FROM accounts", "TRUNCATE accounts"])
+async def test_an_account_cannot_be_removed(pool: Pool, wallet_database: TestDatabase, role: str, action: str) -> None:
     """An account stays, with and without money in it; the service and the owner of the table are refused."""
     await fund(pool, [100, 0])
     connection = await asyncpg.connect(
@@ -215,6 +215,6 @@ async def test_an_account_cannot_be_removed(pool: Pool, wallet_database: TestDat
     )  # fmt: skip
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await connection.execute(act)
+        await connection.execute(action)
 
     await connection.close()

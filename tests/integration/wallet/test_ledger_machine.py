@@ -109,10 +109,10 @@ class OnPostgres:
         return self.real.run(self._post_outrun(batch, voids, reason))
 
     def set_frozen(self, wallet: str, *, frozen: bool) -> None:
-        act = commands.set_frozen(
+        action = commands.set_frozen(
             self.pool, self._id(wallet), frozen=frozen, operator_id=self._id("operator"), request_id="test"
         )
-        self.real.run(act)
+        self.real.run(action)
 
     def books(self) -> Books:
         return self.real.run(self._books())

@@ -8,7 +8,7 @@ from collections import Counter
 from uuid import UUID
 
 from services.chassis import database
-from services.chassis.database import DatabaseAway, Pool
+from services.chassis.database import DatabaseUnavailable, Pool
 from services.contracts.identifiers import new_id
 from services.wallet import commands, store
 from services.wallet.commands import Void
@@ -147,7 +147,7 @@ async def test_spending_a_balance_fifty_times_at_once(pool: Pool) -> None:
         while True:
             try:
                 return await post(pool, item)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 await asyncio.sleep(0.05)
 
     answers = await asyncio.gather(*(spend(posting(alice, bob, 500)) for _ in range(50)))

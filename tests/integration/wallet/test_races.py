@@ -148,14 +148,14 @@ class Hammer:
 
 
 async def set_frozen(pool: Pool, wallet: UUID, *, frozen: bool) -> None:
-    """Freeze or thaw, also when everybody else is in the way."""
+    """Freeze or unfreeze, also when everybody else is in the way."""
     while True:
         with suppress(LockTimeout):
             await commands.set_frozen(pool, wallet, frozen=frozen, operator_id=new_id(), request_id="race")
             return
 
 
-async def freeze_and_thaw(pool: Pool, wallets: Sequence[UUID], done: asyncio.Event) -> int:
+async def freeze_and_unfreeze(pool: Pool, wallets: Sequence[UUID], done: asyncio.Event) -> int:
     """Freeze one wallet after the other for a moment; none takes a line meanwhile. How many were frozen."""
     rng = random.Random(3)
     rounds = 0
@@ -183,7 +183,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     items = [posting(*rng.sample(wallets, 2), rng.randint(1, 30)) for _ in range(3000)]
     hammer = Hammer(twelve, items, seed)
     done = asyncio.Event()
-    freezing = asyncio.create_task(freeze_and_thaw(pool, wallets, done))
+    freezing = asyncio.create_task(freeze_and_unfreeze(pool, wallets, done))
 
     try:
         await hammer.run()

@@ -38,18 +38,18 @@ async def test_unbalanced_entries_are_refused(
 
 @pytest.mark.parametrize("role", ["service", "owner"])
 @pytest.mark.parametrize("table", ["entries", "outcomes", "audit_log"])
-@pytest.mark.parametrize("act", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize("action", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
 async def test_history_cannot_be_rewritten(
-    pool: Pool, wallet_database: TestDatabase, role: str, table: str, act: str
+    pool: Pool, wallet_database: TestDatabase, role: str, table: str, action: str
 ) -> None:
     """Guarantee 15: UPDATE, DELETE and TRUNCATE of the history are refused to the service and to the owner."""
     alice, bob = await fund(pool, [100, 0])
     await post(pool, posting(alice, bob, 1))
     as_role = await wallet_database.pool(wallet_database.owner_url if role == "owner" else None)
-    column = {"entries": "amount", "outcomes": "outcome", "audit_log": "act"}[table]
+    column = {"entries": "amount", "outcomes": "outcome", "audit_log": "action"}[table]
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await as_role.execute(act.format(table, column, column))
+        await as_role.execute(action.format(table, column, column))
 
     await close_pool(as_role)
 

@@ -56,12 +56,12 @@ BY_TRANSFER: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("act", BY_TRANSFER.values(), ids=BY_TRANSFER.keys())
-async def test_a_change_names_the_transfer(ledger: Ledger, act: str) -> None:
+@pytest.mark.parametrize("action", BY_TRANSFER.values(), ids=BY_TRANSFER.keys())
+async def test_a_change_names_the_transfer(ledger: Ledger, action: str) -> None:
     """Guarantee 16: whatever of a sealed transfer is changed, and however little: the transfer and its block are named."""
     touched = ledger.posted[4]
 
-    await ledger.tamper(act, touched)
+    await ledger.tamper(action, touched)
 
     named = faults(await ledger.verify())["sealed_rows_unchanged"]
     assert f"transfer {touched} of block 2" in named
@@ -167,21 +167,21 @@ async def account_removed(ledger: Ledger) -> str:
 
 
 @pytest.mark.parametrize(
-    "act",
+    "action",
     [
         amounts_with_balances, transfer_removed, entries_swapped, reasons_swapped, voided_made_posted, rejection_removed,
         void_altered, owner_changed, account_currency_changed, account_opened_earlier, account_removed,
     ],
 )  # fmt: skip
-async def test_a_consistent_change_names_the_row(ledger: Ledger, act: Callable[[Ledger], Awaitable[str]]) -> None:
+async def test_a_consistent_change_names_the_row(ledger: Ledger, action: Callable[[Ledger], Awaitable[str]]) -> None:
     """Guarantee 16: a change that leaves the books in order, or touches no money at all, is named all the same."""
-    expected = await act(ledger)
+    expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())["sealed_rows_unchanged"]
 
 
 async def test_books_that_stay_in_order_are_told_by_the_seal_alone(ledger: Ledger) -> None:
-    """The checks of the books do not notice amounts, balances and accounts that were all changed alike: the blocks do."""
+    """The checks of the books do not notification amounts, balances and accounts that were all changed alike: the blocks do."""
     await amounts_with_balances(ledger)
 
     assert ["sealed_rows_unchanged"] == list(faults(await ledger.verify()))
@@ -249,12 +249,12 @@ async def entries_without_outcome(ledger: Ledger) -> tuple[str, str]:
     return "outcomes_equal_entries", str(stray)
 
 
-@pytest.mark.parametrize("act", [balances_alone, unsealed_amount, unsealed_removed, entries_without_outcome])
+@pytest.mark.parametrize("action", [balances_alone, unsealed_amount, unsealed_removed, entries_without_outcome])
 async def test_what_no_block_holds_is_proved(
-    ledger: Ledger, act: Callable[[Ledger], Awaitable[tuple[str, str]]]
+    ledger: Ledger, action: Callable[[Ledger], Awaitable[tuple[str, str]]]
 ) -> None:
     """Balances, and what is too young to be sealed: what contradicts itself is named by the checks of the books."""
-    check, expected = await act(ledger)
+    check, expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())[check]
 
@@ -303,17 +303,17 @@ async def latest_blocks_removed_with_their_rows(ledger: Ledger) -> tuple[str, st
 
 
 @pytest.mark.parametrize(
-    "act",
+    "action",
     [
         block_removed, hash_rewritten, time_of_block_rewritten, blocks_swapped, digest_rewritten, blocks_truncated,
         latest_blocks_removed_with_their_rows,
     ],
 )  # fmt: skip
 async def test_a_change_of_blocks_names_the_block(
-    ledger: Ledger, act: Callable[[Ledger], Awaitable[tuple[str, str]]]
+    ledger: Ledger, action: Callable[[Ledger], Awaitable[tuple[str, str]]]
 ) -> None:
     """Blocks that were removed, swapped or written anew do not fit; of the newest the last round remembers one."""
-    check, expected = await act(ledger)
+    check, expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())[check]
 
@@ -369,17 +369,17 @@ async def test_the_service_and_the_sealer_cannot_rewrite_blocks(ledger: Ledger, 
     """Guarantee 15: UPDATE, DELETE and TRUNCATE of blocks are refused to the service, the sealer and the owner."""
     for url in (wallet_database.service_url, wallet_database.seal_url, wallet_database.owner_url):
         connection = await asyncpg.connect(url)
-        for act in ("UPDATE blocks SET hash = hash", "DELETE FROM blocks", "TRUNCATE blocks"):
+        for action in ("UPDATE blocks SET hash = hash", "DELETE FROM blocks", "TRUNCATE blocks"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.execute(act)
+                await connection.execute(action)
         await connection.close()
 
 
 async def test_the_sealer_can_only_witness(ledger: Ledger) -> None:
     """The sealer's role writes neither entries nor outcomes nor accounts, and the service's role no blocks."""
-    for act in ("INSERT INTO entries DEFAULT VALUES", "DELETE FROM outcomes", "UPDATE accounts SET posted = 0"):
+    for action in ("INSERT INTO entries DEFAULT VALUES", "DELETE FROM outcomes", "UPDATE accounts SET posted = 0"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await ledger.seal_pool.execute(act)
+            await ledger.seal_pool.execute(action)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await ledger.pool.execute("INSERT INTO blocks DEFAULT VALUES")
 

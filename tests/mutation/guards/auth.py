@@ -112,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         name="factor-removed-in-silence",
-        guard="whose second factor is turned off is told by a letter, in the commit of the act",
+        guard="whose second factor is turned off is told by a letter, in the commit of the action",
         changes=[
             Change(
                 "services/auth/commands/totp.py",
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         name="recovery-code-used-in-silence",
-        guard="who came in by a recovery code is told to its owner by a letter, in the commit of the act",
+        guard="who came in by a recovery code is told to its owner by a letter, in the commit of the action",
         changes=[
             Change(
                 "services/auth/actions/second_factor.py",
@@ -217,14 +217,14 @@ MUTANTS = (
     ),
     Mutant(
         name="former-operator-acts",
-        guard="who is no operator any more acts on nobody, whatever a gateway still believes",
+        guard="who is no operator any more actions on nobody, whatever a gateway still believes",
         changes=[
             Change(
                 "services/auth/commands/users.py",
                 "    if await store.users.is_former_operator(connection, operator_id):\n        raise OperatorRequired\n",
                 "",
             ),
-            Change("services/auth/commands/users.py", "import OperatorRequired, OwnAccount,", "import OwnAccount,"),
+            Change("services/auth/commands/users.py", "import OperatorRequired, CannotModifySelf,", "import CannotModifySelf,"),
         ],
         works=f"{USERS}::test_user_is_found_by_address",
         caught_by=[f"{USERS}::test_a_former_operator_acts_on_nobody"],

@@ -6,7 +6,7 @@ from tests.mutation.mutant import Change, Mutant
 
 CATCH_UP = "services/notification/catch_up.py"
 QUERIES = "services/notification/sql/queries.sql"
-SETTLED = "services/transaction/sql/queries.sql"
+FINALIZED = "services/transaction/sql/queries.sql"
 
 CATCHING_UP = "tests/integration/notification/test_catch_up.py"
 WORKS = f"{CATCHING_UP}::test_lost_events_are_told_once"
@@ -33,7 +33,7 @@ MUTANTS = (
         changes=[
             Change(
                 QUERIES,
-                "\nWHERE (positions.settled_at, positions.transfer_id) < (excluded.settled_at, excluded.transfer_id);",
+                "\nWHERE (positions.finalized_at, positions.transfer_id) < (excluded.finalized_at, excluded.transfer_id);",
                 ";",
             )
         ],
@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant(
         name="late-commits-passed-over",
         guard="only what is below every running commit is taken for complete",
-        changes=[Change(SETTLED, " AND settled_at < $3\n", " AND ($3::timestamptz IS NOT NULL)\n")],
+        changes=[Change(FINALIZED, " AND finalized_at < $3\n", " AND ($3::timestamptz IS NOT NULL)\n")],
         works=WORKS,
         caught_by=[f"{CATCHING_UP}::test_who_commits_late_is_not_passed_over"],
     ),

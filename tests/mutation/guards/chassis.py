@@ -162,8 +162,8 @@ MUTANTS = (
         changes=[
             Change(
                 DEAD_LETTERS,
-                "    if failed is not None:\n        raise BrokerAway(",
-                "    if False:\n        raise BrokerAway(",
+                "    if failed is not None:\n        raise BrokerUnavailable(",
+                "    if False:\n        raise BrokerUnavailable(",
             )
         ],
         works=f"{LETTERS}::test_a_replay_carries_it_out_once",

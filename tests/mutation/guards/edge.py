@@ -1,4 +1,4 @@
-"""The guards of the door itself: who is too slow, what is ambiguous, whose object it is."""
+"""The guards of the gateway itself: who is too slow, what is ambiguous, whose object it is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MUTANTS = (
         caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
     ),
     Mutant(
-        name="passwords-without-a-door",
+        name="passwords-without-a-edge",
         guard="who comes to show a password while too many do is turned away unread",
         changes=[
             Change(

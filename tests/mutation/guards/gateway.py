@@ -1,4 +1,4 @@
-"""The guards of the door: what Redis says is believed only where it cannot be wrong."""
+"""The guards of the gateway: what Redis says is believed only where it cannot be wrong."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         name="place-after-the-look-up",
-        guard="a place is taken before anything is waited for: who got past the door is not refused later",
+        guard="a place is taken before anything is waited for: who got past the gateway is not refused later",
         changes=[
             Change(
                 "services/gateway/intake.py",
@@ -92,11 +92,11 @@ MUTANTS = (
         caught_by=[f"{SMUGGLING}::test_what_could_be_read_in_two_ways"],
     ),
     Mutant(
-        name="rehearsal-pays",
-        guard="who wants to rehearse where nobody can does not pay",
-        changes=[Change(API_TRANSFERS, "if REHEARSE in request.headers and REHEARSED not in request:", "if False:")],
+        name="simulation-pays",
+        guard="who wants to simulate where nobody can does not pay",
+        changes=[Change(API_TRANSFERS, "if SIMULATE in request.headers and SIMULATED not in request:", "if False:")],
         works=WORKS,
-        caught_by=["tests/integration/gateway/test_simulation.py::test_elsewhere_nobody_rehearses"],
+        caught_by=["tests/integration/gateway/test_simulation.py::test_elsewhere_nobody_simulates"],
     ),
     Mutant(
         name="feeds-wait-with-the-crowd",

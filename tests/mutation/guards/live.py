@@ -13,10 +13,10 @@ WORKS = f"{DOOR}::test_a_stream_from_now_on"
 MUTANTS = (
     Mutant(
         name="nobody-polls",
-        guard="feeds are looked at also when the bell does not ring",
+        guard="feeds are looked at also when the wakeup does not notify",
         changes=[Change(LIVE, "if self._everybody or loop.time() >= poll_at:", "if self._everybody:")],
         works=WORKS,
-        caught_by=[f"{DOOR}::test_without_the_bell"],
+        caught_by=[f"{DOOR}::test_without_the_wakeup"],
     ),
     Mutant(
         name="resumed-one-too-late",

@@ -23,8 +23,8 @@ MUTANTS = (
             ),
             Change(
                 SCHEMA,
-                "    CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind)\n",
-                "    CONSTRAINT notices_told_once CHECK (true)\n",
+                "    CONSTRAINT notifications_once UNIQUE (transfer_id, user_id, kind)\n",
+                "    CONSTRAINT notifications_once CHECK (true)\n",
             ),
         ],
         works=WORKS,
@@ -47,7 +47,7 @@ MUTANTS = (
     ),
     Mutant(
         name="told-in-another-commit",
-        guard="inbox and notices are one commit",
+        guard="inbox and notifications are one commit",
         changes=[
             Change(
                 COMMANDS,

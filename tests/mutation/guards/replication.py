@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         name="failed-release-hides-the-commit",
         guard="a connection that cannot be returned does not hide that its COMMIT is unknown",
-        changes=[Change(DATABASE, "        if not is_away(error):\n            raise\n", "        raise\n")],
+        changes=[Change(DATABASE, "        if not is_unavailable(error):\n            raise\n", "        raise\n")],
         works=WORKS,
         caught_by=[f"{COMMITS}::test_cancellation_without_a_response_is_unknown"],
     ),
@@ -138,7 +138,7 @@ MUTANTS = (
         "key",
         TRANSACTION,
         "            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])\n",
-        "    except DatabaseAway as away:\n",
+        "    except DatabaseUnavailable as away:\n",
         "test_transaction.py::test_used_key",
         "test_transaction.py::test_key_lost_to_a_duplicate",
         indent=12,
@@ -153,7 +153,7 @@ MUTANTS = (
     _place(
         "status",
         TRANSACTION,
-        "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n        else:\n",
+        "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n        else:\n",
         "",
         "test_transaction.py::test_outcome_applied_before",
         indent=12,
@@ -261,7 +261,7 @@ MUTANTS = (
         "dead-letter-replayed",
         DEAD_LETTERS,
         "            ",
-        'DeadLetterSettled("the dead letter was replayed")',
+        'DeadLetterResolved("the dead letter was replayed")',
         "test_transaction.py::test_dead_letter_replayed_before",
     ),
     _refusal("registration", AUTH, "            ", "EmailTaken()", "test_auth.py::test_registered_before"),
@@ -294,7 +294,7 @@ MUTANTS = (
         LETTERS,
         "        user_id = await store.emails.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
         "        if user_id is None:\n            ",
-        "LetterTokenInvalid()",
+        "EmailTokenInvalid()",
         "test_auth.py::test_email_verified_before",
     ),
     _refusal(
@@ -302,28 +302,28 @@ MUTANTS = (
         LETTERS,
         "        user_id = await store.emails.find_letter_owner(connection, token_hash, kind)\n"
         "        if user_id is None:\n            ",
-        "LetterTokenInvalid()",
+        "EmailTokenInvalid()",
         "test_auth.py::test_password_reset_before",
     ),
     _refusal(
         "spent-token",
         LETTERS,
         "    if reader is None or not await store.emails.spend_letter(connection, token_hash, kind):\n        ",
-        "LetterTokenInvalid()",
+        "EmailTokenInvalid()",
         "test_auth.py::test_token_spent_by_a_duplicate",
     ),
     _refusal(
         "second-factor",
         TOTP,
         "        if locked.user.totp:\n            ",
-        "TotpAlreadyOn()",
+        "TotpAlreadyEnabled()",
         "test_auth.py::test_second_factor_on_before",
     ),
     _refusal(
         "second-factor-confirmed",
         TOTP,
         "    if locked.user.totp:\n        ",
-        "TotpAlreadyOn()",
+        "TotpAlreadyEnabled()",
         "test_auth.py::test_second_factor_on_before",
     ),
     _place(

@@ -22,8 +22,8 @@ MUTANTS = (
             Change(
                 QUERIES,
                 "(SELECT sealed_at FROM blocks WHERE xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint\n"
-                "        ORDER BY number DESC LIMIT 1) AS settled_at",
-                "statement_timestamp() AS settled_at",
+                "        ORDER BY number DESC LIMIT 1) AS finalized_at",
+                "statement_timestamp() AS finalized_at",
             )
         ],
         works=WORKS,

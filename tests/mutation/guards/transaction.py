@@ -22,7 +22,7 @@ WORKS = f"{PATH}::test_a_transfer_goes_all_the_way"
 ACCEPTS = f"{ACCEPTING}::test_two_honest_equal_payments_are_both_made"
 
 TERMINAL_FOR_EVER = """\
-CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON transfers
+CREATE TRIGGER transfers_terminal_is_final BEFORE UPDATE ON transfers
     FOR EACH ROW WHEN (OLD.status <> 'PENDING') EXECUTE FUNCTION refuse_terminal_change();
 """
 UNCONDITIONAL = (
@@ -77,21 +77,21 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        moved = await store.settle_transfers(connection, told)\n"
+                "        moved = await store.finalize_transfers(connection, told)\n"
                 "        if moved:\n"
                 "            events = [_event(row) for row in moved]\n"
                 "            rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
-                "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n"
+                "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n"
                 "        else:\n"
                 "            await replication.await_replication(connection)\n",
-                "        moved = await store.settle_transfers(connection, told)\n"
+                "        moved = await store.finalize_transfers(connection, told)\n"
                 "        if not moved:\n"
                 "            await replication.await_replication(connection)\n"
                 "    if moved:\n"
                 "        events = [_event(row) for row in moved]\n"
                 "        rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
                 "        async with database.transaction(pool) as connection:\n"
-                "            await outbox.append(connection, TRANSFERS_SETTLED, rows)\n",
+                "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n",
             )
         ],
         works=WORKS,
@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         name="statuses-locked-in-any-order",
-        guard="transfers are settled in id order",
+        guard="transfers are finalized in id order",
         changes=[
             Change(
                 QUERIES,
@@ -189,10 +189,10 @@ MUTANTS = (
             Change(
                 COMMANDS,
                 "        if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
-                "            await audit.append(connection, [_deposit_act(draft) for draft in deposits])\n",
+                "            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])\n",
                 "    if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
                 "        async with database.transaction(pool) as connection:\n"
-                "            await audit.append(connection, [_deposit_act(draft) for draft in deposits])\n",
+                "            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])\n",
             )
         ],
         works="tests/integration/transaction/test_audit.py::test_a_deposit_is_on_record",
@@ -260,7 +260,7 @@ MUTANTS = (
     ),
     Mutant(
         name="conflict-swept-for-ever",
-        guard="the reversal leaves alone what only a person can settle",
+        guard="the reversal leaves alone what only a person can finalize",
         changes=[
             Change(
                 QUERIES,
@@ -369,10 +369,10 @@ MUTANTS = (
         caught_by=[f"{GUARDS}::test_the_verdict_of_a_busy_wallet_is_another_try"],
     ),
     Mutant(
-        name="rehearsal-outside-demo-mode",
-        guard="nobody rehearses where money is real",
-        changes=[Change(APP, "app[api.REHEARSES] = settings.demo", "app[api.REHEARSES] = True")],
+        name="simulation-outside-demo-mode",
+        guard="nobody simulates where money is real",
+        changes=[Change(APP, "app[api.SIMULATES] = settings.demo", "app[api.SIMULATES] = True")],
         works=WORKS,
-        caught_by=["tests/integration/transaction/test_rehearsal.py::test_outside_demo_mode_the_field_is_unknown"],
+        caught_by=["tests/integration/transaction/test_simulated_failures.py::test_outside_demo_mode_the_field_is_unknown"],
     ),
 )

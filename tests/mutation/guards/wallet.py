@@ -236,7 +236,7 @@ MUTANTS = (
         guard="an id that stands twice in a batch is decided once",
         changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
         works=f"{POSTING}::test_a_recorded_rejection_stays",
-        caught_by=["tests/unit/wallet/test_twins.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
+        caught_by=["tests/unit/wallet/test_concurrent_duplicates.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
     ),
     Mutant(
         name="withdrawn-currency-opens-wallets",
@@ -331,12 +331,12 @@ MUTANTS = (
     ),
     Mutant(
         name="freeze-recorded-as-its-opposite",
-        guard="the audit log says which act it was",
+        guard="the audit log says which action it was",
         changes=[
             Change(
                 "services/wallet/commands.py",
-                '"wallet_frozen" if frozen else "wallet_thawed"',
-                '"wallet_thawed" if frozen else "wallet_frozen"',
+                '"wallet_frozen" if frozen else "wallet_unfrozen"',
+                '"wallet_unfrozen" if frozen else "wallet_frozen"',
             )
         ],
         works=WORKS,

@@ -10,7 +10,7 @@ import pytest
 from argon2 import Parameters, Type
 
 from services.auth import passwords
-from services.auth.errors import PasswordsBusy
+from services.auth.errors import TooManyLogins
 from services.auth.passwords import Hashing
 from services.chassis import client
 
@@ -85,7 +85,7 @@ async def test_queue_is_bounded_and_recovers() -> None:
     held = [asyncio.ensure_future(hashing._run(gate.wait)) for _ in range(2)]
     await asyncio.sleep(0)
 
-    with pytest.raises(PasswordsBusy) as refused:
+    with pytest.raises(TooManyLogins) as refused:
         await hashing.hash("correct horse")
     gate.set()
     await asyncio.gather(*held)

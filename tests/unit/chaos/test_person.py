@@ -23,7 +23,7 @@ POOR: Reply = (422, {"code": "insufficient_funds"})
 
 @asynccontextmanager
 async def somebody(*replies: Reply) -> AsyncIterator[Person]:
-    """A person at a door that answers so, one reply after the other."""
+    """A person at a api that answers so, one reply after the other."""
     left = iter(replies)
 
     async def answer(_request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def test_answers(replies: list[Reply], contradictions: int) -> None:
         assert contradictions == len(person.history.contradictions)
 
 
-async def test_twins() -> None:
+async def test_concurrent_duplicates() -> None:
     """Of two requests at once one may be refused before the other gets in."""
     async with somebody(POOR, ACCEPTED) as person:
         made = payment(person)

@@ -1,4 +1,4 @@
-"""Where an item goes that did not settle: its next attempt, or the dead letters."""
+"""Where an item goes that did not finalize: its next attempt, or the dead letters."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_only_what_was_not_confirmed_is_published_again(
     monkeypatch.setattr(consuming._publisher, "publish", publish)
     still: Any = Watch()
 
-    await consuming._settle_exceptions(still, still, [Outgoing("", key, b"{}") for key in "abc"])
+    await consuming._finalize_exceptions(still, still, [Outgoing("", key, b"{}") for key in "abc"])
 
     assert [["a", "b", "c"], ["b", "c"], ["b"]] == published
 

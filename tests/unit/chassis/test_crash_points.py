@@ -39,7 +39,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_a_point_is_a_seam_an_operation_and_a_number() -> None:
     """The number is 1 where none is given; operations may hold spaces and slashes."""
-    assert CrashPoint("after-commit:settle_transfers", 2) == parse("after-commit:settle_transfers@2")
+    assert CrashPoint("after-commit:finalize_transfers", 2) == parse("after-commit:finalize_transfers@2")
     assert CrashPoint("before-answer:POST /internal/post", 1) == parse("before-answer:POST /internal/post")
 
 
@@ -99,11 +99,11 @@ from contextlib import asynccontextmanager
 async def lent():
     yield
     pass_by("after-use")
-async def settle_things():
+async def finalize_things():
     async with lent():
         await asyncio.sleep(0)
-arm(parse("after-use:settle_things"))
-asyncio.run(settle_things())
+arm(parse("after-use:finalize_things"))
+asyncio.run(finalize_things())
 """
     )
 
@@ -124,7 +124,7 @@ pass_by("before-answer", "GET", "/transfers/01a1fc70-68eb-7d62-bd2e-ad77d1cb0697
 
 def test_only_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
     """Guarantee 55, of its kind: outside of a demo the setting is bad configuration, in one line that names it."""
-    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers")
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:finalize_transfers")
 
     with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: [^\n]* needs PAYFLOW_DEMO=1$"):
         load(RoleSettings)
@@ -134,7 +134,7 @@ def test_only_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
 def test_a_demo_that_is_none_cannot_be_armed(configured: pytest.MonkeyPatch, demo: str) -> None:
     """Saying no to the demo is as good as saying nothing."""
     configured.setenv("PAYFLOW_DEMO", demo)
-    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers")
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:finalize_transfers")
 
     with pytest.raises(BadConfiguration, match="PAYFLOW_CRASH_AT"):
         load(RoleSettings)
@@ -154,5 +154,5 @@ def test_a_demo_may_be_armed_and_need_not_be(configured: pytest.MonkeyPatch) -> 
     configured.setenv("PAYFLOW_DEMO", "1")
     assert "" == load(RoleSettings).crash_at
 
-    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:settle_transfers@2")
-    assert "after-commit:settle_transfers@2" == load(RoleSettings).crash_at
+    configured.setenv("PAYFLOW_CRASH_AT", "after-commit:finalize_transfers@2")
+    assert "after-commit:finalize_transfers@2" == load(RoleSettings).crash_at

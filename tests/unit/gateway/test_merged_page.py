@@ -17,13 +17,13 @@ class Listing:
 
     def __init__(self, *times: int) -> None:
         self.rows = [(f"2026-01-01T00:00:{at:02}.000000Z", f"{at:03}") for at in times]
-        self.is_away = False
+        self.is_unavailable = False
 
     def add(self, at: int) -> None:
         self.rows.append((f"2026-01-01T00:00:{at:02}.000000Z", f"{at:03}"))
 
     async def __call__(self, paging: Mapping[str, str]) -> Any:
-        if self.is_away:
+        if self.is_unavailable:
             raise Unavailable
         before = tuple(paging["before"].split("/")) if "before" in paging else ("9", "")
         rows = sorted((row for row in self.rows if row < before), reverse=True)[: int(paging["limit"])]
@@ -66,9 +66,9 @@ async def test_rows_that_arrive_meanwhile_disturb_none() -> None:
 async def test_a_service_that_was_away_is_told_later() -> None:
     """What a service could not tell is not skipped: the page says who is away, and a later one tells it."""
     sources = {"a": Listing(1, 4, 7), "b": Listing(2, 9)}
-    sources["b"].is_away = True
+    sources["b"].is_unavailable = True
     first = await merged_page.read(sources, limit=2, cursor=None)
-    sources["b"].is_away = False
+    sources["b"].is_unavailable = False
     rest = await merged_page.read(sources, limit=10, cursor=first["next_cursor"])
 
     assert (["b"], []) == (first["unavailable"], rest["unavailable"])

@@ -179,7 +179,7 @@ def _refusals(parent: type[Refusal]) -> set[type[Refusal]]:
 
 
 def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
-    """What the door renders is what it documents, extra members included."""
+    """What the gateway renders is what it documents, extra members included."""
     schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     for refusal in (WalletNotFound(), RecipientNotFound()):
         Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})

@@ -1,4 +1,4 @@
-"""Requests as the door understands them."""
+"""Requests as the gateway understands them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def _outcome(outcome: str, second: float, reason: str | None = None) -> dict[str
     return {"transfer_id": "t-1", "outcome": outcome, "reason": reason, "at": _at(second)}
 
 
-NOTICES = [
+NOTIFICATIONS = [
     {"at": _at(6), "user_id": ALICE, "kind": "transfer_completed"},
     {"at": _at(6), "user_id": BOB, "kind": "transfer_received"},
 ]
@@ -47,7 +47,7 @@ def test_every_hop_is_shown_in_order() -> None:
     """A completed transfer shows each hop once, in order of time; steps of one instant in their natural order."""
     known = _known(_step("completed", 4), _step("picked_up", 3), _step("accepted", 1), _step("queued", 2))
 
-    timeline = merge(known, outcome=_outcome("posted", 4), notices=NOTICES, viewer=ALICE, unavailable=[])
+    timeline = merge(known, outcome=_outcome("posted", 4), notifications=NOTIFICATIONS, viewer=ALICE, unavailable=[])
 
     assert ["accepted", "queued", "picked_up", "posted", "completed", "notified"] == _names(timeline)
     assert {
@@ -60,7 +60,7 @@ def test_order_does_not_depend_on_how_it_came() -> None:
     steps = [_step(name, second) for second, name in enumerate(ORDER)]
     for seed in range(20):
         mixed = random.Random(seed).sample(steps, len(steps))
-        timeline = merge(_known(*mixed), outcome=None, notices=[], viewer=None, unavailable=[])
+        timeline = merge(_known(*mixed), outcome=None, notifications=[], viewer=None, unavailable=[])
         assert list(ORDER) == _names(timeline)
 
 
@@ -70,7 +70,7 @@ def test_each_attempt_is_shown() -> None:
         _step("picked_up", 2), _step("picked_up", 9), _step("accepted", 1), status="PENDING", waiting_for="wallet"
     )
 
-    timeline = merge(known, outcome=None, notices=[], viewer=ALICE, unavailable=["wallet"])
+    timeline = merge(known, outcome=None, notifications=[], viewer=ALICE, unavailable=["wallet"])
 
     assert ["accepted", "picked_up", "picked_up"] == _names(timeline)
     assert ("wallet", ["wallet"]) == (timeline["waiting_for"], timeline["unavailable"])
@@ -81,16 +81,16 @@ def test_each_attempt_is_shown() -> None:
 )
 def test_the_ledgers_word_is_a_step(outcome: str, reason: str | None) -> None:
     """The outcome is the wallet's step, with its reason."""
-    timeline = merge(_known(), outcome=_outcome(outcome, 3, reason), notices=[], viewer=ALICE, unavailable=[])
+    timeline = merge(_known(), outcome=_outcome(outcome, 3, reason), notifications=[], viewer=ALICE, unavailable=[])
 
     assert [{"at": _at(3), "service": "wallet", "step": outcome, "detail": reason}] == timeline["steps"]
 
 
-def test_viewers_see_their_own_notices_only() -> None:
+def test_viewers_see_their_own_notifications_only() -> None:
     """A user is shown that they were told; an operator is shown who was."""
-    alice = merge(_known(), outcome=None, notices=NOTICES, viewer=ALICE, unavailable=[])
-    stranger = merge(_known(), outcome=None, notices=NOTICES, viewer="carol", unavailable=[])
-    operator = merge(_known(), outcome=None, notices=NOTICES, viewer=None, unavailable=[])
+    alice = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer=ALICE, unavailable=[])
+    stranger = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer="carol", unavailable=[])
+    operator = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer=None, unavailable=[])
 
     assert ["transfer_completed"] == [step["detail"] for step in alice["steps"]]
     assert [] == stranger["steps"]
@@ -100,5 +100,5 @@ def test_viewers_see_their_own_notices_only() -> None:
 
 def test_unavailable_services_are_sorted() -> None:
     """The list reads alike however it was gathered."""
-    timeline = merge(_known(), outcome=None, notices=[], viewer=ALICE, unavailable=["wallet", "notification"])
+    timeline = merge(_known(), outcome=None, notifications=[], viewer=ALICE, unavailable=["wallet", "notification"])
     assert ["notification", "wallet"] == timeline["unavailable"]

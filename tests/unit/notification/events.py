@@ -1,4 +1,4 @@
-"""Settled transfers for tests of the notification service."""
+"""Finalized transfers for tests of the notification service."""
 
 from __future__ import annotations
 

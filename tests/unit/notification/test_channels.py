@@ -16,7 +16,7 @@ SENDER = "PayFlow <no-reply@payflow.example>"
 
 
 def test_message() -> None:
-    """An e-mail greets its reader by name and says what the notice says."""
+    """An e-mail greets its reader by name and says what the notification says."""
     mail = Mail(new_id(), "bob@example.com", "Bób Müller", "Money received", "You received 10.50 USD.")
     message = compose(mail, SENDER)
     assert message["To"].addresses[0].addr_spec == "bob@example.com"

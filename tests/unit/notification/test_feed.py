@@ -30,7 +30,7 @@ def test_viewers_of_a_failed_transfer() -> None:
 
 
 def test_viewers_of_a_deposit() -> None:
-    """The operator sees the deposit settle, the owner of the wallet sees it once it is there."""
+    """The operator sees the deposit finalize, the owner of the wallet sees it once it is there."""
     assert feed.viewers(deposit(ALICE, BOB)) == [ALICE, BOB]
 
 

@@ -62,7 +62,7 @@ def test_page_with_more() -> None:
     """A page after which more comes leads on from its last row."""
     found = [_notification() for _ in range(3)]
     page = schemas.page(found, 2)
-    assert [item["id"] for item in page["items"]] == [str(notice.id) for notice in found[:2]]
+    assert [item["id"] for item in page["items"]] == [str(notification.id) for notification in found[:2]]
     assert schemas.decode_cursor(page["next_cursor"]) == Position(AT, found[1].id)
 
 

@@ -7,7 +7,7 @@ import pytest
 from services.auth import rules
 from services.contracts.identifiers import new_id
 from services.notification import templates
-from services.notification.templates import Notice
+from services.notification.templates import NotificationText
 from tests.unit.notification.events import completed, deposit, failed
 
 ALICE, BOB, OPERATOR = new_id(), new_id(), new_id()
@@ -15,30 +15,30 @@ ALICE, BOB, OPERATOR = new_id(), new_id(), new_id()
 
 def test_both_sides() -> None:
     """A completed transfer is told to both sides, the sender first."""
-    told = templates.notices(completed(sender_id=ALICE, recipient_id=BOB))
+    told = templates.notifications(completed(sender_id=ALICE, recipient_id=BOB))
     assert told == [
-        Notice(ALICE, "transfer_completed", "Money sent", "You sent 10.50 USD."),
-        Notice(BOB, "transfer_received", "Money received", "You received 10.50 USD."),
+        NotificationText(ALICE, "transfer_completed", "Money sent", "You sent 10.50 USD."),
+        NotificationText(BOB, "transfer_received", "Money received", "You received 10.50 USD."),
     ]
 
 
 def test_own_wallets() -> None:
     """Who sends to himself is told once, as the sender."""
-    told = templates.notices(completed(sender_id=ALICE, recipient_id=ALICE))
-    assert [(notice.user_id, notice.kind) for notice in told] == [(ALICE, "transfer_completed")]
+    told = templates.notifications(completed(sender_id=ALICE, recipient_id=ALICE))
+    assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
 
 
 def test_recipient_outside() -> None:
     """Where nobody of ours receives, only the sender is told."""
-    told = templates.notices(completed(sender_id=ALICE, recipient_id=None))
-    assert [(notice.user_id, notice.kind) for notice in told] == [(ALICE, "transfer_completed")]
+    told = templates.notifications(completed(sender_id=ALICE, recipient_id=None))
+    assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
 
 
 def test_failure_is_the_senders_alone() -> None:
     """A failed transfer is told to its sender only, with the reason and that nothing was moved."""
-    told = templates.notices(failed("insufficient_funds", sender_id=ALICE, recipient_id=BOB))
+    told = templates.notifications(failed("insufficient_funds", sender_id=ALICE, recipient_id=BOB))
     assert told == [
-        Notice(
+        NotificationText(
             ALICE,
             "transfer_failed",
             "Transfer failed",
@@ -50,9 +50,9 @@ def test_failure_is_the_senders_alone() -> None:
 
 def test_cancelled() -> None:
     """A cancelled transfer is called so."""
-    [notice] = templates.notices(failed("cancelled"))
-    assert notice.title == "Transfer cancelled"
-    assert "you cancelled it" in notice.body
+    [notification] = templates.notifications(failed("cancelled"))
+    assert notification.title == "Transfer cancelled"
+    assert "you cancelled it" in notification.body
 
 
 @pytest.mark.parametrize(
@@ -60,32 +60,32 @@ def test_cancelled() -> None:
 )
 def test_every_code_has_words(code: str) -> None:
     """No failure code of the contract reaches a customer without a reason, and none as the code itself."""
-    [notice] = templates.notices(failed(code))
+    [notification] = templates.notifications(failed(code))
     assert templates.reason(code)
-    assert f": {templates.reason(code)}." in notice.body
-    assert code not in notice.body or code == "cancelled"
+    assert f": {templates.reason(code)}." in notification.body
+    assert code not in notification.body or code == "cancelled"
 
 
 def test_code_without_words() -> None:
     """A code nobody has words for yet is told without a reason."""
-    [notice] = templates.notices(failed("limit_reached"))
-    assert notice.body == "Your transfer of 10.50 USD did not go through. No money was moved."
+    [notification] = templates.notifications(failed("limit_reached"))
+    assert notification.body == "Your transfer of 10.50 USD did not go through. No money was moved."
 
 
 def test_deposit() -> None:
     """A deposit is told to the owner of the wallet; the operator who made it is told nothing."""
-    told = templates.notices(deposit(OPERATOR, BOB))
-    assert told == [Notice(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")]
+    told = templates.notifications(deposit(OPERATOR, BOB))
+    assert told == [NotificationText(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")]
 
 
 def test_deposit_into_own_wallet() -> None:
     """An operator who deposits into his own wallet is told as its owner."""
-    assert [notice.kind for notice in templates.notices(deposit(BOB, BOB))] == ["transfer_received"]
+    assert [notification.kind for notification in templates.notifications(deposit(BOB, BOB))] == ["transfer_received"]
 
 
 def test_failed_deposit() -> None:
-    """A deposit that failed is nobody's notice."""
-    assert templates.notices(failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB)) == []
+    """A deposit that failed is nobody's notification."""
+    assert templates.notifications(failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB)) == []
 
 
 @pytest.mark.parametrize(
@@ -94,27 +94,27 @@ def test_failed_deposit() -> None:
 )
 def test_amount(amount: int, currency: str, shown: str) -> None:
     """Amounts have as many decimals as their currency."""
-    sent, received = templates.notices(completed(amount=amount, currency=currency))
+    sent, received = templates.notifications(completed(amount=amount, currency=currency))
     assert sent.body == f"You sent {shown}."
     assert received.body == f"You received {shown}."
 
 
 def test_note() -> None:
     """The sender's words are shown to both sides, as a note."""
-    sent, received = templates.notices(completed(description="rent"))
+    sent, received = templates.notifications(completed(description="rent"))
     assert sent.body == 'You sent 10.50 USD with the note "rent".'
     assert received.body == 'You received 10.50 USD with the note "rent".'
 
 
 def test_note_cannot_pass_for_ours() -> None:
     """Neither quotes nor line breaks let the note leave its quotation marks."""
-    _, received = templates.notices(completed(description='x".\r\n\nPayFlow: call "us"'))
+    _, received = templates.notifications(completed(description='x".\r\n\nPayFlow: call "us"'))
     assert received.body == "You received 10.50 USD with the note \"x'. PayFlow: call 'us'\"."
 
 
 def test_blank_note() -> None:
     """A note of nothing but spaces is none."""
-    sent, _ = templates.notices(completed(description=" \n "))
+    sent, _ = templates.notifications(completed(description=" \n "))
     assert sent.body == "You sent 10.50 USD."
 
 

@@ -47,7 +47,7 @@ def test_problem_without_a_document(document: dict[str, object]) -> None:
     ],
 )
 def test_maybe_done(error: PayFlowError, maybe_done: bool) -> None:
-    """Only what was never sent, or refused at the door, was certainly not carried out."""
+    """Only what was never sent, or refused at the gateway, was certainly not carried out."""
     assert error.maybe_done is maybe_done
 
 

@@ -12,7 +12,7 @@ from payflow.errors import NoAnswer, PayFlowError, Problem, SessionEnded, Unreac
 from payflow.limits import Limits
 from payflow.retry import BACKOFF_STRETCH_MAX, RETRY_AFTER_STRETCH_SECONDS_MAX, Patience, read_retry_after
 
-AWAY = Unreachable("http://h", "connection refused")
+UNAVAILABLE = Unreachable("http://h", "connection refused")
 
 
 def refused(status: int, code: str = "x", *, retry_after_seconds: float | None = None) -> Problem:
@@ -22,7 +22,7 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
 @pytest.mark.parametrize(
     ("error", "helps"),
     [
-        (AWAY, True),
+        (UNAVAILABLE, True),
         (NoAnswer("silence"), True),
         (refused(408), True),
         (refused(429), True),
@@ -55,11 +55,11 @@ async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
 async def test_attempts_are_bounded() -> None:
     """After `attempts_max` failures the last one is let through."""
     patience = Patience(Limits(attempts_max=3, backoff_seconds_min=0))
-    await patience.pause(AWAY)
-    await patience.pause(AWAY)
+    await patience.pause(UNAVAILABLE)
+    await patience.pause(UNAVAILABLE)
 
     with pytest.raises(Unreachable):
-        await patience.pause(AWAY)
+        await patience.pause(UNAVAILABLE)
 
 
 async def test_time_is_bounded() -> None:
@@ -79,7 +79,7 @@ def test_pause_doubles_up_to_a_limit() -> None:
 
     for least in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5):
         patience._failed += 1
-        pauses = [patience.pause_seconds(AWAY) for _ in range(50)]
+        pauses = [patience.pause_seconds(UNAVAILABLE) for _ in range(50)]
         assert least <= min(pauses) <= max(pauses) <= least * (1 + BACKOFF_STRETCH_MAX)
         assert len(set(pauses)) > 1
 

@@ -20,11 +20,11 @@ class Watched:
         self.monitor = Monitor(nothing, nothing, nothing, "test")
         monkeypatch.setattr(monitor.time, "monotonic", lambda: self.now)
 
-    def after(self, seconds: float, *, pending: int = BUSY_FROM, **settled: int) -> float:
-        """The rate so many seconds later, when the workers have settled so much since they were started."""
+    def after(self, seconds: float, *, pending: int = BUSY_FROM, **finalized: int) -> float:
+        """The rate so many seconds later, when the workers have finalized so much since they were started."""
         self.now += seconds
-        beats = {name: {"role": "worker", "settled": count} for name, count in settled.items()}
-        beats |= {"relay-1": {"role": "relay", "failing": None}, "monitor": {"role": "monitor", "settled": 10**6}}
+        beats = {name: {"role": "worker", "finalized": count} for name, count in finalized.items()}
+        beats |= {"relay-1": {"role": "relay", "failing": None}, "monitor": {"role": "monitor", "finalized": 10**6}}
         self.monitor._observe_drain(beats, pending=pending)
         return self.monitor._drain
 
@@ -35,7 +35,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def test_the_newest_second_counts_three_tenths(watched: Watched) -> None:
-    """With enough to do the rate follows what all workers settle together, per second."""
+    """With enough to do the rate follows what all workers finalize together, per second."""
     assert 0.0 == watched.after(1, one=100, two=500)
     assert pytest.approx(30.0) == watched.after(1, one=150, two=550)
     assert pytest.approx(30.0 + 0.3 * (200 - 30)) == watched.after(2, one=350, two=750)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from services.contracts.topology import REQUESTED_QUEUE, SETTLED_QUEUE
+from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
 from services.transaction import overview, queue_zone
 
 DEPTHS = {
     REQUESTED_QUEUE.name: 7,
     REQUESTED_QUEUE.dead_letter: 2,
-    SETTLED_QUEUE.name: 60,
-    SETTLED_QUEUE.dead_letter: 3,
+    FINALIZED_QUEUE.name: 60,
+    FINALIZED_QUEUE.dead_letter: 3,
 }
 HEARTBEATS: dict[str, dict[str, Any]] = {
     "monitor": {"role": "monitor", "drain_per_s": 25.04, "depths": DEPTHS, "age_seconds": 0.5},
@@ -38,7 +38,7 @@ def test_every_number_stands_in_its_place() -> None:
         "drain_per_s": 25.0, "seconds_of_work": 250 / 25.04,
     } == told["queues"][0]  # fmt: skip
     assert {
-        "name": SETTLED_QUEUE.name, "transfers": 60, "messages": 60, "zone": "busy", "oldest_seconds": 0.0,
+        "name": FINALIZED_QUEUE.name, "transfers": 60, "messages": 60, "zone": "busy", "oldest_seconds": 0.0,
         "drain_per_s": 0.0, "seconds_of_work": None,
     } == told["queues"][1]  # fmt: skip
     assert {"unpublished": 9, "lag_seconds": 1.235} == told["outbox"]

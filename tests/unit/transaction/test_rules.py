@@ -166,7 +166,7 @@ def test_the_way_says_who_has_to_act(
     """Whatever hop a transfer stands at, the way names it, in time order, with a sentence for the customer."""
     beats = {
         "relay-1": {"role": "relay", "failing": relay_failing, "age_seconds": 0.5},
-        "worker-1": {"role": "worker", "wallet_away": False, "age_seconds": 0.5},
+        "worker-1": {"role": "worker", "wallet_unavailable": False, "age_seconds": 0.5},
     }
 
     way = steps.describe(row(**changes), beats)
@@ -180,9 +180,9 @@ def test_the_way_says_who_has_to_act(
 @pytest.mark.parametrize(
     ("worker", "waiting_for"),
     [
-        ({"wallet_away": True, "age_seconds": 0.5}, "wallet"),
-        ({"wallet_away": False, "age_seconds": 0.5}, "worker"),
-        ({"wallet_away": True, "age_seconds": 60.0}, "worker"),
+        ({"wallet_unavailable": True, "age_seconds": 0.5}, "wallet"),
+        ({"wallet_unavailable": False, "age_seconds": 0.5}, "worker"),
+        ({"wallet_unavailable": True, "age_seconds": 60.0}, "worker"),
     ],
 )
 def test_behind_a_worker_that_waits_everybody_waits_for_the_wallet(worker: dict[str, Any], waiting_for: str) -> None:
@@ -240,15 +240,15 @@ def test_a_transfer_is_promised_an_end() -> None:
     """The sentence for the customer and the field of the API name the same moment: half a minute after the expiry."""
     one = transfer("PENDING")
 
-    assert one.settles_by == NOW + timedelta(seconds=90)
-    assert format_time(one.settles_by) in steps.describe(row(published_at=NOW), {}).summary
+    assert one.final_by == NOW + timedelta(seconds=90)
+    assert format_time(one.final_by) in steps.describe(row(published_at=NOW), {}).summary
 
 
 @pytest.mark.parametrize(("age", "waiting_for"), [(4.9, "wallet"), (5.0, "worker")])
 def test_a_process_is_believed_for_five_seconds(age: float, waiting_for: str) -> None:
     """What a worker said longer ago does not count."""
     queued = row(published_at=NOW + timedelta(milliseconds=100))
-    beats = {"worker-1": {"role": "worker", "wallet_away": True, "age_seconds": age}}
+    beats = {"worker-1": {"role": "worker", "wallet_unavailable": True, "age_seconds": age}}
 
     assert waiting_for == steps.describe(queued, beats).waiting_for
 

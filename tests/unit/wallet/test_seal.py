@@ -27,7 +27,7 @@ GOLDEN = "002de0096a0405a533d8e85fae0c780ae2f7b21bc4664309f2d33e28c3921459"
 
 
 def state(**changes: datetime | Head | None) -> State:
-    return State(now=NOON, settled_at=NOON - timedelta(seconds=1), head=None, sealed_at=NOON, frontier=None)._replace(
+    return State(now=NOON, finalized_at=NOON - timedelta(seconds=1), head=None, sealed_at=NOON, frontier=None)._replace(
         **changes
     )  # type: ignore[arg-type]
 
@@ -73,11 +73,11 @@ def test_only_what_differs_is_named() -> None:
 
 def test_nothing_is_closed_that_may_still_appear() -> None:
     """The frontier lies before the last block that everything running now began after, and before what was left over."""
-    assert None is seal.close(state(settled_at=None), thorough=True, unread_from=NOON)
+    assert None is seal.close(state(finalized_at=None), thorough=True, unread_from=NOON)
     assert NOON - timedelta(seconds=1) - seal.SLACK == seal.close(state(), thorough=True, unread_from=None)
     assert NOON - timedelta(hours=1) == seal.close(state(), thorough=True, unread_from=NOON - timedelta(hours=1))
     # The clock was set back: nothing that it may tell again is closed.
-    assert NOON - seal.SLACK == seal.close(state(settled_at=NOON + timedelta(hours=1)), thorough=True, unread_from=None)
+    assert NOON - seal.SLACK == seal.close(state(finalized_at=NOON + timedelta(hours=1)), thorough=True, unread_from=None)
 
 
 def test_new_rows_are_looked_for_from_the_frontier_on() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from services.contracts.identifiers import new_id
 from tests.harness import leaks, samples
-from tests.harness.api import PASSWORD, Answer, Door, Person
+from tests.harness.api import PASSWORD, Answer, ApiClient, Person
 from tests.harness.document import Document, Operation
 
 BASE = "/api/v1"
@@ -32,11 +32,11 @@ class Belongings:
 
 
 @pytest.fixture(scope="session")
-async def document(door: Door) -> Document:
-    return await Document.of(door.session, door.base)
+async def document(api: ApiClient) -> Document:
+    return await Document.of(api.session, api.base)
 
 
-async def ask(person: Door, document: Document, operation: Operation, path: str, **changes: Any) -> Answer:
+async def ask(person: ApiClient, document: Document, operation: Operation, path: str, **changes: Any) -> Answer:
     """A request that fits the document; its answer is checked by it too."""
     headers = samples.headers(document, operation) | changes.pop("headers", {})
     if isinstance(person, Person):
@@ -68,7 +68,7 @@ async def belongings(document: Document, operator: Person, alice: Person, bob: P
     """Alice has one of everything; what her lists show is the same in the end."""
     key = uuid4().hex
     transfer_id = (await alice.send_money(alice_friend := await _friend(alice), 5, key=key)).body["id"]
-    await alice.settled(transfer_id)
+    await alice.finalized(transfer_id)
     await alice.post("/api-keys", {"name": "till", "scopes": ["read"], "password": PASSWORD})
     async with asyncio.timeout(30):
         while not (await alice.get("/notifications")).body["items"]:
@@ -91,7 +91,7 @@ async def belongings(document: Document, operator: Person, alice: Person, bob: P
 
 
 async def _friend(person: Person) -> Person:
-    return await Door(person.session, person.base).register("Friend Test")
+    return await ApiClient(person.session, person.base).register("Friend Test")
 
 
 async def _server_of(person: Person) -> Person:

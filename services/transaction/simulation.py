@@ -1,7 +1,7 @@
 """What a front end may ask to see on purpose, in demo mode: an unlikely path that is really taken. Pure.
 
-None of it decides anything. A transfer that nobody checked at the door is decided by the ledger like any other; one whose
-command is held back is posted late, or voided when it has expired. See docs/rehearsal.md.
+None of it decides anything. A transfer that nobody checked at the gateway is decided by the ledger like any other; one whose
+command is held back is posted late, or voided when it has expired. See docs/simulated-failures.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXPIRES_SECONDS_MAX = 60.0
 """The latest expiry that may be asked for."""
 
 
-class Rehearsal(NamedTuple):
+class Simulation(NamedTuple):
     """How one transfer is accepted otherwise than usual."""
 
     unchecked: bool = False
@@ -33,5 +33,5 @@ class Rehearsal(NamedTuple):
         return usual if self.expires_seconds is None else timedelta(seconds=self.expires_seconds)
 
 
-NONE = Rehearsal()
+NONE = Simulation()
 """As usual."""

@@ -1,11 +1,11 @@
-"""A crowd of slow clients before the whole running system: each is cut off in time, and the others hardly notice."""
+"""A crowd of slow clients before the whole running system: each is cut off in time, and the others hardly notification."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.harness import slow_crowd
-from tests.harness.api import Door, Person
+from tests.harness import slow_clients
+from tests.harness.api import ApiClient, Person
 from tests.harness.drills import FULL
 from tests.harness.stretches import SLOWER_MAX, in_turns
 
@@ -36,13 +36,13 @@ SLOW_KINDS = tuple(kind for kind in TOLD if kind != "unread")
         pytest.param(tuple(TOLD), id="slow, and asking for large answers"),
     ],
 )
-async def test_a_slow_crowd(door: Door, alice: Person, bob: Person, kinds: tuple[str, ...]) -> None:
+async def test_a_slow_crowd(api: ApiClient, alice: Person, bob: Person, kinds: tuple[str, ...]) -> None:
     """Guarantee 51: of 500 slow connections, each opened again when it was cut, none lives for 15 s; the rest is served.
 
     No address has a share in this stack: one crowd may take as much as it likes. Those who ask for large answers, and do not
     read them, are load besides; how much slower they make the others is told, and not judged.
     """
-    stretches = await in_turns(alice, lambda: slow_crowd.crowd(door.base, SLOW, bob.token, kinds))
+    stretches = await in_turns(alice, lambda: slow_clients.crowd(api.base, SLOW, bob.token, kinds))
     lived = {kind: max(each[kind]["lived_max"] for each in stretches.loads) for kind in kinds}
     count = sum(fate["cut"] for each in stretches.loads for fate in each.values())
     print(f"\n{SLOW} slow connections: {stretches}; {count} cut, living at most:")

@@ -1,4 +1,4 @@
-"""Our own client under every word that can be rehearsed, against the whole stack."""
+"""Our own client under every word that can be simulated, against the whole stack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
 @pytest.mark.parametrize("word", ["answer-lost", "outcome-unknown", "in-use", "unavailable", "rate-limited", "slow=20"])
 async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Person, word: str) -> None:
     """Whatever becomes of the first answer, the client asks again with the same key: paid once, and it knows the outcome."""
-    with client.rehearse(word):
+    with client.simulate(word):
         # With Prefer: wait the client would grant a slow answer the time it waits itself.
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.9)
         transfer = await client.wait(transfer)
@@ -38,7 +38,7 @@ async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Perso
 
 async def test_the_ledger_says_no(client: PayFlow, alice: Person, bob: Person) -> None:
     """insufficient-funds: accepted, then FAILED by the ledger; the client hands it over as an outcome, not as an error."""
-    with client.rehearse("insufficient-funds"):
+    with client.simulate("insufficient-funds"):
         transfer = await client.send(amount=100_001, currency="USD", to_wallet_id=bob.wallet_id)
     timeline = await client.timeline(transfer.id)
 
@@ -49,7 +49,7 @@ async def test_the_ledger_says_no(client: PayFlow, alice: Person, bob: Person) -
 
 async def test_pending_for_a_while(client: PayFlow, bob: Person) -> None:
     """slow-pending: the client gives a transfer back that is still PENDING, and learns later that it is COMPLETED."""
-    with client.rehearse("slow-pending=2"):
+    with client.simulate("slow-pending=2"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.3)
     done = await client.wait(transfer, wait_seconds=30)
 
@@ -58,7 +58,7 @@ async def test_pending_for_a_while(client: PayFlow, bob: Person) -> None:
 
 async def test_reversed_late(client: PayFlow, alice: Person, bob: Person) -> None:
     """reversed-late: PENDING past its time, then FAILED timed_out by the reversal, and nothing has moved."""
-    with client.rehearse("reversed-late=1"):
+    with client.simulate("reversed-late=1"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.3)
     done = await client.wait(transfer, wait_seconds=30)
 
@@ -69,9 +69,9 @@ async def test_reversed_late(client: PayFlow, alice: Person, bob: Person) -> Non
 
 async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> None:
     """answer-lost on a cancel: the client asks again, which is the same; the transfer is cancelled."""
-    with client.rehearse("slow-pending=20"):
+    with client.simulate("slow-pending=20"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0)
-    with client.rehearse("answer-lost"):
+    with client.simulate("answer-lost"):
         cancelled = await client.cancel(transfer.id)
 
     assert ("FAILED", "cancelled") == (cancelled.status, cancelled.failure and cancelled.failure.code)
@@ -80,7 +80,7 @@ async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> No
 async def test_a_read_that_fails_is_asked_again(client: PayFlow) -> None:
     """A read that finds nobody, or whose answer is lost, is repeated."""
     for word in ("unavailable", "answer-lost", "outcome-unknown"):
-        with client.rehearse(word):
+        with client.simulate(word):
             assert 1 == len(await client.wallets())
 
 
@@ -89,28 +89,28 @@ async def test_an_impatient_client_tells_that_it_does_not_know(stack: Stack, ali
     once = Limits(attempts_max=1, answer_seconds=1)
     key = new_key()
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=once) as client:
-        with client.rehearse("unavailable=9"), pytest.raises(OutcomeUnknown) as unknown:
+        with client.simulate("unavailable=9"), pytest.raises(OutcomeUnknown) as unknown:
             await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, idempotency_key=key, wait_seconds=0)
-        with client.rehearse("slow=3"), pytest.raises(NoAnswer):
+        with client.simulate("slow=3"), pytest.raises(NoAnswer):
             await client.wallets()
 
-        with client.rehearse("rate-limited=9"), pytest.raises(Problem) as refused:
+        with client.simulate("rate-limited=9"), pytest.raises(Problem) as refused:
             await client.wallets()
 
     assert key == unknown.value.key
     assert (429, 9) == (refused.value.status, refused.value.retry_after_seconds)
 
 
-async def test_two_tasks_of_one_client_rehearse_apart(client: PayFlow, alice: Person, bob: Person) -> None:
+async def test_two_tasks_of_one_client_simulate_apart(client: PayFlow, alice: Person, bob: Person) -> None:
     """A word is for the task that set it: payments beside it are ordinary ones."""
 
-    async def rehearsed() -> str:
-        with client.rehearse("reversed-late=1"):
+    async def simulated() -> str:
+        with client.simulate("reversed-late=1"):
             transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0)
         return (await client.wait(transfer, wait_seconds=30)).status
 
     async def ordinary() -> str:
         return (await client.send(**PAYMENT, to_wallet_id=bob.wallet_id)).status
 
-    assert ["FAILED", "COMPLETED", "COMPLETED"] == await asyncio.gather(rehearsed(), ordinary(), ordinary())
+    assert ["FAILED", "COMPLETED", "COMPLETED"] == await asyncio.gather(simulated(), ordinary(), ordinary())
     assert (99_500, 500) == (await alice.balance(), await bob.balance())

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-HEADER = "PayFlow-Rehearse"
+HEADER = "PayFlow-Simulate"
 
 
-class Rehearsal:
+class Simulation:
     """The words that the tasks of one client have set; each is taken by one request."""
 
     def __init__(self) -> None:
@@ -26,6 +26,6 @@ class Rehearsal:
             self._words.reset(token)
 
     def take(self) -> dict[str, str]:
-        """The header of the request that is about to be sent; empty when nothing is rehearsed, or no longer."""
+        """The header of the request that is about to be sent; empty when nothing is simulated, or no longer."""
         words = self._words.get([])
         return {HEADER: words.pop()} if words else {}

@@ -41,7 +41,7 @@ class Keeper(Windows):
                 log.debug("measurement_missed")
             await asyncio.sleep(MEASURE_SECONDS)
 
-    async def _settle(
+    async def _finalize(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
         letters = [

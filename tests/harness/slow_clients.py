@@ -1,6 +1,6 @@
 """A crowd of slow clients: they hold their connections, and do nothing with them that would ever come to an end.
 
-`python -m tests.harness.slow_crowd BASE SIZE TOKEN KIND...`: so many connections of these kinds, each opened again as soon as
+`python -m tests.harness.slow_clients BASE SIZE TOKEN KIND...`: so many connections of these kinds, each opened again as soon as
 it was cut. When told to end, it waits until those that are open are cut, too. Tells of each kind how many were cut, after how
 long at most, and what they were told.
 """
@@ -46,7 +46,7 @@ def kinds(token: str) -> dict[str, tuple[bytes, bytes]]:
 
 def crowd(base: str, size: int, token: str, wanted: Iterable[str]) -> AbstractAsyncContextManager[dict[str, Any]]:
     """The crowd, of these kinds, in a process of its own, beside what is done inside."""
-    return crowds.beside("tests.harness.slow_crowd", base, str(size), token, *wanted)
+    return crowds.beside("tests.harness.slow_clients", base, str(size), token, *wanted)
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ class Effect(NamedTuple):
     detail: str
 
 
-class Prospect(NamedTuple):
+class ReplayPreview(NamedTuple):
     """What a replay would do. `refusal` is why it must not be done, None when it may."""
 
     effects: list[Effect]
@@ -37,7 +37,7 @@ class Prospect(NamedTuple):
     refusal: str | None = None
 
 
-Foresee = Callable[[Record], Awaitable[Prospect]]
+Preview = Callable[[Record], Awaitable[ReplayPreview]]
 
 
 class _Model(BaseModel):
@@ -74,19 +74,19 @@ REPLAY = TypeAdapter(ReplayRequest)
 DISCARD = TypeAdapter(DiscardRequest)
 
 
-class Desk:
+class DeadLetterApi:
     """Where operators deal with the dead letters of one queue."""
 
     def __init__(
-        self, pool: Pool, queue: Queue, *, read_pool: Pool, broker_url: str, instance: str, foresee: Foresee
+        self, pool: Pool, queue: Queue, *, read_pool: Pool, broker_url: str, instance: str, preview: Preview
     ) -> None:
-        """`pool` is for replays and discards, `read_pool` for lists; `foresee` returns what a replay would do."""
+        """`pool` is for replays and discards, `read_pool` for lists; `preview` returns what a replay would do."""
         self._pool = pool
         self._read_pool = read_pool
         self._queue = queue
         self._broker_url = broker_url
         self._instance = instance
-        self._foresee = foresee
+        self._foresee = preview
 
     def add_routes(self, app: web.Application, verifier: TokenVerifier) -> None:
         """The routes, for the gateway alone: it knows who is an operator."""
@@ -128,7 +128,7 @@ class Desk:
             if prospect.refusal is not None:
                 raise DeadLetterNotReplayable(prospect.refusal)
             letter = await self._publish(letter, Replay(asked.operator_id, asked.request_id))
-        return web.json_response(_outlook(letter, prospect, dry_run=asked.dry_run))
+        return web.json_response(_render_preview(letter, prospect, dry_run=asked.dry_run))
 
     async def discard(self, request: web.Request) -> web.Response:
         """Let it wait no longer. No transfer is touched."""
@@ -138,7 +138,7 @@ class Desk:
         return web.json_response(dead_letters.render(letter))
 
     async def _publish(self, letter: Record, by: Replay) -> Record:
-        # A connection for this one act: it is rare, and the api needs the broker for nothing else.
+        # A connection for this one action: it is rare, and the api needs the broker for nothing else.
         publisher = Publisher(self._broker_url, f"{self._instance} replay")
         try:
             return await dead_letters.replay(self._pool, publisher, letter, by)
@@ -146,7 +146,7 @@ class Desk:
             await publisher.close()
 
 
-def _outlook(letter: Record, prospect: Prospect, *, dry_run: bool) -> Mapping[str, Any]:
+def _render_preview(letter: Record, prospect: ReplayPreview, *, dry_run: bool) -> Mapping[str, Any]:
     return {
         "dead_letter": dead_letters.render(letter),
         "dry_run": dry_run,

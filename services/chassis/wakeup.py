@@ -1,4 +1,4 @@
-"""A bell in Redis: it tells others that there is something to look at. They look regularly anyway: it may fail."""
+"""A wakeup in Redis: it tells others that there is something to look at. They look regularly anyway: it may fail."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 REDIS_SECONDS = 0.05
-RING = "ring"
+RING = "notify"
 
 log = structlog.get_logger()
 
 
-class Bell:
+class Wakeup:
     """Rings on one channel, where there is a Redis."""
 
     def __init__(self, url: str | None, channel: str) -> None:
-        """Without `url` it never rings. The driver must not retry: by default it does so for seconds."""
+        """Without `url` it never notifies. The driver must not retry: by default it does so for seconds."""
         self._channel = channel
         self._redis: redis.asyncio.Redis | None = None
         if url is not None:
@@ -31,7 +31,7 @@ class Bell:
                 retry=Retry(NoBackoff(), 0),
             )
 
-    async def ring(self, text: str = RING) -> None:
+    async def notify(self, text: str = RING) -> None:
         """Ring once; never raises, never takes longer than 50 ms."""
         if self._redis is None:
             return
@@ -39,7 +39,7 @@ class Bell:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self._redis.publish(self._channel, text)
         except (RedisError, OSError, RuntimeError) as error:
-            log.info("bell_failed", channel=self._channel, error=type(error).__name__)
+            log.info("wakeup_failed", channel=self._channel, error=type(error).__name__)
 
     async def close(self) -> None:
         """Close the connection."""

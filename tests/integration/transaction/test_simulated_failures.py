@@ -1,4 +1,4 @@
-"""Rehearsals in the money path: unlikely paths taken on purpose, which can neither double nor lose money."""
+"""Simulations in the money path: unlikely paths taken on purpose, which can neither double nor lose money."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from services.transaction import schemas
 from services.transaction.app import serve_api
 from services.transaction.commands import Accepted
 from services.transaction.intake import Answer, Request
-from services.transaction.rehearsal import Rehearsal
+from services.transaction.simulation import Simulation
 from services.transaction.settings import ApiSettings
 from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
-UNCHECKED = Rehearsal(unchecked=True)
+UNCHECKED = Simulation(unchecked=True)
 
 
 async def accepted(path: MoneyPath, *requests: Request) -> list[UUID]:
@@ -49,23 +49,23 @@ async def test_the_ledger_says_no(path: MoneyPath) -> None:
 
     ids = await accepted(
         path,
-        request(alice, bob_wallet, 301, rehearsal=UNCHECKED),
-        request(alice, bob_wallet, 300, rehearsal=UNCHECKED),
-        request(alice, bob_wallet, 1, rehearsal=UNCHECKED),
+        request(alice, bob_wallet, 301, simulation=UNCHECKED),
+        request(alice, bob_wallet, 300, simulation=UNCHECKED),
+        request(alice, bob_wallet, 1, simulation=UNCHECKED),
     )
-    settled = await path.settled(ids)
+    finalized = await path.finalized(ids)
 
-    assert ["insufficient_funds", None, "insufficient_funds"] == [settled[id_].failure_code for id_ in ids]
+    assert ["insufficient_funds", None, "insufficient_funds"] == [finalized[id_].failure_code for id_ in ids]
     assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
 
 
-async def test_the_neighbours_of_a_rehearsal_are_checked(path: MoneyPath) -> None:
-    """In one batch with an unchecked one, an ordinary request for too much is refused at the door as ever."""
+async def test_the_neighbours_of_a_simulation_are_checked(path: MoneyPath) -> None:
+    """In one batch with an unchecked one, an ordinary request for too much is refused at the gateway as ever."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
 
     answers = await accept(
         path.intake(),
-        request(alice, bob_wallet, 301, rehearsal=UNCHECKED),
+        request(alice, bob_wallet, 301, simulation=UNCHECKED),
         request(alice, bob_wallet, 301),
     )
 
@@ -79,11 +79,11 @@ async def test_held_back_then_carried_out(path: MoneyPath) -> None:
     path.start_worker()
 
     [held, free] = await accepted(
-        path, request(alice, bob_wallet, 1, rehearsal=Rehearsal(held_seconds=1)), request(alice, bob_wallet, 2)
+        path, request(alice, bob_wallet, 1, simulation=Simulation(held_seconds=1)), request(alice, bob_wallet, 2)
     )
-    await path.settled([free])
+    await path.finalized([free])
     [early] = await path.pool.fetch("SELECT status FROM transfers WHERE id = $1", held)
-    done = (await path.settled([held]))[held]
+    done = (await path.finalized([held]))[held]
 
     assert "PENDING" == early["status"]
     assert "COMPLETED" == done.status
@@ -94,13 +94,13 @@ async def test_held_back_then_carried_out(path: MoneyPath) -> None:
 async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
     """Held beyond its expiry: the reversal voids it, and the command that comes afterwards moves nothing."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
-    late = Rehearsal(held_seconds=1.5, expires_seconds=0.2)
+    late = Simulation(held_seconds=1.5, expires_seconds=0.2)
 
-    [id_] = await accepted(path, request(alice, bob_wallet, 300, rehearsal=late))
+    [id_] = await accepted(path, request(alice, bob_wallet, 300, simulation=late))
     async with asyncio.timeout(30):
         while not await path.sweep():
             await asyncio.sleep(0.05)
-    reversed_ = (await path.settled([id_]))[id_]
+    reversed_ = (await path.finalized([id_]))[id_]
     path.start_relay()
     path.start_worker()
     async with asyncio.timeout(30):
@@ -108,20 +108,20 @@ async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
             await asyncio.sleep(0.05)
     [after] = await accepted(path, request(alice, bob_wallet, 300))
     # The late command stands in the queue before this one.
-    settled = await path.settled([after])
+    finalized = await path.finalized([after])
 
     assert ("FAILED", "timed_out") == (reversed_.status, reversed_.failure_code)
-    assert "COMPLETED" == settled[after].status
+    assert "COMPLETED" == finalized[after].status
     assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
 
 
-async def test_a_crowd_of_rehearsals_loses_and_doubles_nothing(path: MoneyPath) -> None:
-    """Everything rehearsed at once, each key twice, for more than there is: one outcome each, and only what was there moves.
+async def test_a_crowd_of_simulations_loses_and_doubles_nothing(path: MoneyPath) -> None:
+    """Everything simulated at once, each key twice, for more than there is: one outcome each, and only what was there moves.
 
     The fixture proves the ledger afterwards, and holds every status against its outcome.
     """
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([1000, 1000])
-    kinds = (UNCHECKED, Rehearsal(held_seconds=0.3), Rehearsal(True, 0.9, 0.3), Rehearsal(expires_seconds=0.01))
+    kinds = (UNCHECKED, Simulation(held_seconds=0.3), Simulation(True, 0.9, 0.3), Simulation(expires_seconds=0.01))
     path.start_relay()
     path.start_worker()
     path.start_worker("worker-2")
@@ -131,29 +131,29 @@ async def test_a_crowd_of_rehearsals_loses_and_doubles_nothing(path: MoneyPath) 
             *((alice, bob_wallet) if n % 2 else (bob, alice_wallet)),
             50 + n,
             key=f"crowd-{n}",
-            rehearsal=kinds[n // 2 % len(kinds)],
+            simulation=kinds[n // 2 % len(kinds)],
         )
         for n in range(80)
     ]
     intakes = [path.intake(), path.intake()]
     batches = await asyncio.gather(accept(intakes[0], *requests[:40]), accept(intakes[1], *requests[40:]))
     first = [answer for batch in batches for answer in batch]
-    again = await accept(intakes[0], *(one._replace(rehearsal=Rehearsal()) for one in requests))
+    again = await accept(intakes[0], *(one._replace(simulation=Simulation()) for one in requests))
     ids = {answer.transfer.id for answer in first if isinstance(answer, Accepted)}
     sweeping = asyncio.create_task(sweep(path))
-    settled = await path.settled(list(ids))
+    finalized = await path.finalized(list(ids))
     sweeping.cancel()
 
-    # Refused at the door (those that are checked): nothing was recorded, so the second send of its key was a first one.
+    # Refused at the gateway (those that are checked): nothing was recorded, so the second send of its key was a first one.
     recorded = {answer.transfer.id for answer in again if isinstance(answer, Accepted)}
     assert ids <= recorded
-    settled |= await path.settled(list(recorded))
+    finalized |= await path.finalized(list(recorded))
     moved = Counter({alice_wallet: 1000, bob_wallet: 1000})
-    for transfer in settled.values():
+    for transfer in finalized.values():
         if transfer.status == "COMPLETED":
             moved[transfer.from_wallet_id] -= transfer.amount
             moved[transfer.to_wallet_id] += transfer.amount
-    assert {"COMPLETED", "FAILED"} == {transfer.status for transfer in settled.values()}
+    assert {"COMPLETED", "FAILED"} == {transfer.status for transfer in finalized.values()}
     assert [moved[alice_wallet], moved[bob_wallet]] == await balances(path, alice_wallet, bob_wallet)
     assert 2000 == sum(moved.values())
 
@@ -168,7 +168,7 @@ async def sweep(path: MoneyPath) -> None:
 async def test_outside_demo_mode_the_field_is_unknown(
     path: MoneyPath, transaction_database: TestDatabase, demo: bool
 ) -> None:
-    """A transaction service that is not in demo mode refuses an item that asks for a rehearsal, alone, and records nothing."""
+    """A transaction service that is not in demo mode refuses an item that asks for a simulation, alone, and records nothing."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     ordinary = {
         "user_id": str(alice),
@@ -180,18 +180,18 @@ async def test_outside_demo_mode_the_field_is_unknown(
         "to": {"wallet_id": str(bob_wallet)},
         "request_id": "request",
     }
-    rehearsed = ordinary | {"idempotency_key": "rehearsed", "rehearsal": {"held_seconds": 3}}
+    simulated = ordinary | {"idempotency_key": "simulated", "simulation": {"held_seconds": 3}}
 
     async with service(path, transaction_database, demo=demo) as gateway:
-        answer = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, rehearsed]}, seconds=8)
+        answer = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, simulated]}, seconds=8)
 
     recorded = await path.pool.fetch("SELECT key FROM idempotency_keys ORDER BY key")
     assert "transfer" in answer["items"][0]
     if demo:
         assert "transfer" in answer["items"][1]
     else:
-        assert ["rehearsal"] == [error["field"] for error in answer["items"][1]["problem"]["errors"]]
-    assert (["ordinary", "rehearsed"] if demo else ["ordinary"]) == [row["key"] for row in recorded]
+        assert ["simulation"] == [error["field"] for error in answer["items"][1]["problem"]["errors"]]
+    assert (["ordinary", "simulated"] if demo else ["ordinary"]) == [row["key"] for row in recorded]
 
 
 @asynccontextmanager
@@ -237,9 +237,9 @@ async def answers(upstream: Upstream) -> bool:
 @pytest.mark.parametrize(
     "asked", [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}]
 )
-def test_a_rehearsal_has_its_limits(asked: dict[str, float]) -> None:
+def test_a_simulation_has_its_limits(asked: dict[str, float]) -> None:
     """Nothing is held back or kept alive for longer than a person would wait."""
-    read = schemas.read_requests(json.dumps({"items": [{"rehearsal": asked}]}).encode(), rehearses=True)
+    read = schemas.read_requests(json.dumps({"items": [{"simulation": asked}]}).encode(), simulates=True)
 
     assert isinstance(read[0], Refusal)
-    assert [f"rehearsal.{next(iter(asked))}"] == [e.field for e in read[0].errors if e.field.startswith("rehearsal")]
+    assert [f"simulation.{next(iter(asked))}"] == [e.field for e in read[0].errors if e.field.startswith("simulation")]

@@ -1,4 +1,4 @@
-"""Which request of the client carries the word of a rehearsal."""
+"""Which request of the client carries the word of a simulation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from payflow.client import PayFlow
 
-HEADER = "PayFlow-Rehearse"
+HEADER = "PayFlow-Simulate"
 POST = "POST /transfers"
 
 
@@ -19,7 +19,7 @@ def words(gateway: Any, route: str) -> list[str | None]:
 async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alice: PayFlow) -> None:
     """What is sent again goes without the word, and so does whatever follows, inside of the block and after it."""
     gateway.fail(POST, faults.cut(after=True))
-    with alice.rehearse("answer-lost"):
+    with alice.simulate("answer-lost"):
         await alice.send(amount=5, currency="USD", to_wallet_id="w")
         await alice.send(amount=6, currency="USD", to_wallet_id="w")
     await alice.send(amount=7, currency="USD", to_wallet_id="w")
@@ -29,10 +29,10 @@ async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alic
 
 
 async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow) -> None:
-    """A request whose token was refused was not rehearsed: the one after the renewal carries the word as well."""
+    """A request whose token was refused was not simulated: the one after the renewal carries the word as well."""
     await alice.send(amount=5, currency="USD", to_wallet_id="w")
     gateway.access.clear()
-    with alice.rehearse("slow"):
+    with alice.simulate("slow"):
         await alice.send(amount=6, currency="USD", to_wallet_id="w")
 
     assert [None, "slow", "slow"] == words(gateway, POST)
@@ -41,7 +41,7 @@ async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow
 
 async def test_a_block_that_fails_leaves_nothing(gateway: Any, alice: PayFlow) -> None:
     """A word that was not taken is forgotten with its block."""
-    with pytest.raises(RuntimeError), alice.rehearse("slow"):
+    with pytest.raises(RuntimeError), alice.simulate("slow"):
         raise RuntimeError
     await alice.send(amount=5, currency="USD", to_wallet_id="w")
 

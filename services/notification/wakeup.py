@@ -1,4 +1,4 @@
-"""The bell that tells gateways whose feeds have new lines. They look every two seconds anyway."""
+"""The wakeup that tells gateways whose feeds have new lines. They look every two seconds anyway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from uuid import UUID
 
-from services.chassis import bell
+from services.chassis import wakeup
 
 CHANNEL = "payflow:events"
 
@@ -15,15 +15,15 @@ EVERYBODY = "*"
 """Rung instead of more names than that."""
 
 
-class FeedBell:
-    """Rings with the names of those concerned. Nobody waits for it: what gathers while it rings is rung together, next."""
+class FeedWakeup:
+    """Rings with the names of those concerned. Nobody waits for it: what gathers while it notifies is rung together, next."""
 
     def __init__(self, url: str | None) -> None:
-        self._bell = bell.Bell(url, CHANNEL)
+        self._wakeup = wakeup.Wakeup(url, CHANNEL)
         self._waiting: set[UUID] = set()
         self._flight: asyncio.Task[None] | None = None
 
-    def ring(self, user_ids: Iterable[UUID]) -> None:
+    def notify(self, user_ids: Iterable[UUID]) -> None:
         """Ring soon, for what is committed; never raises."""
         self._waiting.update(user_ids)
         if self._waiting and (self._flight is None or self._flight.done()):
@@ -33,10 +33,10 @@ class FeedBell:
         """Ring what waits, and close the connection."""
         if self._flight is not None:
             await self._flight
-        await self._bell.close()
+        await self._wakeup.close()
 
     async def _fly(self) -> None:
         while self._waiting:
             names, self._waiting = self._waiting, set()
             few = len(names) <= NAMES_MAX
-            await self._bell.ring(",".join(map(str, names)) if few else EVERYBODY)
+            await self._wakeup.notify(",".join(map(str, names)) if few else EVERYBODY)
