@@ -31,9 +31,9 @@ from payflow.events import TOKEN_SPENT, Event
 from payflow.limits import Limits
 from payflow.money import DEFAULT_CURRENCY, Currency
 from payflow.operations import BalanceSheet, Overview, Proof
-from payflow.simulation import Simulation
 from payflow.retry import Patience, reconnect_seconds
 from payflow.session import Keeper, MemoryKeeper, User
+from payflow.simulation import Simulation
 from payflow.submission import Submission, check_key, new_key
 from payflow.transfer import Timeline, Transfer
 from payflow.transport import Answer, Transport

@@ -184,7 +184,9 @@ def print_audit(actions: Mapping[str, Any]) -> None:
             _plain(action["request_id"]),
         )
     cut = (
-        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])] if actions["has_more"] else []
+        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])]
+        if actions["has_more"]
+        else []
     )
     _print(table, *_missing(actions), *cut)
 

@@ -172,7 +172,7 @@ class Wiring:
     def _mail(self, role: Role) -> dict[str, str]:
         """Where people follow links to, and, unless the caller has a mail server, a folder for letters.
 
-        Only the role that sends is told of the folder: notifications of transfers are not written there, load tests make too many.
+        Only the role that sends gets the folder: load tests make too many notifications to write them there.
         """
         variables = {"PAYFLOW_PUBLIC_URL": self._caller.get("PAYFLOW_PUBLIC_URL") or self.gateway_url}
         if role.role == "deliver" and not self._caller.get("PAYFLOW_SMTP_URL"):

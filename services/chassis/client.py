@@ -68,7 +68,7 @@ class Upstream:
 
         Raises:
             UpstreamUnavailable: it could not be reached, or said 502/503, or does not agree on the time; nothing has happened.
-            UpstreamTimeout: no response within `seconds`, or the connection was lost after a request that may change something was
+            UpstreamTimeout: no response within `seconds`, or the connection was lost after a request that may change state was
                 sent.
             Refusal: what it answered, 4xx or 5xx, unchanged.
         """

@@ -180,7 +180,9 @@ async def replay(pool: Pool, publisher: Publisher, letter: Record, by: Replay) -
     again = Outgoing("", letter["queue"], bytes(letter["body"]), {ATTEMPTS: 0}, message_id=str(new_id()))
     [failed] = await publisher.publish([again])
     if failed is not None:
-        raise BrokerUnavailable(f"the broker has not confirmed the message ({failed.reason}); the dead letter still waits")
+        raise BrokerUnavailable(
+            f"the broker has not confirmed the message ({failed.reason}); the dead letter still waits"
+        )
     async with database.transaction(pool) as connection:
         await connection.fetchrow(statements.lock_dead_letter, letter["id"])
         marked = await connection.fetchrow(statements.mark_replayed, letter["id"], letter["seen"])

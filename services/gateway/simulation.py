@@ -1,7 +1,8 @@
 """Simulations for front ends: a header by which a client makes happen on purpose what hardly ever happens. Demo mode only.
 
 What happens is real. A lost answer is a connection that is closed after the commit; a transfer that fails is failed by the
-ledger. Nothing of this file is loaded elsewhere, and there whatever moves money refuses the header. See docs/simulated-failures.md.
+ledger. Only demo mode loads this file; otherwise requests that move money are refused with the header.
+See docs/simulated-failures.md.
 """
 
 from __future__ import annotations
@@ -221,7 +222,10 @@ WORDS = MappingProxyType(
         "answer-lost": Word("Carried out, then the connection is closed.", _lose_answer, _answers_once),
         "slow": Word("Carried out, then the answer is held back.", _hold_answer_back, _answers_once, Seconds(20, 60)),
         "unavailable": Word(
-            "503 with Retry-After, before anything is done.", _be_unavailable, _may_refuse(UpstreamUnavailable), Seconds(1, 60)
+            "503 with Retry-After, before anything is done.",
+            _be_unavailable,
+            _may_refuse(UpstreamUnavailable),
+            Seconds(1, 60),
         ),
         "rate-limited": Word(
             "429 with Retry-After, before anything is done.", _limit, _may_refuse(errors.RateLimited), Seconds(1, 60)

@@ -35,7 +35,9 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 async def list_notifications(request: web.Request) -> web.Response:
     """A page of one user's notifications, newest first."""
     asked = validate(schemas.PAGE, dict(request.query))
-    found = await commands.list_notifications(request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1)
+    found = await commands.list_notifications(
+        request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1
+    )
     return web.json_response(schemas.page(found, asked.limit))
 
 
@@ -45,7 +47,9 @@ async def read_notification(request: web.Request) -> web.Response:
     notification_id = parse_id(request.match_info["id"])
     if notification_id is None:
         raise NotificationNotFound
-    return web.json_response(feed.notification(await commands.mark_read(request.app[POOL], notification_id, asked.user_id)))
+    return web.json_response(
+        feed.notification(await commands.mark_read(request.app[POOL], notification_id, asked.user_id))
+    )
 
 
 async def list_notifications_of_transfer(request: web.Request) -> web.Response:
@@ -53,7 +57,9 @@ async def list_notifications_of_transfer(request: web.Request) -> web.Response:
     transfer_id = parse_id(request.match_info["transfer_id"])
     if transfer_id is None:
         raise InvalidParameter("transfer_id", "must be an id")
-    return web.json_response(schemas.told(await commands.list_notifications_of_transfer(request.app[READ_POOL], transfer_id)))
+    return web.json_response(
+        schemas.told(await commands.list_notifications_of_transfer(request.app[READ_POOL], transfer_id))
+    )
 
 
 async def list_events(request: web.Request) -> web.Response:

@@ -20,8 +20,8 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event, format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands, metrics
-from services.notification.wakeup import FeedWakeup
 from services.notification.store import Finalized
+from services.notification.wakeup import FeedWakeup
 
 PAGE_MAX = 1000
 """How many finalized transfers are looked at at a time: ids only, most of them are known."""

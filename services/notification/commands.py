@@ -16,7 +16,7 @@ from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import feed, metrics, store, templates
 from services.notification.errors import NotificationNotFound
 from services.notification.feed import Accepted, Line, Notification
-from services.notification.store import BEGINNING, Claimed, Position, Finalized, Telling, Told
+from services.notification.store import BEGINNING, Claimed, Finalized, Position, Telling, Told
 
 
 class Recorded(NamedTuple):
@@ -159,7 +159,9 @@ def _draft(events: Sequence[TransferEvent], won: Container[Telling], at: datetim
             draft.lines.append(feed.pending_line(feed.accepted(event)))
         draft.lines.extend(feed.transfer_lines(event))
         for notification in templates.notifications(event):
-            recorded = Notification(new_id(), notification.kind, event.transfer_id, notification.title, notification.body, at, None)
+            recorded = Notification(
+                new_id(), notification.kind, event.transfer_id, notification.title, notification.body, at, None
+            )
             draft.notifications.append((notification.user_id, recorded))
             draft.lines.append(feed.notification_line(notification.user_id, recorded))
     return draft

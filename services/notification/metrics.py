@@ -6,7 +6,9 @@ from prometheus_client import Counter
 
 NOTIFICATIONS = Counter("payflow_notifications_total", "Notifications recorded, by kind.", ["kind"])
 REPEATS = Counter("payflow_notification_events_repeated_total", "Events that came again and were recognised.")
-CAUGHT_UP = Counter("payflow_notification_events_caught_up_total", "Events that no message brought and the catch-up did.")
+CAUGHT_UP = Counter(
+    "payflow_notification_events_caught_up_total", "Events that no message brought and the catch-up did."
+)
 DELIVERIES = Counter("payflow_deliveries_total", "E-mails tried, by what became of the try.", ["outcome"])
 LETTERS = Counter("payflow_auth_emails_total", "Letters of auth tried, by what became of the try.", ["outcome"])
 """`outcome` is one of sent, retried, failed."""

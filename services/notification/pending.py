@@ -18,9 +18,9 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands
-from services.notification.wakeup import FeedWakeup
 from services.notification.feed import Accepted
 from services.notification.store import BEGINNING
+from services.notification.wakeup import FeedWakeup
 
 EVERY_SECONDS = 1.0
 PAGE_MAX = 500

@@ -116,7 +116,9 @@ async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[U
     await connection.execute(statements.insert_deliveries, *_columns(deliveries))
 
 
-async def list_notifications(connection: Connection, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:
+async def list_notifications(
+    connection: Connection, user_id: UUID, *, below: Position, limit: int
+) -> list[Notification]:
     """A page of a user's notifications, newest first."""
     rows = await connection.fetch(statements.list_notifications, user_id, below.created_at, below.id, limit)
     return [Notification(*row) for row in rows]

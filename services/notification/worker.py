@@ -16,9 +16,9 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import catch_up, commands, pending, store
-from services.notification.wakeup import FeedWakeup
 from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
+from services.notification.wakeup import FeedWakeup
 
 # One window at a time, the catch-up, the watch over what is pending, the dead letters and a ping beside it.
 POOL_SIZE_MAX = 5

@@ -148,7 +148,9 @@ async def get_overview(request: web.Request) -> web.Response:
 async def list_finalized(request: web.Request) -> web.Response:
     """What was finalized after a place, in order, for whoever may have missed the events."""
     asked = validate(schemas.FINALIZED, dict(request.query))
-    return web.json_response(schemas.finalized(await commands.list_finalized(request.app[POOL], asked.after, asked.limit)))
+    return web.json_response(
+        schemas.finalized(await commands.list_finalized(request.app[POOL], asked.after, asked.limit))
+    )
 
 
 async def list_accepted(request: web.Request) -> web.Response:

@@ -17,11 +17,11 @@ from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
-from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_FINALIZED
+from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from services.transaction import metrics, simulation, store
 from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.simulation import Simulation
-from services.transaction.store import Filter, Key, Keys, Position, Finalized, Standing, Told, WalletFacts
+from services.transaction.store import Filter, Finalized, Key, Keys, Position, Standing, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
 
 ALONE_MAX = 6

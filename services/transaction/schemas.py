@@ -29,7 +29,7 @@ from services.transaction.commands import Accepted
 from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
 from services.transaction.simulation import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Simulation
-from services.transaction.store import NEWEST, Filter, Position, Finalized
+from services.transaction.store import NEWEST, Filter, Finalized, Position
 from services.transaction.transfer import FAILURES, Transfer
 
 ITEMS_MAX = 1024

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
+from services.chassis.client import Upstream, UpstreamTimeout, UpstreamUnavailable
 from services.contracts.messages import TransferCommand, format_time
 from services.transaction.store import WalletFacts
 

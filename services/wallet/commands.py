@@ -278,7 +278,9 @@ async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: 
         wallet = await store.set_frozen(connection, wallet_id, frozen=frozen)
         if wallet is None:
             raise WalletNotFound
-        await store.insert_audit(connection, actor_id=operator_id, action=action, account_id=wallet_id, request_id=request_id)
+        await store.insert_audit(
+            connection, actor_id=operator_id, action=action, account_id=wallet_id, request_id=request_id
+        )
     return wallet
 
 

@@ -210,7 +210,9 @@ async def set_frozen(connection: Connection, wallet_id: UUID, *, frozen: bool) -
     return Wallet(*row) if row else None
 
 
-async def insert_audit(connection: Connection, *, actor_id: UUID, action: str, account_id: UUID, request_id: str) -> None:
+async def insert_audit(
+    connection: Connection, *, actor_id: UUID, action: str, account_id: UUID, request_id: str
+) -> None:
     """Write down who did what."""
     await connection.execute(statements.insert_audit, actor_id, action, account_id, request_id)
 

@@ -34,7 +34,7 @@ from services.chassis.database import Pool, close_pool, open_pool
 from services.chassis.dead_letters import Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
-from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
+from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
 from services.wallet import commands as wallet_commands
 from services.wallet.proof import Proof, prove
 from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
@@ -170,7 +170,9 @@ class Rig:
         """One of the demo people, with a token that is good for the length of a drill."""
         known = self._people.get(name)
         if known is None or time.monotonic() - known[1] > LOGIN_SECONDS:
-            person = await ApiClient(self.session, self.wiring.gateway_url).login(f"{name}@example.com", "payflow-demo-1")
+            person = await ApiClient(self.session, self.wiring.gateway_url).login(
+                f"{name}@example.com", "payflow-demo-1"
+            )
             known = self._people[name] = (person, time.monotonic())
         return known[0]
 

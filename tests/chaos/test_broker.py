@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.contracts import topology
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, Queue
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE, Queue
 from tests.harness import broker
 from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet

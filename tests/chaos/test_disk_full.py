@@ -108,7 +108,9 @@ async def people(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClie
 
 @pytest.mark.parametrize("which", ["data", "log"])
 @pytest.mark.timeout(bound(300, 900))
-async def test_a_full_disk(small: tuple[Stack, Disk, Disk], people: tuple[ApiClient, list[TimedPerson]], which: str) -> None:
+async def test_a_full_disk(
+    small: tuple[Stack, Disk, Disk], people: tuple[ApiClient, list[TimedPerson]], which: str
+) -> None:
     """Guarantee 38: with no room for tables, or for the log, transfers are refused with 503; with room all is well."""
     stack, data, changes = small
     full = data if which == "data" else changes

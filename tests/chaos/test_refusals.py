@@ -40,7 +40,9 @@ async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
     return outcomes
 
 
-async def test_refused_at_the_gateway(stack: Stack, api: ApiClient, operator: Person, people: list[TimedPerson]) -> None:
+async def test_refused_at_the_gateway(
+    stack: Stack, api: ApiClient, operator: Person, people: list[TimedPerson]
+) -> None:
     """Guarantee 41: a hundred refusals at the gateway in a row, for want of funds and of a frozen wallet: others are served."""
     *others, mallory = people
     poor = await api.register("Mallory Poor")

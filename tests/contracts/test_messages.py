@@ -12,7 +12,7 @@ import pytest
 
 from services.contracts import messages
 from services.contracts.messages import MalformedMessage, TransferCommand, TransferEvent
-from services.contracts.topology import TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
+from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE
 from tests.e2e.test_command_line import Terminal
 from tests.harness import broker
 from tests.harness.api import Person

@@ -85,7 +85,9 @@ async def test_disabled_user_receives_by_wallet(alice: Person, api: ApiClient, o
     assert 75 == await bob.balance()
 
 
-async def test_pending_transfers_of_disabled_users_end_as_accepted(stack: Stack, api: ApiClient, operator: Person) -> None:
+async def test_pending_transfers_of_disabled_users_end_as_accepted(
+    stack: Stack, api: ApiClient, operator: Person
+) -> None:
     """Guarantee 45b: accepted is accepted: sender or recipient disabled while it is PENDING, it is COMPLETED all the same."""
     carol, dave = await api.register(), await api.register()
     await operator.fund(carol, 100)

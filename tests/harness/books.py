@@ -92,7 +92,9 @@ async def books(stack: Stack) -> Books:
             outcomes={id_: (said, why) for id_, said, why in await wallet.fetch(_OUTCOMES)},
             accounts={row["id"]: Account(*row) for row in await wallet.fetch(_ACCOUNTS)},
             entries=[Entry(*row) for row in await wallet.fetch(_ENTRIES)],
-            notifications=[Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notifications")],
+            notifications=[
+                Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notifications")
+            ],
             events=[Told(*row) for row in await notification.fetch(_EVENTS)],
             unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
             finalized_again=[row["id"] for row in await transaction.fetch(_FINALIZED_AGAIN)],
@@ -137,7 +139,11 @@ def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
         *_accounts_against_entries(read),
         *_sums(read),
         *_keys(read, judged),
-        *(f"events: the outcome of {id_} was finalized more than once" for id_ in read.finalized_again if id_ in judged),
+        *(
+            f"events: the outcome of {id_} was finalized more than once"
+            for id_ in read.finalized_again
+            if id_ in judged
+        ),
         *_tellings(read, judged),
     ]
 

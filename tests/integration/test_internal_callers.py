@@ -20,7 +20,7 @@ from services.chassis import server
 from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 from services.contracts.identifiers import new_id
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, Queue
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE, Queue
 from services.notification import api as notification
 from services.transaction import api as transaction
 from services.wallet import api as wallet
@@ -33,7 +33,9 @@ def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifi
     """The routes of a service with those of its dead letters; there is nothing behind either."""
     nothing: Any = None
     add_routes(app, verifier)
-    DeadLetterApi(nothing, queue, read_pool=nothing, broker_url="", instance="test", preview=nothing).add_routes(app, verifier)
+    DeadLetterApi(nothing, queue, read_pool=nothing, broker_url="", instance="test", preview=nothing).add_routes(
+        app, verifier
+    )
 
 
 ROUTES: dict[str, AddRoutes] = {

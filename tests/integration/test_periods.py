@@ -136,7 +136,9 @@ async def _fill_transfers(
     made = [_transfer(sender, recipient, at) for at in _times(moment)]
     async with pool.acquire() as connection:
         await insert_transfers(connection, [(transfer, "request", None) for transfer in made])
-    await pool.execute("UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, finalized_at = created_at")
+    await pool.execute(
+        "UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, finalized_at = created_at"
+    )
     app = _app("transaction", "/transfers", transaction_api.list_transfers, transaction_api.READ_POOL, pool)
     return app, "/transfers", {"viewer": str(sender if kind.endswith("sent") else recipient)}, moment
 

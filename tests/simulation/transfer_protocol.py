@@ -36,7 +36,14 @@ NOTHING = ""
 WAITING, PUBLISHED, MARKED = "waiting", "published", "marked"
 
 # What a worker is at.
-IDLE, HOLDING, CALLING, DECIDING, ANSWERED, FINALIZED = "idle", "holding", "calling", "deciding", "answered", "finalized"
+IDLE, HOLDING, CALLING, DECIDING, ANSWERED, FINALIZED = (
+    "idle",
+    "holding",
+    "calling",
+    "deciding",
+    "answered",
+    "finalized",
+)
 
 # What the reversal does, and what weaker ones do.
 VOIDS, READS_THEN_WRITES, WRITES_BLINDLY, ABSENT = "voids", "reads, then writes", "writes blindly", "absent"

@@ -1,6 +1,6 @@
 """Constants that must fit each other, and periods and counts that users are promised.
 
-Most tests replace a period by a short one, so none of them notifications when the real one is wrong. Here the real ones are compared:
+Most tests replace a period by a short one, so none of them fails when the real one is wrong. Here the real ones are compared:
 with the constants they depend on, and with what the documents and the API say.
 """
 

@@ -169,7 +169,9 @@ async def log_out(pool: Pool, wakeup: Wakeup, *, session_id: UUID, user_id: UUID
         if not live:
             await replication.await_replication(connection)
             return
-        await actions.audit.record(connection, Audit(Action.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)}))
+        await actions.audit.record(
+            connection, Audit(Action.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)})
+        )
         await actions.sessions.revoke(connection, live, Reason.LOGOUT)
     await actions.sessions.tell_ended(wakeup, user_id, [session_id], Reason.LOGOUT)
 

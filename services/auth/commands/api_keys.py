@@ -13,7 +13,7 @@ from services.auth import actions, metrics, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.commands import proofs
-from services.auth.errors import ApiKeyNotFound, InvalidParameter, OperatorRequired, ApiKeyLimitReached, UserNotFound
+from services.auth.errors import ApiKeyLimitReached, ApiKeyNotFound, InvalidParameter, OperatorRequired, UserNotFound
 from services.auth.keyring import Vault
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind

@@ -14,7 +14,7 @@ import structlog
 from services.auth import actions, metrics, rules, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import EmailVerified, EmailTokenInvalid, UserNotFound
+from services.auth.errors import EmailTokenInvalid, EmailVerified, UserNotFound
 from services.auth.keyring import Vault, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind

@@ -10,7 +10,7 @@ from services.auth import actions, store
 from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import OperatorRequired, CannotModifySelf, UserNotFound
+from services.auth.errors import CannotModifySelf, OperatorRequired, UserNotFound
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role, normalise_email
 from services.auth.store.accounts import Locked

@@ -30,7 +30,7 @@ COMMENT ON COLUMN public.api_keys.hash IS 'SHA-256 of the whole key; the key its
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    act text NOT NULL,
+    action text NOT NULL,
     actor_id uuid,
     user_id uuid,
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
@@ -160,10 +160,10 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 CREATE INDEX api_keys_of_user ON public.api_keys USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX api_keys_seq_unique ON public.api_keys USING btree (seq) WHERE (seq IS NOT NULL);
-CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
-CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
-CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, act, at, id);
-CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, act, at, id);
+CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, action, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, action, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, action, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
 CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE ((ended_at IS NULL) AND (token_hash IS NOT NULL));

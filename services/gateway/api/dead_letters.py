@@ -11,10 +11,15 @@ from aiohttp import web
 
 from services.chassis import tracing
 from services.chassis.client import Upstream
-from services.chassis.dead_letters import BrokerUnavailable, DeadLetterNotFound, DeadLetterNotReplayable, DeadLetterResolved
+from services.chassis.dead_letters import (
+    BrokerUnavailable,
+    DeadLetterNotFound,
+    DeadLetterNotReplayable,
+    DeadLetterResolved,
+)
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE
 from services.gateway import operations, responses, schemas, upstreams
 from services.gateway.api import merged_page
 from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id

@@ -23,7 +23,7 @@ def merge(
     viewer: str | None,
     unavailable: Iterable[str],
 ) -> dict[str, Any]:
-    """The timeline as clients get it: `known` is the transaction service's part, `outcome` the wallet's, `notifications` the rest.
+    """The timeline for clients: `known` is the transaction service's part, `outcome` the wallet's, `notifications` the rest.
 
     A viewer is shown the notifications of nobody else; an operator (no viewer) is shown whose they were.
     """
@@ -31,7 +31,11 @@ def merge(
     steps = [
         *known["steps"],
         *([_decided(outcome)] if outcome is not None else []),
-        *(_notified(notification, viewer) for notification in notifications if viewer in (None, notification["user_id"])),
+        *(
+            _notified(notification, viewer)
+            for notification in notifications
+            if viewer in (None, notification["user_id"])
+        ),
     ]
     return {
         "transfer_id": transfer["id"],

@@ -13,7 +13,7 @@ END $$;
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    act text NOT NULL,
+    action text NOT NULL,
     actor_id uuid NOT NULL,
     user_id uuid,
     subject_kind text NOT NULL,
@@ -49,7 +49,7 @@ COMMENT ON COLUMN public.dead_letters.content_hash IS 'of its items, whatever en
 COMMENT ON COLUMN public.dead_letters.seen IS 'how many messages told of it while it waited';
 CREATE TABLE public.deliveries (
     id uuid NOT NULL,
-    notice_id uuid NOT NULL,
+    notification_id uuid NOT NULL,
     user_id uuid NOT NULL,
     state text DEFAULT 'waiting'::text NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
@@ -78,7 +78,7 @@ CREATE TABLE public.inbox (
     type text NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
-CREATE TABLE public.notices (
+CREATE TABLE public.notifications (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
     transfer_id uuid NOT NULL,
@@ -87,11 +87,11 @@ CREATE TABLE public.notices (
     body text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     read_at timestamp with time zone,
-    CONSTRAINT notices_kind_check CHECK ((kind = ANY (ARRAY['transfer_completed'::text, 'transfer_received'::text, 'transfer_failed'::text])))
+    CONSTRAINT notifications_kind_check CHECK ((kind = ANY (ARRAY['transfer_completed'::text, 'transfer_received'::text, 'transfer_failed'::text])))
 );
 CREATE TABLE public.positions (
     route text NOT NULL,
-    settled_at timestamp with time zone NOT NULL,
+    finalized_at timestamp with time zone NOT NULL,
     transfer_id uuid NOT NULL
 );
 ALTER TABLE ONLY public.audit_log
@@ -99,7 +99,7 @@ ALTER TABLE ONLY public.audit_log
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.deliveries
-    ADD CONSTRAINT deliveries_one_each UNIQUE (notice_id);
+    ADD CONSTRAINT deliveries_one_each UNIQUE (notification_id);
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.event_counters
@@ -108,27 +108,27 @@ ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (user_id, seq);
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (transfer_id, type);
-ALTER TABLE ONLY public.notices
-    ADD CONSTRAINT notices_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY public.notices
-    ADD CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind);
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_once UNIQUE (transfer_id, user_id, kind);
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.positions
     ADD CONSTRAINT positions_pkey PRIMARY KEY (route);
-CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
-CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
-CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, act, at, id);
-CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, act, at, id);
+CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, action, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, action, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, action, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX dead_letters_by_message ON public.dead_letters USING btree (queue, message_id);
 CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, state, first_seen_at, id);
 CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
-CREATE INDEX notices_of_user ON public.notices USING btree (user_id, created_at, id);
+CREATE INDEX notifications_of_user ON public.notifications USING btree (user_id, created_at, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
 ALTER TABLE ONLY public.deliveries
-    ADD CONSTRAINT deliveries_notice_id_fkey FOREIGN KEY (notice_id) REFERENCES public.notices(id);
+    ADD CONSTRAINT deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES public.notifications(id);
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.dead_letters TO payflow_notification;
 GRANT UPDATE(state) ON TABLE public.dead_letters TO payflow_notification;
@@ -151,8 +151,8 @@ GRANT SELECT,INSERT ON TABLE public.event_counters TO payflow_notification;
 GRANT UPDATE(last_seq) ON TABLE public.event_counters TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.events TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.inbox TO payflow_notification;
-GRANT SELECT,INSERT ON TABLE public.notices TO payflow_notification;
-GRANT UPDATE(read_at) ON TABLE public.notices TO payflow_notification;
+GRANT SELECT,INSERT ON TABLE public.notifications TO payflow_notification;
+GRANT UPDATE(read_at) ON TABLE public.notifications TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.positions TO payflow_notification;
-GRANT UPDATE(settled_at) ON TABLE public.positions TO payflow_notification;
+GRANT UPDATE(finalized_at) ON TABLE public.positions TO payflow_notification;
 GRANT UPDATE(transfer_id) ON TABLE public.positions TO payflow_notification;

@@ -25,7 +25,7 @@ END $$;
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    act text NOT NULL,
+    action text NOT NULL,
     actor_id uuid NOT NULL,
     user_id uuid,
     subject_kind text NOT NULL,
@@ -107,7 +107,7 @@ CREATE TABLE public.transfers (
     failure_code text,
     attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
     conflicted_at timestamp with time zone,
-    settled_at timestamp with time zone,
+    finalized_at timestamp with time zone,
     CONSTRAINT transfers_amount_check CHECK ((amount > 0)),
     CONSTRAINT transfers_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT transfers_description_check CHECK ((length(description) <= 140)),
@@ -138,10 +138,10 @@ ALTER TABLE ONLY public.transfers
     ADD CONSTRAINT transfers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (id);
-CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
-CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
-CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, act, at, id);
-CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, act, at, id);
+CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, action, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, action, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, action, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX dead_letters_by_message ON public.dead_letters USING btree (queue, message_id);
 CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, state, first_seen_at, id);
@@ -149,18 +149,18 @@ CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
 CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);
+CREATE INDEX transfers_finalized ON public.transfers USING btree (finalized_at, id) WHERE (finalized_at IS NOT NULL);
 CREATE INDEX transfers_received ON public.transfers USING btree (recipient_id, to_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
 CREATE INDEX transfers_received_from ON public.transfers USING btree (recipient_id, from_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
 CREATE INDEX transfers_sent ON public.transfers USING btree (user_id, from_wallet_id, status, kind, created_at, id);
 CREATE INDEX transfers_sent_to ON public.transfers USING btree (user_id, to_wallet_id, status, kind, created_at, id);
-CREATE INDEX transfers_settled ON public.transfers USING btree (settled_at, id) WHERE (settled_at IS NOT NULL);
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
 CREATE TRIGGER idempotency_keys_never_removed BEFORE DELETE OR UPDATE OR TRUNCATE ON public.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
 CREATE TRIGGER transfers_never_removed BEFORE DELETE OR TRUNCATE ON public.transfers FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_removal();
-CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON public.transfers FOR EACH ROW WHEN ((old.status <> 'PENDING'::text)) EXECUTE FUNCTION public.refuse_terminal_change();
+CREATE TRIGGER transfers_terminal_is_final BEFORE UPDATE ON public.transfers FOR EACH ROW WHEN ((old.status <> 'PENDING'::text)) EXECUTE FUNCTION public.refuse_terminal_change();
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.dead_letters TO payflow_transaction;
 GRANT UPDATE(state) ON TABLE public.dead_letters TO payflow_transaction;
@@ -184,5 +184,5 @@ GRANT UPDATE(failed_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(failure_code) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(attempts) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(conflicted_at) ON TABLE public.transfers TO payflow_transaction;
-GRANT UPDATE(settled_at) ON TABLE public.transfers TO payflow_transaction;
+GRANT UPDATE(finalized_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.wallets TO payflow_transaction;

@@ -60,7 +60,7 @@ CREATE TABLE public.audit_log (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     actor_id uuid NOT NULL,
-    act text NOT NULL,
+    action text NOT NULL,
     account_id uuid NOT NULL,
     request_id text NOT NULL
 );
@@ -145,10 +145,10 @@ ALTER TABLE ONLY public.outcomes
     ADD CONSTRAINT outcomes_pkey PRIMARY KEY (transfer_id);
 CREATE UNIQUE INDEX accounts_external_currency_unique ON public.accounts USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX accounts_owner_currency_unique ON public.accounts USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
-CREATE INDEX audit_log_by_act ON public.audit_log USING btree (act, at, id);
-CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, act, at, id);
-CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, account_id, act, at, id);
-CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (account_id, act, at, id);
+CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
+CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, action, at, id);
+CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, account_id, action, at, id);
+CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (account_id, action, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX blocks_latest_at ON public.blocks USING btree (latest_at);
 CREATE INDEX blocks_with_accounts ON public.blocks USING btree (number) WHERE (length(account_digests) > 0);

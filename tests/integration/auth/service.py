@@ -102,7 +102,9 @@ async def running(
     hashing, wakeup = Hashing(profile, **limits), wakeup or Wakeup(None)
     verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
     server = TestServer(
-        app.application(pool, pool, Vault(SECRET), hashing=hashing, wakeup=wakeup, places=Places(SECRET), verifier=verifier)
+        app.application(
+            pool, pool, Vault(SECRET), hashing=hashing, wakeup=wakeup, places=Places(SECRET), verifier=verifier
+        )
     )
     await server.start_server()
     try:

@@ -30,7 +30,9 @@ async def test_every_act_is_written_with_who_and_which_request(auth: AuthService
     await log_out(auth, second)
     await log_out(auth, second)
     await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
-    rows = await pool.fetch("SELECT action, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id")
+    rows = await pool.fetch(
+        "SELECT action, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id"
+    )
 
     assert [
         ("user_registered", user_id, user_id),

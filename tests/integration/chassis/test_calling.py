@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
+from services.chassis.client import Upstream, UpstreamTimeout, UpstreamUnavailable
 from services.chassis.service_tokens import Identity
 from services.contracts.refusal import OutcomeUnknown, Refusal
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.chassis.client import Upstream, UpstreamUnavailable, UpstreamTimeout
+from services.chassis.client import Upstream, UpstreamTimeout, UpstreamUnavailable
 from tests.harness.services import identities
 
 

@@ -15,7 +15,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import LEASE_SECONDS, RELEASE_SECONDS, Relay, Row
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
-from services.contracts.topology import BUNDLE_MAX, TRANSFERS_REQUESTED, TRANSFERS_FINALIZED, Route
+from services.contracts.topology import BUNDLE_MAX, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
 from tests.harness.databases import TestDatabase
 
 

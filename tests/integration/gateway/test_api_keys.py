@@ -16,7 +16,7 @@ from redis.asyncio import Redis as Client
 from services.contracts.api_keys import hash_key, new_key
 from services.contracts.identifiers import new_id
 from services.gateway.security import rate_limit
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, Reply, eventually
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, Reply, eventually
 from tests.integration.gateway.upstream_fakes import Auth, problem
 
 KEYS = "/api/v1/api-keys"

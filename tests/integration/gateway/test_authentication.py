@@ -18,7 +18,7 @@ from redis.asyncio import Redis as Client
 from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
 from services.gateway.security import revocations
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
 from tests.integration.gateway.upstream_fakes import Auth
 
 ME = "/api/v1/auth/me"

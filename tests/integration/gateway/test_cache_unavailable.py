@@ -130,7 +130,9 @@ async def test_frozen_redis_is_not_waited_for(api: ApiClient, token: str, own_re
 
 
 @pytest.mark.usefixtures("waits_stand_out")
-async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(api: ApiClient, token: str, own_redis: Redis) -> None:
+async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(
+    api: ApiClient, token: str, own_redis: Redis
+) -> None:
     """Guarantee 21: a hundred at once wait for a few round trips together, not one after the other."""
     await api.send(token, "warm")
     _freeze(own_redis)

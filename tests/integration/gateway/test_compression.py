@@ -34,7 +34,9 @@ def bearer(api: ApiClient, token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", LARGE)
-async def test_large_answers_are_compressed_for_who_takes_gzip(api: ApiClient, bearer: dict[str, str], path: str) -> None:
+async def test_large_answers_are_compressed_for_who_takes_gzip(
+    api: ApiClient, bearer: dict[str, str], path: str
+) -> None:
     """With gzip accepted the answer is smaller and the same; HEAD tells the same headers; caches keep them apart."""
     plain = await raw(api, "GET", path, None, **bearer)
     small = await raw(api, "GET", path, "br;q=1.0, gzip;q=0.8", **bearer)

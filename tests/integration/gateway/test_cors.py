@@ -85,7 +85,9 @@ async def test_answers_can_be_read(open_to: ApiClient, token: str) -> None:
             assert "Origin" in other.headers["Vary"]
 
 
-async def test_refusals_of_the_outermost_gateway(open_to: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_of_the_outermost_gateway(
+    open_to: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who is turned away before anything is looked at may read why."""
     monkeypatch.setattr(Intake, "is_full", property(lambda _: True))
     answer = await open_to.send(token, "k", headers={"Origin": LISTED})

@@ -15,7 +15,7 @@ from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
 from services.gateway.security import authentication, revocations
 from services.gateway.security.revocations import Sessions
-from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, ApiClient, Open, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, ApiClient, Behind, Open, eventually
 
 ME = "/api/v1/auth/me"
 

@@ -18,7 +18,7 @@ from services.gateway import api, openapi
 from services.gateway.api import OPERATIONS
 from tests.harness import samples
 from tests.harness.document import Document, Operation
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, Reply
 from tests.integration.gateway.test_api_keys import END_OF, VERIFY, WRONG_KEYS, WRONG_PLACES
 from tests.integration.gateway.test_authentication import FORGERIES
 
@@ -44,7 +44,9 @@ def filled(operation: Operation, identifier: str | None = None) -> str:
     return path
 
 
-async def ask(api: ApiClient, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any) -> Reply:
+async def ask(
+    api: ApiClient, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any
+) -> Reply:
     """A request that fits the document, but for `changes`; the answer must fit it as well."""
     body = changes.pop("body", samples.body(DOCUMENT, operation))
     data = json.dumps(body).encode() if body is not None else None

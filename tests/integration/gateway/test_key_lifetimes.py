@@ -18,7 +18,7 @@ from services.gateway.cache import Cache
 from services.gateway.security import login_throttle, rate_limit, verified_keys
 from services.gateway.security.login_throttle import Guesses
 from tests.harness import events
-from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, Behind, ApiClient, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, ApiClient, Behind, eventually
 
 WALLETS = "/api/v1/wallets"
 VERIFY = "/internal/api-keys/verify"
@@ -75,7 +75,9 @@ async def test_a_key_ends_when_auth_says(api: ApiClient, clock_of: Callable[[Any
     assert [(200, 1), (200, 1), (200, 2)] == await statuses(api, key, clock, 0, 59, 1)
 
 
-async def test_an_unknown_key_is_asked_about_every_ten_seconds(api: ApiClient, clock_of: Callable[[Any], Clock]) -> None:
+async def test_an_unknown_key_is_asked_about_every_ten_seconds(
+    api: ApiClient, clock_of: Callable[[Any], Clock]
+) -> None:
     """Between that it is refused without a call to auth."""
     clock = clock_of(verified_keys)
 

@@ -43,9 +43,7 @@ async def _hear(api: ApiClient, row: Operation, *, address: str, token: str) -> 
     headers = {"X-Forwarded-For": address}
     if row.access is not Access.PUBLIC:
         headers["Authorization"] = f"Bearer {token}"
-    response = await api.session.request(
-        row.method, api.url + row.path.replace("{id}", str(new_id())), headers=headers
-    )
+    response = await api.session.request(row.method, api.url + row.path.replace("{id}", str(new_id())), headers=headers)
     response.close()
     return response.status, response.headers
 
@@ -133,7 +131,9 @@ async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("access", [Access.PUBLIC, Access.USER])
-async def test_rows_with_a_limit_of_their_own(open_client: Open, monkeypatch: pytest.MonkeyPatch, access: Access) -> None:
+async def test_rows_with_a_limit_of_their_own(
+    open_client: Open, monkeypatch: pytest.MonkeyPatch, access: Access
+) -> None:
     """It counts for the user, and for the address where nobody is logged in."""
     # Rows that share a limit would count for one another: one of each.
     rows = list({row.limit: row for row in ROWS if row.limit and row.access is access}.values())

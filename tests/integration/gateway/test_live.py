@@ -12,11 +12,11 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.chassis.metrics import HTTP_SECONDS
-from services.gateway import api, live, metrics, wakeup
+from services.gateway import live, metrics, wakeup
 from services.gateway.event_stream import LAST_EVENT_ID
 from tests.harness import events
 from tests.harness.events import Event, Reader
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
 
 PATH = events.PATH
 

@@ -22,7 +22,7 @@ from services.gateway.operations import Operation
 from services.gateway.security import login_throttle
 from tests.harness.databases import TestDatabase
 from tests.integration.auth import service as real_auth
-from tests.integration.gateway.conftest import Behind, ApiClient, Open
+from tests.integration.gateway.conftest import ApiClient, Behind, Open
 from tests.integration.gateway.upstream_fakes import problem
 
 LOGIN = "/api/v1/auth/login"

@@ -16,7 +16,7 @@ from deploy.local.engines import Redis
 from deploy.local.ports import find_free
 from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
-from tests.integration.gateway.conftest import SEED, Behind, ApiClient, eventually
+from tests.integration.gateway.conftest import SEED, ApiClient, Behind, eventually
 
 
 async def test_currencies_are_cacheable(api: ApiClient) -> None:

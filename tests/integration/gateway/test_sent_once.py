@@ -55,7 +55,9 @@ async def test_what_is_spent_arrives_once(
 
 
 @pytest.mark.parametrize("request_", TWICE, ids=lambda each: f"{each[0]} {each[1]}")
-async def test_the_rest_is_tried_again(api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]) -> None:
+async def test_the_rest_is_tried_again(
+    api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]
+) -> None:
     """Once, and no more often."""
     assert (504, 2) == await arrived(api, token, request_)
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from tests.harness.stack import ROOT
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, Reply
 
 HEADER = "PayFlow-Simulate"
 
@@ -77,7 +77,9 @@ async def test_a_gateway_that_closes_keeps_no_slow_guest(open_client: Open, redi
     ("word", "status", "code"),
     [("unavailable=7", 503, "upstream_unavailable"), ("rate-limited=7", 429, "rate_limited")],
 )
-async def test_what_is_refused_first_does_nothing(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
+async def test_what_is_refused_first_does_nothing(
+    stage: ApiClient, token: str, word: str, status: int, code: str
+) -> None:
     """unavailable, rate-limited: told when to come back, and nothing was done."""
     reply = await simulate(stage, token, word, "none")
 
@@ -107,7 +109,9 @@ async def test_what_is_accepted_all_the_same(stage: ApiClient, token: str, word:
         ("slow-pending=3", {"held_seconds": 3}),
     ],
 )
-async def test_what_the_transaction_service_is_asked(stage: ApiClient, token: str, word: str, asked: dict[str, Any]) -> None:
+async def test_what_the_transaction_service_is_asked(
+    stage: ApiClient, token: str, word: str, asked: dict[str, Any]
+) -> None:
     """What happens to a transfer is asked for by one field of its item, which no ordinary item has."""
     replies = [await simulate(stage, token, word, "asked"), await stage.send(token, "ordinary")]
     simulated, ordinary = items(stage.behind)

@@ -22,7 +22,7 @@ from services.chassis import server, watchdog
 from services.chassis.database import Pool, close_pool
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import new_id
-from services.gateway import api, file_stream
+from services.gateway import file_stream
 from services.wallet import api as wallet_api
 from services.wallet import commands
 from services.wallet.app import PLANNER
@@ -279,7 +279,9 @@ async def test_files_of_a_user_are_limited(
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_pages_wait_for_the_reader(api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_wait_for_the_reader(
+    api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a client does not read, only what fits the buffers is read from the wallet service; then it gets all lines."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     count = MANY_PAGES * PAGE
@@ -314,7 +316,9 @@ async def test_a_client_that_does_not_read_is_cut_off(
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_the_end_of_a_session_ends_its_files(api: ApiClient, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_session_ends_its_files(
+    api: ApiClient, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once a session has ended no further page is sent."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     session_id = str(new_id())

@@ -14,7 +14,7 @@ from redis.asyncio import Redis as Client
 from services.contracts.identifiers import new_id
 from services.gateway import upstreams
 from services.gateway.idempotency import Question, hash_request
-from tests.integration.gateway.conftest import Behind, ApiClient, Open, eventually
+from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
 from tests.integration.gateway.upstream_fakes import NOW, Transaction, problem
 
 TRANSFERS = "/api/v1/transfers"

@@ -209,13 +209,17 @@ async def test_notifications_of_a_transfer(served: Api, pool: Pool) -> None:
         (str(ALICE), "transfer_completed"),
         (str(BOB), "transfer_received"),
     ]
-    notification = next(item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id))
+    notification = next(
+        item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id)
+    )
     assert {item["at"] for item in answer["items"]} == {notification["created_at"]}
 
 
 async def test_notifications_of_an_unknown_transfer(served: Api) -> None:
     """Nobody was told about a transfer that is not there; what is no id is refused."""
-    assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notifications", seconds=SECONDS) == {"items": []}
+    assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notifications", seconds=SECONDS) == {
+        "items": []
+    }
     with pytest.raises(Refusal) as refused:
         await served.gateway.call("GET", "/internal/transfers/nonsense/notifications", seconds=SECONDS)
     assert refused.value.status == 422

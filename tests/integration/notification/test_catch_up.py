@@ -27,9 +27,9 @@ from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands, metrics, pending
-from services.notification.wakeup import FeedWakeup
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
+from services.notification.wakeup import FeedWakeup
 from services.notification.worker import serve_worker
 from services.transaction import api, store
 from services.transaction import commands as transaction

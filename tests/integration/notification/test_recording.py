@@ -39,7 +39,9 @@ async def shown(pool: Pool, user_id: UUID) -> list[str]:
 
 async def everything(pool: Pool) -> tuple[Any, Any]:
     """All notifications and all feeds, without what differs from run to run: ids and times."""
-    notifications = await pool.fetch("SELECT transfer_id, user_id, kind, title, body FROM notifications ORDER BY 1, 2, 3")
+    notifications = await pool.fetch(
+        "SELECT transfer_id, user_id, kind, title, body FROM notifications ORDER BY 1, 2, 3"
+    )
     lines = await pool.fetch("SELECT user_id, type, payload FROM events ORDER BY user_id, seq")
     return [tuple(row) for row in notifications], Counter((row["user_id"], row["type"], _stable(row)) for row in lines)
 
@@ -174,7 +176,10 @@ async def test_two_workers(pool: Pool) -> None:
 
     first, second = await asyncio.gather(work(1), work(2))
     expected = Counter(
-        (notification.user_id, notification.kind) for window in windows for event in window for notification in templates.notifications(event)
+        (notification.user_id, notification.kind)
+        for window in windows
+        for event in window
+        for notification in templates.notifications(event)
     )
     assert first + second == 30 * 32
     assert await kinds(pool) == expected
@@ -236,7 +241,9 @@ async def test_deliveries(pool: Pool) -> None:
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, with_deliveries=True)
     await record(pool, event, with_deliveries=True)
-    rows = await pool.fetch("SELECT d.user_id, d.state FROM deliveries d JOIN notifications n ON n.id = d.notification_id")
+    rows = await pool.fetch(
+        "SELECT d.user_id, d.state FROM deliveries d JOIN notifications n ON n.id = d.notification_id"
+    )
     assert Counter(tuple(row) for row in rows) == {(ALICE, "waiting"): 1, (BOB, "waiting"): 1}
 
 

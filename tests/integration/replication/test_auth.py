@@ -12,10 +12,10 @@ from services.auth.actions.sessions import Session
 from services.auth.errors import (
     ApiKeyNotFound,
     EmailTaken,
+    EmailTokenInvalid,
     EmailVerified,
     InvalidCredentials,
     InvalidRefreshToken,
-    EmailTokenInvalid,
     SessionNotFound,
     TotpAlreadyEnabled,
 )

@@ -17,7 +17,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.dead_letters import DeadLetterResolved, Letter, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE, TRANSFERS_REQUESTED, Queue
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE, TRANSFERS_REQUESTED, Queue
 from tests.harness.databases import TestDatabase
 from tests.harness.dead_letters import keeping, kept
 from tests.harness.services import MoneyPath
@@ -156,7 +156,9 @@ async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
     with pytest.raises(DeadLetterResolved):
         await dead_letters.replay(path.pool, publisher, discarded[0], BY)
 
-    actions = await path.pool.fetch("SELECT action, actor_id, subject_id, request_id, detail FROM audit_log ORDER BY id")
+    actions = await path.pool.fetch(
+        "SELECT action, actor_id, subject_id, request_id, detail FROM audit_log ORDER BY id"
+    )
     about = {"queue": REQUESTED_QUEUE.name}
     assert [
         ("dead_letter_replayed", first["id"], about | {"transfer_ids": [str(ids[0])]}),

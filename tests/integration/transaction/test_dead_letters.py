@@ -184,7 +184,9 @@ async def test_a_replay_carries_it_out_once(path: MoneyPath, publisher: Publishe
     assert [("COMPLETED", "nothing")] == [(effect.status, effect.effect) for effect in after.effects]
     assert 5 == await ledgers.balance(path.wallet_pool, transfer.to_wallet_id)
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
-    assert [("dead_letter_replayed", BY.operator_id, row["id"], BY.request_id)] * 5 == [tuple(action) for action in actions]
+    assert [("dead_letter_replayed", BY.operator_id, row["id"], BY.request_id)] * 5 == [
+        tuple(action) for action in actions
+    ]
 
 
 async def until_taken(publisher: Publisher) -> None:
@@ -292,7 +294,12 @@ async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_da
     read_pool = await transaction_database.pool(default_transaction_read_only="on")
     path.stack.push_async_callback(close_pool, read_pool)
     desk = DeadLetterApi(
-        path.pool, REQUESTED_QUEUE, read_pool=read_pool, broker_url="", instance="t", preview=replay.previewer(read_pool)
+        path.pool,
+        REQUESTED_QUEUE,
+        read_pool=read_pool,
+        broker_url="",
+        instance="t",
+        preview=replay.previewer(read_pool),
     )
     body = {"operator_id": str(BY.operator_id), "request_id": BY.request_id, "reason": "a test"}
     response = await desk.discard(asked(row["id"], json.dumps(body).encode()))

@@ -168,9 +168,13 @@ async def test_what_a_worker_says_of_itself(path: MoneyPath) -> None:
     await commands.beat(path.pool, "worker-7", one._state())
     _, second = await commands.measure(path.pool)
 
-    assert ("worker", 2, False) == tuple(first["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable"))
+    assert ("worker", 2, False) == tuple(
+        first["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable")
+    )
     assert aged["worker-7"]["age_seconds"] > 3000 > second["worker-7"]["age_seconds"]
-    assert ("worker", 2, True) == tuple(second["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable"))
+    assert ("worker", 2, True) == tuple(
+        second["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable")
+    )
 
 
 async def test_each_transfer_is_counted_once(path: MoneyPath) -> None:

@@ -21,8 +21,8 @@ from services.transaction import schemas
 from services.transaction.app import serve_api
 from services.transaction.commands import Accepted
 from services.transaction.intake import Answer, Request
-from services.transaction.simulation import Simulation
 from services.transaction.settings import ApiSettings
+from services.transaction.simulation import Simulation
 from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 

@@ -224,7 +224,11 @@ MUTANTS = (
                 "    if await store.users.is_former_operator(connection, operator_id):\n        raise OperatorRequired\n",
                 "",
             ),
-            Change("services/auth/commands/users.py", "import OperatorRequired, CannotModifySelf,", "import CannotModifySelf,"),
+            Change(
+                "services/auth/commands/users.py",
+                "import CannotModifySelf, OperatorRequired,",
+                "import CannotModifySelf,",
+            ),
         ],
         works=f"{USERS}::test_user_is_found_by_address",
         caught_by=[f"{USERS}::test_a_former_operator_acts_on_nobody"],

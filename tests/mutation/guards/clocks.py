@@ -47,8 +47,8 @@ MUTANTS = (
         changes=[
             Change(
                 CLIENT,
-                '                    raise UpstreamUnavailable(f"the {self.name} service does not agree on the time") from None\n',
-                "                    raise\n",
+                'raise UpstreamUnavailable(f"the {self.name} service does not agree on the time") from None\n',
+                "raise\n",
             )
         ],
         works=WORKS,

@@ -45,7 +45,7 @@ MUTANTS = (
         caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
     ),
     Mutant(
-        name="passwords-without-a-edge",
+        name="passwords-without-a-api",
         guard="who comes to show a password while too many do is turned away unread",
         changes=[
             Change(

@@ -23,8 +23,8 @@ MUTANTS = (
             ),
             Change(
                 SCHEMA,
-                "    CONSTRAINT notifications_once UNIQUE (transfer_id, user_id, kind)\n",
-                "    CONSTRAINT notifications_once CHECK (true)\n",
+                "    CONSTRAINT notices_told_once UNIQUE (transfer_id, user_id, kind)\n",
+                "    CONSTRAINT notices_told_once CHECK (true)\n",
             ),
         ],
         works=WORKS,

@@ -21,10 +21,18 @@ RECORDING = "tests/integration/transaction/test_recording.py"
 WORKS = f"{PATH}::test_a_transfer_goes_all_the_way"
 ACCEPTS = f"{ACCEPTING}::test_two_honest_equal_payments_are_both_made"
 
-TERMINAL_FOR_EVER = """\
-CREATE TRIGGER transfers_terminal_is_final BEFORE UPDATE ON transfers
+TRIGGER = """\
+CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON transfers
     FOR EACH ROW WHEN (OLD.status <> 'PENDING') EXECUTE FUNCTION refuse_terminal_change();
 """
+WITHOUT_TRIGGER = (
+    Change(SCHEMA, TRIGGER, ""),
+    Change(
+        "services/transaction/sql/migrations/0007.sql",
+        "ALTER TRIGGER transfers_terminal_for_ever ON transfers RENAME TO transfers_terminal_is_final;\n",
+        "",
+    ),
+)
 UNCONDITIONAL = (
     Change(
         QUERIES,
@@ -58,7 +66,7 @@ MUTANTS = (
     Mutant(
         name="terminal-not-for-ever",
         guard="the database refuses every change of a terminal transfer",
-        changes=[Change(SCHEMA, TERMINAL_FOR_EVER, "")],
+        changes=[*WITHOUT_TRIGGER],
         works=WORKS,
         caught_by=[f"{ACCEPTING}::test_a_terminal_transfer_cannot_be_changed"],
     ),
@@ -66,7 +74,7 @@ MUTANTS = (
     Mutant(
         name="event-for-what-did-not-move",
         guard="an event is written for those rows alone that moved in this commit",
-        changes=[*UNCONDITIONAL, Change(SCHEMA, TERMINAL_FOR_EVER, "")],
+        changes=[*UNCONDITIONAL, *WITHOUT_TRIGGER],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
         faults=("rabbitmq/duplicate",),
@@ -373,6 +381,8 @@ MUTANTS = (
         guard="nobody simulates where money is real",
         changes=[Change(APP, "app[api.SIMULATES] = settings.demo", "app[api.SIMULATES] = True")],
         works=WORKS,
-        caught_by=["tests/integration/transaction/test_simulated_failures.py::test_outside_demo_mode_the_field_is_unknown"],
+        caught_by=[
+            "tests/integration/transaction/test_simulated_failures.py::test_outside_demo_mode_the_field_is_unknown"
+        ],
     ),
 )

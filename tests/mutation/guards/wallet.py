@@ -236,7 +236,9 @@ MUTANTS = (
         guard="an id that stands twice in a batch is decided once",
         changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
         works=f"{POSTING}::test_a_recorded_rejection_stays",
-        caught_by=["tests/unit/wallet/test_concurrent_duplicates.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"],
+        caught_by=[
+            "tests/unit/wallet/test_concurrent_duplicates.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"
+        ],
     ),
     Mutant(
         name="withdrawn-currency-opens-wallets",

@@ -75,7 +75,9 @@ def test_code_without_words() -> None:
 def test_deposit() -> None:
     """A deposit is told to the owner of the wallet; the operator who made it is told nothing."""
     told = templates.notifications(deposit(OPERATOR, BOB))
-    assert told == [NotificationText(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")]
+    assert told == [
+        NotificationText(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")
+    ]
 
 
 def test_deposit_into_own_wallet() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.contracts.topology import REQUESTED_QUEUE, FINALIZED_QUEUE
+from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE
 from services.transaction import overview, queue_zone
 
 DEPTHS = {

@@ -77,7 +77,9 @@ def test_nothing_is_closed_that_may_still_appear() -> None:
     assert NOON - timedelta(seconds=1) - seal.SLACK == seal.close(state(), thorough=True, unread_from=None)
     assert NOON - timedelta(hours=1) == seal.close(state(), thorough=True, unread_from=NOON - timedelta(hours=1))
     # The clock was set back: nothing that it may tell again is closed.
-    assert NOON - seal.SLACK == seal.close(state(finalized_at=NOON + timedelta(hours=1)), thorough=True, unread_from=None)
+    assert NOON - seal.SLACK == seal.close(
+        state(finalized_at=NOON + timedelta(hours=1)), thorough=True, unread_from=None
+    )
 
 
 def test_new_rows_are_looked_for_from_the_frontier_on() -> None:
