@@ -1,0 +1,85 @@
+"""Retired words stay away from source, SQL, pages and the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from services.gateway import openapi
+from services.gateway.api import reference
+from services.gateway.app import OPERATIONS
+from tests.tidy import retired_words
+from tests.tidy.retired_words import INSTEAD, PLAIN, ROOT, search
+
+LEFT: dict[str, int] = {
+    "services/": 1144,
+    "payflow/": 92,
+    "deploy/": 35,
+    "docs/": 162,
+    "tests/": 1548,
+    "openapi.json": 49,
+    "": 33,
+}
+"""How many uses each area still has. The figures only shrink."""
+
+
+def test_no_retired_word_is_used() -> None:
+    """The message names each use and what to write instead."""
+    document = openapi.build((*OPERATIONS, *reference.HEALTH))
+    uses = [*retired_words.search_files(), *retired_words.search_document(document)]
+    counts = retired_words.count(uses, LEFT)
+    beyond = {area for area, number in counts.items() if number > LEFT.get(area, 0)}
+
+    assert [] == [str(use) for use in uses if any(area in beyond for area in retired_words.count([use], LEFT))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class DeadLetterDesk:", ["desk"]),
+        ("letter_token = 1", ["letter"]),
+        ("GATEWAY_DOORS", ["doors"]),
+        ("It waits for\n    # ever.", ["for ever"]),
+        ("raise DatabaseAway", ["database away"]),
+        ("a dead letter, deadLetters, dead_letter", []),
+        ("capital letters; letters and digits", []),
+        ("settlement of a merchant; twinkle; notice", []),
+        ("indoors", []),
+    ],
+)
+def test_words_are_found_in_prose_and_identifiers(text: str, words: list[str]) -> None:
+    """In all ways of writing, also across lines; as whole words, and not in their plain sense."""
+    assert [use.word for use in search("file", text)] == words
+
+
+def test_a_use_names_its_line() -> None:
+    """So that an editor can jump to it."""
+    (use,) = search("docs/page.md", "one\n\nthree of somebody")
+
+    assert str(use).startswith("docs/page.md:3: 'somebody'; instead: ")
+
+
+def test_allowed_uses_are_needed() -> None:
+    """Each allowed file exists, and each plain sequence has a retired word in it."""
+    retired = re.compile(r"\b(" + "|".join(word for words in INSTEAD for word in words.split(", ")) + r")\b")
+
+    assert [] == [name for name in retired_words.ALLOWED if not (ROOT / name).is_file()]
+    assert [] == [sequence for sequence in PLAIN if not retired.search(sequence)]
+
+
+def test_every_page_and_source_is_searched() -> None:
+    """What is committed is searched, except data, the allowed files and revisions that may have run."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    searched = {path.relative_to(ROOT).as_posix() for path in retired_words.files()}
+    left_out = [
+        name
+        for name in listed
+        if (ROOT / name).is_file()
+        and name not in searched
+        and name not in retired_words.ALLOWED
+        and not retired_words.is_old_revision(name)
+    ]
+
+    assert left_out == [".editorconfig", ".gitignore", "LICENSE", "payflow/py.typed", "uv.lock"]
