@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems lint format schema engines currencies
+.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems readmes lint format schema engines currencies
 
 ##@ Use it
 
@@ -58,6 +58,9 @@ audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
 
 problems: .venv/.installed  ## Write docs/problems.md anew from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems
+
+readmes: .venv/.installed  ## Write the tables of services/*/README.md from the code
+	@$(BIN)/python -m tests.harness.write_readmes
 
 currencies: .venv/.installed  ## Write services/contracts/currencies.py anew from the locked list of ISO 4217
 	@$(BIN)/python -m tests.harness.write_currencies
