@@ -41,7 +41,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Head(NamedTuple):
-    """The newest block: enough to notification later that something before it was changed."""
+    """The newest block: enough to notice later that something before it was changed."""
 
     number: int
     hash: bytes

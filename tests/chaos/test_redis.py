@@ -1,4 +1,4 @@
-"""Redis stopped, frozen, full or lying, under load: nobody notifications, and a key still means one transfer."""
+"""Redis stopped, frozen, full or lying, under load: no client notices, and a key still means one transfer."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name:
     assert [*exits, "exited with 0"] == _exits(stack, name)
     assert [] == ending.failed_again
     if name.partition("-")[2] or name == "notification":
-        assert [] == saw, "clients do not notification who works behind"
+        assert [] == saw, "clients do not notice which process serves them"
     assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in ending.ids}, seconds=90)
 
 

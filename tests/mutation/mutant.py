@@ -40,7 +40,7 @@ class Mutant:
     """The project without one guard.
 
     `works` is a check that must stay green: a mutant that cannot do its ordinary work would turn anything red and so prove
-    nothing. `caught_by` are the checks that must notification, cheapest first; one red is enough. `faults` are those under which
+    nothing. `caught_by` are the checks that must fail, cheapest first; one red is enough. `faults` are those under which
     the running system shows the loss too; empty where only a test can see it.
     """
 

@@ -12,7 +12,7 @@ NAMES_SECONDS = 1.0
 
 
 def mask(name: str) -> str:
-    """`Bob Stone` as `B*** S***`: enough to notification a mistyped address, too little to learn who has it."""
+    """`Bob Stone` as `B*** S***`: enough to notice a mistyped address, too little to learn who has it."""
     return " ".join(f"{word[0]}***" for word in name.split())
 
 

@@ -16,7 +16,7 @@ BASE = f"{operations.BASE}/recipients"
 async def find_recipient(request: web.Request) -> web.Response:
     """Who would get it.
 
-    The name is masked: enough to notification a mistyped address.
+    The name is masked: enough to notice a mistyped address.
     """
     asked: schemas.wallets.RecipientQuery = request[QUERY]
     found = await call(request.app[UPSTREAMS].auth, "POST", "/internal/recipients", body={"emails": [asked.email]})

@@ -215,7 +215,7 @@ async def reset_within_a_statement(pool: Pool) -> None:
 
 
 async def test_settings_that_raise_no_error_are_followed(transaction: Subject) -> None:
-    """A search path to a copy of the tables makes no error; readiness notifications that settings changed and renews sessions."""
+    """A search path to a copy of the tables makes no error; readiness notices that settings changed and renews sessions."""
     await transaction.administer("CREATE SCHEMA copied")
     for table in ("transfers", "alembic_version"):
         await transaction.administer(f"CREATE TABLE copied.{table} (LIKE public.{table} INCLUDING ALL)")

@@ -181,7 +181,7 @@ async def test_a_consistent_change_names_the_row(ledger: Ledger, action: Callabl
 
 
 async def test_books_that_stay_in_order_are_told_by_the_seal_alone(ledger: Ledger) -> None:
-    """The checks of the books do not notification amounts, balances and accounts that were all changed alike: the blocks do."""
+    """The checks of the books do not notice amounts, balances and accounts that were all changed alike: the blocks do."""
     await amounts_with_balances(ledger)
 
     assert ["sealed_rows_unchanged"] == list(faults(await ledger.verify()))
