@@ -1,1 +1,1 @@
-"""Who people are: users, passwords, sessions, and the keys that sign access tokens. Database `auth`."""
+"""The auth service: users, passwords, sessions, and the keys that sign access tokens. Database `auth`."""

@@ -7,10 +7,10 @@ from uuid import UUID
 from aiohttp import web
 
 from services.auth import commands, schemas
-from services.auth.errors import ApiKeyNotFound, InvalidParameter, UserNotFound
-from services.auth.keyring import Vault
+from services.auth.errors import ApiKeyNotFound, UserNotFound
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
-from services.auth.rules.known_locations import Places
+from services.auth.rules.known_locations import LocationHasher
 from services.auth.wakeup import Wakeup
 from services.chassis import audit
 from services.chassis.body import read_json, validate, validate_json
@@ -21,24 +21,18 @@ from services.contracts.identifiers import parse_id
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
-"""Of what users and operators list: logins, API keys and revocations do not wait for these connections."""
-VAULT: web.AppKey[Vault] = web.AppKey("vault")
+"""For lists; logins, API keys and revocations do not wait for these connections."""
+KEYRING: web.AppKey[Keyring] = web.AppKey("keyring")
 HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 WAKEUP: web.AppKey[Wakeup] = web.AppKey("wakeup")
-PLACES: web.AppKey[Places] = web.AppKey("places")
-
-SEQ_MAX = 2**63 - 1
-PAGE_LIMIT = 50
-PAGE_LIMIT_MAX = 200
-NEWEST = UUID(int=2**128 - 1)
-"""Above every id: where a list begins that is newest first."""
+LOCATIONS: web.AppKey[LocationHasher] = web.AppKey("locations")
 
 LEASE_SECONDS = 60.0
-"""How long a claimed letter is left to its sender."""
+"""Lease of a claimed e-mail."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
-    """Each route with the identities that may call it."""
+    """Add each route with the services that can call it."""
     gateway = callers(verifier, ["gateway"])
     resolvers = callers(verifier, ["gateway", "transaction"])
     deliver = callers(verifier, ["notification-deliver"])
@@ -46,7 +40,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
         [
             web.post("/internal/register", gateway(register)),
             web.post("/internal/login", gateway(log_in)),
-            web.post("/internal/places", gateway(find_place)),
+            web.post("/internal/known-locations", gateway(find_known_location)),
             web.post("/internal/refresh", gateway(refresh)),
             web.post("/internal/logout", gateway(log_out)),
             web.post("/internal/password", gateway(change_password)),
@@ -70,12 +64,12 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/names", gateway(find_names)),
             web.post("/internal/contacts", deliver(find_contacts)),
             web.post("/internal/email/verify", gateway(verify_email)),
-            web.post("/internal/email/verification", gateway(ask_verification)),
-            web.post("/internal/password/forgot", gateway(ask_password_reset)),
+            web.post("/internal/email/verification", gateway(request_verification)),
+            web.post("/internal/password/forgot", gateway(request_password_reset)),
             web.post("/internal/password/reset", gateway(reset_password)),
-            web.post("/internal/letters/claim", deliver(claim_letters)),
-            web.post("/internal/letters/settle", deliver(settle_letter)),
-            web.post("/internal/letters/release", deliver(release_letters)),
+            web.post("/internal/emails/claim", deliver(claim_emails)),
+            web.post("/internal/emails/mark", deliver(mark_email)),
+            web.post("/internal/emails/release", deliver(release_emails)),
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.post("/internal/api-keys", gateway(create_api_key)),
             web.get("/internal/api-keys", gateway(list_api_keys)),
@@ -86,219 +80,219 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 
 async def register(request: web.Request) -> web.Response:
-    """Make a user and log them in."""
-    asked = validate(schemas.REGISTER, await read_json(request))
+    """Register."""
+    body = validate(schemas.REGISTER, await read_json(request))
     session = await commands.accounts.register(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
-        email=asked.email,
-        password=asked.password,
-        name=asked.name,
-        user_agent=asked.user_agent,
-        place=_place(request, asked.email, asked.address),
+        email=body.email,
+        password=body.password,
+        name=body.name,
+        user_agent=body.user_agent,
+        location=_location(request, body.email, body.address),
     )
     return web.json_response(schemas.render_session(session.user, session.pair), status=201)
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Open a session."""
-    asked = validate(schemas.LOGIN, await read_json(request))
+    """Log in."""
+    body = validate(schemas.LOGIN, await read_json(request))
     session = await commands.accounts.log_in(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
         request.app[WAKEUP],
-        email=asked.email,
-        password=asked.password,
-        totp=asked.totp,
-        user_agent=asked.user_agent,
-        place=_place(request, asked.email, asked.address),
+        email=body.email,
+        password=body.password,
+        totp=body.totp,
+        user_agent=body.user_agent,
+        location=_location(request, body.email, body.address),
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
 
 
-async def find_place(request: web.Request) -> web.Response:
-    """Whether this account logged in from this address lately."""
-    asked = validate(schemas.PLACE, await read_json(request))
-    place = request.app[PLACES].name(asked.email, asked.address)
-    return web.json_response({"known": await commands.known_locations.is_known(request.app[POOL], place)})
+async def find_known_location(request: web.Request) -> web.Response:
+    """Whether this account has recently logged in from this address."""
+    body = validate(schemas.KNOWN_LOCATION, await read_json(request))
+    location = request.app[LOCATIONS].hash(body.email, body.address)
+    return web.json_response({"known": await commands.known_locations.is_known(request.app[POOL], location)})
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """Trade a refresh token for a new pair."""
-    asked = validate(schemas.REFRESH, await read_json(request))
+    """Refresh tokens."""
+    body = validate(schemas.REFRESH, await read_json(request))
     session = await commands.accounts.refresh(
-        request.app[POOL], request.app[VAULT], request.app[WAKEUP], refresh_token=asked.refresh_token
+        request.app[POOL], request.app[KEYRING], request.app[WAKEUP], refresh_token=body.refresh_token
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
 
 
 async def log_out(request: web.Request) -> web.Response:
-    """End a session; one that has ended already is fine."""
-    asked = validate(schemas.LOGOUT, await read_json(request))
+    """Log out. A session that has ended already is not an error."""
+    body = validate(schemas.LOGOUT, await read_json(request))
     await commands.accounts.log_out(
-        request.app[POOL], request.app[WAKEUP], session_id=asked.session_id, user_id=asked.user_id
+        request.app[POOL], request.app[WAKEUP], session_id=body.session_id, user_id=body.user_id
     )
     return web.Response(status=204)
 
 
 async def change_password(request: web.Request) -> web.Response:
-    """Another password: every session ends, and who changed it gets a new one."""
-    asked = validate(schemas.CHANGE_PASSWORD, await read_json(request))
+    """Change a password; every session ends, and the response has a new one."""
+    body = validate(schemas.CHANGE_PASSWORD, await read_json(request))
     session = await commands.passwords.change_password(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
         request.app[WAKEUP],
-        user_id=asked.user_id,
-        current_password=asked.current_password,
-        new_password=asked.new_password,
-        totp=asked.totp,
-        user_agent=asked.user_agent,
+        user_id=body.user_id,
+        current_password=body.current_password,
+        new_password=body.new_password,
+        totp=body.totp,
+        user_agent=body.user_agent,
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """A user's sessions that go on."""
-    limit = _limit(request)
+    """List the live sessions of a user."""
+    query = validate(schemas.SESSION_PAGE, dict(request.query))
     found = await commands.sessions.list_sessions(
-        request.app[READ_POOL], user_id=_user_id(request), below=_below(request), limit=limit + 1
+        request.app[READ_POOL], user_id=_user_id(request), below=query.cursor, limit=query.limit + 1
     )
-    return web.json_response(schemas.render_sessions(found, limit=limit))
+    return web.json_response(schemas.render_sessions(found, limit=query.limit))
 
 
 async def end_session(request: web.Request) -> web.Response:
-    """End one session of a user."""
-    asked = validate(schemas.OF_SESSION, await read_json(request))
+    """End a session of a user."""
+    body = validate(schemas.USER_SESSION, await read_json(request))
     await commands.sessions.end_session(
-        request.app[POOL], request.app[WAKEUP], user_id=asked.user_id, session_id=asked.session_id
+        request.app[POOL], request.app[WAKEUP], user_id=body.user_id, session_id=body.session_id
     )
     return web.Response(status=204)
 
 
 async def end_other_sessions(request: web.Request) -> web.Response:
-    """End every session of a user but one."""
-    asked = validate(schemas.OF_SESSION, await read_json(request))
+    """End every session of a user except one."""
+    body = validate(schemas.USER_SESSION, await read_json(request))
     await commands.sessions.end_other_sessions(
-        request.app[POOL], request.app[WAKEUP], user_id=asked.user_id, keep=asked.session_id
+        request.app[POOL], request.app[WAKEUP], user_id=body.user_id, keep=body.session_id
     )
     return web.Response(status=204)
 
 
 async def start_totp(request: web.Request) -> web.Response:
-    """Propose a second factor."""
-    asked = validate(schemas.START_TOTP, await read_json(request))
+    """Start to set up a second factor."""
+    body = validate(schemas.START_TOTP, await read_json(request))
     proposal = await commands.totp.start_totp(
-        request.app[POOL], request.app[VAULT], request.app[HASHING], user_id=asked.user_id, password=asked.password
+        request.app[POOL], request.app[KEYRING], request.app[HASHING], user_id=body.user_id, password=body.password
     )
     return web.json_response(schemas.render_proposal(proposal))
 
 
 async def confirm_totp(request: web.Request) -> web.Response:
-    """Turn the second factor on."""
-    asked = validate(schemas.CONFIRM_TOTP, await read_json(request))
+    """Enable the second factor."""
+    body = validate(schemas.CONFIRM_TOTP, await read_json(request))
     codes = await commands.totp.confirm_totp(
-        request.app[POOL], request.app[VAULT], user_id=asked.user_id, code=asked.code
+        request.app[POOL], request.app[KEYRING], user_id=body.user_id, code=body.code
     )
     return web.json_response(schemas.render_recovery_codes(codes))
 
 
 async def remove_totp(request: web.Request) -> web.Response:
-    """Turn the second factor off."""
-    asked = validate(schemas.PROVE_TOTP, await read_json(request))
+    """Disable the second factor."""
+    body = validate(schemas.PROVE_TOTP, await read_json(request))
     await commands.totp.remove_totp(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
-        user_id=asked.user_id,
-        password=asked.password,
-        code=asked.totp,
+        user_id=body.user_id,
+        password=body.password,
+        code=body.totp,
     )
     return web.Response(status=204)
 
 
 async def renew_recovery_codes(request: web.Request) -> web.Response:
-    """Other recovery codes."""
-    asked = validate(schemas.PROVE_TOTP, await read_json(request))
+    """Replace the recovery codes."""
+    body = validate(schemas.PROVE_TOTP, await read_json(request))
     codes = await commands.totp.renew_recovery_codes(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
-        user_id=asked.user_id,
-        password=asked.password,
-        code=asked.totp,
+        user_id=body.user_id,
+        password=body.password,
+        code=body.totp,
     )
     return web.json_response(schemas.render_recovery_codes(codes))
 
 
 async def get_user(request: web.Request) -> web.Response:
-    """One user."""
+    """Get a user."""
     return web.json_response(
         schemas.render_user(await commands.accounts.get_user(request.app[POOL], _user_id(request)))
     )
 
 
 async def find_account(request: web.Request) -> web.Response:
-    """One user, as operators see them."""
-    asked = validate(schemas.OF_EMAIL, await read_json(request))
+    """Find an account."""
+    body = validate(schemas.FIND_ACCOUNT, await read_json(request))
     return web.json_response(
-        schemas.render_account(await commands.users.find_account(request.app[READ_POOL], email=asked.email))
+        schemas.render_account(await commands.users.find_account(request.app[READ_POOL], email=body.email))
     )
 
 
 async def set_role(request: web.Request) -> web.Response:
-    """Give a user a role."""
-    asked = validate(schemas.SET_ROLE, await read_json(request))
+    """Set the role of a user."""
+    body = validate(schemas.SET_ROLE, await read_json(request))
     account = await commands.users.set_role(
         request.app[POOL],
         request.app[WAKEUP],
         user_id=_user_id(request),
-        role=asked.role,
-        operator_id=asked.operator_id,
+        role=body.role,
+        operator_id=body.operator_id,
     )
     return web.json_response(schemas.render_account(account))
 
 
 async def disable_user(request: web.Request) -> web.Response:
-    """Let nobody in as this user."""
-    asked = validate(schemas.DISABLE, await read_json(request))
+    """Disable a user."""
+    body = validate(schemas.DISABLE_USER, await read_json(request))
     account = await commands.users.disable_user(
         request.app[POOL],
         request.app[WAKEUP],
         user_id=_user_id(request),
-        reason=asked.reason,
-        operator_id=asked.operator_id,
+        reason=body.reason,
+        operator_id=body.operator_id,
     )
     return web.json_response(schemas.render_account(account))
 
 
 async def enable_user(request: web.Request) -> web.Response:
-    """Let a user in again."""
-    asked = validate(schemas.BY_OPERATOR, await read_json(request))
+    """Enable a user."""
+    body = validate(schemas.BY_OPERATOR, await read_json(request))
     account = await commands.users.enable_user(
-        request.app[POOL], user_id=_user_id(request), operator_id=asked.operator_id
+        request.app[POOL], user_id=_user_id(request), operator_id=body.operator_id
     )
     return web.json_response(schemas.render_account(account))
 
 
 async def list_keys(request: web.Request) -> web.Response:
-    """The public keys of access tokens."""
-    stored = await commands.signing_keys.list_keys(request.app[POOL], request.app[VAULT])
+    """Get the public keys of access tokens."""
+    stored = await commands.signing_keys.list_keys(request.app[POOL], request.app[KEYRING])
     return web.json_response(schemas.render_keys(stored))
 
 
 async def list_all_keys(request: web.Request) -> web.Response:
-    """The keys of access tokens, as operators see them."""
+    """List the keys of access tokens for operators."""
     return web.json_response(schemas.render_key_facts(await commands.signing_keys.list_all_keys(request.app[POOL])))
 
 
 async def rotate_keys(request: web.Request) -> web.Response:
-    """Publish a new key, which signs a little later."""
-    asked = validate(schemas.BY_OPERATOR, await read_json(request))
+    """Publish a new signing key."""
+    body = validate(schemas.BY_OPERATOR, await read_json(request))
     rotation = await commands.signing_keys.rotate_keys(
-        request.app[POOL], request.app[VAULT], operator_id=asked.operator_id
+        request.app[POOL], request.app[KEYRING], operator_id=body.operator_id
     )
     return web.json_response(
         schemas.render_key_facts(rotation.keys) | {"rotated": rotation.is_new}, status=201 if rotation.is_new else 200
@@ -306,136 +300,135 @@ async def rotate_keys(request: web.Request) -> web.Response:
 
 
 async def list_revocations(request: web.Request) -> web.Response:
-    """The sessions and API keys that ended after a number."""
-    feed = await commands.accounts.list_revocations(request.app[POOL], after=_after(request))
+    """List revocations after a number."""
+    query = validate(schemas.FEED_POSITION, dict(request.query))
+    feed = await commands.accounts.list_revocations(request.app[POOL], after=query.after)
     return web.json_response(schemas.render_revocations(feed.items, feed.following, feed.now))
 
 
 async def find_recipients(request: web.Request) -> web.Response:
-    """Who is registered with these addresses."""
-    asked = validate_json(schemas.EMAILS, await request.read())
+    """Find recipients by e-mail address."""
+    body = validate_json(schemas.FIND_RECIPIENTS, await request.read())
     return web.json_response(
-        schemas.render_recipients(await commands.accounts.find_recipients(request.app[POOL], asked.emails))
+        schemas.render_recipients(await commands.accounts.find_recipients(request.app[POOL], body.emails))
     )
 
 
 async def find_names(request: web.Request) -> web.Response:
-    """What these users are called."""
-    asked = validate_json(schemas.IDS, await request.read())
-    return web.json_response(
-        schemas.render_names(await commands.accounts.find_users(request.app[READ_POOL], asked.ids))
-    )
+    """Find the names of users."""
+    body = validate_json(schemas.IDS, await request.read())
+    return web.json_response(schemas.render_names(await commands.accounts.find_users(request.app[READ_POOL], body.ids)))
 
 
 async def find_contacts(request: web.Request) -> web.Response:
-    """Where these users are reached."""
-    asked = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_contacts(await commands.accounts.find_users(request.app[POOL], asked.ids)))
+    """Find the names and addresses of users."""
+    body = validate_json(schemas.IDS, await request.read())
+    return web.json_response(schemas.render_contacts(await commands.accounts.find_users(request.app[POOL], body.ids)))
 
 
 async def verify_email(request: web.Request) -> web.Response:
-    """Believe that an address is read by its user."""
-    asked = validate(schemas.LETTER_TOKEN, await read_json(request))
-    await commands.emails.verify_email(request.app[POOL], token=asked.token)
+    """Confirm an e-mail address."""
+    body = validate(schemas.EMAIL_TOKEN, await read_json(request))
+    await commands.emails.verify_email(request.app[POOL], token=body.token)
     return web.Response(status=204)
 
 
-async def ask_verification(request: web.Request) -> web.Response:
-    """Another letter to verify an address."""
-    asked = validate(schemas.VERIFICATION_WANTED, await read_json(request))
-    await commands.emails.ask_verification(request.app[POOL], request.app[VAULT], user_id=asked.user_id)
+async def request_verification(request: web.Request) -> web.Response:
+    """Request another verification e-mail."""
+    body = validate(schemas.REQUEST_VERIFICATION, await read_json(request))
+    await commands.emails.request_verification(request.app[POOL], request.app[KEYRING], user_id=body.user_id)
     return web.Response(status=202)
 
 
-async def ask_password_reset(request: web.Request) -> web.Response:
-    """A letter to whoever owns an address; nobody learns whether somebody does."""
-    asked = validate(schemas.FORGOT, await read_json(request))
-    await commands.emails.ask_password_reset(request.app[POOL], request.app[VAULT], email=asked.email)
+async def request_password_reset(request: web.Request) -> web.Response:
+    """Request a password reset e-mail. The response does not reveal whether the address is registered."""
+    body = validate(schemas.FORGOT_PASSWORD, await read_json(request))
+    await commands.emails.request_password_reset(request.app[POOL], request.app[KEYRING], email=body.email)
     return web.Response(status=202)
 
 
 async def reset_password(request: web.Request) -> web.Response:
-    """Another password; tells which sessions it ended."""
-    asked = validate(schemas.RESET, await read_json(request))
+    """Reset a password; the response lists the revoked sessions and API keys."""
+    body = validate(schemas.RESET_PASSWORD, await read_json(request))
     ended = await commands.emails.reset_password(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
         request.app[WAKEUP],
-        token=asked.token,
-        new_password=asked.new_password,
+        token=body.token,
+        new_password=body.new_password,
     )
     return web.json_response({"ended": [str(session_id) for session_id in ended]})
 
 
-async def claim_letters(request: web.Request) -> web.Response:
-    """Letters to send, under a lease."""
-    asked = validate(schemas.CLAIM, await read_json(request))
-    claimed = await commands.emails.claim_letters(
-        request.app[POOL], request.app[VAULT], limit=asked.limit, lease_seconds=LEASE_SECONDS
+async def claim_emails(request: web.Request) -> web.Response:
+    """Claim e-mails to send, under a lease."""
+    body = validate(schemas.CLAIM_EMAILS, await read_json(request))
+    claimed = await commands.emails.claim_emails(
+        request.app[POOL], request.app[KEYRING], limit=body.limit, lease_seconds=LEASE_SECONDS
     )
-    return web.json_response(schemas.render_letters(claimed, LEASE_SECONDS))
+    return web.json_response(schemas.render_emails(claimed, LEASE_SECONDS))
 
 
-async def settle_letter(request: web.Request) -> web.Response:
-    """What became of a letter."""
-    asked = validate(schemas.SETTLE, await read_json(request))
+async def mark_email(request: web.Request) -> web.Response:
+    """Record the outcome of an attempt to send an e-mail."""
+    body = validate(schemas.MARK_EMAIL, await read_json(request))
     pool = request.app[POOL]
-    if asked.outcome == "sent":
-        await commands.emails.mark_letter_sent(pool, asked.id)
-    elif asked.outcome == "retried":
-        await commands.emails.delay_letter(pool, asked.id, seconds=asked.seconds, error=asked.error)
+    if body.outcome == "sent":
+        await commands.emails.mark_email_sent(pool, body.id)
+    elif body.outcome == "retried":
+        await commands.emails.delay_email(pool, body.id, seconds=body.seconds, error=body.error)
     else:
-        await commands.emails.give_letter_up(pool, asked.id, error=asked.error)
+        await commands.emails.abandon_email(pool, body.id, error=body.error)
     return web.Response(status=204)
 
 
-async def release_letters(request: web.Request) -> web.Response:
-    """Letters that were not tried go back."""
-    asked = validate(schemas.IDS, await read_json(request))
-    await commands.emails.release_letters(request.app[POOL], asked.ids)
+async def release_emails(request: web.Request) -> web.Response:
+    """Return claimed e-mails unsent."""
+    body = validate(schemas.IDS, await read_json(request))
+    await commands.emails.release_emails(request.app[POOL], body.ids)
     return web.Response(status=204)
 
 
 async def create_api_key(request: web.Request) -> web.Response:
-    """Make a key; the answer is the only place where it is told."""
-    asked = validate(schemas.NEW_API_KEY, await read_json(request))
+    """Create an API key; only this response contains it."""
+    body = validate(schemas.NEW_API_KEY, await read_json(request))
     created = await commands.api_keys.create_api_key(
         request.app[POOL],
-        request.app[VAULT],
+        request.app[KEYRING],
         request.app[HASHING],
-        user_id=asked.user_id,
-        session_id=asked.session_id,
-        password=asked.password,
-        totp=asked.totp,
-        name=asked.name,
-        scopes=asked.scopes,
-        expires_at=asked.expires_at,
+        user_id=body.user_id,
+        session_id=body.session_id,
+        password=body.password,
+        totp=body.totp,
+        name=body.name,
+        scopes=body.scopes,
+        expires_at=body.expires_at,
     )
     return web.json_response(schemas.render_new_api_key(created.listed, created.text), status=201)
 
 
 async def list_api_keys(request: web.Request) -> web.Response:
-    """A user's keys."""
-    asked = validate(schemas.OWNER, dict(request.query))
-    keys = await commands.api_keys.list_api_keys(request.app[READ_POOL], asked.user_id)
+    """List the API keys of a user."""
+    query = validate(schemas.OWNER, dict(request.query))
+    keys = await commands.api_keys.list_api_keys(request.app[READ_POOL], query.user_id)
     return web.json_response({"items": [schemas.render_api_key(key) for key in keys]})
 
 
 async def revoke_api_key(request: web.Request) -> web.Response:
-    """End a key of a user."""
-    asked = validate(schemas.OWNER, dict(request.query))
+    """Revoke an API key of a user."""
+    query = validate(schemas.OWNER, dict(request.query))
     key_id = parse_id(request.match_info["id"])
     if key_id is None:
         raise ApiKeyNotFound
-    await commands.api_keys.revoke_api_key(request.app[POOL], request.app[WAKEUP], key_id=key_id, user_id=asked.user_id)
+    await commands.api_keys.revoke_api_key(request.app[POOL], request.app[WAKEUP], key_id=key_id, user_id=query.user_id)
     return web.Response(status=204)
 
 
 async def verify_api_key(request: web.Request) -> web.Response:
-    """Whom a key speaks for, asked by its hash: the key itself stays at the gateway."""
-    asked = validate(schemas.KEY_HASH, await read_json(request))
-    used = await commands.api_keys.verify_api_key(request.app[POOL], asked.hash)
+    """Verify an API key by its hash; the key itself stays at the gateway."""
+    body = validate(schemas.KEY_HASH, await read_json(request))
+    used = await commands.api_keys.verify_api_key(request.app[POOL], body.hash)
     return web.json_response(schemas.render_used_api_key(used))
 
 
@@ -446,28 +439,5 @@ def _user_id(request: web.Request) -> UUID:
     return user_id
 
 
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(PAGE_LIMIT))
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(PAGE_LIMIT_MAX)):
-        raise InvalidParameter("limit", f"must be a number from 1 to {PAGE_LIMIT_MAX}")
-    return min(max(int(text), 1), PAGE_LIMIT_MAX)
-
-
-def _below(request: web.Request) -> UUID:
-    if "cursor" not in request.query:
-        return NEWEST
-    cursor = parse_id(request.query["cursor"])
-    if cursor is None:
-        raise InvalidParameter("cursor", "is not a cursor of this list")
-    return cursor
-
-
-def _place(request: web.Request, email: str, address: str | None) -> bytes | None:
-    return None if address is None else request.app[PLACES].name(email, address)
-
-
-def _after(request: web.Request) -> int:
-    text = request.query.get("after", "0")
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(SEQ_MAX)) or int(text) > SEQ_MAX:
-        raise InvalidParameter("after", "must be a number of the feed, 0 to start")
-    return int(text)
+def _location(request: web.Request, email: str, address: str | None) -> bytes | None:
+    return None if address is None else request.app[LOCATIONS].hash(email, address)

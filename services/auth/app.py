@@ -9,9 +9,9 @@ from aiohttp import web
 
 from services.auth import api, commands
 from services.auth.errors import LastOperator, UserNotFound
-from services.auth.keyring import Vault, WrongSecret
+from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
-from services.auth.rules.known_locations import Places
+from services.auth.rules.known_locations import LocationHasher
 from services.auth.rules.user import Role
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.wakeup import Wakeup
@@ -23,7 +23,7 @@ from services.contracts.messages import format_time
 
 GRANT_ARGUMENTS = 2
 
-# For a table that was just created, or without statistics, the planner's estimate is a sequential scan.
+# Without statistics, as for a table that was just created, the planner chooses a sequential scan.
 READ_SETTINGS = {"enable_seqscan": "off", "jit": "off"} | database.READ_LIMITS
 
 log = structlog.get_logger()
@@ -45,32 +45,34 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         stack.callback(hashing.close)
         wakeup = Wakeup(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(wakeup.close)
-        vault = Vault(settings.auth_secret.get_secret_value())
-        await _open_signing_key(pool, vault)
+        keyring = Keyring(settings.auth_secret.get_secret_value())
+        await _open_signing_key(pool, keyring)
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
-        places = Places(settings.auth_secret.get_secret_value())
-        app = application(pool, read_pool, vault, hashing=hashing, wakeup=wakeup, places=places, verifier=verifier)
+        locations = LocationHasher(settings.auth_secret.get_secret_value())
+        app = application(
+            pool, read_pool, keyring, hashing=hashing, wakeup=wakeup, locations=locations, verifier=verifier
+        )
         await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
 
 
 def application(
     pool: Pool,
     read_pool: Pool,
-    vault: Vault,
+    keyring: Keyring,
     *,
     hashing: Hashing,
     wakeup: Wakeup,
-    places: Places,
+    locations: LocationHasher,
     verifier: TokenVerifier,
 ) -> web.Application:
-    """The application over what it needs; whoever opened these closes them."""
+    """The application. The caller opens and closes its resources."""
     app = server.application("auth")
     app[api.POOL] = pool
     app[api.READ_POOL] = read_pool
-    app[api.VAULT] = vault
+    app[api.KEYRING] = keyring
     app[api.HASHING] = hashing
     app[api.WAKEUP] = wakeup
-    app[api.PLACES] = places
+    app[api.LOCATIONS] = locations
     api.add_routes(app, verifier)
     return app
 
@@ -81,59 +83,59 @@ async def migrate(settings: MigrateSettings, _arguments: list[str]) -> None:
 
 
 async def grant(settings: GrantSettings, arguments: list[str]) -> None:
-    """`grant EMAIL ROLE`: give a user a role, and say so in one line.
+    """`grant EMAIL ROLE`: set the role of a user, and print one line.
 
     Raises:
-        JobFailed: usage, no such role, nobody with that address, or the database is away.
+        JobFailed: wrong usage, unknown role, unknown user, or the database is unavailable.
     """
     if len(arguments) != GRANT_ARGUMENTS:
         raise JobFailed(f"usage: python -m services.auth grant EMAIL {{{'|'.join(Role)}}}")
     email, name = arguments
     if name not in list(Role):
-        raise JobFailed(f"there is no role of that name; there are {', '.join(Role)}")
+        raise JobFailed(f"unknown role; use one of {', '.join(Role)}")
     pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-grant", size_max=1)
     try:
         done = await commands.accounts.grant_role(pool, email=email, role=Role(name))
     except UserNotFound:
-        raise JobFailed("nobody is registered with that e-mail address") from None
+        raise JobFailed("no user is registered with that e-mail address") from None
     except LastOperator as refusal:
         raise JobFailed(refusal.title()) from None
     except CommitUnknown:
-        raise JobFailed("it is not known whether the role was granted: run this command again") from None
+        raise JobFailed("it is unknown whether the role was granted; run this command again") from None
     except (DatabaseUnavailable, LockTimeout, PostgresError) as error:
         raise JobFailed(f"cannot grant: {str(error).splitlines()[0]}") from None
     finally:
         await database.close_pool(pool)
-    # The address stays out: what a job prints ends in logs.
-    print(  # noqa: T201 - the answer to the person at the terminal
+    # Without the e-mail address: the output of a job may be logged.
+    print(  # noqa: T201 - output of a job
         f"user {done.user.id} has the role {name} (before: {done.before}; sessions ended: {done.sessions_ended})"
     )
 
 
 async def rotate_keys(settings: RotateSettings, _arguments: list[str]) -> None:
-    """`rotate-keys`: publish a new key for access tokens, and say in one line when it signs.
+    """`rotate-keys`: publish a new key for access tokens, and print when it signs.
 
     Raises:
-        JobFailed: the database is away, or its keys were sealed with another secret.
+        JobFailed: the database is unavailable, or its keys were sealed with another secret.
     """
     pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-rotate-keys", size_max=1)
-    vault = Vault(settings.auth_secret.get_secret_value())
+    keyring = Keyring(settings.auth_secret.get_secret_value())
     try:
-        rotation = await commands.signing_keys.rotate_keys(pool, vault, operator_id=None)
+        rotation = await commands.signing_keys.rotate_keys(pool, keyring, operator_id=None)
     except CommitUnknown:
-        raise JobFailed("it is not known whether a key was published: run this command again") from None
+        raise JobFailed("it is unknown whether a key was published; run this command again") from None
     except (DatabaseUnavailable, LockTimeout, PostgresError, WrongSecret) as error:
         raise JobFailed(f"cannot rotate: {str(error).splitlines()[0]}") from None
     finally:
         await database.close_pool(pool)
     key = rotation.keys[-1]
-    made = "is published" if rotation.is_new else "was published before and still waits"
-    print(f"key {key.kid} {made}; it signs from {format_time(key.signs_from)} on")  # noqa: T201 - to the person
+    made = "is published" if rotation.is_new else "was published before and does not sign yet"
+    print(f"key {key.kid} {made}; it signs from {format_time(key.signs_from)} on")  # noqa: T201 - output of a job
 
 
-async def _open_signing_key(pool: Pool, vault: Vault) -> None:
-    """Make the first key, and notification now rather than at the first login that the secret is not the right one."""
+async def _open_signing_key(pool: Pool, keyring: Keyring) -> None:
+    """Create the first key, and fail at start, rather than at the first login, if the secret is wrong."""
     try:
-        await commands.signing_keys.list_keys(pool, vault)
+        await commands.signing_keys.list_keys(pool, keyring)
     except DatabaseUnavailable:
-        log.warning("signing_key_not_opened", reason="the database is away; it is opened on demand")
+        log.warning("signing_key_not_opened", reason="the database is unavailable; the key is opened on demand")

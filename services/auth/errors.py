@@ -1,4 +1,4 @@
-"""What the auth service refuses.
+"""Refusals of the auth service.
 
 Refusal
 ├── InvalidCredentials   401 invalid_credentials
@@ -11,14 +11,14 @@ Refusal
 ├── ApiKeyNotFound       404 api_key_not_found
 ├── EmailTaken           409 email_taken
 ├── EmailVerified        409 email_already_verified
-├── ApiKeyLimitReached       409 api_key_limit_reached
-├── CannotModifySelf           409 cannot_modify_self
+├── ApiKeyLimitReached   409 api_key_limit_reached
+├── CannotModifySelf     409 cannot_modify_self
 ├── LastOperator         409 last_operator
-├── TotpAlreadyEnabled        409 totp_already_enabled
+├── TotpAlreadyEnabled   409 totp_already_enabled
 ├── TotpNotStarted       409 totp_not_started
-├── TotpNotEnabled            409 totp_not_enabled
+├── TotpNotEnabled       409 totp_not_enabled
 ├── InvalidParameter     422 invalid_request
-├── EmailTokenInvalid   422 email_token_invalid
+├── EmailTokenInvalid    422 email_token_invalid
 └── Unavailable
     └── TooManyLogins    503 too_many_logins
 """

@@ -1,4 +1,4 @@
-"""Passwords: argon2id under a named profile, in a few threads of its own with a short queue before them."""
+"""Password hashing: argon2id with a named profile, in dedicated threads behind a short queue."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LENGTH_MIN = 8
 LENGTH_MAX = 200
 
 WORKERS = max(1, (os.cpu_count() or 1) // 2)
-"""Threads: half of the cores. A hash fills a core's cache for its 20 ms; on the other half the rest goes on as ever."""
+"""Threads: half of the cores. A hash evicts the cache of its core for 20 ms; the other cores stay unaffected."""
 
 WAITING_MAX = 56
-"""How many may wait for a thread: a second or two of work on one busy core.
+"""How many hashes can wait for a thread: one or two seconds of work on one busy core.
 
-With those at work fewer than a gateway has connections to here: else the rest of a crowd would wait for a connection, and be
-refused late and all together, instead of here and at once.
+Together with those being computed, fewer than the connections of a gateway to this service: otherwise the rest of a burst
+would wait for a connection and be rejected late, instead of at once by this limit.
 """
 
 WAIT_SECONDS_MAX = 4.0
-"""How long one may have waited when its turn comes: on a slower machine the rest is told to come back before callers give up."""
+"""How long a hash can have waited when its thread is free. On a slow machine, the rest is rejected before callers time out."""
 
 NICENESS = 10
-"""Hashing takes whole cores for as long as people log in. Everything else goes first; against a machine that is busy with other
-things a hash still gets about a tenth of a core."""
+"""Hashing uses whole cores, so everything else has priority; on a machine that is busy otherwise, a hash still gets about a
+tenth of a core."""
 
 RETRY_AFTER_SECONDS = range(2, 7)
-"""When to come back: one of these each, or all who were refused together would come back together, again and again."""
+"""When to retry, chosen at random: otherwise clients that were rejected together would also retry together."""
 
 OWASP_19_MIB = Parameters(
     type=Type.ID,
@@ -54,47 +54,47 @@ OWASP_19_MIB = Parameters(
 """The OWASP Password Storage Cheat Sheet's argon2id with 19 MiB; `memory_cost` is in KiB."""
 
 PROFILE = OWASP_19_MIB
-"""Change it, and every password moves to the new profile at its owner's next login."""
+"""If it changes, each password is rehashed at the next login of its user."""
 
 Result = TypeVar("Result")
 
 
 class Hashing:
-    """Hashes and verifies off the event loop. More than `waiting_max` in the queue are told to come back."""
+    """Hashes and verifies off the event loop. With more than `waiting_max` in the queue, a call is rejected."""
 
     def __init__(
         self, profile: Parameters = PROFILE, *, workers: int = WORKERS, waiting_max: int = WAITING_MAX
     ) -> None:
         self._hasher = PasswordHasher.from_parameters(profile)
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="password", initializer=_step_back)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="password", initializer=_lower_priority)
         self._pending_max = workers + waiting_max
         self._pending = 0
-        # Nobody's password: what a login with an unknown address is verified against, at the same cost as any other.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+        # Of a random password: a login with an unknown address is verified against it, at the same cost as any other.
+        self._decoy = self._hasher.hash(secrets.token_urlsafe(16))
 
     async def hash(self, password: str) -> str:
-        """The hash to store, with its own salt and the profile written into it.
+        """Hash a password; the result includes the salt and the profile.
 
         Raises:
-            TooManyLogins: too many are waiting already.
+            TooManyLogins: too many hashes are waiting.
         """
         return await self._run(lambda: self._hasher.hash(canonical(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Whether the password is the one that was hashed; with nothing stored False, after the same work.
+        """Whether the password matches the stored hash; False, after the same work, if `stored` is None.
 
         Raises:
-            TooManyLogins: too many are waiting already.
+            TooManyLogins: too many hashes are waiting.
         """
-        matches = await self._run(lambda: self._matches(stored or self._nobody, password))
+        matches = await self._run(lambda: self._matches(stored or self._decoy, password))
         return matches and stored is not None
 
     def is_behind(self, stored: str) -> bool:
-        """Whether the hash was made under another profile than today's."""
+        """Whether the hash was made with another profile than the current one."""
         return self._hasher.check_needs_rehash(stored)
 
     def close(self) -> None:
-        """End the threads; what still waits is dropped."""
+        """Stop the threads; waiting hashes are cancelled."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _matches(self, stored: str, password: str) -> bool:
@@ -116,8 +116,8 @@ class Hashing:
             metrics.HASHES_WAITING.dec()
 
 
-def _step_back() -> None:
-    # Linux keeps priorities by thread, so this leaves the event loop's as it is. Where it cannot be, hashing is just as urgent.
+def _lower_priority() -> None:
+    # Linux has a priority for each thread, so the event loop keeps its own. Without the permission, the priority stays normal.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
@@ -134,8 +134,8 @@ def _busy() -> TooManyLogins:
 
 
 def canonical(password: str) -> str:
-    """The form that is measured and hashed.
+    """The normal form, which is measured and hashed.
 
-    One keyboard sends "é" as one character, another as two: both are the same password (RFC 8265, OpaqueString).
+    Keyboards send "é" as one character or as two: both are the same password (RFC 8265, OpaqueString).
     """
     return unicodedata.normalize("NFC", password)

@@ -1,4 +1,4 @@
-"""JSON in: what may be asked. JSON out: what is told."""
+"""Schemas of requests, and functions that render responses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.auth import keyring, passwords, rules, tokens
-from services.auth.commands.emails import Letter
+from services.auth import passwords, rules, tokens
+from services.auth.commands.emails import OutgoingEmail
 from services.auth.commands.totp import Proposal
-from services.auth.keyring import StoredKey
+from services.auth.keyring import StoredKey, public_jwk
 from services.auth.rules.user import Role, User
 from services.auth.store.api_keys import ListedApiKey, UsedApiKey
 from services.auth.store.sessions import LiveSession
@@ -24,16 +24,22 @@ from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 
 LIST_MAX = 1000
-"""How many people one call may ask about."""
+"""Users that one request can look up."""
 
-LETTERS_MAX = 200
-"""How many letters one call may claim."""
+EMAILS_MAX = 200
+"""E-mails that one request can claim."""
 
 RETRY_SECONDS_MAX = 24 * 3600.0
 
+SEQ_MAX = 2**63 - 1
+PAGE_LIMIT = 50
+PAGE_LIMIT_MAX = 200
+NEWEST = UUID(int=2**128 - 1)
+"""Above every id: the start of a list that is newest first."""
+
 HASH_BYTES = 32
 KEY_REMEMBERED_SECONDS = float(tokens.ACCESS_SECONDS)
-"""How long the answer about an API key may be believed: as long as an access token would live."""
+"""How long a gateway can cache a verified API key: as long as an access token is valid."""
 
 
 def _email(text: str) -> str:
@@ -49,7 +55,7 @@ def _password(value: Any) -> Any:
 
 def _name(text: str) -> str:
     if not rules.user.is_printable(text):
-        raise ValueError("holds a character that is not allowed here")
+        raise ValueError("contains a character that is not allowed")
     return text
 
 
@@ -68,9 +74,9 @@ def _role(value: Any) -> Role:
 
 def _scopes(values: Any) -> list[Scope]:
     if not isinstance(values, list) or not values or any(value not in list(Scope) for value in values):
-        raise ValueError(f"must be a list of some of {', '.join(Scope)}")
+        raise ValueError(f"must be a non-empty list of {', '.join(Scope)}")
     if len(set(values)) != len(values):
-        raise ValueError("names a scope twice")
+        raise ValueError("contains a scope twice")
     return [Scope(value) for value in values]
 
 
@@ -95,22 +101,22 @@ Password = Annotated[
     str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)
 ]
 KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)]
-"""One that is compared, not chosen: a short one is not malformed, only wrong."""
+"""A password to verify, not to set: a short one is wrong rather than invalid."""
 
 Code = Annotated[str, Field(min_length=1, max_length=rules.totp.CODE_LENGTH_MAX)]
 UserAgent = Annotated[str, Field(min_length=1, max_length=rules.user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
 Token = Annotated[str, Field(min_length=1, max_length=rules.emails.TOKEN_LENGTH_MAX)]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=rules.known_locations.ADDRESS_LENGTH_MAX)]
-"""A network address as the gateway writes it: one spelling for each."""
+"""A network address as spelled by the gateway, in one form for each."""
 
 
-class _Asked(BaseModel):
-    # Errors must not repeat what was sent: it may be a password.
+class _Body(BaseModel):
+    # Errors must not contain the input, which may be a password.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
-class Register(_Asked):
-    """Somebody wants to join."""
+class Register(_Body):
+    """Register request."""
 
     email: Email
     password: Password
@@ -119,8 +125,8 @@ class Register(_Asked):
     address: Address | None = None
 
 
-class Login(_Asked):
-    """Somebody says who they are; `totp` is a code of the second factor or a recovery code."""
+class Login(_Body):
+    """Login request; `totp` is a code of the second factor or a recovery code."""
 
     email: Email
     password: KnownPassword
@@ -129,59 +135,59 @@ class Login(_Asked):
     address: Address | None = None
 
 
-class Place(_Asked):
-    """Did this account log in from this address before?"""
+class KnownLocation(_Body):
+    """Look-up of a known location."""
 
     email: Email
     address: Address
 
 
-class Refresh(_Asked):
-    """Somebody wants to stay."""
+class Refresh(_Body):
+    """Refresh request."""
 
     refresh_token: Annotated[str, Field(min_length=1, max_length=tokens.REFRESH_LENGTH_MAX)]
 
 
-class Logout(_Asked):
-    """Somebody leaves."""
+class Logout(_Body):
+    """Logout request."""
 
     session_id: Id
     user_id: Id
 
 
-class EmailToken(_Asked):
-    """Somebody has read what was sent to their address."""
+class EmailToken(_Body):
+    """The token of a verification e-mail."""
 
     token: Token
 
 
-class VerificationWanted(_Asked):
-    """Somebody wants another letter to verify their address."""
+class RequestVerification(_Body):
+    """Request for another verification e-mail."""
 
     user_id: Id
 
 
-class Forgot(_Asked):
-    """Somebody, who may be anybody, says that they forgot the password that goes with an address."""
+class ForgotPassword(_Body):
+    """Request for a password reset e-mail."""
 
     email: Email
 
 
-class Reset(_Asked):
-    """Somebody has read the letter, and chosen another password."""
+class ResetPassword(_Body):
+    """The token of a password reset e-mail, with a new password."""
 
     token: Token
     new_password: Password
 
 
-class Claim(_Asked):
-    """Letters to send."""
+class ClaimEmails(_Body):
+    """Claim of e-mails to send."""
 
-    limit: Annotated[int, Field(ge=1, le=LETTERS_MAX)]
+    limit: Annotated[int, Field(ge=1, le=EMAILS_MAX)]
 
 
-class Settle(_Asked):
-    """What became of a letter that was tried; `seconds` until the next try, `error` without names."""
+class MarkEmail(_Body):
+    """Outcome of an attempt to send an e-mail; `seconds` until the next attempt, `error` without personal data."""
 
     id: Id
     outcome: Literal["sent", "retried", "failed"]
@@ -189,8 +195,8 @@ class Settle(_Asked):
     error: Annotated[str, Field(max_length=200)] = ""
 
 
-class ChangePassword(_Asked):
-    """Somebody wants another password."""
+class ChangePassword(_Body):
+    """Change of a password."""
 
     user_id: Id
     current_password: KnownPassword
@@ -199,50 +205,50 @@ class ChangePassword(_Asked):
     user_agent: UserAgent | None = None
 
 
-class OfSession(_Asked):
-    """One session of a user: the one to end, or the one to keep."""
+class UserSession(_Body):
+    """A session of a user: the one to end, or the one to keep."""
 
     user_id: Id
     session_id: Id
 
 
-class StartTotp(_Asked):
-    """Somebody wants a second factor."""
+class StartTotp(_Body):
+    """Start of the set-up of a second factor."""
 
     user_id: Id
     password: KnownPassword
 
 
-class ConfirmTotp(_Asked):
-    """Somebody has put the secret into an authenticator; this is its code."""
+class ConfirmTotp(_Body):
+    """First code of an authenticator app, which enables the second factor."""
 
     user_id: Id
     code: Code
 
 
-class ProveTotp(_Asked):
-    """Somebody shows both factors."""
+class ProveTotp(_Body):
+    """Both factors of a user."""
 
     user_id: Id
     password: KnownPassword
     totp: Code
 
 
-class OfEmail(_Asked):
-    """Whom an operator looks for. What is no address is simply not found."""
+class FindAccount(_Body):
+    """Look-up of an account by an operator. A malformed address is not found, rather than invalid."""
 
     email: Annotated[str, Field(max_length=rules.user.EMAIL_LENGTH_MAX)]
 
 
-class SetRole(_Asked):
-    """An operator gives a role."""
+class SetRole(_Body):
+    """Change of a role by an operator."""
 
     operator_id: Id
     role: Annotated[Role, BeforeValidator(_role)]
 
 
-class Disable(_Asked):
-    """An operator disables a user."""
+class DisableUser(_Body):
+    """Disabling of a user by an operator."""
 
     operator_id: Id
     reason: Annotated[
@@ -252,26 +258,26 @@ class Disable(_Asked):
     ]
 
 
-class ByOperator(_Asked):
-    """An operator acts."""
+class ByOperator(_Body):
+    """The operator who performs an action."""
 
     operator_id: Id
 
 
-class Emails(_Asked):
-    """Addresses to resolve. One that is no address is simply not found: it must not spoil the others."""
+class FindRecipients(_Body):
+    """Addresses to look up. A malformed one is not found, rather than invalid, so that it does not affect the others."""
 
     emails: Annotated[list[str], Field(max_length=LIST_MAX)]
 
 
-class Ids(_Asked):
-    """Users to tell about."""
+class Ids(_Body):
+    """Ids to look up or to release."""
 
     ids: Annotated[list[Id], Field(max_length=LIST_MAX)]
 
 
-class NewApiKey(_Asked):
-    """Somebody wants a key."""
+class NewApiKey(_Body):
+    """A new API key."""
 
     user_id: Id
     session_id: Id
@@ -282,14 +288,27 @@ class NewApiKey(_Asked):
     expires_at: Moment | None = None
 
 
-class Owner(_Asked):
-    """Whose keys."""
+class Owner(_Body):
+    """The user whose API keys are meant."""
 
     user_id: Id
 
 
-class KeyHash(_Asked):
-    """A key that somebody presented, by its hash."""
+class SessionPage(_Body):
+    """Which part of the list of sessions: below a cursor, newest first."""
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX, strict=False)] = PAGE_LIMIT
+    cursor: Id = NEWEST
+
+
+class FeedPosition(_Body):
+    """Where to continue in the feed of revocations; 0 to start."""
+
+    after: Annotated[int, Field(ge=0, le=SEQ_MAX, strict=False)] = 0
+
+
+class KeyHash(_Body):
+    """The hash of a presented API key."""
 
     hash: Annotated[bytes, BeforeValidator(_hash)]
 
@@ -297,46 +316,48 @@ class KeyHash(_Asked):
 NEW_API_KEY = TypeAdapter(NewApiKey)
 OWNER = TypeAdapter(Owner)
 KEY_HASH = TypeAdapter(KeyHash)
+SESSION_PAGE = TypeAdapter(SessionPage)
+FEED_POSITION = TypeAdapter(FeedPosition)
 REGISTER = TypeAdapter(Register)
 LOGIN = TypeAdapter(Login)
-PLACE = TypeAdapter(Place)
+KNOWN_LOCATION = TypeAdapter(KnownLocation)
 REFRESH = TypeAdapter(Refresh)
 LOGOUT = TypeAdapter(Logout)
 CHANGE_PASSWORD = TypeAdapter(ChangePassword)
-OF_SESSION = TypeAdapter(OfSession)
+USER_SESSION = TypeAdapter(UserSession)
 START_TOTP = TypeAdapter(StartTotp)
 CONFIRM_TOTP = TypeAdapter(ConfirmTotp)
 PROVE_TOTP = TypeAdapter(ProveTotp)
-OF_EMAIL = TypeAdapter(OfEmail)
+FIND_ACCOUNT = TypeAdapter(FindAccount)
 SET_ROLE = TypeAdapter(SetRole)
-DISABLE = TypeAdapter(Disable)
+DISABLE_USER = TypeAdapter(DisableUser)
 BY_OPERATOR = TypeAdapter(ByOperator)
-EMAILS = TypeAdapter(Emails)
+FIND_RECIPIENTS = TypeAdapter(FindRecipients)
 IDS = TypeAdapter(Ids)
-LETTER_TOKEN = TypeAdapter(EmailToken)
-VERIFICATION_WANTED = TypeAdapter(VerificationWanted)
-FORGOT = TypeAdapter(Forgot)
-RESET = TypeAdapter(Reset)
-CLAIM = TypeAdapter(Claim)
-SETTLE = TypeAdapter(Settle)
+EMAIL_TOKEN = TypeAdapter(EmailToken)
+REQUEST_VERIFICATION = TypeAdapter(RequestVerification)
+FORGOT_PASSWORD = TypeAdapter(ForgotPassword)
+RESET_PASSWORD = TypeAdapter(ResetPassword)
+CLAIM_EMAILS = TypeAdapter(ClaimEmails)
+MARK_EMAIL = TypeAdapter(MarkEmail)
 
 
-def render_user(person: User) -> dict[str, Any]:
-    """A user as they see themselves."""
+def render_user(user: User) -> dict[str, Any]:
+    """A user as shown to that user."""
     return {
-        "id": str(person.id),
-        "email": person.email,
-        "name": person.name,
-        "role": person.role.value,
-        "email_verified": person.email_verified,
-        "totp": person.totp,
+        "id": str(user.id),
+        "email": user.email,
+        "name": user.name,
+        "role": user.role.value,
+        "email_verified": user.email_verified,
+        "totp": user.totp,
     }
 
 
-def render_session(person: User, pair: Pair) -> dict[str, Any]:
-    """The answer to register, login and refresh."""
+def render_session(user: User, pair: Pair) -> dict[str, Any]:
+    """The response to register, login and refresh."""
     return {
-        "user": render_user(person),
+        "user": render_user(user),
         "access_token": pair.access_token,
         "refresh_token": pair.refresh_token,
         "token_type": "Bearer",
@@ -345,7 +366,7 @@ def render_session(person: User, pair: Pair) -> dict[str, Any]:
 
 
 def render_account(account: Account) -> dict[str, Any]:
-    """A user as operators see them."""
+    """A user as shown to operators."""
     disabled = (
         {"at": format_time(account.disabled_at), "reason": account.disabled_reason} if account.disabled_at else None
     )
@@ -353,7 +374,7 @@ def render_account(account: Account) -> dict[str, Any]:
 
 
 def render_sessions(found: Sequence[LiveSession], *, limit: int) -> dict[str, Any]:
-    """A page of a user's sessions; `found` has one more than the page where there are more."""
+    """A page of the sessions of a user; `found` has one more than `limit` if there is another page."""
     shown = found[:limit]
     items = [
         {
@@ -368,17 +389,17 @@ def render_sessions(found: Sequence[LiveSession], *, limit: int) -> dict[str, An
 
 
 def render_proposal(proposal: Proposal) -> dict[str, Any]:
-    """What goes into an authenticator."""
+    """The secret for an authenticator app."""
     return {"secret": proposal.secret, "uri": proposal.uri}
 
 
 def render_recovery_codes(codes: Sequence[str]) -> dict[str, Any]:
-    """Shown once."""
+    """Recovery codes, which are shown only once."""
     return {"recovery_codes": list(codes)}
 
 
 def render_key_facts(found: Iterable[KeyFacts]) -> dict[str, Any]:
-    """Keys as operators see them: nothing of them but their names and times."""
+    """Signing keys as shown to operators, without key material."""
     items = [
         {
             "kid": each.kid,
@@ -394,49 +415,49 @@ def render_key_facts(found: Iterable[KeyFacts]) -> dict[str, Any]:
 
 
 def render_recipients(found: Mapping[str, User]) -> dict[str, Any]:
-    """Users by the address that was asked for, spelled as it was asked."""
-    items = [{"email": email, "user_id": str(person.id), "name": person.name} for email, person in found.items()]
+    """Users by address, as spelled in the request."""
+    items = [{"email": email, "user_id": str(user.id), "name": user.name} for email, user in found.items()]
     return {"items": items}
 
 
-def render_names(people: Iterable[User]) -> dict[str, Any]:
-    """What people are called."""
-    return {"items": [{"user_id": str(person.id), "name": person.name} for person in people]}
+def render_names(users: Iterable[User]) -> dict[str, Any]:
+    """Names of users."""
+    return {"items": [{"user_id": str(user.id), "name": user.name} for user in users]}
 
 
-def render_contacts(people: Iterable[User]) -> dict[str, Any]:
-    """Where people are reached."""
-    return {"items": [{"user_id": str(person.id), "email": person.email, "name": person.name} for person in people]}
+def render_contacts(users: Iterable[User]) -> dict[str, Any]:
+    """Names and addresses of users."""
+    return {"items": [{"user_id": str(user.id), "email": user.email, "name": user.name} for user in users]}
 
 
 def render_keys(stored: Iterable[StoredKey]) -> dict[str, Any]:
-    """The key set by which anybody verifies access tokens (RFC 7517)."""
-    return {"keys": [keyring.public_jwk(key) for key in stored]}
+    """The key set that verifies access tokens (RFC 7517)."""
+    return {"keys": [public_jwk(key) for key in stored]}
 
 
-def render_letters(claimed: Iterable[Letter], lease_seconds: float) -> dict[str, Any]:
-    """Letters with their tokens in the open, or with what they tell, and for how long they are left to the caller."""
+def render_emails(claimed: Iterable[OutgoingEmail], lease_seconds: float) -> dict[str, Any]:
+    """E-mails with their tokens in plain text, or with their detail, and the lifetime of the lease."""
     return {
         "lease_seconds": lease_seconds,
         "items": [
             {
-                "id": str(letter.id),
-                "kind": letter.kind,
-                "email": letter.email,
-                "name": letter.name,
-                "token": letter.token,
-                "detail": letter.detail,
-                "written_at": format_time(letter.written_at),
-                "expires_at": format_time(letter.expires_at),
-                "attempts": letter.attempts,
+                "id": str(email.id),
+                "kind": email.kind,
+                "email": email.email,
+                "name": email.name,
+                "token": email.token,
+                "detail": email.detail,
+                "created_at": format_time(email.created_at),
+                "expires_at": format_time(email.expires_at),
+                "attempts": email.attempts,
             }
-            for letter in claimed
+            for email in claimed
         ],
     }
 
 
 def render_api_key(key: ListedApiKey) -> dict[str, Any]:
-    """A key as its owner sees it."""
+    """An API key as shown to its user."""
     return {
         "id": str(key.id),
         "name": key.name,
@@ -450,14 +471,14 @@ def render_api_key(key: ListedApiKey) -> dict[str, Any]:
 
 
 def render_new_api_key(key: ListedApiKey, text: str) -> dict[str, Any]:
-    """A key as it is shown this once."""
+    """A new API key with its text, which is shown only once."""
     rendered = render_api_key(key)
     shown = ("id", "name", "scopes", "prefix", "created_at", "expires_at")
     return {name: rendered[name] for name in shown} | {"key": text}
 
 
 def render_used_api_key(key: UsedApiKey) -> dict[str, Any]:
-    """Whom a key speaks for; for how long that may be believed, and how soon auth wants to hear of a use again."""
+    """The user of an API key, how long that can be cached, and after how long the next use must be reported."""
     seconds = KEY_REMEMBERED_SECONDS if key.seconds_left is None else min(KEY_REMEMBERED_SECONDS, key.seconds_left)
     return {
         "api_key_id": str(key.id),
@@ -470,7 +491,7 @@ def render_used_api_key(key: UsedApiKey) -> dict[str, Any]:
 
 
 def render_revocations(rows: Sequence[Any], following: int, now: float) -> dict[str, Any]:
-    """A page of the feed, where the next one starts, and the Unix time by the clock that dates access tokens."""
+    """A page of the feed, the number to continue after, and the Unix time of the clock that dates access tokens."""
     items = [
         {"seq": row.seq, "session_id": str(row.session_id), "revoked_at": format_time(row.revoked_at)} for row in rows
     ]

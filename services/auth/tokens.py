@@ -1,4 +1,4 @@
-"""Tokens: the signed access token that anybody can verify, the random refresh token that only its hash is kept of."""
+"""Tokens: signed access tokens, and random refresh tokens, of which only a hash is stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from services.auth.rules.user import User
 from services.contracts.identifiers import new_id
 
 ACCESS_SECONDS = 600
-"""How long an access token lives."""
+"""Lifetime of an access token."""
 
 REFRESH_SECONDS = 30 * 24 * 3600.0
-"""How long a refresh token waits to be used; each use starts it anew."""
+"""Lifetime of a refresh token; each use issues a new one."""
 
 SPENT_REMEMBERED_MAX = 10_000
-"""So many spent tokens of a session are recognised: more than one that is refreshed with every access token has in its life."""
+"""Spent tokens kept for each session: more than a session uses that is refreshed with every access token."""
 
 REFRESH_BYTES = 32
 REFRESH_LENGTH_MAX = 8192
-"""As long as a cookie can be: what is longer than ours is an unknown token like any other, not a fault of the request."""
+"""As long as a cookie can be: a token longer than ours is unknown, but the request is valid."""
 
 ISSUER = "payflow"
 AUDIENCE = "payflow-api"
@@ -33,17 +33,17 @@ TYPE = "at+jwt"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a login or a refresh hands out."""
+    """The tokens that a login or a refresh returns."""
 
     access_token: str
     refresh_token: str
 
 
 def sign_access(key: SigningKey, user: User, session_id: UUID, *, now: int) -> str:
-    """An access token of this user in this session, good for `ACCESS_SECONDS` from `now` on, in Unix seconds (RFC 9068).
+    """Sign an access token (RFC 9068), valid for `ACCESS_SECONDS` from `now` on, in Unix seconds.
 
-    `now` is the database's, by which sessions end too: one dated by a process whose clock is ahead would begin to live when
-    nobody remembers any more that its session was ended.
+    `now` is the time of the database, which also dates revocations: a token dated by a process whose clock is ahead could
+    become valid after the revocation of its session was forgotten.
     """
     claims = {
         "iss": ISSUER,
@@ -60,10 +60,10 @@ def sign_access(key: SigningKey, user: User, session_id: UUID, *, now: int) -> s
 
 
 def new_refresh() -> str:
-    """A fresh refresh token."""
+    """Create a refresh token."""
     return secrets.token_urlsafe(REFRESH_BYTES)
 
 
 def hash_refresh(token: str) -> bytes:
-    """What is stored of a refresh token. It is random and long: a plain hash cannot be searched backwards."""
+    """The stored form of a refresh token. A token is long and random, so a plain hash is sufficient."""
     return hashlib.sha256(token.encode()).digest()

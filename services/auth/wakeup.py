@@ -1,4 +1,4 @@
-"""The wakeup that tells gateways to look at the revocations now. They look every second anyway."""
+"""Wakes gateways to poll the revocations at once; they poll every second in any case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CHANNEL = "payflow:revocations"
 
 
 class Wakeup(wakeup.Wakeup):
-    """Rings when a session has ended."""
+    """The wake-up channel of revocations."""
 
     def __init__(self, url: str | None) -> None:
         super().__init__(url, CHANNEL)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from services.chassis.roles import JobFailed
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 SCRIPTS = Path(__file__).parent / "alembic"
 
@@ -64,8 +68,18 @@ async def migrate(service: str, url: str) -> None:
     """
     # Every role's __main__ knows this module; only the job pays the quarter second that Alembic takes to load.
     from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        await asyncio.to_thread(command.upgrade, configure(service, url), "head")
+    except (DBAPIError, OSError) as error:
+        raise JobFailed(f"cannot migrate: {str(error).splitlines()[0]}") from error
+    log.info("database_migrated", database=service)
+
+
+def configure(service: str, url: str) -> Config:
+    """The configuration of Alembic for the migrations of a service and the database at `url`."""
+    from alembic.config import Config  # noqa: PLC0415 - see migrate
 
     configuration = Config()
     configuration.set_main_option("script_location", str(SCRIPTS))
@@ -73,8 +87,4 @@ async def migrate(service: str, url: str) -> None:
     versions = Path(__file__).parent.parent / service / "sql" / "migrations"
     configuration.set_main_option("version_locations", str(versions).replace("%", "%%"))
     configuration.attributes["url"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    try:
-        await asyncio.to_thread(command.upgrade, configuration, "head")
-    except (DBAPIError, OSError) as error:
-        raise JobFailed(f"cannot migrate: {str(error).splitlines()[0]}") from error
-    log.info("database_migrated", database=service)
+    return configuration

@@ -80,7 +80,7 @@ class LetterCarrier:
 
     async def _deliver(self, conversation: Conversation, letter: Mapping[str, Any]) -> None:
         if letter["token"] is None:
-            words = templates.letter_without_token(letter["kind"], letter["detail"], letter["written_at"])
+            words = templates.letter_without_token(letter["kind"], letter["detail"], letter["created_at"])
         else:
             words = templates.letter(letter["kind"], letter["token"], self._public_url)
         if words is None:
@@ -104,8 +104,8 @@ class LetterCarrier:
         await self._mark(letter, "retried", seconds=seconds, error=refused.reason)
 
     async def _mark(self, letter: Mapping[str, Any], outcome: str, **more: Any) -> None:
-        await self._call("settle", {"id": letter["id"], "outcome": outcome} | more)
+        await self._call("mark", {"id": letter["id"], "outcome": outcome} | more)
         metrics.LETTERS.labels(outcome).inc()
 
     async def _call(self, action: str, body: Mapping[str, Any]) -> Any:
-        return await self._auth.call("POST", f"/internal/letters/{action}", body=body, seconds=CALL_SECONDS)
+        return await self._auth.call("POST", f"/internal/emails/{action}", body=body, seconds=CALL_SECONDS)

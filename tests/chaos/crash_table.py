@@ -292,7 +292,7 @@ OFF_PATH: Mapping[str, str] = {
     r"(before-request|after-request|after-response):GET .*": "a question that only reads",
     r"(before|after)-(commit:(list_wallets|_read_wallets)|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
-    r"(before-request|after-request|after-response):POST /internal/letters/.*": "letters of auth: no transfer is in them",
+    r"(before-request|after-request|after-response):POST /internal/emails/.*": "letters of auth: no transfer is in them",
     r"after-use:list_heartbeats": "the backlog of all transfers: a read",
     r"after-use:list_accepted": "what waits is told live that it does: a question that only reads",
     r"(before|after)-commit:record_accepted": "the live word PENDING: the next look tells it, once, unless the outcome is there",

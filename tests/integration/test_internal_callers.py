@@ -47,9 +47,9 @@ ROUTES: dict[str, AddRoutes] = {
 BEYOND_THE_GATEWAY = {
     ("auth", "POST", "/internal/recipients"): {"gateway", "transaction"},
     ("auth", "POST", "/internal/contacts"): {"notification-deliver"},
-    ("auth", "POST", "/internal/letters/claim"): {"notification-deliver"},
-    ("auth", "POST", "/internal/letters/finalize"): {"notification-deliver"},
-    ("auth", "POST", "/internal/letters/release"): {"notification-deliver"},
+    ("auth", "POST", "/internal/emails/claim"): {"notification-deliver"},
+    ("auth", "POST", "/internal/emails/mark"): {"notification-deliver"},
+    ("auth", "POST", "/internal/emails/release"): {"notification-deliver"},
     ("wallet", "POST", "/internal/post"): {"transaction-worker"},
     ("wallet", "POST", "/internal/void"): {"transaction-worker", "transaction-reversal", "transaction"},
     ("wallet", "POST", "/internal/wallets/find"): {"transaction"},

@@ -71,12 +71,13 @@ PLAIN = (
 
 ALLOWED = (
     "CHANGELOG.md",
+    "tests/integration/auth/test_migrations.py",
     "tests/tidy/retired_words.py",
     "tests/tidy/test_retired_words.py",
 )
-"""Files that name retired words on purpose: the table of renames, and this list with its test."""
+"""Files that name retired words on purpose: the table of renames, rows of a revision before them, and this list with its test."""
 
-OLD_REVISIONS = {"auth": 10, "notification": 6, "transaction": 7, "wallet": 6}
+OLD_REVISIONS = {"auth": 11, "notification": 6, "transaction": 7, "wallet": 6}
 """The last revision of each service that has retired words. Revisions are never edited; one that renames a column names it."""
 
 LEFT_OUT = re.compile(

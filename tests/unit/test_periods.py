@@ -180,7 +180,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     assert intake.BATCH_MAX <= transaction_schemas.ITEMS_MAX <= wallet_schemas.ITEMS_MAX
     assert intake.BATCH_MAX <= schemas.LIST_MAX
     assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX
-    assert sending.CLAIM_MAX <= schemas.LETTERS_MAX
+    assert sending.CLAIM_MAX <= schemas.EMAILS_MAX
     assert gateway_schemas.types.PAGE_LIMIT_MAX <= api.PAGE_LIMIT_MAX
     assert client_limits.PAGE_SIZE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX
     assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
@@ -234,7 +234,7 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         (gateway_api.emails.VERIFICATION_SECONDS, gateway_api.emails.RESET_SECONDS),
         (24 * HOUR, 30 * MINUTE),
     ),
-    "e-mails of a kind in a day": (rules.emails.TOLD_PER_DAY_MAX, 20),
+    "e-mails of a kind in a day": (rules.emails.SECURITY_EMAILS_PER_DAY_MAX, 20),
     "a request for a reset takes at least": (commands.emails.FORGOT_SECONDS, 0.1),
     "how an authenticator is set up": (
         (rules.totp.STEP_SECONDS, rules.totp.DIGITS, rules.totp.WINDOW_STEPS),

@@ -1,4 +1,4 @@
-"""Steps of a command, inside its transaction."""
+"""Steps of a command, inside the transaction of the command."""
 
 from services.auth.actions import access, api_keys, arrivals, audit, operators, outgoing, second_factor, sessions
 

@@ -1,7 +1,7 @@
-"""Every way into an account, inside somebody's transaction: all its sessions, and all its API keys.
+"""The live sessions and API keys of a user: lock them, revoke them, and announce it after the commit.
 
-Whatever ends every session of a user ends their keys too: who lost an account to somebody must not have to know of the keys
-that were made meanwhile. The end of one session (a logout, a stolen refresh token) ends that session alone.
+An action that ends every session of a user also revokes their API keys: the owner of a stolen account may not know about keys
+that an attacker created. The end of a single session (a logout, a reused refresh token) leaves other sessions alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.chassis.database import Connection
 
 
 class Access(NamedTuple):
-    """What is live of a user, locked until the transaction ends."""
+    """Live sessions and API keys of a user, locked until the transaction ends."""
 
     session_ids: Sequence[UUID] = ()
     api_keys: Sequence[LockedApiKey] = ()
@@ -30,10 +30,10 @@ NONE = Access()
 
 
 async def lock(connection: Connection, user_id: UUID, *, keep: UUID | None = None) -> Access:
-    """Lock every session of a user but the one to keep, and every key. Before anything takes numbers of the feed.
+    """Lock every API key of a user and every session except `keep`. Call it before taking numbers of the feed.
 
     Raises:
-        SessionNotFound: the one to keep is not theirs, or has ended.
+        SessionNotFound: `keep` is not a live session of this user.
     """
     live = await store.sessions.lock_live_sessions_of_user(connection, user_id)
     if keep is not None and keep not in live:
@@ -43,12 +43,12 @@ async def lock(connection: Connection, user_id: UUID, *, keep: UUID | None = Non
 
 
 async def revoke(connection: Connection, access: Access, reason: Reason, *, actor_id: UUID | None) -> None:
-    """End what is locked. The last thing a transaction does: it holds the feed's counter until the commit."""
+    """Revoke locked access. Call it last in a transaction: it keeps the feed's counter locked until the commit."""
     await sessions.revoke(connection, access.session_ids, reason)
     await api_keys.revoke(connection, access.api_keys, reason, actor_id=actor_id)
 
 
-async def tell_ended(wakeup: Wakeup, user_id: UUID, access: Access, reason: Reason) -> None:
-    """After the commit: count, log, and notify so that gateways look now rather than within a second."""
-    await sessions.tell_ended(wakeup, user_id, access.session_ids, reason)
-    await api_keys.tell_ended(wakeup, access.api_keys, reason)
+async def announce_revocation(wakeup: Wakeup, user_id: UUID, access: Access, reason: Reason) -> None:
+    """Count, log and wake the gateways, which otherwise poll every second. Call it after the commit."""
+    await sessions.announce_revocation(wakeup, user_id, access.session_ids, reason)
+    await api_keys.announce_revocation(wakeup, access.api_keys, reason)

@@ -1,7 +1,6 @@
-"""API keys inside somebody's transaction: end some, under numbers of the same feed by which sessions end.
+"""Revoke API keys in the caller's transaction, with numbers of the same feed as sessions, and announce it after the commit.
 
-Keys are locked before anything takes numbers of the feed: who revokes one holds its lock while waiting for a number.
-And, once that is committed, tell of it.
+Lock keys before taking numbers of the feed: a transaction that revokes a key keeps the key locked while it waits for a number.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ log = structlog.get_logger()
 async def revoke(
     connection: Connection, keys: Sequence[LockedApiKey], reason: Reason, *, actor_id: UUID | None
 ) -> None:
-    """End locked keys, each with an entry in the audit log. Like `sessions.revoke`, it holds the feed until the commit."""
+    """Revoke locked keys, each with an entry in the audit log. Like `sessions.revoke`, it locks the feed until the commit."""
     if not keys:
         return
     for key in keys:
@@ -36,8 +35,8 @@ async def revoke(
     await store.api_keys.revoke_api_keys(connection, [key.id for key in keys], seqs, reason=reason.value)
 
 
-async def tell_ended(wakeup: Wakeup, keys: Sequence[LockedApiKey], reason: Reason) -> None:
-    """After the commit: log, and notify so that gateways look now rather than within a second."""
+async def announce_revocation(wakeup: Wakeup, keys: Sequence[LockedApiKey], reason: Reason) -> None:
+    """Log and wake the gateways, which otherwise poll every second. Call it after the commit."""
     if keys:
         for key in keys:
             log.info("api_key_revoked", user_id=str(key.user_id), api_key_id=str(key.id), reason=reason.value)

@@ -1,4 +1,4 @@
-"""The place of a login: inside the commit of the login."""
+"""The location of a login, recorded in the commit of the login."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from services.auth import rules, store
 from services.chassis.database import Connection
 
 
-async def note_place(connection: Connection, place: bytes | None, user_id: UUID) -> None:
-    """Remember that this user, who is new or locked, proved from here who they are; None is no place."""
-    if place is not None and await store.known_locations.insert_place(connection, place, user_id):
-        await store.known_locations.prune_places(
+async def record_location(connection: Connection, location: bytes | None, user_id: UUID) -> None:
+    """Record where this user, whose row is new or locked, logged in from. None: the location is unknown."""
+    if location is not None and await store.known_locations.insert_location(connection, location, user_id):
+        await store.known_locations.prune_locations(
             connection,
             user_id,
             days_max=rules.known_locations.REMEMBERED_DAYS,

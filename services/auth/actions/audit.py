@@ -1,4 +1,4 @@
-"""The audit log: who did what to whom, and in which request, in the commit of the action."""
+"""The audit log: who did what to whom in which request, written in the commit of the action."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "audit.s
 
 
 class Action(StrEnum):
-    """What the audit log tells of."""
+    """Actions in the audit log."""
 
     USER_REGISTERED = "user_registered"
     LOGIN_SUCCEEDED = "login_succeeded"
@@ -26,9 +26,9 @@ class Action(StrEnum):
     REFRESH_REUSED = "refresh_reused"
     LOGGED_OUT = "logged_out"
     ROLE_GRANTED = "role_granted"
-    VERIFICATION_ASKED = "verification_asked"
+    VERIFICATION_REQUESTED = "verification_requested"
     EMAIL_VERIFIED = "email_verified"
-    PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an action
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - the name of an action
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an action
     PROOF_FAILED = "proof_failed"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an action
@@ -49,7 +49,7 @@ class Action(StrEnum):
 
 
 class Audit(NamedTuple):
-    """One action: by whom (None: nobody known, or the command line), on whom, and what else is worth knowing."""
+    """An entry of the audit log. `actor_id` is None for an unknown actor and for the command line."""
 
     action: Action
     actor_id: UUID | None
@@ -58,7 +58,7 @@ class Audit(NamedTuple):
 
 
 async def record(connection: Connection, audit: Audit) -> None:
-    """Write one action down; it stands if and only if the transaction commits."""
+    """Append an entry; it is kept if and only if the transaction commits."""
     await connection.execute(
         statements.insert_audit,
         new_id(),

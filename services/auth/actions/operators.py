@@ -1,4 +1,4 @@
-"""Operators, inside somebody's transaction: whatever they do to one another, one who can log in is left."""
+"""At least one operator can log in, whatever operators do to each other: checks in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from services.auth.errors import LastOperator
 from services.chassis.database import Connection
 
 
-async def take_turn(connection: Connection) -> None:
-    """Wait until nobody else takes a role or disables somebody. The first lock of a transaction, before any user's."""
+async def lock(connection: Connection) -> None:
+    """Serialize transactions that remove a role or disable a user. Take this lock before the lock of any user."""
     await store.users.lock_operators(connection)
 
 
-async def keep_one(connection: Connection) -> None:
-    """After an operator was demoted or disabled, in a transaction whose turn it is.
+async def require_one(connection: Connection) -> None:
+    """Check after an operator was demoted or disabled, with the lock of `lock`.
 
     Raises:
-        LastOperator: none is left.
+        LastOperator: no enabled operator is left.
     """
     if not await store.users.is_any_operator_left(connection):
         raise LastOperator

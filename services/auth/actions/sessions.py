@@ -1,4 +1,4 @@
-"""Sessions inside somebody's transaction: open one, renew it, end some. And, once that is committed, tell of it."""
+"""Open, renew and revoke sessions in the caller's transaction, and announce it after the commit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import keyring, metrics, store, tokens
-from services.auth.keyring import SigningKey, Vault
+from services.auth import metrics, store, tokens
+from services.auth.keyring import Keyring, SigningKey, new_signing_key
 from services.auth.rules.user import User
 from services.auth.tokens import Pair
 from services.auth.wakeup import Wakeup
@@ -21,51 +21,51 @@ log = structlog.get_logger()
 
 
 class Reason(StrEnum):
-    """Why a session was ended."""
+    """Why a session or an API key was revoked."""
 
     LOGOUT = "logout"
     REFRESH_REUSED = "refresh_reused"
-    ROLE_TAKEN = "role_taken"
+    ROLE_REMOVED = "role_removed"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a reason
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a reason
     REVOKED = "revoked"
     USER_DISABLED = "user_disabled"
-    CROWDED_OUT = "crowded_out"
+    SESSION_LIMIT = "session_limit"
 
 
 class Session(NamedTuple):
-    """A user and the tokens by which they are recognised."""
+    """A user and the tokens of their session."""
 
     user: User
     pair: Pair
 
 
-async def open_session(connection: Connection, vault: Vault, user: User, *, user_agent: str | None) -> Session:
-    """A new session of this user; who they are must have been verified."""
+async def open_session(connection: Connection, keyring: Keyring, user: User, *, user_agent: str | None) -> Session:
+    """Open a session of a user who has been authenticated."""
     session_id = new_id()
     await store.sessions.insert_session(connection, session_id, user.id, user_agent)
-    return await _issue(connection, vault, user, session_id)
+    return await _issue(connection, keyring, user, session_id)
 
 
-async def renew(connection: Connection, vault: Vault, session_id: UUID, user_id: UUID) -> Session:
-    """The next pair of a session that is locked and live; its refresh token is spent."""
+async def renew(connection: Connection, keyring: Keyring, session_id: UUID, user_id: UUID) -> Session:
+    """Issue the next pair of tokens of a locked, live session, whose refresh token is spent."""
     await store.sessions.prune_refresh_tokens(connection, session_id, count_max=tokens.SPENT_REMEMBERED_MAX)
     await store.sessions.touch_session(connection, session_id)
     user = await store.users.find_user(connection, user_id)
     assert user is not None, "users are never deleted"
-    return await _issue(connection, vault, user, session_id)
+    return await _issue(connection, keyring, user, session_id)
 
 
 async def revoke(connection: Connection, session_ids: Sequence[UUID], reason: Reason) -> None:
-    """End locked sessions. The last thing a transaction does: it holds the feed's counter until the commit."""
+    """Revoke locked sessions. Call it last in a transaction: it keeps the feed's counter locked until the commit."""
     if session_ids:
         last = await store.sessions.advance_revocations(connection, len(session_ids))
         seqs = range(last - len(session_ids) + 1, last + 1)
         await store.sessions.revoke_sessions(connection, session_ids, seqs, reason=reason.value)
 
 
-async def tell_ended(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID], reason: Reason) -> None:
-    """After the commit: count, log, and notify once so that gateways look now rather than within a second."""
+async def announce_revocation(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID], reason: Reason) -> None:
+    """Count, log and wake the gateways once, which otherwise poll every second. Call it after the commit."""
     if session_ids:
         metrics.SESSIONS_ENDED.labels(reason.value).inc(len(session_ids))
         for session_id in session_ids:
@@ -73,8 +73,8 @@ async def tell_ended(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID],
         await wakeup.notify()
 
 
-async def signing_key(connection: Connection, vault: Vault) -> SigningKey:
-    """The key that signs now; made when there is none.
+async def signing_key(connection: Connection, keyring: Keyring) -> SigningKey:
+    """The current signing key, created if there is none.
 
     Raises:
         WrongSecret: it was sealed with another secret.
@@ -84,17 +84,17 @@ async def signing_key(connection: Connection, vault: Vault) -> SigningKey:
         await store.signing_keys.lock_signing_keys(connection)
         stored = await store.signing_keys.find_signing_key(connection)
     if stored is not None:
-        return vault.open(stored)
-    key = keyring.new_key()
-    await store.signing_keys.insert_signing_key(connection, vault.seal(key))
+        return keyring.open(stored)
+    key = new_signing_key()
+    await store.signing_keys.insert_signing_key(connection, keyring.seal(key))
     log.info("signing_key_created", kid=key.kid)
     return key
 
 
-async def _issue(connection: Connection, vault: Vault, user: User, session_id: UUID) -> Session:
+async def _issue(connection: Connection, keyring: Keyring, user: User, session_id: UUID) -> Session:
     refresh_token = tokens.new_refresh()
     now = await store.sessions.insert_refresh_token(
         connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS
     )
-    key = await signing_key(connection, vault)
+    key = await signing_key(connection, keyring)
     return Session(user, Pair(tokens.sign_access(key, user, session_id, now=now), refresh_token))

@@ -1,4 +1,4 @@
-"""What changes or reads the database: one transaction per function."""
+"""Commands: one database transaction each, opened here and nowhere else."""
 
 from services.auth.commands import (
     accounts,

@@ -1,7 +1,7 @@
-"""What the auth service can be told: one database transaction per function, and nowhere else.
+"""Registration, login and logout; roles by the command line; look-ups of users; the feed of revocations.
 
-Passwords are hashed outside: a login reads the credentials, verifies with no connection held, and then opens its session in
-a transaction that checks that the password is still the one that was verified.
+Passwords are hashed outside of transactions: a login reads the credentials, verifies the password without a database connection,
+and then opens the session in a transaction that checks that the password has not changed since.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
 from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role, User, normalise_email
@@ -30,19 +30,19 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 
 REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
-"""How long the feed tells of a session or a key: one token lifetime, and the clocks' disagreement."""
+"""How long the feed lists a revocation: the lifetime of an access token, plus clock skew."""
 
 REVOCATIONS_MAX = 10_000
-"""The longest page of the feed; a reader that gets one full page asks again at once."""
+"""The longest page of the feed; a reader that gets a full page requests the next one at once."""
 
 SESSIONS_MAX = 1_000
-"""How many sessions of one user go on at a time: all of them can be ended in one quick commit, whatever somebody has opened."""
+"""Live sessions of one user; a bound, so that one short commit can revoke all of them."""
 
 log = structlog.get_logger()
 
 
 class Feed(NamedTuple):
-    """A page of revocations, the number to continue from, and the Unix time by the clock that dates access tokens."""
+    """A page of revocations, the number to continue after, and the Unix time by the clock that dates access tokens."""
 
     items: list[Revocation]
     following: int
@@ -50,7 +50,7 @@ class Feed(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What a grant did: to whom, the role before, and how many sessions it ended."""
+    """Result of a grant: the user, the role before, and how many sessions were ended."""
 
     user: User
     before: Role
@@ -59,16 +59,16 @@ class Grant(NamedTuple):
 
 async def register(
     pool: Pool,
-    vault: Vault,
+    keyring: Keyring,
     hashing: Hashing,
     *,
     email: str,
     password: str,
     name: str,
     user_agent: str | None = None,
-    place: bytes | None = None,
+    location: bytes | None = None,
 ) -> Session:
-    """Make a user and log them in; a letter to their address is on its way. `place` is where from, if known.
+    """Register a user, log them in, and queue an e-mail to verify their address. `location` is None if unknown.
 
     Raises:
         EmailTaken, TooManyLogins
@@ -79,16 +79,16 @@ async def register(
         if not await store.accounts.insert_user(connection, user, password_hash):
             raise replication.OnceReplicated(EmailTaken())
         await actions.audit.record(connection, Audit(Action.USER_REGISTERED, user.id, user.id))
-        await actions.outgoing.write_letter(connection, vault, user, Kind.VERIFY_EMAIL)
-        await actions.arrivals.note_place(connection, place, user.id)
-        session = await actions.sessions.open_session(connection, vault, user, user_agent=user_agent)
+        await actions.outgoing.queue_email(connection, keyring, user, Kind.VERIFY_EMAIL)
+        await actions.arrivals.record_location(connection, location, user.id)
+        session = await actions.sessions.open_session(connection, keyring, user, user_agent=user_agent)
     log.info("user_registered", user_id=str(user.id))
     return session
 
 
 async def log_in(
     pool: Pool,
-    vault: Vault,
+    keyring: Keyring,
     hashing: Hashing,
     wakeup: Wakeup,
     *,
@@ -96,16 +96,16 @@ async def log_in(
     password: str,
     totp: str | None = None,
     user_agent: str | None = None,
-    place: bytes | None = None,
+    location: bytes | None = None,
 ) -> Session:
-    """Open a session for whoever knows the password, and has the second factor where one is on.
+    """Log in with a password, and with a second factor if it is enabled.
 
-    `place` is where from, if known. Beyond `SESSIONS_MAX` sessions of one user those end that were used longest ago.
+    `location` is None if unknown. Above `SESSIONS_MAX` sessions of one user, the least recently used ones end.
 
     Raises:
-        InvalidCredentials: the same, after the same work, whether or not the address is known.
-        TotpRequired, UserDisabled: told only to who knows the password.
-        TooManyLogins: too many are logging in at this moment.
+        InvalidCredentials: raised after the same work whether or not the address is registered.
+        TotpRequired, UserDisabled: only if the password is correct.
+        TooManyLogins: too many logins at the same time.
     """
     credentials = await _find_credentials(pool, email)
     stored = credentials.password_hash if credentials else None
@@ -114,26 +114,26 @@ async def log_in(
         raise InvalidCredentials
     renewed = await hashing.hash(password) if hashing.is_behind(credentials.password_hash) else None
     opened = await _log_in_verified(
-        pool, vault, credentials, renewed_hash=renewed, totp=totp, user_agent=user_agent, place=place
+        pool, keyring, credentials, renewed_hash=renewed, totp=totp, user_agent=user_agent, location=location
     )
     if isinstance(opened, Refusal):
         metrics.LOGINS.labels("failed").inc()
         log.info("login_failed", user_id=str(credentials.user_id), reason=opened.code)
         raise opened
-    session, crowded_out = opened
+    session, excess = opened
     metrics.LOGINS.labels("succeeded").inc()
     log.info("login_succeeded", user_id=str(session.user.id))
-    await actions.sessions.tell_ended(wakeup, session.user.id, crowded_out, Reason.CROWDED_OUT)
+    await actions.sessions.announce_revocation(wakeup, session.user.id, excess, Reason.SESSION_LIMIT)
     return session
 
 
-async def refresh(pool: Pool, vault: Vault, wakeup: Wakeup, *, refresh_token: str) -> Session:
-    """Spend a refresh token for a new pair.
+async def refresh(pool: Pool, keyring: Keyring, wakeup: Wakeup, *, refresh_token: str) -> Session:
+    """Exchange a refresh token for a new pair of tokens.
 
-    A token that was spent before ends its whole session, and the API keys that were made in it since then.
+    A token that was spent before ends its session and revokes the API keys that were created in the session since then.
 
     Raises:
-        InvalidRefreshToken: unknown, spent or too old, or its session has ended.
+        InvalidRefreshToken: it is unknown, spent or expired, or its session has ended.
     """
     token_hash = tokens.hash_refresh(refresh_token)
     ended = actions.access.NONE
@@ -145,11 +145,11 @@ async def refresh(pool: Pool, vault: Vault, wakeup: Wakeup, *, refresh_token: st
         if locked.revoked:
             raise replication.OnceReplicated(InvalidRefreshToken())
         if await store.sessions.spend_refresh_token(connection, token_hash):
-            return await actions.sessions.renew(connection, vault, session_id, locked.user_id)
+            return await actions.sessions.renew(connection, keyring, session_id, locked.user_id)
         spent_at = await store.sessions.find_refresh_token_spent_at(connection, token_hash)
         if spent_at is not None:
-            # Two hold the same token and we cannot tell which is the thief: both have to log in again. Keys that were made in
-            # this session since may be the thief's, and would outlive it.
+            # Two clients have the same token, and either may be the attacker: both have to log in again. API keys that were
+            # created in this session since then may belong to the attacker and would outlive the session.
             keys = await store.api_keys.lock_live_api_keys_of_session(
                 connection, locked.user_id, session_id, since=spent_at
             )
@@ -157,13 +157,13 @@ async def refresh(pool: Pool, vault: Vault, wakeup: Wakeup, *, refresh_token: st
             detail = {"session_id": str(session_id)}
             await actions.audit.record(connection, Audit(Action.REFRESH_REUSED, None, locked.user_id, detail))
             await actions.access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)
-    await actions.access.tell_ended(wakeup, locked.user_id, ended, Reason.REFRESH_REUSED)
-    # Raised only now: the end of the session had to be committed.
+    await actions.access.announce_revocation(wakeup, locked.user_id, ended, Reason.REFRESH_REUSED)
+    # Raised after the commit, which ends the session.
     raise InvalidRefreshToken
 
 
 async def log_out(pool: Pool, wakeup: Wakeup, *, session_id: UUID, user_id: UUID) -> None:
-    """End a session of this user. One that is unknown, another's or ended already is left as it is."""
+    """End a session of this user. Do nothing if it is unknown, belongs to another user, or has ended."""
     async with database.transaction(pool) as connection:
         live = await store.sessions.lock_live_session(connection, session_id, user_id)
         if not live:
@@ -173,18 +173,18 @@ async def log_out(pool: Pool, wakeup: Wakeup, *, session_id: UUID, user_id: UUID
             connection, Audit(Action.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)})
         )
         await actions.sessions.revoke(connection, live, Reason.LOGOUT)
-    await actions.sessions.tell_ended(wakeup, user_id, [session_id], Reason.LOGOUT)
+    await actions.sessions.announce_revocation(wakeup, user_id, [session_id], Reason.LOGOUT)
 
 
 async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
-    """Give a user a role, from the command line. Who loses a role loses the sessions and API keys that carry it.
+    """Set the role of a user, from the command line. A user who loses a role loses all sessions and API keys.
 
     Raises:
-        UserNotFound: nobody is registered with this address.
-        LastOperator: nobody else operates.
+        UserNotFound: no user is registered with this address.
+        LastOperator: there is no other operator.
     """
     async with database.transaction(pool) as connection:
-        await actions.operators.take_turn(connection)
+        await actions.operators.lock(connection)
         user = await store.accounts.lock_user_by_email(connection, normalise_email(email) or "")
         if user is None:
             raise UserNotFound
@@ -192,16 +192,16 @@ async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
         await actions.audit.record(connection, Audit(Action.ROLE_GRANTED, None, user.id, detail))
         await store.users.update_role(connection, user.id, role)
         if user.role is Role.OPERATOR:
-            await actions.operators.keep_one(connection)
+            await actions.operators.require_one(connection)
         ended = actions.access.NONE
         if user.role not in (role, Role.USER):
             ended = await actions.access.lock(connection, user.id)
-            await actions.access.revoke(connection, ended, Reason.ROLE_TAKEN, actor_id=None)
+            await actions.access.revoke(connection, ended, Reason.ROLE_REMOVED, actor_id=None)
     return Grant(user, user.role, len(ended.session_ids))
 
 
 async def get_user(pool: Pool, user_id: UUID) -> User:
-    """One user.
+    """Get a user.
 
     Raises:
         UserNotFound
@@ -214,9 +214,9 @@ async def get_user(pool: Pool, user_id: UUID) -> User:
 
 
 async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
-    """Find the recipients with these addresses, by the address as given. A disabled user is not found.
+    """Find recipients by e-mail address; keys of the result are the addresses as given. Disabled users are not found.
 
-    That they are registered is replicated: payments to them are accepted because of this result.
+    The registration of each one is replicated before this returns: payments to them are accepted because of this result.
     """
     normalised = {email: normalise_email(email) for email in emails}
     wanted = sorted({email for email in normalised.values() if email is not None})
@@ -224,20 +224,20 @@ async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
         found = {user.email: user for user in await store.users.find_recipients_by_email(connection, wanted)}
     if replication.list_unconfirmed([user.id for user in found.values()]):
         found = await _confirm_recipients(pool, wanted)
-    return {asked: found[email] for asked, email in normalised.items() if email is not None and email in found}
+    return {given: found[email] for given, email in normalised.items() if email is not None and email in found}
 
 
 async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
-    """Those of these ids that are users."""
+    """Find users by id; unknown ids are left out."""
     async with database.connection(pool) as connection:
         return await store.users.find_users_by_id(connection, user_ids)
 
 
 async def list_revocations(pool: Pool, *, after: int) -> Feed:
-    """Sessions and API keys ended after number `after`, as far as something of theirs may still be remembered."""
+    """List sessions and API keys revoked after number `after`, while an access token or a cached key may still be valid."""
     async with database.snapshot(pool) as connection:
         last, now = await store.sessions.read_revocation_counter(connection)
-        # A reader ahead of us remembers a database that was since restored from a backup: it has to start over.
+        # A reader that is ahead has seen a database that was since restored from a backup: it starts over.
         start = after if after <= last else 0
         items = await store.sessions.list_revocations(
             connection, after=start, age_seconds_max=REVOCATIONS_SECONDS, limit=REVOCATIONS_MAX
@@ -260,17 +260,17 @@ async def _find_credentials(pool: Pool, email: str) -> Credentials | None:
 
 async def _log_in_verified(
     pool: Pool,
-    vault: Vault,
+    keyring: Keyring,
     credentials: Credentials,
     *,
     renewed_hash: str | None,
     totp: str | None,
     user_agent: str | None,
-    place: bytes | None,
+    location: bytes | None,
 ) -> tuple[Session, list[UUID]] | Refusal:
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_verified_user(connection, credentials)
-        refusal = await actions.second_factor.judge(connection, vault, locked, totp)
+        refusal = await actions.second_factor.check(connection, keyring, locked, totp)
         if locked is None or refusal is not None:
             refusal = refusal or InvalidCredentials()
             detail = {"reason": refusal.code, "password": "right"}
@@ -279,15 +279,15 @@ async def _log_in_verified(
         if renewed_hash is not None:
             await store.accounts.update_password_hash(connection, credentials.user_id, renewed_hash)
         await actions.audit.record(connection, Audit(Action.LOGIN_SUCCEEDED, credentials.user_id, credentials.user_id))
-        await actions.arrivals.note_place(connection, place, credentials.user_id)
-        crowded_out = await store.sessions.lock_sessions_beyond(connection, credentials.user_id, SESSIONS_MAX - 1)
-        session = await actions.sessions.open_session(connection, vault, locked.user, user_agent=user_agent)
-        await actions.sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)
-        return session, crowded_out
+        await actions.arrivals.record_location(connection, location, credentials.user_id)
+        excess = await store.sessions.lock_sessions_beyond(connection, credentials.user_id, SESSIONS_MAX - 1)
+        session = await actions.sessions.open_session(connection, keyring, locked.user, user_agent=user_agent)
+        await actions.sessions.revoke(connection, excess, Reason.SESSION_LIMIT)
+        return session, excess
 
 
 async def _record_failure(pool: Pool, credentials: Credentials | None) -> None:
-    # Who was aimed at; the address that was typed is not kept, people type passwords there.
+    # The entered address is not recorded: users enter passwords there by mistake.
     user_id = credentials.user_id if credentials else None
     async with database.transaction(pool) as connection:
         await actions.audit.record(connection, Audit(Action.LOGIN_FAILED, None, user_id))

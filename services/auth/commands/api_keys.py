@@ -1,4 +1,4 @@
-"""What the auth service can be told about API keys: one database transaction per function."""
+"""API keys: create, list, revoke and verify."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.commands import proofs
 from services.auth.errors import ApiKeyLimitReached, ApiKeyNotFound, InvalidParameter, OperatorRequired, UserNotFound
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role
@@ -26,13 +26,13 @@ from services.contracts.api_keys import Scope, hash_key, new_key
 from services.contracts.identifiers import new_id
 
 PER_USER_MAX = 50
-"""How many keys of one user may be unrevoked at a time; expired ones count, so that every list stays short."""
+"""Unrevoked keys of one user; expired ones count, so that every list stays short."""
 
 log = structlog.get_logger()
 
 
 class CreatedApiKey(NamedTuple):
-    """A new key; `text` is the key itself, which is told this once."""
+    """A new key; `text` is the key itself, which is returned only once."""
 
     text: str
     listed: ListedApiKey
@@ -40,7 +40,7 @@ class CreatedApiKey(NamedTuple):
 
 async def create_api_key(
     pool: Pool,
-    vault: Vault,
+    keyring: Keyring,
     hashing: Hashing,
     *,
     user_id: UUID,
@@ -51,28 +51,28 @@ async def create_api_key(
     scopes: Sequence[Scope],
     expires_at: datetime | None,
 ) -> CreatedApiKey:
-    """Make a key that speaks for a user, who shows their password again and is told by a letter.
+    """Create an API key of a user and notify the user by e-mail.
 
-    A session alone does not do: its access token, stolen, would become something that lasts. The session must go on until the
-    commit, though: what ends it ends keys made before, too.
+    The password is required: with a session alone, a stolen access token could be turned into permanent access. The session
+    must be live at the commit, because the command that ends a session also revokes keys created in it.
 
     Raises:
-        InvalidCredentials, TotpRequired, UserDisabled: that is recorded.
+        InvalidCredentials, TotpRequired, UserDisabled: the failure is recorded.
         TooManyLogins
-        OperatorRequired: it is to operate, and the user is no operator.
-        ApiKeyLimitReached: the user has as many as one may have.
-        InvalidParameter: it would have expired already.
-        UserNotFound: nobody has this session; it may just have ended.
+        OperatorRequired: the key has the scope `operate`, and the user is not an operator.
+        ApiKeyLimitReached
+        InvalidParameter: it would already have expired.
+        UserNotFound: the user has no such session, or it has just ended.
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     key = new_key()
     row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at, session_id)
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_verified_user(connection, credentials)
-        refusal = await actions.second_factor.prove(connection, vault, locked, totp, user_id=user_id)
+        refusal = await actions.second_factor.prove(connection, keyring, locked, totp, user_id=user_id)
         if refusal is None:
-            # What refuses in here takes back that a code was spent.
-            listed = await _insert(connection, vault, row)
+            # A refusal rolls back the use of the code.
+            listed = await _insert(connection, keyring, row)
     if refusal is not None:
         raise refusal
     log.info("api_key_created", user_id=str(user_id), api_key_id=str(row.id), scopes=row.scopes)
@@ -80,27 +80,27 @@ async def create_api_key(
 
 
 async def list_api_keys(pool: Pool, user_id: UUID) -> list[ListedApiKey]:
-    """A user's keys that were not revoked, newest first."""
+    """List the unrevoked keys of a user, newest first."""
     async with database.connection(pool) as connection:
         return await store.api_keys.list_api_keys(connection, user_id)
 
 
 async def revoke_api_key(pool: Pool, wakeup: Wakeup, *, key_id: UUID, user_id: UUID) -> None:
-    """End a key of this user, everywhere within a second.
+    """Revoke a key of this user. Every gateway rejects it within a second.
 
     Raises:
-        ApiKeyNotFound: it is unknown, another's, or was revoked before.
+        ApiKeyNotFound: it is unknown, belongs to another user, or was revoked before.
     """
     async with database.transaction(pool) as connection:
         live = await store.api_keys.lock_live_api_key(connection, key_id, user_id)
         if not live:
             raise replication.OnceReplicated(ApiKeyNotFound())
         await actions.api_keys.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    await actions.api_keys.tell_ended(wakeup, live, Reason.REVOKED)
+    await actions.api_keys.announce_revocation(wakeup, live, Reason.REVOKED)
 
 
 async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
-    """Whom the key with this hash speaks for. Its use is noted, and audited once an hour, in the same commit.
+    """Authenticate a key by its hash. Its use is recorded, and audited once an hour, in the same commit.
 
     Raises:
         ApiKeyNotFound: it is unknown, revoked or expired.
@@ -116,7 +116,7 @@ async def verify_api_key(pool: Pool, key_hash: bytes) -> UsedApiKey:
     return used
 
 
-async def _insert(connection: Connection, vault: Vault, row: NewApiKey) -> ListedApiKey:
+async def _insert(connection: Connection, keyring: Keyring, row: NewApiKey) -> ListedApiKey:
     role = await store.api_keys.lock_owner(connection, row.user_id, row.session_id)
     if role is None:
         raise UserNotFound
@@ -129,7 +129,7 @@ async def _insert(connection: Connection, vault: Vault, row: NewApiKey) -> Liste
         raise InvalidParameter("expires_at", "must lie in the future")
     detail = {"api_key_id": str(row.id), "prefix": row.prefix, "scopes": " ".join(row.scopes)}
     await actions.audit.record(connection, Audit(Action.API_KEY_CREATED, row.user_id, row.user_id, detail))
-    # Not its name: whoever made the key chose that, and must not write our letters.
-    told = " ".join((row.prefix, *row.scopes))
-    await actions.outgoing.tell(connection, vault, row.user_id, Kind.API_KEY_CREATED, detail=told)
+    # Without its name, which the creator of the key chose: an attacker must not choose text of our e-mails.
+    shown = " ".join((row.prefix, *row.scopes))
+    await actions.outgoing.queue_security_email(connection, keyring, row.user_id, Kind.API_KEY_CREATED, detail=shown)
     return listed

@@ -1,4 +1,4 @@
-"""What the auth service can be told about letters: one database transaction per function, and nowhere else."""
+"""E-mails with single-use tokens: request, use, and hand over to the sender."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.auth import actions, metrics, rules, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.errors import EmailTokenInvalid, EmailVerified, UserNotFound
-from services.auth.keyring import Vault, WrongSecret
+from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
 from services.auth.store.emails import Claimed
@@ -24,15 +24,15 @@ from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 
 FORGOT_SECONDS = 0.1
-"""How long asking for a reset takes at the least: far more than its commit, so that the answer's time tells nothing."""
+"""Minimum duration of a reset request: far longer than its commit, so that the response time reveals nothing."""
 
 log = structlog.get_logger()
 
 
-class Letter(NamedTuple):
-    """A letter with its token in the open: for the one who sends it, to be kept nowhere.
+class OutgoingEmail(NamedTuple):
+    """An e-mail with its token in plain text, for the sender, which must not store it.
 
-    One without a token only tells of something, with what is in `detail`.
+    A security notification has no token; `detail` completes its text.
     """
 
     id: UUID
@@ -41,39 +41,41 @@ class Letter(NamedTuple):
     name: str
     token: str | None
     detail: str | None
-    written_at: datetime
+    created_at: datetime
     expires_at: datetime
     attempts: int
 
 
-async def ask_verification(pool: Pool, vault: Vault, *, user_id: UUID) -> None:
-    """Write another letter to an address that is not verified, unless the one before is very young.
+async def request_verification(pool: Pool, keyring: Keyring, *, user_id: UUID) -> None:
+    """Queue another verification e-mail to an unverified address, unless the last one is too recent.
 
     Raises:
         UserNotFound
-        EmailVerified: there is nothing to verify.
+        EmailVerified
     """
     async with database.transaction(pool) as connection:
-        user = await store.emails.lock_reader(connection, user_id)
+        user = await store.emails.lock_enabled_user(connection, user_id)
         if user is None:
             raise UserNotFound
         if user.email_verified:
             raise replication.OnceReplicated(EmailVerified())
-        written = await actions.outgoing.write_letter_if_due(connection, vault, user, Kind.VERIFY_EMAIL)
-        await actions.audit.record(connection, Audit(Action.VERIFICATION_ASKED, user_id, user_id, _written(written)))
-    _count_asked(Kind.VERIFY_EMAIL, written=written)
-    log.info("verification_asked", user_id=str(user_id), written=written)
+        queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, Kind.VERIFY_EMAIL)
+        await actions.audit.record(
+            connection, Audit(Action.VERIFICATION_REQUESTED, user_id, user_id, _detail(queued=queued))
+        )
+    _count(Kind.VERIFY_EMAIL, queued=queued)
+    log.info("verification_requested", user_id=str(user_id), queued=queued)
 
 
 async def verify_email(pool: Pool, *, token: str) -> None:
-    """Believe that whoever was written at an address reads it.
+    """Confirm an e-mail address.
 
     Raises:
         EmailTokenInvalid
     """
     token_hash = rules.emails.hash_token(token)
     async with database.transaction(pool) as connection:
-        user_id = await store.emails.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)
+        user_id = await store.emails.find_token_owner(connection, token_hash, Kind.VERIFY_EMAIL)
         if user_id is None:
             raise replication.OnceReplicated(EmailTokenInvalid())
         await _spend(connection, user_id, token_hash, Kind.VERIFY_EMAIL)
@@ -82,120 +84,122 @@ async def verify_email(pool: Pool, *, token: str) -> None:
     log.info("email_verified", user_id=str(user_id))
 
 
-async def ask_password_reset(pool: Pool, vault: Vault, *, email: str) -> None:
-    """Write to the owner of an address, if there is one and no letter of theirs is too young.
+async def request_password_reset(pool: Pool, keyring: Keyring, *, email: str) -> None:
+    """Queue a reset e-mail if the address is registered, unless the last one is too recent.
 
-    Known or not, the caller learns nothing: neither from the answer nor from its time.
+    Neither the response nor its time reveals whether the address is registered.
     """
     started = time.monotonic()
     async with database.transaction(pool) as connection:
-        user = await store.emails.lock_reader_by_email(connection, email)
-        written = False
+        user = await store.emails.lock_enabled_user_by_email(connection, email)
+        queued = False
         if user is not None:
-            written = await actions.outgoing.write_letter_if_due(connection, vault, user, Kind.RESET_PASSWORD)
+            queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, Kind.RESET_PASSWORD)
         user_id = user.id if user is not None else None
-        await actions.audit.record(connection, Audit(Action.PASSWORD_RESET_ASKED, None, user_id, _written(written)))
-    _count_asked(Kind.RESET_PASSWORD, written=written)
-    log.info("password_reset_asked", user_id=str(user_id) if user_id else None, written=written)
+        await actions.audit.record(
+            connection, Audit(Action.PASSWORD_RESET_REQUESTED, None, user_id, _detail(queued=queued))
+        )
+    _count(Kind.RESET_PASSWORD, queued=queued)
+    log.info("password_reset_requested", user_id=str(user_id) if user_id else None, queued=queued)
     await asyncio.sleep(started + FORGOT_SECONDS - time.monotonic())
 
 
 async def reset_password(
-    pool: Pool, vault: Vault, hashing: Hashing, wakeup: Wakeup, *, token: str, new_password: str
+    pool: Pool, keyring: Keyring, hashing: Hashing, wakeup: Wakeup, *, token: str, new_password: str
 ) -> list[UUID]:
-    """Set another password and end every session and API key of its owner, who is told by a letter; what ended, by id.
+    """Set a new password, revoke every session and API key of the user, and notify them by e-mail; return the revoked ids.
 
-    A second factor stays what it is.
+    A second factor stays enabled.
 
     Raises:
         EmailTokenInvalid
-        TooManyLogins: the token still holds.
+        TooManyLogins: the token stays valid.
     """
     token_hash = rules.emails.hash_token(token)
-    # A wrong token must not cost a hash: it is looked at first, and again in the commit that spends it.
+    # An invalid token must not cost a password hash: it is checked first, and again in the commit that spends it.
     user_id = await _find_owner(pool, token_hash, Kind.RESET_PASSWORD)
     password_hash = await hashing.hash(new_password)
     async with database.transaction(pool) as connection:
         await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
-        await store.emails.replace_password(connection, user_id, password_hash)
-        await actions.outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)
+        await store.users.update_password(connection, user_id, password_hash)
+        await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.PASSWORD_CHANGED)
         await actions.audit.record(connection, Audit(Action.PASSWORD_RESET, user_id, user_id))
         ended = await actions.access.lock(connection, user_id)
         await actions.access.revoke(connection, ended, Reason.PASSWORD_RESET, actor_id=user_id)
     log.info("password_reset", user_id=str(user_id), sessions_ended=len(ended.session_ids))
-    await actions.access.tell_ended(wakeup, user_id, ended, Reason.PASSWORD_RESET)
+    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.PASSWORD_RESET)
     return [*ended.session_ids, *(key.id for key in ended.api_keys)]
 
 
-async def claim_letters(pool: Pool, vault: Vault, *, limit: int, lease_seconds: float) -> list[Letter]:
-    """Take letters that are due, in a commit of its own: nobody else gets them before the lease ends."""
+async def claim_emails(pool: Pool, keyring: Keyring, *, limit: int, lease_seconds: float) -> list[OutgoingEmail]:
+    """Claim due e-mails under a lease: no other caller gets them before it ends."""
     async with database.transaction(pool) as connection:
-        claimed = await store.emails.claim_letters(connection, limit=limit, lease_seconds=lease_seconds)
-    return [opened for letter in claimed if (opened := _open(vault, letter)) is not None]
+        claimed = await store.emails.claim_emails(connection, limit=limit, lease_seconds=lease_seconds)
+    return [opened for email in claimed if (opened := _open(keyring, email)) is not None]
 
 
-async def mark_letter_sent(pool: Pool, letter_id: UUID) -> None:
-    """Record that the mail server took a letter; its token is known only to its reader from now on."""
+async def mark_email_sent(pool: Pool, email_id: UUID) -> None:
+    """Record that the mail server accepted an e-mail, and erase its token."""
     async with database.transaction(pool) as connection:
-        await store.emails.mark_letter_sent(connection, letter_id)
+        await store.emails.mark_email_sent(connection, email_id)
 
 
-async def delay_letter(pool: Pool, letter_id: UUID, *, seconds: float, error: str) -> None:
-    """Record that a letter failed on its own account and is tried again in so many seconds."""
+async def delay_email(pool: Pool, email_id: UUID, *, seconds: float, error: str) -> None:
+    """Record a failed attempt; the e-mail is due again in `seconds`."""
     async with database.transaction(pool) as connection:
-        await store.emails.delay_letter(connection, letter_id, seconds=seconds, error=error)
+        await store.emails.delay_email(connection, email_id, seconds=seconds, error=error)
 
 
-async def give_letter_up(pool: Pool, letter_id: UUID, *, error: str) -> None:
-    """Record that a letter cannot be sent."""
+async def abandon_email(pool: Pool, email_id: UUID, *, error: str) -> None:
+    """Record that an e-mail cannot be sent."""
     async with database.transaction(pool) as connection:
-        await store.emails.give_letter_up(connection, letter_id, error=error)
+        await store.emails.abandon_email(connection, email_id, error=error)
 
 
-async def release_letters(pool: Pool, letter_ids: Sequence[UUID]) -> None:
-    """Give claimed letters back untried."""
+async def release_emails(pool: Pool, email_ids: Sequence[UUID]) -> None:
+    """Return claimed e-mails unsent; they are due at once."""
     async with database.transaction(pool) as connection:
-        await store.emails.release_letters(connection, letter_ids)
+        await store.emails.release_emails(connection, email_ids)
 
 
 async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID:
     async with database.transaction(pool) as connection:
-        user_id = await store.emails.find_letter_owner(connection, token_hash, kind)
+        user_id = await store.emails.find_token_owner(connection, token_hash, kind)
         if user_id is None:
             raise replication.OnceReplicated(EmailTokenInvalid())
     return user_id
 
 
 async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind: Kind) -> None:
-    reader = await store.emails.lock_reader(connection, user_id)
-    if reader is None or not await store.emails.spend_letter(connection, token_hash, kind):
+    user = await store.emails.lock_enabled_user(connection, user_id)
+    if user is None or not await store.emails.spend_token(connection, token_hash, kind):
         raise replication.OnceReplicated(EmailTokenInvalid())
 
 
-def _open(vault: Vault, letter: Claimed) -> Letter | None:
+def _open(keyring: Keyring, email: Claimed) -> OutgoingEmail | None:
     try:
-        opened = vault.open_token(letter.token_sealed, letter_id=letter.id)
+        opened = keyring.open_token(email.token_sealed, email_id=email.id)
     except WrongSecret:
-        # It will not open later either; it ends by itself when its token is too old. The others must not wait for it.
-        log.error("letter_not_opened", letter_id=str(letter.id))  # noqa: TRY400 - no trace helps
+        # It cannot be opened later either, and ends when its token expires. Other e-mails must not wait for it.
+        log.error("email_not_opened", email_id=str(email.id))  # noqa: TRY400 - no trace helps
         return None
-    token, detail = (None, opened) if letter.kind in rules.emails.WITHOUT_TOKEN else (opened, None)
-    return Letter(
-        letter.id,
-        letter.kind,
-        letter.email,
-        letter.name,
+    token, detail = (None, opened) if email.kind in rules.emails.WITHOUT_TOKEN else (opened, None)
+    return OutgoingEmail(
+        email.id,
+        email.kind,
+        email.email,
+        email.name,
         token,
         detail,
-        letter.created_at,
-        letter.expires_at,
-        letter.attempts,
+        email.created_at,
+        email.expires_at,
+        email.attempts,
     )
 
 
-def _written(written: bool) -> dict[str, str]:
-    return {"letter": "written" if written else "none"}
+def _detail(*, queued: bool) -> dict[str, str]:
+    return {"email": "queued" if queued else "skipped"}
 
 
-def _count_asked(kind: Kind, *, written: bool) -> None:
-    metrics.LETTERS.labels(kind.value, "written" if written else "none").inc()
+def _count(kind: Kind, *, queued: bool) -> None:
+    metrics.EMAILS.labels(kind.value, "queued" if queued else "skipped").inc()

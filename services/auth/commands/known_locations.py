@@ -1,4 +1,4 @@
-"""What auth is asked about the places of logins."""
+"""Locations from which a user has logged in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from services.chassis import database
 from services.chassis.database import Pool
 
 
-async def is_known(pool: Pool, place: bytes) -> bool:
-    """Whether a login from this place succeeded lately. Equally fast for accounts that do not exist."""
+async def is_known(pool: Pool, location: bytes) -> bool:
+    """Whether a login from this location succeeded recently. Takes the same time for unknown accounts."""
     async with database.connection(pool) as connection:
-        return await store.known_locations.is_place_known(
-            connection, place, days_max=rules.known_locations.REMEMBERED_DAYS
+        return await store.known_locations.is_location_known(
+            connection, location, days_max=rules.known_locations.REMEMBERED_DAYS
         )

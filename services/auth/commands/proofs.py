@@ -1,4 +1,4 @@
-"""Somebody who is logged in shows their password again, before an action that a stolen session must not do."""
+"""Verify the password of a logged-in user again, before an action that a stolen session must not be enough for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = structlog.get_logger()
 
 
 async def verify_password(pool: Pool, hashing: Hashing, *, user_id: UUID, password: str) -> Credentials:
-    """The credentials that this password fits. No connection is held while it is verified.
+    """The credentials of the user, if the password is correct. No database connection is held meanwhile.
 
     Raises:
-        InvalidCredentials: it is not the user's; that is recorded.
+        InvalidCredentials: the password is wrong; the failure is recorded.
         TooManyLogins
     """
     async with database.connection(pool) as connection:
@@ -34,7 +34,7 @@ async def verify_password(pool: Pool, hashing: Hashing, *, user_id: UUID, passwo
 
 
 async def record_failure(pool: Pool, *, user_id: UUID) -> None:
-    """Write down that somebody with a session of this user's could not show what was asked for."""
+    """Record that a client with a session of this user failed to verify the password."""
     async with database.transaction(pool) as connection:
         await actions.audit.record(connection, Audit(Action.PROOF_FAILED, user_id, user_id))
     log.info("proof_failed", user_id=str(user_id))

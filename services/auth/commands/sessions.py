@@ -1,4 +1,4 @@
-"""A user's own sessions: which go on, and the end of one or of all others."""
+"""Sessions of a user: list them, end one, end all others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.chassis.database import Pool
 
 
 async def list_sessions(pool: Pool, *, user_id: UUID, below: UUID, limit: int) -> list[LiveSession]:
-    """Sessions of this user that go on, newest first, with ids below this one."""
+    """List live sessions of this user, newest first, with ids below `below`."""
     async with database.connection(pool) as connection:
         return await store.sessions.list_live_sessions(connection, user_id, below=below, limit=limit)
 
@@ -24,7 +24,7 @@ async def end_session(pool: Pool, wakeup: Wakeup, *, user_id: UUID, session_id: 
     """End one session of this user.
 
     Raises:
-        SessionNotFound: it is unknown, another's, or has ended.
+        SessionNotFound: it is unknown, belongs to another user, or has ended.
     """
     async with database.transaction(pool) as connection:
         live = await store.sessions.lock_live_session(connection, session_id, user_id)
@@ -33,18 +33,18 @@ async def end_session(pool: Pool, wakeup: Wakeup, *, user_id: UUID, session_id: 
         detail = {"session_id": str(session_id)}
         await actions.audit.record(connection, Audit(Action.SESSION_REVOKED, user_id, user_id, detail))
         await actions.sessions.revoke(connection, live, Reason.REVOKED)
-    await actions.sessions.tell_ended(wakeup, user_id, live, Reason.REVOKED)
+    await actions.sessions.announce_revocation(wakeup, user_id, live, Reason.REVOKED)
 
 
 async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep: UUID) -> None:
-    """End every session of this user but one, and every API key.
+    """End every session of this user except `keep`, and revoke every API key.
 
     Raises:
-        SessionNotFound: that one has ended; it ends no others any more.
+        SessionNotFound: `keep` has ended; nothing else is revoked.
     """
     async with database.transaction(pool) as connection:
         live = await actions.access.lock(connection, user_id, keep=keep)
         detail = {"kept": str(keep), "sessions_ended": str(len(live.session_ids))}
         await actions.audit.record(connection, Audit(Action.SESSIONS_REVOKED, user_id, user_id, detail))
         await actions.access.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    await actions.access.tell_ended(wakeup, user_id, live, Reason.REVOKED)
+    await actions.access.announce_revocation(wakeup, user_id, live, Reason.REVOKED)

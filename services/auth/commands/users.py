@@ -1,4 +1,4 @@
-"""What operators do about users: look at one, give a role, disable, enable."""
+"""Operators manage users: find, set the role, disable, enable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 async def find_account(pool: Pool, *, email: str) -> Account:
-    """The user with this address.
+    """Find the account with this address.
 
     Raises:
         UserNotFound
@@ -36,68 +36,68 @@ async def find_account(pool: Pool, *, email: str) -> Account:
 
 
 async def set_role(pool: Pool, wakeup: Wakeup, *, user_id: UUID, role: Role, operator_id: UUID) -> Account:
-    """Give a user a role. Who loses one loses the sessions and API keys that carry it.
+    """Set the role of a user. A user who loses a role loses all sessions and API keys.
 
-    The role they have already changes nothing.
+    Setting the current role changes nothing.
 
     Raises:
         UserNotFound
-        OperatorRequired: they were an operator until just now.
-        CannotModifySelf: operators do not take their own role away.
-        LastOperator: nobody else operates.
+        OperatorRequired: the caller is no longer an operator.
+        CannotModifySelf: operators cannot remove their own role.
+        LastOperator: there is no other operator.
     """
     ended = actions.access.NONE
     async with database.transaction(pool) as connection:
-        await actions.operators.take_turn(connection)
+        await actions.operators.lock(connection)
         before = (await _lock(connection, user_id, operator_id)).user.role
         if before is not role:
-            _refuse_own_account(user_id, operator_id)
+            _require_other_user(user_id, operator_id)
             detail = {"from": before.value, "to": role.value, "by": "operator"}
             await actions.audit.record(connection, Audit(Action.ROLE_GRANTED, operator_id, user_id, detail))
             await store.users.update_role(connection, user_id, role)
             if before is Role.OPERATOR:
-                await actions.operators.keep_one(connection)
+                await actions.operators.require_one(connection)
             if before is not Role.USER:
-                ended = await _end_all(connection, user_id, Reason.ROLE_TAKEN, operator_id)
+                ended = await _end_all(connection, user_id, Reason.ROLE_REMOVED, operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.tell_ended(wakeup, user_id, ended, Reason.ROLE_TAKEN)
+    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.ROLE_REMOVED)
     return account
 
 
 async def disable_user(pool: Pool, wakeup: Wakeup, *, user_id: UUID, reason: str, operator_id: UUID) -> Account:
-    """Let nobody in as this user and end all their sessions and API keys: one commit. One who is disabled already stays so.
+    """Disable a user and revoke all their sessions and API keys, in one commit. Disabling twice changes nothing.
 
     Raises:
         UserNotFound
-        OperatorRequired: they were an operator until just now.
-        CannotModifySelf: operators do not disable themselves.
-        LastOperator: nobody else operates.
+        OperatorRequired: the caller is no longer an operator.
+        CannotModifySelf: operators cannot disable themselves.
+        LastOperator: there is no other operator.
     """
     ended = actions.access.NONE
     async with database.transaction(pool) as connection:
-        await actions.operators.take_turn(connection)
+        await actions.operators.lock(connection)
         locked = await _lock(connection, user_id, operator_id)
-        _refuse_own_account(user_id, operator_id)
+        _require_other_user(user_id, operator_id)
         if not locked.is_disabled:
             await store.users.disable_user(connection, user_id, reason)
             if locked.user.role is Role.OPERATOR:
-                await actions.operators.keep_one(connection)
+                await actions.operators.require_one(connection)
             detail = {"reason": reason}
             await actions.audit.record(connection, Audit(Action.USER_DISABLED, operator_id, user_id, detail))
-            await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)
+            await store.emails.withdraw_emails(connection, user_id, Kind.RESET_PASSWORD)
             ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.tell_ended(wakeup, user_id, ended, Reason.USER_DISABLED)
+    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.USER_DISABLED)
     log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
     return account
 
 
 async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Account:
-    """Let a user in again; what ended stays ended.
+    """Enable a user again; revoked sessions and API keys stay revoked.
 
     Raises:
         UserNotFound
-        OperatorRequired: they were an operator until just now.
+        OperatorRequired: the caller is no longer an operator.
     """
     async with database.transaction(pool) as connection:
         if (await _lock(connection, user_id, operator_id)).is_disabled:
@@ -110,7 +110,7 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
 
 async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Locked:
     locked = await store.accounts.lock_user(connection, user_id)
-    # The gateway may not have heard of it yet: within that second nobody makes an operator of an accomplice.
+    # The gateway may not know yet: for that second, a former operator must not be able to promote another user.
     if await store.users.is_former_operator(connection, operator_id):
         raise OperatorRequired
     if locked is None:
@@ -118,7 +118,7 @@ async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Loc
     return locked
 
 
-def _refuse_own_account(user_id: UUID, operator_id: UUID) -> None:
+def _require_other_user(user_id: UUID, operator_id: UUID) -> None:
     if user_id == operator_id:
         raise CannotModifySelf
 

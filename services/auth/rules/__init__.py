@@ -1,4 +1,4 @@
-"""Pure rules: no database, no network, no clock of their own."""
+"""Pure rules: no database, no network, no clock."""
 
 from services.auth.rules import emails, known_locations, totp, user
 

@@ -1,6 +1,6 @@
-"""Pure: letters to people: what they are for, how long they hold, how often one is written.
+"""Pure: e-mails to users: their kinds, how long they are valid, and how often one is sent.
 
-Some carry a token that works once. The others only tell what was done to an account, to who may not have done it.
+Some have a single-use token. The others are security notifications, which report a change to an account.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ TOKEN_LENGTH_MAX = 200
 
 PAUSE_SECONDS_MIN = 60.0
 PAUSE_SECONDS_MAX = 900.0
-"""Half of the shortest life: whoever is told to wait has a letter whose token holds for at least as long again."""
+"""Half of the shortest lifetime: a user who has to wait has a token that stays valid for at least as long."""
 
 
-TOLD_PER_DAY_MAX = 20
-"""So many letters of a kind without a token a day: whoever changes a password in a loop floods no mailbox."""
+SECURITY_EMAILS_PER_DAY_MAX = 20
+"""Security notifications of a kind in a day, so that repeated changes cannot flood a mailbox."""
 
 
 class Kind(StrEnum):
-    """What the token of a letter is good for, or what a letter without one tells."""
+    """What the token of an e-mail is for, or what a security notification reports."""
 
     VERIFY_EMAIL = "verify_email"
-    RESET_PASSWORD = "reset_password"  # noqa: S105 - a kind of letter
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a kind of letter
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - a kind of e-mail
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a kind of e-mail
     API_KEY_CREATED = "api_key_created"
     TOTP_REMOVED = "totp_removed"
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
@@ -51,24 +51,24 @@ LIFE_SECONDS = MappingProxyType(
         **dict.fromkeys(WITHOUT_TOKEN, 7 * 24 * 3600),
     }
 )
-"""How long a token holds, from the moment its letter is written; and how long sending one without is tried."""
+"""How long a token is valid, and how long sending a security notification is attempted, from its creation on."""
 
 
 def new_token() -> str:
-    """A fresh token."""
+    """Create a token."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def hash_token(token: str) -> bytes:
-    """What a token is recognised by. It is random and long: a plain hash cannot be searched backwards."""
+    """The stored form of a token. A token is long and random, so a plain hash is sufficient."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def is_due(*, day_count: int, live_age_seconds: float | None) -> bool:
-    """Whether another letter of a kind may be written to somebody who was written `day_count` within a day.
+    """Whether another e-mail of a kind can be sent to a user who was sent `day_count` of them within a day.
 
-    A stranger can ask, too. So the pause grows, while the token of the letter before still holds: a mailbox is not flooded,
-    and its owner is not locked out, who has a letter that works for at least `PAUSE_SECONDS_MAX` whenever none is written.
+    Anyone can request one, so the pause grows while the token of the last e-mail is valid, and a mailbox is not flooded. The
+    user is not locked out: if no e-mail is sent, the last token stays valid for at least `PAUSE_SECONDS_MAX`.
     """
     if live_age_seconds is None:
         return True

@@ -1,6 +1,6 @@
-"""Pure: a place is an account at a network address, told apart from others without telling which.
+"""Pure: a known location is an account at a network address, stored as a keyed hash.
 
-Who logged in from a place before is not held up by strangers who guess at the same account from elsewhere.
+A user who has logged in from a location before is not delayed by failed logins of others at the same account.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ADDRESS_LENGTH_MAX = 64
 REMEMBERED_DAYS = 90
-"""So long after the last login a place is known."""
+"""How long after the last login a location is known."""
 
 REMEMBERED_MAX = 50
-"""So many places an account has; the ones used last stay."""
+"""Known locations of an account; the most recently used ones are kept."""
 
+# Part of the key derivation: another text would forget all known locations.
 _PURPOSE = b"payflow auth: places of logins, version 1"
 _KEY_BYTES = 32
 
 
-class Places:
-    """Names places by a keyed hash: neither the address nor that two people share one can be read from the database."""
+class LocationHasher:
+    """Hashes locations with a key: the database reveals neither an address nor that two users share one."""
 
     def __init__(self, secret: str) -> None:
         self._key = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=_PURPOSE).derive(secret.encode())
 
-    def name(self, email: str, address: str) -> bytes:
-        """The name of this place. The e-mail address is normalised, the network address as the gateway writes it."""
+    def hash(self, email: str, address: str) -> bytes:
+        """The hash of a location. The e-mail address is normalised, the network address is spelled as by the gateway."""
         return hmac.digest(self._key, f"{email}\n{address}".encode(), hashlib.sha256)

@@ -1,4 +1,4 @@
-"""Pure: what a user is: the one form of an e-mail address, the roles, the facts that others may be told."""
+"""Pure: users, their roles, and the normal form of e-mail addresses."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ EMAIL_LENGTH_MAX = 254
 LOCAL_PART_LENGTH_MAX = 64
 USER_AGENT_LENGTH_MAX = 120
 REASON_LENGTH_MAX = 200
-"""Why somebody was disabled."""
+"""Length of the reason for disabling a user."""
 
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A dotted local part and a domain of at least two labels, the last of which is not a number. Quoted local parts,
-# address literals and letters beyond ASCII (a Cyrillic letter that looks like "a") are nobody's address here.
+# address literals and non-ASCII letters (a Cyrillic letter that looks like "a") are rejected.
 _EMAIL = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}", re.ASCII)
 
-# A name is shown to whoever pays it, stands in e-mails, and must read as it is written: no control characters, no line and
-# paragraph separators, none of the marks that show nothing or make text run backwards. The two joiners are letters' own
-# business in Persian, in scripts of India, and in emoji.
+# A name is shown to payers and in e-mails, and must be shown as it is stored: no control characters, no line and paragraph
+# separators, no invisible marks, no marks that reverse text. The two joiners are needed in Persian, in Indic scripts and in
+# emoji.
 _UNPRINTABLE = frozenset(("Cc", "Cf", "Zl", "Zp"))
 _JOINERS = "\u200c\u200d"
 
-# Letters, figures, marks and symbols can be seen, but for these fillers.
+# Letters, digits, marks, symbols and punctuation are visible, except for these fillers.
 _VISIBLE = frozenset("LNPS")
 _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 class Role(StrEnum):
-    """What somebody may do: use their own wallets, run the system, or action as another system."""
+    """What a user can do: use their own wallets, operate the system, or act as another system."""
 
     USER = "user"
     OPERATOR = "operator"
@@ -42,9 +42,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A registered person; `email` is normalised, and verified once a letter sent there came back.
+    """A registered user; `email` is normalised, and verified once the token of an e-mail was used.
 
-    `totp` tells whether a second factor is on.
+    `totp` is whether a second factor is enabled.
     """
 
     id: UUID
@@ -56,9 +56,9 @@ class User:
 
 
 def normalise_email(text: str) -> str | None:
-    """The one form in which an address is stored and compared, or None when the text is no address."""
+    """The form in which an address is stored and compared; None if the text is not an address."""
     stripped = text.strip()
-    # Before folding: the Kelvin sign folds to an ASCII "k" and would make two addresses one.
+    # Before folding: the Kelvin sign folds to an ASCII "k", which would make two addresses equal.
     if len(stripped) > EMAIL_LENGTH_MAX or not stripped.isascii():
         return None
     folded = stripped.casefold()
@@ -69,7 +69,7 @@ def normalise_email(text: str) -> str | None:
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name, or another short text for people, reads as it is written, and shows anything at all."""
+    """Whether a name or another short text has only allowed characters, and at least one visible one."""
     kinds = {each: unicodedata.category(each) for each in name}
     return all(kind not in _UNPRINTABLE or each in _JOINERS for each, kind in kinds.items()) and any(
         kind[0] in _VISIBLE and each not in _FILLERS for each, kind in kinds.items()

@@ -26,7 +26,7 @@ CREATE TABLE public.api_keys (
     CONSTRAINT api_keys_scopes_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['read'::text, 'transfer'::text, 'operate'::text])))
 );
 COMMENT ON COLUMN public.api_keys.prefix IS 'the part of the key that may be shown';
-COMMENT ON COLUMN public.api_keys.hash IS 'SHA-256 of the whole key; the key itself is kept nowhere';
+COMMENT ON COLUMN public.api_keys.hash IS 'SHA-256 of the whole key; the key itself is not stored';
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -36,9 +36,9 @@ CREATE TABLE public.audit_log (
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
     request_id text NOT NULL
 );
-COMMENT ON COLUMN public.audit_log.actor_id IS 'the user who acted; null when nobody is known, or at the command line';
+COMMENT ON COLUMN public.audit_log.actor_id IS 'the user who acted; null when unknown, and for the command line';
 COMMENT ON COLUMN public.audit_log.user_id IS 'the user it was done to; null when there is none';
-CREATE TABLE public.letters (
+CREATE TABLE public.emails (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
     kind text NOT NULL,
@@ -52,20 +52,20 @@ CREATE TABLE public.letters (
     attempts integer DEFAULT 0 NOT NULL,
     sent_at timestamp with time zone,
     last_error text,
-    CONSTRAINT letters_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'overtaken'::text, 'expired'::text, 'withdrawn'::text]))),
-    CONSTRAINT letters_ended_whole CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
-    CONSTRAINT letters_hash_sha256 CHECK ((length(token_hash) = 32)),
-    CONSTRAINT letters_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'password_changed'::text, 'api_key_created'::text, 'totp_removed'::text, 'recovery_codes_renewed'::text, 'recovery_code_used'::text]))),
-    CONSTRAINT letters_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL)))),
-    CONSTRAINT letters_token_by_kind CHECK (((token_hash IS NOT NULL) = (kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text]))))
+    CONSTRAINT emails_ended_known CHECK ((ended_as = ANY (ARRAY['spent'::text, 'superseded'::text, 'expired'::text, 'withdrawn'::text]))),
+    CONSTRAINT emails_ended_whole CHECK (((ended_at IS NULL) = (ended_as IS NULL))),
+    CONSTRAINT emails_hash_sha256 CHECK ((length(token_hash) = 32)),
+    CONSTRAINT emails_kind_known CHECK ((kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'password_changed'::text, 'api_key_created'::text, 'totp_removed'::text, 'recovery_codes_renewed'::text, 'recovery_code_used'::text]))),
+    CONSTRAINT emails_sealed_while_waiting CHECK (((token_sealed IS NULL) OR ((sent_at IS NULL) AND (ended_at IS NULL)))),
+    CONSTRAINT emails_token_by_kind CHECK (((token_hash IS NOT NULL) = (kind = ANY (ARRAY['verify_email'::text, 'reset_password'::text]))))
 );
-COMMENT ON COLUMN public.letters.token_sealed IS 'the token, or the detail that a letter without one tells; null when the letter waits no more: sent, given up, or ended';
-CREATE TABLE public.login_places (
-    place bytea NOT NULL,
+COMMENT ON COLUMN public.emails.token_sealed IS 'the token, or the detail of an e-mail without a token; null once the e-mail is sent, abandoned or ended';
+CREATE TABLE public.known_locations (
+    location bytea NOT NULL,
     user_id uuid NOT NULL,
     first_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     last_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT login_places_place_sha256 CHECK ((length(place) = 32))
+    CONSTRAINT known_locations_location_sha256 CHECK ((length(location) = 32))
 );
 CREATE TABLE public.recovery_codes (
     user_id uuid NOT NULL,
@@ -130,20 +130,20 @@ CREATE TABLE public.users (
     CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['user'::text, 'operator'::text, 'service'::text]))),
     CONSTRAINT users_totp_whole CHECK ((((totp_secret_sealed IS NOT NULL) OR (totp_confirmed_at IS NULL)) AND ((totp_confirmed_at IS NULL) = (totp_step IS NULL))))
 );
-COMMENT ON COLUMN public.users.totp_secret_sealed IS 'sealed like signing keys; without totp_confirmed_at it is only a proposal';
-COMMENT ON COLUMN public.users.totp_step IS 'the last time step whose code was taken: a code opens once, and none older does';
+COMMENT ON COLUMN public.users.totp_secret_sealed IS 'encrypted like signing keys; only a proposal until totp_confirmed_at is set';
+COMMENT ON COLUMN public.users.totp_step IS 'time step of the last accepted code; codes of this step and earlier ones are rejected';
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_hash_unique UNIQUE (hash);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY public.letters
-    ADD CONSTRAINT letters_hash_unique UNIQUE (token_hash);
-ALTER TABLE ONLY public.letters
-    ADD CONSTRAINT letters_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY public.login_places
-    ADD CONSTRAINT login_places_pkey PRIMARY KEY (place);
+ALTER TABLE ONLY public.emails
+    ADD CONSTRAINT emails_hash_unique UNIQUE (token_hash);
+ALTER TABLE ONLY public.emails
+    ADD CONSTRAINT emails_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.known_locations
+    ADD CONSTRAINT known_locations_pkey PRIMARY KEY (location);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (user_id, hash);
 ALTER TABLE ONLY public.refresh_tokens
@@ -165,10 +165,10 @@ CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, actio
 CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, user_id, action, at, id);
 CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, action, at, id);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
-CREATE INDEX letters_due ON public.letters USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
-CREATE UNIQUE INDEX letters_live_unique ON public.letters USING btree (user_id, kind) WHERE ((ended_at IS NULL) AND (token_hash IS NOT NULL));
-CREATE INDEX letters_of_user ON public.letters USING btree (user_id, kind, created_at);
-CREATE INDEX login_places_of_user ON public.login_places USING btree (user_id, last_at);
+CREATE INDEX emails_due ON public.emails USING btree (claimed_until) WHERE (token_sealed IS NOT NULL);
+CREATE UNIQUE INDEX emails_live_unique ON public.emails USING btree (user_id, kind) WHERE ((ended_at IS NULL) AND (token_hash IS NOT NULL));
+CREATE INDEX emails_of_user ON public.emails USING btree (user_id, kind, created_at);
+CREATE INDEX known_locations_of_user ON public.known_locations USING btree (user_id, last_at);
 CREATE INDEX refresh_tokens_of_session_by_time ON public.refresh_tokens USING btree (session_id, created_at);
 CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING btree (session_id) WHERE (spent_at IS NULL);
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
@@ -178,10 +178,10 @@ ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
-ALTER TABLE ONLY public.letters
-    ADD CONSTRAINT letters_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
-ALTER TABLE ONLY public.login_places
-    ADD CONSTRAINT login_places_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+ALTER TABLE ONLY public.emails
+    ADD CONSTRAINT emails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+ALTER TABLE ONLY public.known_locations
+    ADD CONSTRAINT known_locations_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.recovery_codes
     ADD CONSTRAINT recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 ALTER TABLE ONLY public.refresh_tokens
@@ -195,16 +195,16 @@ GRANT UPDATE(revoked_at) ON TABLE public.api_keys TO payflow_auth;
 GRANT UPDATE(reason) ON TABLE public.api_keys TO payflow_auth;
 GRANT UPDATE(seq) ON TABLE public.api_keys TO payflow_auth;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_auth;
-GRANT SELECT,INSERT ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(token_sealed) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(ended_at) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(ended_as) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(claimed_until) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(attempts) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(sent_at) ON TABLE public.letters TO payflow_auth;
-GRANT UPDATE(last_error) ON TABLE public.letters TO payflow_auth;
-GRANT SELECT,INSERT,DELETE ON TABLE public.login_places TO payflow_auth;
-GRANT UPDATE(last_at) ON TABLE public.login_places TO payflow_auth;
+GRANT SELECT,INSERT ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(token_sealed) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(ended_at) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(ended_as) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(claimed_until) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(attempts) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(sent_at) ON TABLE public.emails TO payflow_auth;
+GRANT UPDATE(last_error) ON TABLE public.emails TO payflow_auth;
+GRANT SELECT,INSERT,DELETE ON TABLE public.known_locations TO payflow_auth;
+GRANT UPDATE(last_at) ON TABLE public.known_locations TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO payflow_auth;
 GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO payflow_auth;
 GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;

@@ -1,4 +1,4 @@
-"""One typed function per statement; the caller's connection comes first."""
+"""One typed function per statement, on the connection of the caller."""
 
 from services.auth.store import accounts, api_keys, emails, known_locations, sessions, signing_keys, totp, users
 

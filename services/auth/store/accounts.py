@@ -1,4 +1,4 @@
-"""Statements of credentials and locked users, one typed function each; the caller's connection comes first."""
+"""Credentials, and users locked for a login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "account
 
 
 class Credentials(NamedTuple):
-    """What a login is verified against."""
+    """The credentials that a login is verified against."""
 
     user_id: UUID
     password_hash: str
@@ -24,10 +24,10 @@ class Credentials(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """A user who is locked until the transaction ends, and what decides whether they may come in.
+    """A user who is locked until the transaction ends, with what decides whether they can log in.
 
-    `totp_secret_sealed` is that of the second factor, confirmed or only proposed (`user.totp` tells which), `totp_step` the
-    last step whose code was taken, `now` the database's Unix time.
+    `totp_secret_sealed` belongs to a second factor that is enabled (`user.totp`) or only started, `totp_step` is the time step
+    of the last accepted code, and `now` is the Unix time of the database.
     """
 
     user: User
@@ -38,7 +38,7 @@ class Locked(NamedTuple):
 
 
 async def insert_user(connection: Connection, user: User, password_hash: str) -> bool:
-    """Record a user; False when the address is taken."""
+    """Insert a user; False if the address is taken."""
     inserted = await connection.fetchval(
         statements.insert_user, user.id, user.email, user.name, user.role.value, password_hash
     )
@@ -46,7 +46,7 @@ async def insert_user(connection: Connection, user: User, password_hash: str) ->
 
 
 async def find_credentials(connection: Connection, email: str) -> Credentials | None:
-    """The credentials behind a normalised address."""
+    """The credentials of the user with this normalised address."""
     row = await connection.fetchrow(statements.find_credentials, email)
     return None if row is None else Credentials(*row)
 
@@ -58,25 +58,25 @@ async def find_credentials_of(connection: Connection, user_id: UUID) -> Credenti
 
 
 async def lock_verified_user(connection: Connection, credentials: Credentials) -> Locked | None:
-    """The user whose password was verified, locked; None when it has changed since."""
+    """Lock the user whose password was verified; None if the password has changed since."""
     return _locked(
         await connection.fetchrow(statements.lock_verified_user, credentials.user_id, credentials.password_changed_at)
     )
 
 
 async def lock_user(connection: Connection, user_id: UUID) -> Locked | None:
-    """A user, locked."""
+    """Lock a user."""
     return _locked(await connection.fetchrow(statements.lock_user, user_id))
 
 
 async def lock_user_by_email(connection: Connection, email: str) -> User | None:
-    """The user behind a normalised address, locked."""
+    """Lock the user with this normalised address."""
     row = await connection.fetchrow(statements.lock_user_by_email, email)
     return None if row is None else user_of(row)
 
 
 async def update_password_hash(connection: Connection, user_id: UUID, password_hash: str) -> None:
-    """Keep the same password under another hash."""
+    """Store another hash of the same password."""
     await connection.execute(statements.update_password_hash, user_id, password_hash)
 
 

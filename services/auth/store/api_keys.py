@@ -1,4 +1,4 @@
-"""One typed function per statement about API keys; the caller's connection comes first."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "api_key
 
 
 class NewApiKey(NamedTuple):
-    """A key to record: never itself, only its hash."""
+    """A key to insert; of the key itself only the hash is stored."""
 
     id: UUID
     user_id: UUID
@@ -50,7 +50,7 @@ class LockedApiKey(NamedTuple):
 
 
 class UsedApiKey(NamedTuple):
-    """Whom a live key speaks for; `seconds_left` is None for one that does not expire."""
+    """The user of a live key; `seconds_left` is None for a key that does not expire."""
 
     id: UUID
     user_id: UUID
@@ -62,48 +62,48 @@ class UsedApiKey(NamedTuple):
 
 
 async def lock_owner(connection: Connection, user_id: UUID, session_id: UUID) -> Role | None:
-    """The role of a user in a session, both locked; None when there is no such session, it has ended, or they are disabled."""
+    """Lock a user and a session, and return the role; None if there is no such live session or the user is disabled."""
     role = await connection.fetchval(statements.lock_owner, user_id, session_id)
     return None if role is None else Role(role)
 
 
 async def count_api_keys(connection: Connection, user_id: UUID) -> int:
-    """How many keys of a user have not been revoked."""
+    """Count the unrevoked keys of a user."""
     count: int = await connection.fetchval(statements.count_api_keys, user_id)
     return count
 
 
 async def insert_api_key(connection: Connection, key: NewApiKey) -> ListedApiKey | None:
-    """Record a key; None when it has expired already."""
+    """Insert a key; None if it would already have expired."""
     row = await connection.fetchrow(statements.insert_api_key, *key)
     return None if row is None else ListedApiKey(*row)
 
 
 async def list_api_keys(connection: Connection, user_id: UUID) -> list[ListedApiKey]:
-    """A user's keys that were not revoked, newest first."""
+    """List the unrevoked keys of a user, newest first."""
     return [ListedApiKey(*row) for row in await connection.fetch(statements.list_api_keys, user_id)]
 
 
 async def lock_live_api_key(connection: Connection, key_id: UUID, user_id: UUID) -> list[LockedApiKey]:
-    """Lock this key of this user; empty when it is another's, unknown, or ended already."""
+    """Lock this key of this user; empty if it is unknown, belongs to another user, or is revoked."""
     return [LockedApiKey(*row) for row in await connection.fetch(statements.lock_live_api_key, key_id, user_id)]
 
 
 async def lock_live_api_keys_of_user(connection: Connection, user_id: UUID) -> list[LockedApiKey]:
-    """Lock every key of a user that has not ended."""
+    """Lock every unrevoked key of a user."""
     return [LockedApiKey(*row) for row in await connection.fetch(statements.lock_live_api_keys_of_user, user_id)]
 
 
 async def lock_live_api_keys_of_session(
     connection: Connection, user_id: UUID, session_id: UUID, *, since: datetime
 ) -> list[LockedApiKey]:
-    """Lock the unrevoked keys that a user made in a session, which is locked, since this moment."""
+    """Lock the unrevoked keys that were created in a session since this time. The session must be locked."""
     rows = await connection.fetch(statements.lock_live_api_keys_of_session, user_id, session_id, since)
     return [LockedApiKey(*row) for row in rows]
 
 
 async def revoke_api_keys(connection: Connection, key_ids: Sequence[UUID], seqs: Sequence[int], *, reason: str) -> None:
-    """End keys that are locked, under these numbers of the revocations feed."""
+    """Revoke locked keys, with these numbers of the revocations feed."""
     await connection.execute(statements.revoke_api_keys, key_ids, seqs, reason)
 
 

@@ -1,4 +1,4 @@
-"""Statements of sessions, their refresh tokens and revocations."""
+"""Sessions, their refresh tokens, and the feed of revocations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LockedSession(NamedTuple):
 
 
 class Revocation(NamedTuple):
-    """A session, or an API key under its own id, that was ended; `seq` numbers all of them without a gap."""
+    """A revoked session or API key, by its id; `seq` numbers all revocations without a gap."""
 
     seq: int
     session_id: UUID
@@ -30,7 +30,7 @@ class Revocation(NamedTuple):
 
 
 class LiveSession(NamedTuple):
-    """A session as its owner sees it; `user_agent` is what the client called itself at the login."""
+    """A session as its user sees it; `user_agent` is that of the login."""
 
     id: UUID
     created_at: datetime
@@ -39,7 +39,7 @@ class LiveSession(NamedTuple):
 
 
 async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, user_agent: str | None) -> None:
-    """Record a session."""
+    """Insert a session."""
     await connection.execute(statements.insert_session, session_id, user_id, user_agent)
 
 
@@ -51,22 +51,22 @@ async def lock_session(connection: Connection, session_id: UUID) -> LockedSessio
 
 
 async def lock_live_session(connection: Connection, session_id: UUID, user_id: UUID) -> list[UUID]:
-    """Lock this session of this user; empty when it is another's, unknown, or ended already."""
+    """Lock this session of this user; empty if it is unknown, belongs to another user, or has ended."""
     return [row["id"] for row in await connection.fetch(statements.lock_live_session, session_id, user_id)]
 
 
 async def lock_live_sessions_of_user(connection: Connection, user_id: UUID) -> list[UUID]:
-    """Lock every session of a user that has not ended."""
+    """Lock every live session of a user."""
     return [row["id"] for row in await connection.fetch(statements.lock_live_sessions_of_user, user_id)]
 
 
 async def touch_session(connection: Connection, session_id: UUID) -> None:
-    """Note that a session was used now."""
+    """Record that a session was used now."""
     await connection.execute(statements.touch_session, session_id)
 
 
 async def advance_revocations(connection: Connection, count: int) -> int:
-    """Take `count` numbers of the revocations feed; the last of them. Locks the feed until the transaction ends."""
+    """Take `count` numbers of the revocations feed and return the last one. Locks the feed until the transaction ends."""
     last: int = await connection.fetchval(statements.advance_revocations, count)
     return last
 
@@ -74,12 +74,12 @@ async def advance_revocations(connection: Connection, count: int) -> int:
 async def revoke_sessions(
     connection: Connection, session_ids: Sequence[UUID], seqs: Sequence[int], *, reason: str
 ) -> None:
-    """End sessions that are locked, under these numbers."""
+    """End locked sessions, with these numbers of the revocations feed."""
     await connection.execute(statements.revoke_sessions, session_ids, seqs, reason)
 
 
 async def read_revocation_counter(connection: Connection) -> tuple[int, float]:
-    """The number of the last revocation, 0 before the first; and the Unix time by the database's clock."""
+    """The number of the last revocation, 0 before the first; and the Unix time of the database."""
     row = await connection.fetchrow(statements.read_revocation_counter)
     assert row is not None, "it has one row"
     return row["last"], row["now"]
@@ -88,7 +88,7 @@ async def read_revocation_counter(connection: Connection) -> tuple[int, float]:
 async def list_revocations(
     connection: Connection, *, after: int, age_seconds_max: float, limit: int
 ) -> list[Revocation]:
-    """Revocations above a number and not older than this, in their order."""
+    """List revocations above a number and not older than `age_seconds_max`, in order."""
     rows = await connection.fetch(statements.list_revocations, after, age_seconds_max, limit)
     return [Revocation(*row) for row in rows]
 
@@ -96,7 +96,7 @@ async def list_revocations(
 async def insert_refresh_token(
     connection: Connection, token_hash: bytes, session_id: UUID, *, lifetime_seconds: float
 ) -> int:
-    """Record the live token of a session; the Unix time by the database's clock."""
+    """Insert the live token of a session; return the Unix time of the database."""
     now: int = await connection.fetchval(statements.insert_refresh_token, token_hash, session_id, lifetime_seconds)
     return now
 
@@ -108,27 +108,27 @@ async def find_refresh_session(connection: Connection, token_hash: bytes) -> UUI
 
 
 async def spend_refresh_token(connection: Connection, token_hash: bytes) -> bool:
-    """Use a token up; False when it was used before or is too old. Its session must be locked."""
+    """Spend a token; False if it was spent before or has expired. Its session must be locked."""
     return await connection.fetchval(statements.spend_refresh_token, token_hash) is not None
 
 
 async def find_refresh_token_spent_at(connection: Connection, token_hash: bytes) -> datetime | None:
-    """When a token was used; None when it was not."""
+    """When a token was spent; None if it was not."""
     spent_at: datetime | None = await connection.fetchval(statements.find_refresh_token_spent_at, token_hash)
     return spent_at
 
 
 async def prune_refresh_tokens(connection: Connection, session_id: UUID, *, count_max: int) -> None:
-    """Forget the session's tokens that were used and would have expired by now, or are older than the last so many."""
+    """Delete spent tokens of a session that would have expired by now, or that are older than the last `count_max` tokens."""
     await connection.execute(statements.prune_refresh_tokens, session_id, count_max)
 
 
 async def lock_sessions_beyond(connection: Connection, user_id: UUID, count_max: int) -> list[UUID]:
-    """Lock a user's live sessions beyond so many, those used longest ago. The user is locked."""
+    """Lock the least recently used live sessions of a user beyond `count_max`. The user must be locked."""
     return [row["id"] for row in await connection.fetch(statements.lock_sessions_beyond, user_id, count_max)]
 
 
 async def list_live_sessions(connection: Connection, user_id: UUID, *, below: UUID, limit: int) -> list[LiveSession]:
-    """Sessions of a user that go on, newest first, with ids below this one."""
+    """List live sessions of a user, newest first, with ids below `below`."""
     rows = await connection.fetch(statements.list_live_sessions, user_id, below, limit)
     return [LiveSession(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""Statements of the keys that sign access tokens, from their publication to their retirement."""
+"""The keys that sign access tokens, from publication to retirement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "signing
 
 
 class KeyFacts(NamedTuple):
-    """A key as operators see it. `state` is `waiting`, `signing`, `verifying` or `retired`; `retires_at` is when it may go."""
+    """A key as operators see it.
+
+    `state` is `waiting`, `signing`, `verifying` or `retired`; `retires_at` is when the key can be retired.
+    """
 
     kid: str
     state: str
@@ -25,45 +28,45 @@ class KeyFacts(NamedTuple):
 
 
 async def lock_signing_keys(connection: Connection) -> None:
-    """Be the only one who makes a signing key, until the transaction ends."""
+    """Serialize the creation of signing keys until the transaction ends."""
     await connection.execute(statements.lock_signing_keys)
 
 
 async def find_signing_key(connection: Connection) -> StoredKey | None:
-    """The key that signs now."""
+    """The current signing key."""
     row = await connection.fetchrow(statements.find_signing_key)
     return None if row is None else StoredKey(*row)
 
 
 async def insert_signing_key(connection: Connection, key: StoredKey) -> None:
-    """Record a key that signs from now on."""
+    """Insert a key that signs from now on."""
     await connection.execute(statements.insert_signing_key, key.kid, key.public_key, key.private_key_sealed)
 
 
 async def list_verifying_keys(connection: Connection) -> list[StoredKey]:
-    """Every key whose signatures hold."""
+    """List the keys that verify."""
     return [StoredKey(*row) for row in await connection.fetch(statements.list_verifying_keys)]
 
 
 async def list_all_keys(connection: Connection, *, verifies_seconds: float) -> list[KeyFacts]:
-    """Every key there ever was, oldest first; one verifies for so long after the next one took over."""
+    """List all keys, oldest first; a key verifies for `verifies_seconds` after the next one took over."""
     return [_facts(row) for row in await connection.fetch(statements.list_all_keys, verifies_seconds)]
 
 
 async def has_waiting_key(connection: Connection) -> bool:
-    """Whether a key is published that does not sign yet."""
+    """Whether a published key does not sign yet."""
     return await connection.fetchval(statements.find_waiting_key) is not None
 
 
 async def insert_next_signing_key(connection: Connection, key: StoredKey, *, signs_in_seconds: float) -> None:
-    """Publish a key that signs a little later."""
+    """Publish a key that signs in `signs_in_seconds`."""
     await connection.execute(
         statements.insert_next_signing_key, key.kid, key.public_key, key.private_key_sealed, signs_in_seconds
     )
 
 
 async def retire_signing_keys(connection: Connection, *, verifies_seconds: float) -> list[str]:
-    """Let go of the keys whose tokens have all expired; which ones."""
+    """Retire the keys whose tokens have all expired; return their ids."""
     return [row["kid"] for row in await connection.fetch(statements.retire_signing_keys, verifies_seconds)]
 
 

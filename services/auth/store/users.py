@@ -1,4 +1,4 @@
-"""Statements of users: as others find them, and as operators see them."""
+"""Users, as other users and operators see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ statements = Statements(Path(__file__).parents[1] / "sql" / "queries" / "users.s
 
 
 class Account(NamedTuple):
-    """A user as operators see them; `disabled_at` and `disabled_reason` are both there or both not."""
+    """A user as operators see them; `disabled_at` and `disabled_reason` are both set or both None."""
 
     user: User
     created_at: datetime
@@ -25,28 +25,28 @@ class Account(NamedTuple):
 
 
 async def update_role(connection: Connection, user_id: UUID, role: Role) -> None:
-    """Give a user a role."""
+    """Set the role of a user."""
     await connection.execute(statements.update_role, user_id, role.value)
 
 
 async def find_user(connection: Connection, user_id: UUID) -> User | None:
-    """One user."""
+    """Get a user."""
     row = await connection.fetchrow(statements.find_user, user_id)
     return None if row is None else user_of(row)
 
 
 async def find_recipients_by_email(connection: Connection, emails: Sequence[str]) -> list[User]:
-    """Those users with these normalised addresses who are not disabled."""
+    """Find enabled users by their normalised addresses."""
     return [user_of(row) for row in await connection.fetch(statements.find_recipients_by_email, emails)]
 
 
 async def find_users_by_id(connection: Connection, user_ids: Sequence[UUID]) -> list[User]:
-    """Those of these ids that are users."""
+    """Find users by id; unknown ids are left out."""
     return [user_of(row) for row in await connection.fetch(statements.find_users_by_id, user_ids)]
 
 
 def user_of(row: Record) -> User:
-    """A user as every statement about users tells them."""
+    """A user from a row of any statement about users."""
     return User(
         id=row["id"],
         email=row["email"],
@@ -58,45 +58,45 @@ def user_of(row: Record) -> User:
 
 
 async def find_account_by_email(connection: Connection, email: str) -> Account | None:
-    """The user behind a normalised address."""
+    """Find the account with this normalised address."""
     row = await connection.fetchrow(statements.find_account_by_email, email)
     return None if row is None else _account(row)
 
 
 async def get_account(connection: Connection, user_id: UUID) -> Account:
-    """A user that exists."""
+    """Get an account that exists."""
     row = await connection.fetchrow(statements.get_account, user_id)
     assert row is not None, "users are never deleted"
     return _account(row)
 
 
 async def disable_user(connection: Connection, user_id: UUID, reason: str) -> None:
-    """Let nobody in as this user, who is locked."""
+    """Disable a user, who must be locked."""
     await connection.execute(statements.disable_user, user_id, reason)
 
 
 async def enable_user(connection: Connection, user_id: UUID) -> None:
-    """Let this user, who is locked, in again."""
+    """Enable a user, who must be locked."""
     await connection.execute(statements.enable_user, user_id)
 
 
 async def lock_operators(connection: Connection) -> None:
-    """Take turns at what may leave nobody who operates."""
+    """Serialize changes that could remove the last operator."""
     await connection.execute(statements.lock_operators)
 
 
 async def is_any_operator_left(connection: Connection) -> bool:
-    """Whether an operator is not disabled."""
+    """Whether there is an enabled operator."""
     return bool(await connection.fetchval(statements.is_any_operator_left))
 
 
 async def is_former_operator(connection: Connection, user_id: UUID) -> bool:
-    """Whether this is a user who is no operator any more, or disabled."""
+    """Whether this user is no longer an operator, or is disabled."""
     return bool(await connection.fetchval(statements.is_former_operator, user_id))
 
 
 async def update_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
-    """Give a user, who is locked, another password."""
+    """Set a new password of a user, who must be locked."""
     await connection.execute(statements.update_password, user_id, password_hash)
 
 

@@ -208,7 +208,7 @@ class Guesses:
         if until > time.monotonic():
             return known
         asked = {"email": email, "address": place}
-        answer = await attempt(call(self._auth, "POST", "/internal/places", body=asked, seconds=SIDE_SECONDS))
+        answer = await attempt(call(self._auth, "POST", "/internal/known-locations", body=asked, seconds=SIDE_SECONDS))
         if not isinstance(answer, dict):
             return False
         self._keep((account, place), known=answer.get("known") is True)

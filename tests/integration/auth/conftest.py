@@ -13,7 +13,7 @@ from tests.integration.auth.service import AuthService, running
 
 @pytest.fixture
 async def pool(auth_database: TestDatabase) -> AsyncIterator[Pool]:
-    """As the service connects."""
+    """A pool of the service role."""
     opened = await auth_database.pool()
     yield opened
     await close_pool(opened)

@@ -1,4 +1,4 @@
-"""The auth service in this process on a port of its own, and its callers with their service tokens."""
+"""The auth service in this process, and its callers with their service tokens."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from argon2 import Parameters, Type
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.auth import app
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
-from services.auth.rules.known_locations import Places
+from services.auth.rules.known_locations import LocationHasher
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
@@ -41,8 +41,8 @@ def identity(name: str) -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; `body` is None when nothing did."""
+class Response:
+    """A response; `body` is None if it is empty."""
 
     status: int
     body: Any
@@ -57,38 +57,38 @@ class AuthService:
         self.application = application
         self._session = session
 
-    async def call(self, method: str, path: str, body: Any = None, *, by: str = "gateway", **options: Any) -> Answer:
+    async def call(self, method: str, path: str, body: Any = None, *, by: str = "gateway", **options: Any) -> Response:
         """Call as one of the services."""
         token = TokenSigner(identity(by), audience="auth").token()
         headers = {"Authorization": f"Bearer {token}"} | options.pop("headers", {})
         return await self.send(method, path, body, headers=headers, **options)
 
-    async def send(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
-        """Call with nothing but what is given."""
+    async def send(self, method: str, path: str, body: Any = None, **options: Any) -> Response:
+        """Send a request without a service token."""
         sent = options if body is None else options | {"json": body}
         async with self._session.request(method, self.url + path, **sent) as response:
-            return Answer(response.status, await response.json(content_type=None), response.headers)
+            return Response(response.status, await response.json(content_type=None), response.headers)
 
     async def register(self, email: str, password: str = "correct horse", name: str = "Alice") -> dict[str, Any]:
-        answer = await self.call("POST", "/internal/register", {"email": email, "password": password, "name": name})
-        assert answer.status == 201, answer
-        return answer.body
+        response = await self.call("POST", "/internal/register", {"email": email, "password": password, "name": name})
+        assert response.status == 201, response
+        return response.body
 
-    async def log_in(self, email: str, password: str = "correct horse", **more: str) -> Answer:
+    async def log_in(self, email: str, password: str = "correct horse", **more: str) -> Response:
         return await self.call("POST", "/internal/login", {"email": email, "password": password} | more)
 
-    async def refresh(self, refresh_token: str) -> Answer:
+    async def refresh(self, refresh_token: str) -> Response:
         return await self.call("POST", "/internal/refresh", {"refresh_token": refresh_token})
 
     async def revocations(self, after: int = 0) -> Any:
-        """A page of the feed; asked for again while no connection is free."""
-        while (answer := await self.call("GET", f"/internal/revocations?after={after}")).status == 503:
+        """A page of the feed; retried while no connection is free."""
+        while (response := await self.call("GET", f"/internal/revocations?after={after}")).status == 503:
             await asyncio.sleep(0.05)
-        return answer.body
+        return response.body
 
 
 async def register_operator(auth: AuthService, pool: Pool, email: str = "ops@example.com") -> str:
-    """The id of a user who operates."""
+    """Register an operator and return the id."""
     user_id = str((await auth.register(email))["user"]["id"])
     await pool.execute("UPDATE users SET role = 'operator' WHERE id = $1::uuid", user_id)
     return user_id
@@ -103,7 +103,13 @@ async def running(
     verifier = TokenVerifier(identity("auth").public_keys, audience="auth")
     server = TestServer(
         app.application(
-            pool, pool, Vault(SECRET), hashing=hashing, wakeup=wakeup, places=Places(SECRET), verifier=verifier
+            pool,
+            pool,
+            Keyring(SECRET),
+            hashing=hashing,
+            wakeup=wakeup,
+            locations=LocationHasher(SECRET),
+            verifier=verifier,
         )
     )
     await server.start_server()

@@ -1,4 +1,4 @@
-"""Register, log in, and be found."""
+"""Register, log in, and look up users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argon2 import Parameters, Type
 
 from services.auth import commands, passwords
 from services.auth.errors import InvalidCredentials
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
@@ -18,8 +18,8 @@ from services.contracts.identifiers import new_id
 from tests.integration.auth.service import QUICK, SECRET, AuthService, running
 
 
-async def test_register_answers_with_a_session(auth: AuthService) -> None:
-    """Whoever registers is logged in; the address is kept in its one form, the name without its margins."""
+async def test_register_returns_a_session(auth: AuthService) -> None:
+    """A registered user is logged in; the address is stored in its normal form, the name without surrounding spaces."""
     body = await auth.register("  Alice@Example.com", name=" Alice Doe ")
     me = await auth.call("GET", f"/internal/users/{body['user']['id']}")
 
@@ -31,40 +31,40 @@ async def test_register_answers_with_a_session(auth: AuthService) -> None:
 
 
 async def test_address_is_registered_once(auth: AuthService, pool: Pool) -> None:
-    """Of many who register with one address at once, however typed, one gets it; the others leave nothing behind."""
+    """Of concurrent registrations with one address, in any spelling, one succeeds; the others leave no rows."""
     typed = ["Bob@Example.com", "bob@example.com", "BOB@EXAMPLE.COM "] * 5
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(
             auth.call("POST", "/internal/register", {"email": email, "password": "correct horse", "name": "Bob"})
             for email in typed
         )
     )
 
-    assert sorted(answer.status for answer in answers) == [201] + [409] * 14
-    assert {"email_taken"} == {answer.body["code"] for answer in answers if answer.status == 409}
-    for table in ("users", "sessions", "refresh_tokens", "audit_log", "letters"):
+    assert sorted(response.status for response in responses) == [201] + [409] * 14
+    assert {"email_taken"} == {response.body["code"] for response in responses if response.status == 409}
+    for table in ("users", "sessions", "refresh_tokens", "audit_log", "emails"):
         assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
 
 
-async def test_login_opens_a_session_of_its_own(auth: AuthService) -> None:
-    """The right password opens a new session of the same user, whatever the case of the address."""
+async def test_login_opens_a_new_session(auth: AuthService) -> None:
+    """The correct password opens a new session of the same user, whatever the case of the address."""
     registered = await auth.register("alice@example.com")
-    answer = await auth.log_in("ALICE@example.com")
+    response = await auth.log_in("ALICE@example.com")
 
-    assert answer.status == 200
-    assert registered["user"] == answer.body["user"]
-    assert registered["refresh_token"] != answer.body["refresh_token"]
+    assert response.status == 200
+    assert registered["user"] == response.body["user"]
+    assert registered["refresh_token"] != response.body["refresh_token"]
 
 
-async def test_wrong_and_unknown_are_told_the_same(auth: AuthService) -> None:
-    """A wrong password and an unknown address get the same answer but for the request id."""
+async def test_wrong_password_and_unknown_address_get_the_same_response(auth: AuthService) -> None:
+    """The responses differ only in the request id."""
     await auth.register("alice@example.com")
     wrong = await auth.log_in("alice@example.com", "correct horsf")
-    unknown = await auth.log_in("nobody@example.com")
+    unknown = await auth.log_in("unknown@example.com")
     short = await auth.log_in("alice@example.com", "x")
 
     assert [wrong.status, unknown.status, short.status] == [401] * 3
-    bodies = [answer.body | {"request_id": ""} for answer in (wrong, unknown, short)]
+    bodies = [response.body | {"request_id": ""} for response in (wrong, unknown, short)]
     assert bodies[0] == bodies[1] == bodies[2]
     assert bodies[0]["code"] == "invalid_credentials"
     assert {*wrong.headers} == {*unknown.headers}
@@ -72,7 +72,7 @@ async def test_wrong_and_unknown_are_told_the_same(auth: AuthService) -> None:
 
 
 class CountingHashing:
-    """Counts the work and says no."""
+    """Counts verifications, and rejects every password."""
 
     def __init__(self) -> None:
         self.verified: list[bool] = []
@@ -83,14 +83,14 @@ class CountingHashing:
 
 
 async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: Pool) -> None:
-    """A refused login verifies once and writes one audit row, known or not: nothing to time."""
+    """A failed login verifies once and writes one audit row, registered or not: its time reveals nothing."""
     await auth.register("alice@example.com")
     hashing: Any = CountingHashing()
     rows = []
-    for email in ("alice@example.com", "nobody@example.com"):
+    for email in ("alice@example.com", "unknown@example.com"):
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                pool, Vault(SECRET), hashing, Wakeup(None), email=email, password="correct horsf"
+                pool, Keyring(SECRET), hashing, Wakeup(None), email=email, password="correct horsf"
             )
         rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'login_failed'"))
 
@@ -99,7 +99,7 @@ async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: 
 
 
 async def test_password_moves_to_the_new_profile_at_login(auth: AuthService, pool: Pool) -> None:
-    """After the profile moved, the next logins, also two at once, succeed and the stored hash is of the new one."""
+    """After a change of the profile, concurrent logins succeed, and the password is rehashed."""
     await auth.register("alice@example.com")
     old = await pool.fetchval("SELECT password_hash FROM users")
     async with running(pool, profile=Parameters(Type.ID, 19, 16, 32, 2, 16, 1)) as moved:
@@ -107,14 +107,14 @@ async def test_password_moves_to_the_new_profile_at_login(auth: AuthService, poo
         renewed = await pool.fetchval("SELECT password_hash FROM users")
         later = await moved.log_in("alice@example.com")
 
-    assert [answer.status for answer in (*first, later)] == [200] * 5
+    assert [response.status for response in (*first, later)] == [200] * 5
     assert "m=8,t=1,p=1" in old
     assert "m=16,t=2,p=1" in renewed
     assert renewed == await pool.fetchval("SELECT password_hash FROM users")
 
 
 class ChangingHashing(Hashing):
-    """Somebody changes the password while it is being verified."""
+    """The password changes while it is being verified."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(QUICK)
@@ -126,70 +126,70 @@ class ChangingHashing(Hashing):
         return matches
 
 
-async def test_password_changed_meanwhile_opens_nothing(auth: AuthService, pool: Pool) -> None:
-    """A login verified against a password that is no longer the user's opens no session."""
+async def test_password_changed_meanwhile_is_rejected(auth: AuthService, pool: Pool) -> None:
+    """A login verified against a password that has changed since opens no session."""
     await auth.register("alice@example.com")
     hashing = ChangingHashing(pool)
 
     with pytest.raises(InvalidCredentials):
         await commands.accounts.log_in(
-            pool, Vault(SECRET), hashing, Wakeup(None), email="alice@example.com", password="correct horse"
+            pool, Keyring(SECRET), hashing, Wakeup(None), email="alice@example.com", password="correct horse"
         )
 
     hashing.close()
     assert await pool.fetchval("SELECT count(*) FROM sessions") == 1
 
 
-async def test_more_logins_than_can_wait_are_told_to_come_back(auth: AuthService, pool: Pool) -> None:
-    """Over the bound a login is refused with 503 and Retry-After at once; those within it are served."""
+async def test_excess_logins_are_rejected(auth: AuthService, pool: Pool) -> None:
+    """Above the limit a login gets 503 with Retry-After at once; others succeed."""
     await auth.register("alice@example.com")
     async with running(pool, profile=passwords.PROFILE, workers=1, waiting_max=3) as busy:
-        answers = await asyncio.gather(*(busy.log_in("alice@example.com") for _ in range(30)))
+        responses = await asyncio.gather(*(busy.log_in("alice@example.com") for _ in range(30)))
         after = await busy.log_in("alice@example.com")
 
-    refused = [answer for answer in answers if answer.status == 503]
-    assert {200, 503} == {answer.status for answer in answers}
-    assert {"too_many_logins"} == {answer.body["code"] for answer in refused}
-    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+    refused = [response for response in responses if response.status == 503]
+    assert {200, 503} == {response.status for response in responses}
+    assert {"too_many_logins"} == {response.body["code"] for response in refused}
+    assert all(int(response.headers["Retry-After"]) >= 1 for response in refused)
     assert after.status == 200
 
 
-async def test_recipients_are_found_as_they_were_asked_for(auth: AuthService) -> None:
-    """Addresses that are registered come back as they were spelled; unknown and impossible ones spoil nothing."""
+async def test_recipients_are_found_as_spelled(auth: AuthService) -> None:
+    """Registered addresses are returned as spelled in the request; unknown and malformed ones are left out."""
     alice = (await auth.register("alice@example.com"))["user"]
     bob = (await auth.register("bob@example.com", name="Bob"))["user"]
-    asked = [
+    body = [
         "Bob@Example.com",
         "alice@example.com",
-        "nobody@example.com",
+        "unknown@example.com",
         "no address",
         "x\x00@example.com",
         "",
         "ß" * 999,
     ]
-    answer = await auth.call("POST", "/internal/recipients", {"emails": asked}, by="transaction")
+    response = await auth.call("POST", "/internal/recipients", {"emails": body}, by="transaction")
 
-    assert answer.status == 200
+    assert response.status == 200
     assert {
         ("Bob@Example.com", bob["id"], "Bob"),
         ("alice@example.com", alice["id"], "Alice"),
-    } == {(item["email"], item["user_id"], item["name"]) for item in answer.body["items"]}
+    } == {(item["email"], item["user_id"], item["name"]) for item in response.body["items"]}
     assert (await auth.call("POST", "/internal/recipients", {"emails": []})).body == {"items": []}
 
 
 async def test_names_and_contacts_of_known_users_only(auth: AuthService) -> None:
-    """Names carry no address, contacts do; ids of nobody are left out."""
+    """Names have no address, contacts do; unknown ids are left out."""
     alice = (await auth.register("alice@example.com"))["user"]
-    asked = {"ids": [alice["id"], str(new_id())]}
-    names = await auth.call("POST", "/internal/names", asked)
-    contacts = await auth.call("POST", "/internal/contacts", asked, by="notification-deliver")
+    body = {"ids": [alice["id"], str(new_id())]}
+    names = await auth.call("POST", "/internal/names", body)
+    contacts = await auth.call("POST", "/internal/contacts", body, by="notification-deliver")
 
     assert {"items": [{"user_id": alice["id"], "name": "Alice"}]} == names.body
     assert {"items": [{"user_id": alice["id"], "email": "alice@example.com", "name": "Alice"}]} == contacts.body
 
 
 async def test_unknown_user_is_not_found(auth: AuthService) -> None:
-    """An id of nobody and a text that is no id get the same answer."""
+    """An unknown id and a malformed id get the same response."""
     unknown = await auth.call("GET", f"/internal/users/{new_id()}")
     malformed = await auth.call("GET", "/internal/users/1")
 

@@ -1,4 +1,4 @@
-"""API keys: made once, kept as a hash, counted, ended through the feed of sessions, and audited."""
+"""API keys: shown once, stored as a hash, limited, revoked through the feed of sessions, and audited."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from services.chassis.database import Pool
 from services.contracts.api_keys import hash_key, is_well_formed, new_key
 from services.contracts.identifiers import new_id
 from tests.harness.locks import until_waiting
-from tests.integration.auth.service import Answer, AuthService, register_operator, running
+from tests.integration.auth.service import AuthService, Response, register_operator, running
 from tests.integration.auth.test_sessions import claims_of, log_out
-from tests.integration.auth.test_totp import turn_on
+from tests.integration.auth.test_totp import enable_totp
 
 EMAIL = "alice@example.com"
 PASSWORD = "correct horse"
@@ -27,7 +27,7 @@ PASSWORD = "correct horse"
 
 @dataclass
 class Owner:
-    """A user with keys."""
+    """A user with API keys."""
 
     auth: AuthService
     session: dict[str, Any] = field(default_factory=dict)
@@ -36,25 +36,25 @@ class Owner:
     def id(self) -> str:
         return str(self.session["user"]["id"])
 
-    async def ask(self, **changes: Any) -> Answer:
+    async def request_key(self, **changes: Any) -> Response:
         session_id = claims_of(self.session)["sid"]
-        asked = {"user_id": self.id, "session_id": session_id, "name": "server", "scopes": ["read"]}
-        return await self.auth.call("POST", "/internal/api-keys", asked | {"password": PASSWORD} | changes)
+        body = {"user_id": self.id, "session_id": session_id, "name": "server", "scopes": ["read"]}
+        return await self.auth.call("POST", "/internal/api-keys", body | {"password": PASSWORD} | changes)
 
     async def make(self, **changes: Any) -> dict[str, Any]:
-        answer = await self.ask(**changes)
-        assert answer.status == 201, answer
-        return dict(answer.body)
+        response = await self.request_key(**changes)
+        assert response.status == 201, response
+        return dict(response.body)
 
     async def list(self) -> list[dict[str, Any]]:
-        answer = await self.auth.call("GET", "/internal/api-keys", params={"user_id": self.id})
-        return list(answer.body["items"])
+        response = await self.auth.call("GET", "/internal/api-keys", params={"user_id": self.id})
+        return list(response.body["items"])
 
-    async def revoke(self, key_id: str) -> Answer:
+    async def revoke(self, key_id: str) -> Response:
         return await self.auth.call("DELETE", f"/internal/api-keys/{key_id}", params={"user_id": self.id})
 
 
-async def verify(auth: AuthService, key: str) -> Answer:
+async def verify(auth: AuthService, key: str) -> Response:
     return await auth.call("POST", "/internal/api-keys/verify", {"hash": hash_key(key).hex()})
 
 
@@ -67,8 +67,8 @@ async def alice(auth: AuthService) -> Owner:
     return await owner_of(auth, EMAIL)
 
 
-async def test_key_speaks_for_its_user(auth: AuthService, alice: Owner) -> None:
-    """What is made is shown once, verified by its hash, and listed without it."""
+async def test_key_authenticates_its_user(auth: AuthService, alice: Owner) -> None:
+    """A new key is shown once, verified by its hash, and listed without the key itself."""
     made = await alice.make(scopes=["transfer", "read"])
     used = await verify(auth, made["key"])
     [listed] = await alice.list()
@@ -86,7 +86,7 @@ async def test_key_speaks_for_its_user(auth: AuthService, alice: Owner) -> None:
 
 
 async def test_only_its_hash_is_stored(pool: Pool, alice: Owner) -> None:
-    """Nothing in the database contains the key or its secret part."""
+    """The database has neither the key nor its secret part."""
     key = (await alice.make())["key"]
     stored = "".join(str(dict(row)) for row in await pool.fetch("SELECT * FROM api_keys"))
     audited = "".join(str(dict(row)) for row in await pool.fetch("SELECT * FROM audit_log"))
@@ -95,24 +95,24 @@ async def test_only_its_hash_is_stored(pool: Pool, alice: Owner) -> None:
     assert hash_key(key) == await pool.fetchval("SELECT hash FROM api_keys")
 
 
-async def test_unknown_keys_are_refused(auth: AuthService, alice: Owner) -> None:
-    """A key that never was gets a 404; of one with a short life the rest is told in seconds."""
+async def test_unknown_keys_are_rejected(auth: AuthService, alice: Owner) -> None:
+    """An unknown key is 404; for a key that expires soon, the response has the seconds left."""
     soon = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
-    told = await verify(auth, (await alice.make(expires_at=soon))["key"])
+    output = await verify(auth, (await alice.make(expires_at=soon))["key"])
     unknown = await verify(auth, new_key().text)
 
-    assert 0 < told.body["seconds"] <= 60
+    assert 0 < output.body["seconds"] <= 60
     assert (404, "api_key_not_found") == (unknown.status, unknown.body["code"])
 
 
-async def test_an_expired_key_is_nobody(auth: AuthService, alice: Owner) -> None:
-    """The database's clock ends a key by itself; one that would never live is not made."""
+async def test_an_expired_key_is_rejected(auth: AuthService, alice: Owner) -> None:
+    """A key expires by the clock of the database; one that would already have expired is not created."""
     made = await alice.make(expires_at=(datetime.now(UTC) + timedelta(seconds=1)).isoformat())
 
     async with asyncio.timeout(30):
         while (await verify(auth, made["key"])).status == 200:
             await asyncio.sleep(0.05)
-    late = await alice.ask(expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
+    late = await alice.request_key(expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
 
     assert (422, ["expires_at"]) == (late.status, [error["field"] for error in late.body["errors"]])
 
@@ -132,17 +132,17 @@ async def test_an_expired_key_is_nobody(auth: AuthService, alice: Owner) -> None
         ({"hash": "x"}, {"hash"}),
     ],
 )
-async def test_faulty_keys_are_not_made(alice: Owner, changes: dict[str, Any], fields: set[str]) -> None:
-    """Every faulty field is named at once, and nothing is recorded."""
-    answer = await alice.ask(**changes)
+async def test_invalid_keys_are_not_created(alice: Owner, changes: dict[str, Any], fields: set[str]) -> None:
+    """Every invalid field is named at once, and nothing is recorded."""
+    response = await alice.request_key(**changes)
 
-    assert (422, fields) == (answer.status, {error["field"] for error in answer.body["errors"]})
+    assert (422, fields) == (response.status, {error["field"] for error in response.body["errors"]})
     assert [] == await alice.list()
 
 
-async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """Only an operator makes a key that operates; who is demoted loses every key with the sessions, in one gapless feed."""
-    refused = await alice.ask(scopes=["operate"])
+async def test_only_operators_create_keys_that_operate(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Only an operator can create a key that operates; a demoted one loses every key and session, in one gapless feed."""
+    refused = await alice.request_key(scopes=["operate"])
     await register_operator(auth, pool)
     await commands.accounts.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
     operating, reading = await alice.make(scopes=["operate"]), await alice.make()
@@ -160,34 +160,34 @@ async def test_operating_is_for_operators(auth: AuthService, pool: Pool, alice: 
 
 
 async def test_disabled_users_have_no_keys(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """A key of a disabled user is nobody's, and none can be made, although nobody ended the session and the key."""
+    """A key of a disabled user is rejected, and none can be created, even if session and key were not revoked."""
     made = await alice.make()
     await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
 
     assert 404 == (await verify(auth, made["key"])).status
-    assert 403 == (await alice.ask()).status
+    assert 403 == (await alice.request_key()).status
 
 
-async def _disable(auth: AuthService, alice: Owner) -> Answer:
+async def _disable(auth: AuthService, alice: Owner) -> Response:
     body = {"reason": "test", "operator_id": str(new_id())}
     return await auth.call("PUT", f"/internal/users/{alice.id}/disable", body)
 
 
-async def _end_others(auth: AuthService, alice: Owner) -> Answer:
+async def _end_others(auth: AuthService, alice: Owner) -> Response:
     body = {"user_id": alice.id, "session_id": claims_of(alice.session)["sid"]}
     return await auth.call("POST", "/internal/sessions/end-others", body)
 
 
-async def _change_password(auth: AuthService, alice: Owner) -> Answer:
+async def _change_password(auth: AuthService, alice: Owner) -> Response:
     body = {"user_id": alice.id, "current_password": "correct horse", "new_password": "another horse"}
     return await auth.call("POST", "/internal/password", body)
 
 
 @pytest.mark.parametrize("action", [_disable, _end_others, _change_password])
-async def test_what_ends_all_sessions_ends_keys(
-    auth: AuthService, alice: Owner, action: Callable[[AuthService, Owner], Awaitable[Answer]]
+async def test_ending_all_sessions_revokes_keys(
+    auth: AuthService, alice: Owner, action: Callable[[AuthService, Owner], Awaitable[Response]]
 ) -> None:
-    """Who lost an account need not know which keys were made meanwhile: all are in the feed, another's goes on."""
+    """The user may not know which keys an attacker created: all are in the feed; those of other users stay valid."""
     bob = await owner_of(auth, "bob@example.com")
     others, keys = await bob.make(), [await alice.make() for _ in range(2)]
 
@@ -200,30 +200,30 @@ async def test_what_ends_all_sessions_ends_keys(
     assert [] == await alice.list()
 
 
-async def test_an_ending_session_makes_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """Who is logged out at this moment makes no key that would outlive it: whoever asks waits, and finds no session."""
+async def test_an_ending_session_creates_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """During a logout no key is created that would outlive it: the request waits, and finds no session."""
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("UPDATE sessions SET revoked_at = now(), reason = 'revoked', seq = 1")
-        asked = asyncio.create_task(alice.ask())
+        body = asyncio.create_task(alice.request_key())
         await until_waiting(pool, 1)
         await transaction.commit()
 
-    assert 404 == (await asked).status
+    assert 404 == (await body).status
     assert [] == await alice.list()
 
 
-async def test_logout_leaves_keys_alone(auth: AuthService, alice: Owner) -> None:
-    """A session that ends takes no key with it."""
+async def test_logout_keeps_keys(auth: AuthService, alice: Owner) -> None:
+    """The end of a session revokes no key."""
     made = await alice.make()
     await log_out(auth, alice.session)
 
     assert 200 == (await verify(auth, made["key"])).status
 
 
-async def test_what_a_thief_made_ends_with_the_stolen_session(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """A reused refresh token ends its session and the keys made in it since the token was spent, in one feed; no others."""
+async def test_keys_created_in_a_stolen_session_are_revoked(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A reused refresh token ends its session and the keys created in it since the token was spent; no others."""
     before = await alice.make()
     other = Owner(auth, (await auth.log_in(EMAIL)).body)
     assert 200 == (await auth.refresh(alice.session["refresh_token"])).status
@@ -238,22 +238,22 @@ async def test_what_a_thief_made_ends_with_the_stolen_session(auth: AuthService,
     assert ("refresh_reused", since["id"]) == (json.loads(detail)["reason"], json.loads(detail)["api_key_id"])
 
 
-async def test_who_gets_a_key_is_told(auth: AuthService, alice: Owner) -> None:
-    """Whoever made a key, its owner is written to: how it begins and what it may do, never the key or its name."""
-    refused = await alice.ask(scopes=["operate"])
+async def test_a_new_key_is_notified(auth: AuthService, alice: Owner) -> None:
+    """The user is notified by e-mail of the prefix and the scopes, never of the key or its name."""
+    refused = await alice.request_key(scopes=["operate"])
     made = [await alice.make(name="Dear Alice, call 555", scopes=["transfer", "read"]) for _ in range(2)]
-    answer = await auth.call("POST", "/internal/letters/claim", {"limit": 50}, by="notification-deliver")
-    letters = [letter for letter in answer.body["items"] if letter["kind"] == "api_key_created"]
+    response = await auth.call("POST", "/internal/emails/claim", {"limit": 50}, by="notification-deliver")
+    emails = [email for email in response.body["items"] if email["kind"] == "api_key_created"]
 
     assert 403 == refused.status
-    assert [f"{key['prefix']} read transfer" for key in made] == [letter["detail"] for letter in letters]
-    assert {None} == {letter["token"] for letter in letters}
+    assert [f"{key['prefix']} read transfer" for key in made] == [email["detail"] for email in emails]
+    assert {None} == {email["token"] for email in emails}
 
 
-async def test_a_session_alone_makes_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """A stolen access token does not become a lasting key: without the password there is none, and the try is on record."""
-    refused = [await alice.ask(password=wrong) for wrong in ("correct horsf", "x")]
-    incomplete = await alice.ask(password=None)
+async def test_a_session_alone_creates_no_key(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """A stolen access token cannot become a lasting key: the password is required, and the attempt is recorded."""
+    refused = [await alice.request_key(password=wrong) for wrong in ("correct horsf", "x")]
+    incomplete = await alice.request_key(password=None)
     actions = await pool.fetch("SELECT action, actor_id::text FROM audit_log WHERE action <> 'user_registered'")
 
     assert [(401, "invalid_credentials")] * 2 == [(each.status, each.body["code"]) for each in refused]
@@ -262,17 +262,17 @@ async def test_a_session_alone_makes_no_key(auth: AuthService, pool: Pool, alice
     assert [] == await alice.list()
 
 
-async def test_a_key_takes_the_second_factor(auth: AuthService, pool: Pool) -> None:
-    """Where one is on, a code is needed as well, once; a refusal for another reason gives it back."""
-    user_id, authenticator, codes = await turn_on(auth, pool)
+async def test_a_key_requires_the_second_factor(auth: AuthService, pool: Pool) -> None:
+    """With a second factor a code is required, once; a refusal for another reason does not spend it."""
+    user_id, authenticator, codes = await enable_totp(auth, pool)
     alice = Owner(auth, (await auth.log_in(EMAIL, totp=codes[0])).body)
     assert alice.id == user_id
-    without = await alice.ask()
-    wrong = await alice.ask(totp="000000")
+    without = await alice.request_key()
+    wrong = await alice.request_key(totp="000000")
     code = authenticator.code()
-    too_late = await alice.ask(totp=code, expires_at="2020-01-01T00:00:00Z")
-    right = await alice.ask(totp=code)
-    again = await alice.ask(totp=code)
+    too_late = await alice.request_key(totp=code, expires_at="2020-01-01T00:00:00Z")
+    right = await alice.request_key(totp=code)
+    again = await alice.request_key(totp=code)
 
     assert [(401, "totp_required"), (401, "invalid_credentials"), (422, "invalid_request")] == [
         (each.status, each.body["code"]) for each in (without, wrong, too_late)
@@ -282,7 +282,7 @@ async def test_a_key_takes_the_second_factor(auth: AuthService, pool: Pool) -> N
 
 
 async def test_revoked_key_is_in_the_feed(auth: AuthService, alice: Owner) -> None:
-    """Sessions and keys end under numbers of one feed without a gap; a revoked key is gone from the list."""
+    """Sessions and keys are revoked with numbers of one feed without a gap; a revoked key is not listed."""
     first, second = await alice.make(), await alice.make()
     revoked = await alice.revoke(first["id"])
     await log_out(auth, alice.session)
@@ -299,39 +299,39 @@ async def test_revoked_key_is_in_the_feed(auth: AuthService, alice: Owner) -> No
     assert [second["id"]] == [item["session_id"] for item in (await auth.revocations(after=2))["items"]]
 
 
-async def test_another_users_key_is_as_unknown(auth: AuthService, alice: Owner) -> None:
-    """Another's, an unknown one, no id at all and one that was revoked: the same 404, and nothing ends."""
+async def test_another_users_key_looks_unknown(auth: AuthService, alice: Owner) -> None:
+    """Foreign, unknown, malformed and revoked: the same 404, and nothing is revoked."""
     made = await alice.make()
     bob = await owner_of(auth, "bob@example.com")
     gone = await alice.make()
     await alice.revoke(gone["id"])
-    answers = [await bob.revoke(made["id"]), *[await alice.revoke(id_) for id_ in (str(new_id()), "x", gone["id"])]]
+    responses = [await bob.revoke(made["id"]), *[await alice.revoke(id_) for id_ in (str(new_id()), "x", gone["id"])]]
 
-    assert [(404, "api_key_not_found")] * 4 == [(answer.status, answer.body["code"]) for answer in answers]
+    assert [(404, "api_key_not_found")] * 4 == [(response.status, response.body["code"]) for response in responses]
     assert 200 == (await verify(auth, made["key"])).status
     assert [] == await bob.list()
 
 
 async def test_keys_are_bounded(auth: AuthService, alice: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many made at once only as many as one may have exist; a revoked one makes room."""
+    """Concurrent requests create no more keys than the limit; a revoked key makes room."""
     monkeypatch.setattr(commands.api_keys, "PER_USER_MAX", 5)
-    answers = await asyncio.gather(*(alice.ask() for _ in range(12)))
-    refused = [answer for answer in answers if answer.status != 201]
+    responses = await asyncio.gather(*(alice.request_key() for _ in range(12)))
+    refused = [response for response in responses if response.status != 201]
     listed = await alice.list()
     await alice.revoke(listed[0]["id"])
 
-    assert [(409, "api_key_limit_reached")] * 7 == [(answer.status, answer.body["code"]) for answer in refused]
+    assert [(409, "api_key_limit_reached")] * 7 == [(response.status, response.body["code"]) for response in refused]
     assert 5 == len(listed)
-    assert 201 == (await alice.ask()).status
+    assert 201 == (await alice.request_key()).status
 
 
 async def test_first_use_in_an_hour_is_audited_once(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """Two gateways that ask at the same instant leave one entry for the key and the hour; the next hour has its own."""
+    """Concurrent requests of two gateways add one entry for the key and hour; the next hour has its own."""
     made = await alice.make()
     async with running(pool) as second:
         for _ in range(2):
-            answers = await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
-            assert {200} == {answer.status for answer in answers}
+            responses = await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
+            assert {200} == {response.status for response in responses}
         # An hour passes.
         await pool.execute("UPDATE api_keys SET audited_hour = audited_hour - interval '1 hour'")
         await asyncio.gather(*(verify(each, made["key"]) for each in (auth, second) * 10))
@@ -339,8 +339,8 @@ async def test_first_use_in_an_hour_is_audited_once(auth: AuthService, pool: Poo
     assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'api_key_used'")
 
 
-async def test_acts_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """Created, first used and revoked: who, on whom, which key and in which request; never the key."""
+async def test_actions_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Owner) -> None:
+    """Created, first used and revoked: actor, user, key id and request, never the key."""
     made = await alice.make()
     await verify(auth, made["key"])
     await alice.revoke(made["id"])
@@ -355,43 +355,43 @@ async def test_acts_on_keys_are_audited(auth: AuthService, pool: Pool, alice: Ow
 
 
 async def test_use_waits_for_the_revocation(auth: AuthService, pool: Pool, alice: Owner) -> None:
-    """A key that is being ended at this moment is asked about: the answer comes after the end, and is no."""
+    """A key that is verified while it is being revoked is rejected, after the commit."""
     made = await alice.make()
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         await connection.fetch("SELECT 1 FROM api_keys WHERE id = $1 FOR UPDATE", made["id"])
-        asked = asyncio.create_task(verify(auth, made["key"]))
+        body = asyncio.create_task(verify(auth, made["key"]))
         await until_waiting(pool, 1)
         await connection.execute(
             "UPDATE api_keys SET revoked_at = clock_timestamp(), reason = 'revoked', seq = 1 WHERE id = $1", made["id"]
         )
         await transaction.commit()
 
-    assert 404 == (await asked).status
+    assert 404 == (await body).status
 
 
-async def test_a_key_is_asked_about_again_in_the_next_hour(
+async def test_a_key_is_verified_again_in_the_next_hour(
     auth: AuthService, pool: Pool, alice: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gateway hears how long an hour still lasts, so that the next hour has its own entry in the audit log."""
-    # Else the ten minutes of a key would hide, most of the time, when the hour ends.
+    """The response has the seconds left of the hour, so that the next hour has its own entry in the audit log."""
+    # Otherwise the ten minutes of a key are usually shorter than the rest of the hour.
     monkeypatch.setattr(schemas, "KEY_REMEMBERED_SECONDS", 7200.0)
     made = await alice.make()
     left = "SELECT extract(epoch FROM date_trunc('hour', now(), 'UTC') + interval '1 hour' - clock_timestamp())::float8"
     while True:
         before = await pool.fetchval(left)
-        told = (await verify(auth, made["key"])).body
+        output = (await verify(auth, made["key"])).body
         after = await pool.fetchval(left)
         if after <= before:
             break
 
-    assert after <= told["fresh_seconds"] <= before
-    assert 7200.0 == told["seconds"]
+    assert after <= output["fresh_seconds"] <= before
+    assert 7200.0 == output["seconds"]
 
 
-async def test_each_use_moves_the_time_of_the_last_one(auth: AuthService, alice: Owner) -> None:
-    """A key that was never used says so; then the list tells of the latest use."""
+async def test_each_use_updates_the_time_of_use(auth: AuthService, alice: Owner) -> None:
+    """An unused key has no time of use; then the list has the latest one."""
     made = await alice.make()
     seen = [(await alice.list())[0]["last_used_at"]]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The audit log: written with the action, never changed; and what the service's role may not do."""
+"""The audit log: written in the commit of the action, append-only; and the privileges of the service role."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.integration.auth.service import AuthService, register_operator
 from tests.integration.auth.test_sessions import claims_of, log_out
 
 
-async def test_every_act_is_written_with_who_and_which_request(auth: AuthService, pool: Pool) -> None:
-    """Register, login, refused login, reuse, logout and grant each leave one row that names who and which request."""
+async def test_every_action_is_recorded_with_actor_and_request(auth: AuthService, pool: Pool) -> None:
+    """Register, login, failed login, reuse, logout and grant each add one row with actor and request id."""
     first = await auth.register("alice@example.com")
     user_id = first["user"]["id"]
     body = {"email": "alice@example.com", "password": "correct horse"}
     headers = {"X-Request-Id": "the-request-1"}
     second = (await auth.call("POST", "/internal/login", body, headers=headers)).body
     await auth.call("POST", "/internal/login", body | {"password": "wrong"}, headers=headers)
-    await auth.call("POST", "/internal/login", body | {"email": "nobody@example.com"}, headers=headers)
+    await auth.call("POST", "/internal/login", body | {"email": "unknown@example.com"}, headers=headers)
     await auth.refresh(first["refresh_token"])
     await auth.refresh(first["refresh_token"])
     await auth.refresh(first["refresh_token"])
@@ -51,7 +51,7 @@ async def test_every_act_is_written_with_who_and_which_request(auth: AuthService
 
 
 async def test_audit_log_is_append_only(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
-    """Neither the service nor the owner changes or removes a row; the service has not even the right to try."""
+    """Neither the service nor the owner can change or remove a row; the service lacks the privilege to try."""
     await auth.register("alice@example.com")
     owner, superuser = [await auth_database.pool(url) for url in (auth_database.owner_url, auth_database.superuser_url)]
     for statement in ("UPDATE audit_log SET action = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
@@ -82,14 +82,14 @@ FORBIDDEN = [
 
 
 async def test_service_role_has_only_what_it_needs(pool: Pool) -> None:
-    """What no command does, the database does not let the service do."""
+    """The database denies the service what no command does."""
     for statement in FORBIDDEN:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(statement)
 
 
-async def test_taking_a_role_away_ends_the_sessions_that_carry_it(auth: AuthService, pool: Pool) -> None:
-    """A grant of more lets sessions live; a grant of less ends every session of the user, in the feed too."""
+async def test_removing_a_role_ends_the_sessions_of_the_user(auth: AuthService, pool: Pool) -> None:
+    """Gaining a role keeps sessions; losing one ends every session of the user, in the feed as well."""
     first = await auth.register("alice@example.com")
     other = await auth.register("bob@example.com")
     await register_operator(auth, pool)

@@ -1,4 +1,4 @@
-"""The whole audit log of some lives: every action leaves exactly one row with who, on whom and what, and no action leaves two."""
+"""The complete audit log of several scenarios: one row for each action, with actor, user and detail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.integration.auth.service import AuthService, register_operator
-from tests.integration.auth.test_letters import claim, forget, reset, verify
+from tests.integration.auth.test_emails import claim, forget, reset, verify
 from tests.integration.auth.test_sessions import claims_of
 from tests.integration.auth.test_totp import Authenticator, confirm, proof, start
 
@@ -18,7 +18,7 @@ Row = tuple[str, str | None, str | None, dict[str, Any]]
 
 
 class Trail:
-    """Reads what was added to the log since the last look: action, actor, user, detail."""
+    """Reads the rows added since the last call: action, actor, user, detail."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -35,30 +35,30 @@ class Trail:
 
 
 async def test_the_trail_of_an_address_and_a_password(auth: AuthService, pool: Pool) -> None:
-    """Registering, verifying, forgetting, resetting and changing: one row each, also where nothing was written or changed."""
+    """Register, verify, request a reset, reset, change: one row each, also if no e-mail is queued or nothing changes."""
     trail = Trail(pool)
     user_id = (await auth.register(EMAIL))["user"]["id"]
     assert [("user_registered", user_id, user_id, {})] == await trail.added()
 
     await auth.call("POST", "/internal/email/verification", {"user_id": user_id})
-    assert [("verification_asked", user_id, user_id, {"letter": "none"})] == await trail.added()
+    assert [("verification_requested", user_id, user_id, {"email": "skipped"})] == await trail.added()
 
-    [letter] = await claim(auth)
-    await verify(auth, letter["token"])
-    await verify(auth, letter["token"])
+    [queued] = await claim(auth)
+    await verify(auth, queued["token"])
+    await verify(auth, queued["token"])
     assert [("email_verified", user_id, user_id, {})] == await trail.added()
 
-    for email in (EMAIL, EMAIL, "nobody@example.com"):
+    for email in (EMAIL, EMAIL, "unknown@example.com"):
         await forget(auth, email)
     assert [
-        ("password_reset_asked", None, user_id, {"letter": "written"}),
-        ("password_reset_asked", None, user_id, {"letter": "none"}),
-        ("password_reset_asked", None, None, {"letter": "none"}),
+        ("password_reset_requested", None, user_id, {"email": "queued"}),
+        ("password_reset_requested", None, user_id, {"email": "skipped"}),
+        ("password_reset_requested", None, None, {"email": "skipped"}),
     ] == await trail.added()
 
-    [letter] = [each for each in await claim(auth) if each["kind"] == "reset_password"]
+    [queued] = [each for each in await claim(auth) if each["kind"] == "reset_password"]
     for _ in range(2):
-        await reset(auth, letter["token"], "battery staple")
+        await reset(auth, queued["token"], "battery staple")
     assert [("password_reset", user_id, user_id, {})] == await trail.added()
 
     await auth.log_in(EMAIL, "battery staple")
@@ -74,7 +74,7 @@ async def test_the_trail_of_an_address_and_a_password(auth: AuthService, pool: P
 
 
 async def test_the_trail_of_a_second_factor(auth: AuthService, pool: Pool) -> None:
-    """Proposed, confirmed, used, renewed and removed, and each proof that failed."""
+    """Started, confirmed, used, renewed and removed, and each failed proof."""
     trail = Trail(pool)
     user_id = (await auth.register(EMAIL))["user"]["id"]
     await trail.added()
@@ -115,7 +115,7 @@ async def test_the_trail_of_a_second_factor(auth: AuthService, pool: Pool) -> No
 
 
 async def test_the_trail_of_sessions(auth: AuthService, pool: Pool) -> None:
-    """One that is revoked, all others, a logout, and a refresh token that is used again: once each, however often it is sent."""
+    """Revoke one, revoke the others, reuse a refresh token: one row each, however often the request is repeated."""
     trail = Trail(pool)
     first = await auth.register(EMAIL)
     user_id, own = first["user"]["id"], claims_of(first)["sid"]
@@ -134,14 +134,14 @@ async def test_the_trail_of_sessions(auth: AuthService, pool: Pool) -> None:
 
 
 async def test_the_trail_of_operators(auth: AuthService, pool: Pool) -> None:
-    """A role, a user who is disabled and enabled, a signing key: the operator is the actor; no change, no row."""
+    """A role, disabling, enabling, a signing key: the operator is the actor; a request that changes nothing adds no row."""
     trail, operator = Trail(pool), await register_operator(auth, pool)
     user_id = (await auth.register(EMAIL))["user"]["id"]
     await trail.added()
 
     async def action(method: str, what: str, **body: str) -> None:
-        answer = await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator} | body)
-        assert 200 == answer.status
+        response = await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator} | body)
+        assert 200 == response.status
 
     for role in ("operator", "operator", "user", "user"):
         await action("PUT", "role", role=role)
@@ -167,17 +167,17 @@ async def test_the_trail_of_operators(auth: AuthService, pool: Pool) -> None:
     assert [("key_rotated", operator, None, {"kid": rotated.body["items"][-1]["kid"]})] == await trail.added()
 
 
-async def test_the_trail_of_keys_that_end_with_their_user(auth: AuthService, pool: Pool) -> None:
-    """Each API key that an operator ends by disabling its user has a row that names the operator, the key and the reason."""
+async def test_the_trail_of_keys_revoked_with_their_user(auth: AuthService, pool: Pool) -> None:
+    """Disabling a user adds a row for each API key, with the operator, the key and the reason."""
     trail, operator = Trail(pool), str(new_id())
     session = await auth.register(EMAIL)
     user_id = session["user"]["id"]
-    asked = {
+    body = {
         "user_id": user_id, "session_id": claims_of(session)["sid"], "password": "correct horse",
         "name": "server", "scopes": ["transfer", "read"],
     }  # fmt: skip
     await trail.added()
-    keys = [(await auth.call("POST", "/internal/api-keys", asked)).body for _ in range(2)]
+    keys = [(await auth.call("POST", "/internal/api-keys", body)).body for _ in range(2)]
     named = [{"api_key_id": key["id"], "prefix": key["prefix"]} for key in keys]
     assert [("api_key_created", user_id, user_id, each | {"scopes": "read transfer"}) for each in named] == (
         await trail.added()

@@ -1,4 +1,4 @@
-"""The key that signs, and the set that verifies."""
+"""Signing keys, and the published key set."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import asyncio
 import jwt
 import pytest
 
-from services.auth import commands, keyring
-from services.auth.keyring import Vault, WrongSecret
+from services.auth import commands
+from services.auth.keyring import Keyring, WrongSecret, new_signing_key
 from services.chassis.database import Pool
 from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
 from services.contracts.identifiers import new_id
 from tests.harness.databases import TestDatabase
-from tests.integration.auth.service import SECRET, Answer, AuthService
+from tests.integration.auth.service import SECRET, AuthService, Response
 
 
 async def verify(auth: AuthService, access_token: str) -> dict[str, str]:
-    """As the gateway does it: with what the key set says, and nothing the token says about itself but the kid."""
+    """Verify as the gateway does: with the key set, trusting nothing of the token but its kid."""
     published = jwt.PyJWKSet.from_dict((await auth.call("GET", "/internal/jwks")).body)
     key = published[jwt.get_unverified_header(access_token)["kid"]]
     return jwt.decode(
@@ -40,7 +40,7 @@ async def test_published_keys_verify_access_tokens(auth: AuthService) -> None:
         assert registered["user"]["id"] == (await verify(auth, body["access_token"]))["sub"]
     forged = jwt.encode(
         jwt.decode(registered["access_token"], options={"verify_signature": False}),
-        keyring.new_key().private_key,
+        new_signing_key().private_key,
         algorithm="EdDSA",
         headers=jwt.get_unverified_header(registered["access_token"]),
     )
@@ -48,7 +48,7 @@ async def test_published_keys_verify_access_tokens(auth: AuthService) -> None:
         await verify(auth, forged)
 
 
-async def test_key_set_holds_nothing_private(auth: AuthService) -> None:
+async def test_key_set_has_no_private_members(auth: AuthService) -> None:
     """The published set has exactly the public members."""
     body = (await auth.call("GET", "/internal/jwks")).body
 
@@ -56,31 +56,31 @@ async def test_key_set_holds_nothing_private(auth: AuthService) -> None:
     assert [{"kty", "crv", "x", "kid", "use", "alg"}] == [set(key) for key in body["keys"]]
 
 
-async def test_first_starts_at_once_make_one_key(pool: Pool) -> None:
-    """Ten processes that start on an empty database end up with one key."""
-    told = await asyncio.gather(*(commands.signing_keys.list_keys(pool, Vault(SECRET)) for _ in range(10)))
+async def test_concurrent_first_starts_create_one_key(pool: Pool) -> None:
+    """Ten processes that start on an empty database create one key."""
+    output = await asyncio.gather(*(commands.signing_keys.list_keys(pool, Keyring(SECRET)) for _ in range(10)))
 
-    assert len({key.kid for stored in told for key in stored}) == 1
+    assert len({key.kid for stored in output for key in stored}) == 1
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1
 
 
 async def age(auth_database: TestDatabase, seconds: float) -> None:
-    """Let this much time pass for the keys."""
+    """Move all keys back by so many seconds."""
     owner = await auth_database.pool(auth_database.owner_url)
     await owner.execute("UPDATE signing_keys SET signs_from = signs_from - make_interval(secs => $1)", seconds)
     await owner.close()
 
 
-async def rotate(auth: AuthService) -> Answer:
+async def rotate(auth: AuthService) -> Response:
     return await auth.call("POST", "/internal/keys/rotate", {"operator_id": str(new_id())})
 
 
-def kid_of(answer: Answer) -> str:
-    return str(jwt.get_unverified_header(answer.body["access_token"])["kid"])
+def kid_of(response: Response) -> str:
+    return str(jwt.get_unverified_header(response.body["access_token"])["kid"])
 
 
-async def test_rotation_logs_nobody_out(auth: AuthService, auth_database: TestDatabase) -> None:
-    """A key is published before it signs; when everybody must know it, it signs; tokens of the key before still verify."""
+async def test_rotation_ends_no_session(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A key is published before it signs, and signs once every gateway has fetched it; tokens of the last key still verify."""
     before = await auth.register("alice@example.com")
     rotated = await rotate(auth)
     waiting = await auth.log_in("alice@example.com")
@@ -98,7 +98,7 @@ async def test_rotation_logs_nobody_out(auth: AuthService, auth_database: TestDa
 
 
 async def test_old_key_retires_by_itself(auth: AuthService, auth_database: TestDatabase, pool: Pool) -> None:
-    """While a token of the key before may live it is published; then it is gone without anybody's doing, and audited."""
+    """A key is published while a token of it can be valid; then it is retired automatically, and audited."""
     old = (await auth.register("alice@example.com"))["access_token"]
     await rotate(auth)
     await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + commands.signing_keys.VERIFIES_SECONDS - 5)
@@ -114,24 +114,24 @@ async def test_old_key_retires_by_itself(auth: AuthService, auth_database: TestD
     assert ["key_rotated", "key_retired"] == [row["action"] for row in actions]
 
 
-async def test_rotating_again_at_once_makes_no_other_key(auth: AuthService, auth_database: TestDatabase) -> None:
-    """Ten rotations at once make one key; the next one is made only after that one signs. Every token verifies all the time."""
+async def test_concurrent_rotations_create_one_key(auth: AuthService, auth_database: TestDatabase) -> None:
+    """Ten concurrent rotations create one key, and the next one only once it signs. Every token verifies all the time."""
     seen = [(await auth.register("alice@example.com"))["access_token"]]
-    answers = await asyncio.gather(*(rotate(auth) for _ in range(10)))
+    responses = await asyncio.gather(*(rotate(auth) for _ in range(10)))
     for _ in range(3):
         seen.append((await auth.log_in("alice@example.com")).body["access_token"])
         await age(auth_database, KEYS_LEARNED_WITHIN_SECONDS + 1)
         seen.append((await auth.log_in("alice@example.com")).body["access_token"])
         assert 201 == (await rotate(auth)).status
 
-    assert [200] * 9 + [201] == sorted(answer.status for answer in answers)
+    assert [200] * 9 + [201] == sorted(response.status for response in responses)
     assert 5 == len((await auth.call("GET", "/internal/keys")).body["items"])
     for token in seen:
         assert await verify(auth, token)
 
 
 async def test_retired_key_is_not_published(auth: AuthService, auth_database: TestDatabase) -> None:
-    """A retired key verifies nothing any more, and a new one is made to sign."""
+    """A retired key verifies nothing, and a new one is created to sign."""
     body = await auth.register("alice@example.com")
     owner = await auth_database.pool(auth_database.owner_url)
     await owner.execute("UPDATE signing_keys SET retired_at = clock_timestamp()")
@@ -142,10 +142,10 @@ async def test_retired_key_is_not_published(auth: AuthService, auth_database: Te
     assert await verify(auth, (await auth.log_in("alice@example.com")).body["access_token"])
 
 
-async def test_wrong_secret_is_noticed(auth: AuthService, pool: Pool) -> None:
-    """With another secret the stored key does not open: nothing is signed, no second key is made."""
+async def test_wrong_secret_is_detected(auth: AuthService, pool: Pool) -> None:
+    """With another secret the stored key cannot be opened: nothing is signed, and no second key is created."""
     await auth.register("alice@example.com")
 
     with pytest.raises(WrongSecret):
-        await commands.signing_keys.list_keys(pool, Vault(SECRET[::-1]))
+        await commands.signing_keys.list_keys(pool, Keyring(SECRET[::-1]))
     assert await pool.fetchval("SELECT count(*) FROM signing_keys") == 1

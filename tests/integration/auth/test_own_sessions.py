@@ -1,4 +1,4 @@
-"""The list of one's sessions, the end of one or of all others, and another password, which ends them all."""
+"""List sessions, end one or all others, and change the password, which ends them all."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import pytest
 
 from services.auth import commands
 from services.auth.errors import InvalidCredentials
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
-from tests.integration.auth.service import QUICK, SECRET, Answer, AuthService, running
+from tests.integration.auth.service import QUICK, SECRET, AuthService, Response, running
 from tests.integration.auth.test_sessions import CountingWakeup, claims_of
 
 EMAIL = "alice@example.com"
 
 
-async def listed(auth: AuthService, user_id: str, **params: str) -> Answer:
+async def listed(auth: AuthService, user_id: str, **params: str) -> Response:
     return await auth.call("GET", f"/internal/users/{user_id}/sessions", params=params)
 
 
-async def change(auth: AuthService, user_id: str, current: str, new: str, **more: str) -> Answer:
+async def change(auth: AuthService, user_id: str, current: str, new: str, **more: str) -> Response:
     body = {"user_id": user_id, "current_password": current, "new_password": new}
     return await auth.call("POST", "/internal/password", body | more)
 
 
-async def test_sessions_that_go_on_are_listed(auth: AuthService, pool: Pool) -> None:
-    """Newest first, with what the client called itself; ended and expired ones and another's are not among them; paged."""
+async def test_live_sessions_are_listed(auth: AuthService, pool: Pool) -> None:
+    """Newest first, with the user agent, in pages; without ended and expired ones and those of other users."""
     first = await auth.register(EMAIL)
     user_id = first["user"]["id"]
     await auth.register("bob@example.com")
@@ -48,7 +48,7 @@ async def test_sessions_that_go_on_are_listed(auth: AuthService, pool: Pool) -> 
 
 
 async def test_one_session_ends(auth: AuthService) -> None:
-    """One's own session ends at once and is in the feed; another's, an unknown and an ended one are told alike and live on."""
+    """An own session ends at once and is in the feed; foreign, unknown and ended ones get the same 404."""
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
     user_id, session_id = alice["user"]["id"], claims_of(alice)["sid"]
     ended = await auth.call("POST", "/internal/sessions/end", {"user_id": user_id, "session_id": session_id})
@@ -60,13 +60,13 @@ async def test_one_session_ends(auth: AuthService) -> None:
     assert 204 == ended.status
     assert [session_id] == [item["session_id"] for item in (await auth.revocations())["items"]]
     assert 401 == (await auth.refresh(alice["refresh_token"])).status
-    assert [404] * 3 == [answer.status for answer in others]
-    assert 1 == len({str(answer.body | {"request_id": ""}) for answer in others})
+    assert [404] * 3 == [response.status for response in others]
+    assert 1 == len({str(response.body | {"request_id": ""}) for response in others})
     assert 200 == (await auth.refresh(bob["refresh_token"])).status
 
 
 async def test_all_other_sessions_end(auth: AuthService) -> None:
-    """Every session of the user but the one that asks ends in one commit."""
+    """Every session of the user except the calling one ends in one commit."""
     first = await auth.register(EMAIL)
     others = [(await auth.log_in(EMAIL)).body for _ in range(3)]
     bob = await auth.register("bob@example.com")
@@ -82,20 +82,20 @@ async def test_all_other_sessions_end(auth: AuthService) -> None:
 
 
 async def test_an_ended_session_ends_no_others(auth: AuthService, pool: Pool) -> None:
-    """Who was thrown out a moment ago, at a gateway that has not heard of it yet, does not throw out the owner."""
+    """An attacker whose session was just ended cannot end the session of the user, also if the gateway does not know yet."""
     first = await auth.register(EMAIL)
     thief = (await auth.log_in(EMAIL)).body
     ids = {"user_id": first["user"]["id"], "session_id": claims_of(thief)["sid"]}
     assert 204 == (await auth.call("POST", "/internal/sessions/end", ids)).status
-    answer = await auth.call("POST", "/internal/sessions/end-others", ids)
+    response = await auth.call("POST", "/internal/sessions/end-others", ids)
 
-    assert 404 == answer.status
+    assert 404 == response.status
     assert 200 == (await auth.refresh(first["refresh_token"])).status
     assert 0 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'sessions_revoked'")
 
 
 async def test_password_change_ends_every_session(pool: Pool) -> None:
-    """Guarantee 45: every session ends with the old password, who changed it gets a new one, and the wakeup notifies once."""
+    """Guarantee 45: every session ends, the caller gets a new one, and the gateways are notified once."""
     wakeup = CountingWakeup()
     async with running(pool, wakeup=wakeup) as auth:
         first = await auth.register(EMAIL)
@@ -108,17 +108,17 @@ async def test_password_change_ends_every_session(pool: Pool) -> None:
 
     assert 200 == changed.status
     assert first["user"] == changed.body["user"]
-    assert [401, 401] == [answer.status for answer in old]
+    assert [401, 401] == [response.status for response in old]
     assert [401, 200] == logins
     assert 200 == renewed.status
     assert {claims_of(first)["sid"], claims_of(other)["sid"]} == {item["session_id"] for item in feed["items"]}
-    assert 1 == wakeup.rung
+    assert 1 == wakeup.notified
     actions = await pool.fetch("SELECT action, actor_id::text, detail FROM audit_log WHERE action = 'password_changed'")
     assert [(first["user"]["id"], '{"sessions_ended": "2"}')] == [(row["actor_id"], row["detail"]) for row in actions]
 
 
 async def test_wrong_current_password_changes_nothing(auth: AuthService, pool: Pool) -> None:
-    """401 like a wrong login, recorded, and everything is as it was; a short new password is named."""
+    """401 as for a login, recorded, and nothing changes; a short new password is an invalid field."""
     first = await auth.register(EMAIL)
     wrong = await change(auth, first["user"]["id"], "correct horsf", "battery staple")
     short = await change(auth, first["user"]["id"], "correct horse", "short")
@@ -131,7 +131,7 @@ async def test_wrong_current_password_changes_nothing(auth: AuthService, pool: P
 
 
 class SlowHashing(Hashing):
-    """Waits, once a password is verified, until somebody lets it go on."""
+    """Pauses after a password was verified."""
 
     def __init__(self) -> None:
         super().__init__(QUICK)
@@ -144,14 +144,14 @@ class SlowHashing(Hashing):
         return matches
 
 
-async def test_two_changes_at_once_are_one(auth: AuthService, pool: Pool) -> None:
-    """Who verified the password before it was changed by somebody else changes nothing with it."""
+async def test_of_two_concurrent_changes_one_succeeds(auth: AuthService, pool: Pool) -> None:
+    """A password that was verified before another change cannot change it any more."""
     first = await auth.register(EMAIL)
     user_id = first["user"]["id"]
     hashing = SlowHashing()
     late = asyncio.ensure_future(
         commands.passwords.change_password(
-            pool, Vault(SECRET), hashing, Wakeup(None),
+            pool, Keyring(SECRET), hashing, Wakeup(None),
             user_id=user_id, current_password="correct horse", new_password="the thief's own", totp=None, user_agent=None,
         )
     )  # fmt: skip
@@ -166,17 +166,17 @@ async def test_two_changes_at_once_are_one(auth: AuthService, pool: Pool) -> Non
     assert [401, 200] == [(await auth.log_in(EMAIL, each)).status for each in ("the thief's own", "battery staple")]
 
 
-async def test_logins_beside_a_change_leave_no_session_of_the_old_password(auth: AuthService, pool: Pool) -> None:
-    """Of logins and refreshes racing with a change, whatever session came of them, the change outlives none but its own."""
+async def test_logins_during_a_change_leave_no_session_of_the_old_password(auth: AuthService, pool: Pool) -> None:
+    """Of logins and refreshes concurrent with a change, no session with the old password is left."""
     first = await auth.register(EMAIL)
     spare = (await auth.log_in(EMAIL)).body
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(auth.log_in(EMAIL) for _ in range(6)),
         auth.refresh(spare["refresh_token"]),
         change(auth, first["user"]["id"], "correct horse", "battery staple"),
         *(auth.log_in(EMAIL) for _ in range(6)),
     )
-    changed = answers[7]
+    changed = responses[7]
     live = await pool.fetch("SELECT id::text FROM sessions WHERE revoked_at IS NULL")
 
     assert 200 == changed.status

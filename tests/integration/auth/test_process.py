@@ -1,4 +1,4 @@
-"""The service as a process: what stops its start, the jobs, and what it logs."""
+"""The service as a process: failed starts, jobs, and logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOWHERE = TestDatabase("auth", *["postgresql://payflow_auth:not-a-default-at-all
 
 
 def environment(made: TestDatabase = NOWHERE, **changes: str | None) -> dict[str, str]:
-    """What the api role reads, and nothing of ours; None takes a variable away."""
+    """The variables of the api role; None removes a variable."""
     variables = {
         "PATH": os.environ["PATH"],
         "PAYFLOW_HOST": "127.0.0.1",
@@ -46,7 +46,7 @@ async def start(*arguments: str, variables: dict[str, str]) -> Process:
 
 
 async def run(*arguments: str, variables: dict[str, str]) -> tuple[int | None, str, str]:
-    """Exit code, standard output and standard error of a run to its end."""
+    """Run to the end; exit code, standard output and standard error."""
     process = await start(*arguments, variables=variables)
     async with asyncio.timeout(30):
         output, errors = await process.communicate()
@@ -88,10 +88,10 @@ async def test_grant_makes_an_operator(auth: AuthService, pool: Pool, auth_datab
     assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'role_granted'") == 1
 
 
-async def test_grant_of_nothing_to_nobody(auth_database: TestDatabase) -> None:
-    """An unknown address, a role that is none, or missing words: one line that says what, non-zero."""
+async def test_grant_with_invalid_arguments(auth_database: TestDatabase) -> None:
+    """An unknown address, an unknown role, or missing arguments: one line with the reason, non-zero."""
     for word, arguments in [
-        ("registered", ["nobody@example.com", "operator"]),
+        ("registered", ["unknown@example.com", "operator"]),
         ("registered", ["no address", "operator"]),
         ("role", ["alice@example.com", "emperor"]),
         ("usage", ["alice@example.com"]),
@@ -102,16 +102,16 @@ async def test_grant_of_nothing_to_nobody(auth_database: TestDatabase) -> None:
         assert word in errors
 
 
-async def test_grant_with_the_database_away() -> None:
-    """One line and non-zero, not a traceback."""
+async def test_grant_with_the_database_unavailable() -> None:
+    """One line and non-zero, no traceback."""
     status, _, errors = await run("grant", "a@example.com", "operator", variables=environment())
 
     assert status == 1
     assert len(errors.splitlines()) == 1
 
 
-async def test_migrating_twice_is_once(auth_database: TestDatabase) -> None:
-    """Two migrators at once and one after them: all succeed, nothing changes."""
+async def test_migrating_twice_is_harmless(auth_database: TestDatabase) -> None:
+    """Two concurrent migrations and one after them: all succeed, nothing changes."""
     variables = environment(auth_database)
     results = await asyncio.gather(*(run("migrate", variables=variables) for _ in range(2)))
 
@@ -121,7 +121,7 @@ async def test_migrating_twice_is_once(auth_database: TestDatabase) -> None:
 
 @asynccontextmanager
 async def serving(variables: dict[str, str]) -> AsyncIterator[tuple[Process, AuthService, list[str]]]:
-    """The api role as a process of its own, once it is alive; its log lines are complete after the block."""
+    """The api role as a process, once it is alive; its log lines are complete after the block."""
     process = await start("api", variables=variables)
     lines: list[str] = []
 
@@ -136,7 +136,7 @@ async def serving(variables: dict[str, str]) -> AsyncIterator[tuple[Process, Aut
         async with aiohttp.ClientSession() as session:
             url = f"http://127.0.0.1:{variables['PAYFLOW_AUTH_PORT']}"
             service = AuthService(url, aiohttp.web.Application(), session)
-            await until_answered(session, f"{url}/internal/jwks")
+            await until_available(session, f"{url}/internal/jwks")
             yield process, service, lines
     finally:
         if process.returncode is None:
@@ -146,19 +146,19 @@ async def serving(variables: dict[str, str]) -> AsyncIterator[tuple[Process, Aut
             await asyncio.gather(*readers)
 
 
-async def until_answered(session: aiohttp.ClientSession, url: str) -> None:
+async def until_available(session: aiohttp.ClientSession, url: str) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
             async with session.get(url):
                 return
         except aiohttp.ClientConnectorError:
-            assert time.monotonic() < deadline, f"nobody answers at {url}"
+            assert time.monotonic() < deadline, f"no response from {url}"
             await asyncio.sleep(0.05)
 
 
 async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: TestDatabase) -> None:
-    """Guarantee 54: whatever is sent, no password, token or whole address is in a log line; SIGTERM ends with 0."""
+    """Guarantee 54: no password, token or complete address is in a log line, whatever is sent; SIGTERM ends with 0."""
     variables = environment(auth_database)
     async with serving(variables) as (process, auth, lines):
         body = await auth.register("alice@example.com", "a password to look for", "Alice")
@@ -168,14 +168,14 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
         await auth.call("POST", "/internal/recipients", {"emails": ["alice@example.com"]})
         await auth.log_in("alice@example.com\r\nforged: line")
         await auth.call("POST", "/internal/password/forgot", {"email": "alice@example.com"})
-        claimed = await auth.call("POST", "/internal/letters/claim", {"limit": 9}, by="notification-deliver")
-        letters = {letter["kind"]: letter["token"] for letter in claimed.body["items"]}
-        await auth.call("POST", "/internal/email/verify", {"token": letters["verify_email"]})
-        reset = {"token": letters["reset_password"], "new_password": "another one to look for"}
+        claimed = await auth.call("POST", "/internal/emails/claim", {"limit": 9}, by="notification-deliver")
+        emails = {email["kind"]: email["token"] for email in claimed.body["items"]}
+        await auth.call("POST", "/internal/email/verify", {"token": emails["verify_email"]})
+        reset = {"token": emails["reset_password"], "new_password": "another one to look for"}
         await auth.call("POST", "/internal/password/reset", reset)
         metrics = f"http://127.0.0.1:{variables['PAYFLOW_METRICS_PORT']}"
         ready = await AuthService(metrics, auth.application, auth._session).send("GET", "/readyz")
-    told = "".join(lines)
+    output = "".join(lines)
 
     assert process.returncode == 0
     assert ready.body == {"ok": ["postgres"], "failing": []}
@@ -188,7 +188,7 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
         "password_reset",
         "role_stopped",
     ):
-        assert event in told
+        assert event in output
     for secret in (
         "to look for",
         "forged",
@@ -196,31 +196,31 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
         body["refresh_token"],
         refreshed["refresh_token"],
         body["access_token"],
-        *letters.values(),
+        *emails.values(),
         SECRET,
         SEEDS["auth"],
         SEEDS["gateway"],
     ):
-        assert secret not in told
+        assert secret not in output
     assert all(json.loads(line)["service"] == "auth" for line in lines)
 
 
-async def test_process_lives_while_the_database_is_away() -> None:
-    """Without its database the service starts, is alive but not ready, and answers 503 with Retry-After."""
+async def test_process_is_alive_while_the_database_is_unavailable() -> None:
+    """Without its database the service starts, is alive but not ready, and returns 503 with Retry-After."""
     variables = environment()
     async with serving(variables) as (process, auth, _):
-        answer = await auth.log_in("alice@example.com")
+        response = await auth.log_in("alice@example.com")
         metrics = AuthService(f"http://127.0.0.1:{variables['PAYFLOW_METRICS_PORT']}", auth.application, auth._session)
         alive, ready = await metrics.send("GET", "/livez"), await metrics.send("GET", "/readyz")
 
-    assert (answer.status, answer.body["code"]) == (503, "database_unavailable")
-    assert int(answer.headers["Retry-After"]) >= 1
+    assert (response.status, response.body["code"]) == (503, "database_unavailable")
+    assert int(response.headers["Retry-After"]) >= 1
     assert [alive.status, ready.status] == [200, 503]
     assert process.returncode == 0
 
 
 async def test_other_secret_stops_the_start(auth: AuthService, auth_database: TestDatabase) -> None:
-    """A secret that does not open the stored signing key is noticed at start, not at the first login."""
+    """A secret that cannot open the stored signing key fails the start, rather than the first login."""
     await auth.register("alice@example.com")
     status, _, errors = await run("api", variables=environment(auth_database, PAYFLOW_AUTH_SECRET=SECRET[::-1]))
 

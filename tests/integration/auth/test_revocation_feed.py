@@ -1,4 +1,4 @@
-"""How long the feed tells of an end, page by page, and what is counted of it."""
+"""The feed of revocations: how long it lists one, its pages, and its metric."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from services.chassis.database import Pool
 from services.gateway.security.authentication import CLOCK_SECONDS
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService
-from tests.integration.auth.test_letters import owning
+from tests.integration.auth.test_emails import owner_pool
 from tests.integration.auth.test_sessions import claims_of, log_out
 
 EMAIL = "alice@example.com"
 
 
-async def test_an_end_is_told_while_a_token_may_live(auth: AuthService, auth_database: TestDatabase) -> None:
-    """A gateway that starts now hears of every session and API key that ended within the life of an access token."""
+async def test_a_revocation_is_listed_while_a_token_can_be_valid(
+    auth: AuthService, auth_database: TestDatabase
+) -> None:
+    """A gateway that starts gets every session and API key that was revoked within the lifetime of an access token."""
     session = await auth.register(EMAIL)
-    asked = {
+    body = {
         "user_id": session["user"]["id"], "session_id": claims_of(session)["sid"], "password": "correct horse",
         "name": "server", "scopes": ["read"],
     }  # fmt: skip
-    key = (await auth.call("POST", "/internal/api-keys", asked)).body
+    key = (await auth.call("POST", "/internal/api-keys", body)).body
     revoked = await auth.call("DELETE", f"/internal/api-keys/{key['id']}", params={"user_id": session["user"]["id"]})
     assert 204 == revoked.status
     await log_out(auth, session)
-    told = {}
-    async with owning(auth_database) as owner:
+    output = {}
+    async with owner_pool(auth_database) as owner:
         for seconds in (tokens.ACCESS_SECONDS + CLOCK_SECONDS, 3600):
             for table in ("sessions", "api_keys"):
                 await owner.execute(
                     f"UPDATE {table} SET revoked_at = clock_timestamp() - make_interval(secs => $1)", float(seconds)
                 )
-            told[seconds] = [item["session_id"] for item in (await auth.revocations())["items"]]
+            output[seconds] = [item["session_id"] for item in (await auth.revocations())["items"]]
 
-    assert [[key["id"], claims_of(session)["sid"]], []] == list(told.values())
+    assert [[key["id"], claims_of(session)["sid"]], []] == list(output.values())
 
 
-async def test_pages_of_the_feed_leave_nothing_out(auth: AuthService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that is full is followed by the next one: whoever follows to the end has every number once, in order."""
+async def test_pages_of_the_feed_are_complete(auth: AuthService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that follows the pages gets every number once, in order."""
     monkeypatch.setattr(commands.accounts, "REVOCATIONS_MAX", 3)
     sessions = [await auth.register(EMAIL), *[(await auth.log_in(EMAIL)).body for _ in range(6)]]
     for session in sessions:
@@ -53,8 +55,8 @@ async def test_pages_of_the_feed_leave_nothing_out(auth: AuthService, monkeypatc
     assert 7 == after
 
 
-async def test_every_end_is_counted(auth: AuthService) -> None:
-    """The metric grows by the number of sessions that ended, not by the number of requests that ended them."""
+async def test_every_ended_session_is_counted(auth: AuthService) -> None:
+    """The metric counts ended sessions, not requests."""
     first = await auth.register(EMAIL)
     for _ in range(3):
         await auth.log_in(EMAIL)
@@ -66,12 +68,12 @@ async def test_every_end_is_counted(auth: AuthService) -> None:
     assert 3 == counter._value.get() - before
 
 
-async def test_a_session_that_expired_is_not_listed(auth: AuthService, auth_database: TestDatabase) -> None:
-    """It is listed while its refresh token can be used, and not once that has expired."""
+async def test_an_expired_session_is_not_listed(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A session is listed only while its refresh token is valid."""
     session = await auth.register(EMAIL)
     path = f"/internal/users/{session['user']['id']}/sessions"
     expiring, listed = "UPDATE refresh_tokens SET expires_at = clock_timestamp() + $1::text::interval", []
-    async with owning(auth_database) as owner:
+    async with owner_pool(auth_database) as owner:
         for when in ("1 hour", "-1 second"):
             await owner.execute(expiring, when)
             listed.append(len((await auth.call("GET", path)).body["items"]))
@@ -79,8 +81,8 @@ async def test_a_session_that_expired_is_not_listed(auth: AuthService, auth_data
     assert [1, 0] == listed
 
 
-async def test_a_session_says_when_it_was_used_last(auth: AuthService, pool: Pool) -> None:
-    """A refresh moves the time of use, and only that; a page that holds all sessions names no next one."""
+async def test_a_refresh_updates_the_time_of_use(auth: AuthService, pool: Pool) -> None:
+    """A refresh updates the time of use alone; a page with all sessions has no next one."""
     session = await auth.register(EMAIL)
     path = f"/internal/users/{session['user']['id']}/sessions"
     [before] = (await auth.call("GET", path)).body["items"]

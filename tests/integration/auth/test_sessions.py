@@ -1,4 +1,4 @@
-"""Refresh, reuse, logout, and the feed that tells gateways of it."""
+"""Refresh, reuse, logout, and the feed of revocations."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from tests.integration.auth.service import AuthService, running
 
 
 def claims_of(body: dict[str, Any]) -> dict[str, Any]:
-    """What the access token says; verifying it is `test_keys`' matter."""
+    """The claims of the access token, not verified: see test_keys."""
     return jwt.decode(body["access_token"], options={"verify_signature": False})
 
 
 async def log_out(auth: AuthService, body: dict[str, Any]) -> int:
     claims = claims_of(body)
-    asked = {"session_id": claims["sid"], "user_id": claims["sub"]}
-    return (await auth.call("POST", "/internal/logout", asked)).status
+    request_body = {"session_id": claims["sid"], "user_id": claims["sub"]}
+    return (await auth.call("POST", "/internal/logout", request_body)).status
 
 
 async def test_refresh_rotates_within_the_session(auth: AuthService) -> None:
-    """Each refresh gives a new pair of the same session; the chain can go on."""
+    """Each refresh returns a new pair of tokens of the same session, any number of times."""
     body = await auth.register("alice@example.com")
     seen = {body["refresh_token"]}
     for _ in range(5):
-        answer = await auth.refresh(body["refresh_token"])
-        assert answer.status == 200
-        assert claims_of(body)["sid"] == claims_of(answer.body)["sid"]
-        assert body["user"] == answer.body["user"]
-        body = answer.body
+        response = await auth.refresh(body["refresh_token"])
+        assert response.status == 200
+        assert claims_of(body)["sid"] == claims_of(response.body)["sid"]
+        assert body["user"] == response.body["user"]
+        body = response.body
         seen.add(body["refresh_token"])
 
     assert len(seen) == 6
 
 
-async def test_refresh_tells_the_role_of_today(auth: AuthService, pool: Pool) -> None:
-    """A role granted meanwhile stands in the next access token."""
+async def test_refresh_returns_the_current_role(auth: AuthService, pool: Pool) -> None:
+    """A role granted meanwhile is in the next access token."""
     body = await auth.register("alice@example.com")
     await pool.execute("UPDATE users SET role = 'operator'")
-    answer = await auth.refresh(body["refresh_token"])
+    response = await auth.refresh(body["refresh_token"])
 
-    assert (claims_of(body)["role"], claims_of(answer.body)["role"]) == ("user", "operator")
-    assert answer.body["user"]["role"] == "operator"
+    assert (claims_of(body)["role"], claims_of(response.body)["role"]) == ("user", "operator")
+    assert response.body["user"]["role"] == "operator"
 
 
-async def test_reuse_ends_the_family(auth: AuthService) -> None:
-    """Guarantee 45: a spent token ends its session, the newest token included; other sessions of the user live on."""
+async def test_reuse_ends_the_session(auth: AuthService) -> None:
+    """Guarantee 45: a spent token ends its session, including the newest token; other sessions of the user go on."""
     first = await auth.register("alice@example.com")
     other = (await auth.log_in("alice@example.com")).body
     second = (await auth.refresh(first["refresh_token"])).body
@@ -71,20 +71,20 @@ async def test_reuse_ends_the_family(auth: AuthService) -> None:
     assert (await auth.refresh(other["refresh_token"])).status == 200
 
 
-async def test_one_token_used_many_times_at_once(auth: AuthService, pool: Pool) -> None:
-    """Of twenty uses of one token at once at most one gets a pair, and the family is dead afterwards."""
+async def test_concurrent_uses_of_one_token(auth: AuthService, pool: Pool) -> None:
+    """Of twenty concurrent uses of one token one returns a pair, and the session is ended afterwards."""
     body = await auth.register("alice@example.com")
-    answers = await asyncio.gather(*(auth.refresh(body["refresh_token"]) for _ in range(20)))
-    [won] = [answer for answer in answers if answer.status == 200]
+    responses = await asyncio.gather(*(auth.refresh(body["refresh_token"]) for _ in range(20)))
+    [won] = [response for response in responses if response.status == 200]
 
-    assert [answer.status for answer in answers if answer is not won] == [401] * 19
+    assert [response.status for response in responses if response is not won] == [401] * 19
     assert (await auth.refresh(won.body["refresh_token"])).status == 401
     assert [item["seq"] for item in (await auth.revocations())["items"]] == [1]
     assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'refresh_reused'") == 1
 
 
-async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Pool) -> None:
-    """A refresh that meets the logout of its session gets nothing: no pair outlives the session."""
+async def test_refresh_waits_for_a_concurrent_logout(auth: AuthService, pool: Pool) -> None:
+    """A refresh during the logout of its session fails: no pair outlives the session."""
     body = await auth.register("alice@example.com")
     claims = claims_of(body)
     async with database.transaction(pool) as connection:
@@ -97,25 +97,25 @@ async def test_refresh_waits_for_a_logout_under_way(auth: AuthService, pool: Poo
 
 
 @pytest.mark.parametrize("token", ["nonsense", "x" * 43, "ünïcödé", "x" * 8000])
-async def test_unknown_refresh_token_is_refused(auth: AuthService, token: str) -> None:
-    """A token that was never handed out is refused and ends nothing."""
+async def test_unknown_refresh_token_is_rejected(auth: AuthService, token: str) -> None:
+    """A token that was never issued is rejected and ends nothing."""
     await auth.register("alice@example.com")
 
     assert (await auth.refresh(token)).status == 401
     assert (await auth.revocations())["items"] == []
 
 
-async def test_access_token_is_no_refresh_token(auth: AuthService) -> None:
-    """An access token does not refresh anything."""
+async def test_access_token_is_not_a_refresh_token(auth: AuthService) -> None:
+    """An access token cannot be used to refresh."""
     body = await auth.register("alice@example.com")
-    answer = await auth.refresh(body["access_token"])
+    response = await auth.refresh(body["access_token"])
 
-    assert 401 == answer.status
+    assert 401 == response.status
     assert (await auth.refresh(body["refresh_token"])).status == 200
 
 
 async def test_refresh_token_expires(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
-    """A token nobody used for its lifetime is refused, without ending the session for a reason it has not."""
+    """A token that is not used within its lifetime is rejected; its session is not revoked."""
     body = await auth.register("alice@example.com")
     lifetime = await pool.fetchval("SELECT extract(epoch FROM expires_at - created_at)::float8 FROM refresh_tokens")
     owner = await auth_database.pool(auth_database.owner_url)
@@ -127,8 +127,8 @@ async def test_refresh_token_expires(auth: AuthService, pool: Pool, auth_databas
     assert (await auth.revocations())["items"] == []
 
 
-async def test_old_spent_tokens_are_forgotten(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
-    """What was spent longer ago than a token lives is removed at the next refresh; younger ones are kept."""
+async def test_old_spent_tokens_are_deleted(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
+    """Tokens spent longer ago than their lifetime are deleted at the next refresh; newer ones are kept."""
     body = await auth.register("alice@example.com")
     body = (await auth.refresh(body["refresh_token"])).body
     owner = await auth_database.pool(auth_database.owner_url)
@@ -140,7 +140,7 @@ async def test_old_spent_tokens_are_forgotten(auth: AuthService, pool: Pool, aut
 
 
 async def test_only_hashes_of_tokens_are_stored(auth: AuthService, pool: Pool) -> None:
-    """No table holds a token or a password as it was handed out."""
+    """No table has a token or a password in plain text."""
     body = await auth.register("alice@example.com", "correct horse battery")
     for table in ("users", "sessions", "refresh_tokens", "signing_keys", "audit_log"):
         text = str(await pool.fetch(f"SELECT * FROM {table}"))
@@ -149,7 +149,7 @@ async def test_only_hashes_of_tokens_are_stored(auth: AuthService, pool: Pool) -
 
 
 async def test_logout_ends_the_session_and_shows_in_the_feed(auth: AuthService) -> None:
-    """After logout the refresh token is dead and the feed names the session; a second logout changes nothing."""
+    """After a logout the refresh token is invalid and the feed lists the session; a second logout changes nothing."""
     body = await auth.register("alice@example.com")
     before = await auth.revocations()
     statuses = [await log_out(auth, body), await log_out(auth, body)]
@@ -164,28 +164,28 @@ async def test_logout_ends_the_session_and_shows_in_the_feed(auth: AuthService) 
     assert (await auth.refresh(body["refresh_token"])).status == 401
 
 
-async def test_feed_tells_the_time_that_dates_tokens(auth: AuthService) -> None:
-    """Whoever pulls it can judge access tokens by the clock that dates them: the two agree to the second."""
+async def test_feed_returns_the_time_that_dates_tokens(auth: AuthService) -> None:
+    """Its readers can verify access tokens by the clock that dates them."""
     issued_at = claims_of(await auth.register("alice@example.com"))["iat"]
     now = (await auth.revocations())["now"]
 
     assert issued_at <= now < issued_at + 60
 
 
-async def test_nobody_ends_the_session_of_another(auth: AuthService) -> None:
-    """A session id with another user's id ends nothing, and the answer does not say so."""
+async def test_a_session_of_another_user_cannot_be_ended(auth: AuthService) -> None:
+    """A session id with another user id ends nothing, and the response does not reveal it."""
     alice = await auth.register("alice@example.com")
     bob = await auth.register("bob@example.com")
-    asked = {"session_id": claims_of(alice)["sid"], "user_id": bob["user"]["id"]}
-    foreign = await auth.call("POST", "/internal/logout", asked)
-    unknown = await auth.call("POST", "/internal/logout", {**asked, "session_id": str(new_id())})
+    body = {"session_id": claims_of(alice)["sid"], "user_id": bob["user"]["id"]}
+    foreign = await auth.call("POST", "/internal/logout", body)
+    unknown = await auth.call("POST", "/internal/logout", {**body, "session_id": str(new_id())})
 
     assert [foreign.status, unknown.status] == [204, 204]
     assert (await auth.refresh(alice["refresh_token"])).status == 200
 
 
-async def test_feed_forgets_what_no_access_token_outlives(auth: AuthService, auth_database: TestDatabase) -> None:
-    """A session that ended longer ago than an access token lives is not told any more; the numbers go on."""
+async def test_feed_drops_revocations_that_no_token_outlives(auth: AuthService, auth_database: TestDatabase) -> None:
+    """A session that ended longer ago than the lifetime of an access token is not listed; the numbers continue."""
     for name in ("alice", "bob"):
         await log_out(auth, await auth.register(f"{name}@example.com"))
     owner = await auth_database.pool(auth_database.owner_url)
@@ -198,7 +198,7 @@ async def test_feed_forgets_what_no_access_token_outlives(auth: AuthService, aut
 
 
 async def test_reader_ahead_of_a_restored_database_starts_over(auth: AuthService) -> None:
-    """Who asks beyond the last number remembers another history and is told everything."""
+    """A reader beyond the last number has seen another history, and gets everything."""
     await log_out(auth, await auth.register("alice@example.com"))
     feed = await auth.revocations(after=57)
 
@@ -206,7 +206,7 @@ async def test_reader_ahead_of_a_restored_database_starts_over(auth: AuthService
     assert feed["next"] == 1
 
 
-async def test_feed_waits_for_the_commit_before(auth: AuthService, pool: Pool) -> None:
+async def test_feed_waits_for_earlier_commits(auth: AuthService, pool: Pool) -> None:
     """While an earlier revocation is not committed, no later one can be: a reader that sees one has missed none."""
     first, second = await auth.register("alice@example.com"), await auth.register("bob@example.com")
     claims = claims_of(first)
@@ -228,12 +228,12 @@ async def until_one_waits_for_a_lock(pool: Pool) -> None:
     deadline = time.monotonic() + 5
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while await pool.fetchval(query) == 0:
-        assert time.monotonic() < deadline, "nobody waited for a lock"
+        assert time.monotonic() < deadline, "no transaction waited for a lock"
         await asyncio.sleep(0.005)
 
 
-async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) -> None:
-    """A reader that follows the feed while fifty sessions end sees each of them once, in order."""
+async def test_feed_is_complete_under_fifty_concurrent_logouts(auth: AuthService) -> None:
+    """A reader that follows the feed while fifty sessions end gets each of them once, in order."""
     await auth.register("alice@example.com")
     bodies = [(await auth.log_in("alice@example.com")).body for _ in range(50)]
     seen: list[dict[str, Any]] = []
@@ -250,7 +250,7 @@ async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) 
                 return
 
     async def end(body: dict[str, Any]) -> int:
-        # Fifty at once may wait for a connection longer than they are allowed to: then nothing was done.
+        # Some of fifty may wait too long for a connection, and fail without an effect.
         while (status := await log_out(auth, body)) == 503:
             await asyncio.sleep(0.05)
         return status
@@ -267,54 +267,54 @@ async def test_feed_skips_nobody_under_fifty_logouts_at_once(auth: AuthService) 
 
 
 class CountingWakeup(Wakeup):
-    """Counts how often it was rung."""
+    """Counts its notifications."""
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.rung = 0
+        self.notified = 0
 
     async def notify(self) -> None:
-        self.rung += 1
+        self.notified += 1
 
 
-async def test_every_end_of_a_session_rings_the_wakeup(pool: Pool) -> None:
-    """Logout and reuse notify once each; what ended nothing does not notify."""
+async def test_every_ended_session_wakes_the_gateways(pool: Pool) -> None:
+    """Logout and reuse notify once each; a request that ends nothing does not notify."""
     wakeup = CountingWakeup()
     async with running(pool, wakeup=wakeup) as auth:
         body = await auth.register("alice@example.com")
         await auth.refresh(body["refresh_token"])
-        before = wakeup.rung
+        before = wakeup.notified
         await auth.refresh(body["refresh_token"])
         await auth.refresh(body["refresh_token"])
-        after_reuse = wakeup.rung
+        after_reuse = wakeup.notified
         body = (await auth.log_in("alice@example.com")).body
         await log_out(auth, body)
         await log_out(auth, body)
 
-    assert (before, after_reuse, wakeup.rung) == (0, 1, 2)
+    assert (before, after_reuse, wakeup.notified) == (0, 1, 2)
 
 
-async def test_wakeup_is_heard_through_redis(redis: Redis) -> None:
-    """Whoever listens on the channel hears the agreed word."""
-    wakeup, ears = Wakeup(redis.url), Wakeup(redis.url)
-    assert ears._redis is not None
-    async with ears._redis.pubsub() as heard:
-        await heard.subscribe(CHANNEL)
+async def test_wakeup_is_received_through_redis(redis: Redis) -> None:
+    """A subscriber of the channel receives the agreed message."""
+    wakeup, subscriber = Wakeup(redis.url), Wakeup(redis.url)
+    assert subscriber._redis is not None
+    async with subscriber._redis.pubsub() as subscription:
+        await subscription.subscribe(CHANNEL)
         deadline = time.monotonic() + 10
         message = None
-        # A notify may get lost, on a machine that is busy for 50 ms for instance.
+        # A notification can be lost, for example on a machine that is busy for 50 ms.
         while message is None:
-            assert time.monotonic() < deadline, "the wakeup was not heard"
+            assert time.monotonic() < deadline, "the wake-up was not received"
             await wakeup.notify()
-            message = await heard.get_message(ignore_subscribe_messages=True, timeout=0.2)
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=0.2)
     await wakeup.close()
-    await ears.close()
+    await subscriber.close()
 
     assert message["data"] == b"notify"
 
 
 async def test_logout_works_without_redis(pool: Pool) -> None:
-    """With Redis away logout is as good and hardly slower."""
+    """While Redis is unavailable, a logout works and is hardly slower."""
     async with running(pool, wakeup=Wakeup("redis://:a-password-of-redis@127.0.0.1:1/0")) as auth:
         body = await auth.register("alice@example.com")
         started = time.monotonic()
@@ -325,7 +325,7 @@ async def test_logout_works_without_redis(pool: Pool) -> None:
 
 
 async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond so many, a login ends the session that was used longest ago, and says so in the feed: all can be ended at once."""
+    """Above the limit, a login ends the least recently used session, in the feed as well, so that all can be ended at once."""
     monkeypatch.setattr(commands.accounts, "SESSIONS_MAX", 3)
     wakeup = CountingWakeup()
     async with running(pool, wakeup=wakeup) as auth:
@@ -339,14 +339,14 @@ async def test_sessions_are_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch)
 
     assert [claims_of(second)["sid"], claims_of(third)["sid"]] == [item["session_id"] for item in feed["items"]]
     assert [401, 401, 200, 200] == refreshed
-    assert 2 == wakeup.rung
+    assert 2 == wakeup.notified
     assert 3 == await pool.fetchval(
         "SELECT count(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", UUID(first["user"]["id"])
     )
 
 
 async def test_spent_tokens_are_bounded(auth: AuthService, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a session that is refreshed without end the newest spent tokens are kept; one that is forgotten opens nothing."""
+    """Of a session that is refreshed endlessly the newest spent tokens are kept; a deleted one is rejected."""
     monkeypatch.setattr(tokens, "SPENT_REMEMBERED_MAX", 3)
     first = session = await auth.register("alice@example.com")
     for _ in range(8):

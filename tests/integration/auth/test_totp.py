@@ -1,4 +1,4 @@
-"""The second factor: proposed, confirmed, asked for, used once, lost, removed."""
+"""The second factor: start, confirm, log in, lose, remove."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.chassis.database import Pool
 from tests.harness.databases import TestDatabase
-from tests.integration.auth.service import SECRET, Answer, AuthService
+from tests.integration.auth.service import SECRET, AuthService, Response
 
 EMAIL = "alice@example.com"
 PASSWORD = "correct horse"
 
 
 class Authenticator:
-    """What a telephone does, from the URI of the QR code alone."""
+    """An authenticator app, set up with the URI of the QR code alone."""
 
     def __init__(self, uri: str) -> None:
         query = parse_qs(urlsplit(uri).query)
@@ -29,20 +29,20 @@ class Authenticator:
         self._totp = TOTP(base64.b32decode(query["secret"][0]), 6, SHA1(), 30)
 
     def code(self, steps: int = 0) -> str:
-        """The code of now, or of so many steps from now."""
+        """The current code, or the one so many steps away."""
         return self._totp.generate(int(time.time()) + 30 * steps).decode()
 
 
-async def start(auth: AuthService, user_id: str, password: str = PASSWORD) -> Answer:
+async def start(auth: AuthService, user_id: str, password: str = PASSWORD) -> Response:
     return await auth.call("POST", "/internal/totp", {"user_id": user_id, "password": password})
 
 
-async def confirm(auth: AuthService, user_id: str, code: str) -> Answer:
+async def confirm(auth: AuthService, user_id: str, code: str) -> Response:
     return await auth.call("POST", "/internal/totp/confirm", {"user_id": user_id, "code": code})
 
 
-async def turn_on(auth: AuthService, pool: Pool) -> tuple[str, Authenticator, list[str]]:
-    """A user with the second factor on, confirmed a while ago: id, authenticator, recovery codes."""
+async def enable_totp(auth: AuthService, pool: Pool) -> tuple[str, Authenticator, list[str]]:
+    """A user who enabled the second factor a while ago: id, authenticator, recovery codes."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     authenticator = Authenticator((await start(auth, user_id)).body["uri"])
     confirmed = await confirm(auth, user_id, authenticator.code())
@@ -51,12 +51,12 @@ async def turn_on(auth: AuthService, pool: Pool) -> tuple[str, Authenticator, li
     return user_id, authenticator, confirmed.body["recovery_codes"]
 
 
-async def proof(auth: AuthService, method: str, path: str, user_id: str, code: str, **changes: Any) -> Answer:
+async def proof(auth: AuthService, method: str, path: str, user_id: str, code: str, **changes: Any) -> Response:
     return await auth.call(method, path, {"user_id": user_id, "password": PASSWORD, "totp": code} | changes)
 
 
-async def test_factor_is_on_only_when_confirmed(auth: AuthService) -> None:
-    """A proposal changes no login; starting again replaces it; its first code turns it on, once, with ten recovery codes."""
+async def test_factor_is_enabled_only_when_confirmed(auth: AuthService) -> None:
+    """Starting changes no login, and again replaces the secret; the first code enables it once, with ten recovery codes."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     wrong = await start(auth, user_id, "correct horsf")
     early = await confirm(auth, user_id, "123456")
@@ -79,8 +79,8 @@ async def test_factor_is_on_only_when_confirmed(auth: AuthService) -> None:
 
 
 async def test_login_needs_the_code(auth: AuthService, pool: Pool) -> None:
-    """Right password and no code: told so. Wrong password: the old answer, with a code or without. Both: in."""
-    _, authenticator, _ = await turn_on(auth, pool)
+    """Correct password, no code: 401 says so. Wrong password: the usual response, with or without a code. Both: logged in."""
+    _, authenticator, _ = await enable_totp(auth, pool)
     wrong = [
         await auth.log_in(EMAIL, "correct horsf"),
         await auth.log_in(EMAIL, "correct horsf", totp=authenticator.code()),
@@ -96,21 +96,21 @@ async def test_login_needs_the_code(auth: AuthService, pool: Pool) -> None:
     assert (200, True) == (both.status, both.body["user"]["totp"])
 
 
-async def test_code_opens_once(auth: AuthService, pool: Pool) -> None:
-    """Of many logins at once with one code one gets in; it does not open again, nor does an older one; the next one does."""
-    _, authenticator, _ = await turn_on(auth, pool)
+async def test_code_works_once(auth: AuthService, pool: Pool) -> None:
+    """Of concurrent logins with one code one succeeds; the code, and older ones, then fail; the next one works."""
+    _, authenticator, _ = await enable_totp(auth, pool)
     now, next_one = authenticator.code(), authenticator.code(1)
     at_once = await asyncio.gather(*(auth.log_in(EMAIL, totp=now) for _ in range(8)))
     later = await auth.log_in(EMAIL, totp=next_one)
     older = await auth.log_in(EMAIL, totp=now)
 
-    assert [200] + [401] * 7 == sorted(answer.status for answer in at_once)
+    assert [200] + [401] * 7 == sorted(response.status for response in at_once)
     assert 200 == later.status
     assert (401, "invalid_credentials") == (older.status, older.body["code"])
 
 
-async def test_code_of_confirmation_opens_nothing(auth: AuthService) -> None:
-    """The code that turned the factor on is spent by that; a code three steps away never counts."""
+async def test_code_of_confirmation_is_spent(auth: AuthService) -> None:
+    """The confirming code cannot be used to log in; a code three steps away never counts."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     authenticator = Authenticator((await start(auth, user_id)).body["uri"])
     code = authenticator.code()
@@ -120,14 +120,14 @@ async def test_code_of_confirmation_opens_nothing(auth: AuthService) -> None:
         assert 401 == (await auth.log_in(EMAIL, totp=each)).status
 
 
-async def test_recovery_code_opens_once(auth: AuthService, pool: Pool) -> None:
-    """In the same field, however it is spelled, once even for many at once; only hashes are stored; its use is audited."""
-    _, _, codes = await turn_on(auth, pool)
+async def test_recovery_code_works_once(auth: AuthService, pool: Pool) -> None:
+    """In any spelling, once even for concurrent logins; only hashes are stored; its use is audited."""
+    _, _, codes = await enable_totp(auth, pool)
     at_once = await asyncio.gather(*(auth.log_in(EMAIL, totp=codes[0]) for _ in range(5)))
     spelled = await auth.log_in(EMAIL, totp=codes[1].replace("-", " ").upper())
     unknown = await auth.log_in(EMAIL, totp="abcd-efgh-ijkl-mnop")
 
-    assert [200] + [401] * 4 == sorted(answer.status for answer in at_once)
+    assert [200] + [401] * 4 == sorted(response.status for response in at_once)
     assert [200, 401] == [spelled.status, unknown.status]
     assert 2 == await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'recovery_code_used'")
     stored = str(await pool.fetch("SELECT * FROM recovery_codes"))
@@ -135,8 +135,8 @@ async def test_recovery_code_opens_once(auth: AuthService, pool: Pool) -> None:
 
 
 async def test_removing_needs_both(auth: AuthService, pool: Pool) -> None:
-    """Neither a wrong password nor a wrong code removes it; both right do, also a recovery code; then logins ask for none."""
-    user_id, authenticator, codes = await turn_on(auth, pool)
+    """A wrong password or code does not remove it; both correct, also a recovery code, do; logins then need no code."""
+    user_id, authenticator, codes = await enable_totp(auth, pool)
     path = "/internal/totp"
     refused = [
         await proof(auth, "DELETE", path, user_id, authenticator.code(), password="correct horsf"),
@@ -155,8 +155,8 @@ async def test_removing_needs_both(auth: AuthService, pool: Pool) -> None:
 
 
 async def test_new_recovery_codes_replace_the_old(auth: AuthService, pool: Pool) -> None:
-    """With both factors ten new ones are made, and the old ones open nothing."""
-    user_id, authenticator, codes = await turn_on(auth, pool)
+    """With both factors ten new codes are created, and the old ones become invalid."""
+    user_id, authenticator, codes = await enable_totp(auth, pool)
     path = "/internal/totp/recovery-codes"
     refused = await proof(auth, "POST", path, user_id, "abcdef")
     renewed = await proof(auth, "POST", path, user_id, authenticator.code())
@@ -168,22 +168,22 @@ async def test_new_recovery_codes_replace_the_old(auth: AuthService, pool: Pool)
 
 
 async def test_password_change_needs_the_code(auth: AuthService, pool: Pool) -> None:
-    """With the factor on another password needs a code too, told only to who knows the old password."""
-    user_id, authenticator, _ = await turn_on(auth, pool)
+    """With the factor enabled, a password change needs a code; only the correct old password reveals that."""
+    user_id, authenticator, _ = await enable_totp(auth, pool)
     body = {"user_id": user_id, "current_password": PASSWORD, "new_password": "battery staple"}
-    answers = [
+    responses = [
         await auth.call("POST", "/internal/password", body),
         await auth.call("POST", "/internal/password", body | {"current_password": "correct horsf"}),
         await auth.call("POST", "/internal/password", body | {"totp": authenticator.code()}),
     ]
 
-    assert [401, 401, 200] == [each.status for each in answers]
-    assert ["totp_required", "invalid_credentials"] == [each.body["code"] for each in answers[:2]]
+    assert [401, 401, 200] == [each.status for each in responses]
+    assert ["totp_required", "invalid_credentials"] == [each.body["code"] for each in responses[:2]]
     assert "totp_required" == (await auth.log_in(EMAIL, "battery staple")).body["code"]
 
 
 async def test_secret_is_sealed_for_its_user(auth: AuthService, pool: Pool, auth_database: TestDatabase) -> None:
-    """What is stored is not the secret, and opens for nobody else."""
+    """The secret is stored sealed, and cannot be opened for another user."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     other = (await auth.register("bob@example.com"))["user"]["id"]
     secret = base64.b32decode((await start(auth, user_id)).body["secret"])
@@ -191,16 +191,16 @@ async def test_secret_is_sealed_for_its_user(auth: AuthService, pool: Pool, auth
     await pool.execute("UPDATE users SET totp_secret_sealed = $1 WHERE id = $2", row["sealed"], other)
 
     assert secret not in row["sealed"]
-    assert secret == Vault(SECRET).open_factor(row["sealed"], row["id"])
+    assert secret == Keyring(SECRET).open_factor(row["sealed"], row["id"])
     assert 500 == (await confirm(auth, other, "123456")).status
 
 
-async def test_who_is_disabled_changes_no_factor(auth: AuthService, pool: Pool) -> None:
-    """Also a gateway that has not heard of it yet can neither propose nor confirm one for a disabled user."""
+async def test_a_disabled_user_cannot_set_up_a_factor(auth: AuthService, pool: Pool) -> None:
+    """A disabled user can neither start nor confirm one, also if the gateway does not know yet."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     authenticator = Authenticator((await start(auth, user_id)).body["uri"])
     await pool.execute("UPDATE users SET disabled_at = now(), disabled_reason = 'test'")
-    answers = [await start(auth, user_id), await confirm(auth, user_id, authenticator.code())]
+    responses = [await start(auth, user_id), await confirm(auth, user_id, authenticator.code())]
 
-    assert [(403, "user_disabled")] * 2 == [(answer.status, answer.body["code"]) for answer in answers]
+    assert [(403, "user_disabled")] * 2 == [(response.status, response.body["code"]) for response in responses]
     assert await pool.fetchval("SELECT totp_confirmed_at IS NULL FROM users")

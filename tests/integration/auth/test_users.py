@@ -1,4 +1,4 @@
-"""What operators do about users."""
+"""Operators manage users."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from services.auth.rules.user import Role
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from tests.harness.locks import until_waiting
-from tests.integration.auth.service import Answer, AuthService, register_operator
+from tests.integration.auth.service import AuthService, Response, register_operator
 from tests.integration.auth.test_sessions import claims_of
 
 EMAIL = "alice@example.com"
 
 
-async def action(auth: AuthService, method: str, user_id: str, what: str, operator_id: str, **body: str) -> Answer:
+async def action(auth: AuthService, method: str, user_id: str, what: str, operator_id: str, **body: str) -> Response:
     return await auth.call(method, f"/internal/users/{user_id}/{what}", {"operator_id": operator_id} | body)
 
 
 async def test_user_is_found_by_address(auth: AuthService) -> None:
-    """One user with what operators may know, however the address is typed; nobody else, and what is no address, is 404."""
+    """An account is found by its address in any spelling; an unknown or malformed address is 404."""
     alice = await auth.register(EMAIL)
     found = await auth.call("POST", "/internal/users/find", {"email": " ALICE@example.com "})
     missing = [
@@ -38,16 +38,16 @@ async def test_user_is_found_by_address(auth: AuthService) -> None:
 
 
 async def test_disabled_user_is_not_found_as_a_recipient(auth: AuthService) -> None:
-    """By e-mail, disabled reads like unknown, however the address is typed; the name stays; enabled, found again."""
+    """By e-mail a disabled user looks unknown, in any spelling; the name stays; an enabled user is found again."""
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
     user_id, operator_id = alice["user"]["id"], str(new_id())
-    asked = {"emails": [EMAIL, "ALICE@example.com", "bob@example.com", "unknown@example.com"]}
-    before = await auth.call("POST", "/internal/recipients", asked)
+    body = {"emails": [EMAIL, "ALICE@example.com", "bob@example.com", "unknown@example.com"]}
+    before = await auth.call("POST", "/internal/recipients", body)
     await action(auth, "PUT", user_id, "disable", operator_id, reason="a test")
-    disabled = await auth.call("POST", "/internal/recipients", asked)
+    disabled = await auth.call("POST", "/internal/recipients", body)
     names = await auth.call("POST", "/internal/names", {"ids": [user_id]})
     await action(auth, "DELETE", user_id, "disable", operator_id)
-    after = await auth.call("POST", "/internal/recipients", asked)
+    after = await auth.call("POST", "/internal/recipients", body)
 
     assert 3 == len(before.body["items"])
     assert [("bob@example.com", bob["user"]["id"])] == [
@@ -57,8 +57,8 @@ async def test_disabled_user_is_not_found_as_a_recipient(auth: AuthService) -> N
     assert before.body == after.body
 
 
-async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> None:
-    """Guarantee 45: every session ends in the commit; the right password is told, the wrong one as ever; enabled, in again."""
+async def test_disabling_ends_all_access_at_once(auth: AuthService, pool: Pool) -> None:
+    """Guarantee 45: every session ends in the commit; only the correct password gets 403; an enabled user can log in again."""
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
     second = (await auth.log_in(EMAIL)).body
     user_id, operator_id = alice["user"]["id"], str(new_id())
@@ -69,7 +69,7 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
         await auth.log_in(EMAIL, "correct horsf"),
         await auth.refresh(alice["refresh_token"]),
     ]
-    unknown = await auth.log_in("nobody@example.com", "correct horsf")
+    unknown = await auth.log_in("unknown@example.com", "correct horsf")
     feed = await auth.revocations()
     enabled = await action(auth, "DELETE", user_id, "disable", operator_id)
 
@@ -93,8 +93,8 @@ async def test_disabled_user_is_out_at_once(auth: AuthService, pool: Pool) -> No
     assert {"reason": "stolen telephone"} == json.loads(rows[0]["detail"])
 
 
-async def test_role_is_given_and_taken(auth: AuthService, pool: Pool) -> None:
-    """Sessions live on when a role is given; when it is taken those that carry it end; the same role again changes nothing."""
+async def test_role_is_set_and_removed(auth: AuthService, pool: Pool) -> None:
+    """Gaining a role keeps sessions; losing one ends them; setting the current role changes nothing."""
     alice = await auth.register(EMAIL)
     user_id, operator_id = alice["user"]["id"], await register_operator(auth, pool)
     given = await action(auth, "PUT", user_id, "role", operator_id, role="operator")
@@ -110,8 +110,8 @@ async def test_role_is_given_and_taken(auth: AuthService, pool: Pool) -> None:
     assert (422, "role") == (wrong.status, wrong.body["errors"][0]["field"])
 
 
-async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool) -> None:
-    """Nobody disables or demotes themselves; an unknown id is 404; nothing was done."""
+async def test_operators_cannot_modify_themselves(auth: AuthService, pool: Pool) -> None:
+    """Operators cannot disable or demote themselves; an unknown id is 404; nothing changes."""
     user_id = (await auth.register(EMAIL))["user"]["id"]
     await action(auth, "PUT", user_id, "role", str(new_id()), role="operator")
     own = [
@@ -126,20 +126,20 @@ async def test_operators_do_not_act_on_themselves(auth: AuthService, pool: Pool)
     assert 1 == await pool.fetchval("SELECT count(*) FROM users WHERE role = 'operator' AND disabled_at IS NULL")
 
 
-async def test_a_former_operator_acts_on_nobody(auth: AuthService, pool: Pool) -> None:
-    """Guarantee 45: demoted or disabled a moment ago, also through a gateway that has not heard of it; nothing is recorded."""
+async def test_a_former_operator_is_rejected(auth: AuthService, pool: Pool) -> None:
+    """Guarantee 45: demoted or disabled a moment ago, also if the gateway does not know yet; nothing is recorded."""
     mallory, accomplice = [(await auth.register(f"{name}@example.com"))["user"]["id"] for name in ("mallory", "bob")]
-    told, ops = [], await register_operator(auth, pool)
+    output, ops = [], await register_operator(auth, pool)
     for what, body in (("role", {"role": "user"}), ("disable", {"reason": "left us"})):
         assert 200 == (await action(auth, "PUT", mallory, "role", ops, role="operator")).status
         assert 200 == (await action(auth, "PUT", mallory, what, ops, **body)).status
-        told += [
+        output += [
             await action(auth, "PUT", accomplice, "role", mallory, role="operator"),
             await action(auth, "PUT", accomplice, "disable", mallory, reason="x"),
             await action(auth, "DELETE", accomplice, "disable", mallory),
         ]
 
-    assert [(403, "operator_required")] * 6 == [(answer.status, answer.body["code"]) for answer in told]
+    assert [(403, "operator_required")] * 6 == [(response.status, response.body["code"]) for response in output]
     assert ["user_registered"] == [
         row["action"] for row in await pool.fetch("SELECT action FROM audit_log WHERE actor_id = $1", UUID(mallory))
     ]
@@ -149,11 +149,11 @@ ENDS = {"disable": {"reason": "left us"}, "role": {"role": "user"}}
 
 
 @pytest.mark.parametrize(("first", "second"), [("disable", "disable"), ("disable", "role"), ("role", "role")])
-async def test_two_operators_who_end_each_other(auth: AuthService, pool: Pool, first: str, second: str) -> None:
-    """At the same instant, each disables or demotes the other: one does, the other is told no, and one who operates is left."""
+async def test_two_operators_who_remove_each_other(auth: AuthService, pool: Pool, first: str, second: str) -> None:
+    """Two operators disable or demote each other concurrently: one request fails, and one operator is left."""
     alice, bob = [await register_operator(auth, pool, f"{name}@example.com") for name in ("alice", "bob")]
     async with pool.acquire() as connection:
-        # Both have looked at who operates, and neither has committed: if nothing else holds them up, this does.
+        # Both transactions have read the operators and neither has committed; this lock delays them if nothing else does.
         transaction = connection.transaction()
         await transaction.start()
         await connection.fetch("SELECT 1 FROM sessions FOR UPDATE")
@@ -163,15 +163,15 @@ async def test_two_operators_who_end_each_other(auth: AuthService, pool: Pool, f
         ]
         await until_waiting(pool, 2)
         await transaction.rollback()
-        answers = [await each for each in actions]
+        responses = [await each for each in actions]
 
-    assert [200, 403] == sorted(answer.status for answer in answers)
-    assert "operator_required" in {answer.body.get("code") for answer in answers}
+    assert [200, 403] == sorted(response.status for response in responses)
+    assert "operator_required" in {response.body.get("code") for response in responses}
     assert 1 == await _operating(pool)
 
 
-async def test_the_last_operator_stays(auth: AuthService, pool: Pool) -> None:
-    """Whoever asks, and from the command line: the last one who is not disabled is neither demoted nor disabled."""
+async def test_the_last_operator_cannot_be_removed(auth: AuthService, pool: Pool) -> None:
+    """The last enabled operator can be neither demoted nor disabled, by anyone, nor from the command line."""
     alice, bob = [await register_operator(auth, pool, f"{name}@example.com") for name in ("alice", "bob")]
     assert 200 == (await action(auth, "PUT", bob, "disable", alice, reason="left us")).status
     refused = [await action(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
@@ -185,8 +185,8 @@ async def test_the_last_operator_stays(auth: AuthService, pool: Pool) -> None:
     assert 200 == (await action(auth, "PUT", alice, "disable", bob, reason="left us")).status
 
 
-async def test_two_demotions_at_the_command_line(auth: AuthService, pool: Pool) -> None:
-    """Both of the last two operators, at the same instant: one of them stays."""
+async def test_two_concurrent_demotions_from_the_command_line(auth: AuthService, pool: Pool) -> None:
+    """Of the last two operators, demoted concurrently, one stays."""
     for name in ("alice", "bob"):
         await register_operator(auth, pool, f"{name}@example.com")
     done = await asyncio.gather(

@@ -125,7 +125,7 @@ async def test_an_ended_key_opens_no_address(house: House) -> None:
 
 
 async def _rows(house: House) -> list[int]:
-    tables = ("audit_log", "api_keys", "sessions", "users", "letters", "refresh_tokens")
+    tables = ("audit_log", "api_keys", "sessions", "users", "emails", "refresh_tokens")
     return [await house.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
 
 

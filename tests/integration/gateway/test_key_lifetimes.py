@@ -147,7 +147,7 @@ async def test_a_location_is_asked_about_again(
     async def ask(pause: float, place: str = "192.0.2.7", email: str = ALICE) -> None:
         clock.seconds += pause
         known = await asking._is_known(rate_limit.pseudonym(email), place, email)
-        seen.append((known, len(behind.auth.calls_to("POST", "/internal/places"))))
+        seen.append((known, len(behind.auth.calls_to("POST", "/internal/known-locations"))))
 
     await ask(0)
     behind.auth.places.add((ALICE, "192.0.2.7"))
@@ -159,7 +159,7 @@ async def test_a_location_is_asked_about_again(
     await ask(0, email="bob@example.com")
 
     assert [(False, 1), (False, 1), (True, 2), (True, 2), (False, 3), (False, 4), (False, 5)] == seen
-    bodies = [call.body for call in behind.auth.calls_to("POST", "/internal/places")]
+    bodies = [call.body for call in behind.auth.calls_to("POST", "/internal/known-locations")]
     assert {"email": ALICE, "address": "192.0.2.7"} == bodies[0]
     assert account not in str(bodies)
 
@@ -176,4 +176,4 @@ async def test_a_login_makes_a_location_known_at_once(
 
     assert await asking._is_known(account, "192.0.2.7", ALICE)
     assert not await asking._is_known(account, "192.0.2.8", ALICE)
-    assert 2 == len(behind.auth.calls_to("POST", "/internal/places"))
+    assert 2 == len(behind.auth.calls_to("POST", "/internal/known-locations"))

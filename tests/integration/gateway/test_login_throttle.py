@@ -230,12 +230,12 @@ async def test_strangers_do_not_count_for_the_owner(open_client: Open, crowd: Cr
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
         await crowd.storm(api, 100)
         owner = [(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
-        asked = len(api.behind.auth.calls_to("POST", "/internal/places"))
+        asked = len(api.behind.auth.calls_to("POST", "/internal/known-locations"))
         await crowd.storm(api, 100)
 
         assert [401] * 4 == owner
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        assert len(api.behind.auth.calls_to("POST", "/internal/places")) - asked <= 50
+        assert len(api.behind.auth.calls_to("POST", "/internal/known-locations")) - asked <= 50
 
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])

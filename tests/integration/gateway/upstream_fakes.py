@@ -224,7 +224,7 @@ class Auth(Service):
                     return problem(401, "invalid_credentials")
                 self.places.add((email, call.body["address"]))
                 return web.json_response({})
-            case "POST", "/internal/places":
+            case "POST", "/internal/known-locations":
                 known = (call.body["email"].strip().lower(), call.body["address"]) in self.places
                 return web.json_response({"known": known})
             case "POST", "/internal/logout":

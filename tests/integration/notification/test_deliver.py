@@ -116,7 +116,7 @@ async def auth_url(public_keys: dict[str, str], seeds: dict[str, str]) -> AsyncI
     app = server.application("auth")
     guard = server.callers(TokenVerifier(keys, audience="auth"), ["notification-deliver"])
     app.router.add_post("/internal/contacts", guard(contacts))
-    app.router.add_post("/internal/letters/claim", guard(no_letters))
+    app.router.add_post("/internal/emails/claim", guard(no_letters))
     health.add_routes(app, health.Health())
     runner = web.AppRunner(app)
     await runner.setup()

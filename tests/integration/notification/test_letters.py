@@ -68,7 +68,7 @@ def carrier_to(url: str, upstream: Upstream, runtime: Runtime) -> LetterCarrier:
 
 
 async def let_leases_end(pool: Pool) -> None:
-    await pool.execute("UPDATE letters SET claimed_until = clock_timestamp()")
+    await pool.execute("UPDATE emails SET claimed_until = clock_timestamp()")
 
 
 async def test_a_letter_arrives_and_its_token_works(
@@ -79,7 +79,7 @@ async def test_a_letter_arrives_and_its_token_works(
     counts = [await carrier.deliver_due() for _ in range(2)]
     [mail] = sink.mails
     [token] = re.findall(r"#token=(\S+)", text_of(mail))
-    letter_id = await auth_pool.fetchval("SELECT id FROM letters WHERE sent_at IS NOT NULL AND token_sealed IS NULL")
+    letter_id = await auth_pool.fetchval("SELECT id FROM emails WHERE sent_at IS NOT NULL AND token_sealed IS NULL")
 
     assert [1, 0] == counts
     assert text_of(mail).startswith("Hello,\n\n")
@@ -143,7 +143,7 @@ async def test_refused_for_now_and_for_good(
     await let_leases_end(auth_pool)
     sink.refuse("RCPT", "550 no such user")
     await carrier.deliver_due()
-    row = await auth_pool.fetchrow("SELECT attempts, last_error, token_sealed FROM letters WHERE sent_at IS NULL")
+    row = await auth_pool.fetchrow("SELECT attempts, last_error, token_sealed FROM emails WHERE sent_at IS NULL")
 
     assert row is not None
     assert (2, "recipient refused: 550", None) == tuple(row)
@@ -157,7 +157,7 @@ async def test_mail_server_away(auth: AuthService, auth_pool: Pool, upstream: Up
     await auth.register(ALICE)
     with pytest.raises(ChannelUnavailable):
         await carrier_to(url, upstream, runtime).deliver_due()
-    row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM letters")
+    row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM emails")
 
     assert row is not None
     assert (0, True) == tuple(row)
@@ -172,7 +172,7 @@ async def test_all_that_was_not_begun_is_given_back(
         await auth.register(f"user-{number}@example.com")
     sink.refuse("DATA", "hang up")
     counts = [await carrier.deliver_due() for _ in range(2)]
-    tried = await auth_pool.fetch("SELECT attempts FROM letters WHERE sent_at IS NULL")
+    tried = await auth_pool.fetch("SELECT attempts FROM emails WHERE sent_at IS NULL")
 
     after = [metrics.LETTERS.labels(name)._value.get() for name in ("sent", "retried", "failed")]
     assert ([4, 3], 3) == (counts, len(sink.mails))
@@ -189,7 +189,7 @@ async def test_nothing_is_begun_when_the_lease_is_nearly_over(
 
     assert 1 == await carrier.deliver_due()
 
-    row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM letters")
+    row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM emails")
     assert ((0, True), []) == (tuple(row), sink.mails)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.chassis.database import Pool, close_pool, open_pool
 from services.transaction.app import INTAKE_SETTINGS
@@ -43,8 +43,8 @@ async def pool(pair: Pair, service: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(scope="session")
-def vault() -> Vault:
-    return Vault(SECRET)
+def keyring() -> Keyring:
+    return Keyring(SECRET)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from services.auth.errors import (
     SessionNotFound,
     TotpAlreadyEnabled,
 )
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.user import Role
 from services.auth.tokens import hash_refresh
@@ -37,13 +37,13 @@ PASSWORD = "correct horse"
 class Auth:
     """The commands of the service, as they are sent by one user with one e-mail address."""
 
-    def __init__(self, pool: Pool, vault: Vault, hashing: Hashing) -> None:
-        self.pool, self.vault, self.hashing = pool, vault, hashing
+    def __init__(self, pool: Pool, keyring: Keyring, hashing: Hashing) -> None:
+        self.pool, self.keyring, self.hashing = pool, keyring, hashing
         self.email = f"{new_id()}@example.com"
 
     async def register(self) -> Session:
         return await commands.accounts.register(
-            self.pool, self.vault, self.hashing, email=self.email, password=PASSWORD, name="Alice"
+            self.pool, self.keyring, self.hashing, email=self.email, password=PASSWORD, name="Alice"
         )
 
     async def session_id(self, session: Session) -> UUID:
@@ -51,27 +51,29 @@ class Auth:
         return await self.pool.fetchval("SELECT session_id FROM refresh_tokens WHERE hash = $1", token_hash)
 
     async def refresh(self, session: Session) -> Session:
-        return await commands.accounts.refresh(self.pool, self.vault, WAKEUP, refresh_token=session.pair.refresh_token)
+        return await commands.accounts.refresh(
+            self.pool, self.keyring, WAKEUP, refresh_token=session.pair.refresh_token
+        )
 
     async def token(self) -> str:
         """The token of the newest e-mail to the user."""
-        claimed = await commands.emails.claim_letters(self.pool, self.vault, limit=1000, lease_seconds=1)
+        claimed = await commands.emails.claim_emails(self.pool, self.keyring, limit=1000, lease_seconds=1)
         return next(letter.token for letter in reversed(claimed) if letter.email == self.email and letter.token)
 
     async def forget(self) -> None:
-        await commands.emails.ask_password_reset(self.pool, self.vault, email=self.email)
+        await commands.emails.request_password_reset(self.pool, self.keyring, email=self.email)
 
     async def reset(self, token: str) -> Any:
         return await commands.emails.reset_password(
-            self.pool, self.vault, self.hashing, WAKEUP, token=token, new_password="a better password"
+            self.pool, self.keyring, self.hashing, WAKEUP, token=token, new_password="a better password"
         )
 
     async def confirm_totp(self, user_id: UUID, code: str) -> Any:
-        return await commands.totp.confirm_totp(self.pool, self.vault, user_id=user_id, code=code)
+        return await commands.totp.confirm_totp(self.pool, self.keyring, user_id=user_id, code=code)
 
     async def start_totp(self, user_id: UUID) -> Authenticator:
         proposal = await commands.totp.start_totp(
-            self.pool, self.vault, self.hashing, user_id=user_id, password=PASSWORD
+            self.pool, self.keyring, self.hashing, user_id=user_id, password=PASSWORD
         )
         return Authenticator(proposal.uri)
 
@@ -82,8 +84,8 @@ def service() -> str:
 
 
 @pytest.fixture
-def auth(pool: Pool, vault: Vault, hashing: Hashing) -> Auth:
-    return Auth(pool, vault, hashing)
+def auth(pool: Pool, keyring: Keyring, hashing: Hashing) -> Auth:
+    return Auth(pool, keyring, hashing)
 
 
 async def test_registered_before(pair: Pair, auth: Auth) -> None:
@@ -110,7 +112,7 @@ async def test_login_after_registering(pair: Pair, auth: Auth) -> None:
 
     async def log_in() -> Session:
         return await commands.accounts.log_in(
-            auth.pool, auth.vault, auth.hashing, WAKEUP, email=auth.email, password=PASSWORD
+            auth.pool, auth.keyring, auth.hashing, WAKEUP, email=auth.email, password=PASSWORD
         )
 
     await pair.leave_unknown(auth.register)
@@ -123,7 +125,7 @@ async def test_failed_login(pair: Pair, auth: Auth) -> None:
     async def fail() -> None:
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                auth.pool, auth.vault, auth.hashing, WAKEUP, email=auth.email, password="wrong"
+                auth.pool, auth.keyring, auth.hashing, WAKEUP, email=auth.email, password="wrong"
             )
 
     await pair.leave_unknown(auth.register)
@@ -171,7 +173,7 @@ async def test_key_revoked_before(pair: Pair, auth: Auth) -> None:
     session = await auth.register()
     made = await commands.api_keys.create_api_key(
         auth.pool,
-        auth.vault,
+        auth.keyring,
         auth.hashing,
         user_id=session.user.id,
         session_id=await auth.session_id(session),
@@ -204,7 +206,7 @@ async def test_email_verified_before(pair: Pair, auth: Auth) -> None:
     await pair.lose_standby()
     with pytest.raises(EmailVerified):
         await pair.after_replication(
-            lambda: commands.emails.ask_verification(auth.pool, auth.vault, user_id=session.user.id)
+            lambda: commands.emails.request_verification(auth.pool, auth.keyring, user_id=session.user.id)
         )
 
 
@@ -301,7 +303,7 @@ async def test_password_changed_before(pair: Pair, auth: Auth) -> None:
     async def change() -> Session:
         return await commands.passwords.change_password(
             auth.pool,
-            auth.vault,
+            auth.keyring,
             auth.hashing,
             WAKEUP,
             user_id=user_id,
@@ -325,7 +327,7 @@ async def test_keys_rotated_before(pair: Pair, auth: Auth) -> None:
     )
 
     async def rotate() -> bool:
-        return (await commands.signing_keys.rotate_keys(auth.pool, auth.vault, operator_id=None)).is_new
+        return (await commands.signing_keys.rotate_keys(auth.pool, auth.keyring, operator_id=None)).is_new
 
     await pair.leave_unknown(rotate)
     assert not await pair.after_replication(rotate)

@@ -14,7 +14,7 @@ import pytest
 
 from services.auth import commands as auth_commands
 from services.auth.errors import EmailTaken
-from services.auth.keyring import Vault
+from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool, open_pool
@@ -40,7 +40,7 @@ class Services(NamedTuple):
     """Three services on one server, by their pools."""
 
     pools: Mapping[str, Pool]
-    vault: Vault
+    keyring: Keyring
     hashing: Hashing
 
     async def pay(self, key: str) -> bool:
@@ -68,7 +68,7 @@ class Services(NamedTuple):
         """An address that is taken is one whose registration is confirmed."""
         with suppress(EmailTaken):
             await auth_commands.accounts.register(
-                self.pools["auth"], self.vault, self.hashing, email=email, password="correct horse", name="Alice"
+                self.pools["auth"], self.keyring, self.hashing, email=email, password="correct horse", name="Alice"
             )
 
     async def recorded(self) -> dict[str, set[Any]]:
@@ -81,7 +81,7 @@ class Services(NamedTuple):
 
 
 @asynccontextmanager
-async def services_on(server: Postgres, vault: Vault, hashing: Hashing) -> AsyncIterator[Services]:
+async def services_on(server: Postgres, keyring: Keyring, hashing: Hashing) -> AsyncIterator[Services]:
     pools = {
         name: await open_pool(
             server.dsn(name, f"payflow_{name}"), name="test", size_max=4, server_settings=INTAKE_SETTINGS
@@ -89,7 +89,7 @@ async def services_on(server: Postgres, vault: Vault, hashing: Hashing) -> Async
         for name in ("auth", "wallet", "transaction")
     }
     try:
-        yield Services(pools, vault, hashing)
+        yield Services(pools, keyring, hashing)
     finally:
         for pool in pools.values():
             await close_pool(pool)
@@ -101,7 +101,7 @@ async def failing_pair(pair: Pair) -> AsyncIterator[Pair]:
     await pair.rebuild()
 
 
-async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, hashing: Hashing) -> None:
+async def test_nothing_acknowledged_is_lost(failing_pair: Pair, keyring: Keyring, hashing: Hashing) -> None:
     """Guarantee 33b: what was acknowledged, at first or by a repeat, is there after a failover; what is lost was never confirmed.
 
     Payments, outcomes of the ledger and registrations: one of each acknowledged while the standby follows, one committed on the
@@ -109,7 +109,7 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, ha
     """
     pair = failing_pair
     safe, lost = (Work() for _ in range(2))
-    async with services_on(pair.primary, vault, hashing) as services:
+    async with services_on(pair.primary, keyring, hashing) as services:
         await commands.remember_wallets(services.pools["transaction"], [PAYER, RECIPIENT])
         for action in safe.actions(services):
             await action()
@@ -122,7 +122,7 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, vault: Vault, ha
         await pair.fail_over()
         await asyncio.gather(*repeats, return_exceptions=True)
 
-    async with services_on(pair.standby, vault, hashing) as services:
+    async with services_on(pair.standby, keyring, hashing) as services:
         recorded = await services.recorded()
         assert not safe.missing(recorded)
         assert not acknowledged & lost.missing(recorded)

@@ -1,4 +1,4 @@
-"""The guards of API keys: a key does what it is made for, for whom it was made, until it ends."""
+"""The guards of API keys: a key is limited to its scopes, its user and its lifetime."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ QUERIES = "services/auth/sql/queries/api_keys.sql"
 AUTH = "tests/integration/auth/test_api_keys.py"
 GATEWAY = "tests/integration/gateway/test_api_keys.py"
 EVERYWHERE = "tests/integration/gateway/test_every_operation.py"
-WORKS_AT_AUTH = f"{AUTH}::test_key_speaks_for_its_user"
-WORKS_AT_THE_DOOR = f"{GATEWAY}::test_key_speaks_for_its_user"
+WORKS_AT_AUTH = f"{AUTH}::test_key_authenticates_its_user"
+WORKS_AT_THE_GATEWAY = f"{GATEWAY}::test_key_speaks_for_its_user"
 
 MUTANTS = (
     Mutant(
-        name="scope-is-not-asked",
-        guard="an API key does nothing that none of its scopes is for",
+        name="scope-not-checked",
+        guard="an API key can do only what its scopes allow",
         changes=[
             Change(
                 "services/gateway/security/authentication.py",
@@ -29,15 +29,15 @@ MUTANTS = (
                 "import InvalidToken,",
             ),
         ],
-        works=WORKS_AT_THE_DOOR,
+        works=WORKS_AT_THE_GATEWAY,
         caught_by=[
             f"{GATEWAY}::test_missing_scope_is_told_as_rfc_6750_has_it",
             f"{EVERYWHERE}::test_scopes_of_api_keys",
         ],
     ),
     Mutant(
-        name="key-makes-keys",
-        guard="an API key has no business with accounts, sessions and keys",
+        name="key-creates-keys",
+        guard="an API key cannot access accounts, sessions and keys",
         changes=[
             Change(
                 "services/gateway/operations.py",
@@ -45,12 +45,12 @@ MUTANTS = (
                 "        if self.access is Access.PUBLIC:\n",
             )
         ],
-        works=WORKS_AT_THE_DOOR,
+        works=WORKS_AT_THE_GATEWAY,
         caught_by=["tests/unit/gateway/test_openapi.py::test_what_nobody_said_of_a_key"],
     ),
     Mutant(
         name="key-without-the-password",
-        guard="a session alone makes no API key: what a thief of an access token has must not last",
+        guard="a session alone creates no API key: a stolen access token must not become lasting access",
         changes=[
             Change(
                 "services/auth/commands/proofs.py",
@@ -59,24 +59,24 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_AUTH,
-        caught_by=[f"{AUTH}::test_a_session_alone_makes_no_key"],
+        caught_by=[f"{AUTH}::test_a_session_alone_creates_no_key"],
     ),
     Mutant(
         name="key-without-the-second-factor",
-        guard="where a second factor is on, an API key takes a code",
+        guard="with a second factor, creating an API key requires a code",
         changes=[
             Change(
                 "services/auth/commands/api_keys.py",
-                "        refusal = await actions.second_factor.prove(connection, vault, locked, totp, user_id=user_id)\n",
+                "        refusal = await actions.second_factor.prove(connection, keyring, locked, totp, user_id=user_id)\n",
                 "        refusal = None\n",
             )
         ],
         works=WORKS_AT_AUTH,
-        caught_by=[f"{AUTH}::test_a_key_takes_the_second_factor"],
+        caught_by=[f"{AUTH}::test_a_key_requires_the_second_factor"],
     ),
     Mutant(
         name="key-operates-without-the-role",
-        guard="operating needs the role, whatever the scopes of a key say",
+        guard="operating requires the role, whatever the scopes of a key",
         changes=[
             Change(
                 "services/gateway/security/authentication.py",
@@ -84,12 +84,12 @@ MUTANTS = (
                 "    if operation.access is Access.OPERATOR and principal.role != OPERATOR and not principal.scopes:\n",
             )
         ],
-        works=WORKS_AT_THE_DOOR,
+        works=WORKS_AT_THE_GATEWAY,
         caught_by=[f"{GATEWAY}::test_operating_needs_the_role_too"],
     ),
     Mutant(
-        name="keys-share-an-allowance",
-        guard="each API key is limited on its own",
+        name="keys-share-a-quota",
+        guard="each API key has its own rate limit",
         changes=[
             Change(
                 "services/gateway/security/rate_limit.py",
@@ -97,12 +97,12 @@ MUTANTS = (
                 'return ("user", principal.user_id)',
             )
         ],
-        works=WORKS_AT_THE_DOOR,
+        works=WORKS_AT_THE_GATEWAY,
         caught_by=[f"{GATEWAY}::test_keys_are_limited_on_their_own"],
     ),
     Mutant(
-        name="key-outlives-its-answer",
-        guard="what auth said of an API key is believed no longer than auth said",
+        name="key-cached-for-too-long",
+        guard="a verified API key is cached no longer than auth allows",
         changes=[
             Change(
                 "services/gateway/security/verified_keys.py",
@@ -110,12 +110,12 @@ MUTANTS = (
                 "        if remembered is None:\n",
             )
         ],
-        works=WORKS_AT_THE_DOOR,
+        works=WORKS_AT_THE_GATEWAY,
         caught_by=[f"{GATEWAY}::test_without_auth_known_keys_work_until_their_end"],
     ),
     Mutant(
         name="revoked-key-verifies",
-        guard="a revoked API key speaks for nobody",
+        guard="a revoked API key is rejected",
         changes=[
             Change(QUERIES, "WHERE hash = $1 AND revoked_at IS NULL AND (expires_at", "WHERE hash = $1 AND (expires_at")
         ],
@@ -123,8 +123,8 @@ MUTANTS = (
         caught_by=[f"{AUTH}::test_revoked_key_is_in_the_feed"],
     ),
     Mutant(
-        name="revoked-key-is-not-told",
-        guard="the feed by which sessions end tells of API keys, too",
+        name="revoked-key-not-listed",
+        guard="the feed of revocations lists API keys as well",
         changes=[
             Change(
                 "services/auth/sql/queries/sessions.sql",
@@ -138,14 +138,14 @@ MUTANTS = (
     ),
     Mutant(
         name="disabled-users-key-verifies",
-        guard="an API key of a disabled user speaks for nobody",
+        guard="an API key of a disabled user is rejected",
         changes=[Change(QUERIES, " AND users.id = user_id AND disabled_at IS NULL\n", " AND users.id = user_id\n")],
         works=WORKS_AT_AUTH,
         caught_by=[f"{AUTH}::test_disabled_users_have_no_keys"],
     ),
     Mutant(
         name="keys-outlive-all-sessions",
-        guard="what ends every session of a user ends their API keys, in the same commit",
+        guard="ending every session of a user revokes their API keys in the same commit",
         changes=[
             Change(
                 "services/auth/actions/access.py",
@@ -154,11 +154,11 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_AUTH,
-        caught_by=[f"{AUTH}::test_what_ends_all_sessions_ends_keys"],
+        caught_by=[f"{AUTH}::test_ending_all_sessions_revokes_keys"],
     ),
     Mutant(
-        name="thiefs-key-lives-on",
-        guard="a stolen session takes along the API keys that were made in it since",
+        name="key-of-a-stolen-session-kept",
+        guard="the API keys created in a stolen session are revoked with it",
         changes=[
             Change(
                 "services/auth/commands/accounts.py",
@@ -167,20 +167,20 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_AUTH,
-        caught_by=[f"{AUTH}::test_what_a_thief_made_ends_with_the_stolen_session"],
+        caught_by=[f"{AUTH}::test_keys_created_in_a_stolen_session_are_revoked"],
     ),
     Mutant(
-        name="ended-session-makes-a-key",
-        guard="a session that has ended makes no API key",
+        name="ended-session-creates-a-key",
+        guard="an ended session creates no API key",
         changes=[
             Change(QUERIES, " AND disabled_at IS NULL AND sessions.revoked_at IS NULL\n", " AND disabled_at IS NULL\n")
         ],
         works=WORKS_AT_AUTH,
-        caught_by=[f"{AUTH}::test_an_ending_session_makes_no_key"],
+        caught_by=[f"{AUTH}::test_an_ending_session_creates_no_key"],
     ),
     Mutant(
-        name="every-use-is-a-first-one",
-        guard="of an API key's uses the first in each hour is in the audit log, once",
+        name="every-use-audited",
+        guard="the first use of an API key in each hour is in the audit log, once",
         changes=[
             Change(
                 QUERIES,

@@ -1,4 +1,4 @@
-"""The guards of people and their sessions: what ends, ends whole; what opens once, opens once."""
+"""The guards of users and sessions: access is revoked completely, and single-use tokens and codes work once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tests.mutation.mutant import Change, Mutant
 
 QUERIES = "services/auth/sql/queries/emails.sql"
 
-LETTERS = "tests/integration/auth/test_letters.py"
-WORKS = f"{LETTERS}::test_registering_writes_a_letter_that_verifies"
+EMAILS = "tests/integration/auth/test_emails.py"
+WORKS = f"{EMAILS}::test_registration_sends_a_token_that_verifies_the_address"
 
 SESSIONS = "tests/integration/auth/test_sessions.py"
 OWN_SESSIONS = "tests/integration/auth/test_own_sessions.py"
@@ -17,23 +17,23 @@ KEYS = "tests/integration/auth/test_keys.py"
 
 MUTANTS = (
     Mutant(
-        name="letter-token-spent-twice",
-        guard="the token of a letter is used up by its first use",
+        name="email-token-spent-twice",
+        guard="the token of an e-mail is spent by its first use",
         changes=[
             Change(
                 QUERIES,
-                "UPDATE letters SET ended_at = clock_timestamp(), ended_as = 'spent', token_sealed = NULL\n"
+                "UPDATE emails SET ended_at = clock_timestamp(), ended_as = 'spent', token_sealed = NULL\n"
                 "WHERE token_hash = $1 AND kind = $2 AND ended_at IS NULL AND expires_at > clock_timestamp()\n",
-                "UPDATE letters SET ended_at = clock_timestamp(), ended_as = 'spent', token_sealed = NULL\n"
+                "UPDATE emails SET ended_at = clock_timestamp(), ended_as = 'spent', token_sealed = NULL\n"
                 "WHERE token_hash = $1 AND kind = $2 AND expires_at > clock_timestamp()\n",
             )
         ],
         works=WORKS,
-        caught_by=[f"{LETTERS}::test_a_token_is_spent_once", f"{LETTERS}::test_a_verification_is_spent_once"],
+        caught_by=[f"{EMAILS}::test_a_token_is_spent_once", f"{EMAILS}::test_a_verification_is_spent_once"],
     ),
     Mutant(
         name="reuse-ends-nothing",
-        guard="a spent refresh token used again ends its whole family",
+        guard="a reused refresh token ends its session",
         changes=[
             Change(
                 "services/auth/commands/accounts.py",
@@ -42,15 +42,15 @@ MUTANTS = (
             )
         ],
         works=f"{SESSIONS}::test_refresh_rotates_within_the_session",
-        caught_by=[f"{SESSIONS}::test_reuse_ends_the_family"],
+        caught_by=[f"{SESSIONS}::test_reuse_ends_the_session"],
     ),
     Mutant(
-        name="sessions-without-number",
-        guard="a user has so many sessions at most, so that one commit can end them all",
+        name="sessions-without-limit",
+        guard="the sessions of a user are limited, so that one commit can end all of them",
         changes=[
             Change(
                 "services/auth/commands/accounts.py",
-                "        await actions.sessions.revoke(connection, crowded_out, Reason.CROWDED_OUT)\n",
+                "        await actions.sessions.revoke(connection, excess, Reason.SESSION_LIMIT)\n",
                 "",
             )
         ],
@@ -58,34 +58,34 @@ MUTANTS = (
         caught_by=[f"{SESSIONS}::test_sessions_are_bounded"],
     ),
     Mutant(
-        name="letter-outlives-the-change",
-        guard="another password ends the token of a letter that was to replace the one before",
+        name="reset-token-outlives-the-change",
+        guard="a password change withdraws a pending reset token",
         changes=[
             Change(
                 "services/auth/commands/passwords.py",
-                "        await store.emails.withdraw_letters(connection, user_id, Kind.RESET_PASSWORD)\n",
+                "        await store.emails.withdraw_emails(connection, user_id, Kind.RESET_PASSWORD)\n",
                 "",
             )
         ],
         works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
-        caught_by=[f"{LETTERS}::test_another_password_ends_the_letter_that_was_to_replace_it"],
+        caught_by=[f"{EMAILS}::test_a_password_change_withdraws_the_reset_token"],
     ),
     Mutant(
-        name="password-changed-in-silence",
-        guard="whose password is changed is told by a letter, in the commit of the change",
+        name="password-change-not-notified",
+        guard="a user is notified by e-mail of a new password, in the commit of the change",
         changes=[
             Change(
                 "services/auth/commands/passwords.py",
-                "        await actions.outgoing.tell(connection, vault, user_id, Kind.PASSWORD_CHANGED)\n",
+                "        await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.PASSWORD_CHANGED)\n",
                 "",
             )
         ],
         works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
-        caught_by=[f"{LETTERS}::test_who_gets_another_password_is_told"],
+        caught_by=[f"{EMAILS}::test_a_new_password_is_notified"],
     ),
     Mutant(
-        name="operators-end-each-other",
-        guard="who takes a role or disables somebody waits for their turn: two operators who end each other leave one",
+        name="operators-remove-each-other",
+        guard="removals of roles and users are serialized: of two operators who remove each other one is left",
         changes=[
             Change(
                 "services/auth/sql/queries/users.sql",
@@ -93,12 +93,12 @@ MUTANTS = (
                 "SELECT 1;",
             )
         ],
-        works=f"{USERS}::test_role_is_given_and_taken",
-        caught_by=[f"{USERS}::test_two_operators_who_end_each_other"],
+        works=f"{USERS}::test_role_is_set_and_removed",
+        caught_by=[f"{USERS}::test_two_operators_who_remove_each_other"],
     ),
     Mutant(
-        name="last-operator-goes",
-        guard="the last operator who is not disabled is neither demoted nor disabled",
+        name="last-operator-removed",
+        guard="the last enabled operator can be neither demoted nor disabled",
         changes=[
             Change(
                 "services/auth/actions/operators.py",
@@ -107,38 +107,40 @@ MUTANTS = (
             ),
             Change("services/auth/actions/operators.py", "from services.auth.errors import LastOperator\n", ""),
         ],
-        works=f"{USERS}::test_role_is_given_and_taken",
-        caught_by=[f"{USERS}::test_the_last_operator_stays"],
+        works=f"{USERS}::test_role_is_set_and_removed",
+        caught_by=[f"{USERS}::test_the_last_operator_cannot_be_removed"],
     ),
     Mutant(
-        name="factor-removed-in-silence",
-        guard="whose second factor is turned off is told by a letter, in the commit of the action",
+        name="factor-removal-not-notified",
+        guard="a user is notified by e-mail if the second factor is removed, in the commit of the removal",
         changes=[
             Change(
                 "services/auth/commands/totp.py",
-                "            await actions.outgoing.tell(connection, vault, user_id, Kind.TOTP_REMOVED)\n",
+                "            await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.TOTP_REMOVED)\n",
                 "",
             )
         ],
         works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
-        caught_by=[f"{LETTERS}::test_who_loses_a_second_factor_is_told"],
+        caught_by=[f"{EMAILS}::test_changes_of_the_second_factor_are_notified"],
     ),
     Mutant(
-        name="recovery-code-used-in-silence",
-        guard="who came in by a recovery code is told to its owner by a letter, in the commit of the action",
+        name="recovery-code-not-notified",
+        guard="a user is notified by e-mail if a recovery code is used, in the commit of the use",
         changes=[
             Change(
                 "services/auth/actions/second_factor.py",
-                "    await outgoing.tell(connection, vault, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))\n",
+                "    await outgoing.queue_security_email("
+                "connection, keyring, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left)"
+                ")\n",
                 "",
             )
         ],
         works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
-        caught_by=[f"{LETTERS}::test_who_loses_a_second_factor_is_told"],
+        caught_by=[f"{EMAILS}::test_changes_of_the_second_factor_are_notified"],
     ),
     Mutant(
-        name="code-opens-again",
-        guard="a code of the second factor is taken only for a step later than every step before",
+        name="code-works-twice",
+        guard="a code of the second factor is accepted only for a time step later than every spent one",
         changes=[
             Change(
                 "services/auth/sql/queries/totp.sql",
@@ -147,20 +149,20 @@ MUTANTS = (
             )
         ],
         works=f"{TOTP}::test_login_needs_the_code",
-        caught_by=[f"{TOTP}::test_code_opens_once"],
+        caught_by=[f"{TOTP}::test_code_works_once"],
     ),
     Mutant(
-        name="recovery-code-opens-again",
-        guard="a recovery code opens once",
+        name="recovery-code-works-twice",
+        guard="a recovery code works once",
         changes=[
             Change("services/auth/sql/queries/totp.sql", " AND used_at IS NULL RETURNING hash", " RETURNING hash")
         ],
         works=f"{TOTP}::test_login_needs_the_code",
-        caught_by=[f"{TOTP}::test_recovery_code_opens_once"],
+        caught_by=[f"{TOTP}::test_recovery_code_works_once"],
     ),
     Mutant(
         name="password-change-ends-nothing",
-        guard="another password ends every session in its own commit",
+        guard="a password change ends every session in its commit",
         changes=[
             Change(
                 "services/auth/commands/passwords.py",
@@ -172,8 +174,8 @@ MUTANTS = (
         caught_by=[f"{OWN_SESSIONS}::test_password_change_ends_every_session"],
     ),
     Mutant(
-        name="old-password-still-opens",
-        guard="what was verified against a password that is no longer the user's opens and changes nothing",
+        name="old-password-accepted",
+        guard="a password that was verified but has changed since is rejected",
         changes=[
             Change(
                 "services/auth/sql/queries/accounts.sql",
@@ -182,11 +184,11 @@ MUTANTS = (
             )
         ],
         works=f"{OWN_SESSIONS}::test_wrong_current_password_changes_nothing",
-        caught_by=[f"{OWN_SESSIONS}::test_two_changes_at_once_are_one"],
+        caught_by=[f"{OWN_SESSIONS}::test_of_two_concurrent_changes_one_succeeds"],
     ),
     Mutant(
         name="disabled-user-is-found",
-        guard="a disabled user is no recipient by e-mail address",
+        guard="a disabled user is not found as a recipient by e-mail address",
         changes=[
             Change(
                 "services/auth/sql/queries/users.sql",
@@ -194,12 +196,12 @@ MUTANTS = (
                 "WHERE email = ANY($1::text[]);",
             )
         ],
-        works="tests/integration/auth/test_accounts.py::test_recipients_are_found_as_they_were_asked_for",
+        works="tests/integration/auth/test_accounts.py::test_recipients_are_found_as_spelled",
         caught_by=[f"{USERS}::test_disabled_user_is_not_found_as_a_recipient"],
     ),
     Mutant(
-        name="disabled-user-gets-in",
-        guard="nobody gets in as a user who is disabled",
+        name="disabled-user-logs-in",
+        guard="a disabled user cannot log in",
         changes=[
             Change(
                 "services/auth/actions/second_factor.py",
@@ -213,11 +215,11 @@ MUTANTS = (
             ),
         ],
         works=f"{USERS}::test_user_is_found_by_address",
-        caught_by=[f"{USERS}::test_disabled_user_is_out_at_once"],
+        caught_by=[f"{USERS}::test_disabling_ends_all_access_at_once"],
     ),
     Mutant(
         name="former-operator-acts",
-        guard="who is no operator any more actions on nobody, whatever a gateway still believes",
+        guard="a former operator is rejected, also while a gateway does not know yet",
         changes=[
             Change(
                 "services/auth/commands/users.py",
@@ -226,16 +228,16 @@ MUTANTS = (
             ),
             Change(
                 "services/auth/commands/users.py",
-                "import CannotModifySelf, OperatorRequired,",
-                "import CannotModifySelf,",
+                "import CannotModifySelf, OperatorRequired, UserNotFound",
+                "import CannotModifySelf, UserNotFound",
             ),
         ],
         works=f"{USERS}::test_user_is_found_by_address",
-        caught_by=[f"{USERS}::test_a_former_operator_acts_on_nobody"],
+        caught_by=[f"{USERS}::test_a_former_operator_is_rejected"],
     ),
     Mutant(
         name="key-signs-at-once",
-        guard="a new key signs only when every gateway has had the time to learn it",
+        guard="a new key signs only once every gateway has had time to fetch it",
         changes=[
             Change(
                 "services/auth/sql/queries/signing_keys.sql",
@@ -244,7 +246,7 @@ MUTANTS = (
             )
         ],
         works=f"{KEYS}::test_published_keys_verify_access_tokens",
-        caught_by=[f"{KEYS}::test_rotation_logs_nobody_out"],
+        caught_by=[f"{KEYS}::test_rotation_ends_no_session"],
     ),
     Mutant(
         name="key-retires-at-once",
@@ -257,6 +259,6 @@ MUTANTS = (
             )
         ],
         works=f"{KEYS}::test_published_keys_verify_access_tokens",
-        caught_by=[f"{KEYS}::test_rotation_logs_nobody_out", f"{KEYS}::test_old_key_retires_by_itself"],
+        caught_by=[f"{KEYS}::test_rotation_ends_no_session", f"{KEYS}::test_old_key_retires_by_itself"],
     ),
 )

@@ -12,7 +12,7 @@ PROOF = "services/wallet/proof.py"
 NOTIFICATION = "services/notification/commands.py"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
 AUTH = "services/auth/commands/accounts.py"
-LETTERS = "services/auth/commands/emails.py"
+EMAILS = "services/auth/commands/emails.py"
 TOTP = "services/auth/commands/totp.py"
 
 FOLDER = "tests/integration/replication"
@@ -22,7 +22,7 @@ WORKS = f"{COMMITS}::test_error_before_commit_is_known"
 WAIT = "await replication.await_replication(connection)\n"
 
 
-def _place(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
+def _location(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
     """At one place the transaction does not wait: the lines between `before` and `after` in which it does are gone."""
     wait = " " * indent + WAIT
     skip = " " * indent + "pass\n" if before.endswith((":\n", "else:\n")) else ""
@@ -134,7 +134,7 @@ MUTANTS = (
         works="tests/integration/chassis/test_lost_connections.py::test_connection_refused",
         caught_by=["tests/integration/chassis/test_lost_connections.py::test_connection_lost_after_sending"],
     ),
-    _place(
+    _location(
         "key",
         TRANSACTION,
         "            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])\n",
@@ -143,14 +143,14 @@ MUTANTS = (
         "test_transaction.py::test_key_lost_to_a_duplicate",
         indent=12,
     ),
-    _place(
+    _location(
         "lookup-by-key",
         TRANSACTION,
         "            return None\n",
         "        return (await store.find_transfers(connection, [transfer_id]))[transfer_id]\n",
         "test_transaction.py::test_lookup_by_key",
     ),
-    _place(
+    _location(
         "status",
         TRANSACTION,
         "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n        else:\n",
@@ -158,7 +158,7 @@ MUTANTS = (
         "test_transaction.py::test_outcome_applied_before",
         indent=12,
     ),
-    _place(
+    _location(
         "conflict",
         TRANSACTION,
         "        if not marked:\n",
@@ -166,14 +166,14 @@ MUTANTS = (
         "test_transaction.py::test_conflict_marked_before",
         indent=12,
     ),
-    _place(
+    _location(
         "terminal-list",
         TRANSACTION,
         "        terminal = await store.list_terminal(connection, transfer_ids)\n",
         "",
         "test_transaction.py::test_waiting_for_the_outcome",
     ),
-    _place(
+    _location(
         "transfer",
         TRANSACTION,
         "        found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)\n",
@@ -210,14 +210,14 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{FOLDER}/test_transaction.py::test_waiting_for_the_outcome"],
     ),
-    _place(
+    _location(
         "post", WALLET, "        if not decision.outcomes:\n", "", "test_wallet.py::test_rejected_before", indent=12
     ),
-    _place("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
-    _place(
+    _location("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
+    _location(
         "wallet-opened", WALLET, "        if not opened:\n", "", "test_wallet.py::test_wallet_opened_before", indent=12
     ),
-    _place(
+    _location(
         "wallets",
         WALLET,
         "        if replication.list_unconfirmed([wallet.id for wallet in wallets]):\n",
@@ -225,7 +225,7 @@ MUTANTS = (
         "test_wallet.py::test_wallets_listed",
         indent=12,
     ),
-    _place(
+    _location(
         "accounts",
         WALLET,
         "        if replication.list_unconfirmed([id_ for id_, _, _ in found]):\n",
@@ -233,7 +233,7 @@ MUTANTS = (
         "test_wallet.py::test_accounts_found",
         indent=12,
     ),
-    _place(
+    _location(
         "block",
         WALLET,
         "            if state.head != noted:\n",
@@ -241,16 +241,20 @@ MUTANTS = (
         "test_wallet.py::test_sealed_before",
         indent=16,
     ),
-    _place("last-proof", WALLET, "        if proof is not None:\n", "", "test_wallet.py::test_last_proof", indent=12),
-    _place(
+    _location(
+        "last-proof", WALLET, "        if proof is not None:\n", "", "test_wallet.py::test_last_proof", indent=12
+    ),
+    _location(
         "proof",
         PROOF,
         "        # The head is noted by those who read it: a failover must not lose it.\n",
         "",
         "test_wallet.py::test_proof_of_a_new_block",
     ),
-    _place("inbox", NOTIFICATION, "        if not won:\n", "", "test_notification.py::test_recorded_before", indent=12),
-    _place(
+    _location(
+        "inbox", NOTIFICATION, "        if not won:\n", "", "test_notification.py::test_recorded_before", indent=12
+    ),
+    _location(
         "dead-letter",
         DEAD_LETTERS,
         "        # What was on record already has written nothing.\n",
@@ -265,9 +269,9 @@ MUTANTS = (
         "test_transaction.py::test_dead_letter_replayed_before",
     ),
     _refusal("registration", AUTH, "            ", "EmailTaken()", "test_auth.py::test_registered_before"),
-    _place("logout", AUTH, "        if not live:\n", "", "test_auth.py::test_logged_out_before", indent=12),
+    _location("logout", AUTH, "        if not live:\n", "", "test_auth.py::test_logged_out_before", indent=12),
     _refusal("refresh", AUTH, "            ", "InvalidRefreshToken()", "test_auth.py::test_logged_out_before"),
-    _place(
+    _location(
         "recipient",
         AUTH,
         "        found = {user.email: user for user in await store.users.find_recipients_by_email(connection, emails)}\n",
@@ -288,27 +292,27 @@ MUTANTS = (
         "ApiKeyNotFound()",
         "test_auth.py::test_key_revoked_before",
     ),
-    _refusal("verification", LETTERS, "            ", "EmailVerified()", "test_auth.py::test_email_verified_before"),
+    _refusal("verification", EMAILS, "            ", "EmailVerified()", "test_auth.py::test_email_verified_before"),
     _refusal(
         "verified-email",
-        LETTERS,
-        "        user_id = await store.emails.find_letter_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
+        EMAILS,
+        "        user_id = await store.emails.find_token_owner(connection, token_hash, Kind.VERIFY_EMAIL)\n"
         "        if user_id is None:\n            ",
         "EmailTokenInvalid()",
         "test_auth.py::test_email_verified_before",
     ),
     _refusal(
         "reset",
-        LETTERS,
-        "        user_id = await store.emails.find_letter_owner(connection, token_hash, kind)\n"
+        EMAILS,
+        "        user_id = await store.emails.find_token_owner(connection, token_hash, kind)\n"
         "        if user_id is None:\n            ",
         "EmailTokenInvalid()",
         "test_auth.py::test_password_reset_before",
     ),
     _refusal(
         "spent-token",
-        LETTERS,
-        "    if reader is None or not await store.emails.spend_letter(connection, token_hash, kind):\n        ",
+        EMAILS,
+        "    if user is None or not await store.emails.spend_token(connection, token_hash, kind):\n        ",
         "EmailTokenInvalid()",
         "test_auth.py::test_token_spent_by_a_duplicate",
     ),
@@ -326,7 +330,7 @@ MUTANTS = (
         "TotpAlreadyEnabled()",
         "test_auth.py::test_second_factor_on_before",
     ),
-    _place(
+    _location(
         "signing-key",
         "services/auth/commands/signing_keys.py",
         "        else:\n",

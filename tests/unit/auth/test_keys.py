@@ -1,4 +1,4 @@
-"""Signing keys: sealed at rest, named by their fingerprint."""
+"""Signing keys: sealed at rest, identified by their fingerprint."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ import dataclasses
 import pytest
 
 from services.auth import keyring
-from services.auth.keyring import StoredKey, Vault, WrongSecret
+from services.auth.keyring import Keyring, StoredKey, WrongSecret, new_signing_key, public_jwk
 
 SECRET = "a secret of this deployment, forty characters"
 
 
-def test_sealed_key_opens_again() -> None:
-    """What was sealed with a secret is opened with it, by another process too."""
-    key = keyring.new_key()
+def test_sealed_key_can_be_opened() -> None:
+    """A sealed key can be opened with the same secret, also by another process."""
+    key = new_signing_key()
 
-    stored = Vault(SECRET).seal(key)
-    opened = Vault(SECRET).open(stored)
+    stored = Keyring(SECRET).seal(key)
+    opened = Keyring(SECRET).open(stored)
 
     assert key.kid == opened.kid
     assert key.private_key.private_bytes_raw() == opened.private_key.private_bytes_raw()
     assert key.private_key.private_bytes_raw() not in stored.private_key_sealed
 
 
-def test_sealing_twice_looks_different() -> None:
+def test_sealing_twice_gives_different_bytes() -> None:
     """Each sealing has its own nonce."""
-    key, vault = keyring.new_key(), Vault(SECRET)
+    key, keyring = new_signing_key(), Keyring(SECRET)
 
-    assert vault.seal(key).private_key_sealed != vault.seal(key).private_key_sealed
+    assert keyring.seal(key).private_key_sealed != keyring.seal(key).private_key_sealed
 
 
-def test_other_secret_opens_nothing() -> None:
-    """With another secret the stored key stays shut, and the error names the variable but no secret."""
-    stored = Vault(SECRET).seal(keyring.new_key())
+def test_other_secret_is_rejected() -> None:
+    """With another secret the stored key cannot be opened; the error names the variable but no secret."""
+    stored = Keyring(SECRET).seal(new_signing_key())
 
     with pytest.raises(WrongSecret, match="PAYFLOW_AUTH_SECRET") as refused:
-        Vault(SECRET + "!").open(stored)
+        Keyring(SECRET + "!").open(stored)
 
     assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("position", [0, 12, -1])
-def test_altered_key_does_not_open(position: int) -> None:
-    """One flipped bit in nonce, text or tag is noticed."""
-    vault = Vault(SECRET)
-    stored = vault.seal(keyring.new_key())
+def test_altered_key_is_rejected(position: int) -> None:
+    """A flipped bit in nonce, text or tag is detected."""
+    keyring = Keyring(SECRET)
+    stored = keyring.seal(new_signing_key())
     sealed = bytearray(stored.private_key_sealed)
     sealed[position] ^= 1
 
     with pytest.raises(WrongSecret):
-        vault.open(dataclasses.replace(stored, private_key_sealed=bytes(sealed)))
+        keyring.open(dataclasses.replace(stored, private_key_sealed=bytes(sealed)))
 
 
 def test_key_cannot_be_moved_to_another_kid() -> None:
-    """A sealed key put into another key's row does not open."""
-    vault = Vault(SECRET)
-    stored = vault.seal(keyring.new_key())
+    """A sealed key that is moved to the row of another key cannot be opened."""
+    keyring = Keyring(SECRET)
+    stored = keyring.seal(new_signing_key())
 
     with pytest.raises(WrongSecret):
-        vault.open(dataclasses.replace(stored, kid=keyring.new_key().kid))
+        keyring.open(dataclasses.replace(stored, kid=new_signing_key().kid))
 
 
 def test_public_jwk_and_fingerprint_are_those_of_the_standards() -> None:
@@ -70,6 +70,6 @@ def test_public_jwk_and_fingerprint_are_those_of_the_standards() -> None:
     kid = keyring._fingerprint(public_key)
 
     assert kid == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-    assert {"kty": "OKP", "crv": "Ed25519", "x": text, "kid": kid, "use": "sig", "alg": "EdDSA"} == keyring.public_jwk(
+    assert {"kty": "OKP", "crv": "Ed25519", "x": text, "kid": kid, "use": "sig", "alg": "EdDSA"} == public_jwk(
         StoredKey(kid, public_key, b"")
     )

@@ -1,4 +1,4 @@
-"""Password hashing: the profile, the queue, and what counts as the same password."""
+"""Password hashing: the profile, the queue, and the normal form of passwords."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ async def test_password_verifies_against_its_hash_only(hashing: Hashing) -> None
     assert not await hashing.verify(first, "correct horsf")
 
 
-async def test_nobody_has_a_password(hashing: Hashing) -> None:
-    """With nothing stored nothing verifies, not even the empty password; a broken hash is no fault."""
+async def test_nothing_stored_verifies_nothing(hashing: Hashing) -> None:
+    """Without a stored hash no password verifies, not even the empty one; nor does a broken hash, without a fault."""
     assert not await hashing.verify(None, "correct horse")
     assert not await hashing.verify(None, "")
     assert not await hashing.verify("$argon2id$broken", "correct horse")
 
 
 async def test_unknown_user_costs_the_same_work(hashing: Hashing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing stored a hash of today's profile is verified all the same."""
+    """Without a stored hash, one of the current profile is verified all the same."""
     verified: list[str] = []
     real = hashing._matches
     monkeypatch.setattr(hashing, "_matches", lambda stored, password: verified.append(stored) or real(stored, password))
@@ -62,13 +62,13 @@ async def test_unknown_user_costs_the_same_work(hashing: Hashing, monkeypatch: p
     assert [stored.rsplit("$", 2)[0] for stored in verified] == ["$argon2id$v=19$m=8,t=1,p=1"]
 
 
-async def test_composed_and_decomposed_letters_are_one_password(hashing: Hashing) -> None:
-    """An accent typed on one keyboard is the accent typed on another."""
+async def test_composed_and_decomposed_characters_are_equal(hashing: Hashing) -> None:
+    """An accented character is the same in both Unicode forms."""
     assert await hashing.verify(await hashing.hash("caf\u00e9 au lait"), "cafe\u0301 au lait")
 
 
 async def test_hash_of_another_profile_is_behind(hashing: Hashing) -> None:
-    """Moving the profile marks every hash made before; a hash of today is not behind."""
+    """A change of the profile marks every earlier hash; a current hash is not marked."""
     old = await hashing.hash("correct horse")
     moved = Hashing(Parameters(Type.ID, 19, 16, 32, time_cost=2, memory_cost=8, parallelism=1))
 
@@ -79,7 +79,7 @@ async def test_hash_of_another_profile_is_behind(hashing: Hashing) -> None:
 
 
 async def test_queue_is_bounded_and_recovers() -> None:
-    """With the threads taken and the queue full the next one is told to come back; afterwards there is room again."""
+    """With the threads busy and the queue full the next call is rejected; afterwards there is room again."""
     hashing = Hashing(QUICK, workers=1, waiting_max=1)
     gate = threading.Event()
     held = [asyncio.ensure_future(hashing._run(gate.wait)) for _ in range(2)]
@@ -96,8 +96,8 @@ async def test_queue_is_bounded_and_recovers() -> None:
     hashing.close()
 
 
-async def test_loop_turns_while_passwords_are_hashed() -> None:
-    """Hashing at full cost does not hold up the event loop."""
+async def test_the_event_loop_runs_while_passwords_are_hashed() -> None:
+    """Hashing at full cost does not block the event loop."""
     hashing = Hashing()
     turns = 0
     hashes = [asyncio.ensure_future(hashing.hash("correct horse")) for _ in range(4)]
@@ -110,6 +110,6 @@ async def test_loop_turns_while_passwords_are_hashed() -> None:
     hashing.close()
 
 
-def test_a_crowd_is_refused_by_auth_and_not_by_its_connections() -> None:
-    """Fewer logins wait at auth than one gateway has connections to it, and fifty at the same moment are let in."""
+def test_a_burst_is_limited_by_the_queue_and_not_by_connections() -> None:
+    """Fewer logins wait in auth than a gateway has connections to it, and fifty concurrent ones are accepted."""
     assert 50 <= passwords.WORKERS + passwords.WAITING_MAX < client.CONNECTIONS_MAX

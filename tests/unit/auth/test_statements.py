@@ -1,4 +1,4 @@
-"""Every statement has a caller, and every caller a statement."""
+"""Every statement is used, and every used statement exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOUNS = [accounts, api_keys, audit, emails, known_locations, sessions, signing_k
 
 @pytest.mark.parametrize("noun", NOUNS, ids=[noun.__name__ for noun in NOUNS])
 def test_every_statement_is_used(noun: ModuleType) -> None:
-    """A statement that no store function runs is dead; one that is run but not written would fail at its first call."""
+    """An unused statement is dead code; a missing one would fail at its first use."""
     used = set(re.findall(r"statements\.(\w+)", Path(noun.__file__ or "").read_text()))
 
     assert noun.statements.names == used

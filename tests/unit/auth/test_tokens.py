@@ -7,16 +7,17 @@ import time
 
 import jwt
 
-from services.auth import keyring, tokens
+from services.auth import tokens
+from services.auth.keyring import new_signing_key
 from services.auth.rules.user import Role, User
 from services.contracts.identifiers import new_id
 
-KEY = keyring.new_key()
+KEY = new_signing_key()
 USER = User(id=new_id(), email="alice@example.com", name="Alice", role=Role.OPERATOR)
 
 
-def test_access_token_says_who_in_which_session_for_how_long() -> None:
-    """An access token carries exactly the agreed claims, for ten minutes, and nothing personal."""
+def test_claims_of_an_access_token() -> None:
+    """An access token has exactly the agreed claims, lasts ten minutes, and has no personal data."""
     session_id = new_id()
     now = int(time.time())
 
@@ -32,14 +33,14 @@ def test_access_token_says_who_in_which_session_for_how_long() -> None:
 
 
 def test_access_tokens_are_all_different() -> None:
-    """Two tokens of one session in one second can be told apart."""
+    """Two tokens of one session in the same second differ."""
     session_id = new_id()
 
     assert tokens.sign_access(KEY, USER, session_id, now=1) != tokens.sign_access(KEY, USER, session_id, now=1)
 
 
-def test_refresh_token_is_32_random_bytes_and_only_its_hash_is_kept() -> None:
-    """Refresh tokens are long, random and no JWT; their stored form does not contain them."""
+def test_refresh_token_is_32_random_bytes_stored_as_a_hash() -> None:
+    """Refresh tokens are long, random and not JWTs; their stored form does not contain them."""
     made = {tokens.new_refresh() for _ in range(1000)}
 
     assert len(made) == 1000

@@ -1,4 +1,4 @@
-"""Codes of the second factor: when they count, and what the codes for a lost one are made of."""
+"""Codes of the second factor, and recovery codes."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def code_of(step: int, secret: bytes = SECRET) -> str:
     ("now", "code"), [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (20000000000, "353130")]
 )
 def test_codes_are_those_of_the_rfc(now: int, code: str) -> None:
-    """An authenticator that follows RFC 6238 shows the codes that are accepted here, for steps of 30 seconds."""
+    """Codes of an authenticator app that follows RFC 6238 are accepted, with steps of 30 seconds."""
     assert now // 30 == rules.totp.find_step(SECRET, code, now=now)
 
 
 @pytest.mark.parametrize(("away", "counts"), [(-2, False), (-1, True), (0, True), (1, True), (2, False)])
 @pytest.mark.parametrize("now", [NOW, NOW - 10, NOW + 19])
-def test_a_code_counts_one_step_early_and_one_step_late(away: int, counts: bool, now: int) -> None:
-    """At every moment of a step exactly three codes are accepted; the step of each is found, so that each counts once."""
+def test_a_code_is_accepted_one_step_early_and_one_step_late(away: int, counts: bool, now: int) -> None:
+    """At any time exactly three codes are accepted; the step of each is found, so that each works once."""
     step = now // 30 + away
 
     assert (step if counts else None) == rules.totp.find_step(SECRET, code_of(step), now=now)
 
 
-def test_only_the_whole_code_counts() -> None:
-    """Spaces do not matter; a part of a code, more than a code and the code of another secret are refused."""
+def test_only_the_complete_code_is_accepted() -> None:
+    """Spaces do not matter; a part of a code, a longer code and the code of another secret are rejected."""
     code = code_of(NOW // 30)
 
     assert NOW // 30 == rules.totp.find_step(SECRET, f"{code[:3]} {code[3:]}", now=NOW)
@@ -46,8 +46,8 @@ def test_only_the_whole_code_counts() -> None:
         assert rules.totp.find_step(SECRET, other, now=NOW) is None
 
 
-def test_an_authenticator_is_told_what_it_needs() -> None:
-    """A secret has 160 bits and is written in base 32; no two are alike."""
+def test_a_secret_has_160_bits() -> None:
+    """A secret has 160 bits and is written in base 32; no two are equal."""
     secrets = {rules.totp.new_secret() for _ in range(100)}
 
     assert 100 == len(secrets)
@@ -67,7 +67,7 @@ def test_recovery_codes_are_ten_of_eighty_bits() -> None:
 
 
 def test_a_recovery_code_is_stored_for_its_user() -> None:
-    """However it is spelled it is the same code; of another user, or with another character, it is another."""
+    """The spelling does not matter; for another user, or with another character, the hash differs."""
     alice, bob = new_id(), new_id()
     code = "abcd-efgh-ijkl-mnop"
     spelled = {rules.totp.hash_recovery_code(alice, each) for each in (code, "ABCD EFGH IJKL MNOP", "abcdefghijklmnop")}

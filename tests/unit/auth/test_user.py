@@ -1,4 +1,4 @@
-"""The one form of an e-mail address, and names that read as they are written."""
+"""The normal form of e-mail addresses, and printable names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from services.auth import rules
         ("l" * 64 + "@example.com", "l" * 64 + "@example.com"),
     ],
 )
-def test_address_has_one_form(typed: str, stored: str) -> None:
-    """However an address is typed, it is stored and compared in one form."""
+def test_address_is_normalised(typed: str, stored: str) -> None:
+    """An address in any spelling is stored and compared in one form."""
     assert stored == rules.user.normalise_email(typed)
 
 
@@ -50,8 +50,8 @@ def test_address_has_one_form(typed: str, stored: str) -> None:
         "a@" + ".".join(["b" * 60] * 5) + ".com",
     ],
 )
-def test_what_is_no_address(typed: str) -> None:
-    """Text without a local part and a dotted domain is no address; nor is one with letters that only look ASCII."""
+def test_malformed_addresses(typed: str) -> None:
+    """Text without a local part and a dotted domain is not an address; nor is one with letters that only look ASCII."""
     assert rules.user.normalise_email(typed) is None
 
 
@@ -69,14 +69,14 @@ def test_what_is_no_address(typed: str) -> None:
         "!",
     ],
 )
-def test_names_of_people_are_printable(name: str) -> None:
-    """Names of any script are fine."""
+def test_names_of_users_are_printable(name: str) -> None:
+    """Names of any script are accepted."""
     assert rules.user.is_printable(name)
 
 
 @pytest.mark.parametrize("name", ["\u200c", "\u3164", "\u2800", "\u115f\u1160", "\uffa0", "\ufe0f", " ", ""])
-def test_names_that_show_nothing_are_not_printable(name: str) -> None:
-    """Who is about to pay somebody sees a name."""
+def test_invisible_names_are_not_printable(name: str) -> None:
+    """A payer always sees a name."""
     assert not rules.user.is_printable(name)
 
 
@@ -87,6 +87,6 @@ def test_names_that_show_nothing_are_not_printable(name: str) -> None:
         "Al\u200bice", "\ufeffAlice", "Al\u00adice", "a\u061cb", "Al\u2060ice", "a\U000e0041",
     ],
 )  # fmt: skip
-def test_names_that_deceive_are_not_printable(name: str) -> None:
-    """Line breaks, escapes, what shows nothing between letters, and marks that turn text around are refused."""
+def test_deceptive_names_are_not_printable(name: str) -> None:
+    """Line breaks, escapes, invisible characters between letters, and marks that reverse text are rejected."""
     assert not rules.user.is_printable(name)

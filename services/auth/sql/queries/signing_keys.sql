@@ -1,9 +1,9 @@
 -- name: lock_signing_keys
--- So that of two first starts only one makes a key.
+-- So that two processes that start at the same time create one key.
 SELECT pg_advisory_xact_lock(hashtext('payflow signing keys'));
 
 -- name: find_signing_key
--- The one that signs now.
+-- The current signing key.
 SELECT kid, public_key, private_key_sealed FROM signing_keys
 WHERE retired_at IS NULL AND signs_from <= clock_timestamp()
 ORDER BY signs_from DESC, kid LIMIT 1;
@@ -12,11 +12,11 @@ ORDER BY signs_from DESC, kid LIMIT 1;
 INSERT INTO signing_keys (kid, public_key, private_key_sealed) VALUES ($1, $2, $3);
 
 -- name: list_verifying_keys
--- Also those that do not sign yet: verifiers know them in time.
+-- Including keys that do not sign yet, so that verifiers know them in time.
 SELECT kid, public_key, private_key_sealed FROM signing_keys WHERE retired_at IS NULL ORDER BY signs_from, kid;
 
 -- name: list_all_keys
--- A key verifies until the last token that it signed before the next one took over has expired.
+-- A key verifies until the last token has expired that it signed before the next key took over.
 SELECT kid, created_at, signs_from, retired_at,
        lead(signs_from) OVER (ORDER BY signs_from, kid) + make_interval(secs => $1) AS retires_at,
        signs_from > clock_timestamp() AS is_waiting,
@@ -28,12 +28,12 @@ FROM signing_keys ORDER BY signs_from, kid;
 SELECT kid FROM signing_keys WHERE retired_at IS NULL AND signs_from > clock_timestamp() LIMIT 1;
 
 -- name: insert_next_signing_key
--- Published from the commit on, signing only when every verifier has had the time to learn it.
+-- Published with the commit; signs once every verifier has had time to fetch it.
 INSERT INTO signing_keys (kid, public_key, private_key_sealed, signs_from)
 VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4));
 
 -- name: retire_signing_keys
--- Those that another key took over from so long ago that every token of theirs has expired.
+-- Keys that were replaced so long ago that all their tokens have expired.
 UPDATE signing_keys SET retired_at = clock_timestamp()
 WHERE retired_at IS NULL AND EXISTS (
     SELECT FROM signing_keys AS following

@@ -6,7 +6,7 @@ SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
        totp_confirmed_at IS NOT NULL AS totp FROM users WHERE id = $1;
 
 -- name: find_recipients_by_email
--- A disabled user is not found, so that the response is that to an unknown address.
+-- A disabled user is not found, so that the response is the same as for an unknown address.
 SELECT id, email, name, role, email_verified_at IS NOT NULL AS email_verified,
        totp_confirmed_at IS NOT NULL AS totp FROM users WHERE email = ANY($1::text[]) AND disabled_at IS NULL;
 
@@ -29,17 +29,17 @@ UPDATE users SET disabled_at = clock_timestamp(), disabled_reason = $2 WHERE id 
 UPDATE users SET disabled_at = NULL, disabled_reason = NULL WHERE id = $1;
 
 -- name: lock_operators
--- Two operators who disable each other at the same instant would leave nobody: neither sees what the other one does. Not
--- their rows: each holds the other's, and they would wait for each other.
+-- Two operators who disable each other at the same time would leave no operator, because neither transaction sees the other.
+-- An advisory lock rather than their rows: each transaction locks the row of the other operator, which would deadlock.
 SELECT pg_advisory_xact_lock(hashtext('payflow operators'));
 
 -- name: is_any_operator_left
 SELECT EXISTS (SELECT FROM users WHERE role = 'operator' AND disabled_at IS NULL);
 
 -- name: is_former_operator
--- A user who may not act as an operator any more. Not locked: who gets here has waited for their turn.
+-- A user who is no longer an operator. Not locked: lock_operators has serialized the transactions.
 SELECT EXISTS (SELECT FROM users WHERE id = $1 AND (role <> 'operator' OR disabled_at IS NOT NULL));
 
 -- name: update_password
--- Another password: logins that were verified against the one before open nothing any more.
+-- A new password: a login that was verified against the old one, but has no session yet, is rejected.
 UPDATE users SET password_hash = $2, password_changed_at = clock_timestamp() WHERE id = $1;

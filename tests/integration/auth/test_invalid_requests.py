@@ -1,4 +1,4 @@
-"""What is wrong with a body. Who may call which route is in tests/integration/test_internal_callers.py, for every service."""
+"""Invalid requests. Which service can call which route is in tests/integration/test_internal_callers.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.auth.service import AuthService, running
 
 @pytest.fixture(scope="module")
 async def auth(templates: Templates) -> AsyncIterator[AuthService]:
-    """One service for all of these tests: they record next to nothing."""
+    """One service for all of these tests, which record almost nothing."""
     made = await templates.fresh("auth")
     pool = await made.pool()
     async with running(pool) as service:
@@ -62,14 +62,14 @@ WRONG = "/internal/register"
     ],
 )
 async def test_invalid_bodies_name_the_fields(auth: AuthService, path: str, body: Any, fields: set[str]) -> None:
-    """422 names every faulty field at once, repeats nothing that was sent, and records nothing."""
-    answer = await auth.call("POST", path, body)
+    """422 names every invalid field at once, repeats no input, and records nothing."""
+    response = await auth.call("POST", path, body)
 
-    assert answer.status == 422
-    assert answer.body["code"] == "invalid_request"
-    assert fields == {error["field"] for error in answer.body["errors"]}
-    assert "correct horse" not in str(answer.body)
-    assert "1234567" not in str(answer.body)
+    assert response.status == 422
+    assert response.body["code"] == "invalid_request"
+    assert fields == {error["field"] for error in response.body["errors"]}
+    assert "correct horse" not in str(response.body)
+    assert "1234567" not in str(response.body)
     assert (await auth.log_in("carol@example.com")).status == 401
 
 
@@ -84,17 +84,19 @@ async def test_invalid_bodies_name_the_fields(auth: AuthService, path: str, body
         (b"email=a", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
     ],
 )
-async def test_what_is_not_json(auth: AuthService, data: bytes, content_type: str, status: int, code: str) -> None:
-    """Bodies that two readers could read in two ways are refused before anything looks at their fields."""
+async def test_malformed_json_is_rejected(
+    auth: AuthService, data: bytes, content_type: str, status: int, code: str
+) -> None:
+    """Bodies that parsers could read differently are rejected before their fields are read."""
     for path in ("/internal/register", "/internal/login", "/internal/refresh", "/internal/logout"):
-        answer = await auth.call("POST", path, data=data, headers={"Content-Type": content_type})
-        assert (status, code) == (answer.status, answer.body["code"]), path
+        response = await auth.call("POST", path, data=data, headers={"Content-Type": content_type})
+        assert (status, code) == (response.status, response.body["code"]), path
 
 
 @pytest.mark.parametrize("after", ["-1", "1.5", "x", "", "9" * 19, "9" * 5000, "\u0663", "1e3"])
-async def test_feed_refuses_what_is_no_number(auth: AuthService, after: str) -> None:
-    """A place in the feed is a whole number within bounds."""
-    answer = await auth.call("GET", "/internal/revocations", params={"after": after})
+async def test_the_feed_requires_a_number(auth: AuthService, after: str) -> None:
+    """A position in the feed is a whole number within bounds."""
+    response = await auth.call("GET", "/internal/revocations", params={"after": after})
 
-    assert answer.status == 422
-    assert [error["field"] for error in answer.body["errors"]] == ["after"]
+    assert response.status == 422
+    assert [error["field"] for error in response.body["errors"]] == ["after"]

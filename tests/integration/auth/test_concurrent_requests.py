@@ -1,4 +1,4 @@
-"""Everything that begins and ends sessions and keys of one user, at the same time."""
+"""Concurrent requests that open and end sessions and API keys of one user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
-from tests.integration.auth.service import Answer, AuthService, register_operator, running
+from tests.integration.auth.service import AuthService, Response, register_operator, running
 from tests.integration.auth.test_sessions import claims_of
 
 EMAIL = "alice@example.com"
@@ -22,7 +22,7 @@ OPERATOR = str(new_id())
 
 
 class Alice:
-    """A user of whom everybody wants something."""
+    """A user with many concurrent requests."""
 
     def __init__(self, auth: AuthService, other: AuthService, session: dict[str, Any]) -> None:
         self._both = itertools.cycle((auth, other))
@@ -31,7 +31,7 @@ class Alice:
         self.passwords = itertools.cycle((PASSWORD, "battery staple"))
         self.shown = itertools.cycle((PASSWORD, "battery staple"))
 
-    def actions(self) -> list[Callable[[], Awaitable[Answer]]]:
+    def actions(self) -> list[Callable[[], Awaitable[Response]]]:
         mine, other = {"user_id": self.id, "session_id": claims_of(self.session)["sid"]}, f"/internal/users/{self.id}"
         key = mine | {"name": "server", "scopes": ["read"], "password": next(self.shown)}
         change = {"user_id": self.id, "current_password": next(self.passwords), "new_password": "battery staple"}
@@ -51,36 +51,36 @@ class Alice:
             self.log_in,
         ]
 
-    async def ask(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+    async def ask(self, method: str, path: str, body: dict[str, Any]) -> Response:
         return await next(self._both).call(method, path, body)
 
-    async def log_in(self) -> Answer:
-        answer = await next(self._both).log_in(EMAIL, next(self.passwords))
-        if answer.status == 200:
-            self.session = answer.body
-        return answer
+    async def log_in(self) -> Response:
+        response = await next(self._both).log_in(EMAIL, next(self.passwords))
+        if response.status == 200:
+            self.session = response.body
+        return response
 
 
-async def test_all_at_once(auth: AuthService, pool: Pool) -> None:
-    """Nothing deadlocks or breaks; in the end whoever is disabled has nothing left, all of it numbered and on record."""
+async def test_concurrent_requests(auth: AuthService, pool: Pool) -> None:
+    """No deadlock and no fault; a disabled user has no access left, and every revocation is numbered and recorded."""
     chance = random.Random(45)
-    told: Counter[int] = Counter()
+    output: Counter[int] = Counter()
     await register_operator(auth, pool)
     async with running(pool) as second:
         alice = Alice(auth, second, await auth.register(EMAIL))
         for _ in range(ROUNDS):
             actions = alice.actions() * 2
             chance.shuffle(actions)
-            told.update(answer.status for answer in await asyncio.gather(*(action() for action in actions)))
+            output.update(response.status for response in await asyncio.gather(*(action() for action in actions)))
         await alice.ask("PUT", f"/internal/users/{alice.id}/disable", {"operator_id": OPERATOR, "reason": "test"})
         feed = await auth.revocations()
 
-    assert set() == {status for status in told if status >= 500}, told
-    assert told[200] > ROUNDS
+    assert set() == {status for status in output if status >= 500}, output
+    assert output[200] > ROUNDS
     left = await pool.fetchrow(
         "SELECT (SELECT count(*) FROM sessions WHERE revoked_at IS NULL AND user_id = $1),"
         " (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL),"
-        " (SELECT count(*) FROM letters WHERE kind = 'reset_password' AND ended_at IS NULL),"
+        " (SELECT count(*) FROM emails WHERE kind = 'reset_password' AND ended_at IS NULL),"
         " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE action = 'api_key_revoked'),"
         " (SELECT count(*) FROM api_keys) - (SELECT count(*) FROM audit_log WHERE action = 'api_key_created')",
         UUID(alice.id),
