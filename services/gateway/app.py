@@ -14,7 +14,7 @@ from services.chassis.roles import Runtime
 from services.chassis.watchdog import Watchdog
 from services.gateway import api, openapi, operations, responses, upstreams, wakeup
 from services.gateway.address import Network
-from services.gateway.api import OPERATIONS, pages
+from services.gateway.api import OPERATIONS, reference_page
 from services.gateway.api.waiting import WAITING, Waiting
 from services.gateway.api.wallet_facts import WALLET_FACTS, WalletFacts
 from services.gateway.cache import Cache
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 _DOCUMENT = openapi.build((*OPERATIONS, *api.reference.HEALTH))
 _DOCUMENT_BYTES = responses.encode(_DOCUMENT)
-_DOCS = pages.render_docs(_DOCUMENT)
+_DOCS = reference_page.render(_DOCUMENT)
 
 
 async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from services.chassis.finality import MomentNotFinal
 from services.contracts.refusal import Refusal
-from services.gateway import errors, operations, schemas
+from services.gateway import errors, examples, operations, schemas
 from services.gateway.api.preference import WAIT_SECONDS_MAX
 from services.gateway.operations import Access, Answer, Operation
 
@@ -71,6 +71,20 @@ _PARAMETERS = {
     },
 }
 
+_TAGS = {
+    "auth": ("Accounts and sessions", "Register, log in, change a password, end sessions, use a second factor."),
+    "wallets": ("Wallets", "Balances and statements. A user has one wallet per currency."),
+    "recipients": ("Recipients", "Check who would receive a transfer before it is sent."),
+    "transfers": ("Transfers", "Send money, follow a transfer, cancel it."),
+    "notifications": ("Notifications", "Messages about completed and failed transfers."),
+    "events": ("Live events", "The same updates as a stream."),
+    "currencies": ("Currencies", "The currencies of ISO 4217 and their minor units."),
+    "api-keys": ("API keys", "Keys for servers that act for a user, limited to scopes."),
+    "ops": ("Operations", "For users with the role `operator`: queues, audit log, dead letters, ledger proof, users."),
+    "system": ("System", "Health, public signing keys and this document."),
+}
+"""The groups of operations by the first part of their path, in the order in which a newcomer needs them."""
+
 _SECURITY_SCHEMES = {
     "bearer": {
         "type": "http",
@@ -100,8 +114,9 @@ def build(rows: Sequence[Operation]) -> dict[str, Any]:
     """The document of these operations."""
     paths: dict[str, dict[str, Any]] = {}
     problems: dict[str, Any] = {}
-    for row in rows:
-        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, problems)
+    models = _schemas(rows)
+    for row in sorted(rows, key=lambda row: list(_TAGS).index(_tag(row.path))):
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, problems, models)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -111,9 +126,10 @@ def build(rows: Sequence[Operation]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.values()],
         "paths": paths,
         "components": {
-            "schemas": _schemas(rows),
+            "schemas": models,
             "responses": dict(sorted(problems.items())),
             "headers": {
                 name: {"description": description, "schema": schema} for name, (description, schema) in _HEADERS.items()
@@ -161,15 +177,15 @@ def refusals(row: Operation) -> set[type[Refusal]]:
     return found
 
 
-def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
+def _operation(row: Operation, problems: dict[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
     text = inspect.getdoc(row.handler) if row.handler is not None else row.summary
     summary, _, description = (text or "").partition("\n\n")
     operation: dict[str, Any] = {
         "operationId": _operation_id(row),
         "summary": " ".join(summary.split()),
-        "tags": [_tag(row.path)],
+        "tags": [_TAGS[_tag(row.path)][0]],
         "parameters": [*_path_parameters(row), *_query_parameters(row), *_header_parameters(row)],
-        "responses": _responses(row, problems),
+        "responses": _responses(row, problems, models),
         "security": _security(row),
     }
     if row.access is not Access.PUBLIC and row.says_what_a_key_may:
@@ -179,7 +195,7 @@ def _operation(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
     if row.body is not None:
         operation["requestBody"] = {
             "required": row.body_required,
-            "content": {"application/json": {"schema": _reference(row.body)}},
+            "content": {"application/json": _with_example(row.body, models)},
         }
     return operation
 
@@ -190,12 +206,12 @@ def _security(row: Operation) -> list[dict[str, list[str]]]:
     return [{"bearer": []}, *([{"api_key": [str(row.scope)]}] if row.scope is not None else [])]
 
 
-def _responses(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
+def _responses(row: Operation, problems: dict[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for answer in row.answers:
         response = responses.setdefault(str(answer.status), _response(answer.description, answer.headers))
         response["headers"] |= _header_references(answer.headers)
-        content = _content(answer)
+        content = _content(answer, models)
         if content is not None:
             response.setdefault("content", {})[answer.media_type] = content
     by_status: dict[int, list[type[Refusal]]] = {}
@@ -209,9 +225,9 @@ def _responses(row: Operation, problems: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(responses.items()))
 
 
-def _content(answer: Answer) -> dict[str, Any] | None:
+def _content(answer: Answer, models: Mapping[str, Any]) -> dict[str, Any] | None:
     if answer.model is not None:
-        return {"schema": _reference(answer.model)}
+        return _with_example(answer.model, models)
     if answer.status in (204, 304):
         return None
     if answer.events:
@@ -282,12 +298,17 @@ def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
     return dict(sorted(document["$defs"].items()))
 
 
+def _with_example(model: type[BaseModel], models: Mapping[str, Any]) -> dict[str, Any]:
+    return {"schema": _reference(model), "example": examples.example(model.__name__, models)}
+
+
 def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _SCHEMA.format(model=model.__name__)}
 
 
 def _tag(path: str) -> str:
-    return path.removeprefix(f"{operations.BASE}/").partition("/")[0] if path.startswith(operations.BASE) else "system"
+    first = path.removeprefix(f"{operations.BASE}/").partition("/")[0]
+    return first if first in _TAGS else "system"
 
 
 def _operation_id(row: Operation) -> str:

@@ -1,25 +1,63 @@
-"""Pages for people: the front page, and the OpenAPI document to read. Self-contained, without any script."""
+"""The frame of the HTML pages, and the front page. Self-contained: no script, nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
 
 _STYLE = """\
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-details { border: 1px solid var(--line); border-radius: .4rem; margin: .5rem 0; padding: .4rem .8rem; }
+:root {
+  color-scheme: light dark;
+  --text: light-dark(#1c2430, #e3e8ef); --soft: light-dark(#5a6675, #9aa7b8); --ground: light-dark(#fff, #12161c);
+  --panel: light-dark(#f4f6f9, #1b212a); --line: light-dark(#dde3ea, #2d3641); --link: light-dark(#0b5cad, #7cb7ff);
+  --get: light-dark(#0f6b3c, #6fd39b); --post: light-dark(#8a4b00, #f0b45f); --put: light-dark(#5b3cc4, #b7a4ff);
+  --delete: light-dark(#b3261e, #ff9c94);
+}
+* { box-sizing: border-box; }
+html { scroll-padding-top: 1rem; }
+body { margin: 0; color: var(--text); background: var(--ground); font: 16px/1.55 system-ui, sans-serif; }
+a { color: var(--link); text-decoration: none; }
+a:hover, a:focus-visible { text-decoration: underline; }
+.page { max-width: 84rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
+.page > main { min-width: 0; max-width: 60rem; }
+h1 { font-size: 1.8rem; margin: 0 0 .5rem; }
+h2 { font-size: 1.35rem; margin: 3rem 0 .25rem; padding-top: .75rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 0 0 .35rem; display: flex; flex-wrap: wrap; gap: .6rem; align-items: baseline; }
+h4 { font-size: .8rem; margin: 1rem 0 .3rem; color: var(--soft); font-weight: 600; }
+p { margin: .4rem 0; }
+code, pre { font: .85rem/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; }
+code { background: var(--panel); border-radius: .25rem; padding: .1rem .3rem; overflow-wrap: anywhere; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; padding: .7rem .8rem; margin: 0;
+  overflow-x: auto; }
+h3 code, pre code { background: none; padding: 0; }
+h3 code { font-size: .95rem; }
+nav { font-size: .9rem; }
+nav ul { list-style: none; margin: 0; padding: 0; }
+nav li ul { display: none; }
+nav > ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: .6rem 0; }
+.operation { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; }
+.method { font: 700 .8rem/1 ui-monospace, monospace; }
+.get { color: var(--get); } .post { color: var(--post); } .put { color: var(--put); } .delete { color: var(--delete); }
+.soft { color: var(--soft); font-size: .9rem; }
+.examples { display: grid; gap: 0 1rem; grid-template-columns: minmax(0, 1fr); }
+.scroll { overflow-x: auto; }
+td code { overflow-wrap: normal; white-space: nowrap; }
+td { min-width: 5rem; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; color: var(--soft); }
+details { margin: .6rem 0 0; }
 summary { cursor: pointer; }
-summary code { background: none; }
-code, pre { font: 13px/1.5 ui-monospace, monospace; background: var(--soft); border-radius: .2rem; padding: .1rem .3rem; }
-pre { overflow-x: auto; padding: .6rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
+@media (min-width: 64rem) {
+  .page.columns { display: grid; grid-template-columns: 17rem minmax(0, 1fr); gap: 0 2.5rem; }
+  nav { position: sticky; top: 0; max-height: 100vh; overflow-y: auto; padding: 1rem .5rem 2rem 0; }
+  nav > ul { display: block; }
+  nav > ul > li { margin-bottom: .9rem; font-weight: 600; }
+  nav li ul { display: block; font-weight: 400; margin-top: .15rem; }
+  nav li li { line-height: 1.35; padding: .15rem 0 .15rem .7rem; border-left: 2px solid var(--line); }
+  .examples { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+}
 """
 
 POLICY = (
@@ -29,7 +67,8 @@ POLICY = (
 """The Content-Security-Policy of every page here: nothing is loaded, and only this style applies."""
 
 
-def _page(title: str, body: str) -> str:
+def frame(title: str, body: str) -> str:
+    """A whole page; `body` is HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -37,91 +76,9 @@ def _page(title: str, body: str) -> str:
     )
 
 
-HOME = _page(
+HOME = frame(
     "PayFlow",
-    "<h1>PayFlow</h1><p>Wallets and transfers over HTTP.</p>"
-    '<ul><li><a href="/api/v1/docs">How to talk to it</a></li>'
-    '<li><a href="/api/v1/openapi.json">The same for machines (OpenAPI 3.1)</a></li></ul>',
+    '<div class="page"><main><h1>PayFlow</h1><p>Wallets and transfers over HTTP.</p>'
+    '<ul><li><a href="/api/v1/docs">API reference</a></li>'
+    '<li><a href="/api/v1/openapi.json">OpenAPI 3.1 document</a></li></ul></main></div>',
 )
-
-
-def render_docs(document: Mapping[str, Any]) -> str:
-    """The OpenAPI document as a page."""
-    by_tag: dict[str, list[str]] = {}
-    shared = document["components"]["responses"]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            by_tag.setdefault(operation["tags"][0], []).append(_operation(method, path, operation, shared))
-    body = [f"<h1>{escape(document['info']['title'])}</h1><p>{escape(document['info']['description'])}</p>"]
-    for tag, operations in by_tag.items():
-        body.append(f"<h2>{escape(tag)}</h2>{''.join(operations)}")
-    body.append(f"<h2>Problems</h2>{_problems(document['x-problem-catalogue'])}")
-    body.append(f"<h2>Schemas</h2>{''.join(_schema(*item) for item in document['components']['schemas'].items())}")
-    return _page(f"{document['info']['title']} API", "".join(body))
-
-
-def _operation(method: str, path: str, operation: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    parts = [f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""]
-    if operation["parameters"]:
-        parts.append(_table(("parameter", "in", "needed", ""), map(_parameter, operation["parameters"])))
-    if "requestBody" in operation:
-        parts.append(f"<p>Body: {_content(operation['requestBody'])}</p>")
-    responses = {
-        status: shared[response["$ref"].rpartition("/")[2]] if "$ref" in response else response
-        for status, response in operation["responses"].items()
-    }
-    answers = (
-        (escape(status), _lines(response["description"]), _content(response)) for status, response in responses.items()
-    )
-    parts.append(_table(("status", "", "body"), answers))
-    summary = f"<code><b>{method.upper()}</b> {escape(path)}</code> {escape(operation['summary'])}"
-    return f"<details><summary>{summary}</summary>{''.join(parts)}</details>"
-
-
-def _parameter(parameter: Mapping[str, Any]) -> tuple[str, ...]:
-    if "$ref" in parameter:
-        return f"<code>{escape(parameter['$ref'].rpartition('/')[2])}</code>", "header", "", ""
-    needed = "yes" if parameter["required"] else ""
-    about = escape(parameter.get("description", "")) or f"<code>{escape(json.dumps(parameter['schema']))}</code>"
-    return f"<code>{escape(parameter['name'])}</code>", parameter["in"], needed, about
-
-
-def _problems(catalogue: Iterable[Mapping[str, Any]]) -> str:
-    rows = (
-        (
-            f"<code>{escape(entry['code'])}</code>",
-            str(entry["status"]),
-            escape(entry["title"]),
-            "yes" if entry["retry_helps"] else "",
-        )
-        for entry in catalogue
-    )
-    return _table(("code", "status", "meaning", "retry helps"), rows)
-
-
-def _schema(name: str, schema: Mapping[str, Any]) -> str:
-    text = escape(json.dumps(schema, indent=2, ensure_ascii=False))
-    return f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary><pre>{text}</pre></details>'
-
-
-def _content(holder: Mapping[str, Any]) -> str:
-    return " or ".join(
-        f"{_reference(content['schema'])} <code>{escape(media_type)}</code>"
-        for media_type, content in holder.get("content", {}).items()
-    )
-
-
-def _reference(schema: Mapping[str, Any]) -> str:
-    pointer = schema.get("$ref") or next((each["$ref"] for each in schema.get("allOf", ()) if "$ref" in each), "")
-    name = escape(pointer.rpartition("/")[2])
-    return f'<a href="#{name}">{name}</a>' if name else ""
-
-
-def _lines(text: str) -> str:
-    return "<br>".join(escape(line) for line in text.splitlines())
-
-
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
