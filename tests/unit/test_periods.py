@@ -181,7 +181,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     assert intake.BATCH_MAX <= schemas.LIST_MAX
     assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX
     assert sending.CLAIM_MAX <= schemas.EMAILS_MAX
-    assert gateway_schemas.types.PAGE_LIMIT_MAX <= api.PAGE_LIMIT_MAX
+    assert gateway_schemas.types.PAGE_LIMIT_MAX <= schemas.PAGE_LIMIT_MAX
     assert client_limits.PAGE_SIZE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX
     assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
     assert gateway_settings.PASSWORDS_MAX < client.CONNECTIONS_MAX
