@@ -36,7 +36,7 @@ class InvalidCredentials(Refusal):
 
 
 class TotpRequired(Refusal):
-    """The password is right; a code of the second factor is needed as well."""
+    """A code of the second factor is required."""
 
     status = 401
     code = "totp_required"
@@ -71,7 +71,7 @@ class SessionNotFound(Refusal):
 
 
 class OperatorRequired(Refusal):
-    """This address is for operators."""
+    """This endpoint is for operators only."""
 
     status = 403
     code = "operator_required"
@@ -85,84 +85,84 @@ class ApiKeyNotFound(Refusal):
 
 
 class ApiKeyLimitReached(Refusal):
-    """There are as many API keys as one user may have; revoke one first."""
+    """The limit of API keys is reached; revoke one first."""
 
     status = 409
     code = "api_key_limit_reached"
 
 
 class EmailTaken(Refusal):
-    """Somebody is registered with this e-mail address."""
+    """This e-mail address is already registered."""
 
     status = 409
     code = "email_taken"
 
 
 class EmailVerified(Refusal):
-    """This e-mail address is verified already."""
+    """This e-mail address is already verified."""
 
     status = 409
     code = "email_already_verified"
 
 
 class EmailTokenInvalid(Refusal):
-    """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
+    """The token is unknown, used, expired or superseded; request another e-mail."""
 
     status = 422
     code = "email_token_invalid"
 
     def __init__(self) -> None:
-        """One answer for every reason."""
-        super().__init__(errors=[FieldError("token", "does not hold, or does not any more")])
+        """The same response for every reason."""
+        super().__init__(errors=[FieldError("token", "is not valid")])
 
 
 class CannotModifySelf(Refusal):
-    """Nobody disables themselves or takes the operator's role from themselves."""
+    """You cannot disable or demote your own account."""
 
     status = 409
     code = "cannot_modify_self"
 
 
 class LastOperator(Refusal):
-    """This is the last operator who is not disabled: make somebody else one first."""
+    """This is the last enabled operator; promote another user first."""
 
     status = 409
     code = "last_operator"
 
 
 class TotpAlreadyEnabled(Refusal):
-    """The second factor is on already."""
+    """The second factor is already enabled."""
 
     status = 409
     code = "totp_already_enabled"
 
 
 class TotpNotStarted(Refusal):
-    """There is no second factor that waits to be confirmed."""
+    """The set-up of a second factor has not been started."""
 
     status = 409
     code = "totp_not_started"
 
 
 class TotpNotEnabled(Refusal):
-    """The second factor is not on."""
+    """The second factor is not enabled."""
 
     status = 409
     code = "totp_not_enabled"
 
 
 class InvalidParameter(Refusal):
-    """A parameter of the request is not acceptable."""
+    """A parameter of the request is invalid."""
 
     status = 422
     code = "invalid_request"
 
     def __init__(self, field: str, message: str) -> None:
-        """Name the parameter and what is wrong with it."""
+        """Name the parameter and the reason."""
         super().__init__(errors=[FieldError(field, message)])
 
 
 class TooManyLogins(Unavailable):
-    """Too many passwords are being checked at this moment; nothing was recorded."""
+    """Too many passwords are being checked; nothing was recorded."""
 
     code = "too_many_logins"

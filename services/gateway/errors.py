@@ -229,14 +229,14 @@ class NoResponseInTime(OutcomeUnknown):
 
 
 class EmailTaken(Refusal):
-    """Somebody is registered with this e-mail address."""
+    """This e-mail address is already registered."""
 
     status = 409
     code = "email_taken"
 
 
 class ApiKeyLimitReached(Refusal):
-    """There are as many API keys as one user may have; revoke one first."""
+    """The limit of API keys is reached; revoke one first."""
 
     status = 409
     code = "api_key_limit_reached"
@@ -257,7 +257,7 @@ class InvalidRefreshToken(Refusal):
 
 
 class TotpRequired(Refusal):
-    """The password is right; a code of the second factor is needed as well."""
+    """A code of the second factor is required."""
 
     status = 401
     code = "totp_required"
@@ -271,35 +271,35 @@ class UserDisabled(Refusal):
 
 
 class CannotModifySelf(Refusal):
-    """Nobody disables themselves or takes the operator's role from themselves."""
+    """You cannot disable or demote your own account."""
 
     status = 409
     code = "cannot_modify_self"
 
 
 class LastOperator(Refusal):
-    """This is the last operator who is not disabled: make somebody else one first."""
+    """This is the last enabled operator; promote another user first."""
 
     status = 409
     code = "last_operator"
 
 
 class TotpAlreadyEnabled(Refusal):
-    """The second factor is on already."""
+    """The second factor is already enabled."""
 
     status = 409
     code = "totp_already_enabled"
 
 
 class TotpNotStarted(Refusal):
-    """There is no second factor that waits to be confirmed."""
+    """The set-up of a second factor has not been started."""
 
     status = 409
     code = "totp_not_started"
 
 
 class TotpNotEnabled(Refusal):
-    """The second factor is not on."""
+    """The second factor is not enabled."""
 
     status = 409
     code = "totp_not_enabled"
@@ -313,21 +313,21 @@ class UserNotFound(Refusal):
 
 
 class EmailVerified(Refusal):
-    """This e-mail address is verified already."""
+    """This e-mail address is already verified."""
 
     status = 409
     code = "email_already_verified"
 
 
 class EmailTokenInvalid(Refusal):
-    """The token is wrong, used, too old, or a newer letter has taken its place; ask for another letter."""
+    """The token is unknown, used, expired or superseded; request another e-mail."""
 
     status = 422
     code = "email_token_invalid"
 
 
 class TooManyLogins(Unavailable):
-    """Too many passwords are being checked at this moment; nothing was recorded."""
+    """Too many passwords are being checked; nothing was recorded."""
 
     code = "too_many_logins"
 
