@@ -1,4 +1,4 @@
-"""`make chaos`: break everything under load, in an order that a seed decides, and show that no money was lost or doubled."""
+"""`make chaos`: inject faults under load, in an order set by a seed, and check that no money was lost or doubled."""
 
 from __future__ import annotations
 
@@ -18,47 +18,49 @@ import uvloop
 from rich.console import Console
 
 from deploy.local import environment, files, install, lock
-from deploy.local import seed as people
+from deploy.local import seed as demo
 from deploy.local.home import Home
 from deploy.local.progress import tell
 from deploy.local.trouble import Trouble
-from tests.chaos import elsewhere, faults, fight, report, schedule
-from tests.chaos.crowd import Crowd, gather
-from tests.chaos.judge import Verdict, View
-from tests.chaos.report import Report, Struck
-from tests.chaos.schedule import NothingToDo
+from tests.chaos import deployment, faults, report, run, schedule
+from tests.chaos.checks import FinalState, Verdict
+from tests.chaos.load import Load, register_clients
+from tests.chaos.report import Injected, Report
+from tests.chaos.schedule import NoSuchFault
 from tests.chaos.system import System, start
 
 ROUNDS = 160
 """About five minutes on two cores."""
 
 LANES = 2
-CROWD = 24
+CLIENTS = 24
 console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command()
-@click.option("--seed", type=int, envvar="SEED", help="Repeats a schedule; printed by every run.")
+@click.option("--seed", type=int, envvar="SEED", help="Repeats a schedule; every run prints its seed.")
 @click.option("--rounds", type=click.IntRange(min=1), envvar="ROUNDS", default=ROUNDS, show_default=True)
-@click.option("--lanes", type=click.IntRange(1, 8), envvar="LANES", default=LANES, help="How many faults at a time.")
+@click.option("--lanes", type=click.IntRange(1, 8), envvar="LANES", default=LANES, help="Faults at the same time.")
 @click.option("--only", envvar="ONLY", default="", help="Faults, components, or component/fault, separated by commas.")
 @click.option("--list", "listing", is_flag=True, envvar="LIST", help="Print the schedule and stop.")
-@click.option("--address", envvar="ADDRESS", help="A gateway that runs already; it is judged by its API alone.")
+@click.option("--address", envvar="ADDRESS", help="A gateway that is already running; checked through its API only.")
 @click.option(
     "--operator", envvar="OPERATOR", help="Its operator's e-mail; the password is read from PAYFLOW_PASSWORD."
 )
-@click.option("--strike", envvar="STRIKE", help="A shell command that breaks something there, run once each round.")
+@click.option(
+    "--command", envvar="FAULT_COMMAND", help="A shell command that injects a fault there; runs once a round."
+)
 def main(**options: object) -> None:
-    """Run load and faults, wait for quiet, judge; exit 1 on a violation, 2 when it could not run."""
+    """Run load and faults, wait for quiet, evaluate; exit 1 on a violation, 2 if it could not run."""
     os.umask(files.UMASK)
     environment.forget_driver_variables(os.environ)
     try:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
-    except (Trouble, NothingToDo) as error:
+    except (Trouble, NoSuchFault) as error:
         print(f"chaos: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("chaos: stopped before its end, so there is no verdict", file=sys.stderr)
+        print("chaos: stopped before the end; there is no verdict", file=sys.stderr)
         sys.exit(2)
     sys.exit(1 if document["violations"] else 0)
 
@@ -72,7 +74,7 @@ async def _run(
     listing: bool,
     address: str | None,
     operator: str | None,
-    strike: str | None,
+    command: str | None,
 ) -> dict[str, object]:
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     words = [word.strip() for word in only.split(",") if word.strip()]
@@ -80,121 +82,129 @@ async def _run(
         f"seed {seed}: repeat this run with [bold]make chaos SEED={seed} ROUNDS={rounds}[/bold]", style="cyan"
     )
     if address is not None:
-        return await _elsewhere(address, operator, strike, Report(seed, rounds, lanes, address))
-    return await _here(Report(seed, rounds, lanes, "private stack"), words, listing=listing)
+        return await _run_on_deployment(address, operator, command, Report(seed, rounds, lanes, address))
+    return await _run_on_private_stack(Report(seed, rounds, lanes, "private stack"), words, listing=listing)
 
 
-async def _here(said: Report, words: list[str], *, listing: bool) -> dict[str, object]:
+async def _run_on_private_stack(summary: Report, words: list[str], *, listing: bool) -> dict[str, object]:
     home = Home.from_environment(os.environ)
     await install.ensure(tell, also=("faketime",))
     home.open()
-    folder = _fresh(home.path / "chaos")
+    folder = _empty_folder(home.path / "chaos")
     async with start(folder, tell=_log(folder)) as system:
-        turns = list(schedule.deal(schedule.choose(faults.kinds(system), words), said.seed, said.rounds))
+        rounds = list(schedule.generate(schedule.select(faults.kinds(system), words), summary.seed, summary.rounds))
         if listing:
-            _list(turns)
+            _list(rounds)
             return {"violations": []}
-        return await _fight(system, turns, said, home)
+        return await _run_rounds(system, rounds, summary, home)
 
 
-async def _fight(system: System, turns: list[schedule.Round], said: Report, home: Home) -> dict[str, object]:
-    login = (people.OPERATOR, people.PASSWORD)
+async def _run_rounds(system: System, rounds: list[schedule.Round], summary: Report, home: Home) -> dict[str, object]:
+    login = (demo.OPERATOR, demo.PASSWORD)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        crowd = await _gather(
-            session, system.gateway, size=CROWD, seed=said.seed, operator=login, began=time.monotonic()
+        load = await _register_clients(
+            session, system.gateway, size=CLIENTS, seed=summary.seed, operator=login, began=time.monotonic()
         )
-        await _fund(crowd)
-        async with fight.watched(system, crowd):
-            async with fight.under_load(crowd):
-                await fight.break_things(
-                    iter(turns), fight.on_system(system), said, _teller(crowd, len(turns)), lanes=said.lanes
+        await _fund(load)
+        async with run.watching_ledger(system, load):
+            async with run.under_load(load):
+                await run.inject_faults(
+                    iter(rounds),
+                    run.stack_injector(system),
+                    summary,
+                    _fault_printer(load, len(rounds)),
+                    lanes=summary.lanes,
                 )
-            seen, verdict = await fight.conclude(crowd, said, system)
-    return _finish(said, crowd, seen, verdict, home)
+            seen, verdict = await run.conclude(load, summary, system)
+    return _finish(summary, load, seen, verdict, home)
 
 
-async def _elsewhere(address: str, operator: str | None, strike: str | None, said: Report) -> dict[str, object]:
+async def _run_on_deployment(
+    address: str, operator: str | None, command: str | None, summary: Report
+) -> dict[str, object]:
     password = os.environ.get("PAYFLOW_PASSWORD")
     if operator is None or password is None:
-        raise Trouble("a deployment that runs already needs OPERATOR=e-mail, and the password in PAYFLOW_PASSWORD")
-    turns = schedule.deal(elsewhere.KINDS, said.seed, said.rounds)
+        raise Trouble("a running deployment needs OPERATOR=e-mail, and the password in PAYFLOW_PASSWORD")
+    rounds = schedule.generate(deployment.KINDS, summary.seed, summary.rounds)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        crowd = await _gather(
+        load = await _register_clients(
             session,
             address.rstrip("/"),
-            size=CROWD,
-            seed=said.seed,
+            size=CLIENTS,
+            seed=summary.seed,
             operator=(operator, password),
             began=time.monotonic(),
         )
-        await _fund(crowd)
-        async with fight.under_load(crowd):
-            await fight.break_things(
-                turns, elsewhere.striker(strike), said, _teller(crowd, said.rounds), lanes=said.lanes
+        await _fund(load)
+        async with run.under_load(load):
+            await run.inject_faults(
+                rounds,
+                deployment.command_injector(command),
+                summary,
+                _fault_printer(load, summary.rounds),
+                lanes=summary.lanes,
             )
-        seen, verdict = await fight.conclude(crowd, said, None)
-        verdict.unbalanced.extend(await elsewhere.proof_faults(crowd.operator))
-    return _finish(said, crowd, seen, verdict, Home.from_environment(os.environ))
+        seen, verdict = await run.conclude(load, summary, None)
+        verdict.unbalanced.extend(await deployment.proof_faults(load.operator))
+    return _finish(summary, load, seen, verdict, Home.from_environment(os.environ))
 
 
-async def _gather(session: aiohttp.ClientSession, base: str, **how: Any) -> Crowd:
-    """The people of the run. Raises Trouble: nothing is broken yet, and they are not let in."""
+async def _register_clients(session: aiohttp.ClientSession, base: str, **how: Any) -> Load:
+    """Register the clients of the run. Raises Trouble if they cannot log in before the first fault."""
     try:
-        return await gather(session, base, **how)
+        return await register_clients(session, base, **how)
     except TimeoutError as error:
-        raise Trouble(f"nobody could log in at {base}") from error
+        raise Trouble(f"no client could log in at {base}") from error
 
 
-async def _fund(crowd: Crowd) -> None:
-    """Give everybody money. Raises Trouble: nothing is broken yet, and it does not arrive."""
+async def _fund(load: Load) -> None:
+    """Fund every client. Raises Trouble if the money does not arrive before the first fault."""
     try:
-        await crowd.fund()
+        await load.fund()
     except TimeoutError as error:
-        raise Trouble("the operator could not give everybody money before the run") from error
+        raise Trouble("the operator could not fund the clients before the run") from error
 
 
-def _finish(said: Report, crowd: Crowd, seen: View, verdict: Verdict, home: Home) -> dict[str, object]:
-    if not any(intent.kind == "transfer" and intent.transfer_id for intent in crowd.history.intents):
-        verdict.stuck.append("no payment was accepted in the whole run: it shows nothing")
-    document = said.document(crowd.history, seen, verdict)
+def _finish(summary: Report, load: Load, seen: FinalState, verdict: Verdict, home: Home) -> dict[str, object]:
+    if not any(intent.kind == "transfer" and intent.transfer_id for intent in load.history.intents):
+        verdict.stuck.append("no payment was accepted in the whole run: it proves nothing")
+    document = summary.document(load.history, seen, verdict)
     report.write(home.path / "chaos.json", document)
-    report.show(console, said, document)
+    report.show(console, summary, document)
     return document
 
 
-def _teller(crowd: Crowd, rounds: int) -> Callable[[Struck], None]:
-    """One line for each fault, when it is healed."""
+def _fault_printer(load: Load, rounds: int) -> Callable[[Injected], None]:
+    """Print one line for each fault once it has healed."""
 
-    def told(struck: Struck) -> None:
-        accepted = sum(intent.transfer_id is not None for intent in crowd.history.intents)
-        healed = "" if struck.heal_seconds is None else f"well after {struck.heal_seconds:.1f} s"
-        bad = (
-            f"  [bold red]{len(crowd.history.contradictions)} contradictions[/]" if crowd.history.contradictions else ""
-        )
+    def show(injected: Injected) -> None:
+        accepted = sum(intent.transfer_id is not None for intent in load.history.intents)
+        healed = "" if injected.heal_seconds is None else f"ready after {injected.heal_seconds:.1f} s"
+        bad = f"  [bold red]{len(load.history.contradictions)} contradictions[/]" if load.history.contradictions else ""
         console.print(
-            f"{struck.at:7.1f} s  {struck.turn.number:4d}/{rounds}  {struck.turn.fault:<13} {struck.turn.component:<36} "
-            f"{struck.turn.seconds:5.1f} s  {healed:<18} accepted {accepted}{bad}"
+            f"{injected.at:7.1f} s  {injected.round.number:4d}/{rounds}  {injected.round.fault:<14} "
+            f"{injected.round.component:<36} {injected.round.seconds:5.1f} s  {healed:<18} accepted {accepted}{bad}"
         )
 
-    return told
+    return show
 
 
-def _list(turns: list[schedule.Round]) -> None:
-    for turn in turns:
-        console.print(f"{turn.number:5d}  {turn.fault:<13} {turn.component:<36} {turn.seconds:5.1f} s")
+def _list(rounds: list[schedule.Round]) -> None:
+    for round_ in rounds:
+        console.print(f"{round_.number:5d}  {round_.fault:<14} {round_.component:<36} {round_.seconds:5.1f} s")
 
 
 def _log(folder: Path) -> Callable[[str], None]:
-    """What the stack says goes to a file: the run has lines of its own."""
+    """Write the output of the stack to a file, apart from the output of the run."""
 
-    def told(line: str) -> None:
+    def show(line: str) -> None:
         with open(folder / "stack.log", "a", opener=files.owner_only) as file:
             file.write(line + "\n")
 
-    return told
+    return show
 
 
-def _fresh(folder: Path) -> Path:
+def _empty_folder(folder: Path) -> Path:
     """An empty folder for the stack of this run.
 
     Raises:
@@ -207,7 +217,7 @@ def _fresh(folder: Path) -> Path:
             shutil.rmtree(folder)
         files.make_folder(folder)
     except OSError as error:
-        raise Trouble(f"there is no room for a private stack at {folder}: {error.strerror}") from error
+        raise Trouble(f"cannot create a private stack at {folder}: {error.strerror}") from error
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What can be done to the broker: messages purged, queues deleted, publishers blocked, old messages sent again."""
+"""Faults of the broker: purge messages, delete queues, block publishers, send old messages again."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ MESSAGES_MAX = 80
 ITEMS_MAX = 8
 
 
-async def purge(system: System, _turn: Round) -> None:
-    """Every message that waits is gone."""
+async def purge(system: System, _round: Round) -> None:
+    """Purge all queues."""
     async with _channel(system) as channel:
         for queue in topology.QUEUES:
             for name in (queue.name, *(queue.delay(seconds) for seconds in topology.DELAY_SECONDS)):
                 await (await channel.get_queue(name, ensure=False)).purge()
 
 
-async def delete_queue(system: System, turn: Round) -> None:
-    """A queue is gone, with its consumers and everything in it."""
-    queue = random.Random(turn.number).choice(topology.QUEUES)
+async def delete_queue(system: System, round_: Round) -> None:
+    """Delete a queue, with its consumers and messages."""
+    queue = random.Random(round_.number).choice(topology.QUEUES)
     async with _channel(system) as channel:
         await channel.queue_delete(queue.name)
 
 
-async def duplicate(system: System, turn: Round) -> None:
-    """Commands and events of now and of long ago arrive once more, up to three times, in any order and company.
+async def duplicate(system: System, round_: Round) -> None:
+    """Send recent and old commands and events again, up to three times, in random order and batches.
 
-    They are taken from the outbox and not from a queue of ours: a queue that listens in would take what no other
-    takes, and then nothing would ever come back to its publisher.
+    The bodies come from the outbox, not from a queue bound for this purpose: such a queue would accept
+    unroutable messages, and their publisher would never see them returned.
     """
-    chance = random.Random(turn.number)
+    chance = random.Random(round_.number)
     for queue, route in _FLOWS:
         rows = await system.query("transaction", _SENT, route.type, MESSAGES_MAX * ITEMS_MAX // 2)
         bodies = [row["body"] for row in rows for _ in range(chance.randint(0, 3))]
@@ -59,11 +59,11 @@ async def duplicate(system: System, turn: Round) -> None:
                 await _send(channel, queue, route, message)
 
 
-async def block(system: System, turn: Round) -> None:
-    """The broker believes that its disk is full: who publishes is blocked."""
+async def block(system: System, round_: Round) -> None:
+    """Raise the disk alarm: publishers are blocked."""
     await system.rabbitmqctl("set_disk_free_limit", "1000000GB")
     try:
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     finally:
         while not await system.rabbitmqctl("set_disk_free_limit", "50MB"):
             await asyncio.sleep(1)
@@ -75,7 +75,7 @@ async def _send(channel: AbstractChannel, queue: Queue, route: Route, bodies: Se
 
 
 def _bundled(bodies: Sequence[str], chance: random.Random) -> list[list[str]]:
-    """In messages of a few items each."""
+    """Group the bodies into messages of a few items each."""
     bundles, rest = [], list(bodies)
     while rest:
         size = chance.randint(1, ITEMS_MAX)
@@ -86,10 +86,10 @@ def _bundled(bodies: Sequence[str], chance: random.Random) -> list[list[str]]:
 
 @asynccontextmanager
 async def _channel(system: System) -> AsyncIterator[AbstractChannel]:
-    """A channel past the proxies.
+    """A channel that bypasses the proxies.
 
     Raises:
-        ConnectionError: the broker is away or gives no answer.
+        ConnectionError: the broker is unavailable.
     """
     try:
         async with asyncio.timeout(SECONDS_MAX):

@@ -1,4 +1,4 @@
-"""The wall clock of one running process, set ahead or back on purpose, by libfaketime (Debian package `faketime`)."""
+"""The wall clock of one running process, moved forward or back by libfaketime (Debian package `faketime`)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ PACKAGE = "faketime"
 
 
 def find_library() -> Path | None:
-    """The library that is loaded into the process; None when it is not installed."""
+    """The library to preload; None when it is not installed."""
     return install.find_faketime()
 
 
 class Clock:
-    """What one process takes for the time of day. Timers are not touched: those run on the monotonic clock.
+    """The wall clock of one process. Timers are unaffected: they use the monotonic clock.
 
-    Asking for the time costs some 1.6 µs of CPU instead of 0.1: the file is read anew each time. `time.sleep` fails in such a
-    process (the library and CPython 3.11 do not get along there); asyncio, uvloop, threads and locks are right. Not for Redis,
+    Reading the time costs about 1.6 µs of CPU instead of 0.1, because the file is read each time. `time.sleep` fails in such a
+    process (the library and CPython 3.11 are incompatible there); asyncio, uvloop, threads and locks work. Not for Redis,
     which does not start under it.
     """
 
     def __init__(self, file: Path) -> None:
-        """`file` holds the offset; it is made here, and is the process's own. The clock is right at first."""
+        """`file` holds the offset; it is created here, for this process alone. The offset starts at 0."""
         self._file = file
         self.jump(0)
 
     def environment(self) -> dict[str, str]:
-        """What the process must find in its environment.
+        """The environment variables the process needs.
 
         Raises:
             FileNotFoundError: libfaketime is not installed.
@@ -40,14 +40,14 @@ class Clock:
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            # Without it a jump is seen ten seconds late.
+            # Without it a jump is seen only after ten seconds.
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
         }
 
     def jump(self, seconds: float) -> None:
-        """Be that much ahead of the true time (behind it, if negative) from now on; 0 is right again."""
+        """Set the offset from the true time, in seconds; negative is behind, 0 is correct."""
         draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        # Replaced as a whole: the process never reads half an offset.
+        # Replaced atomically: the process never reads a partial offset.
         draft.write_text(f"{seconds:+.3f}\n")
         draft.replace(self._file)

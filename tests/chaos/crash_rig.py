@@ -1,4 +1,4 @@
-"""A stack without its supervisor: each process is started, armed, watched dying and started again by the test."""
+"""A stack without its supervisor: the test starts, arms and restarts each process and waits for its crash."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from tests.harness.api import Answer, ApiClient, Person
 
 AMOUNT = 10
 LONG_SECONDS = 3600.0
-"""An age at which no transfer of a drill is stale: the reversal is not what saved it."""
+"""Old enough that no transfer of a drill is stale: the reversal must not be the reason it completes."""
 
 WAIT_SECONDS = 60.0
-TRY_AGAIN_SECONDS = 0.05
+RETRY_SECONDS = 0.05
 LOGIN_SECONDS = 120.0
 CONSUMERS = (WORKER_ROLE, NOTIFIER)
 SETTINGS = {
@@ -53,11 +53,11 @@ SETTINGS = {
     "PAYFLOW_REVERSAL_EVERY_SECONDS": "0.5",
     "PAYFLOW_CATCH_UP_SECONDS": str(LONG_SECONDS),
 }
-"""Nobody catches up: what the broker delivers again is what saved it."""
+"""Catch-up is off: redelivery by the broker must be the reason an event arrives."""
 
 
-class Postbox:
-    """A mail server that takes everything, and keeps the Message-IDs."""
+class MailServer:
+    """An SMTP server that accepts everything and counts the Message-IDs."""
 
     def __init__(self) -> None:
         self.ids: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class Postbox:
 
 @dataclass(slots=True)
 class Sent:
-    """One transfer of a drill: a sender, a receiver nobody else sends to, a key, and how each try of it ended."""
+    """One transfer of a drill: a sender, a receiver of its own, a key, and the result of each attempt."""
 
     sender: Person
     wallet_id: UUID
@@ -85,12 +85,12 @@ class Sent:
 
 
 class Rig:
-    """The running processes, the three databases as their services see them, the broker, and a postbox."""
+    """The running processes, their databases, the broker, and a mail server."""
 
-    def __init__(self, wiring: Wiring, home: Home, postbox: Postbox) -> None:
+    def __init__(self, wiring: Wiring, home: Home, mail_server: MailServer) -> None:
         self.wiring = wiring
         self.home = home
-        self.postbox = postbox
+        self.mail_server = mail_server
         self.running: dict[str, Process] = {}
         self.armed: set[str] = set()
         self.age_seconds = LONG_SECONDS
@@ -98,7 +98,7 @@ class Rig:
         self._people: dict[str, tuple[Person, float]] = {}
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Connect to what stands behind the processes."""
+        """Connect to the databases and the broker."""
         engines = self.wiring._engines
         self.pools: dict[str, Pool] = {}
         for name, service, role in (
@@ -111,14 +111,14 @@ class Rig:
             stack.push_async_callback(close_pool, self.pools[name])
         self.publisher = Publisher(engines.rabbitmq.url, "drill")
         stack.push_async_callback(self.publisher.close)
-        # Nothing is kept alive: a gateway that dies must not meet a connection to the one before it.
+        # No keep-alive: a request must not reuse a connection to a gateway that has died.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         self.session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
 
     # Processes
 
     async def start(self, name: str, *, crash_at: str = "", wait: bool = True, **variables: str) -> None:
-        """Start a role, armed or not; `wait` until it is ready, unless it is going to end before it is."""
+        """Start a role, armed or not; `wait` until it is ready, unless it crashes before that."""
         role = self._roles[name]
         environment = self.wiring.environment(role) | variables
         environment["PAYFLOW_REVERSAL_AFTER_SECONDS"] = str(self.age_seconds)
@@ -134,11 +134,11 @@ class Rig:
             await wait_ready(self.session, self.running[name], f"{self.wiring.metrics_url(name)}/readyz")
 
     async def stop(self, name: str) -> None:
-        """Let a role finish what it has in hand, and end."""
+        """Let a role finish its current work and exit."""
         await self.running[name].stop()
 
     async def take_down(self, name: str) -> None:
-        """Stop a role that has nothing left to do: what waits for it afterwards belongs to the next drill."""
+        """Stop a role that has nothing left to do, so that later work belongs to the next drill."""
         while True:
             await self.quiet()
             await self.stop(name)
@@ -147,27 +147,27 @@ class Rig:
             await self.start(name)
 
     async def died(self, name: str) -> None:
-        """Wait for the armed role to end by its own hand; that it does not means that the point was not reached."""
-        assert await self.running[name].wait(WAIT_SECONDS), f"{name} lives: it never came by its point"
+        """Wait until the armed role has killed itself; otherwise its point was not reached."""
+        assert await self.running[name].wait(WAIT_SECONDS), f"{name} is still running: it never reached its point"
         assert -signal.SIGKILL == self.running[name].poll(), self.running[name].last_line()
 
     async def age(self, seconds: float) -> None:
-        """Let transfers be accepted from now on for so many seconds."""
+        """Set the lifetime of transfers accepted from now on."""
         if seconds != self.age_seconds:
             self.age_seconds = seconds
             await self.stop("transaction")
             await self.start("transaction")
 
     def passed(self, name: str, since: int) -> Counter[str]:
-        """The points that an armed role came by, as its log tells from that byte on."""
+        """The points an armed role has passed, according to its log from this byte on."""
         lines = self.home.log(name).read_bytes()[since:].decode().splitlines()
-        told = [json.loads(line) for line in lines if '"crash_point_passed"' in line]
-        return Counter(line["point"] for line in told)
+        passed = [json.loads(line) for line in lines if '"crash_point_passed"' in line]
+        return Counter(line["point"] for line in passed)
 
-    # People and what they send
+    # Users and their requests
 
     async def person(self, name: str) -> Person:
-        """One of the demo people, with a token that is good for the length of a drill."""
+        """A demo user, with a token that stays valid for the length of a drill."""
         known = self._people.get(name)
         if known is None or time.monotonic() - known[1] > LOGIN_SECONDS:
             person = await ApiClient(self.session, self.wiring.gateway_url).login(
@@ -177,16 +177,16 @@ class Rig:
         return known[0]
 
     async def draft(self, sender: str = "alice") -> Sent:
-        """A transfer to somebody new."""
+        """A transfer to a new receiver."""
         owner_id = new_id()
         opened, _ = await wallet_commands.open_wallet(self.pools["wallet"], owner_id=owner_id, currency="USD")
         return Sent(await self.person(sender), opened.id, owner_id)
 
-    async def submit(self, sent: Sent, *, twins: int = 1) -> None:
-        """Send it as a client does that must know: with the same key, until there is an answer."""
-        await asyncio.gather(*(self._insist(sent) for _ in range(twins)))
+    async def submit(self, sent: Sent, *, copies: int = 1) -> None:
+        """Send it with its key until there is a response, as a client that needs the outcome does."""
+        await asyncio.gather(*(self._submit_once(sent) for _ in range(copies)))
 
-    async def _insist(self, sent: Sent) -> None:
+    async def _submit_once(self, sent: Sent) -> None:
         body = {"amount": AMOUNT, "currency": "USD", "to": {"wallet_id": str(sent.wallet_id)}}
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
@@ -200,12 +200,12 @@ class Rig:
                         sent.answers.append(answer)
                         return
                     assert answer.status in (409, 502, 503, 504), answer
-                await asyncio.sleep(TRY_AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    # What is on record
+    # Recorded state
 
     async def state(self, sent: Sent) -> str:
-        """What is on record about a transfer: its status, and its outcome where the status does not tell it yet."""
+        """The recorded state of a transfer: its status, and its outcome while the status is still PENDING."""
         row = await self.pools["transaction"].fetchrow(
             "SELECT id, status FROM transfers WHERE to_wallet_id = $1", sent.wallet_id
         )
@@ -215,28 +215,28 @@ class Rig:
         return f"PENDING, {outcome}" if outcome and row["status"] == "PENDING" else str(row["status"])
 
     async def until(self, service: str, statement: str, *arguments: object) -> None:
-        """Wait until a statement says true."""
+        """Wait until a statement returns true."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not await self.pools[service].fetchval(statement, *arguments):
-            assert time.monotonic() < deadline, f"not so after {WAIT_SECONDS:.0f} s: {statement}"
+            assert time.monotonic() < deadline, f"not true after {WAIT_SECONDS:.0f} s: {statement}"
             await asyncio.sleep(0.02)
 
-    async def finalized(self, sent: Sent, *, told: bool = True) -> None:
-        """Wait until the transfer is terminal, all is published, and (`told`) those whom it concerns were told."""
+    async def finalized(self, sent: Sent, *, notified: bool = True) -> None:
+        """Wait until the transfer is terminal, everything is published, and (`notified`) its users are notified."""
         await self.until("transaction", "SELECT status <> 'PENDING' FROM transfers WHERE id = $1", sent.transfer_id)
         await self.until("transaction", "SELECT NOT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)")
-        if told:
-            await self._told(sent)
+        if notified:
+            await self._wait_notified(sent)
 
-    async def _told(self, sent: Sent) -> None:
+    async def _wait_notified(self, sent: Sent) -> None:
         await self.until("notification", "SELECT EXISTS (SELECT FROM inbox WHERE transfer_id = $1)", sent.transfer_id)
 
     async def delivered(self) -> None:
-        """Wait until no e-mail waits."""
+        """Wait until no e-mail is waiting."""
         await self.until("notification", "SELECT NOT EXISTS (SELECT FROM deliveries WHERE state = 'waiting')")
 
     async def end_leases(self) -> None:
-        """Let the time of every lease be over now."""
+        """End all leases now."""
         now = "SET claimed_until = clock_timestamp() WHERE claimed_until > clock_timestamp()"
         await self.pools["transaction"].execute(f"UPDATE outbox {now} AND published_at IS NULL")
         await self.pools["notification"].execute(f"UPDATE deliveries {now} AND state = 'waiting'")
@@ -247,7 +247,7 @@ class Rig:
     # The broker
 
     async def copy(self, sent: Sent, route: Route) -> None:
-        """Put one more of the same command or event into its queue."""
+        """Publish one more copy of a command or event."""
         body = await self.pools["transaction"].fetchval(
             "SELECT body FROM outbox WHERE topic = $1 AND body::jsonb ->> 'transfer_id' = $2",
             route.type,
@@ -259,23 +259,23 @@ class Rig:
         assert [None] == await self.publisher.publish([Outgoing(route.exchange, route.type, body)])
 
     async def depths(self) -> dict[str, int]:
-        """What waits in the two queues."""
+        """The number of messages in both queues."""
         return await self.publisher.depths([queue.name for queue in QUEUES])
 
     async def waits(self, queue_name: str, count: int) -> None:
-        """Wait until so many messages wait in a queue."""
+        """Wait until a queue holds this many messages."""
         async with asyncio.timeout(WAIT_SECONDS):
             while (await self.depths())[queue_name] < count:
                 await asyncio.sleep(0.02)
 
     async def exceptions(self) -> Counter[str]:
-        """What did not finalize: dead letters, and what waits for its next try."""
+        """Messages that failed: dead letters, and those waiting for a retry."""
         names = [queue.dead_letter for queue in QUEUES]
         names += [queue.delay(seconds) for queue in QUEUES for seconds in DELAY_SECONDS]
         return +Counter(await self.publisher.depths(names))
 
     async def discard_poison(self) -> int:
-        """Wait until what nobody can read is on record, and deal with it; how many waited."""
+        """Wait until the unreadable messages are recorded, discard them, and return their number."""
         pool = self.pools["transaction"]
         waiting = "SELECT id FROM dead_letters WHERE state = 'waiting'"
         async with asyncio.timeout(WAIT_SECONDS):
@@ -286,12 +286,12 @@ class Rig:
         return len(letters)
 
     async def quiet(self) -> None:
-        """Wait until both queues are empty and no consumer has anything in hand."""
+        """Wait until both queues are empty and no consumer holds an unacknowledged message."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while any((await self.depths()).values()) or await self._in_hand():
+            while any((await self.depths()).values()) or await self._is_busy():
                 await asyncio.sleep(0.05)
 
-    async def _in_hand(self) -> bool:
+    async def _is_busy(self) -> bool:
         for name in CONSUMERS:
             if self.running[name].pid is not None:
                 async with self.session.get(self.wiring.metrics_url(name) + "/metrics") as response:
@@ -302,12 +302,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(folder: Path, caller: Mapping[str, str] = os.environ) -> AsyncIterator[Rig]:
-    """The whole system below `folder`, every role running and nobody watching over it."""
+async def open_rig(folder: Path, caller: Mapping[str, str] = os.environ) -> AsyncIterator[Rig]:
+    """The whole system below `folder`, with every role running and no supervisor."""
     async with AsyncExitStack() as stack:
-        postbox = Postbox()
+        mail_server = MailServer()
         listener = await asyncio.get_running_loop().create_server(
-            lambda: SMTP(postbox, enable_SMTPUTF8=True, hostname="postbox"), "127.0.0.1", 0
+            lambda: SMTP(mail_server, enable_SMTPUTF8=True, hostname="mail_server"), "127.0.0.1", 0
         )
         stack.callback(listener.close)
         home = Home(folder)
@@ -322,7 +322,7 @@ async def rigged(folder: Path, caller: Mapping[str, str] = os.environ) -> AsyncI
         stack.push_async_callback(system.stop)
         await system.start()
         await system.furnish()
-        rig = Rig(plan.wiring, home, postbox)
+        rig = Rig(plan.wiring, home, mail_server)
         rig.running = {process.name: process for process in system._processes}
         stack.push_async_callback(_stop_all, rig)
         await rig.open(stack)

@@ -1,7 +1,7 @@
-"""The finite table: every moment on the money path at which a process can end, and what must come of it.
+"""The finite table of all points on the money path at which a process can crash, and the required result of each.
 
-A row is a moment of a role, met for the first or the second time, alone or with a copy of what it works on. `found` is
-what is on record right after the crash, `repair` who brings the transfer to its end, `status` what its sender sees then.
+A row is a point of a role, reached for the first or the second time, with or without a copy of its work. `found` is the
+recorded state right after the crash, `repair` is what completes the transfer, `status` is what its sender sees in the end.
 """
 
 from __future__ import annotations
@@ -17,59 +17,59 @@ ACCEPTED_OR_FURTHER = (ACCEPTED, POSTED, COMPLETED)
 ANYTHING = (NOTHING, *ACCEPTED_OR_FURTHER)
 
 CLIENT = "the client, with the same key"
-RELAY = "the relay, when the lease is over"
+RELAY = "the relay, after the lease ends"
 REDELIVERY = "redelivery by the broker"
-WORKER = "the worker, which asks again"
-REVERSAL = "the reversal, at its next pass"
-DELIVERER = "the deliverer, when the lease is over"
-NOBODY = "nobody: nothing is missing"
+WORKER = "the worker, by a retry"
+REVERSAL = "the reversal, in its next pass"
+DELIVERER = "the deliverer, after the lease ends"
+COMPLETE = "nothing: no step is missing"
 
 GATEWAY, TRANSACTION, WALLET = "gateway", "transaction", "wallet"
 RELAY_ROLE, WORKER_ROLE, REVERSAL_ROLE = "transaction-relay", "transaction-worker-1", "transaction-reversal"
 NOTIFIER, MAILER = "notification-worker", "notification-deliver"
 ROLES = (GATEWAY, TRANSACTION, RELAY_ROLE, WORKER_ROLE, WALLET, REVERSAL_ROLE, NOTIFIER, MAILER)
-"""Every process that a transfer passes through. Auth is asked at the login, and the notification api only to read."""
+"""Every process that a transfer passes through. Auth is used only at login, the notification api only for reads."""
 
 COMMANDS, EVENTS = "transfers.requested", "transfers.finalized"
 COMMAND_QUEUE, EVENT_QUEUE = "transfers.requested", "notifications.transfers-finalized"
 
 
 class Scene(NamedTuple):
-    """What is done to bring a role to its moment."""
+    """How a role is brought to its point."""
 
     name: str
     waits: bool
-    """Whether the role is started with its work waiting, rather than asked while it runs."""
-    troubled: bool = False
-    """Whether something else than the crash is wrong, so that no undisturbed transfer comes by."""
+    """Whether the role is started with its work waiting, or receives the work while it runs."""
+    disturbed: bool = False
+    """Whether something other than the crash is wrong, so that ordinary transfers do not pass the point."""
 
 
-ASKED = Scene("a client asks while it runs", waits=False)
-CARRYING = Scene("its work waits when it starts", waits=True)
-POISONED = Scene("a message that nobody can read waits beside its work", waits=True, troubled=True)
-ALONE = Scene("its work waits, and the wallet is away", waits=True, troubled=True)
-EXPIRED = Scene("nobody carried the transfer out in time", waits=True)
-SWEPT = Scene("the reversal asks it to void", waits=False)
+REQUESTED = Scene("the request arrives while the role runs", waits=False)
+WAITING = Scene("the work is waiting when the role starts", waits=True)
+POISONED = Scene("an unreadable message is waiting besides the work", waits=True, disturbed=True)
+WALLET_DOWN = Scene("the work is waiting and the wallet service is unavailable", waits=True, disturbed=True)
+EXPIRED = Scene("the transfer has expired unprocessed", waits=True)
+VOIDING = Scene("the reversal requests a void", waits=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One point of one role, and what must come of a crash there."""
+    """A point of a role and the required result of a crash there."""
 
     role: str
     point: str
     found: tuple[str, ...]
     repair: str
-    scene: Scene = CARRYING
+    scene: Scene = WAITING
     status: str = COMPLETED
     first: int = 1
-    """The number of the pass at which a first transfer comes by."""
+    """The pass of the point in the first transfer."""
     every: int = 1
-    """How many passes each transfer makes."""
+    """How many times each transfer passes the point."""
     once: str = ""
-    """Why there is no second pass with work in hand."""
+    """Why there is no second pass with work to do."""
     copied: bool = True
-    """Whether it also runs with a copy."""
+    """Whether it also runs with a copy of the work."""
     brief: bool = True
     """Whether it also runs in the short form."""
 
@@ -79,7 +79,7 @@ class Moment:
 
 
 class Row(NamedTuple):
-    """A moment, the pass at which it is met, and whether a copy of what it works on is there too."""
+    """A moment, which transfer it crashes in, and whether a copy of the work is present."""
 
     moment: Moment
     transfer: int
@@ -97,7 +97,7 @@ class Row(NamedTuple):
 
 
 def _around(*points: str) -> Iterator[str]:
-    """The points of a seam for one operation: `before-`, `after-` and so on, in the order they are passed."""
+    """The points of an operation, one for each seam (`before-…`, `after-…`), in the order they are passed."""
     *seams, operation = points
     return (f"{seam}:{operation}" for seam in seams)
 
@@ -120,14 +120,16 @@ def _ack(operation: str) -> Iterator[str]:
 
 def _gateway() -> Iterator[Moment]:
     before, *after = _call("POST /internal/transfers")
-    yield Moment(GATEWAY, before, (NOTHING,), CLIENT, ASKED)
+    yield Moment(GATEWAY, before, (NOTHING,), CLIENT, REQUESTED)
     for point in (*after, "before-answer:POST /api/v1/transfers"):
-        yield Moment(GATEWAY, point, ACCEPTED_OR_FURTHER, CLIENT, ASKED, brief=not point.startswith("after-response"))
-    yield Moment(GATEWAY, "after-answer:POST /api/v1/transfers", ACCEPTED_OR_FURTHER, NOBODY, ASKED, brief=False)
+        yield Moment(
+            GATEWAY, point, ACCEPTED_OR_FURTHER, CLIENT, REQUESTED, brief=not point.startswith("after-response")
+        )
+    yield Moment(GATEWAY, "after-answer:POST /api/v1/transfers", ACCEPTED_OR_FURTHER, COMPLETE, REQUESTED, brief=False)
 
 
 def _transaction() -> Iterator[Moment]:
-    asks = (
+    points = (
         "after-use:find_keys",
         "after-use:find_wallets",
         *_call("POST /internal/wallets/find"),
@@ -136,12 +138,12 @@ def _transaction() -> Iterator[Moment]:
         "after-use:read_under_way",
         *_call("POST /internal/availability"),
     )
-    for point in asks:
-        yield Moment(TRANSACTION, point, (NOTHING,), CLIENT, ASKED, brief=False)
-    yield Moment(TRANSACTION, "before-commit:_record", (NOTHING,), CLIENT, ASKED)
+    for point in points:
+        yield Moment(TRANSACTION, point, (NOTHING,), CLIENT, REQUESTED, brief=False)
+    yield Moment(TRANSACTION, "before-commit:_record", (NOTHING,), CLIENT, REQUESTED)
     for point in ("after-commit:_record", "before-answer:POST /internal/transfers"):
-        yield Moment(TRANSACTION, point, ACCEPTED_OR_FURTHER, CLIENT, ASKED)
-    yield Moment(TRANSACTION, "after-answer:POST /internal/transfers", ACCEPTED_OR_FURTHER, NOBODY, ASKED)
+        yield Moment(TRANSACTION, point, ACCEPTED_OR_FURTHER, CLIENT, REQUESTED)
+    yield Moment(TRANSACTION, "after-answer:POST /internal/transfers", ACCEPTED_OR_FURTHER, COMPLETE, REQUESTED)
 
 
 def _relay() -> Iterator[Moment]:
@@ -150,13 +152,13 @@ def _relay() -> Iterator[Moment]:
     yield Moment(RELAY_ROLE, before, (ACCEPTED,), RELAY)
     for point in after:
         yield Moment(RELAY_ROLE, point, ACCEPTED_OR_FURTHER, RELAY)
-    yield Moment(RELAY_ROLE, "after-commit:mark_published", ACCEPTED_OR_FURTHER, NOBODY, every=2)
-    # A copy of the command may bring the event before the relay looks: then it claims and marks both at once.
+    yield Moment(RELAY_ROLE, "after-commit:mark_published", ACCEPTED_OR_FURTHER, COMPLETE, every=2)
+    # With a copy of the command the event may be written before the relay looks; then it claims and marks both at once.
     yield Moment(RELAY_ROLE, "after-commit:claim_outbox", (COMPLETED,), RELAY, first=2, every=2, copied=False)
     for point in _publish(EVENTS):
         yield Moment(RELAY_ROLE, point, (COMPLETED,), RELAY, brief=point.startswith("after-confirm"))
     yield Moment(
-        RELAY_ROLE, "after-commit:mark_published", (COMPLETED,), NOBODY, first=2, every=2, copied=False, brief=False
+        RELAY_ROLE, "after-commit:mark_published", (COMPLETED,), COMPLETE, first=2, every=2, copied=False, brief=False
     )
 
 
@@ -168,52 +170,52 @@ def _worker() -> Iterator[Moment]:
     before, finalized = _commit("finalize_transfers")
     yield Moment(WORKER_ROLE, before, (POSTED,), REDELIVERY)
     for point in (finalized, *_ack(COMMAND_QUEUE)):
-        yield Moment(WORKER_ROLE, point, (COMPLETED,), NOBODY)
-    once = "one message that nobody can read is enough"
+        yield Moment(WORKER_ROLE, point, (COMPLETED,), COMPLETE)
+    once = "one unreadable message is enough"
     for point in _publish(f"{COMMAND_QUEUE}.dead-letter"):
         yield Moment(WORKER_ROLE, point, (ACCEPTED, COMPLETED), REDELIVERY, POISONED, once=once, brief=False)
-    once = "each try of the same window comes by, and how often is a matter of time"
+    once = "each attempt of the same window passes it, and their number depends on time"
     for point in _commit("note_attempts"):
-        yield Moment(WORKER_ROLE, point, (ACCEPTED,), REDELIVERY, ALONE, once=once, brief=False)
+        yield Moment(WORKER_ROLE, point, (ACCEPTED,), REDELIVERY, WALLET_DOWN, once=once, brief=False)
 
 
 def _wallet() -> Iterator[Moment]:
     find, availability = "POST /internal/wallets/find", "POST /internal/availability"
     for point in (*_commit("find_accounts"), f"before-answer:{find}"):
-        yield Moment(WALLET, point, (NOTHING,), CLIENT, ASKED, brief=False)
-    yield Moment(WALLET, f"after-answer:{find}", (NOTHING, ACCEPTED), NOBODY, ASKED, brief=False)
+        yield Moment(WALLET, point, (NOTHING,), CLIENT, REQUESTED, brief=False)
+    yield Moment(WALLET, f"after-answer:{find}", (NOTHING, ACCEPTED), COMPLETE, REQUESTED, brief=False)
     for point in _around("before-answer", "after-answer", availability):
-        yield Moment(WALLET, point, (NOTHING, ACCEPTED), NOBODY, ASKED, brief=False)
+        yield Moment(WALLET, point, (NOTHING, ACCEPTED), COMPLETE, REQUESTED, brief=False)
     before, after = _commit("_post")
-    yield Moment(WALLET, before, (ACCEPTED,), WORKER, ASKED)
+    yield Moment(WALLET, before, (ACCEPTED,), WORKER, REQUESTED)
     for point in (after, "before-answer:POST /internal/post"):
-        yield Moment(WALLET, point, (POSTED,), WORKER, ASKED)
-    yield Moment(WALLET, "after-answer:POST /internal/post", (POSTED, COMPLETED), NOBODY, ASKED)
+        yield Moment(WALLET, point, (POSTED,), WORKER, REQUESTED)
+    yield Moment(WALLET, "after-answer:POST /internal/post", (POSTED, COMPLETED), COMPLETE, REQUESTED)
     before, after = _commit("void_transfers")
-    yield Moment(WALLET, before, (ACCEPTED,), REVERSAL, SWEPT, FAILED)
-    yield Moment(WALLET, after, (VOIDED,), REVERSAL, SWEPT, FAILED)
-    yield Moment(WALLET, "before-answer:POST /internal/void", (VOIDED,), REVERSAL, SWEPT, FAILED, brief=False)
-    yield Moment(WALLET, "after-answer:POST /internal/void", (VOIDED, FAILED), NOBODY, SWEPT, FAILED, brief=False)
+    yield Moment(WALLET, before, (ACCEPTED,), REVERSAL, VOIDING, FAILED)
+    yield Moment(WALLET, after, (VOIDED,), REVERSAL, VOIDING, FAILED)
+    yield Moment(WALLET, "before-answer:POST /internal/void", (VOIDED,), REVERSAL, VOIDING, FAILED, brief=False)
+    yield Moment(WALLET, "after-answer:POST /internal/void", (VOIDED, FAILED), COMPLETE, VOIDING, FAILED, brief=False)
 
 
 def _reversal() -> Iterator[Moment]:
     before, *after = _call("POST /internal/void")
-    once = "it looks at every pass, also when nothing is stale"
+    once = "every pass reaches it, also when nothing is stale"
     yield Moment(REVERSAL_ROLE, "after-use:list_stale", (ACCEPTED,), REVERSAL, EXPIRED, FAILED, once=once, brief=False)
     yield Moment(REVERSAL_ROLE, before, (ACCEPTED,), REVERSAL, EXPIRED, FAILED, brief=False)
     for point in after:
         yield Moment(REVERSAL_ROLE, point, (VOIDED,), REVERSAL, EXPIRED, FAILED, brief=False)
     before, finalized = _commit("finalize_transfers")
     yield Moment(REVERSAL_ROLE, before, (VOIDED,), REVERSAL, EXPIRED, FAILED)
-    yield Moment(REVERSAL_ROLE, finalized, (FAILED,), NOBODY, EXPIRED, FAILED)
+    yield Moment(REVERSAL_ROLE, finalized, (FAILED,), COMPLETE, EXPIRED, FAILED)
 
 
 def _notifier() -> Iterator[Moment]:
     before, after = _commit("record_events")
     yield Moment(NOTIFIER, before, (COMPLETED,), REDELIVERY)
-    yield Moment(NOTIFIER, after, (COMPLETED,), NOBODY)
+    yield Moment(NOTIFIER, after, (COMPLETED,), COMPLETE)
     for point in _ack(EVENT_QUEUE):
-        yield Moment(NOTIFIER, point, (COMPLETED,), NOBODY, brief=False)
+        yield Moment(NOTIFIER, point, (COMPLETED,), COMPLETE, brief=False)
 
 
 def _mailer() -> Iterator[Moment]:
@@ -230,7 +232,7 @@ MOMENTS = tuple(
 )
 
 NEVER_RETURNS = tuple(
-    replace(moment, repair="the reversal, for the worker never comes back", status=status)
+    replace(moment, repair="the reversal, because the worker never comes back", status=status)
     for moment, status in (
         (Moment(WORKER_ROLE, "before-request:POST /internal/post", (ACCEPTED,), ""), FAILED),
         (Moment(WORKER_ROLE, "after-request:POST /internal/post", (POSTED,), ""), COMPLETED),
@@ -238,79 +240,79 @@ NEVER_RETURNS = tuple(
         (Moment(WORKER_ROLE, "before-commit:finalize_transfers", (POSTED,), ""), COMPLETED),
     )
 )
-"""The worker is not started again before the transfer has its end."""
+"""The worker is not restarted before the transfer is terminal."""
 
 UNREACHABLE: Mapping[str, Mapping[str, str]] = {
     GATEWAY: {
         "before-commit after-commit after-use": "it has no database",
-        "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
+        "before-publish after-publish after-confirm before-ack after-ack": "it does not use the broker",
     },
     TRANSACTION: {
-        "before-publish after-publish after-confirm": "it publishes only what an operator replays: in test_dead_letters.py",
-        "before-ack after-ack": "it takes no messages",
+        "before-publish after-publish after-confirm": "it publishes only operator replays: see test_dead_letters.py",
+        "before-ack after-ack": "it consumes no messages",
     },
     RELAY_ROLE: {
-        "before-commit": "its two statements commit by themselves",
-        "after-use": "after-commit:claim_outbox and after-commit:mark_published tell the uses that matter from the idle ones",
-        "before-request after-request after-response before-answer after-answer": "it neither calls nor is called",
-        "before-ack after-ack": "it takes dead letters alone: kept, then acknowledged; a copy is recognised",
+        "before-commit": "its two statements are transactions of their own",
+        "after-use": "covered by after-commit:claim_outbox and after-commit:mark_published; other uses are idle passes",
+        "before-request after-request after-response before-answer after-answer": "it neither sends nor receives requests",
+        "before-ack after-ack": "it consumes dead letters only: recorded, then acknowledged; a copy is recognised",
     },
     WORKER_ROLE: {
-        "after-use": "all it does to its database it does in transactions",
-        "before-answer after-answer": "nobody calls it",
+        "after-use": "all its database work is done in transactions",
+        "before-answer after-answer": "it receives no requests",
     },
     WALLET: {
-        "after-use": "its reads see one snapshot, and leave nothing behind",
-        "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
-        "before-request after-request after-response": "it calls nobody",
+        "after-use": "its reads use one snapshot and write nothing",
+        "before-publish after-publish after-confirm before-ack after-ack": "it does not use the broker",
+        "before-request after-request after-response": "it sends no requests",
     },
     REVERSAL_ROLE: {
-        "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
-        "before-answer after-answer": "nobody calls it",
+        "before-publish after-publish after-confirm before-ack after-ack": "it does not use the broker",
+        "before-answer after-answer": "it receives no requests",
     },
     NOTIFIER: {
-        "after-use": "so it only reads how far it has caught up, and these drills leave the catch-up out",
-        "before-publish after-publish after-confirm": "it publishes dead letters alone, and the worker's rows show those",
-        "before-request after-request after-response": "it calls to catch up, which these drills leave out",
-        "before-answer after-answer": "nobody calls it",
+        "after-use": "only to read how far it has caught up, and catch-up is off in these drills",
+        "before-publish after-publish after-confirm": "it publishes dead letters only, which the rows of the worker cover",
+        "before-request after-request after-response": "it sends requests only to catch up, which is off in these drills",
+        "before-answer after-answer": "it receives no requests",
     },
     MAILER: {
-        "after-use": "all it does to its database it does in transactions",
-        "before-publish after-publish after-confirm before-ack after-ack": "it does not speak to the broker",
-        "before-answer after-answer": "nobody calls it",
+        "after-use": "all its database work is done in transactions",
+        "before-publish after-publish after-confirm before-ack after-ack": "it does not use the broker",
+        "before-answer after-answer": "it receives no requests",
     },
 }
-"""By role: seams without a row, and why."""
+"""By role: seams without a row, and the reason."""
 
 OFF_PATH: Mapping[str, str] = {
-    r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, seen from below",
-    r"after-use:ping": "a look at the health",
-    r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a client that waits: no table is written",
-    r"after-use:(measure|_measure|_prune|_pass|count)": "figures for people, removal of what was told, idle looks at the outbox",
-    r"(before|after)-commit:beat": "a heartbeat: nothing of any transfer is in it",
-    r"(before|after)-answer:GET .*": "an answer that only reads",
-    r"(before-request|after-request|after-response):GET .*": "a question that only reads",
+    r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, one layer below",
+    r"after-use:ping": "a health check",
+    r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
+    r"after-use:(measure|_measure|_prune|_pass|count)": "metrics, deletion of published rows, idle passes of the outbox",
+    r"(before|after)-commit:beat": "a heartbeat: it belongs to no transfer",
+    r"(before|after)-answer:GET .*": "a response to a read",
+    r"(before-request|after-request|after-response):GET .*": "a request that only reads",
     r"(before|after)-(commit:(list_wallets|_read_wallets)|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
-    r"(before-request|after-request|after-response):POST /internal/emails/.*": "letters of auth: no transfer is in them",
+    r"(before-request|after-request|after-response):POST /internal/emails/.*": "e-mails of auth: they belong to no transfer",
     r"after-use:list_heartbeats": "the backlog of all transfers: a read",
-    r"after-use:list_accepted": "what waits is told live that it does: a question that only reads",
-    r"(before|after)-commit:record_accepted": "the live word PENDING: the next look tells it, once, unless the outcome is there",
+    r"after-use:list_accepted": "finds pending transfers to announce: a read",
+    r"(before|after)-commit:record_accepted": "the live event PENDING: the next pass sends it once, unless the outcome exists",
 }
-"""Points that processes come by while a transfer is under way and that cannot touch it, as patterns, and why."""
+"""Points passed during a transfer that cannot affect it, as patterns, and the reason."""
 
-NEEDS_TROUBLE: Mapping[str, str] = {
-    "before-commit:mark_conflicted, after-commit:mark_conflicted": "only a transfer id that was used twice gets there",
+UNUSUAL: Mapping[str, str] = {
+    "before-commit:mark_conflicted, after-commit:mark_conflicted": "reached only by a transfer id that was used twice",
     "before-publish:transfers.requested.delay.1 and its companions": "as for dead letters: publish, confirm, then acknowledge",
-    "before-commit:find_replays, after-commit:find_replays": "a used key gets the recorded response: no table is written",
-    "before-commit:release_deliveries, before-commit:delay_delivery": "a mail server that is away or refuses",
-    "before-request:POST /internal/recipients and its companions": "asked only for a recipient named by e-mail, and only read",
+    "before-commit:find_replays, after-commit:find_replays": "a used key returns the recorded response: no table is written",
+    "before-commit:release_deliveries, before-commit:delay_delivery": "a mail server that is unavailable or refuses",
+    "before-request:POST /internal/recipients and its companions": "sent only for a recipient given by e-mail; a read",
 }
-"""Points that no undisturbed transfer comes by, and that have no row; for readers."""
+"""Points that ordinary transfers do not pass and that have no row; for readers."""
 
 
 def rows(*, full: bool) -> list[Row]:
-    """The rows of a run: all of them, or each moment once where it matters most."""
+    """The rows of a run: all of them, or each important moment once."""
     if not full:
         return [Row(moment, 1, copied=False) for moment in MOMENTS if moment.brief]
     return [
@@ -322,8 +324,8 @@ def rows(*, full: bool) -> list[Row]:
 
 
 def as_markdown() -> str:
-    """The table for readers: one line for each moment."""
-    lines = ["| process | it ends | on record then | who repairs | its sender sees |", "|---|---|---|---|---|"]
+    """The table as documentation: one line for each moment."""
+    lines = ["| process | crash point | recorded state | repaired by | its sender sees |", "|---|---|---|---|---|"]
     for moment in (*MOMENTS, *NEVER_RETURNS):
         number = f" (pass {moment.first})" if moment.every > 1 else ""
         found = ", or ".join(moment.found)

@@ -1,4 +1,4 @@
-"""Everything a run can break, as data and as actions: each action breaks one thing, waits, and heals it."""
+"""All faults, as data and as actions: each action breaks one thing, waits, and heals it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.chaos.schedule import Kind, Round
 from tests.chaos.system import CLIENTS, ENGINES, EVERYTHING, System
 
 HEARTBEATS_LOST_SECONDS = (26.0, 32.0)
-"""Long enough for the broker to give up a frozen worker and hand its messages to another."""
+"""Long enough for the broker to drop a frozen worker and redeliver its messages."""
 
 CLOCK_JUMPS = (-3600.0, 3600.0, -5.0, 5.0)
 LOCK_SECONDS = 3.0
@@ -34,7 +34,7 @@ UNAVAILABLE = (
     asyncpg.InternalClientError,
     RedisError,
 )
-"""What an action may meet when the thing it breaks is broken already: then it has struck."""
+"""Errors of an action whose target is already broken: the fault counts as injected."""
 
 
 def kinds(system: System) -> list[Kind]:
@@ -44,12 +44,12 @@ def kinds(system: System) -> list[Kind]:
 
 def _of_processes(system: System) -> Iterator[Kind]:
     for name in [*system.processes, *ENGINES]:
-        yield Kind(name, "kill", cards=3)
+        yield Kind(name, "kill", weight=3)
         yield Kind(name, "terminate")
         yield Kind(name, "freeze", (0.5, 4.0))
         yield Kind(name, "keep-down", (1.0, 5.0))
     yield Kind("transaction-worker-1", "freeze-long", HEARTBEATS_LOST_SECONDS)
-    yield Kind(EVERYTHING, "restart", (0.0, 3.0), cards=2)
+    yield Kind(EVERYTHING, "restart", (0.0, 3.0), weight=2)
 
 
 def _of_edges(system: System) -> Iterator[Kind]:
@@ -57,21 +57,21 @@ def _of_edges(system: System) -> Iterator[Kind]:
         yield Kind(name, "cut", (0.5, 3.0))
         yield Kind(name, "black-hole", (0.5, 7.0))
         yield Kind(name, "reset")
-        yield Kind(name, "lose-answers", (0.5, 3.0), cards=2 if _is_http(name) else 1)
+        yield Kind(name, "drop-responses", (0.5, 3.0), weight=2 if _is_http(name) else 1)
         yield Kind(name, "half-open", (0.5, 6.0))
         yield Kind(name, "delay", (1.0, 4.0))
 
 
 def _of_engines() -> Iterator[Kind]:
-    yield Kind("redis", "flush", cards=3)
-    yield Kind("redis", "garbage", cards=2)
+    yield Kind("redis", "flush", weight=3)
+    yield Kind("redis", "garbage", weight=2)
     yield Kind("redis", "full", (1.0, 4.0))
-    yield Kind("rabbitmq", "purge", cards=3)
-    yield Kind("rabbitmq", "delete-queue", cards=2)
-    yield Kind("rabbitmq", "duplicate", cards=8)
-    yield Kind("rabbitmq", "block", (2.0, 6.0), cards=2)
-    yield Kind("postgres", "end-sessions", (1.0, 5.0), cards=5)
-    yield Kind("postgres", "lock-wallets", (1.0, LOCK_SECONDS), cards=3)
+    yield Kind("rabbitmq", "purge", weight=3)
+    yield Kind("rabbitmq", "delete-queue", weight=2)
+    yield Kind("rabbitmq", "duplicate", weight=8)
+    yield Kind("rabbitmq", "block", (2.0, 6.0), weight=2)
+    yield Kind("postgres", "end-sessions", (1.0, 5.0), weight=5)
+    yield Kind("postgres", "lock-wallets", (1.0, LOCK_SECONDS), weight=3)
 
 
 def _of_clocks(system: System) -> Iterator[Kind]:
@@ -79,115 +79,115 @@ def _of_clocks(system: System) -> Iterator[Kind]:
         yield Kind(name, "clock", (2.0, 6.0))
 
 
-async def strike(system: System, turn: Round) -> None:
-    """Break what the round says, for as long as it says, and heal it. Whatever happens, it is healed."""
-    action = ACTS.get(turn.fault, _on_edge)
+async def inject(system: System, round_: Round) -> None:
+    """Inject the fault of a round for its duration, then heal it, also after an error."""
+    action = ACTIONS.get(round_.fault, _on_edge)
     try:
-        await action(system, turn)
+        await action(system, round_)
     except UNAVAILABLE:
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
 
 
-async def _kill(system: System, turn: Round) -> None:
-    system.send(system.pids(turn.component), signal.SIGKILL)
+async def _kill(system: System, round_: Round) -> None:
+    system.send(system.pids(round_.component), signal.SIGKILL)
 
 
-async def _terminate(system: System, turn: Round) -> None:
-    """Asked to end, as by whoever deploys. PostgreSQL takes SIGTERM for "when the last client has gone", which is never."""
-    number = signal.SIGINT if turn.component == "postgres" else signal.SIGTERM
-    system.send(system.pids(turn.component)[:1], number)
+async def _terminate(system: System, round_: Round) -> None:
+    """Send the shutdown signal. PostgreSQL takes SIGTERM for "when the last client has gone", which never happens."""
+    number = signal.SIGINT if round_.component == "postgres" else signal.SIGTERM
+    system.send(system.pids(round_.component)[:1], number)
 
 
-async def _freeze(system: System, turn: Round) -> None:
-    pids = system.pids(turn.component)
+async def _freeze(system: System, round_: Round) -> None:
+    pids = system.pids(round_.component)
     system.send(pids, signal.SIGSTOP)
     try:
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     finally:
         system.send(pids, signal.SIGCONT)
 
 
-async def _keep_down(system: System, turn: Round) -> None:
+async def _keep_down(system: System, round_: Round) -> None:
     try:
-        await system.stack.take_down(turn.component)
-        await asyncio.sleep(turn.seconds)
+        await system.stack.take_down(round_.component)
+        await asyncio.sleep(round_.seconds)
     finally:
-        system.stack.bring_up(turn.component)
+        system.stack.bring_up(round_.component)
 
 
-async def _restart(system: System, turn: Round) -> None:
-    """Everything dies at once, engines included, and comes back one by one in any order."""
+async def _restart(system: System, round_: Round) -> None:
+    """Kill everything at once, engines included, and start it again in random order."""
     names = [*ENGINES, *system.processes]
     try:
         await asyncio.gather(*(system.stack.take_down(name) for name in names))
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     finally:
-        chance = random.Random(turn.number)
+        chance = random.Random(round_.number)
         chance.shuffle(names)
         for name in names:
             system.stack.bring_up(name)
             await asyncio.sleep(chance.uniform(0, 0.5))
 
 
-async def _on_edge(system: System, turn: Round) -> None:
-    edge = system.edges[turn.component]
-    _EDGE_ACTS[turn.fault](edge)
+async def _on_edge(system: System, round_: Round) -> None:
+    edge = system.edges[round_.component]
+    _EDGE_ACTIONS[round_.fault](edge)
     try:
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     finally:
         edge.heal()
 
 
-async def _jump(system: System, turn: Round) -> None:
-    clock = system.clocks[turn.component]
-    # From the round itself, so that the same seed gives the same jumps.
-    clock.jump(random.Random(turn.number).choice(CLOCK_JUMPS))
+async def _jump(system: System, round_: Round) -> None:
+    clock = system.clocks[round_.component]
+    # Derived from the round, so that the same seed gives the same jumps.
+    clock.jump(random.Random(round_.number).choice(CLOCK_JUMPS))
     try:
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     finally:
         clock.jump(0)
 
 
-async def _flush(system: System, _turn: Round) -> None:
+async def _flush(system: System, _round: Round) -> None:
     async with _redis(system) as cache:
         await cache.flushall()
 
 
-async def _garbage(system: System, turn: Round) -> None:
-    """Every value is overwritten by nonsense of another kind."""
-    chance = random.Random(turn.number)
+async def _garbage(system: System, round_: Round) -> None:
+    """Overwrite every value with invalid data of another type."""
+    chance = random.Random(round_.number)
     async with _redis(system) as cache:
         async for key in cache.scan_iter(count=500):
             await cache.set(key, chance.choice(["", "{}", "null", "[1]", '{"status":200}', chance.randbytes(20)]))
 
 
-async def _full(system: System, turn: Round) -> None:
-    """Redis takes no more writes."""
+async def _full(system: System, round_: Round) -> None:
+    """Make Redis refuse writes."""
     async with _redis(system) as cache:
         await cache.config_set("maxmemory", "1")
-        await asyncio.sleep(turn.seconds)
+        await asyncio.sleep(round_.seconds)
     async with _redis(system) as cache:
         await cache.config_set("maxmemory", "0")
 
 
-async def _end_sessions(system: System, turn: Round) -> None:
-    """Somebody's session ends, at random, a few times a second."""
+async def _end_sessions(system: System, round_: Round) -> None:
+    """End random database sessions, a few times a second."""
     connection = await asyncpg.connect(system.plan.superuser_dsn, timeout=3)
     try:
-        for _ in range(round(turn.seconds * TERMINATIONS_PER_SECOND)):
+        for _ in range(round(round_.seconds * TERMINATIONS_PER_SECOND)):
             await connection.execute(_TERMINATE, timeout=3)
             await asyncio.sleep(1 / TERMINATIONS_PER_SECOND)
     finally:
         await connection.close(timeout=1)
 
 
-async def _lock_wallets(system: System, turn: Round) -> None:
-    """Somebody sits on the accounts of the busiest wallets, as a stuck client of the database would."""
+async def _lock_wallets(system: System, round_: Round) -> None:
+    """Lock the accounts of the busiest wallets, as a stuck database client would."""
     connection = await asyncpg.connect(system.stack["databases"]["wallet"], timeout=3)
     try:
         async with connection.transaction():
             await connection.execute("SELECT FROM accounts ORDER BY seq DESC LIMIT 3 FOR UPDATE", timeout=3)
-            await asyncio.sleep(turn.seconds)
+            await asyncio.sleep(round_.seconds)
     finally:
         await connection.close(timeout=1)
 
@@ -200,9 +200,9 @@ def _is_http(edge: str) -> bool:
     return edge.partition(">")[2] not in ENGINES or edge == CLIENTS
 
 
-AuditEntry = Callable[[System, Round], Awaitable[None]]
+Action = Callable[[System, Round], Awaitable[None]]
 
-ACTS: dict[str, AuditEntry] = {
+ACTIONS: dict[str, Action] = {
     "kill": _kill,
     "terminate": _terminate,
     "freeze": _freeze,
@@ -221,11 +221,11 @@ ACTS: dict[str, AuditEntry] = {
     "block": broker.block,
 }
 
-_EDGE_ACTS: dict[str, Callable[[Edge], None]] = {
+_EDGE_ACTIONS: dict[str, Callable[[Edge], None]] = {
     "cut": Edge.cut,
     "black-hole": Edge.black_hole,
     "reset": Edge.reset,
-    "lose-answers": Edge.lose_responses,
+    "drop-responses": Edge.drop_responses,
     "half-open": Edge.half_open,
     "delay": lambda edge: edge.delay(DELAY_SECONDS),
 }

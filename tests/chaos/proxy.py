@@ -1,7 +1,7 @@
-"""A TCP proxy for one link between two processes, which can be broken on purpose and healed again.
+"""A TCP proxy for the connections between two processes, with faults that can be injected and healed.
 
-While nothing is broken a chunk costs one call and one write: what one end sends is written to the other, and whoever cannot
-keep up makes the other end be read more slowly.
+Without a fault a chunk costs one call and one write: what one end sends is written to the other, with back pressure
+from a slow reader to its sender.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import cast
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
 QUEUE_BYTES_MAX = 4 * 1024 * 1024
-"""How much one direction of a slow link holds before its sender is made to wait."""
+"""The most one direction of a slow link buffers before its sender is paused."""
 
 PIECES_PER_SECOND = 20
 END = b""
-"""Stands in a queue for "the sender will send no more"."""
+"""Queue entry for the end of a stream."""
 
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What is broken; `seconds` and `rate` (bytes per second) are those of a slow link."""
+    """The active fault; `seconds` and `rate` (bytes per second) apply to a slow link."""
 
     name: str
     seconds: float = 0.0
@@ -37,10 +37,10 @@ class _Fault:
 
 
 class Edge:
-    """The link from one caller to one callee. One fault at a time: the next one heals the one before."""
+    """The link from one caller to one callee. It has one fault at a time; a new fault heals the previous one."""
 
     def __init__(self, name: str, upstream: Callable[[], tuple[str, int]]) -> None:
-        """`upstream` tells host and port of the callee; it is asked anew for every connection."""
+        """`upstream` returns host and port of the callee; it is called for every connection."""
         self.name = name
         self.port = 0
         self.upstream = upstream
@@ -49,13 +49,13 @@ class Edge:
         self._links: set[_Link] = set()
 
     async def start(self) -> None:
-        """Listen on a free port of the loopback."""
+        """Listen on a free loopback port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._accept, LOOPBACK, 0, backlog=BACKLOG)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening and end every connection."""
+        """Stop listening and close every connection."""
         if self._server is not None:
             self._server.close()
         links = list(self._links)
@@ -65,45 +65,45 @@ class Edge:
 
     @property
     def fault(self) -> str | None:
-        """What is broken now: the name of the method that broke it."""
+        """The active fault: the name of the method that set it."""
         return self._fault.name if self._fault is not None else None
 
     @property
     def connections(self) -> int:
-        """How many connections are open, be it at one end only."""
+        """The number of connections that are open at one end or both."""
         return len(self._links)
 
     def cut(self) -> None:
-        """Close every connection, and reset each new one as soon as it is made."""
+        """Close every connection, and reset each new one immediately."""
         self._break(_Fault("cut"))
 
     def reset(self) -> None:
-        """Reset every connection once, at both ends. Leaves nothing broken behind."""
+        """Reset every open connection once, at both ends. Leaves no fault behind."""
         for link in list(self._links):
             link.reset()
 
     def black_hole(self) -> None:
-        """Let nothing pass, not even the end of a connection; new ones are accepted and lead nowhere."""
+        """Let nothing pass, not even the end of a connection; accept new connections without connecting to the callee."""
         self._break(_Fault("black_hole"))
 
     def delay(self, seconds: float) -> None:
-        """Let every chunk arrive that much later, in order, in both directions."""
+        """Delay every chunk, in order, in both directions."""
         self._break(_Fault("delay", seconds=seconds))
 
     def half_open(self) -> None:
-        """Let the caller be heard, and let it hear nothing."""
+        """Pass requests to the callee, but drop everything it sends back."""
         self._break(_Fault("half_open"))
 
-    def lose_responses(self) -> None:
-        """Let requests pass; when the callee begins to answer, reset the caller's connection instead."""
-        self._break(_Fault("lose_responses"))
+    def drop_responses(self) -> None:
+        """Let requests pass; when the response begins, reset the caller's connection instead."""
+        self._break(_Fault("drop_responses"))
 
     def limit(self, bytes_per_second: int) -> None:
-        """Let no more than this pass, in each direction of each connection."""
+        """Limit the rate of each direction of each connection."""
         self._break(_Fault("limit", rate=float(bytes_per_second)))
 
     def heal(self) -> None:
-        """Let everything pass. What was swallowed stays lost, so the connections that missed something are ended."""
+        """Remove the fault. Dropped bytes stay lost, so connections that lost some are closed."""
         self._fault = None
         self._apply()
 
@@ -120,7 +120,7 @@ class Edge:
         return _Link(self, self._links).caller
 
     def admit(self, link: _Link) -> None:
-        """A caller has connected: bring it through, or let it feel what is broken."""
+        """A caller has connected: connect to the callee, or apply the fault."""
         if self.fault == "cut":
             link.reset()
         elif self.fault == "black_hole":
@@ -139,29 +139,29 @@ class Edge:
             raise
 
     def join(self, link: _Link) -> None:
-        """The callee is connected too: the link is as broken as this edge is now."""
+        """The callee is connected too: apply the current fault."""
         link.apply(self._fault)
 
 
 class _Link:
-    """One connection of the caller and the one to the callee that belongs to it."""
+    """A connection of the caller and its connection to the callee."""
 
     def __init__(self, edge: Edge, links: set[_Link]) -> None:
         self._edge = edge
         self._links = links
-        there, back = _Lane(self), _Lane(self)
+        there, back = _Direction(self), _Direction(self)
         self.caller = _End(self, out=there, into=back)
         self.callee = _End(self, out=back, into=there)
         self.connecting: asyncio.Task[None] | None = None
         self.ended = asyncio.Event()
-        self.is_torn = False
-        """Whether bytes, or the end of a connection, were lost on the way."""
+        self.has_lost_data = False
+        """Whether bytes, or the end of a stream, were dropped."""
 
     def made(self, end: _End) -> None:
-        """An end is connected; the caller's is first."""
+        """An end is connected; the caller is first."""
         if end is self.caller:
             self._links.add(self)
-            # Nothing is read before there is somebody to write it to.
+            # Do not read before the other end is connected.
             end.out.adjust()
             self._edge.admit(self)
         elif self.caller.is_open:
@@ -170,9 +170,9 @@ class _Link:
             end.abort()
 
     def apply(self, fault: _Fault | None) -> None:
-        """Be as broken as this says; None: whole."""
+        """Apply a fault; None removes it."""
         name = fault.name if fault is not None else None
-        if name == "cut" or (name is None and self.is_torn):
+        if name == "cut" or (name is None and self.has_lost_data):
             self.drop()
         if self.caller.is_closing or self.callee.is_closing:
             return
@@ -181,39 +181,39 @@ class _Link:
             there.let_pass()
             back.let_pass()
         elif name == "black_hole":
-            there.swallow()
-            back.swallow()
-        elif name in ("half_open", "lose_responses"):
+            there.drop_all()
+            back.drop_all()
+        elif name in ("half_open", "drop_responses"):
             there.let_pass()
-            back.swallow() if name == "half_open" else back.lose_answer()
+            back.drop_all() if name == "half_open" else back.drop_response()
         else:
             there.slow(fault)
             back.slow(fault)
 
     def strand(self) -> None:
-        """Stay connected to the caller alone."""
-        self.is_torn = True
-        self.caller.out.swallow()
+        """Keep only the caller's connection."""
+        self.has_lost_data = True
+        self.caller.out.drop_all()
 
     def reset(self) -> None:
-        """End both connections at once, with a reset."""
+        """Reset both connections now."""
         self.caller.reset()
         self.callee.reset()
         self._cancel()
 
     def drop(self) -> None:
-        """End both connections at once."""
+        """Close both connections now."""
         self.caller.abort()
         self.callee.abort()
         self._cancel()
 
-    def lose_answer(self) -> None:
-        """The callee has answered: the caller will not know what."""
+    def drop_response(self) -> None:
+        """The callee has begun to respond: reset the caller's connection."""
         self.caller.reset()
         self.callee.close()
 
     def finalize(self) -> None:
-        """Pass on that an end will send no more; both silent, or one gone, ends the link."""
+        """Pass on the end of a stream; close the link when both streams have ended or one end is gone."""
         both = self.caller.out.has_ended and self.callee.out.has_ended
         for source, sink in ((self.caller, self.callee), (self.callee, self.caller)):
             if source.out.has_ended and sink.is_open:
@@ -226,8 +226,8 @@ class _Link:
         """An end is closed."""
         other = self.callee if end is self.caller else self.caller
         end.into.discard()
-        if end.out.is_swallowing:
-            self.is_torn = True
+        if end.out.is_dropping:
+            self.has_lost_data = True
         elif error is not None:
             other.reset()
         elif not end.out.is_ending:
@@ -245,9 +245,9 @@ class _Link:
 
 
 class _End(asyncio.Protocol):
-    """One end of a link: the connection of the caller, or that to the callee."""
+    """One end of a link: the connection to the caller or to the callee."""
 
-    def __init__(self, link: _Link, *, out: _Lane, into: _Lane) -> None:
+    def __init__(self, link: _Link, *, out: _Direction, into: _Direction) -> None:
         self.out = out
         self.is_open = False
         self.into = into
@@ -255,7 +255,7 @@ class _End(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes, only of their kind.
+        # uvloop's transports do not inherit from asyncio's classes, but have the same interface.
         stream = cast("asyncio.Transport", transport)
         self._transport = stream
         self.is_open = True
@@ -284,16 +284,16 @@ class _End(asyncio.Protocol):
 
     @property
     def is_closing(self) -> bool:
-        """Whether nothing can be sent: not connected yet, or no longer."""
+        """Whether nothing can be sent: not connected yet, or closing."""
         return self._transport is None or self._transport.is_closing()
 
     def end(self) -> None:
-        """Send no more."""
+        """Half-close: send no more."""
         if self._transport is not None and not self.is_closing:
             self._transport.write_eof()
 
     def close(self) -> None:
-        """Close when what was written is sent."""
+        """Close once everything written is sent."""
         if self._transport is not None:
             self._transport.close()
 
@@ -303,24 +303,24 @@ class _End(asyncio.Protocol):
             self._transport.abort()
 
     def reset(self) -> None:
-        """Close now, so that the peer is told of a reset."""
+        """Close now with a TCP reset."""
         if self._transport is not None and self.is_open:
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
             self._transport.abort()
 
 
-class _Lane:
-    """One direction of a link. `take` is given every chunk that arrives, and does what is to be done with it."""
+class _Direction:
+    """One direction of a link. `take` is called with every chunk that arrives."""
 
     def __init__(self, link: _Link) -> None:
         self.source: asyncio.Transport | None = None
         self.sink: asyncio.Transport | None = None
         self.take: Callable[[bytes], object] = self._queue_up
         self.is_full = False
-        """Whether the sink takes no more at the moment."""
+        """Whether the sink has paused writing."""
         self.is_ending = False
         self.has_ended = False
-        self.is_swallowing = False
+        self.is_dropping = False
         self._link = link
         self._fault = _Fault("wait", seconds=math.inf)
         self._queue: deque[tuple[float, bytes]] = deque()
@@ -330,7 +330,7 @@ class _Lane:
         self._is_paused = False
 
     def let_pass(self) -> None:
-        """Write what waits, and from now on everything at once."""
+        """Write what is queued, and everything from now on immediately."""
         self._stop()
         assert self.sink is not None, "an open link has both ends"
         self.take = self.sink.write
@@ -340,7 +340,7 @@ class _Lane:
         self.adjust()
 
     def slow(self, fault: _Fault) -> None:
-        """Let everything arrive later, also what came before there was somebody to write it to."""
+        """Delay everything, including what is already queued."""
         waiting = [data for _, data in self._queue]
         self._queue.clear()
         self.let_pass()
@@ -350,33 +350,33 @@ class _Lane:
         for data in waiting:
             self._queue_up(data)
 
-    def swallow(self) -> None:
-        """Throw away what waits and what comes."""
+    def drop_all(self) -> None:
+        """Drop what is queued and what arrives."""
         self._stop()
-        self.is_swallowing = True
-        self.take = self._swallow
+        self.is_dropping = True
+        self.take = self._drop
         if self._queue:
             self._queue.clear()
-            self._link.is_torn = True
+            self._link.has_lost_data = True
         self._queued_bytes = 0
         self.adjust()
 
-    def lose_answer(self) -> None:
-        """Take the next chunk for an answer that must not arrive."""
+    def drop_response(self) -> None:
+        """Treat the next chunk as the response to drop."""
         self.let_pass()
-        self.take = self._lose_answer
+        self.take = self._drop_response
 
     def discard(self) -> None:
-        """Throw away what comes: nobody is there to read it."""
+        """Drop what arrives: the receiving end is closed."""
         self._stop()
         self._queue.clear()
         self._queued_bytes = 0
-        self.take = _forget
+        self.take = _drop_chunk
         self.is_full = False
         self.adjust()
 
     def end(self) -> None:
-        """The source will send no more."""
+        """The source has ended its stream."""
         self.is_ending = True
         if self.sink is not None and self.take == self.sink.write:
             self._write(END)
@@ -384,9 +384,9 @@ class _Lane:
             self.take(END)
 
     def adjust(self) -> None:
-        """Read from the source as long as there is room for it."""
+        """Pause or resume reading, depending on the free buffer space."""
         limit = min(self._fault.rate, QUEUE_BYTES_MAX)
-        is_nowhere = self.sink is None and not self.is_swallowing
+        is_nowhere = self.sink is None and not self.is_dropping
         must_pause = self.is_full or is_nowhere or self._queued_bytes > limit
         if self.source is None or self.source.is_closing() or must_pause == self._is_paused:
             return
@@ -418,34 +418,34 @@ class _Lane:
         self.adjust()
 
     def _write(self, data: bytes) -> None:
-        assert self.sink is not None, "only what has somewhere to go is written"
+        assert self.sink is not None, "only a connected direction is written to"
         if data:
             self.sink.write(data)
         else:
             self.has_ended = True
             self._link.finalize()
 
-    def _swallow(self, _data: bytes) -> None:
-        self._link.is_torn = True
+    def _drop(self, _data: bytes) -> None:
+        self._link.has_lost_data = True
 
-    def _lose_answer(self, _data: bytes) -> None:
-        self.take = _forget
-        self._link.lose_answer()
+    def _drop_response(self, _data: bytes) -> None:
+        self.take = _drop_chunk
+        self._link.drop_response()
 
     def _stop(self) -> None:
-        self.is_swallowing = False
+        self.is_dropping = False
         self._fault = _Fault("none")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
-def _forget(_data: bytes) -> None:
-    """What nobody will read."""
+def _drop_chunk(_data: bytes) -> None:
+    """Drop a chunk."""
 
 
 def _pieces(data: bytes, rate: float) -> Iterator[bytes]:
-    """The chunk in parts small enough for a link of this rate to flow rather than to jerk."""
+    """Split a chunk so that a link with this rate flows steadily."""
     size = len(data) if math.isinf(rate) else max(1, int(rate / PIECES_PER_SECOND))
     if len(data) <= size:
         yield data

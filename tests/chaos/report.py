@@ -1,4 +1,4 @@
-"""What a run tells: a line for each fault while it runs, a table at the end, and chaos.json for programs."""
+"""The output of a run: tables for people, chaos.json for programs."""
 
 from __future__ import annotations
 
@@ -16,51 +16,51 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import files
+from tests.chaos.checks import FinalState, Verdict
 from tests.chaos.history import History
-from tests.chaos.judge import Verdict, View
 from tests.chaos.schedule import Round
 
 VIOLATIONS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
-    """A fault as it was: when it began (seconds since the start), and how long healing took after it ended."""
+class Injected:
+    """A fault that was injected: when it began (seconds since the start), and how long recovery took after it ended."""
 
     at: float
-    turn: Round
+    round: Round
     heal_seconds: float | None
-    """None: not well again in time, or nobody could look (a deployment elsewhere)."""
+    """None: not recovered in time, or not observable (an external deployment)."""
 
 
 @dataclass(slots=True)
 class Report:
-    """Everything there is to tell about a run."""
+    """Everything to report about a run."""
 
     seed: int
     rounds: int
     lanes: int
     target: str
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    struck: list[Struck] = field(default_factory=list)
+    injected: list[Injected] = field(default_factory=list)
     seconds: float = 0.0
     quiet_seconds: float = 0.0
 
-    def document(self, history: History, view: View, verdict: Verdict) -> dict[str, Any]:
+    def document(self, history: History, state: FinalState, verdict: Verdict) -> dict[str, Any]:
         """The content of chaos.json."""
-        statuses = Counter(transfer["status"] for transfer in view.transfers.values())
+        statuses = Counter(transfer["status"] for transfer in state.transfers.values())
         return {
             "commit": commit(),
             "seed": self.seed,
-            "rounds": len(self.struck),
+            "rounds": len(self.injected),
             "faults": [
                 {
                     "at": round(one.at, 2),
-                    "component": one.turn.component,
-                    "fault": one.turn.fault,
-                    "seconds": one.turn.seconds,
+                    "component": one.round.component,
+                    "fault": one.round.fault,
+                    "seconds": one.round.seconds,
                 }
-                for one in sorted(self.struck, key=lambda one: one.at)
+                for one in sorted(self.injected, key=lambda one: one.at)
             ],
             "sent": len(history.intents),
             "accepted": sum(intent.transfer_id is not None for intent in history.intents),
@@ -71,11 +71,11 @@ class Report:
             "stuck": len(verdict.stuck),
             "contradictory": len(verdict.contradictory),
             "conserved": verdict.conserved,
-            "slowest_heal_s": round(max((one.heal_seconds or 0.0 for one in self.struck), default=0.0), 2),
+            "slowest_heal_s": round(max((one.heal_seconds or 0.0 for one in self.injected), default=0.0), 2),
             "violations": verdict.violations,
-            "requests": sum(history.answers.values()),
-            "answers": dict(sorted(history.answers.items())),
-            "failures": dict(Counter(t["failure"]["code"] for t in view.transfers.values() if t["failure"])),
+            "requests": sum(history.responses.values()),
+            "responses": dict(sorted(history.responses.items())),
+            "failures": dict(Counter(t["failure"]["code"] for t in state.transfers.values() if t["failure"])),
             "replays": sum(a.replayed for intent in history.intents for a in intent.attempts),
             "snapshots": history.snapshots,
             "run_s": round(self.seconds, 1),
@@ -88,14 +88,14 @@ class Report:
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Write chaos.json, whole or not at all."""
+    """Write chaos.json atomically."""
     files.make_folder(path.parent)
     files.write_json(path, document)
 
 
 def show(console: Console, report: Report, document: dict[str, Any]) -> None:
-    """The tables at the end."""
-    console.print(_faults(report.struck))
+    """Print the final tables."""
+    console.print(_faults(report.injected))
     console.print(_counts(document))
     for text in document["violations"][:VIOLATIONS_SHOWN]:
         console.print(f"  violation: {text}", style="bold red", highlight=False)
@@ -105,17 +105,17 @@ def show(console: Console, report: Report, document: dict[str, Any]) -> None:
     verdict = "FAILED" if document["violations"] else "passed"
     console.print(
         f"{verdict}: seed {report.seed}, {document['rounds']} faults in {report.seconds:.0f} s, "
-        f"{document['accepted']} transfers accepted; all of them terminal {report.quiet_seconds:.1f} s after the last fault",
+        f"{document['accepted']} transfers accepted, all terminal {report.quiet_seconds:.1f} s after the last fault",
         style="bold red" if document["violations"] else "bold green",
         highlight=False,
     )
 
 
-def _faults(struck: Sequence[Struck]) -> Table:
-    table = Table("fault", "times", "slowest heal", title="What was broken", title_justify="left")
-    by_fault: dict[str, list[Struck]] = defaultdict(list)
-    for one in struck:
-        by_fault[one.turn.fault].append(one)
+def _faults(injected: Sequence[Injected]) -> Table:
+    table = Table("fault", "times", "slowest recovery", title="Faults injected", title_justify="left")
+    by_fault: dict[str, list[Injected]] = defaultdict(list)
+    for one in injected:
+        by_fault[one.round.fault].append(one)
     for fault, ones in sorted(by_fault.items()):
         healed = [one.heal_seconds for one in ones if one.heal_seconds is not None]
         table.add_row(fault, str(len(ones)), f"{max(healed):.1f} s" if healed else "")
@@ -123,7 +123,7 @@ def _faults(struck: Sequence[Struck]) -> Table:
 
 
 def _counts(document: dict[str, Any]) -> Table:
-    table = Table("what", "count", title="What became of the money", title_justify="left")
+    table = Table("what", "count", title="Transfers", title_justify="left")
     names = (
         "sent",
         "accepted",
@@ -144,7 +144,7 @@ def _counts(document: dict[str, Any]) -> Table:
 
 
 def commit() -> str:
-    """The commit of this tree, with a mark when it was changed since; empty outside of a repository."""
+    """The commit of the working tree, marked if it has local changes; empty outside a repository."""
     try:
         found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Which fault strikes what, when, and for how long: a deck of cards, shuffled by the seed, dealt again and again."""
+"""Which fault hits which component, when and for how long: a weighted list, shuffled by the seed, repeated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ GAP_SECONDS_MAX = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way to break something, how long it stays broken (seconds, from and to), and how many cards it has."""
+    """A fault of one component, how long it lasts (seconds, from and to), and how often it occurs in one shuffled list."""
 
     component: str
     fault: str
     seconds: tuple[float, float] = (0.0, 0.0)
-    cards: int = 1
+    weight: int = 1
 
     def matches(self, words: Sequence[str]) -> bool:
         """Whether one of the words is this component, this fault, or `component/fault`."""
@@ -28,7 +28,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One fault to inject and heal; `gap` is the quiet before it, in seconds."""
+    """One fault to inject and heal; `gap` is the pause before it, in seconds."""
 
     number: int
     component: str
@@ -38,34 +38,34 @@ class Round:
 
     @property
     def process(self) -> str:
-        """The process that is hit: of an edge, the one that calls."""
+        """The process that is hit; for an edge, the caller."""
         return self.component.partition(">")[0]
 
 
-class NothingToDo(Exception):  # noqa: N818 - reads as what it is
-    """No fault is called what was asked for."""
+class NoSuchFault(Exception):  # noqa: N818 - reads as what it is
+    """No fault matches the selection."""
 
 
-def choose(kinds: Sequence[Kind], only: Sequence[str]) -> list[Kind]:
-    """The kinds that were asked for, or all.
+def select(kinds: Sequence[Kind], only: Sequence[str]) -> list[Kind]:
+    """The kinds that match `only`, or all.
 
     Raises:
-        NothingToDo: a word matches none; the message names what there is.
+        NoSuchFault: a word matches no kind; the message lists the valid words.
     """
     for word in only:
         if not any(kind.matches([word]) for kind in kinds):
             faults = ", ".join(sorted({kind.fault for kind in kinds}))
             components = ", ".join(sorted({kind.component for kind in kinds if ">" not in kind.component}))
-            raise NothingToDo(f"nothing is called {word!r}; faults: {faults}; components: {components}, edges")
+            raise NoSuchFault(f"no fault matches {word!r}; faults: {faults}; components: {components}, edges")
     return [kind for kind in kinds if not only or kind.matches(only)]
 
 
-def deal(kinds: Sequence[Kind], seed: int, rounds: int) -> Iterator[Round]:
-    """The rounds of a run: the same seed and kinds give the same rounds, for ever."""
+def generate(kinds: Sequence[Kind], seed: int, rounds: int) -> Iterator[Round]:
+    """The rounds of a run; the same seed and kinds always give the same rounds."""
     chance = random.Random(f"schedule {seed}")
     number = 0
     while True:
-        deck = [kind for kind in kinds for _ in range(kind.cards)]
+        deck = [kind for kind in kinds for _ in range(kind.weight)]
         chance.shuffle(deck)
         for kind in deck:
             if number == rounds:

@@ -1,4 +1,4 @@
-"""Whoever may do everything in the database server of a stack."""
+"""A superuser connection to the database server of a stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.stack import Stack
 
 @asynccontextmanager
 async def logged_in(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
-    """A session of the superuser; that it may be broken by the end is nobody's fault."""
+    """A superuser connection; it may be broken by the end of the block."""
     password = Secrets(Home(stack.home).secrets).password(f"postgres:{SUPERUSER}")
     parts = urlsplit(stack["databases"]["wallet"])
     connection = await asyncpg.connect(f"postgresql://{SUPERUSER}:{password}@{parts.hostname}:{parts.port}/postgres")

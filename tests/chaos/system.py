@@ -1,4 +1,4 @@
-"""A private stack that can be broken on purpose: every link between two of its processes leads through a fault proxy."""
+"""A private stack for fault injection: every connection between two processes passes through a fault proxy."""
 
 from __future__ import annotations
 
@@ -47,40 +47,40 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "notification-worker": ("postgres", "rabbitmq", "transaction"),
     "notification-deliver": ("postgres", "auth"),
 }
-"""Who calls whom: each pair is an edge with a proxy of its own."""
+"""Which role calls which; each pair is an edge with its own proxy."""
 
 SETTINGS = {"PAYFLOW_RATE_LIMITS": "off", "PAYFLOW_REVERSAL_AFTER_SECONDS": "12"}
-"""A reversal that comes early meets many transfers that are only late: the race this system must win."""
+"""An early reversal meets many transfers that are merely late: the race this system must win."""
 
 
-class DetouredWiring(Wiring):
-    """The ordinary wiring, with the addresses of the proxies in place of those behind them."""
+class ProxiedWiring(Wiring):
+    """The ordinary wiring with the proxies' addresses in place of the upstream addresses."""
 
     edges: Mapping[str, Edge]
     clocks: Mapping[str, Clock]
 
     def environment(self, role: Role) -> dict[str, str]:
-        """Everything a role is told, as it is told to it here."""
-        told = super().environment(role)
+        """The environment of a role, pointing to the proxies."""
+        variables = super().environment(role)
         for callee in CALLS[role.name]:
             edge = self.edges[f"{role.name}>{callee}"]
-            told |= {name: _through(edge, told[name]) for name in _variables(callee, told)}
+            variables |= {name: _through(edge, variables[name]) for name in _variables(callee, variables)}
         clock = self.clocks.get(role.name)
-        return told | clock.environment() if clock is not None else told
+        return variables | clock.environment() if clock is not None else variables
 
     def address(self, role: Role, callee: str) -> tuple[str, int]:
-        """Where the callee listens really."""
-        told = super().environment(role)
-        parts = urlsplit(told[_variables(callee, told)[0]])
-        assert parts.hostname is not None, "every address names a host"
-        assert parts.port is not None, "and a port"
+        """The real address of the callee."""
+        variables = super().environment(role)
+        parts = urlsplit(variables[_variables(callee, variables)[0]])
+        assert parts.hostname is not None, "every URL has a host"
+        assert parts.port is not None, "every URL has a port"
         return parts.hostname, parts.port
 
 
-def _variables(callee: str, told: Mapping[str, str]) -> list[str]:
-    """The variables that say where `callee` is."""
+def _variables(callee: str, variables: Mapping[str, str]) -> list[str]:
+    """The variables that hold the address of `callee`."""
     if callee == "postgres":
-        return [name for name in told if name.endswith("_DATABASE_URL")]
+        return [name for name in variables if name.endswith("_DATABASE_URL")]
     return [f"PAYFLOW_{callee.upper()}_URL"]
 
 
@@ -90,14 +90,14 @@ def _through(edge: Edge, url: str) -> str:
     return parts._replace(netloc=f"{login}{at}{LOOPBACK}:{edge.port}").geturl()
 
 
-class FragilePayFlow(PayFlow):
-    """The whole system, its processes told of the proxies; the proxies are started with the first process."""
+class ProxiedPayFlow(PayFlow):
+    """The whole system behind proxies; the proxies start with the first process."""
 
-    wiring: DetouredWiring
+    wiring: ProxiedWiring
 
     @property
     def superuser_dsn(self) -> str:
-        """The database server, for whoever may end other people's sessions."""
+        """A DSN that may end other users' sessions."""
         return self._private.postgres.dsn("postgres")
 
     @property
@@ -106,15 +106,15 @@ class FragilePayFlow(PayFlow):
         return self._private.rabbitmq
 
     async def lay_ground(self) -> None:
-        """Databases as ever, and the proxies."""
+        """Create the databases and start the proxies."""
         await super().lay_ground()
         await asyncio.gather(*(edge.start() for edge in self.wiring.edges.values()))
 
 
 class System:
-    """A running private stack and everything it can be broken with."""
+    """A running private stack and everything that can break it."""
 
-    def __init__(self, home: Path, edges: dict[str, Edge], clocks: dict[str, Clock], plan: FragilePayFlow) -> None:
+    def __init__(self, home: Path, edges: dict[str, Edge], clocks: dict[str, Clock], plan: ProxiedPayFlow) -> None:
         self.stack = Stack(home)
         self.edges = edges
         self.clocks = clocks
@@ -123,29 +123,29 @@ class System:
 
     @property
     def gateway(self) -> str:
-        """The public api as the clients of the run see it: behind a proxy too."""
+        """The gateway URL for the clients of the run, also behind a proxy."""
         return f"http://{LOOPBACK}:{self.edges[CLIENTS].port}"
 
     @property
     def processes(self) -> list[str]:
-        """The names of all services' processes."""
+        """The names of all service processes."""
         return [role.name for role in ROLES]
 
     def pids(self, name: str) -> list[int]:
-        """A process with all it started; empty while it is down."""
+        """A process and its descendants; empty while it is down."""
         pid = self.stack["pids"].get(name)
         return [pid, *(child.pid for child in process.descendants(pid))] if pid is not None else []
 
     def send(self, pids: Iterable[int], number: signal.Signals) -> None:
-        """Send a signal; who is gone already is no fault."""
+        """Send a signal; ignore processes that have exited."""
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     async def rabbitmqctl(self, *arguments: str) -> bool:
-        """Whether the broker's own tool could do that."""
+        """Run the broker's control tool; return whether it succeeded."""
         server = find_server()
-        assert server is not None, "the broker runs"
+        assert server is not None, "the broker is installed"
         child = await asyncio.create_subprocess_exec(
             str(server.with_name("rabbitmqctl")),
             *("--timeout", str(CONTROL_SECONDS), *arguments),
@@ -157,28 +157,28 @@ class System:
         return await child.wait() == 0
 
     async def healed(self, name: str) -> float | None:
-        """Seconds until a process, an engine or the caller of an edge can do its part again; None: not in time."""
+        """Seconds until a process, an engine or the caller of an edge is ready again; None: not in time."""
         began = time.monotonic()
         while time.monotonic() - began < HEAL_SECONDS_MAX:
-            if await self._is_well(name):
+            if await self._is_ready(name):
                 return time.monotonic() - began
             await asyncio.sleep(0.1)
         return None
 
-    async def ill(self) -> list[str]:
-        """Whatever cannot do its part again in time, now that nothing is broken any more."""
+    async def not_ready(self) -> list[str]:
+        """What does not become ready in time, once all faults have ended."""
         names = [*ENGINES, *self.processes]
         seconds = await asyncio.gather(*(self.healed(name) for name in names))
         return [name for name, healed in zip(names, seconds, strict=True) if healed is None]
 
     async def query(self, database: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows as the database's owner sees them."""
+        """Run a query as the owner of the database."""
         return await self.stack.query(database, statement, *arguments)
 
-    async def _is_well(self, name: str) -> bool:
+    async def _is_ready(self, name: str) -> bool:
         caller = name.partition(">")[0]
         if caller == EVERYTHING:
-            return all(await asyncio.gather(*(self._is_well(one) for one in [*ENGINES, *self.processes])))
+            return all(await asyncio.gather(*(self._is_ready(one) for one in [*ENGINES, *self.processes])))
         if caller == "clients":
             caller = "gateway"
         if caller in ENGINES:
@@ -192,10 +192,10 @@ class System:
 
 @asynccontextmanager
 async def start(home: Path, *, tell: Tell) -> AsyncIterator[System]:
-    """Start a private stack with its proxies below `home`; everything is stopped afterwards."""
+    """Start a private stack with its proxies below `home`; stop everything afterwards."""
     caller = {name: value for name, value in os.environ.items() if not name.startswith("PAYFLOW_")}
-    plan = FragilePayFlow(
-        Home(home), caller | SETTINGS | {"PAYFLOW_GATEWAY_PORT": str(find_free())}, wiring=DetouredWiring
+    plan = ProxiedPayFlow(
+        Home(home), caller | SETTINGS | {"PAYFLOW_GATEWAY_PORT": str(find_free())}, wiring=ProxiedWiring
     )
     plan.wiring.clocks = _clocks(home, plan)
     plan.wiring.edges = {edge.name: edge for edge in _edges(plan)}
@@ -207,15 +207,15 @@ async def start(home: Path, *, tell: Tell) -> AsyncIterator[System]:
         yield system
 
 
-def _edges(plan: FragilePayFlow) -> Iterable[Edge]:
+def _edges(plan: ProxiedPayFlow) -> Iterable[Edge]:
     for role in ROLES:
         for callee in CALLS[role.name]:
             yield Edge(f"{role.name}>{callee}", lambda role=role, callee=callee: plan.wiring.address(role, callee))
     yield Edge(CLIENTS, lambda: (LOOPBACK, plan.gateway_port))
 
 
-def _clocks(home: Path, plan: FragilePayFlow) -> dict[str, Clock]:
-    """A clock of its own for every process, where the library for it is installed."""
+def _clocks(home: Path, plan: ProxiedPayFlow) -> dict[str, Clock]:
+    """A clock for every process, if libfaketime is installed."""
     if find_library() is None:
         return {}
     folder = home / "clocks"

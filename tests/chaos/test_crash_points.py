@@ -1,7 +1,7 @@
-"""Every moment at which a process on the money path can end: it does, it comes back, and the transfer has one end.
+"""Crash every process on the money path at every point: after a restart the transfer has exactly one outcome.
 
-In short each moment that changes anything once; under `PAYFLOW_DRILLS=full` every moment, for the first and the second
-time, alone and with a copy of what it works on.
+The short form runs each important moment once; `PAYFLOW_DRILLS=full` runs every moment, for the first and the second
+transfer, with and without a copy of the work.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 from services.chassis import crash_points
 from tests.chaos import crash_table
-from tests.chaos.crash_drill import Drill, revive
-from tests.chaos.crash_rig import AMOUNT, LONG_SECONDS, Rig, Sent, rigged
+from tests.chaos.crash_drill import Drill, restart
+from tests.chaos.crash_rig import AMOUNT, LONG_SECONDS, Rig, Sent, open_rig
 from tests.chaos.crash_table import (
     CLIENT,
     COMPLETED,
@@ -29,8 +29,8 @@ from tests.chaos.crash_table import (
     POISONED,
     REDELIVERY,
     ROLES,
-    SWEPT,
     TRANSACTION,
+    VOIDING,
     WORKER_ROLE,
     Moment,
     Row,
@@ -40,44 +40,44 @@ from tests.harness import drills
 DOCUMENT = Path(__file__).parents[2] / "docs" / "crash-points.md"
 ROWS = crash_table.rows(full=drills.FULL)
 RECORDING = "after-answer:nothing@1"
-"""A point that nobody comes by: the process lives, and tells which ones it does come by."""
+"""A point that is never reached: the process keeps running and logs the points it passes."""
 
 STALE_SECONDS = 0.5
 POSTED_IN_SECONDS = 6.0
-"""For transfers that are to be posted before they expire."""
+"""For transfers that must be posted before they expire."""
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    async with rigged(tmp_path_factory.mktemp("crash")) as started:
+    async with open_rig(tmp_path_factory.mktemp("crash")) as started:
         yield started
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace(" ", "-"))
 async def test_a_crash_at_any_point_is_repaired(rig: Rig, row: Row) -> None:
-    """Guarantee 31, by points: a process that ends there and comes back leaves one transfer, one outcome, one telling each."""
-    await rig.age(STALE_SECONDS if row.moment.scene in (EXPIRED, SWEPT) else LONG_SECONDS)
+    """Guarantee 31, by points: a crash and a restart there leave one transfer, one outcome, one notification each."""
+    await rig.age(STALE_SECONDS if row.moment.scene in (EXPIRED, VOIDING) else LONG_SECONDS)
     drill = Drill(rig, row)
     try:
         await drill.run()
     finally:
         await drill.heal()
     for sent in drill.sent:
-        await judge(rig, sent, row.moment.status)
+        await check_transfer(rig, sent, row.moment.status)
 
-    await judge_queues(rig, row.moment)
+    await check_queues(rig, row.moment)
     if not row.copied:
         assert drill.found in row.moment.found
-        await judge_repair(rig, drill.sent[-1], row.moment, drill.found)
+        await check_repair(rig, drill.sent[-1], row.moment, drill.found)
 
 
 @pytest.mark.parametrize(
     "moment", NEVER_RETURNS if drills.FULL else NEVER_RETURNS[1:2], ids=lambda moment: moment.name.replace(" ", "-")
 )
 async def test_a_worker_that_never_returns(rig: Rig, moment: Moment) -> None:
-    """Guarantee 4: what the worker had posted becomes COMPLETED by the reversal, what it had not becomes FAILED."""
+    """Guarantee 4: a transfer the worker had posted is completed by the reversal; one it had not posted is failed."""
     await rig.age(POSTED_IN_SECONDS)
     await rig.take_down(WORKER_ROLE)
     await rig.start(WORKER_ROLE, crash_at=f"{moment.point}@1")
@@ -89,24 +89,24 @@ async def test_a_worker_that_never_returns(rig: Rig, moment: Moment) -> None:
         await rig.finalized(sent)
         finalized = await rig.state(sent)
     finally:
-        await revive(rig, WORKER_ROLE)
+        await restart(rig, WORKER_ROLE)
 
     assert (moment.found, moment.status) == ((found,), finalized)
-    await judge(rig, sent, moment.status)
+    await check_transfer(rig, sent, moment.status)
 
 
 async def test_every_point_that_is_passed_has_a_row(rig: Rig) -> None:
-    """With every process telling what it comes by, transfers pass no point that is neither a row nor known to touch nothing."""
+    """With every process logging its points, transfers pass only points that have a row or are known to be harmless."""
     await rig.age(STALE_SECONDS)
     for name in ROLES:
         await rig.take_down(name)
     since = {name: rig.home.log(name).stat().st_size for name in ROLES}
     await start_all(rig, [name for name in ROLES if name != WORKER_ROLE], RECORDING)
-    await carry(rig)
+    await complete_transfer(rig)
     await rig.stop(TRANSACTION)
     rig.age_seconds = LONG_SECONDS
     await start_all(rig, [TRANSACTION, WORKER_ROLE], RECORDING)
-    await carry(rig)
+    await complete_transfer(rig)
     await rig.delivered()
     await rig.quiet()
     for name in ROLES:
@@ -118,7 +118,7 @@ async def test_every_point_that_is_passed_has_a_row(rig: Rig) -> None:
         name: {point for point in rig.passed(name, since[name]) if not any(one.fullmatch(point) for one in harmless)}
         for name in ROLES
     }
-    rows = {name: {m.point for m in MOMENTS if m.role == name and not m.scene.troubled} for name in ROLES}
+    rows = {name: {m.point for m in MOMENTS if m.role == name and not m.scene.disturbed} for name in ROLES}
     without_a_row = {name: sorted(met[name] - rows[name]) for name in ROLES if met[name] - rows[name]}
     never_passed = {name: sorted(rows[name] - met[name]) for name in ROLES if rows[name] - met[name]}
 
@@ -126,16 +126,16 @@ async def test_every_point_that_is_passed_has_a_row(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_seam_of_every_role_is_spoken_for(role: str) -> None:
-    """Each seam of the chassis has a row for each role, or a reason why the role never comes by it."""
+def test_every_seam_of_every_role_is_covered(role: str) -> None:
+    """Each seam of the chassis has a row for each role, or a reason why the role never passes it."""
     shown = {moment.point.partition(":")[0] for moment in MOMENTS if moment.role == role}
     reasoned = [seam for seams in crash_table.UNREACHABLE[role] for seam in seams.split()]
 
     assert sorted(crash_points.SEAMS) == sorted([*shown, *reasoned])
 
 
-def test_readers_see_the_table_that_is_run() -> None:
-    """docs/crash-points.md shows every moment as it is, what has none and why, and how many rows they make."""
+def test_the_document_shows_the_table() -> None:
+    """docs/crash-points.md lists every moment, the points without one with the reason, and the number of rows."""
     text = DOCUMENT.read_text()
 
     assert crash_table.as_markdown() in text
@@ -147,15 +147,15 @@ async def start_all(rig: Rig, names: Iterable[str], crash_at: str = "") -> None:
     await asyncio.gather(*(rig.start(name, crash_at=crash_at) for name in names))
 
 
-async def carry(rig: Rig) -> None:
-    """A transfer to somebody new, from the gateway to its notifications."""
+async def complete_transfer(rig: Rig) -> None:
+    """Send a transfer to a new receiver and wait until its users are notified."""
     sent = await rig.draft()
     await rig.submit(sent)
     await rig.finalized(sent)
 
 
-async def judge(rig: Rig, sent: Sent, status: str) -> None:
-    """One transfer for the key, one outcome that says the same, the money moved once or not, everybody told once."""
+async def check_transfer(rig: Rig, sent: Sent, status: str) -> None:
+    """One transfer for the key, one matching outcome, money moved once or not at all, one notification for each user."""
     await rig.finalized(sent)
     await rig.delivered()
     await rig.quiet()
@@ -183,11 +183,11 @@ async def judge(rig: Rig, sent: Sent, status: str) -> None:
     assert 1 == events
     assert expected_notifications(sent, completed=completed) == sorted(tuple(row) for row in told)
     assert proof.ok, proof.checks
-    assert all(count <= 2 for count in rig.postbox.ids.values())
+    assert all(count <= 2 for count in rig.mail_server.ids.values())
 
 
-async def judge_queues(rig: Rig, moment: Moment) -> None:
-    """No message was trouble to anybody, but for the one that nobody can read: that is kept for a human, maybe twice."""
+async def check_queues(rig: Rig, moment: Moment) -> None:
+    """No message failed, except the unreadable one, which is recorded as a dead letter, possibly twice."""
     await rig.quiet()
     exceptions = await rig.exceptions()
     if moment.scene == POISONED:
@@ -196,8 +196,8 @@ async def judge_queues(rig: Rig, moment: Moment) -> None:
     assert {} == exceptions
 
 
-async def judge_repair(rig: Rig, sent: Sent, moment: Moment, found: str) -> None:
-    """It was repaired by whom the row says."""
+async def check_repair(rig: Rig, sent: Sent, moment: Moment, found: str) -> None:
+    """The transfer was repaired by what the row names."""
     [answer] = sent.answers
     attempts = json.loads(
         await rig.pools["transaction"].fetchval("SELECT attempts FROM transfers WHERE id = $1", sent.transfer_id)

@@ -19,9 +19,9 @@ import asyncpg
 import pytest
 
 from deploy.local.roles import ROLES
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import TimedPerson
+from tests.chaos import timing
 from tests.chaos.superuser import logged_in
+from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import bound
@@ -103,7 +103,7 @@ def _move(folder: Path, to: Path) -> None:
 async def people(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClient, list[TimedPerson]]]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = ApiClient(session, small[0]["gateway"])
-        yield api, await stopwatch.company(api, await api.login("ops@example.com", "payflow-demo-1"), 4)
+        yield api, await timing.register_timed(api, await api.login("ops@example.com", "payflow-demo-1"), 4)
 
 
 @pytest.mark.parametrize("which", ["data", "log"])
@@ -130,8 +130,8 @@ async def test_a_full_disk(
         cleared = time.monotonic()
         await sent.more(PER_SECOND, seconds=HEALED_SECONDS_MAX)
         healed = time.monotonic()
-    broken = stopwatch.phase(crowd, filled, cleared)
-    stopwatch.tell(
+    broken = timing.phase(crowd, filled, cleared)
+    timing.report(
         f"38 {which}",
         felt_after_s=round(felt_at - filled, 1),
         full_s=round(cleared - filled, 1),
@@ -154,7 +154,7 @@ async def felt(stack: Stack, crowd: list[TimedPerson], filled: float) -> None:
     What is free inside the tables is used up first, and the files of the log that are there already: those are passed over.
     """
     async with asyncio.timeout(FELT_SECONDS_MAX):
-        while not stopwatch.phase(crowd, filled).statuses[503]:
+        while not timing.phase(crowd, filled).statuses[503]:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 async with logged_in(stack) as connection:
                     await connection.execute("SELECT pg_switch_wal()")

@@ -25,8 +25,8 @@ from services.gateway.cache import Cache
 from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake, Submission
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import TimedPerson
+from tests.chaos import timing
+from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import bound
@@ -185,7 +185,7 @@ async def driver(stack: Stack) -> AsyncIterator[Driver]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = ApiClient(session, stack["gateway"])
         operator = await api.login("ops@example.com", "payflow-demo-1")
-        yield Driver(URL(stack["gateway"]), await stopwatch.company(api, operator, PEOPLE))
+        yield Driver(URL(stack["gateway"]), await timing.register_timed(api, operator, PEOPLE))
 
 
 @pytest.mark.short_drill
@@ -305,7 +305,7 @@ async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
 
     refused = [one for one in over if one.status in (429, 503)]
     took = await durations(stack, ids(over))
-    stopwatch.tell(
+    timing.report(
         "42",
         load_average=os.getloadavg(),
         capacity_per_s=round(capacity),
@@ -333,7 +333,7 @@ async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
 
 async def watched(offered: Coroutine[Any, Any, list[Sent]]) -> tuple[list[Sent], list[float]]:
     """What came of it, and how late this process itself was meanwhile."""
-    async with stopwatch.lateness() as late:
+    async with timing.lateness() as late:
         return await offered, late.seconds
 
 

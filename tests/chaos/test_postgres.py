@@ -18,9 +18,9 @@ from deploy.local.engines.postgres import SUPERUSER
 from deploy.local.roles import ROLES
 from services.chassis import database
 from services.chassis.database import DatabaseUnavailable
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import Phase, TimedPerson
+from tests.chaos import timing
 from tests.chaos.superuser import logged_in
+from tests.chaos.timing import Phase, TimedPerson
 from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.databases import TestDatabase
@@ -42,7 +42,7 @@ CONNECTIONS = 260
 
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(api, operator, 6)
+    return await timing.register_timed(api, operator, 6)
 
 
 def pids(stack: Stack) -> dict[str, int]:
@@ -65,12 +65,12 @@ async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], dr
     found = sent.faults() + await faults_when_quiet(stack, sent.ids, seconds=120)
     for role in ROLES:
         await stack.ready(role.name)
-    stopwatch.tell(
+    timing.report(
         drill,
         accepted=len(sent.ids),
         healed_after_s=round(healed - ended, 2),
         quiet_after_s=round(time.monotonic() - healed, 2),
-        all_calls=stopwatch.phase(people, began).figures(),
+        all_calls=timing.phase(people, began).figures(),
     )
     assert [] == found
     assert before == pids(stack)
@@ -96,7 +96,7 @@ async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedP
                     await asyncio.sleep(0.05)
             await sent.more(5, seconds=HEALING_SECONDS)
         ended = time.monotonic()
-    assert_decent(stopwatch.phase(people, began, ended))
+    assert_decent(timing.phase(people, began, ended))
 
 
 @pytest.mark.timeout(bound(120, 600))
@@ -111,8 +111,8 @@ async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, peopl
         while time.monotonic() < began + TERMINATING_SECONDS:
             ended += len(await connection.fetch(TERMINATE, 1))
             await asyncio.sleep(0.05)
-        broken = stopwatch.phase(people, began, time.monotonic())
-    stopwatch.tell("33 sessions", terminated=ended)
+        broken = timing.phase(people, began, time.monotonic())
+    timing.report("33 sessions", terminated=ended)
     assert ended > TERMINATING_SECONDS
     assert_decent(broken)
 
@@ -125,8 +125,8 @@ async def test_connections_used_up(stack: Stack, api: ApiClient, people: list[Ti
             while time.monotonic() < began + FULL_SECONDS:
                 await connection.fetch(TERMINATE, 1000)
                 await asyncio.sleep(0.2)
-        broken = stopwatch.phase(people, began, time.monotonic())
-    stopwatch.tell("33 used up", broken=broken.figures(), codes=sorted({str(c.code) for c in broken.calls}))
+        broken = timing.phase(people, began, time.monotonic())
+    timing.report("33 used up", broken=broken.figures(), codes=sorted({str(c.code) for c in broken.calls}))
     assert broken.statuses[503] > 0
     assert_decent(broken)
 

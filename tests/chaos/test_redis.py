@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import redis.asyncio as redis
 
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import TimedPerson
+from tests.chaos import timing
+from tests.chaos.timing import TimedPerson
 from tests.harness.api import PASSWORD, ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL, bound
@@ -129,7 +129,7 @@ async def log_in_and_out(api: ApiClient, person: Person) -> None:
 
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(api, operator, 6)
+    return await timing.register_timed(api, operator, 6)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ async def test_nobody_notices_what_happens_to_redis(
                 await log_in_and_out(api, people[0])
             await asyncio.sleep(max(0, broke + seconds - time.monotonic()))
             healed = time.monotonic()
-    calm, broken = stopwatch.phase(people, began, broke), stopwatch.phase(people, broke, healed)
+    calm, broken = timing.phase(people, began, broke), timing.phase(people, broke, healed)
     wrong = await faults_when_quiet(stack, sent.ids, seconds=90)
 
-    stopwatch.tell(f"21 {fault.__name__}", per_second=PER_SECOND, calm=calm.figures(), broken=broken.figures())
+    timing.report(f"21 {fault.__name__}", per_second=PER_SECOND, calm=calm.figures(), broken=broken.figures())
     assert len(broken.calls) > REPLAYS
     assert len(broken.faults) / len(broken.calls) <= len(calm.faults) / len(calm.calls) + ERRORS_MORE_MAX, broken.faults
     assert [] == sent.faults() + wrong

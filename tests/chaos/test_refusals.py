@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import TimedPerson
+from tests.chaos import timing
+from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL, bound
@@ -27,7 +27,7 @@ SLOWER_MAX = 2
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
     # Mallory notes his calls elsewhere.
-    return [*await stopwatch.company(api, operator, 2), *await stopwatch.company(api, operator, 1)]
+    return [*await timing.register_timed(api, operator, 2), *await timing.register_timed(api, operator, 1)]
 
 
 async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
@@ -60,8 +60,8 @@ async def test_refused_at_the_gateway(
         _, during = await asyncio.gather(try_and_fail(), pay(others, PAYMENTS))
     over = time.monotonic()
 
-    calm, busy = stopwatch.phase(others, began, broke), stopwatch.phase(others, broke, over)
-    stopwatch.tell("41 api", calm=calm.figures(), busy=busy.figures(), refused=codes)
+    calm, busy = timing.phase(others, began, broke), timing.phase(others, broke, over)
+    timing.report("41 api", calm=calm.figures(), busy=busy.figures(), refused=codes)
     assert {"insufficient_funds": REFUSALS, "wallet_frozen": REFUSALS} == codes
     assert {"COMPLETED": PAYMENTS} == before == during
     assert {"COMPLETED": 10} == await pay(others, 10)

@@ -16,8 +16,8 @@ import pytest
 
 from deploy.local import process
 from deploy.local.roles import ROLES
-from tests.chaos import stopwatch
-from tests.chaos.stopwatch import TimedPerson
+from tests.chaos import timing
+from tests.chaos.timing import TimedPerson
 from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL
@@ -32,7 +32,7 @@ NAMES = tuple(role.name for role in ROLES) if FULL else SHORT
 
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
-    return await stopwatch.company(api, operator, CLIENTS)
+    return await timing.register_timed(api, operator, CLIENTS)
 
 
 @dataclass(slots=True)
@@ -109,14 +109,14 @@ async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name:
     ending.over = True
     await asyncio.gather(*living)
     saw = sorted(set(ending.failed))
-    stopwatch.tell(
+    timing.report(
         f"61 {name}",
         ended_after_s=round(ended - began, 2),
         ready_again_after_s=round(back - began, 2),
         failed_first=len(ending.failed),
         saw=saw,
         failed_again=ending.failed_again,
-        calls=len(stopwatch.phase(people, began, back).calls),
+        calls=len(timing.phase(people, began, back).calls),
     )
     # Unclean ends would be told as "was ended by SIGKILL" or "exited with 1".
     assert [*exits, "exited with 0"] == _exits(stack, name)
@@ -149,7 +149,7 @@ async def test_a_gateway_born_without_auth(stack: Stack, people: list[TimedPerso
     async with asyncio.timeout(30):
         while (await person.get("/wallets")).status != 200:
             await asyncio.sleep(0.02)
-    stopwatch.tell("gateway without auth", well_after_s=round(time.monotonic() - back, 2))
+    timing.report("gateway without auth", well_after_s=round(time.monotonic() - back, 2))
     await stack.ready("gateway")
 
     assert 503 == refused.status

@@ -16,7 +16,7 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 BROKER = "tests with a broker"
 TOGETHER = {
     "tests/e2e/": "tests/e2e",
-    "tests/chaos/test_held_back.py": BROKER,
+    "tests/chaos/test_delayed_calls.py": BROKER,
     "tests/chaos/": "tests/chaos",
     "tests/integration/transaction/": BROKER,
     "tests/integration/notification/test_worker.py": BROKER,

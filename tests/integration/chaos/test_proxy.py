@@ -347,7 +347,7 @@ async def test_lost_response(edge: Edge, echo: Echo, connect: Connect) -> None:
     """The callee did get the request; the caller gets a reset instead of the answer, on present and new connections."""
     present = await connect()
     await present.ask(b"hello")
-    edge.lose_responses()
+    edge.drop_responses()
     for caller, request in ((present, b"pay once"), (await connect(), b"pay twice")):
         with pytest.raises(ConnectionResetError):
             await caller.ask(request)

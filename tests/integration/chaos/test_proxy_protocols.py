@@ -101,7 +101,7 @@ async def test_http_through_an_edge() -> None:
     async with aiohttp.ClientSession() as session:
         async with session.post(url, data=bytes(500_000)) as answer:
             assert {"done": 1} == await answer.json()
-        edge.lose_responses()
+        edge.drop_responses()
 
         with pytest.raises(aiohttp.ClientError):
             await session.post(url, data=bytes(500_000))

@@ -235,7 +235,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[f"{PATH}::test_a_wallet_that_is_away_pauses_the_worker"],
-        faults=("transaction-worker-1>wallet/lose-answers", "wallet/kill"),
+        faults=("transaction-worker-1>wallet/drop-responses", "wallet/kill"),
     ),
     Mutant(
         name="reversal-decides-itself",

@@ -35,7 +35,7 @@ MUTANTS = (
             f"{GUARDS}::test_a_second_outcome_is_not_written",
             f"{RACES}::test_void_that_slips_in_takes_its_dependants_along",
         ],
-        faults=("rabbitmq/duplicate", "transaction-worker-1>wallet/lose-answers"),
+        faults=("rabbitmq/duplicate", "transaction-worker-1>wallet/drop-responses"),
     ),
     # The unique outcome keeps the money safe even so; what is lost is the answer: the copy can never read who was first.
     Mutant(

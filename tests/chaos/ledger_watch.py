@@ -1,4 +1,4 @@
-"""The bank test: while everything breaks, the whole ledger is summed up in one instant, again and again."""
+"""The bank test: during the faults, sum the whole ledger in one snapshot, several times a second."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FROM accounts GROUP BY currency
 
 
 async def watch(dsn: str, history: History) -> None:
-    """Read for ever; what does not sum to zero, or is overdrawn, is a contradiction."""
+    """Read until cancelled; a sum other than zero or an overdrawn wallet is a contradiction."""
     while True:
         try:
             connection = await asyncpg.connect(dsn, timeout=3)
             try:
                 while True:
-                    _look(await connection.fetch(_SNAPSHOT, timeout=3), history)
+                    _check(await connection.fetch(_SNAPSHOT, timeout=3), history)
                     await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 connection.terminate()
@@ -39,10 +39,10 @@ async def watch(dsn: str, history: History) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _look(rows: list[asyncpg.Record], history: History) -> None:
+def _check(rows: list[asyncpg.Record], history: History) -> None:
     history.snapshots += 1
     for row in rows:
         if row["total"] != 0:
-            history.contradict(f"snapshot {history.snapshots}: {row['currency']} sums to {row['total']}")
+            history.add_contradiction(f"snapshot {history.snapshots}: {row['currency']} sums to {row['total']}")
         if row["overdrawn"]:
-            history.contradict(f"snapshot {history.snapshots}: {row['overdrawn']} wallets are overdrawn")
+            history.add_contradiction(f"snapshot {history.snapshots}: {row['overdrawn']} wallets are overdrawn")

@@ -1,4 +1,4 @@
-"""People whose every request is timed: what a drill compares before, during and after a fault."""
+"""Users whose requests are timed, to compare figures before, during and after a fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import aiohttp
 from tests.harness.api import Answer, ApiClient, Person
 from tests.harness.drills import FULL
 
-NO_ANSWER = 0
+NO_RESPONSE = 0
 FUNDS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request and what came of it; `began_at` on the monotonic clock, status 0 when no answer came."""
+    """One request and its result; `began_at` is on the monotonic clock, `status` is 0 without a response."""
 
     began_at: float
     seconds: float
@@ -36,46 +36,46 @@ class Call:
 
 @dataclass(slots=True)
 class TimedPerson(Person):
-    """Somebody logged in who notes how long each request took."""
+    """A logged-in user that records the duration of each request."""
 
     calls: list[Call] = field(default_factory=list, repr=False)
 
     async def send(self, method: str, path: str, **request: Any) -> Answer:
-        """As the gateway does, with a note of it."""
+        """Send a request and record its duration."""
         began = time.monotonic()
         answer: Answer | None = None
         try:
             answer = await ApiClient.send(self, method, path, **request)
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._note(began, method, None, type(error).__name__)
+            self._record(began, method, None, type(error).__name__)
             raise
         code = answer.body.get("code") if isinstance(answer.body, dict) else None
-        self._note(began, method, answer, code)
+        self._record(began, method, answer, code)
         return answer
 
-    def _note(self, began: float, method: str, answer: Answer | None, code: str | None) -> None:
-        took = time.monotonic() - began
-        status = answer.status if answer else NO_ANSWER
+    def _record(self, began: float, method: str, answer: Answer | None, code: str | None) -> None:
+        duration = time.monotonic() - began
+        status = answer.status if answer else NO_RESPONSE
         self.calls.append(
-            Call(began, took, method, status, code, answer.headers.get("Retry-After") if answer else None)
+            Call(began, duration, method, status, code, answer.headers.get("Retry-After") if answer else None)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The calls that began within a stretch of time."""
+    """The calls that began within a period."""
 
     calls: Sequence[Call]
 
     @property
     def statuses(self) -> Counter[int]:
-        """How often each status was answered."""
+        """The number of responses by status."""
         return Counter(call.status for call in self.calls)
 
     @property
     def faults(self) -> list[Call]:
-        """The calls that a client would call failed: no answer, or 5xx."""
-        return [call for call in self.calls if call.status == NO_ANSWER or call.status >= 500]
+        """The calls that failed: no response, or 5xx."""
+        return [call for call in self.calls if call.status == NO_RESPONSE or call.status >= 500]
 
     @property
     def slowest(self) -> float:
@@ -83,12 +83,12 @@ class Phase:
         return max((call.seconds for call in self.calls), default=0.0)
 
     def percentile(self, percent: float, method: str = "POST") -> float:
-        """Seconds within which so many of a hundred calls were answered."""
-        took = sorted(call.seconds for call in self.calls if call.method == method)
-        return took[math.ceil(len(took) * percent / 100) - 1] if took else 0.0
+        """The given percentile of the durations, in seconds."""
+        duration = sorted(call.seconds for call in self.calls if call.method == method)
+        return duration[math.ceil(len(duration) * percent / 100) - 1] if duration else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """What there is to tell, times in milliseconds."""
+        """The figures to report, times in milliseconds."""
         return {
             "calls": len(self.calls),
             "statuses": dict(sorted(self.statuses.items())),
@@ -98,8 +98,8 @@ class Phase:
         }
 
 
-async def company(api: ApiClient, operator: Person, count: int) -> list[TimedPerson]:
-    """So many new people with money, who note their calls in one list."""
+async def register_timed(api: ApiClient, operator: Person, count: int) -> list[TimedPerson]:
+    """Register and fund users that record their calls in one shared list."""
     calls: list[Call] = []
     people = []
     for number in range(count):
@@ -112,7 +112,7 @@ async def company(api: ApiClient, operator: Person, count: int) -> list[TimedPer
 
 
 class Lateness:
-    """How late this process wakes from short sleeps: what the machine and the driver themselves add to every figure."""
+    """How late this process wakes from short sleeps: the delay that the machine and the driver add to every figure."""
 
     EVERY_SECONDS = 0.05
 
@@ -120,7 +120,7 @@ class Lateness:
         self.seconds: list[float] = []
 
     async def watch(self) -> None:
-        """Note it until cancelled."""
+        """Record the delay until cancelled."""
         while True:
             before = time.monotonic()
             await asyncio.sleep(self.EVERY_SECONDS)
@@ -129,22 +129,22 @@ class Lateness:
 
 @asynccontextmanager
 async def lateness() -> AsyncIterator[Lateness]:
-    """The lateness while the block runs."""
-    noted = Lateness()
-    watching = asyncio.create_task(noted.watch())
+    """Measure the lateness during the block."""
+    measured = Lateness()
+    watching = asyncio.create_task(measured.watch())
     try:
-        yield noted
+        yield measured
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
 def phase(people: Sequence[TimedPerson], since: float, until: float = math.inf) -> Phase:
-    """What these people did from one moment to another."""
+    """The calls of these users within a period."""
     return Phase([call for call in people[0].calls if since <= call.began_at < until])
 
 
-def tell(drill: str, **figures: Any) -> None:
-    """Print the figures of a full drill, to be written down."""
+def report(drill: str, **figures: Any) -> None:
+    """Print the figures of a full drill."""
     if FULL:
         print(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {drill}: {json.dumps(figures, default=str)}")

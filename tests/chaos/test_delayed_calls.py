@@ -20,7 +20,7 @@ from services.chassis.service_tokens import LIFETIME_SECONDS, TokenSigner
 from services.contracts.messages import format_time
 from services.transaction.commands import Accepted
 from services.wallet.proof import prove
-from tests.chaos.stopwatch import tell
+from tests.chaos.timing import report
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
 from tests.harness.drills import bound
@@ -154,4 +154,4 @@ async def test_a_call_held_back_moves_nothing_any_more(path: MoneyPath) -> None:
     )
     proof = await prove(path.wallet_pool)
     assert proof.ok, proof
-    tell("3", held=[round(held.seconds, 1) for held in road.late], transfers=len(ids))
+    report("3", held=[round(held.seconds, 1) for held in road.late], transfers=len(ids))
