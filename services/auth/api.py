@@ -7,7 +7,6 @@ from uuid import UUID
 from aiohttp import web
 
 from services.auth import commands, schemas
-from services.auth.errors import ApiKeyNotFound, UserNotFound
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
@@ -18,6 +17,7 @@ from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
+from services.contracts.refusals.auth import ApiKeyNotFound, UserNotFound
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")

@@ -8,7 +8,6 @@ import structlog
 from aiohttp import web
 
 from services.auth import api, commands
-from services.auth.errors import LastOperator, UserNotFound
 from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
@@ -20,6 +19,7 @@ from services.chassis.database import CommitUnknown, DatabaseUnavailable, LockTi
 from services.chassis.roles import JobFailed, Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
+from services.contracts.refusals.auth import LastOperator, UserNotFound
 
 GRANT_ARGUMENTS = 2
 

@@ -17,7 +17,7 @@ from argon2 import Parameters, PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from services.auth import metrics
-from services.auth.errors import TooManyLogins
+from services.contracts.refusals.auth import TooManyLogins
 
 LENGTH_MIN = 8
 LENGTH_MAX = 200

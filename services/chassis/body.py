@@ -41,6 +41,14 @@ class InvalidRequest(Refusal):
     code = "invalid_request"
 
 
+class InvalidParameter(InvalidRequest):
+    """Some fields of the request are not acceptable."""
+
+    def __init__(self, field: str, message: str) -> None:
+        """Name the field and what is wrong with it."""
+        super().__init__(errors=[FieldError(field, message)])
+
+
 async def read_json(request: web.Request) -> Any:
     """The body as strict JSON: UTF-8, no duplicate keys, no NaN, at most 20 levels deep.
 

@@ -23,8 +23,8 @@ class FieldError:
 class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an error of ours
     """The request was understood and refused."""
 
-    status: ClassVar[int] = 422
-    code: ClassVar[str] = "refused"
+    status: int = 422
+    code: str = "refused"
     retry_helps: ClassVar[bool] = False
 
     def __init__(
@@ -37,7 +37,8 @@ class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an 
     ) -> None:
         """Refuse with a sentence for the caller, its faulty fields, extra headers and extra members of the problem."""
         super().__init__(detail or self.title())
-        self.detail = detail or self.title()
+        self.problem_title = self.title()
+        self.detail = detail or self.problem_title
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
@@ -51,13 +52,21 @@ class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an 
         """The problem document (RFC 9457), without the request id that the gateway adds."""
         document: dict[str, Any] = {
             "type": f"urn:payflow:problem:{self.code}",
-            "title": self.title(),
+            "title": self.problem_title,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
             "errors": [{"field": error.field, "message": error.message} for error in self.errors],
         }
         return document | self.extra
+
+
+class FieldRefusal(Refusal):
+    """A field of the request is well-formed and cannot be accepted."""
+
+    def __init__(self, field: str, message: str) -> None:
+        """Name the field and what is wrong with it."""
+        super().__init__(errors=[FieldError(field, message)])
 
 
 class Unavailable(Refusal):
@@ -81,24 +90,17 @@ class OutcomeUnknown(Refusal):
 
 
 def from_problem(document: Mapping[str, Any], headers: Mapping[str, str]) -> Refusal:
-    """Rebuild the refusal that another service rendered, so that it passes through unchanged."""
+    """Rebuild the refusal of another service from its problem document, so that it passes through unchanged."""
     known = {"type", "title", "status", "detail", "code", "errors", "request_id"}
-    # Away and silent are told apart from a "no" by everybody who calls, whoever said it.
+    # Callers distinguish "unavailable" and "outcome unknown" from other refusals by their class.
     status = int(document.get("status") or 500)
-    base = {Unavailable.status: Unavailable, OutcomeUnknown.status: OutcomeUnknown}.get(status, Refusal)
-    upstream: type[Refusal] = type(
-        "UpstreamRefusal",
-        (base,),
-        {
-            "__doc__": str(document.get("title") or "Refused"),
-            "status": status,
-            "code": str(document.get("code") or "refused"),
-        },
-    )
-    errors = [FieldError(str(e.get("field")), str(e.get("message"))) for e in document.get("errors") or []]
-    kept = {name: headers[name] for name in ("Retry-After",) if name in headers}
-    extra = {name: value for name, value in document.items() if name not in known}
-    # Unavailable would make a Retry-After of its own; this one passes on what was said.
-    refusal = Refusal.__new__(upstream)
-    Refusal.__init__(refusal, document.get("detail"), errors=errors, headers=kept, extra=extra)
+    kinds: dict[int, type[Refusal]] = {Unavailable.status: Unavailable, OutcomeUnknown.status: OutcomeUnknown}
+    title = str(document.get("title") or "Refused")
+    refusal = kinds.get(status, Refusal)(document.get("detail") or title)
+    refusal.status = status
+    refusal.code = str(document.get("code") or "refused")
+    refusal.problem_title = title
+    refusal.errors = tuple(FieldError(str(e.get("field")), str(e.get("message"))) for e in document.get("errors") or [])
+    refusal.headers = {name: headers[name] for name in ("Retry-After",) if name in headers}
+    refusal.extra = {name: value for name, value in document.items() if name not in known}
     return refusal

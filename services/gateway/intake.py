@@ -12,8 +12,8 @@ from aiohttp import web
 from services.chassis.batching import Batcher
 from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
+from services.contracts.refusals.transaction import Busy
 from services.gateway import responses, upstreams
-from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.settings import REQUESTS_MAX
 

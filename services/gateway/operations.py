@@ -16,11 +16,12 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from services.chassis import body
+from services.chassis.watchdog import RequestTooSlow
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import compression
-from services.gateway.errors import BodyTooSlow, NoResponseInTime, UnknownParameter
+from services.gateway.errors import NoResponseInTime, UnknownParameter
 
 BASE = "/api/v1"
 
@@ -198,7 +199,7 @@ async def _arrive(request: web.Request) -> None:
             await request.read()
     except TimeoutError:
         if clock.expired():
-            raise BodyTooSlow(headers={"Connection": "close"}) from None
+            raise RequestTooSlow(headers={"Connection": "close"}) from None
         raise
 
 

@@ -145,7 +145,7 @@ async def _forget_outcome(request: web.Request, handler: Handler, _: int) -> web
 async def _be_the_twin(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
     # The request is accepted as the first of two, and answered as the second.
     await handler(request)
-    raise errors.IdempotencyKeyInUse(headers={"Retry-After": "1"})
+    raise errors.IdempotencyKeyInUse
 
 
 # --- What is refused before anything is done -------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from services.chassis import audit
-from services.chassis.body import validate, validate_json
+from services.chassis.body import InvalidParameter, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
+from services.contracts.refusals.notification import NotificationNotFound
 from services.notification import commands, commands_events, feed, schemas
-from services.notification.errors import InvalidParameter, NotificationNotFound
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")

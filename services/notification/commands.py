@@ -12,9 +12,9 @@ from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
+from services.contracts.refusals.notification import NotificationNotFound
 from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import feed, metrics, store, templates
-from services.notification.errors import NotificationNotFound
 from services.notification.feed import Accepted, Line, Notification
 from services.notification.store import BEGINNING, Claimed, Finalized, Position, Telling, Told
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from services.chassis.body import InvalidParameter
 from services.contracts.messages import format_time
 from services.notification import feed
 from services.notification.commands_events import News
-from services.notification.errors import InvalidParameter
 from services.notification.feed import Notification
 from services.notification.store import NEWEST, Position, Told
 from services.notification.store_events import Place

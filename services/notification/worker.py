@@ -14,9 +14,9 @@ from services.chassis.database import LockTimeout, Pool
 from services.chassis.dead_letter_archiver import Keeper
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
+from services.contracts.refusals.notification import RecordingContended
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import catch_up, commands, pending, store
-from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 from services.notification.wakeup import FeedWakeup
 

@@ -13,10 +13,10 @@ from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.transaction import TransferNotCancellable, TransferNotFound
 from services.contracts.topology import REQUESTED_QUEUE
 from services.transaction import commands, overview, reversal, schemas, steps
 from services.transaction.backlog import Backlog
-from services.transaction.errors import TransferNotCancellable, TransferNotFound
 from services.transaction.intake import Intake
 from services.transaction.transfer import CANCELLED, FAILED, Transfer
 from services.transaction.waiting import Waiting

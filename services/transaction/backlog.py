@@ -8,8 +8,8 @@ from typing import Any
 
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.refusal import Unavailable
+from services.contracts.refusals.transaction import Busy
 from services.transaction import commands
-from services.transaction.errors import Busy
 from services.transaction.steps import MONITOR, SILENT_SECONDS
 
 LOOK_SECONDS = 1.0

@@ -17,9 +17,9 @@ from services.chassis.outbox import Row
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.transaction import IdempotencyKeyInUse, IdempotencyKeyReused, TransferNotFound
 from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from services.transaction import metrics, simulation, store
-from services.transaction.errors import KeyInUse, KeyReused, TransferNotFound
 from services.transaction.simulation import Simulation
 from services.transaction.store import Filter, Finalized, Key, Keys, Position, Standing, Told, WalletFacts
 from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
@@ -65,7 +65,7 @@ class Replays(NamedTuple):
         """The response to a used (user, key) pair: that of its first request, or that it belongs to another request."""
         key = self.used[pair]
         if key.request_hash != key_hash:
-            return KeyReused()
+            return IdempotencyKeyReused()
         return Accepted(self.first[key.transfer_id].as_accepted(), replayed=True)
 
 
@@ -79,7 +79,7 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
     """Record PENDING transfers with their keys and commands in one commit; per draft what came of it, in order.
 
     A key that somebody else used meanwhile is answered with what it was used for. A key whose first request is still
-    being accepted elsewhere, beyond the lock timeout, is answered KeyInUse; its neighbours are accepted.
+    being accepted elsewhere, beyond the lock timeout, is answered IdempotencyKeyInUse; its neighbours are accepted.
 
     Raises:
         CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
@@ -89,7 +89,7 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
         won = await _record(pool, drafts)
     except LockTimeout:
         if len(drafts) == 1:
-            return [KeyInUse()]
+            return [IdempotencyKeyInUse()]
         # One key is held up: each draft by itself, side by side, so that only that one goes on waiting.
         alone = await _each_alone(pool, drafts)
         return [answer for [answer] in alone]

@@ -18,19 +18,19 @@ from services.chassis.database import DatabaseUnavailable, Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal, Unavailable
+from services.contracts.refusals.transaction import (
+    CurrencyMismatch,
+    InsufficientFunds,
+    SameWallet,
+    UnknownRecipient,
+    UnknownWallet,
+    WalletFrozen,
+)
 from services.transaction import affordability, commands, metrics, simulation
 from services.transaction.affordability import KnownBalances
 from services.transaction.auth_client import AuthClient
 from services.transaction.commands import Accepted, Draft
 from services.transaction.directory import ById, ByOwner, Directory, OfTheWorld, Wanted
-from services.transaction.errors import (
-    CurrencyMismatch,
-    InsufficientFunds,
-    RecipientNotFound,
-    SameWallet,
-    WalletFrozen,
-    WalletNotFound,
-)
 from services.transaction.simulation import Simulation
 from services.transaction.store import Keys, WalletFacts
 from services.transaction.transfer import DEPOSIT, PENDING, Transfer, request_hash
@@ -303,7 +303,7 @@ def _sides(request: Request, people: Mapping[str, UUID] | Refusal) -> tuple[Want
         return people
     recipient = people.get((request.to_email or "").strip().casefold())
     if recipient is None:
-        return RecipientNotFound("to.email", "nobody here has this address")
+        return UnknownRecipient("to.email", "nobody here has this address")
     return source, ByOwner(recipient, request.currency)
 
 
@@ -315,9 +315,9 @@ def _refusal(
         if isinstance(side, Refusal):
             return side
     if not isinstance(source, WalletFacts) or _is_foreign(request, source):
-        return WalletNotFound("from_wallet_id" if request.from_wallet_id else "currency", "you have no such wallet")
+        return UnknownWallet("from_wallet_id" if request.from_wallet_id else "currency", "you have no such wallet")
     if not isinstance(destination, WalletFacts) or destination.owner_id is None:
-        return WalletNotFound("to", "the recipient has no such wallet")
+        return UnknownWallet("to", "the recipient has no such wallet")
     for field, side in (("from_wallet_id", source), ("to", destination)):
         if side.currency != request.currency:
             return CurrencyMismatch("currency", f"the wallet in `{field}` is in {side.currency}")

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.chassis.body import InvalidRequest, invalid, parse, validate_json
+from services.chassis.body import InvalidParameter, InvalidRequest, invalid, parse, validate_json
 from services.chassis.database import Record
 from services.chassis.period import PeriodParameters, read_moment
 from services.contracts.identifiers import parse_id
@@ -26,7 +26,6 @@ from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
-from services.transaction.errors import InvalidParameter
 from services.transaction.intake import Request
 from services.transaction.simulation import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Simulation
 from services.transaction.store import NEWEST, Filter, Finalized, Position

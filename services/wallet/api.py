@@ -8,14 +8,14 @@ from uuid import UUID
 from aiohttp import web
 
 from services.chassis import audit
-from services.chassis.body import validate, validate_json
+from services.chassis.body import InvalidParameter, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
+from services.contracts.refusals.wallet import WalletNotFound
 from services.wallet import commands, schemas, store_audit
-from services.wallet.errors import InvalidParameter, WalletNotFound
 from services.wallet.proof import verify
 from services.wallet.seal import Head
 

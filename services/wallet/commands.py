@@ -11,15 +11,16 @@ from uuid import UUID
 import structlog
 
 from services.chassis import database, finality, replication
+from services.chassis.body import InvalidParameter
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.period import Period
 from services.contracts import money
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
+from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
 from services.wallet import ledger, metrics, seal, store
-from services.wallet.errors import HeadLost, InvalidParameter, OutcomeNotFound, WalletNotFound
 from services.wallet.ledger import Answer, Decision, Posting
-from services.wallet.seal import Block, Head, Members, State
+from services.wallet.seal import Block, Head, HeadLost, Members, State
 from services.wallet.store import Line, Proof, Wallet
 
 SEAL_MAX = 10_000

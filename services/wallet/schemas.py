@@ -9,11 +9,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from services.chassis.body import InvalidParameter
 from services.chassis.period import Moment, PeriodParameters
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.wallet.commands import Void
-from services.wallet.errors import InvalidParameter
 from services.wallet.ledger import Answer, Posting
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
 

@@ -64,6 +64,10 @@ class Head(NamedTuple):
         return head
 
 
+class HeadLost(Exception):  # noqa: N818 - reads as what it is
+    """A block that was recorded is missing or has another hash: the history was rewritten."""
+
+
 class State(NamedTuple):
     """Where sealing stands. `now` is the database's clock, read before the rows are.
 

@@ -15,8 +15,7 @@ from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.wallet import commands, metrics, proof
 from services.wallet.commands import Sealed
-from services.wallet.errors import HeadLost
-from services.wallet.seal import Head
+from services.wallet.seal import Head, HeadLost
 
 SEAL_JOB = "seal"
 PROOF_JOB = "proof"

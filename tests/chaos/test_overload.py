@@ -21,8 +21,8 @@ from aiohttp import web
 from yarl import URL
 
 from services.chassis.client import Upstream
+from services.contracts.refusals.transaction import Busy
 from services.gateway.cache import Cache
-from services.gateway.errors import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake, Submission
 from tests.chaos import timing

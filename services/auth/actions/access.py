@@ -13,10 +13,10 @@ from uuid import UUID
 from services.auth import store
 from services.auth.actions import api_keys, sessions
 from services.auth.actions.sessions import Reason
-from services.auth.errors import SessionNotFound
 from services.auth.store.api_keys import LockedApiKey
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Connection
+from services.contracts.refusals.auth import SessionNotFound
 
 
 class Access(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.auth import store
-from services.auth.errors import LastOperator
 from services.chassis.database import Connection
+from services.contracts.refusals.auth import LastOperator
 
 
 async def lock(connection: Connection) -> None:

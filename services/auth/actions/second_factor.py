@@ -7,12 +7,12 @@ from uuid import UUID
 from services.auth import rules, store
 from services.auth.actions import audit, outgoing
 from services.auth.actions.audit import Action, Audit
-from services.auth.errors import InvalidCredentials, TotpRequired, UserDisabled
 from services.auth.keyring import Keyring
 from services.auth.rules.emails import Kind
 from services.auth.store.accounts import Locked
 from services.chassis.database import Connection
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.auth import InvalidCredentials, TotpRequired, UserDisabled
 
 
 async def check(connection: Connection, keyring: Keyring, locked: Locked | None, code: str | None) -> Refusal | None:

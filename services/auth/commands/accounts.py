@@ -16,7 +16,6 @@ from services.auth import actions, metrics, store, tokens
 from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
-from services.auth.errors import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
@@ -28,6 +27,7 @@ from services.chassis import database, replication
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.auth import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 
 REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
 """How long the feed lists a revocation: the lifetime of an access token, plus clock skew."""

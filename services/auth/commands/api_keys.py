@@ -13,7 +13,6 @@ from services.auth import actions, metrics, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.commands import proofs
-from services.auth.errors import ApiKeyLimitReached, ApiKeyNotFound, InvalidParameter, OperatorRequired, UserNotFound
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
@@ -21,9 +20,11 @@ from services.auth.rules.user import Role
 from services.auth.store.api_keys import ListedApiKey, NewApiKey, UsedApiKey
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
+from services.chassis.body import InvalidParameter
 from services.chassis.database import Connection, Pool
 from services.contracts.api_keys import Scope, hash_key, new_key
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import ApiKeyLimitReached, ApiKeyNotFound, OperatorRequired, UserNotFound
 
 PER_USER_MAX = 50
 """Unrevoked keys of one user; expired ones count, so that every list stays short."""

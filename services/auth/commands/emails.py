@@ -14,7 +14,6 @@ import structlog
 from services.auth import actions, metrics, rules, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import EmailTokenInvalid, EmailVerified, UserNotFound
 from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
@@ -22,6 +21,7 @@ from services.auth.store.emails import Claimed
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
+from services.contracts.refusals.auth import EmailTokenInvalid, EmailVerified, UserNotFound
 
 FORGOT_SECONDS = 0.1
 """Minimum duration of a reset request: far longer than its commit, so that the response time reveals nothing."""

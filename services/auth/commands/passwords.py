@@ -11,7 +11,6 @@ from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
 from services.auth.commands import proofs
-from services.auth.errors import InvalidCredentials
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
@@ -20,6 +19,7 @@ from services.auth.wakeup import Wakeup
 from services.chassis import database
 from services.chassis.database import Pool
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.auth import InvalidCredentials
 
 log = structlog.get_logger()
 

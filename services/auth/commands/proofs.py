@@ -8,11 +8,11 @@ import structlog
 
 from services.auth import actions, store
 from services.auth.actions.audit import Action, Audit
-from services.auth.errors import InvalidCredentials
 from services.auth.passwords import Hashing
 from services.auth.store.accounts import Credentials
 from services.chassis import database
 from services.chassis.database import Pool
+from services.contracts.refusals.auth import InvalidCredentials
 
 log = structlog.get_logger()
 

@@ -7,11 +7,11 @@ from uuid import UUID
 from services.auth import actions, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import SessionNotFound
 from services.auth.store.sessions import LiveSession
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Pool
+from services.contracts.refusals.auth import SessionNotFound
 
 
 async def list_sessions(pool: Pool, *, user_id: UUID, below: UUID, limit: int) -> list[LiveSession]:

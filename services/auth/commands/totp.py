@@ -10,14 +10,6 @@ import structlog
 from services.auth import actions, rules, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.commands import proofs
-from services.auth.errors import (
-    InvalidCredentials,
-    TotpAlreadyEnabled,
-    TotpNotEnabled,
-    TotpNotStarted,
-    UserDisabled,
-    UserNotFound,
-)
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
@@ -25,6 +17,14 @@ from services.auth.store.accounts import Credentials, Locked
 from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.auth import (
+    InvalidCredentials,
+    TotpAlreadyEnabled,
+    TotpNotEnabled,
+    TotpNotStarted,
+    UserDisabled,
+    UserNotFound,
+)
 
 log = structlog.get_logger()
 

@@ -10,7 +10,6 @@ from services.auth import actions, store
 from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
-from services.auth.errors import CannotModifySelf, OperatorRequired, UserNotFound
 from services.auth.rules.emails import Kind
 from services.auth.rules.user import Role, normalise_email
 from services.auth.store.accounts import Locked
@@ -18,6 +17,7 @@ from services.auth.store.users import Account
 from services.auth.wakeup import Wakeup
 from services.chassis import database
 from services.chassis.database import Connection, Pool
+from services.contracts.refusals.auth import CannotModifySelf, OperatorRequired, UserNotFound
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from services.chassis.client import Upstream
-from services.gateway.errors import WalletNotFound
+from services.contracts.refusals.wallet import WalletNotFound
 from services.gateway.upstreams import call
 
 REMEMBERED_MAX = 100_000

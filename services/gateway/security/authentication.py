@@ -16,8 +16,9 @@ from multidict import CIMultiDictProxy
 from services.chassis.problems import Handler
 from services.contracts.api_keys import Scope, looks_like_key
 from services.contracts.identifiers import parse_id
+from services.contracts.refusals.auth import OperatorRequired
 from services.gateway import operations
-from services.gateway.errors import InsufficientScope, InvalidToken, KeysUnavailable, OperatorRequired, SessionRequired
+from services.gateway.errors import InsufficientScope, InvalidToken, KeysUnavailable, SessionRequired
 from services.gateway.operations import Access, Operation
 from services.gateway.security.jwks import Keys
 from services.gateway.security.revocations import Sessions

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from services.gateway.errors import TooManyLogins
+from services.contracts.refusals.auth import TooManyLogins
 from services.gateway.settings import PASSWORDS_MAX
 
 RETRY_AFTER_SECONDS = range(2, 7)

@@ -18,7 +18,8 @@ from services.chassis.client import Upstream
 from services.contracts import api_keys
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
-from services.gateway.errors import ApiKeyNotFound, InvalidToken, KeyUnverified
+from services.contracts.refusals.auth import ApiKeyNotFound
+from services.gateway.errors import InvalidToken, KeyUnverified
 from services.gateway.security import rate_limit
 from services.gateway.security.authentication import LIFETIME_SECONDS_MAX, Principal
 from services.gateway.security.rate_limit import RateLimiter

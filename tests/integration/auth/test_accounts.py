@@ -9,12 +9,12 @@ import pytest
 from argon2 import Parameters, Type
 
 from services.auth import commands, passwords
-from services.auth.errors import InvalidCredentials
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import InvalidCredentials
 from tests.integration.auth.service import QUICK, SECRET, AuthService, running
 
 

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from services.auth import commands
-from services.auth.errors import InvalidCredentials
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import InvalidCredentials
 from tests.integration.auth.service import QUICK, SECRET, AuthService, Response, running
 from tests.integration.auth.test_sessions import CountingWakeup, claims_of
 

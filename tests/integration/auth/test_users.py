@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from services.auth import commands
-from services.auth.errors import LastOperator
 from services.auth.rules.user import Role
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import LastOperator
 from tests.harness.locks import until_waiting
 from tests.integration.auth.service import AuthService, Response, register_operator
 from tests.integration.auth.test_sessions import claims_of

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis as Client
 
+from services.contracts.refusals.auth import TooManyLogins
 from services.gateway.api import OPERATIONS
-from services.gateway.errors import TooManyLogins
 from tests.integration.gateway.conftest import ApiClient, Open, Reply, eventually
 
 LOGIN = "/internal/login"

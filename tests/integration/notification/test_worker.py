@@ -25,9 +25,9 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent, encode_envelope, encode_item
+from services.contracts.refusals.notification import RecordingContended
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands
-from services.notification.errors import RecordingContended
 from services.notification.settings import WorkerSettings
 from services.notification.wakeup import CHANNEL, FeedWakeup
 from services.notification.worker import recorder, serve_worker

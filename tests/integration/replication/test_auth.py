@@ -9,7 +9,15 @@ import pytest
 
 from services.auth import commands
 from services.auth.actions.sessions import Session
-from services.auth.errors import (
+from services.auth.keyring import Keyring
+from services.auth.passwords import Hashing
+from services.auth.rules.user import Role
+from services.auth.tokens import hash_refresh
+from services.auth.wakeup import Wakeup
+from services.chassis.database import Pool
+from services.contracts.api_keys import Scope
+from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import (
     ApiKeyNotFound,
     EmailTaken,
     EmailTokenInvalid,
@@ -19,14 +27,6 @@ from services.auth.errors import (
     SessionNotFound,
     TotpAlreadyEnabled,
 )
-from services.auth.keyring import Keyring
-from services.auth.passwords import Hashing
-from services.auth.rules.user import Role
-from services.auth.tokens import hash_refresh
-from services.auth.wakeup import Wakeup
-from services.chassis.database import Pool
-from services.contracts.api_keys import Scope
-from services.contracts.identifiers import new_id
 from tests.harness.standby import Pair
 from tests.integration.auth.test_totp import Authenticator
 

@@ -13,12 +13,12 @@ from uuid import UUID
 import pytest
 
 from services.auth import commands as auth_commands
-from services.auth.errors import EmailTaken
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import EmailTaken
 from services.transaction import commands
 from services.transaction.app import INTAKE_SETTINGS
 from services.transaction.commands import Accepted

@@ -18,10 +18,10 @@ from services.chassis.database import Pool
 from services.chassis.dead_letters import DeadLetterResolved, Replay
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.transaction import TransferNotCancellable
 from services.contracts.topology import REQUESTED_QUEUE
 from services.transaction import api, commands
 from services.transaction.commands import Accepted, Draft
-from services.transaction.errors import TransferNotCancellable
 from services.transaction.intake import Answer, Intake, Request
 from services.transaction.store import Keys, Told, WalletFacts
 from services.transaction.transfer import CANCELLED, DEPOSIT, Transfer

@@ -16,10 +16,10 @@ from services.chassis.database import Pool, close_pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, decode_command
 from services.contracts.refusal import Refusal
+from services.contracts.refusals.transaction import Busy
 from services.transaction import commands, store
 from services.transaction.app import PLANNER
 from services.transaction.commands import Accepted
-from services.transaction.errors import Busy
 from services.transaction.store import Told
 from services.transaction.transfer import Transfer
 from services.transaction.worker import Worker

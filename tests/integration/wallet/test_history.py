@@ -17,9 +17,9 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.finality import TICK, MomentNotFinal
 from services.chassis.period import Period
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.wallet import WalletNotFound
 from services.wallet import commands, schemas
 from services.wallet.app import PLANNER
-from services.wallet.errors import WalletNotFound
 from services.wallet.store import Line
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting

@@ -16,9 +16,8 @@ from services.chassis.database import Connection, LockTimeout, Pool, close_pool
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.wallet import commands, seal, store
-from services.wallet.errors import HeadLost
 from services.wallet.proof import verify
-from services.wallet.seal import Head, State
+from services.wallet.seal import Head, HeadLost, State
 from services.wallet.sealer import Sealer
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting

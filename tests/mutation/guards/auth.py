@@ -105,7 +105,9 @@ MUTANTS = (
                 "    if not await store.users.is_any_operator_left(connection):\n        raise LastOperator\n",
                 "",
             ),
-            Change("services/auth/actions/operators.py", "from services.auth.errors import LastOperator\n", ""),
+            Change(
+                "services/auth/actions/operators.py", "from services.contracts.refusals.auth import LastOperator\n", ""
+            ),
         ],
         works=f"{USERS}::test_role_is_set_and_removed",
         caught_by=[f"{USERS}::test_the_last_operator_cannot_be_removed"],

@@ -10,9 +10,9 @@ import pytest
 from argon2 import Parameters, Type
 
 from services.auth import passwords
-from services.auth.errors import TooManyLogins
 from services.auth.passwords import Hashing
 from services.chassis import client
+from services.contracts.refusals.auth import TooManyLogins
 
 QUICK = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.batching import Batcher
 from services.contracts.refusal import Refusal
-from services.gateway.errors import Busy
+from services.contracts.refusals.transaction import Busy
 from services.gateway.idempotency import Accepted, FinishedAnswers, Question
 from services.gateway.intake import Queue, Submission
 

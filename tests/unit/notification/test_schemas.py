@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.chassis.body import InvalidParameter
 from services.contracts.identifiers import new_id
 from services.notification import schemas
-from services.notification.errors import InvalidParameter
 from services.notification.feed import Notification
 from services.notification.store import NEWEST, Position
 from tests.unit.notification.events import AT

@@ -17,7 +17,6 @@ Refusal
 ├── TotpAlreadyEnabled   409 totp_already_enabled
 ├── TotpNotStarted       409 totp_not_started
 ├── TotpNotEnabled       409 totp_not_enabled
-├── InvalidParameter     422 invalid_request
 ├── EmailTokenInvalid    422 email_token_invalid
 └── Unavailable
     └── TooManyLogins    503 too_many_logins
@@ -25,7 +24,7 @@ Refusal
 
 from __future__ import annotations
 
-from services.contracts.refusal import FieldError, Refusal, Unavailable
+from services.contracts.refusal import FieldRefusal, Refusal, Unavailable
 
 
 class InvalidCredentials(Refusal):
@@ -43,7 +42,7 @@ class TotpRequired(Refusal):
 
 
 class InvalidRefreshToken(Refusal):
-    """The refresh token is unknown, spent or expired, or its session has ended; log in again."""
+    """The refresh token is unknown, used or expired, or its session has ended; log in again."""
 
     status = 401
     code = "invalid_refresh_token"
@@ -54,6 +53,13 @@ class UserDisabled(Refusal):
 
     status = 403
     code = "user_disabled"
+
+
+class OperatorRequired(Refusal):
+    """This endpoint is for operators only."""
+
+    status = 403
+    code = "operator_required"
 
 
 class UserNotFound(Refusal):
@@ -70,25 +76,11 @@ class SessionNotFound(Refusal):
     code = "session_not_found"
 
 
-class OperatorRequired(Refusal):
-    """This endpoint is for operators only."""
-
-    status = 403
-    code = "operator_required"
-
-
 class ApiKeyNotFound(Refusal):
     """There is no such API key."""
 
     status = 404
     code = "api_key_not_found"
-
-
-class ApiKeyLimitReached(Refusal):
-    """The limit of API keys is reached; revoke one first."""
-
-    status = 409
-    code = "api_key_limit_reached"
 
 
 class EmailTaken(Refusal):
@@ -105,15 +97,11 @@ class EmailVerified(Refusal):
     code = "email_already_verified"
 
 
-class EmailTokenInvalid(Refusal):
-    """The token is unknown, used, expired or superseded; request another e-mail."""
+class ApiKeyLimitReached(Refusal):
+    """The limit of API keys is reached; revoke one first."""
 
-    status = 422
-    code = "email_token_invalid"
-
-    def __init__(self) -> None:
-        """The same response for every reason."""
-        super().__init__(errors=[FieldError("token", "is not valid")])
+    status = 409
+    code = "api_key_limit_reached"
 
 
 class CannotModifySelf(Refusal):
@@ -151,15 +139,14 @@ class TotpNotEnabled(Refusal):
     code = "totp_not_enabled"
 
 
-class InvalidParameter(Refusal):
-    """A parameter of the request is invalid."""
+class EmailTokenInvalid(FieldRefusal):
+    """The token is unknown, used, expired or superseded; request another e-mail."""
 
-    status = 422
-    code = "invalid_request"
+    code = "email_token_invalid"
 
-    def __init__(self, field: str, message: str) -> None:
-        """Name the parameter and the reason."""
-        super().__init__(errors=[FieldError(field, message)])
+    def __init__(self) -> None:
+        """The same response for every reason."""
+        super().__init__("token", "is not valid")
 
 
 class TooManyLogins(Unavailable):
