@@ -1,4 +1,4 @@
-"""PayFlow for those who use it: the async Python client and the `payflow` command line. Both speak HTTP to the gateway only.
+"""The async Python client of PayFlow and the `payflow` command line. Both use the gateway's HTTP API only.
 
 from payflow import PayFlow
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "OutcomeUnknown", "PayFlow", "PayFlowError", "Problem", "Transfer", "new_key"]
 
-_HOMES = {
+_MODULES = {
     "Limits": "payflow.limits",
     "OutcomeUnknown": "payflow.errors",
     "PayFlow": "payflow.client",
@@ -32,7 +32,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # The command line imports this package too, and `payflow --help` must not wait for an HTTP library to load.
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    # Loaded on first use: `payflow --help` imports this package and must not wait for the HTTP library.
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

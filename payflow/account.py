@@ -1,4 +1,4 @@
-"""A user's account: where they are logged in, their second factor, and what operators see and do of it."""
+"""A user's account: sessions, second factor, signing keys, and the account as operators see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from payflow import document as read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """Where one is logged in. `used_at` is the last renewal, `current` marks the session of this client."""
+    """A session. `used_at` is the time of the last refresh, `current` marks the session of this client."""
 
     id: str
     created_at: datetime
@@ -33,8 +33,8 @@ class SessionInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class TotpProposal:
-    """What goes into an authenticator: the secret in base32, and as the URI of a QR code."""
+class TotpSetup:
+    """A second factor to enter into an authenticator: the secret in base32, and as the URI of a QR code."""
 
     secret: str = field(repr=False)
     uri: str = field(repr=False)
@@ -78,7 +78,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A key of access tokens: `waiting`, `signing`, `verifying` or `retired`."""
+    """A key that signs access tokens. `state` is `waiting`, `signing`, `verifying` or `retired`."""
 
     kid: str
     state: str
@@ -100,7 +100,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKeys:
-    """Every key there ever was, oldest first. `rotated` is whether a rotation made a new one. `document` is the JSON."""
+    """All signing keys ever, oldest first. `rotated` is whether a rotation created a key. `document` is the JSON."""
 
     keys: tuple[SigningKey, ...]
     rotated: bool
@@ -114,5 +114,5 @@ class SigningKeys:
 
 
 def read_recovery_codes(document: Mapping[str, Any]) -> list[str]:
-    """The codes, from the gateway's JSON."""
+    """The recovery codes, from the gateway's JSON."""
     return [str(code) for code in document["recovery_codes"]]

@@ -8,7 +8,7 @@ from payflow.errors import Misconfigured
 
 
 def parse_address(text: str) -> str:
-    """The address in the one form that is used everywhere: scheme and host in lower case, no slash at the end.
+    """The address in its normal form: scheme and host in lower case, no slash at the end.
 
     Raises:
         Misconfigured: it is not an address like `http://host:port`.

@@ -1,4 +1,4 @@
-"""API keys: how servers of a user's are let in, without a session."""
+"""API keys: how a user's servers authenticate, without a session."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Self
 from payflow import document as read
 
 SCOPES = ("read", "transfer", "operate")
-"""What a key may be good for; none includes another."""
+"""The scopes of a key; none includes another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as lists show it: `prefix` is the part of it that may be shown. `document` is the gateway's JSON."""
+    """A key without its secret; `prefix` is the part that may be shown. `document` is the gateway's JSON."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedApiKey:
-    """A new key. `key` is what the server is given; nobody can tell it again."""
+    """A new key. `key` is the secret, which cannot be read again."""
 
     key: str = field(repr=False)
     listed: ApiKey

@@ -1,4 +1,4 @@
-"""Who the client is to the gateway: a session, renewed before it expires or when it is refused; or an API key."""
+"""The client's credentials: a session, refreshed before it expires or when it is refused; or an API key."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Mapping
 from payflow import document as read
 from payflow.errors import ApiKeyRefused, Misconfigured, NotLoggedIn, PayFlowError, Problem, SessionEnded
 from payflow.limits import KEY
-from payflow.session import Keeper, MemoryKeeper, Session, User
+from payflow.session import MemorySessionStore, Session, SessionStore, User
 from payflow.transport import Transport
 
 
 class Authentication:
     """The session of one client."""
 
-    def __init__(self, transport: Transport, keeper: Keeper, credentials: tuple[str, str] | None) -> None:
-        """With `credentials` (e-mail address and password) it logs in by itself, also when a session has ended."""
+    def __init__(self, transport: Transport, store: SessionStore, credentials: tuple[str, str] | None) -> None:
+        """With `credentials` (e-mail address and password) it logs in when needed, also when a session has ended."""
         self._transport = transport
-        self._keeper = keeper
+        self._store = store
         self._credentials = credentials
 
     @property
     def user(self) -> User | None:
-        """Who is logged in, as of the last login or renewal."""
-        session = self._keeper.load()
+        """The user of the session, as of the last login or refresh."""
+        session = self._store.load()
         return session.user if session else None
 
     async def login(self, email: str, password: str, *, totp: str | None = None) -> User:
-        """Begin a session.
+        """Log in.
 
         Raises:
             Problem: `invalid_credentials`, `totp_required`, `user_disabled`, or throttled.
@@ -37,7 +37,7 @@ class Authentication:
         return (await self._begin("/auth/login", {"email": email, "password": password} | code)).user
 
     async def change_password(self, current_password: str, new_password: str, *, totp: str | None = None) -> User:
-        """Choose another password and go on in the one session that is left.
+        """Change the password and continue in the new session.
 
         Raises:
             Problem: `invalid_credentials`, `totp_required`, or throttled.
@@ -46,7 +46,7 @@ class Authentication:
         token = await self.token()
         body = {"current_password": current_password, "new_password": new_password}
         code = {} if totp is None else {"totp": totp}
-        async with self._keeper.exclusive():
+        async with self._store.exclusive():
             try:
                 session = await self._begin("/auth/password", body | code, headers=bearer(token))
             except Problem as problem:
@@ -58,10 +58,10 @@ class Authentication:
         return session.user
 
     async def register(self, email: str, password: str, name: str) -> User:
-        """Make a user and begin a session.
+        """Register a user and log in.
 
         Raises:
-            Problem: `email_taken`, or a field is not good.
+            Problem: `email_taken`, or a field is not valid.
         """
         return (await self._begin("/auth/register", {"email": email, "password": password, "name": name})).user
 
@@ -71,7 +71,7 @@ class Authentication:
         Raises:
             NotLoggedIn, SessionEnded
         """
-        session = self._keeper.load()
+        session = self._store.load()
         if session is None and self._credentials is None:
             raise NotLoggedIn(self._transport.gateway)
         if session is not None and not session.is_due:
@@ -79,13 +79,13 @@ class Authentication:
         return await self.renew(session.access_token if session else None)
 
     async def renew(self, spent: str | None) -> str:
-        """An access token other than `spent`: one that somebody renewed meanwhile, or a new one.
+        """An access token other than `spent`: one that was refreshed meanwhile, or a new one.
 
         Raises:
             NotLoggedIn, SessionEnded
         """
-        async with self._keeper.exclusive():
-            session = self._keeper.load()
+        async with self._store.exclusive():
+            session = self._store.load()
             if session is not None and session.access_token != spent:
                 return session.access_token
             if session is None:
@@ -95,7 +95,7 @@ class Authentication:
             return session.access_token
 
     async def logout(self) -> None:
-        """End the session here and at the gateway. One that has ended there already is only forgotten here.
+        """End the session here and at the gateway. One that has already ended there is only removed here.
 
         Raises:
             NotLoggedIn
@@ -107,10 +107,10 @@ class Authentication:
             except Problem as problem:
                 if not problem.is_unauthorized:
                     raise
-        self._keeper.save(None)
+        self._store.save(None)
 
     def refused(self) -> PayFlowError:
-        """What it means when the gateway takes not even a renewed token."""
+        """The error if the gateway refuses even a new token."""
         return SessionEnded(self._transport.gateway)
 
     async def _refresh(self, session: Session) -> Session:
@@ -119,7 +119,7 @@ class Authentication:
         except Problem as problem:
             if not problem.is_unauthorized:
                 raise
-            self._keeper.save(None)
+            self._store.save(None)
             ended = SessionEnded(self._transport.gateway)
             ended.__cause__ = problem
             return await self._login_again(ended)
@@ -131,14 +131,14 @@ class Authentication:
         return await self._begin("/auth/login", {"email": email, "password": password})
 
     async def _begin(self, path: str, body: Mapping[str, str], *, headers: Mapping[str, str] | None = None) -> Session:
-        answer = await self._transport.send("POST", path, body=body, headers=headers)
-        session = read.convert(Session.granted, answer.document)
-        self._keeper.save(session)
+        response = await self._transport.send("POST", path, body=body, headers=headers)
+        session = read.convert(Session.granted, response.document)
+        self._store.save(session)
         return session
 
 
 class ApiKeyAuthentication(Authentication):
-    """An API key in place of a session: there is nothing to begin, to renew or to end."""
+    """An API key in place of a session: there is no login, refresh or logout."""
 
     def __init__(self, transport: Transport, api_key: str) -> None:
         """The key is sent as it is.
@@ -148,7 +148,7 @@ class ApiKeyAuthentication(Authentication):
         """
         if not KEY.fullmatch(api_key):
             raise Misconfigured("the API key must consist of visible ASCII characters")
-        super().__init__(transport, MemoryKeeper(), None)
+        super().__init__(transport, MemorySessionStore(), None)
         self._api_key = api_key
 
     async def token(self) -> str:
@@ -156,7 +156,7 @@ class ApiKeyAuthentication(Authentication):
         return self._api_key
 
     async def renew(self, spent: str | None) -> str:  # noqa: ARG002 - there is only this one
-        """The key again: a stream that was told its token has expired goes on with it, unless it was revoked meanwhile."""
+        """The key again: an event stream whose token was reported as expired continues with it, unless it was revoked."""
         return self._api_key
 
     async def logout(self) -> None:
@@ -168,11 +168,11 @@ class ApiKeyAuthentication(Authentication):
         raise NotLoggedIn(self._transport.gateway)
 
     def refused(self) -> PayFlowError:
-        """What it means when the gateway does not take the key."""
+        """The error if the gateway refuses the key."""
         return ApiKeyRefused(self._transport.gateway)
 
     async def _begin(self, path: str, body: Mapping[str, str], *, headers: Mapping[str, str] | None = None) -> Session:  # noqa: ARG002
-        raise Misconfigured("a client with an API key has no session; make another client to log in")
+        raise Misconfigured("a client with an API key has no session; create another client to log in")
 
 
 def bearer(token: str) -> dict[str, str]:

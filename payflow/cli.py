@@ -1,6 +1,6 @@
-"""The `payflow` command line: the program, its commands, and the one line when something is wrong.
+"""The `payflow` command line: the program, its commands, and the one-line error messages.
 
-What a command needs beyond click is imported when it runs: `payflow --help` must answer at once.
+A command imports everything but click when it runs, so that `payflow --help` is fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from payflow.command import Wrong
+from payflow.command import EXIT_CHECK_FAILED, CheckFailed
 from payflow.commands.api_keys import api_keys
 from payflow.commands.audit import audit
 from payflow.commands.dead_letters import dead_letters
@@ -27,20 +27,20 @@ from payflow.commands.users import users
 from payflow.errors import NotLoggedIn, PayFlowError, SessionEnded
 from payflow.prose import printable
 
-EXIT_WRONG = 1
+EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--gateway", metavar="URL", help="The gateway; every command takes it too.")
+@click.option("--gateway", metavar="URL", help="The address of the gateway; also an option of every command.")
 @click.pass_context
 def program(context: click.Context, gateway: str | None) -> None:
-    """Look into PayFlow and operate it, through its gateway.
+    """Inspect and operate PayFlow through its gateway.
 
     The gateway is --gateway, else PAYFLOW_GATEWAY, else the stack running below the working folder, else
     http://127.0.0.1:8000.
 
-    Exit codes: 0 fine, 1 something is wrong, 2 the command was not understood, 3 the ledger does not hold.
+    Exit codes: 0 success, 1 error, 2 usage error, 3 the ledger failed verification.
     """
     context.obj = gateway
 
@@ -50,10 +50,10 @@ for _command in (login, logout, trace, events, queue, dead_letters, ledger, user
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. What is wrong is one line on standard error."""
+    """Run the command line and return the exit code. An error is one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks must not end a command.
+            # A character that the terminal cannot encode must not end a command.
             stream.reconfigure(errors="replace")
     try:
         result = program.main(args=arguments, prog_name="payflow", standalone_mode=False)
@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_click_line(error), error.exit_code)
     except click.Abort:
         return _fail("interrupted", EXIT_INTERRUPTED)
-    except Wrong as wrong:
-        return _fail(str(wrong), wrong.exit_code)
+    except CheckFailed as failed:
+        return _fail(str(failed), EXIT_CHECK_FAILED)
     except PayFlowError as error:
-        return _fail(_line(error), EXIT_WRONG)
+        return _fail(_line(error), EXIT_ERROR)
     return result if isinstance(result, int) else 0
 
 

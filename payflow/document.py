@@ -1,4 +1,4 @@
-"""Reading the gateway's JSON: each function takes one value and returns it as Python's own, or raises."""
+"""Reads the gateway's JSON: each function takes one value and returns it as Python's own, or raises."""
 
 from __future__ import annotations
 
@@ -6,21 +6,35 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from payflow.errors import UnexpectedAnswer
+from payflow.errors import UnexpectedResponse
 
 T = TypeVar("T")
 
 
 def convert(reader: Callable[[Any], T], document: Any) -> T:
-    """What `reader` makes of the document.
+    """The document as `reader` reads it.
 
     Raises:
-        UnexpectedAnswer: it is not the document that was expected.
+        UnexpectedResponse: it is not the expected document.
     """
     try:
         return reader(document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnexpectedAnswer(f"the gateway's answer cannot be read: {error!r}") from error
+        raise UnexpectedResponse(f"the gateway's response cannot be read: {error!r}") from error
+
+
+def items(document: Any) -> list[Any]:
+    """The items of a list that has one page."""
+    return list(document["items"])
+
+
+def page(document: Any) -> tuple[list[Any], str | None]:
+    """The items of a page, and the cursor of the next page."""
+    return items(document), document["next_cursor"]
+
+
+def nothing(_document: Any) -> None:
+    """A response without content."""
 
 
 def whole(value: Any) -> int:
@@ -31,7 +45,7 @@ def whole(value: Any) -> int:
 
 
 def whole_or_none(value: Any) -> int | None:
-    """A count that may not be known."""
+    """A count that may be unknown."""
     return None if value is None else whole(value)
 
 
@@ -44,10 +58,10 @@ def moment(value: Any) -> datetime:
 
 
 def moment_or_none(value: Any) -> datetime | None:
-    """A time that may not have come yet."""
+    """A time that may be absent."""
     return None if value is None else moment(value)
 
 
 def number_or_none(value: Any) -> float | None:
-    """A measured figure that may not be known."""
+    """A measured figure that may be unknown."""
     return None if value is None else float(value)

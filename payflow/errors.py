@@ -1,16 +1,16 @@
-"""What can go wrong between a program and its gateway; `str()` of each is one line for a person.
+"""The errors of the client; `str()` of each is one readable line.
 
 PayFlowError
-├── Unreachable        no connection to the gateway: nothing was sent
-├── NoAnswer           the request was sent, and no whole answer came back in time
-├── UnexpectedAnswer   whatever answered does not speak like a PayFlow gateway
-├── Problem            the gateway said no (RFC 9457)
-├── OutcomeUnknown     a transfer may or may not have been accepted; carries its idempotency key
-├── InvalidArgument    an argument that no request can carry: nothing was sent
-├── NotLoggedIn        nobody is logged in at this gateway
-├── SessionEnded       the session was logged out or revoked, or has expired
-├── ApiKeyRefused      the API key was revoked or has expired, or never was one
-└── Misconfigured      the gateway's address or the file of the session cannot be used
+├── GatewayUnreachable  no connection to the gateway: nothing was sent
+├── NoResponse          the request was sent, and no complete response arrived in time
+├── UnexpectedResponse  the response is not that of a PayFlow gateway
+├── Problem             the gateway refused the request (RFC 9457)
+├── OutcomeUnknown      a transfer may or may not have been accepted; carries its idempotency key
+├── InvalidArgument     an argument that no request can carry: nothing was sent
+├── NotLoggedIn         there is no session at this gateway
+├── SessionEnded        the session was logged out or revoked, or has expired
+├── ApiKeyRefused       the API key was revoked, has expired, or never existed
+└── Misconfigured       the gateway's address or the session file cannot be used
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _FAULTS_FROM = 500
 
 
 class PayFlowError(Exception):
-    """Everything this package raises on purpose."""
+    """The base of all errors that this package raises."""
 
     retry_helps: bool = False
-    """Whether the same request (with the same idempotency key) may well succeed a little later."""
+    """Whether the same request (with the same idempotency key) may succeed a little later."""
 
     maybe_done: bool = False
-    """Whether the gateway may have carried out the request all the same."""
+    """Whether the gateway may have carried out the request nevertheless."""
 
     retry_after_seconds: float | None = None
-    """How long the gateway asked to be left alone, where it did."""
+    """The `Retry-After` of the response, if it had one."""
 
 
-class Unreachable(PayFlowError):  # noqa: N818 - these read as what they are
+class GatewayUnreachable(PayFlowError):  # noqa: N818 - the names of conditions, as in the table above
     """No connection to the gateway could be made: nothing was sent."""
 
     retry_helps = True
@@ -53,15 +53,15 @@ class Unreachable(PayFlowError):  # noqa: N818 - these read as what they are
         self.reason = reason
 
 
-class NoAnswer(PayFlowError):  # noqa: N818
-    """The request was sent, and no whole answer came back in time."""
+class NoResponse(PayFlowError):  # noqa: N818
+    """The request was sent, and no complete response arrived in time."""
 
     retry_helps = True
     maybe_done = True
 
 
-class UnexpectedAnswer(PayFlowError):  # noqa: N818
-    """Whatever answered does not speak like a PayFlow gateway."""
+class UnexpectedResponse(PayFlowError):  # noqa: N818
+    """The response is not that of a PayFlow gateway."""
 
     maybe_done = True
 
@@ -75,10 +75,10 @@ class FieldError:
 
 
 class Problem(PayFlowError):  # noqa: N818
-    """The gateway said no, with a problem document (RFC 9457).
+    """The gateway refused the request with a problem document (RFC 9457).
 
-    `code` is the stable machine word; `request_id` is what an operator needs to find the log lines; `document` is the
-    answer as it came, with members this version does not know.
+    `code` is the stable error code; `request_id` lets an operator find the log lines; `document` is the complete
+    document, with members that this version does not know.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Problem(PayFlowError):  # noqa: N818
         self.status = status
         self.document = document
         self.code = str(document.get("code") or f"http_{status}")
-        self.title = str(document.get("title") or f"the gateway answered {status}")
+        self.title = str(document.get("title") or f"the gateway responded with {status}")
         self.detail = str(document.get("detail") or self.title)
         self.errors = tuple(_field_errors(document.get("errors")))
         self.request_id = str(document.get("request_id") or request_id or "") or None
@@ -98,26 +98,26 @@ class Problem(PayFlowError):  # noqa: N818
 
     @property
     def is_unauthorized(self) -> bool:
-        """Whether the gateway did not take the access token (or the password)."""
+        """Whether the gateway refused the access token (or the password)."""
         return self.status == _UNAUTHORIZED
 
     @property
     def is_token_refused(self) -> bool:
-        """Whether it was the access token that was not taken, and not a password or a code in the request."""
+        """Whether the gateway refused the access token, and not a password or a code in the request."""
         return self.is_unauthorized and self.code in _TOKEN_REFUSED
 
     def _line(self) -> str:
         fields = "; ".join(f"{error.field}: {error.message}" for error in self.errors)
-        said = f"{self.detail.rstrip('.')}: {fields}" if fields else self.detail.rstrip(".")
-        found_by = f", request {self.request_id}" if self.request_id else ""
-        return f"{said} ({self.code}{found_by})"
+        text = f"{self.detail.rstrip('.')}: {fields}" if fields else self.detail.rstrip(".")
+        request = f", request {self.request_id}" if self.request_id else ""
+        return f"{text} ({self.code}{request})"
 
 
 class OutcomeUnknown(PayFlowError):  # noqa: N818
     """The transfer may or may not have been accepted. It is safe to send it again with `key`, and only with that.
 
-    `find_by_key(key)` tells whether it arrived. `__cause__` is the last thing that went wrong, `request_id` what an
-    operator needs to find the log lines.
+    `find_by_key(key)` returns it if it was accepted. `__cause__` is the last error; `request_id` lets an operator find the
+    log lines.
     """
 
     retry_helps = True
@@ -136,7 +136,7 @@ class InvalidArgument(PayFlowError, ValueError):  # noqa: N818
 
 
 class NotLoggedIn(PayFlowError):  # noqa: N818
-    """Nobody is logged in at this gateway."""
+    """There is no session at this gateway."""
 
     def __init__(self, gateway: str) -> None:
         super().__init__(f"not logged in to {gateway}")
@@ -150,14 +150,14 @@ class SessionEnded(PayFlowError):  # noqa: N818
 
 
 class ApiKeyRefused(PayFlowError):  # noqa: N818
-    """The API key was revoked or has expired, or never was one."""
+    """The API key was revoked, has expired, or never existed."""
 
     def __init__(self, gateway: str) -> None:
-        super().__init__(f"{gateway} does not take the API key")
+        super().__init__(f"{gateway} refused the API key")
 
 
 class Misconfigured(PayFlowError):  # noqa: N818
-    """The gateway's address or the file of the session cannot be used."""
+    """The gateway's address or the session file cannot be used."""
 
 
 def _field_errors(listed: Any) -> Sequence[FieldError]:

@@ -1,4 +1,4 @@
-"""How long and how often the client tries: every limit has a name."""
+"""The time limits and retries of the client."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from payflow.errors import InvalidArgument
 
 WAIT_SECONDS_DEFAULT = 10.0
-"""How long `send` and `deposit` wait for the outcome when the caller does not say."""
+"""How long `send` and `deposit` wait for the outcome by default."""
 
 PREFER_WAIT_SECONDS_MAX = 30
-"""The longest `Prefer: wait` that the gateway takes; what is left of a longer wait is polled."""
+"""The longest `Prefer: wait` that the gateway accepts; the rest of a longer wait is polled."""
 
 PAGE_SIZE_MAX = 200
-"""The most items that the gateway puts on one page."""
-
+"""The most items that the gateway returns in one page."""
 
 KEY = re.compile(r"[\x21-\x7e]+")
 """The characters of API keys and idempotency keys: visible ASCII."""
@@ -25,22 +24,22 @@ IDEMPOTENCY_KEY_LENGTH_MAX = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The patience of a client."""
+    """Time limits and retries of one client."""
 
     connect_seconds: float = 3.0
     """How long to wait for a connection."""
 
-    answer_seconds: float = 15.0
-    """How long one answer may take. Longer than the gateway's own deadline, so that its word is heard."""
+    response_seconds: float = 15.0
+    """How long one response may take. Longer than the gateway's own deadline, so that its error arrives."""
 
     proof_seconds: float = 180.0
     """How long a full proof of the ledger may take: it reads every entry."""
 
     attempts_max: int = 8
-    """How often one request is sent at most."""
+    """How often one request is sent at most, retries included."""
 
     retry_seconds: float = 30.0
-    """After this long no new attempt is started, and a longer `Retry-After` is not waited for."""
+    """After this long no new attempt is started, and a `Retry-After` beyond it is not waited for."""
 
     backoff_seconds_min: float = 0.1
     """The pause after the first failed attempt; it doubles with each."""
@@ -49,26 +48,26 @@ class Limits:
     """The longest pause between two attempts."""
 
     poll_seconds_min: float = 0.05
-    """The pause before the first look at a transfer that is still PENDING."""
+    """The pause before the first poll of a transfer that is still PENDING."""
 
     poll_seconds_max: float = 1.0
-    """The longest pause between two such looks."""
+    """The longest pause between two polls."""
 
     def __post_init__(self) -> None:
-        """Refuse limits that mean none: the HTTP library takes a time limit of 0 for "no limit".
+        """Reject limits of 0: the HTTP library takes a time limit of 0 for "no limit".
 
         Raises:
             InvalidArgument
         """
-        for name in ("connect_seconds", "answer_seconds", "proof_seconds", "poll_seconds_min"):
+        for name in ("connect_seconds", "response_seconds", "proof_seconds", "poll_seconds_min"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(f"{name} must be greater than 0")
         if self.attempts_max < 1:
             raise InvalidArgument("attempts_max must be 1 or more")
 
 
-PATIENT = Limits()
-"""For programs: what is sent should arrive."""
+DEFAULT = Limits()
+"""For programs: retries for up to 30 s."""
 
-BRISK = Limits(answer_seconds=15.0, attempts_max=3, retry_seconds=5.0, backoff_seconds_max=0.5)
-"""For a person at a terminal, who would rather know."""
+INTERACTIVE = Limits(response_seconds=15.0, attempts_max=3, retry_seconds=5.0, backoff_seconds_max=0.5)
+"""For a user at a terminal: reports an error within a few seconds."""

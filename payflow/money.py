@@ -1,4 +1,4 @@
-"""Money as people read it. The amounts themselves are integers in the currency's minor unit, everywhere."""
+"""Currencies, and amounts formatted for users. Amounts are integers in the currency's minor unit, everywhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Self
 from payflow import document as read
 
 DEFAULT_CURRENCY = "USD"
-"""Every user has a wallet in it without asking."""
+"""Every user has a wallet in this currency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for.
+    """An ISO 4217 currency; `exponent` is the number of decimal digits of its minor unit.
 
     `withdrawn`: ISO 4217 has withdrawn this currency. Existing wallets keep working; new ones cannot be opened.
     """

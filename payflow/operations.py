@@ -1,4 +1,4 @@
-"""What operators look at: the pressure on the queues, the proof of the ledger, the balance sheet."""
+"""Results for operators: the state of the queues, the proof of the ledger, the balance sheet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from payflow import document as read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """The pressure on one queue: depth in transfers and in messages, its zone, and how long it takes to work it off."""
+    """The load of one queue: its depth in transfers and in messages, its zone, and the time to drain it."""
 
     name: str
     transfers: int | None
@@ -24,7 +24,7 @@ class Queue:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """From the gateway's JSON; figures that could not be had are None."""
+        """From the gateway's JSON; unavailable figures are None."""
         return cls(
             name=document["name"],
             transfers=read.whole_or_none(document.get("transfers")),
@@ -38,7 +38,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something done over and over, and when it last went well."""
+    """A recurring job, and when it last succeeded."""
 
     name: str
     last_success: datetime | None
@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service, and whether it can do its part."""
+    """A service, and whether it is ready."""
 
     name: str
     ready: bool
@@ -54,7 +54,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The system at a glance; figures that could not be had are None. `document` is the gateway's JSON."""
+    """The state of the system; unavailable figures are None. `document` is the gateway's JSON."""
 
     queues: tuple[Queue, ...]
     outbox_unpublished: int | None
@@ -94,7 +94,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold of the ledger, whether it does, and what was found."""
+    """One check of the ledger, whether it passed, and what it found."""
 
     name: str
     ok: bool
@@ -103,9 +103,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One round of checks over the ledger. `document` is the gateway's JSON.
+    """One run of checks over the ledger. `document` is the gateway's JSON.
 
-    `head` is the newest sealed block as NUMBER:HASH, to be noted down and asked for later; None when there is none.
+    `head` is the newest sealed block as NUMBER:HASH, to be recorded and verified later; None if no block is sealed.
     """
 
     ok: bool
@@ -116,12 +116,12 @@ class Proof:
 
     @property
     def failing(self) -> tuple[Check, ...]:
-        """The checks that do not hold."""
+        """The checks that failed."""
         return tuple(check for check in self.checks if not check.ok)
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """From the gateway's JSON. A proof with a failing check is not ok, whatever its own `ok` says."""
+        """From the gateway's JSON. A proof with a failed check is not ok, whatever its own `ok` says."""
         checks = tuple(Check(check["name"], check["ok"] is True, check.get("detail")) for check in document["checks"])
         return cls(
             ok=document["ok"] is True and all(check.ok for check in checks),
@@ -134,7 +134,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class CurrencySum:
-    """What customers have and what the outside world gave, in minor units; `sum` is zero when the books balance."""
+    """The sums of customer accounts and of external accounts, in minor units; `sum` is zero if the books balance."""
 
     currency: str
     customers: int

@@ -1,4 +1,4 @@
-"""What the command line asks a person for: a password, and a code of the second factor where one is on."""
+"""Prompts of the command line: a password, and a code of the second factor if one is enabled."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def password(prompt: str) -> str:
     Raises:
         click.UsageError: there is neither.
     """
-    from payflow import settings  # noqa: PLC0415 - loaded with the first command that runs
+    from payflow import settings  # noqa: PLC0415 - not needed for a help text
 
     given = settings.password_given()
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask for the password; set PAYFLOW_PASSWORD")
+        raise click.UsageError("there is no terminal to prompt for the password; set PAYFLOW_PASSWORD")
     return str(click.prompt(prompt, hide_input=True, err=True))
 
 
 def with_code(attempt: Callable[[str | None], T], totp: str | None) -> T:
-    """What comes of an attempt with this code, or with one that is asked for when it turns out that one is needed."""
-    from payflow.errors import Problem  # noqa: PLC0415 - loaded with the first command that runs
+    """The result of an attempt with this code; prompts for a code if the gateway requires one, and tries again."""
+    from payflow.errors import Problem  # noqa: PLC0415 - not needed for a help text
 
     try:
         return attempt(totp)

@@ -1,4 +1,4 @@
-"""Text for a person at a terminal."""
+"""Text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """The text on one line and without control characters: what people wrote must not steer a terminal."""
+    """The text on one line and without control characters: text written by users must not control a terminal."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
 
 
 def phrase(detail: Any) -> str:
-    """What is known about a step or a check, in a few words: `number 2, worker transaction-worker-1`."""
+    """The detail of a step or a check on one line: `number 2, worker transaction-worker-1`."""
     if detail is None:
         return ""
     if isinstance(detail, dict):

@@ -1,7 +1,7 @@
-"""When a request is worth sending again, and how long to wait before: bounded, with jitter, at the gateway's word.
+"""Retries: bounded, with jitter, and following the gateway's `Retry-After`.
 
-A loop of our own: the usual libraries report each retry through hooks of the whole process, and unless these are set up that
-means lines on the standard output of whoever uses this client.
+Not a library: the usual ones report each retry through process-wide hooks, which print to the standard output of the program
+that uses this client unless it configures them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from email.utils import parsedate_to_datetime
 from payflow.errors import PayFlowError
 from payflow.limits import Limits
 
-BACKOFF_STRETCH_MAX = 0.5
-"""By how much of itself a pause is stretched at random: clients that failed together must not come back together."""
+BACKOFF_JITTER_MAX = 0.5
+"""The most that a pause is lengthened at random, as a share of it: clients that failed together must not retry together."""
 
-RETRY_AFTER_STRETCH_SECONDS_MAX = 0.25
-"""The same for a pause that the gateway asked for."""
+RETRY_AFTER_JITTER_SECONDS_MAX = 0.25
+"""The same for a pause after a `Retry-After`, in seconds."""
 
 
-class Patience:
+class RetryPolicy:
     """The retries of one request: `pause` after each failed attempt, then send it again."""
 
     def __init__(self, limits: Limits) -> None:
-        """The time for all attempts runs from now."""
+        """Start the time for all attempts."""
         self._limits = limits
         self._ends_at = time.monotonic() + limits.retry_seconds
         self._failed = 0
 
     async def pause(self, error: PayFlowError) -> None:
-        """Wait until the next attempt. Raises `error` itself when there is to be none."""
+        """Wait before the next attempt, or raise `error` if there is to be none."""
         self._failed += 1
         pause_seconds = self.pause_seconds(error)
         is_late = time.monotonic() + pause_seconds > self._ends_at
@@ -40,25 +40,25 @@ class Patience:
         await asyncio.sleep(pause_seconds)
 
     def pause_seconds(self, error: PayFlowError) -> float:
-        """The backoff, or what the gateway asked for if that is longer. Stretched a little at random."""
+        """The backoff, or the `Retry-After` if that is longer; with jitter."""
         doubled = self._limits.backoff_seconds_min * 2.0 ** (self._failed - 1)
         backoff_seconds = min(doubled, self._limits.backoff_seconds_max)
-        stretch = random.random()  # noqa: S311 - not a secret
+        jitter = random.random()  # noqa: S311 - not a secret
         if not error.retry_after_seconds:
-            return backoff_seconds * (1 + BACKOFF_STRETCH_MAX * stretch)
-        return max(backoff_seconds, error.retry_after_seconds) + RETRY_AFTER_STRETCH_SECONDS_MAX * stretch
+            return backoff_seconds * (1 + BACKOFF_JITTER_MAX * jitter)
+        return max(backoff_seconds, error.retry_after_seconds) + RETRY_AFTER_JITTER_SECONDS_MAX * jitter
 
 
 def reconnect_seconds(limits: Limits, failures: int, error: PayFlowError | None) -> float:
-    """How long to wait before a stream is opened again; `failures` times it told nothing. There is no last try."""
+    """The pause before a stream is reopened after this many connections in a row without an event. There is no last attempt."""
     doubled = limits.backoff_seconds_min * 2.0 ** min(failures, 16)
-    asked_seconds = (error.retry_after_seconds if error is not None else None) or 0.0
-    longest = max(min(doubled, limits.backoff_seconds_max), asked_seconds)
-    return longest * (1 + BACKOFF_STRETCH_MAX * random.random())  # noqa: S311 - not a secret
+    retry_after_seconds = (error.retry_after_seconds if error is not None else None) or 0.0
+    longest = max(min(doubled, limits.backoff_seconds_max), retry_after_seconds)
+    return longest * (1 + BACKOFF_JITTER_MAX * random.random())  # noqa: S311 - not a secret
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """The seconds that a `Retry-After` header asks for, written as a number or as a date; None when it says nothing."""
+    """The seconds of a `Retry-After` header, which is a number or a date; None if there is none or it is malformed."""
     if not value:
         return None
     if value.isdecimal():

@@ -1,6 +1,6 @@
-"""A login that lasts: the tokens of one user at one gateway, and where they are kept.
+"""The session of one user at one gateway, and where it is stored.
 
-A program keeps them in memory; the command line in a file below the configuration folder, readable by its owner only.
+A program stores it in memory; the command line in a file below the configuration folder, readable by its owner only.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from urllib.parse import urlsplit
 from payflow.errors import Misconfigured
 
 LOCK_SECONDS_MAX = 20.0
-LOCK_LOOK_SECONDS = 0.05
+LOCK_POLL_SECONDS = 0.05
 
-_RENEWED_AFTER = 0.9
+_REFRESHED_AFTER = 0.9
 _OTHERS_MAY = 0o077
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who is logged in; `totp` is whether a second factor is on."""
+    """A user; `totp` is whether a second factor is enabled."""
 
     id: str
     email: str
@@ -42,13 +42,13 @@ class User:
 
     @property
     def is_operator(self) -> bool:
-        """Whether the routes for operators are open to them."""
+        """Whether the user has the role `operator`."""
         return self.role == "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The tokens of one login. `renew_at` is when to renew them, in Unix seconds: a little before they expire."""
+    """The tokens of one session. `renew_at` is when to refresh them, in Unix seconds: a little before they expire."""
 
     user: User
     access_token: str = field(repr=False)
@@ -62,41 +62,41 @@ class Session:
 
     @classmethod
     def granted(cls, document: Mapping[str, Any]) -> Self:
-        """From the gateway's answer to a login, a registration or a renewal."""
+        """From the gateway's response to a login, a registration or a refresh."""
         return cls(
             user=_user(document["user"]),
             access_token=document["access_token"],
             refresh_token=document["refresh_token"],
-            renew_at=time.time() + _RENEWED_AFTER * float(document["expires_in"]),
+            renew_at=time.time() + _REFRESHED_AFTER * float(document["expires_in"]),
         )
 
 
-class Keeper(Protocol):
-    """Where a session is kept."""
+class SessionStore(Protocol):
+    """Where a session is stored."""
 
     def load(self) -> Session | None:
-        """The session as it stands now."""
+        """The current session."""
 
     def save(self, session: Session | None) -> None:
-        """Replace it; None forgets it."""
+        """Replace the session; None removes it."""
 
     def exclusive(self) -> AbstractAsyncContextManager[None]:
-        """Hold this to renew the session: a refresh token is spent by its use, so two must never use the same one."""
+        """A lock for refreshing the session: a refresh token can be used once, so two tasks must never use the same one."""
 
 
-class MemoryKeeper:
-    """A session that ends with the program."""
+class MemorySessionStore:
+    """A session in memory, which ends with the program."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
         self._lock = asyncio.Lock()
 
     def load(self) -> Session | None:
-        """The session as it stands now."""
+        """The current session."""
         return self._session
 
     def save(self, session: Session | None) -> None:
-        """Replace it; None forgets it."""
+        """Replace the session; None removes it."""
         self._session = session
 
     def exclusive(self) -> AbstractAsyncContextManager[None]:
@@ -104,24 +104,24 @@ class MemoryKeeper:
         return self._lock
 
 
-class FileKeeper:
-    """A session in a file of its own for each gateway, shared by all commands that one person runs."""
+class FileSessionStore:
+    """A session in a file, one for each gateway, shared by all commands of one user."""
 
     def __init__(self, folder: Path, gateway: str) -> None:
-        """`folder` and the file are made when there is something to keep."""
+        """`folder` and the file are created with the first session."""
         self._gateway = gateway
         self.path = folder / f"{_file_name(gateway)}.json"
 
     def load(self) -> Session | None:
-        """The session as it stands now; None when there is none, or the file does not hold one.
+        """The current session; None if there is none, or the file has no valid one.
 
         Raises:
-            Misconfigured: the file cannot be read, or others may read it.
+            Misconfigured: the file cannot be read, or other users may read it.
         """
         try:
             with self.path.open(encoding="utf-8") as file:
                 if os.fstat(file.fileno()).st_mode & _OTHERS_MAY:
-                    raise Misconfigured(f"others may read {self.path}: remove it and log in again")
+                    raise Misconfigured(f"other users may read {self.path}: remove it and log in again")
                 document = json.load(file)
             return Session(**{**document["session"], "user": _user(document["session"]["user"])})
         except FileNotFoundError:
@@ -132,10 +132,10 @@ class FileKeeper:
             return None
 
     def save(self, session: Session | None) -> None:
-        """Replace it, so that a reader sees the old session or the whole new one; None removes the file.
+        """Replace the session atomically; None removes the file.
 
         Raises:
-            Misconfigured: the folder cannot be written.
+            Misconfigured: the file cannot be written.
         """
         try:
             if session is None:
@@ -143,14 +143,14 @@ class FileKeeper:
             else:
                 self._write(json.dumps({"gateway": self._gateway, "session": asdict(session)}, indent=2) + "\n")
         except OSError as error:
-            raise Misconfigured(f"cannot keep the session in {self.path}: {error.strerror}") from error
+            raise Misconfigured(f"cannot store the session in {self.path}: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
         """One task of one process at a time.
 
         Raises:
-            Misconfigured: the lock cannot be had, within 20 s or at all.
+            Misconfigured: the lock file cannot be opened, or is not free within 20 s.
         """
         lock = self.path.with_suffix(".lock")
         try:
@@ -170,7 +170,7 @@ class FileKeeper:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                # The mode above counts only for a new file: a draft that was left behind may have another.
+                # The mode above applies only to a new file: a leftover draft may have another.
                 os.fchmod(file.fileno(), 0o600)
                 file.write(text)
                 file.flush()
@@ -192,18 +192,18 @@ async def _lock(descriptor: int, path: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > ends_at:
                 raise Misconfigured(f"another payflow command holds {path}") from None
-            await asyncio.sleep(LOCK_LOOK_SECONDS)
+            await asyncio.sleep(LOCK_POLL_SECONDS)
         else:
             return
 
 
 def _user(document: Mapping[str, Any]) -> User:
-    # A session that an earlier version kept does not say whether the address is verified or a second factor on.
+    # Sessions stored by an earlier version lack email_verified and totp.
     verified, totp = bool(document.get("email_verified", False)), bool(document.get("totp", False))
     return User(document["id"], document["email"], document["name"], document["role"], verified, totp)
 
 
 def _file_name(gateway: str) -> str:
-    # The host is for people who look into the folder; the digest keeps addresses apart that read alike.
+    # The host is for readers of the folder; the digest distinguishes addresses with the same host.
     readable = re.sub(r"[^A-Za-z0-9.-]", "-", urlsplit(gateway).netloc)
     return f"{readable}-{hashlib.sha256(gateway.encode()).hexdigest()[:12]}"

@@ -1,6 +1,6 @@
-"""What the command line is told from outside: the gateway's address, the password, where sessions are kept.
+"""Settings of the command line: the gateway's address, the password, the folder of the sessions.
 
-The only place of this package that reads environment variables.
+The only module of this package that reads environment variables.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def find_gateway(option: str | None) -> str:
     """The gateway: the option, else PAYFLOW_GATEWAY, else the stack running below the working folder, else the default.
 
     Raises:
-        Misconfigured: what was found is not an address, or the file of the stack cannot be read.
+        Misconfigured: it is not an address, or the file of the stack cannot be read.
     """
-    # One that is given and empty is an error: another gateway could show, or move, other money.
+    # A value that is given but empty is an error: the default could be another system, with other money.
     named = os.environ.get("PAYFLOW_GATEWAY") if option is None else option
     if named is None:
         named = _gateway_of_stack(STACK_FILE)
@@ -32,13 +32,13 @@ def find_gateway(option: str | None) -> str:
 
 
 def password_given() -> str | None:
-    """The password from PAYFLOW_PASSWORD, for scripts; None when a person is to be asked."""
+    """The password from PAYFLOW_PASSWORD, for scripts; None to prompt for it."""
     return os.environ.get("PAYFLOW_PASSWORD")
 
 
 def sessions_folder() -> Path:
-    """Where sessions are kept, below the configuration folder of the person who runs this."""
-    # By the XDG specification an empty variable is as good as none; click would take the working folder.
+    """The folder of the sessions, below the user's configuration folder."""
+    # By the XDG specification an empty variable counts as unset; click would use the working folder.
     if os.environ.get("XDG_CONFIG_HOME") == "":
         return Path.home() / ".config" / "payflow" / "sessions"
     return Path(click.get_app_dir("payflow")) / "sessions"
@@ -53,5 +53,5 @@ def _gateway_of_stack(path: Path) -> str | None:
     except OSError as error:
         raise Misconfigured(f"cannot read {path}: {error.strerror}; name the gateway with --gateway") from error
     except (ValueError, KeyError, TypeError) as error:
-        # Falling back to another gateway could show, or move, somebody else's money.
+        # No fallback: another gateway could show, or move, other money.
         raise Misconfigured(f"{path} names no gateway; name it with --gateway") from error

@@ -1,4 +1,4 @@
-"""A word for the next request: what a gateway in demo mode shall make of it on purpose."""
+"""Simulated failures: a header that asks a gateway in demo mode to fail the next request on purpose."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ HEADER = "PayFlow-Simulate"
 
 
 class Simulation:
-    """The words that the tasks of one client have set; each is taken by one request."""
+    """The failures that the tasks of one client ask for; each is used for one request."""
 
     def __init__(self) -> None:
-        # A list, for a task that was started inside of the block takes the same word, not a second one.
-        self._words: ContextVar[list[str]] = ContextVar("words")
+        # A list: a task that was started inside of the block shares the failure, it does not get a second one.
+        self._failures: ContextVar[list[str]] = ContextVar("failures")
 
     @contextlib.contextmanager
-    def of(self, word: str) -> Iterator[None]:
-        """Set the word for the first request inside of the block."""
-        token = self._words.set([word])
+    def of(self, failure: str) -> Iterator[None]:
+        """Ask for a failure of the first request inside of the block."""
+        token = self._failures.set([failure])
         try:
             yield
         finally:
-            self._words.reset(token)
+            self._failures.reset(token)
 
     def take(self) -> dict[str, str]:
-        """The header of the request that is about to be sent; empty when nothing is simulated, or no longer."""
-        words = self._words.get([])
-        return {HEADER: words.pop()} if words else {}
+        """The header of the next request; empty if no failure is asked for, or it was used already."""
+        failures = self._failures.get([])
+        return {HEADER: failures.pop()} if failures else {}

@@ -1,8 +1,8 @@
-"""What the command line prints for people: tables on a terminal, plain text in a pipe."""
+"""The output of the command line without --json: tables on a terminal, plain text in a pipe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,24 +14,26 @@ from rich.text import Text
 
 from payflow.account import SigningKeys
 from payflow.api_key import ApiKey
+from payflow.audit import AuditLog
+from payflow.dead_letter import DeadLetterDetail, DeadLetterList, Replay
 from payflow.money import Currency
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.prose import phrase, printable
 from payflow.transfer import ACCEPTED, FAILED, PENDING, Timeline
 
 PIPE_WIDTH = 200
-"""Columns of a table that goes to a file or another program: nothing is folded that a pattern could look for."""
+"""The width of a table in a file or a pipe: wide enough not to wrap text that a program may search for."""
 
 UNKNOWN = "-"
 SECONDS_SHOWN_MAX = 100
 MINUTES_SHOWN_MAX = 100
 
 _WAITS = {
-    "relay": "the relay, which hands it to the broker",
-    "broker": "the broker, which hands it to a worker",
-    "worker": "a worker, which has it posted",
+    "relay": "the relay, which publishes it to the broker",
+    "broker": "the broker, which delivers it to a worker",
+    "worker": "a worker, which sends it to the wallet service",
     "wallet": "the wallet service, which moves the money",
-    "reversal": "the reversal, which ends it",
+    "reversal": "the reversal, which fails it if no money has moved",
 }
 _COLOURS = {
     "normal": "green",
@@ -45,7 +47,7 @@ _COLOURS = {
 
 
 def print_timeline(timeline: Timeline) -> None:
-    """The steps with the milliseconds since it was accepted, what it waits for, and the sentence for the customer."""
+    """Print the steps with the milliseconds since it was accepted, what it waits for, and the sentence for the customer."""
     table = _table("time (UTC)", ">ms", "service", "step", "detail")
     for step in timeline.steps:
         table.add_row(
@@ -60,13 +62,13 @@ def print_timeline(timeline: Timeline) -> None:
         waits = _WAITS.get(timeline.waiting_for)
         facts.append(("waits for", _plain(f"{timeline.waiting_for}: {waits}" if waits else timeline.waiting_for)))
     if timeline.unavailable:
-        facts.append(("not asked", _plain(f"{', '.join(timeline.unavailable)} (no answer; steps may be missing)")))
+        facts.append(("unavailable", _plain(f"{', '.join(timeline.unavailable)} (steps may be missing)")))
     facts.append(("customer", _plain(timeline.summary)))
     _print(table, _facts(facts))
 
 
 def print_overview(overview: Overview) -> None:
-    """The queues, then everything else that waits."""
+    """Print the queues, then everything else that is pending."""
     table = _table("queue", ">transfers", ">messages", "zone", ">oldest", ">drain/s", ">work")
     for queue in overview.queues:
         table.add_row(
@@ -82,17 +84,17 @@ def print_overview(overview: Overview) -> None:
 
 
 def print_proof(proof: Proof) -> None:
-    """Each check, and whether the ledger holds."""
+    """Print each check, and whether the ledger passed."""
     table = _table("check", "result", "detail")
     for check in proof.checks:
-        result = Text("ok", "green") if check.ok else Text("FAILS", "bold red")
+        result = Text("ok", "green") if check.ok else Text("FAILED", "bold red")
         table.add_row(_plain(check.name), result, _plain(phrase(check.detail)))
-    holds = Text("the ledger holds", "green") if proof.ok else Text("the ledger does not hold", "bold red")
-    _print(table, _facts([("proof", holds), ("as of", _time(proof.at)), ("head", _plain(proof.head or UNKNOWN))]))
+    verdict = Text("passed", "green") if proof.ok else Text("FAILED", "bold red")
+    _print(table, _facts([("proof", verdict), ("as of", _time(proof.at)), ("head", _plain(proof.head or UNKNOWN))]))
 
 
 def print_balance_sheet(sheet: BalanceSheet, currencies: Mapping[str, Currency]) -> None:
-    """A row for each currency; the sum must be zero."""
+    """Print a row for each currency; the sum must be zero."""
     table = _table("currency", ">customers", ">external", ">sum")
     for row in sheet.currencies:
         currency = currencies.get(row.currency, Currency(row.currency, 0, row.currency))
@@ -106,7 +108,7 @@ def print_balance_sheet(sheet: BalanceSheet, currencies: Mapping[str, Currency])
 
 
 def print_signing_keys(found: SigningKeys) -> None:
-    """A row for each key, oldest first."""
+    """Print a row for each key, oldest first."""
     table = _table("key", "state", "signs from", "retires")
     for key in found.keys:
         table.add_row(
@@ -116,7 +118,7 @@ def print_signing_keys(found: SigningKeys) -> None:
 
 
 def print_api_keys(found: Iterable[ApiKey]) -> None:
-    """A row for each key, newest first."""
+    """Print a row for each key, newest first."""
     table = _table("id", "name", "key", "scopes", "created", "last used", "expires")
     for key in found:
         moments = (_time(moment) for moment in (key.created_at, key.last_used_at, key.expires_at))
@@ -126,74 +128,73 @@ def print_api_keys(found: Iterable[ApiKey]) -> None:
     _print(table)
 
 
-def print_dead_letters(page: Mapping[str, Any]) -> None:
-    """One row for each; the services that did not answer."""
+def print_dead_letters(found: DeadLetterList) -> None:
+    """Print a row for each dead letter, and the unavailable services."""
     table = _table("last seen", "id", "queue", "state", ">seen", ">attempts", "reason", "transfers")
-    for letter in page["items"]:
+    for dead_letter in found.items:
         table.add_row(
-            _moment(letter["last_seen_at"]),
-            _plain(letter["id"]),
-            _plain(letter["queue"]),
-            _coloured(letter["state"]),
-            _count(letter["seen"]),
-            _count(letter["attempts"]),
-            _plain(letter["reason"]),
-            _plain(_ids(letter["transfer_ids"])),
+            _time(dead_letter.last_seen_at),
+            _plain(dead_letter.id),
+            _plain(dead_letter.queue),
+            _coloured(dead_letter.state),
+            _count(dead_letter.seen),
+            _count(dead_letter.attempts),
+            _plain(dead_letter.reason),
+            _plain(_ids(dead_letter.transfer_ids)),
         )
-    _print(table, *_missing(page))
+    _print(table, *_missing(found.unavailable))
 
 
-def print_dead_letter(letter: Mapping[str, Any]) -> None:
-    """Everything that is known of it; the body as text, or its bytes in base64."""
-    facts = [(name.replace("_", " "), _plain(_fact(value))) for name, value in letter.items() if name != "body_base64"]
-    if letter["body"] is None:
-        facts.append(("bytes", _plain(letter["body_base64"])))
+def print_dead_letter(dead_letter: DeadLetterDetail) -> None:
+    """Print all fields; the body as text, or as bytes in base64."""
+    document = dead_letter.document
+    facts = [
+        (name.replace("_", " "), _plain(_fact(value))) for name, value in document.items() if name != "body_base64"
+    ]
+    if dead_letter.body is None:
+        facts.append(("bytes", _plain(dead_letter.body_base64)))
     _print(_facts(facts))
 
 
-def print_replay(outlook: Mapping[str, Any]) -> None:
-    """What it does to each transfer, and whether it was done."""
+def print_replay(replay: Replay) -> None:
+    """Print the effect on each transfer, and whether the dead letter was replayed."""
     table = _table("transfer", "status", "ledger", "effect", "detail")
-    for transfer in outlook["transfers"]:
-        outcome = transfer["outcome"] or ("undecided" if transfer["outcome_known"] is False else UNKNOWN)
+    for transfer in replay.transfers:
+        outcome = transfer.outcome or ("undecided" if transfer.outcome_known is False else UNKNOWN)
         table.add_row(
-            _plain(transfer["transfer_id"]),
-            _coloured(transfer["status"] or UNKNOWN),
+            _plain(transfer.transfer_id),
+            _coloured(transfer.status or UNKNOWN),
             _plain(outcome),
-            _plain(transfer["effect"]),
-            _plain(transfer["detail"]),
+            _plain(transfer.effect),
+            _plain(transfer.detail),
         )
-    done = "no: a dry run" if outlook["dry_run"] else "yes"
-    state = outlook["dead_letter"]["state"]
-    facts = [("replayed", _plain(done)), ("state", _coloured(state)), ("about", _plain(outlook["detail"]))]
+    replayed = "no: a dry run" if replay.dry_run else "yes"
+    state = replay.dead_letter.state
+    facts = [("replayed", _plain(replayed)), ("state", _coloured(state)), ("detail", _plain(replay.detail))]
     _print(table, _facts(facts))
 
 
-def print_audit(actions: Mapping[str, Any]) -> None:
-    """One row for each action; the services that did not answer."""
+def print_audit(log: AuditLog) -> None:
+    """Print a row for each entry, the unavailable services, and whether older entries were left out."""
     table = _table("time (UTC)", "service", "action", "actor", "subject", "detail", "request")
-    for action in actions["items"]:
-        subject = action["subject"]
+    for entry in log.items:
         table.add_row(
-            _moment(action["at"]),
-            _plain(action["service"]),
-            _plain(action["action"]),
-            _plain(action["actor_id"] or UNKNOWN),
-            _plain(f"{subject['kind']} {subject['id']}" if subject else UNKNOWN),
-            _plain(", ".join(f"{name}={_fact(value)}" for name, value in action["detail"].items())),
-            _plain(action["request_id"]),
+            _time(entry.at),
+            _plain(entry.service),
+            _plain(entry.action),
+            _plain(entry.actor_id or UNKNOWN),
+            _plain(f"{entry.subject.kind} {entry.subject.id}" if entry.subject else UNKNOWN),
+            _plain(", ".join(f"{name}={_fact(value)}" for name, value in entry.detail.items())),
+            _plain(entry.request_id),
         )
-    cut = (
-        [_facts([("cut", _plain("there are older ones: raise --limit, or give --until"))])]
-        if actions["has_more"]
-        else []
-    )
-    _print(table, *_missing(actions), *cut)
+    more = [_facts([("more", _plain("there are older entries: raise --limit, or set --until"))])]
+    _print(table, *_missing(log.unavailable), *(more if log.has_more else []))
 
 
-def _missing(page: Mapping[str, Any]) -> list[Table]:
-    away = page["unavailable"]
-    return [_facts([("not asked", _plain(f"{', '.join(away)} (no answer; something is missing)"))])] if away else []
+def _missing(unavailable: Sequence[str]) -> list[Table]:
+    if not unavailable:
+        return []
+    return [_facts([("unavailable", _plain(f"{', '.join(unavailable)} (the list is incomplete)"))])]
 
 
 def _fact(value: Any) -> str:
@@ -202,12 +203,8 @@ def _fact(value: Any) -> str:
     return UNKNOWN if value is None else str(value)
 
 
-def _ids(values: list[Any]) -> str:
+def _ids(values: Sequence[Any]) -> str:
     return ", ".join(map(str, values)) or UNKNOWN
-
-
-def _moment(text: str) -> Text:
-    return _time(datetime.fromisoformat(text))
 
 
 def _accepted_at(timeline: Timeline) -> datetime:
@@ -223,7 +220,7 @@ def _waiting(overview: Overview) -> Iterable[tuple[str, Text]]:
     yield "dead letters", Text(_count(overview.dead_letters), "bold red" if overview.dead_letters else "")
     yield "proof", _proof_line(overview)
     for job in overview.jobs:
-        yield f"job {job.name}", Text("last went well ").append_text(_time(job.last_success))
+        yield f"job {job.name}", Text("last success ").append_text(_time(job.last_success))
     for service in overview.services:
         yield f"service {service.name}", Text("ready", "green") if service.ready else Text("not ready", "bold red")
 
@@ -231,7 +228,7 @@ def _waiting(overview: Overview) -> Iterable[tuple[str, Text]]:
 def _proof_line(overview: Overview) -> Text:
     if overview.proof_ok is None:
         return Text("none yet", "yellow")
-    verdict = ("ok", "green") if overview.proof_ok else ("FAILS", "bold red")
+    verdict = ("ok", "green") if overview.proof_ok else ("FAILED", "bold red")
     return Text.assemble(verdict, " at ", _time(overview.proof_at))
 
 
@@ -261,7 +258,7 @@ def _print(*tables: Table) -> None:
 
 
 def _plain(text: str) -> Text:
-    # Text, never markup: a description may well contain [brackets].
+    # Text, not markup: a description may contain [brackets].
     return Text(printable(text))
 
 

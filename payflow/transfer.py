@@ -1,4 +1,4 @@
-"""A transfer as its sender or receiver sees it, and the story of how it went."""
+"""A transfer as its sender or receiver sees it, and its timeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCEPTED = "accepted"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a transfer failed: a machine word and a sentence."""
+    """Why a transfer failed: a code and a sentence."""
 
     code: str
     message: str | None
@@ -27,11 +27,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """The intention to move `amount` (minor units) and what became of it.
+    """A transfer of `amount` (minor units).
 
-    `status` is PENDING, then COMPLETED or FAILED for ever. `idempotency_key` is known only on a transfer that this client
-    sent or looked up by its key; `replayed` says that an earlier send with that key had made it. `document` is the
-    gateway's JSON, with fields this version does not know.
+    `status` is PENDING, then COMPLETED or FAILED permanently. `idempotency_key` is set only on a transfer that this client
+    sent or looked up by its key; `replayed` is whether an earlier request with that key had created it. `document` is the
+    gateway's JSON, with fields that this version does not know.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Transfer:
 
     @property
     def is_finalized(self) -> bool:
-        """Whether it has its outcome."""
+        """Whether it is COMPLETED or FAILED."""
         return self.status != PENDING
 
     @property
@@ -89,7 +89,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One hop of a transfer: when, in which service, what happened, and what is known about it."""
+    """One step of a transfer: when, in which service, what happened, and details."""
 
     at: datetime
     service: str
@@ -99,10 +99,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """The story of one transfer in time order.
+    """The steps of one transfer in time order.
 
-    `waiting_for` is None, `relay`, `broker`, `worker`, `wallet` or `reversal`; `summary` is fit for the customer;
-    `unavailable` lists the services that could not be asked.
+    `waiting_for` is None, `relay`, `broker`, `worker`, `wallet` or `reversal`; `summary` is a sentence for the customer;
+    `unavailable` lists the services that did not respond.
     """
 
     transfer_id: str

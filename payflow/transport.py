@@ -1,4 +1,4 @@
-"""One request over HTTP to the gateway, and its answer as a value or as one of `errors`."""
+"""One HTTP request to the gateway; its response as a value or as one of `errors`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from payflow import events, retry
-from payflow.errors import NoAnswer, Problem, UnexpectedAnswer, Unreachable
+from payflow.errors import GatewayUnreachable, NoResponse, Problem, UnexpectedResponse
 from payflow.events import Block
 from payflow.limits import Limits
 
@@ -25,8 +25,8 @@ _REFUSED = range(400, 600)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the gateway answered: the JSON (None when there is no body) and the headers (names in any case)."""
+class Response:
+    """A response of the gateway: its JSON (None without a body) and its headers (names in any case)."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,7 +37,7 @@ class Transport:
     """The connections to one gateway."""
 
     def __init__(self, gateway: str, limits: Limits) -> None:
-        """Nothing is opened before the first request."""
+        """No connection is opened before the first request."""
         self.gateway = gateway
         self._limits = limits
         self._session: aiohttp.ClientSession | None = None
@@ -51,16 +51,16 @@ class Transport:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send one request below `/api/v1`, once.
 
         Raises:
-            Unreachable: no connection, nothing was sent.
-            NoAnswer: no whole answer within `seconds` (default: `answer_seconds` of the limits).
-            UnexpectedAnswer: the answer is not JSON, or a redirect.
-            Problem: the gateway said no.
+            GatewayUnreachable: no connection, nothing was sent.
+            NoResponse: no complete response within `seconds` (default: `response_seconds` of the limits).
+            UnexpectedResponse: the response is not JSON, or a redirect.
+            Problem: the gateway refused the request.
         """
-        seconds = self._limits.answer_seconds if seconds is None else seconds
+        seconds = self._limits.response_seconds if seconds is None else seconds
         try:
             async with self._open().request(
                 method,
@@ -69,26 +69,30 @@ class Transport:
                 params=params,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._limits.connect_seconds),
-                # A redirect would carry the token to an address nobody chose.
+                # A redirect would send the token to an address that the caller did not choose.
                 allow_redirects=False,
             ) as response:
                 raw = await response.read()
         except aiohttp.ConnectionTimeoutError as error:
-            raise Unreachable(self.gateway, f"no connection within {self._limits.connect_seconds:g} s") from error
+            raise GatewayUnreachable(
+                self.gateway, f"no connection within {self._limits.connect_seconds:g} s"
+            ) from error
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(self.gateway, _reason(error)) from error
+            raise GatewayUnreachable(self.gateway, _reason(error)) from error
         except TimeoutError as error:
-            raise NoAnswer(f"the gateway at {self.gateway} gave no answer within {seconds:g} s") from error
+            raise NoResponse(f"the gateway at {self.gateway} did not respond within {seconds:g} s") from error
         except aiohttp.ClientError as error:
-            raise NoAnswer(f"the connection to the gateway at {self.gateway} broke before the answer came") from error
+            raise NoResponse(
+                f"the connection to the gateway at {self.gateway} broke before the response arrived"
+            ) from error
         return self._read(response, raw)
 
     @asynccontextmanager
     async def stream(self, path: str, *, headers: Mapping[str, str]) -> AsyncIterator[AsyncIterator[Block]]:
-        """A stream of events below `/api/v1`, block by block, until one side ends it.
+        """A stream of events below `/api/v1`, block by block, until one side closes it.
 
         Raises:
-            Unreachable, NoAnswer, UnexpectedAnswer, Problem: as `send`; NoAnswer also when it breaks in the middle.
+            GatewayUnreachable, NoResponse, UnexpectedResponse, Problem: as `send`; NoResponse also when it breaks in the middle.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._limits.connect_seconds, sock_read=events.SILENT_SECONDS
@@ -100,22 +104,22 @@ class Transport:
             ) as response:
                 if response.status != _OK.start or response.content_type != "text/event-stream":
                     self._read(response, await response.read())
-                    raise UnexpectedAnswer(f"{self.gateway} does not answer with a stream of events")
+                    raise UnexpectedResponse(f"{self.gateway} did not respond with a stream of events")
                 yield events.read_blocks(response.content)
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(self.gateway, _reason(error)) from error
+            raise GatewayUnreachable(self.gateway, _reason(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswer(f"the stream of events of the gateway at {self.gateway} broke") from error
+            raise NoResponse(f"the stream of events of the gateway at {self.gateway} broke") from error
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
-    def _read(self, response: aiohttp.ClientResponse, raw: bytes) -> Answer:
+    def _read(self, response: aiohttp.ClientResponse, raw: bytes) -> Response:
         document = _parse(raw)
         if response.status in _REFUSED:
-            # A proxy in between refuses without a problem document: the status has to do.
+            # A proxy refuses without a problem document: only the status is known.
             raise Problem(
                 response.status,
                 document if isinstance(document, dict) else {},
@@ -123,11 +127,11 @@ class Transport:
                 request_id=response.headers.get("X-Request-Id"),
             )
         if response.status not in _OK or (raw and document is None):
-            raise UnexpectedAnswer(
-                f"{self.gateway} does not answer like a PayFlow gateway"
+            raise UnexpectedResponse(
+                f"{self.gateway} did not respond like a PayFlow gateway"
                 f" ({response.status} {response.headers.get('Content-Type', 'without a content type')})"
             )
-        return Answer(response.status, response.headers, document)
+        return Response(response.status, response.headers, document)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

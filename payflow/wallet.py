@@ -1,4 +1,4 @@
-"""A wallet as its owner sees it: what is in it, and what went in and out."""
+"""A wallet as its owner sees it: its balance and its entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from payflow import document as read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
-    """One user's account in one currency; amounts are in minor units, `available` is `balance` without what is held."""
+    """One user's account in one currency; amounts are in minor units, `available` is `balance` minus `held`."""
 
     id: str
     owner_id: str
@@ -40,7 +40,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What was in a wallet at the instant `as_of`, in minor units."""
+    """The balance of a wallet at the instant `as_of`, in minor units."""
 
     balance: int
     available: int
@@ -68,7 +68,7 @@ class Counterparty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a statement: `amount` is signed (what came in is positive), in minor units."""
+    """One line of a statement: `amount` is signed (credits are positive), in minor units."""
 
     seq: int
     transfer_id: str

@@ -1,1 +1,1 @@
-"""The commands of `payflow`, one module for each family."""
+"""The commands of `payflow`, one module for each group."""

@@ -1,4 +1,4 @@
-"""`payflow audit`: who did what."""
+"""`payflow audit`: the audit log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def read_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """A moment (RFC 3339 with its zone), or how long ago: 90s, 15m, 24h, 7d."""
+    """A time (RFC 3339 with its zone), or an age: 90s, 15m, 24h, 7d."""
     if value is None:
         return None
     try:
@@ -28,7 +28,7 @@ def read_moment(context: click.Context, parameter: click.Parameter, value: str |
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    message = f"{value!r} is neither a time with its zone, as in 2030-01-31T12:00:00Z, nor how long ago, as in 24h"
+    message = f"{value!r} is neither a time with its zone, as in 2030-01-31T12:00:00Z, nor an age, as in 24h"
     raise click.BadParameter(message, ctx=context, param=parameter)
 
 
@@ -42,11 +42,15 @@ def read_moment(context: click.Context, parameter: click.Parameter, value: str |
 @click.option(
     "--until", metavar="TIME", callback=read_moment, help="End of the period (exclusive), in the same formats."
 )
-@click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Done by this user.")
-@click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Concerning this user.")
-@click.option("--action", metavar="NAME", help="This action alone, for instance login_failed.")
+@click.option("--actor", "actor_id", metavar="ID", callback=command.check_user_id, help="Actions by this user.")
+@click.option("--user", "user_id", metavar="ID", callback=command.check_user_id, help="Actions that concern this user.")
+@click.option("--action", metavar="NAME", help="Only this action, for instance login_failed.")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="So many at most."
+    "--limit",
+    type=click.IntRange(1, LIMIT_MAX),
+    default=LIMIT_DEFAULT,
+    show_default=True,
+    help="At most this many entries.",
 )
 @command.standard
 def audit(
@@ -59,18 +63,18 @@ def audit(
     action: str | None,
     limit: int,
 ) -> None:
-    """Show who did what, newest first (for operators).
+    """Show the audit log, newest first (for operators).
 
-    With --json also the services that did not answer, whose actions are missing.
+    Services that did not respond are named below the table; their entries are missing.
     """
-    actions = invocation.ask(
-        lambda payflow: payflow.audit(
+    log = invocation.call(
+        lambda payflow: payflow.operator.audit(
             since=since, until=until, actor_id=actor_id, user_id=user_id, action=action, limit=limit
         )
     )
     if invocation.as_json:
-        invocation.print_json(actions)
+        invocation.print_json(log.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
-        tables.print_audit(actions)
+        tables.print_audit(log)

@@ -1,8 +1,6 @@
-"""`payflow dead-letters`: what could not be done and waits for a human."""
+"""`payflow dead-letters`: messages that could not be processed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 
@@ -12,70 +10,70 @@ from payflow.command import Invocation
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at dead letters, put them back, or discard them (for operators)."""
+    """List, show, replay and discard dead letters (for operators)."""
 
 
 @dead_letters.command("list")
-@click.option("--queue", metavar="NAME", help="Of this queue alone.")
+@click.option("--queue", metavar="NAME", help="Only those of this queue.")
 @click.option(
     "--state",
     type=click.Choice(["waiting", "replayed", "discarded", "any"]),
     default="waiting",
     show_default=True,
-    help="What became of them.",
+    help="Only those in this state.",
 )
 @command.standard
-def list_letters(invocation: Invocation, queue: str | None, state: str) -> None:
-    """List the dead letters that wait, newest first."""
-    page = invocation.ask(lambda payflow: payflow.dead_letters(queue=queue, state=state))
+def list_dead_letters(invocation: Invocation, queue: str | None, state: str) -> None:
+    """List dead letters, newest first."""
+    found = invocation.call(lambda payflow: payflow.operator.dead_letters(queue=queue, state=state))
     if invocation.as_json:
-        invocation.print_json(page)
+        invocation.print_json(found.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
-        tables.print_dead_letters(page)
+        tables.print_dead_letters(found)
 
 
 @dead_letters.command
-@click.argument("letter_id", metavar="ID", callback=command.check_letter_id)
+@click.argument("dead_letter_id", metavar="ID", callback=command.check_dead_letter_id)
 @command.standard
-def show(invocation: Invocation, letter_id: str) -> None:
-    """Show the dead letter ID: why it is one, whose transfers are in it, and its body."""
-    letter = invocation.ask(lambda payflow: payflow.dead_letter(letter_id))
+def show(invocation: Invocation, dead_letter_id: str) -> None:
+    """Show the dead letter ID: its reason, its transfers and its body."""
+    found = invocation.call(lambda payflow: payflow.operator.dead_letter(dead_letter_id))
     if invocation.as_json:
-        invocation.print_json(letter)
+        invocation.print_json(found.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
-        tables.print_dead_letter(letter)
+        tables.print_dead_letter(found)
 
 
 @dead_letters.command
-@click.argument("letter_id", metavar="ID", callback=command.check_letter_id)
-@click.option("--dry-run", is_flag=True, help="Do nothing; only tell what it would do to each transfer.")
+@click.argument("dead_letter_id", metavar="ID", callback=command.check_dead_letter_id)
+@click.option("--dry-run", is_flag=True, help="Only show the effect on each transfer; change nothing.")
 @command.standard
-def replay(invocation: Invocation, letter_id: str, dry_run: bool) -> None:
-    """Put the dead letter ID into its queue once more.
+def replay(invocation: Invocation, dead_letter_id: str, dry_run: bool) -> None:
+    """Publish the dead letter ID to its queue again.
 
-    A replay too many does no harm: a transfer that has its outcome keeps it.
+    An extra replay does no harm: a transfer that has its outcome keeps it.
     """
-    outlook: dict[str, Any] = invocation.ask(lambda payflow: payflow.replay_dead_letter(letter_id, dry_run=dry_run))
+    done = invocation.call(lambda payflow: payflow.operator.replay_dead_letter(dead_letter_id, dry_run=dry_run))
     if invocation.as_json:
-        invocation.print_json(outlook)
+        invocation.print_json(done.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
-        tables.print_replay(outlook)
+        tables.print_replay(done)
 
 
 @dead_letters.command
-@click.argument("letter_id", metavar="ID", callback=command.check_letter_id)
-@click.option("--reason", required=True, metavar="TEXT", help="Why nobody has to look at it any more; goes on record.")
+@click.argument("dead_letter_id", metavar="ID", callback=command.check_dead_letter_id)
+@click.option("--reason", required=True, metavar="TEXT", help="Why it needs no action; stored in its record.")
 @command.standard
-def discard(invocation: Invocation, letter_id: str, reason: str) -> None:
-    """Let the dead letter ID wait no longer. Its record stays, and no transfer is touched."""
-    letter = invocation.ask(lambda payflow: payflow.discard_dead_letter(letter_id, reason))
+def discard(invocation: Invocation, dead_letter_id: str, reason: str) -> None:
+    """Discard the dead letter ID. Its record stays, and no transfer is changed."""
+    found = invocation.call(lambda payflow: payflow.operator.discard_dead_letter(dead_letter_id, reason))
     if invocation.as_json:
-        invocation.print_json(letter)
+        invocation.print_json(found.document)
     else:
-        click.echo(prose.printable(f"discarded {letter['id']}; no transfer was touched"))
+        click.echo(prose.printable(f"discarded {found.id}; no transfer was changed"))

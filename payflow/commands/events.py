@@ -1,4 +1,4 @@
-"""`payflow events`: what happens, as it happens."""
+"""`payflow events`: live events."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.option("--after", type=click.IntRange(min=0), metavar="ID", help="Begin after this event; else with what comes.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many; else when interrupted.")
+@click.option("--after", type=click.IntRange(min=0), metavar="ID", help="Start after this event; default: now.")
+@click.option(
+    "--count", type=click.IntRange(min=1), metavar="N", help="Stop after this many events; default: when interrupted."
+)
 @command.standard
 def events(invocation: Invocation, after: int | None, count: int | None) -> None:
-    """Follow what happens to your transfers, live; with --json one document a line.
+    """Follow the events of your transfers live; with --json one document per line.
 
-    A connection that breaks is made again, and nothing is missing then.
+    A broken connection is reopened, and no event is missing.
     """
 
     async def follow(payflow: PayFlow) -> None:
@@ -34,9 +36,9 @@ def events(invocation: Invocation, after: int | None, count: int | None) -> None
             if left == 0:
                 return
 
-    invocation.ask(follow)
+    invocation.call(follow)
 
 
 def _line(event: Event) -> str:
-    said = event.data.get("title") or event.data.get("id") or event.data.get("reason") or ""
-    return printable(f"{event.id}  {event.type}  {said}")
+    text = event.data.get("title") or event.data.get("id") or event.data.get("reason") or ""
+    return printable(f"{event.id}  {event.type}  {text}")

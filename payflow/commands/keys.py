@@ -16,12 +16,12 @@ def keys() -> None:
 @keys.command("list")
 @command.standard
 def list_keys(invocation: Invocation) -> None:
-    """Show every key: which one signs, which wait, which only verify, and until when."""
-    found = invocation.ask(lambda payflow: payflow.signing_keys())
+    """List all keys with their state: waiting, signing, verifying or retired."""
+    found = invocation.call(lambda payflow: payflow.operator.signing_keys())
     if invocation.as_json:
         invocation.print_json(found.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
         tables.print_signing_keys(found)
 
@@ -29,15 +29,15 @@ def list_keys(invocation: Invocation) -> None:
 @keys.command
 @command.standard
 def rotate(invocation: Invocation) -> None:
-    """Make a new key, without logging anyone out.
+    """Create a new key; no user is logged out.
 
-    It is published at once and signs when every gateway must have learned it. The one before retires by itself when its last
-    token has expired. While a key waits to sign, no further one is made.
+    It is published at once, and signs as soon as every gateway has it. The previous key retires when its last token has
+    expired. While a key waits to sign, no other is created.
     """
-    found = invocation.ask(lambda payflow: payflow.rotate_signing_keys())
+    found = invocation.call(lambda payflow: payflow.operator.rotate_signing_keys())
     if invocation.as_json:
         invocation.print_json(found.document)
         return
     waiting = found.keys[-1]
-    made = "published" if found.rotated else "was waiting already, no other was made:"
-    click.echo(f"{made} {waiting.kid}, which signs from {waiting.signs_from:%Y-%m-%d %H:%M:%S} UTC on")
+    result = "published" if found.rotated else "no key was created, this one is waiting already:"
+    click.echo(f"{result} {waiting.kid}, which signs from {waiting.signs_from:%Y-%m-%d %H:%M:%S} UTC on")

@@ -1,4 +1,4 @@
-"""`payflow ledger`: does it hold, and what is in it."""
+"""`payflow ledger`: verify the ledger, and its balance sheet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from payflow import command, prose
-from payflow.command import Invocation, Wrong
+from payflow.command import CheckFailed, Invocation
 
 if TYPE_CHECKING:
     from payflow.client import PayFlow
@@ -17,54 +17,54 @@ if TYPE_CHECKING:
 
 @click.group
 def ledger() -> None:
-    """Prove the ledger and read its books (for operators)."""
+    """Verify the ledger and show its balance sheet (for operators)."""
 
 
 @ledger.command
 @click.option(
-    "--head", metavar="NUMBER:HASH", callback=command.check_head, help="A head noted earlier; it must be there."
+    "--head", metavar="NUMBER:HASH", callback=command.check_head, help="A head recorded earlier, which must be found."
 )
 @command.standard
 def verify(invocation: Invocation, head: str | None) -> None:
     """Check every entry of the ledger and every sealed block, now.
 
-    Prints each check, and the head: the newest sealed block. Note it down outside of the system and give it with --head
-    later: history that was sealed by then cannot have been rewritten unnoticed. Exits 3, naming the checks that fail and
-    what they found, when the ledger does not hold.
+    Prints each check, and the head: the newest sealed block. Record it outside of the system and pass it with --head
+    later, to detect any change of the history that was sealed by then. Exits with 3 and names the failed checks if the
+    ledger does not pass.
     """
-    proof = invocation.ask(lambda payflow: payflow.proof(full=True, head=head))
+    proof = invocation.call(lambda payflow: payflow.operator.proof(full=True, head=head))
     if invocation.as_json:
         invocation.print_json(proof.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
         tables.print_proof(proof)
     if not proof.ok:
-        named = "; ".join(_named(check) for check in proof.failing) or "no check was named"
-        raise Wrong(f"the ledger does not hold: {named}", exit_code=command.EXIT_NOT_PROVEN)
+        named = "; ".join(_named(check) for check in proof.failing) or "no check is named"
+        raise CheckFailed(f"the ledger failed verification: {named}")
 
 
 @ledger.command("balance-sheet")
 @command.standard
 def balance_sheet(invocation: Invocation) -> None:
-    """Show what customers have and what the outside world gave, by currency.
+    """Show the sums of customer accounts and of external accounts, by currency.
 
-    Exits 3, naming the currency, when the two do not add up to zero.
+    Exits with 3 and names the currency if they do not add up to zero.
     """
-    sheet, currencies = invocation.ask(_read_books)
+    sheet, currencies = invocation.call(_read_sheet)
     if invocation.as_json:
         invocation.print_json(sheet.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
         tables.print_balance_sheet(sheet, currencies)
     unbalanced = [row.currency for row in sheet.currencies if row.sum != 0]
     if unbalanced:
-        raise Wrong(f"the books do not balance in {', '.join(unbalanced)}", exit_code=command.EXIT_NOT_PROVEN)
+        raise CheckFailed(f"the books do not balance in {', '.join(unbalanced)}")
 
 
-async def _read_books(payflow: PayFlow) -> tuple[BalanceSheet, dict[str, Currency]]:
-    return await payflow.balance_sheet(), await payflow.currencies()
+async def _read_sheet(payflow: PayFlow) -> tuple[BalanceSheet, dict[str, Currency]]:
+    return await payflow.operator.balance_sheet(), await payflow.currencies()
 
 
 def _named(check: Check) -> str:

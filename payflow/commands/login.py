@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def login(invocation: Invocation, email: str, totp: str | None) -> None:
     """Log in as EMAIL.
 
-    The password is taken from PAYFLOW_PASSWORD, else asked for; so is the code of a second factor, where one is on. The session
-    is kept in a file that only you can read, one for each gateway, and renewed by itself.
+    The password is taken from PAYFLOW_PASSWORD, or else prompted for, and so is the code of a second factor if it is enabled.
+    The session is stored in a file that only you can read, one for each gateway, and refreshed automatically.
     """
     password = prompts.password(f"Password of {email}")
 
     def attempt(code: str | None) -> User:
-        return invocation.ask(lambda payflow: payflow.login(email, password, totp=code))
+        return invocation.call(lambda payflow: payflow.login(email, password, totp=code))
 
     user = prompts.with_code(attempt, totp)
     if invocation.as_json:
-        person = {"id": user.id, "email": user.email, "name": user.name, "role": user.role}
-        invocation.print_json({"gateway": invocation.gateway, "user": person})
+        found = {"id": user.id, "email": user.email, "name": user.name, "role": user.role}
+        invocation.print_json({"gateway": invocation.gateway, "user": found})
     else:
         line = f"logged in to {invocation.gateway} as {user.email} ({user.role})"
         click.echo(prose.printable(line))
@@ -41,7 +41,7 @@ def login(invocation: Invocation, email: str, totp: str | None) -> None:
 @command.standard
 def logout(invocation: Invocation) -> None:
     """End the session, here and at the gateway."""
-    invocation.ask(lambda payflow: payflow.logout())
+    invocation.call(lambda payflow: payflow.logout())
     if invocation.as_json:
         invocation.print_json({"gateway": invocation.gateway, "logged_out": True})
     else:

@@ -1,4 +1,4 @@
-"""`payflow queue`: what waits, and for how long."""
+"""`payflow queue`: the queues and everything that is pending."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from payflow.command import Invocation
 @click.command
 @command.standard
 def queue(invocation: Invocation) -> None:
-    """Show the queues and everything that waits (for operators).
+    """Show the queues and everything that is pending (for operators).
 
-    For each queue its depth in transfers and in messages, its zone, the age of the oldest, how fast it drains and how
-    many seconds of work are ahead; then outbox, pending and stale transfers, dead letters, the proof of the ledger,
-    jobs and services.
+    For each queue: its depth in transfers and in messages, its zone, the age of the oldest transfer, its drain rate and
+    the seconds of work left. Then the outbox, pending and stale transfers, dead letters, the proof of the ledger, jobs
+    and services.
     """
-    overview = invocation.ask(lambda payflow: payflow.overview())
+    overview = invocation.call(lambda payflow: payflow.operator.overview())
     if invocation.as_json:
         invocation.print_json(overview.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
         tables.print_overview(overview)

@@ -1,4 +1,4 @@
-"""`payflow trace`: the story of one transfer."""
+"""`payflow trace`: the timeline of one transfer."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 @click.argument("transfer_id", metavar="ID", callback=command.check_id)
 @command.standard
 def trace(invocation: Invocation, transfer_id: str) -> None:
-    """Tell how the transfer ID went, hop by hop.
+    """Show the timeline of the transfer ID, step by step.
 
-    With the milliseconds since it was accepted, what it waits for, and a sentence for the customer. Operators can ask
-    for any transfer, others for their own.
+    Also the milliseconds since it was accepted, what it waits for, and a sentence for the customer. Operators can trace
+    any transfer, other users their own.
     """
 
-    async def ask(payflow: PayFlow) -> Timeline:
-        return await payflow.timeline(transfer_id, as_operator=payflow.user is not None and payflow.user.is_operator)
+    async def read(payflow: PayFlow) -> Timeline:
+        if payflow.user is not None and payflow.user.is_operator:
+            return await payflow.operator.timeline(transfer_id)
+        return await payflow.timeline(transfer_id)
 
-    timeline = invocation.ask(ask)
+    timeline = invocation.call(read)
     if invocation.as_json:
         invocation.print_json(timeline.document)
     else:
-        from payflow import tables  # noqa: PLC0415 - rich is loaded only to print a table
+        from payflow import tables  # noqa: PLC0415 - loads rich
 
         tables.print_timeline(timeline)

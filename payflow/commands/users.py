@@ -1,4 +1,4 @@
-"""`payflow users`: look at a user, give a role, disable, enable (for operators)."""
+"""`payflow users`: show, promote, disable and enable a user (for operators)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @click.group
 def users() -> None:
-    """Look at users and act on them (for operators)."""
+    """Show and change users (for operators)."""
 
 
 @users.command
 @click.argument("email")
 @command.standard
 def show(invocation: Invocation, email: str) -> None:
-    """Show the user registered with EMAIL."""
-    _tell(invocation, invocation.ask(lambda payflow: payflow.find_user(email)))
+    """Show the user with the e-mail address EMAIL."""
+    _show(invocation, invocation.call(lambda payflow: payflow.operator.find_user(email)))
 
 
 @users.command
@@ -33,45 +33,45 @@ def show(invocation: Invocation, email: str) -> None:
 @click.option("--role", type=click.Choice(["user", "operator"]), default="operator", show_default=True)
 @command.standard
 def promote(invocation: Invocation, email: str, role: str) -> None:
-    """Give the user registered with EMAIL a role.
+    """Give the user EMAIL a role.
 
-    Who loses the operator's role is logged out everywhere. Nobody takes it from themselves.
+    A user who loses the role operator is logged out everywhere. You cannot demote yourself.
     """
-    _act(invocation, email, lambda payflow, account: payflow.set_role(account.id, role))
+    _change(invocation, email, lambda payflow, account: payflow.operator.set_role(account.id, role))
 
 
 @users.command
 @click.argument("email")
-@click.option("--reason", required=True, help="Why; kept in the audit log and shown to operators.")
+@click.option("--reason", required=True, help="Why; stored in the audit log and shown to operators.")
 @command.standard
 def disable(invocation: Invocation, email: str, reason: str) -> None:
     """Disable EMAIL: no login, all sessions end, and the user is no longer found by e-mail.
 
     Payments to the user's wallet id still arrive; an operator stops them with `PUT /api/v1/ops/wallets/{id}/freeze`.
     """
-    _act(invocation, email, lambda payflow, account: payflow.disable_user(account.id, reason))
+    _change(invocation, email, lambda payflow, account: payflow.operator.disable_user(account.id, reason))
 
 
 @users.command
 @click.argument("email")
 @command.standard
 def enable(invocation: Invocation, email: str) -> None:
-    """Let EMAIL in again; they have to log in anew."""
-    _act(invocation, email, lambda payflow, account: payflow.enable_user(account.id))
+    """Enable EMAIL again; the user has to log in again."""
+    _change(invocation, email, lambda payflow, account: payflow.operator.enable_user(account.id))
 
 
-def _act(invocation: Invocation, email: str, action: Callable[[PayFlow, Account], Awaitable[Account]]) -> None:
-    async def ask(payflow: PayFlow) -> Account:
-        return await action(payflow, await payflow.find_user(email))
+def _change(invocation: Invocation, email: str, change: Callable[[PayFlow, Account], Awaitable[Account]]) -> None:
+    async def find_and_change(payflow: PayFlow) -> Account:
+        return await change(payflow, await payflow.operator.find_user(email))
 
-    _tell(invocation, invocation.ask(ask))
+    _show(invocation, invocation.call(find_and_change))
 
 
-def _tell(invocation: Invocation, account: Account) -> None:
+def _show(invocation: Invocation, account: Account) -> None:
     if invocation.as_json:
         invocation.print_json(account.document)
         return
-    facts = [account.role, f"second factor {'on' if account.totp else 'off'}"]
+    facts = [account.role, f"second factor {'enabled' if account.totp else 'disabled'}"]
     if account.disabled_at is not None:
         facts.append(f"disabled since {account.disabled_at:%Y-%m-%d %H:%M} UTC: {account.disabled_reason}")
     click.echo(prose.printable(f"{account.email} ({account.name}, {account.id}): {', '.join(facts)}"))

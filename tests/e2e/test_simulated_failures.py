@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from payflow import Limits, OutcomeUnknown, PayFlow, Problem, new_key
-from payflow.errors import NoAnswer
+from payflow.errors import NoResponse
 from tests.harness.api import PASSWORD, Person
 from tests.harness.stack import Stack
 
@@ -18,7 +18,7 @@ PAYMENT = {"amount": 250, "currency": "USD"}
 @pytest.fixture
 async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
     """Alice's client, which waits for no answer longer than two seconds."""
-    limits = Limits(answer_seconds=2, backoff_seconds_min=0.02)
+    limits = Limits(response_seconds=2, backoff_seconds_min=0.02)
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=limits) as opened:
         yield opened
 
@@ -86,12 +86,12 @@ async def test_a_read_that_fails_is_asked_again(client: PayFlow) -> None:
 
 async def test_an_impatient_client_tells_that_it_does_not_know(stack: Stack, alice: Person, bob: Person) -> None:
     """A client that may not ask again says that it does not know, with the key; a refusal is handed over as it is."""
-    once = Limits(attempts_max=1, answer_seconds=1)
+    once = Limits(attempts_max=1, response_seconds=1)
     key = new_key()
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=once) as client:
         with client.simulate("unavailable=9"), pytest.raises(OutcomeUnknown) as unknown:
             await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, idempotency_key=key, wait_seconds=0)
-        with client.simulate("slow=3"), pytest.raises(NoAnswer):
+        with client.simulate("slow=3"), pytest.raises(NoResponse):
             await client.wallets()
 
         with client.simulate("rate-limited=9"), pytest.raises(Problem) as refused:

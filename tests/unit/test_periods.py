@@ -103,8 +103,8 @@ def test_service_tokens_outlive_their_reuse() -> None:
 def test_deadlines_get_shorter_from_the_outside_in() -> None:
     """Each caller waits longer than the service it calls, so that it receives the response and not only its own time-out."""
     for deadlines in (
-        (client_limits.PATIENT.answer_seconds, operations.REQUEST_SECONDS, upstreams.CALL_SECONDS),
-        (client_limits.BRISK.answer_seconds, operations.REQUEST_SECONDS),
+        (client_limits.DEFAULT.response_seconds, operations.REQUEST_SECONDS, upstreams.CALL_SECONDS),
+        (client_limits.INTERACTIVE.response_seconds, operations.REQUEST_SECONDS),
         (upstreams.CALL_SECONDS, wallet_client.CALL_SECONDS, wallet_api.POST_SECONDS),
         (upstreams.CALL_SECONDS, database.COMMAND_SECONDS, _seconds_of_roles("statement_timeout")),
         (_seconds_of_roles("statement_timeout"), _seconds_of_roles("lock_timeout")),
@@ -112,8 +112,8 @@ def test_deadlines_get_shorter_from_the_outside_in() -> None:
         (upstreams.CALL_SECONDS, database.ACQUIRE_SECONDS + database.COMMAND_SECONDS),
         (upstreams.CALL_SECONDS, intake.QUEUE_SECONDS_MAX),
         (login_rules.UNDER_WAY_SECONDS, operations.REQUEST_SECONDS),
-        (client_session.LOCK_SECONDS_MAX, client_limits.PATIENT.answer_seconds),
-        (client_limits.PATIENT.proof_seconds, gateway_api.ops.PROOF_SECONDS),
+        (client_session.LOCK_SECONDS_MAX, client_limits.DEFAULT.response_seconds),
+        (client_limits.DEFAULT.proof_seconds, gateway_api.ops.PROOF_SECONDS),
         (operations.REQUEST_SECONDS, verified_keys.ASK_SECONDS, 1.0),
         (operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS),
         (upstreams.CALL_SECONDS, live.CALL_SECONDS, live.PLACE_SECONDS),
@@ -313,23 +313,31 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "a readiness check": (health.PING_SECONDS, 1.0),
     "a call between services": ((client.ATTEMPTS_MAX, client.CONNECT_SECONDS, client.CONNECTIONS_MAX), (2, 1.0, 64)),
     "a patient client": (
-        (client_limits.PATIENT.attempts_max, client_limits.PATIENT.retry_seconds, client_limits.PATIENT.answer_seconds),
+        (
+            client_limits.DEFAULT.attempts_max,
+            client_limits.DEFAULT.retry_seconds,
+            client_limits.DEFAULT.response_seconds,
+        ),
         (8, 30.0, 15.0),
     ),
     "the pauses of a patient client": (
-        (client_limits.PATIENT.backoff_seconds_min, client_limits.PATIENT.backoff_seconds_max),
+        (client_limits.DEFAULT.backoff_seconds_min, client_limits.DEFAULT.backoff_seconds_max),
         (0.1, 5.0),
     ),
     "the pauses are stretched": (
-        (client_retry.BACKOFF_STRETCH_MAX, client_retry.RETRY_AFTER_STRETCH_SECONDS_MAX),
+        (client_retry.BACKOFF_JITTER_MAX, client_retry.RETRY_AFTER_JITTER_SECONDS_MAX),
         (0.5, 0.25),
     ),
     "a command": (
-        (client_limits.BRISK.attempts_max, client_limits.BRISK.retry_seconds, client_limits.BRISK.backoff_seconds_max),
+        (
+            client_limits.INTERACTIVE.attempts_max,
+            client_limits.INTERACTIVE.retry_seconds,
+            client_limits.INTERACTIVE.backoff_seconds_max,
+        ),
         (3, 5.0, 0.5),
     ),
     "how long a client waits for the outcome": (client_limits.WAIT_SECONDS_DEFAULT, 10.0),
-    "a session is renewed before it expires": (client_session._RENEWED_AFTER, 0.9),
+    "a session is renewed before it expires": (client_session._REFRESHED_AFTER, 0.9),
 }
 """What README, the API guide, the operations manual or the OpenAPI document say, and clients rely on."""
 

@@ -25,7 +25,7 @@ Fault = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 QUICK = Limits(
     connect_seconds=1,
-    answer_seconds=1,
+    response_seconds=1,
     attempts_max=6,
     retry_seconds=3,
     backoff_seconds_min=0.01,
@@ -335,7 +335,7 @@ async def alice(gateway: FakeGateway) -> AsyncIterator[PayFlow]:
 
 
 @pytest.fixture
-async def operator(gateway: FakeGateway) -> AsyncIterator[PayFlow]:
+async def ops(gateway: FakeGateway) -> AsyncIterator[PayFlow]:
     async with PayFlow(gateway.url, email=OPERATOR["email"], password=PASSWORD, limits=QUICK) as client:
         yield client
 
@@ -380,6 +380,21 @@ def run(
         return Ran(code, out, err)
 
     return invoke
+
+
+def audit_entry(number: int) -> dict[str, Any]:
+    """One entry of the audit log."""
+    return {
+        "id": str(number),
+        "at": "2026-01-02T12:00:00Z",
+        "service": "auth",
+        "action": "login",
+        "actor_id": "a",
+        "user_id": "a",
+        "subject": None,
+        "detail": {},
+        "request_id": f"r-{number}",
+    }
 
 
 def steps(*names: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from payflow.client import PayFlow
 from payflow.errors import ApiKeyRefused, Misconfigured, NotLoggedIn, Problem
-from payflow.session import MemoryKeeper
+from payflow.session import MemorySessionStore
 from tests.integration.payflow.test_sessions import EMAIL, PASSWORD
 
 KEY = "pfk_AbCdEfGhIjKl_secret"
@@ -73,7 +73,7 @@ async def test_what_needs_a_session(gateway: Any) -> None:
     assert gateway.requests == []
 
 
-@pytest.mark.parametrize("beside", [{"email": EMAIL, "password": PASSWORD}, {"keeper": MemoryKeeper()}])
+@pytest.mark.parametrize("beside", [{"email": EMAIL, "password": PASSWORD}, {"session_store": MemorySessionStore()}])
 async def test_key_beside_a_session(beside: dict[str, Any]) -> None:
     """Both a key and a session is a mistake of the program."""
     with pytest.raises(Misconfigured):

@@ -14,7 +14,7 @@ from payflow.address import parse_address
 from payflow.client import PayFlow
 from payflow.errors import InvalidArgument, Misconfigured, OutcomeUnknown, PayFlowError, Problem
 from payflow.limits import Limits
-from payflow.session import MemoryKeeper, Session
+from payflow.session import MemorySessionStore, Session
 from services.gateway.idempotency import _VISIBLE
 
 POST = "POST /transfers"
@@ -42,12 +42,12 @@ POSSIBLE_KEYS = ["0", "None", "!", "~", "k" * 255]
 
 @pytest.mark.parametrize("key", IMPOSSIBLE_KEYS)
 async def test_impossible_key_is_refused_before_anything_is_sent(
-    gateway: Any, alice: PayFlow, operator: PayFlow, key: Any
+    gateway: Any, alice: PayFlow, ops: PayFlow, key: Any
 ) -> None:
     """Empty, too long, not visible ASCII or no text: sending, depositing and looking up raise, and no request is made."""
     calls: list[Awaitable[Any]] = [
         alice.send(**PAYMENT, idempotency_key=key),  # type: ignore[arg-type]
-        operator.deposit(**BROUGHT_IN, idempotency_key=key),  # type: ignore[arg-type]
+        ops.operator.deposit(**BROUGHT_IN, idempotency_key=key),  # type: ignore[arg-type]
         alice.find_by_key(key),
     ]
     for call in calls:
@@ -60,10 +60,10 @@ async def test_impossible_key_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("key", POSSIBLE_KEYS)
-async def test_possible_key_is_sent_as_it_is(gateway: Any, alice: PayFlow, operator: PayFlow, key: str) -> None:
+async def test_possible_key_is_sent_as_it_is(gateway: Any, alice: PayFlow, ops: PayFlow, key: str) -> None:
     """A key that reads like nothing is a key like any other: a second send with it makes no second transfer."""
     first, second = [await alice.send(**PAYMENT, idempotency_key=key) for _ in range(2)]  # type: ignore[arg-type]
-    deposit = await operator.deposit(**BROUGHT_IN, idempotency_key=key)  # type: ignore[arg-type]
+    deposit = await ops.operator.deposit(**BROUGHT_IN, idempotency_key=key)  # type: ignore[arg-type]
 
     assert [key] * 3 == [request.key for request in (*gateway.seen(POST), *gateway.seen(DEPOSIT))]
     assert (first.id, True) == (second.id, second.replayed)
@@ -103,12 +103,12 @@ async def test_empty_values_are_sent_and_not_dropped(gateway: Any, alice: PayFlo
     assert {"status": "", "kind": "", "wallet_id": "", "limit": "200"} == gateway.seen("GET /transfers")[0].query
 
 
-async def test_empty_filters_of_operators_are_sent(gateway: Any, operator: PayFlow) -> None:
+async def test_empty_filters_of_operators_are_sent(gateway: Any, ops: PayFlow) -> None:
     """An empty actor, user or action is not the whole audit log, an empty queue not all queues, and 0 not the usual number."""
     for call in (
-        operator.audit(actor_id="", user_id="", action="", limit=0),
-        operator.dead_letters(queue="", state=""),
-        operator.proof(head=""),
+        ops.operator.audit(actor_id="", user_id="", action="", limit=0),
+        ops.operator.dead_letters(queue="", state=""),
+        ops.operator.proof(head=""),
     ):
         with pytest.raises(Problem):
             await call
@@ -133,9 +133,7 @@ async def test_empty_wallet_is_not_the_default_one(gateway: Any, alice: PayFlow,
 
 
 @pytest.mark.parametrize("nothing", ["", ".", ".."])
-async def test_empty_id_never_becomes_another_address(
-    gateway: Any, alice: PayFlow, operator: PayFlow, nothing: str
-) -> None:
+async def test_empty_id_never_becomes_another_address(gateway: Any, alice: PayFlow, ops: PayFlow, nothing: str) -> None:
     """Ending the session "" is not ending all of them: an id that would leave its place in the address is refused."""
     calls: list[Awaitable[Any]] = [
         alice.end_session(nothing),
@@ -143,12 +141,12 @@ async def test_empty_id_never_becomes_another_address(
         alice.cancel(nothing),
         alice.transfer(nothing),
         alice.timeline(nothing),
-        operator.set_role(nothing, "user"),
-        operator.disable_user(nothing, "a test"),
-        operator.enable_user(nothing),
-        operator.dead_letter(nothing),
-        operator.replay_dead_letter(nothing),
-        operator.discard_dead_letter(nothing, "a test"),
+        ops.operator.set_role(nothing, "user"),
+        ops.operator.disable_user(nothing, "a test"),
+        ops.operator.enable_user(nothing),
+        ops.operator.dead_letter(nothing),
+        ops.operator.replay_dead_letter(nothing),
+        ops.operator.discard_dead_letter(nothing, "a test"),
     ]
     for call in calls:
         with pytest.raises(InvalidArgument):
@@ -183,20 +181,22 @@ async def test_empty_code_is_sent(gateway: Any, alice: PayFlow) -> None:
     assert "" == gateway.seen("POST /auth/login")[0].body["totp"]
 
 
-class CountingKeeper(MemoryKeeper):
-    """A keeper with a length, as one that holds sessions in a mapping has: empty, it is false."""
+class CountingKeeper(MemorySessionStore):
+    """A session_store with a length, as one that holds sessions in a mapping has: empty, it is false."""
 
     def __len__(self) -> int:
         return int(self.load() is not None)
 
 
 async def test_keeper_that_is_still_empty_is_kept(gateway: Any) -> None:
-    """A keeper is used also while it is empty and therefore false."""
-    keeper = CountingKeeper()
-    async with PayFlow(gateway.url, email="alice@example.com", password="payflow-demo-1", keeper=keeper) as client:
+    """A session_store is used also while it is empty and therefore false."""
+    session_store = CountingKeeper()
+    async with PayFlow(
+        gateway.url, email="alice@example.com", password="payflow-demo-1", session_store=session_store
+    ) as client:
         await client.login("alice@example.com", "payflow-demo-1")
 
-    assert isinstance(keeper.load(), Session)
+    assert isinstance(session_store.load(), Session)
 
 
 @pytest.mark.parametrize("wait_seconds", [-1, -0.001, math.nan, -math.inf])
@@ -219,7 +219,7 @@ async def test_wait_of_zero_is_no_wait(
     assert preferred == gateway.seen(POST)[0].headers.get("Prefer")
 
 
-@pytest.mark.parametrize("name", ["connect_seconds", "answer_seconds", "proof_seconds", "poll_seconds_min"])
+@pytest.mark.parametrize("name", ["connect_seconds", "response_seconds", "proof_seconds", "poll_seconds_min"])
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 def test_time_limit_of_zero_is_refused(name: str, seconds: float) -> None:
     """The HTTP library takes a time limit of 0 for none at all; the client refuses it."""

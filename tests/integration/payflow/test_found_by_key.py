@@ -12,7 +12,7 @@ from payflow import new_key
 from payflow.client import PayFlow
 from payflow.errors import OutcomeUnknown
 from payflow.limits import Limits
-from payflow.session import MemoryKeeper, Session, User
+from payflow.session import MemorySessionStore, Session, User
 from tests.integration.payflow.conftest import ALICE
 
 POST = "POST /transfers"
@@ -71,34 +71,34 @@ async def test_the_same_transfer_is_taken(gateway: Any, faults: Any, alice: PayF
 
 @pytest.mark.parametrize("difference", [{"wallet_id": "wallet-of-carol"}, {"amount": 1}, {"reference": "wire 8"}])
 async def test_a_deposit_that_differs_is_not_taken(
-    gateway: Any, faults: Any, operator: PayFlow, difference: dict[str, Any]
+    gateway: Any, faults: Any, ops: PayFlow, difference: dict[str, Any]
 ) -> None:
     """Also a deposit to another wallet, of another amount or with another reference is another one."""
     key = new_key()
-    made = await operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
+    made = await ops.operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
     gateway.transfers[made.id]["description"] = DEPOSIT["reference"]
     gateway.always["POST /ops/deposits"] = faults.refuse(503, "unavailable", retry_after="0")
 
-    found = await operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
+    found = await ops.operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
     with pytest.raises(OutcomeUnknown):
-        await operator.deposit(**DEPOSIT | difference, idempotency_key=key, wait_seconds=0)
+        await ops.operator.deposit(**DEPOSIT | difference, idempotency_key=key, wait_seconds=0)
 
     assert made.id == found.id
 
 
 async def test_the_response_is_waited_for_beyond_the_preference(gateway: Any) -> None:
     """A gateway that holds the response for the preferred time is not taken for a silent one: nothing is sent twice."""
-    limits = Limits(answer_seconds=0.1, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
-    keeper = MemoryKeeper()
-    keeper.save(Session(user=User(**ALICE), access_token="a", refresh_token="r", renew_at=time.time() + 600))
+    limits = Limits(response_seconds=0.1, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
+    session_store = MemorySessionStore()
+    session_store.save(Session(user=User(**ALICE), access_token="a", refresh_token="r", renew_at=time.time() + 600))
     gateway.access["a"] = ALICE
 
     async def held(request: Any, handler: Any) -> Any:
-        await asyncio.sleep(3 * limits.answer_seconds)
+        await asyncio.sleep(3 * limits.response_seconds)
         return await handler(request)
 
     gateway.fail(POST, held)
-    async with PayFlow(gateway.url, keeper=keeper, limits=limits) as client:
+    async with PayFlow(gateway.url, session_store=session_store, limits=limits) as client:
         transfer = await client.send(**PAYMENT, wait_seconds=10)
 
     assert 1 == len(gateway.seen(POST))

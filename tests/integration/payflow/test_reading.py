@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from payflow.client import PayFlow
-from payflow.errors import Problem, UnexpectedAnswer
+from payflow.errors import Problem, UnexpectedResponse
+from tests.integration.payflow.conftest import audit_entry
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 WALLET = {
@@ -100,7 +101,7 @@ async def test_transfers(gateway: Any, alice: PayFlow) -> None:
     assert gateway.seen("GET /transfers")[-1].query["status"] == "COMPLETED"
 
 
-async def test_periods(gateway: Any, alice: PayFlow, operator: PayFlow) -> None:
+async def test_periods(gateway: Any, alice: PayFlow, ops: PayFlow) -> None:
     """Every list that takes a period sends `since` as `from` and `until` as `to`, in UTC to the microsecond."""
     gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
     for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
@@ -109,7 +110,7 @@ async def test_periods(gateway: Any, alice: PayFlow, operator: PayFlow) -> None:
 
     assert [entry async for entry in alice.statement(since=since, until=until)] == []
     assert [transfer async for transfer in alice.transfers(since=since, until=until)] == []
-    assert (await operator.audit(since=since, until=until))["items"] == []
+    assert (await ops.operator.audit(since=since, until=until)).items == ()
 
     for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
         query = gateway.seen(f"GET {path}")[-1].query
@@ -128,16 +129,16 @@ async def test_wallets_of_many_currencies(gateway: Any, alice: PayFlow) -> None:
 
 @pytest.mark.parametrize(("limit", "count", "has_more"), [(None, 5, False), (4, 4, True), (5, 5, False), (6, 5, False)])
 async def test_a_list_that_is_cut_says_so(
-    gateway: Any, operator: PayFlow, limit: int | None, count: int, has_more: bool
+    gateway: Any, ops: PayFlow, limit: int | None, count: int, has_more: bool
 ) -> None:
     """`has_more` is true exactly when `limit` left something out."""
-    gateway.pages["/ops/audit"] = [{"id": str(number)} for number in range(5)]
+    gateway.pages["/ops/audit"] = [audit_entry(number) for number in range(5)]
 
-    actions = await operator.audit(limit=limit)
+    log = await ops.operator.audit(limit=limit)
 
     assert ([str(number) for number in range(count)], has_more) == (
-        [action["id"] for action in actions["items"]],
-        actions["has_more"],
+        [entry.id for entry in log.items],
+        log.has_more,
     )
 
 
@@ -145,7 +146,7 @@ async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> N
     """A list whose next page is itself is not read for ever."""
     gateway.always["GET /transfers"] = faults.document({"items": [], "next_cursor": "same"})
 
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         [transfer async for transfer in alice.transfers()]
 
 
@@ -187,13 +188,13 @@ async def test_cancel(gateway: Any, alice: PayFlow) -> None:
     assert (await alice.cancel(made["id"])).status == "FAILED"
 
 
-async def test_timeline(gateway: Any, alice: PayFlow, operator: PayFlow, timeline: Any) -> None:
+async def test_timeline(gateway: Any, alice: PayFlow, ops: PayFlow, timeline: Any) -> None:
     """One's own timeline and an operator's come from different routes."""
     gateway.documents["/transfers/t-1/timeline"] = timeline("t-1")
     gateway.documents["/ops/transfers/t-1/timeline"] = timeline("t-1", waiting_for="worker")
 
     own = await alice.timeline("t-1")
-    operators = await operator.timeline("t-1", as_operator=True)
+    operators = await ops.operator.timeline("t-1")
 
     assert [step.step for step in own.steps] == ["accepted", "queued", "picked_up"]
     assert own.waiting_for is None
@@ -202,7 +203,7 @@ async def test_timeline(gateway: Any, alice: PayFlow, operator: PayFlow, timelin
     assert own.document["added_later"] == 1
 
 
-async def test_overview(gateway: Any, operator: PayFlow) -> None:
+async def test_overview(gateway: Any, ops: PayFlow) -> None:
     """Figures that could not be had are None, not zero."""
     gateway.documents["/ops/overview"] = {
         "queues": [{"name": "transfers.requested", "transfers": 3, "zone": "normal", "oldest_seconds": 2}],
@@ -213,7 +214,7 @@ async def test_overview(gateway: Any, operator: PayFlow) -> None:
         "services": [{"name": "wallet", "ready": False}],
     }
 
-    overview = await operator.overview()
+    overview = await ops.operator.overview()
 
     assert (overview.queues[0].transfers, overview.queues[0].messages) == (3, None)
     assert (overview.outbox_unpublished, overview.pending, overview.dead_letters) == (None, 4, None)
@@ -225,30 +226,30 @@ async def test_overview(gateway: Any, operator: PayFlow) -> None:
 async def test_operator_required(alice: PayFlow) -> None:
     """Operations are refused to others."""
     with pytest.raises(Problem) as caught:
-        await alice.overview()
+        await alice.operator.overview()
 
     assert (caught.value.status, caught.value.code) == (403, "operator_required")
 
 
-async def test_proof(gateway: Any, operator: PayFlow) -> None:
+async def test_proof(gateway: Any, ops: PayFlow) -> None:
     """The last proof is read, a full one asked for; one failing check makes it fail, whatever it says itself."""
     checks = [{"name": "conserved", "ok": True, "detail": None}, {"name": "entries", "ok": False, "detail": "a-1"}]
     gateway.documents["/ops/ledger/proof"] = {"ok": True, "at": "2026-01-02T12:00:00.000000Z", "checks": checks}
 
-    proof = await operator.proof()
-    await operator.proof(full=True)
+    proof = await ops.operator.proof()
+    await ops.operator.proof(full=True)
 
     assert not proof.ok
     assert [check.name for check in proof.failing] == ["entries"]
     assert [request.query for request in gateway.seen("GET /ops/ledger/proof")] == [{}, {"full": "1"}]
 
 
-async def test_balance_sheet(gateway: Any, operator: PayFlow) -> None:
+async def test_balance_sheet(gateway: Any, ops: PayFlow) -> None:
     """The sums by currency are integers."""
     rows = [{"currency": "USD", "customers": 10**16, "external": -(10**16), "sum": 0}]
     gateway.documents["/ops/ledger/balance-sheet"] = {"as_of": "2026-01-02T12:00:00Z", "currencies": rows}
 
-    sheet = await operator.balance_sheet()
+    sheet = await ops.operator.balance_sheet()
 
     assert (sheet.currencies[0].customers, sheet.currencies[0].sum) == (10**16, 0)
 
@@ -268,7 +269,7 @@ async def test_answer_of_another_shape(gateway: Any, faults: Any, alice: PayFlow
     """An answer that is no list of wallets, or has a float for money, is refused in one error."""
     gateway.fail("GET /wallets", faults.document(document))
 
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         await alice.wallets()
 
 
@@ -276,7 +277,7 @@ async def test_redirect_is_not_followed(gateway: Any, faults: Any, alice: PayFlo
     """The token goes to the gateway and nowhere else."""
     gateway.fail("GET /wallets", faults.say("", status=302, headers={"Location": f"{gateway.url}/elsewhere"}))
 
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         await alice.wallets()
 
     assert gateway.seen("GET /elsewhere") == []
@@ -290,3 +291,79 @@ async def test_refusal_of_a_proxy(gateway: Any, faults: Any, alice: PayFlow) -> 
         await alice.wallets()
 
     assert (caught.value.status, caught.value.code) == (403, "http_403")
+
+
+def dead_letter(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "d-1",
+        "queue": "transfers.requested",
+        "state": "waiting",
+        "reason": "poison",
+        "attempts": 6,
+        "message_id": "m-1",
+        "transfer_ids": ["t-1", "t-2"],
+        "request_ids": ["r-1"],
+        "seen": 2,
+        "first_seen_at": "2026-01-02T12:00:00Z",
+        "last_seen_at": "2026-01-02T12:00:01Z",
+        "replays": 0,
+        "replayed_at": None,
+        "discarded_at": None,
+        "discard_reason": None,
+    } | changes
+
+
+async def test_dead_letters(gateway: Any, ops: PayFlow) -> None:
+    """A list of dead letters, one with its body, its replay and its discard are read into fields; the JSON stays there."""
+    gateway.pages["/ops/dead-letters"] = [dead_letter(), dead_letter(id="d-2"), dead_letter(id="d-3")]
+    gateway.documents["/ops/dead-letters/d-1"] = dead_letter(body=None, body_base64="AP8=", added_later=1)
+    effect = {
+        "transfer_id": "t-1",
+        "status": "PENDING",
+        "effect": "post",
+        "detail": "The money moves.",
+        "outcome": None,
+        "outcome_known": False,
+    }
+    replay = {"dead_letter": dead_letter(), "dry_run": True, "replayable": True, "detail": "…", "transfers": [effect]}
+    gateway.documents["/ops/dead-letters/d-1/replay"] = replay
+    gateway.documents["/ops/dead-letters/d-1/discard"] = dead_letter(state="discarded", discard_reason="a test")
+
+    listed = await ops.operator.dead_letters()
+    detail = await ops.operator.dead_letter("d-1")
+    replayed = await ops.operator.replay_dead_letter("d-1", dry_run=True)
+    discarded = await ops.operator.discard_dead_letter("d-1", "a test")
+
+    assert ["d-1", "d-2", "d-3"] == [found.id for found in listed.items]
+    assert (("t-1", "t-2"), 6, 2) == (listed.items[0].transfer_ids, listed.items[0].attempts, listed.items[0].seen)
+    assert listed.document == {"items": gateway.pages["/ops/dead-letters"], "unavailable": [], "has_more": False}
+    assert (None, "AP8=", 1) == (detail.body, detail.body_base64, detail.document["added_later"])
+    assert (True, "post", False) == (
+        replayed.dry_run,
+        replayed.transfers[0].effect,
+        replayed.transfers[0].outcome_known,
+    )
+    assert ("discarded", "a test") == (discarded.state, discarded.discard_reason)
+    assert {"dry_run": "true"} == gateway.seen("POST /ops/dead-letters/d-1/replay")[0].query
+
+
+async def test_audit_log(gateway: Any, ops: PayFlow) -> None:
+    """An entry names time, service, action, actor and subject."""
+    gateway.pages["/ops/audit"] = [audit_entry(1) | {"subject": {"kind": "wallet", "id": "w-1"}}, audit_entry(2)]
+
+    first, second = (await ops.operator.audit(action="login")).items
+
+    assert (NOON, "auth", "login", "a") == (first.at, first.service, first.action, first.actor_id)
+    assert first.subject is not None
+    assert (("wallet", "w-1"), None) == ((first.subject.kind, first.subject.id), second.subject)
+    assert "login" == gateway.seen("GET /ops/audit")[0].query["action"]
+
+
+async def test_a_document_of_another_shape(gateway: Any, ops: PayFlow) -> None:
+    """A list whose items lack fields raises UnexpectedResponse, as every other document does."""
+    gateway.pages["/ops/audit"] = gateway.pages["/ops/dead-letters"] = [{"id": "1"}]
+
+    with pytest.raises(UnexpectedResponse):
+        await ops.operator.audit()
+    with pytest.raises(UnexpectedResponse):
+        await ops.operator.dead_letters()

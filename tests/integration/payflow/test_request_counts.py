@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from payflow import client as client_module
+from payflow import event_stream, submission
 from payflow.client import PayFlow
 from payflow.errors import PayFlowError, Problem
 from payflow.limits import Limits
-from tests.integration.payflow.conftest import ALICE, PASSWORD, QUICK, FakeGateway, Faults
+from tests.integration.payflow.conftest import ALICE, PASSWORD, QUICK, FakeGateway, Faults, audit_entry
 from tests.integration.payflow.test_events import ROUTE, line, streaming
 
 PAYMENT: dict[str, Any] = {"amount": 1050, "currency": "USD", "to_email": "bob@example.com"}
@@ -48,15 +48,15 @@ async def test_a_token_that_is_refused_is_renewed_once(gateway: FakeGateway, fau
     ("wanted", "asked"), [(1, ["1"]), (2, ["2"]), (3, ["3", "1"]), (5, ["5", "3", "1"]), (None, ["200"] * 4)]
 )
 async def test_a_list_is_as_long_as_was_asked_for(
-    gateway: FakeGateway, operator: PayFlow, wanted: int | None, asked: list[str]
+    gateway: FakeGateway, ops: PayFlow, wanted: int | None, asked: list[str]
 ) -> None:
     """Each page asks for what is still missing, at most 200; without a number the list is read to its end."""
-    gateway.pages["/ops/audit"] = [{"id": str(number)} for number in range(7)]
+    gateway.pages["/ops/audit"] = [audit_entry(number) for number in range(7)]
 
-    found = await operator.audit(limit=wanted)
+    found = await ops.operator.audit(limit=wanted)
 
     assert asked == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
-    assert [str(number) for number in range(wanted or 7)] == [item["id"] for item in found["items"]]
+    assert [str(number) for number in range(wanted or 7)] == [entry.id for entry in found.items]
 
 
 async def test_pages_are_as_long_as_the_gateway_allows(gateway: FakeGateway, alice: PayFlow) -> None:
@@ -83,7 +83,7 @@ async def test_pauses_between_looks_grow_up_to_a_limit(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(submission, "asyncio", SimpleNamespace(sleep=sleep))
     gateway.looks_until_finalized = 6
     await alice.send(**PAYMENT, wait_seconds=60)
 
@@ -100,7 +100,7 @@ async def test_a_stream_that_told_something_is_opened_again_soon(
         failures.append(failed)
         return 0.0
 
-    monkeypatch.setattr(client_module, "reconnect_seconds", no_pause)
+    monkeypatch.setattr(event_stream, "reconnect_seconds", no_pause)
     refused = [faults.refuse(503, "unavailable", retry_after="0")] * 3
     gateway.fail(ROUTE, *refused, streaming(line(5, "notification")), *refused[:2], streaming(line(6, "notification")))
     async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=QUICK) as client:

@@ -10,9 +10,9 @@ import pytest
 
 from payflow import new_key
 from payflow.client import PayFlow
-from payflow.errors import OutcomeUnknown, Problem, SessionEnded, UnexpectedAnswer, Unreachable
+from payflow.errors import GatewayUnreachable, OutcomeUnknown, Problem, SessionEnded, UnexpectedResponse
 from payflow.limits import Limits
-from payflow.session import MemoryKeeper, Session, User
+from payflow.session import MemorySessionStore, Session, User
 
 POST = "POST /transfers"
 LOOK_UP = "GET /transfers"
@@ -257,12 +257,12 @@ async def test_login_that_fails_is_not_unknown(gateway: Any, faults: Any, alice:
 
 async def test_no_gateway(closed_port: int) -> None:
     """With nothing listening, nothing was sent: one plain error after bounded attempts, not an unknown outcome."""
-    keeper = MemoryKeeper()
+    session_store = MemorySessionStore()
     user = User("1", ALICE_EMAIL, "Alice", "user")
-    keeper.save(Session(user=user, access_token="a", refresh_token="r", renew_at=time.time() + 60))
+    session_store.save(Session(user=user, access_token="a", refresh_token="r", renew_at=time.time() + 60))
     limits = Limits(attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
-    async with PayFlow(f"http://127.0.0.1:{closed_port}", keeper=keeper, limits=limits) as client:
-        with pytest.raises(Unreachable, match="connection refused"):
+    async with PayFlow(f"http://127.0.0.1:{closed_port}", session_store=session_store, limits=limits) as client:
+        with pytest.raises(GatewayUnreachable, match="connection refused"):
             await client.send(**PAYMENT)
 
 
@@ -273,7 +273,7 @@ async def test_foreign_answer_is_unknown(gateway: Any, faults: Any, alice: PayFl
     with pytest.raises(OutcomeUnknown) as caught:
         await alice.send(**PAYMENT)
 
-    assert isinstance(caught.value.__cause__, UnexpectedAnswer)
+    assert isinstance(caught.value.__cause__, UnexpectedResponse)
 
 
 async def test_asks_the_gateway_to_wait(gateway: Any, alice: PayFlow) -> None:
@@ -375,12 +375,12 @@ async def test_many_at_once(gateway: Any, faults: Any, alice: PayFlow) -> None:
     assert len(gateway.seen("POST /auth/login")) == 1
 
 
-async def test_deposit(gateway: Any, faults: Any, operator: PayFlow) -> None:
+async def test_deposit(gateway: Any, faults: Any, ops: PayFlow) -> None:
     """An operator's deposit is sent like a transfer: with a key, kept over retries, waited for."""
     gateway.fail("POST /ops/deposits", faults.refuse(503, "unavailable", retry_after="0"), faults.cut(after=True))
     gateway.always["POST /ops/deposits"] = faults.refuse(503, "unavailable", retry_after="0")
 
-    transfer = await operator.deposit(wallet_id="w-1", amount=100_000, currency="USD", reference="wire 7")
+    transfer = await ops.operator.deposit(wallet_id="w-1", amount=100_000, currency="USD", reference="wire 7")
 
     sent = gateway.seen("POST /ops/deposits")
     assert {request.key for request in sent} == {transfer.idempotency_key}

@@ -11,7 +11,7 @@ import pytest
 
 from payflow.client import PayFlow
 from payflow.errors import Misconfigured, NotLoggedIn, Problem, SessionEnded
-from payflow.session import FileKeeper
+from payflow.session import FileSessionStore
 
 EMAIL = "alice@example.com"
 PASSWORD = "payflow-demo-1"
@@ -101,7 +101,7 @@ async def test_renews_once_for_many(gateway: Any) -> None:
 
 async def test_renews_once_for_two_commands(gateway: Any, tmp_path: Path) -> None:
     """Two commands at once that share a session file do not spend the same refresh token twice."""
-    clients = [PayFlow(gateway.url, keeper=FileKeeper(tmp_path, gateway.url)) for _ in range(2)]
+    clients = [PayFlow(gateway.url, session_store=FileSessionStore(tmp_path, gateway.url)) for _ in range(2)]
     await clients[0].login(EMAIL, PASSWORD)
     gateway.access.clear()
 
@@ -194,19 +194,19 @@ async def test_logout_that_does_not_get_through(gateway: Any, faults: Any) -> No
 
 async def test_file_is_private(gateway: Any, tmp_path: Path) -> None:
     """The session outlives the client, in a file that only its owner can read; a logout removes it."""
-    keeper = FileKeeper(tmp_path / "a" / "sessions", gateway.url)
-    async with PayFlow(gateway.url, keeper=keeper) as client:
+    session_store = FileSessionStore(tmp_path / "a" / "sessions", gateway.url)
+    async with PayFlow(gateway.url, session_store=session_store) as client:
         await client.login(EMAIL, PASSWORD)
 
-    assert stat.S_IMODE(keeper.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(keeper.path.parent.stat().st_mode) == 0o700
-    assert [path for path in keeper.path.parent.iterdir() if path.suffix != ".lock"] == [keeper.path]
+    assert stat.S_IMODE(session_store.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(session_store.path.parent.stat().st_mode) == 0o700
+    assert [path for path in session_store.path.parent.iterdir() if path.suffix != ".lock"] == [session_store.path]
 
-    async with PayFlow(gateway.url, keeper=FileKeeper(tmp_path / "a" / "sessions", gateway.url)) as client:
+    async with PayFlow(gateway.url, session_store=FileSessionStore(tmp_path / "a" / "sessions", gateway.url)) as client:
         await client.wallets()
         await client.logout()
 
-    assert not keeper.path.exists()
+    assert not session_store.path.exists()
 
 
 async def test_letters(gateway: Any, faults: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.mutant import Change, Mutant
 
 CLIENT = "payflow/client.py"
+SUBMISSION = "payflow/submission.py"
 
 ARGUMENTS = "tests/integration/payflow/test_empty_arguments.py"
 WORKS = "tests/integration/payflow/test_send.py::test_takes_the_callers_key"
@@ -15,9 +16,9 @@ MUTANTS = (
         guard="only None lets the client make an idempotency key",
         changes=[
             Change(
-                CLIENT,
-                "        key = new_key() if key is None else check_key(key)\n",
-                "        key = check_key(key) if key else new_key()\n",
+                SUBMISSION,
+                "    key = new_key() if key is None else check_key(key)\n",
+                "    key = check_key(key) if key else new_key()\n",
             )
         ],
         works=WORKS,
@@ -28,7 +29,7 @@ MUTANTS = (
         guard="a key that the gateway cannot take is refused before anything is sent",
         changes=[
             Change(
-                "payflow/submission.py",
+                SUBMISSION,
                 "    if not isinstance(key, str) or not KEY.fullmatch(key) or len(key) > IDEMPOTENCY_KEY_LENGTH_MAX:\n",
                 "    if not isinstance(key, str) or not key:\n",
             )
@@ -43,8 +44,9 @@ MUTANTS = (
             Change(
                 CLIENT,
                 "        wallet_id = await self._default_wallet_id() if wallet_id is None else wallet_id\n"
-                "        return await self._ask(\n",
-                "        wallet_id = wallet_id or await self._default_wallet_id()\n        return await self._ask(\n",
+                '        path = f"/wallets/{segment(wallet_id)}/balance"\n',
+                "        wallet_id = wallet_id or await self._default_wallet_id()\n"
+                '        path = f"/wallets/{segment(wallet_id)}/balance"\n',
             )
         ],
         works=WORKS,
@@ -53,7 +55,7 @@ MUTANTS = (
     Mutant(
         name="empty-id-is-another-address",
         guard="an empty id does not turn the address of one session into that of all sessions",
-        changes=[Change(CLIENT, '    if text in ("", ".", ".."):\n', '    if text == ".":\n')],
+        changes=[Change("payflow/request.py", '    if text in ("", ".", ".."):\n', '    if text == ".":\n')],
         works=WORKS,
         caught_by=[f"{ARGUMENTS}::test_empty_id_never_becomes_another_address"],
     ),

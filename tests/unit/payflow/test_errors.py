@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from payflow.errors import NoAnswer, OutcomeUnknown, PayFlowError, Problem, Unreachable
+from payflow.errors import GatewayUnreachable, NoResponse, OutcomeUnknown, PayFlowError, Problem
 
 
 def test_problem_in_one_line() -> None:
@@ -29,15 +29,15 @@ def test_problem_without_a_document(document: dict[str, object]) -> None:
     """A refusal of some proxy is still told, by its status."""
     problem = Problem(502, document, retry_after_seconds=None, request_id="r-2")
 
-    assert str(problem) == "the gateway answered 502 (http_502, request r-2)"
+    assert str(problem) == "the gateway responded with 502 (http_502, request r-2)"
     assert problem.errors == ()
 
 
 @pytest.mark.parametrize(
     ("error", "maybe_done"),
     [
-        (Unreachable("http://h", "connection refused"), False),
-        (NoAnswer("silence"), True),
+        (GatewayUnreachable("http://h", "connection refused"), False),
+        (NoResponse("silence"), True),
         (Problem(429, {}, retry_after_seconds=None, request_id=None), False),
         (Problem(422, {}, retry_after_seconds=None, request_id=None), False),
         (Problem(500, {}, retry_after_seconds=None, request_id=None), True),
@@ -53,7 +53,7 @@ def test_maybe_done(error: PayFlowError, maybe_done: bool) -> None:
 
 def test_unknown_outcome_names_its_key() -> None:
     """Who only logs the line still has the key."""
-    error = OutcomeUnknown("k-1", reason=NoAnswer("silence"), request_id="r-1")
+    error = OutcomeUnknown("k-1", reason=NoResponse("silence"), request_id="r-1")
 
     assert (error.key, error.request_id) == ("k-1", "r-1")
     assert "k-1" in str(error)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from payflow import document as read
-from payflow.errors import UnexpectedAnswer
+from payflow.errors import UnexpectedResponse
 from payflow.money import Currency
 from payflow.prose import phrase, printable
 
@@ -45,7 +45,7 @@ def test_moment() -> None:
 @pytest.mark.parametrize("document", [None, [], "text", {}, {"amount": 1.5}])
 def test_convert(document: Any) -> None:
     """Whatever is wrong with a document becomes one error."""
-    with pytest.raises(UnexpectedAnswer):
+    with pytest.raises(UnexpectedResponse):
         read.convert(lambda found: read.whole(found["amount"]), document)
 
 

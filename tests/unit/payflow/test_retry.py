@@ -8,11 +8,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from payflow.errors import NoAnswer, PayFlowError, Problem, SessionEnded, Unreachable
+from payflow.errors import GatewayUnreachable, NoResponse, PayFlowError, Problem, SessionEnded
 from payflow.limits import Limits
-from payflow.retry import BACKOFF_STRETCH_MAX, RETRY_AFTER_STRETCH_SECONDS_MAX, Patience, read_retry_after
+from payflow.retry import BACKOFF_JITTER_MAX, RETRY_AFTER_JITTER_SECONDS_MAX, RetryPolicy, read_retry_after
 
-UNAVAILABLE = Unreachable("http://h", "connection refused")
+UNAVAILABLE = GatewayUnreachable("http://h", "connection refused")
 
 
 def refused(status: int, code: str = "x", *, retry_after_seconds: float | None = None) -> Problem:
@@ -23,7 +23,7 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
     ("error", "helps"),
     [
         (UNAVAILABLE, True),
-        (NoAnswer("silence"), True),
+        (NoResponse("silence"), True),
         (refused(408), True),
         (refused(429), True),
         (refused(502), True),
@@ -43,7 +43,7 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
 )
 async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
     """Trouble that passes is worth another attempt, a refusal is not."""
-    patience = Patience(Limits(backoff_seconds_min=0))
+    patience = RetryPolicy(Limits(backoff_seconds_min=0))
 
     if helps:
         await patience.pause(error)
@@ -54,17 +54,17 @@ async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
 
 async def test_attempts_are_bounded() -> None:
     """After `attempts_max` failures the last one is let through."""
-    patience = Patience(Limits(attempts_max=3, backoff_seconds_min=0))
+    patience = RetryPolicy(Limits(attempts_max=3, backoff_seconds_min=0))
     await patience.pause(UNAVAILABLE)
     await patience.pause(UNAVAILABLE)
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(GatewayUnreachable):
         await patience.pause(UNAVAILABLE)
 
 
 async def test_time_is_bounded() -> None:
     """No pause begins that would end after `retry_seconds`."""
-    patience = Patience(Limits(retry_seconds=5))
+    patience = RetryPolicy(Limits(retry_seconds=5))
     began_at = time.monotonic()
 
     with pytest.raises(Problem):
@@ -75,23 +75,23 @@ async def test_time_is_bounded() -> None:
 
 def test_pause_doubles_up_to_a_limit() -> None:
     """The pauses double from the shortest to the longest, each stretched by at most half of itself."""
-    patience = Patience(Limits(backoff_seconds_min=0.1, backoff_seconds_max=5))
+    patience = RetryPolicy(Limits(backoff_seconds_min=0.1, backoff_seconds_max=5))
 
     for least in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5):
         patience._failed += 1
         pauses = [patience.pause_seconds(UNAVAILABLE) for _ in range(50)]
-        assert least <= min(pauses) <= max(pauses) <= least * (1 + BACKOFF_STRETCH_MAX)
+        assert least <= min(pauses) <= max(pauses) <= least * (1 + BACKOFF_JITTER_MAX)
         assert len(set(pauses)) > 1
 
 
 def test_pause_is_never_shorter_than_asked() -> None:
     """`Retry-After` wins over a shorter backoff, and a longer backoff over it."""
-    patience = Patience(Limits(backoff_seconds_min=2, backoff_seconds_max=2))
+    patience = RetryPolicy(Limits(backoff_seconds_min=2, backoff_seconds_max=2))
     patience._failed = 1
 
     for _ in range(50):
-        assert 7 <= patience.pause_seconds(refused(429, retry_after_seconds=7)) <= 7 + RETRY_AFTER_STRETCH_SECONDS_MAX
-        assert 2 <= patience.pause_seconds(refused(429, retry_after_seconds=1)) <= 2 + RETRY_AFTER_STRETCH_SECONDS_MAX
+        assert 7 <= patience.pause_seconds(refused(429, retry_after_seconds=7)) <= 7 + RETRY_AFTER_JITTER_SECONDS_MAX
+        assert 2 <= patience.pause_seconds(refused(429, retry_after_seconds=1)) <= 2 + RETRY_AFTER_JITTER_SECONDS_MAX
 
 
 @pytest.mark.parametrize(

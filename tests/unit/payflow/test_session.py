@@ -12,7 +12,7 @@ import pytest
 
 from payflow import session
 from payflow.errors import Misconfigured
-from payflow.session import FileKeeper, MemoryKeeper, Session, User
+from payflow.session import FileSessionStore, MemorySessionStore, Session, User
 
 GATEWAY = "http://127.0.0.1:8000"
 ALICE = User("u-1", "alice@example.com", "Alice", "user")
@@ -40,82 +40,82 @@ def test_tokens_are_not_shown() -> None:
 
 def test_memory() -> None:
     """What is kept in memory is there until it is forgotten."""
-    keeper = MemoryKeeper()
-    assert keeper.load() is None
-    keeper.save(made())
-    assert keeper.load() is not None
-    keeper.save(None)
-    assert keeper.load() is None
+    session_store = MemorySessionStore()
+    assert session_store.load() is None
+    session_store.save(made())
+    assert session_store.load() is not None
+    session_store.save(None)
+    assert session_store.load() is None
 
 
 def test_file(tmp_path: Path) -> None:
     """What is kept in a file comes back the same, and only for its gateway."""
     kept = made()
-    FileKeeper(tmp_path, GATEWAY).save(kept)
+    FileSessionStore(tmp_path, GATEWAY).save(kept)
 
-    assert FileKeeper(tmp_path, GATEWAY).load() == kept
-    assert FileKeeper(tmp_path, "http://127.0.0.1:8001").load() is None
-    assert json.loads(FileKeeper(tmp_path, GATEWAY).path.read_text())["gateway"] == GATEWAY
+    assert FileSessionStore(tmp_path, GATEWAY).load() == kept
+    assert FileSessionStore(tmp_path, "http://127.0.0.1:8001").load() is None
+    assert json.loads(FileSessionStore(tmp_path, GATEWAY).path.read_text())["gateway"] == GATEWAY
 
 
 def test_addresses_that_read_alike(tmp_path: Path) -> None:
     """Two gateways never share a file, however alike their addresses are."""
     addresses = ["http://h:1", "https://h:1", "http://h-1", "http://h/1", "http://h"]
 
-    assert len({FileKeeper(tmp_path, address).path for address in addresses}) == len(addresses)
-    assert all(FileKeeper(tmp_path, address).path.parent == tmp_path for address in addresses)
+    assert len({FileSessionStore(tmp_path, address).path for address in addresses}) == len(addresses)
+    assert all(FileSessionStore(tmp_path, address).path.parent == tmp_path for address in addresses)
 
 
 def test_a_draft_left_behind_opens_nothing(tmp_path: Path) -> None:
     """A file is private also when a draft with an open mode was left at its place."""
-    keeper = FileKeeper(tmp_path, GATEWAY)
-    draft = keeper.path.with_name(f".{keeper.path.name}.{os.getpid()}")
+    session_store = FileSessionStore(tmp_path, GATEWAY)
+    draft = session_store.path.with_name(f".{session_store.path.name}.{os.getpid()}")
     draft.touch(mode=0o666)
     draft.chmod(0o666)
 
-    keeper.save(made())
+    session_store.save(made())
 
-    assert keeper.path.stat().st_mode & 0o777 == 0o600
+    assert session_store.path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"session": {}}', '{"session": {"user": {}}}'])
 def test_garbled_file(tmp_path: Path, text: str) -> None:
     """A file that holds no session is as none."""
-    keeper = FileKeeper(tmp_path, GATEWAY)
-    keeper.path.write_text(text)
-    keeper.path.chmod(0o600)
+    session_store = FileSessionStore(tmp_path, GATEWAY)
+    session_store.path.write_text(text)
+    session_store.path.chmod(0o600)
 
-    assert keeper.load() is None
+    assert session_store.load() is None
 
 
 def test_file_that_others_may_read(tmp_path: Path) -> None:
     """A file that was open to others is refused."""
-    keeper = FileKeeper(tmp_path, GATEWAY)
-    keeper.save(made())
-    keeper.path.chmod(0o640)
+    session_store = FileSessionStore(tmp_path, GATEWAY)
+    session_store.save(made())
+    session_store.path.chmod(0o640)
 
-    with pytest.raises(Misconfigured, match="others may read"):
-        keeper.load()
+    with pytest.raises(Misconfigured, match="other users may read"):
+        session_store.load()
 
 
 async def test_exclusive(tmp_path: Path) -> None:
-    """Two that renew at once take turns, also when each has a keeper of its own."""
+    """Two that renew at once take turns, also when each has a session_store of its own."""
     inside: list[int] = []
 
-    async def renew(keeper: FileKeeper) -> None:
-        async with keeper.exclusive():
+    async def renew(session_store: FileSessionStore) -> None:
+        async with session_store.exclusive():
             inside.append(1)
             assert len(inside) == 1
             await asyncio.sleep(0)
             inside.pop()
 
-    await asyncio.gather(*[renew(FileKeeper(tmp_path, GATEWAY)) for _ in range(5)])
+    await asyncio.gather(*[renew(FileSessionStore(tmp_path, GATEWAY)) for _ in range(5)])
 
 
 async def test_exclusive_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that is held for ever is told, not waited for."""
     monkeypatch.setattr(session, "LOCK_SECONDS_MAX", 0.1)
-    async with FileKeeper(tmp_path, GATEWAY).exclusive():
+    async with FileSessionStore(tmp_path, GATEWAY).exclusive():
         with pytest.raises(Misconfigured, match="another payflow command"):
-            async with FileKeeper(tmp_path, GATEWAY).exclusive():
+            async with FileSessionStore(tmp_path, GATEWAY).exclusive():
                 pass
