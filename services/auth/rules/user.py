@@ -18,7 +18,7 @@ REASON_LENGTH_MAX = 200
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A dotted local part and a domain of at least two labels, the last of which is not a number. Quoted local parts,
-# address literals and non-ASCII letters (a Cyrillic letter that looks like "a") are rejected.
+# address literals and non-ASCII characters (a Cyrillic one that looks like "a") are rejected.
 _EMAIL = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}", re.ASCII)
 
 # A name is shown to payers and in e-mails, and must be shown as it is stored: no control characters, no line and paragraph
@@ -27,7 +27,7 @@ _EMAIL = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+
 _UNPRINTABLE = frozenset(("Cc", "Cf", "Zl", "Zp"))
 _JOINERS = "\u200c\u200d"
 
-# Letters, digits, marks, symbols and punctuation are visible, except for these fillers.
+# Alphabetic characters, digits, marks, symbols and punctuation are visible, except for these fillers.
 _VISIBLE = frozenset("LNPS")
 _FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.chassis.database import close_pool
+from services.contracts.identifiers import new_id
 from tests.harness.databases import Templates
 from tests.integration.auth.service import AuthService, running
 
@@ -100,3 +101,60 @@ async def test_the_feed_requires_a_number(auth: AuthService, after: str) -> None
 
     assert response.status == 422
     assert [error["field"] for error in response.body["errors"]] == ["after"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fields"),
+    [
+        ({"limit": "x"}, {"limit"}),
+        ({"limit": ""}, {"limit"}),
+        ({"limit": "0"}, {"limit"}),
+        ({"limit": "201"}, {"limit"}),
+        ({"limit": "1.5"}, {"limit"}),
+        ({"limit": "9" * 5000}, {"limit"}),
+        ({"cursor": "x"}, {"cursor"}),
+        ({"cursor": ""}, {"cursor"}),
+        ({"limit": "x", "cursor": "x", "after": "1"}, {"limit", "cursor", "after"}),
+    ],
+)
+async def test_the_list_of_sessions_requires_valid_parameters(
+    auth: AuthService, parameters: dict[str, str], fields: set[str]
+) -> None:
+    """422 names every invalid parameter at once."""
+    response = await auth.call("GET", f"/internal/users/{new_id()}/sessions", params=parameters)
+
+    assert (422, "invalid_request") == (response.status, response.body["code"])
+    assert fields == {error["field"] for error in response.body["errors"]}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_api_keys_require_a_user(auth: AuthService, method: str) -> None:
+    """Without a user id, and with a malformed one, the list and the revocation of API keys are 422."""
+    path = "/internal/api-keys" if method == "GET" else f"/internal/api-keys/{new_id()}"
+    responses = [await auth.call(method, path, params=each) for each in ({}, {"user_id": "1"})]
+
+    assert [(422, ["user_id"])] * 2 == [
+        (response.status, [error["field"] for error in response.body["errors"]]) for response in responses
+    ]
+
+
+OPERATOR = {"operator_id": str(new_id())}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "/internal/users/{id}", {}),
+        ("GET", "/internal/users/{id}/sessions", {}),
+        ("PUT", "/internal/users/{id}/role", {"body": OPERATOR | {"role": "user"}}),
+        ("PUT", "/internal/users/{id}/disable", {"body": OPERATOR | {"reason": "test"}}),
+        ("DELETE", "/internal/users/{id}/disable", {"body": OPERATOR}),
+        ("DELETE", "/internal/api-keys/{id}", {"params": {"user_id": str(new_id())}}),
+    ],
+)
+@pytest.mark.parametrize("identifier", ["1", "x" * 36, "%00", "00000000-0000-0000-0000-00000000000g"])
+async def test_a_malformed_id_is_not_found(
+    auth: AuthService, method: str, path: str, options: dict[str, Any], identifier: str
+) -> None:
+    """A malformed id in the path is 404 like an unknown one."""
+    assert 404 == (await auth.call(method, path.format(id=identifier), **options)).status

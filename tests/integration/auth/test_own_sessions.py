@@ -48,7 +48,7 @@ async def test_live_sessions_are_listed(auth: AuthService, pool: Pool) -> None:
 
 
 async def test_one_session_ends(auth: AuthService) -> None:
-    """An own session ends at once and is in the feed; foreign, unknown and ended ones get the same 404."""
+    """A session of the user ends at once and is in the feed; foreign, unknown and ended ones get the same 404."""
     alice, bob = await auth.register(EMAIL), await auth.register("bob@example.com")
     user_id, session_id = alice["user"]["id"], claims_of(alice)["sid"]
     ended = await auth.call("POST", "/internal/sessions/end", {"user_id": user_id, "session_id": session_id})

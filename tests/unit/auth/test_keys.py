@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from uuid import UUID
 
 import pytest
 
@@ -23,6 +24,21 @@ def test_sealed_key_can_be_opened() -> None:
     assert key.kid == opened.kid
     assert key.private_key.private_bytes_raw() == opened.private_key.private_bytes_raw()
     assert key.private_key.private_bytes_raw() not in stored.private_key_sealed
+
+
+def test_stored_secrets_stay_readable() -> None:
+    """Bytes sealed by an earlier version can be opened: the derivation of the keys must not change."""
+    keys, row = Keyring("kEu2-Zb9w_tQ4xHc8-Vn1r_Lm6yPd3-Gs5j"), UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+    nonce = "000102030405060708090a0b"
+    token = bytes.fromhex(f"{nonce}db731238ae3ef071a5466371b4b8ce80f3171695823861")
+    factor = bytes.fromhex(f"{nonce}015b9a394607db6d149a7054c0f9817854d6e2958d87f8317771c38222118d3a016e24e1")
+    key = bytes.fromhex(
+        f"{nonce}3aeb2d95a3477f516bc485bbbaac887949d910da624e92ea32b895d8056d031a73fab0af5266e23201e99be34c60a298"
+    )
+
+    assert "a token" == keys.open_token(token, email_id=row)
+    assert b"12345678901234567890" == keys.open_factor(factor, row)
+    assert bytes(32) == keys.open(StoredKey("kid", b"", key)).private_key.private_bytes_raw()
 
 
 def test_sealing_twice_gives_different_bytes() -> None:

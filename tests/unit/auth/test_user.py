@@ -51,7 +51,7 @@ def test_address_is_normalised(typed: str, stored: str) -> None:
     ],
 )
 def test_malformed_addresses(typed: str) -> None:
-    """Text without a local part and a dotted domain is not an address; nor is one with letters that only look ASCII."""
+    """Text without a local part and a dotted domain is not an address; nor is one with characters that only look ASCII."""
     assert rules.user.normalise_email(typed) is None
 
 
@@ -88,5 +88,5 @@ def test_invisible_names_are_not_printable(name: str) -> None:
     ],
 )  # fmt: skip
 def test_deceptive_names_are_not_printable(name: str) -> None:
-    """Line breaks, escapes, invisible characters between letters, and marks that reverse text are rejected."""
+    """Line breaks, escapes, invisible characters, and marks that reverse text are rejected."""
     assert not rules.user.is_printable(name)
