@@ -16,7 +16,7 @@ from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
 from tests.harness import drills, leaks
 from tests.harness.api import ApiClient, Person
-from tests.harness.databases import Templates, TestDatabase
+from tests.harness.databases import DataFolder, Templates, TestDatabase
 from tests.harness.stack import Stack, running
 
 pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
@@ -39,8 +39,6 @@ SHARED = os.environ.get("PAYFLOW_TEST_ENGINES")
 async def _started(engine: Engine) -> AsyncIterator[None]:
     if SHARED is None:
         await engine.start()
-        if isinstance(engine, Postgres):
-            await engine.provision()
     yield
     if SHARED is None:
         await engine.stop()
@@ -61,8 +59,17 @@ def engines_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def postgres(engines_directory: Path) -> AsyncIterator[Postgres]:
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
+    base = tmp_path_factory.getbasetemp()
+    # Below the folder that all processes of the run share.
+    return DataFolder((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data-folder")
+
+
+@pytest.fixture(scope="session")
+async def postgres(engines_directory: Path, data_folder: DataFolder) -> AsyncIterator[Postgres]:
     engine = Postgres(engines_directory / "postgres")
+    if SHARED is None:
+        await data_folder.copy(engine.directory, engine.directory / "secrets.json")
     async with _started(engine):
         yield engine
 
@@ -115,10 +122,10 @@ async def notification_database(templates: Templates) -> AsyncIterator[TestDatab
 
 
 @pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+async def stack(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder) -> AsyncIterator[Stack]:
     """The whole system as processes; a test that breaks something heals it before it ends."""
     home = tmp_path_factory.mktemp("stack")
-    async with running(home) as started:
+    async with running(home, data=data_folder) as started:
         yield started
     # All that was sent and answered in this run is in these logs, or rather not.
     assert [] == leaks.search(home / "logs", leaks.spoken() | leaks.secrets_of(home)), "see the lines named"

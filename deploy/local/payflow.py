@@ -78,17 +78,20 @@ class PayFlow:
 
     async def _migrate(self, service: str) -> None:
         """Run the service's migrations, unless its database is at the newest one: looking is a second cheaper."""
-        if await self._revision(service) != newest_revision(service):
+        url = self._private.postgres.dsn(service, f"payflow_{service}_owner")
+        if await revision(url) != newest_revision(service):
             await run_to_end(self.wiring.migration(service), seconds_max=MIGRATION_SECONDS_MAX)
 
-    async def _revision(self, service: str) -> str | None:
-        connection = await asyncpg.connect(self._private.postgres.dsn(service, f"payflow_{service}_owner"))
-        try:
-            return cast("str | None", await connection.fetchval("SELECT version_num FROM alembic_version"))
-        except asyncpg.UndefinedTableError:
-            return None
-        finally:
-            await connection.close()
+
+async def revision(url: str) -> str | None:
+    """The revision of a service's database; None before its first migration."""
+    connection = await asyncpg.connect(url)
+    try:
+        return cast("str | None", await connection.fetchval("SELECT version_num FROM alembic_version"))
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
 
 
 def newest_revision(service: str) -> str:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +21,7 @@ from uuid import UUID, uuid4
 import aiohttp
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from deploy.local.home import REPOSITORY, Home
+from deploy.local.home import Home
 from deploy.local.payflow import PayFlow
 from deploy.local.ports import find_free
 from deploy.local.process import Process
@@ -38,7 +37,10 @@ from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_FINALIZ
 from services.wallet import commands as wallet_commands
 from services.wallet.proof import Proof, prove
 from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
+from tests.harness import preloaded
 from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.databases import DataFolder
+from tests.harness.preloaded import PreloadedWiring
 
 AMOUNT = 10
 LONG_SECONDS = 3600.0
@@ -126,9 +128,9 @@ class Rig:
         if crash_at:
             self.armed.add(name)
             environment["PAYFLOW_CRASH_AT"] = crash_at
-        command = [sys.executable, "-m", f"services.{role.service}", role.role]
-        log = self.home.log(name)
-        self.running[name] = Process(name, command, environment=environment, directory=REPOSITORY, log=log)
+        self.running[name] = preloaded.program(
+            name, f"services.{role.service}", role.role, environment=environment, log=self.home.log(name)
+        )
         self.running[name].spawn()
         if wait:
             await wait_ready(self.session, self.running[name], f"{self.wiring.metrics_url(name)}/readyz")
@@ -302,7 +304,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(folder: Path, caller: Mapping[str, str] = os.environ) -> AsyncIterator[Rig]:
+async def open_rig(
+    folder: Path, data: DataFolder | None = None, caller: Mapping[str, str] = os.environ
+) -> AsyncIterator[Rig]:
     """The whole system below `folder`, with every role running and no supervisor."""
     async with AsyncExitStack() as stack:
         mail_server = MailServer()
@@ -312,12 +316,14 @@ async def open_rig(folder: Path, caller: Mapping[str, str] = os.environ) -> Asyn
         stack.callback(listener.close)
         home = Home(folder)
         home.open()
+        if data is not None:
+            await data.copy(home.path / "postgres", home.secrets)
         settings = SETTINGS | {
             "PAYFLOW_GATEWAY_PORT": str(find_free()),
             "PAYFLOW_SMTP_URL": f"smtp://127.0.0.1:{listener.sockets[0].getsockname()[1]}",
             "PAYFLOW_REVERSAL_AFTER_SECONDS": str(LONG_SECONDS),
         }
-        plan = PayFlow(home, {**caller, **settings})
+        plan = PayFlow(home, {**caller, **settings}, wiring=PreloadedWiring)
         system = Stack(home, plan, tell=lambda _line: None)
         stack.push_async_callback(system.stop)
         await system.start()

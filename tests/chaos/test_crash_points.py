@@ -36,6 +36,7 @@ from tests.chaos.crash_table import (
     Row,
 )
 from tests.harness import drills
+from tests.harness.databases import DataFolder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "crash-points.md"
 ROWS = crash_table.rows(full=drills.FULL)
@@ -50,8 +51,8 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    async with open_rig(tmp_path_factory.mktemp("crash")) as started:
+async def rig(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder) -> AsyncIterator[Rig]:
+    async with open_rig(tmp_path_factory.mktemp("crash"), data_folder) as started:
         yield started
 
 

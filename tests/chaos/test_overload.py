@@ -29,6 +29,7 @@ from tests.chaos import timing
 from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient
 from tests.harness.books import faults_when_quiet
+from tests.harness.databases import DataFolder
 from tests.harness.drills import bound
 from tests.harness.services import identities
 from tests.harness.stack import Stack, running
@@ -175,8 +176,8 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with running(tmp_path_factory.mktemp("overload"), SETTINGS) as started:
+async def stack(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder) -> AsyncIterator[Stack]:
+    async with running(tmp_path_factory.mktemp("overload"), SETTINGS, data=data_folder) as started:
         yield started
 
 

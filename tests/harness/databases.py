@@ -1,13 +1,19 @@
-"""Fresh databases for tests: each service's schema is migrated once per run and copied for each test that asks."""
+"""Fresh databases for tests: initialized and migrated once per run, then copied, for a server as files, for a test by SQL."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import itertools
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 
+from deploy.local import files, payflow
 from deploy.local.engines import Postgres
+from deploy.local.engines.postgres import DATABASES
 from services.chassis import database, migrations
 from services.chassis.database import Pool
 
@@ -32,8 +38,43 @@ class TestDatabase:
         return await database.open_pool(url or self.service_url, name="test", size_max=16, server_settings=settings)
 
 
+class DataFolder:
+    """The data folder of a stopped PostgreSQL server with the empty databases of all services, made once per run."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def copy(self, directory: Path, secrets: Path) -> None:
+        """Copy it to where a server of `directory` has its data; its passwords go to the file `secrets`."""
+        await asyncio.to_thread(self._directory.mkdir, exist_ok=True)
+        with (self._directory / "lock").open("w") as lock:
+            # In a thread: another process may be making it.
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            if not self._made.exists():
+                await self._make()
+        files.make_folder(directory)
+        command = ["cp", "-a", "--reflink=auto", self._made / "data", directory]
+        await asyncio.to_thread(subprocess.run, command, check=True)
+        files.write_atomically(secrets, (self._made / "secrets.json").read_text())
+
+    @property
+    def _made(self) -> Path:
+        return self._directory / "postgres"
+
+    async def _make(self) -> None:
+        draft = Postgres(self._directory / "draft")
+        await draft.start()
+        try:
+            await draft.provision()
+            for service in DATABASES:
+                await migrations.migrate(service, draft.dsn(service, f"payflow_{service}_owner"))
+        finally:
+            await draft.stop()
+        draft.directory.rename(self._made)
+
+
 class Templates:
-    """The migrated database of each service, made on first use."""
+    """The databases of a server that are copied for tests."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -42,7 +83,7 @@ class Templates:
     async def fresh(self, service: str) -> TestDatabase:
         """A copy of the service's migrated, empty database."""
         if service not in self._migrated:
-            await migrations.migrate(service, self._postgres.dsn(service, f"payflow_{service}_owner"))
+            await self._migrate(service)
             self._migrated.add(service)
         name = f"{service}_{next(_numbers)}"
         await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER payflow_{service}_owner')
@@ -54,6 +95,12 @@ class Templates:
             proof_url=self._postgres.dsn(name, "payflow_wallet_proof"),
             seal_url=self._postgres.dsn(name, "payflow_wallet_seal"),
         )
+
+    async def _migrate(self, service: str) -> None:
+        """Migrate the template, unless it is a copy of one that was."""
+        url = self._postgres.dsn(service, f"payflow_{service}_owner")
+        if await payflow.revision(url) != payflow.newest_revision(service):
+            await migrations.migrate(service, url)
 
     async def drop(self, made: TestDatabase) -> None:
         """Remove a copy, with whoever is still connected to it."""

@@ -16,6 +16,10 @@ from deploy.local.process import Child, Process
 from deploy.local.roles import Wiring
 from tests.harness import drills, fork_server
 
+FORKED = [sys.executable, "-m", "tests.harness.preloaded"]
+BY_COMMANDS = [sys.executable, "-m", "deploy.local", "run"]
+"""The whole system in the foreground, its roles started in either way."""
+
 MEASURED = "COVERAGE_"
 """What variables of a run begin with that measures its processes from their start."""
 
@@ -35,17 +39,28 @@ class PreloadedProcess(Process):
         self._arguments = arguments
 
     def _launch(self, log: IO[bytes]) -> Child:
+        """Start the fork; a library to be loaded into it needs a new program."""
+        if "LD_PRELOAD" in self._environment:
+            return super()._launch(log)
         return fork_server.shared().spawn(
             self._module, *self._arguments, environment=self._environment, directory=self._directory, log=log
         )
 
 
+def program(name: str, module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Process:
+    """`python -m MODULE ARGUMENTS`: a fork where that is allowed, else the command."""
+    if is_allowed(os.environ):
+        return PreloadedProcess(name, module, *arguments, environment=environment, log=log)
+    command = [sys.executable, "-m", module, *arguments]
+    return Process(name, command, environment=environment, directory=REPOSITORY, log=log)
+
+
 class PreloadedWiring(Wiring):
-    """The ordinary wiring of forked processes."""
+    """The ordinary wiring of processes that are forks where that is allowed."""
 
     def _python(self, name: str, arguments: list[str], variables: dict[str, str]) -> Process:
         assert "-m" == arguments[0]
-        return PreloadedProcess(name, *arguments[1:], environment=variables, log=self._home.log(name))
+        return program(name, *arguments[1:], environment=variables, log=self._home.log(name))
 
 
 async def run(home: Home) -> None:
@@ -55,6 +70,7 @@ async def run(home: Home) -> None:
 
 
 if __name__ == "__main__":
+    fork_server.import_everything()
     fork_server.fork_shared()
     commands.run = run
     sys.exit(entry.main(["run"]))

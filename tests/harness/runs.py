@@ -14,6 +14,7 @@ from typing import Any
 from deploy.local import files
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import find_free
+from tests.harness import preloaded
 
 START_SECONDS_MAX = 240
 
@@ -21,13 +22,14 @@ START_SECONDS_MAX = 240
 class Run:
     """One run of the whole of PayFlow below `home`; its output is in `home`.log."""
 
-    def __init__(self, home: Path, environment: Mapping[str, str], *, umask: int = -1) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str], *, umask: int = -1, forked: bool = False) -> None:
+        """Start it; `forked`: its roles as forks of one process, where that is allowed, instead of by their commands."""
         self.home = Home(home)
         self.environment = {"PAYFLOW_GATEWAY_PORT": str(find_free()), **environment, "PAYFLOW_HOME": str(home)}
         self.log = Path(f"{home}.log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local", "run"],
+                preloaded.FORKED if forked and preloaded.is_allowed(environment) else preloaded.BY_COMMANDS,
                 cwd=REPOSITORY,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -67,9 +69,9 @@ class Run:
 
 
 @contextmanager
-def running(home: Path, environment: Mapping[str, str], *, umask: int = -1) -> Iterator[Run]:
+def running(home: Path, environment: Mapping[str, str], *, umask: int = -1, forked: bool = False) -> Iterator[Run]:
     """A run that is ready, stopped at the end of the block."""
-    run = Run(home, environment, umask=umask)
+    run = Run(home, environment, umask=umask, forked=forked)
     try:
         run.wait_ready()
         yield run

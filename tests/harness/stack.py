@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import asyncpg
 from deploy.local.ports import find_free
 from deploy.local.process import Process
 from tests.harness import preloaded
+from tests.harness.databases import DataFolder
 from tests.harness.preloaded import PreloadedProcess
 
 START_SECONDS_MAX = 270
@@ -79,12 +79,19 @@ class Stack:
 
 @asynccontextmanager
 async def running(
-    home: Path, settings: Mapping[str, str] | None = None, *, forked: bool = True
+    home: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    data: DataFolder | None = None,
+    forked: bool = True,
 ) -> AsyncIterator[Stack]:
     """A stack of its own below `home`; `settings` are further variables of its environment.
 
-    Its roles are forks of a process that has imported them, where that is allowed, unless `forked` is false.
+    Its databases are copies of `data`, or made from nothing. Its roles are forks of a process that has imported them, where
+    that is allowed, unless `forked` is false.
     """
+    if data is not None:
+        await data.copy(home / "postgres", home / "secrets.json")
     environment = os.environ | {
         "PAYFLOW_HOME": str(home),
         "PAYFLOW_GATEWAY_PORT": str(find_free()),
@@ -109,5 +116,4 @@ def _command(home: Path, environment: Mapping[str, str], *, forked: bool) -> Pro
     log = home / "run.log"
     if forked:
         return PreloadedProcess("run", preloaded.__name__, environment=environment, log=log)
-    command = [sys.executable, "-m", "deploy.local", "run"]
-    return Process("run", command, environment=environment, directory=ROOT, log=log)
+    return Process("run", preloaded.BY_COMMANDS, environment=environment, directory=ROOT, log=log)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
-import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.harness import preloaded
+
+Start = Callable[[str, str, dict[str, str]], Awaitable[tuple[int | None, list[str]]]]
+SECONDS_MAX = 60
 STRONG = "kW3vQ9sZ1xT7pL5mB2nR8dF4"
 SEED = base64.b64encode(bytes(range(32))).decode()
 ROLES = [
@@ -55,19 +57,20 @@ def environment() -> dict[str, str]:
     }
 
 
-async def start(service: str, role: str, variables: dict[str, str]) -> tuple[int, list[str]]:
-    """The exit code and the lines on standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"services.{service}", role, cwd=ROOT, env=variables, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(30):
-        _, said = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode().splitlines()
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    async def start(service: str, role: str, variables: dict[str, str]) -> tuple[int | None, list[str]]:
+        """The exit code and the lines that it wrote."""
+        process = preloaded.program(service, f"services.{service}", role, environment=variables, log=tmp_path / "log")
+        process.spawn()
+        assert await process.wait(SECONDS_MAX)
+        return process.poll(), process.log.read_text().splitlines()
+
+    return start
 
 
 @pytest.mark.parametrize(("service", "role"), ROLES, ids="-".join)
-async def test_missing_secrets_stop_the_start(service: str, role: str) -> None:
+async def test_missing_secrets_stop_the_start(start: Start, service: str, role: str) -> None:
     """Guarantee 55: without its secrets every role exits non-zero with one line that names each variable."""
     code, lines = await start(service, role, {"PATH": os.environ["PATH"]})
 
@@ -92,7 +95,7 @@ async def test_missing_secrets_stop_the_start(service: str, role: str) -> None:
         ("notification", "worker", "PAYFLOW_CATCH_UP_SECONDS", "-5"),
     ],
 )
-async def test_weak_secrets_stop_the_start(service: str, role: str, variable: str, value: str) -> None:
+async def test_weak_secrets_stop_the_start(start: Start, service: str, role: str, variable: str, value: str) -> None:
     """Guarantee 55: a short or default secret, an empty key, a wrong number: one line naming it, and never its value."""
     code, lines = await start(service, role, environment() | {variable: value})
 
@@ -110,7 +113,7 @@ async def test_weak_secrets_stop_the_start(service: str, role: str, variable: st
         ("gateway", "api", "PGSSLROOTCERT"),
     ],
 )
-async def test_driver_variables_stop_the_start(service: str, role: str, variable: str) -> None:
+async def test_driver_variables_stop_the_start(start: Start, service: str, role: str, variable: str) -> None:
     """What the driver would read beside a database's URL is refused in one line: unseen, it would change every connection."""
     code, lines = await start(service, role, environment() | {variable: "some-value"})
 
@@ -120,7 +123,7 @@ async def test_driver_variables_stop_the_start(service: str, role: str, variable
     assert "some-value" not in lines[0]
 
 
-async def test_one_line_names_all_faults() -> None:
+async def test_one_line_names_all_faults(start: Start) -> None:
     """Every variable of the driver and every malformed setting is named at the first start."""
     faulty = {"PGHOST": "", "PGSSLMODE": "require", "PAYFLOW_METRICS_PORT": "many", "PAYFLOW_WALLET_PORT": "0"}
     code, lines = await start("wallet", "api", environment() | faulty)
@@ -131,7 +134,7 @@ async def test_one_line_names_all_faults() -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
-async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
+async def test_an_unknown_role_is_told_the_known_ones(start: Start, service: str) -> None:
     """A misspelt role exits with a usage line."""
     code, lines = await start(service, "frobnicate", environment())
 

@@ -106,10 +106,14 @@ async def test_a_fork_dies_with_the_process_that_requested_it(tmp_path: Path) ->
             await asyncio.sleep(0.01)
 
 
-def test_a_library_to_preload_needs_a_real_start(tmp_path: Path) -> None:
-    """A fork has no loader that would load it."""
-    with pytest.raises(AssertionError):
-        fork(tmp_path / "log", DESCRIPTION, "0", environment={"LD_PRELOAD": "x.so"}).spawn()
+async def test_what_needs_a_library_loaded_is_started_by_its_command(tmp_path: Path) -> None:
+    """A fork has no loader that would load it: here one that names a library that is missing says so."""
+    variables = ENVIRONMENT | {"LD_PRELOAD": "missing.so"}
+    started = fork(tmp_path / "log", DESCRIPTION, "0", environment=variables)
+    started.spawn()
+    assert await started.wait(SECONDS_MAX)
+
+    assert "missing.so" in started.log.read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(("variables", "allowed"), [({}, not preloaded.drills.FULL), ({"COVERAGE_RUN": "1"}, False)])

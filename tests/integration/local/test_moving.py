@@ -32,14 +32,14 @@ async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: 
     """Balances are there, a new transfer completes, and two end that were PENDING: one at the broker, one in the outbox."""
     home = tmp_path / "home"
     moved = tmp_path / "a folder with spaces" / ("long" * 50) / "renamed"
-    with running(home, os.environ | SETTINGS) as run:
+    with running(home, os.environ | SETTINGS, forked=True) as run:
         pending = await leave_pending(run)
     moved.parent.mkdir(parents=True)
     home.rename(moved)
     for name in KEPT_DOWN:
         (moved / "down" / name).unlink()
 
-    with running(moved, os.environ | SETTINGS) as run:
+    with running(moved, os.environ | SETTINGS, forked=True) as run:
         completed = await finish(run, pending)
         assert await balances(run) == {seed.ALICE: 100_000 - completed, seed.BOB: 100_000 + completed}
         demo = run.demo()
