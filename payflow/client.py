@@ -387,7 +387,7 @@ class PayFlow:
 
     @contextlib.contextmanager
     def simulate(self, failure: str) -> Iterator[None]:
-        """Let a gateway in demo mode fail the next request of this task on purpose, for instance `answer-lost`.
+        """Let a gateway in demo mode fail the next request of this task on purpose, for instance `response-lost`.
 
         Only the first request inside of the block asks for it; retries do not. Outside of demo mode the gateway refuses a
         payment that asks for a failure.

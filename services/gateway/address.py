@@ -1,4 +1,4 @@
-"""Pure: where a request comes from. What it says about that itself counts only where a proxy we trust has written it."""
+"""Pure: the client address of a request. `X-Forwarded-For` counts only where a trusted proxy wrote it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Network = IPv4Network | IPv6Network
 
 UNKNOWN = "unknown"
-"""The one place of everybody whose peer has no network address."""
+"""The client network of all peers without a network address."""
 
 PREFIX_LENGTH = 64
-"""Of an IPv6 address the network counts: whoever has one address of it has all of them."""
+"""Limits count the network of an IPv6 address: a client with one address of it has all of them."""
 
-REMEMBERED_MAX = 8192
+CACHED_MAX = 8192
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Networks in CIDR notation, separated by commas; an address alone is a network of one.
 
     Raises:
-        ValueError: one of them is no network, or has bits set behind its prefix.
+        ValueError: one of them is not a network, or has bits set beyond its prefix.
     """
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-@lru_cache(REMEMBERED_MAX)
-def place_of(address: str) -> str:
-    """What is counted for an address: itself, or its /64 network. One spelling for each; `UNKNOWN` when it is no address."""
+@lru_cache(CACHED_MAX)
+def client_network_of(address: str) -> str:
+    """The unit that limits count: the address, or its /64 network. One spelling for each; `UNKNOWN` if it is not an address."""
     parsed = _parse(address)
     if parsed is None:
         return UNKNOWN
@@ -40,8 +40,8 @@ def place_of(address: str) -> str:
 def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
     """The address of the client: the peer of the connection, unless that is a trusted proxy.
 
-    Then it is the last entry of `X-Forwarded-For` (its header lines in order) that is no trusted proxy: what stands further
-    left, anybody may have written. Where an entry is no address, or all of them are proxies, it is the peer.
+    Then it is the last entry of `X-Forwarded-For` (its header lines in order) that is not a trusted proxy: any client may have
+    written the entries further left. If an entry is not an address, or all of them are proxies, it is the peer.
     """
     if not trusted or not forwarded or not _is_trusted(_parse(peer), trusted):
         return peer
@@ -63,6 +63,6 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    # A socket that listens for both shows IPv4 peers so.
+    # A dual-stack socket reports IPv4 peers as mapped addresses.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

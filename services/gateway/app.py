@@ -15,22 +15,22 @@ from services.chassis.watchdog import Watchdog
 from services.gateway import api, openapi, operations, responses, upstreams, wakeup
 from services.gateway.address import Network
 from services.gateway.api import OPERATIONS, reference_page
-from services.gateway.api.waiting import WAITING, Waiting
+from services.gateway.api.waiting import LONG_POLLS, LongPolls
 from services.gateway.api.wallet_facts import WALLET_FACTS, WalletFacts
 from services.gateway.cache import Cache
 from services.gateway.file_stream import FILES, Files
-from services.gateway.idempotency import FinishedAnswers
+from services.gateway.idempotency import ResponseCache
 from services.gateway.intake import INTAKE, Intake
 from services.gateway.live import HUB, Hub
 from services.gateway.security import admission, authentication, rate_limit
 from services.gateway.security.authentication import Tokens
 from services.gateway.security.cors import Origins
 from services.gateway.security.jwks import KEYS, Keys
-from services.gateway.security.login_throttle import GUESSES, Guesses
+from services.gateway.security.login_throttle import LOGIN_THROTTLE, LoginThrottle
 from services.gateway.security.passwords import PASSWORDS, Passwords
 from services.gateway.security.rate_limit import LIMITER, RateLimiter
-from services.gateway.security.rate_limit_counters import Allowances
-from services.gateway.security.revocations import SESSIONS, Sessions
+from services.gateway.security.rate_limit_counters import Quotas
+from services.gateway.security.revocations import REVOCATIONS, Revocations
 from services.gateway.security.verified_keys import VerifiedKeys
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstreams import UPSTREAMS, Upstreams
@@ -45,34 +45,34 @@ _DOCS = reference_page.render(_DOCUMENT)
 
 
 async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
-    """The api role: the public door."""
+    """The api role: serve the public API."""
     redis_url = settings.redis_url.get_secret_value()
     async with AsyncExitStack() as stack:
-        behind = _connect(settings)
-        stack.push_async_callback(behind.close)
-        # Connections of their own: a crowd that logs in must not keep this process from hearing who has logged out.
+        clients = _connect(settings)
+        stack.push_async_callback(clients.close)
+        # Connections of their own: a burst of logins must not delay revocations.
         feeds = _connect(settings)
         stack.push_async_callback(feeds.close)
         cache = Cache(redis_url)
         stack.push_async_callback(cache.close)
-        keys, sessions, finished = Keys(feeds.auth), Sessions(feeds.auth), FinishedAnswers(cache)
-        stack.push_async_callback(finished.close)
+        keys, revocations, cached = Keys(feeds.auth), Revocations(feeds.auth), ResponseCache(cache)
+        stack.push_async_callback(cached.close)
         runtime.health.register("keys", keys.ping)
-        runtime.health.register("revocations", sessions.ping)
-        hub = Hub(behind.notification, streams_max=settings.streams_max)
+        runtime.health.register("revocations", revocations.ping)
+        hub = Hub(clients.notification, streams_max=settings.streams_max)
         are_limited = settings.rate_limits == "on"
         if not are_limited:
-            log.warning("rate_limits_lifted")
-        allowances = Allowances(cache)
-        stack.push_async_callback(allowances.close)
+            log.warning("rate_limits_disabled")
+        quotas = Quotas(cache)
+        stack.push_async_callback(quotas.close)
         app = build(
-            behind,
+            clients,
             keys=keys,
-            sessions=sessions,
-            finished=finished,
+            revocations=revocations,
+            cached=cached,
             hub=hub,
-            limiter=RateLimiter(allowances, rate_limit.limits_of(settings), enabled=are_limited),
-            guesses=Guesses(cache, behind.auth, enabled=are_limited),
+            limiter=RateLimiter(quotas, rate_limit.limits_of(settings), enabled=are_limited),
+            login_throttle=LoginThrottle(cache, clients.auth, enabled=are_limited),
             trusted=settings.trusted_networks,
             requests_max=settings.requests_max,
             passwords_max=settings.passwords_max,
@@ -84,25 +84,25 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             from services.gateway import simulation  # noqa: PLC0415 - loaded nowhere else
 
             simulation.install(app)
-        runtime.run_beside(stack, keys.keep())
-        runtime.run_beside(stack, sessions.keep())
-        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _said: sessions.notify()))
-        sessions.listen(hub.end_session)
-        runtime.run_beside(stack, hub.keep())
+        runtime.run_beside(stack, keys.run())
+        runtime.run_beside(stack, revocations.run())
+        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _message: revocations.notify()))
+        revocations.subscribe(hub.end_session)
+        runtime.run_beside(stack, hub.run())
         runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.EVENTS, hub.notify))
         watch = _watchdog(settings)
         await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
 
 
 def build(
-    behind: Upstreams,
+    clients: Upstreams,
     *,
     keys: Keys,
-    sessions: Sessions,
-    finished: FinishedAnswers,
+    revocations: Revocations,
+    cached: ResponseCache,
     limiter: RateLimiter,
     hub: Hub,
-    guesses: Guesses,
+    login_throttle: LoginThrottle,
     trusted: Sequence[Network],
     requests_max: int,
     passwords_max: int,
@@ -113,7 +113,7 @@ def build(
         "gateway",
         middlewares=[
             rate_limit.by_address(limiter, trusted),
-            authentication.middleware(Tokens(keys, sessions.now), sessions, VerifiedKeys(behind.auth, limiter)),
+            authentication.middleware(Tokens(keys, revocations.now), revocations, VerifiedKeys(clients.auth, limiter)),
             rate_limit.by_caller(limiter),
         ],
         body_bytes_max=BODY_BYTES_MAX,
@@ -121,21 +121,21 @@ def build(
     app.middlewares.insert(0, admission.middleware)
     app.on_response_prepare.append(responses.on_prepare)
     app.on_response_prepare.append(rate_limit.on_prepare)
-    app[UPSTREAMS] = behind
+    app[UPSTREAMS] = clients
     app[KEYS] = keys
-    app[SESSIONS] = sessions
+    app[REVOCATIONS] = revocations
     app[LIMITER] = limiter
-    app[GUESSES] = guesses
+    app[LOGIN_THROTTLE] = login_throttle
     app[PASSWORDS] = Passwords(under_way_max=passwords_max)
-    app[INTAKE] = Intake(behind.intake, finished, requests_max=requests_max)
-    waiting = app[WAITING] = Waiting()
-    app.on_shutdown.append(waiting.end)
+    app[INTAKE] = Intake(clients.transaction, cached, requests_max=requests_max)
+    long_polls = app[LONG_POLLS] = LongPolls()
+    app.on_shutdown.append(long_polls.end)
     app[HUB] = hub
     app.on_shutdown.append(hub.drain)
     files = app[FILES] = Files()
     app.on_shutdown.append(files.abort)
     app[api.wallets.FILE_PAGES] = asyncio.Semaphore(api.wallets.FILE_PAGES_AT_ONCE)
-    app[WALLET_FACTS] = WalletFacts(behind.wallet)
+    app[WALLET_FACTS] = WalletFacts(clients.wallet)
     app[api.reference.DOCUMENT] = _DOCUMENT_BYTES
     app[api.reference.DOCS] = _DOCS
     operations.add_routes(app, OPERATIONS)

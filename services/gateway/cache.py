@@ -1,6 +1,6 @@
-"""Redis as the gateway sees it: one round trip for all that ask in the same turn of the loop, 50 ms, and a breaker.
+"""Redis as a cache: one round trip for all commands of the same loop iteration, a deadline of 50 ms, and a circuit breaker.
 
-Nothing depends on it. Who gets `CacheUnavailable` goes on without.
+Nothing depends on it: a caller that gets `CacheUnavailable` continues without.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from redis.exceptions import RedisError
 
 from services.chassis.batching import Batcher
 
-ANSWER_SECONDS = 0.05
-"""All the time that Redis gets for an answer."""
+RESPONSE_SECONDS = 0.05
+"""The deadline of a round trip."""
 
 BATCH_MAX = 512
 FLIGHTS_MAX = 2
 CONNECTIONS_MAX = 8
 
 FAILURES_MAX = 3
-"""So many round trips in a row may fail before nobody waits for Redis any more."""
+"""So many consecutive failures open the circuit: requests no longer wait for Redis."""
 
 PROBE_EVERY_SECONDS = 1.0
-"""How often Redis is tried while nobody waits for it."""
+"""How often Redis is probed while the circuit is open."""
 
 Command = Sequence[str | bytes | int]
 
 UNAVAILABLE = (RedisError, OSError, TimeoutError, RuntimeError)
-"""What says that Redis is away. RuntimeError: the event loop's, when a connection closes while it is being written to."""
+"""Errors of an unavailable Redis. RuntimeError: the event loop's, when a connection closes while it is being written to."""
 
 log = structlog.get_logger()
 
 
 class CacheUnavailable(Exception):  # noqa: N818 - reads as what it is
-    """Redis gave no answer in time, or none that makes sense."""
+    """Redis did not respond in time, or not with a valid response."""
 
 
 class Cache:
-    """A client that fails fast and, after a few failures, at once."""
+    """A client that fails fast and, while its circuit is open, at once."""
 
     def __init__(self, url: str) -> None:
-        # One clock runs over each whole round trip below; a socket timeout would start another for every single answer.
+        # One timeout covers each whole round trip below; a socket timeout would start another for every reply.
         self._redis = redis.asyncio.Redis.from_url(
             url,
             socket_timeout=None,
-            socket_connect_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=RESPONSE_SECONDS,
             max_connections=CONNECTIONS_MAX,
             retry=Retry(NoBackoff(), 0),
         )
@@ -64,22 +64,22 @@ class Cache:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker is open: Redis failed lately, and nobody waits for it."""
+        """Whether the circuit is open: Redis failed repeatedly, and requests do not wait for it."""
         return self._failures >= FAILURES_MAX
 
     async def run(self, *commands: Command) -> list[Any]:
-        """The answers to these commands, in order.
+        """The replies to these commands, in order.
 
         Raises:
-            CacheUnavailable: Redis does not answer, or refused one of them.
+            CacheUnavailable: Redis did not respond, or rejected one of them.
         """
         if self.is_open:
             self._start_probe()
             raise CacheUnavailable
-        answers = await self._batcher.submit(commands)
-        if any(isinstance(answer, RedisError) for answer in answers):
+        replies = await self._batcher.submit(commands)
+        if any(isinstance(reply, RedisError) for reply in replies):
             raise CacheUnavailable
-        return answers
+        return replies
 
     async def close(self) -> None:
         """Close the connections."""
@@ -87,22 +87,22 @@ class Cache:
             self._probe.cancel()
         await self._redis.aclose()
 
-    async def _flush(self, asked: Sequence[Sequence[Command]]) -> list[list[Any]]:
+    async def _flush(self, batch: Sequence[Sequence[Command]]) -> list[list[Any]]:
         if self.is_open:
             raise CacheUnavailable
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(RESPONSE_SECONDS):
                 pipeline = self._redis.pipeline(transaction=False)
-                for commands in asked:
+                for commands in batch:
                     for command in commands:
                         pipeline.execute_command(*command)
-                answers = await pipeline.execute(raise_on_error=False)
+                replies = await pipeline.execute(raise_on_error=False)
         except UNAVAILABLE as error:
             self._count_failure(error)
             raise CacheUnavailable from None
         self._failures = 0
-        rest = iter(answers)
-        return [[next(rest) for _ in commands] for commands in asked]
+        rest = iter(replies)
+        return [[next(rest) for _ in commands] for commands in batch]
 
     def _count_failure(self, error: Exception) -> None:
         self._failures += 1
@@ -111,14 +111,14 @@ class Cache:
             log.warning("cache_circuit_opened", error=type(error).__name__)
 
     def _start_probe(self) -> None:
-        # Tried aside: no request pays for finding out that Redis is still away.
+        # In the background: no request pays for finding out that Redis is still unavailable.
         if time.monotonic() >= self._probe_at and (self._probe is None or self._probe.done()):
             self._probe_at = time.monotonic() + PROBE_EVERY_SECONDS
             self._probe = asyncio.create_task(self._try())
 
     async def _try(self) -> None:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(RESPONSE_SECONDS):
                 await self._redis.ping()
         except UNAVAILABLE:
             return

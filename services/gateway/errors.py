@@ -86,7 +86,7 @@ __all__ = [
 
 
 class IdempotencyKeyMissing(Refusal):
-    """A request that moves money needs an Idempotency-Key."""
+    """This request requires an Idempotency-Key header."""
 
     status = 400
     code = "idempotency_key_missing"
@@ -106,32 +106,32 @@ class InvalidToken(Refusal):
     code = "invalid_token"
 
     def __init__(self) -> None:
-        """One answer for every reason: a forger learns nothing from it."""
+        """The same response for every reason, so that it reveals nothing to an attacker."""
         super().__init__(headers={"WWW-Authenticate": "Bearer"})
 
 
 class OriginNotAllowed(Refusal):
-    """Web pages of this origin may not do this."""
+    """Web pages of this origin may not send this request."""
 
     status = 403
     code = "origin_not_allowed"
 
 
 class SessionRequired(Refusal):
-    """This address is for people: it needs the access token of a session, an API key will not do."""
+    """This endpoint requires the access token of a session; API keys are not accepted."""
 
     status = 403
     code = "session_required"
 
 
 class InsufficientScope(Refusal):
-    """The API key lacks the scope that this needs."""
+    """The API key lacks the required scope."""
 
     status = 403
     code = "insufficient_scope"
 
     def __init__(self, scope: Scope) -> None:
-        """Name the scope, for people and as RFC 6750 has it."""
+        """Name the scope in the detail and, as RFC 6750 defines it, in the challenge."""
         challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
         super().__init__(f"The API key lacks the scope `{scope}`.", headers={"WWW-Authenticate": challenge})
 
@@ -144,7 +144,7 @@ class NotFound(Refusal):
 
 
 class RecipientNotFound(Refusal):
-    """Nobody is registered with this e-mail address."""
+    """No user is registered with this e-mail address."""
 
     status = 404
     code = "recipient_not_found"
@@ -165,7 +165,7 @@ class BodyTooLarge(Refusal):
 
 
 class ExpectationFailed(Refusal):
-    """No other expectation than 100-continue is met."""
+    """The only supported expectation is 100-continue."""
 
     status = 417
     code = "expectation_failed"
@@ -186,14 +186,14 @@ class UnknownParameter(InvalidRequest):
     """Some fields of the request are not acceptable."""
 
     def __init__(self, *names: str) -> None:
-        """Name the query parameters that this address does not take."""
+        """Name the unknown query parameters."""
         super().__init__(
-            errors=[FieldError(name or "(no name)", "is not a parameter of this address") for name in names]
+            errors=[FieldError(name or "(no name)", "is not a parameter of this endpoint") for name in names]
         )
 
 
 class RateLimited(Refusal):
-    """Too many requests; come back later."""
+    """Too many requests; retry later."""
 
     status = 429
     code = "rate_limited"
@@ -201,7 +201,7 @@ class RateLimited(Refusal):
 
 
 class TooManyStreams(Refusal):
-    """You have too many streams of events open; close one."""
+    """Too many event streams are open for this user; close one."""
 
     status = 429
     code = "too_many_streams"
@@ -217,17 +217,17 @@ class TooManyFiles(Refusal):
 
 
 class NoStreamLeft(Unavailable):
-    """Too many streams of events are open at this gateway."""
+    """Too many event streams are open on this gateway."""
 
     code = "no_stream_left"
 
 
 class KeysUnavailable(Unavailable):
-    """The access token cannot be verified: its key is not known here, and the auth service does not answer."""
+    """The access token cannot be verified: its key is unknown, and the auth service is unavailable."""
 
 
 class KeyUnverified(Unavailable):
-    """The API key cannot be verified: the auth service does not answer, and nothing is remembered of this key."""
+    """The API key cannot be verified: the auth service is unavailable, and no earlier result is cached."""
 
     code = "api_key_unverified"
 
@@ -237,22 +237,22 @@ class NoResponseInTime(OutcomeUnknown):
 
 
 BEFORE_ANY = (NotFound, MethodNotAllowed, RequestTooSlow, ExpectationFailed)
-"""Said of requests that belong to no operation, or before it is known to which."""
+"""Raised for requests without an operation, or before it is known."""
 
-WRONG_GUESSES = frozenset({InvalidCredentials.code})
-"""Codes by which auth says that a secret was wrong: whoever hears one too often has to wait."""
+FAILED_LOGINS = frozenset({InvalidCredentials.code})
+"""Codes by which auth reports a wrong password or code; they count for the login throttle."""
 
 ANYWHERE = (Fault, NotHttp)
 ON_QUERY = (InvalidRequest,)
 ON_UPSTREAM = (UpstreamUnavailable, DatabaseUnavailable, NoResponseInTime)
-"""Whenever a service behind is asked."""
+"""Raised by every call to an upstream service."""
 
 ON_MOMENT = (MomentNotFinal,)
-"""Wherever figures of a moment are read."""
+"""Raised by reads of figures at an instant."""
 
 ON_TOKEN = (InvalidToken, KeysUnavailable)
 ON_KEY_CALLER = (InsufficientScope, KeyUnverified)
-"""Whenever an API key will do."""
+"""Raised where API keys are accepted."""
 
 ON_BODY = (MalformedJson, RequestTooSlow, BodyTooLarge, UnsupportedMediaType, InvalidRequest)
 ON_KEY = (IdempotencyKeyMissing, IdempotencyKeyInvalid, IdempotencyKeyInUse, IdempotencyKeyReused)

@@ -1,8 +1,8 @@
-"""Files that are sent while they are read: of any length, in bounded memory, and visibly incomplete when they are.
+"""Files streamed while they are read: of any length, in bounded memory, and visibly incomplete if interrupted.
 
 A file that cannot be completed ends with the connection, before the last chunk of its body (RFC 9112, 8): the client sees an
 incomplete response, never a shorter file. HTTP/1.0 has no chunks, so an interrupted response would look complete: there, these
-files are refused. When the process stops, files in progress are aborted: a client that does not read must not delay the stop.
+files are refused. At shutdown, files in progress are aborted: a client that does not read must not delay it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class Files:
     """The files that this process is sending."""
 
     def __init__(self) -> None:
-        """Without any."""
         self._by_user: Counter[str] = Counter()
         self._clocks: set[asyncio.Timeout] = set()
         self.is_stopping = False
@@ -77,7 +76,7 @@ FILES: web.AppKey[Files] = web.AppKey("files")
 async def send(
     request: web.Request, parts: AsyncGenerator[str], *, user_id: str, content_type: str, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send the parts as one response; of HEAD, its headers. A part is read when the client has taken most of the one before.
+    """Send the parts as one response; for HEAD, its headers. A part is read once the client has received most of the previous.
 
     Raises:
         HttpVersionTooOld, TooManyFiles
@@ -94,8 +93,8 @@ async def send(
 async def _begin(request: web.Request, content_type: str, headers: Mapping[str, str]) -> web.StreamResponse:
     response = web.StreamResponse(headers={**headers, tracing.REQUEST_ID: tracing.request_id()})
     response.content_type, response.charset = content_type, "utf-8"
-    # Of HEAD the compressor would still write its end.
-    if compression.takes_gzip(request) and request.method != hdrs.METH_HEAD:
+    # For HEAD the compressor would still write its trailer.
+    if compression.accepts_gzip(request) and request.method != hdrs.METH_HEAD:
         response.enable_compression(web.ContentCoding.gzip)
     response.headers[hdrs.VARY] = f"{response.headers.get(hdrs.VARY, hdrs.ACCEPT)}, {hdrs.ACCEPT_ENCODING}"
     await response.prepare(request)
@@ -111,7 +110,7 @@ async def _write(request: web.Request, response: web.StreamResponse, parts: Asyn
                 await response.write(part.encode())
     except ConnectionError:
         log.info("file_client_disconnected")
-    except Exception as error:  # noqa: BLE001 - the headers are sent: only closing the connection can report any error
+    except Exception as error:  # noqa: BLE001 - the headers are sent: only closing the connection can report an error
         log.warning("file_aborted", error="stopping" if files.is_stopping else repr(error))
         if request.transport is not None:
             request.transport.abort()

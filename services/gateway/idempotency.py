@@ -1,7 +1,7 @@
-"""The idempotency key: what it must look like, what a request is recognised by, and the finished answers kept in Redis.
+"""Idempotency keys: their format, the hash that identifies a request, and the responses cached in Redis.
 
-The truth is a unique key in the transaction service's database. What stands here only saves it the question: Redis may
-be away, empty or lying.
+The authority is a unique key in the transaction service's database. The cache only saves a call to it: Redis may be
+unavailable, empty or wrong.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
-KEEP_SECONDS = 24 * 3600
+CACHED_SECONDS = 24 * 3600
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
-_SEAL_LENGTH = 64
+_FINGERPRINT_LENGTH = 64
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
-class Question:
-    """One request with a key: whose it is, and what was asked by it."""
+class KeyedRequest:
+    """A request with an idempotency key: its user, its key, and the hash of its content."""
 
     user_id: str
     key: str
     request_hash: str
 
     @cached_property
-    def place(self) -> str:
-        """Where its finished answer is kept. Keys are people's own words: only their hash is stored."""
-        return f"payflow:answer:{self.user_id}:{_digest(self.key)}"
+    def cache_key(self) -> str:
+        """Where its response is cached. Clients choose their keys freely, so only the hash of a key is stored."""
+        return f"payflow:response:{self.user_id}:{_digest(self.key)}"
 
     @cached_property
-    def seal(self) -> bytes:
-        """What an entry must begin with to be the answer to this question and to no other."""
+    def fingerprint(self) -> bytes:
+        """The beginning of the cached entry; an entry that begins otherwise belongs to another request."""
         return _digest(f"{self.user_id}\n{self.key}\n{self.request_hash}").encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer of the accepting commit: the transfer's id, its body as it was then, and whether it was given before."""
+    """An accepted transfer: its id, its body at acceptance, and whether this is a replay of an earlier response."""
 
     transfer_id: str
     body: bytes
@@ -74,39 +74,40 @@ def read_key(headers: CIMultiDictProxy[str]) -> str:
 
 
 def hash_request(method: str, route: str, sent: Any) -> str:
-    """SHA-256 over method, route pattern and what the client sent: nulls dropped, members sorted, everything else as it is."""
+    """SHA-256 of method, route pattern and body as sent, without nulls and with sorted members."""
     return _digest(f"{method}\n{route}\n{_canonical(_without_nulls(sent))}")
 
 
-class FinishedAnswers:
-    """Answers of accepting commits, kept for a day."""
+class ResponseCache:
+    """The responses to accepted requests, cached for a day."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def find(self, question: Question) -> Accepted | None:
-        """The answer given before. None when there is none, when Redis is away, and when the entry is not ours to believe."""
+    async def find(self, request: KeyedRequest) -> Accepted | None:
+        """The cached response. None if there is none, Redis is unavailable, or the entry is not valid for this request."""
         try:
-            (entry,) = await self._cache.run(("GET", question.place))
+            (entry,) = await self._cache.run(("GET", request.cache_key))
         except CacheUnavailable:
             metrics.IDEMPOTENCY.labels("cache_unavailable").inc()
             return None
-        return None if entry is None else _read(question, entry)
+        return None if entry is None else _read(request, entry)
 
-    def keep(self, answers: Sequence[tuple[Question, Accepted]]) -> None:
-        """Keep these, aside: no answer waits for it, and it may fail."""
-        task = asyncio.create_task(self._keep(answers))
+    def store(self, responses: Sequence[tuple[KeyedRequest, Accepted]]) -> None:
+        """Cache these in the background: no response waits for it, and it may fail."""
+        task = asyncio.create_task(self._store(responses))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
     async def close(self) -> None:
-        """Wait for what is being kept."""
+        """Wait for unfinished writes."""
         await asyncio.gather(*self._writing)
 
-    async def _keep(self, answers: Sequence[tuple[Question, Accepted]]) -> None:
+    async def _store(self, responses: Sequence[tuple[KeyedRequest, Accepted]]) -> None:
         commands = [
-            ("SET", question.place, question.seal + accepted.body, "EX", KEEP_SECONDS) for question, accepted in answers
+            ("SET", request.cache_key, request.fingerprint + accepted.body, "EX", CACHED_SECONDS)
+            for request, accepted in responses
         ]
         try:
             await self._cache.run(*commands)
@@ -114,10 +115,10 @@ class FinishedAnswers:
             return
 
 
-def _read(question: Question, entry: Any) -> Accepted | None:
-    if not isinstance(entry, bytes) or entry[:_SEAL_LENGTH] != question.seal:
+def _read(request: KeyedRequest, entry: Any) -> Accepted | None:
+    if not isinstance(entry, bytes) or entry[:_FINGERPRINT_LENGTH] != request.fingerprint:
         return None
-    body = entry[_SEAL_LENGTH:]
+    body = entry[_FINGERPRINT_LENGTH:]
     try:
         transfer = schemas.transfers.TRANSFER.validate_json(body)
     except ValidationError:

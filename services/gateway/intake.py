@@ -1,144 +1,153 @@
-"""The way in for money: all requests that wait at the same moment go to the transaction service as one list."""
+"""Intake of transfers: requests that arrive together are sent to the transaction service as one batch."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from services.chassis.batching import Batcher
-from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.contracts.refusals.transaction import Busy
-from services.gateway import responses, upstreams
-from services.gateway.idempotency import Accepted, FinishedAnswers, Question
+from services.gateway import responses
+from services.gateway.clients.transaction import TransactionClient, TransferItem
+from services.gateway.idempotency import Accepted, KeyedRequest, ResponseCache
 from services.gateway.settings import REQUESTS_MAX
 
 BATCH_MAX = 256
 FLIGHTS_MAX = 2
-"""A second call while the first is held up; more would only make the batches smaller."""
+"""A second batch while the first is delayed; more would only make the batches smaller."""
 
 UNDER_WAY_MAX = FLIGHTS_MAX * BATCH_MAX
 QUEUE_SECONDS_MAX = 2.0
-"""When more are under way than the flights carry, and the oldest has waited so long, who comes now would wait in vain."""
+"""If more requests are under way than the batches carry and the oldest has waited so long, a new one would wait in vain."""
 
 RETRY_AFTER_SECONDS = 2
 
-_SPOILED = frozenset({400, 413, 422})
-"""A list is refused with these when something in it is malformed, though not everything."""
+_MALFORMED = frozenset({400, 413, 422})
+"""Statuses that reject a whole batch because one item is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One item of the list, and the question that its answer will answer again."""
+    """One item of a batch, and the request by which its response is cached."""
 
-    question: Question
-    item: dict[str, Any]
+    request: KeyedRequest
+    item: TransferItem
 
 
-class _ListRefused(Exception):  # noqa: N818 - not an error: one item spoils the list, halving finds it
+class _BatchRejected(Exception):  # noqa: N818 - not an error: halving finds the malformed item
     pass
 
 
 def busy() -> Busy:
-    """What those are told who would wait in vain."""
+    """The refusal of a request that would wait in vain."""
     return Busy("more transfers wait than can be accepted in time", retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
-class Queue:
-    """Those who look for an answer given before, those who wait for their batch, and those whose batch is on its way."""
+class AdmissionCounter:
+    """Counts the requests under way, from the look-up of a cached response to the response of the transaction service."""
 
-    def __init__(self, batcher: Batcher[Submission, Accepted], finished: FinishedAnswers, *, requests_max: int) -> None:
-        self._batcher = batcher
-        self._finished = finished
+    def __init__(self, requests_max: int) -> None:
         self._requests_max = requests_max
-        self._since: dict[int, float] = {}
+        self._started: dict[object, float] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether one more would wait too long."""
-        under_way = len(self._since)
+        under_way = len(self._started)
         if under_way >= self._requests_max:
             return True
-        return under_way >= UNDER_WAY_MAX and time.monotonic() - next(iter(self._since.values())) > QUEUE_SECONDS_MAX
+        return under_way >= UNDER_WAY_MAX and time.monotonic() - next(iter(self._started.values())) > QUEUE_SECONDS_MAX
 
-    async def submit(self, submission: Submission) -> Accepted:
-        """Wait for the answer to this one. Raises as `Intake.accept` does."""
-        # The place is taken before anything is waited for: whoever got past the gateway is not refused later.
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Count one request while the block runs.
+
+        Raises:
+            Busy: it would wait too long.
+        """
         if self.is_full:
             raise busy()
-        number = id(submission)
-        self._since[number] = time.monotonic()
+        key = object()
+        self._started[key] = time.monotonic()
         try:
-            finished = await self._finished.find(submission.question)
-            return finished if finished is not None else await self._batcher.submit(submission)
+            yield
         finally:
-            del self._since[number]
+            del self._started[key]
+
+
+class _Lane(NamedTuple):
+    """Requests that are counted and batched together."""
+
+    counter: AdmissionCounter
+    batcher: Batcher[Submission, Accepted]
 
 
 class Intake:
-    """Hands transfers over and keeps what came of them."""
+    """Sends transfers to the transaction service and caches its responses."""
 
-    def __init__(self, transaction: Upstream, finished: FinishedAnswers, *, requests_max: int = REQUESTS_MAX) -> None:
+    def __init__(
+        self, transaction: TransactionClient, cached: ResponseCache, *, requests_max: int = REQUESTS_MAX
+    ) -> None:
         self._transaction = transaction
-        self._finished = finished
-        self._requests_max = requests_max
-        # Apart: those whose recipient auth must be asked for do not hold up the others while auth is slow.
-        self._by_wallet = self._queue("intake")
-        self._by_email = self._queue("intake_by_email")
+        self._cached = cached
+        # Apart: requests that need auth to find their recipient do not delay the others while auth is slow.
+        self._by_wallet = self._lane("intake", requests_max)
+        self._by_email = self._lane("intake_by_email", requests_max)
 
-    def _queue(self, name: str) -> Queue:
+    def _lane(self, name: str, requests_max: int) -> _Lane:
         batcher = Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX)
-        return Queue(batcher, self._finished, requests_max=self._requests_max)
+        return _Lane(AdmissionCounter(requests_max), batcher)
 
     @property
     def is_full(self) -> bool:
-        """Whether whoever comes now may be refused unread.
+        """Whether new requests may be refused unread.
 
-        Those by e-mail are left out: while auth is slow they wait, and nobody else shall be refused for it.
+        Transfers by e-mail do not count: while auth is slow they wait, and no other request may be refused for it.
         """
-        return self._by_wallet.is_full
+        return self._by_wallet.counter.is_full
 
-    async def accept(self, submission: Submission) -> Accepted:
-        """Hand over one transfer and wait for its own answer, unless it was answered before.
+    async def accept(self, item: TransferItem) -> Accepted:
+        """Have one transfer accepted, or return the cached response to the same request.
 
         Raises:
-            OutcomeUnknown: no answer in time; the same key tells later what became of it.
-            Unavailable: the transaction service is away, or (Busy) too many wait for it.
-            Refusal: what it said about this transfer.
+            OutcomeUnknown: no response in time; a retry with the same key returns the outcome.
+            Unavailable: the transaction service is unavailable, or (Busy) too many requests wait for it.
+            Refusal: the transaction service refused this transfer.
         """
-        queue = self._by_email if "email" in submission.item["to"] else self._by_wallet
-        return await queue.submit(submission)
+        lane = self._by_email if "email" in item["to"] else self._by_wallet
+        request = KeyedRequest(item["user_id"], item["idempotency_key"], item["request_hash"])
+        # Counted before the first await: an admitted request is not refused later.
+        with lane.counter.slot():
+            cached = await self._cached.find(request)
+            return cached if cached is not None else await lane.batcher.submit(Submission(request, item))
 
     async def _flush(self, submissions: Sequence[Submission]) -> list[Accepted | Refusal]:
         try:
-            answer = await upstreams.call(
-                self._transaction,
-                "POST",
-                "/internal/transfers",
-                body={"items": [submission.item for submission in submissions]},
-            )
+            result = await self._transaction.create_transfers([submission.item for submission in submissions])
         except Refusal as refusal:
-            if len(submissions) > 1 and refusal.status in _SPOILED:
-                raise _ListRefused from refusal
+            if len(submissions) > 1 and refusal.status in _MALFORMED:
+                raise _BatchRejected from refusal
             raise
-        return self._finalize(submissions, answer)
+        return self._match(submissions, result)
 
-    def _finalize(self, submissions: Sequence[Submission], answer: Any) -> list[Accepted | Refusal]:
+    def _match(self, submissions: Sequence[Submission], result: Any) -> list[Accepted | Refusal]:
         try:
-            finalized = [_read(item) for item in answer["items"]]
+            items = [_read(item) for item in result["items"]]
         except (KeyError, TypeError, ValueError):
-            finalized = []
-        if len(finalized) != len(submissions):
-            raise OutcomeUnknown("the transaction service gave an answer that was not understood")
-        pairs = zip(submissions, finalized, strict=True)
-        accepted = [(sent.question, result) for sent, result in pairs if isinstance(result, Accepted)]
+            items = []
+        if len(items) != len(submissions):
+            raise OutcomeUnknown("the response of the transaction service is not valid")
+        pairs = zip(submissions, items, strict=True)
+        accepted = [(sent.request, item) for sent, item in pairs if isinstance(item, Accepted)]
         if accepted:
-            self._finished.keep(accepted)
-        return finalized
+            self._cached.store(accepted)
+        return items
 
 
 def _read(item: Mapping[str, Any]) -> Accepted | Refusal:

@@ -1,4 +1,4 @@
-"""What the gateway counts beside the series of the chassis. Every label is there from the start, at zero."""
+"""Metrics of the gateway, beside those of the chassis. Every label is exported from the start, at zero."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ RATE_LIMITS = (
     "wrong_login",
     "register",
     "recipients",
-    "letters",
-    "letter_tokens",
+    "emails",
+    "email_tokens",
     "wrong_key",
     "wrong_recipient",
 )
 
 IDEMPOTENCY = Counter(
     "payflow_idempotency_total",
-    "Requests with an idempotency key by what became of it, and look-ups that the cache could not answer.",
+    "Requests with an idempotency key by result, and cache look-ups that failed because Redis was unavailable.",
     ["result"],
 )
 RATE_LIMITED = Counter("payflow_rate_limited_total", "Requests refused by a rate limit.", ["limit"])
 
-STREAM_ENDINGS = ("token_expired", "session_ended", "server_draining", "too_slow", "gone")
-STREAMS = Gauge("payflow_live_streams", "Streams of events that are open.")
-STREAMS_ENDED = Counter("payflow_live_streams_ended_total", "Streams of events that ended, by why.", ["reason"])
+STREAM_ENDINGS = ("token_expired", "session_ended", "server_draining", "too_slow", "disconnected")
+STREAMS = Gauge("payflow_live_streams", "Open event streams.")
+STREAMS_ENDED = Counter("payflow_live_streams_ended_total", "Ended event streams by reason.", ["reason"])
 
 for _result in IDEMPOTENCY_RESULTS:
     IDEMPOTENCY.labels(_result)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, written from the rows of `operations` and the models of `schemas`."""
+"""The OpenAPI 3.1 document, generated from the rows of `operations` and the models of `schemas`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.chassis.finality import MomentNotFinal
 from services.contracts.refusal import Refusal
 from services.gateway import errors, examples, operations, schemas
 from services.gateway.api.preference import WAIT_SECONDS_MAX
-from services.gateway.operations import Access, Answer, Operation
+from services.gateway.operations import Access, Operation, Response
 
 VERSION = "1.0.0"
 
@@ -26,47 +26,53 @@ _PROBLEM_MODELS: dict[type[Refusal], type[BaseModel]] = {
 
 _DESCRIPTION = """\
 Wallets and transfers. Money is an integer in the currency's minor unit plus an ISO 4217 code: `1050` with `USD` is $10.50.
-Ids are UUIDs, times are RFC 3339 in UTC with microseconds. Lists are pages: pass `next_cursor` as `cursor` until it is null.
-A request that moves money carries an `Idempotency-Key`; sent again with the same body, it is answered as the first time.
-Every answer carries `X-Request-Id`. Errors are problem documents (RFC 9457); `x-problem-catalogue` lists every code.
-Fields may be added to answers; none will change its meaning.
+Ids are UUIDs, times are RFC 3339 in UTC with microseconds. Lists are paginated: pass `next_cursor` as `cursor` until it is null.
+A request that moves money requires an `Idempotency-Key`; repeated with the same key and body, it returns the first response.
+Every response has `X-Request-Id`. Errors are problem documents (RFC 9457); `x-problem-catalogue` lists every code.
+Fields may be added to responses; existing fields keep their meaning.
 """
 
 _HEADERS = {
-    "X-Request-Id": ("The client's own id, if it sent a sane one, else one made here.", {"type": "string"}),
-    "Location": ("The address of what was made.", {"type": "string"}),
-    "Set-Cookie": ("The refresh token of a browser, or the end of it.", {"type": "string"}),
+    "X-Request-Id": (
+        "The id of the request: the client's own if it sent a valid one, else a new one.",
+        {"type": "string"},
+    ),
+    "Location": ("The path of the new resource.", {"type": "string"}),
+    "Set-Cookie": ("Sets or removes the refresh token of a browser.", {"type": "string"}),
     "ETag": ("A strong validator of the body.", {"type": "string"}),
-    "Idempotent-Replayed": ("Present when this key was answered before.", {"type": "string", "const": "true"}),
-    "Preference-Applied": ("How long the client preferred to wait.", {"type": "string"}),
-    "Link": ('Where the file goes on (`rel="next"`), when it does.', {"type": "string"}),
-    "Retry-After": ("Seconds to wait before the next try.", {"type": "integer"}),
-    "RateLimit": ("What is left of the limit, and for how long.", {"type": "string"}),
-    "RateLimit-Policy": ("The limit: how many in how many seconds.", {"type": "string"}),
-    "Upgrade": ("The HTTP version that the request needs.", {"type": "string"}),
-    "WWW-Authenticate": ("The scheme that is asked for.", {"type": "string"}),
+    "Idempotent-Replayed": (
+        "Present if this repeats the response to an earlier request.",
+        {"type": "string", "const": "true"},
+    ),
+    "Preference-Applied": ("The preferred wait that was applied.", {"type": "string"}),
+    "Link": ('The next page of the file (`rel="next"`), if there is one.', {"type": "string"}),
+    "Retry-After": ("Seconds to wait before the next attempt.", {"type": "integer"}),
+    "RateLimit": ("The remaining quota and the seconds until it resets.", {"type": "string"}),
+    "RateLimit-Policy": ("The rate limit: requests per window in seconds.", {"type": "string"}),
+    "Upgrade": ("The HTTP version that the request requires.", {"type": "string"}),
+    "WWW-Authenticate": ("The required authentication scheme.", {"type": "string"}),
 }
 
 _PARAMETERS = {
     "Idempotency-Key": {
         "required": True,
-        "description": "Chosen by the client, once per payment; sent again with every retry of it.",
+        "description": "Chosen by the client, unique per payment; repeat it with every retry.",
         "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
     },
     "Prefer": {
         "required": False,
-        "description": f"`wait=N`: hold the answer until the transfer has its outcome, at most N (≤ {WAIT_SECONDS_MAX}) s.",
+        "description": f"`wait=N`: respond when the transfer has its outcome, after at most N (≤ {WAIT_SECONDS_MAX}) seconds.",
         "schema": {"type": "string"},
         "example": "wait=5",
     },
     "Last-Event-ID": {
         "required": False,
-        "description": "The id of the last event that the client has: the stream goes on after it.",
+        "description": "The id of the last event that the client has; the stream continues after it.",
         "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
     },
     "If-None-Match": {
         "required": False,
-        "description": "The ETag of what the client has.",
+        "description": "The ETag of the version that the client has.",
         "schema": {"type": "string"},
     },
 }
@@ -90,14 +96,14 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "The access token of a session. It may do whatever its user may.",
+        "description": "The access token of a session. It has all permissions of its user.",
     },
     "api_key": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "pfk_…",
-        "description": "An API key, for servers. It may do what one of its scopes is named for (`x-scope`), and nothing else: "
-        "nothing at all where that is null.",
+        "description": "An API key, for servers. An operation requires the scope in `x-scope`; if that is null, API keys are not "
+        "accepted.",
     },
 }
 
@@ -111,7 +117,7 @@ _HEADERS_BY_PROBLEM: dict[type[Refusal], tuple[str, ...]] = {MomentNotFinal: ("R
 
 
 def build(rows: Sequence[Operation]) -> dict[str, Any]:
-    """The document of these operations."""
+    """The OpenAPI document of these operations."""
     paths: dict[str, dict[str, Any]] = {}
     problems: dict[str, Any] = {}
     models = _schemas(rows)
@@ -144,7 +150,7 @@ def build(rows: Sequence[Operation]) -> dict[str, Any]:
 
 
 def catalogue(rows: Iterable[Operation]) -> list[dict[str, Any]]:
-    """Every code that an answer may carry: its status, what it means, and whether a retry helps."""
+    """Every problem code: its status, its meaning, and whether a retry helps."""
     found = set(errors.BEFORE_ANY).union(*(refusals(row) for row in rows))
     entries = {
         (refusal.code, refusal.status): {
@@ -155,11 +161,11 @@ def catalogue(rows: Iterable[Operation]) -> list[dict[str, Any]]:
         }
         for refusal in found
     }
-    return [entries[place] for place in sorted(entries)]
+    return [entries[key] for key in sorted(entries)]
 
 
 def refusals(row: Operation) -> set[type[Refusal]]:
-    """Everything that this operation may refuse with."""
+    """All refusals of this operation."""
     found: set[type[Refusal]] = {*errors.ANYWHERE, errors.RateLimited, *row.refusals}
     if row.handler is None:
         return set()
@@ -172,7 +178,7 @@ def refusals(row: Operation) -> set[type[Refusal]]:
         found.update(errors.ON_BODY)
     if not row.query_free:
         found.update(errors.ON_QUERY)
-    if row.asks:
+    if row.calls_upstream:
         found.update(errors.ON_UPSTREAM)
     return found
 
@@ -188,7 +194,7 @@ def _operation(row: Operation, problems: dict[str, Any], models: Mapping[str, An
         "responses": _responses(row, problems, models),
         "security": _security(row),
     }
-    if row.access is not Access.PUBLIC and row.says_what_a_key_may:
+    if row.access is not Access.PUBLIC and row.states_key_access:
         operation["x-scope"] = str(row.scope) if row.scope is not None else None
     if description:
         operation["description"] = " ".join(description.split())
@@ -208,32 +214,32 @@ def _security(row: Operation) -> list[dict[str, list[str]]]:
 
 def _responses(row: Operation, problems: dict[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for answer in row.answers:
-        response = responses.setdefault(str(answer.status), _response(answer.description, answer.headers))
-        response["headers"] |= _header_references(answer.headers)
-        content = _content(answer, models)
+    for success in row.responses:
+        response = responses.setdefault(str(success.status), _response(success.description, success.headers))
+        response["headers"] |= _header_references(success.headers)
+        content = _content(success, models)
         if content is not None:
-            response.setdefault("content", {})[answer.media_type] = content
+            response.setdefault("content", {})[success.media_type] = content
     by_status: dict[int, list[type[Refusal]]] = {}
     for refusal in sorted(refusals(row), key=lambda refusal: (refusal.status, refusal.code)):
         by_status.setdefault(refusal.status, []).append(refusal)
     for status, refused in by_status.items():
-        # Many operations are refused alike: each such answer stands once, named after its codes.
+        # Many operations share the same problems: each such response is defined once, named after its codes.
         name = ".".join(dict.fromkeys(refusal.code for refusal in refused))
         problems[f"{status}.{name}"] = _problem(status, refused)
         responses[str(status)] = {"$ref": f"#/components/responses/{status}.{name}"}
     return dict(sorted(responses.items()))
 
 
-def _content(answer: Answer, models: Mapping[str, Any]) -> dict[str, Any] | None:
-    if answer.model is not None:
-        return _with_example(answer.model, models)
-    if answer.status in (204, 304):
+def _content(response: Response, models: Mapping[str, Any]) -> dict[str, Any] | None:
+    if response.model is not None:
+        return _with_example(response.model, models)
+    if response.status in (204, 304):
         return None
-    if answer.events:
-        # OpenAPI 3.1 has no word for the parts of a stream: each type of event and the schema of its data.
-        return {"schema": {"type": "string"}, "x-events": {name: _reference(m) for name, m in answer.events.items()}}
-    return {"schema": {"type": "object" if answer.media_type == "application/json" else "string"}}
+    if response.events:
+        # OpenAPI 3.1 cannot describe the events of a stream: list each type with the schema of its data.
+        return {"schema": {"type": "string"}, "x-events": {name: _reference(m) for name, m in response.events.items()}}
+    return {"schema": {"type": "object" if response.media_type == "application/json" else "string"}}
 
 
 def _problem(status: int, refused: Sequence[type[Refusal]]) -> dict[str, Any]:
@@ -274,7 +280,7 @@ def _query_parameters(row: Operation) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
-    # A parameter is either there or not: the "null" of the model is its absence.
+    # A parameter is either present or absent: the "null" of the model is its absence.
     kept = {key: value for key, value in schema.items() if key not in ("anyOf", "title", "description", "default")}
     for choice in schema.get("anyOf", ()):
         if choice != {"type": "null"}:
@@ -290,9 +296,9 @@ def _header_parameters(row: Operation) -> list[dict[str, Any]]:
 def _schemas(rows: Iterable[Operation]) -> dict[str, Any]:
     models: dict[type[BaseModel], None] = dict.fromkeys((schemas.system.Problem, *_PROBLEM_MODELS.values()))
     for row in rows:
-        for answer in row.answers:
-            models |= dict.fromkeys(answer.events.values())
-            models |= {answer.model: None} if answer.model is not None else {}
+        for response in row.responses:
+            models |= dict.fromkeys(response.events.values())
+            models |= {response.model: None} if response.model is not None else {}
         models |= {row.body: None} if row.body is not None else {}
     _, document = models_json_schema([(model, "validation") for model in models], ref_template=_SCHEMA)
     return dict(sorted(document["$defs"].items()))

@@ -1,7 +1,7 @@
-"""What the gateway offers, as rows: one operation is one method at one address, with all that it takes and may answer.
+"""The operations of the API as rows: one method and path each, with all that it accepts and may respond.
 
-The rows are read three times: to register the routes, to check each request before its handler sees it, and to write the
-OpenAPI document. So what is documented is what is checked.
+The rows have three uses: they register the routes, validate each request before its handler runs, and generate the OpenAPI
+document. So what is documented is what is validated.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from services.gateway.errors import NoResponseInTime, UnknownParameter
 
 BASE = "/api/v1"
 
-OF_PEOPLE = (f"{BASE}/auth/", f"{BASE}/api-keys")
-"""Where accounts, sessions and keys are kept: an API key has no business there, whatever the row says."""
+OF_USERS = (f"{BASE}/auth/", f"{BASE}/api-keys")
+"""Paths of accounts, sessions and keys: API keys are never accepted there, whatever the row says."""
 
 REQUEST_SECONDS = 10.0
-"""How long any request may take; the calls behind it have less."""
+"""The deadline of a request; calls to upstream services have shorter ones."""
 
 BODY_SECONDS = 5.0
-"""How long the body may take to arrive."""
+"""The deadline for the body to arrive."""
 
-_NOTHING = object()
-"""No body: something else than the JSON `null`."""
+_NO_BODY = object()
+"""No body, as opposed to the JSON `null`."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,7 +49,7 @@ class Access(StrEnum):
 
 
 class NoKey(Enum):
-    """That no API key will do, said on purpose."""
+    """Explicitly states that API keys are not accepted."""
 
     NO_KEY = "no key"
 
@@ -58,8 +58,8 @@ NO_KEY = NoKey.NO_KEY
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One way in which an operation succeeds."""
+class Response:
+    """One successful response of an operation."""
 
     status: int
     description: str
@@ -67,22 +67,22 @@ class Answer:
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
     events: Mapping[str, type[BaseModel]] = field(default_factory=dict)
-    """Of a stream: its types of events and the model of their data."""
+    """For a stream: its types of events and the models of their data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row. The handler's docstring is its description; without a handler, somebody else serves the address.
+    """One operation. The docstring of the handler is its description; without a handler, the chassis serves the path.
 
-    `query_free` lets any query parameter pass unread; `asks` tells whether a service behind is asked; `seconds` is the
-    deadline of the handler, None where it keeps deadlines itself; `limit` is a rate limit of its own, beside those that hold
-    for every operation. `key_scope` is what an API key needs here, or `NO_KEY`; a row that does not say takes none.
+    `query_free`: query parameters are ignored; `calls_upstream`: an upstream service is called; `seconds`: the deadline of the
+    handler, None if it enforces its own; `limit`: an additional rate limit; `key_scope`: the scope that an API key needs, or
+    `NO_KEY`. A row without `key_scope` does not accept API keys.
     """
 
     method: str
     path: str
     handler: Handler | None
-    answers: tuple[Answer, ...]
+    responses: tuple[Response, ...]
     access: Access = Access.USER
     summary: str = ""
     body: type[BaseModel] | None = None
@@ -92,31 +92,31 @@ class Operation:
     headers: tuple[str, ...] = ()
     refusals: tuple[type[Refusal], ...] = ()
     limit: str | None = None
-    asks: bool = True
+    calls_upstream: bool = True
     seconds: float | None = REQUEST_SECONDS
     key_scope: Scope | NoKey | None = None
 
     @property
-    def says_what_a_key_may(self) -> bool:
-        """Whether the row, or its address, tells if an API key will do."""
-        return self.key_scope is not None or self.path.startswith(OF_PEOPLE)
+    def states_key_access(self) -> bool:
+        """Whether the row, or its path, states if API keys are accepted."""
+        return self.key_scope is not None or self.path.startswith(OF_USERS)
 
     @property
     def scope(self) -> Scope | None:
-        """What an API key needs for this; None where no key will do, which is the answer to whatever nobody thought of."""
-        if self.access is Access.PUBLIC or self.path.startswith(OF_PEOPLE):
+        """The scope that an API key needs; None, also by default, if API keys are not accepted."""
+        if self.access is Access.PUBLIC or self.path.startswith(OF_USERS):
             return None
         return self.key_scope if isinstance(self.key_scope, Scope) else None
 
 
 OPERATIONS: web.AppKey[dict[Any, Operation]] = web.AppKey("operations")
-"""By the handler that the router finds."""
+"""Operations by the handler that the router finds."""
 
 BODY: web.RequestKey[Any] = web.RequestKey("body", object)
-"""The body as the operation's model; None where it is optional and was not sent."""
+"""The body as the operation's model; None if it is optional and was not sent."""
 
 SENT: web.RequestKey[Any] = web.RequestKey("sent", object)
-"""The body as it was sent: parsed, nothing filled in."""
+"""The body as it was sent: parsed, without defaults."""
 
 QUERY: web.RequestKey[Any] = web.RequestKey("query", object)
 """The query parameters as the operation's model."""
@@ -130,7 +130,7 @@ def add_routes(app: web.Application, operations: Iterable[Operation]) -> None:
             continue
         guarded = _guarded(operation, operation.handler)
         if operation.method == "GET":
-            guarded = compression.shrinking(guarded)
+            guarded = compression.compressing(guarded)
         registered[guarded] = operation
         if operation.method == "GET":
             app.router.add_get(operation.path, guarded, allow_head=True)
@@ -139,7 +139,7 @@ def add_routes(app: web.Application, operations: Iterable[Operation]) -> None:
 
 
 def of(request: web.Request) -> Operation | None:
-    """The operation that this request is for; None where nothing or somebody else stands at the address."""
+    """The operation of this request; None if the path is unknown or served by the chassis."""
     return request.app[OPERATIONS].get(request.match_info.handler)
 
 
@@ -147,7 +147,7 @@ def path_id(request: web.Request, missing: type[Refusal]) -> str:
     """The id in the path, in its canonical form.
 
     Raises:
-        Refusal: `missing`, when it is no id at all: nobody can tell it from an unknown one.
+        Refusal: `missing`, if it is not an id: it is reported like an unknown one.
     """
     identifier = parse_id(request.match_info["id"])
     if identifier is None:
@@ -166,7 +166,7 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
             raise UnknownParameter(*dict.fromkeys(request.query))
         if body_adapter is not None:
             sent = request[SENT] = await _read(request, required=operation.body_required)
-            request[BODY] = None if sent is _NOTHING else body.validate(body_adapter, sent)
+            request[BODY] = None if sent is _NO_BODY else body.validate(body_adapter, sent)
         if operation.seconds is None:
             return await handler(request)
         try:
@@ -182,14 +182,14 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
 
 async def _read(request: web.Request, *, required: bool) -> Any:
     if required:
-        # Nobody waits for a body that will be refused, or unpacks it.
+        # A body that will be refused is neither awaited nor decompressed.
         body.check_media_type(request)
     body.check_length(request)
-    # Most bodies arrive with their headers; only for the others a clock is worth its price.
+    # Most bodies arrive with their headers; only the others are worth the cost of a timeout.
     if not request.content.is_eof():
         await _arrive(request)
     if not required and not await request.read():
-        return _NOTHING
+        return _NO_BODY
     return await body.read_json(request)
 
 

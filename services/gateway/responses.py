@@ -1,4 +1,4 @@
-"""What goes back: JSON, pages, files; the headers that all of them carry."""
+"""Responses: JSON, pages and files, and the headers that all of them have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAG_LENGTH = 32
 ANY_TAG = "*"
 _ENTITY_TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
 
-_FORMS_REMEMBERED = 8
+_FORMS_CACHED = 8
 
 # Built once: `json.dumps` with any option builds an encoder for every call.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -30,20 +30,20 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Strict-Transport-Security": "max-age=31536000",
 }
-"""On every answer, unless the answer says something else itself."""
+"""On every response, unless the response sets its own."""
 
 
 class _Form(NamedTuple):
-    """One representation of something published, and its tag."""
+    """One representation of a published document, and its tag."""
 
     content: bytes
     tag: str
 
 
 async def on_prepare(_request: web.Request, response: web.StreamResponse) -> None:
-    """Add the security headers, whoever made the answer; tell nobody what serves it.
+    """Add the security headers to every response, and hide the server software.
 
-    503 always says when to come back, and 401 how to come in (RFC 9110, 15.5.2), also where a service behind said no.
+    503 always has `Retry-After` and 401 `WWW-Authenticate` (RFC 9110, 15.5.2), even if an upstream service refused.
     """
     headers = response.headers
     for name, value in HEADERS.items():
@@ -61,22 +61,22 @@ def encode(document: Any) -> bytes:
 
 
 def document(content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
+    """A JSON response."""
     return encoded(encode(content), status=status, headers=headers)
 
 
 def encoded(content: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer whose bytes exist already."""
+    """A JSON response from encoded bytes."""
     return web.Response(body=content, status=status, headers=headers, content_type="application/json")
 
 
 def empty() -> web.Response:
-    """Done, and nothing to tell."""
+    """A response without content."""
     return web.Response(status=204)
 
 
 def tagged(request: web.Request, content: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer with a strong ETag over its bytes; 304 when the client has it already (RFC 9110, 13.1.2)."""
+    """A JSON response with a strong ETag over its bytes; 304 if the client has it already (RFC 9110, 13.1.2)."""
     tag = _tag(content)
     if not _known_tags(request).isdisjoint((tag, ANY_TAG)):
         response = web.Response(status=304, headers=headers)
@@ -87,9 +87,9 @@ def tagged(request: web.Request, content: bytes, *, headers: Mapping[str, str] |
 
 
 def published(request: web.Request, content: bytes, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    """As `tagged`, for what is the same for everybody and stays as it is: compressed once, under a tag of its own."""
+    """As `tagged`, for constant public documents: compressed once, with a tag of its own."""
     whole, small = _forms(content)
-    wanted = small if compression.takes_gzip(request) else whole
+    wanted = small if compression.accepts_gzip(request) else whole
     known = _known_tags(request)
     held = next((form for form in (wanted, whole, small) if form.tag in known), wanted if ANY_TAG in known else None)
     if held is not None:
@@ -104,23 +104,23 @@ def published(request: web.Request, content: bytes, *, headers: Mapping[str, str
 
 
 def page(html: str, *, policy: str) -> web.Response:
-    """A page for people, with the Content-Security-Policy that it needs."""
+    """An HTML page, with the Content-Security-Policy that it needs."""
     return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": policy})
 
 
 def attachment(name: str) -> dict[str, str]:
-    """The headers of a file to save."""
+    """The headers of a file download."""
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-@functools.lru_cache(_FORMS_REMEMBERED)
+@functools.lru_cache(_FORMS_CACHED)
 def _forms(content: bytes) -> tuple[_Form, _Form]:
     tag = _tag(content)
     return _Form(content, tag), _Form(gzip.compress(content, mtime=0), f"{tag}-gzip")
 
 
 def _known_tags(request: web.Request) -> frozenset[str]:
-    # aiohttp reads the first line only, and none of it where one element is empty (RFC 9110, 5.3 and 5.6.1).
+    # aiohttp reads only the first line, and ignores it if one element is empty (RFC 9110, 5.3 and 5.6.1).
     text = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
     return frozenset((ANY_TAG,)) if text.strip() == ANY_TAG else frozenset(_ENTITY_TAG.findall(text)) - {ANY_TAG}
 

@@ -13,8 +13,7 @@ from services.chassis.settings import EngineUrl, Port, RoleSettings
 from services.gateway.address import Network, parse_networks
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
-"""Where a service listens: scheme, host and port, no credentials."""
-
+"""The address of a service: scheme, host and port, no credentials."""
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -27,7 +26,7 @@ def _origins(text: object) -> object:
 def _check_origins(origins: frozenset[str]) -> frozenset[str]:
     for origin in origins:
         match = _ORIGIN.fullmatch(origin)
-        # What a browser never sends could only be a mistake: a path, a capital, a port that goes without saying.
+        # An origin that no browser sends is a mistake: one with a path, a capital letter or the default port.
         if match is None or match["port"] == _DEFAULT_PORTS[match["scheme"]]:
             raise ValueError(
                 "is not a list of origins as browsers send them, https://app.example.com,http://localhost:5173"
@@ -36,13 +35,13 @@ def _check_origins(origins: frozenset[str]) -> frozenset[str]:
 
 
 OriginList = Annotated[frozenset[str], NoDecode, BeforeValidator(_origins), AfterValidator(_check_origins)]
-"""Origins, separated by commas: scheme, host, and port where it is not the usual one. Never a pattern."""
+"""Origins, separated by commas: scheme, host, and port unless it is the default. Patterns are not supported."""
 
 PublicUrl = Annotated[
     Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#@]+$")] | None,
     BeforeValidator(lambda text: text or None),
 ]
-"""Where people reach the web front end."""
+"""The public URL of the web front end."""
 
 
 def _check_networks(text: str) -> str:
@@ -54,23 +53,22 @@ def _check_networks(text: str) -> str:
 
 
 PerMinute = Annotated[int, Field(ge=10, le=10_000_000)]
-"""So many in a minute."""
+"""Requests per minute."""
 
 REQUESTS_MAX = 1024
-"""Twice what the calls under way carry: 256 clients never meet it, and a crowd of thousands waits seconds, not its turn."""
+"""Twice what the batches under way carry: 256 clients never reach it, and thousands are refused in seconds instead of queued."""
 
 PASSWORDS_MAX = 56
-"""About what waits for auth's threads at most: one more would be refused there, for several times the price."""
+"""About the queue of auth's hashing threads: one more would be refused there, at several times the cost."""
 
 STREAMS_MAX = 2000
-"""Streams of events that one process keeps open."""
-
+"""Event streams that one process keeps open."""
 
 CONNECTIONS_MAX = 8000
 """Below what a process may usually open; each costs a few kilobytes."""
 
 CONNECTIONS_PER_ADDRESS_MAX = 1000
-"""Many people share an address; 500 connections that only wait leave them as many."""
+"""Many users may share an address: 500 idle connections leave as many for the others."""
 
 
 class GatewaySettings(RoleSettings):
@@ -98,7 +96,7 @@ class GatewaySettings(RoleSettings):
 
     @property
     def own_origin(self) -> str | None:
-        """The origin of the pages at the public address; None where none is set."""
+        """The origin of the public URL; None if it is not set."""
         if self.public_url is None:
             return None
         parts = urlsplit(self.public_url)
@@ -106,5 +104,5 @@ class GatewaySettings(RoleSettings):
 
     @property
     def trusted_networks(self) -> tuple[Network, ...]:
-        """The proxies whose `X-Forwarded-For` is believed."""
+        """The proxies whose `X-Forwarded-For` is trusted."""
         return parse_networks(self.trusted_proxies)

@@ -1,7 +1,7 @@
-"""Simulations for front ends: a header by which a client makes happen on purpose what hardly ever happens. Demo mode only.
+"""Simulated failures for front ends: a header by which a client triggers rare failures on purpose. Demo mode only.
 
-What happens is real. A lost answer is a connection that is closed after the commit; a transfer that fails is failed by the
-ledger. Only demo mode loads this file; otherwise requests that move money are refused with the header.
+What happens is real. A lost response is a connection that is closed after the commit; a transfer that fails is failed by the
+ledger. Outside demo mode this module is not loaded, and requests that move money refuse the header.
 See docs/simulated-failures.md.
 """
 
@@ -24,24 +24,24 @@ from services.chassis.problems import Handler
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import api, errors, openapi, responses
 from services.gateway.api.transfers import SIMULATE, SIMULATED
-from services.gateway.api.waiting import WAITING
+from services.gateway.api.waiting import LONG_POLLS
 from services.gateway.operations import BODY_SECONDS, Operation, of
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.upstreams import UPSTREAMS
 
 REVERSAL_MARGIN_SECONDS = 15
-"""So much longer than its life is a command held back that shall be reversed: the reversal looks every 5 s."""
+"""How much longer than its lifetime a command is delayed that shall be reversed: the reversal runs every 5 s."""
 
-_SAID = re.compile(r"([a-z-]{1,40})(?:=([0-9]{1,3}))?")
+_VALUE = re.compile(r"([a-z-]{1,40})(?:=([0-9]{1,3}))?")
 
 log = structlog.get_logger()
 
-Action = Callable[[web.Request, Handler, int], Awaitable[web.StreamResponse]]
+Run = Callable[[web.Request, Handler, int], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """The number that a word may carry."""
+    """The number that a word may have."""
 
     default: int
     greatest: int
@@ -49,23 +49,23 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One thing that can be simulated."""
+    """One failure that can be simulated."""
 
     meaning: str
-    act: Action
-    suits: Callable[[Operation], bool]
+    run: Run
+    applies_to: Callable[[Operation], bool]
     seconds: Seconds | None = None
 
 
 def install(app: web.Application) -> None:
-    """Let clients of this gateway simulate, and say so in its OpenAPI document."""
+    """Accept the header at this gateway, and list its words in the OpenAPI document."""
     app.middlewares.append(middleware)
     document = json.loads(app[api.reference.DOCUMENT])
     app[api.reference.DOCUMENT] = responses.encode(document | {"x-simulation": describe()})
 
 
 def describe() -> dict[str, Any]:
-    """The header and its words, for machines."""
+    """The header and its words, as JSON."""
     words = [
         {
             "word": name,
@@ -80,7 +80,7 @@ def describe() -> dict[str, Any]:
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Do what the header of this request asks for; without one, nothing."""
+    """Simulate the failure that the header of this request names, if it has one."""
     values = request.headers.getall(SIMULATE, ())
     operation = of(request)
     if not values or operation is None:
@@ -88,33 +88,33 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     name, seconds = _read(values, operation)
     log.info("failure_simulated", word=name)
     request[SIMULATED] = {}
-    return await WORDS[name].act(request, handler, seconds)
+    return await WORDS[name].run(request, handler, seconds)
 
 
 def _read(values: list[str] | tuple[str, ...], operation: Operation) -> tuple[str, int]:
-    said = _SAID.fullmatch(values[0].strip()) if len(values) == 1 else None
-    suiting = [name for name, word in WORDS.items() if word.suits(operation)]
-    if said is None or said[1] not in suiting:
-        _refuse(SIMULATE, f"must be one of these here: {', '.join(suiting)}")
-    limits = WORDS[said[1]].seconds
+    value = _VALUE.fullmatch(values[0].strip()) if len(values) == 1 else None
+    applicable = [name for name, word in WORDS.items() if word.applies_to(operation)]
+    if value is None or value[1] not in applicable:
+        _refuse(SIMULATE, f"must be one of these here: {', '.join(applicable)}")
+    limits = WORDS[value[1]].seconds
     if limits is None:
-        if said[2] is not None:
-            _refuse(SIMULATE, f"{said[1]} takes no number")
-        return said[1], 0
-    seconds = limits.default if said[2] is None else int(said[2])
+        if value[2] is not None:
+            _refuse(SIMULATE, f"{value[1]} takes no number")
+        return value[1], 0
+    seconds = limits.default if value[2] is None else int(value[2])
     if not 1 <= seconds <= limits.greatest:
-        _refuse(SIMULATE, f"{said[1]} takes 1 to {limits.greatest} seconds")
-    return said[1], seconds
+        _refuse(SIMULATE, f"{value[1]} takes 1 to {limits.greatest} seconds")
+    return value[1], seconds
 
 
 def _refuse(field: str, message: str) -> NoReturn:
     raise InvalidRequest(errors=[FieldError(field, message)])
 
 
-# --- What happens to the answer --------------------------------------------------------------------------------------
+# --- Failures of the response ----------------------------------------------------------------------------------------
 
 
-async def _lose_answer(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
+async def _lose_response(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
     try:
         return await handler(request)
     finally:
@@ -122,37 +122,37 @@ async def _lose_answer(request: web.Request, handler: Handler, _: int) -> web.St
             request.transport.close()
 
 
-async def _hold_answer_back(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
+async def _delay_response(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
     try:
-        answer = await handler(request)
+        response = await handler(request)
     except Refusal:
         await _pause(request, seconds)
         raise
     await _pause(request, seconds)
-    return answer
+    return response
 
 
 async def _pause(request: web.Request, seconds: int) -> None:
-    # Whoever waits here goes when the gateway closes.
-    await request.app[WAITING].within(seconds, asyncio.Event().wait())
+    # Ends at shutdown, as a long poll does.
+    await request.app[LONG_POLLS].within(seconds, asyncio.Event().wait())
 
 
-async def _forget_outcome(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
+async def _hide_outcome(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
     await handler(request)
     raise errors.NoResponseInTime
 
 
-async def _be_the_twin(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
-    # The request is accepted as the first of two, and answered as the second.
+async def _respond_as_duplicate(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
+    # The request is accepted as the first of two, and gets the response of the second.
     await handler(request)
     raise errors.IdempotencyKeyInUse
 
 
-# --- What is refused before anything is done -------------------------------------------------------------------------
+# --- Refusals before anything is done --------------------------------------------------------------------------------
 
 
 async def _be_unavailable(_request: web.Request, _handler: Handler, seconds: int) -> web.StreamResponse:
-    raise UpstreamUnavailable("this is a simulation: nothing was done", retry_after_seconds=seconds)
+    raise UpstreamUnavailable("this failure is simulated: nothing was done", retry_after_seconds=seconds)
 
 
 async def _limit(_request: web.Request, _handler: Handler, seconds: int) -> web.StreamResponse:
@@ -165,53 +165,51 @@ async def _limit(_request: web.Request, _handler: Handler, seconds: int) -> web.
     )
 
 
-# --- What happens to the transfer ------------------------------------------------------------------------------------
+# --- Failures of the transfer ----------------------------------------------------------------------------------------
 
 
-async def _leave_to_the_ledger(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
-    await _refuse_what_is_covered(request)
-    request[SIMULATED] = {"simulation": {"unchecked": True}}
+async def _skip_funds_check(request: web.Request, handler: Handler, _: int) -> web.StreamResponse:
+    await _refuse_if_covered(request)
+    request[SIMULATED] = {"unchecked": True}
     return await handler(request)
 
 
-async def _let_expire(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
-    held_seconds = seconds + REVERSAL_MARGIN_SECONDS
-    request[SIMULATED] = {"simulation": {"held_seconds": held_seconds, "expires_seconds": seconds}}
+async def _expire(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
+    request[SIMULATED] = {"held_seconds": seconds + REVERSAL_MARGIN_SECONDS, "expires_seconds": seconds}
     return await handler(request)
 
 
-async def _hold_transfer_back(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
-    request[SIMULATED] = {"simulation": {"held_seconds": seconds}}
+async def _delay_transfer(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
+    request[SIMULATED] = {"held_seconds": seconds}
     return await handler(request)
 
 
-async def _refuse_what_is_covered(request: web.Request) -> None:
-    """A transfer that the ledger would carry out is none that fails for want of money."""
+async def _refuse_if_covered(request: web.Request) -> None:
+    """Refuse a transfer that the ledger would post: it cannot fail for lack of funds."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             sent = json.loads(await request.read())
         amount, currency = int(sent["amount"]), sent["currency"]
     except (TimeoutError, ValueError, TypeError, KeyError, RecursionError):
-        return  # It is refused for what it is.
-    params = {"owner_id": request[PRINCIPAL].user_id}
-    wallets = (await call(request.app[UPSTREAMS].wallet, "GET", "/internal/wallets", params=params))["items"]
+        return  # The handler refuses it.
+    wallets = await request.app[UPSTREAMS].wallet.list_wallets(request[PRINCIPAL].user_id)
     if any(wallet["currency"] == currency and wallet["available"] >= amount for wallet in wallets):
-        _refuse("amount", f"is what the wallet holds: to simulate {INSUFFICIENT_FUNDS}, send more than that")
+        _refuse("amount", f"is covered by the wallet: to simulate {INSUFFICIENT_FUNDS}, send more than it holds")
 
 
 # --- The words -------------------------------------------------------------------------------------------------------
 
 
-def _answers_once(operation: Operation) -> bool:
-    return all(answer.media_type != "text/event-stream" for answer in operation.answers)
+def _responds_once(operation: Operation) -> bool:
+    return all(response.media_type != "text/event-stream" for response in operation.responses)
 
 
 def _may_refuse(refusal: type[Refusal]) -> Callable[[Operation], bool]:
-    """Nothing is simulated that the document does not name."""
+    """Only refusals that the document lists are simulated."""
     return lambda operation: refusal in openapi.refusals(operation)
 
 
-def _sends_money(operation: Operation) -> bool:
+def _creates_transfer(operation: Operation) -> bool:
     return operation.handler is api.transfers.create_transfer
 
 
@@ -219,8 +217,8 @@ INSUFFICIENT_FUNDS = "insufficient-funds"
 
 WORDS = MappingProxyType(
     {
-        "answer-lost": Word("Carried out, then the connection is closed.", _lose_answer, _answers_once),
-        "slow": Word("Carried out, then the answer is held back.", _hold_answer_back, _answers_once, Seconds(20, 60)),
+        "response-lost": Word("Carried out, then the connection is closed.", _lose_response, _responds_once),
+        "slow": Word("Carried out, then the response is delayed.", _delay_response, _responds_once, Seconds(20, 60)),
         "unavailable": Word(
             "503 with Retry-After, before anything is done.",
             _be_unavailable,
@@ -230,23 +228,25 @@ WORDS = MappingProxyType(
         "rate-limited": Word(
             "429 with Retry-After, before anything is done.", _limit, _may_refuse(errors.RateLimited), Seconds(1, 60)
         ),
-        "outcome-unknown": Word("Carried out, then 504.", _forget_outcome, _may_refuse(errors.NoResponseInTime)),
+        "outcome-unknown": Word("Carried out, then 504.", _hide_outcome, _may_refuse(errors.NoResponseInTime)),
         "in-use": Word(
-            "Accepted for a twin, then 409 for this one.", _be_the_twin, _may_refuse(errors.IdempotencyKeyInUse)
+            "Accepted as if sent twice at once, then 409 as the second.",
+            _respond_as_duplicate,
+            _may_refuse(errors.IdempotencyKeyInUse),
         ),
         INSUFFICIENT_FUNDS: Word(
-            "Accepted unchecked, then FAILED by the ledger; the amount must be more than the wallet holds.",
-            _leave_to_the_ledger,
-            _sends_money,
+            "Accepted unchecked, then FAILED by the ledger; the amount must exceed what the wallet holds.",
+            _skip_funds_check,
+            _creates_transfer,
         ),
         "reversed-late": Word(
             "Accepted, PENDING until it expires, then FAILED timed_out by the reversal.",
-            _let_expire,
-            _sends_money,
+            _expire,
+            _creates_transfer,
             Seconds(10, 60),
         ),
         "slow-pending": Word(
-            "Accepted, PENDING for so long, then carried out.", _hold_transfer_back, _sends_money, Seconds(8, 45)
+            "Accepted, PENDING for so long, then carried out.", _delay_transfer, _creates_transfer, Seconds(8, 45)
         ),
     }
 )

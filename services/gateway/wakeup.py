@@ -1,4 +1,4 @@
-"""A wakeup in Redis: somebody says that there is something to look at. Whoever listens looks regularly anyway."""
+"""Wake-ups published in Redis: hints that there may be something new. Every listener polls regularly as well."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ RETRY_SECONDS = 1.0
 
 
 async def listen(url: str, channel: str, notify: Callable[[bytes], None]) -> None:
-    """Call `notify` with what was said whenever the channel notifies, until cancelled; with nothing when it was not listened.
+    """Call `notify` with each message of the channel, and with an empty one after each reconnection, until cancelled.
 
-    Redis may be away, and may say anything; nothing depends on it.
+    Redis may be unavailable, and messages may be anything; nothing depends on them.
     """
     while True:
         client = redis.asyncio.Redis.from_url(
@@ -41,7 +41,7 @@ async def listen(url: str, channel: str, notify: Callable[[bytes], None]) -> Non
 async def _listen(client: redis.asyncio.Redis, channel: str, notify: Callable[[bytes], None]) -> None:
     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(channel)
-        # What rang before we listened was not heard.
+        # Messages published before the subscription were missed.
         notify(b"")
         while True:
             message = await subscription.get_message(timeout=LISTEN_SECONDS)

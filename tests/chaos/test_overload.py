@@ -23,8 +23,9 @@ from yarl import URL
 from services.chassis.client import Upstream
 from services.contracts.refusals.transaction import Busy
 from services.gateway.cache import Cache
-from services.gateway.idempotency import Accepted, FinishedAnswers, Question
-from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake, Submission
+from services.gateway.clients.transaction import TransactionClient, TransferItem
+from services.gateway.idempotency import Accepted, ResponseCache
+from services.gateway.intake import QUEUE_SECONDS_MAX, UNDER_WAY_MAX, Intake
 from tests.chaos import timing
 from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient
@@ -223,10 +224,11 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
         url = await stack.enter_async_context(silence())
         transaction = Upstream("gateway", "transaction", url, identities()["gateway"])
         stack.push_async_callback(transaction.close)
-        intake = Intake(transaction, FinishedAnswers(Cache("redis://127.0.0.1:1")))
+        client = TransactionClient(transaction, intake=transaction, waits=[transaction])
+        intake = Intake(client, ResponseCache(Cache("redis://127.0.0.1:1")))
         assert not intake.is_full
         began = time.monotonic()
-        waiting = [asyncio.create_task(intake.accept(submission(number))) for number in range(UNDER_WAY_MAX)]
+        waiting = [asyncio.create_task(intake.accept(item(number))) for number in range(UNDER_WAY_MAX)]
         stack.push_async_callback(end, waiting)
 
         refused = await first_refusal(intake, seconds=QUEUE_SECONDS_MAX + 3)
@@ -235,7 +237,7 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
         assert intake.is_full
         assert not any(task.done() for task in waiting)
         # Those by e-mail wait elsewhere.
-        other = asyncio.create_task(intake.accept(submission(-1, to={"email": "bob@example.com"})))
+        other = asyncio.create_task(intake.accept(item(-1, to={"email": "bob@example.com"})))
         waiting.append(other)
         await asyncio.wait([other], timeout=0.1)
         assert not other.done()
@@ -246,7 +248,7 @@ async def first_refusal(intake: Intake, *, seconds: float) -> Busy:
     async with asyncio.timeout(seconds):
         while True:
             try:
-                await asyncio.wait_for(intake.accept(submission(-2)), 0.1)
+                await asyncio.wait_for(intake.accept(item(-2)), 0.1)
             except TimeoutError:
                 continue
             except Busy as refused:
@@ -281,9 +283,22 @@ async def silence() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def submission(number: int, to: dict[str, str] | None = None) -> Submission:
-    """One transfer on its way in."""
-    return Submission(Question("somebody", str(number), "hash"), {"to": to or {"wallet_id": str(number)}})
+def item(number: int, to: dict[str, str] | None = None) -> TransferItem:
+    """One transfer to accept."""
+    return {
+        "user_id": "user",
+        "idempotency_key": str(number),
+        "request_hash": "hash",
+        "kind": "transfer",
+        "amount": 1,
+        "currency": "USD",
+        "to": to or {"wallet_id": str(number)},
+        "from_wallet_id": None,
+        "description": None,
+        "metadata": None,
+        "request_id": "request",
+        "traceparent": None,
+    }
 
 
 @pytest.mark.full_drill

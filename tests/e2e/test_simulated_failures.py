@@ -23,7 +23,9 @@ async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
         yield opened
 
 
-@pytest.mark.parametrize("word", ["answer-lost", "outcome-unknown", "in-use", "unavailable", "rate-limited", "slow=20"])
+@pytest.mark.parametrize(
+    "word", ["response-lost", "outcome-unknown", "in-use", "unavailable", "rate-limited", "slow=20"]
+)
 async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Person, word: str) -> None:
     """Whatever becomes of the first answer, the client asks again with the same key: paid once, and it knows the outcome."""
     with client.simulate(word):
@@ -68,10 +70,10 @@ async def test_reversed_late(client: PayFlow, alice: Person, bob: Person) -> Non
 
 
 async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> None:
-    """answer-lost on a cancel: the client asks again, which is the same; the transfer is cancelled."""
+    """response-lost on a cancel: the client asks again, which is the same; the transfer is cancelled."""
     with client.simulate("slow-pending=20"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0)
-    with client.simulate("answer-lost"):
+    with client.simulate("response-lost"):
         cancelled = await client.cancel(transfer.id)
 
     assert ("FAILED", "cancelled") == (cancelled.status, cancelled.failure and cancelled.failure.code)
@@ -79,7 +81,7 @@ async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> No
 
 async def test_a_read_that_fails_is_asked_again(client: PayFlow) -> None:
     """A read that finds nobody, or whose answer is lost, is repeated."""
-    for word in ("unavailable", "answer-lost", "outcome-unknown"):
+    for word in ("unavailable", "response-lost", "outcome-unknown"):
         with client.simulate(word):
             assert 1 == len(await client.wallets())
 

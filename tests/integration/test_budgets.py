@@ -22,7 +22,7 @@ from services.chassis.roles import Runtime
 from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
-from services.gateway.upstreams import is_ready
+from services.gateway.clients.service import ServiceClient
 from services.transaction.app import serve_api as serve_transaction
 from services.transaction.settings import ApiSettings
 from services.wallet.app import serve_api as serve_wallet
@@ -102,8 +102,9 @@ async def _start(stack: AsyncExitStack, service: str, serve: Callable[[Runtime],
 
 
 async def _ready(upstream: Upstream) -> None:
+    client = ServiceClient(upstream)
     async with asyncio.timeout(60):
-        while not await is_ready(upstream):
+        while not await client.is_ready():
             await asyncio.sleep(0.05)
 
 

@@ -14,9 +14,10 @@ from services.chassis.settings import RoleSettings
 from services.contracts import topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
-from services.gateway import live, upstreams
+from services.gateway import live
 from services.gateway import schemas as gateway_schemas
 from services.gateway.api import preference
+from services.gateway.clients import service
 from services.notification import catch_up, channels, deliver, pending, sending
 from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
@@ -120,9 +121,9 @@ def test_an_intake_answers_before_its_gateway_gives_up() -> None:
     """Looking up recipients and wallets, the courtesy check and two waits for a key fit into one call of the gateway."""
     waits = auth_client.RECIPIENTS_SECONDS + wallet_client.FIND_SECONDS + wallet_client.AFFORD_SECONDS + 2 * 0.5
 
-    assert waits + database.ACQUIRE_SECONDS <= upstreams.CALL_SECONDS
+    assert waits + database.ACQUIRE_SECONDS <= service.CALL_SECONDS
     assert 0.05 <= wallet_client.AFFORD_SECONDS <= 0.5 < wallet_client.FIND_SECONDS
-    assert auth_client.RECIPIENTS_SECONDS == wallet_client.FIND_SECONDS <= upstreams.CALL_SECONDS / 4
+    assert auth_client.RECIPIENTS_SECONDS == wallet_client.FIND_SECONDS <= service.CALL_SECONDS / 4
 
 
 def test_a_transfer_lives_longer_than_a_short_outage() -> None:
@@ -194,7 +195,7 @@ def test_pages_and_waits_are_those_of_the_gateway() -> None:
         assert (50, gateway_schemas.types.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
     assert audit.PAGE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX + 1
     assert schemas.WAIT_SECONDS_MAX == preference.WAIT_SECONDS_MAX
-    assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.PLACES_MAX
+    assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.POSITIONS_MAX
     assert live.LINES_MAX <= notification_schemas.PAGE_MAX
 
 

@@ -31,12 +31,12 @@ from services.gateway import (
     intake,
     live,
     operations,
-    upstreams,
     wakeup,
 )
 from services.gateway import schemas as gateway_schemas
 from services.gateway import settings as gateway_settings
 from services.gateway.api import credentials, names, preference
+from services.gateway.clients import service
 from services.gateway.security import (
     authentication,
     cors,
@@ -76,9 +76,9 @@ def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
 
     assert tokens.ACCESS_SECONDS == authentication.LIFETIME_SECONDS_MAX
     assert tokens.ACCESS_SECONDS == schemas.KEY_REMEMBERED_SECONDS
-    assert revocations.REMEMBER_SECONDS >= token_seconds + longest_answer_seconds
+    assert revocations.KEPT_SECONDS >= token_seconds + longest_answer_seconds
     assert commands.accounts.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
-    assert revocations.REMEMBER_SECONDS >= commands.accounts.REVOCATIONS_SECONDS
+    assert revocations.KEPT_SECONDS >= commands.accounts.REVOCATIONS_SECONDS
     assert longest_answer_seconds <= 1.0
 
 
@@ -103,21 +103,21 @@ def test_service_tokens_outlive_their_reuse() -> None:
 def test_deadlines_get_shorter_from_the_outside_in() -> None:
     """Each caller waits longer than the service it calls, so that it receives the response and not only its own time-out."""
     for deadlines in (
-        (client_limits.DEFAULT.response_seconds, operations.REQUEST_SECONDS, upstreams.CALL_SECONDS),
+        (client_limits.DEFAULT.response_seconds, operations.REQUEST_SECONDS, service.CALL_SECONDS),
         (client_limits.INTERACTIVE.response_seconds, operations.REQUEST_SECONDS),
-        (upstreams.CALL_SECONDS, wallet_client.CALL_SECONDS, wallet_api.POST_SECONDS),
-        (upstreams.CALL_SECONDS, database.COMMAND_SECONDS, _seconds_of_roles("statement_timeout")),
+        (service.CALL_SECONDS, wallet_client.CALL_SECONDS, wallet_api.POST_SECONDS),
+        (service.CALL_SECONDS, database.COMMAND_SECONDS, _seconds_of_roles("statement_timeout")),
         (_seconds_of_roles("statement_timeout"), _seconds_of_roles("lock_timeout")),
-        (upstreams.CALL_SECONDS, passwords.WAIT_SECONDS_MAX),
-        (upstreams.CALL_SECONDS, database.ACQUIRE_SECONDS + database.COMMAND_SECONDS),
-        (upstreams.CALL_SECONDS, intake.QUEUE_SECONDS_MAX),
+        (service.CALL_SECONDS, passwords.WAIT_SECONDS_MAX),
+        (service.CALL_SECONDS, database.ACQUIRE_SECONDS + database.COMMAND_SECONDS),
+        (service.CALL_SECONDS, intake.QUEUE_SECONDS_MAX),
         (login_rules.UNDER_WAY_SECONDS, operations.REQUEST_SECONDS),
         (client_session.LOCK_SECONDS_MAX, client_limits.DEFAULT.response_seconds),
         (client_limits.DEFAULT.proof_seconds, gateway_api.ops.PROOF_SECONDS),
-        (operations.REQUEST_SECONDS, verified_keys.ASK_SECONDS, 1.0),
-        (operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS),
-        (upstreams.CALL_SECONDS, live.CALL_SECONDS, live.PLACE_SECONDS),
-        (upstreams.SIDE_SECONDS, cache.ANSWER_SECONDS),
+        (operations.REQUEST_SECONDS, verified_keys.VERIFY_SECONDS, 1.0),
+        (operations.REQUEST_SECONDS, service.CALL_SECONDS, service.SIDE_SECONDS),
+        (service.CALL_SECONDS, live.CALL_SECONDS, live.POSITION_SECONDS),
+        (service.SIDE_SECONDS, cache.RESPONSE_SECONDS),
         (server.KEEPALIVE_SECONDS, 60.0),
     ):
         assert sorted(set(deadlines), reverse=True) == list(deadlines)
@@ -179,7 +179,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     """What one service puts into one call, the next one takes."""
     assert intake.BATCH_MAX <= transaction_schemas.ITEMS_MAX <= wallet_schemas.ITEMS_MAX
     assert intake.BATCH_MAX <= schemas.LIST_MAX
-    assert live.PLACES_MAX <= notification_schemas.FEEDS_MAX
+    assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX
     assert sending.CLAIM_MAX <= schemas.EMAILS_MAX
     assert gateway_schemas.types.PAGE_LIMIT_MAX <= schemas.PAGE_LIMIT_MAX
     assert client_limits.PAGE_SIZE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX
@@ -199,19 +199,19 @@ def test_both_sides_name_the_same_limits() -> None:
     assert rules.user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
     assert rules.user.REASON_LENGTH_MAX == gateway_schemas.ops.REASON_LENGTH_MAX
     assert rules.totp.CODE_LENGTH_MAX == gateway_schemas.types.TOTP_LENGTH_MAX
-    assert rules.emails.TOKEN_LENGTH_MAX == gateway_schemas.auth.LETTER_TOKEN_LENGTH_MAX
+    assert rules.emails.TOKEN_LENGTH_MAX == gateway_schemas.auth.EMAIL_TOKEN_LENGTH_MAX
     assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
 
 
 @pytest.mark.parametrize(
     "entries_max",
     [
-        login_rules.TALLIES_MAX,
-        login_throttle.ANSWERS_MAX,
-        rate_limit_counters.ALLOWANCES_MAX,
-        authentication.REMEMBERED_MAX,
-        verified_keys.REMEMBERED_MAX,
-        verified_keys.MISSES_MAX,
+        login_rules.COUNTERS_MAX,
+        login_throttle.LOCATIONS_MAX,
+        rate_limit_counters.QUOTAS_MAX,
+        authentication.CACHED_MAX,
+        verified_keys.CACHED_MAX,
+        verified_keys.UNKNOWN_MAX,
     ],
 )
 def test_what_is_remembered_is_not_pushed_out_by_a_few(entries_max: int) -> None:
@@ -281,9 +281,9 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         [64, 64, 128, 5, 5],
     ),
     "how long a known location is kept": ((login_throttle.KNOWN_SECONDS, login_throttle.UNKNOWN_SECONDS), (60.0, 5.0)),
-    "how long an unknown API key is refused": (verified_keys.MISS_SECONDS, 10.0),
+    "how long an unknown API key is refused": (verified_keys.UNKNOWN_SECONDS, 10.0),
     "how soon auth hears of a use again": (verified_keys.RETRY_SECONDS, 1.0),
-    "a finished response is kept for a day": (idempotency.KEEP_SECONDS, DAY),
+    "a finished response is kept for a day": (idempotency.CACHED_SECONDS, DAY),
     "Prefer: wait": ((preference.WAIT_SECONDS_MAX, gateway_api.transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
     "when to come back for a transfer": ((intake.QUEUE_SECONDS_MAX, intake.RETRY_AFTER_SECONDS), (2.0, 2)),
     "requests and batches": (
@@ -293,16 +293,16 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "passwords under way": (gateway_settings.PASSWORDS_MAX, 56),
     "a page": ((gateway_schemas.types.PAGE_LIMIT, gateway_schemas.types.PAGE_LIMIT_MAX), (50, 200)),
     "a body": ((app.BODY_BYTES_MAX, body.DEPTH_MAX, body.INTEGER_DIGITS_MAX), (64 * 1024, 20, 100)),
-    "Redis": ((cache.ANSWER_SECONDS, cache.FAILURES_MAX, cache.PROBE_EVERY_SECONDS), (0.05, 3, 1.0)),
+    "Redis": ((cache.RESPONSE_SECONDS, cache.FAILURES_MAX, cache.PROBE_EVERY_SECONDS), (0.05, 3, 1.0)),
     "another gateway knows 0.1 s later": (rate_limit_counters.SYNC_EVERY_SECONDS, 0.1),
     "streams": (
         (live.STREAMS_OF_USER_MAX, live.TOO_MANY_SECONDS, gateway_settings.STREAMS_MAX),
         (10, 5, 2000),
     ),
-    "events without a wake-up": ((live.POLL_SECONDS, live.PLACE_SECONDS), (2.0, 1.5)),
+    "events without a wake-up": ((live.POLL_SECONDS, live.POSITION_SECONDS), (2.0, 1.5)),
     "a comment in a stream": (gateway_api.events.HEARTBEAT_SECONDS, 15.0),
     "slow clients": ((watchdog.HEADER_SECONDS, operations.BODY_SECONDS), (8.0, 5.0)),
-    "deadlines": ((operations.REQUEST_SECONDS, upstreams.CALL_SECONDS, upstreams.SIDE_SECONDS), (10.0, 8.0, 1.0)),
+    "deadlines": ((operations.REQUEST_SECONDS, service.CALL_SECONDS, service.SIDE_SECONDS), (10.0, 8.0, 1.0)),
     "names that a page can do without": (names.NAMES_SECONDS, 1.0),
     "what a browser remembers of CORS": (cors.PREFLIGHT_SECONDS, 600),
     "the description may be cached for a minute": (

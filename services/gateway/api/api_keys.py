@@ -1,4 +1,4 @@
-"""Routes of API keys. A person's session makes, lists and revokes them; a key does none of this."""
+"""Routes for API keys. They require a session; an API key cannot manage keys."""
 
 from __future__ import annotations
 
@@ -6,55 +6,56 @@ from aiohttp import web
 
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
-from services.gateway.operations import BODY, Answer, Operation, path_id
+from services.gateway.operations import BODY, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.security.revocations import SESSIONS
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.security.revocations import REVOCATIONS
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/api-keys"
 
 
 async def create_api_key(request: web.Request) -> web.Response:
-    """Make a key for a server of yours.
+    """Create an API key.
 
-    Your password is asked for once more, and a code where a second factor is on: an access token ends in ten minutes, and who
-    found one must not make something of it that lasts. Wrong ones count as at a login.
-    You are told of each new key by a letter.
+    Requires the password, and a code if a second factor is enabled: a stolen access token, which expires after ten minutes, must
+    not create something that lasts. Wrong ones are throttled as at login. An email announces each new key.
 
-    The key is shown in this answer and never again: only its hash is kept. A key speaks for you within its scopes, which do not
-    include one another; `operate` is for operators. Logging out does not end it. Revoking it does, and so does whatever ends all
-    your sessions: another password, ending all others, an operator who disables you or takes your role.
+    The key is shown only in this response; only its hash is stored. It works within its scopes, which do not include one another;
+    `operate` is for operators. Logging out does not end it. Revoking it does, and so does everything that ends all sessions: a
+    changed password, ending all other sessions, an operator who disables the user or removes the role.
     """
-    asked: schemas.api_keys.NewApiKey = request[BODY]
-    body = asked.model_dump(mode="json") | {"session_id": request[PRINCIPAL].session_id}
-    # Nobody there: the session ended while the request was on its way.
-    created = await credentials.show_own(
-        request, "POST", "/internal/api-keys", body, once=True, missing=errors.InvalidToken
-    )
+    body: schemas.api_keys.NewApiKey = request[BODY]
+    principal = request[PRINCIPAL]
+    async with credentials.confirmation(request, with_code=body.totp is not None):
+        created = await request.app[UPSTREAMS].auth.create_api_key(
+            user_id=principal.user_id,
+            session_id=principal.session_id,
+            password=body.password,
+            totp=body.totp,
+            name=body.name,
+            scopes=body.scopes,
+            expires_at=body.model_dump(mode="json")["expires_at"],
+        )
     return responses.document(created, status=201, headers={"Location": f"{BASE}/{created['id']}"})
 
 
 async def list_api_keys(request: web.Request) -> web.Response:
-    """Your keys, newest first, without the keys themselves.
+    """List API keys, newest first.
 
-    `last_used_at` is accurate to ten minutes. Revoked keys are not listed.
+    The keys themselves are not included, and neither are revoked keys. `last_used_at` is accurate to ten minutes.
     """
-    params = {"user_id": request[PRINCIPAL].user_id}
-    keys = await call(request.app[UPSTREAMS].auth, "GET", "/internal/api-keys", params=params)
+    keys = await request.app[UPSTREAMS].auth.list_api_keys(request[PRINCIPAL].user_id)
     return responses.document(keys | {"next_cursor": None})
 
 
 async def revoke_api_key(request: web.Request) -> web.Response:
-    """End a key, everywhere within a second."""
+    """Revoke an API key.
+
+    It stops working everywhere within a second.
+    """
     key_id = path_id(request, errors.ApiKeyNotFound)
-    await call(
-        request.app[UPSTREAMS].auth,
-        "DELETE",
-        f"/internal/api-keys/{key_id}",
-        params={"user_id": request[PRINCIPAL].user_id},
-        missing=errors.ApiKeyNotFound,
-    )
-    request.app[SESSIONS].end(key_id)
+    await request.app[UPSTREAMS].auth.revoke_api_key(key_id, user_id=request[PRINCIPAL].user_id)
+    request.app[REVOCATIONS].add(key_id)
     return responses.empty()
 
 
@@ -63,7 +64,7 @@ OPERATIONS = (
         "POST",
         BASE,
         create_api_key,
-        (Answer(201, "The key, shown this once.", schemas.api_keys.CreatedApiKey, headers=("Location",)),),
+        (Response(201, "The key, shown only here.", schemas.api_keys.CreatedApiKey, headers=("Location",)),),
         body=schemas.api_keys.NewApiKey,
         refusals=(
             errors.InvalidCredentials,
@@ -74,12 +75,12 @@ OPERATIONS = (
             errors.TooManyLogins,
         ),
     ),
-    Operation("GET", BASE, list_api_keys, (Answer(200, "The keys.", schemas.api_keys.ApiKeyList),)),
+    Operation("GET", BASE, list_api_keys, (Response(200, "The keys.", schemas.api_keys.ApiKeyList),)),
     Operation(
         "DELETE",
         f"{BASE}/{{id}}",
         revoke_api_key,
-        (Answer(204, "Revoked."),),
+        (Response(204, "The key is revoked."),),
         refusals=(errors.ApiKeyNotFound,),
     ),
 )

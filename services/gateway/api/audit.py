@@ -1,4 +1,4 @@
-"""Who did what: the audit logs of the services behind, as one list for operators."""
+"""Operator route for the audit logs of all services, merged into one list."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import Any
 
 from aiohttp import web
 
-from services.chassis.client import Upstream
 from services.contracts.api_keys import Scope
-from services.gateway import operations, responses, schemas, upstreams
+from services.gateway import operations, responses, schemas
 from services.gateway.api import merged_page
-from services.gateway.operations import QUERY, Access, Answer, Operation
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.clients.service import ServiceClient
+from services.gateway.operations import QUERY, Access, Operation, Response
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/ops/audit"
 PAGING = frozenset({"limit", "cursor"})
 
 
 async def list_entries(request: web.Request) -> web.Response:
-    """Who did what, newest first.
+    """List the audit log, newest first.
 
-    Every service writes down what people and operators do to it, in the commit of the action. A service that does not answer
-    within 1 s is listed in `unavailable`; what it has to tell comes with a later page.
+    Every service records what users and operators do to it, in the same commit. A service that does not respond within 1 s is
+    listed in `unavailable`; its entries come with a later page.
     """
-    asked: schemas.ops.AuditQuery = request[QUERY]
-    matching = {name: value for name, value in asked.parameters().items() if name not in PAGING}
-    sources = {service.name: partial(_list, service, matching) for service in request.app[UPSTREAMS].services()}
-    page = await merged_page.read(sources, limit=asked.limit or schemas.types.PAGE_LIMIT, cursor=asked.cursor)
+    query: schemas.ops.AuditQuery = request[QUERY]
+    filters = {name: value for name, value in query.parameters().items() if name not in PAGING}
+    sources = {service.name: partial(_list, service, filters) for service in request.app[UPSTREAMS].all()}
+    page = await merged_page.read(sources, limit=query.limit or schemas.types.PAGE_LIMIT, cursor=query.cursor)
     return responses.document(page)
 
 
-async def _list(service: Upstream, matching: Mapping[str, str], paging: Mapping[str, str]) -> Any:
-    params = {**matching, **paging}
-    page = await call(service, "GET", "/internal/audit", params=params, seconds=upstreams.SIDE_SECONDS)
+async def _list(service: ServiceClient, filters: Mapping[str, str], paging: Mapping[str, str]) -> Any:
+    page = await service.list_audit({**filters, **paging})
     return {"items": [{**item, "service": service.name} for item in page["items"]]}
 
 
@@ -43,7 +42,7 @@ OPERATIONS = (
         "GET",
         BASE,
         list_entries,
-        (Answer(200, "A page of actions.", schemas.ops.AuditPage),),
+        (Response(200, "A page of the audit log.", schemas.ops.AuditPage),),
         access=Access.OPERATOR,
         query=schemas.ops.AuditQuery,
         key_scope=Scope.OPERATE,

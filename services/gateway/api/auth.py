@@ -1,4 +1,4 @@
-"""Routes of people and their sessions."""
+"""Routes for registration, login and sessions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from services.chassis.body import InvalidRequest
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
-from services.gateway.operations import BODY, Access, Answer, Operation
+from services.gateway.operations import BODY, Access, Operation, Response
 from services.gateway.security import rate_limit, session_cookie
 from services.gateway.security.authentication import PRINCIPAL
 from services.gateway.security.cors import ORIGINS
-from services.gateway.security.revocations import SESSIONS
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.security.revocations import REVOCATIONS
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/auth"
 
@@ -23,94 +23,99 @@ _COOKIE = ("Set-Cookie",)
 
 
 async def register(request: web.Request) -> web.Response:
-    """Join.
+    """Register.
 
-    The wallet in the default currency is simply there. A letter to verify the e-mail address is on its way.
+    The wallet in the default currency exists at once. An email to verify the address is sent.
     """
-    asked: schemas.auth.Register = request[BODY]
-    _admit_page(request, asked)
-    said = {"user_agent": credentials.user_agent(request), "address": rate_limit.address(request)}
-    body = asked.model_dump(exclude={"session"}) | said
-    session = await credentials.set_new(request, "/internal/register", body)
-    return _begun(session, asked, status=201)
+    body: schemas.auth.Register = request[BODY]
+    _check_origin(request, body)
+    with credentials.new_password(request):
+        session = await request.app[UPSTREAMS].auth.register(
+            email=body.email,
+            password=body.password,
+            name=body.name,
+            user_agent=credentials.user_agent(request),
+            address=rate_limit.client_network(request),
+        )
+    return _session_response(session, body, status=201)
 
 
 async def log_in(request: web.Request) -> web.Response:
-    """Open a session.
+    """Log in.
 
-    With a second factor on, `totp` is a code of it or a recovery code; without one this answers `totp_required`. After five
-    wrong passwords or codes from one address each further one doubles the time to wait, up to five minutes (with codes up to
-    fifteen); until then this answers 429. Guesses at one account from many addresses are slowed down in the same way, but not
-    for who logged in to it from their address before.
+    If a second factor is enabled, `totp` must be one of its codes or a recovery code; without it the response is
+    `totp_required`. After five wrong passwords or codes from one address, each further one doubles the waiting time, up to five
+    minutes (fifteen for codes); until then the response is 429. Attempts on one account from many addresses are slowed down in
+    the same way, except from addresses where the account logged in before.
     """
-    asked: schemas.auth.Login = request[BODY]
-    _admit_page(request, asked)
-    body = asked.model_dump(exclude={"session"}, exclude_none=True) | {"user_agent": credentials.user_agent(request)}
-    session = await credentials.log_in(request, body)
-    return _begun(session, asked, status=200)
+    body: schemas.auth.Login = request[BODY]
+    _check_origin(request, body)
+    async with credentials.login_attempt(request, body.email, with_code=body.totp is not None):
+        session = await request.app[UPSTREAMS].auth.log_in(
+            email=body.email,
+            password=body.password,
+            totp=body.totp,
+            user_agent=credentials.user_agent(request),
+            address=rate_limit.client_network(request),
+        )
+    return _session_response(session, body, status=200)
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """Trade a refresh token for a new pair.
+    """Refresh tokens.
 
-    The old one is spent. Using a spent one again ends the whole session. Without one in the body that of the cookie is taken,
-    and the new one is in the cookie again; only for a page of this gateway's own origin or of an allowed one.
+    The refresh token is spent; using a spent one again ends the whole session. Without a token in the body, the one in the
+    cookie is used and the new one is set as the cookie; this requires a page of this gateway's own origin or of an allowed one.
     """
-    asked: schemas.auth.Refresh | None = request[BODY]
-    given = asked.refresh_token if asked is not None else None
-    if given is None:
+    body: schemas.auth.Refresh | None = request[BODY]
+    token = body.refresh_token if body is not None else None
+    if token is None:
         return await _refresh_by_cookie(request)
     if session_cookie.read(request) is not None:
         raise InvalidRequest(errors=[FieldError("refresh_token", "is in the cookie as well: send only one of them")])
-    return responses.document(await _trade(request, given))
+    return responses.document(await request.app[UPSTREAMS].auth.refresh(token))
 
 
 async def log_out(request: web.Request) -> web.Response:
-    """End the session of the access token, everywhere within a second."""
+    """Log out.
+
+    Ends the session of the access token, everywhere within a second.
+    """
     principal = request[PRINCIPAL]
-    await call(
-        request.app[UPSTREAMS].auth,
-        "POST",
-        "/internal/logout",
-        body={"session_id": principal.session_id, "user_id": principal.user_id},
-    )
-    request.app[SESSIONS].end(principal.session_id)
-    return session_cookie.forget(request, responses.empty())
+    await request.app[UPSTREAMS].auth.log_out(session_id=principal.session_id, user_id=principal.user_id)
+    request.app[REVOCATIONS].add(principal.session_id)
+    return session_cookie.clear(request, responses.empty())
 
 
 async def get_me(request: web.Request) -> web.Response:
-    """Who the access token speaks for."""
-    path = f"/internal/users/{request[PRINCIPAL].user_id}"
-    return responses.document(await call(request.app[UPSTREAMS].auth, "GET", path))
+    """Get the current user."""
+    return responses.document(await request.app[UPSTREAMS].auth.get_user(request[PRINCIPAL].user_id))
 
 
-def _admit_page(request: web.Request, asked: schemas.auth.Register | schemas.auth.Login) -> None:
-    # A foreign page must not log its visitor in as somebody else.
-    if asked.session == schemas.auth.SESSION_IN_COOKIE:
-        request.app[ORIGINS].check_if_named(request)
+def _check_origin(request: web.Request, body: schemas.auth.Register | schemas.auth.Login) -> None:
+    # A page of another site must not log its visitor in to someone else's account.
+    if body.session == schemas.auth.SESSION_IN_COOKIE:
+        request.app[ORIGINS].check_if_sent(request)
 
 
-def _begun(session: Any, asked: schemas.auth.Register | schemas.auth.Login, *, status: int) -> web.Response:
-    if asked.session == schemas.auth.SESSION_IN_COOKIE:
+def _session_response(
+    session: dict[str, Any], body: schemas.auth.Register | schemas.auth.Login, *, status: int
+) -> web.Response:
+    if body.session == schemas.auth.SESSION_IN_COOKIE:
         return session_cookie.grant(session, status=status)
     return responses.document(session, status=status)
 
 
 async def _refresh_by_cookie(request: web.Request) -> web.Response:
-    token = session_cookie.use(request)
+    token = session_cookie.read_checked(request)
     if token is None:
         raise errors.InvalidRefreshToken
     try:
-        return session_cookie.grant(await _trade(request, token))
+        return session_cookie.grant(await request.app[UPSTREAMS].auth.refresh(token))
     except Refusal as refusal:
         if refusal.code == errors.InvalidRefreshToken.code:
-            refusal.headers["Set-Cookie"] = session_cookie.FORGOTTEN
+            refusal.headers["Set-Cookie"] = session_cookie.CLEARED
         raise
-
-
-async def _trade(request: web.Request, refresh_token: str) -> Any:
-    body = {"refresh_token": refresh_token}
-    return await call(request.app[UPSTREAMS].auth, "POST", "/internal/refresh", body=body, once=True)
 
 
 OPERATIONS = (
@@ -118,7 +123,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/register",
         register,
-        (Answer(201, "Registered and logged in.", schemas.auth.Session, headers=_COOKIE),),
+        (Response(201, "The user is registered and logged in.", schemas.auth.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.auth.Register,
         refusals=(errors.EmailTaken, errors.OriginNotAllowed, errors.TooManyLogins),
@@ -128,7 +133,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/login",
         log_in,
-        (Answer(200, "Logged in.", schemas.auth.Session, headers=_COOKIE),),
+        (Response(200, "The session.", schemas.auth.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.auth.Login,
         refusals=(
@@ -144,7 +149,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/refresh",
         refresh,
-        (Answer(200, "A new pair.", schemas.auth.Session, headers=_COOKIE),),
+        (Response(200, "The session with new tokens.", schemas.auth.Session, headers=_COOKIE),),
         access=Access.PUBLIC,
         body=schemas.auth.Refresh,
         body_required=False,
@@ -154,9 +159,11 @@ OPERATIONS = (
         "POST",
         f"{BASE}/logout",
         log_out,
-        (Answer(204, "Logged out.", headers=_COOKIE),),
+        (Response(204, "The session has ended.", headers=_COOKIE),),
         body=schemas.auth.Logout,
         body_required=False,
     ),
-    Operation("GET", f"{BASE}/me", get_me, (Answer(200, "You.", schemas.auth.User),), refusals=(errors.UserNotFound,)),
+    Operation(
+        "GET", f"{BASE}/me", get_me, (Response(200, "The user.", schemas.auth.User),), refusals=(errors.UserNotFound,)
+    ),
 )

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be done and waits for a human, from the services that own the queues."""
+"""Operator routes for dead letters of all services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from aiohttp import web
 
 from services.chassis import tracing
-from services.chassis.client import Upstream
 from services.chassis.dead_letters import (
     BrokerUnavailable,
     DeadLetterNotFound,
@@ -20,114 +19,121 @@ from services.chassis.dead_letters import (
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE
-from services.gateway import operations, responses, schemas, upstreams
+from services.gateway import operations, responses, schemas
 from services.gateway.api import merged_page
-from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id
+from services.gateway.clients.dead_letters import DeadLetterClient
+from services.gateway.clients.service import NOT_FOUND
+from services.gateway.clients.wallet import WalletClient
+from services.gateway.operations import BODY, QUERY, Access, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.upstreams import UPSTREAMS, Upstreams, call
+from services.gateway.upstreams import UPSTREAMS, Upstreams
 
 BASE = f"{operations.BASE}/ops/dead-letters"
-PATH = "/internal/dead-letters"
 ANY = "any"
 
 
 async def list_dead_letters(request: web.Request) -> web.Response:
-    """What waits for a human, newest first; with `state` also what was dealt with.
+    """List dead letters, newest first.
 
-    A service that does not answer within 1 s is listed in `unavailable`; what it has to tell comes with a later page.
+    By default those that wait for an operator; `state` selects others. A service that does not respond within 1 s is listed in
+    `unavailable`; its dead letters come with a later page.
     """
-    asked: schemas.dead_letters.DeadLetterQuery = request[QUERY]
-    matching: dict[str, str] = {"queue": asked.queue} if asked.queue is not None else {}
-    if asked.state != ANY:
-        matching["state"] = asked.state
+    query: schemas.dead_letters.DeadLetterQuery = request[QUERY]
+    filters: dict[str, str] = {"queue": query.queue} if query.queue is not None else {}
+    if query.state != ANY:
+        filters["state"] = query.state
     owners = _owners(request.app[UPSTREAMS])
-    wanted = owners if asked.queue is None else {asked.queue: owners[asked.queue]}
-    sources = {service.name: partial(_list, service, matching) for service in wanted.values()}
-    limit = asked.limit or schemas.types.PAGE_LIMIT
-    page = await merged_page.read(sources, limit=limit, cursor=asked.cursor, time_field="first_seen_at")
+    wanted = owners if query.queue is None else {query.queue: owners[query.queue]}
+    sources = {service.name: partial(_list, service, filters) for service in wanted.values()}
+    limit = query.limit or schemas.types.PAGE_LIMIT
+    page = await merged_page.read(sources, limit=limit, cursor=query.cursor, time_field="first_seen_at")
     return responses.document(page)
 
 
 async def get_dead_letter(request: web.Request) -> web.Response:
-    """One dead letter with its body."""
+    """Get a dead letter with its body."""
     _, letter = await _find(request)
     return responses.document(letter)
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
-    """Put a dead letter into its queue once more, or with `dry_run=true` only tell what that would do.
+    """Replay a dead letter.
 
-    It is published with a fresh count of attempts, confirmed by the broker and then marked. Twice does no harm: what has its
-    outcome keeps it. A letter that fails again by then goes on waiting, else it waits anew.
+    The message is published to its queue with a reset count of attempts, confirmed by the broker and then marked. Replaying
+    twice is harmless: a transfer keeps its outcome. A message that fails again waits again. With `dry_run=true` nothing is
+    published; the response previews the replay.
     """
-    asked: schemas.dead_letters.ReplayQuery = request[QUERY]
+    query: schemas.dead_letters.ReplayQuery = request[QUERY]
     service, letter = await _find(request)
-    by = _by(request) | {"dry_run": asked.dry_run == "true"}
-    outlook, outcomes = await asyncio.gather(
-        call(service, "POST", f"{PATH}/{letter['id']}/replay", body=by, missing=DeadLetterNotFound),
+    result, outcomes = await asyncio.gather(
+        service.replay_dead_letter(
+            letter["id"],
+            operator_id=request[PRINCIPAL].user_id,
+            request_id=tracing.request_id(),
+            dry_run=query.dry_run == "true",
+        ),
         _outcomes(request.app[UPSTREAMS].wallet, letter["transfer_ids"]),
     )
-    for transfer in outlook["transfers"]:
+    for transfer in result["transfers"]:
         transfer.update(outcomes.get(transfer["transfer_id"], {"outcome": None, "outcome_known": None}))
-    return responses.document(outlook)
+    return responses.document(result)
 
 
 async def discard_dead_letter(request: web.Request) -> web.Response:
-    """Let a dead letter wait no longer. Its transfer is not touched: it gets its outcome in another way, or has it.
+    """Discard a dead letter.
 
-    The record stays. A conflict that is discarded leaves its transfer PENDING.
+    The record stays. The transfer is not touched: it gets its outcome in another way, or already has it. A discarded conflict
+    leaves its transfer PENDING.
     """
-    asked: schemas.dead_letters.Discard = request[BODY]
+    body: schemas.dead_letters.Discard = request[BODY]
     service, letter = await _find(request)
-    body = _by(request) | {"reason": asked.reason}
-    path = f"{PATH}/{letter['id']}/discard"
-    return responses.document(await call(service, "POST", path, body=body, missing=DeadLetterNotFound))
+    discarded = await service.discard_dead_letter(
+        letter["id"],
+        operator_id=request[PRINCIPAL].user_id,
+        request_id=tracing.request_id(),
+        reason=body.reason,
+    )
+    return responses.document(discarded)
 
 
-def _owners(behind: Upstreams) -> dict[str, Upstream]:
-    """Who owns each queue."""
-    return {REQUESTED_QUEUE.name: behind.transaction, FINALIZED_QUEUE.name: behind.notification}
+def _owners(upstreams: Upstreams) -> dict[str, DeadLetterClient]:
+    """The service that consumes each queue."""
+    return {REQUESTED_QUEUE.name: upstreams.transaction, FINALIZED_QUEUE.name: upstreams.notification}
 
 
-async def _list(service: Upstream, matching: Mapping[str, str], paging: Mapping[str, str]) -> Any:
-    params = {**matching, **paging}
-    return await call(service, "GET", PATH, params=params, seconds=upstreams.SIDE_SECONDS)
+async def _list(service: DeadLetterClient, filters: Mapping[str, str], paging: Mapping[str, str]) -> Any:
+    return await service.list_dead_letters({**filters, **paging})
 
 
-async def _find(request: web.Request) -> tuple[Upstream, dict[str, Any]]:
+async def _find(request: web.Request) -> tuple[DeadLetterClient, dict[str, Any]]:
     """The dead letter, and the service that has it.
 
     Raises:
         DeadLetterNotFound: no service has it.
-        Refusal: it was not found, and not every service answered.
+        Refusal: it was not found, and not every service responded.
     """
     letter_id = path_id(request, DeadLetterNotFound)
     services = list(_owners(request.app[UPSTREAMS]).values())
-    asked = (call(service, "GET", f"{PATH}/{letter_id}", missing=DeadLetterNotFound) for service in services)
-    found = await asyncio.gather(*asked, return_exceptions=True)
-    for service, answer in zip(services, found, strict=True):
-        if isinstance(answer, dict):
-            return service, answer
-    missing = [answer for answer in found if isinstance(answer, BaseException)]
-    raise next((answer for answer in missing if not isinstance(answer, DeadLetterNotFound)), missing[0])
+    found = await asyncio.gather(*(each.get_dead_letter(letter_id) for each in services), return_exceptions=True)
+    for service, result in zip(services, found, strict=True):
+        if isinstance(result, dict):
+            return service, result
+    failures = [result for result in found if isinstance(result, BaseException)]
+    raise next((failure for failure in failures if not isinstance(failure, DeadLetterNotFound)), failures[0])
 
 
-async def _outcomes(wallet: Upstream, transfer_ids: list[str]) -> dict[str, dict[str, Any]]:
-    """The ledger's word on each of them; `outcome_known` is null where it gave no answer."""
+async def _outcomes(wallet: WalletClient, transfer_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The ledger's outcome of each transfer; `outcome_known` is null if the wallet service did not respond."""
     shown = transfer_ids[: schemas.dead_letters.OUTCOMES_MAX]
     return dict(zip(shown, await asyncio.gather(*(_outcome(wallet, id_) for id_ in shown)), strict=True))
 
 
-async def _outcome(wallet: Upstream, transfer_id: str) -> dict[str, Any]:
+async def _outcome(wallet: WalletClient, transfer_id: str) -> dict[str, Any]:
     try:
-        found = await call(wallet, "GET", f"/internal/outcomes/{transfer_id}", seconds=upstreams.SIDE_SECONDS)
+        found = await wallet.get_outcome(transfer_id)
     except Refusal as refusal:
-        return {"outcome": None, "outcome_known": False if refusal.status == upstreams.NOT_FOUND else None}
+        return {"outcome": None, "outcome_known": False if refusal.status == NOT_FOUND else None}
     return {"outcome": found["outcome"], "outcome_known": True}
-
-
-def _by(request: web.Request) -> dict[str, Any]:
-    return {"operator_id": request[PRINCIPAL].user_id, "request_id": tracing.request_id()}
 
 
 OPERATIONS = (
@@ -135,7 +141,7 @@ OPERATIONS = (
         "GET",
         BASE,
         list_dead_letters,
-        (Answer(200, "A page of dead letters.", schemas.dead_letters.DeadLetterPage),),
+        (Response(200, "A page of dead letters.", schemas.dead_letters.DeadLetterPage),),
         access=Access.OPERATOR,
         query=schemas.dead_letters.DeadLetterQuery,
         key_scope=Scope.OPERATE,
@@ -144,7 +150,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/{{id}}",
         get_dead_letter,
-        (Answer(200, "The dead letter.", schemas.dead_letters.DeadLetterDetail),),
+        (Response(200, "The dead letter.", schemas.dead_letters.DeadLetterDetail),),
         access=Access.OPERATOR,
         refusals=(DeadLetterNotFound,),
         key_scope=Scope.OPERATE,
@@ -153,10 +159,10 @@ OPERATIONS = (
         "POST",
         f"{BASE}/{{id}}/replay",
         replay_dead_letter,
-        (Answer(200, "What it did, or would do.", schemas.dead_letters.Replay),),
+        (Response(200, "The result of the replay, or its preview.", schemas.dead_letters.ReplayResult),),
         access=Access.OPERATOR,
         query=schemas.dead_letters.ReplayQuery,
-        body=schemas.types.Nothing,
+        body=schemas.types.Empty,
         body_required=False,
         refusals=(DeadLetterNotFound, DeadLetterResolved, DeadLetterNotReplayable, BrokerUnavailable),
         key_scope=Scope.OPERATE,
@@ -165,7 +171,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/{{id}}/discard",
         discard_dead_letter,
-        (Answer(200, "Discarded.", schemas.dead_letters.DeadLetter),),
+        (Response(200, "The discarded dead letter.", schemas.dead_letters.DeadLetter),),
         access=Access.OPERATOR,
         body=schemas.dead_letters.Discard,
         refusals=(DeadLetterNotFound, DeadLetterResolved),

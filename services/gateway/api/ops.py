@@ -1,4 +1,4 @@
-"""Routes of operators."""
+"""Operator routes: overview, deposits, the ledger and frozen wallets."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from aiohttp import web
 from services.chassis import tracing
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, Refusal
-from services.gateway import errors, operations, responses, schemas, upstreams
+from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import transfers
-from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id
+from services.gateway.clients import service
+from services.gateway.clients.service import attempt
+from services.gateway.operations import BODY, QUERY, Access, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/ops"
 
 PROOF_SECONDS = 120.0
-"""A full round reads the whole ledger."""
+"""A full run reads the whole ledger."""
 
 _UNKNOWN: dict[str, Any] = {
     "queues": [],
@@ -30,108 +32,109 @@ _UNKNOWN: dict[str, Any] = {
     "jobs": [],
 }
 
-_SENT_AS = {"to": "wallet_id", "to.wallet_id": "wallet_id", "description": "reference"}
-"""What the fields of a transfer are called in a deposit."""
+_DEPOSIT_FIELDS = {"to": "wallet_id", "to.wallet_id": "wallet_id", "description": "reference"}
+"""The fields of a transfer by their names in a deposit."""
 
 
 async def get_overview(request: web.Request) -> web.Response:
-    """How the system is: what waits and where, whether the books were proven, which services answer.
+    """Get the state of the system.
 
-    What cannot be told, because the service that knows is away, is null or empty.
+    Queues, pending transfers, the last proof of the ledger and the readiness of each service. What is unknown, because its
+    service is unavailable, is null or empty.
     """
-    behind = request.app[UPSTREAMS]
-    seconds = upstreams.SIDE_SECONDS
-    overview, notifications, proof, *ready = await asyncio.gather(
-        upstreams.attempt(call(behind.transaction, "GET", "/internal/overview", seconds=seconds)),
-        upstreams.attempt(call(behind.notification, "GET", "/internal/dead-letters/waiting", seconds=seconds)),
-        upstreams.attempt(call(behind.wallet, "GET", "/internal/proof", seconds=seconds)),
-        *(upstreams.is_ready(service) for service in behind.services()),
+    upstreams = request.app[UPSTREAMS]
+    (overview, waiting, proof), ready = await asyncio.gather(
+        asyncio.gather(
+            attempt(upstreams.transaction.get_overview()),
+            attempt(upstreams.notification.count_dead_letters()),
+            attempt(upstreams.wallet.get_last_proof(seconds=service.SIDE_SECONDS)),
+        ),
+        asyncio.gather(*(service.is_ready() for service in upstreams.all())),
     )
     services = [
-        {"name": service.name, "ready": is_ready} for service, is_ready in zip(behind.services(), ready, strict=True)
+        {"name": service.name, "ready": is_ready} for service, is_ready in zip(upstreams.all(), ready, strict=True)
     ]
     last_proof = None if proof is None else {"ok": proof["ok"], "at": proof["at"]}
     known = overview or _UNKNOWN
-    counts = known["dead_letters"], notifications["waiting"] if notifications is not None else None
+    counts = known["dead_letters"], waiting
     dead_letters = None if None in counts else sum(counts)
     return responses.document({**known, "dead_letters": dead_letters, "proof": last_proof, "services": services})
 
 
 async def get_timeline(request: web.Request) -> web.Response:
-    """What happened to anybody's transfer, step by step, and what it waits for."""
+    """Get the timeline of any transfer: its steps, and what it waits for."""
     return responses.document(await transfers.read_timeline(request, viewer=None))
 
 
 async def create_deposit(request: web.Request) -> web.Response:
-    """Let money in that came from outside.
+    """Deposit money that came from outside.
 
-    It is a transfer of kind `deposit` from the currency's external account, answered like any other.
+    A deposit is a transfer of kind `deposit` from the currency's external account; the response is that of a transfer.
     """
-    asked: schemas.transfers.NewDeposit = request[BODY]
-    fields = {
-        "kind": "deposit",
-        "amount": asked.amount,
-        "currency": asked.currency,
-        "to": {"wallet_id": asked.wallet_id},
-        "from_wallet_id": None,
-        "description": asked.reference,
-        "metadata": None,
-    }
+    body: schemas.transfers.NewDeposit = request[BODY]
     try:
-        return await transfers.accept(request, fields)
+        item = transfers.new_item(
+            request,
+            kind="deposit",
+            amount=body.amount,
+            currency=body.currency,
+            to={"wallet_id": body.wallet_id},
+            description=body.reference,
+        )
+        return await transfers.submit(request, item)
     except Refusal as refusal:
         refusal.errors = tuple(
-            FieldError(_SENT_AS.get(each.field, each.field), each.message.replace("`to`", "`wallet_id`"))
+            FieldError(_DEPOSIT_FIELDS.get(each.field, each.field), each.message.replace("`to`", "`wallet_id`"))
             for each in refusal.errors
         )
         raise
 
 
 async def get_balance_sheet(request: web.Request) -> web.Response:
-    """What customers hold and what came from outside, per currency.
+    """Get the balance sheet: what customers hold and what came from outside, per currency.
 
-    All figures are those of `as_of`, and final. While a payment that is being posted may still change them, the request waits
-    for up to 2 s; then it is refused with 409.
+    All figures are those of `as_of`, and final. If a payment being posted could still change them, the request waits up to 2 s
+    and then returns 409.
     """
-    return responses.document(await call(request.app[UPSTREAMS].wallet, "GET", "/internal/balance-sheet"))
+    return responses.document(await request.app[UPSTREAMS].wallet.get_balance_sheet())
 
 
 async def get_proof(request: web.Request) -> web.Response:
-    """The last round of the ledger's proof, or a new one."""
-    asked: schemas.ops.ProofQuery = request[QUERY]
+    """Get the last proof of the ledger, or run a new one."""
+    query: schemas.ops.ProofQuery = request[QUERY]
     wallet = request.app[UPSTREAMS].wallet
-    if asked.full == "1" or asked.head is not None:
-        params = {"full": "1"} | ({"head": asked.head} if asked.head is not None else {})
-        proof = await call(wallet, "GET", "/internal/proof", params=params, seconds=PROOF_SECONDS)
+    if query.full == "1" or query.head is not None:
+        proof = await wallet.run_proof(head=query.head, seconds=PROOF_SECONDS)
     else:
-        proof = await call(wallet, "GET", "/internal/proof")
+        proof = await wallet.get_last_proof()
     return responses.document(proof)
 
 
 async def freeze(request: web.Request) -> web.Response:
-    """Freeze a wallet: neither debit nor credit."""
-    return await _set_frozen(request)
+    """Freeze a wallet.
+
+    A frozen wallet can be neither debited nor credited.
+    """
+    wallet_id = path_id(request, errors.WalletNotFound)
+    wallet = await request.app[UPSTREAMS].wallet.freeze(
+        wallet_id, operator_id=request[PRINCIPAL].user_id, request_id=tracing.request_id()
+    )
+    return await _announce_status(request, wallet)
 
 
 async def unfreeze(request: web.Request) -> web.Response:
-    """Open a frozen wallet again."""
-    return await _set_frozen(request)
-
-
-async def _set_frozen(request: web.Request) -> web.Response:
+    """Unfreeze a wallet."""
     wallet_id = path_id(request, errors.WalletNotFound)
-    behind = request.app[UPSTREAMS]
-    wallet: dict[str, Any] = await call(
-        behind.wallet,
-        request.method,
-        f"/internal/wallets/{wallet_id}/freeze",
-        body={"operator_id": request[PRINCIPAL].user_id, "request_id": tracing.request_id()},
-        missing=errors.WalletNotFound,
+    wallet = await request.app[UPSTREAMS].wallet.unfreeze(
+        wallet_id, operator_id=request[PRINCIPAL].user_id, request_id=tracing.request_id()
     )
-    # The ledger refuses from now on whatever this says; with the hint, transfers are refused at the gateway already.
-    hint = {"frozen": wallet["status"] == "frozen"}
-    path = f"/internal/wallets/{wallet_id}/freeze-hint"
-    await upstreams.attempt(call(behind.transaction, "PUT", path, body=hint, seconds=upstreams.SIDE_SECONDS))
+    return await _announce_status(request, wallet)
+
+
+async def _announce_status(request: web.Request, wallet: dict[str, Any]) -> web.Response:
+    # The ledger enforces the status in any case; the hint lets new transfers be refused before they are accepted.
+    transaction = request.app[UPSTREAMS].transaction
+    await attempt(transaction.set_freeze_hint(wallet["id"], frozen=wallet["status"] == "frozen"))
     return responses.document(wallet)
 
 
@@ -140,7 +143,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/overview",
         get_overview,
-        (Answer(200, "The overview.", schemas.ops.Overview),),
+        (Response(200, "The overview.", schemas.ops.Overview),),
         access=Access.OPERATOR,
         key_scope=Scope.OPERATE,
     ),
@@ -148,7 +151,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/transfers/{{id}}/timeline",
         get_timeline,
-        (Answer(200, "The timeline.", schemas.transfers.Timeline),),
+        (Response(200, "The timeline.", schemas.transfers.Timeline),),
         access=Access.OPERATOR,
         refusals=(errors.TransferNotFound,),
         key_scope=Scope.OPERATE,
@@ -169,7 +172,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/ledger/balance-sheet",
         get_balance_sheet,
-        (Answer(200, "The balance sheet.", schemas.ops.BalanceSheet),),
+        (Response(200, "The balance sheet.", schemas.ops.BalanceSheet),),
         access=Access.OPERATOR,
         refusals=errors.ON_MOMENT,
         key_scope=Scope.OPERATE,
@@ -178,7 +181,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/ledger/proof",
         get_proof,
-        (Answer(200, "The round.", schemas.ops.Proof),),
+        (Response(200, "The proof.", schemas.ops.Proof),),
         access=Access.OPERATOR,
         query=schemas.ops.ProofQuery,
         seconds=PROOF_SECONDS + operations.REQUEST_SECONDS,
@@ -188,9 +191,9 @@ OPERATIONS = (
         "PUT",
         f"{BASE}/wallets/{{id}}/freeze",
         freeze,
-        (Answer(200, "Frozen.", schemas.wallets.Wallet),),
+        (Response(200, "The frozen wallet.", schemas.wallets.Wallet),),
         access=Access.OPERATOR,
-        body=schemas.types.Nothing,
+        body=schemas.types.Empty,
         body_required=False,
         refusals=(errors.WalletNotFound,),
         key_scope=Scope.OPERATE,
@@ -199,9 +202,9 @@ OPERATIONS = (
         "DELETE",
         f"{BASE}/wallets/{{id}}/freeze",
         unfreeze,
-        (Answer(200, "Open.", schemas.wallets.Wallet),),
+        (Response(200, "The open wallet.", schemas.wallets.Wallet),),
         access=Access.OPERATOR,
-        body=schemas.types.Nothing,
+        body=schemas.types.Empty,
         body_required=False,
         refusals=(errors.WalletNotFound,),
         key_scope=Scope.OPERATE,

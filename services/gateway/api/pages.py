@@ -64,7 +64,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
 )
-"""The Content-Security-Policy of every page here: nothing is loaded, and only this style applies."""
+"""The Content-Security-Policy of these pages: nothing is loaded, and only this style applies."""
 
 
 def frame(title: str, body: str) -> str:

@@ -1,4 +1,4 @@
-"""Pure: the `Prefer` header (RFC 7240), of which the gateway knows one preference: `wait`."""
+"""Pure: the `Prefer` header (RFC 7240); the only supported preference is `wait`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _DIGITS_MAX = 9
 
 
 def wait_seconds(headers: Iterable[str]) -> int | None:
-    """How long the client would like to wait: whole seconds, at most 30. None when it did not say so in a way we know.
+    """The preferred wait in whole seconds, at most 30; None without a valid one.
 
-    The first `wait` counts, as the RFC has it; what is malformed is as if it had not been sent.
+    The first `wait` counts (RFC 7240); a malformed one is ignored.
     """
     for header in headers:
         for preference in header.split(","):

@@ -1,4 +1,4 @@
-"""Routes of those who could get something."""
+"""Routes for recipients of transfers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from aiohttp import web
 from services.contracts.api_keys import Scope
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import names
-from services.gateway.operations import QUERY, Answer, Operation
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.operations import QUERY, Operation, Response
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/recipients"
 
 
 async def find_recipient(request: web.Request) -> web.Response:
-    """Who would get it.
+    """Find a recipient by e-mail address.
 
-    The name is masked: enough to notice a mistyped address.
+    The name is masked: enough to detect a mistyped address.
     """
-    asked: schemas.wallets.RecipientQuery = request[QUERY]
-    found = await call(request.app[UPSTREAMS].auth, "POST", "/internal/recipients", body={"emails": [asked.email]})
-    if not found["items"]:
+    query: schemas.wallets.RecipientQuery = request[QUERY]
+    found = await request.app[UPSTREAMS].auth.find_recipients([query.email])
+    if not found:
         raise errors.RecipientNotFound
-    person = found["items"][0]
-    return responses.document({"user_id": person["user_id"], "name": names.mask(person["name"])})
+    return responses.document({"user_id": found[0]["user_id"], "name": names.mask(found[0]["name"])})
 
 
 OPERATIONS = (
@@ -31,7 +30,7 @@ OPERATIONS = (
         "GET",
         BASE,
         find_recipient,
-        (Answer(200, "Who it is.", schemas.wallets.Recipient),),
+        (Response(200, "The recipient.", schemas.wallets.RecipientInfo),),
         query=schemas.wallets.RecipientQuery,
         refusals=(errors.RecipientNotFound,),
         limit="recipients",

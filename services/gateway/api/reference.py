@@ -1,4 +1,4 @@
-"""Routes of what is the same for everybody: currencies, keys, the document of this API, pages for people, health."""
+"""Public routes: currencies, keys, the OpenAPI document, pages and health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import pages
-from services.gateway.operations import Access, Answer, Operation
+from services.gateway.operations import Access, Operation, Response
 from services.gateway.security.jwks import KEYS
 
 BASE = operations.BASE
@@ -36,16 +36,17 @@ _CURRENCIES = responses.encode(
 
 
 async def list_currencies(request: web.Request) -> web.Response:
-    """Every currency, with the number of decimal digits that its minor unit stands for.
+    """List currencies.
 
-    Format money by this list: tables elsewhere disagree with ISO 4217 on some. `withdrawn`: ISO 4217 has withdrawn this
-    currency. Existing wallets keep working; new ones cannot be opened.
+    `exponent` is the number of decimal digits of the minor unit. Format money by this list: other tables disagree with ISO 4217
+    on some currencies. `withdrawn`: ISO 4217 has withdrawn this currency; existing wallets keep working, but no new ones can be
+    opened.
     """
     return responses.published(request, _CURRENCIES, headers=_A_DAY)
 
 
 async def list_keys(request: web.Request) -> web.Response:
-    """The public keys that sign access tokens (RFC 7517)."""
+    """Get the public keys that verify access tokens (RFC 7517)."""
     keys = request.app[KEYS]
     if not keys.are_known:
         raise errors.KeysUnavailable
@@ -53,17 +54,17 @@ async def list_keys(request: web.Request) -> web.Response:
 
 
 async def get_document(request: web.Request) -> web.Response:
-    """This document (OpenAPI 3.1)."""
+    """Get this document (OpenAPI 3.1)."""
     return responses.published(request, request.app[DOCUMENT], headers=_A_MINUTE)
 
 
 async def get_docs(request: web.Request) -> web.Response:
-    """The document as a page to read."""
+    """Get this document as a web page."""
     return responses.page(request.app[DOCS], policy=pages.POLICY)
 
 
 async def get_home(_request: web.Request) -> web.Response:
-    """The front page."""
+    """Get the front page."""
     return responses.page(pages.HOME, policy=pages.POLICY)
 
 
@@ -75,51 +76,51 @@ OPERATIONS = (
         f"{BASE}/currencies",
         list_currencies,
         (
-            Answer(200, "All currencies.", schemas.system.CurrencyList, headers=_TAGGED),
-            Answer(304, "They are as the client knows them.", headers=_TAGGED),
+            Response(200, "All currencies.", schemas.system.CurrencyList, headers=_TAGGED),
+            Response(304, "The list has not changed.", headers=_TAGGED),
         ),
         access=Access.PUBLIC,
         headers=("If-None-Match",),
-        asks=False,
+        calls_upstream=False,
     ),
     Operation(
         "GET",
         "/.well-known/jwks.json",
         list_keys,
-        (Answer(200, "The key set.", schemas.system.KeySet),),
+        (Response(200, "The key set.", schemas.system.KeySet),),
         access=Access.PUBLIC,
         refusals=(errors.KeysUnavailable,),
-        asks=False,
+        calls_upstream=False,
     ),
     Operation(
         "GET",
         f"{BASE}/openapi.json",
         get_document,
         (
-            Answer(200, "The document.", headers=_TAGGED),
-            Answer(304, "It is as the client knows it.", headers=_TAGGED),
+            Response(200, "The document.", headers=_TAGGED),
+            Response(304, "The document has not changed.", headers=_TAGGED),
         ),
         access=Access.PUBLIC,
         headers=("If-None-Match",),
-        asks=False,
+        calls_upstream=False,
     ),
     Operation(
         "GET",
         f"{BASE}/docs",
         get_docs,
-        (Answer(200, "The page.", media_type="text/html"),),
+        (Response(200, "The page.", media_type="text/html"),),
         access=Access.PUBLIC,
         query_free=True,
-        asks=False,
+        calls_upstream=False,
     ),
     Operation(
         "GET",
         "/",
         get_home,
-        (Answer(200, "The page.", media_type="text/html"),),
+        (Response(200, "The page.", media_type="text/html"),),
         access=Access.PUBLIC,
         query_free=True,
-        asks=False,
+        calls_upstream=False,
     ),
 )
 
@@ -128,24 +129,24 @@ HEALTH = (
         "GET",
         "/livez",
         None,
-        (Answer(200, "The process turns.", schemas.system.Liveness),),
+        (Response(200, "The process is alive.", schemas.system.Liveness),),
         access=Access.PUBLIC,
-        summary="Does the process turn?",
+        summary="Check liveness.",
         query_free=True,
-        asks=False,
+        calls_upstream=False,
     ),
     Operation(
         "GET",
         "/readyz",
         None,
         (
-            Answer(200, "It can do its part.", schemas.system.Readiness),
-            Answer(503, "It cannot yet, or will not any more.", schemas.system.Readiness),
+            Response(200, "The gateway is ready.", schemas.system.Readiness),
+            Response(503, "The gateway is not ready, or is shutting down.", schemas.system.Readiness),
         ),
         access=Access.PUBLIC,
-        summary="Can it do its part?",
+        summary="Check readiness.",
         query_free=True,
-        asks=False,
+        calls_upstream=False,
     ),
 )
 """Served by the chassis; documented here."""

@@ -1,4 +1,4 @@
-"""Routes of one's own sessions: which there are, the end of one or of all others, and another password, which ends them all."""
+"""Routes for a user's own sessions and password."""
 
 from __future__ import annotations
 
@@ -8,63 +8,72 @@ from aiohttp import web
 
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
-from services.gateway.operations import BODY, QUERY, Answer, Operation, path_id
+from services.gateway.operations import BODY, QUERY, Operation, Response, path_id
 from services.gateway.security import session_cookie
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.security.revocations import SESSIONS
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.security.revocations import REVOCATIONS
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/auth"
 
 
 async def change_password(request: web.Request) -> web.Response:
-    """Choose another password.
+    """Change the password.
 
-    Every session and API key of the user ends, everywhere within a second, this session too; the answer is a new one. With a
-    second factor on, `totp` is needed. Wrong passwords are counted as at the login.
+    Every session and API key of the user ends, everywhere within a second; the response is a new session. If a second factor is
+    enabled, `totp` is required. Wrong passwords are throttled as at login.
     """
-    asked: schemas.auth.ChangePassword = request[BODY]
-    body = asked.model_dump() | {"user_agent": credentials.user_agent(request)}
-    session = await credentials.show_own(request, "POST", "/internal/password", body, once=True)
-    request.app[SESSIONS].end(request[PRINCIPAL].session_id)
-    request.app[SESSIONS].notify()
-    # Who kept the old refresh token in a cookie keeps the new one there.
+    body: schemas.auth.ChangePassword = request[BODY]
+    principal = request[PRINCIPAL]
+    async with credentials.confirmation(request, with_code=body.totp is not None):
+        session = await request.app[UPSTREAMS].auth.change_password(
+            user_id=principal.user_id,
+            current_password=body.current_password,
+            new_password=body.new_password,
+            totp=body.totp,
+            user_agent=credentials.user_agent(request),
+        )
+    request.app[REVOCATIONS].add(principal.session_id)
+    request.app[REVOCATIONS].notify()
+    # A browser that kept the refresh token in a cookie gets the new one as a cookie.
     is_in_cookie = session_cookie.read(request) is not None
     return session_cookie.grant(session) if is_in_cookie else responses.document(session)
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """The sessions that go on, newest first.
+    """List active sessions, newest first.
 
-    `used_at` is when the session was last refreshed, `user_agent` what the client called itself when it logged in.
+    `used_at` is when the session was last refreshed, `user_agent` is the client's at login.
     """
-    asked: schemas.types.PageQuery = request[QUERY]
+    query: schemas.types.PageQuery = request[QUERY]
     principal = request[PRINCIPAL]
-    path = f"/internal/users/{principal.user_id}/sessions"
-    found = await call(request.app[UPSTREAMS].auth, "GET", path, params=asked.parameters())
-    return responses.document(found | {"items": [_marked(item, principal.session_id) for item in found["items"]]})
+    page = await request.app[UPSTREAMS].auth.list_sessions(principal.user_id, query.parameters())
+    return responses.document(page | {"items": [_marked(item, principal.session_id) for item in page["items"]]})
 
 
 async def end_session(request: web.Request) -> web.Response:
-    """End one of one's sessions, everywhere within a second."""
+    """End a session.
+
+    It ends everywhere within a second.
+    """
     session_id = path_id(request, errors.SessionNotFound)
     principal = request[PRINCIPAL]
-    body = {"user_id": principal.user_id, "session_id": session_id}
-    await call(request.app[UPSTREAMS].auth, "POST", "/internal/sessions/end", body=body)
-    request.app[SESSIONS].end(session_id)
-    # Ending the one that asks is a logout.
-    return (
-        session_cookie.forget(request, responses.empty()) if session_id == principal.session_id else responses.empty()
-    )
+    await request.app[UPSTREAMS].auth.end_session(user_id=principal.user_id, session_id=session_id)
+    request.app[REVOCATIONS].add(session_id)
+    # Ending the current session is a logout.
+    if session_id == principal.session_id:
+        return session_cookie.clear(request, responses.empty())
+    return responses.empty()
 
 
 async def end_other_sessions(request: web.Request) -> web.Response:
-    """End all of one's sessions but this one, and all of one's API keys, everywhere within a second."""
-    body = {"user_id": request[PRINCIPAL].user_id, "session_id": request[PRINCIPAL].session_id}
-    auth = request.app[UPSTREAMS].auth
-    # Nobody there: the session that asks has just ended.
-    await call(auth, "POST", "/internal/sessions/end-others", body=body, missing=errors.InvalidToken)
-    request.app[SESSIONS].notify()
+    """End all other sessions.
+
+    All API keys end as well, everywhere within a second.
+    """
+    principal = request[PRINCIPAL]
+    await request.app[UPSTREAMS].auth.end_other_sessions(user_id=principal.user_id, session_id=principal.session_id)
+    request.app[REVOCATIONS].notify()
     return responses.empty()
 
 
@@ -77,7 +86,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/password",
         change_password,
-        (Answer(200, "Changed; a new session.", schemas.auth.Session, headers=("Set-Cookie",)),),
+        (Response(200, "The new session.", schemas.auth.Session, headers=("Set-Cookie",)),),
         body=schemas.auth.ChangePassword,
         refusals=(errors.InvalidCredentials, errors.TotpRequired, errors.UserDisabled, errors.TooManyLogins),
     ),
@@ -85,15 +94,15 @@ OPERATIONS = (
         "GET",
         f"{BASE}/sessions",
         list_sessions,
-        (Answer(200, "The sessions.", schemas.auth.SessionPage),),
+        (Response(200, "A page of sessions.", schemas.auth.SessionPage),),
         query=schemas.types.PageQuery,
     ),
-    Operation("DELETE", f"{BASE}/sessions", end_other_sessions, (Answer(204, "The others have ended."),)),
+    Operation("DELETE", f"{BASE}/sessions", end_other_sessions, (Response(204, "The other sessions have ended."),)),
     Operation(
         "DELETE",
         f"{BASE}/sessions/{{id}}",
         end_session,
-        (Answer(204, "Ended.", headers=("Set-Cookie",)),),
+        (Response(204, "The session has ended.", headers=("Set-Cookie",)),),
         refusals=(errors.SessionNotFound,),
     ),
 )

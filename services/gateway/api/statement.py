@@ -1,4 +1,4 @@
-"""Pure: a statement as people see it: the other side by name, in JSON or as a file for a spreadsheet."""
+"""Pure: a statement as users see it: counterparties by name, in JSON or as a CSV file for spreadsheets."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ CSV_HEADER = ",".join(COLUMNS) + _END
 """The first line of a file."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Also as wide letters: what Japanese and Chinese keyboards send, some spreadsheets read as the narrow ones."""
+"""Also the full-width characters of Japanese and Chinese keyboards: some spreadsheets read them as the ASCII ones."""
 
 _LINE_STARTS = ("\t", "\r", "\n")
 
 
 def owners(lines: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Whose names are needed."""
+    """The owners whose names are needed."""
     found = (line["counterparty"]["owner_id"] for line in lines if line["counterparty"])
     return {owner for owner in found if owner}
 
 
 def with_names(lines: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The lines with names in place of the owners' ids."""
+    """The lines with names instead of owner ids."""
     return [{**line, "counterparty": _named(line["counterparty"], names)} for line in lines]
 
 
@@ -56,8 +56,8 @@ def render_csv(lines: Iterable[Mapping[str, Any]], currency: str) -> str:
                 currency,
                 line["balance_after"],
                 other["wallet_id"],
-                _harmless(other["name"]),
-                _harmless(line["description"]),
+                _escape_formula(other["name"]),
+                _escape_formula(line["description"]),
             )
         )
     return file.getvalue()
@@ -69,9 +69,9 @@ def _named(other: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[st
     return {"wallet_id": other["wallet_id"], "name": names.get(other["owner_id"] or "")}
 
 
-def _harmless(text: str | None) -> str | None:
-    # Somebody else wrote this text; a spreadsheet would run it as a formula.
-    # Some drop what shows nothing before it first.
+def _escape_formula(text: str | None) -> str | None:
+    # Another user wrote this text; a spreadsheet would run it as a formula.
+    # Some spreadsheets strip invisible characters before it first.
     if text and (text.startswith(_LINE_STARTS) or text.lstrip(" \ufeff\u200b\u00a0").startswith(_FORMULA_STARTS)):
         return f"'{text}"
     return text

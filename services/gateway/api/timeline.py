@@ -1,4 +1,4 @@
-"""Pure: what three services know about one transfer, merged into one timeline."""
+"""Pure: the steps of one transfer from three services, merged into one timeline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ORDER = (
     "accepted", "queued", "picked_up", "dead_lettered", "replayed", "discarded",
     "posted", "rejected", "voided", "completed", "failed", "notified",
 )  # fmt: skip
-"""Of steps with the same time, the earlier in this order comes first: the ledger's time is also the time of completion."""
+"""The order of steps with the same time: the ledger's time is also the time of completion."""
 
 _RANK = {step: rank for rank, step in enumerate(ORDER)}
 
@@ -23,9 +23,9 @@ def merge(
     viewer: str | None,
     unavailable: Iterable[str],
 ) -> dict[str, Any]:
-    """The timeline for clients: `known` is the transaction service's part, `outcome` the wallet's, `notifications` the rest.
+    """The timeline as clients get it: `known` is the transaction service's part, `outcome` the wallet's.
 
-    A viewer is shown the notifications of nobody else; an operator (no viewer) is shown whose they were.
+    A viewer sees only own notifications; an operator (no viewer) sees all, with the user ids.
     """
     transfer = known["transfer"]
     steps = [

@@ -1,4 +1,4 @@
-"""Routes of one's own second factor."""
+"""Routes for the second factor."""
 
 from __future__ import annotations
 
@@ -6,48 +6,59 @@ from aiohttp import web
 
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
-from services.gateway.operations import BODY, Answer, Operation
+from services.gateway.operations import BODY, Operation, Response
+from services.gateway.security.authentication import PRINCIPAL
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/auth/totp"
 
 
 async def start_totp(request: web.Request) -> web.Response:
-    """Propose a second factor.
+    """Set up a second factor.
 
-    Put the secret, or the URI as a QR code, into an authenticator and confirm with its first code; until then logins do not ask
-    for one. Starting again replaces a secret that was not confirmed.
+    Add the secret, or the URI as a QR code, to an authenticator app and confirm with the first code; until then, logins do not
+    require one. Starting again replaces an unconfirmed secret.
     """
-    asked: schemas.auth.StartTotp = request[BODY]
-    return responses.document(await credentials.show_own(request, "POST", "/internal/totp", asked.model_dump()))
+    body: schemas.auth.StartTotp = request[BODY]
+    async with credentials.confirmation(request, with_code=False):
+        proposal = await request.app[UPSTREAMS].auth.start_totp(
+            user_id=request[PRINCIPAL].user_id, password=body.password
+        )
+    return responses.document(proposal)
 
 
 async def confirm_totp(request: web.Request) -> web.Response:
-    """Turn the second factor on with its first code.
+    """Enable the second factor.
 
-    The recovery codes are shown now and never again; each of them stands in for a code once.
+    Requires its first code. The recovery codes are shown only here; each replaces a code once.
     """
-    asked: schemas.auth.ConfirmTotp = request[BODY]
-    body = asked.model_dump()
-    return responses.document(await credentials.show_own(request, "POST", "/internal/totp/confirm", body, once=True))
+    body: schemas.auth.ConfirmTotp = request[BODY]
+    async with credentials.confirmation(request, with_code=True):
+        codes = await request.app[UPSTREAMS].auth.confirm_totp(user_id=request[PRINCIPAL].user_id, code=body.code)
+    return responses.document(codes)
 
 
 async def remove_totp(request: web.Request) -> web.Response:
-    """Turn the second factor off."""
-    asked: schemas.auth.ProveTotp = request[BODY]
-    await credentials.show_own(request, "DELETE", "/internal/totp", asked.model_dump(), once=True)
+    """Disable the second factor."""
+    body: schemas.auth.ProveTotp = request[BODY]
+    async with credentials.confirmation(request, with_code=True):
+        await request.app[UPSTREAMS].auth.remove_totp(
+            user_id=request[PRINCIPAL].user_id, password=body.password, totp=body.totp
+        )
     return responses.empty()
 
 
 async def renew_recovery_codes(request: web.Request) -> web.Response:
-    """Make other recovery codes.
+    """Replace the recovery codes.
 
-    Those before open nothing any more. These are shown now and never again.
+    The previous codes stop working. The new ones are shown only here.
     """
-    asked: schemas.auth.ProveTotp = request[BODY]
-    body = asked.model_dump()
-    return responses.document(
-        await credentials.show_own(request, "POST", "/internal/totp/recovery-codes", body, once=True)
-    )
+    body: schemas.auth.ProveTotp = request[BODY]
+    async with credentials.confirmation(request, with_code=True):
+        codes = await request.app[UPSTREAMS].auth.renew_recovery_codes(
+            user_id=request[PRINCIPAL].user_id, password=body.password, totp=body.totp
+        )
+    return responses.document(codes)
 
 
 ON_PROOF = (errors.InvalidCredentials, errors.UserDisabled, errors.TotpNotEnabled, errors.TooManyLogins)
@@ -57,7 +68,7 @@ OPERATIONS = (
         "POST",
         BASE,
         start_totp,
-        (Answer(200, "The secret.", schemas.auth.TotpProposal),),
+        (Response(200, "The secret.", schemas.auth.TotpProposal),),
         body=schemas.auth.StartTotp,
         refusals=(errors.InvalidCredentials, errors.TotpAlreadyEnabled, errors.TooManyLogins),
     ),
@@ -65,15 +76,20 @@ OPERATIONS = (
         "POST",
         f"{BASE}/confirm",
         confirm_totp,
-        (Answer(200, "On; the recovery codes.", schemas.auth.RecoveryCodes),),
+        (Response(200, "The second factor is enabled; the recovery codes.", schemas.auth.RecoveryCodes),),
         body=schemas.auth.ConfirmTotp,
-        refusals=(errors.InvalidCredentials, errors.TotpAlreadyEnabled, errors.TotpNotStarted, errors.UserNotFound),
+        refusals=(
+            errors.InvalidCredentials,
+            errors.TotpAlreadyEnabled,
+            errors.TotpNotStarted,
+            errors.UserNotFound,
+        ),
     ),
     Operation(
         "DELETE",
         BASE,
         remove_totp,
-        (Answer(204, "Off."),),
+        (Response(204, "The second factor is disabled."),),
         body=schemas.auth.ProveTotp,
         refusals=ON_PROOF,
     ),
@@ -81,7 +97,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/recovery-codes",
         renew_recovery_codes,
-        (Answer(200, "The recovery codes.", schemas.auth.RecoveryCodes),),
+        (Response(200, "The recovery codes.", schemas.auth.RecoveryCodes),),
         body=schemas.auth.ProveTotp,
         refusals=ON_PROOF,
     ),

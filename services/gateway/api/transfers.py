@@ -1,4 +1,4 @@
-"""Routes of transfers, and the one way in for all that moves money."""
+"""Routes for transfers, and the one path by which all money moves."""
 
 from __future__ import annotations
 
@@ -13,138 +13,163 @@ from services.chassis import problems, tracing
 from services.chassis.body import InvalidRequest
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, Refusal
-from services.gateway import errors, idempotency, metrics, operations, responses, schemas, upstreams
+from services.gateway import errors, idempotency, metrics, operations, responses, schemas
 from services.gateway.api import preference, timeline
-from services.gateway.api.waiting import WAITING
-from services.gateway.idempotency import Accepted, Question
-from services.gateway.intake import INTAKE, Submission
-from services.gateway.operations import BODY, QUERY, SENT, Answer, Operation, path_id
+from services.gateway.api.waiting import LONG_POLLS
+from services.gateway.clients.notification import NotificationClient
+from services.gateway.clients.service import NOT_FOUND, attempt
+from services.gateway.clients.transaction import TransferItem
+from services.gateway.clients.wallet import WalletClient
+from services.gateway.idempotency import Accepted
+from services.gateway.intake import INTAKE
+from services.gateway.operations import BODY, QUERY, SENT, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
 from services.gateway.security.rate_limit import LIMITER
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/transfers"
 
 PENDING = "PENDING"
 WAIT_MARGIN_SECONDS = 0.5
-"""How much later than it asked for a client that waits may be answered."""
+"""How much later than requested a waiting client may get its response."""
 
 WRONG_RECIPIENT = "wrong_recipient"
-"""The limit of payments to e-mail addresses that nobody has."""
+"""The limit for transfers to unregistered e-mail addresses."""
 
 SIMULATE = "PayFlow-Simulate"
-"""The header by which a client simulates (simulation.py, in demo mode)."""
+"""The header that simulates a failure (simulation.py, demo mode only)."""
 
 SIMULATED: web.RequestKey[dict[str, Any]] = web.RequestKey("simulated", dict)
-"""What a simulation adds to the item of a transfer; there, though it may be empty, when the header was taken."""
+"""What a simulation adds to the transfer, perhaps nothing; present if the header was accepted."""
 
 log = structlog.get_logger()
 
 
 async def create_transfer(request: web.Request) -> web.Response:
-    """Send money.
+    """Create a transfer.
 
-    Accepted means durable: it will be COMPLETED or FAILED by `final_by`, as long as the ledger is reachable. The same
-    key and body again are answered with the first answer again. With `Prefer: wait=N` the answer is held until then.
+    Accepted means durable: it will be COMPLETED or FAILED by `final_by`, as long as the ledger is reachable. Repeating the
+    request with the same key and body returns the first response. With `Prefer: wait=N` the response waits for the outcome.
     """
-    asked: schemas.transfers.NewTransfer = request[BODY]
-    fields = {
-        "kind": "transfer",
-        "amount": asked.amount,
-        "currency": asked.currency,
-        "to": asked.to.named(),
-        "from_wallet_id": asked.from_wallet_id,
-        "description": asked.description,
-        "metadata": asked.metadata,
-    }
-    if asked.to.email is None:
-        return await accept(request, fields)
-    return await _accept_by_email(request, fields)
-
-
-async def _accept_by_email(request: web.Request, fields: dict[str, Any]) -> web.Response:
-    # Paying addresses at random must not tell faster than /recipients who is registered.
-    limiter, who = request.app[LIMITER], request[PRINCIPAL].user_id
-    limiter.check(WRONG_RECIPIENT, who)
+    body: schemas.transfers.NewTransfer = request[BODY]
+    by_email = body.to.email is not None
+    limiter, user_id = request.app[LIMITER], request[PRINCIPAL].user_id
+    if by_email:
+        # Transfers to random addresses must not reveal faster than /recipients which of them are registered.
+        limiter.check(WRONG_RECIPIENT, user_id)
+    item = new_item(
+        request,
+        kind="transfer",
+        amount=body.amount,
+        currency=body.currency,
+        to=body.to.as_dict(),
+        from_wallet_id=body.from_wallet_id,
+        description=body.description,
+        metadata=body.metadata,
+    )
     try:
-        return await accept(request, fields)
+        return await submit(request, item)
     except Refusal as refusal:
-        if refusal.code == errors.RecipientNotFound.code:
-            await limiter.take(WRONG_RECIPIENT, who)
+        if by_email and refusal.code == errors.RecipientNotFound.code:
+            await limiter.take(WRONG_RECIPIENT, user_id)
         raise
 
 
-async def accept(request: web.Request, fields: dict[str, Any]) -> web.Response:
-    """Hand a transfer over by the key of the request, or answer what was answered before.
+def new_item(
+    request: web.Request,
+    *,
+    kind: str,
+    amount: int,
+    currency: str,
+    to: dict[str, str],
+    from_wallet_id: str | None = None,
+    description: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> TransferItem:
+    """The transfer of this request, as the transaction service takes it.
 
     Raises:
-        Refusal: the key is missing or malformed, or what the transaction service says.
+        InvalidRequest: the request asks for a simulated failure, and this gateway is not in demo mode.
+        IdempotencyKeyMissing, IdempotencyKeyInvalid
     """
     if SIMULATE in request.headers and SIMULATED not in request:
-        # Whoever wants to simulate does not mean to pay.
-        raise InvalidRequest(errors=[FieldError(SIMULATE, "this gateway does not simulate")])
+        # A request that expects a simulated failure must not move real money.
+        raise InvalidRequest(errors=[FieldError(SIMULATE, "is accepted in demo mode only")])
+    item: TransferItem = {
+        "user_id": request[PRINCIPAL].user_id,
+        "idempotency_key": idempotency.read_key(request.headers),
+        "request_hash": idempotency.hash_request(request.method, problems.route_of(request), request[SENT]),
+        "kind": kind,
+        "amount": amount,
+        "currency": currency,
+        "to": to,
+        "from_wallet_id": from_wallet_id,
+        "description": description,
+        "metadata": metadata,
+        "request_id": tracing.request_id(),
+        "traceparent": tracing.traceparent(),
+    }
+    if simulation := request.get(SIMULATED):
+        item["simulation"] = simulation
+    return item
+
+
+async def submit(request: web.Request, item: TransferItem) -> web.Response:
+    """The response to a request that moves money: the accepted transfer, or its outcome if the client prefers to wait.
+
+    Raises:
+        Refusal: whatever the transaction service refuses.
+    """
     started = time.monotonic()
-    question = Question(
-        user_id=request[PRINCIPAL].user_id,
-        key=idempotency.read_key(request.headers),
-        request_hash=idempotency.hash_request(request.method, problems.route_of(request), request[SENT]),
-    )
-    accepted = await _accept(request, question, fields)
+    accepted = await _accept_in_time(request, item)
     metrics.IDEMPOTENCY.labels("replayed" if accepted.replayed else "new").inc()
     log.info(
-        "transfer_accepted", transfer_id=accepted.transfer_id, user_id=question.user_id, replayed=accepted.replayed
+        "transfer_accepted",
+        transfer_id=accepted.transfer_id,
+        user_id=item["user_id"],
+        replayed=accepted.replayed,
     )
     headers = {"Location": f"{BASE}/{accepted.transfer_id}"} | (
         {idempotency.REPLAYED: "true"} if accepted.replayed else {}
     )
     seconds = preference.wait_seconds(request.headers.getall("Prefer", ()))
     if seconds is not None:
-        finalized = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
-        if finalized is not None:
-            return responses.document(finalized, headers=headers | {"Preference-Applied": f"wait={seconds}"})
+        final = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
+        if final is not None:
+            return responses.document(final, headers=headers | {"Preference-Applied": f"wait={seconds}"})
     return responses.encoded(accepted.body, status=202, headers=headers)
 
 
 async def list_transfers(request: web.Request) -> web.Response:
-    """Your transfers, newest first: those you sent, and those that reached you."""
-    asked: schemas.transfers.TransferQuery = request[QUERY]
-    params = asked.parameters() | {"viewer": request[PRINCIPAL].user_id}
-    return responses.document(
-        await call(request.app[UPSTREAMS].transaction, "GET", "/internal/transfers", params=params)
-    )
+    """List transfers, newest first.
+
+    Both sent and received transfers are included.
+    """
+    query: schemas.transfers.TransferQuery = request[QUERY]
+    transaction = request.app[UPSTREAMS].transaction
+    return responses.document(await transaction.list_transfers(request[PRINCIPAL].user_id, query.parameters()))
 
 
 async def get_transfer(request: web.Request) -> web.Response:
-    """One transfer of yours."""
+    """Get a transfer."""
     transfer_id = path_id(request, errors.TransferNotFound)
-    transfer = await call(
-        request.app[UPSTREAMS].transaction,
-        "GET",
-        f"/internal/transfers/{transfer_id}",
-        params={"viewer": request[PRINCIPAL].user_id},
-        missing=errors.TransferNotFound,
-    )
+    transaction = request.app[UPSTREAMS].transaction
+    transfer = await transaction.get_transfer(transfer_id, viewer=request[PRINCIPAL].user_id)
     return responses.tagged(request, responses.encode(transfer))
 
 
 async def cancel_transfer(request: web.Request) -> web.Response:
-    """Call a transfer back that has not been carried out.
+    """Cancel a transfer.
 
-    Only its sender can. A transfer that was cancelled before is answered as it is.
+    Only its sender can, and only before it is COMPLETED or FAILED. Cancelling a cancelled transfer returns it unchanged.
     """
     transfer_id = path_id(request, errors.TransferNotFound)
-    transfer = await call(
-        request.app[UPSTREAMS].transaction,
-        "POST",
-        f"/internal/transfers/{transfer_id}/cancel",
-        body={"viewer": request[PRINCIPAL].user_id},
-        missing=errors.TransferNotFound,
-    )
-    return responses.document(transfer)
+    transaction = request.app[UPSTREAMS].transaction
+    return responses.document(await transaction.cancel_transfer(transfer_id, viewer=request[PRINCIPAL].user_id))
 
 
 async def get_timeline(request: web.Request) -> web.Response:
-    """What happened to a transfer of yours, step by step, and what it waits for."""
+    """Get the timeline of a transfer: its steps, and what it waits for."""
     return responses.document(await read_timeline(request, viewer=request[PRINCIPAL].user_id))
 
 
@@ -155,38 +180,25 @@ async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str
         TransferNotFound, Refusal
     """
     transfer_id = path_id(request, errors.TransferNotFound)
-    behind = request.app[UPSTREAMS]
-    known = await call(
-        behind.transaction,
-        "GET",
-        f"/internal/transfers/{transfer_id}/steps",
-        params=None if viewer is None else {"viewer": viewer},
-        missing=errors.TransferNotFound,
+    upstreams = request.app[UPSTREAMS]
+    known = await upstreams.transaction.get_steps(transfer_id, viewer=viewer)
+    outcome, notifications = await asyncio.gather(
+        _outcome(upstreams.wallet, transfer_id), _notifications(upstreams.notification, transfer_id)
     )
-    outcome, notifications = await asyncio.gather(_outcome(behind, transfer_id), _notifications(behind, transfer_id))
-    missing = {"wallet": outcome, "notification": notifications}
+    optional = {"wallet": outcome, "notification": notifications}
     return timeline.merge(
         known,
         outcome=outcome or None,
         notifications=notifications["items"] if notifications else (),
         viewer=viewer,
-        unavailable=[name for name, answer in missing.items() if answer is None],
+        unavailable=[name for name, result in optional.items() if result is None],
     )
 
 
-async def _accept(request: web.Request, question: Question, fields: dict[str, Any]) -> Accepted:
-    item = {
-        "user_id": question.user_id,
-        "idempotency_key": question.key,
-        "request_hash": question.request_hash,
-        **fields,
-        **request.get(SIMULATED, {}),
-        "request_id": tracing.request_id(),
-        "traceparent": tracing.traceparent(),
-    }
+async def _accept_in_time(request: web.Request, item: TransferItem) -> Accepted:
     try:
         async with asyncio.timeout(operations.REQUEST_SECONDS):
-            return await request.app[INTAKE].accept(Submission(question, item))
+            return await request.app[INTAKE].accept(item)
     except TimeoutError:
         raise errors.NoResponseInTime from None
     except Refusal as refusal:
@@ -199,48 +211,38 @@ _RESULTS = {errors.IdempotencyKeyInUse.code: "in_use", errors.IdempotencyKeyReus
 
 
 async def _wait(request: web.Request, transfer_id: str, seconds: int, *, until: float) -> dict[str, Any] | None:
-    # It is accepted, whatever happens now: trouble while waiting is answered by 202.
+    # The transfer is accepted, whatever happens now: any trouble while waiting results in 202.
     remaining = until - time.monotonic()
     if remaining <= 0:
         return None
-    outcome = call(
-        request.app[UPSTREAMS].waiting_for(transfer_id),
-        "GET",
-        f"/internal/transfers/{transfer_id}",
-        params={"viewer": request[PRINCIPAL].user_id, "wait": str(seconds)},
-        seconds=remaining,
+    outcome = request.app[UPSTREAMS].transaction.wait_for_outcome(
+        transfer_id, viewer=request[PRINCIPAL].user_id, wait_seconds=seconds, seconds=remaining
     )
-    transfer = await request.app[WAITING].within(remaining, upstreams.attempt(outcome))
+    transfer = await request.app[LONG_POLLS].within(remaining, attempt(outcome))
     return transfer if transfer is not None and transfer["status"] != PENDING else None
 
 
-async def _outcome(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
-    """The ledger's word: empty when it has none, None when it gave no answer."""
-    path = f"/internal/outcomes/{transfer_id}"
+async def _outcome(wallet: WalletClient, transfer_id: str) -> dict[str, Any] | None:
+    """The ledger's outcome: empty when there is none yet, None when the wallet service did not respond."""
     try:
-        outcome: dict[str, Any] = await call(behind.wallet, "GET", path, seconds=upstreams.SIDE_SECONDS)
+        return await wallet.get_outcome(transfer_id)
     except Refusal as refusal:
-        return {} if refusal.status == upstreams.NOT_FOUND else None
-    return outcome
+        return {} if refusal.status == NOT_FOUND else None
 
 
-async def _notifications(behind: upstreams.Upstreams, transfer_id: str) -> dict[str, Any] | None:
-    path = f"/internal/transfers/{transfer_id}/notifications"
-    notifications: dict[str, Any] | None = await upstreams.attempt(
-        call(behind.notification, "GET", path, seconds=upstreams.SIDE_SECONDS)
-    )
-    return notifications
+async def _notifications(notification: NotificationClient, transfer_id: str) -> dict[str, Any] | None:
+    return await attempt(notification.list_of_transfer(transfer_id))
 
 
-ACCEPTED = Answer(
+ACCEPTED = Response(
     202,
-    "Accepted: PENDING, or (a replay) the first answer again.",
+    "The accepted transfer, PENDING; for a replay, the first response again.",
     schemas.transfers.Transfer,
     headers=("Location", "Idempotent-Replayed"),
 )
-FINALIZED = Answer(
+FINALIZED = Response(
     200,
-    "The client preferred to wait: COMPLETED or FAILED.",
+    "The client preferred to wait: the transfer, COMPLETED or FAILED.",
     schemas.transfers.Transfer,
     headers=("Location", "Idempotent-Replayed", "Preference-Applied"),
 )
@@ -261,7 +263,7 @@ OPERATIONS = (
         "GET",
         BASE,
         list_transfers,
-        (Answer(200, "A page of transfers.", schemas.transfers.TransferPage),),
+        (Response(200, "A page of transfers.", schemas.transfers.TransferPage),),
         query=schemas.transfers.TransferQuery,
         key_scope=Scope.READ,
     ),
@@ -270,8 +272,8 @@ OPERATIONS = (
         f"{BASE}/{{id}}",
         get_transfer,
         (
-            Answer(200, "The transfer.", schemas.transfers.Transfer, headers=("ETag",)),
-            Answer(304, "It is as the client knows it.", headers=("ETag",)),
+            Response(200, "The transfer.", schemas.transfers.Transfer, headers=("ETag",)),
+            Response(304, "The transfer has not changed.", headers=("ETag",)),
         ),
         headers=("If-None-Match",),
         refusals=(errors.TransferNotFound,),
@@ -281,8 +283,8 @@ OPERATIONS = (
         "POST",
         f"{BASE}/{{id}}/cancel",
         cancel_transfer,
-        (Answer(200, "Cancelled.", schemas.transfers.Transfer),),
-        body=schemas.types.Nothing,
+        (Response(200, "The cancelled transfer.", schemas.transfers.Transfer),),
+        body=schemas.types.Empty,
         body_required=False,
         refusals=(errors.TransferNotFound, errors.TransferNotCancellable),
         key_scope=Scope.TRANSFER,
@@ -291,7 +293,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/{{id}}/timeline",
         get_timeline,
-        (Answer(200, "The timeline.", schemas.transfers.Timeline),),
+        (Response(200, "The timeline.", schemas.transfers.Timeline),),
         refusals=(errors.TransferNotFound,),
         key_scope=Scope.READ,
     ),

@@ -1,63 +1,63 @@
-"""Routes of operators about users."""
+"""Operator routes for user accounts."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
 from services.contracts.api_keys import Scope
 from services.gateway import errors, operations, responses, schemas
-from services.gateway.operations import BODY, QUERY, Access, Answer, Operation, path_id
+from services.gateway.operations import BODY, QUERY, Access, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.security.revocations import SESSIONS
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.security.revocations import REVOCATIONS
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/ops/users"
 
 
 async def find_user(request: web.Request) -> web.Response:
-    """The user with this e-mail address."""
-    asked: schemas.ops.UserQuery = request[QUERY]
-    body = {"email": asked.email}
-    return responses.document(await call(request.app[UPSTREAMS].auth, "POST", "/internal/users/find", body=body))
+    """Find a user by e-mail address."""
+    query: schemas.ops.UserQuery = request[QUERY]
+    return responses.document(await request.app[UPSTREAMS].auth.find_account(query.email))
 
 
 async def set_role(request: web.Request) -> web.Response:
-    """Give a user a role.
+    """Change a user's role.
 
-    Who loses the operator's role loses their sessions with it, everywhere within a second. Nobody takes it from themselves,
-    and the last operator who is not disabled keeps it.
+    Losing the operator role ends all sessions of the user, everywhere within a second. You cannot demote your own account, or
+    the last operator who is not disabled.
     """
-    asked: schemas.ops.RoleChange = request[BODY]
-    return await _act(request, "PUT", "role", {"role": asked.role})
+    body: schemas.ops.RoleChange = request[BODY]
+    account = await request.app[UPSTREAMS].auth.set_role(
+        path_id(request, errors.UserNotFound), role=body.role, operator_id=request[PRINCIPAL].user_id
+    )
+    request.app[REVOCATIONS].notify()
+    return responses.document(account)
 
 
 async def disable(request: web.Request) -> web.Response:
-    """Let nobody in as this user, and end all their sessions, everywhere within a second.
+    """Disable a user.
 
-    You cannot disable your own account, or the last operator who is not disabled. The reason is for operators only. The user
-    is no longer found by e-mail. Money sent to the wallet by its id still arrives: freeze the wallet to stop it.
+    The user can no longer log in, and all sessions end, everywhere within a second. You cannot disable your own account, or the
+    last operator who is not disabled. The reason is visible to operators only. The user can no longer be found by e-mail. Money
+    sent to a wallet by its id still arrives: freeze the wallet to stop it.
     """
-    asked: schemas.ops.DisableUser = request[BODY]
-    return await _act(request, "PUT", "disable", {"reason": asked.reason})
+    body: schemas.ops.DisableUser = request[BODY]
+    account = await request.app[UPSTREAMS].auth.disable_user(
+        path_id(request, errors.UserNotFound), reason=body.reason, operator_id=request[PRINCIPAL].user_id
+    )
+    request.app[REVOCATIONS].notify()
+    return responses.document(account)
 
 
 async def enable(request: web.Request) -> web.Response:
-    """Let a user in again; sessions that have ended stay ended."""
-    return await _act(request, "DELETE", "disable", {})
+    """Enable a user.
 
-
-async def _act(request: web.Request, method: str, action: str, body: Mapping[str, Any]) -> web.Response:
-    user_id = path_id(request, errors.UserNotFound)
-    account = await call(
-        request.app[UPSTREAMS].auth,
-        method,
-        f"/internal/users/{user_id}/{action}",
-        body={**body, "operator_id": request[PRINCIPAL].user_id},
+    The user can log in again; ended sessions stay ended.
+    """
+    account = await request.app[UPSTREAMS].auth.enable_user(
+        path_id(request, errors.UserNotFound), operator_id=request[PRINCIPAL].user_id
     )
-    request.app[SESSIONS].notify()
+    request.app[REVOCATIONS].notify()
     return responses.document(account)
 
 
@@ -66,7 +66,7 @@ OPERATIONS = (
         "GET",
         BASE,
         find_user,
-        (Answer(200, "The user.", schemas.ops.Account),),
+        (Response(200, "The user.", schemas.ops.Account),),
         access=Access.OPERATOR,
         query=schemas.ops.UserQuery,
         refusals=(errors.UserNotFound,),
@@ -76,7 +76,7 @@ OPERATIONS = (
         "PUT",
         f"{BASE}/{{id}}/role",
         set_role,
-        (Answer(200, "The user.", schemas.ops.Account),),
+        (Response(200, "The user.", schemas.ops.Account),),
         access=Access.OPERATOR,
         body=schemas.ops.RoleChange,
         refusals=(errors.UserNotFound, errors.CannotModifySelf, errors.LastOperator),
@@ -86,7 +86,7 @@ OPERATIONS = (
         "PUT",
         f"{BASE}/{{id}}/disable",
         disable,
-        (Answer(200, "Disabled.", schemas.ops.Account),),
+        (Response(200, "The disabled user.", schemas.ops.Account),),
         access=Access.OPERATOR,
         body=schemas.ops.DisableUser,
         refusals=(errors.UserNotFound, errors.CannotModifySelf, errors.LastOperator),
@@ -96,7 +96,7 @@ OPERATIONS = (
         "DELETE",
         f"{BASE}/{{id}}/disable",
         enable,
-        (Answer(200, "Enabled.", schemas.ops.Account),),
+        (Response(200, "The enabled user.", schemas.ops.Account),),
         access=Access.OPERATOR,
         refusals=(errors.UserNotFound,),
         key_scope=Scope.OPERATE,

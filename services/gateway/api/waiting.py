@@ -1,4 +1,4 @@
-"""Those who prefer to wait: each for as long as they like, all of them until the gateway closes."""
+"""Long polls: each waits for its own time, all of them at most until shutdown."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from aiohttp import web
 Result = TypeVar("Result")
 
 
-class Waiting:
-    """Everybody who waits now."""
+class LongPolls:
+    """The long polls in progress."""
 
     def __init__(self) -> None:
-        self._clocks: set[asyncio.Timeout] = set()
+        self._timeouts: set[asyncio.Timeout] = set()
 
-    async def within(self, seconds: float, answer: Awaitable[Result]) -> Result | None:
-        """The answer, or None when it did not come in time or the gateway closes."""
+    async def within(self, seconds: float, result: Awaitable[Result]) -> Result | None:
+        """The result, or None if it is not there in time or the gateway shuts down."""
         try:
-            async with asyncio.timeout(seconds) as clock:
-                self._clocks.add(clock)
+            async with asyncio.timeout(seconds) as timeout:
+                self._timeouts.add(timeout)
                 try:
-                    return await answer
+                    return await result
                 finally:
-                    self._clocks.discard(clock)
+                    self._timeouts.discard(timeout)
         except TimeoutError:
             return None
 
     async def end(self, _app: web.Application) -> None:
-        """Nobody waits any longer: a door that closes must not keep its guests."""
+        """End all long polls; shutdown must not wait for them."""
         now = asyncio.get_running_loop().time()
-        for clock in list(self._clocks):
-            clock.reschedule(now)
+        for timeout in list(self._timeouts):
+            timeout.reschedule(now)
 
 
-WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
+LONG_POLLS: web.AppKey[LongPolls] = web.AppKey("long_polls")

@@ -1,4 +1,4 @@
-"""What never changes about a wallet: whose it is and in which currency. Asked once, then remembered."""
+"""What never changes about a wallet, its owner and currency: fetched once, then cached."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from services.chassis.client import Upstream
 from services.contracts.refusals.wallet import WalletNotFound
-from services.gateway.upstreams import call
+from services.gateway.clients.wallet import WalletClient
 
-REMEMBERED_MAX = 100_000
+CACHED_MAX = 100_000
 
 
 class Facts(NamedTuple):
@@ -21,32 +20,30 @@ class Facts(NamedTuple):
 
 
 class WalletFacts:
-    """Facts by wallet id, the oldest forgotten first. An unknown wallet is not remembered: it may be opened yet."""
+    """Facts by wallet id; the oldest are evicted first. An unknown wallet is not cached: it may be opened later."""
 
-    def __init__(self, wallet: Upstream) -> None:
+    def __init__(self, wallet: WalletClient) -> None:
         self._wallet = wallet
-        self._remembered: dict[str, Facts] = {}
+        self._cached: dict[str, Facts] = {}
 
     async def find_own(self, wallet_id: str, user_id: str) -> Facts:
         """The facts of a wallet of this user.
 
         Raises:
-            WalletNotFound: there is no such wallet, or it is another's: the same answer.
+            WalletNotFound: there is no such wallet, or it belongs to another user.
         """
-        facts = self._remembered.get(wallet_id)
+        facts = self._cached.get(wallet_id)
         if facts is None:
-            facts = self.learn(
-                await call(self._wallet, "GET", f"/internal/wallets/{wallet_id}", missing=WalletNotFound)
-            )
+            facts = self.add(await self._wallet.get_wallet(wallet_id))
         if facts.owner_id != user_id:
             raise WalletNotFound
         return facts
 
-    def learn(self, wallet: dict[str, Any]) -> Facts:
-        """Remember what an answer of the wallet service says."""
-        if len(self._remembered) >= REMEMBERED_MAX:
-            del self._remembered[next(iter(self._remembered))]
-        facts = self._remembered[wallet["id"]] = Facts(wallet["owner_id"], wallet["currency"])
+    def add(self, wallet: dict[str, Any]) -> Facts:
+        """Cache the facts of a wallet."""
+        if len(self._cached) >= CACHED_MAX:
+            del self._cached[next(iter(self._cached))]
+        facts = self._cached[wallet["id"]] = Facts(wallet["owner_id"], wallet["currency"])
         return facts
 
 

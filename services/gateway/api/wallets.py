@@ -1,4 +1,4 @@
-"""Routes of wallets. Whose a wallet is, is checked here: another's answers as an unknown one."""
+"""Routes for wallets. A wallet of another user is reported as unknown."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from services.contracts.refusal import FieldError
 from services.gateway import compression, errors, file_stream, operations, responses, schemas
 from services.gateway.api import names, statement
 from services.gateway.api.wallet_facts import WALLET_FACTS, Facts
-from services.gateway.operations import BODY, NO_KEY, QUERY, Answer, Operation, path_id
+from services.gateway.operations import BODY, NO_KEY, QUERY, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
-from services.gateway.security.revocations import SESSIONS
-from services.gateway.upstreams import UPSTREAMS, call
+from services.gateway.security.revocations import REVOCATIONS
+from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/wallets"
 
 FILE_PAGES_AT_ONCE = 2
-"""Pages of files that are read at the same time, of all clients together: long files take turns, and slow nothing else down."""
+"""Pages of files read concurrently, of all clients together: long files take turns and slow nothing else down."""
 
 FILE_PAGES: web.AppKey[asyncio.Semaphore] = web.AppKey("file_pages")
 
@@ -31,7 +31,7 @@ CSV = "text/csv"
 
 
 class _File(NamedTuple):
-    """What is exported: with which parameters a page is read, and whether all pages are."""
+    """A statement to export: the parameters of a page, and whether to include all pages."""
 
     wallet_id: str
     currency: str
@@ -40,100 +40,82 @@ class _File(NamedTuple):
 
 
 async def list_wallets(request: web.Request) -> web.Response:
-    """Your wallets, in the order in which they were opened.
+    """List wallets, in the order in which they were opened.
 
-    The one in the default currency is always among them.
+    The wallet in the default currency is always included.
     """
-    asked: schemas.types.PageQuery = request[QUERY]
-    if asked.cursor is not None and parse_id(asked.cursor) is None:
+    query: schemas.types.PageQuery = request[QUERY]
+    if query.cursor is not None and parse_id(query.cursor) is None:
         raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")])
-    found = sorted(await _wallets(request), key=lambda wallet: str(wallet["id"]))
-    rest = [wallet for wallet in found if asked.cursor is None or wallet["id"] > asked.cursor]
-    limit = asked.limit or schemas.types.PAGE_LIMIT
+    found = await request.app[UPSTREAMS].wallet.list_wallets(request[PRINCIPAL].user_id)
+    found.sort(key=lambda wallet: str(wallet["id"]))
+    rest = [wallet for wallet in found if query.cursor is None or wallet["id"] > query.cursor]
+    limit = query.limit or schemas.types.PAGE_LIMIT
     page = rest[:limit]
     return responses.document({"items": page, "next_cursor": page[-1]["id"] if len(rest) > limit else None})
 
 
 async def open_wallet(request: web.Request) -> web.Response:
-    """Open a wallet in another currency.
+    """Open a wallet.
 
-    There is one wallet per user and currency: an open one is answered with 200.
+    There is one wallet per user and currency: if it is already open, the response is 200.
     """
-    asked: schemas.wallets.NewWallet = request[BODY]
-    is_new = all(wallet["currency"] != asked.currency for wallet in await _wallets(request))
-    wallet = await call(
-        request.app[UPSTREAMS].wallet,
-        "POST",
-        "/internal/wallets",
-        body={"owner_id": request[PRINCIPAL].user_id, "currency": asked.currency},
-    )
+    body: schemas.wallets.NewWallet = request[BODY]
+    owner_id, service = request[PRINCIPAL].user_id, request.app[UPSTREAMS].wallet
+    is_new = all(wallet["currency"] != body.currency for wallet in await service.list_wallets(owner_id))
+    wallet = await service.open_wallet(owner_id=owner_id, currency=body.currency)
     return responses.document(wallet, status=201 if is_new else 200, headers={"Location": f"{BASE}/{wallet['id']}"})
 
 
 async def get_wallet(request: web.Request) -> web.Response:
-    """One wallet of yours."""
-    wallet_id = path_id(request, errors.WalletNotFound)
-    path = f"/internal/wallets/{wallet_id}"
-    wallet = await call(request.app[UPSTREAMS].wallet, "GET", path, missing=errors.WalletNotFound)
+    """Get a wallet."""
+    wallet = await request.app[UPSTREAMS].wallet.get_wallet(path_id(request, errors.WalletNotFound))
     if wallet["owner_id"] != request[PRINCIPAL].user_id:
         raise errors.WalletNotFound
     return responses.document(wallet)
 
 
 async def get_balance(request: web.Request) -> web.Response:
-    """The balance of a wallet, now or at a past instant.
+    """Get the balance of a wallet, now or at a past instant.
 
     Without `at`: the current balance; a payment being posted may be missing. With `at`: the balance after the last entry at or
     before that instant; it never changes. An `at` in the future means now (`as_of` shows the instant used). If a payment being
     posted could still change the figure, the request waits up to 2 s and then returns 409 `moment_not_final`.
     """
-    asked: schemas.wallets.BalanceQuery = request[QUERY]
+    query: schemas.wallets.BalanceQuery = request[QUERY]
     wallet_id, _ = await _own_wallet(request)
-    balance = await call(
-        request.app[UPSTREAMS].wallet,
-        "GET",
-        f"/internal/wallets/{wallet_id}/balance",
-        params=asked.model_dump(mode="json", exclude_none=True),
-        missing=errors.WalletNotFound,
-    )
-    return responses.document(balance)
+    at = query.model_dump(mode="json")["at"]
+    return responses.document(await request.app[UPSTREAMS].wallet.get_balance(wallet_id, at=at))
 
 
 async def get_statement(request: web.Request) -> web.StreamResponse:
-    """The entries of a wallet, newest first.
+    """List the entries of a wallet, newest first.
 
-    A statement with `to` is final: it never changes. While a payment that is being posted may still belong to it, the request
-    waits for up to 2 s; then it is refused with 409, and `final_before` is the instant up to which statements are final. Without
-    `to`, or with one in the future, it is the list as it is now.
+    A statement with `to` is final: it never changes. If a payment being posted could still belong to it, the request waits up to
+    2 s and then returns 409; `final_before` is the instant up to which statements are final. Without `to`, or with one in the
+    future, it is the current list.
 
-    With `Accept: text/csv` it is a file: all entries of the period, however many, or one page of them where `limit` is given.
-    Entries posted while the file is sent are not included. If the file cannot be completed, the connection closes early, so
-    the client sees an incomplete response. Over HTTP/1.0 a file of more than one page is refused.
+    With `Accept: text/csv` the response is a file: all entries of the period, however many, or one page of them if `limit` is
+    given. Entries posted while the file is sent are not included. If the file cannot be completed, the connection closes early,
+    so the client sees an incomplete response. Over HTTP/1.0 a file of more than one page is refused.
     """
-    asked: schemas.types.PeriodQuery = request[QUERY]
+    query: schemas.types.PeriodQuery = request[QUERY]
     wants_csv = _wants_csv(request)
-    params = asked.parameters()
-    if wants_csv and asked.limit is None:
+    params = query.parameters()
+    if wants_csv and query.limit is None:
         params["limit"] = str(schemas.types.PAGE_LIMIT_MAX)
     try:
         async with asyncio.timeout(operations.REQUEST_SECONDS):
             wallet_id, facts = await _own_wallet(request)
-            page = await _statement_page(request, wallet_id, params)
-            lines = await _named(request, page)
+            page = await request.app[UPSTREAMS].wallet.get_statement(wallet_id, params)
+            lines = await _with_names(request, page)
     except TimeoutError:
         raise errors.NoResponseInTime from None
     if wants_csv:
         return await _statement_file(
-            request, _File(wallet_id, facts.currency, params, asked.limit is None), page, lines
+            request, _File(wallet_id, facts.currency, params, query.limit is None), page, lines
         )
     return responses.document({"items": lines, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
-
-
-async def _wallets(request: web.Request) -> list[dict[str, Any]]:
-    params = {"owner_id": request[PRINCIPAL].user_id}
-    answer = await call(request.app[UPSTREAMS].wallet, "GET", "/internal/wallets", params=params)
-    items: list[dict[str, Any]] = answer["items"]
-    return items
 
 
 async def _own_wallet(request: web.Request) -> tuple[str, Facts]:
@@ -141,15 +123,7 @@ async def _own_wallet(request: web.Request) -> tuple[str, Facts]:
     return wallet_id, await request.app[WALLET_FACTS].find_own(wallet_id, request[PRINCIPAL].user_id)
 
 
-async def _statement_page(request: web.Request, wallet_id: str, params: dict[str, str]) -> dict[str, Any]:
-    path = f"/internal/wallets/{wallet_id}/statement"
-    page: dict[str, Any] = await call(
-        request.app[UPSTREAMS].wallet, "GET", path, params=params, missing=errors.WalletNotFound
-    )
-    return page
-
-
-async def _named(request: web.Request, page: dict[str, Any]) -> list[dict[str, Any]]:
+async def _with_names(request: web.Request, page: dict[str, Any]) -> list[dict[str, Any]]:
     found = await names.find(request.app[UPSTREAMS].auth, statement.owners(page["items"]))
     return statement.with_names(page["items"], found)
 
@@ -171,14 +145,15 @@ async def _statement_file(
 async def _parts(
     request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
 ) -> AsyncGenerator[str]:
-    """The file, page by page below the entry that was the newest: what arrives meanwhile is above it."""
+    """The file, page by page below the entry that was the newest; later entries are above it."""
     yield statement.CSV_HEADER + statement.render_csv(lines, file.currency)
     while page["next_cursor"]:
-        if request.app[SESSIONS].has_ended(request[PRINCIPAL].session_id):
+        if request.app[REVOCATIONS].is_revoked(request[PRINCIPAL].session_id):
             raise errors.InvalidToken
         async with request.app[FILE_PAGES]:
-            page = await _statement_page(request, file.wallet_id, file.params | {"cursor": page["next_cursor"]})
-            text = statement.render_csv(await _named(request, page), file.currency)
+            params = file.params | {"cursor": page["next_cursor"]}
+            page = await request.app[UPSTREAMS].wallet.get_statement(file.wallet_id, params)
+            text = statement.render_csv(await _with_names(request, page), file.currency)
         yield text
 
 
@@ -193,7 +168,7 @@ OPERATIONS = (
         "GET",
         BASE,
         list_wallets,
-        (Answer(200, "A page of wallets.", schemas.wallets.WalletPage),),
+        (Response(200, "A page of wallets.", schemas.wallets.WalletPage),),
         query=schemas.types.PageQuery,
         key_scope=Scope.READ,
     ),
@@ -202,8 +177,8 @@ OPERATIONS = (
         BASE,
         open_wallet,
         (
-            Answer(201, "Opened.", schemas.wallets.Wallet, headers=("Location",)),
-            Answer(200, "It was open.", schemas.wallets.Wallet, headers=("Location",)),
+            Response(201, "The new wallet.", schemas.wallets.Wallet, headers=("Location",)),
+            Response(200, "The wallet that is already open.", schemas.wallets.Wallet, headers=("Location",)),
         ),
         body=schemas.wallets.NewWallet,
         key_scope=NO_KEY,
@@ -212,7 +187,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/{{id}}",
         get_wallet,
-        (Answer(200, "The wallet.", schemas.wallets.Wallet),),
+        (Response(200, "The wallet.", schemas.wallets.Wallet),),
         refusals=(errors.WalletNotFound,),
         key_scope=Scope.READ,
     ),
@@ -220,7 +195,7 @@ OPERATIONS = (
         "GET",
         f"{BASE}/{{id}}/balance",
         get_balance,
-        (Answer(200, "The balance.", schemas.wallets.Balance),),
+        (Response(200, "The balance.", schemas.wallets.Balance),),
         query=schemas.wallets.BalanceQuery,
         refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
         key_scope=Scope.READ,
@@ -230,8 +205,8 @@ OPERATIONS = (
         f"{BASE}/{{id}}/statement",
         get_statement,
         (
-            Answer(200, "A page of entries.", schemas.wallets.EntryPage),
-            Answer(200, "The entries as a file.", media_type="text/csv", headers=("Link",)),
+            Response(200, "A page of entries.", schemas.wallets.EntryPage),
+            Response(200, "The entries as a CSV file.", media_type="text/csv", headers=("Link",)),
         ),
         query=schemas.types.PeriodQuery,
         refusals=(errors.WalletNotFound, *errors.ON_MOMENT, errors.HttpVersionTooOld, errors.TooManyFiles),

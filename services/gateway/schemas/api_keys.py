@@ -8,12 +8,12 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from services.chassis.period import Moment
-from services.gateway.schemas.types import NAME_LENGTH_MAX, KnownPassword, Reply, Request, TotpCode
+from services.gateway.schemas.types import NAME_LENGTH_MAX, KnownPassword, Request, Response, TotpCode
 
 
 def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
-        raise ValueError("must not name one twice")
+        raise ValueError("must not contain duplicates")
     return values
 
 
@@ -26,19 +26,19 @@ Scopes = Annotated[
 
 
 class NewApiKey(Request):
-    """A key for a server, and the password once more. `totp` is needed when a second factor is on."""
+    """API key creation; requires the password. `totp` is required if a second factor is enabled."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)] = Field(
-        description="What it is for; shown in lists."
+        description="The purpose of the key, shown in lists."
     )
     scopes: Scopes
     password: KnownPassword
     totp: TotpCode | None = None
-    expires_at: Moment | None = Field(None, description="When it ends by itself; never, unless it is given.")
+    expires_at: Moment | None = Field(None, description="When the key expires; never by default.")
 
 
-class ApiKey(Reply):
-    """A key as lists show it. `prefix` is the part of it that may be shown."""
+class ApiKey(Response):
+    """An API key as shown in lists. `prefix` identifies it and is not secret."""
 
     id: UUID
     name: str
@@ -50,15 +50,15 @@ class ApiKey(Reply):
     revoked_at: AwareDatetime | None
 
 
-class ApiKeyList(Reply):
-    """Keys that were not revoked, newest first."""
+class ApiKeyList(Response):
+    """API keys that are not revoked, newest first."""
 
     items: list[ApiKey]
     next_cursor: None
 
 
-class CreatedApiKey(Reply):
-    """A new key. `key` is told here and never again."""
+class CreatedApiKey(Response):
+    """A new API key. `key` is returned only here."""
 
     id: UUID
     name: str

@@ -1,4 +1,4 @@
-"""Users, sessions, e-mail tokens and the second factor."""
+"""Users, sessions, email tokens and the second factor."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from services.gateway.schemas.types import (
     Email,
     KnownPassword,
     Password,
-    Reply,
     Request,
+    Response,
     TotpCode,
 )
 
 TOKEN_LENGTH_MAX = 4096
-LETTER_TOKEN_LENGTH_MAX = 200
-LetterTokenText = Annotated[str, StringConstraints(min_length=1, max_length=LETTER_TOKEN_LENGTH_MAX)]
+EMAIL_TOKEN_LENGTH_MAX = 200
+EmailTokenText = Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_TOKEN_LENGTH_MAX)]
 SessionKind = Annotated[
     Literal["body", "cookie"],
     Field(
-        description="Where the refresh token is given: in the answer, or to a browser in a cookie that no script reads."
+        description="Where the refresh token is returned: in the body, or for browsers in a cookie that scripts cannot read."
     ),
 ]
 SESSION_IN_BODY: Literal["body"] = "body"
@@ -32,7 +32,7 @@ SESSION_IN_COOKIE = "cookie"
 
 
 class Register(Request):
-    """Somebody new."""
+    """Register request."""
 
     email: Email
     password: Password
@@ -41,7 +41,7 @@ class Register(Request):
 
 
 class Login(Request):
-    """Somebody known."""
+    """Login request."""
 
     email: Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_LENGTH_MAX)]
     password: KnownPassword
@@ -50,38 +50,38 @@ class Login(Request):
 
 
 class Refresh(Request):
-    """A refresh token; it is spent by this. Without one the cookie is taken."""
+    """Refresh request. The token is spent. Without one, the cookie is used."""
 
     refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_LENGTH_MAX)] | None = None
 
 
 class Logout(Request):
-    """Nothing is needed: the session of the access token ends. A refresh token may be sent and is not looked at."""
+    """Logout request. It ends the session of the access token; `refresh_token` is accepted and ignored."""
 
     refresh_token: Annotated[str | None, StringConstraints(max_length=TOKEN_LENGTH_MAX)] = None
 
 
 class EmailToken(Request):
-    """The token of a letter; it is spent by this."""
+    """The token of a verification email. It is spent."""
 
-    token: LetterTokenText
+    token: EmailTokenText
 
 
 class ForgotPassword(Request):
-    """Whose password was forgotten."""
+    """Password reset request."""
 
     email: Email
 
 
 class ResetPassword(Request):
-    """The token of a letter, which is spent by this, and another password."""
+    """The token of a password reset email, which is spent, and the new password."""
 
-    token: LetterTokenText
+    token: EmailTokenText
     new_password: Password
 
 
 class ChangePassword(Request):
-    """Another password. `totp` is needed when a second factor is on."""
+    """Password change. `totp` is required if a second factor is enabled."""
 
     current_password: KnownPassword
     new_password: Password
@@ -89,37 +89,37 @@ class ChangePassword(Request):
 
 
 class StartTotp(Request):
-    """The password, once more."""
+    """Second factor setup; requires the password."""
 
     password: KnownPassword
 
 
 class ConfirmTotp(Request):
-    """The first code of the authenticator."""
+    """Second factor confirmation: the first code of the authenticator."""
 
     code: TotpCode
 
 
 class ProveTotp(Request):
-    """Both factors."""
+    """Both factors of the user."""
 
     password: KnownPassword
     totp: TotpCode
 
 
-class User(Reply):
-    """A person, as the person and operators see it."""
+class User(Response):
+    """A user."""
 
     id: UUID
     email: str
     name: str
     role: Literal["user", "operator", "service"]
     email_verified: bool
-    totp: bool = Field(description="Whether a second factor is on.")
+    totp: bool = Field(description="Whether a second factor is enabled.")
 
 
-class SessionInfo(Reply):
-    """A session that goes on; `current` is the one that asks."""
+class SessionInfo(Response):
+    """An active session; `current` is the one of this request."""
 
     id: UUID
     created_at: AwareDatetime
@@ -128,37 +128,37 @@ class SessionInfo(Reply):
     current: bool
 
 
-class SessionPage(Reply):
-    """Sessions that go on, newest first."""
+class SessionPage(Response):
+    """A page of active sessions, newest first."""
 
     items: list[SessionInfo]
     next_cursor: str | None
 
 
-class TotpProposal(Reply):
-    """What goes into an authenticator: the secret in base32, and as the URI of a QR code."""
+class TotpProposal(Response):
+    """The secret for an authenticator app: in base32, and as the URI of a QR code."""
 
     secret: str
     uri: str
 
 
-class RecoveryCodes(Reply):
-    """Each of them stands in for a code of the second factor, once."""
+class RecoveryCodes(Response):
+    """Recovery codes. Each replaces a code of the second factor, once."""
 
     recovery_codes: list[str]
 
 
-class Session(Reply):
-    """Logged in. `expires_in` is the life of the access token in seconds."""
+class Session(Response):
+    """A session with its tokens. `expires_in` is the lifetime of the access token in seconds."""
 
     user: User
     access_token: str
-    refresh_token: str = Field(default_factory=str, description="Absent where it is in the cookie.")
+    refresh_token: str = Field(default_factory=str, description="Absent if it is in the cookie.")
     token_type: Literal["Bearer"]
     expires_in: int
 
 
-class EmailQueued(Reply):
-    """A letter is on its way, if there is somebody to get it. `expires_in` is the life of its token in seconds."""
+class EmailQueued(Response):
+    """An email is queued, if its recipient exists. `expires_in` is the lifetime of its token in seconds."""
 
     expires_in: int

@@ -7,37 +7,37 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from services.gateway.schemas.types import PageQuery, Reply, Request
+from services.gateway.schemas.types import PageQuery, Request, Response
 
 OUTCOMES_MAX = 64
-"""Of so many transfers of one dead letter the ledger is asked: as many as a message carries."""
+"""The most transfers of one dead letter whose outcomes are read: as many as a message carries."""
 QueueName = Literal["transfers.requested", "notifications.transfers-finalized"]
 DeadLetterState = Literal["waiting", "replayed", "discarded"]
 
 
 class DeadLetterQuery(PageQuery):
-    """Which dead letters."""
+    """Dead letter query."""
 
-    queue: QueueName | None = Field(None, description="Of this queue alone.")
+    queue: QueueName | None = Field(None, description="Only this queue.")
     state: Literal["waiting", "replayed", "discarded", "any"] = Field(
-        "waiting", description="Those that wait, unless it is given."
+        "waiting", description="The state; `waiting` by default."
     )
 
 
 class ReplayQuery(Request):
-    """Whether to do it."""
+    """Replay options."""
 
-    dry_run: Literal["true", "false"] = Field("false", description="`true` only tells what a replay would do.")
+    dry_run: Literal["true", "false"] = Field("false", description="`true` only previews the replay.")
 
 
 class Discard(Request):
-    """Why nobody has to look at it any more."""
+    """Discard request."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
-class DeadLetter(Reply):
-    """What a consumer could not do. `seen` counts the messages that told of it while it waited, `attempts` the tries."""
+class DeadLetter(Response):
+    """A message that a consumer could not process. `seen` counts its copies, `attempts` the delivery attempts."""
 
     id: UUID
     queue: QueueName
@@ -57,37 +57,39 @@ class DeadLetter(Reply):
 
 
 class DeadLetterDetail(DeadLetter):
-    """A dead letter with the message: as text, null when it is none, and its very bytes."""
+    """A dead letter with the body of its message: as text, null if it is not text, and as bytes."""
 
     body: str | None
     body_base64: str
 
 
-class DeadLetterPage(Reply):
-    """Dead letters, newest first."""
+class DeadLetterPage(Response):
+    """A page of dead letters, newest first."""
 
     items: list[DeadLetter]
     next_cursor: str | None
     unavailable: list[str] = Field(
-        description="Services that did not answer within 1 s: theirs come with a later page."
+        description="Services that did not respond within 1 s; their dead letters come with a later page."
     )
 
 
-class ReplayedTransfer(Reply):
-    """What a replay does to one transfer: a machine word and a sentence."""
+class ReplayedTransfer(Response):
+    """The effect of a replay on one transfer: a code and a sentence."""
 
     transfer_id: UUID
     status: str | None = Field(
-        description="As it was just before: of the transfer, or `told`; null when it is unknown."
+        description="The status before the replay: of the transfer, or `notified`; null if it is unknown."
     )
     effect: Literal["nothing", "post", "void", "tell", "dead_letter", "refused"]
     detail: str
     outcome: Literal["posted", "rejected", "voided"] | None
-    outcome_known: bool | None = Field(description="Whether the ledger has decided; null when it gave no answer.")
+    outcome_known: bool | None = Field(
+        description="Whether the ledger has decided; null if the wallet service did not respond."
+    )
 
 
-class Replay(Reply):
-    """What a replay did or, with `dry_run`, would do. One that is not `replayable` is refused."""
+class ReplayResult(Response):
+    """The result of a replay or, with `dry_run`, its preview. If it is not `replayable`, the replay is refused."""
 
     dead_letter: DeadLetter
     dry_run: bool

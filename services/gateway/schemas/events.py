@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic import AwareDatetime
 
 from services.gateway.schemas.transfers import Failure, TransferKind, TransferStatus
-from services.gateway.schemas.types import Amount, Reply
+from services.gateway.schemas.types import Amount, Response
 
 
-class Notification(Reply):
-    """A notification to a user."""
+class Notification(Response):
+    """A notification for a user."""
 
     id: UUID
     kind: Literal["transfer_completed", "transfer_received", "transfer_failed"]
@@ -23,8 +23,8 @@ class Notification(Reply):
     read_at: AwareDatetime | None
 
 
-class TransferUpdate(Reply):
-    """The transfer as it is since this event; the fields mean what they mean in a transfer."""
+class TransferUpdate(Response):
+    """The state of a transfer after this event; the fields are those of a transfer."""
 
     id: UUID
     kind: TransferKind
@@ -39,21 +39,21 @@ class TransferUpdate(Reply):
     failure: Failure | None
 
 
-class StreamReset(Reply):
-    """Why a stream could not be resumed: the next events are kept no more, or nobody knows the id."""
+class StreamReset(Response):
+    """Why a stream cannot be resumed: the events have expired, or the id is unknown."""
 
     reason: Literal["too_old", "unknown_id"]
 
 
-class StreamEnd(Reply):
-    """Why a stream ends; the machine word is also the type of the event."""
+class StreamEnd(Response):
+    """Why a stream ends; `code` is also the type of the event."""
 
     code: Literal["token_expired", "session_ended", "server_draining"]
     detail: str
 
 
-class NotificationPage(Reply):
-    """Notifications, newest first."""
+class NotificationPage(Response):
+    """A page of notifications, newest first."""
 
     items: list[Notification]
     next_cursor: str | None

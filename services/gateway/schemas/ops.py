@@ -1,4 +1,4 @@
-"""What operators read and do."""
+"""Operator endpoints: overview, accounts, the audit log and the ledger."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.gateway.schemas.auth import User
-from services.gateway.schemas.types import Email, Id, PeriodQuery, Reply, Request, Total
+from services.gateway.schemas.types import Email, Id, PeriodQuery, Request, Response, Total
 
 REASON_LENGTH_MAX = 200
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 
 
 class RoleChange(Request):
-    """Another role."""
+    """Role change."""
 
     role: Literal["user", "operator"]
 
 
 class DisableUser(Request):
-    """Why; for operators only."""
+    """Disable request; the reason is visible to operators only."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LENGTH_MAX)]
 
 
 class AuditQuery(PeriodQuery):
-    """Which actions."""
+    """Audit log query."""
 
-    actor_id: Id | None = Field(None, description="Who acted.")
-    user_id: Id | None = Field(None, description="Whom it concerned.")
+    actor_id: Id | None = Field(None, description="The user who acted.")
+    user_id: Id | None = Field(None, description="The user concerned.")
     action: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,100}$")] | None = Field(
-        None, description="What was done, for instance `login_failed`."
+        None, description="The action, for example `login_failed`."
     )
 
 
 class UserQuery(Request):
-    """Whom to look for."""
+    """User query."""
 
     email: Email
 
 
 class ProofQuery(Request):
-    """Which proof."""
+    """Proof query."""
 
-    full: Literal["0", "1"] = Field("0", description="`1` starts a new round and waits for it.")
+    full: Literal["0", "1"] = Field("0", description="`1` runs a new proof and waits for it.")
     head: BlockHead | None = Field(
         None,
-        description="`NUMBER:HASH` of a block that was noted earlier: starts a new round, which must find that block.",
+        description="`NUMBER:HASH` of a block recorded earlier: runs a new proof, which must find that block.",
     )
 
 
-class Disabled(Reply):
-    """Since when nobody gets in as this user, and why."""
+class Disabled(Response):
+    """When and why a user was disabled."""
 
     at: AwareDatetime
     reason: str
 
 
 class Account(User):
-    """A user as operators see them; `disabled` is null for who may come in."""
+    """A user as operators see it; `disabled` is null for an enabled user."""
 
     created_at: AwareDatetime
     disabled: Disabled | None
 
 
-class Queue(Reply):
-    """Work that waits, told in transfers and in the broker's messages."""
+class Queue(Response):
+    """Waiting work, in transfers and in messages of the broker."""
 
     name: str
     transfers: int
@@ -78,36 +78,36 @@ class Queue(Reply):
     seconds_of_work: float | None
 
 
-class Outbox(Reply):
-    """What no broker has confirmed yet."""
+class Outbox(Response):
+    """Messages that the broker has not confirmed yet."""
 
     unpublished: int
     lag_seconds: float
 
 
-class Job(Reply):
-    """Something done periodically."""
+class Job(Response):
+    """A periodic job."""
 
     name: str
     last_success: AwareDatetime | None
 
 
-class Service(Reply):
-    """Whether a service answered within 1 s."""
+class Service(Response):
+    """Whether a service responded within 1 s."""
 
     name: Literal["auth", "wallet", "transaction", "notification"]
     ready: bool
 
 
-class LastProof(Reply):
-    """How the last round of the ledger's proof ended, and when."""
+class LastProof(Response):
+    """The result and time of the last proof of the ledger."""
 
     ok: bool
     at: AwareDatetime
 
 
-class Overview(Reply):
-    """How the system is. What cannot be told, because the service that knows is away, is null or empty."""
+class Overview(Response):
+    """The state of the system. What is unknown, because its service is unavailable, is null or empty."""
 
     queues: list[Queue]
     outbox: Outbox | None
@@ -119,38 +119,38 @@ class Overview(Reply):
     services: list[Service]
 
 
-class Subject(Reply):
-    """What somebody acted on."""
+class Subject(Response):
+    """The object of an action."""
 
-    kind: str = Field(description="For instance `user`, `wallet`, `transfer` or `dead_letter`.")
+    kind: str = Field(description="For example `user`, `wallet`, `transfer` or `dead_letter`.")
     id: str
 
 
-class AuditEntry(Reply):
-    """Something that somebody did. `actor_id` is null where nobody is known, and at the command line of a server."""
+class AuditEntry(Response):
+    """An entry of the audit log. `actor_id` is null if the actor is unknown, or used the command line of a server."""
 
     id: str = Field(description="Unique within its service.")
     at: AwareDatetime
     service: Literal["auth", "wallet", "transaction", "notification"]
     action: str
     actor_id: UUID | None
-    user_id: UUID | None = Field(description="Whom it concerns, if that is one user.")
+    user_id: UUID | None = Field(description="The user concerned, if there is exactly one.")
     subject: Subject | None
     detail: dict[str, Any]
     request_id: str
 
 
-class AuditPage(Reply):
-    """Acts, newest first."""
+class AuditPage(Response):
+    """A page of the audit log, newest first."""
 
     items: list[AuditEntry]
     next_cursor: str | None
     unavailable: list[str] = Field(
-        description="Services that did not answer within 1 s: their actions come with a later page."
+        description="Services that did not respond within 1 s; their entries come with a later page."
     )
 
 
-class CurrencySum(Reply):
+class CurrencySum(Response):
     """Both sides of the books in one currency; `sum` must be 0."""
 
     currency: str
@@ -159,30 +159,30 @@ class CurrencySum(Reply):
     sum: Total
 
 
-class BalanceSheet(Reply):
+class BalanceSheet(Response):
     """Both sides of the books."""
 
     as_of: AwareDatetime
     currencies: list[CurrencySum]
 
 
-class Check(Reply):
-    """One thing that the proof looks at."""
+class Check(Response):
+    """A check of the proof."""
 
     name: str
     ok: bool
     detail: str | None
 
 
-class Head(Reply):
-    """The newest sealed block. Who notes it down can ask later whether it is still there."""
+class Head(Response):
+    """The newest sealed block. Record it to verify later that it is still there."""
 
     number: int
     hash: str
 
 
-class Proof(Reply):
-    """A round of the ledger's proof."""
+class Proof(Response):
+    """A proof of the ledger."""
 
     ok: bool
     at: AwareDatetime

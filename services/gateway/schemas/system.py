@@ -7,35 +7,35 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from services.gateway.schemas.types import Reply
+from services.gateway.schemas.types import Response
 
 
-class SigningKeyState(Reply):
-    """A key of access tokens: `waiting` to sign, `signing`, `verifying` what it signed before, or `retired`."""
+class SigningKeyState(Response):
+    """A key for access tokens: `waiting` to sign, `signing`, `verifying` tokens signed before, or `retired`."""
 
     kid: str
     state: Literal["waiting", "signing", "verifying", "retired"]
     created_at: AwareDatetime
     signs_from: AwareDatetime
-    retires_at: AwareDatetime | None = Field(description="When it is let go of, once another key takes over.")
+    retires_at: AwareDatetime | None = Field(description="When the key retires, after another key has taken over.")
     retired_at: AwareDatetime | None
 
 
-class SigningKeyList(Reply):
-    """Every key there ever was, oldest first."""
+class SigningKeyList(Response):
+    """All signing keys, oldest first, including retired ones."""
 
     items: list[SigningKeyState]
     next_cursor: str | None
 
 
 class Rotation(SigningKeyList):
-    """The keys after a rotation; `rotated` is false when a key was waiting already and no other was made."""
+    """The keys after a rotation; `rotated` is false if a key was already waiting and none was created."""
 
     rotated: bool
 
 
-class Currency(Reply):
-    """A currency; `exponent` is how many decimal digits its minor unit stands for."""
+class Currency(Response):
+    """A currency; `exponent` is the number of decimal digits of its minor unit."""
 
     code: str
     exponent: int
@@ -45,14 +45,14 @@ class Currency(Reply):
     )
 
 
-class CurrencyList(Reply):
-    """Every currency, by code."""
+class CurrencyList(Response):
+    """All currencies, by code."""
 
     items: list[Currency]
-    published: date = Field(description="The date of the list of ISO 4217 that this one was made from.")
+    published: date = Field(description="The date of the ISO 4217 list that this list is based on.")
 
 
-class Key(Reply):
+class Key(Response):
     """A public key (RFC 8037)."""
 
     kty: Literal["OKP"]
@@ -63,34 +63,34 @@ class Key(Reply):
     alg: Literal["EdDSA"]
 
 
-class KeySet(Reply):
-    """The keys that sign access tokens (RFC 7517)."""
+class KeySet(Response):
+    """The public keys that verify access tokens (RFC 7517)."""
 
     keys: list[Key]
 
 
-class Liveness(Reply):
-    """The process turns."""
+class Liveness(Response):
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
-class Readiness(Reply):
-    """What this process needs, by whether it answers."""
+class Readiness(Response):
+    """The dependencies of this process, by whether they respond."""
 
     ok: list[str]
     failing: list[str]
 
 
-class Fault(Reply):
-    """A faulty field of the request: its dotted path, and what is wrong with it."""
+class Fault(Response):
+    """An invalid field of the request: its dotted path, and the error."""
 
     field: str
     message: str
 
 
-class Problem(Reply):
-    """Why not (RFC 9457). `code` is stable; the catalogue tells what it means and whether a retry helps."""
+class Problem(Response):
+    """A problem (RFC 9457). `code` is stable; the catalogue describes it and says whether a retry helps."""
 
     type: str
     title: str
@@ -102,6 +102,6 @@ class Problem(Reply):
 
 
 class MomentProblem(Problem):
-    """A problem with the moment up to which figures are final."""
+    """A problem with the instant up to which figures are final."""
 
-    final_before: AwareDatetime = Field(description="The figures of earlier moments are final.")
+    final_before: AwareDatetime = Field(description="Figures before this instant are final.")

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
 
 from services.gateway.schemas.system import Problem
-from services.gateway.schemas.types import Amount, CurrencyCode, Email, Id, Metadata, PeriodQuery, Reply, Request
+from services.gateway.schemas.types import Amount, CurrencyCode, Email, Id, Metadata, PeriodQuery, Request, Response
 
 DESCRIPTION_LENGTH_MAX = 140
 _KEY = r"^[\x21-\x7e]{1,255}$"
@@ -17,36 +17,36 @@ TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]
 
 
-class To(Request):
-    """Who gets it: an e-mail address or a wallet, exactly one."""
+class Recipient(Request):
+    """The recipient: either an e-mail address or a wallet."""
 
     email: Email | None = None
     wallet_id: Id | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> To:
+    def _exactly_one(self) -> Recipient:
         if (self.email is None) == (self.wallet_id is None):
-            raise ValueError("must hold either email or wallet_id")
+            raise ValueError("must have either email or wallet_id")
         return self
 
-    def named(self) -> dict[str, str]:
-        """The one that was given."""
+    def as_dict(self) -> dict[str, str]:
+        """The one that is set."""
         return {"email": self.email} if self.email is not None else {"wallet_id": str(self.wallet_id)}
 
 
 class NewTransfer(Request):
-    """Move this amount from a wallet of the sender (the one in this currency, unless it is named) to somebody."""
+    """A new transfer. Without `from_wallet_id` it is debited from the sender's wallet in this currency."""
 
     currency: CurrencyCode
     amount: Amount
-    to: To
+    to: Recipient
     from_wallet_id: Id | None = None
     description: Description | None = None
     metadata: Metadata | None = None
 
 
 class NewDeposit(Request):
-    """Money that came from outside, into a wallet."""
+    """A new deposit: money that came from outside."""
 
     wallet_id: Id
     amount: Amount
@@ -55,7 +55,7 @@ class NewDeposit(Request):
 
 
 class TransferQuery(PeriodQuery):
-    """Which transfers."""
+    """Transfer query."""
 
     status: TransferStatus | None = None
     kind: TransferKind | None = None
@@ -63,7 +63,7 @@ class TransferQuery(PeriodQuery):
     idempotency_key: Annotated[str, StringConstraints(pattern=_KEY)] | None = None
 
 
-class Failure(Reply):
+class Failure(Response):
     """Why a transfer failed."""
 
     code: Literal[
@@ -78,8 +78,8 @@ class Failure(Reply):
     message: str
 
 
-class Transfer(Reply):
-    """A transfer. Once it is COMPLETED or FAILED, it never changes again."""
+class Transfer(Response):
+    """A transfer. COMPLETED and FAILED are final."""
 
     id: UUID
     kind: TransferKind
@@ -97,15 +97,15 @@ class Transfer(Reply):
     failure: Failure | None
 
 
-class TransferPage(Reply):
-    """Transfers, newest first."""
+class TransferPage(Response):
+    """A page of transfers, newest first."""
 
     items: list[Transfer]
     next_cursor: str | None
 
 
-class Step(Reply):
-    """Something that happened to a transfer."""
+class Step(Response):
+    """A step of a transfer."""
 
     at: AwareDatetime
     service: str
@@ -126,19 +126,19 @@ class Step(Reply):
     detail: str | None
 
 
-class Timeline(Reply):
-    """What happened to a transfer, in order of time, and what it waits for."""
+class Timeline(Response):
+    """The steps of a transfer in order of time, and what it waits for."""
 
     transfer_id: UUID
     status: TransferStatus
     steps: list[Step]
     waiting_for: Literal["relay", "broker", "worker", "wallet", "reversal"] | None
     summary: str
-    unavailable: list[str] = Field(description="Services that did not answer within 1 s: their steps are missing.")
+    unavailable: list[str] = Field(description="Services that did not respond within 1 s; their steps are missing.")
 
 
 class CancelProblem(Problem):
-    """Why not, with the transfer as it is."""
+    """A problem with the transfer in its current state."""
 
     transfer: Transfer | None = None
 

@@ -23,12 +23,12 @@ CURSOR_LENGTH_MAX = 512
 PAGE_LIMIT = 50
 PAGE_LIMIT_MAX = 200
 SAFE_INTEGER_MAX = 2**53 - 1
-"""Beyond it, a client that reads numbers as doubles reads another number."""
+"""Clients that read numbers as doubles lose precision beyond it."""
 
 
 def _known_currency(code: str) -> str:
     if code not in CURRENCIES:
-        raise ValueError("is not the code of a currency")
+        raise ValueError("is not a currency code")
     return code
 
 
@@ -46,7 +46,7 @@ def _whole_number(text: Any) -> Any:
 
 
 def _composed(text: Any) -> Any:
-    # However the keyboard puts its accents: a password is as long as it looks.
+    # Keyboards encode accents differently; the length counts characters as displayed.
     return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
 
 
@@ -57,7 +57,9 @@ def _metadata_value(value: Any) -> Any:
         return value
     if isinstance(value, int) and abs(value) <= SAFE_INTEGER_MAX:
         return value
-    raise ValueError(f"must be a text of at most {METADATA_TEXT_LENGTH_MAX} characters, a whole number, true or false")
+    raise ValueError(
+        f"must be a string of at most {METADATA_TEXT_LENGTH_MAX} characters, a whole number, true or false"
+    )
 
 
 def _metadata_keys(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +88,7 @@ KnownPassword = Annotated[
 TotpCode = Annotated[
     str,
     StringConstraints(min_length=1, max_length=TOTP_LENGTH_MAX),
-    Field(description="Six digits of the authenticator, or a recovery code."),
+    Field(description="The six-digit code of the authenticator, or a recovery code."),
 ]
 MetadataValue = Annotated[
     Any,
@@ -107,41 +109,41 @@ SignedAmount = Annotated[int, Field(ge=-BALANCE_MAX, le=BALANCE_MAX, description
 Total = Annotated[
     int,
     Field(
-        description="In the currency's minor unit. May exceed 2^53 - 1: read it as an integer of 64 bits.",
+        description="In the currency's minor unit. May exceed 2^53 - 1: read it as a 64-bit integer.",
         json_schema_extra={"format": "int64"},
     ),
 ]
 
 
 class Request(BaseModel):
-    """What a client sends."""
+    """Base of all request models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Reply(BaseModel):
-    """What a client gets."""
+class Response(BaseModel):
+    """Base of all response models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Nothing(Request):
-    """An empty object; the body may as well be left out."""
+class Empty(Request):
+    """An empty object; the body may be omitted."""
 
 
 class PageQuery(Request):
-    """Which part of a list."""
+    """A page of a list."""
 
-    limit: Limit | None = Field(None, description=f"How many items at most; {PAGE_LIMIT} unless it is given.")
+    limit: Limit | None = Field(None, description=f"Maximum number of items, {PAGE_LIMIT} by default.")
     cursor: Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = Field(
-        None, description="The `next_cursor` of the page before."
+        None, description="The `next_cursor` of the previous page."
     )
 
     def parameters(self) -> dict[str, str]:
-        """As the service behind takes them: times in UTC, names as outside."""
+        """The parameters for the upstream service: the same names, times in UTC."""
         given = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {name: str(value) for name, value in ({"limit": PAGE_LIMIT} | given).items()}
 
 
 class PeriodQuery(PageQuery, PeriodParameters):
-    """Which part of a list, between two moments."""
+    """A page of a list within a period."""

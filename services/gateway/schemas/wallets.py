@@ -8,28 +8,28 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from services.chassis.period import Moment
-from services.gateway.schemas.types import CurrencyCode, Email, Reply, Request, SignedAmount
+from services.gateway.schemas.types import CurrencyCode, Email, Request, Response, SignedAmount
 
 
 class NewWallet(Request):
-    """A wallet in another currency."""
+    """A new wallet."""
 
     currency: CurrencyCode
 
 
 class BalanceQuery(Request):
-    """The balance at which moment."""
+    """Balance query."""
 
-    at: Moment | None = Field(None, description="Now, unless it is given.")
+    at: Moment | None = Field(None, description="The instant; now by default.")
 
 
 class RecipientQuery(Request):
-    """Whom to look for."""
+    """Recipient query."""
 
     email: Email
 
 
-class Wallet(Reply):
+class Wallet(Response):
     """A wallet. `available` is `balance` less `held`."""
 
     id: UUID
@@ -42,14 +42,14 @@ class Wallet(Reply):
     created_at: AwareDatetime
 
 
-class WalletPage(Reply):
-    """Wallets, in the order in which they were opened."""
+class WalletPage(Response):
+    """A page of wallets, in the order in which they were opened."""
 
     items: list[Wallet]
     next_cursor: str | None
 
 
-class Balance(Reply):
+class Balance(Response):
     """A balance at an instant."""
 
     balance: SignedAmount
@@ -58,15 +58,15 @@ class Balance(Reply):
     as_of: AwareDatetime
 
 
-class Counterparty(Reply):
-    """The other side of an entry; `name` is null for the outside world and while names cannot be told."""
+class Counterparty(Response):
+    """The other side of an entry; `name` is null for external accounts and if names are unavailable."""
 
     wallet_id: UUID
     name: str | None
 
 
-class Entry(Reply):
-    """A line of a statement; `amount` is negative where money left."""
+class Entry(Response):
+    """An entry of a statement; `amount` is negative for a debit."""
 
     seq: int
     transfer_id: UUID
@@ -77,15 +77,15 @@ class Entry(Reply):
     created_at: AwareDatetime
 
 
-class EntryPage(Reply):
-    """Lines of a statement, newest first."""
+class EntryPage(Response):
+    """A page of a statement, newest first."""
 
     items: list[Entry]
     next_cursor: str | None
 
 
-class Recipient(Reply):
-    """Who would get it; the name is masked."""
+class RecipientInfo(Response):
+    """A possible recipient; the name is masked."""
 
     user_id: UUID
     name: str

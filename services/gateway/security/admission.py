@@ -1,7 +1,7 @@
-"""The first thing inside the gateway: where too many wait already, whoever comes to wait with them is told so at once.
+"""Admission control: shed load before any other work when a queue is full.
 
-It stands before the token, the body, the cache and even what observes every request. A refusal behind them costs most of
-what an acceptance does; a crowd that is turned away then takes the time of those who are inside, and of those who read.
+It runs before the token, the body, the cache and even the middleware that observes every request. A later refusal would cost
+most of what an acceptance does, and a refused burst would take time from admitted requests and from reads.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from services.gateway.security.passwords import PASSWORDS
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what moves money while the intake is full, and what shows a password while too many do; let all else through."""
+    """Refuse transfers while the intake is full, and password checks while too many are under way."""
     for refusal in _refusals(request.app):
         operation = operations.of(request)
-        # Exactly the operations that may answer so are meant.
+        # Only operations that document this refusal are affected.
         if operation is not None and type(refusal) in operation.refusals:
             return _refuse(request, refusal)
     return await handler(request)
@@ -39,7 +39,7 @@ def _refusals(app: web.Application) -> Iterator[Unavailable]:
 
 
 def _refuse(request: web.Request, refusal: Unavailable) -> web.Response:
-    # Nobody behind sees this request: it is counted here, and its id stands in the answer as in any other.
+    # No other middleware sees this request, so it is measured here and gets its request id here.
     request_id = tracing.choose_request_id(request.headers)
     metrics.HTTP_SECONDS.labels("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
     return web.Response(

@@ -1,4 +1,4 @@
-"""Who is calling: the bearer token is verified here, by the keys that auth publishes, without asking anybody."""
+"""Authentication: bearer tokens are verified locally with the public keys of auth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.gateway import operations
 from services.gateway.errors import InsufficientScope, InvalidToken, KeysUnavailable, SessionRequired
 from services.gateway.operations import Access, Operation
 from services.gateway.security.jwks import Keys
-from services.gateway.security.revocations import Sessions
+from services.gateway.security.revocations import Revocations
 
 ISSUER = "payflow"
 AUDIENCE = "payflow-api"
@@ -33,24 +33,24 @@ CLAIMS = ("exp", "iat", "sub", "jti", "sid")
 TOKEN_LENGTH_MAX = 4096
 LIFETIME_SECONDS_MAX = 600
 CLOCK_SECONDS = 5
-"""How much later than now a token may begin: databases change, and their clocks with them."""
+"""How far in the future a token may start: after a failover, the clock of another database dates tokens."""
 
-REMEMBERED_MAX = 20_000
+CACHED_MAX = 20_000
 
 log = structlog.get_logger()
 
-# As RFC 7515 has it, and in the one spelling that a signature has: the library takes a padded one, too.
+# RFC 7515, with the only encoding that a signature has: the library would also accept a padded one.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
 
 _FOREIGN_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit"})
-"""Headers by which a token would tell how it wants to be verified. Ours never do."""
+"""Headers by which a token would choose how it is verified. Our tokens never have them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a verified token speaks for, and until when (by the clock that never jumps, `time.monotonic`).
+    """The user of a verified token, and when it ends (by `time.monotonic`, which never jumps).
 
-    `session_id` is what is ended to end it: a session, or the API key itself. `scopes` are those of a key; None: a session.
+    `session_id` is what to revoke to end it: the session, or the API key itself. `scopes` are those of a key; None: a session.
     """
 
     user_id: str
@@ -65,29 +65,29 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 
 
 class Tokens:
-    """Verifies access tokens; what was verified once is remembered, by the whole token, and its end checked each time."""
+    """Verifies access tokens. Verified tokens are cached, by the whole token; their expiry is checked each time."""
 
     def __init__(self, keys: Keys, now: Callable[[], float]) -> None:
-        """`now` is the Unix time by the clock that dates the tokens."""
+        """`now` returns the Unix time by the clock that dates the tokens."""
         self._keys = keys
         self._now = now
-        self._remembered: dict[str, Principal] = {}
+        self._cached: dict[str, Principal] = {}
 
     async def principal(self, token: str) -> Principal:
-        """Who this token speaks for.
+        """The principal of this token.
 
         Raises:
-            InvalidToken: whatever is wrong with it.
-            KeysUnavailable: its key is not known here, and auth cannot be asked.
+            InvalidToken: for any reason.
+            KeysUnavailable: its key is unknown here, and auth is unavailable.
         """
-        principal = self._remembered.get(token)
+        principal = self._cached.get(token)
         if principal is None:
             principal = await self._verify(token)
-            if len(self._remembered) >= REMEMBERED_MAX:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[token] = principal
+            if len(self._cached) >= CACHED_MAX:
+                del self._cached[next(iter(self._cached))]
+            self._cached[token] = principal
         if principal.ends_at <= time.monotonic() or not self._keys.has(principal.key_id):
-            self._remembered.pop(token, None)
+            self._cached.pop(token, None)
             raise InvalidToken
         return principal
 
@@ -100,7 +100,7 @@ class Tokens:
             key_id = _key_id(jwt.get_unverified_header(token))
             key = await self._keys.find(key_id) if key_id is not None else None
             if key is None:
-                # With auth away nobody can say whether there is such a key: a good token must not be called a bad one.
+                # While auth is unavailable the key may exist: a valid token must not be reported as invalid.
                 raise KeysUnavailable if key_id is not None and self._keys.is_unavailable else InvalidToken
             claims = jwt.decode(
                 token,
@@ -108,7 +108,7 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                # The library would judge times by the clock of this machine.
+                # The library would check times by the clock of this machine.
                 options={"require": list(CLAIMS), "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
         except (jwt.InvalidTokenError, ValueError):
@@ -129,15 +129,15 @@ def bearer(headers: CIMultiDictProxy[str]) -> str:
     return token
 
 
-class KeyRing(Protocol):
-    """Whoever can tell whom an API key speaks for."""
+class ApiKeyVerifier(Protocol):
+    """Verifies API keys."""
 
     async def principal(self, key: str, request: web.Request) -> Principal:
-        """Whom this key speaks for, or the refusal."""
+        """The principal of this key; raises a refusal otherwise."""
 
 
-def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
-    """Let through what is public, or who may; handlers find the principal in the request."""
+def middleware(tokens: Tokens, revocations: Revocations, keys: ApiKeyVerifier) -> Any:
+    """Authenticate and authorize each request, unless its operation is public; handlers find the principal in the request."""
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -145,22 +145,22 @@ def middleware(tokens: Tokens, sessions: Sessions, keys: KeyRing) -> Any:
         if operation is None or operation.access is Access.PUBLIC:
             return await handler(request)
         token = bearer(request.headers)
-        if not sessions.are_known:
+        if not revocations.are_known:
             raise KeysUnavailable
         principal = await (keys.principal(token, request) if looks_like_key(token) else tokens.principal(token))
-        if sessions.has_ended(principal.session_id):
+        if revocations.is_revoked(principal.session_id):
             raise InvalidToken
-        _authorise(operation, principal)
+        _authorize(operation, principal)
         request[PRINCIPAL] = principal
         if operation.access is Access.OPERATOR:
-            # What operators do is in the audit log; that they looked at what is others', here.
+            # Changes by operators are in the audit log; this also records what they only read.
             log.info("operator_authorized", operator_id=principal.user_id, method=request.method, path=request.path)
         return await handler(request)
 
     return authenticate
 
 
-def _authorise(operation: Operation, principal: Principal) -> None:
+def _authorize(operation: Operation, principal: Principal) -> None:
     if principal.scopes is not None:
         if operation.scope is None:
             raise SessionRequired
@@ -181,7 +181,7 @@ def _key_id(header: Mapping[str, Any]) -> str | None:
 
 
 def _seconds_left(claims: Mapping[str, Any], now: float) -> float:
-    """How long a token still lives; refused unless it has begun to, and for no longer than ours do."""
+    """The remaining lifetime of a token. It must have started, and must not live longer than our tokens do."""
     issued_at, not_before, expires_at = claims["iat"], claims.get("nbf", claims["iat"]), claims["exp"]
     if any(type(moment) is not int for moment in (issued_at, not_before, expires_at)):
         raise InvalidToken

@@ -1,4 +1,4 @@
-"""Which web pages may use this gateway: cross-origin requests (CORS), and the Origin of a request that carries the cookie."""
+"""Cross-origin requests (CORS), and the origin check of requests that carry the session cookie."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ REQUEST_HEADERS = f"Authorization, Content-Type, Idempotency-Key, {_CONDITIONS},
 _LIMITS = "Retry-After, RateLimit, RateLimit-Policy"
 EXPOSED_HEADERS = f"Location, ETag, Idempotent-Replayed, Preference-Applied, {_LIMITS}, X-Request-Id, Link"
 PREFLIGHT_SECONDS = 600
-"""How long a browser may remember what it was allowed."""
+"""How long a browser may cache the response to a preflight."""
 
 
 class Origins:
-    """The pages of other origins that may read answers, and this gateway's own."""
+    """The origins whose pages may read responses, and this gateway's own."""
 
     def __init__(self, allowed: frozenset[str], own: str | None, *, also: tuple[str, ...] = ()) -> None:
-        """`own` is the origin that people see, where that is not the address which requests name.
+        """`own` is the public origin of the pages, if it differs from the `Host` of requests.
 
-        `also` names headers that pages may send beside the ordinary ones.
+        `also` names further headers that pages may send.
         """
         self._allowed = allowed
         self._own = own
         self._request_headers = ", ".join((REQUEST_HEADERS, *also))
 
     def is_listed(self, origin: str | None) -> bool:
-        """Whether pages of this origin may read answers. `null` never is: any sandboxed page has it."""
+        """Whether pages of this origin may read responses. `null` never is: any sandboxed page has it."""
         return origin in self._allowed
 
     def check(self, request: web.Request) -> None:
-        """Let a page of our own through, or of a listed origin.
+        """Require a page of our own or of a listed origin.
 
-        What names no origin is no page of ours, unless the browser itself says that it is.
+        A request without `Origin` passes only if the browser marks it as same-origin.
 
         Raises:
             OriginNotAllowed
@@ -48,8 +48,8 @@ class Origins:
         if len(origins) != 1 or not self._admits(request, origins[0]):
             raise OriginNotAllowed
 
-    def check_if_named(self, request: web.Request) -> None:
-        """As `check`, but whoever names no origin is let through: no browser.
+    def check_if_sent(self, request: web.Request) -> None:
+        """As `check`, but a request without `Origin` passes: it is not from a browser.
 
         Raises:
             OriginNotAllowed
@@ -58,7 +58,7 @@ class Origins:
             self.check(request)
 
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Tell the browser who may read an answer, whoever made it: also errors, and what never reached a handler."""
+        """Add the CORS headers to every response, including errors and responses that no handler made."""
         headers = response.headers
         known = headers.get(hdrs.VARY)
         headers[hdrs.VARY] = f"{known}, {hdrs.ORIGIN}" if known else hdrs.ORIGIN
@@ -69,7 +69,7 @@ class Origins:
             headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED_HEADERS
 
     def install(self, app: web.Application, operations: Iterable[Operation]) -> None:
-        """Answer preflights of every address and mark every answer; without a list nothing is done, and nothing costs."""
+        """Respond to preflights of every path and mark every response; without listed origins, do nothing."""
         app[ORIGINS] = self
         if not self._allowed:
             return
@@ -81,7 +81,7 @@ class Origins:
         app.on_response_prepare.append(self.on_prepare)
 
     def _admits(self, request: web.Request, origin: str) -> bool:
-        # The address that the request itself names: a browser sets it, and keeps the cookie by it.
+        # The host as the request names it: a browser sets it, and stores the cookie under it.
         return origin in (f"{request.scheme}://{request.host}", self._own) or self.is_listed(origin)
 
     def _preflight(self, methods: list[str]) -> Handler:

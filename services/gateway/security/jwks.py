@@ -1,4 +1,4 @@
-"""The public keys of access tokens, fetched from auth and kept while auth is away."""
+"""The public keys of access tokens, fetched from auth and kept while auth is unavailable."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from services.chassis.client import Upstream
 from services.contracts.access_keys import KEYS_REFRESHED_EVERY_SECONDS
 from services.contracts.refusal import Refusal
+from services.gateway.clients.auth import AuthClient
 
 FETCH_SECONDS = 2.0
 RETRY_SECONDS = 1.0
-"""How long after a failed fetch, or after one for an unknown key id, the next one may come."""
+"""The pause after a failed fetch, and between fetches for unknown key ids."""
 
 log = structlog.get_logger()
 
@@ -26,12 +26,12 @@ log = structlog.get_logger()
 class Keys:
     """Ed25519 keys by key id."""
 
-    def __init__(self, auth: Upstream) -> None:
+    def __init__(self, auth: AuthClient) -> None:
         self._auth = auth
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._document: dict[str, Any] = {"keys": []}
         self._fetching: asyncio.Task[bool] | None = None
-        self._asked_at = -RETRY_SECONDS
+        self._fetched_at = -RETRY_SECONDS
         self._is_unavailable = False
 
     @property
@@ -41,39 +41,39 @@ class Keys:
 
     @property
     def are_known(self) -> bool:
-        """Whether a set of keys was ever fetched."""
+        """Whether keys have ever been fetched."""
         return bool(self._keys)
 
     def has(self, key_id: str) -> bool:
-        """Whether the key is among those last published."""
+        """Whether the key is in the last published set."""
         return key_id in self._keys
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether auth did not answer the last time: a key that is not known here may be a new one."""
+        """Whether the last fetch failed: an unknown key may be a new one."""
         return self._is_unavailable
 
     async def find(self, key_id: str) -> Ed25519PublicKey | None:
-        """The key; for an unknown id auth is asked again, at most once a second whoever asks."""
+        """The key. An unknown id causes a fetch, at most once a second."""
         key = self._keys.get(key_id)
         if key is not None:
             return key
-        if self._fetching is not None or time.monotonic() - self._asked_at >= RETRY_SECONDS:
-            self._asked_at = time.monotonic()
+        if self._fetching is not None or time.monotonic() - self._fetched_at >= RETRY_SECONDS:
+            self._fetched_at = time.monotonic()
             await self.refresh()
         return self._keys.get(key_id)
 
     async def refresh(self) -> bool:
-        """Fetch the keys; whether that went well. Those who ask meanwhile get the same answer."""
+        """Fetch the keys and return whether that succeeded. Concurrent callers share one fetch."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
         return await asyncio.shield(self._fetching)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Fetch now and every minute, sooner after a failure, until cancelled."""
         while True:
-            went_well = await self.refresh()
-            await asyncio.sleep(KEYS_REFRESHED_EVERY_SECONDS if went_well else RETRY_SECONDS)
+            succeeded = await self.refresh()
+            await asyncio.sleep(KEYS_REFRESHED_EVERY_SECONDS if succeeded else RETRY_SECONDS)
 
     async def ping(self) -> None:
         """Raise until there are keys; for `/readyz`."""
@@ -82,7 +82,7 @@ class Keys:
 
     async def _fetch(self) -> bool:
         try:
-            document = await self._auth.call("GET", "/internal/jwks", seconds=FETCH_SECONDS)
+            document = await self._auth.get_jwks(seconds=FETCH_SECONDS)
             self._keys = _read(document)
             self._document = document
         except (Refusal, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Pure: how long a guess has to wait after those that were wrong. The waits grow, end, and are forgotten.
+"""Pure: how long a login attempt has to wait after failed ones. Waits grow, have a maximum, and expire.
 
-A tally belongs to whoever is guarded: an account at an address, an account everywhere, an address for all accounts. While a
-tally has wrong guesses to spare, several guesses may be under way at the same time; after that each takes a turn of its
-own, and turns come ever more slowly.
+A counter belongs to what is protected: an account at an address, an account everywhere, or an address for all accounts. While
+failures are still free, several attempts may be under way at the same time; after that they are admitted one by one, at growing
+intervals.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 WAIT_SECONDS_MAX = 300.0
-"""The longest wait between two guesses, usually. It ends: nobody is locked out for good."""
+"""The default longest wait between two attempts. It is finite: no account is locked permanently."""
 
 DOUBLINGS_MAX = 40
-"""More doublings than any wait needs; larger powers would only be slow to make."""
+"""More doublings than any wait needs; larger powers would only be slow to compute."""
 
-TALLIES_MAX = 50_000
-"""So many tallies of a kind one process keeps; the ones longest untouched go first."""
+COUNTERS_MAX = 50_000
+"""So many counters of a rule one process keeps; the least recently used are evicted first."""
 
 UNDER_WAY_SECONDS = 15.0
-"""A guess of which nothing was heard for so long is not under way any more."""
+"""An attempt without a result for so long no longer counts as under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`free` wrong guesses cost nothing, the waits after them double; `memory_seconds` after the last all is forgotten.
+    """`free` failures cost nothing, the waits after them double; `memory_seconds` after the last failure all is forgotten.
 
-    `parallel`: so many guesses may be under way at a time while none was wrong. No wait is longer than `wait_seconds_max`.
+    `parallel`: so many attempts may be under way at a time before the first failure. No wait exceeds `wait_seconds_max`.
     """
 
     name: str
@@ -37,19 +37,19 @@ class Rule:
     wait_seconds_max: float = WAIT_SECONDS_MAX
 
     def wait_seconds(self, failures: int) -> float:
-        """The wait after so many wrong guesses."""
+        """The wait after so many failures."""
         if failures < self.free:
             return 0.0
         return min(2.0 ** min(failures - self.free, DOUBLINGS_MAX), self.wait_seconds_max)
 
     def room(self, failures: int) -> int:
-        """How many guesses may be under way at a time after so many wrong ones."""
+        """How many attempts may be under way at a time after so many failures."""
         return self.parallel if failures <= 0 else max(1, self.free - failures)
 
 
 @dataclass(slots=True)
-class Tally:
-    """What is remembered: wrong guesses, when the last was, the time before which none may be made, how many are under way."""
+class FailureCounter:
+    """Failures, the time of the last one, the time before which no attempt is admitted, and the attempts under way."""
 
     failures: int = 0
     failed_at: float = 0.0
@@ -58,67 +58,67 @@ class Tally:
     begun_at: float = 0.0
 
 
-class Tallies:
-    """The tallies of one rule in this process; bounded. Times are seconds of one clock that never goes back."""
+class FailureCounters:
+    """The counters of one rule in this process; bounded. Times are seconds of one clock that never goes back."""
 
-    def __init__(self, rule: Rule, *, count_max: int = TALLIES_MAX) -> None:
+    def __init__(self, rule: Rule, *, count_max: int = COUNTERS_MAX) -> None:
         self.rule = rule
         self._count_max = count_max
-        self._tallies: OrderedDict[str, Tally] = OrderedDict()
+        self._counters: OrderedDict[str, FailureCounter] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._tallies)
+        return len(self._counters)
 
     def wait_seconds(self, key: str, now: float) -> float:
-        """How long a guess has to wait; 0 when it may be made now."""
-        tally = self._find(key, now)
-        if tally is None:
+        """How long an attempt has to wait; 0 if it is admitted now."""
+        counter = self._find(key, now)
+        if counter is None:
             return 0.0
-        if tally.until > now:
-            return tally.until - now
-        return 1.0 if tally.under_way >= self.rule.room(tally.failures) else 0.0
+        if counter.until > now:
+            return counter.until - now
+        return 1.0 if counter.under_way >= self.rule.room(counter.failures) else 0.0
 
     def begin(self, key: str, now: float) -> None:
-        """A guess is made. Where waits have begun it takes the turn: the next one has to wait whatever comes of it."""
-        tally = self._touch(key, now)
-        tally.under_way += 1
-        tally.begun_at = now
-        tally.until = max(tally.until, now + self.rule.wait_seconds(tally.failures))
+        """Admit an attempt. Once waits have begun, the next attempt has to wait whatever the result of this one."""
+        counter = self._touch(key, now)
+        counter.under_way += 1
+        counter.begun_at = now
+        counter.until = max(counter.until, now + self.rule.wait_seconds(counter.failures))
 
     def fail(self, key: str, now: float) -> None:
-        """The guess was wrong. The wait begins now, however long the guess took."""
-        tally = self._touch(key, now)
-        tally.failures += 1
-        tally.failed_at = now
-        tally.until = max(tally.until, now + self.rule.wait_seconds(tally.failures))
+        """The attempt failed. The wait starts now, however long the attempt took."""
+        counter = self._touch(key, now)
+        counter.failures += 1
+        counter.failed_at = now
+        counter.until = max(counter.until, now + self.rule.wait_seconds(counter.failures))
 
     def end(self, key: str) -> None:
-        """The guess is over."""
-        tally = self._tallies.get(key)
-        if tally is not None:
-            tally.under_way = max(0, tally.under_way - 1)
+        """The attempt is over."""
+        counter = self._counters.get(key)
+        if counter is not None:
+            counter.under_way = max(0, counter.under_way - 1)
 
-    def forgive(self, key: str) -> None:
-        """The guess was right: the wrong ones before it were slips. Others may still be under way."""
-        tally = self._tallies.get(key)
-        if tally is not None:
-            tally.failures, tally.until = 0, 0.0
+    def reset(self, key: str) -> None:
+        """The attempt succeeded: earlier failures were mistakes. Other attempts may still be under way."""
+        counter = self._counters.get(key)
+        if counter is not None:
+            counter.failures, counter.until = 0, 0.0
 
-    def _touch(self, key: str, now: float) -> Tally:
-        tally = self._find(key, now)
-        if tally is None:
-            tally = self._tallies[key] = Tally()
-        self._tallies.move_to_end(key)
-        if len(self._tallies) > self._count_max:
-            self._tallies.popitem(last=False)
-        return tally
+    def _touch(self, key: str, now: float) -> FailureCounter:
+        counter = self._find(key, now)
+        if counter is None:
+            counter = self._counters[key] = FailureCounter()
+        self._counters.move_to_end(key)
+        if len(self._counters) > self._count_max:
+            self._counters.popitem(last=False)
+        return counter
 
-    def _find(self, key: str, now: float) -> Tally | None:
-        tally = self._tallies.get(key)
-        if tally is None:
+    def _find(self, key: str, now: float) -> FailureCounter | None:
+        counter = self._counters.get(key)
+        if counter is None:
             return None
-        if now - tally.failed_at >= self.rule.memory_seconds:
-            tally.failures, tally.until = 0, 0.0
-        if now - tally.begun_at >= UNDER_WAY_SECONDS:
-            tally.under_way = 0
-        return tally
+        if now - counter.failed_at >= self.rule.memory_seconds:
+            counter.failures, counter.until = 0, 0.0
+        if now - counter.begun_at >= UNDER_WAY_SECONDS:
+            counter.under_way = 0
+        return counter

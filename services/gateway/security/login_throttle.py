@@ -1,11 +1,10 @@
-"""Guesses at secrets: who guessed wrong waits, ever longer, wherever the account is guessed at and wherever from.
+"""Throttling of login attempts: failures delay further attempts, ever longer, per account and per address.
 
-Wrong guesses are counted for the account at an address, for the account everywhere, and for the address over all accounts,
-here and in Redis; the longer wait holds. Who logged in to the account from an address before is judged by the first count
-alone, so that strangers cannot hold up an owner. Where from that was, auth knows; it is asked only when another count
-would refuse.
+Failures are counted for the account at an address, for the account everywhere, and for the address over all accounts, here and
+in Redis; the longest wait applies. For an address where the account logged in before, only the first counter applies, so that
+attackers cannot lock out the owner. Auth knows these addresses; it is queried only when another counter would refuse.
 
-A code of the second factor has only six digits. What carries one is judged by two stricter counts as well.
+A code of the second factor has only six digits. Attempts with a code are subject to two stricter counters as well.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from typing import Any
 
 from aiohttp import web
 
-from services.chassis.client import Upstream
 from services.contracts.refusal import OutcomeUnknown, Refusal
 from services.gateway import errors
 from services.gateway.cache import Cache, CacheUnavailable
+from services.gateway.clients import service
+from services.gateway.clients.auth import AuthClient
 from services.gateway.security import rate_limit
-from services.gateway.security.login_rules import Rule, Tallies
+from services.gateway.security.login_rules import FailureCounters, Rule
 from services.gateway.security.rate_limit_counters import Count, Limit
-from services.gateway.upstreams import SIDE_SECONDS, attempt, call
 
 PAIR = Rule("pair", free=5, memory_seconds=3600)
 ACCOUNT = Rule("account", free=20, memory_seconds=3600)
@@ -35,22 +34,22 @@ RULES = (PAIR, ACCOUNT, ADDRESS)
 
 CODE_PAIR = Rule("code_pair", free=5, memory_seconds=24 * 3600, parallel=5, wait_seconds_max=900.0)
 CODE = Rule("code", free=10, memory_seconds=24 * 3600, parallel=5, wait_seconds_max=900.0)
-"""Some 100 codes a day, of which three in a million open: who knows the password and guesses for a year has one chance in ten."""
+"""About 100 codes a day, of which 3 in a million are valid: a year of attempts with the right password succeeds in 10 %."""
 
 CODE_RULES = (CODE_PAIR, CODE)
-OWN_RULES = (PAIR, CODE_PAIR)
-"""Those by which alone is judged who logged in to the account from an address before."""
+KNOWN_LOCATION_RULES = (PAIR, CODE_PAIR)
+"""The rules that apply at an address where the account logged in before."""
 
 WRONG = Limit("wrong_login", PAIR.free, int(PAIR.memory_seconds))
-"""How the rule is told in headers; what is behind it is more than that can say."""
+"""The rule as shown in headers, which cannot express all of it."""
 
 KNOWN_SECONDS = 60.0
 UNKNOWN_SECONDS = 5.0
-"""How long auth's answers are kept: that a place is known, and that it is not."""
+"""How long auth's results are cached: that a location is known, and that it is not."""
 
-ANSWERS_MAX = 20_000
+LOCATIONS_MAX = 20_000
 
-_ACT = """
+_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local failing = ARGV[1] == 'fail'
@@ -86,152 +85,151 @@ for i, key in ipairs(KEYS) do
 end
 return waits
 """
-"""The rule of `login_rules.py` where all gateways meet, by the clock of Redis. What is kept and cannot be is forgotten.
+"""The rules of `login_rules.py` for all gateways together, by the clock of Redis. Invalid values are discarded.
 
-Asked whether a guess may be made: the wait of each key in ms; when all are 0, turns are taken. Or told of a wrong guess.
+`ask`: returns the wait of each key in ms; if all are 0, the attempt is admitted. `fail`: counts a failed attempt.
 """
 
 
-class Guesses:
-    """Lets guesses through, or tells how long to wait. Never open: this process counts for itself, whatever Redis does."""
+class LoginThrottle:
+    """Admits login attempts or refuses them with a wait. It always limits: this process counts for itself, without Redis too."""
 
-    def __init__(self, cache: Cache, auth: Upstream, *, enabled: bool) -> None:
+    def __init__(self, cache: Cache, auth: AuthClient, *, enabled: bool) -> None:
         self._cache = cache
         self._auth = auth
         self._enabled = enabled
-        self._tallies = {rule: Tallies(rule) for rule in RULES + CODE_RULES}
-        self._answers: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
+        self._counters = {rule: FailureCounters(rule) for rule in RULES + CODE_RULES}
+        self._locations: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
 
     @asynccontextmanager
-    async def login(self, email: str, place: str, *, with_code: bool = False) -> AsyncIterator[None]:
-        """Around one login. What it raises tells what became of it, as in `one`."""
-        account = rate_limit.pseudonym(email)
-        async with self.one(account, place, with_code=with_code, email=email):
+    async def login(self, email: str, address: str, *, with_code: bool = False) -> AsyncIterator[None]:
+        """Around one login; as `attempt`."""
+        account = rate_limit.hash_key(email)
+        async with self.attempt(account, address, with_code=with_code, email=email):
             yield
         if self._enabled:
-            self._keep((account, place), known=True)
+            self._cache_location((account, address), known=True)
 
     @asynccontextmanager
-    async def one(
-        self, account: str, place: str, *, with_code: bool = False, email: str | None = None
+    async def attempt(
+        self, account: str, address: str, *, with_code: bool = False, email: str | None = None
     ) -> AsyncIterator[None]:
-        """Around one check of a secret of this account, asked for from this place; `email` only where places are known.
+        """Around one check of a password or code of this account; `email` only where known locations matter.
 
-        `with_code`: a code of the second factor is among what is shown.
+        `with_code`: a code of the second factor is checked as well.
 
-        A refusal with a code of `errors.WRONG_GUESSES`, and no answer at all, count as wrong. Any other refusal counts as
-        nothing. No exception counts as right.
+        A refusal with a code of `errors.FAILED_LOGINS`, and no response at all, count as a failure. Any other refusal counts as
+        nothing. No exception counts as success.
 
         Raises:
-            RateLimited: it has to wait; the secret was not looked at.
+            RateLimited: the attempt has to wait; nothing was checked.
         """
         if not self._enabled:
             yield
             return
-        keys = _keys(account, place, RULES + CODE_RULES if with_code else RULES)
-        judged = await self._admit(keys, place, email)
+        keys = _keys(account, address, RULES + CODE_RULES if with_code else RULES)
+        applied = await self._admit(keys, address, email)
         try:
             yield
         except BaseException as error:
             if (
                 not isinstance(error, Refusal)
                 or isinstance(error, OutcomeUnknown)
-                or error.code in errors.WRONG_GUESSES
+                or error.code in errors.FAILED_LOGINS
             ):
                 await self._fail(keys)
             raise
         else:
-            await self._forgive(keys)
+            await self._reset(keys)
         finally:
-            for rule in judged:
-                self._tallies[rule].end(keys[rule])
+            for rule in applied:
+                self._counters[rule].end(keys[rule])
 
-    async def _admit(self, keys: dict[Rule, str], place: str, email: str | None) -> Sequence[Rule]:
-        """The rules that this guess is judged by, having taken its turn with each."""
-        judged = tuple(keys)
-        waits = self._own_waits(keys, judged)
+    async def _admit(self, keys: dict[Rule, str], address: str, email: str | None) -> Sequence[Rule]:
+        """Admit the attempt; the rules that were applied."""
+        applied = tuple(keys)
+        waits = self._own_waits(keys, applied)
         if not any(waits):
-            waits = await self._ask(keys, judged)
+            waits = await self._shared_waits(keys, applied)
         if any(waits):
-            is_held_up = any(wait for rule, wait in zip(judged, waits, strict=True) if rule in OWN_RULES)
-            if is_held_up or email is None or not await self._is_known(keys[ACCOUNT], place, email):
+            is_delayed = any(wait for rule, wait in zip(applied, waits, strict=True) if rule in KNOWN_LOCATION_RULES)
+            if is_delayed or email is None or not await self._is_known(keys[ACCOUNT], address, email):
                 raise _refusal(max(waits))
-            judged = tuple(rule for rule in judged if rule in OWN_RULES)
-            waits = await self._ask(keys, judged)
-        # Once more, with nothing awaited before the turn is taken: many may have come this far together.
-        waits = [*waits, *self._own_waits(keys, judged)]
+            applied = tuple(rule for rule in applied if rule in KNOWN_LOCATION_RULES)
+            waits = await self._shared_waits(keys, applied)
+        # Checked again without an await before `begin`: concurrent attempts may have come this far together.
+        waits = [*waits, *self._own_waits(keys, applied)]
         if any(waits):
             raise _refusal(max(waits))
-        for rule in judged:
-            self._tallies[rule].begin(keys[rule], time.monotonic())
-        return judged
+        for rule in applied:
+            self._counters[rule].begin(keys[rule], time.monotonic())
+        return applied
 
     def _own_waits(self, keys: dict[Rule, str], rules: Sequence[Rule]) -> list[float]:
         now = time.monotonic()
-        return [self._tallies[rule].wait_seconds(keys[rule], now) for rule in rules]
+        return [self._counters[rule].wait_seconds(keys[rule], now) for rule in rules]
 
-    async def _ask(self, keys: dict[Rule, str], rules: Sequence[Rule]) -> list[float]:
-        """The waits that all gateways together know of; none where Redis says nothing that can be."""
-        answer = await self._act("ask", keys, rules)
-        if not isinstance(answer, list) or len(answer) != len(rules):
+    async def _shared_waits(self, keys: dict[Rule, str], rules: Sequence[Rule]) -> list[float]:
+        """The waits counted by all gateways together; none if Redis returns nothing valid."""
+        waits = await self._run_script("ask", keys, rules)
+        if not isinstance(waits, list) or len(waits) != len(rules):
             return [0.0] * len(rules)
-        return [_plausible(wait, rule) for wait, rule in zip(answer, rules, strict=True)]
+        return [_plausible(wait, rule) for wait, rule in zip(waits, rules, strict=True)]
 
     async def _fail(self, keys: dict[Rule, str]) -> None:
         for rule, key in keys.items():
-            self._tallies[rule].fail(key, time.monotonic())
-        await self._act("fail", keys, tuple(keys))
+            self._counters[rule].fail(key, time.monotonic())
+        await self._run_script("fail", keys, tuple(keys))
 
-    async def _forgive(self, keys: dict[Rule, str]) -> None:
-        own = [rule for rule in keys if rule in OWN_RULES]
-        for rule in own:
-            self._tallies[rule].forgive(keys[rule])
+    async def _reset(self, keys: dict[Rule, str]) -> None:
+        rules = [rule for rule in keys if rule in KNOWN_LOCATION_RULES]
+        for rule in rules:
+            self._counters[rule].reset(keys[rule])
         try:
-            await self._cache.run(("DEL", *(_key(rule, keys[rule]) for rule in own)))
+            await self._cache.run(("DEL", *(_cache_key(rule, keys[rule]) for rule in rules)))
         except CacheUnavailable:
             return
 
-    async def _act(self, action: str, keys: dict[Rule, str], rules: Sequence[Rule]) -> Any:
-        arguments: list[str | int] = [action]
+    async def _run_script(self, mode: str, keys: dict[Rule, str], rules: Sequence[Rule]) -> Any:
+        arguments: list[str | int] = [mode]
         for rule in rules:
             arguments += [rule.free, int(rule.memory_seconds * 1000), int(rule.wait_seconds_max * 1000)]
-        names = [_key(rule, keys[rule]) for rule in rules]
+        names = [_cache_key(rule, keys[rule]) for rule in rules]
         try:
-            (answer,) = await self._cache.run(("EVAL", _ACT, len(names), *names, *arguments))
+            (result,) = await self._cache.run(("EVAL", _SCRIPT, len(names), *names, *arguments))
         except CacheUnavailable:
             return None
-        return answer
+        return result
 
-    async def _is_known(self, account: str, place: str, email: str) -> bool:
-        """Whether the account was logged in to from this place before. No, when auth does not say."""
-        known, until = self._answers.get((account, place), (False, 0.0))
+    async def _is_known(self, account: str, address: str, email: str) -> bool:
+        """Whether the account logged in from this address before. False if auth does not respond."""
+        known, until = self._locations.get((account, address), (False, 0.0))
         if until > time.monotonic():
             return known
-        asked = {"email": email, "address": place}
-        answer = await attempt(call(self._auth, "POST", "/internal/known-locations", body=asked, seconds=SIDE_SECONDS))
-        if not isinstance(answer, dict):
+        result = await service.attempt(self._auth.is_known_location(email=email, address=address))
+        if result is None:
             return False
-        self._keep((account, place), known=answer.get("known") is True)
-        return answer.get("known") is True
+        self._cache_location((account, address), known=result)
+        return result
 
-    def _keep(self, question: tuple[str, str], *, known: bool) -> None:
-        self._answers[question] = known, time.monotonic() + (KNOWN_SECONDS if known else UNKNOWN_SECONDS)
-        self._answers.move_to_end(question)
-        if len(self._answers) > ANSWERS_MAX:
-            self._answers.popitem(last=False)
-
-
-GUESSES: web.AppKey[Guesses] = web.AppKey("guesses")
+    def _cache_location(self, location: tuple[str, str], *, known: bool) -> None:
+        self._locations[location] = known, time.monotonic() + (KNOWN_SECONDS if known else UNKNOWN_SECONDS)
+        self._locations.move_to_end(location)
+        if len(self._locations) > LOCATIONS_MAX:
+            self._locations.popitem(last=False)
 
 
-def _keys(account: str, place: str, rules: Sequence[Rule]) -> dict[Rule, str]:
-    pair = rate_limit.pseudonym(f"{account} {place}")
-    names = {PAIR: pair, CODE_PAIR: pair, ACCOUNT: account, CODE: account, ADDRESS: place}
+LOGIN_THROTTLE: web.AppKey[LoginThrottle] = web.AppKey("login_throttle")
+
+
+def _keys(account: str, address: str, rules: Sequence[Rule]) -> dict[Rule, str]:
+    pair = rate_limit.hash_key(f"{account} {address}")
+    names = {PAIR: pair, CODE_PAIR: pair, ACCOUNT: account, CODE: account, ADDRESS: address}
     return {rule: names[rule] for rule in rules}
 
 
-def _key(rule: Rule, name: str) -> str:
-    return f"payflow:guess:{rule.name}:{name}"
+def _cache_key(rule: Rule, name: str) -> str:
+    return f"payflow:login-failures:{rule.name}:{name}"
 
 
 def _plausible(milliseconds: Any, rule: Rule) -> float:

@@ -1,4 +1,4 @@
-"""The way to auth for passwords: so many at a time from this gateway; who comes beyond that is told when to come back."""
+"""Caps concurrent password checks; above the cap the response is 503 with Retry-After."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from services.contracts.refusals.auth import TooManyLogins
 from services.gateway.settings import PASSWORDS_MAX
 
 RETRY_AFTER_SECONDS = range(2, 7)
-"""When to come back: one of these each, or all who were refused together would come back together, again and again."""
+"""One of these at random, or all clients refused together would retry together."""
 
 
 class Passwords:
-    """Whoever shows, sets or changes a password holds a place until auth has answered."""
+    """The slots for requests that check, set or change a password, each held until auth has responded."""
 
     def __init__(self, *, under_way_max: int = PASSWORDS_MAX) -> None:
         self._under_way_max = under_way_max
@@ -24,15 +24,15 @@ class Passwords:
 
     @property
     def is_full(self) -> bool:
-        """Whether whoever comes now may be refused unread."""
+        """Whether new requests may be refused unread."""
         return self._under_way >= self._under_way_max
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one place. It is taken only when the body is there: who sends slowly takes none from others.
+    def slot(self) -> Iterator[None]:
+        """Hold one slot. It is taken only when the body has arrived: a slow client takes none from others.
 
         Raises:
-            TooManyLogins: there is none.
+            TooManyLogins: none is free.
         """
         if self.is_full:
             raise busy()
@@ -44,7 +44,7 @@ class Passwords:
 
 
 def busy() -> TooManyLogins:
-    """What those are told who would wait in vain."""
+    """The refusal of a request that would wait in vain."""
     return TooManyLogins(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
 
 

@@ -1,7 +1,7 @@
-"""How often: each request counts for its address before anybody asks who sends it, and then for its user or API key.
+"""Rate limits: each request counts for its address before authentication, and then for its user or API key.
 
-Some routes have a stricter limit of their own on top. The counts are those of all gateways together; without Redis each
-gateway counts for itself, so nothing is ever unlimited.
+Some routes have a stricter limit of their own as well. Counts are shared by all gateways; without Redis each gateway counts for
+itself, so nothing is ever unlimited.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from aiohttp import web
 
 from services.chassis.problems import Handler
 from services.gateway import metrics, operations
-from services.gateway.address import Network, client_of, place_of
+from services.gateway.address import Network, client_network_of, client_of
 from services.gateway.errors import RateLimited
 from services.gateway.security.authentication import PRINCIPAL, Principal
-from services.gateway.security.rate_limit_counters import Allowances, Count, Limit
+from services.gateway.security.rate_limit_counters import Count, Limit, Quotas
 from services.gateway.settings import GatewaySettings
 
 MINUTE = 60
@@ -33,22 +33,21 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
             Limit("login", 300, MINUTE, is_exact=True),
             Limit("register", 120, MINUTE, is_exact=True),
             Limit("recipients", 60, MINUTE, is_exact=True),
-            Limit("letters", 20, 10 * MINUTE, is_exact=True),
-            Limit("letter_tokens", 60, MINUTE, is_exact=True),
+            Limit("emails", 20, 10 * MINUTE, is_exact=True),
+            Limit("email_tokens", 60, MINUTE, is_exact=True),
             Limit("wrong_key", 30, MINUTE, is_exact=True),
             Limit("wrong_recipient", 60, MINUTE, is_exact=True),
         )
     }
 )
-"""All there are. The first four are settings.
+"""All limits. The first four are settings.
 
-`letters` are those asked for by one user or from one address (what one mailbox gets is limited by auth, whoever asks);
-`wrong_key` is for one address that shows API keys which do not exist, `wrong_recipient` for a user who pays to e-mail
-addresses that nobody has.
+`emails` counts emails requested by one user or from one address (auth limits the emails to one mailbox); `wrong_key` counts
+unknown API keys from one address, `wrong_recipient` transfers of one user to unregistered e-mail addresses.
 """
 
 HEALTH = frozenset({"/livez", "/readyz"})
-"""Asked by who watches over this process; never refused."""
+"""Polled by the supervisor of this process; never refused."""
 
 
 def limits_of(settings: GatewaySettings) -> Mapping[str, Limit]:
@@ -66,66 +65,66 @@ def limits_of(settings: GatewaySettings) -> Mapping[str, Limit]:
 
 
 class RateLimiter:
-    """Counts and refuses."""
+    """Counts requests and refuses those above their limit."""
 
-    def __init__(self, allowances: Allowances, limits: Mapping[str, Limit], *, enabled: bool) -> None:
+    def __init__(self, quotas: Quotas, limits: Mapping[str, Limit], *, enabled: bool) -> None:
         assert set(limits) <= set(metrics.RATE_LIMITS)
-        self._allowances = allowances
+        self._quotas = quotas
         self._limits = limits
         self._enabled = enabled
 
-    async def take(self, name: str, who: str) -> Count | None:
-        """Count one of the limit of this name; None while limits are lifted.
+    async def take(self, name: str, subject: str) -> Count | None:
+        """Count one request for this subject of a limit; None while limits are disabled.
 
-        An e-mail address or anything else that must not stand in Redis is given as its `pseudonym`.
+        An e-mail address, or anything else that must not be stored in Redis, is passed as its `hash_key`.
 
         Raises:
-            RateLimited: it was one too many.
+            RateLimited: it exceeds the limit.
         """
         if not self._enabled:
             return None
         limit = self._limits[name]
-        count = await self._allowances.take_exactly(limit, who) if limit.is_exact else self._allowances.take(limit, who)
+        count = await self._quotas.take_exactly(limit, subject) if limit.is_exact else self._quotas.take(limit, subject)
         return _admitted(count)
 
-    def take_now(self, name: str, who: str) -> Count | None:
-        """As `take`, for limits that are not exact: nothing is waited for."""
+    def take_now(self, name: str, subject: str) -> Count | None:
+        """As `take`, for limits that are not exact; does not block."""
         if not self._enabled:
             return None
-        return _admitted(self._allowances.take(self._limits[name], who))
+        return _admitted(self._quotas.take(self._limits[name], subject))
 
-    def check(self, name: str, who: str) -> None:
-        """Refuse when nothing is left, as far as is known here; count nothing. For what is counted only when it went wrong.
+    def check(self, name: str, subject: str) -> None:
+        """Refuse if nothing is left, as far as is known here; count nothing. For limits that count failures only.
 
         Raises:
             RateLimited: see `take`.
         """
         if self._enabled:
-            _admitted(self._allowances.look(self._limits[name], who))
+            _admitted(self._quotas.look(self._limits[name], subject))
 
 
 LIMITER: web.AppKey[RateLimiter] = web.AppKey("rate_limiter")
-PLACE: web.RequestKey[str] = web.RequestKey("place", str)
+CLIENT_NETWORK: web.RequestKey[str] = web.RequestKey("client_network", str)
 COUNT: web.RequestKey[Count | None] = web.RequestKey("count", object)  # type: ignore[arg-type]
 
 
 def by_address(limiter: RateLimiter, trusted: Sequence[Network]) -> Any:
-    """Count each request for where it comes from: before its token is looked at, and whether or not it has a route."""
+    """Count each request for its client network, before authentication and whether or not it has a route."""
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        place = request[PLACE] = _place(request, trusted)
+        network = request[CLIENT_NETWORK] = _client_network(request, trusted)
         if request.path not in HEALTH:
-            request[COUNT] = limiter.take_now("address", place)
+            request[COUNT] = limiter.take_now("address", network)
         return await handler(request)
 
     return limit
 
 
 def by_caller(limiter: RateLimiter) -> Any:
-    """Count each request for its user, or for its API key alone; and for the limit of its route where that has one.
+    """Count each request for its user or its API key, and for the limit of its route if it has one.
 
-    A route's limit is one for all keys of a user: more keys are no more guesses.
+    The limit of a route is shared by all keys of a user: more keys do not mean more requests.
     """
 
     @web.middleware
@@ -137,15 +136,15 @@ def by_caller(limiter: RateLimiter) -> Any:
         if principal is not None:
             request[COUNT] = limiter.take_now(*_subject(principal))
         if operation.limit is not None:
-            who = request[PLACE] if principal is None else principal.user_id
-            request[COUNT] = await limiter.take(operation.limit, who)
+            subject = request[CLIENT_NETWORK] if principal is None else principal.user_id
+            request[COUNT] = await limiter.take(operation.limit, subject)
         return await handler(request)
 
     return limit
 
 
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell how much is left of the narrowest limit that this request counted for."""
+    """Add the headers of the narrowest limit that this request counted for."""
     count = request.get(COUNT)
     if count is not None:
         for name, value in headers_of(count).items():
@@ -161,18 +160,18 @@ def headers_of(count: Count) -> dict[str, str]:
     }
 
 
-def address(request: web.Request) -> str:
-    """Where the request comes from, as it is counted: the address, or the /64 network of an IPv6 address."""
-    return request[PLACE]
+def client_network(request: web.Request) -> str:
+    """The address of the client, or the /64 network of an IPv6 address: the unit that limits count."""
+    return request[CLIENT_NETWORK]
 
 
-def pseudonym(text: str) -> str:
-    """A stand-in for a text that must not stand in Redis; one for all spellings of an e-mail address."""
+def hash_key(text: str) -> str:
+    """The hash of a text that must not be stored in Redis; the same for all spellings of an e-mail address."""
     return hashlib.sha256(text.strip().lower().encode()).hexdigest()[:32]
 
 
 def refusal(count: Count) -> RateLimited:
-    """What is said to who came too often, and counted."""
+    """The refusal of a request above its limit; counts it in the metrics."""
     metrics.RATE_LIMITED.labels(count.limit.name).inc()
     return RateLimited(headers=headers_of(count) | {"Retry-After": str(count.seconds)})
 
@@ -187,8 +186,8 @@ def _admitted(count: Count) -> Count:
     return count
 
 
-def _place(request: web.Request, trusted: Sequence[Network]) -> str:
+def _client_network(request: web.Request, trusted: Sequence[Network]) -> str:
     peer = request.remote or ""
     if trusted:
         peer = client_of(peer, request.headers.getall("X-Forwarded-For", ()), trusted)
-    return place_of(peer)
+    return client_network_of(peer)

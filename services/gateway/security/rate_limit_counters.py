@@ -1,8 +1,8 @@
-"""What is left of limits: counted here at once, and with all other gateways through Redis a moment later.
+"""Quotas of rate limits, counted here at once and shared with all other gateways through Redis a moment later.
 
-Whoever counts waits for nobody. What was counted here is added to what the others are known to have counted; a flight to
-Redis takes along every allowance that changed since the last one, and brings back the sums. Without Redis each gateway
-counts for itself, and so it does for an allowance about which Redis says what cannot be.
+Counting does not block. The local count is added to the last known count of the other gateways; a sync sends every quota that
+changed since the last one to Redis and returns the sums. Without Redis each gateway counts for itself, and so it does for a quota
+whose value in Redis is not plausible.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 
 from services.gateway.cache import Cache, CacheUnavailable
 
-ALLOWANCES_MAX = 20_000
-"""So many allowances of one limit a process keeps; the oldest go first."""
+QUOTAS_MAX = 20_000
+"""So many quotas of one limit a process keeps; the oldest are evicted first."""
 
 SYNC_EVERY_SECONDS = 0.1
-"""The pause between two flights: so much later another gateway may know."""
+"""The pause between two syncs: the delay until another gateway knows a count."""
 
-FLIGHT_MAX = 256
+SYNC_MAX = 256
 PLAUSIBLE_FACTOR = 1000
-"""No sum of honest gateways is so many times the limit: what is refused is not counted."""
+"""No valid sum is so many times the limit: refused requests are not counted."""
 
 _ADD = """
-local answers = {}
+local results = {}
 for i, key in ipairs(KEYS) do
     local delta, span, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
     local sum = redis.pcall('INCRBY', key, delta)
@@ -40,16 +40,16 @@ for i, key in ipairs(KEYS) do
         redis.call('PEXPIRE', key, span)
         left = span
     end
-    answers[2 * i - 1], answers[2 * i] = sum, left
+    results[2 * i - 1], results[2 * i] = sum, left
 end
-return answers
+return results
 """
-"""Adds to every sum and tells it with the time left, in ms; an allowance begins with its first count. Nonsense is replaced."""
+"""Adds to every sum and returns it with the time left in ms. A quota starts with its first count; invalid values are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many in so many seconds; `is_exact`: each is counted with all gateways before it is let through."""
+    """`amount` requests in `seconds`. `is_exact`: each is counted for all gateways together before it is admitted."""
 
     name: str
     amount: int
@@ -59,7 +59,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Where an allowance stands after one was asked for: whether it fits, how many are left, in how many seconds it ends."""
+    """The state of a quota after a request: whether it fits, how many are left, and in how many seconds the quota ends."""
 
     limit: Limit
     fits: bool
@@ -68,7 +68,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class _Allowance:
+class _Quota:
     key: str
     limit: Limit
     began_at: float
@@ -77,114 +77,112 @@ class _Allowance:
     own: int = 0
     sent: int = 0
     others: int = 0
-    is_waiting: bool = False
+    is_pending: bool = False
 
     @property
     def sum(self) -> int:
         return self.own + self.others
 
 
-class Allowances:
-    """The allowances of all limits. Times are those of the monotonic clock."""
+class Quotas:
+    """The quotas of all limits. Times are those of the monotonic clock."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._allowances: dict[str, dict[str, _Allowance]] = {}
-        self._changed: list[_Allowance] = []
-        self._flight: asyncio.Task[None] | None = None
+        self._quotas: dict[str, dict[str, _Quota]] = {}
+        self._changed: list[_Quota] = []
+        self._sync: asyncio.Task[None] | None = None
 
-    def take(self, limit: Limit, who: str) -> Count:
-        """Count one, unless it would be one too many. Waits for nothing."""
-        allowance = self._allowance(limit, who)
-        if allowance.sum >= limit.amount:
-            return _count(allowance, fits=False)
-        allowance.own += 1
-        if not allowance.is_waiting:
-            allowance.is_waiting = True
-            self._changed.append(allowance)
-            if self._flight is None or self._flight.done():
-                self._flight = asyncio.create_task(self._fly())
-        return _count(allowance, fits=True)
+    def take(self, limit: Limit, subject: str) -> Count:
+        """Count one request, unless it would exceed the limit. Does not block."""
+        quota = self._quota(limit, subject)
+        if quota.sum >= limit.amount:
+            return _count(quota, fits=False)
+        quota.own += 1
+        if not quota.is_pending:
+            quota.is_pending = True
+            self._changed.append(quota)
+            if self._sync is None or self._sync.done():
+                self._sync = asyncio.create_task(self._run_sync())
+        return _count(quota, fits=True)
 
-    def look(self, limit: Limit, who: str) -> Count:
-        """Whether one more would fit, as far as is known here; nothing is counted."""
-        allowance = self._allowance(limit, who)
-        return _count(allowance, fits=allowance.sum < limit.amount)
+    def look(self, limit: Limit, subject: str) -> Count:
+        """Whether one more request would fit, as far as is known here; nothing is counted."""
+        quota = self._quota(limit, subject)
+        return _count(quota, fits=quota.sum < limit.amount)
 
-    async def take_exactly(self, limit: Limit, who: str) -> Count:
-        """As `take`, but counted by Redis first: of all gateways together not one too many is let through."""
-        allowance = self._allowance(limit, who)
-        if allowance.sum >= limit.amount:
-            return _count(allowance, fits=False)
-        allowance.own += 1
-        (total,) = await self._add([allowance])
-        return _count(allowance, fits=(allowance.sum if total is None else total) <= limit.amount)
+    async def take_exactly(self, limit: Limit, subject: str) -> Count:
+        """As `take`, but counted in Redis first: all gateways together admit no more than the limit."""
+        quota = self._quota(limit, subject)
+        if quota.sum >= limit.amount:
+            return _count(quota, fits=False)
+        quota.own += 1
+        (total,) = await self._add([quota])
+        return _count(quota, fits=(quota.sum if total is None else total) <= limit.amount)
 
     async def close(self) -> None:
-        """Drop what was not told yet."""
-        if self._flight is not None:
-            self._flight.cancel()
+        """Drop counts that were not sent yet."""
+        if self._sync is not None:
+            self._sync.cancel()
 
-    def _allowance(self, limit: Limit, who: str) -> _Allowance:
-        allowances = self._allowances.setdefault(limit.name, {})
+    def _quota(self, limit: Limit, subject: str) -> _Quota:
+        quotas = self._quotas.setdefault(limit.name, {})
         now = time.monotonic()
-        allowance = allowances.get(who)
-        if allowance is not None and allowance.ends_at > now:
-            return allowance
+        quota = quotas.get(subject)
+        if quota is not None and quota.ends_at > now:
+            return quota
         may_end_early = True
-        if allowance is not None:
-            # Redis tells when an allowance ends that another gateway began. It is believed only once in a while: else one that
-            # lies would end every allowance at once, and forget with it what was counted here.
-            may_end_early = now - allowance.began_at >= limit.seconds / 2
-            del allowances[who]
-        elif len(allowances) >= ALLOWANCES_MAX:
-            # A dictionary keeps the order, and all of these are equally long: the first ends first.
-            del allowances[next(iter(allowances))]
-        allowance = allowances[who] = _Allowance(
-            f"payflow:rate:{limit.name}:{who}", limit, now, now + limit.seconds, may_end_early
+        if quota is not None:
+            # Redis reports when a quota ends that another gateway started. This is accepted only once in a while: otherwise a
+            # wrong value would end every quota at once, and with it what was counted here.
+            may_end_early = now - quota.began_at >= limit.seconds / 2
+            del quotas[subject]
+        elif len(quotas) >= QUOTAS_MAX:
+            # A dictionary keeps the order of insertion, and all of these last equally long: the first ends first.
+            del quotas[next(iter(quotas))]
+        quota = quotas[subject] = _Quota(
+            f"payflow:rate:{limit.name}:{subject}", limit, now, now + limit.seconds, may_end_early
         )
-        return allowance
+        return quota
 
-    async def _fly(self) -> None:
+    async def _run_sync(self) -> None:
         while self._changed:
             changed, self._changed = self._changed, []
-            for allowance in changed:
-                allowance.is_waiting = False
-            for start in range(0, len(changed), FLIGHT_MAX):
-                await self._add(changed[start : start + FLIGHT_MAX])
+            for quota in changed:
+                quota.is_pending = False
+            for start in range(0, len(changed), SYNC_MAX):
+                await self._add(changed[start : start + SYNC_MAX])
             await asyncio.sleep(SYNC_EVERY_SECONDS)
 
-    async def _add(self, allowances: Sequence[_Allowance]) -> list[int | None]:
-        """Tell Redis what it was not told yet; the sum of each allowance, None where Redis knows none."""
+    async def _add(self, quotas: Sequence[_Quota]) -> list[int | None]:
+        """Send unsent counts to Redis; the sum of each quota, None where Redis returns none."""
         arguments: list[str | int] = []
-        for allowance in allowances:
-            limit = allowance.limit
-            arguments += [allowance.own - allowance.sent, limit.seconds * 1000, limit.amount * PLAUSIBLE_FACTOR]
-        # Whether or not an answer comes: what was told late or twice would count double, and our own counts we know anyway.
-        for allowance in allowances:
-            allowance.sent = allowance.own
+        for quota in quotas:
+            limit = quota.limit
+            arguments += [quota.own - quota.sent, limit.seconds * 1000, limit.amount * PLAUSIBLE_FACTOR]
+        # Whatever the response: sending a count again could count it twice, and the own counts are known anyway.
+        for quota in quotas:
+            quota.sent = quota.own
         try:
-            (answer,) = await self._cache.run(
-                ("EVAL", _ADD, len(allowances), *(each.key for each in allowances), *arguments)
-            )
+            (result,) = await self._cache.run(("EVAL", _ADD, len(quotas), *(each.key for each in quotas), *arguments))
         except CacheUnavailable:
-            answer = None
-        if not isinstance(answer, list) or len(answer) != 2 * len(allowances):
-            return [None] * len(allowances)
-        return [_absorb(allowance, *answer[2 * index : 2 * index + 2]) for index, allowance in enumerate(allowances)]
+            result = None
+        if not isinstance(result, list) or len(result) != 2 * len(quotas):
+            return [None] * len(quotas)
+        return [_absorb(quota, *result[2 * index : 2 * index + 2]) for index, quota in enumerate(quotas)]
 
 
-def _absorb(allowance: _Allowance, total: Any, left_milliseconds: Any) -> int | None:
+def _absorb(quota: _Quota, total: Any, left_milliseconds: Any) -> int | None:
     if not (isinstance(total, int) and isinstance(left_milliseconds, int)):
         return None
-    if not 0 <= total <= allowance.limit.amount * PLAUSIBLE_FACTOR:
+    if not 0 <= total <= quota.limit.amount * PLAUSIBLE_FACTOR:
         return None
-    allowance.others = max(0, total - allowance.sent)
-    if allowance.may_end_early and left_milliseconds >= 0:
-        allowance.ends_at = min(allowance.ends_at, time.monotonic() + left_milliseconds / 1000)
+    quota.others = max(0, total - quota.sent)
+    if quota.may_end_early and left_milliseconds >= 0:
+        quota.ends_at = min(quota.ends_at, time.monotonic() + left_milliseconds / 1000)
     return total
 
 
-def _count(allowance: _Allowance, *, fits: bool) -> Count:
-    seconds = max(1, math.ceil(allowance.ends_at - time.monotonic()))
-    return Count(allowance.limit, fits, max(0, allowance.limit.amount - allowance.sum), seconds)
+def _count(quota: _Quota, *, fits: bool) -> Count:
+    seconds = max(1, math.ceil(quota.ends_at - time.monotonic()))
+    return Count(quota.limit, fits, max(0, quota.limit.amount - quota.sum), seconds)

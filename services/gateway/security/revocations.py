@@ -1,4 +1,4 @@
-"""The sessions that were ended while access tokens of theirs are still alive, as auth tells them."""
+"""Revoked sessions and API keys whose access tokens may still be alive, polled from auth."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ from contextlib import suppress
 import structlog
 from aiohttp import web
 
-from services.chassis.client import Upstream
 from services.contracts.refusal import Refusal
+from services.gateway.clients.auth import AuthClient
 
 PULL_SECONDS = 0.4
-"""The deadline of one pull; with the pause before it, an ended session is known within a second."""
+"""The deadline of one pull; with the pause before it, a revocation is known within a second."""
 
 PULL_EVERY_SECONDS = 0.5
 PAGES_MAX = 100
-REMEMBER_SECONDS = 900.0
+KEPT_SECONDS = 900.0
 """Longer than any access token lives."""
 
 log = structlog.get_logger()
 
 
-class Sessions:
-    """Which sessions have ended."""
+class Revocations:
+    """The ids of revoked sessions and API keys."""
 
-    def __init__(self, auth: Upstream) -> None:
+    def __init__(self, auth: AuthClient) -> None:
         self._auth = auth
-        self._ended: dict[str, float] = {}
+        self._forget_at: dict[str, float] = {}
         self._after = 0
         self._ahead_seconds = 0.0
         self._wakeup = asyncio.Event()
         self._is_unavailable = False
-        self._listeners: list[Callable[[str], None]] = []
+        self._subscribers: list[Callable[[str], None]] = []
         self.are_known = False
-        """Whether the list was ever pulled."""
+        """Whether the list has ever been pulled."""
 
-    def has_ended(self, session_id: str) -> bool:
-        """Whether the session was ended."""
-        return session_id in self._ended
+    def is_revoked(self, session_id: str) -> bool:
+        """Whether the session or API key was revoked."""
+        return session_id in self._forget_at
 
     def now(self) -> float:
-        """The Unix time by the clock that dates access tokens; of no use before the list was pulled.
+        """The Unix time by the clock that dates access tokens; not valid before the first pull.
 
-        Ours may be set wrong: with it an hour back, a token would live again when it is forgotten that its session has ended.
+        The local clock may be wrong: an hour slow, it would revive a token after its revocation is forgotten.
         """
         return time.monotonic() + self._ahead_seconds
 
-    def end(self, session_id: str) -> None:
-        """Let a session end here and now; everywhere else it does when auth is asked."""
-        self._ended[session_id] = time.monotonic() + REMEMBER_SECONDS
-        for tell in self._listeners:
-            tell(session_id)
+    def add(self, session_id: str) -> None:
+        """Revoke a session or API key in this process at once; the others learn of it from auth."""
+        self._forget_at[session_id] = time.monotonic() + KEPT_SECONDS
+        for on_revoked in self._subscribers:
+            on_revoked(session_id)
 
-    def listen(self, tell: Callable[[str], None]) -> None:
-        """Be told of each session that ends, as soon as it is known here; perhaps more than once."""
-        self._listeners.append(tell)
+    def subscribe(self, on_revoked: Callable[[str], None]) -> None:
+        """Call `on_revoked` with each id as soon as it is known here, perhaps more than once."""
+        self._subscribers.append(on_revoked)
 
     def notify(self) -> None:
-        """Something changed: pull now rather than at the next turn."""
+        """Pull now rather than at the next interval."""
         self._wakeup.set()
 
-    async def keep(self) -> None:
-        """Pull now, twice a second, and when the wakeup notifies, until cancelled. With auth away the list is kept."""
+    async def run(self) -> None:
+        """Pull now, twice a second, and at each wake-up, until cancelled. While auth is unavailable the list is kept."""
         while True:
             self._wakeup.clear()
             await self.pull()
@@ -73,7 +73,7 @@ class Sessions:
                     await self._wakeup.wait()
 
     async def pull(self) -> None:
-        """Ask auth for what ended since the last time."""
+        """Fetch the revocations since the last pull."""
         try:
             for _ in range(PAGES_MAX):
                 if not await self._pull_page():
@@ -87,29 +87,27 @@ class Sessions:
         self._forget()
 
     async def ping(self) -> None:
-        """Raise until the list was pulled; for `/readyz`."""
+        """Raise until the list has been pulled; for `/readyz`."""
         if not self.are_known:
-            raise LookupError("no list of ended sessions yet")
+            raise LookupError("no list of revocations yet")
 
     async def _pull_page(self) -> bool:
-        asked_at = time.monotonic()
-        answer = await self._auth.call(
-            "GET", "/internal/revocations", params={"after": str(self._after)}, seconds=PULL_SECONDS
-        )
-        # It told the time after it was asked: for us it is never earlier than for auth, so nothing lives too long.
-        self._ahead_seconds = float(answer["now"]) - asked_at
-        for item in answer["items"]:
-            self.end(item["session_id"])
-        self._after = answer["next"]
-        return bool(answer["items"])
+        sent_at = time.monotonic()
+        page = await self._auth.list_revocations(after=self._after, seconds=PULL_SECONDS)
+        # Auth read its clock after this request was sent, so it is never later here than there: no token lives too long.
+        self._ahead_seconds = page.now - sent_at
+        for session_id in page.ids:
+            self.add(session_id)
+        self._after = page.next_after
+        return bool(page.ids)
 
     def _forget(self) -> None:
-        # Ended later means forgotten later, and a dictionary keeps the order: the oldest stand in front.
+        # A dictionary keeps the order of insertion, so the oldest come first.
         now = time.monotonic()
-        for session_id, forget_at in list(self._ended.items()):
+        for session_id, forget_at in list(self._forget_at.items()):
             if forget_at > now:
                 break
-            del self._ended[session_id]
+            del self._forget_at[session_id]
 
 
-SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions")
+REVOCATIONS: web.AppKey[Revocations] = web.AppKey("revocations")

@@ -1,7 +1,7 @@
-"""The refresh token of a browser: in a cookie that no script reads and that no other site's page sends.
+"""The refresh token of a browser, in a cookie that scripts cannot read and pages of other sites do not send.
 
-The name's prefix binds it to this host, to the whole of it, and to TLS (browsers count 127.0.0.1 and localhost as safe, too).
-The cookie opens nothing but `POST /auth/refresh`, and there only for a page of an origin that we know.
+The prefix of its name binds it to this host, to all of its paths, and to TLS (browsers treat 127.0.0.1 and localhost as secure).
+It is accepted by `POST /auth/refresh` only, and only from pages of known origins.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from services.gateway.security.cors import ORIGINS
 NAME = "__Host-payflow-refresh"
 
 REFRESH_SECONDS = 30 * 24 * 3600
-"""How long a refresh token waits to be used, as auth has it."""
+"""The lifetime of an unused refresh token, as in auth."""
 
 _ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Strict"
-FORGOTTEN = f"{NAME}=; Max-Age=0; {_ATTRIBUTES}"
-"""The `Set-Cookie` by which a browser forgets it."""
+CLEARED = f"{NAME}=; Max-Age=0; {_ATTRIBUTES}"
+"""The `Set-Cookie` that removes it."""
 
 
 def read(request: web.Request) -> str | None:
@@ -30,11 +30,11 @@ def read(request: web.Request) -> str | None:
     return request.cookies.get(NAME) or None
 
 
-def use(request: web.Request) -> str | None:
-    """The refresh token in the cookie, for a page that may use it; None without one.
+def read_checked(request: web.Request) -> str | None:
+    """As `read`, for pages of known origins only.
 
     Raises:
-        OriginNotAllowed: there is one, and the page is of an origin that we do not know.
+        OriginNotAllowed: there is a cookie, and the page is of an unknown origin.
     """
     token = read(request)
     if token is not None:
@@ -43,13 +43,13 @@ def use(request: web.Request) -> str | None:
 
 
 def grant(session: dict[str, Any], *, status: int = 200) -> web.Response:
-    """The answer to a login or a refresh, with the refresh token in the cookie instead of the body."""
+    """The response to a login or a refresh, with the refresh token in the cookie instead of the body."""
     cookie = f"{NAME}={session.pop('refresh_token')}; Max-Age={REFRESH_SECONDS}; {_ATTRIBUTES}"
     return responses.document(session, status=status, headers={hdrs.SET_COOKIE: cookie})
 
 
-def forget(request: web.Request, response: web.Response) -> web.Response:
-    """The same answer; a browser that sent the cookie forgets it."""
+def clear(request: web.Request, response: web.Response) -> web.Response:
+    """The same response, removing the cookie from a browser that sent it."""
     if read(request) is not None:
-        response.headers.add(hdrs.SET_COOKIE, FORGOTTEN)
+        response.headers.add(hdrs.SET_COOKIE, CLEARED)
     return response

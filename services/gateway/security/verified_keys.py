@@ -1,7 +1,7 @@
-"""API keys at the gateway: auth is asked about a key once, and its answer believed for as long as an access token would live.
+"""Verification of API keys: auth is queried once per key, and its result cached for as long as an access token would live.
 
-What is remembered is the hash of a key, never the key. A revoked one ends through the same list as sessions do: its id is in
-it within a second. The first use in each hour is told to auth, behind the back of the request, for the audit log.
+The cache holds the hash of a key, never the key. A revoked key ends through the same list as sessions do: its id is in it within
+a second. The first use in each hour is reported to auth in the background, for the audit log.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from services.chassis.client import Upstream
 from services.contracts import api_keys
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 from services.contracts.refusals.auth import ApiKeyNotFound
+from services.gateway.clients.auth import AuthClient
 from services.gateway.errors import InvalidToken, KeyUnverified
 from services.gateway.security import rate_limit
 from services.gateway.security.authentication import LIFETIME_SECONDS_MAX, Principal
 from services.gateway.security.rate_limit import RateLimiter
 
 WRONG_KEY = "wrong_key"
-"""The limit of keys that auth did not know. Those that are known already are not asked about, and so never refused."""
+"""The limit of keys unknown to auth. Cached keys cause no query and are never refused by it."""
 
-ASK_SECONDS = 2.0
-REMEMBERED_MAX = 20_000
-MISSES_MAX = 10_000
-MISS_SECONDS = 10.0
-"""How long a key that auth does not know is refused without asking again. None becomes known later: it would be a new one."""
+VERIFY_SECONDS = 2.0
+CACHED_MAX = 20_000
+UNKNOWN_MAX = 10_000
+UNKNOWN_SECONDS = 10.0
+"""How long a key unknown to auth is refused without another query. It cannot become known later: that would be a new key."""
 
 RETRY_SECONDS = 1.0
-"""How long after auth did not answer it is told again of a use."""
+"""How long after a failure a use is reported to auth again."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Remembered:
-    """An answer of auth; both ends in seconds of the clock that never jumps."""
+class _Cached:
+    """A result of auth; both ends by the clock that never jumps."""
 
     principal: Principal
     ends_at: float
@@ -49,97 +49,95 @@ class _Remembered:
 
 
 class VerifiedKeys:
-    """Whom API keys speak for."""
+    """Principals of API keys."""
 
-    def __init__(self, auth: Upstream, limiter: RateLimiter) -> None:
+    def __init__(self, auth: AuthClient, limiter: RateLimiter) -> None:
         self._auth = auth
         self._limiter = limiter
-        self._remembered: dict[bytes, _Remembered] = {}
-        self._misses: dict[bytes, float] = {}
-        self._asking: dict[bytes, asyncio.Task[_Remembered]] = {}
+        self._cached: dict[bytes, _Cached] = {}
+        self._unknown: dict[bytes, float] = {}
+        self._queries: dict[bytes, asyncio.Task[_Cached]] = {}
 
     async def principal(self, key: str, request: web.Request) -> Principal:
-        """Whom this key speaks for. Keys that are none are refused here, and each wrong one counts for its address.
+        """The principal of this key. A malformed key is refused without a query; each wrong one counts for its address.
 
         Raises:
-            InvalidToken: unknown, revoked, expired, or no key at all.
+            InvalidToken: unknown, revoked, expired or malformed.
             RateLimited: too many wrong keys came from this address.
-            KeyUnverified: auth is away, and nothing is remembered of this key.
+            KeyUnverified: auth is unavailable, and no result is cached.
         """
         if not api_keys.is_well_formed(key):
             raise InvalidToken
         key_hash = api_keys.hash_key(key)
-        remembered = self._remembered.get(key_hash)
+        cached = self._cached.get(key_hash)
         now = time.monotonic()
-        if remembered is None or remembered.ends_at <= now:
-            return (await self._ask_for(key_hash, request)).principal
-        if remembered.stale_at <= now:
-            # Whether or not auth answers, what it said before holds until its end.
-            remembered.stale_at = now + RETRY_SECONDS
-            self._start_asking(key_hash)
-        return remembered.principal
+        if cached is None or cached.ends_at <= now:
+            return (await self._query(key_hash, request)).principal
+        if cached.stale_at <= now:
+            # Whether or not auth responds, its last result is valid until its end.
+            cached.stale_at = now + RETRY_SECONDS
+            self._start_query(key_hash)
+        return cached.principal
 
-    async def _ask_for(self, key_hash: bytes, request: web.Request) -> _Remembered:
-        if self._misses.get(key_hash, 0.0) > time.monotonic():
+    async def _query(self, key_hash: bytes, request: web.Request) -> _Cached:
+        if self._unknown.get(key_hash, 0.0) > time.monotonic():
             raise InvalidToken
-        address = rate_limit.address(request)
+        address = rate_limit.client_network(request)
         self._limiter.check(WRONG_KEY, address)
         try:
-            return await asyncio.shield(self._start_asking(key_hash))
+            return await asyncio.shield(self._start_query(key_hash))
         except ApiKeyNotFound:
             await self._limiter.take(WRONG_KEY, address)
             raise InvalidToken from None
 
-    def _start_asking(self, key_hash: bytes) -> asyncio.Task[_Remembered]:
-        """Ask auth, once for all who come with this key meanwhile."""
-        asking = self._asking.get(key_hash)
-        if asking is None:
-            asking = self._asking[key_hash] = asyncio.create_task(self._ask(key_hash))
-            asking.add_done_callback(lambda task: self._stop_asking(key_hash, task))
-        return asking
+    def _start_query(self, key_hash: bytes) -> asyncio.Task[_Cached]:
+        """Query auth, once for all concurrent requests with this key."""
+        query = self._queries.get(key_hash)
+        if query is None:
+            query = self._queries[key_hash] = asyncio.create_task(self._verify(key_hash))
+            query.add_done_callback(lambda task: self._finish_query(key_hash, task))
+        return query
 
-    def _stop_asking(self, key_hash: bytes, task: asyncio.Task[_Remembered]) -> None:
-        del self._asking[key_hash]
-        # Read here, or the loop complains when nobody waited for it.
+    def _finish_query(self, key_hash: bytes, task: asyncio.Task[_Cached]) -> None:
+        del self._queries[key_hash]
+        # Retrieve the exception, or the loop logs an error when no request awaits the task.
         if not task.cancelled() and task.exception() is not None:
             log.debug("api_key_not_verified", error=type(task.exception()).__name__)
 
-    async def _ask(self, key_hash: bytes) -> _Remembered:
-        asked_at = time.monotonic()
+    async def _verify(self, key_hash: bytes) -> _Cached:
+        sent_at = time.monotonic()
         try:
-            answer = await self._auth.call(
-                "POST", "/internal/api-keys/verify", body={"hash": key_hash.hex()}, seconds=ASK_SECONDS
-            )
+            verified = await self._auth.verify_api_key(key_hash, seconds=VERIFY_SECONDS)
         except (Unavailable, OutcomeUnknown):
             raise KeyUnverified from None
         except Refusal as refusal:
             if refusal.code != ApiKeyNotFound.code:
                 raise
-            self._remembered.pop(key_hash, None)
-            _put(self._misses, key_hash, asked_at + MISS_SECONDS, count_max=MISSES_MAX)
+            self._cached.pop(key_hash, None)
+            _put(self._unknown, key_hash, sent_at + UNKNOWN_SECONDS, count_max=UNKNOWN_MAX)
             raise ApiKeyNotFound from None
-        # From before the question on: the answer must not live longer than the key.
-        seconds = min(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))
-        remembered = _Remembered(
-            _principal(answer, seconds), asked_at + seconds, asked_at + min(seconds, float(answer["fresh_seconds"]))
+        # Counted from before the query: the result must not outlive the key.
+        seconds = min(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))
+        cached = _Cached(
+            _principal(verified, seconds), sent_at + seconds, sent_at + min(seconds, float(verified["fresh_seconds"]))
         )
-        _put(self._remembered, key_hash, remembered, count_max=REMEMBERED_MAX)
-        return remembered
+        _put(self._cached, key_hash, cached, count_max=CACHED_MAX)
+        return cached
 
 
-def _principal(answer: Any, seconds: float) -> Principal:
+def _principal(verified: dict[str, Any], seconds: float) -> Principal:
     return Principal(
-        user_id=answer["user_id"],
-        session_id=answer["api_key_id"],
-        role=answer["role"],
+        user_id=verified["user_id"],
+        session_id=verified["api_key_id"],
+        role=verified["role"],
         key_id="",
         ends_at=time.monotonic() + seconds,
-        scopes=frozenset(Scope(scope) for scope in answer["scopes"]),
+        scopes=frozenset(Scope(scope) for scope in verified["scopes"]),
     )
 
 
-def _put(memory: dict[bytes, Any], key_hash: bytes, value: Any, *, count_max: int) -> None:
-    memory.pop(key_hash, None)
-    if len(memory) >= count_max:
-        del memory[next(iter(memory))]
-    memory[key_hash] = value
+def _put(cache: dict[bytes, Any], key_hash: bytes, value: Any, *, count_max: int) -> None:
+    cache.pop(key_hash, None)
+    if len(cache) >= count_max:
+        del cache[next(iter(cache))]
+    cache[key_hash] = value

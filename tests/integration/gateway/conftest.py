@@ -105,7 +105,7 @@ async def redis_client(redis: Redis) -> AsyncIterator[Client]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gateways opened from here on give Redis all the time it needs: for what holds while it is there, on a busy machine too."""
-    monkeypatch.setattr(cache_module, "ANSWER_SECONDS", 10.0)
+    monkeypatch.setattr(cache_module, "RESPONSE_SECONDS", 10.0)
 
 
 @pytest.fixture

@@ -97,4 +97,4 @@ async def test_each_form_has_its_own_tag(api: ApiClient) -> None:
 )  # fmt: skip
 def test_what_a_client_takes(header: str, takes: bool) -> None:
     """`gzip` or `*`, unless its weight is nothing."""
-    assert takes is compression._takes_gzip(header)
+    assert takes is compression._accepts_gzip(header)

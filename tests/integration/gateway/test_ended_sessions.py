@@ -13,8 +13,9 @@ from services.auth import tokens
 from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
+from services.gateway.clients.auth import AuthClient
 from services.gateway.security import authentication, revocations
-from services.gateway.security.revocations import Sessions
+from services.gateway.security.revocations import Revocations
 from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, ApiClient, Behind, Open, eventually
 
 ME = "/api/v1/auth/me"
@@ -31,53 +32,53 @@ class Clock:
 
 
 @pytest.fixture
-async def upstream(behind: Behind) -> AsyncIterator[Upstream]:
+async def auth(behind: Behind) -> AsyncIterator[AuthClient]:
     """Auth as a gateway calls it."""
     identity = Identity(Ed25519PrivateKey.from_private_bytes(SEED), PUBLIC_KEYS)
-    made = Upstream("gateway", "auth", behind.auth.url, identity)
-    yield made
-    await made.close()
+    upstream = Upstream("gateway", "auth", behind.auth.url, identity)
+    yield AuthClient(upstream, passwords=upstream)
+    await upstream.close()
 
 
-async def test_one_pull_reads_every_page(behind: Behind, upstream: Upstream) -> None:
+async def test_one_pull_reads_every_page(behind: Behind, auth: AuthClient) -> None:
     """A gateway that starts is ready only when it knows all that ended, however many pages that is."""
     behind.auth.ended += [str(new_id()) for _ in range(7)]
     behind.auth.revocations_max = 2
-    made = Sessions(upstream)
+    made = Revocations(auth)
     known_before = made.are_known
     await made.pull()
 
     assert (False, True) == (known_before, made.are_known)
-    assert all(made.has_ended(session_id) for session_id in behind.auth.ended)
+    assert all(made.is_revoked(session_id) for session_id in behind.auth.ended)
     assert ["0", "2", "4", "6"] == [
         call.query["after"] for call in behind.auth.calls_to("GET", "/internal/revocations")
     ][:4]
 
 
 async def test_what_ended_is_remembered_for_as_long_as_its_tokens_live(
-    behind: Behind, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    behind: Behind, auth: AuthClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the whole life of a token that was issued in the moment of the end; later it is forgotten, in the order of ends."""
     clock = Clock()
     monkeypatch.setattr(revocations, "time", clock)
-    made, early, late = Sessions(upstream), str(new_id()), str(new_id())
+    made, early, late = Revocations(auth), str(new_id()), str(new_id())
     await made.pull()
-    made.end(early)
+    made.add(early)
     clock.seconds += 100
-    made.end(late)
+    made.add(late)
     seen = []
-    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, revocations.REMEMBER_SECONDS):
+    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, revocations.KEPT_SECONDS):
         clock.seconds += seconds
         await made.pull()
-        seen.append((made.has_ended(early), made.has_ended(late)))
-    made.end(early)
-    clock.seconds += revocations.REMEMBER_SECONDS - 1
-    made.end(late)
+        seen.append((made.is_revoked(early), made.is_revoked(late)))
+    made.add(early)
+    clock.seconds += revocations.KEPT_SECONDS - 1
+    made.add(late)
     clock.seconds += 1
     await made.pull()
 
     assert [(True, True), (True, True), (True, True), (False, False)] == seen
-    assert (False, True) == (made.has_ended(early), made.has_ended(late))
+    assert (False, True) == (made.is_revoked(early), made.is_revoked(late))
 
 
 async def test_a_remembered_token_vouches_for_no_other(api: ApiClient, user_id: str) -> None:

@@ -15,8 +15,9 @@ from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
 from services.contracts.api_keys import new_key
 from services.gateway.cache import Cache
+from services.gateway.clients.auth import AuthClient
 from services.gateway.security import login_throttle, rate_limit, verified_keys
-from services.gateway.security.login_throttle import Guesses
+from services.gateway.security.login_throttle import LoginThrottle
 from tests.harness import events
 from tests.integration.gateway.conftest import PUBLIC_KEYS, SEED, ApiClient, Behind, eventually
 
@@ -128,25 +129,25 @@ async def test_a_stream_ends_with_its_key(api: ApiClient) -> None:
 
 
 @pytest.fixture
-async def asking(behind: Behind, redis: Redis, redis_client: Client) -> AsyncIterator[Guesses]:
-    """What counts guesses, as a gateway has it."""
+async def throttle(behind: Behind, redis: Redis, redis_client: Client) -> AsyncIterator[LoginThrottle]:
+    """The login throttle of a gateway."""
     identity = Identity(Ed25519PrivateKey.from_private_bytes(SEED), PUBLIC_KEYS)
     upstream, cache = Upstream("gateway", "auth", behind.auth.url, identity), Cache(redis.url)
-    yield Guesses(cache, upstream, enabled=True)
+    yield LoginThrottle(cache, AuthClient(upstream, passwords=upstream), enabled=True)
     await upstream.close()
     await cache.close()
 
 
 async def test_a_location_is_asked_about_again(
-    behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
+    behind: Behind, throttle: LoginThrottle, clock_of: Callable[[Any], Clock]
 ) -> None:
     """That one is unknown is kept for five seconds, that one is known for a minute; each account and location by itself."""
-    clock, account = clock_of(login_throttle), rate_limit.pseudonym(ALICE)
+    clock, account = clock_of(login_throttle), rate_limit.hash_key(ALICE)
     seen = []
 
     async def ask(pause: float, place: str = "192.0.2.7", email: str = ALICE) -> None:
         clock.seconds += pause
-        known = await asking._is_known(rate_limit.pseudonym(email), place, email)
+        known = await throttle._is_known(rate_limit.hash_key(email), place, email)
         seen.append((known, len(behind.auth.calls_to("POST", "/internal/known-locations"))))
 
     await ask(0)
@@ -165,15 +166,15 @@ async def test_a_location_is_asked_about_again(
 
 
 async def test_a_login_makes_a_location_known_at_once(
-    behind: Behind, asking: Guesses, clock_of: Callable[[Any], Clock]
+    behind: Behind, throttle: LoginThrottle, clock_of: Callable[[Any], Clock]
 ) -> None:
     """After a login that succeeded here auth need not be asked about this account and location for a minute."""
     clock_of(login_throttle)
-    account = rate_limit.pseudonym(ALICE)
-    assert not await asking._is_known(account, "192.0.2.7", ALICE)
-    async with asking.login(ALICE, "192.0.2.7"):
+    account = rate_limit.hash_key(ALICE)
+    assert not await throttle._is_known(account, "192.0.2.7", ALICE)
+    async with throttle.login(ALICE, "192.0.2.7"):
         pass
 
-    assert await asking._is_known(account, "192.0.2.7", ALICE)
-    assert not await asking._is_known(account, "192.0.2.8", ALICE)
+    assert await throttle._is_known(account, "192.0.2.7", ALICE)
+    assert not await throttle._is_known(account, "192.0.2.8", ALICE)
     assert 2 == len(behind.auth.calls_to("POST", "/internal/known-locations"))

@@ -12,7 +12,7 @@ from services.contracts.identifiers import new_id
 from services.gateway.cache import Cache
 from services.gateway.security import rate_limit
 from services.gateway.security.rate_limit import LIMITS
-from services.gateway.security.rate_limit_counters import Allowances, Limit
+from services.gateway.security.rate_limit_counters import Limit, Quotas
 from tests.integration.gateway.conftest import Open, Reply, eventually
 from tests.integration.gateway.upstream_fakes import problem
 
@@ -111,7 +111,7 @@ async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> No
     limit = Limit("login", 20, 60, is_exact=True)
     url = str(redis.url)  # type: ignore[attr-defined]
     caches = [Cache(url), Cache(url)]
-    allowances = [Allowances(cache) for cache in caches]
+    allowances = [Quotas(cache) for cache in caches]
     for each in allowances:
         await each.take_exactly(Limit("register", 1, 60, is_exact=True), "warm")
 
@@ -127,7 +127,7 @@ async def test_lies_of_the_counter_open_and_close_nothing(redis: object, redis_c
     """A count that cannot be is replaced: the limit holds as if it had not been there, and nobody is locked out by it."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Allowances(cache)
+    allowances = Quotas(cache)
     await redis_client.set("payflow:rate:login:who", lie)
     await redis_client.rpush("payflow:rate:login:other", lie)
 
@@ -141,7 +141,7 @@ async def test_flushed_counter_forgets_nothing(redis: object, redis_client: Clie
     """What this gateway counted it knows without Redis."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Allowances(cache)
+    allowances = Quotas(cache)
     for _ in range(3):
         assert (await allowances.take_exactly(limit, "who")).fits
     await redis_client.flushall()
@@ -154,7 +154,7 @@ async def test_redis_ends_no_allowance_after_another(redis: object, redis_client
     """Told that each allowance is over at once, a gateway believes it once in a while: at most twice as many get through."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Allowances(cache)
+    allowances = Quotas(cache)
     fits = 0
     for _ in range(30):
         await redis_client.set("payflow:rate:login:who", 0, px=50)
@@ -169,7 +169,7 @@ async def test_a_look_counts_nothing(redis: object) -> None:
     """What is counted only when it went wrong is looked at before: that takes nothing from anybody."""
     limit = Limit("wrong_key", 2, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Allowances(cache)
+    allowances = Quotas(cache)
     looks = [allowances.look(limit, "who").fits for _ in range(10)]
     for _ in range(2):
         await allowances.take_exactly(limit, "who")
@@ -181,13 +181,13 @@ async def test_a_look_counts_nothing(redis: object) -> None:
 
 async def test_allowances_are_bounded(redis: object, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come, a process remembers so many of them."""
-    monkeypatch.setattr("services.gateway.security.rate_limit_counters.ALLOWANCES_MAX", 100)
+    monkeypatch.setattr("services.gateway.security.rate_limit_counters.QUOTAS_MAX", 100)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Allowances(cache)
+    allowances = Quotas(cache)
     for number in range(1000):
         allowances.take(rate_limit.LIMITS["address"], f"198.51.100.{number}")
 
-    assert 100 == len(allowances._allowances["address"])
+    assert 100 == len(allowances._quotas["address"])
     await allowances.close()
     await cache.close()
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis as Client
 
 from services.chassis.metrics import HTTP_SECONDS
 from services.gateway import live, metrics, wakeup
+from services.gateway.api import events as events_api
 from services.gateway.event_stream import LAST_EVENT_ID
 from tests.harness import events
 from tests.harness.events import Event, Reader
@@ -324,12 +325,12 @@ async def test_no_place_is_no_reason_to_wait(api: ApiClient, token: str, monkeyp
         refused.headers["Retry-After"],
     )
     assert took < live.CALL_SECONDS / 2
-    assert live.PLACE_SECONDS < 2
+    assert live.POSITION_SECONDS < 2
 
 
 async def test_heartbeat(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing to tell, a comment comes every so often."""
-    monkeypatch.setattr(api.events, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(events_api, "HEARTBEAT_SECONDS", 0.05)
     async with listening(api, token) as reader, asyncio.timeout(30):
         while reader.comments < 3:
             await reader._block()
@@ -339,7 +340,7 @@ async def test_a_client_that_does_not_read(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is cut off and counted, what it holds is bounded, and from where it was it misses nothing."""
-    monkeypatch.setattr(api.events, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(events_api, "WRITE_SECONDS", 0.3)
     monkeypatch.setattr(live, "PAUSE_SECONDS", 0.0)
     api.behind.notification.tell(user_id, *("x" * 20_000 for _ in range(1000)))
     cut_off = metrics.STREAMS_ENDED.labels("too_slow")

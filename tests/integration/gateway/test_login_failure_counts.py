@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.gateway.security import login_throttle, rate_limit
+from services.gateway.security.login_rules import Rule
 from tests.integration.gateway.conftest import Behind, Open
 from tests.integration.gateway.test_login_throttle import ALICE, RIGHT, Crowd
 from tests.integration.gateway.upstream_fakes import problem
@@ -48,9 +49,9 @@ async def crowd() -> AsyncIterator[Crowd]:
         yield Crowd(stack)
 
 
-async def wrong(redis_client: Client, rule: login_throttle.Rule) -> list[int]:
+async def wrong(redis_client: Client, rule: Rule) -> list[int]:
     """How many wrong guesses Redis counts, by each key of a rule."""
-    keys = await redis_client.keys(f"payflow:guess:{rule.name}:*")
+    keys = await redis_client.keys(f"payflow:login-failures:{rule.name}:*")
     return [int((await redis_client.get(key) or b"0").split(b":")[0]) for key in sorted(keys)]
 
 
@@ -114,11 +115,11 @@ async def test_redis_remembers_for_as_long_as_the_rule_says(
     async with open_client(rate_limits="on") as api:
         api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
         for _ in range(2):
-            for key in await redis_client.keys("payflow:guess:*"):
+            for key in await redis_client.keys("payflow:login-failures:*"):
                 await redis_client.expire(key, 100)
             assert 401 == (await crowd.log_in(api, HOME, RIGHT, totp="123456"))[0]
         kept = {
-            rule: await redis_client.ttl((await redis_client.keys(f"payflow:guess:{rule.name}:*"))[0])
+            rule: await redis_client.ttl((await redis_client.keys(f"payflow:login-failures:{rule.name}:*"))[0])
             for rule in login_throttle.RULES + login_throttle.CODE_RULES
         }
 
@@ -142,7 +143,7 @@ async def test_no_answer_counts_as_a_wrong_guess(
     open_client: Open, crowd: Crowd, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guess of which the outcome is not known, or that the client gave up, may have been looked at: it is counted."""
-    monkeypatch.setattr("services.gateway.upstreams.CALL_SECONDS", 0.3)
+    monkeypatch.setattr("services.gateway.clients.service.CALL_SECONDS", 0.3)
     async with open_client(rate_limits="on") as api:
         api.behind.auth.silent_at = "/internal/login"
         status, _, body = await crowd.log_in(api, HOME)
@@ -155,12 +156,12 @@ async def test_no_answer_counts_as_a_wrong_guess(
 
 async def test_retry_after_is_rounded_up(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
     """`Retry-After` is rounded up to a whole second: whoever waits for so long does not come too early."""
-    pair = rate_limit.pseudonym(f"{rate_limit.pseudonym(ALICE)} {HOME}")
+    pair = rate_limit.hash_key(f"{rate_limit.hash_key(ALICE)} {HOME}")
     async with open_client(rate_limits="on") as api:
         for wrong_count in (12, 13, 40):
             longest = login_throttle.PAIR.wait_seconds(wrong_count)
             until = await now(redis_client) + longest - 0.05
-            await redis_client.set(f"payflow:guess:pair:{pair}", f"{wrong_count}:{int(until * 1000)}", ex=3600)
+            await redis_client.set(f"payflow:login-failures:pair:{pair}", f"{wrong_count}:{int(until * 1000)}", ex=3600)
             status, headers, _ = await crowd.log_in(api, HOME, RIGHT)
             left = until - await now(redis_client)
 

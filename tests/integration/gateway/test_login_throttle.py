@@ -177,7 +177,7 @@ async def test_codes_are_guessed_more_slowly(open_client: Open, crowd: Crowd) ->
 
 def test_tokens_of_letters_are_limited() -> None:
     """They are too long to be guessed; whoever tries is held up all the same."""
-    assert {"letter_tokens"} == {row.limit for row in TOKENS}
+    assert {"email_tokens"} == {row.limit for row in TOKENS}
 
 
 async def test_thousand_guesses_from_fifty_addresses(
@@ -279,7 +279,7 @@ async def test_lies_of_redis_open_and_close_nothing(
         assert 401 == (await crowd.log_in(api, "127.0.0.1"))[0]
         statuses = []
         for _ in range(4):
-            for key in await redis_client.keys("payflow:guess:*"):
+            for key in await redis_client.keys("payflow:login-failures:*"):
                 await redis_client.delete(key)
                 await (redis_client.rpush(key, *lie) if isinstance(lie, list) else redis_client.set(key, lie))
             statuses += await crowd.storm(api, 20)

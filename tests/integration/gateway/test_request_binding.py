@@ -47,7 +47,7 @@ async def post(api: ApiClient, path: str, body: dict[str, Any], token: str) -> R
 
 
 async def is_kept(redis_client: Client) -> bool:
-    return bool(await redis_client.keys("payflow:answer:*"))
+    return bool(await redis_client.keys("payflow:response:*"))
 
 
 @pytest.mark.usefixtures("patient")
@@ -106,7 +106,7 @@ async def test_a_response_is_kept_for_a_day(api: ApiClient, token: str, redis_cl
     api.behind.transaction.finalizes = True
     await post(api, TRANSFERS, PAYMENT, token)
     await eventually(lambda: is_kept(redis_client))
-    [place] = await redis_client.keys("payflow:answer:*")
+    [place] = await redis_client.keys("payflow:response:*")
     lifetime = await redis_client.ttl(place)
     await redis_client.expire(place, 1000)
     waited = await api.call(

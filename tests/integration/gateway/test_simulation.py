@@ -37,9 +37,9 @@ async def simulate(api: ApiClient, token: str, word: str, key: str, **changes: A
 
 
 async def test_a_lost_answer_is_found_by_its_key(stage: ApiClient, token: str) -> None:
-    """answer-lost: the transfer is there, the connection closes; the same key without the header is a replay."""
+    """response-lost: the transfer is there, the connection closes; the same key without the header is a replay."""
     with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-        await simulate(stage, token, "answer-lost", "lost")
+        await simulate(stage, token, "response-lost", "lost")
 
     again = await stage.send(token, "lost")
 
@@ -134,7 +134,7 @@ async def test_what_the_wallet_covers_is_no_simulation(stage: ApiClient, token: 
 
 
 @pytest.mark.parametrize(
-    "word", ["", "loud", "slow=0", "slow=61", "slow=1.5", "in-use=3", "slow,in-use", "SLOW", "slow=", "answer-lost="]
+    "word", ["", "loud", "slow=0", "slow=61", "slow=1.5", "in-use=3", "slow,in-use", "SLOW", "slow=", "response-lost="]
 )
 async def test_an_unknown_word_is_refused(stage: ApiClient, token: str, word: str) -> None:
     """A word that is none, or takes no such number: 422 that names the header and the words; nothing is done."""
@@ -142,7 +142,7 @@ async def test_an_unknown_word_is_refused(stage: ApiClient, token: str, word: st
     [error] = reply.json()["errors"]
 
     assert (422, "invalid_request", HEADER) == (reply.status, reply.json()["code"], error["field"])
-    assert "seconds" in error["message"] or "number" in error["message"] or "answer-lost, slow" in error["message"]
+    assert "seconds" in error["message"] or "number" in error["message"] or "response-lost, slow" in error["message"]
     assert [] == items(stage.behind)
 
 
@@ -153,7 +153,7 @@ async def test_a_word_has_its_places(stage: ApiClient, token: str) -> None:
 
     assert [422, 422] == [read.status, listed.status]
     assert (
-        "must be one of these here: answer-lost, slow, unavailable, rate-limited, outcome-unknown"
+        "must be one of these here: response-lost, slow, unavailable, rate-limited, outcome-unknown"
         == read.json()["errors"][0]["message"]
     )
     assert "unavailable" not in listed.json()["errors"][0]["message"]
@@ -164,7 +164,7 @@ async def test_elsewhere_nobody_simulates(api: ApiClient, token: str, operator_t
     deposit = {"wallet_id": str(new_id()), "amount": 5, "currency": "USD", "reference": "x"}
     headers = {HEADER: "slow", "Idempotency-Key": "none"}
 
-    sent = await simulate(api, token, "answer-lost", "none")
+    sent = await simulate(api, token, "response-lost", "none")
     brought = await api.call("POST", "/api/v1/ops/deposits", token=operator_token, json=deposit, headers=headers)
     read = await api.call("GET", "/api/v1/currencies", headers={HEADER: "slow"})
     document = await api.call("GET", "/api/v1/openapi.json")

@@ -23,6 +23,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import new_id
 from services.gateway import file_stream
+from services.gateway.api import wallets
 from services.wallet import api as wallet_api
 from services.wallet import commands
 from services.wallet.app import PLANNER
@@ -358,7 +359,7 @@ async def test_files_take_turns(api: ApiClient, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(wallet, "answer", answer)
     files = await asyncio.gather(*(_file(api, user) for user in users))
 
-    assert api.wallets.FILE_PAGES_AT_ONCE == most
+    assert wallets.FILE_PAGES_AT_ONCE == most
     assert [list(range(5 * PAGE, 0, -1))] * 8 == [seqs(file.body) for file in files]
 
 

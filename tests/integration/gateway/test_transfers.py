@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from services.gateway import upstreams
-from services.gateway.idempotency import Question, hash_request
+from services.gateway.clients import service
+from services.gateway.idempotency import KeyedRequest, hash_request
 from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
 from tests.integration.gateway.upstream_fakes import NOW, Transaction, problem
 
@@ -173,10 +173,10 @@ async def test_lying_redis_is_not_believed(
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
     body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
-    question = Question(user_id, "k-1", hash_request("POST", TRANSFERS, body))
-    honest = await redis_client.get(question.place)
+    question = KeyedRequest(user_id, "k-1", hash_request("POST", TRANSFERS, body))
+    honest = await redis_client.get(question.cache_key)
     assert honest is not None
-    assert honest.startswith(question.seal)
+    assert honest.startswith(question.fingerprint)
     asked = len(_items(api.behind.transaction))
     await _tell(redis_client, question, honest, lie)
 
@@ -187,22 +187,22 @@ async def test_lying_redis_is_not_believed(
     assert replay.json()["id"] == first.json()["id"]
 
 
-async def _tell(redis_client: Client, question: Question, honest: bytes, lie: bytes | str) -> None:
+async def _tell(redis_client: Client, question: KeyedRequest, honest: bytes, lie: bytes | str) -> None:
     if lie == "list":
-        await redis_client.delete(question.place)
-        await redis_client.rpush(question.place, "x")
+        await redis_client.delete(question.cache_key)
+        await redis_client.rpush(question.cache_key, "x")
     elif lie == "hash":
-        await redis_client.delete(question.place)
-        await redis_client.hset(question.place, "x", "y")
+        await redis_client.delete(question.cache_key)
+        await redis_client.hset(question.cache_key, "x", "y")
     elif lie == b"half":
-        await redis_client.set(question.place, honest[:-20])
+        await redis_client.set(question.cache_key, honest[:-20])
     elif lie == b"another seal":
-        await redis_client.set(question.place, b"0" * 64 + honest[64:])
+        await redis_client.set(question.cache_key, b"0" * 64 + honest[64:])
     elif lie == b"completed":
-        await redis_client.set(question.place, honest.replace(b'"PENDING"', b'"COMPLETED"'))
+        await redis_client.set(question.cache_key, honest.replace(b'"PENDING"', b'"COMPLETED"'))
     else:
         assert isinstance(lie, bytes)
-        await redis_client.set(question.place, lie.replace(b"seal", question.seal))
+        await redis_client.set(question.cache_key, lie.replace(b"seal", question.fingerprint))
 
 
 async def test_requests_of_one_moment_travel_together(api: ApiClient, token: str) -> None:
@@ -350,7 +350,7 @@ async def test_transaction_service_away(api: ApiClient, token: str) -> None:
 
 async def test_silent_transaction_service(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer in time is 504 `outcome_unknown`; the retry with the same key learns what became of it."""
-    monkeypatch.setattr(upstreams, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(service, "CALL_SECONDS", 0.3)
     api.behind.transaction.silent = True
     unknown = await api.send(token, "k-1")
     api.behind.transaction.silent = False
@@ -560,7 +560,7 @@ async def test_timeline_names_who_did_not_answer(
     api: ApiClient, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that is away or silent is named; the rest is shown after a second at most."""
-    monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
+    monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)
     transfer_id = str(new_id())
     _known(api.behind, transfer_id)
     api.behind.wallet.silent = True

@@ -8,8 +8,8 @@ import io
 import pytest
 
 from services.contracts.identifiers import new_id
-from services.gateway import upstreams
 from services.gateway.api import names
+from services.gateway.clients import service
 from tests.integration.gateway.conftest import ApiClient
 from tests.integration.gateway.upstream_fakes import NOW, Wallet, problem
 
@@ -293,7 +293,7 @@ async def test_freeze_and_unfreeze(api: ApiClient, operator_token: str, token: s
 
 async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything at a glance; what is away is said to be, and its part is null."""
-    monkeypatch.setattr(upstreams, "SIDE_SECONDS", 0.2)
+    monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)
     overview = {
         "queues": [], "outbox": {"unpublished": 0, "lag_seconds": 0.0}, "pending": 1, "stale_pending": 0,
         "dead_letters": 1, "jobs": [],

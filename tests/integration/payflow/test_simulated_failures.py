@@ -19,12 +19,12 @@ def words(gateway: Any, route: str) -> list[str | None]:
 async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alice: PayFlow) -> None:
     """What is sent again goes without the word, and so does whatever follows, inside of the block and after it."""
     gateway.fail(POST, faults.cut(after=True))
-    with alice.simulate("answer-lost"):
+    with alice.simulate("response-lost"):
         await alice.send(amount=5, currency="USD", to_wallet_id="w")
         await alice.send(amount=6, currency="USD", to_wallet_id="w")
     await alice.send(amount=7, currency="USD", to_wallet_id="w")
 
-    assert ["answer-lost", None, None, None] == words(gateway, POST)
+    assert ["response-lost", None, None, None] == words(gateway, POST)
     assert 3 == len(gateway.transfers)
 
 

@@ -41,7 +41,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/operations.py",
-                "        if self.access is Access.PUBLIC or self.path.startswith(OF_PEOPLE):\n",
+                "        if self.access is Access.PUBLIC or self.path.startswith(OF_USERS):\n",
                 "        if self.access is Access.PUBLIC:\n",
             )
         ],
@@ -106,8 +106,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/verified_keys.py",
-                "        if remembered is None or remembered.ends_at <= now:\n",
-                "        if remembered is None:\n",
+                "        if cached is None or cached.ends_at <= now:\n",
+                "        if cached is None:\n",
             )
         ],
         works=WORKS_AT_THE_GATEWAY,

@@ -53,13 +53,13 @@ MUTANTS = (
         changes=[
             Change(
                 AUTHENTICATION,
-                "principal = self._remembered.get(token)\n",
-                'principal = self._remembered.get(token.rpartition(".")[0])\n',
+                "principal = self._cached.get(token)\n",
+                'principal = self._cached.get(token.rpartition(".")[0])\n',
             ),
             Change(
                 AUTHENTICATION,
-                "self._remembered[token] = principal\n",
-                'self._remembered[token.rpartition(".")[0]] = principal\n',
+                "self._cached[token] = principal\n",
+                'self._cached[token.rpartition(".")[0]] = principal\n',
             ),
         ],
         works="tests/integration/gateway/test_authentication.py::test_token_works_until_it_expires",
@@ -71,7 +71,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/revocations.py",
-                '        return bool(answer["items"])\n',
+                "        return bool(page.ids)\n",
                 "        return False\n",
             )
         ],
@@ -109,9 +109,9 @@ MUTANTS = (
         guard="a request that spends a code is sent to auth once, also when its connection breaks",
         changes=[
             Change(
-                "services/gateway/api/credentials.py",
-                'body={**body, "user_id": user_id}, once=once, missing=missing)',
-                'body={**body, "user_id": user_id}, once=not once, missing=missing)',
+                "services/gateway/clients/auth.py",
+                "await call(self._passwords, method, path, body=body, once=once)",
+                "await call(self._passwords, method, path, body=body, once=not once)",
             )
         ],
         works="tests/integration/gateway/test_sent_once.py::test_ending_a_session_is_tried_again",
@@ -123,8 +123,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/verified_keys.py",
-                'seconds = min(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
-                'seconds = max(float(answer["seconds"]), float(LIFETIME_SECONDS_MAX))',
+                'seconds = min(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))',
+                'seconds = max(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))',
             )
         ],
         works="tests/integration/gateway/test_key_lifetimes.py::test_an_unknown_key_is_asked_about_every_ten_seconds",

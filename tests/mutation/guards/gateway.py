@@ -22,7 +22,7 @@ MUTANTS = (
         changes=[
             Change(
                 IDEMPOTENCY,
-                "    if not isinstance(entry, bytes) or entry[:_SEAL_LENGTH] != question.seal:\n",
+                "    if not isinstance(entry, bytes) or entry[:_FINGERPRINT_LENGTH] != request.fingerprint:\n",
                 "    if not isinstance(entry, bytes):\n",
             )
         ],
@@ -35,7 +35,10 @@ MUTANTS = (
         guard="the seal of a kept answer covers what was asked",
         changes=[Change(IDEMPOTENCY, SEAL, '_digest(f"{self.user_id}\\n{self.key}").encode()')],
         works=WORKS,
-        caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
+        caught_by=[
+            f"{RULES}::test_a_fingerprint_belongs_to_one_request",
+            f"{TRANSFERS}::test_key_reused_for_another_request",
+        ],
         faults=("gateway/kill",),
     ),
     Mutant(
@@ -44,11 +47,16 @@ MUTANTS = (
         changes=[
             Change(IDEMPOTENCY, SEAL, '_digest(f"{self.key}\\n{self.request_hash}").encode()'),
             Change(
-                IDEMPOTENCY, "payflow:answer:{self.user_id}:{_digest(self.key)}", "payflow:answer:{_digest(self.key)}"
+                IDEMPOTENCY,
+                "payflow:response:{self.user_id}:{_digest(self.key)}",
+                "payflow:response:{_digest(self.key)}",
             ),
         ],
         works=WORKS,
-        caught_by=[f"{RULES}::test_seal_belongs_to_one_question", f"{TRANSFERS}::test_key_reused_for_another_request"],
+        caught_by=[
+            f"{RULES}::test_a_fingerprint_belongs_to_one_request",
+            f"{TRANSFERS}::test_key_reused_for_another_request",
+        ],
         faults=("notification/kill",),
     ),
     Mutant(
@@ -57,9 +65,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/intake.py",
-                "        if self.is_full:\n            raise busy()\n        number = id(submission)\n",
-                "        finished = await self._finished.find(submission.question)\n"
-                "        if self.is_full:\n            raise busy()\n        number = id(submission)\n",
+                "        with lane.counter.slot():\n",
+                "        await self._cached.find(request)\n        with lane.counter.slot():\n",
             )
         ],
         works=WORKS,
@@ -101,7 +108,7 @@ MUTANTS = (
     Mutant(
         name="feeds-wait-with-the-crowd",
         guard="what ended is heard of over connections of its own, whoever else waits for auth",
-        changes=[Change("services/gateway/app.py", "Sessions(feeds.auth)", "Sessions(behind.auth)")],
+        changes=[Change("services/gateway/app.py", "Revocations(feeds.auth)", "Revocations(clients.auth)")],
         works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
         caught_by=[f"{AUTHENTICATION}::test_ended_sessions_are_heard_of_whoever_else_waits"],
     ),
@@ -111,14 +118,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/upstreams.py",
-                '        passwords=upstream("auth", auth),\n',
-                "        passwords=(crowded := upstream('auth', auth)),\n",
-            ),
-            Change("services/gateway/upstreams.py", '        auth=upstream("auth", auth),\n', ""),
-            Change(
-                "services/gateway/upstreams.py",
-                '        wallet=upstream("wallet", wallet),\n',
-                '        auth=crowded,\n        wallet=upstream("wallet", wallet),\n',
+                'AuthClient(upstream("auth", auth), passwords=upstream("auth", auth))',
+                "AuthClient(shared := upstream('auth', auth), passwords=shared)",
             ),
         ],
         works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
@@ -128,7 +129,7 @@ MUTANTS = (
         name="tokens-by-the-wrong-clock",
         guard="access tokens are judged by the clock that dates them, not by that of this machine",
         changes=[
-            Change("services/gateway/app.py", "Tokens(keys, sessions.now)", "Tokens(keys, __import__('time').time)")
+            Change("services/gateway/app.py", "Tokens(keys, revocations.now)", "Tokens(keys, __import__('time').time)")
         ],
         works=f"{AUTHENTICATION}::test_token_works_until_it_expires",
         caught_by=[f"{AUTHENTICATION}::test_tokens_are_judged_by_the_clock_that_dates_them"],

@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         name="nobody-polls",
         guard="feeds are looked at also when the wakeup does not notify",
-        changes=[Change(LIVE, "if self._everybody or loop.time() >= poll_at:", "if self._everybody:")],
+        changes=[Change(LIVE, "if self._all_due or loop.time() >= poll_at:", "if self._all_due:")],
         works=WORKS,
         caught_by=[f"{DOOR}::test_without_the_wakeup"],
     ),

@@ -21,9 +21,7 @@ MUTANTS = (
     Mutant(
         name="revocation-forgotten-too-early",
         guard="a gateway remembers a revocation for as long as an access token of it can be valid",
-        changes=[
-            Change("services/gateway/security/revocations.py", "REMEMBER_SECONDS = 900.0", "REMEMBER_SECONDS = 60.0")
-        ],
+        changes=[Change("services/gateway/security/revocations.py", "KEPT_SECONDS = 900.0", "KEPT_SECONDS = 60.0")],
         works=WORKS,
         caught_by=[f"{PERIODS}::test_an_end_is_remembered_for_as_long_as_a_token_lives"],
     ),

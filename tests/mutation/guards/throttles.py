@@ -25,7 +25,7 @@ MUTANTS = (
         changes=[
             Change(
                 GUESSES,
-                "        return [self._tallies[rule].wait_seconds(keys[rule], now) for rule in rules]\n",
+                "        return [self._counters[rule].wait_seconds(keys[rule], now) for rule in rules]\n",
                 "        return [0.0 * now for _ in rules]\n",
             )
         ],
@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant(
         name="owner-held-up-by-strangers",
         guard="who logged in from an address before is judged by their own count there",
-        changes=[Change(GUESSES, "if is_held_up or email is None or not await", "if True or not await")],
+        changes=[Change(GUESSES, "if is_delayed or email is None or not await", "if True or not await")],
         works=WORKS,
         caught_by=[f"{GUESSING}::test_strangers_do_not_count_for_the_owner"],
     ),
@@ -71,8 +71,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/api/credentials.py",
-                "    async with request.app[GUESSES].one(user_id, rate_limit.address(request), with_code=_holds_code(body)):\n",
-                "    if rate_limit.address(request):\n",
+                "        async with request.app[LOGIN_THROTTLE].attempt(user_id, address, with_code=with_code):\n",
+                "        if request.app[LOGIN_THROTTLE]:\n",
             )
         ],
         works=WORKS,
@@ -104,7 +104,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/rate_limit_counters.py",
-                "    if allowance.may_end_early and left_milliseconds >= 0:\n",
+                "    if quota.may_end_early and left_milliseconds >= 0:\n",
                 "    if left_milliseconds >= 0:\n",
             )
         ],

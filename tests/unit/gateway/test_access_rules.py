@@ -18,10 +18,10 @@ MOVES_MONEY = {"POST /transfers", "POST /transfers/{id}/cancel"}
 LIMITED = {
     "POST /auth/register": "register",
     "POST /auth/login": "login",
-    "POST /auth/email/verify": "letter_tokens",
-    "POST /auth/password/reset": "letter_tokens",
-    "POST /auth/email/verification": "letters",
-    "POST /auth/password/forgot": "letters",
+    "POST /auth/email/verify": "email_tokens",
+    "POST /auth/password/reset": "email_tokens",
+    "POST /auth/email/verification": "emails",
+    "POST /auth/password/forgot": "emails",
     "GET /recipients": "recipients",
 }
 

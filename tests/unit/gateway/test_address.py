@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.address import UNKNOWN, client_of, parse_networks, place_of
+from services.gateway.address import UNKNOWN, client_network_of, client_of, parse_networks
 
 TRUSTED = parse_networks("10.0.0.0/8, 2001:db8:ffff::/48,192.0.2.1")
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda address: int(address) >> 65)).map(str)
@@ -63,23 +63,23 @@ def test_one_network_is_one_place(address: IPv6Address, host: int) -> None:
     """All addresses of a /64 count as one, however they are written."""
     neighbour = IPv6Address(int(address) >> 64 << 64 | host)
 
-    assert place_of(str(address)) == place_of(neighbour.exploded.upper())
-    assert place_of(str(address)) != place_of(str(IPv6Address(int(address) ^ 1 << 64)))
-    assert len(place_of(str(address))) <= 64
+    assert client_network_of(str(address)) == client_network_of(neighbour.exploded.upper())
+    assert client_network_of(str(address)) != client_network_of(str(IPv6Address(int(address) ^ 1 << 64)))
+    assert len(client_network_of(str(address))) <= 64
 
 
 @settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_ipv4_is_itself(address: IPv4Address) -> None:
     """Also where the socket shows it as an IPv6 address."""
-    assert str(address) == place_of(str(address)) == place_of(f"::ffff:{address}")
+    assert str(address) == client_network_of(str(address)) == client_network_of(f"::ffff:{address}")
 
 
 @settings(deadline=None)
 @given(st.text(max_size=40).filter(lambda text: not any(character in ".:" for character in text)))
 def test_what_is_no_address_is_one_place(text: str) -> None:
     """There is nothing by which one could get a count of one's own."""
-    assert UNKNOWN == place_of(text)
+    assert UNKNOWN == client_network_of(text)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "proxy", "10.0.0.0/8;::1", "*"])

@@ -28,7 +28,7 @@ async def strict(request: web.Request) -> web.Response:
 
 async def lenient(request: web.Request) -> web.Response:
     try:
-        request.app[ORIGINS].check_if_named(request)
+        request.app[ORIGINS].check_if_sent(request)
     except OriginNotAllowed:
         return web.Response(status=403)
     return web.Response()

@@ -44,7 +44,7 @@ def test_example_request_is_accepted(row: Operation) -> None:
 @by_operation
 def test_example_response_fits_its_schema(row: Operation) -> None:
     """Each success with a schema of its own shows an example that fits."""
-    expected = {(str(answer.status), answer.media_type) for answer in row.answers if answer.model is not None}
+    expected = {(str(response.status), response.media_type) for response in row.responses if response.model is not None}
     shown = {
         (status, media_type): content
         for status, response in described(row)["responses"].items()

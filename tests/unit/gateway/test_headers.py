@@ -52,7 +52,7 @@ async def test_what_a_response_says_itself_stays() -> None:
 
 def test_pages_may_read_what_is_documented() -> None:
     """Every header of a documented response is exposed to listed origins, but the cookie, which no script ever sees."""
-    documented = {name for row in OPERATIONS for answer in row.answers for name in answer.headers} - {"Set-Cookie"}
+    documented = {name for row in OPERATIONS for answer in row.responses for name in answer.headers} - {"Set-Cookie"}
     exposed = set(cors.EXPOSED_HEADERS.split(", "))
 
     assert documented | {"Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"} == exposed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
-from services.gateway.idempotency import Question, hash_request, read_key
+from services.gateway.idempotency import KeyedRequest, hash_request, read_key
 
 ROUTE = "/api/v1/transfers"
 
@@ -92,13 +92,13 @@ def _rearranged(value: Any) -> Any:
     return value
 
 
-def test_seal_belongs_to_one_question() -> None:
-    """Another user, key or request has another seal; the place does not depend on the request and hides the key."""
-    questions = [
-        Question("u", "k", "h"), Question("v", "k", "h"), Question("u", "l", "h"), Question("u", "k", "i"),
-        Question("u\nk", "", "h"),
+def test_a_fingerprint_belongs_to_one_request() -> None:
+    """Another user, key or body has another fingerprint; the cache key does not depend on the body and hides the key."""
+    requests = [
+        KeyedRequest("u", "k", "h"), KeyedRequest("v", "k", "h"), KeyedRequest("u", "l", "h"), KeyedRequest("u", "k", "i"),
+        KeyedRequest("u\nk", "", "h"),
     ]  # fmt: skip
 
-    assert len({question.seal for question in questions}) == 5
-    assert questions[0].place == questions[3].place != questions[1].place != questions[2].place
-    assert "secret" not in Question("u", "secret", "h").place
+    assert len({request.fingerprint for request in requests}) == 5
+    assert requests[0].cache_key == requests[3].cache_key != requests[1].cache_key != requests[2].cache_key
+    assert "secret" not in KeyedRequest("u", "secret", "h").cache_key

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.security.login_rules import UNDER_WAY_SECONDS, WAIT_SECONDS_MAX, Rule, Tallies
+from services.gateway.security.login_rules import UNDER_WAY_SECONDS, WAIT_SECONDS_MAX, FailureCounters, Rule
 
 RULE = Rule("test", free=5, memory_seconds=3600, parallel=8)
 
@@ -27,7 +27,7 @@ def test_waits_grow_and_end(failures: int, free: int, longest: float) -> None:
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 400)), max_size=200))
 def test_guesses_are_few_whatever_the_pace(steps: list[tuple[bool, float]]) -> None:
     """However an attacker times wrong guesses: those let through are the free ones and one for each wait that was served."""
-    tallies, now, made = Tallies(RULE), 1e6, 0
+    tallies, now, made = FailureCounters(RULE), 1e6, 0
     for _, pause in steps:
         now += pause
         if tallies.wait_seconds("victim", now):
@@ -46,7 +46,7 @@ def test_guesses_are_few_whatever_the_pace(steps: list[tuple[bool, float]]) -> N
 @given(st.integers(0, 20), st.integers(1, 50))
 def test_few_are_under_way_together(failures: int, crowd: int) -> None:
     """A crowd at one instant gets no more through than the rule has room for; then one at a time."""
-    tallies, now = Tallies(RULE), 1e6
+    tallies, now = FailureCounters(RULE), 1e6
     for _ in range(failures):
         tallies.fail("victim", now)
     now += WAIT_SECONDS_MAX
@@ -62,13 +62,13 @@ def test_few_are_under_way_together(failures: int, crowd: int) -> None:
 
 def test_right_guess_forgives_and_time_forgets() -> None:
     """After a right guess, and an hour after the last wrong one, it begins anew; right guesses do not prolong the hour."""
-    tallies, now = Tallies(RULE), 1e6
+    tallies, now = FailureCounters(RULE), 1e6
     for _ in range(9):
         tallies.fail("one", now)
         tallies.fail("other", now)
     assert 16.0 == tallies.wait_seconds("one", now)
 
-    tallies.forgive("one")
+    tallies.reset("one")
     tallies.begin("other", now + 3000)
     tallies.end("other")
 
@@ -80,7 +80,7 @@ def test_right_guess_forgives_and_time_forgets() -> None:
 
 def test_memory_is_bounded_and_keeps_who_is_guessed_at() -> None:
     """A million names make no million tallies, and do not push out the one that is touched all the time."""
-    tallies = Tallies(RULE, count_max=100)
+    tallies = FailureCounters(RULE, count_max=100)
     for number in range(10_000):
         tallies.fail(f"name {number}", 1e6)
         if number % 50 == 0:

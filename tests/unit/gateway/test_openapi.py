@@ -120,7 +120,7 @@ def test_what_nobody_said_of_a_key() -> None:
     own = Operation("GET", f"{operations.BASE}/new", None, ())
     of_people = [f"{operations.BASE}/auth/new", f"{operations.BASE}/api-keys", f"{operations.BASE}/api-keys/{{id}}"]
 
-    assert (None, False) == (own.scope, own.says_what_a_key_may)
+    assert (None, False) == (own.scope, own.states_key_access)
     assert Scope.READ is replace(own, key_scope=Scope.READ).scope
     for path in of_people:
         assert replace(own, path=path, key_scope=Scope.READ).scope is None, path
@@ -211,4 +211,4 @@ def test_rows_are_what_they_seem() -> None:
     """Every row with a body or a query names a model, and no address stands twice."""
     places = [(row.method, row.path) for row in ROWS]
     assert len(places) == len(set(places))
-    assert all(isinstance(row, Operation) and row.answers for row in ROWS)
+    assert all(isinstance(row, Operation) and row.responses for row in ROWS)

@@ -44,8 +44,8 @@ def test_recipient_is_an_address_or_a_wallet() -> None:
     wallet_id = str(new_id())
     by_wallet = TRANSFER.validate_python(GOOD | {"to": {"wallet_id": wallet_id.upper(), "email": None}})
 
-    assert {"wallet_id": wallet_id} == by_wallet.to.named()
-    assert {"email": "bob@example.com"} == TRANSFER.validate_python(GOOD).to.named()
+    assert {"wallet_id": wallet_id} == by_wallet.to.as_dict()
+    assert {"email": "bob@example.com"} == TRANSFER.validate_python(GOOD).to.as_dict()
     for to in ({}, {"email": None}, {"email": "a@b.example", "wallet_id": wallet_id}, {"wallet_id": wallet_id[:-1]}):
         with pytest.raises(ValidationError):
             TRANSFER.validate_python(GOOD | {"to": to})

@@ -1,0 +1,83 @@
+"""The wallet service: wallets, balances, statements and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.contracts.refusals.wallet import WalletNotFound
+from services.gateway.clients import service
+from services.gateway.clients.service import Json, ServiceClient, call
+
+
+class WalletClient(ServiceClient):
+    """The wallet service."""
+
+    async def open_wallet(self, *, owner_id: str, currency: str) -> Json:
+        """Open a wallet, or return the one that is open."""
+        body = {"owner_id": owner_id, "currency": currency}
+        wallet: Json = await call(self._upstream, "POST", "/internal/wallets", body=body)
+        return wallet
+
+    async def list_wallets(self, owner_id: str) -> list[Json]:
+        """All wallets of one owner."""
+        params = {"owner_id": owner_id}
+        wallets: list[Json] = (await call(self._upstream, "GET", "/internal/wallets", params=params))["items"]
+        return wallets
+
+    async def get_wallet(self, wallet_id: str) -> Json:
+        """One wallet, whoever owns it."""
+        wallet: Json = await call(self._upstream, "GET", f"/internal/wallets/{wallet_id}", missing=WalletNotFound)
+        return wallet
+
+    async def get_balance(self, wallet_id: str, *, at: str | None) -> Json:
+        """The balance at an instant, None for now."""
+        path = f"/internal/wallets/{wallet_id}/balance"
+        params = {} if at is None else {"at": at}
+        balance: Json = await call(self._upstream, "GET", path, params=params, missing=WalletNotFound)
+        return balance
+
+    async def get_statement(self, wallet_id: str, page: Mapping[str, str]) -> Json:
+        """A page of entries; `page` is `limit` and perhaps `cursor`, `from` and `to`."""
+        path = f"/internal/wallets/{wallet_id}/statement"
+        found: Json = await call(self._upstream, "GET", path, params=page, missing=WalletNotFound)
+        return found
+
+    async def freeze(self, wallet_id: str, *, operator_id: str, request_id: str) -> Json:
+        """Freeze a wallet."""
+        return await self._set_frozen("PUT", wallet_id, operator_id=operator_id, request_id=request_id)
+
+    async def unfreeze(self, wallet_id: str, *, operator_id: str, request_id: str) -> Json:
+        """Unfreeze a wallet."""
+        return await self._set_frozen("DELETE", wallet_id, operator_id=operator_id, request_id=request_id)
+
+    async def _set_frozen(self, method: str, wallet_id: str, *, operator_id: str, request_id: str) -> Json:
+        path = f"/internal/wallets/{wallet_id}/freeze"
+        body = {"operator_id": operator_id, "request_id": request_id}
+        wallet: Json = await call(self._upstream, method, path, body=body, missing=WalletNotFound)
+        return wallet
+
+    async def get_outcome(self, transfer_id: str) -> Json:
+        """What the ledger decided about a transfer.
+
+        Raises:
+            Refusal: with status 404 when it has not decided yet.
+        """
+        path = f"/internal/outcomes/{transfer_id}"
+        outcome: Json = await call(self._upstream, "GET", path, seconds=service.SIDE_SECONDS)
+        return outcome
+
+    async def get_balance_sheet(self) -> Json:
+        """What customers hold and what came from outside, per currency."""
+        sheet: Json = await call(self._upstream, "GET", "/internal/balance-sheet")
+        return sheet
+
+    async def get_last_proof(self, *, seconds: float | None = None) -> Json:
+        """The last run of the ledger's proof; a first run when there was none."""
+        proof: Json = await call(self._upstream, "GET", "/internal/proof", seconds=seconds)
+        return proof
+
+    async def run_proof(self, *, head: str | None, seconds: float) -> Json:
+        """A new run of the ledger's proof, which must find the block `head` (NUMBER:HASH)."""
+        params = {"full": "1"} | ({} if head is None else {"head": head})
+        proof: Json = await call(self._upstream, "GET", "/internal/proof", params=params, seconds=seconds)
+        return proof
