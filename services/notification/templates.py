@@ -8,9 +8,9 @@ from uuid import UUID
 
 from services.contracts.messages import TransferEvent
 from services.contracts.money import format_amount
+from services.contracts.transfer_kinds import KINDS, Source
 
 COMPLETED = "transfer.completed"
-DEPOSIT = "deposit"
 
 TRANSFER_COMPLETED = "transfer_completed"
 TRANSFER_RECEIVED = "transfer_received"
@@ -100,14 +100,13 @@ class NotificationText(NamedTuple):
 
 def notifications(event: TransferEvent) -> list[NotificationText]:
     """Both sides of a completed transfer, the sender of a failed one, the owner of the wallet of a deposit."""
+    notifies_sender = KINDS[event.kind].notifies_sender
     if event.type != COMPLETED:
-        return [] if event.kind == DEPOSIT else [_failed(event)]
-    told = []
-    if event.kind != DEPOSIT:
-        told.append(_sent(event))
-    if event.recipient_id is not None and (event.kind == DEPOSIT or event.recipient_id != event.sender_id):
-        told.append(_received(event))
-    return told
+        return [_failed(event)] if notifies_sender else []
+    texts = [_sent(event)] if notifies_sender else []
+    if event.recipient_id is not None and not (notifies_sender and event.recipient_id == event.sender_id):
+        texts.append(_received(event))
+    return texts
 
 
 def letter(kind: str, token: str, public_url: str | None) -> Words | None:
@@ -147,7 +146,7 @@ def _sent(event: TransferEvent) -> NotificationText:
 
 def _received(event: TransferEvent) -> NotificationText:
     assert event.recipient_id is not None, "asked by notifications() alone, for a recipient that is known"
-    if event.kind == DEPOSIT:
+    if KINDS[event.kind].source is Source.EXTERNAL_ACCOUNT:
         body = f"{_amount(event)} was added to your wallet{_note(event)}."
         return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
     body = f"You received {_amount(event)}{_note(event)}."

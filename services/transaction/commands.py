@@ -19,10 +19,11 @@ from services.contracts.messages import TransferCommand, TransferEvent, encode_i
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import IdempotencyKeyInUse, IdempotencyKeyReused, TransferNotFound
 from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
+from services.contracts.transfer_kinds import KINDS
 from services.transaction import metrics, simulation, store
 from services.transaction.simulation import Simulation
 from services.transaction.store import Filter, Finalized, Key, Keys, Position, Standing, Told, WalletFacts
-from services.transaction.transfer import COMPLETED, DEPOSIT, Transfer
+from services.transaction.transfer import COMPLETED, Transfer
 
 ALONE_MAX = 6
 """How many drafts are tried by themselves at a time, when their batch is held up."""
@@ -55,6 +56,12 @@ class Accepted(NamedTuple):
     replayed: bool
 
 
+class Lost(NamedTuple):
+    """A draft that was not recorded: another request used its key first."""
+
+    transfer_id: UUID
+
+
 class Replays(NamedTuple):
     """What used keys were used for, and the transfers that they made, all of it replicated."""
 
@@ -75,55 +82,40 @@ async def find_keys(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
         return await store.find_keys(connection, pairs)
 
 
-async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted | Refusal]:
-    """Record PENDING transfers with their keys and commands in one commit; per draft what came of it, in order.
+async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted | Lost | Refusal]:
+    """Record PENDING transfers with their keys and commands in one commit; the result of each draft, in order.
 
-    A key that somebody else used meanwhile is answered with what it was used for. A key whose first request is still
-    being accepted elsewhere, beyond the lock timeout, is answered IdempotencyKeyInUse; its neighbours are accepted.
+    A draft is lost when its key was used since it was looked up. IdempotencyKeyInUse: another request with its key is
+    still being accepted, beyond the lock timeout; the other drafts are accepted.
 
     Raises:
         CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
         DatabaseUnavailable: nothing was recorded.
     """
     try:
-        won = await _record(pool, drafts)
+        new = await _record(pool, drafts)
     except LockTimeout:
         if len(drafts) == 1:
             return [IdempotencyKeyInUse()]
         # One key is held up: each draft by itself, side by side, so that only that one goes on waiting.
-        alone = await _each_alone(pool, drafts)
-        return [answer for [answer] in alone]
-    lost = [draft for draft in drafts if draft.transfer.id not in won]
-    responses = await _respond_to_lost_keys(pool, lost) if lost else {}
+        return await _accept_separately(pool, drafts)
     return [
-        Accepted(draft.transfer, replayed=False) if draft.transfer.id in won else responses[draft.transfer.id]
+        Accepted(draft.transfer, replayed=False) if draft.transfer.id in new else Lost(draft.transfer.id)
         for draft in drafts
     ]
 
 
-async def _respond_to_lost_keys(pool: Pool, lost: Sequence[Draft]) -> dict[UUID, Accepted | Refusal]:
-    """Find the response to each draft whose key was used. If that fails, only these drafts fail: the others are recorded."""
-    pairs = {draft.transfer.id: (draft.transfer.user_id, draft.idempotency_key) for draft in lost}
-    try:
-        replays = await find_replays(pool, list(pairs.values()))
-    except CommitUnknown as unknown:
-        return dict.fromkeys(pairs, unknown)
-    return {
-        draft.transfer.id: replays.response_to(pair, draft.key_hash) if pair in replays.used else CommitUnknown()
-        for draft, pair in zip(lost, pairs.values(), strict=True)
-    }
-
-
-async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted | Refusal]]:
+async def _accept_separately(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted | Lost | Refusal]:
     turn = asyncio.Semaphore(ALONE_MAX)
 
-    async def accept(draft: Draft) -> list[Accepted | Refusal]:
+    async def accept(draft: Draft) -> Accepted | Lost | Refusal:
         async with turn:
             try:
-                return await accept_transfers(pool, [draft])
-            except DatabaseUnavailable as away:
+                [result] = await accept_transfers(pool, [draft])
+            except DatabaseUnavailable as unavailable:
                 # Of this draft alone: the commits of the others are their own.
-                return [away]
+                return unavailable
+            return result
 
     return await asyncio.gather(*(accept(draft) for draft in drafts))
 
@@ -131,8 +123,8 @@ async def _each_alone(pool: Pool, drafts: Sequence[Draft]) -> list[list[Accepted
 async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
     keys = [(d.transfer.user_id, d.idempotency_key, d.key_hash, d.transfer.id) for d in drafts]
     async with database.transaction(pool) as connection:
-        won = await store.insert_keys(connection, keys)
-        new = [draft for draft in drafts if draft.transfer.id in won]
+        new_ids = await store.insert_keys(connection, keys)
+        new = [draft for draft in drafts if draft.transfer.id in new_ids]
         if new:
             await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
             rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
@@ -140,12 +132,11 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             for draft in new:
                 if draft.simulation.held_seconds:
                     await outbox.hold(connection, [draft.transfer.id], draft.simulation.held_seconds)
-        # Transfers are on record by themselves; a deposit is the action of an operator.
-        if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:
-            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])
+        if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
+            await audit.append(connection, [_audit_entry(draft) for draft in audited])
     for draft in new:
         metrics.ACCEPTED.labels(draft.transfer.kind).inc()
-    return won
+    return new_ids
 
 
 async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays:
@@ -388,10 +379,10 @@ def _command(draft: Draft) -> TransferCommand:
     )
 
 
-def _deposit_entry(draft: Draft) -> audit.AuditEntry:
+def _audit_entry(draft: Draft) -> audit.AuditEntry:
     transfer = draft.transfer
     return audit.AuditEntry(
-        "deposit_accepted",
+        f"{transfer.kind}_accepted",
         actor_id=transfer.user_id,
         subject_kind="transfer",
         subject_id=transfer.id,

@@ -7,33 +7,32 @@ once more, for a twin may have been accepted meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
-from services.chassis.database import DatabaseUnavailable, Pool
+from services.chassis.database import CommitUnknown, DatabaseUnavailable, Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal, Unavailable
 from services.contracts.refusals.transaction import (
     CurrencyMismatch,
-    InsufficientFunds,
     SameWallet,
     UnknownRecipient,
     UnknownWallet,
-    WalletFrozen,
 )
-from services.transaction import affordability, commands, metrics, simulation
-from services.transaction.affordability import KnownBalances
+from services.contracts.transfer_kinds import KINDS, Source
+from services.transaction import commands, metrics, simulation
 from services.transaction.auth_client import AuthClient
-from services.transaction.commands import Accepted, Draft
+from services.transaction.commands import Accepted, Draft, Lost
 from services.transaction.directory import ById, ByOwner, Directory, OfTheWorld, Wanted
+from services.transaction.funds_check import FundsCheck
 from services.transaction.simulation import Simulation
 from services.transaction.store import Keys, WalletFacts
-from services.transaction.transfer import DEPOSIT, PENDING, Transfer, request_hash
+from services.transaction.transfer import PENDING, Transfer, request_hash
 from services.transaction.wallet_client import WalletClient
 
 
@@ -61,7 +60,7 @@ class Request(NamedTuple):
         return self.user_id, self.idempotency_key
 
 
-Answer = Accepted | Refusal
+Result = Accepted | Refusal
 
 log = structlog.get_logger()
 
@@ -79,14 +78,13 @@ class Intake:
     ) -> None:
         """A transfer that has no outcome `reversal_after` its acceptance is failed by the reversal."""
         self._pool = pool
-        self._wallet = wallet
         self._auth = auth
         self._directory = Directory(pool, wallet)
-        self._balances = KnownBalances()
+        self._funds = FundsCheck(pool, wallet)
         self._reversal_after = reversal_after
 
-    async def accept(self, requests: Sequence[Request], *, refuse_new: Refusal | None = None) -> list[Answer]:
-        """Answer each request, in order. `refuse_new` is what new keys are told while there is too much work ahead.
+    async def accept(self, requests: Sequence[Request], *, refuse_new: Refusal | None = None) -> list[Result]:
+        """Accept a batch; the result of each request, in order. New keys get `refuse_new` while there is too much work ahead.
 
         A batch that fails as a whole is halved until the bad request stands alone.
 
@@ -108,27 +106,28 @@ class Intake:
                 *await self._accept_half(requests[middle:], refuse_new),
             ]
 
-    async def _accept_half(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
+    async def _accept_half(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Result]:
         """The database may become unavailable in one half; what is recorded of the other half is known."""
         try:
             return await self.accept(requests, refuse_new=refuse_new)
         except DatabaseUnavailable as away:
             return [away] * len(requests)
 
-    async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Answer]:
+    async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Result]:
         keys = await commands.find_keys(self._pool, [request.key for request in requests])
-        answers = await self._replays(requests, keys)
-        new = [index for index in range(len(requests)) if index not in answers]
+        results = await self._resolve_used_keys(requests, keys)
+        new = [index for index in range(len(requests)) if index not in results]
         if refuse_new is not None:
-            answers |= dict.fromkeys(new, refuse_new)
+            results |= dict.fromkeys(new, refuse_new)
         elif new:
-            fresh = await self._accept_new([requests[index] for index in new], keys)
-            answers |= dict(zip(new, fresh, strict=True))
-        for answer in answers.values():
-            metrics.INTAKE.labels(_result(answer)).inc()
-        return [answers[index] for index in range(len(requests))]
+            accepted = await self._accept_new([requests[index] for index in new], keys.now)
+            results |= dict(zip(new, accepted, strict=True))
+        for result in results.values():
+            metrics.INTAKE.labels(_label(result)).inc()
+        return [results[index] for index in range(len(requests))]
 
-    async def _replays(self, requests: Sequence[Request], keys: Keys) -> dict[int, Answer]:
+    async def _resolve_used_keys(self, requests: Sequence[Request], keys: Keys) -> dict[int, Result]:
+        """The result of each request whose key is used, by its index; the only place that decides what a used key means."""
         if not keys.used:
             return {}
         replays = await commands.find_replays(self._pool, list(keys.used))
@@ -138,51 +137,54 @@ class Intake:
             if request.key in replays.used
         }
 
-    async def _accept_new(self, requests: Sequence[Request], keys: Keys) -> list[Answer]:
-        drafts = await self._draft(requests, keys)
-        good = [draft for draft in drafts if isinstance(draft, Draft)]
-        refused = await self._refuse_unaffordable(good)
-        recorded = await self._record([draft for draft in good if draft.transfer.id not in refused])
-        answers: list[Answer] = [
+    async def _accept_new(self, requests: Sequence[Request], now: datetime) -> list[Result]:
+        drafts = await self._draft(requests, now)
+        valid = [draft for draft in drafts if isinstance(draft, Draft)]
+        refused = await self._funds.check(valid)
+        recorded = await self._record([draft for draft in valid if draft.transfer.id not in refused])
+        results = [
             draft if isinstance(draft, Refusal) else refused.get(draft.transfer.id) or recorded[draft.transfer.id]
             for draft in drafts
         ]
-        return await self._look_once_more(requests, answers)
+        return await self._look_up_again(requests, results)
 
-    async def _record(self, drafts: Sequence[Draft]) -> dict[UUID, Answer]:
+    async def _record(self, drafts: Sequence[Draft]) -> dict[UUID, Accepted | Lost | Refusal]:
         if not drafts:
             return {}
-        answers = await commands.accept_transfers(self._pool, drafts)
-        for draft, answer in zip(drafts, answers, strict=True):
-            if isinstance(answer, Accepted) and not answer.replayed:
-                self._balances.spend(draft.transfer.from_wallet_id, draft.transfer.amount)
-        return {draft.transfer.id: answer for draft, answer in zip(drafts, answers, strict=True)}
+        results = await commands.accept_transfers(self._pool, drafts)
+        for draft, result in zip(drafts, results, strict=True):
+            if isinstance(result, Accepted):
+                self._funds.spend(draft.transfer)
+        return {draft.transfer.id: result for draft, result in zip(drafts, results, strict=True)}
 
-    async def _look_once_more(self, requests: Sequence[Request], answers: list[Answer]) -> list[Answer]:
-        """A refusal by state is only told if the key is still new: its twin may have got in meanwhile."""
-        refused = [index for index, answer in enumerate(answers) if isinstance(answer, Refusal)]
-        if not refused:
-            return answers
-        try:
-            keys = await commands.find_keys(self._pool, [requests[index].key for index in refused])
-            replays = await self._replays([requests[index] for index in refused], keys)
-        except DatabaseUnavailable as away:
-            # Only of these: the others are recorded.
-            replays = dict.fromkeys(range(len(refused)), away)
-        for position, answer in replays.items():
-            answers[refused[position]] = answer
-        return answers
+    async def _look_up_again(
+        self, requests: Sequence[Request], results: Sequence[Accepted | Lost | Refusal]
+    ) -> list[Result]:
+        """Resolve lost keys; and a refusal stands only if the key is still new: a duplicate may have been accepted meanwhile."""
+        again = [index for index, result in enumerate(results) if not isinstance(result, Accepted)]
+        resolved: dict[int, Result] = {}
+        if again:
+            repeated = [requests[index] for index in again]
+            try:
+                keys = await commands.find_keys(self._pool, [request.key for request in repeated])
+                resolved = await self._resolve_used_keys(repeated, keys)
+            except DatabaseUnavailable as unavailable:
+                # Of these only: the others are recorded.
+                resolved = dict.fromkeys(range(len(again)), unavailable)
+        by_index = {again[position]: result for position, result in resolved.items()}
+        return [
+            by_index.get(index) or (CommitUnknown() if isinstance(result, Lost) else result)
+            for index, result in enumerate(results)
+        ]
 
-    async def _draft(self, requests: Sequence[Request], keys: Keys) -> list[Draft | Refusal]:
+    async def _draft(self, requests: Sequence[Request], now: datetime) -> list[Draft | Refusal]:
         """A draft of each request, its wallets found; or why it cannot be one."""
         people = await self._find_people(requests)
         sides = [_sides(request, people) for request in requests]
         wanted: set[Wanted] = {one for side in sides if not isinstance(side, Refusal) for one in side}
         found = await self._directory.find(wanted)
         return [
-            side
-            if isinstance(side, Refusal)
-            else self._draft_one(request, found.get(side[0]), found.get(side[1]), keys)
+            side if isinstance(side, Refusal) else self._draft_one(request, found.get(side[0]), found.get(side[1]), now)
             for request, side in zip(requests, sides, strict=True)
         ]
 
@@ -200,7 +202,7 @@ class Intake:
         request: Request,
         source: WalletFacts | Refusal | None,
         destination: WalletFacts | Refusal | None,
-        keys: Keys,
+        now: datetime,
     ) -> Draft | Refusal:
         refusal = _refusal(request, source, destination)
         if refusal is not None:
@@ -220,8 +222,8 @@ class Intake:
             description=request.description,
             metadata=request.metadata,
             request_hash=request_hash(source.id, destination.id, request.amount, request.currency),
-            created_at=keys.now,
-            expires_at=keys.now + request.simulation.lifetime(self._reversal_after),
+            created_at=now,
+            expires_at=now + request.simulation.lifetime(self._reversal_after),
             completed_at=None,
             failed_at=None,
             failure_code=None,
@@ -235,63 +237,11 @@ class Intake:
             request.simulation,
         )
 
-    async def _refuse_unaffordable(self, drafts: Sequence[Draft]) -> dict[UUID, Refusal]:
-        """Refusals by transfer id. The wallet is asked only about what is not known to be fine; late or away: no check."""
-        suspects = await self._suspects([draft for draft in drafts if not draft.simulation.unchecked])
-        if not suspects:
-            return {}
-        owners = {d.transfer.from_wallet_id: d.transfer.user_id for d in suspects if d.transfer.kind != DEPOSIT}
-        asked = owners.keys() | {draft.transfer.to_wallet_id for draft in suspects}
-        asked |= {draft.transfer.from_wallet_id for draft in suspects}
-        under_way, _ = await commands.read_under_way(self._pool, owners, list(asked))
-        try:
-            states = await self._wallet.availability({wallet: list(under_way.get(wallet, ())) for wallet in asked})
-        except Refusal:
-            return {}
-        for wallet_id in owners.keys() & states.keys():
-            state = states[wallet_id]
-            spendable = affordability.spendable(state.available, under_way[wallet_id], state.decided)
-            self._balances.learn(wallet_id, spendable)
-        frozen = {wallet_id for wallet_id, state in states.items() if state.frozen}
-        return self._judge(suspects, frozen, states.keys())
-
-    def _judge(self, suspects: Sequence[Draft], frozen: set[UUID], answered: Container[UUID]) -> dict[UUID, Refusal]:
-        refused: dict[UUID, Refusal] = {}
-        for draft in suspects:
-            transfer = draft.transfer
-            if transfer.from_wallet_id in frozen:
-                refused[transfer.id] = WalletFrozen("from_wallet_id", "is frozen")
-            elif transfer.to_wallet_id in frozen:
-                refused[transfer.id] = WalletFrozen("to", "is frozen")
-            elif self._is_unaffordable(transfer, answered):
-                refused[transfer.id] = InsufficientFunds("amount", "is more than the wallet holds")
-        return refused
-
-    def _is_unaffordable(self, transfer: Transfer, answered: Container[UUID]) -> bool:
-        known = transfer.kind != DEPOSIT and transfer.from_wallet_id in answered
-        return known and not self._balances.covers(transfer.from_wallet_id, transfer.amount)
-
-    async def _suspects(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Those that are not known to be affordable, or that touch a wallet which was frozen at some time."""
-        if not drafts:
-            return []
-        wallets = {id_ for draft in drafts for id_ in (draft.transfer.from_wallet_id, draft.transfer.to_wallet_id)}
-        hinted = await commands.list_freeze_hints(self._pool, list(wallets))
-        return [
-            draft
-            for draft in drafts
-            if hinted & {draft.transfer.from_wallet_id, draft.transfer.to_wallet_id}
-            or (
-                draft.transfer.kind != DEPOSIT
-                and not self._balances.covers(draft.transfer.from_wallet_id, draft.transfer.amount)
-            )
-        ]
-
 
 def _sides(request: Request, people: Mapping[str, UUID] | Refusal) -> tuple[Wanted, Wanted] | Refusal:
     """Which two wallets this is about."""
     source: Wanted
-    if request.kind == DEPOSIT:
+    if KINDS[request.kind].source is Source.EXTERNAL_ACCOUNT:
         source = OfTheWorld(request.currency)
     elif request.from_wallet_id is not None:
         source = ById(request.from_wallet_id)
@@ -327,10 +277,10 @@ def _refusal(
 
 
 def _is_foreign(request: Request, source: WalletFacts) -> bool:
-    return request.kind != DEPOSIT and source.owner_id != request.user_id
+    return KINDS[request.kind].requires_owner and source.owner_id != request.user_id
 
 
-def _result(answer: Answer) -> str:
-    if isinstance(answer, Refusal):
-        return answer.code
-    return "replayed" if answer.replayed else "accepted"
+def _label(result: Result) -> str:
+    if isinstance(result, Refusal):
+        return result.code
+    return "replayed" if result.replayed else "accepted"

@@ -11,9 +11,6 @@ PENDING = "PENDING"
 COMPLETED = "COMPLETED"
 FAILED = "FAILED"
 
-TRANSFER = "transfer"
-DEPOSIT = "deposit"
-
 CANCELLED = "cancelled"
 TIMED_OUT = "timed_out"
 

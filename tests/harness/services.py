@@ -29,7 +29,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import decode_command
 from services.transaction import commands, reversal
 from services.transaction.app import INTAKE_SETTINGS
-from services.transaction.intake import Answer, Intake, Request
+from services.transaction.intake import Intake, Request, Result
 from services.transaction.transfer import Transfer
 from services.transaction.wallet_client import WalletClient
 from services.transaction.worker import Worker
@@ -167,7 +167,7 @@ def request(user: UUID, to_wallet: UUID, amount: int, *, key: str | None = None,
     return made._replace(key_hash=sha256(said.encode()).digest())
 
 
-async def accept(intake: Intake, *requests: Request) -> list[Answer]:
+async def accept(intake: Intake, *requests: Request) -> list[Result]:
     """Accept as one batch."""
     return await intake.accept(requests)
 

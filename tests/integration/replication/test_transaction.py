@@ -20,11 +20,12 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable
 from services.contracts.topology import REQUESTED_QUEUE
+from services.contracts.transfer_kinds import DEPOSIT
 from services.transaction import api, commands
-from services.transaction.commands import Accepted, Draft
-from services.transaction.intake import Answer, Intake, Request
-from services.transaction.store import Keys, Told, WalletFacts
-from services.transaction.transfer import CANCELLED, DEPOSIT, Transfer
+from services.transaction.commands import Accepted
+from services.transaction.intake import Intake, Request, Result
+from services.transaction.store import Told, WalletFacts
+from services.transaction.transfer import CANCELLED, Transfer
 from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
 from tests.harness.services import People, identities, request
@@ -55,7 +56,7 @@ async def payment(pool: Pool) -> Request:
     return request(source.owner_id, destination.id, 10)
 
 
-async def accept(intake: Intake, *requests: Request) -> list[Answer]:
+async def accept(intake: Intake, *requests: Request) -> list[Result]:
     return await intake.accept(requests)
 
 
@@ -86,7 +87,7 @@ async def test_used_key(pair: Pair, pool: Pool, intake: Intake, payment: Request
 async def test_used_key_of_a_deposit(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """The same holds for deposits."""
     await pool.execute("INSERT INTO wallets VALUES ($1, NULL, 'USD') ON CONFLICT DO NOTHING", new_id())
-    deposit = payment._replace(kind=DEPOSIT)
+    deposit = payment._replace(kind=DEPOSIT.name)
     await pair.leave_unknown(lambda: accept(intake, deposit))
     [again] = await pair.after_replication(lambda: accept(intake, deposit))
     assert isinstance(again, Accepted)
@@ -104,9 +105,8 @@ async def test_key_used_for_another_request(pair: Pair, intake: Intake, payment:
 async def test_key_lost_to_a_duplicate(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A draft whose key was taken after the first look gets the response of that request once it is replicated."""
     now = await pool.fetchval("SELECT clock_timestamp()")
-    drafts = [draft for draft in await intake._draft([payment], Keys({}, now)) if isinstance(draft, Draft)]
     await pair.leave_unknown(lambda: accept(intake, payment))
-    [again] = await pair.after_replication(lambda: commands.accept_transfers(pool, drafts))
+    [again] = await pair.after_replication(lambda: intake._accept_new([payment], now))
     assert isinstance(again, Accepted)
     assert (True, await recorded(pool, payment)) == (again.replayed, again.transfer.id)
 

@@ -20,14 +20,14 @@ from services.contracts.refusal import Refusal
 from services.transaction import commands, reversal, schemas, wallet_client
 from services.transaction.app import INTAKE_SETTINGS
 from services.transaction.commands import Accepted
-from services.transaction.intake import Answer
+from services.transaction.intake import Result
 from services.wallet import commands as wallet_commands
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
-def code(answer: Answer) -> str:
+def code(answer: Result) -> str:
     """`accepted`, `replayed`, or the code of a refusal."""
     if isinstance(answer, Refusal):
         return answer.code
@@ -51,7 +51,7 @@ async def test_a_hundred_twins_make_one_transfer(path: MoneyPath, patient: None)
     intakes = [path.intake(), path.intake()]
     twin = request(alice, bob_wallet, 300, key="same")
 
-    answers: list[Answer] = []
+    answers: list[Result] = []
     async with asyncio.timeout(60):
         # On a busy machine a commit can take longer than its duplicates may wait. A client then sends the request again.
         while len(final := [answer for answer in answers if code(answer) != "idempotency_key_in_use"]) < 100:
@@ -206,7 +206,7 @@ async def test_known_wallets_are_accepted_while_the_wallet_is_away(path: MoneyPa
     [(alice, _), (_, bob_wallet), (_, carol_wallet)] = await path.users([300, 0, 0])
     await accept(path.intake(), request(alice, bob_wallet, 1))
     intake = path.intake()
-    intake._wallet._upstream._base_url = "http://127.0.0.1:9"
+    intake._directory._wallet._upstream._base_url = "http://127.0.0.1:9"
 
     answers = await accept(intake, request(alice, bob_wallet, 1), request(alice, carol_wallet, 1))
 
@@ -221,7 +221,7 @@ async def test_a_wallet_service_without_a_response_records_nothing(
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     intake = path.intake()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        intake._wallet._upstream._base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        intake._directory._wallet._upstream._base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         [answer] = await accept(intake, request(alice, bob_wallet, 1))
 
     assert "upstream_unavailable" == code(answer)

@@ -17,7 +17,7 @@ from services.chassis.database import DatabaseUnavailable, LockTimeout
 from services.contracts.refusal import Refusal
 from services.transaction import commands, reversal
 from services.transaction.commands import Accepted
-from services.transaction.intake import Answer, Intake, Request
+from services.transaction.intake import Intake, Request, Result
 from services.transaction.wallet_client import WalletClient
 from tests.harness import drills
 from tests.harness.services import MoneyPath, request
@@ -55,7 +55,7 @@ class Race:
                 self._said(one, began, ended, answer) for one, answer in zip(requests, answers, strict=True)
             ]
 
-    async def _ask(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Answer | None]:
+    async def _ask(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Result | None]:
         try:
             return await intake.accept(requests)
         except DatabaseUnavailable:
@@ -67,7 +67,7 @@ class Race:
         key = f"key {turn + self.rng.randint(0, 2)}"
         return request(user, self.receiver, self.rng.choice([1, 1, 1, 2]), key=key)
 
-    def _said(self, one: Request, began: int, ended: int, answer: Answer | None) -> Said:
+    def _said(self, one: Request, began: int, ended: int, answer: Result | None) -> Said:
         said = Said(str(one.user_id), one.idempotency_key, one.amount, began, ended, naive_keys.UNKNOWN)
         if answer is None:
             return said
@@ -175,7 +175,7 @@ async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPat
     path.start_worker()
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     twin = request(alice, bob_wallet, 300, key="same")
-    firsts: list[Answer] = []
+    firsts: list[Result] = []
 
     async def spend() -> None:
         firsts.extend(await path.intake().accept([twin]))

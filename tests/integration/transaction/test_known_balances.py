@@ -11,7 +11,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.transaction import commands, wallet_client
 from services.transaction.commands import Accepted
-from services.transaction.intake import Answer, Intake
+from services.transaction.intake import Intake, Result
 from services.transaction.wallet_client import Availability, WalletClient
 from services.wallet import commands as wallet_commands
 from tests.harness import ledgers
@@ -42,7 +42,7 @@ def one_intake(path: MoneyPath) -> tuple[Intake, Counting]:
     return Intake(path.pool, wallet=wallet, auth=path.people, reversal_after=path.reversal_after), wallet
 
 
-def said(answer: Answer) -> str:
+def said(answer: Result) -> str:
     if isinstance(answer, Refusal):
         return f"{answer.code} {answer.errors[0].field}"
     return "replayed" if answer.replayed else "accepted"

@@ -20,7 +20,7 @@ from services.contracts.refusal import Refusal
 from services.transaction import schemas
 from services.transaction.app import serve_api
 from services.transaction.commands import Accepted
-from services.transaction.intake import Answer, Request
+from services.transaction.intake import Request, Result
 from services.transaction.settings import ApiSettings
 from services.transaction.simulation import Simulation
 from tests.harness.databases import TestDatabase
@@ -30,7 +30,7 @@ UNCHECKED = Simulation(unchecked=True)
 
 
 async def accepted(path: MoneyPath, *requests: Request) -> list[UUID]:
-    answers: list[Answer] = await accept(path.intake(), *requests)
+    answers: list[Result] = await accept(path.intake(), *requests)
     assert not [answer for answer in answers if isinstance(answer, Refusal)], answers
     return [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
 

@@ -43,10 +43,10 @@ UNCONDITIONAL = (
         QUERIES, "WHERE transfers.id = told.id AND transfers.status = 'PENDING'\n", "WHERE transfers.id = told.id\n"
     ),
 )
-FIRST_LOOK = "        answers = await self._replays(requests, keys)\n"
-NO_FIRST_LOOK = "        answers: dict[int, Answer] = {}\n"
-SECOND_LOOK = "        if not refused:\n            return answers\n"
-NO_SECOND_LOOK = "        if True:\n            return answers\n"
+FIRST_LOOK = "        results = await self._resolve_used_keys(requests, keys)\n"
+NO_FIRST_LOOK = "        results: dict[int, Result] = {}\n"
+SECOND_LOOK = "        again = [index for index, result in enumerate(results) if not isinstance(result, Accepted)]\n"
+NO_SECOND_LOOK = "        again = [index for index, result in enumerate(results) if isinstance(result, Lost)]\n"
 
 MUTANTS = (
     Mutant(
@@ -196,11 +196,11 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
-                "            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])\n",
-                "    if deposits := [draft for draft in new if draft.transfer.kind == DEPOSIT]:\n"
+                "        if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:\n"
+                "            await audit.append(connection, [_audit_entry(draft) for draft in audited])\n",
+                "    if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:\n"
                 "        async with database.transaction(pool) as connection:\n"
-                "            await audit.append(connection, [_deposit_entry(draft) for draft in deposits])\n",
+                "            await audit.append(connection, [_audit_entry(draft) for draft in audited])\n",
             )
         ],
         works="tests/integration/transaction/test_audit.py::test_a_deposit_is_on_record",
@@ -212,7 +212,7 @@ MUTANTS = (
         changes=[
             Change(
                 INTAKE,
-                "    return request.kind != DEPOSIT and source.owner_id != request.user_id\n",
+                "    return KINDS[request.kind].requires_owner and source.owner_id != request.user_id\n",
                 "    return False\n",
             )
         ],
@@ -305,7 +305,7 @@ MUTANTS = (
         changes=[
             Change(
                 INTAKE,
-                "                self._balances.spend(draft.transfer.from_wallet_id, draft.transfer.amount)\n",
+                "                self._funds.spend(draft.transfer)\n",
                 "                pass\n",
             )
         ],
