@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems readmes lint format schema engines currencies
+.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
 
 ##@ Use it
 
@@ -61,6 +61,9 @@ problems: .venv/.installed  ## Write docs/problems.md anew from the codes that t
 
 readmes: .venv/.installed  ## Write the tables of services/*/README.md from the code
 	@$(BIN)/python -m tests.harness.write_readmes
+
+guarantees: .venv/.installed  ## Write docs/guarantee-tests.md from the docstrings of the tests
+	@$(BIN)/python -m tests.harness.write_guarantees
 
 currencies: .venv/.installed  ## Write services/contracts/currencies.py anew from the locked list of ISO 4217
 	@$(BIN)/python -m tests.harness.write_currencies

@@ -1,4 +1,4 @@
-"""Periods of every list, on real databases: `from` is inclusive, `to` is exclusive, by one implementation."""
+"""Guarantee 59b: periods of every list, on real databases: `from` is inclusive, `to` is exclusive, by one implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements as files of any length: complete, or visibly incomplete. With the real wallet service, and with a stand-in."""
+"""Guarantee 59d: statements as files of any length are complete, or visibly incomplete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An argument that is given and empty, or 0, is never taken for one that was left out."""
+"""Guarantee 17b: an argument that is given and empty, or 0, is never taken for one that was left out."""
 
 from __future__ import annotations
 

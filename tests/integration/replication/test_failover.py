@@ -1,4 +1,4 @@
-"""A failover: the primary dies, and the standby takes over with what it has."""
+"""Guarantee 33b: a failover: the primary dies, and the standby takes over with what it has."""
 
 from __future__ import annotations
 

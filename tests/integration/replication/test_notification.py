@@ -1,4 +1,4 @@
-"""The notification service: what rests on rows found is acknowledged only when these are replicated."""
+"""Guarantee 33b: the notification service: what rests on rows found is acknowledged only when these are replicated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transaction service: what rests on rows found is returned only when these are replicated."""
+"""Guarantee 33b: the transaction service: what rests on rows found is returned only when these are replicated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wallet service: what rests on rows found is returned only when these are replicated."""
+"""Guarantee 33b: the wallet service: what rests on rows found is returned only when these are replicated."""
 
 from __future__ import annotations
 

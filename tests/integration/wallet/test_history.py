@@ -80,7 +80,7 @@ async def held_up(pool: Pool, database: TestDatabase, source: UUID, destination:
 
 
 async def test_a_moment_with_an_open_posting_is_waited_for(patient: Pool, wallet_database: TestDatabase) -> None:
-    """While a commit is held up, the balance at a moment after its date is not returned; then it is the one that stays."""
+    """Guarantee 59c: a balance at a moment is not returned before an open posting of that moment has ended."""
     source, destination = await fund(patient, [1000, 0])
     before = await clock(patient)
     async with held_up(patient, wallet_database, source, destination):
@@ -154,7 +154,7 @@ async def test_an_untracked_session_makes_nothing_final(
 
 
 async def test_past_figures_stay_under_postings(pool: Pool, wallet_database: TestDatabase) -> None:
-    """Balances of the last moments, statements that end there, and the balance sheet, read while others post, never change."""
+    """Guarantee 59c: past balances, statements and the balance sheet, read during postings, never change."""
     wallets = await fund(pool, [10_000] * 4)
     chance = random.Random(6)
     done = asyncio.Event()

@@ -31,7 +31,7 @@ ALICE, BOB, CAROL = (UUID(int=number) for number in (1, 2, 3))
     ],
 )
 def test_a_queue_is_delayed_only_when_deep_and_old(transfers: int, oldest: float, zone: str) -> None:
-    """Depth alone is busy; delayed needs an oldest transfer of more than five seconds as well."""
+    """Guarantee 64, in part: depth alone is busy; delayed needs an oldest transfer of more than five seconds as well."""
     assert zone == queue_zone.zone(transfers, oldest)
 
 
