@@ -19,8 +19,8 @@ _HEAD = """\
 # Tests of the guarantees
 
 The tests that show each guarantee of [guarantees.md](guarantees.md), by the number at the start of their docstring.
-Run one with `make test T=` and its name; the name of a file stands for all its tests. This page is written by `make guarantees`; a
-test compares them.
+Run one with `make test T=` and its name; the name of a file stands for all its tests. This page is written by `make guarantees`;
+a test compares them.
 
 """
 

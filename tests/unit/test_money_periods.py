@@ -261,7 +261,7 @@ def test_what_is_done_at_once_is_not_told_to_be_pending() -> None:
 
 def test_the_manual_says_how_late_a_lost_event_is_told() -> None:
     """The pause between two looks, and the grace that an event has to arrive."""
-    assert f"A lost event is told up to {commands.FINALIZED_GRACE_SECONDS:.0f} s later than that" in MANUAL
+    assert f"A lost event arrives up to {commands.FINALIZED_GRACE_SECONDS:.0f} s later than that" in MANUAL
     assert commands.FINALIZED_GRACE_SECONDS >= database.ACQUIRE_SECONDS + outbox.RELEASE_SECONDS
     assert CATCH_UP + commands.FINALIZED_GRACE_SECONDS < FINALIZE_MARGIN
 
