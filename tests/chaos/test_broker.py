@@ -1,4 +1,4 @@
-"""Drills: the broker loses, doubles, refuses, freezes or dies under load, and every accepted transfer ends as it should."""
+"""Drills: the broker loses, duplicates, refuses, freezes or dies under load; every accepted transfer still ends correctly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.harness.stack import Stack, running
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
 CONSUMERS = (*WORKERS, "notification-worker")
 HANG_SECONDS = bound(15.0, 5.0)
-"""How long a request may take. The short form also runs on busy machines; a request that hangs takes 30 s or longer."""
+"""The longest a request may take. The short form also runs on busy machines; a request that hangs takes 30 s or longer."""
 
 TERMINAL_SECONDS = 90
 """After the last fault. In the tests' stack the reversal ends a transfer 20 s after it was accepted."""
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(bound(150, 400))
 
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> Sequence[Person]:
-    """Six people with 1,000.00 USD each."""
+    """Six users with 1,000.00 USD each."""
     made = await asyncio.gather(*(api.register(f"Drill {number}") for number in range(6)))
     for person in made:
         await operator.fund(person, 100_000)
@@ -47,10 +47,10 @@ async def people(api: ApiClient, operator: Person) -> Sequence[Person]:
 
 
 @asynccontextmanager
-async def patient(
+async def patient_stack(
     stack: Stack, api: ApiClient, people: Sequence[Person]
 ) -> AsyncIterator[tuple[Stack, ApiClient, Sequence[Person]]]:
-    """In the full form a stack whose reversal waits its ordinary minute: longer than the broker waits for a frozen worker."""
+    """In the full form, a stack with the default reversal age of 60 s: longer than the broker waits for a frozen worker."""
     if not FULL:
         yield stack, api, people
         return
@@ -69,7 +69,7 @@ async def patient(
 
 @asynccontextmanager
 async def drill(stack: Stack, api: ApiClient, people: Sequence[Person]) -> AsyncIterator[Sent]:
-    """Load while the block runs; then everything must end well: in time, once, as the ledger says, and told once."""
+    """Load during the block; afterwards every transfer must be terminal in time, match the ledger, and be notified once."""
     async with load(api, people) as sent:
         await sent.more(10)
         yield sent
@@ -81,7 +81,7 @@ async def drill(stack: Stack, api: ApiClient, people: Sequence[Person]) -> Async
 
 
 async def gauge(stack: Stack, role: str, name: str, **labels: str) -> float:
-    """The sum of a role's samples of this name with these labels."""
+    """The sum of a role's samples with this name and these labels."""
     async with aiohttp.ClientSession() as session, session.get(stack["metrics"][role]) as response:
         families = text_string_to_metric_families(await response.text())
     samples = [sample for family in families for sample in family.samples if sample.name == name]
@@ -89,7 +89,7 @@ async def gauge(stack: Stack, role: str, name: str, **labels: str) -> float:
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Wait for a condition of this process."""
+    """Wait for a condition within this process."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.05)
@@ -105,11 +105,11 @@ async def statuses(stack: Stack, ids: set[UUID]) -> dict[str, int]:
 
 
 async def test_every_message_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Guarantee 7: purged under load again and again, all queues: every accepted transfer is terminal within 90 s."""
+    """Guarantee 7: all queues purged under load, repeatedly: every accepted transfer is terminal within 90 s."""
     await stack.take_down(WORKERS[0])
     try:
         async with drill(stack, api, people) as sent:
-            # A short while without a worker, so that there is something to lose.
+            # No worker for a moment, so that there are messages to lose.
             await stack.take_down(WORKERS[1])
             await sent.more(bound(30, 600))
             lost = await broker.purge(stack)
@@ -126,7 +126,7 @@ async def test_every_message_lost(stack: Stack, api: ApiClient, people: Sequence
 
 
 async def test_every_event_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Events that the broker had confirmed are purged while nobody hears them: everybody is told all the same, once."""
+    """Confirmed events are purged while no consumer is running: every user is still notified, once."""
     lost = 0
     await stack.take_down("notification-worker")
     try:
@@ -143,7 +143,7 @@ async def test_every_event_lost(stack: Stack, api: ApiClient, people: Sequence[P
 
 @pytest.mark.parametrize("queue", [REQUESTED_QUEUE, FINALIZED_QUEUE], ids=lambda queue: queue.name)
 async def test_queue_deleted(stack: Stack, api: ApiClient, people: Sequence[Person], queue: Queue) -> None:
-    """A queue deleted under load, with consumers on it: it is declared again and everybody goes on."""
+    """A queue is deleted under load, with consumers on it: it is declared again and work continues."""
     async with drill(stack, api, people) as sent:
         for _ in range(bound(1, 10)):
             await broker.delete_queue(stack, queue)
@@ -151,7 +151,7 @@ async def test_queue_deleted(stack: Stack, api: ApiClient, people: Sequence[Pers
 
 
 async def test_exchange_deleted(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Both exchanges deleted under load: the relay declares them again; what it could not publish is not lost."""
+    """Both exchanges are deleted under load: the relay declares them again; what it could not publish is not lost."""
     async with drill(stack, api, people) as sent:
         for _ in range(bound(1, 10)):
             for exchange in (topology.COMMANDS, topology.EVENTS):
@@ -162,7 +162,7 @@ async def test_exchange_deleted(stack: Stack, api: ApiClient, people: Sequence[P
 
 
 async def test_unroutable(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Guarantee 36: a binding gone under load: the rows stay, are counted, and go out when it is back; nothing is lost."""
+    """Guarantee 36: a binding is missing under load: rows stay, are counted, and are published once it is back; none is lost."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "unroutable"}
     before = await gauge(stack, "transaction-relay", **counted)
 
@@ -176,7 +176,7 @@ async def test_unroutable(stack: Stack, api: ApiClient, people: Sequence[Person]
 
 
 async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Guarantee 6, through the broker: all that waits, commands and events, comes three times in any order; each once."""
+    """Guarantee 6, through the broker: all waiting commands and events come three times in random order, each applied once."""
     for name in CONSUMERS:
         await stack.take_down(name)
     try:
@@ -201,7 +201,7 @@ async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, peopl
 
 
 async def test_broker_down(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Guarantee 34: 60 s without the broker: accepted all the same, the outbox ages, who needs it says so; then all ends."""
+    """Guarantee 34: 60 s without the broker: transfers are accepted, the outbox lag grows, readiness shows it, then all ends."""
     lags: list[float] = []
     async with drill(stack, api, people) as sent:
         await stack.take_down("rabbitmq")
@@ -232,7 +232,7 @@ async def test_broker_down(stack: Stack, api: ApiClient, people: Sequence[Person
 async def test_publishers_blocked(
     stack: Stack, api: ApiClient, people: Sequence[Person], kind: Literal["disk", "memory"]
 ) -> None:
-    """Guarantee 35: an alarm of the broker: no request hangs over 5 s, accepting goes on, the relay says why it waits."""
+    """Guarantee 35: with a broker alarm no request takes over 5 s, accepting continues, the relay reports the reason."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "blocked"}
     before = await gauge(stack, "transaction-relay", **counted)
     async with drill(stack, api, people) as sent:
@@ -249,7 +249,7 @@ async def test_publishers_blocked(
 
 
 async def test_broker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """A broker that is there and answers nothing for 15 s: accepting goes on, and afterwards everything ends."""
+    """The broker is frozen for 15 s: accepting continues, and afterwards every transfer ends."""
     pid = stack["pids"]["rabbitmq"]
     async with drill(stack, api, people) as sent:
         os.kill(pid, signal.SIGSTOP)
@@ -265,11 +265,11 @@ async def test_broker_frozen(stack: Stack, api: ApiClient, people: Sequence[Pers
 
 
 async def test_worker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
-    """Guarantee 32: a worker frozen for 60 s and continued: the other did its messages; its own late actions change nothing.
+    """Guarantee 32: a worker is frozen for 60 s and continued: the other does its work; its late actions change nothing.
 
-    In the short form the broker is told to give the frozen one up; by itself it does so after 20 to 30 s.
+    In the short form its connection is closed through the broker; without that the broker drops it after 20 to 30 s.
     """
-    async with patient(stack, api, people) as (there, its_client, payers):
+    async with patient_stack(stack, api, people) as (there, its_client, payers):
         await _freeze_a_worker(there, its_client, payers)
 
 
@@ -300,7 +300,7 @@ async def _freeze_a_worker(stack: Stack, api: ApiClient, people: Sequence[Person
 
 
 async def redelivered_to(stack: Stack, worker: str, ids: set[UUID]) -> int:
-    """How many of these transfers this worker carried out although another had been given them first."""
+    """How many of these transfers this worker processed after a delivery to another worker."""
     [row] = await stack.query(
         "transaction",
         "SELECT count(*) AS n FROM transfers, jsonb_array_elements(attempts) AS attempt WHERE id = ANY($1::uuid[]) "
@@ -312,7 +312,7 @@ async def redelivered_to(stack: Stack, worker: str, ids: set[UUID]) -> int:
 
 
 async def terminal_rows(stack: Stack, ids: set[UUID]) -> dict[UUID, tuple[object, ...]]:
-    """What can never change again of these transfers."""
+    """The columns of these transfers that must never change again."""
     rows = await stack.query(
         "transaction",
         "SELECT id, status, failure_code, completed_at, failed_at FROM transfers WHERE id = ANY($1::uuid[])",

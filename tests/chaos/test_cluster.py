@@ -1,4 +1,4 @@
-"""A RabbitMQ cluster of three under load: the leader killed again and again, and a minority that is left alone."""
+"""A RabbitMQ cluster of three nodes under load: the leader is killed repeatedly, and a minority is left alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rab
 async def path(
     wallet_database: TestDatabase, transaction_database: TestDatabase, cluster: RabbitMQCluster
 ) -> AsyncIterator[MoneyPath]:
-    """The money path on the cluster; whatever happened, the ledger proves right and agrees with every status."""
+    """The money path on the cluster; afterwards the ledger proof must pass and agree with every status."""
     async with AsyncExitStack() as stack:
         opened = await open_money_path(stack, wallet_database, transaction_database, cluster)
         opened.start_relay()
@@ -69,7 +69,7 @@ async def path(
 
 @asynccontextmanager
 async def load(path: MoneyPath) -> AsyncIterator[list[UUID]]:
-    """About 100 transfers a second are accepted while the block runs, and the reversal looks every second."""
+    """Accept about 100 transfers a second during the block, with frequent passes of the reversal."""
     users = await path.users([1_000_000] * 8)
     intake = path.intake()
     rng = random.Random(5)
@@ -100,26 +100,26 @@ async def load(path: MoneyPath) -> AsyncIterator[list[UUID]]:
                 await task
 
 
-async def ask(node: ClusterNode, page: str) -> Any:
-    """What a node's management API tells."""
+async def get_page(node: ClusterNode, page: str) -> Any:
+    """A page of a node's management API."""
     async with aiohttp.ClientSession() as session, session.get(f"{node.management_url}/api/{page}") as response:
         return await response.json()
 
 
 async def leader(cluster: RabbitMQCluster) -> ClusterNode:
-    """The node that leads the queue of commands, once all members are online and one of them leads."""
+    """The node that leads the command queue, once all members are online."""
     async with asyncio.timeout(60):
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
                 for node in cluster.nodes:
-                    told = await ask(node, f"queues/%2F/{REQUESTED_QUEUE.name}")
+                    told = await get_page(node, f"queues/%2F/{REQUESTED_QUEUE.name}")
                     if len(told.get("online", [])) == len(cluster.nodes):
                         return next(peer for peer in cluster.nodes if peer.node == told["leader"])
             await asyncio.sleep(0.2)
 
 
 async def finalized(path: MoneyPath, ids: list[UUID], count: int) -> None:
-    """Wait until so many transfers that are accepted from now on are terminal: everything flows."""
+    """Wait until the next `count` accepted transfers are terminal."""
     start = len(ids)
     async with asyncio.timeout(60):
         while len(ids) < start + count:
@@ -142,12 +142,12 @@ async def test_the_leader_killed_again_and_again(path: MoneyPath, cluster: Rabbi
     done = await path.finalized(ids, seconds=90)
 
     assert len(killed) > 1
-    # Two of three are always up: nobody had to wait for the reversal.
+    # Two of three are always up, so no transfer had to wait for the reversal.
     assert {"COMPLETED": len(ids)} == Counter(transfer.status for transfer in done.values())
 
 
 async def test_a_minority_alone(path: MoneyPath, cluster: RabbitMQCluster) -> None:
-    """Two of three are down: publishing fails, accepting goes on and the rows wait; with a majority back all is done."""
+    """Two of three are down: publishing fails, accepting continues, rows wait; with a majority back everything completes."""
     async with load(path) as ids:
         await finalized(path, ids, 50)
         leading = await leader(cluster)

@@ -1,4 +1,4 @@
-"""The gateway dies between accepting and answering; whoever asks again gets the same transfer."""
+"""The gateway is killed between accepting and responding; a retry returns the same transfer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Sending = dict[str, asyncio.Task[Answer]]
 
 
 class Clients:
-    """Each sends one payment after the other, each with a key of its own, so that always some are under way."""
+    """Clients that send one payment after another, each with its own key, so that some are always in flight."""
 
     def __init__(self, sender: Person, receiver: Person) -> None:
         self.sender = sender
@@ -40,13 +40,13 @@ class Clients:
             await asyncio.wait([self.sending[key]])
 
     async def answered(self, count: int) -> None:
-        """Wait until so many have their answer."""
+        """Wait until this many requests have a response."""
         while sum(task.done() for task in self.sending.values()) < count:
             await asyncio.sleep(0.001)
 
 
 async def recorded(stack: Stack, person: Person, keys: Sending) -> dict[str, str]:
-    """The transfer on record for each of these keys that has one."""
+    """The recorded transfer for each of these keys that has one."""
     rows = await stack.query(
         "transaction",
         "SELECT key, resource_id FROM idempotency_keys WHERE user_id = $1 AND key = ANY($2::text[])",
@@ -56,10 +56,10 @@ async def recorded(stack: Stack, person: Person, keys: Sending) -> dict[str, str
     return {row["key"]: str(row["resource_id"]) for row in rows}
 
 
-async def stop_in_between(stack: Stack, clients: Clients, answered: int) -> dict[str, str]:
-    """Freeze the gateway when so many are answered; what is accepted then and not answered, once that is finalized.
+async def freeze_after(stack: Stack, clients: Clients, answered: int) -> dict[str, str]:
+    """Freeze the gateway after this many responses; return transfers that are accepted but have no response.
 
-    Frozen, it answers nobody, while the service behind it goes on to record what it was handed.
+    A frozen gateway sends no responses, while the transaction service still records the requests it received.
     """
     await clients.answered(answered)
     os.kill(stack["pids"]["gateway"], signal.SIGSTOP)
@@ -73,15 +73,15 @@ async def stop_in_between(stack: Stack, clients: Clients, answered: int) -> dict
 
 
 async def retry(sender: Person, receiver: Person, key: str) -> Answer:
-    """Send with this key until it is known what became of it."""
+    """Send with this key until the outcome is known."""
     async with asyncio.timeout(60):
         while (answer := await sender.send_money(receiver, 1, key=key)).status in (409, 503, 504):
             await asyncio.sleep(0.1)
     return answer
 
 
-async def answers_of(sending: Sending) -> dict[str, str]:
-    """The transfers that were answered before the gateway died; the others saw their connection break."""
+async def responses_of(sending: Sending) -> dict[str, str]:
+    """The transfers with a response from before the kill; the other connections broke."""
     done = dict(zip(sending, await asyncio.gather(*sending.values(), return_exceptions=True), strict=True))
     assert all(isinstance(one, Answer | aiohttp.ClientError) for one in done.values()), done
     return {key: one.body["id"] for key, one in done.items() if isinstance(one, Answer) and one.status == 202}
@@ -89,40 +89,40 @@ async def answers_of(sending: Sending) -> dict[str, str]:
 
 @pytest.mark.timeout(drills.bound(600, 7200))
 async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stack, alice: Person, bob: Person) -> None:
-    """Guarantee 22: the gateway is killed after the accepting commit and before its answer: each retry gets the same id."""
+    """Guarantee 22: the gateway is killed after the accepting commit and before its response: each retry gets the same id."""
     rng = random.Random(22)
-    kills = unanswered = 0
+    kills = without_response = 0
     ids: dict[str, str] = {}
     for _ in range(ROUNDS_MAX):
         pid = stack["pids"]["gateway"]
         clients = Clients(alice, bob)
         lost: dict[str, str] = {}
         try:
-            lost = await stop_in_between(stack, clients, rng.randint(1, 20))
+            lost = await freeze_after(stack, clients, rng.randint(1, 20))
         finally:
-            # With nobody in between the clients end their round, and the next one is tried.
+            # Without such a transfer the clients end their round, and the next round tries again.
             os.kill(pid, signal.SIGKILL if lost else signal.SIGCONT)
             clients.over = True
             await asyncio.gather(*clients.tasks)
         sending = clients.sending
-        answered = await answers_of(sending)
+        answered = await responses_of(sending)
         if lost:
             await replaced(stack, "gateway", pid)
         first = [await retry(alice, bob, key) for key in sending]
         again = [await retry(alice, bob, key) for key in sending]
 
-        told = dict(zip(sending, (answer.body["id"] for answer in first), strict=True))
+        returned = dict(zip(sending, (answer.body["id"] for answer in first), strict=True))
         assert {202} == {answer.status for answer in first + again}
-        assert lost | answered == {key: told[key] for key in lost | answered}
+        assert lost | answered == {key: returned[key] for key in lost | answered}
         assert all(answer.headers["Idempotent-Replayed"] == "true" for answer in again)
         assert [answer.body for answer in first] == [answer.body for answer in again]
-        ids |= told
+        ids |= returned
         kills += bool(lost)
-        unanswered += len(lost)
+        without_response += len(lost)
         if kills == KILLS:
             break
 
-    print(f"{kills} kills, {unanswered} transfers accepted and not answered, {len(ids)} keys")
+    print(f"{kills} kills, {without_response} transfers accepted without a response, {len(ids)} keys")
     assert KILLS == kills
     assert len(ids) == len(set(ids.values()))
     [row] = await stack.query("transaction", "SELECT count(*) FROM transfers WHERE user_id = $1", alice.user_id)

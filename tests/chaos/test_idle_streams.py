@@ -1,4 +1,4 @@
-"""Many streams of live events on which nothing happens: what they cost, whom they slow, and what comes when something does."""
+"""Many idle streams of live events: their cost, their effect on other users, and what they deliver once something happens."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.harness import usage
 from tests.harness.api import ApiClient, Person
 from tests.harness.drills import FULL, bound
 from tests.harness.events import Event, Reader, listening
+from tests.harness.slowdown import FACTOR_MAX, measure
 from tests.harness.stack import Stack
-from tests.harness.stretches import SLOWER_MAX, in_turns
 
 STREAMS = bound(50, 500)
 IDLE_SECONDS = bound(0.4, 20.0)
@@ -25,7 +25,7 @@ ROLES = ("gateway", "notification")
 
 @dataclass(slots=True)
 class Listener:
-    """One stream of somebody, and what came on it."""
+    """A stream of one user and the events received on it."""
 
     person: Person
     reader: Reader
@@ -35,17 +35,17 @@ class Listener:
 
 @asynccontextmanager
 async def listeners(people: list[Person]) -> AsyncIterator[list[Listener]]:
-    """As many streams as each may have, all open, each read."""
+    """Open and read as many streams as each user may have."""
 
     async def begin(person: Person) -> Listener:
         reader = await streams.enter_async_context(listening(person.session, person.base, person.token))
-        return Listener(person, reader, await reader.begun())
+        return Listener(person, reader, await reader.opened())
 
     async with AsyncExitStack() as streams:
-        begun = await asyncio.gather(*(begin(person) for person in people for _ in range(STREAMS_OF_USER_MAX)))
-        following = [asyncio.create_task(each.reader.follow(each.events)) for each in begun]
+        opened = await asyncio.gather(*(begin(person) for person in people for _ in range(STREAMS_OF_USER_MAX)))
+        following = [asyncio.create_task(each.reader.follow(each.events)) for each in opened]
         try:
-            yield begun
+            yield opened
             assert not any(task.done() for task in following), "a stream has ended"
         finally:
             for task in following:
@@ -54,7 +54,7 @@ async def listeners(people: list[Person]) -> AsyncIterator[list[Listener]]:
 
 
 async def cpu_of_idling(stack: Stack) -> list[float]:
-    """What each role that has to do with streams uses while nobody asks for anything: CPU seconds in a second."""
+    """CPU seconds per second of each role involved in streams, without any requests."""
     before = [usage.of(stack["pids"][role]).cpu_seconds for role in ROLES]
     await asyncio.sleep(IDLE_SECONDS)
     after = [usage.of(stack["pids"][role]).cpu_seconds for role in ROLES]
@@ -62,7 +62,7 @@ async def cpu_of_idling(stack: Stack) -> list[float]:
 
 
 async def pay_some(alice: Person, people: list[Person]) -> dict[str, set[str]]:
-    """Transfers to every second one; by user, the ids of those that came in."""
+    """Send transfers to every second user; return the received ids by user."""
     paid: dict[str, set[str]] = {person.user_id: set() for person in people}
 
     async def pay(person: Person) -> None:
@@ -70,40 +70,40 @@ async def pay_some(alice: Person, people: list[Person]) -> dict[str, set[str]]:
         assert "COMPLETED" == answer.body["status"], answer
         paid[person.user_id].add(answer.body["id"])
 
-    lucky = people[::2]
-    await asyncio.gather(*(pay(lucky[number % len(lucky)]) for number in range(TRANSFERS)))
+    receivers = people[::2]
+    await asyncio.gather(*(pay(receivers[number % len(receivers)]) for number in range(TRANSFERS)))
     return paid
 
 
-async def all_told(begun: list[Listener], paid: dict[str, set[str]]) -> None:
-    """Wait until on each stream two events came of each transfer: its outcome and the notification."""
+async def all_received(opened: list[Listener], paid: dict[str, set[str]]) -> None:
+    """Wait until each stream has two events for each transfer: the outcome and the notification."""
     async with asyncio.timeout(60):
-        while any(len(each.events) < 2 * len(paid[each.person.user_id]) for each in begun):
+        while any(len(each.events) < 2 * len(paid[each.person.user_id]) for each in opened):
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.timeout(400)
 async def test_idle_streams(stack: Stack, api: ApiClient, alice: Person) -> None:
-    """Guarantee 58: streams that idle slow nobody; when something happens each is told all of its own, once, and no other's."""
+    """Guarantee 58: idle streams slow no other user; each later receives all its own events once, and no other user's."""
     people = [await api.register() for _ in range(STREAMS // STREAMS_OF_USER_MAX)]
     memory = usage.of(stack["pids"]["gateway"]).memory_bytes
     alone = await cpu_of_idling(stack)
-    async with listeners(people) as begun:
+    async with listeners(people) as opened:
         memory = usage.of(stack["pids"]["gateway"]).memory_bytes - memory
         idle = [more - less for more, less in zip(await cpu_of_idling(stack), alone, strict=True)]
         paid = await pay_some(alice, people)
-        await all_told(begun, paid)
-    for each in begun:
+        await all_received(opened, paid)
+    for each in opened:
         completed = [event.data["id"] for event in each.events if event.type == "transfer.completed"]
         assert sorted(paid[each.person.user_id]) == sorted(completed)
         assert [each.place + 1 + number for number in range(2 * len(completed))] == [event.id for event in each.events]
 
-    stretches = await in_turns(alice, lambda: listeners(people))
+    slowdown = await measure(alice, lambda: listeners(people))
     gateway, notification = (1e6 * seconds / STREAMS for seconds in idle)
     print(
-        f"\n{STREAMS} idle streams: {stretches}; each has {memory / STREAMS / 1024:.1f} KiB of the gateway,"
-        f" {gateway:.0f} us of its CPU and {notification:.0f} us of the notification service's in a second"
+        f"\n{STREAMS} idle streams: {slowdown}; each takes {memory / STREAMS / 1024:.1f} KiB of the gateway,"
+        f" {gateway:.0f} us of its CPU and {notification:.0f} us of the notification service's CPU per second"
     )
 
     if FULL:
-        assert stretches.slower < SLOWER_MAX
+        assert slowdown.factor < FACTOR_MAX

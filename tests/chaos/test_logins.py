@@ -1,4 +1,4 @@
-"""A crowd that logs in: nothing deadlocks, everybody is let in or told when to come back, and the others hardly notification."""
+"""Many logins at once: no deadlock, each one succeeds or gets a Retry-After, and other users are hardly factor."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from tests.harness import logins
 from tests.harness.api import PASSWORD, ApiClient, Person
 from tests.harness.drills import FULL, bound
-from tests.harness.stretches import SLOWER_MAX, STRETCH_SECONDS, TURNS, in_turns
+from tests.harness.slowdown import FACTOR_MAX, PERIOD_SECONDS, PERIODS, measure
 
-CROWDS = (30, 50, 200)
+SIZES = (30, 50, 200)
 LOGINS_TIMED = bound(10, 200)
 MEDIANS_APART_MAX = 0.10
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("crowd", CROWDS)
-async def test_a_crowd_logs_in(api: ApiClient, alice: Person, bob: Person, crowd: int) -> None:
+@pytest.mark.parametrize("size", SIZES)
+async def test_many_logins_at_once(api: ApiClient, alice: Person, bob: Person, size: int) -> None:
     """Guarantee 49: with 30, 50 and 200 logins at once nothing deadlocks, the rest is 503 with Retry-After."""
-    # Not who reads: of a user's sessions the oldest end when there are a thousand.
+    # A user other than the reader: with more than a thousand sessions a user's oldest ones end.
     carol = await api.register("Carol Test")
-    stretches = await in_turns(alice, lambda: logins.crowd(api.base, crowd, PASSWORD, [bob.email, carol.email]))
-    told: Counter[str] = sum(map(Counter, stretches.loads), Counter())
+    slowdown = await measure(alice, lambda: logins.running(api.base, size, PASSWORD, [bob.email, carol.email]))
+    results: Counter[str] = sum(map(Counter, slowdown.loads), Counter())
     print(
-        f"\n{crowd} logins at once: {stretches};"
-        f" logins: {told['200'] / TURNS / STRETCH_SECONDS:.0f}/s in, {told.total() - told['200']} told to come back"
+        f"\n{size} logins at once: {slowdown};"
+        f" logins: {results['200'] / PERIODS / PERIOD_SECONDS:.0f}/s succeed, "
+        f"{results.total() - results['200']} refused with Retry-After"
     )
 
-    # Whoever does not even get a connection to auth is told so, and to come back, too.
-    assert {"200", "503 too_many_logins", "503 upstream_unavailable"} >= set(told), told
-    assert told["200"] > 0
+    # Without a connection to auth the response is also 503 with Retry-After.
+    assert {"200", "503 too_many_logins", "503 upstream_unavailable"} >= set(results), results
+    assert results["200"] > 0
     assert 200 == (await api.send("POST", "/auth/login", json={"email": bob.email, "password": PASSWORD})).status
     if FULL:
-        assert stretches.slower < SLOWER_MAX
+        assert slowdown.factor < FACTOR_MAX
 
 
 async def wrong_login(api: ApiClient, email: str) -> tuple[float, dict[str, Any]]:
-    """How long it took, in seconds, and the body without its request id."""
+    """The duration of a failed login in seconds, and its body without the request id."""
     began = time.monotonic()
     answer = await api.send("POST", "/auth/login", json={"email": email, "password": "not the password"})
     took = time.monotonic() - began
@@ -54,17 +55,19 @@ async def wrong_login(api: ApiClient, email: str) -> tuple[float, dict[str, Any]
     return took, answer.body | {"request_id": ""}
 
 
-async def turn_totp_on(person: Person) -> None:
+async def enable_totp(person: Person) -> None:
     uri = (await person.post("/auth/totp", {"password": PASSWORD})).body["uri"]
     secret = base64.b32decode(parse_qs(urlsplit(uri).query)["secret"][0])
     code = TOTP(secret, 6, SHA1(), 30).generate(int(time.time())).decode()
     assert 200 == (await person.post("/auth/totp/confirm", {"code": code})).status
 
 
-async def test_logins_tell_nothing_about_whom(api: ApiClient, operator: Person, alice: Person, bob: Person) -> None:
+async def test_failed_logins_reveal_nothing_about_the_account(
+    api: ApiClient, operator: Person, alice: Person, bob: Person
+) -> None:
     """Guarantee 50: known, unknown, disabled and with a second factor: a wrong login has one body, and takes as long."""
     disabled = await api.register("Disabled Test")
-    await turn_totp_on(bob)
+    await enable_totp(bob)
     path = f"/ops/users/{disabled.user_id}/disable"
     answer = await operator._as_me("PUT", path, json={"reason": "a test"})
     assert 200 == answer.status, answer
@@ -77,7 +80,7 @@ async def test_logins_tell_nothing_about_whom(api: ApiClient, operator: Person, 
     took: dict[str, list[float]] = {kind: [] for kind in kinds}
     bodies = set()
     for number in range(LOGINS_TIMED):
-        # Interleaved, each kind first as often as the others: whatever else the machine does hits them alike.
+        # Interleaved in rotating order, so that other load on the machine affects all kinds alike.
         order = list(kinds.items())
         for kind, email in order[number % 4 :] + order[: number % 4]:
             seconds, body = await wrong_login(api, email)
@@ -85,8 +88,8 @@ async def test_logins_tell_nothing_about_whom(api: ApiClient, operator: Person, 
             bodies.add(str(body))
     medians = {kind: statistics.median(each) * 1000 for kind, each in took.items()}
     apart = max(medians.values()) / min(medians.values()) - 1
-    told = ", ".join(f"{kind} {median:.1f} ms" for kind, median in medians.items())
-    print(f"\nmedians of {LOGINS_TIMED} wrong logins each: {told}; {apart * 100:.1f} % apart")
+    results = ", ".join(f"{kind} {median:.1f} ms" for kind, median in medians.items())
+    print(f"\nmedians of {LOGINS_TIMED} wrong logins each: {results}; {apart * 100:.1f} % apart")
 
     assert 1 == len(bodies)
     if FULL:

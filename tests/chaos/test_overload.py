@@ -1,4 +1,4 @@
-"""More work than can be done in time: the rest is refused early, what was accepted is carried out, and then all is as before."""
+"""More load than capacity: the excess is refused early, accepted transfers complete, and the system recovers."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from tests.performance.load import transfer_request
 PEOPLE = 8
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
 SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "60"} | bound({"PAYFLOW_BACKLOG_SECONDS_MAX": "0.5"}, {})
-"""A transfer has its ordinary minute. In the short form nobody is patient, so that little work is too much."""
+"""Transfers keep their default age of 60 s. The short form lowers the backlog limit, so that a little load is too much."""
 
 TERMINAL_SECONDS_MAX = 90.0
 NEARLY_ALL_SECONDS_MAX = 30.0
-EARLY_SECONDS_MAX = 5.0
-"""A client that is refused learns it well before its own patience, and the gateway's (10 s), is over."""
+REFUSED_SECONDS_MAX = 5.0
+"""A refused client gets its response long before its own timeout and the gateway's (10 s)."""
 
 CLIENT_SECONDS = 15.0
 CALM_SECONDS = 10.0
 CAPACITY_SECONDS = 15.0
 OVERLOAD_SECONDS = 120.0
 NORMAL_PART = 4
-"""Normal is a quarter of what the machine can do; ten times that is two and a half times what it can do."""
+"""Normal load is a quarter of capacity; ten times that is two and a half times the capacity."""
 
 TIMES = 10
 CONNECTIONS = 4000
@@ -64,7 +64,7 @@ ID = re.compile(rb'"id": ?"([0-9a-f-]{36})"')
 
 
 class Sent(NamedTuple):
-    """One request; status 0 when no answer came."""
+    """One request; status 0 without a response."""
 
     seconds: float
     status: int
@@ -73,8 +73,8 @@ class Sent(NamedTuple):
     body: bytes
 
 
-class Wire(asyncio.Protocol):
-    """One kept-alive connection that sends ready-made requests: the client's CPU is that of the system under test."""
+class Connection(asyncio.Protocol):
+    """One keep-alive connection that sends prebuilt requests: the client shares the CPU with the system under test."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
@@ -99,7 +99,7 @@ class Wire(asyncio.Protocol):
                 self._answer.set_result((head, body))
 
     async def send(self, request: bytes) -> Sent:
-        """Send and wait for the answer, as long as a client does."""
+        """Send a request and wait for the response, with a client's timeout."""
         began = time.monotonic()
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
@@ -122,13 +122,13 @@ class Wire(asyncio.Protocol):
 
 @dataclass(slots=True)
 class Driver:
-    """Sends between these people through one gateway, cheaply."""
+    """Send transfers between these users through one gateway, at low CPU cost."""
 
     url: URL
     people: list[TimedPerson]
 
     async def offer(self, *, per_second: float, seconds: float, connections: int) -> list[Sent]:
-        """Send at this rate, whatever comes of it, as long as a connection is free."""
+        """Send at this rate, regardless of the responses, while a connection is free."""
         sent: list[Sent] = []
         began = time.monotonic()
         until = began + seconds
@@ -137,42 +137,46 @@ class Driver:
         return sent
 
     async def read(self, *, seconds: float) -> list[Sent]:
-        """Look at one's wallets ten times a second, over one connection."""
+        """Read the wallets of a user ten times a second, over one connection."""
         reads: list[Sent] = []
         until = time.monotonic() + seconds
-        wire = await self._connect()
+        connection = await self._connect()
         request = (
             f"GET /api/v1/wallets HTTP/1.1\r\nHost: {self.url.host}\r\n"
             f"Authorization: Bearer {self.people[0].token}\r\n\r\n"
         ).encode()
         while time.monotonic() < until:
-            reads.append(await wire.send(request))
-            if wire.lost:
-                wire = await self._connect()
+            reads.append(await connection.send(request))
+            if connection.lost:
+                connection = await self._connect()
             await asyncio.sleep(0.1)
-        wire.transport.close()
+        connection.transport.close()
         return reads
 
     async def _client(self, starts: object, until: float, sent: list[Sent], number: int) -> None:
         chance = random.Random(number)
-        wire = await self._connect()
+        connection = await self._connect()
         while (start := next(starts)) < until:  # type: ignore[call-overload]
             await asyncio.sleep(max(0.0, start - time.monotonic()))
             if time.monotonic() >= until:
                 break
-            if wire.lost:
-                wire = await self._connect()
+            if connection.lost:
+                connection = await self._connect()
             sender, receiver = chance.sample(self.people, 2)
             sent.append(
-                await wire.send(transfer_request(str(self.url.host), sender.token, receiver.wallet_id, uuid4().hex))
+                await connection.send(
+                    transfer_request(str(self.url.host), sender.token, receiver.wallet_id, uuid4().hex)
+                )
             )
-        wire.transport.close()
+        connection.transport.close()
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> Connection:
         while True:
             with suppress(OSError):
-                _, wire = await asyncio.get_running_loop().create_connection(Wire, self.url.host, self.url.port)
-                return wire
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    Connection, self.url.host, self.url.port
+                )
+                return connection
             await asyncio.sleep(0.1)
 
 
@@ -191,8 +195,8 @@ async def driver(stack: Stack) -> AsyncIterator[Driver]:
 
 
 @pytest.mark.short_drill
-async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) -> None:
-    """Guarantee 42, short form: with no worker the work ahead grows until new transfers are refused; the rest is done."""
+async def test_load_beyond_capacity(stack: Stack, driver: Driver) -> None:
+    """Guarantee 42, short form: without a worker the backlog grows until new transfers are refused; the rest completes."""
     warm = await driver.offer(per_second=200, seconds=3, connections=16)
     assert [] == await faults_when_quiet(stack, ids(warm), seconds=60)
     for worker in WORKERS:
@@ -212,16 +216,16 @@ async def test_more_work_than_can_be_done_in_time(stack: Stack, driver: Driver) 
     assert all(one.retry_after and b'"busy"' in one.body for one in sent if one.status == 503)
     assert [] == await faults_when_quiet(stack, ids(sent), seconds=TERMINAL_SECONDS_MAX)
     assert await longest(stack, ids(sent)) < TERMINAL_SECONDS_MAX
-    # Welcome again, by itself.
+    # Transfers are accepted again without intervention.
     async with asyncio.timeout(30):
         while (await driver.offer(per_second=10, seconds=0.5, connections=1))[-1].status != 202:
             pass
 
 
-async def test_nobody_joins_a_queue_that_stands_still() -> None:
-    """Guarantee 42: when thousands wait and the oldest has waited long, who comes now is refused at once, not at the end."""
+async def test_a_stalled_queue_refuses_new_requests() -> None:
+    """Guarantee 42: when thousands wait and the oldest has waited long, a new request is refused at once, not after the wait."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(silence())
+        url = await stack.enter_async_context(silent_service())
         transaction = Upstream("gateway", "transaction", url, identities()["gateway"])
         stack.push_async_callback(transaction.close)
         client = TransactionClient(transaction, intake=transaction, waits=[transaction])
@@ -236,7 +240,7 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
         assert {"Retry-After": "2"} == refused.headers
         assert intake.is_full
         assert not any(task.done() for task in waiting)
-        # Those by e-mail wait elsewhere.
+        # Transfers by e-mail use another queue.
         other = asyncio.create_task(intake.accept(item(-1, to={"email": "bob@example.com"})))
         waiting.append(other)
         await asyncio.wait([other], timeout=0.1)
@@ -244,7 +248,7 @@ async def test_nobody_joins_a_queue_that_stands_still() -> None:
 
 
 async def first_refusal(intake: Intake, *, seconds: float) -> Busy:
-    """Ask again and again, as an impatient client; the first refusal."""
+    """The first refusal for an impatient client that keeps retrying."""
     async with asyncio.timeout(seconds):
         while True:
             try:
@@ -256,23 +260,23 @@ async def first_refusal(intake: Intake, *, seconds: float) -> Busy:
 
 
 async def end(tasks: list[asyncio.Task[Accepted]]) -> None:
-    """Nobody waits any longer."""
+    """Cancel the waiting requests."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
-async def silence() -> AsyncIterator[str]:
-    """The address of a service that takes every call and answers none."""
+async def silent_service() -> AsyncIterator[str]:
+    """The URL of a service that accepts every request and never responds."""
     silent = asyncio.Event()
 
-    async def say_nothing(_request: web.Request) -> web.Response:
+    async def never_respond(_request: web.Request) -> web.Response:
         await silent.wait()
         return web.Response(status=503)
 
     app = web.Application(client_max_size=2**24)
-    app.router.add_route("*", "/{path:.*}", say_nothing)
+    app.router.add_route("*", "/{path:.*}", never_respond)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -304,7 +308,7 @@ def item(number: int, to: dict[str, str] | None = None) -> TransferItem:
 @pytest.mark.full_drill
 @pytest.mark.timeout(900)
 async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
-    """Guarantee 42: ten times the load for two minutes: what was accepted is done in time, the rest refused early."""
+    """Guarantee 42: ten times the load for two minutes: accepted transfers complete in time, the rest is refused early."""
     calm, calm_late = await watched(driver.offer(per_second=20, seconds=CALM_SECONDS, connections=20))
     began = time.monotonic()
     filled = await driver.offer(per_second=1e6, seconds=CAPACITY_SECONDS, connections=32)
@@ -340,7 +344,7 @@ async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
     assert {one.status for one in over} <= {202, 429, 503}
     assert all(one.retry_after for one in refused)
     assert {200} == {one.status for one in reads}
-    assert max((one.seconds for one in refused), default=0) < EARLY_SECONDS_MAX
+    assert max((one.seconds for one in refused), default=0) < REFUSED_SECONDS_MAX
     assert max(took) < TERMINAL_SECONDS_MAX
     assert percentile(took, 99) < NEARLY_ALL_SECONDS_MAX * 1000
     assert {202} == {one.status for one in after}
@@ -348,18 +352,18 @@ async def test_ten_times_the_load(stack: Stack, driver: Driver) -> None:
 
 
 async def watched(offered: Coroutine[Any, Any, list[Sent]]) -> tuple[list[Sent], list[float]]:
-    """What came of it, and how late this process itself was meanwhile."""
+    """The results, and how late this process was meanwhile."""
     async with timing.lateness() as late:
         return await offered, late.seconds
 
 
 def ids(sent: list[Sent]) -> set[UUID]:
-    """What was accepted."""
+    """The ids of accepted transfers."""
     return {one.transfer_id for one in sent if one.transfer_id is not None}
 
 
 async def durations(stack: Stack, of: set[UUID]) -> list[float]:
-    """Seconds from accepted to terminal, each."""
+    """Seconds from accepted to terminal of each transfer."""
     rows = await stack.query(
         "transaction",
         "SELECT extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8 AS took FROM transfers "
@@ -370,15 +374,15 @@ async def durations(stack: Stack, of: set[UUID]) -> list[float]:
 
 
 async def longest(stack: Stack, of: set[UUID]) -> float:
-    """Seconds of the one that took longest."""
+    """The longest duration in seconds."""
     return max(await durations(stack, of))
 
 
 def percentile(seconds: list[float], percent: int) -> float:
-    """Milliseconds within which so many of a hundred were done."""
+    """The given percentile, in milliseconds."""
     return round(sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] * 1000, 1) if seconds else 0.0
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """The median, the 99th and the longest, in milliseconds."""
+    """The median, the 99th percentile and the maximum, in milliseconds."""
     return {"p50": percentile(seconds, 50), "p99": percentile(seconds, 99), "max": percentile(seconds, 100)}

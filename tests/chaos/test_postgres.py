@@ -1,4 +1,4 @@
-"""PostgreSQL killed, its sessions ended, its connections used up, under load: what was acknowledged is there."""
+"""PostgreSQL killed, its sessions ended, its connections exhausted, under load: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ TERMINATING_SECONDS = bound(5.0, 60.0)
 FULL_SECONDS = 5.0
 ANSWER_SECONDS_MAX = 5.0
 PATIENCE_SECONDS = bound(10.0, ANSWER_SECONDS_MAX)
-"""How long a call may take. What a busy machine adds is nobody's fault: the short form is patient."""
+"""The longest a call may take. The short form allows for a busy machine."""
 
 HEALING_SECONDS = 60.0
 CONNECTIONS = 260
-"""More than the server lets in (200) and has waiting in the gateway."""
+"""More than the server allows (200)."""
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,20 @@ async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
 
 
 def pids(stack: Stack) -> dict[str, int]:
-    """The processes of the services."""
+    """The pids of the service processes."""
     return {role.name: stack["pids"].get(role.name) for role in ROLES}
 
 
 @asynccontextmanager
 async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], drill: str) -> AsyncIterator[Sent]:
-    """Load while the block runs. Then nothing that was acknowledged may be missing, and nobody may have been restarted."""
+    """Load during the block. Afterwards nothing acknowledged may be missing, and no process may have restarted."""
     before = pids(stack)
     began = time.monotonic()
     async with load(api, people) as sent:
         await sent.more(10)
         yield sent
         ended = time.monotonic()
-        # Healed: transfers are accepted again, as ever.
+        # Healed: transfers are accepted again.
         await sent.more(30, seconds=HEALING_SECONDS)
         healed = time.monotonic()
     found = sent.faults() + await faults_when_quiet(stack, sent.ids, seconds=120)
@@ -76,8 +76,8 @@ async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], dr
     assert before == pids(stack)
 
 
-def assert_decent(calls: Phase) -> None:
-    """Whoever is not served is told so, in time, and when to come back."""
+def assert_refused_in_time(calls: Phase) -> None:
+    """Every refused call is 503 or 504, in time, and a 503 has Retry-After."""
     assert set(calls.statuses) <= {202, 503, 504}, calls.statuses
     assert [] == [call for call in calls.faults if call.status == 503 and call.retry_after is None]
     assert calls.slowest < PATIENCE_SECONDS, calls.figures()
@@ -85,7 +85,7 @@ def assert_decent(calls: Phase) -> None:
 
 @pytest.mark.timeout(bound(120, 3600))
 async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
-    """Guarantee 33: PostgreSQL killed under load, again and again: all that was acknowledged is there; services heal."""
+    """Guarantee 33: PostgreSQL killed under load, repeatedly: all that was acknowledged is there; services recover."""
     began = time.monotonic()
     async with under_load(stack, api, people, f"33 killed {KILLS} times") as sent:
         for _ in range(KILLS):
@@ -96,12 +96,12 @@ async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedP
                     await asyncio.sleep(0.05)
             await sent.more(5, seconds=HEALING_SECONDS)
         ended = time.monotonic()
-    assert_decent(timing.phase(people, began, ended))
+    assert_refused_in_time(timing.phase(people, began, ended))
 
 
 @pytest.mark.timeout(bound(120, 600))
 async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
-    """Guarantee 33: sessions of any service end at any moment: all that was acknowledged is there; services heal."""
+    """Guarantee 33: sessions of any service end at any moment: all that was acknowledged is there; services recover."""
     ended = 0
     began = time.monotonic()
     async with (
@@ -114,27 +114,27 @@ async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, peopl
         broken = timing.phase(people, began, time.monotonic())
     timing.report("33 sessions", terminated=ended)
     assert ended > TERMINATING_SECONDS
-    assert_decent(broken)
+    assert_refused_in_time(broken)
 
 
 async def test_connections_used_up(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
-    """Guarantee 33: nobody gets a connection for five seconds: 503 with `Retry-After` in time, and all heals by itself."""
+    """Guarantee 33: no connection is free for five seconds: 503 with `Retry-After` in time, and all recover without restart."""
     began = time.monotonic()
     async with logged_in(stack) as connection, under_load(stack, api, people, "33 connections used up"):
-        async with squatters(urlsplit(stack["databases"]["wallet"]).port or 0):
+        async with connections_taken(urlsplit(stack["databases"]["wallet"]).port or 0):
             while time.monotonic() < began + FULL_SECONDS:
                 await connection.fetch(TERMINATE, 1000)
                 await asyncio.sleep(0.2)
         broken = timing.phase(people, began, time.monotonic())
     timing.report("33 used up", broken=broken.figures(), codes=sorted({str(c.code) for c in broken.calls}))
     assert broken.statuses[503] > 0
-    assert_decent(broken)
+    assert_refused_in_time(broken)
 
 
 async def test_a_session_ended_between_two_statements(wallet_database: TestDatabase) -> None:
-    """Guarantee 33: the server's last word has arrived and the end of the connection has not: away, and well the next time."""
+    """Guarantee 33: the server's last message has arrived, the close has not: unavailable once, then the pool works again."""
     ended = asyncio.Event()
-    async with road_without_end(wallet_database.service_url, ended) as url:
+    async with proxy_without_close(wallet_database.service_url, ended) as url:
         pool = await wallet_database.pool(url)
         async with database.connection(pool) as borrowed:
             pid = await borrowed.fetchval("SELECT pg_backend_pid()")
@@ -152,17 +152,17 @@ async def test_a_session_ended_between_two_statements(wallet_database: TestDatab
 
 
 @asynccontextmanager
-async def road_without_end(url: str, ended: asyncio.Event) -> AsyncIterator[str]:
-    """A way to the server on which its last word arrives, and the end of the connection never does."""
+async def proxy_without_close(url: str, ended: asyncio.Event) -> AsyncIterator[str]:
+    """A proxy that forwards the server's last message, but never the close of the connection."""
     parts = urlsplit(url)
     tasks: list[asyncio.Task[None]] = []
     writers: list[asyncio.StreamWriter] = []
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: asyncio.Event | None) -> None:
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: asyncio.Event | None) -> None:
         while piece := await reader.read(65536):
             writer.write(piece)
         if end is not None:
-            # The last word is sent; whoever reads it has had it after these turns of the loop.
+            # The last message is sent; the reader receives it within these turns of the event loop.
             await writer.drain()
             await asyncio.sleep(0.1)
             end.set()
@@ -170,8 +170,8 @@ async def road_without_end(url: str, ended: asyncio.Event) -> AsyncIterator[str]
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(parts.hostname, parts.port)
         writers.extend((writer, server_writer))
-        tasks.append(asyncio.create_task(carry(reader, server_writer, None)))
-        tasks.append(asyncio.create_task(carry(server_reader, writer, ended)))
+        tasks.append(asyncio.create_task(copy(reader, server_writer, None)))
+        tasks.append(asyncio.create_task(copy(server_reader, writer, ended)))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -188,24 +188,24 @@ async def road_without_end(url: str, ended: asyncio.Event) -> AsyncIterator[str]
 
 
 @asynccontextmanager
-async def squatters(port: int) -> AsyncIterator[None]:
-    """Somebody takes every place of the server, by saying hello and nothing more, and takes it again when it is free."""
-    squatting = [asyncio.create_task(_squat(port)) for _ in range(CONNECTIONS)]
+async def connections_taken(port: int) -> AsyncIterator[None]:
+    """Take every connection slot with a startup message and nothing more, and take it again when it becomes free."""
+    taking = [asyncio.create_task(_take_connection(port)) for _ in range(CONNECTIONS)]
     try:
         yield
     finally:
-        for squatter in squatting:
-            squatter.cancel()
-        await asyncio.gather(*squatting, return_exceptions=True)
+        for task in taking:
+            task.cancel()
+        await asyncio.gather(*taking, return_exceptions=True)
 
 
-async def _squat(port: int) -> None:
-    hello = struct.pack("!i", 196608) + f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
+async def _take_connection(port: int) -> None:
+    startup = struct.pack("!i", 196608) + f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(struct.pack("!i", len(hello) + 4) + hello)
+                writer.write(struct.pack("!i", len(startup) + 4) + startup)
                 while await reader.read(1024):
                     pass
             finally:

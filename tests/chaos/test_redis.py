@@ -1,4 +1,4 @@
-"""Redis stopped, frozen, full or lying, under load: no client notices, and a key still means one transfer."""
+"""Redis stopped, frozen, full or returning wrong data, under load: no effect on users, and a key still means one transfer."""
 
 from __future__ import annotations
 
@@ -28,19 +28,27 @@ PER_SECOND = bound(40, 60)
 ERRORS_MORE_MAX = 0.001
 SLOWER_MAX = 3
 WAIT_SECONDS_MAX = bound(5.0, 1.0)
-"""All that a call may wait for Redis. On a busy machine a call takes longer for other reasons: the short form is patient."""
+"""The longest a call may wait for Redis. The short form allows for a busy machine."""
 
-NONSENSE = [b"", b"{}", b"null", b"[1]", b'{"status":200}', b"\xff\xfe\x00", b"0" * 64 + b'{"status":"COMPLETED"}']
+INVALID_VALUES = [
+    b"",
+    b"{}",
+    b"null",
+    b"[1]",
+    b'{"status":200}',
+    b"\xff\xfe\x00",
+    b"0" * 64 + b'{"status":"COMPLETED"}',
+]
 
-TRUTHS_MAX = 100
-TRUTH_LENGTH_MIN = 200
+VALID_VALUES_MAX = 100
+VALID_LENGTH_MIN = 200
 
 Fault = Callable[[Stack], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
 async def stopped(stack: Stack) -> AsyncIterator[None]:
-    """It is not there."""
+    """Redis is down."""
     await stack.take_down("redis")
     try:
         yield
@@ -50,7 +58,7 @@ async def stopped(stack: Stack) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def frozen(stack: Stack) -> AsyncIterator[None]:
-    """It takes connections and says nothing."""
+    """Redis accepts connections but does not respond."""
     pid = stack["pids"]["redis"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -61,7 +69,7 @@ async def frozen(stack: Stack) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def full(stack: Stack) -> AsyncIterator[None]:
-    """It refuses every write."""
+    """Redis refuses every write."""
     cache = redis.from_url(stack["redis"])
     await cache.config_set("maxmemory", "1")
     try:
@@ -72,44 +80,44 @@ async def full(stack: Stack) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def lying(stack: Stack) -> AsyncIterator[None]:
-    """Whatever is asked for, it answers something else: every value becomes another one, or one of another type."""
+async def wrong(stack: Stack) -> AsyncIterator[None]:
+    """Redis returns wrong data: every value is replaced by another one, or by one of another type."""
     cache = redis.from_url(stack["redis"])
-    enough = asyncio.Event()
-    lies = asyncio.create_task(_lie(cache, enough))
+    stop = asyncio.Event()
+    corrupting = asyncio.create_task(_corrupt(cache, stop))
     try:
         yield
     finally:
-        enough.set()
-        assert await lies > 0
+        stop.set()
+        assert await corrupting > 0
         await cache.aclose()
 
 
-async def _lie(cache: redis.Redis, enough: asyncio.Event) -> int:
-    """How often every value was replaced: half of them by the true answer to somebody else's question."""
+async def _corrupt(cache: redis.Redis, stop: asyncio.Event) -> int:
+    """Replace all values repeatedly, half of them by valid values of other keys; return the number of passes."""
     chance = random.Random(21)
-    truths: list[bytes] = []
+    valid_values: list[bytes] = []
     rounds = 0
-    while not enough.is_set():
+    while not stop.is_set():
         keys = [key async for key in cache.scan_iter(count=1000)]
         for key in keys:
             if await cache.type(key) == b"string":
-                truths += [value for value in [await cache.get(key)] if value and len(value) > TRUTH_LENGTH_MIN]
-            if truths and chance.random() < 1 / 2:
-                await cache.set(key, chance.choice(truths))
+                valid_values += [value for value in [await cache.get(key)] if value and len(value) > VALID_LENGTH_MIN]
+            if valid_values and chance.random() < 1 / 2:
+                await cache.set(key, chance.choice(valid_values))
             elif chance.random() < 1 / 2:
-                await cache.set(key, chance.choice(NONSENSE))
+                await cache.set(key, chance.choice(INVALID_VALUES))
             else:
                 await cache.delete(key)
                 await cache.rpush(key, "not", "a", "string")
-        del truths[:-TRUTHS_MAX]
+        del valid_values[:-VALID_VALUES_MAX]
         rounds += bool(keys)
         await asyncio.sleep(0.05)
     return rounds
 
 
 async def replay(sent: Sent, count: int) -> None:
-    """Send keys that were accepted once more, each with its own request, and be told the same transfer."""
+    """Send accepted keys again, each with its own request; each must return the same transfer."""
     finalized = [payment for payment in list(sent.payments.values()) if payment.finalized and payment.ids]
     for payment in random.Random(count).choices(finalized, k=count):
         again = await payment.sender.send_money(payment.receiver, payment.amount, key=payment.key)
@@ -119,11 +127,11 @@ async def replay(sent: Sent, count: int) -> None:
 
 
 async def log_in_and_out(api: ApiClient, person: Person) -> None:
-    """A session opened and ended; its token is good for nothing a second later."""
-    guest = await api.login(person.email, PASSWORD)
-    assert 204 == (await guest.post("/auth/logout", {"refresh_token": guest.refresh_token})).status
+    """Log in and out; the token must be invalid a second later."""
+    session = await api.login(person.email, PASSWORD)
+    assert 204 == (await session.post("/auth/logout", {"refresh_token": session.refresh_token})).status
     async with asyncio.timeout(5):
-        while (await guest.get("/wallets")).status != 401:
+        while (await session.get("/wallets")).status != 401:
             await asyncio.sleep(0.05)
 
 
@@ -134,14 +142,14 @@ async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
 
 @pytest.mark.parametrize(
     ("fault", "seconds"),
-    [(stopped, bound(6, 60)), (frozen, bound(6, 60)), (full, bound(2, 60)), (lying, bound(2, 60))],
+    [(stopped, bound(6, 60)), (frozen, bound(6, 60)), (full, bound(2, 60)), (wrong, bound(2, 60))],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 @pytest.mark.timeout(bound(120, 400))
-async def test_nobody_notices_what_happens_to_redis(
+async def test_faults_of_redis_do_not_affect_users(
     stack: Stack, api: ApiClient, people: list[TimedPerson], fault: Fault, seconds: float
 ) -> None:
-    """Guarantee 21: with Redis stopped, frozen, full or lying no more requests fail, none is doubled, none waits for it."""
+    """Guarantee 21: with Redis stopped, frozen, full or wrong no more requests fail, none is doubled, none waits for it."""
     async with load(api, people, per_second=PER_SECOND) as sent:
         began = time.monotonic()
         await asyncio.sleep(CALM_SECONDS)

@@ -1,4 +1,4 @@
-"""One user whose transfers are refused, again and again: it is nobody else's trouble."""
+"""One user whose transfers are refused many times: other users are unaffected."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SLOWER_MAX = 2
 
 @pytest.fixture(scope="module")
 async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
-    # Mallory notes his calls elsewhere.
+    # Mallory's calls are recorded in a list of their own.
     return [*await timing.register_timed(api, operator, 2), *await timing.register_timed(api, operator, 1)]
 
 
 async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
-    """The others pay one another, one after the other, each waiting for the outcome: what became of it."""
+    """Send payments between the other users, one after another, each waiting for its outcome; count the outcomes."""
     outcomes: Counter[str] = Counter()
     for number in range(count):
         sender, receiver = people[number % 2], people[1 - number % 2]
@@ -43,12 +43,12 @@ async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
 async def test_refused_at_the_gateway(
     stack: Stack, api: ApiClient, operator: Person, people: list[TimedPerson]
 ) -> None:
-    """Guarantee 41: a hundred refusals at the gateway in a row, for want of funds and of a frozen wallet: others are served."""
+    """Guarantee 41: a hundred refusals by the gateway in a row, for lack of funds or a frozen wallet: others are served."""
     *others, mallory = people
     poor = await api.register("Mallory Poor")
     codes: Counter[str] = Counter()
 
-    async def try_and_fail() -> None:
+    async def send_refused_transfers() -> None:
         for _ in range(REFUSALS):
             for sender in (poor, mallory):
                 codes[await refusal(sender, others[0])] += 1
@@ -57,7 +57,7 @@ async def test_refused_at_the_gateway(
     before = await pay(others, PAYMENTS)
     broke = time.monotonic()
     async with frozen(operator, mallory):
-        _, during = await asyncio.gather(try_and_fail(), pay(others, PAYMENTS))
+        _, during = await asyncio.gather(send_refused_transfers(), pay(others, PAYMENTS))
     over = time.monotonic()
 
     calm, busy = timing.phase(others, began, broke), timing.phase(others, broke, over)
@@ -70,30 +70,30 @@ async def test_refused_at_the_gateway(
 
 
 async def test_rejected_by_the_ledger(stack: Stack, operator: Person, people: list[TimedPerson]) -> None:
-    """Guarantee 41: a hundred rejections by the ledger in a row, among the others' transfers: those are carried out."""
+    """Guarantee 41: a hundred rejections by the ledger in a row, among the others' transfers: those complete."""
     alice, bob, mallory = people
-    doomed: list[UUID] = []
-    good: list[UUID] = []
-    # From now on the transaction service knows that Mallory can pay. Without the hint it does not look at the wallet again,
+    refused: list[UUID] = []
+    accepted: list[UUID] = []
+    # From now on the transaction service assumes that Mallory can pay. Without the hint it does not query the wallet again,
     # and only the ledger refuses.
     assert {"COMPLETED": 2} == await pay([mallory, bob], 2)
     async with frozen(operator, mallory):
         await stack.query("transaction", "DELETE FROM freeze_hints WHERE wallet_id = $1", UUID(mallory.wallet_id))
         for _ in range(REFUSALS):
-            doomed.append(UUID((await mallory.send_money(bob, 1)).body["id"]))
-            good.append(UUID((await alice.send_money(bob, 1)).body["id"]))
-        done = await asyncio.gather(*(alice.finalized(str(id_)) for id_ in good))
-        failed = await asyncio.gather(*(mallory.finalized(str(id_)) for id_ in doomed))
+            refused.append(UUID((await mallory.send_money(bob, 1)).body["id"]))
+            accepted.append(UUID((await alice.send_money(bob, 1)).body["id"]))
+        done = await asyncio.gather(*(alice.finalized(str(id_)) for id_ in accepted))
+        failed = await asyncio.gather(*(mallory.finalized(str(id_)) for id_ in refused))
     after = await pay([alice, bob], 20)
 
-    assert [] == await faults_when_quiet(stack, {*good, *doomed}, seconds=30)
+    assert [] == await faults_when_quiet(stack, {*accepted, *refused}, seconds=30)
     assert {("FAILED", "wallet_frozen"): REFUSALS} == Counter((t["status"], t["failure"]["code"]) for t in failed)
     assert {"COMPLETED": REFUSALS} == Counter(transfer["status"] for transfer in done)
     assert {"COMPLETED": 20} == after
 
 
 async def refusal(sender: Person, receiver: Person) -> str:
-    """Why this did not work out. The gateway looks at funds as a courtesy, when there is time; then the ledger refuses."""
+    """The failure code. The gateway checks funds only as a courtesy, when there is time; otherwise the ledger rejects."""
     answer = await sender.send_money(receiver, TOO_MUCH)
     if answer.status == 202:
         return str((await sender.finalized(answer.body["id"]))["failure"]["code"])
@@ -102,7 +102,7 @@ async def refusal(sender: Person, receiver: Person) -> str:
 
 @asynccontextmanager
 async def frozen(operator: Person, person: Person) -> AsyncIterator[None]:
-    """An operator has frozen the person's wallet."""
+    """Freeze the user's wallet during the block."""
     path = f"/ops/wallets/{person.wallet_id}/freeze"
     assert 200 == (await operator._as_me("PUT", path)).status
     try:

@@ -1,4 +1,4 @@
-"""Every process ends when it is told to, under load, with what it was doing finished; and starts into any weather."""
+"""Every process exits on SIGTERM under load after finishing its work, and starts while its upstream is unavailable."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
 
 
 @dataclass(slots=True)
-class Ending:
-    """What the clients of an ending process saw."""
+class Observation:
+    """What the clients of an exiting process see."""
 
     stack: Stack
     name: str
@@ -46,19 +46,21 @@ class Ending:
     ids: set[str] = field(default_factory=set)
     over: bool = False
 
-    async def live(self, person: TimedPerson, other: TimedPerson) -> None:
-        """Pay and look, one after the other; a request that fails is sent once more, when the process is back."""
+    async def run_client(self, person: TimedPerson, other: TimedPerson) -> None:
+        """Pay and read in turn; send a failed request once more when the process is back."""
         while not self.over:
             key = uuid4().hex
             body = {"amount": 1, "currency": "USD", "to": {"wallet_id": other.wallet_id}}
-            paid = await self._insist(person, "POST", "/transfers", json=body, headers={"Idempotency-Key": key})
+            paid = await self._send_with_retry(
+                person, "POST", "/transfers", json=body, headers={"Idempotency-Key": key}
+            )
             if paid is not None and paid.status == 202:
                 self.ids.add(paid.body["id"])
-            await self._insist(person, "GET", f"/wallets/{person.wallet_id}/balance")
-            await self._insist(person, "GET", "/transfers?limit=5")
+            await self._send_with_retry(person, "GET", f"/wallets/{person.wallet_id}/balance")
+            await self._send_with_retry(person, "GET", "/transfers?limit=5")
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _insist(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | None:
+    async def _send_with_retry(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | None:
         first = await self._try(person, method, path, **request)
         if not isinstance(first, str):
             return first
@@ -83,13 +85,15 @@ class Ending:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name: str) -> None:
-    """Guarantee 61: told to end under load a process exits with 0 within 30 s; one retry cures whatever a client saw of it."""
+    """Guarantee 61: on SIGTERM under load a process exits with 0 within 30 s; one retry resolves every error a client saw."""
     pid = stack["pids"][name]
     exits = _exits(stack, name)
-    ending = Ending(stack, name)
-    living = [asyncio.create_task(ending.live(person, people[number - 1])) for number, person in enumerate(people)]
+    observed = Observation(stack, name)
+    clients = [
+        asyncio.create_task(observed.run_client(person, people[number - 1])) for number, person in enumerate(people)
+    ]
     async with asyncio.timeout(30):
-        while len(ending.ids) < 2 * CLIENTS:
+        while len(observed.ids) < 2 * CLIENTS:
             await asyncio.sleep(0.02)
     began = time.monotonic()
     os.kill(pid, signal.SIGTERM)
@@ -102,39 +106,39 @@ async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name:
             await asyncio.sleep(0.02)
     await stack.ready(name)
     back = time.monotonic()
-    goal = len(ending.ids) + 2 * CLIENTS
+    goal = len(observed.ids) + 2 * CLIENTS
     async with asyncio.timeout(30):
-        while len(ending.ids) < goal:
+        while len(observed.ids) < goal:
             await asyncio.sleep(0.02)
-    ending.over = True
-    await asyncio.gather(*living)
-    saw = sorted(set(ending.failed))
+    observed.over = True
+    await asyncio.gather(*clients)
+    saw = sorted(set(observed.failed))
     timing.report(
         f"61 {name}",
         ended_after_s=round(ended - began, 2),
         ready_again_after_s=round(back - began, 2),
-        failed_first=len(ending.failed),
+        failed_first=len(observed.failed),
         saw=saw,
-        failed_again=ending.failed_again,
+        failed_again=observed.failed_again,
         calls=len(timing.phase(people, began, back).calls),
     )
-    # Unclean ends would be told as "was ended by SIGKILL" or "exited with 1".
+    # Unclean exits would be logged as "was ended by SIGKILL" or "exited with 1".
     assert [*exits, "exited with 0"] == _exits(stack, name)
-    assert [] == ending.failed_again
+    assert [] == observed.failed_again
     if name.partition("-")[2] or name == "notification":
         assert [] == saw, "clients do not notice which process serves them"
-    assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in ending.ids}, seconds=90)
+    assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in observed.ids}, seconds=90)
 
 
 def _exits(stack: Stack, name: str) -> list[str]:
-    """How this process ended, each time, in the words of the supervisor."""
+    """The exits of this process, in the words of the supervisor's log."""
     return re.findall(
         rf"^{name} ((?:exited with|was ended by) \S+?),", (stack.home / "run.log").read_text(), re.MULTILINE
     )
 
 
-async def test_a_gateway_born_without_auth(stack: Stack, people: list[TimedPerson]) -> None:
-    """A gateway that starts while auth is away answers 503 with `Retry-After`, and is well by itself when auth is back."""
+async def test_a_gateway_started_without_auth(stack: Stack, people: list[TimedPerson]) -> None:
+    """A gateway started while auth is unavailable returns 503 with `Retry-After`, and recovers by itself when auth is back."""
     person = people[0]
     await stack.take_down("auth")
     try:

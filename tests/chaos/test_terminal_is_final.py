@@ -1,4 +1,4 @@
-"""What a client has once read as COMPLETED or FAILED it reads for ever."""
+"""A transfer that was once read as COMPLETED or FAILED never changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS = drills.bound(1, 12)
 
 
 class Page(NamedTuple):
-    """A transfer as one person reads it, and the validator of that reading."""
+    """A transfer as read by one user, with its ETag."""
 
     number: int
     reader: Person
@@ -32,13 +32,13 @@ class Page(NamedTuple):
 
 
 class Readers:
-    """Read the same pages again and again; an answer that is none (503, 504, a broken connection) is not counted."""
+    """Read the same pages repeatedly; failures (503, 504, a broken connection) are not counted as reads."""
 
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = pages
         self.reads: Counter[int] = Counter()
         self.changed: list[tuple[Page, Answer]] = []
-        self.none = 0
+        self.failed = 0
         self.over = False
 
     async def read(self, page: Page) -> None:
@@ -48,7 +48,7 @@ class Readers:
             except aiohttp.ClientError:
                 answer = None
             if answer is None or answer.status in (503, 504):
-                self.none += 1
+                self.failed += 1
                 await asyncio.sleep(0.05)
                 continue
             self.reads[page.number] += 1
@@ -63,7 +63,7 @@ async def page(number: int, reader: Person, transfer_id: str) -> Page:
 
 
 async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, operator: Person) -> list[Page]:
-    """A transfer COMPLETED as both sides read it, one cancelled, and one rejected since the wallet was frozen meanwhile."""
+    """A COMPLETED transfer as both sides read it, a cancelled one, and one rejected because the wallet was frozen."""
     workers = [victim for victim in VICTIMS if "worker" in victim]
     completed = await alice.send_money(bob, 10, wait=30)
     for worker in workers:
@@ -86,8 +86,8 @@ async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, op
     return [await page(number, person, one.body["id"]) for number, (person, one) in enumerate(read)]
 
 
-async def tempt(stack: Stack, alice: Person, pages: Sequence[Page]) -> int:
-    """Whatever might move a transfer once more: its command sent again, its sender calling it back. How many were sent."""
+async def try_to_change(stack: Stack, alice: Person, pages: Sequence[Page]) -> int:
+    """Try to change the transfers: republish their commands and cancel them. Return the number of commands sent."""
     ids = [one.id for one in pages]
     sent = await stack.query(
         "transaction",
@@ -113,13 +113,13 @@ async def test_a_terminal_transfer_never_changes(
     try:
         for _ in range(ROUNDS):
             for victim in VICTIMS:
-                sent += await tempt(stack, alice, pages)
+                sent += await try_to_change(stack, alice, pages)
                 await kill(stack, victim)
     finally:
         readers.over = True
         await asyncio.gather(*reading)
 
-    print(f"{sum(readers.reads.values())} reads of {len(pages)} pages, {readers.none} times no answer")
+    print(f"{sum(readers.reads.values())} reads of {len(pages)} pages, {readers.failed} failed reads")
     assert [] == readers.changed
     assert sent > 0
     assert all(readers.reads[one.number] >= READS for one in pages)

@@ -1,4 +1,4 @@
-"""Processes of the stack killed the hard way, and healed."""
+"""Kill processes of the stack and wait for their replacement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def kill(stack: Stack, name: str, *, seconds: float = 180) -> None:
 
 
 async def replaced(stack: Stack, name: str, pid: int, *, seconds: float = 180) -> None:
-    """Wait until another process than `pid` bears this name and is ready."""
+    """Wait until another process has this name and is ready."""
     async with asyncio.timeout(seconds):
         while stack["pids"].get(name, pid) == pid:
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""How long it takes to look into a wallet: in turns with nothing beside it, and with a load beside it."""
+"""How much a load slows the reading of a wallet: measured in turns without and with the load."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from typing import Generic, TypeVar
 from tests.harness.api import Person
 from tests.harness.drills import bound
 
-STRETCH_SECONDS = bound(2.0, 20.0)
-TURNS = bound(1, 3)
+PERIOD_SECONDS = bound(2.0, 20.0)
+PERIODS = bound(1, 3)
 READS_PER_SECOND = 50
-SLOWER_MAX = 2.0
+FACTOR_MAX = 2.0
 
 Load = TypeVar("Load")
 
 
 @dataclass(slots=True)
-class Stretches(Generic[Load]):
-    """How long each look took, in seconds, and what each load yielded."""
+class Slowdown(Generic[Load]):
+    """The duration of each read in seconds, and the result of each load."""
 
     calm: list[float] = field(default_factory=list)
     loaded: list[float] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
 
     @property
-    def slower(self) -> float:
-        """How many times longer the slowest hundredth takes under load."""
+    def factor(self) -> float:
+        """The ratio of the 99th percentiles with and without load."""
         return p99_ms(self.loaded) / p99_ms(self.calm)
 
     def __str__(self) -> str:
         return (
             f"p99 of reading a wallet {p99_ms(self.calm):.1f} ms calm, {p99_ms(self.loaded):.1f} ms loaded"
-            f" ({self.slower:.2f}x; medians {statistics.median(self.calm) * 1000:.1f} and"
+            f" ({self.factor:.2f}x; medians {statistics.median(self.calm) * 1000:.1f} and"
             f" {statistics.median(self.loaded) * 1000:.1f} ms)"
         )
 
 
-async def in_turns(person: Person, load: Callable[[], AbstractAsyncContextManager[Load]]) -> Stretches[Load]:
-    """Read in turns: what else the machine does hits calm and loaded stretches alike."""
-    stretches = Stretches[Load]()
-    for _ in range(TURNS):
-        stretches.calm += await read(person, seconds=STRETCH_SECONDS)
+async def measure(person: Person, load: Callable[[], AbstractAsyncContextManager[Load]]) -> Slowdown[Load]:
+    """Measure in turns, so that other activity on the machine affects both kinds of periods alike."""
+    slowdown = Slowdown[Load]()
+    for _ in range(PERIODS):
+        slowdown.calm += await read(person, seconds=PERIOD_SECONDS)
         async with load() as loaded:
-            stretches.loaded += await read(person, seconds=STRETCH_SECONDS)
-        stretches.loads.append(loaded)
-    return stretches
+            slowdown.loaded += await read(person, seconds=PERIOD_SECONDS)
+        slowdown.loads.append(loaded)
+    return slowdown
 
 
 async def read(person: Person, *, seconds: float) -> list[float]:
-    """Look into one's wallet so many times a second, whatever comes of it; how long each took, in seconds."""
+    """Read the wallet `READS_PER_SECOND` times a second, regardless of responses; return the durations in seconds."""
     took: list[float] = []
 
     async def look(begins_at: float) -> None:
@@ -70,5 +70,5 @@ async def read(person: Person, *, seconds: float) -> list[float]:
 
 
 def p99_ms(took: list[float]) -> float:
-    """The 99th percentile of what took so many seconds each, in milliseconds."""
+    """The 99th percentile of durations in seconds, in milliseconds."""
     return statistics.quantiles(took, n=100)[98] * 1000
