@@ -1,4 +1,4 @@
-"""Private engines for the whole run, started when the first test asks for them, and fresh databases for each test."""
+"""Private engines for the whole run, started on first use, and fresh databases for each test."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests.harness.stack import Stack, running
 
 pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
 
-# Before any test connects: the databases' URLs alone decide how.
+# Before any test connects: only the database URLs decide how to connect.
 environment.forget_driver_variables(os.environ)
 
-# As in production, not structlog's default for terminals: its coloured tracebacks take seconds each.
+# As in production. structlog's default for terminals prints coloured tracebacks, which take seconds each.
 logs.configure(service="tests", role="tests", instance="tests", level="warning", console=False)
 
-# How fast examples are made says how busy the machine is, not whether what is tested is right.
+# How fast examples are generated depends on the machine, not on the code under test.
 hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
 hypothesis.settings.load_profile("busy")
 
-# A folder whose engines run already and are somebody else's to stop: many short runs one after the other share them.
+# A folder whose engines are already running and are stopped elsewhere: many short runs share them.
 SHARED = os.environ.get("PAYFLOW_TEST_ENGINES")
 
 
@@ -45,7 +45,7 @@ async def _started(engine: Engine) -> AsyncIterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the drills of the other form; pytest counts them as deselected, not as passed or skipped."""
+    """Deselect the drills of the other form; pytest counts them as deselected, not as passed or skipped."""
     other = "short_drill" if drills.FULL else "full_drill"
     left_out = [item for item in items if item.get_closest_marker(other)]
     if left_out:
@@ -127,7 +127,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolde
     home = tmp_path_factory.mktemp("stack")
     async with running(home, data=data_folder) as started:
         yield started
-    # All that was sent and answered in this run is in these logs, or rather not.
+    # No secret that was sent or received in this run may be in these logs.
     assert [] == leaks.search(home / "logs", leaks.spoken() | leaks.secrets_of(home)), "see the lines named"
     assert [] == leaks.forged(home / "logs")
 
@@ -145,7 +145,7 @@ async def operator(api: ApiClient) -> Person:
 
 @pytest.fixture
 async def alice(api: ApiClient, operator: Person) -> Person:
-    """A new person with 1,000.00 USD."""
+    """A new user with 1,000.00 USD."""
     person = await api.register("Alice Test")
     await operator.fund(person, 100_000)
     return person
@@ -153,5 +153,5 @@ async def alice(api: ApiClient, operator: Person) -> Person:
 
 @pytest.fixture
 async def bob(api: ApiClient) -> Person:
-    """A new person with an empty wallet."""
+    """A new user with an empty wallet."""
     return await api.register("Bob Test")

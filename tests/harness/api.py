@@ -1,4 +1,4 @@
-"""People who use PayFlow through its public api, for end-to-end tests. Knows HTTP only."""
+"""Users of PayFlow through its public API, for end-to-end tests. HTTP only."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RENEW_AFTER_SECONDS = 300
 """Half of the life of an access token."""
 
 _documents: dict[str, Document] = {}
-"""By the address of a api."""
+"""By base URL of the gateway."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """Status, headers and parsed body of one answer."""
+    """Status, headers and parsed body of a response."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,26 +34,26 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The machine word of a problem."""
+        """The problem code."""
         return str(self.body["code"])
 
     @property
     def fields(self) -> list[str]:
-        """The faulty fields of a problem."""
+        """The invalid fields of a problem."""
         return [error["field"] for error in self.body["errors"]]
 
 
 @dataclass(slots=True)
 class ApiClient:
-    """The gateway, with nobody logged in."""
+    """The gateway, without a login."""
 
     session: aiohttp.ClientSession
     base: str
 
     async def send(self, method: str, path: str, **request: Any) -> Answer:
-        """One request below /api/v1, as given; nothing is retried."""
+        """Send one request below /api/v1, without retries."""
         async with self.session.request(method, f"{self.base}/api/v1{path}", **request) as response:
-            # A stream of events has no end to wait for.
+            # An event stream has no end to wait for.
             raw = b"" if response.content_type == "text/event-stream" else await response.read()
             await self._check(method, response, raw)
             is_json = "json" in response.headers.get("Content-Type", "")
@@ -62,7 +62,7 @@ class ApiClient:
             )
 
     async def _check(self, method: str, response: aiohttp.ClientResponse, raw: bytes) -> None:
-        """Guarantee 60: every answer that a test is given is one that the OpenAPI document promises."""
+        """Guarantee 60: every response received by a test is one that the OpenAPI document allows."""
         if self.base not in _documents:
             _documents[self.base] = await Document.of(self.session, self.base)
         path = response.url.raw_path
@@ -70,20 +70,20 @@ class ApiClient:
         assert [] == faults, f"{method} {path}: {response.status} {raw[:500]!r}"
 
     async def register(self, name: str = "Test Person") -> Person:
-        """A new person with a wallet in the default currency."""
+        """Register a new user with a wallet in the default currency."""
         email = f"{uuid4().hex}@example.com"
         answer = await self._check_password("/auth/register", {"email": email, "password": PASSWORD, "name": name})
         assert answer.status == 201, answer
         return await self._person(email, answer)
 
     async def login(self, email: str, password: str) -> Person:
-        """Somebody who is registered already."""
+        """Log in a registered user."""
         answer = await self._check_password("/auth/login", {"email": email, "password": password})
         assert answer.status == 200, answer
         return await self._person(email, answer)
 
     async def _check_password(self, path: str, body: dict[str, str]) -> Answer:
-        """A request that hashes a password; sent again, as a client does, while the gateway has too many of them."""
+        """Send a request that hashes a password; retry while the gateway has too many of them, as a client does."""
         async with asyncio.timeout(PASSWORDS_SECONDS_MAX):
             while (
                 answer := await self.send("POST", path, json=body)
@@ -107,7 +107,7 @@ class ApiClient:
 
 @dataclass(slots=True)
 class Person(ApiClient):
-    """Somebody logged in."""
+    """A logged-in user."""
 
     email: str
     user_id: str
@@ -117,24 +117,24 @@ class Person(ApiClient):
     logged_in_at: float = field(default_factory=time.monotonic, repr=False)
 
     async def get(self, path: str, **request: Any) -> Answer:
-        """GET as this person."""
+        """GET as this user."""
         return await self._as_me("GET", path, **request)
 
     async def post(self, path: str, body: Any = None, *, key: str | None = None, **request: Any) -> Answer:
-        """POST JSON as this person, with an idempotency key where one is given."""
+        """POST JSON as this user, with an idempotency key if given."""
         headers = dict(request.pop("headers", {}))
         if key is not None:
             headers["Idempotency-Key"] = key
         return await self._as_me("POST", path, json=body, headers=headers, **request)
 
     async def send_money(self, to: Person, amount: int, *, key: str | None = None, wait: int | None = None) -> Answer:
-        """Send minor units of the default currency to somebody's wallet."""
+        """Send minor units of the default currency to a user's wallet."""
         body = {"amount": amount, "currency": "USD", "to": {"wallet_id": to.wallet_id}}
         headers = {"Prefer": f"wait={wait}"} if wait is not None else {}
         return await self.post("/transfers", body, key=key or uuid4().hex, headers=headers)
 
     async def balance(self) -> int:
-        """What the default wallet holds, in minor units."""
+        """The balance of the default wallet, in minor units."""
         return (await self.get(f"/wallets/{self.wallet_id}/balance")).body["balance"]
 
     async def finalized(self, transfer_id: str, *, seconds: float = 90) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Person(ApiClient):
         return transfer
 
     async def fund(self, person: Person, amount: int) -> None:
-        """As operator: bring money in from outside, and wait until it is there."""
+        """As operator: deposit money and wait until it has arrived."""
         body = {"wallet_id": person.wallet_id, "amount": amount, "currency": "USD", "reference": "test"}
         answer = await self.post("/ops/deposits", body, key=uuid4().hex, headers={"Prefer": "wait=30"})
         assert answer.body["status"] == "COMPLETED", answer
@@ -157,7 +157,7 @@ class Person(ApiClient):
         return await self.send(method, path, headers=headers, **request)
 
     async def _renew(self) -> None:
-        # Some are needed for longer than an access token is good; whose session has ended keeps what opens nothing.
+        # Some users are needed for longer than an access token is valid; after the end of a session the old token stays.
         self.logged_in_at = time.monotonic()
         answer = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
         if answer.status == 200:

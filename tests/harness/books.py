@@ -1,4 +1,4 @@
-"""The books of a whole stack: what every database says about every transfer, and what in it contradicts the promises."""
+"""The books of a whole stack: the records of every database about every transfer, and their contradictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.25
 
 
 class Transfer(NamedTuple):
-    """A transfer as the transaction service tells it; `took_seconds` from accepted to terminal."""
+    """A transfer in the transaction service; `took_seconds` from accepted to terminal."""
 
     id: UUID
     user_id: UUID
@@ -36,7 +36,7 @@ class Transfer(NamedTuple):
 
 
 class Account(NamedTuple):
-    """An account as the ledger tells it; the world outside has no owner."""
+    """An account in the ledger; an external account has no owner."""
 
     id: UUID
     owner_id: UUID | None
@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Something a user was told about a transfer: the kind of a notification, or the type of an event."""
+    """A notification or a live event of a user about a transfer."""
 
     transfer_id: UUID
     user_id: UUID
@@ -67,7 +67,7 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Everything the judge reads, from all databases; each read at its own moment, so read them when all is quiet."""
+    """Everything that is checked, from all databases. Each is read at its own moment, so read them when the system is quiet."""
 
     transfers: Mapping[UUID, Transfer]
     keys: Sequence[tuple[UUID, str, UUID]]
@@ -78,7 +78,7 @@ class Books:
     events: Sequence[Told]
     unpublished: int
     finalized_again: Sequence[UUID]
-    """Transfers whose outcome was sent to the broker under two event ids."""
+    """Transfers whose outcome was published under two event ids."""
 
 
 async def books(stack: Stack) -> Books:
@@ -127,9 +127,9 @@ _EVENTS = (
 
 
 def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
-    """What contradicts the promises, a sentence each. With `ids`, of single transfers only these are judged.
+    """Violations of the guarantees, one sentence each. With `ids`, only these transfers are checked one by one.
 
-    The ledger is judged as a whole in either case.
+    The ledger is always checked as a whole.
     """
     judged = set(read.transfers) if ids is None else set(ids)
     return [
@@ -149,10 +149,10 @@ def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
 
 
 async def faults_when_quiet(stack: Stack, ids: Collection[UUID] | None = None, *, seconds: float) -> list[str]:
-    """Read and judge until nothing is wrong, at most so long: what has not come true by then is a fault."""
+    """Read and check until there are no faults; return those that are left after this many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        # A look at the small things first: the books are read whole.
+        # A cheap query first: reading the books is expensive.
         if await _quiet(stack, ids) or time.monotonic() > deadline:
             found = faults(await books(stack), ids)
             if not found or time.monotonic() > deadline:
@@ -173,7 +173,7 @@ async def _quiet(stack: Stack, ids: Collection[UUID] | None) -> bool:
 def _lost_or_stuck(read: Books, judged: set[UUID]) -> Iterator[str]:
     for id_ in judged:
         if id_ not in read.transfers:
-            yield f"lost: {id_} was accepted and is not there"
+            yield f"lost: {id_} was accepted and does not exist"
         elif read.transfers[id_].status == "PENDING":
             yield f"stuck: {id_} is PENDING"
 
@@ -186,7 +186,7 @@ def _statuses_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
             yield f"contradictory: {id_} is {status} and its outcome is {outcome}"
         elif status == "FAILED" and reason != read.transfers[id_].failure_code:
             yield f"contradictory: {id_} failed by {read.transfers[id_].failure_code} and the ledger says {reason}"
-    # Whoever posts takes ids from transfers, so an outcome of its own is money that nobody asked for.
+    # The worker takes ids from transfers, so an outcome without a transfer is money moved without a request.
     for id_ in set(read.outcomes) - set(read.transfers):
         yield f"contradictory: {id_} has an outcome and no transfer"
 
@@ -261,7 +261,7 @@ def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
 
 
 def _expected_notifications(transfer: Transfer) -> list[tuple[UUID, str]]:
-    """The sender of what was sent, the receiver of what arrived; an operator's deposit is told to its receiver alone."""
+    """One for the sender and one for the receiver; an operator's deposit notifies its receiver only."""
     deposit = transfer.kind == "deposit"
     told = []
     if not deposit and transfer.status != "PENDING":
@@ -273,7 +273,7 @@ def _expected_notifications(transfer: Transfer) -> list[tuple[UUID, str]]:
 
 
 def _expected_events(transfer: Transfer) -> list[tuple[UUID, str]]:
-    """Whoever may see the transfer: its sender, and its receiver once it is completed."""
+    """One for each user who may see the transfer: its sender, and its receiver once it is completed."""
     if transfer.status == "PENDING":
         return []
     viewers = {transfer.user_id}

@@ -1,4 +1,4 @@
-"""What a drill does to the broker behind everybody's back: messages lost or doubled, queues and exchanges gone, alarms."""
+"""Faults of the broker for drills: messages lost or duplicated, queues and exchanges deleted, alarms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.stack import Stack
 WAITING = tuple(
     name for queue in topology.QUEUES for name in (queue.name, *(queue.delay(step) for step in topology.DELAY_SECONDS))
 )
-"""Every queue in which work waits; dead letters wait for a human."""
+"""Every queue in which work waits; dead letters wait for an operator."""
 
 ALARMS = {
     "disk": ('rabbit_disk_monitor:set_disk_free_limit("1000000GB")', 'rabbit_disk_monitor:set_disk_free_limit("50MB")'),
@@ -39,38 +39,38 @@ ALARMS = {
 
 @asynccontextmanager
 async def channel(stack: Stack) -> AsyncIterator[AbstractChannel]:
-    """A channel of one's own."""
+    """A separate channel."""
     async with await aio_pika.connect(stack["rabbitmq"]) as connection:
         yield await connection.channel()
 
 
 async def purge(stack: Stack) -> int:
-    """Lose every message that waits anywhere; how many there were."""
+    """Purge all work queues; return the number of messages lost."""
     async with channel(stack) as opened:
         purged = [await (await opened.get_queue(name, ensure=False)).purge() for name in WAITING]
         return sum(answer.message_count or 0 for answer in purged)
 
 
 async def delete_queue(stack: Stack, queue: Queue) -> None:
-    """Remove a queue with all that is in it, whoever consumes from it."""
+    """Delete a queue with its messages, even if it has consumers."""
     async with channel(stack) as opened:
         await opened.queue_delete(queue.name)
 
 
 async def delete_exchange(stack: Stack, name: str) -> None:
-    """Remove an exchange with its bindings."""
+    """Delete an exchange with its bindings."""
     async with channel(stack) as opened:
         await opened.exchange_delete(name)
 
 
 async def unbind(stack: Stack, queue: Queue) -> None:
-    """Cut the way from the exchange to a queue."""
+    """Remove the binding of a queue."""
     async with channel(stack) as opened:
         await (await opened.get_queue(queue.name, ensure=False)).unbind(queue.exchange, queue.routing_key)
 
 
 async def repeat_shuffled(stack: Stack, queue: Queue, *, copies: int, seed: int) -> int:
-    """Take all messages of a queue and put each in again so many times, in any order; how many there were."""
+    """Replace each message of a queue by `copies` copies, in random order; return the number of messages taken."""
     async with channel(stack) as opened:
         source = await opened.get_queue(queue.name, ensure=False)
         taken = []
@@ -87,13 +87,13 @@ async def repeat_shuffled(stack: Stack, queue: Queue, *, copies: int, seed: int)
 
 
 async def raise_alarm(stack: Stack, kind: Literal["disk", "memory"], *, seconds: float) -> None:
-    """Make the broker believe for so long that it is short of something: it takes no message meanwhile."""
+    """Raise an alarm for this long: the broker blocks publishers meanwhile."""
     raised, ended = ALARMS[kind]
     await node_of(stack).evaluate(f"{raised}, spawn(fun() -> timer:sleep({seconds * 1000:.0f}), {ended} end).")
 
 
 async def give_up(stack: Stack, connection_name: str, *, seconds: float = 30) -> None:
-    """Have the broker close somebody's connection, as it does when heartbeats are missing for 20 to 30 s."""
+    """Let the broker close a connection, as it does by itself after 20 to 30 s without heartbeats."""
     management = f"{stack['rabbitmq_management']}/api/connections"
     async with aiohttp.ClientSession() as session, asyncio.timeout(seconds):
         while True:
@@ -111,6 +111,6 @@ async def give_up(stack: Stack, connection_name: str, *, seconds: float = 30) ->
 
 
 def node_of(stack: Stack) -> RabbitMQ:
-    """The broker of a running stack, to be asked; somebody else starts and ends it."""
+    """The broker of a running stack, for control commands; the stack starts and stops it."""
     home = Home(stack.home)
     return Engines.of(home, Ports(home.ports), Secrets(home.secrets)).rabbitmq

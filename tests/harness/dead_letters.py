@@ -26,7 +26,7 @@ async def keeping(pool: Pool, url: str, queue: Queue) -> AsyncIterator[Keeper]:
 
 
 async def kept(pool: Pool, count: int = 1, *, state: str = "waiting", seconds: float = 30) -> list[Record]:
-    """Wait until so many dead letters are in this state; all of them, oldest first."""
+    """Wait until at least `count` dead letters are in this state; return all of them, oldest first."""
     async with asyncio.timeout(seconds):
         while len(rows := await pool.fetch("SELECT * FROM dead_letters WHERE state = $1 ORDER BY id", state)) < count:
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a running api, and whether an answer is one that it promises."""
+"""The OpenAPI document of a running gateway, and whether a response matches it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECURITY_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method at one address."""
+    """One method of one path."""
 
     method: str
     path: str
@@ -50,20 +50,20 @@ class Operation:
 
 @dataclass
 class Document:
-    """The document, and the checks by it; validators are built once for each schema."""
+    """The document and its checks; each schema's validator is built once."""
 
     raw: dict[str, Any]
     _validators: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     async def of(cls, session: aiohttp.ClientSession, base: str) -> Document:
-        """What the gateway at `base` says of itself."""
+        """Fetch the document of the gateway at `base`."""
         async with session.get(f"{base}/api/v1/openapi.json") as response:
             return cls(await response.json())
 
     @cached_property
     def operations(self) -> list[Operation]:
-        """All of them, as the document orders them."""
+        """All operations in document order."""
         return [
             Operation(method.upper(), path, described)
             for path, methods in self.raw["paths"].items()
@@ -72,7 +72,7 @@ class Document:
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], dict[str, Operation]]]:
-        # An address without braces is meant before one with them.
+        # A path without placeholders takes precedence.
         by_path: dict[str, dict[str, Operation]] = {}
         for operation in self.operations:
             by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -80,7 +80,7 @@ class Document:
         return [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), methods) for path, methods in ordered]
 
     def resolve(self, value: Any) -> Any:
-        """What a reference leads to; anything else is itself."""
+        """Follow references; return any other value unchanged."""
         while isinstance(value, dict) and "$ref" in value:
             found: Any = self.raw
             for part in value["$ref"].removeprefix("#/").split("/"):
@@ -94,7 +94,7 @@ class Document:
         return [parameter for parameter in resolved if parameter["in"] == where]
 
     def body(self, operation: Operation) -> dict[str, Any] | None:
-        """The schema of the body, None where none is taken."""
+        """The schema of the request body, None without one."""
         described = operation.described.get("requestBody")
         if described is None:
             return None
@@ -102,28 +102,28 @@ class Document:
         return found
 
     def is_list(self, operation: Operation) -> bool:
-        """Whether it answers with items."""
+        """Whether the response is a page of items."""
         content = self.resolve(operation.described["responses"].get("200", {})).get("content", {})
         return "items" in self.resolve(content.get("application/json", {}).get("schema", {})).get("properties", {})
 
     def fits(self, schema: dict[str, Any], instance: Any) -> bool:
-        """Whether a schema of this document takes it."""
+        """Whether an instance is valid under a schema of this document."""
         return bool(self._validator(str(id(schema)), schema).is_valid(instance))
 
     def faults(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> list[str]:
-        """What about this answer is not as the document promises; `path` is without its query."""
+        """How a response deviates from the document; `path` is without its query."""
         return list(self._faults(method, path, status, headers, content))
 
     def _faults(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> Iterator[str]:
         yield from (f"{name} is missing" for name in ("X-Request-Id", *SECURITY_HEADERS) if name not in headers)
         if headers.get("Server", "gateway") != "gateway":
-            yield "it says what serves it"
+            yield "the Server header reveals the software"
         methods = next((methods for pattern, methods in self._patterns if pattern.fullmatch(path)), None)
         operation = (methods or {}).get("GET" if method == "HEAD" else method)
         if operation is None:
             expected = 405 if methods else 404
             if status not in (expected, 503):
-                yield f"an address or method outside the document answers {status}, not {expected}"
+                yield f"a path or method outside the document returns {status}, not {expected}"
             return
         if str(status) not in operation.described["responses"]:
             yield f"status {status} is not documented"
@@ -139,7 +139,7 @@ class Document:
         kind = headers.get("Content-Type", "").partition(";")[0]
         if "content" not in response:
             if content:
-                yield "it is documented without a body and has one"
+                yield "it is documented without a body but has one"
         elif kind not in response["content"]:
             yield f"content type {kind!r} is not documented"
         elif "json" in kind:

@@ -1,4 +1,4 @@
-"""Variables that a user's shell may have for other programs."""
+"""Variables that a user's shell may have set for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of live events that knows nothing but Server-Sent Events: it connects, reads blocks, remembers the last id."""
+"""A plain Server-Sent Events client: it connects, reads blocks, and remembers the last id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; `id` is None where none was sent with it."""
+    """One event; `id` is None if it was sent without one."""
 
     id: int | None
     type: str
@@ -46,11 +46,11 @@ class Reader:
         return event
 
     async def take(self, count: int) -> list[Event]:
-        """So many events."""
+        """The next `count` events."""
         return [await self.next() for _ in range(count)]
 
     async def rest(self) -> list[Event]:
-        """Everything until the stream ends."""
+        """All events until the stream ends."""
         events = []
         try:
             while True:
@@ -59,7 +59,7 @@ class Reader:
             return events
 
     async def follow(self, events: list[Event]) -> None:
-        """Add every event to these as it comes, until the stream ends; however long nothing comes."""
+        """Append each event to `events` until the stream ends, without a timeout."""
         with suppress(EOFError):
             while True:
                 event = await self._block()
@@ -67,14 +67,14 @@ class Reader:
                     events.append(event)
 
     async def begun(self) -> int:
-        """Wait until the stream has told its place."""
+        """Wait until the stream has sent its position."""
         async with asyncio.timeout(SECONDS_MAX):
             while self.last_id is None:
                 assert await self._block() is None
         return self.last_id
 
     async def _block(self) -> Event | None:
-        """The next block; None if it is no event."""
+        """The next block; None if it is not an event."""
         fields: dict[str, str] = {}
         while (line := (await self.response.content.readline()).decode()) not in ("\n", ""):
             name, _, value = line.removesuffix("\n").partition(":")
@@ -94,7 +94,7 @@ class Reader:
 async def listening(
     session: aiohttp.ClientSession, base: str, token: str, *, after: int | None = None
 ) -> AsyncIterator[Reader]:
-    """A stream of the user whom the token is for; it must begin."""
+    """Open a stream as the user of the token; the response must be 200."""
     headers = {"Authorization": f"Bearer {token}"} | ({} if after is None else {"Last-Event-ID": str(after)})
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     async with session.get(base + PATH, headers=headers, timeout=timeout) as response:

@@ -1,4 +1,4 @@
-"""What other users of the machine may do with a folder and what is below it."""
+"""What other users of the machine may do with a folder and its contents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 
 def read_as_nobody(path: Path) -> bool:
-    """Whether the account `nobody` can read a file or list a folder; only root can find out."""
+    """Whether the account `nobody` can read a file or list a folder; only root can check this."""
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command = [*become, "ls" if path.is_dir() else "cat", str(path)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Documents whose examples are run: blocks of shell and Python in order, and what they print beside what they say."""
+"""Run the examples of documents: blocks of shell and Python in order, and compare their output with the text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DONE = "\x1e"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What stands between two fences. `line` is where it begins in its document."""
+    """The text between two fences. `line` is where it begins in its document."""
 
     kind: str
     text: str
@@ -37,26 +37,26 @@ def blocks(document: Path) -> Iterator[Block]:
 
 
 def says(promised: str, printed: str) -> bool:
-    """Whether the output is what the document promises; `…` stands for anything, also for many lines."""
+    """Whether the output matches the document; `…` matches anything, also several lines."""
     parts = [re.escape(part.strip("\n")) for part in promised.strip().split(_ANYTHING)]
     return re.fullmatch(r"\s*" + ".*?".join(parts).replace(r"\ \ ", r"\ +") + r"\s*", printed, re.DOTALL) is not None
 
 
 class Shell:
-    """One bash in which block after block is typed."""
+    """One bash that runs block after block."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def run(self, text: str, *, line: int = 0) -> str:
-        """What the block prints, errors too.
+        """The output of a block, errors included.
 
         Raises:
             AssertionError: its last command failed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # Its own standard input shall not be eaten by a command of the block.
+        # A command of the block must not read the shell's own standard input.
         self._process.stdin.write(f"{{ {text}\n}} </dev/null\nprintf '{_DONE}%s{_DONE}' $?\n".encode())
         async with asyncio.timeout(_BLOCK_SECONDS_MAX):
             printed = await self._process.stdout.readuntil(_DONE.encode())
@@ -87,7 +87,7 @@ async def shell(directory: Path, environment: Mapping[str, str]) -> AsyncIterato
 
 
 async def run_python(text: str, names: dict[str, Any]) -> None:
-    """Run a block as `python -m asyncio` would: `await` at the top, names kept for the next block."""
+    """Run a block as `python -m asyncio` would: top-level `await`, and names kept for the next block."""
     code = compile(text, "<guide>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with asyncio.timeout(_BLOCK_SECONDS_MAX):
         await _evaluate(code, names)

@@ -1,4 +1,4 @@
-"""What must not stand in a log: the secrets that tests know of, and whatever looks like one."""
+"""Secrets that must not appear in a log: those known to the tests, and anything that looks like one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LENGTH_MIN = 8
-"""Anything shorter stands everywhere."""
+"""Anything shorter occurs everywhere."""
 
 LOOKS = {
     "token": ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")),
@@ -20,20 +20,20 @@ LOOKS = {
     "private key": ("-----BEGIN", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
     "password hash": ("$argon2", re.compile(r"\$argon2id?\$")),
 }
-"""What looks like a secret: the text without which a line need not be looked at any closer, and what it looks like."""
+"""Patterns of secrets: a text that a line must contain to be checked, and the pattern."""
 
 WORD = re.compile(r"[\w-]{8,}")
-"""What most secrets are made of: looked up word by word, thousands of them cost no more than one."""
+"""The form of most secrets: matching whole words makes thousands of secrets as cheap as one."""
 
 ENGINES = frozenset({"postgres", "rabbitmq", "redis"})
 OURS_ALLOWED = re.compile(r"^(?:rabbit|payflow)[\w-]*@[\w.-]+$")
-"""The name of a node of RabbitMQ has the form of an address."""
+"""RabbitMQ node names look like e-mail addresses."""
 
 _spoken: set[str] = set()
 
 
 class Leak(NamedTuple):
-    """A secret in a log; what it was is not told again."""
+    """A secret in a log; the secret itself is not repeated."""
 
     file: str
     line: int
@@ -41,24 +41,24 @@ class Leak(NamedTuple):
 
 
 def remember(*secrets: str) -> None:
-    """Have every log searched for these, whatever they look like."""
+    """Search every log for these secrets, regardless of their form."""
     _spoken.update(secret for secret in secrets if len(secret) >= LENGTH_MIN)
 
 
 def spoken() -> frozenset[str]:
-    """All that were remembered."""
+    """All remembered secrets."""
     return frozenset(_spoken)
 
 
 def secrets_of(home: Path) -> set[str]:
-    """Every secret that a stack was given: passwords of its engines, keys of its roles."""
+    """Every secret of a stack: passwords of its engines, keys of its roles."""
     return {text for text in _texts(json.loads((home / "secrets.json").read_text())) if len(text) >= LENGTH_MIN}
 
 
 def search(folder: Path, secrets: AbstractSet[str]) -> list[Leak]:
-    """Look through every log below a folder for these secrets, and for whatever looks like one."""
+    """Search every log below a folder for these secrets and for anything that looks like one."""
     words = {secret for secret in secrets if WORD.fullmatch(secret)}
-    # What looks like a secret is found by its looks.
+    # Secrets that match a pattern are found by it.
     others = {text for text in set(secrets) - words if not any(looks.fullmatch(text) for _, looks in LOOKS.values())}
     found = []
     for file in sorted(folder.rglob("*.log*")):
@@ -70,9 +70,9 @@ def search(folder: Path, secrets: AbstractSet[str]) -> list[Leak]:
 
 
 def forged(folder: Path) -> list[Leak]:
-    """Lines of our own processes that are no JSON object of the service that wrote them: somebody's input broke out."""
+    """Log lines of our processes that are not a JSON object of their service: input has broken out of its field."""
     return [
-        Leak(file.name, number, "not a line of ours")
+        Leak(file.name, number, "not a line of this service")
         for file in sorted(folder.glob("*.log"))
         if file.stem not in ENGINES
         for number, line in enumerate(file.read_text(errors="replace").split("\n"), start=1)

@@ -1,4 +1,4 @@
-"""Accounts with money in them, and postings between them, for tests of the wallet."""
+"""Funded accounts and postings between them, for tests of the wallet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def posting(
     currency: str = "USD",
     seconds: float = 60,
 ) -> Posting:
-    """A transfer to be posted, good for a minute; its hash is that of its accounts, amount and currency."""
+    """A posting that expires in a minute, hashed over accounts, amount and currency."""
     text = f"{source}{destination}{amount}{currency}"
     return Posting(
         transfer_id or new_id(),
@@ -37,13 +37,13 @@ def posting(
 
 
 async def post(pool: Pool, *postings: Posting) -> list[str]:
-    """Post a batch; the outcomes, with the reason after a colon where there is one."""
+    """Post a batch; return the outcomes, with the reason after a colon if there is one."""
     answers = await commands.post_transfers(pool, postings, deadline=float("inf"))
     return [f"{answer.outcome}:{answer.reason}" if answer.reason else answer.outcome for answer in answers]
 
 
 async def fund(pool: Pool, amounts: Sequence[int], *, currency: str = "USD") -> list[UUID]:
-    """Open one wallet per amount and bring that much money in from outside, by transfers."""
+    """Open one wallet per amount and fund it from an external account, by transfers."""
     [(external, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=[currency])
     wallets = [(await commands.open_wallet(pool, owner_id=new_id(), currency=currency))[0].id for _ in amounts]
     deposits = [

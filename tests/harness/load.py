@@ -1,4 +1,4 @@
-"""A steady trickle of transfers beside a drill: clients that retry with their key until they have an answer."""
+"""A steady load of transfers during a drill: clients that retry with their key until they have a response."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import aiohttp
 from tests.harness.api import PASSWORD, Answer, ApiClient, Person
 
 IN_FLIGHT_MAX = 64
-"""So many keys wait for their answer at most; then the trickle waits too."""
+"""The most keys without a response; beyond that no new ones are started."""
 
 CLIENT_SECONDS = 12.0
-"""Longer than the gateway's own deadline: what ends a request is the gateway or a dead connection."""
+"""Longer than the gateway's own deadline: a request is ended by the gateway or by a dead connection."""
 
 RETRY_SECONDS = 0.25
 DRAIN_SECONDS = 60.0
 UNKNOWN = frozenset({408, 409, 429, 500, 502, 503, 504})
-"""Answers after which the same key is sent again; anything else finalizes it."""
+"""After these responses the same key is sent again; any other is final."""
 
 
 @dataclass(slots=True)
 class Payment:
-    """One key and everything that was answered to it."""
+    """One key and all responses to it."""
 
     key: str
     sender: Person
@@ -40,35 +40,35 @@ class Payment:
 
     @property
     def ids(self) -> set[UUID]:
-        """The transfers that this key was told; more than one is a fault."""
+        """The transfers returned for this key; more than one is a fault."""
         return {UUID(answer.body["id"]) for answer in self.answers if answer.status in (200, 202)}
 
 
 @dataclass(slots=True)
 class Sent:
-    """What the clients sent, and what they were told."""
+    """What the clients sent and received."""
 
     payments: dict[str, Payment] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
-    """How often each status was answered; `none` for no answer at all."""
+    """The number of responses by status; `none` for no response."""
 
     slowest_seconds: float = 0.0
-    """The longest that any single request took, whatever came of it."""
+    """The longest duration of a single request, with or without a response."""
 
     @property
     def ids(self) -> set[UUID]:
-        """Every transfer that was accepted."""
+        """All accepted transfers."""
         return {id_ for payment in self.payments.values() for id_ in payment.ids}
 
     def faults(self) -> list[str]:
-        """Keys that were told two transfers, and keys that never got an answer."""
+        """Keys with two transfers, and keys without a final response."""
         return [
             *(f"two transfers: key {p.key} was told {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
             *(f"no answer: key {p.key} after {len(p.answers)}" for p in self.payments.values() if not p.finalized),
         ]
 
     async def more(self, count: int, *, seconds: float = 30) -> None:
-        """Wait until so many further transfers were accepted."""
+        """Wait until this many further transfers are accepted."""
         goal = len(self.ids) + count
         async with asyncio.timeout(seconds):
             while len(self.ids) < goal:
@@ -79,7 +79,7 @@ class Sent:
 async def load(
     api: ApiClient, people: Sequence[Person], *, per_second: float = 30, amount_max: int = 20, seed: int = 1
 ) -> AsyncIterator[Sent]:
-    """Send between these people while the block runs; afterwards wait until every key has its answer."""
+    """Send between these users during the block; afterwards wait until every key has its response."""
     sent = Sent()
     payments = _payments(people, amount_max, random.Random(seed))
     trickle = asyncio.create_task(_trickle(api, payments, sent, per_second))
@@ -102,7 +102,7 @@ async def _trickle(api: ApiClient, payments: Iterator[Payment], sent: Sent, per_
     next_at = time.monotonic()
     try:
         while True:
-            # What the machine was too slow for is not made up for: the rate is a bound.
+            # Missed sends are not made up for: the rate is an upper bound.
             next_at = max(next_at + 1 / per_second, time.monotonic())
             await asyncio.sleep(next_at - time.monotonic())
             clients = {client for client in clients if not client.done()}
@@ -138,7 +138,7 @@ async def _pay(api: ApiClient, payment: Payment, sent: Sent) -> None:
 
 
 async def _log_in_again(api: ApiClient, person: Person) -> None:
-    """An access token is good for ten minutes; a long drill outlives it."""
+    """Get a new access token: one is valid for ten minutes, and a long drill outlasts it."""
     answer = await api.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
     if answer.status == 200:
         person.token = answer.body["access_token"]

@@ -1,4 +1,4 @@
-"""Who waits for whom in the database of a test."""
+"""Sessions that wait for locks in a test database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from services.chassis.database import Pool
 
 PATIENT = {"lock_timeout": "30s"}
-"""For pools whose waits must end by what the test does, not by the clock."""
+"""For pools whose waits must end by the test's actions, not by a timeout."""
 
 
 async def waiting_count(pool: Pool) -> int:
@@ -18,7 +18,7 @@ async def waiting_count(pool: Pool) -> int:
 
 
 async def until_waiting(pool: Pool, count: int, *, seconds: float = 10) -> None:
-    """Return when so many sessions wait for a lock."""
+    """Wait until this many sessions wait for a lock."""
     async with asyncio.timeout(seconds):
         while await waiting_count(pool) < count:
             await asyncio.sleep(0.005)

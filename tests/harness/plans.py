@@ -14,31 +14,31 @@ MODES = ("force_generic_plan", "force_custom_plan")
 
 
 class Work(NamedTuple):
-    """The work of one execution. `blocks` counts index and table blocks: it also shows index entries that were passed over."""
+    """The work of one execution. `blocks` counts index and table blocks, so it includes index entries that were skipped."""
 
     rows: int
     blocks: int
     scanned: list[str]
-    """Tables that were read from end to end."""
+    """Tables with a sequential scan."""
 
     plan: str
 
 
 class Examiner:
-    """Runs statements on one connection by generic or by custom plans."""
+    """Run statements on one connection, with generic or custom plans."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._names: dict[str, str] = {}
 
     async def use(self, mode: str) -> None:
-        """Plan everything anew, one of `MODES`."""
+        """Plan all statements again in one of `MODES`."""
         await self._connection.execute("DEALLOCATE ALL")
         self._names.clear()
         await self._connection.execute(f"SET plan_cache_mode = {mode}")
 
     async def examine(self, statement: str, arguments: Sequence[object]) -> Work:
-        """Run a statement and count."""
+        """Run a statement and measure its work."""
         if statement not in self._names:
             parameters = (await self._connection.prepare(statement)).get_parameters()
             types = ", ".join(f"{kind.schema}.{kind.name}" for kind in parameters)

@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI document: good ones, and values that fit nothing."""
+"""Requests generated from the OpenAPI document: valid ones, and values that fit no schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KNOWN_PATTERNS = {"^[A-Z]{3}$": "USD"}
 
 
 def value(document: Document, schema: dict[str, Any]) -> Any:
-    """Something that fits the schema."""
+    """A value that is valid under the schema."""
     schema = document.resolve(schema)
     for key in ("const", "default"):
         if schema.get(key) is not None:
@@ -39,7 +39,7 @@ def value(document: Document, schema: dict[str, Any]) -> Any:
 
 
 def text(schema: dict[str, Any]) -> str:
-    """A text that fits; raises where a new pattern needs an example."""
+    """A valid text; raises for a pattern without an example."""
     if schema.get("format") == "uuid":
         return str(new_id())
     if schema.get("format") == "email":
@@ -50,7 +50,7 @@ def text(schema: dict[str, Any]) -> str:
     made = made[: schema.get("maxLength", len(made))]
     if "examples" in schema:
         made = schema["examples"][0]
-    assert re.search(schema.get("pattern", ""), made), f"no text is known for {schema['pattern']}: add it to this file"
+    assert re.search(schema.get("pattern", ""), made), f"no example for {schema['pattern']}: add one to this file"
     return made
 
 
@@ -77,7 +77,7 @@ _MADE: dict[str, Callable[[Document, dict[str, Any]], Any]] = {
 
 
 def body(document: Document, operation: Operation) -> dict[str, Any] | None:
-    """A body with what is required; None where the operation takes none."""
+    """A body with the required members; None if the operation takes none."""
     schema = document.body(operation)
     return None if schema is None else fields(document, schema)
 
@@ -89,13 +89,13 @@ def headers(document: Document, operation: Operation) -> dict[str, str]:
 
 
 def query(document: Document, operation: Operation) -> dict[str, str]:
-    """The parameters that the operation requires."""
+    """The query parameters that the operation requires."""
     required = (each for each in document.parameters(operation, "query") if each["required"])
     return {each["name"]: str(value(document, each["schema"])) for each in required}
 
 
 def leaves(document: Document, schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every member, members of members included."""
+    """The path of every member, including nested ones."""
     for name, inner in schema.get("properties", {}).items():
         yield (*path, name)
         choices = [inner, *inner.get("anyOf", ())]
@@ -104,14 +104,14 @@ def leaves(document: Document, schema: dict[str, Any], path: tuple[str, ...] = (
 
 
 def changed(whole: dict[str, Any], path: tuple[str, ...], new: Any) -> dict[str, Any]:
-    """A copy in which one member is another."""
+    """A copy with one member replaced."""
     first, *rest = path
     inner = whole.get(first)
     return whole | {first: changed(inner if isinstance(inner, dict) else {}, tuple(rest), new) if rest else new}
 
 
 def is_unstorable(instance: Any) -> bool:
-    """Whether a NUL or half a character stands in it, which no schema tells."""
+    """Whether it contains a NUL or a lone surrogate, which no schema excludes."""
     if isinstance(instance, str):
         return bool(re.search("[\x00\ud800-\udfff]", instance))
     if isinstance(instance, dict):

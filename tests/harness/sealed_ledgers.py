@@ -1,4 +1,4 @@
-"""A sealed history, and a superuser who changes it past every trigger."""
+"""A sealed history, and a superuser who changes it, bypassing every trigger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = 4
 
 @dataclass
 class Ledger:
-    """A sealed history: `BLOCKS` blocks, the last round of the proof kept after the one before the last."""
+    """A sealed history of `BLOCKS` blocks; the last proof run was recorded after the second to last block."""
 
     pool: Pool
     seal_pool: Pool
@@ -38,24 +38,24 @@ class Ledger:
     voided: list[UUID]
 
     async def seal(self, *, with_accounts: bool = True) -> Head:
-        """Seal once; the newest block."""
+        """Seal once; return the newest block."""
         sealed = await commands.seal_rows(self.seal_pool, noted=None, thorough=True, with_accounts=with_accounts)
         assert sealed.head is not None
         return sealed.head
 
     async def verify(self, asked: Head | None = None) -> Proof:
-        """A run of the proof."""
+        """Run the proof."""
         return await verify(self.proof_pool, asked)
 
     async def tamper(self, statement: str, *arguments: object) -> None:
-        """As the superuser, past every trigger."""
+        """Execute as the superuser, bypassing every trigger."""
         async with self.superuser.transaction():
             await self.superuser.execute("SET LOCAL session_replication_role = replica")
             changed = await self.superuser.execute(statement, *arguments)
         assert not changed.endswith(" 0"), changed
 
     async def post(self, count: int = 3) -> list[UUID]:
-        """So many transfers of 10 from Alice to Bob, in no block yet; their ids."""
+        """Post transfers of 10 from Alice to Bob, not yet sealed; return their ids."""
         items = [posting(self.alice, self.bob, 10) for _ in range(count)]
         assert {"posted"} == set(await post(self.pool, *items))
         return [item.transfer_id for item in items]
@@ -88,6 +88,6 @@ async def sealed_ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
 
 
 def faults(proof: Proof) -> dict[str, str]:
-    """The checks that do not hold, with what contradicts each."""
+    """The failed checks and their contradictions."""
     assert proof.ok == all(check.ok for check in proof.checks)
     return {check.name: check.detail for check in proof.checks if not check.ok}

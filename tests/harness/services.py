@@ -1,4 +1,4 @@
-"""The money path inside the test's own process: the wallet's api, intake, relay, worker and reversal on real engines."""
+"""The money path inside the test process: the wallet's api, intake, relay, worker and reversal on real engines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ IDENTITIES = (
 
 
 def identities(names: Sequence[str] = IDENTITIES) -> dict[str, Identity]:
-    """A key pair for every role, each knowing all public halves."""
+    """A key pair for every role; each knows all public keys."""
     seeds = {name: os.urandom(32) for name in names}
     public = {
         name: base64.b64encode(Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()).decode()
@@ -61,7 +61,7 @@ def identities(names: Sequence[str] = IDENTITIES) -> dict[str, Identity]:
 
 
 class People:
-    """Stands for auth where a test needs e-mail addresses: the only thing intake asks of it."""
+    """Replaces auth in tests with e-mail recipients: the only request the intake sends to it."""
 
     def __init__(self) -> None:
         self.known: dict[str, UUID] = {}
@@ -72,7 +72,7 @@ class People:
 
 @dataclass
 class MoneyPath:
-    """Everything between an accepted request and a finalized transfer. Roles are started by the test that needs them."""
+    """Everything between an accepted request and a finalized transfer. Each test starts the roles it needs."""
 
     wallet_pool: Pool
     pool: Pool
@@ -135,7 +135,7 @@ class MoneyPath:
         return await commands.find_transfers(self.pool, transfer_ids)
 
     async def users(self, amounts: Sequence[int], *, currency: str = "USD") -> list[tuple[UUID, UUID]]:
-        """(user, wallet) pairs holding these amounts of minor units."""
+        """(user, wallet) pairs with these balances in minor units."""
         wallets = await ledgers.fund(self.wallet_pool, amounts, currency=currency)
         rows = await self.wallet_pool.fetch("SELECT id, owner_id FROM accounts WHERE id = ANY($1::uuid[])", wallets)
         owners = {row["id"]: row["owner_id"] for row in rows}
@@ -147,7 +147,7 @@ class MoneyPath:
 
 
 def request(user: UUID, to_wallet: UUID, amount: int, *, key: str | None = None, **changes: object) -> Request:
-    """A request to send money, hashed over what it says."""
+    """A transfer request, hashed over its content."""
     made = Request(
         user_id=user,
         idempotency_key=key or str(new_id()),
@@ -168,14 +168,14 @@ def request(user: UUID, to_wallet: UUID, amount: int, *, key: str | None = None,
 
 
 async def accept(intake: Intake, *requests: Request) -> list[Result]:
-    """Accept as one batch."""
+    """Accept these requests as one batch."""
     return await intake.accept(requests)
 
 
 async def open_money_path(
     stack: AsyncExitStack, wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ
 ) -> MoneyPath:
-    """Start the wallet's api on a free port, and empty queues."""
+    """Start the wallet's api on a free port, and empty the queues."""
     wallet_pool = await wallet_database.pool(**PLANNER)
     stack.push_async_callback(close_pool, wallet_pool)
     pool = await transaction_database.pool(**INTAKE_SETTINGS)
@@ -199,7 +199,7 @@ async def open_money_path(
 
 
 async def purge(url: str) -> None:
-    """Declare every queue and empty it."""
+    """Declare every queue and purge it."""
     connection = await broker.connect(url, "test purge")
     async with connection:
         channel = await connection.channel()

@@ -1,4 +1,4 @@
-"""The whole stack as tests see it: every role a process of its own, started with one command."""
+"""The whole stack for tests: every role in its own process, started with one command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
 
 
 class Stack:
-    """A running stack: what its stack.json says, read anew each time, and which processes are kept down."""
+    """A running stack: its stack.json, read on each access, and the processes that are kept down."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -54,13 +54,13 @@ class Stack:
         (self.home / "down" / name).unlink(missing_ok=True)
 
     async def ready(self, name: str, *, expected: int = 200, seconds: float = 60) -> None:
-        """Wait until the role's /readyz answers so."""
+        """Wait until the role's /readyz returns `expected`."""
         async with aiohttp.ClientSession() as session, asyncio.timeout(seconds):
             while await self.probe(session, name, "readyz") != expected:
                 await asyncio.sleep(0.1)
 
     async def probe(self, session: aiohttp.ClientSession, name: str, path: str) -> int | None:
-        """The status of a role's health address; None when nobody answers."""
+        """The status of a role's health endpoint; None without a response."""
         url = self["metrics"][name].removesuffix("/metrics")
         try:
             async with session.get(f"{url}/{path}", timeout=aiohttp.ClientTimeout(total=5)) as response:
@@ -69,7 +69,7 @@ class Stack:
             return None
 
     async def query(self, database: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows as the database's owner sees them."""
+        """Run a query as the owner of the database."""
         connection = await asyncpg.connect(self["databases"][database])
         try:
             return await connection.fetch(statement, *arguments)
@@ -85,7 +85,7 @@ async def running(
     data: DataFolder | None = None,
     forked: bool = True,
 ) -> AsyncIterator[Stack]:
-    """A stack of its own below `home`; `settings` are further variables of its environment.
+    """A separate stack below `home`; `settings` are additional environment variables.
 
     Its databases are copies of `data`, or made from nothing. Its roles are forks of a process that has imported them, where
     that is allowed, unless `forked` is false.

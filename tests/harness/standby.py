@@ -1,4 +1,4 @@
-"""A primary and a synchronous standby: a commit that waits for the standby, a wait that is cancelled, a failover."""
+"""A primary and a synchronous standby: commits that wait for the standby, cancelled waits, a failover."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS_MAX = 30.0
 POLL_SECONDS = 0.005
 SETTINGS = {
     "shared_buffers": "32MB",
-    # A standby that is stopped in its tracks stays connected for as long as a test needs it.
+    # A suspended standby stays connected for as long as a test needs it.
     "wal_sender_timeout": "0",
     "wal_receiver_timeout": "0",
     "wal_retrieve_retry_interval": "100ms",
@@ -40,7 +40,7 @@ Action = Callable[[], Awaitable[Result]]
 
 
 class Primary(Postgres):
-    """A server whose commits can be made to wait for a standby."""
+    """A server whose commits can wait for a standby."""
 
     async def wait_for(self, standby: str) -> None:
         """From now on each commit waits for the standby of this name."""
@@ -54,14 +54,14 @@ class Primary(Postgres):
 
 
 class Standby(Postgres):
-    """A streaming copy of another server, under the same passwords."""
+    """A streaming replica of another server, with the same passwords."""
 
     def __init__(self, directory: Path, primary: Postgres, secrets: Secrets) -> None:
         super().__init__(directory, secrets=secrets, settings=SETTINGS)
         self._primary = primary
 
     async def _initialise(self, programs: Path) -> None:
-        """Copy the primary, which runs; the copy follows it from then on."""
+        """Copy the running primary; the copy replicates it from then on."""
         draft = self.directory / "data.new"
         draft.mkdir(mode=0o700)
         user = self._server_user()
@@ -102,7 +102,7 @@ class Pair:
         self.primary.kill()
 
     async def lose_standby(self) -> None:
-        """From now on no commit reaches the standby; what is in one already stays there."""
+        """From now on no commit reaches the standby; what it already has stays."""
         connection = await asyncpg.connect(self.standby.dsn("postgres"))
         try:
             async with asyncio.timeout(SECONDS_MAX):
@@ -113,13 +113,13 @@ class Pair:
         os.kill(self._receiver, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the standby have all that it missed."""
+        """Let the standby catch up."""
         if self._receiver is not None:
             os.kill(self._receiver, signal.SIGCONT)
             self._receiver = None
 
     async def fail_over(self) -> None:
-        """Kill the primary, and promote the standby with what it has; what it missed is lost."""
+        """Kill the primary and promote the standby; commits it has not received are lost."""
         self.primary.kill()
         self.standby.kill()
         self._receiver = None
@@ -127,7 +127,7 @@ class Pair:
         await self._execute("SELECT pg_promote()", on=self.standby)
 
     async def rebuild(self) -> None:
-        """After a failover: the old primary is the primary again, with a new standby."""
+        """After a failover: make the old primary the primary again, with a new standby."""
         self.standby.kill()
         shutil.rmtree(self.standby.data)
         await self.primary.start()
@@ -135,7 +135,7 @@ class Pair:
         await self._until_in_step()
 
     async def leave_unknown(self, action: Action[Any]) -> None:
-        """Run something without the standby and cancel its wait: it is committed on the primary alone, and unknown."""
+        """Run an action without the standby and cancel its wait: it is committed on the primary only."""
         await self.lose_standby()
         task = asyncio.ensure_future(action())
         for pid in await self.until_waiting(task):
@@ -144,12 +144,12 @@ class Pair:
             await task
 
     async def terminate_waiting(self, task: asyncio.Future[Any]) -> None:
-        """End the sessions that wait for the standby."""
+        """Terminate the sessions that wait for the standby."""
         for pid in await self.until_waiting(task):
             await self._execute(f"SELECT pg_terminate_backend({pid})")
 
     async def after_replication(self, action: Action[Result]) -> Result:
-        """The result of something that must wait for the standby, which comes back when it is seen to wait."""
+        """Run an action that must wait for the standby; resume the standby once it waits, and return the result."""
         task = asyncio.ensure_future(action())
         try:
             await self.until_waiting(task)
@@ -158,7 +158,7 @@ class Pair:
         return await task
 
     async def until_waiting(self, task: asyncio.Future[Any]) -> list[int]:
-        """The server processes that wait for the standby. The task that makes them wait must not end before."""
+        """Wait until the task waits for the standby; return the server processes. The task must not end before."""
         connection = await asyncpg.connect(self.primary.dsn("postgres"))
         try:
             async with asyncio.timeout(SECONDS_MAX):
@@ -172,7 +172,7 @@ class Pair:
             await connection.close()
 
     async def until_decided(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
-        """Return when each of the tasks has ended or waits for the standby."""
+        """Wait until each of the tasks has ended or waits for the standby."""
         async with asyncio.timeout(SECONDS_MAX):
             while sum(not task.done() for task in tasks) != await self._execute(WAITING_COUNT):
                 await asyncio.sleep(POLL_SECONDS)
@@ -192,7 +192,7 @@ class Pair:
 
 @asynccontextmanager
 async def running(directory: Path, *services: str) -> AsyncIterator[Pair]:
-    """A pair with the databases of these services, until the end of the block."""
+    """A pair with the databases of these services during the block."""
     pair = Pair(directory)
     try:
         await pair.start(list(services))

@@ -1,7 +1,7 @@
-"""The time limit of a test is for the test: what it shares with others has its own while it is started and stopped.
+"""A test's time limit applies to the test: shared fixtures have their own limit for set-up and tear-down.
 
-pytest-timeout counts from the beginning of a test's set-up to the end of its tear-down. The first test that asks for the stack
-would pay for its start, and the last one of a process for the end of everything: these are not slower tests than others.
+pytest-timeout counts from the beginning of a test's set-up to the end of its tear-down. The first test that uses the stack
+would include its start, and the last test of a process would include the stop of everything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 SHARED_SECONDS_MAX = 300.0
-"""For a set-up or a tear-down, in which all that is shared may be started or stopped, on a busy machine."""
+"""For set-up or tear-down, which may start or stop everything shared, on a busy machine."""
 
 _LIMIT: pytest.StashKey[Any] = pytest.StashKey()
 
@@ -25,21 +25,21 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Give fixtures the longer limit."""
+    """Apply the longer limit to fixtures."""
     _start_over(item, SHARED_SECONDS_MAX)
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Give the test its own limit."""
+    """Apply the test's own limit."""
     _start_over(item)
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Give fixtures the longer limit."""
+    """Apply the longer limit to fixtures."""
     _start_over(item, SHARED_SECONDS_MAX)
     return (yield)
 

@@ -33,22 +33,22 @@ WITHDRAWN: tuple[tuple[str, int, str], ...] = ({withdrawn})
 
 
 def read_rows(xml: Element) -> list[Row]:
-    """The circulating currencies of a published list, by code; one that is named for several countries comes once."""
+    """The circulating currencies of a published list, by code; a currency of several countries is listed once."""
     rows = {}
     for entry in xml.iterfind("CcyTbl/CcyNtry"):
         code, digits, name = (entry.findtext(tag, "").strip() for tag in ("Ccy", "CcyMnrUnts", "CcyNm"))
         is_fund = entry.find("CcyNm[@IsFund='true']") is not None
-        # Metals, test codes and what has no minor unit say N.A.; a country without a currency of its own has no code.
+        # Metals, test codes and currencies without a minor unit say N.A.; a country without its own currency has no code.
         if digits.isdecimal() and not is_fund and code not in NOT_CIRCULATING:
             rows[code] = (code, int(digits), name)
     return sorted(rows.values())
 
 
 def merge(listed: Iterable[Row], known: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """The new table: what is listed now, and as withdrawn every known code that is not.
+    """The new table: all listed currencies, and known codes that are no longer listed as withdrawn.
 
     Raises:
-        ValueError: the exponent of a known code changes. Amounts are kept in minor units, so all of them would change.
+        ValueError: the exponent of a known code changes. Amounts are stored in minor units, so all of them would change.
     """
     new, old = {row[0]: row for row in listed}, {row[0]: row for row in known}
     changed = [code for code in sorted(new.keys() & old.keys()) if new[code][1] != old[code][1]]
@@ -58,7 +58,7 @@ def merge(listed: Iterable[Row], known: Iterable[Row]) -> tuple[list[Row], list[
 
 
 def page() -> str:
-    """The module as it has to be."""
+    """The expected content of the module."""
     listed, withdrawn = merge(read_rows(iso4217.raw_xml), (*currencies.LISTED, *currencies.WITHDRAWN))
     inner = "".join(f"    {_literal(row)},\n" for row in withdrawn)
     return _PAGE.format(

@@ -28,7 +28,7 @@ This page is written by `make problems` from the code; a test compares them.
 
 
 def page() -> str:
-    """The page as it has to be."""
+    """The expected content of the page."""
     catalogue = openapi.catalogue((*OPERATIONS, *api.reference.HEALTH))
     return _HEAD + "".join(
         f"| `{each['code']}` | {each['status']} | {each['title']} | {'yes' if each['retry_helps'] else 'no'} |\n"

@@ -1,4 +1,4 @@
-"""`make schema`: write services/*/sql/schema.sql from what the migrations make."""
+"""`make schema`: write services/*/sql/schema.sql from the migrated databases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.test_migrations import DATABASES, SERVICES, schema
 
 
 async def main() -> None:
-    """Migrate each database on a private server and write down what came of it."""
+    """Migrate each database on a private server and dump its schema."""
     environment.forget_driver_variables(os.environ)
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
