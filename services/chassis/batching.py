@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from services.chassis import metrics
+from services.chassis import halving, metrics
 from services.contracts.refusal import Refusal
 
 Item = TypeVar("Item")
@@ -75,23 +75,24 @@ class Batcher(Generic[Item, Answer]):
         self._flying -= 1
 
     async def _finalize(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        await halving.run(batch, self._run, on_failure=lambda entry, error: _refuse(entry[1], error), raises=())
+
+    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> list[None]:
+        """Flush a batch or a part of one, and hand out its results at once: the other parts may take longer."""
+        answers: Sequence[Answer | Exception]
         try:
             answers = await self._flush([item for item, _ in batch])
             assert len(answers) == len(batch), "a flush answers every item"
-        except Exception as error:  # noqa: BLE001 - it belongs to the callers, not to the flight
-            if len(batch) == 1 or isinstance(error, Refusal) or self._is_whole(error):
-                for _, future in batch:
-                    _refuse(future, error)
-                return
-            middle = len(batch) // 2
-            await self._finalize(batch[:middle])
-            await self._finalize(batch[middle:])
-            return
+        except Exception as error:
+            if not isinstance(error, Refusal) and not self._is_whole(error):
+                raise
+            answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Refusal):
+            if isinstance(answer, Exception):
                 _refuse(future, answer)
             elif not future.done():
                 future.set_result(answer)
+        return [None] * len(batch)
 
 
 def _refuse(future: asyncio.Future[Answer], error: Exception) -> None:

@@ -21,7 +21,7 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import ConnectionInternalError
 
-from services.chassis import backoff, broker, crash_points, metrics
+from services.chassis import backoff, broker, crash_points, halving, metrics
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.roles import Runtime
 from services.chassis.silence import Silence
@@ -266,7 +266,7 @@ class Consumer(Windows, Generic[Item]):
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
         entries, exceptions = self._read(window)
-        verdicts = await self._judge(channel, watch, entries)
+        verdicts = await self._evaluate(channel, watch, entries)
         for entry, verdict in zip(entries, verdicts, strict=True):
             if verdict is not None:
                 exceptions.append(self._exception(entry, verdict))
@@ -301,31 +301,32 @@ class Consumer(Windows, Generic[Item]):
             ),
         )
 
-    async def _judge(
+    async def _evaluate(
         self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]
     ) -> list[Verdict]:
-        """The handler's verdicts. What fails as a whole is halved until the bad item stands alone."""
-        if not entries:
-            return []
+        """The verdicts of the handler. A window that fails as a whole is halved until the bad item is alone."""
+
+        async def handle(part: Sequence[_Entry[Item]]) -> Sequence[Verdict]:
+            return await self._handle_or_wait(channel, watch, part)
+
+        return await halving.run(entries, handle, on_failure=self._fail, raises=()) if entries else []
+
+    async def _handle_or_wait(
+        self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]
+    ) -> Sequence[Verdict]:
         pauses = 0
         while True:
             try:
-                return list(await self._handle([entry.delivery for entry in entries]))
-            except Unavailable as away:
-                # What this needs is away: nobody's fault, no attempt counted. Keep the window and wait.
+                return await self._handle([entry.delivery for entry in entries])
+            except Unavailable as unavailable:
+                # No item is at fault, so no attempt is counted. Keep the window and wait.
                 pauses += 1
-                log.warning("consumer_paused", queue=self._queue.name, items=len(entries), reason=away.code)
+                log.warning("consumer_paused", queue=self._queue.name, items=len(entries), reason=unavailable.code)
                 await self._pause(channel, watch, backoff.seconds(pauses))
-            except Exception as error:
-                if len(entries) == 1:
-                    log.exception("message_handling_failed", queue=self._queue.name)
-                    reason = error.code if isinstance(error, Refusal) else type(error).__name__
-                    return [Retry(reason)]
-                middle = len(entries) // 2
-                return [
-                    *await self._judge(channel, watch, entries[:middle]),
-                    *await self._judge(channel, watch, entries[middle:]),
-                ]
+
+    def _fail(self, _entry: _Entry[Item], error: Exception) -> Verdict:
+        log.error("message_handling_failed", queue=self._queue.name, exc_info=error)
+        return Retry(error.code if isinstance(error, Refusal) else type(error).__name__)
 
     def _exception(self, entry: _Entry[Item], verdict: Retry | DeadLetter) -> Outgoing:
         body = self._alone(entry.raw)

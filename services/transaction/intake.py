@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from services.chassis import halving
 from services.chassis.database import CommitUnknown, DatabaseUnavailable, Pool
 from services.chassis.problems import Fault
 from services.contracts.identifiers import new_id
@@ -92,26 +93,17 @@ class Intake:
             CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
             DatabaseUnavailable: nothing was recorded.
         """
-        try:
-            return await self._accept(requests, refuse_new)
-        except Refusal:
-            raise
-        except Exception:
-            if len(requests) == 1:
-                log.exception("transfer_not_accepted", request_id=requests[0].request_id)
-                return [Fault()]
-            middle = len(requests) // 2
-            return [
-                *await self._accept_half(requests[:middle], refuse_new),
-                *await self._accept_half(requests[middle:], refuse_new),
-            ]
 
-    async def _accept_half(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Result]:
-        """The database may become unavailable in one half; what is recorded of the other half is known."""
-        try:
-            return await self.accept(requests, refuse_new=refuse_new)
-        except DatabaseUnavailable as away:
-            return [away] * len(requests)
+        async def accept(part: Sequence[Request]) -> Sequence[Result]:
+            try:
+                return await self._accept(part, refuse_new)
+            except DatabaseUnavailable as unavailable:
+                if len(part) == len(requests):
+                    raise
+                # The database became unavailable in this part; what is recorded of the others is known.
+                return [unavailable] * len(part)
+
+        return await halving.run(requests, accept, on_failure=_fail, raises=(Refusal,))
 
     async def _accept(self, requests: Sequence[Request], refuse_new: Refusal | None) -> list[Result]:
         keys = await commands.find_keys(self._pool, [request.key for request in requests])
@@ -236,6 +228,11 @@ class Intake:
             request.traceparent,
             request.simulation,
         )
+
+
+def _fail(request: Request, error: Exception) -> Result:
+    log.error("transfer_not_accepted", request_id=request.request_id, exc_info=error)
+    return Fault()
 
 
 def _sides(request: Request, people: Mapping[str, UUID] | Refusal) -> tuple[Wanted, Wanted] | Refusal:

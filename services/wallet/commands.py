@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database, finality, replication
+from services.chassis import database, finality, halving, replication
 from services.chassis.body import InvalidParameter
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool
 from services.chassis.period import Period
@@ -61,23 +61,25 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     Raises:
         DatabaseUnavailable: any of it may be written (CommitUnknown: in the last commit); the same batch may be sent again.
     """
-    if time.monotonic() >= deadline:
-        return _retry(postings)
-    try:
-        return await _post(pool, postings)
-    except DatabaseUnavailable:
-        raise
-    except Exception as error:
-        if len(postings) == 1:
-            log.warning("posting_failed", transfer_id=str(postings[0].transfer_id), error=repr(error))
-            return _retry(postings)
-        if not isinstance(error, LockTimeout):
-            log.exception("batch_failed", items=len(postings))
-        middle = len(postings) // 2
-        return [
-            *await post_transfers(pool, postings[:middle], deadline=deadline),
-            *await post_transfers(pool, postings[middle:], deadline=deadline),
-        ]
+
+    async def post(part: Sequence[Posting]) -> list[Answer]:
+        if time.monotonic() >= deadline:
+            return _retry(part)
+        try:
+            return await _post(pool, part)
+        except (DatabaseUnavailable, LockTimeout):
+            raise
+        except Exception:
+            if len(part) > 1:
+                log.exception("batch_failed", items=len(part))
+            raise
+
+    return await halving.run(postings, post, on_failure=_fail, raises=(DatabaseUnavailable,))
+
+
+def _fail(posting: Posting, error: Exception) -> Answer:
+    log.warning("posting_failed", transfer_id=str(posting.transfer_id), error=repr(error))
+    return _retry([posting])[0]
 
 
 def _retry(postings: Sequence[Posting]) -> list[Answer]:

@@ -38,6 +38,19 @@ MUTANTS = (
         faults=("notification-worker/kill", "transaction-worker-1/kill"),
     ),
     Mutant(
+        name="batch-not-halved",
+        guard="an item that fails takes none of its batch along",
+        changes=[
+            Change(
+                "services/chassis/halving.py",
+                "        if len(batch) == 1:\n            return [on_failure(batch[0], error)]\n",
+                "        if batch:\n            return [on_failure(item, error) for item in batch]\n",
+            )
+        ],
+        works="tests/unit/chassis/test_halving.py::test_a_good_batch_is_processed_once",
+        caught_by=["tests/unit/chassis/test_halving.py::test_bad_items_fail_alone"],
+    ),
+    Mutant(
         name="ack-without-the-delayed-copy",
         guard="a window is acknowledged only when each delayed or dead-lettered item of it is confirmed",
         changes=[
