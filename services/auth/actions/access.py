@@ -48,7 +48,7 @@ async def revoke(connection: Connection, access: Access, reason: Reason, *, acto
     await api_keys.revoke(connection, access.api_keys, reason, actor_id=actor_id)
 
 
-async def announce_revocation(wakeup: Wakeup, user_id: UUID, access: Access, reason: Reason) -> None:
+async def announce_revocation(wakeup: Wakeup, user_id: UUID, access: Access, *, reason: Reason) -> None:
     """Count, log and wake the gateways, which otherwise poll every second. Call it after the commit."""
-    await sessions.announce_revocation(wakeup, user_id, access.session_ids, reason)
+    await sessions.announce_revocation(wakeup, user_id, access.session_ids, reason=reason)
     await api_keys.announce_revocation(wakeup, access.api_keys, reason)

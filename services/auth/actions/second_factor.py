@@ -15,7 +15,7 @@ from services.contracts.refusal import Refusal
 from services.contracts.refusals.auth import InvalidCredentials, TotpRequired, UserDisabled
 
 
-async def check(connection: Connection, keyring: Keyring, locked: Locked | None, code: str | None) -> Refusal | None:
+async def check(connection: Connection, keyring: Keyring, locked: Locked | None, *, code: str | None) -> Refusal | None:
     """Why this user, whose password was verified, cannot log in; None if they can. It spends the code.
 
     The refusal is returned, not raised, so that the caller can commit what it records about it.
@@ -28,14 +28,14 @@ async def check(connection: Connection, keyring: Keyring, locked: Locked | None,
         return None
     if code is None:
         return TotpRequired()
-    return None if await _spend(connection, keyring, locked, code) else InvalidCredentials()
+    return None if await _spend(connection, keyring, locked, code=code) else InvalidCredentials()
 
 
 async def prove(
-    connection: Connection, keyring: Keyring, locked: Locked | None, code: str | None, *, user_id: UUID
+    connection: Connection, keyring: Keyring, locked: Locked | None, *, code: str | None, user_id: UUID
 ) -> Refusal | None:
     """Like `check`, for a user who is logged in; a refusal is recorded in the audit log."""
-    refusal = await check(connection, keyring, locked, code)
+    refusal = await check(connection, keyring, locked, code=code)
     if refusal is not None:
         await audit.record(connection, Audit(Action.PROOF_FAILED, user_id, user_id, {"reason": refusal.code}))
     return refusal
@@ -49,7 +49,7 @@ def find_step(keyring: Keyring, locked: Locked, code: str) -> int | None:
     return rules.totp.find_step(secret, code, now=locked.now)
 
 
-async def _spend(connection: Connection, keyring: Keyring, locked: Locked, code: str) -> bool:
+async def _spend(connection: Connection, keyring: Keyring, locked: Locked, *, code: str) -> bool:
     step = find_step(keyring, locked, code)
     if step is not None:
         return await store.totp.spend_totp_step(connection, locked.user.id, step)
@@ -58,5 +58,7 @@ async def _spend(connection: Connection, keyring: Keyring, locked: Locked, code:
         return False
     await audit.record(connection, Audit(Action.RECOVERY_CODE_USED, locked.user.id, locked.user.id))
     left = await store.totp.count_recovery_codes(connection, locked.user.id)
-    await outgoing.queue_security_email(connection, keyring, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left))
+    await outgoing.queue_security_email(
+        connection, keyring, locked.user.id, kind=Kind.RECOVERY_CODE_USED, detail=str(left)
+    )
     return True

@@ -43,17 +43,17 @@ class Session(NamedTuple):
 async def open_session(connection: Connection, keyring: Keyring, user: User, *, user_agent: str | None) -> Session:
     """Open a session of a user who has been authenticated."""
     session_id = new_id()
-    await store.sessions.insert_session(connection, session_id, user.id, user_agent)
-    return await _issue(connection, keyring, user, session_id)
+    await store.sessions.insert_session(connection, session_id, user.id, user_agent=user_agent)
+    return await _issue(connection, keyring, user, session_id=session_id)
 
 
-async def renew(connection: Connection, keyring: Keyring, session_id: UUID, user_id: UUID) -> Session:
+async def renew(connection: Connection, keyring: Keyring, session_id: UUID, *, user_id: UUID) -> Session:
     """Issue the next pair of tokens of a locked, live session, whose refresh token is spent."""
     await store.sessions.prune_refresh_tokens(connection, session_id, count_max=tokens.SPENT_REMEMBERED_MAX)
     await store.sessions.touch_session(connection, session_id)
     user = await store.users.find_user(connection, user_id)
     assert user is not None, "users are never deleted"
-    return await _issue(connection, keyring, user, session_id)
+    return await _issue(connection, keyring, user, session_id=session_id)
 
 
 async def revoke(connection: Connection, session_ids: Sequence[UUID], reason: Reason) -> None:
@@ -64,7 +64,7 @@ async def revoke(connection: Connection, session_ids: Sequence[UUID], reason: Re
         await store.sessions.revoke_sessions(connection, session_ids, seqs, reason=reason.value)
 
 
-async def announce_revocation(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID], reason: Reason) -> None:
+async def announce_revocation(wakeup: Wakeup, user_id: UUID, session_ids: Sequence[UUID], *, reason: Reason) -> None:
     """Count, log and wake the gateways once, which otherwise poll every second. Call it after the commit."""
     if session_ids:
         metrics.SESSIONS_ENDED.labels(reason.value).inc(len(session_ids))
@@ -91,7 +91,7 @@ async def signing_key(connection: Connection, keyring: Keyring) -> SigningKey:
     return key
 
 
-async def _issue(connection: Connection, keyring: Keyring, user: User, session_id: UUID) -> Session:
+async def _issue(connection: Connection, keyring: Keyring, user: User, *, session_id: UUID) -> Session:
     refresh_token = tokens.new_refresh()
     now = await store.sessions.insert_refresh_token(
         connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS

@@ -79,7 +79,7 @@ async def register(
         if not await store.accounts.insert_user(connection, user, password_hash):
             raise replication.OnceReplicated(EmailTaken())
         await actions.audit.record(connection, Audit(Action.USER_REGISTERED, user.id, user.id))
-        await actions.outgoing.queue_email(connection, keyring, user, Kind.VERIFY_EMAIL)
+        await actions.outgoing.queue_email(connection, keyring, user, kind=Kind.VERIFY_EMAIL)
         await actions.arrivals.record_location(connection, location, user.id)
         session = await actions.sessions.open_session(connection, keyring, user, user_agent=user_agent)
     log.info("user_registered", user_id=str(user.id))
@@ -90,8 +90,8 @@ async def log_in(
     pool: Pool,
     keyring: Keyring,
     hashing: Hashing,
-    wakeup: Wakeup,
     *,
+    wakeup: Wakeup,
     email: str,
     password: str,
     totp: str | None = None,
@@ -123,7 +123,7 @@ async def log_in(
     session, excess = opened
     metrics.LOGINS.labels("succeeded").inc()
     log.info("login_succeeded", user_id=str(session.user.id))
-    await actions.sessions.announce_revocation(wakeup, session.user.id, excess, Reason.SESSION_LIMIT)
+    await actions.sessions.announce_revocation(wakeup, session.user.id, excess, reason=Reason.SESSION_LIMIT)
     return session
 
 
@@ -145,7 +145,7 @@ async def refresh(pool: Pool, keyring: Keyring, wakeup: Wakeup, *, refresh_token
         if locked.revoked:
             raise replication.OnceReplicated(InvalidRefreshToken())
         if await store.sessions.spend_refresh_token(connection, token_hash):
-            return await actions.sessions.renew(connection, keyring, session_id, locked.user_id)
+            return await actions.sessions.renew(connection, keyring, session_id, user_id=locked.user_id)
         spent_at = await store.sessions.find_refresh_token_spent_at(connection, token_hash)
         if spent_at is not None:
             # Two clients have the same token, and either may be the attacker: both have to log in again. API keys that were
@@ -157,7 +157,7 @@ async def refresh(pool: Pool, keyring: Keyring, wakeup: Wakeup, *, refresh_token
             detail = {"session_id": str(session_id)}
             await actions.audit.record(connection, Audit(Action.REFRESH_REUSED, None, locked.user_id, detail))
             await actions.access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)
-    await actions.access.announce_revocation(wakeup, locked.user_id, ended, Reason.REFRESH_REUSED)
+    await actions.access.announce_revocation(wakeup, locked.user_id, ended, reason=Reason.REFRESH_REUSED)
     # Raised after the commit, which ends the session.
     raise InvalidRefreshToken
 
@@ -173,7 +173,7 @@ async def log_out(pool: Pool, wakeup: Wakeup, *, session_id: UUID, user_id: UUID
             connection, Audit(Action.LOGGED_OUT, user_id, user_id, {"session_id": str(session_id)})
         )
         await actions.sessions.revoke(connection, live, Reason.LOGOUT)
-    await actions.sessions.announce_revocation(wakeup, user_id, [session_id], Reason.LOGOUT)
+    await actions.sessions.announce_revocation(wakeup, user_id, [session_id], reason=Reason.LOGOUT)
 
 
 async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
@@ -270,7 +270,7 @@ async def _log_in_verified(
 ) -> tuple[Session, list[UUID]] | Refusal:
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_verified_user(connection, credentials)
-        refusal = await actions.second_factor.check(connection, keyring, locked, totp)
+        refusal = await actions.second_factor.check(connection, keyring, locked, code=totp)
         if locked is None or refusal is not None:
             refusal = refusal or InvalidCredentials()
             detail = {"reason": refusal.code, "password": "right"}

@@ -70,7 +70,7 @@ async def create_api_key(
     row = NewApiKey(new_id(), user_id, name, sorted(scopes), key.prefix, hash_key(key.text), expires_at, session_id)
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_verified_user(connection, credentials)
-        refusal = await actions.second_factor.prove(connection, keyring, locked, totp, user_id=user_id)
+        refusal = await actions.second_factor.prove(connection, keyring, locked, code=totp, user_id=user_id)
         if refusal is None:
             # A refusal rolls back the use of the code.
             listed = await _insert(connection, keyring, row)
@@ -132,5 +132,7 @@ async def _insert(connection: Connection, keyring: Keyring, row: NewApiKey) -> L
     await actions.audit.record(connection, Audit(Action.API_KEY_CREATED, row.user_id, row.user_id, detail))
     # Without its name, which the creator of the key chose: an attacker must not choose text of our e-mails.
     shown = " ".join((row.prefix, *row.scopes))
-    await actions.outgoing.queue_security_email(connection, keyring, row.user_id, Kind.API_KEY_CREATED, detail=shown)
+    await actions.outgoing.queue_security_email(
+        connection, keyring, row.user_id, kind=Kind.API_KEY_CREATED, detail=shown
+    )
     return listed

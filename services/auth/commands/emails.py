@@ -59,7 +59,7 @@ async def request_verification(pool: Pool, keyring: Keyring, *, user_id: UUID) -
             raise UserNotFound
         if user.email_verified:
             raise replication.OnceReplicated(EmailVerified())
-        queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, Kind.VERIFY_EMAIL)
+        queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, kind=Kind.VERIFY_EMAIL)
         await actions.audit.record(
             connection, Audit(Action.VERIFICATION_REQUESTED, user_id, user_id, _detail(queued=queued))
         )
@@ -78,7 +78,7 @@ async def verify_email(pool: Pool, *, token: str) -> None:
         user_id = await store.emails.find_token_owner(connection, token_hash, Kind.VERIFY_EMAIL)
         if user_id is None:
             raise replication.OnceReplicated(EmailTokenInvalid())
-        await _spend(connection, user_id, token_hash, Kind.VERIFY_EMAIL)
+        await _spend(connection, user_id, token_hash, kind=Kind.VERIFY_EMAIL)
         await store.emails.mark_email_verified(connection, user_id)
         await actions.audit.record(connection, Audit(Action.EMAIL_VERIFIED, user_id, user_id))
     log.info("email_verified", user_id=str(user_id))
@@ -94,7 +94,7 @@ async def request_password_reset(pool: Pool, keyring: Keyring, *, email: str) ->
         user = await store.emails.lock_enabled_user_by_email(connection, email)
         queued = False
         if user is not None:
-            queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, Kind.RESET_PASSWORD)
+            queued = await actions.outgoing.queue_email_if_due(connection, keyring, user, kind=Kind.RESET_PASSWORD)
         user_id = user.id if user is not None else None
         await actions.audit.record(
             connection, Audit(Action.PASSWORD_RESET_REQUESTED, None, user_id, _detail(queued=queued))
@@ -105,7 +105,7 @@ async def request_password_reset(pool: Pool, keyring: Keyring, *, email: str) ->
 
 
 async def reset_password(
-    pool: Pool, keyring: Keyring, hashing: Hashing, wakeup: Wakeup, *, token: str, new_password: str
+    pool: Pool, keyring: Keyring, hashing: Hashing, *, wakeup: Wakeup, token: str, new_password: str
 ) -> list[UUID]:
     """Set a new password, revoke every session and API key of the user, and notify them by e-mail; return the revoked ids.
 
@@ -120,14 +120,14 @@ async def reset_password(
     user_id = await _find_owner(pool, token_hash, Kind.RESET_PASSWORD)
     password_hash = await hashing.hash(new_password)
     async with database.transaction(pool) as connection:
-        await _spend(connection, user_id, token_hash, Kind.RESET_PASSWORD)
+        await _spend(connection, user_id, token_hash, kind=Kind.RESET_PASSWORD)
         await store.users.update_password(connection, user_id, password_hash)
-        await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.PASSWORD_CHANGED)
+        await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.PASSWORD_CHANGED)
         await actions.audit.record(connection, Audit(Action.PASSWORD_RESET, user_id, user_id))
         ended = await actions.access.lock(connection, user_id)
         await actions.access.revoke(connection, ended, Reason.PASSWORD_RESET, actor_id=user_id)
     log.info("password_reset", user_id=str(user_id), sessions_ended=len(ended.session_ids))
-    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.PASSWORD_RESET)
+    await actions.access.announce_revocation(wakeup, user_id, ended, reason=Reason.PASSWORD_RESET)
     return [*ended.session_ids, *(key.id for key in ended.api_keys)]
 
 
@@ -170,7 +170,7 @@ async def _find_owner(pool: Pool, token_hash: bytes, kind: Kind) -> UUID:
     return user_id
 
 
-async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, kind: Kind) -> None:
+async def _spend(connection: Connection, user_id: UUID, token_hash: bytes, *, kind: Kind) -> None:
     user = await store.emails.lock_enabled_user(connection, user_id)
     if user is None or not await store.emails.spend_token(connection, token_hash, kind):
         raise replication.OnceReplicated(EmailTokenInvalid())

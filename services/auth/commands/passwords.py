@@ -28,8 +28,8 @@ async def change_password(
     pool: Pool,
     keyring: Keyring,
     hashing: Hashing,
-    wakeup: Wakeup,
     *,
+    wakeup: Wakeup,
     user_id: UUID,
     current_password: str,
     new_password: str,
@@ -49,7 +49,7 @@ async def change_password(
     if isinstance(changed, Refusal):
         raise changed
     session, ended = changed
-    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.PASSWORD_CHANGED)
+    await actions.access.announce_revocation(wakeup, user_id, ended, reason=Reason.PASSWORD_CHANGED)
     log.info("password_changed", user_id=str(user_id), sessions_ended=len(ended.session_ids))
     return session
 
@@ -60,14 +60,14 @@ async def _change(
     user_id = credentials.user_id
     async with database.transaction(pool) as connection:
         locked = await store.accounts.lock_verified_user(connection, credentials)
-        refusal = await actions.second_factor.prove(connection, keyring, locked, totp, user_id=user_id)
+        refusal = await actions.second_factor.prove(connection, keyring, locked, code=totp, user_id=user_id)
         if locked is None or refusal is not None:
             return refusal or InvalidCredentials()
         live = await actions.access.lock(connection, user_id)
         await store.users.update_password(connection, user_id, new_hash)
         # An attacker with access to the mailbox must not undo the change with an earlier reset e-mail.
         await store.emails.withdraw_emails(connection, user_id, Kind.RESET_PASSWORD)
-        await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.PASSWORD_CHANGED)
+        await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.PASSWORD_CHANGED)
         detail = {"sessions_ended": str(len(live.session_ids))}
         await actions.audit.record(connection, Audit(Action.PASSWORD_CHANGED, user_id, user_id, detail))
         session = await actions.sessions.open_session(connection, keyring, locked.user, user_agent=user_agent)

@@ -33,7 +33,7 @@ async def end_session(pool: Pool, wakeup: Wakeup, *, user_id: UUID, session_id: 
         detail = {"session_id": str(session_id)}
         await actions.audit.record(connection, Audit(Action.SESSION_REVOKED, user_id, user_id, detail))
         await actions.sessions.revoke(connection, live, Reason.REVOKED)
-    await actions.sessions.announce_revocation(wakeup, user_id, live, Reason.REVOKED)
+    await actions.sessions.announce_revocation(wakeup, user_id, live, reason=Reason.REVOKED)
 
 
 async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep: UUID) -> None:
@@ -47,4 +47,4 @@ async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep:
         detail = {"kept": str(keep), "sessions_ended": str(len(live.session_ids))}
         await actions.audit.record(connection, Audit(Action.SESSIONS_REVOKED, user_id, user_id, detail))
         await actions.access.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
-    await actions.access.announce_revocation(wakeup, user_id, live, Reason.REVOKED)
+    await actions.access.announce_revocation(wakeup, user_id, live, reason=Reason.REVOKED)

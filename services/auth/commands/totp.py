@@ -92,12 +92,12 @@ async def remove_totp(
     """
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     async with database.transaction(pool) as connection:
-        refusal = await _prove(connection, keyring, credentials, code)
+        refusal = await _prove(connection, keyring, credentials, code=code)
         if refusal is None:
             await store.totp.remove_totp(connection, user_id)
             await _replace_recovery_codes(connection, user_id, [])
             await actions.audit.record(connection, Audit(Action.TOTP_REMOVED, user_id, user_id))
-            await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.TOTP_REMOVED)
+            await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.TOTP_REMOVED)
     if refusal is not None:
         raise refusal
     log.info("totp_removed", user_id=str(user_id))
@@ -115,11 +115,11 @@ async def renew_recovery_codes(
     credentials = await proofs.verify_password(pool, hashing, user_id=user_id, password=password)
     codes = rules.totp.new_recovery_codes()
     async with database.transaction(pool) as connection:
-        refusal = await _prove(connection, keyring, credentials, code)
+        refusal = await _prove(connection, keyring, credentials, code=code)
         if refusal is None:
             await _replace_recovery_codes(connection, user_id, codes)
             await actions.audit.record(connection, Audit(Action.RECOVERY_CODES_RENEWED, user_id, user_id))
-            await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.RECOVERY_CODES_RENEWED)
+            await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.RECOVERY_CODES_RENEWED)
     if refusal is not None:
         raise refusal
     return codes
@@ -137,11 +137,11 @@ def _step_of_proposal(keyring: Keyring, locked: Locked | None, code: str) -> int
     return actions.second_factor.find_step(keyring, locked, code)
 
 
-async def _prove(connection: Connection, keyring: Keyring, credentials: Credentials, code: str) -> Refusal | None:
+async def _prove(connection: Connection, keyring: Keyring, credentials: Credentials, *, code: str) -> Refusal | None:
     locked = await store.accounts.lock_verified_user(connection, credentials)
     if locked is not None and not locked.user.totp:
         return TotpNotEnabled()
-    return await actions.second_factor.prove(connection, keyring, locked, code, user_id=credentials.user_id)
+    return await actions.second_factor.prove(connection, keyring, locked, code=code, user_id=credentials.user_id)
 
 
 async def _replace_recovery_codes(connection: Connection, user_id: UUID, codes: list[str]) -> None:

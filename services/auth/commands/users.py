@@ -58,9 +58,9 @@ async def set_role(pool: Pool, wakeup: Wakeup, *, user_id: UUID, role: Role, ope
             if before is Role.OPERATOR:
                 await actions.operators.require_one(connection)
             if before is not Role.USER:
-                ended = await _end_all(connection, user_id, Reason.ROLE_REMOVED, operator_id)
+                ended = await _end_all(connection, user_id, Reason.ROLE_REMOVED, operator_id=operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.ROLE_REMOVED)
+    await actions.access.announce_revocation(wakeup, user_id, ended, reason=Reason.ROLE_REMOVED)
     return account
 
 
@@ -85,9 +85,9 @@ async def disable_user(pool: Pool, wakeup: Wakeup, *, user_id: UUID, reason: str
             detail = {"reason": reason}
             await actions.audit.record(connection, Audit(Action.USER_DISABLED, operator_id, user_id, detail))
             await store.emails.withdraw_emails(connection, user_id, Kind.RESET_PASSWORD)
-            ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id)
+            ended = await _end_all(connection, user_id, Reason.USER_DISABLED, operator_id=operator_id)
         account = await store.users.get_account(connection, user_id)
-    await actions.access.announce_revocation(wakeup, user_id, ended, Reason.USER_DISABLED)
+    await actions.access.announce_revocation(wakeup, user_id, ended, reason=Reason.USER_DISABLED)
     log.info("user_disabled", user_id=str(user_id), operator_id=str(operator_id))
     return account
 
@@ -123,7 +123,7 @@ def _require_other_user(user_id: UUID, operator_id: UUID) -> None:
         raise CannotModifySelf
 
 
-async def _end_all(connection: Connection, user_id: UUID, reason: Reason, operator_id: UUID) -> Access:
+async def _end_all(connection: Connection, user_id: UUID, reason: Reason, *, operator_id: UUID) -> Access:
     live = await actions.access.lock(connection, user_id)
     await actions.access.revoke(connection, live, reason, actor_id=operator_id)
     return live

@@ -57,7 +57,7 @@ async def read_history(connection: Connection, user_id: UUID, kind: Kind) -> His
 
 
 async def insert_email(
-    connection: Connection, email_id: UUID, user_id: UUID, kind: Kind, *, token_hash: bytes | None, token_sealed: bytes
+    connection: Connection, email_id: UUID, user_id: UUID, *, kind: Kind, token_hash: bytes | None, token_sealed: bytes
 ) -> None:
     """Queue an e-mail. The row of the user must be locked or new.
 

@@ -38,7 +38,7 @@ class LiveSession(NamedTuple):
     user_agent: str | None
 
 
-async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, user_agent: str | None) -> None:
+async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, *, user_agent: str | None) -> None:
     """Insert a session."""
     await connection.execute(statements.insert_session, session_id, user_id, user_agent)
 

@@ -90,7 +90,7 @@ async def test_known_and_unknown_address_cost_the_same(auth: AuthService, pool: 
     for email in ("alice@example.com", "unknown@example.com"):
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                pool, Keyring(SECRET), hashing, Wakeup(None), email=email, password="correct horsf"
+                pool, Keyring(SECRET), hashing, wakeup=Wakeup(None), email=email, password="correct horsf"
             )
         rows.append(await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'login_failed'"))
 
@@ -133,7 +133,7 @@ async def test_password_changed_meanwhile_is_rejected(auth: AuthService, pool: P
 
     with pytest.raises(InvalidCredentials):
         await commands.accounts.log_in(
-            pool, Keyring(SECRET), hashing, Wakeup(None), email="alice@example.com", password="correct horse"
+            pool, Keyring(SECRET), hashing, wakeup=Wakeup(None), email="alice@example.com", password="correct horse"
         )
 
     hashing.close()

@@ -305,7 +305,7 @@ async def test_a_wrong_token_costs_no_hash(auth: AuthService, pool: Pool) -> Non
             pool,
             Keyring(SECRET),
             NoHashing(),  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
+            wakeup=None,  # type: ignore[arg-type]
             token="x",
             new_password=NEW_PASSWORD,
         )

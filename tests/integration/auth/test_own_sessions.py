@@ -151,7 +151,7 @@ async def test_of_two_concurrent_changes_one_succeeds(auth: AuthService, pool: P
     hashing = SlowHashing()
     late = asyncio.ensure_future(
         commands.passwords.change_password(
-            pool, Keyring(SECRET), hashing, Wakeup(None),
+            pool, Keyring(SECRET), hashing, wakeup=Wakeup(None),
             user_id=user_id, current_password="correct horse", new_password="the thief's own", totp=None, user_agent=None,
         )
     )  # fmt: skip

@@ -65,7 +65,7 @@ class Auth:
 
     async def reset(self, token: str) -> Any:
         return await commands.emails.reset_password(
-            self.pool, self.keyring, self.hashing, WAKEUP, token=token, new_password="a better password"
+            self.pool, self.keyring, self.hashing, wakeup=WAKEUP, token=token, new_password="a better password"
         )
 
     async def confirm_totp(self, user_id: UUID, code: str) -> Any:
@@ -112,7 +112,7 @@ async def test_login_after_registering(pair: Pair, auth: Auth) -> None:
 
     async def log_in() -> Session:
         return await commands.accounts.log_in(
-            auth.pool, auth.keyring, auth.hashing, WAKEUP, email=auth.email, password=PASSWORD
+            auth.pool, auth.keyring, auth.hashing, wakeup=WAKEUP, email=auth.email, password=PASSWORD
         )
 
     await pair.leave_unknown(auth.register)
@@ -125,7 +125,7 @@ async def test_failed_login(pair: Pair, auth: Auth) -> None:
     async def fail() -> None:
         with pytest.raises(InvalidCredentials):
             await commands.accounts.log_in(
-                auth.pool, auth.keyring, auth.hashing, WAKEUP, email=auth.email, password="wrong"
+                auth.pool, auth.keyring, auth.hashing, wakeup=WAKEUP, email=auth.email, password="wrong"
             )
 
     await pair.leave_unknown(auth.register)
@@ -305,7 +305,7 @@ async def test_password_changed_before(pair: Pair, auth: Auth) -> None:
             auth.pool,
             auth.keyring,
             auth.hashing,
-            WAKEUP,
+            wakeup=WAKEUP,
             user_id=user_id,
             current_password=PASSWORD,
             new_password="a better password",

@@ -67,7 +67,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands/api_keys.py",
-                "        refusal = await actions.second_factor.prove(connection, keyring, locked, totp, user_id=user_id)\n",
+                "        refusal = await actions.second_factor.prove(connection, keyring, locked, code=totp, user_id=user_id)\n",
                 "        refusal = None\n",
             )
         ],

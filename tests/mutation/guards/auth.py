@@ -76,7 +76,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands/passwords.py",
-                "        await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.PASSWORD_CHANGED)\n",
+                "        await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.PASSWORD_CHANGED)\n",
                 "",
             )
         ],
@@ -118,7 +118,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands/totp.py",
-                "            await actions.outgoing.queue_security_email(connection, keyring, user_id, Kind.TOTP_REMOVED)\n",
+                "            await actions.outgoing.queue_security_email(connection, keyring, user_id, kind=Kind.TOTP_REMOVED)\n",
                 "",
             )
         ],
@@ -131,9 +131,9 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/actions/second_factor.py",
-                "    await outgoing.queue_security_email("
-                "connection, keyring, locked.user.id, Kind.RECOVERY_CODE_USED, detail=str(left)"
-                ")\n",
+                "    await outgoing.queue_security_email(\n"
+                "        connection, keyring, locked.user.id, kind=Kind.RECOVERY_CODE_USED, detail=str(left)\n"
+                "    )\n",
                 "",
             )
         ],
