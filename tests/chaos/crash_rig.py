@@ -38,7 +38,7 @@ from services.wallet import commands as wallet_commands
 from services.wallet.proof import Proof, prove
 from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
 from tests.harness import preloaded
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.databases import DataFolder
 from tests.harness.preloaded import PreloadedWiring
 
@@ -79,11 +79,11 @@ class Sent:
     owner_id: UUID
     key: str = field(default_factory=lambda: uuid4().hex)
     tries: list[int | None] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
 
     @property
     def transfer_id(self) -> UUID:
-        return UUID(self.answers[0].body["id"])
+        return UUID(self.responses[0].body["id"])
 
 
 class Rig:
@@ -193,15 +193,15 @@ class Rig:
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 try:
-                    answer = await sent.sender.post("/transfers", body, key=sent.key)
+                    response = await sent.sender.post("/transfers", body, key=sent.key)
                 except aiohttp.ClientError:
                     sent.tries.append(None)
                 else:
-                    sent.tries.append(answer.status)
-                    if answer.status == 202:
-                        sent.answers.append(answer)
+                    sent.tries.append(response.status)
+                    if response.status == 202:
+                        sent.responses.append(response)
                         return
-                    assert answer.status in (409, 502, 503, 504), answer
+                    assert response.status in (409, 502, 503, 504), response
                 await asyncio.sleep(RETRY_SECONDS)
 
     # Recorded state

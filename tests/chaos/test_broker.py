@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(bound(150, 400))
 
 
 @pytest.fixture(scope="module")
-async def people(api: ApiClient, operator: Person) -> Sequence[Person]:
+async def users(api: ApiClient, operator: Person) -> Sequence[Person]:
     """Six users with 1,000.00 USD each."""
     made = await asyncio.gather(*(api.register(f"Drill {number}") for number in range(6)))
     for person in made:
@@ -48,11 +48,11 @@ async def people(api: ApiClient, operator: Person) -> Sequence[Person]:
 
 @asynccontextmanager
 async def patient_stack(
-    stack: Stack, api: ApiClient, people: Sequence[Person]
+    stack: Stack, api: ApiClient, users: Sequence[Person]
 ) -> AsyncIterator[tuple[Stack, ApiClient, Sequence[Person]]]:
     """In the full form, a stack with the default reversal age of 60 s: longer than the broker waits for a frozen worker."""
     if not FULL:
-        yield stack, api, people
+        yield stack, api, users
         return
     with TemporaryDirectory() as home:
         async with (
@@ -68,9 +68,9 @@ async def patient_stack(
 
 
 @asynccontextmanager
-async def drill(stack: Stack, api: ApiClient, people: Sequence[Person]) -> AsyncIterator[Sent]:
+async def drill(stack: Stack, api: ApiClient, users: Sequence[Person]) -> AsyncIterator[Sent]:
     """Load during the block; afterwards every transfer must be terminal in time, match the ledger, and be notified once."""
-    async with load(api, people) as sent:
+    async with load(api, users) as sent:
         await sent.more(10)
         yield sent
         await sent.more(10)
@@ -104,11 +104,11 @@ async def statuses(stack: Stack, ids: set[UUID]) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-async def test_every_message_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_every_message_lost(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Guarantee 7: all queues purged under load, repeatedly: every accepted transfer is terminal within 90 s."""
     await stack.take_down(WORKERS[0])
     try:
-        async with drill(stack, api, people) as sent:
+        async with drill(stack, api, users) as sent:
             # No worker for a moment, so that there are messages to lose.
             await stack.take_down(WORKERS[1])
             await sent.more(bound(30, 600))
@@ -125,12 +125,12 @@ async def test_every_message_lost(stack: Stack, api: ApiClient, people: Sequence
     assert lost > 0
 
 
-async def test_every_event_lost(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_every_event_lost(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Confirmed events are purged while no consumer is running: every user is still notified, once."""
     lost = 0
     await stack.take_down("notification-worker")
     try:
-        async with drill(stack, api, people) as sent, asyncio.timeout(60):
+        async with drill(stack, api, users) as sent, asyncio.timeout(60):
             while not lost:
                 await sent.more(10)
                 async with broker.channel(stack) as opened:
@@ -142,17 +142,17 @@ async def test_every_event_lost(stack: Stack, api: ApiClient, people: Sequence[P
 
 
 @pytest.mark.parametrize("queue", [REQUESTED_QUEUE, FINALIZED_QUEUE], ids=lambda queue: queue.name)
-async def test_queue_deleted(stack: Stack, api: ApiClient, people: Sequence[Person], queue: Queue) -> None:
+async def test_queue_deleted(stack: Stack, api: ApiClient, users: Sequence[Person], queue: Queue) -> None:
     """A queue is deleted under load, with consumers on it: it is declared again and work continues."""
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         for _ in range(bound(1, 10)):
             await broker.delete_queue(stack, queue)
             await sent.more(20)
 
 
-async def test_exchange_deleted(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_exchange_deleted(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Both exchanges are deleted under load: the relay declares them again; what it could not publish is not lost."""
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         for _ in range(bound(1, 10)):
             for exchange in (topology.COMMANDS, topology.EVENTS):
                 await broker.delete_exchange(stack, exchange)
@@ -161,12 +161,12 @@ async def test_exchange_deleted(stack: Stack, api: ApiClient, people: Sequence[P
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_unroutable(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_unroutable(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Guarantee 36: a binding is missing under load: rows stay, are counted, and are published once it is back; none is lost."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "unroutable"}
     before = await gauge(stack, "transaction-relay", **counted)
 
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         for queue in topology.QUEUES:
             await broker.unbind(stack, queue)
             await sent.more(20)
@@ -175,21 +175,21 @@ async def test_unroutable(stack: Stack, api: ApiClient, people: Sequence[Person]
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Guarantee 6, through the broker: all waiting commands and events come three times in random order, each applied once."""
     for name in CONSUMERS:
         await stack.take_down(name)
     try:
-        async with drill(stack, api, people) as sent:
+        async with drill(stack, api, users) as sent:
             await sent.more(30)
-            commands = await broker.repeat_shuffled(stack, REQUESTED_QUEUE, copies=3, seed=7)
+            commands = await broker.duplicate_shuffled(stack, REQUESTED_QUEUE, copies=3, seed=7)
             for worker in WORKERS:
                 stack.bring_up(worker)
             async with asyncio.timeout(30):
                 while not await statuses(stack, sent.ids) or "COMPLETED" not in await statuses(stack, sent.ids):
                     await asyncio.sleep(0.1)
             await sent.more(20)
-            events = await broker.repeat_shuffled(stack, FINALIZED_QUEUE, copies=3, seed=8)
+            events = await broker.duplicate_shuffled(stack, FINALIZED_QUEUE, copies=3, seed=8)
             stack.bring_up("notification-worker")
     finally:
         for name in CONSUMERS:
@@ -200,10 +200,10 @@ async def test_messages_doubled_and_shuffled(stack: Stack, api: ApiClient, peopl
     assert {"COMPLETED"} == set(await statuses(stack, sent.ids))
 
 
-async def test_broker_down(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_broker_down(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Guarantee 34: 60 s without the broker: transfers are accepted, the outbox lag grows, readiness shows it, then all ends."""
     lags: list[float] = []
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         await stack.take_down("rabbitmq")
         try:
             accepted = len(sent.ids)
@@ -230,12 +230,12 @@ async def test_broker_down(stack: Stack, api: ApiClient, people: Sequence[Person
 
 @pytest.mark.parametrize("kind", bound(["disk"], ["disk", "memory"]))
 async def test_publishers_blocked(
-    stack: Stack, api: ApiClient, people: Sequence[Person], kind: Literal["disk", "memory"]
+    stack: Stack, api: ApiClient, users: Sequence[Person], kind: Literal["disk", "memory"]
 ) -> None:
     """Guarantee 35: with a broker alarm no request takes over 5 s, accepting continues, the relay reports the reason."""
     counted = {"name": "payflow_outbox_publish_failures_total", "reason": "blocked"}
     before = await gauge(stack, "transaction-relay", **counted)
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         await broker.raise_alarm(stack, kind, seconds=bound(6, 60))
         await stack.ready("transaction-relay", expected=503)
         await stack.ready("transaction", seconds=30)
@@ -248,10 +248,10 @@ async def test_publishers_blocked(
     assert sent.slowest_seconds < HANG_SECONDS
 
 
-async def test_broker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_broker_frozen(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """The broker is frozen for 15 s: accepting continues, and afterwards every transfer ends."""
     pid = stack["pids"]["rabbitmq"]
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
@@ -264,26 +264,26 @@ async def test_broker_frozen(stack: Stack, api: ApiClient, people: Sequence[Pers
     assert sent.slowest_seconds < HANG_SECONDS
 
 
-async def test_worker_frozen(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def test_worker_frozen(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     """Guarantee 32: a worker is frozen for 60 s and continued: the other does its work; its late actions change nothing.
 
     In the short form its connection is closed through the broker; without that the broker drops it after 20 to 30 s.
     """
-    async with patient_stack(stack, api, people) as (there, its_client, payers):
+    async with patient_stack(stack, api, users) as (there, its_client, payers):
         await _freeze_a_worker(there, its_client, payers)
 
 
-async def _freeze_a_worker(stack: Stack, api: ApiClient, people: Sequence[Person]) -> None:
+async def _freeze_a_worker(stack: Stack, api: ApiClient, users: Sequence[Person]) -> None:
     frozen, other = WORKERS
     pid = stack["pids"][frozen]
-    async with drill(stack, api, people) as sent:
+    async with drill(stack, api, users) as sent:
         os.kill(pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
             await sent.more(30)
             held = set(sent.ids)
             if not FULL:
-                await broker.give_up(stack, f"{frozen} consumer")
+                await broker.close_connection(stack, f"{frozen} consumer")
             async with asyncio.timeout(TERMINAL_SECONDS):
                 while "PENDING" in await statuses(stack, held) or time.monotonic() - began < bound(0, 60):
                     await asyncio.sleep(0.2)

@@ -79,8 +79,8 @@ async def load(path: MoneyPath) -> AsyncIterator[list[UUID]]:
         while True:
             pairs = [rng.sample(users, 2) for _ in range(5)]
             batch = [request(sender, receiver, rng.randint(1, 9)) for (sender, _), (_, receiver) in pairs]
-            answers = await accept(intake, *batch)
-            ids.extend(answer.transfer.id for answer in answers if isinstance(answer, Accepted))
+            responses = await accept(intake, *batch)
+            ids.extend(response.transfer.id for response in responses if isinstance(response, Accepted))
             await asyncio.sleep(0.05)
 
     async def reverse() -> None:

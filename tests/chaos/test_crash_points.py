@@ -40,7 +40,7 @@ from tests.harness.databases import DataFolder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "crash-points.md"
 ROWS = crash_table.rows(full=drills.FULL)
-RECORDING = "after-answer:nothing@1"
+RECORDING = "after-response:nothing@1"
 """A point that is never reached: the process keeps running and logs the points it passes."""
 
 STALE_SECONDS = 0.5
@@ -176,7 +176,7 @@ async def check_transfer(rig: Rig, sent: Sent, status: str) -> None:
     seen = await sent.sender.get(f"/transfers/{transfer_id}")
     proof = await rig.prove()
 
-    assert {transfer_id} == {answer_id(answer.body) for answer in sent.answers}
+    assert {transfer_id} == {answer_id(response.body) for response in sent.responses}
     assert [(transfer_id, status)] == [tuple(row) for row in transfers]
     assert status == seen.body["status"]
     assert ["posted" if completed else "voided"] == [row["outcome"] for row in outcomes]
@@ -199,13 +199,13 @@ async def check_queues(rig: Rig, moment: Moment) -> None:
 
 async def check_repair(rig: Rig, sent: Sent, moment: Moment, found: str) -> None:
     """The transfer was repaired by what the row names."""
-    [answer] = sent.answers
+    [response] = sent.responses
     attempts = json.loads(
         await rig.pools["transaction"].fetchval("SELECT attempts FROM transfers WHERE id = $1", sent.transfer_id)
     )
 
     assert (moment.repair == CLIENT) == (len(sent.tries) > 1)
-    assert (moment.repair == CLIENT and found != NOTHING) == ("Idempotent-Replayed" in answer.headers)
+    assert (moment.repair == CLIENT and found != NOTHING) == ("Idempotent-Replayed" in response.headers)
     if moment.role == WORKER_ROLE and moment.repair == REDELIVERY and found != COMPLETED:
         assert attempts[-1]["redelivered"]
     if moment.status != COMPLETED:

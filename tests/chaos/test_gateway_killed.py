@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.harness import drills
-from tests.harness.api import Answer, Person
+from tests.harness.api import Person, Response
 from tests.harness.kills import replaced
 from tests.harness.stack import Stack
 
@@ -20,7 +20,7 @@ CLIENTS = 8
 KILLS = drills.bound(5, 100)
 ROUNDS_MAX = KILLS * 10
 
-Sending = dict[str, asyncio.Task[Answer]]
+Sending = dict[str, asyncio.Task[Response]]
 
 
 class Clients:
@@ -72,19 +72,19 @@ async def freeze_after(stack: Stack, clients: Clients, answered: int) -> dict[st
     return {key: id_ for key, id_ in accepted.items() if not clients.sending[key].done()}
 
 
-async def retry(sender: Person, receiver: Person, key: str) -> Answer:
+async def retry(sender: Person, receiver: Person, key: str) -> Response:
     """Send with this key until the outcome is known."""
     async with asyncio.timeout(60):
-        while (answer := await sender.send_money(receiver, 1, key=key)).status in (409, 503, 504):
+        while (response := await sender.send_money(receiver, 1, key=key)).status in (409, 503, 504):
             await asyncio.sleep(0.1)
-    return answer
+    return response
 
 
 async def responses_of(sending: Sending) -> dict[str, str]:
     """The transfers with a response from before the kill; the other connections broke."""
     done = dict(zip(sending, await asyncio.gather(*sending.values(), return_exceptions=True), strict=True))
-    assert all(isinstance(one, Answer | aiohttp.ClientError) for one in done.values()), done
-    return {key: one.body["id"] for key, one in done.items() if isinstance(one, Answer) and one.status == 202}
+    assert all(isinstance(one, Response | aiohttp.ClientError) for one in done.values()), done
+    return {key: one.body["id"] for key, one in done.items() if isinstance(one, Response) and one.status == 202}
 
 
 @pytest.mark.timeout(drills.bound(600, 7200))
@@ -111,11 +111,11 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
         first = [await retry(alice, bob, key) for key in sending]
         again = [await retry(alice, bob, key) for key in sending]
 
-        returned = dict(zip(sending, (answer.body["id"] for answer in first), strict=True))
-        assert {202} == {answer.status for answer in first + again}
+        returned = dict(zip(sending, (response.body["id"] for response in first), strict=True))
+        assert {202} == {response.status for response in first + again}
         assert lost | answered == {key: returned[key] for key in lost | answered}
-        assert all(answer.headers["Idempotent-Replayed"] == "true" for answer in again)
-        assert [answer.body for answer in first] == [answer.body for answer in again]
+        assert all(response.headers["Idempotent-Replayed"] == "true" for response in again)
+        assert [response.body for response in first] == [response.body for response in again]
         ids |= returned
         kills += bool(lost)
         without_response += len(lost)

@@ -34,7 +34,7 @@ class Listener:
 
 
 @asynccontextmanager
-async def listeners(people: list[Person]) -> AsyncIterator[list[Listener]]:
+async def listeners(users: list[Person]) -> AsyncIterator[list[Listener]]:
     """Open and read as many streams as each user may have."""
 
     async def begin(person: Person) -> Listener:
@@ -42,7 +42,7 @@ async def listeners(people: list[Person]) -> AsyncIterator[list[Listener]]:
         return Listener(person, reader, await reader.opened())
 
     async with AsyncExitStack() as streams:
-        opened = await asyncio.gather(*(begin(person) for person in people for _ in range(STREAMS_OF_USER_MAX)))
+        opened = await asyncio.gather(*(begin(person) for person in users for _ in range(STREAMS_OF_USER_MAX)))
         following = [asyncio.create_task(each.reader.follow(each.events)) for each in opened]
         try:
             yield opened
@@ -61,16 +61,16 @@ async def cpu_of_idling(stack: Stack) -> list[float]:
     return [(last - first) / IDLE_SECONDS for first, last in zip(before, after, strict=True)]
 
 
-async def pay_some(alice: Person, people: list[Person]) -> dict[str, set[str]]:
+async def pay_some(alice: Person, users: list[Person]) -> dict[str, set[str]]:
     """Send transfers to every second user; return the received ids by user."""
-    paid: dict[str, set[str]] = {person.user_id: set() for person in people}
+    paid: dict[str, set[str]] = {person.user_id: set() for person in users}
 
     async def pay(person: Person) -> None:
-        answer = await alice.send_money(person, 1, wait=30)
-        assert "COMPLETED" == answer.body["status"], answer
-        paid[person.user_id].add(answer.body["id"])
+        response = await alice.send_money(person, 1, wait=30)
+        assert "COMPLETED" == response.body["status"], response
+        paid[person.user_id].add(response.body["id"])
 
-    receivers = people[::2]
+    receivers = users[::2]
     await asyncio.gather(*(pay(receivers[number % len(receivers)]) for number in range(TRANSFERS)))
     return paid
 
@@ -85,20 +85,20 @@ async def all_received(opened: list[Listener], paid: dict[str, set[str]]) -> Non
 @pytest.mark.timeout(400)
 async def test_idle_streams(stack: Stack, api: ApiClient, alice: Person) -> None:
     """Guarantee 58: idle streams slow no other user; each later receives all its own events once, and no other user's."""
-    people = [await api.register() for _ in range(STREAMS // STREAMS_OF_USER_MAX)]
+    users = [await api.register() for _ in range(STREAMS // STREAMS_OF_USER_MAX)]
     memory = usage.of(stack["pids"]["gateway"]).memory_bytes
     alone = await cpu_of_idling(stack)
-    async with listeners(people) as opened:
+    async with listeners(users) as opened:
         memory = usage.of(stack["pids"]["gateway"]).memory_bytes - memory
         idle = [more - less for more, less in zip(await cpu_of_idling(stack), alone, strict=True)]
-        paid = await pay_some(alice, people)
+        paid = await pay_some(alice, users)
         await all_received(opened, paid)
     for each in opened:
         completed = [event.data["id"] for event in each.events if event.type == "transfer.completed"]
         assert sorted(paid[each.person.user_id]) == sorted(completed)
         assert [each.place + 1 + number for number in range(2 * len(completed))] == [event.id for event in each.events]
 
-    slowdown = await measure(alice, lambda: listeners(people))
+    slowdown = await measure(alice, lambda: listeners(users))
     gateway, notification = (1e6 * seconds / STREAMS for seconds in idle)
     print(
         f"\n{STREAMS} idle streams: {slowdown}; each takes {memory / STREAMS / 1024:.1f} KiB of the gateway,"

@@ -49,10 +49,10 @@ async def test_many_logins_at_once(api: ApiClient, alice: Person, bob: Person, s
 async def wrong_login(api: ApiClient, email: str) -> tuple[float, dict[str, Any]]:
     """The duration of a failed login in seconds, and its body without the request id."""
     began = time.monotonic()
-    answer = await api.send("POST", "/auth/login", json={"email": email, "password": "not the password"})
+    response = await api.send("POST", "/auth/login", json={"email": email, "password": "not the password"})
     took = time.monotonic() - began
-    assert 401 == answer.status, answer
-    return took, answer.body | {"request_id": ""}
+    assert 401 == response.status, response
+    return took, response.body | {"request_id": ""}
 
 
 async def enable_totp(person: Person) -> None:
@@ -69,8 +69,8 @@ async def test_failed_logins_reveal_nothing_about_the_account(
     disabled = await api.register("Disabled Test")
     await enable_totp(bob)
     path = f"/ops/users/{disabled.user_id}/disable"
-    answer = await operator._as_me("PUT", path, json={"reason": "a test"})
-    assert 200 == answer.status, answer
+    response = await operator._as_me("PUT", path, json={"reason": "a test"})
+    assert 200 == response.status, response
     kinds = {
         "known": alice.email,
         "unknown": f"{uuid4().hex}@example.com",

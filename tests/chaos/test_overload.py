@@ -36,7 +36,7 @@ from tests.harness.services import identities
 from tests.harness.stack import Stack, running
 from tests.performance.load import transfer_request
 
-PEOPLE = 8
+USERS = 8
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
 SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "60"} | bound({"PAYFLOW_BACKLOG_SECONDS_MAX": "0.5"}, {})
 """Transfers keep their default age of 60 s. The short form lowers the backlog limit, so that a little load is too much."""
@@ -125,7 +125,7 @@ class Driver:
     """Send transfers between these users through one gateway, at low CPU cost."""
 
     url: URL
-    people: list[TimedPerson]
+    users: list[TimedPerson]
 
     async def offer(self, *, per_second: float, seconds: float, connections: int) -> list[Sent]:
         """Send at this rate, regardless of the responses, while a connection is free."""
@@ -143,7 +143,7 @@ class Driver:
         connection = await self._connect()
         request = (
             f"GET /api/v1/wallets HTTP/1.1\r\nHost: {self.url.host}\r\n"
-            f"Authorization: Bearer {self.people[0].token}\r\n\r\n"
+            f"Authorization: Bearer {self.users[0].token}\r\n\r\n"
         ).encode()
         while time.monotonic() < until:
             reads.append(await connection.send(request))
@@ -162,7 +162,7 @@ class Driver:
                 break
             if connection.lost:
                 connection = await self._connect()
-            sender, receiver = chance.sample(self.people, 2)
+            sender, receiver = chance.sample(self.users, 2)
             sent.append(
                 await connection.send(
                     transfer_request(str(self.url.host), sender.token, receiver.wallet_id, uuid4().hex)
@@ -191,7 +191,7 @@ async def driver(stack: Stack) -> AsyncIterator[Driver]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = ApiClient(session, stack["gateway"])
         operator = await api.login("ops@example.com", "payflow-demo-1")
-        yield Driver(URL(stack["gateway"]), await timing.register_timed(api, operator, PEOPLE))
+        yield Driver(URL(stack["gateway"]), await timing.register_timed(api, operator, USERS))
 
 
 @pytest.mark.short_drill

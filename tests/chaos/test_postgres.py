@@ -41,7 +41,7 @@ CONNECTIONS = 260
 
 
 @pytest.fixture(scope="module")
-async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     return await timing.register_timed(api, operator, 6)
 
 
@@ -51,11 +51,11 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], drill: str) -> AsyncIterator[Sent]:
+async def under_load(stack: Stack, api: ApiClient, users: list[TimedPerson], drill: str) -> AsyncIterator[Sent]:
     """Load during the block. Afterwards nothing acknowledged may be missing, and no process may have restarted."""
     before = pids(stack)
     began = time.monotonic()
-    async with load(api, people) as sent:
+    async with load(api, users) as sent:
         await sent.more(10)
         yield sent
         ended = time.monotonic()
@@ -70,7 +70,7 @@ async def under_load(stack: Stack, api: ApiClient, people: list[TimedPerson], dr
         accepted=len(sent.ids),
         healed_after_s=round(healed - ended, 2),
         quiet_after_s=round(time.monotonic() - healed, 2),
-        all_calls=timing.phase(people, began).figures(),
+        all_calls=timing.phase(users, began).figures(),
     )
     assert [] == found
     assert before == pids(stack)
@@ -84,10 +84,10 @@ def assert_refused_in_time(calls: Phase) -> None:
 
 
 @pytest.mark.timeout(bound(120, 3600))
-async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
+async def test_postgres_killed(stack: Stack, api: ApiClient, users: list[TimedPerson]) -> None:
     """Guarantee 33: PostgreSQL killed under load, repeatedly: all that was acknowledged is there; services recover."""
     began = time.monotonic()
-    async with under_load(stack, api, people, f"33 killed {KILLS} times") as sent:
+    async with under_load(stack, api, users, f"33 killed {KILLS} times") as sent:
         for _ in range(KILLS):
             pid = stack["pids"]["postgres"]
             os.kill(pid, signal.SIGKILL)
@@ -96,36 +96,36 @@ async def test_postgres_killed(stack: Stack, api: ApiClient, people: list[TimedP
                     await asyncio.sleep(0.05)
             await sent.more(5, seconds=HEALING_SECONDS)
         ended = time.monotonic()
-    assert_refused_in_time(timing.phase(people, began, ended))
+    assert_refused_in_time(timing.phase(users, began, ended))
 
 
 @pytest.mark.timeout(bound(120, 600))
-async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
+async def test_sessions_terminated_at_random(stack: Stack, api: ApiClient, users: list[TimedPerson]) -> None:
     """Guarantee 33: sessions of any service end at any moment: all that was acknowledged is there; services recover."""
     ended = 0
     began = time.monotonic()
     async with (
         logged_in(stack) as connection,
-        under_load(stack, api, people, f"33 sessions terminated for {TERMINATING_SECONDS:.0f} s"),
+        under_load(stack, api, users, f"33 sessions terminated for {TERMINATING_SECONDS:.0f} s"),
     ):
         while time.monotonic() < began + TERMINATING_SECONDS:
             ended += len(await connection.fetch(TERMINATE, 1))
             await asyncio.sleep(0.05)
-        broken = timing.phase(people, began, time.monotonic())
+        broken = timing.phase(users, began, time.monotonic())
     timing.report("33 sessions", terminated=ended)
     assert ended > TERMINATING_SECONDS
     assert_refused_in_time(broken)
 
 
-async def test_connections_used_up(stack: Stack, api: ApiClient, people: list[TimedPerson]) -> None:
+async def test_connections_used_up(stack: Stack, api: ApiClient, users: list[TimedPerson]) -> None:
     """Guarantee 33: no connection is free for five seconds: 503 with `Retry-After` in time, and all recover without restart."""
     began = time.monotonic()
-    async with logged_in(stack) as connection, under_load(stack, api, people, "33 connections used up"):
+    async with logged_in(stack) as connection, under_load(stack, api, users, "33 connections used up"):
         async with connections_taken(urlsplit(stack["databases"]["wallet"]).port or 0):
             while time.monotonic() < began + FULL_SECONDS:
                 await connection.fetch(TERMINATE, 1000)
                 await asyncio.sleep(0.2)
-        broken = timing.phase(people, began, time.monotonic())
+        broken = timing.phase(users, began, time.monotonic())
     timing.report("33 used up", broken=broken.figures(), codes=sorted({str(c.code) for c in broken.calls}))
     assert broken.statuses[503] > 0
     assert_refused_in_time(broken)

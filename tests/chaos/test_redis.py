@@ -121,7 +121,7 @@ async def replay(sent: Sent, count: int) -> None:
     finalized = [payment for payment in list(sent.payments.values()) if payment.finalized and payment.ids]
     for payment in random.Random(count).choices(finalized, k=count):
         again = await payment.sender.send_money(payment.receiver, payment.amount, key=payment.key)
-        payment.answers.append(again)
+        payment.responses.append(again)
         assert 202 == again.status, again
         assert "true" == again.headers["Idempotent-Replayed"]
 
@@ -136,7 +136,7 @@ async def log_in_and_out(api: ApiClient, person: Person) -> None:
 
 
 @pytest.fixture(scope="module")
-async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     return await timing.register_timed(api, operator, 6)
 
 
@@ -147,20 +147,20 @@ async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
 )
 @pytest.mark.timeout(bound(120, 400))
 async def test_faults_of_redis_do_not_affect_users(
-    stack: Stack, api: ApiClient, people: list[TimedPerson], fault: Fault, seconds: float
+    stack: Stack, api: ApiClient, users: list[TimedPerson], fault: Fault, seconds: float
 ) -> None:
     """Guarantee 21: with Redis stopped, frozen, full or wrong no more requests fail, none is doubled, none waits for it."""
-    async with load(api, people, per_second=PER_SECOND) as sent:
+    async with load(api, users, per_second=PER_SECOND) as sent:
         began = time.monotonic()
         await asyncio.sleep(CALM_SECONDS)
         broke = time.monotonic()
         async with fault(stack):
             async with asyncio.timeout(seconds + 60):
                 await replay(sent, REPLAYS)
-                await log_in_and_out(api, people[0])
+                await log_in_and_out(api, users[0])
             await asyncio.sleep(max(0, broke + seconds - time.monotonic()))
             healed = time.monotonic()
-    calm, broken = timing.phase(people, began, broke), timing.phase(people, broke, healed)
+    calm, broken = timing.phase(users, began, broke), timing.phase(users, broke, healed)
     wrong = await faults_when_quiet(stack, sent.ids, seconds=90)
 
     timing.report(f"21 {fault.__name__}", per_second=PER_SECOND, calm=calm.figures(), broken=broken.figures())

@@ -25,26 +25,24 @@ SLOWER_MAX = 2
 
 
 @pytest.fixture(scope="module")
-async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     # Mallory's calls are recorded in a list of their own.
     return [*await timing.register_timed(api, operator, 2), *await timing.register_timed(api, operator, 1)]
 
 
-async def pay(people: list[TimedPerson], count: int) -> Counter[str]:
+async def pay(users: list[TimedPerson], count: int) -> Counter[str]:
     """Send payments between the other users, one after another, each waiting for its outcome; count the outcomes."""
     outcomes: Counter[str] = Counter()
     for number in range(count):
-        sender, receiver = people[number % 2], people[1 - number % 2]
-        answer = await sender.send_money(receiver, 1, wait=30)
-        outcomes[answer.body["status"]] += 1
+        sender, receiver = users[number % 2], users[1 - number % 2]
+        response = await sender.send_money(receiver, 1, wait=30)
+        outcomes[response.body["status"]] += 1
     return outcomes
 
 
-async def test_refused_at_the_gateway(
-    stack: Stack, api: ApiClient, operator: Person, people: list[TimedPerson]
-) -> None:
+async def test_refused_at_the_gateway(stack: Stack, api: ApiClient, operator: Person, users: list[TimedPerson]) -> None:
     """Guarantee 41: a hundred refusals by the gateway in a row, for lack of funds or a frozen wallet: others are served."""
-    *others, mallory = people
+    *others, mallory = users
     poor = await api.register("Mallory Poor")
     codes: Counter[str] = Counter()
 
@@ -69,9 +67,9 @@ async def test_refused_at_the_gateway(
         assert busy.percentile(50) < SLOWER_MAX * calm.percentile(50)
 
 
-async def test_rejected_by_the_ledger(stack: Stack, operator: Person, people: list[TimedPerson]) -> None:
+async def test_rejected_by_the_ledger(stack: Stack, operator: Person, users: list[TimedPerson]) -> None:
     """Guarantee 41: a hundred rejections by the ledger in a row, among the others' transfers: those complete."""
-    alice, bob, mallory = people
+    alice, bob, mallory = users
     refused: list[UUID] = []
     accepted: list[UUID] = []
     # From now on the transaction service assumes that Mallory can pay. Without the hint it does not query the wallet again,
@@ -94,10 +92,10 @@ async def test_rejected_by_the_ledger(stack: Stack, operator: Person, people: li
 
 async def refusal(sender: Person, receiver: Person) -> str:
     """The failure code. The gateway checks funds only as a courtesy, when there is time; otherwise the ledger rejects."""
-    answer = await sender.send_money(receiver, TOO_MUCH)
-    if answer.status == 202:
-        return str((await sender.finalized(answer.body["id"]))["failure"]["code"])
-    return answer.code
+    response = await sender.send_money(receiver, TOO_MUCH)
+    if response.status == 202:
+        return str((await sender.finalized(response.body["id"]))["failure"]["code"])
+    return response.code
 
 
 @asynccontextmanager

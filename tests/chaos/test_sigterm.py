@@ -18,7 +18,7 @@ from deploy.local import process
 from deploy.local.roles import ROLES
 from tests.chaos import timing
 from tests.chaos.timing import TimedPerson
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.books import faults_when_quiet
 from tests.harness.drills import FULL
 from tests.harness.stack import Stack
@@ -31,7 +31,7 @@ NAMES = tuple(role.name for role in ROLES) if FULL else SHORT
 
 
 @pytest.fixture(scope="module")
-async def people(api: ApiClient, operator: Person) -> list[TimedPerson]:
+async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     return await timing.register_timed(api, operator, CLIENTS)
 
 
@@ -60,7 +60,7 @@ class Observation:
             await self._send_with_retry(person, "GET", "/transfers?limit=5")
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _send_with_retry(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | None:
+    async def _send_with_retry(self, person: TimedPerson, method: str, path: str, **request: object) -> Response | None:
         first = await self._try(person, method, path, **request)
         if not isinstance(first, str):
             return first
@@ -72,25 +72,25 @@ class Observation:
             return None
         return again
 
-    async def _try(self, person: TimedPerson, method: str, path: str, **request: object) -> Answer | str:
+    async def _try(self, person: TimedPerson, method: str, path: str, **request: object) -> Response | str:
         headers = {"Authorization": f"Bearer {person.token}"} | dict(request.pop("headers", {}))  # type: ignore[call-overload]
         try:
-            answer = await person.send(method, path, headers=headers, **request)
+            response = await person.send(method, path, headers=headers, **request)
         except (aiohttp.ClientError, TimeoutError) as error:
             return f"{method} {path.partition('?')[0].split('/')[1]}: {type(error).__name__}"
-        if answer.status >= 500:
-            return f"{method} {path.partition('?')[0].split('/')[1]}: {answer.status} {answer.code}"
-        return answer
+        if response.status >= 500:
+            return f"{method} {path.partition('?')[0].split('/')[1]}: {response.status} {response.code}"
+        return response
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name: str) -> None:
+async def test_sigterm_under_load(stack: Stack, users: list[TimedPerson], name: str) -> None:
     """Guarantee 61: on SIGTERM under load a process exits with 0 within 30 s; one retry resolves every error a client saw."""
     pid = stack["pids"][name]
     exits = _exits(stack, name)
     observed = Observation(stack, name)
     clients = [
-        asyncio.create_task(observed.run_client(person, people[number - 1])) for number, person in enumerate(people)
+        asyncio.create_task(observed.run_client(person, users[number - 1])) for number, person in enumerate(users)
     ]
     async with asyncio.timeout(30):
         while len(observed.ids) < 2 * CLIENTS:
@@ -120,7 +120,7 @@ async def test_sigterm_under_load(stack: Stack, people: list[TimedPerson], name:
         failed_first=len(observed.failed),
         saw=saw,
         failed_again=observed.failed_again,
-        calls=len(timing.phase(people, began, back).calls),
+        calls=len(timing.phase(users, began, back).calls),
     )
     # Unclean exits would be logged as "was ended by SIGKILL" or "exited with 1".
     assert [*exits, "exited with 0"] == _exits(stack, name)
@@ -137,9 +137,9 @@ def _exits(stack: Stack, name: str) -> list[str]:
     )
 
 
-async def test_a_gateway_started_without_auth(stack: Stack, people: list[TimedPerson]) -> None:
+async def test_a_gateway_started_without_auth(stack: Stack, users: list[TimedPerson]) -> None:
     """A gateway started while auth is unavailable returns 503 with `Retry-After`, and recovers by itself when auth is back."""
-    person = people[0]
+    person = users[0]
     await stack.take_down("auth")
     try:
         await stack.take_down("gateway")
@@ -160,7 +160,7 @@ async def test_a_gateway_started_without_auth(stack: Stack, people: list[TimedPe
     assert refused.headers["Retry-After"]
 
 
-async def _first_answer(person: Person) -> Answer:
+async def _first_answer(person: Person) -> Response:
     async with asyncio.timeout(60):
         while True:
             with suppress(aiohttp.ClientError):

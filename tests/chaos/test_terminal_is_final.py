@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.harness import drills
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.kills import kill
 from tests.harness.stack import Stack
 
@@ -37,29 +37,29 @@ class Readers:
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = pages
         self.reads: Counter[int] = Counter()
-        self.changed: list[tuple[Page, Answer]] = []
+        self.changed: list[tuple[Page, Response]] = []
         self.failed = 0
         self.over = False
 
     async def read(self, page: Page) -> None:
         while not (self.over and self.reads[page.number] >= READS):
             try:
-                answer = await page.reader.get(f"/transfers/{page.id}")
+                response = await page.reader.get(f"/transfers/{page.id}")
             except aiohttp.ClientError:
-                answer = None
-            if answer is None or answer.status in (503, 504):
+                response = None
+            if response is None or response.status in (503, 504):
                 self.failed += 1
                 await asyncio.sleep(0.05)
                 continue
             self.reads[page.number] += 1
-            if (200, page.body, page.tag) != (answer.status, answer.body, answer.headers.get("ETag")):
-                self.changed.append((page, answer))
+            if (200, page.body, page.tag) != (response.status, response.body, response.headers.get("ETag")):
+                self.changed.append((page, response))
 
 
 async def page(number: int, reader: Person, transfer_id: str) -> Page:
-    answer = await reader.get(f"/transfers/{transfer_id}")
-    assert answer.body["status"] in ("COMPLETED", "FAILED")
-    return Page(number, reader, transfer_id, answer.body, answer.headers["ETag"])
+    response = await reader.get(f"/transfers/{transfer_id}")
+    assert response.body["status"] in ("COMPLETED", "FAILED")
+    return Page(number, reader, transfer_id, response.body, response.headers["ETag"])
 
 
 async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, operator: Person) -> list[Page]:

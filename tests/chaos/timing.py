@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.drills import FULL
 
 NO_RESPONSE = 0
@@ -40,24 +40,24 @@ class TimedPerson(Person):
 
     calls: list[Call] = field(default_factory=list, repr=False)
 
-    async def send(self, method: str, path: str, **request: Any) -> Answer:
+    async def send(self, method: str, path: str, **request: Any) -> Response:
         """Send a request and record its duration."""
         began = time.monotonic()
-        answer: Answer | None = None
+        response: Response | None = None
         try:
-            answer = await ApiClient.send(self, method, path, **request)
+            response = await ApiClient.send(self, method, path, **request)
         except (aiohttp.ClientError, TimeoutError) as error:
             self._record(began, method, None, type(error).__name__)
             raise
-        code = answer.body.get("code") if isinstance(answer.body, dict) else None
-        self._record(began, method, answer, code)
-        return answer
+        code = response.body.get("code") if isinstance(response.body, dict) else None
+        self._record(began, method, response, code)
+        return response
 
-    def _record(self, began: float, method: str, answer: Answer | None, code: str | None) -> None:
+    def _record(self, began: float, method: str, response: Response | None, code: str | None) -> None:
         duration = time.monotonic() - began
-        status = answer.status if answer else NO_RESPONSE
+        status = response.status if response else NO_RESPONSE
         self.calls.append(
-            Call(began, duration, method, status, code, answer.headers.get("Retry-After") if answer else None)
+            Call(began, duration, method, status, code, response.headers.get("Retry-After") if response else None)
         )
 
 
@@ -101,14 +101,14 @@ class Phase:
 async def register_timed(api: ApiClient, operator: Person, count: int) -> list[TimedPerson]:
     """Register and fund users that record their calls in one shared list."""
     calls: list[Call] = []
-    people = []
+    users = []
     for number in range(count):
         person = await api.register(f"Drill {number}")
         known = {member.name: getattr(person, member.name) for member in dataclasses.fields(person)}
-        people.append(TimedPerson(**known, calls=calls))
-    await asyncio.gather(*(operator.fund(person, FUNDS) for person in people))
+        users.append(TimedPerson(**known, calls=calls))
+    await asyncio.gather(*(operator.fund(person, FUNDS) for person in users))
     calls.clear()
-    return people
+    return users
 
 
 class Lateness:
@@ -139,9 +139,9 @@ async def lateness() -> AsyncIterator[Lateness]:
         await asyncio.gather(watching, return_exceptions=True)
 
 
-def phase(people: Sequence[TimedPerson], since: float, until: float = math.inf) -> Phase:
+def phase(users: Sequence[TimedPerson], since: float, until: float = math.inf) -> Phase:
     """The calls of these users within a period."""
-    return Phase([call for call in people[0].calls if since <= call.began_at < until])
+    return Phase([call for call in users[0].calls if since <= call.began_at < until])
 
 
 def report(drill: str, **figures: Any) -> None:

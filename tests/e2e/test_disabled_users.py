@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from tests.harness.api import PASSWORD, Answer, ApiClient, Person
+from tests.harness.api import PASSWORD, ApiClient, Person, Response
 from tests.harness.stack import Stack
 
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
@@ -16,8 +16,8 @@ WAIT = {"Prefer": "wait=30"}
 async def disable(operator: Person, person: Person) -> None:
     """As the operator; the reason is of no importance here."""
     path = f"/ops/users/{person.user_id}/disable"
-    answer = await operator._as_me("PUT", path, json={"reason": "a test"})
-    assert 200 == answer.status, answer
+    response = await operator._as_me("PUT", path, json={"reason": "a test"})
+    assert 200 == response.status, response
 
 
 async def enable(operator: Person, person: Person) -> Person:
@@ -35,9 +35,9 @@ def payment(amount: int, **to: str) -> dict[str, Any]:
     return {"amount": amount, "currency": "USD", "to": to}
 
 
-def told(answer: Answer) -> tuple[int, dict[str, Any], set[str]]:
-    """Everything of an answer but what differs between two requests alike."""
-    return answer.status, answer.body | {"request_id": ""}, set(answer.headers) - {"RateLimit"}
+def told(response: Response) -> tuple[int, dict[str, Any], set[str]]:
+    """Everything of an response but what differs between two requests alike."""
+    return response.status, response.body | {"request_id": ""}, set(response.headers) - {"RateLimit"}
 
 
 async def test_disabled_user_reads_like_an_unknown_address(alice: Person, api: ApiClient, operator: Person) -> None:
@@ -100,13 +100,13 @@ async def test_pending_transfers_of_disabled_users_end_as_accepted(
         ]
         await disable(operator, carol)
         await disable(operator, dave)
-        seen = [await status(operator, answer.body["id"]) for answer in accepted]
+        seen = [await status(operator, response.body["id"]) for response in accepted]
     finally:
         for worker in WORKERS:
             stack.bring_up(worker)
     async with asyncio.timeout(90):
-        for answer in accepted:
-            while "PENDING" == (ended := await status(operator, answer.body["id"])):
+        for response in accepted:
+            while "PENDING" == (ended := await status(operator, response.body["id"])):
                 await asyncio.sleep(0.05)
             assert "COMPLETED" == ended
 

@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio as redis
 
 from tests.chaos.superuser import logged_in
-from tests.harness.api import PASSWORD, Answer, Person
+from tests.harness.api import PASSWORD, Person, Response
 from tests.harness.stack import Stack
 
 
@@ -42,7 +42,7 @@ async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -
     finally:
         stack.bring_up("redis")
 
-    assert [first.body["id"]] * 3 == [answer.body["id"] for answer in (flushed, frozen, down)]
+    assert [first.body["id"]] * 3 == [response.body["id"] for response in (flushed, frozen, down)]
     assert "true" == flushed.headers["Idempotent-Replayed"]
     assert took < 1
     assert "COMPLETED" == fresh.body["status"]
@@ -102,19 +102,19 @@ async def test_database_read_only(stack: Stack, alice: Person, bob: Person, data
         await make_read_only(stack, database, "RESET default_transaction_read_only", cut=False)
     await asyncio.gather(*(stack.ready(name) for name in roles))
     afterwards = [await write(alice, bob, database) for _ in range(20)]
-    moved = [answer for answer in (*meanwhile, *afterwards) if answer.status == 202]
-    done = [await alice.finalized(answer.body["id"]) for answer in moved]
+    moved = [response for response in (*meanwhile, *afterwards) if response.status == 202]
+    done = [await alice.finalized(response.body["id"]) for response in moved]
 
     if database in ("auth", "transaction"):
-        assert [(503, "database_unavailable")] * 3 == [(answer.status, answer.code) for answer in meanwhile]
-        assert all("Retry-After" in answer.headers for answer in meanwhile)
-    assert [] == [answer for answer in afterwards if answer.status >= 500]
+        assert [(503, "database_unavailable")] * 3 == [(response.status, response.code) for response in meanwhile]
+        assert all("Retry-After" in response.headers for response in meanwhile)
+    assert [] == [response for response in afterwards if response.status >= 500]
     assert {"COMPLETED"} >= {transfer["status"] for transfer in done}
     assert pids == {name: stack["pids"][name] for name in roles}
     assert [] == [row["reason"] for row in await dead_letters(stack)]
 
 
-async def write(sender: Person, recipient: Person, database: str) -> Answer:
+async def write(sender: Person, recipient: Person, database: str) -> Response:
     """A request that writes to this database, at once or later."""
     if database == "auth":
         return await sender.post("/api-keys", {"name": "one more", "scopes": ["read"], "password": PASSWORD})
@@ -160,7 +160,7 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
 
 
 async def test_wallet_down(stack: Stack, alice: Person, bob: Person) -> None:
-    """With the wallet service down transfers between known wallets are accepted; balances answer 503; then all is done."""
+    """With the wallet service down transfers between known wallets are accepted; balances response 503; then all is done."""
     await alice.send_money(bob, 1, wait=20)
     await stack.take_down("wallet")
     try:
@@ -181,8 +181,8 @@ async def test_a_killed_worker_loses_nothing(stack: Stack, alice: Person, bob: P
 
     async def send() -> None:
         for _ in range(60):
-            answer = await alice.send_money(bob, 1)
-            ids.append(answer.body["id"])
+            response = await alice.send_money(bob, 1)
+            ids.append(response.body["id"])
 
     async def kill() -> None:
         for _ in range(4):

@@ -94,8 +94,8 @@ class Fuzzer:
 
     def _log_in(self) -> None:
         who = {"email": self._email, "password": PASSWORD}
-        answer = requests.post(f"{self._base}/api/v1/auth/login", json=who, timeout=CALL_SECONDS)
-        self._token = answer.json()["access_token"]
+        response = requests.post(f"{self._base}/api/v1/auth/login", json=who, timeout=CALL_SECONDS)
+        self._token = response.json()["access_token"]
 
 
 @pytest.mark.timeout(bound(300, 7200))

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as redis
 
 from tests.harness import drills
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.kills import kill
 from tests.harness.stack import Stack
 from tests.simulation import naive_keys
@@ -22,7 +22,7 @@ from tests.simulation.naive_keys import Recorded, Said
 CLIENTS = 8
 KILLS = drills.bound(2, 20)
 ANSWER_SECONDS_MAX = 60
-"""Longer than any answer may take; a client that waits in vain fails the test."""
+"""Longer than any response may take; a client that waits in vain fails the test."""
 
 
 class Race:
@@ -49,26 +49,26 @@ class Race:
 
     async def ask(self, person: Person, key: str, amount: int) -> Said:
         began = next(self.ticks)
-        kind, answer = naive_keys.UNKNOWN, None
+        kind, response = naive_keys.UNKNOWN, None
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                answer = await person.send_money(self.receiver, amount, key=key)
+                response = await person.send_money(self.receiver, amount, key=key)
         except aiohttp.ClientError:
             pass
         else:
-            kind = kind_of(answer)
+            kind = kind_of(response)
         said = Said(person.user_id, key, amount, began, next(self.ticks), kind)
-        if answer is not None and answer.status == 202:
-            said = said._replace(transfer=answer.body["id"], body=repr(answer.body))
+        if response is not None and response.status == 202:
+            said = said._replace(transfer=response.body["id"], body=repr(response.body))
         self.history.append(said)
         return said
 
 
-def kind_of(answer: Answer) -> str:
+def kind_of(response: Response) -> str:
     """In the words of the model."""
-    if answer.status == 202:
-        return naive_keys.REPLAYED if answer.headers.get("Idempotent-Replayed") == "true" else naive_keys.ACCEPTED
-    return naive_keys.UNKNOWN if answer.status in (503, 504) else answer.code
+    if response.status == 202:
+        return naive_keys.REPLAYED if response.headers.get("Idempotent-Replayed") == "true" else naive_keys.ACCEPTED
+    return naive_keys.UNKNOWN if response.status in (503, 504) else response.code
 
 
 async def flush(stack: Stack, race: Race) -> None:

@@ -30,7 +30,7 @@ def statuses(events: list[Event]) -> dict[str, list[str]]:
 async def pay(alice: Person, bob: Person, count: int) -> list[str]:
     """So many transfers, each finalized; their ids."""
     sent = await asyncio.gather(*(alice.send_money(bob, 1, key=uuid4().hex) for _ in range(count)))
-    ids = [answer.body["id"] for answer in sent]
+    ids = [response.body["id"] for response in sent]
     await asyncio.gather(*(alice.finalized(id_) for id_ in ids))
     return ids
 

@@ -13,15 +13,15 @@ from tests.harness.stack import Stack
 
 
 async def raw(api: ApiClient, request: bytes) -> bytes:
-    """What the gateway answers to these very bytes."""
+    """What the gateway responses to these very bytes."""
     address = urlsplit(api.base)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(request)
     await writer.drain()
     async with asyncio.timeout(30):
-        answer = await reader.read(4096)
+        response = await reader.read(4096)
     writer.close()
-    return answer
+    return response
 
 
 async def test_input_forges_no_line(stack: Stack, api: ApiClient, operator: Person, alice: Person, bob: Person) -> None:

@@ -66,8 +66,8 @@ async def test_metrics_never_go_through_the_gateway(stack: Stack, alice: Person)
     for path in ("/metrics", "/internal/post", "/internal/transfers", "/api/v1/internal/post"):
         async with alice.session.get(
             stack["gateway"] + path, headers={"Authorization": f"Bearer {alice.token}"}
-        ) as answer:
-            assert 404 == answer.status, path
+        ) as response:
+            assert 404 == response.status, path
 
 
 async def test_labels_hold_no_identifiers(stack: Stack, alice: Person, bob: Person) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.harness.api import Answer, ApiClient, Person
+from tests.harness.api import ApiClient, Person, Response
 from tests.harness.stack import Stack
 
 
@@ -101,12 +101,12 @@ async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Pe
         rng = random.Random(number)
         for _ in range(10_000 // 50):
             sender, receiver = rng.sample(people, 2)
-            while (answer := await sender.send_money(receiver, rng.randint(1, 120))).status == 503:
+            while (response := await sender.send_money(receiver, rng.randint(1, 120))).status == 503:
                 await asyncio.sleep(1)
-            if answer.status == 202:
-                ids.append(answer.body["id"])
+            if response.status == 202:
+                ids.append(response.body["id"])
             else:
-                assert "insufficient_funds" == answer.code
+                assert "insufficient_funds" == response.code
 
     await asyncio.gather(*(client(number) for number in range(50)))
     async with asyncio.timeout(90):
@@ -139,14 +139,14 @@ async def test_a_hundred_twins_through_the_gateway(alice: Person, bob: Person) -
     """Guarantee 17: one key a hundred times at once with the whole balance; one transfer, all told the same."""
     key = uuid4().hex
 
-    answers = await asyncio.gather(*(alice.send_money(bob, 100_000, key=key) for _ in range(100)))
-    done = await alice.finalized(next(a.body["id"] for a in answers if a.status == 202))
+    responses = await asyncio.gather(*(alice.send_money(bob, 100_000, key=key) for _ in range(100)))
+    done = await alice.finalized(next(a.body["id"] for a in responses if a.status == 202))
     later = await alice.send_money(bob, 100_000, key=key)
 
-    accepted = [answer for answer in answers if answer.status == 202]
-    assert {202, 409} >= {answer.status for answer in answers}
-    assert 1 == sum("Idempotent-Replayed" not in answer.headers for answer in accepted)
-    assert [accepted[0].body] * len(accepted) == [answer.body for answer in accepted]
+    accepted = [response for response in responses if response.status == 202]
+    assert {202, 409} >= {response.status for response in responses}
+    assert 1 == sum("Idempotent-Replayed" not in response.headers for response in accepted)
+    assert [accepted[0].body] * len(accepted) == [response.body for response in accepted]
     assert (accepted[0].body, "true") == (later.body, later.headers["Idempotent-Replayed"])
     assert "COMPLETED" == done["status"]
     assert 100_000 == await bob.balance()
@@ -154,10 +154,10 @@ async def test_a_hundred_twins_through_the_gateway(alice: Person, bob: Person) -
 
 async def test_fifty_spend_the_same_balance(alice: Person, bob: Person) -> None:
     """Guarantee 13: 50 transfers of the full balance at once; exactly one completes."""
-    answers = await asyncio.gather(*(alice.send_money(bob, 100_000) for _ in range(50)))
-    done = [await alice.finalized(answer.body["id"]) for answer in answers if answer.status == 202]
+    responses = await asyncio.gather(*(alice.send_money(bob, 100_000) for _ in range(50)))
+    done = [await alice.finalized(response.body["id"]) for response in responses if response.status == 202]
 
-    assert {202, 422} >= {answer.status for answer in answers}
+    assert {202, 422} >= {response.status for response in responses}
     assert 1 == sum(transfer["status"] == "COMPLETED" for transfer in done)
     assert (0, 100_000) == (await alice.balance(), await bob.balance())
 
@@ -180,7 +180,7 @@ async def test_key_rules(alice: Person, bob: Person) -> None:
     honest = await alice.post("/transfers", body, key=uuid4().hex)
 
     assert (400, "idempotency_key_missing") == (missing.status, missing.code)
-    assert [(400, "idempotency_key_invalid")] * 4 == [(answer.status, answer.code) for answer in (*odd, twice)]
+    assert [(400, "idempotency_key_invalid")] * 4 == [(response.status, response.code) for response in (*odd, twice)]
     assert (422, "idempotency_key_reused") == (reused.status, reused.code)
     assert honest.body["id"] != first.body["id"]
 
@@ -197,7 +197,7 @@ async def test_a_lost_answer_is_found_by_its_key(alice: Person, bob: Person) -> 
 
 
 async def test_waiting_for_the_outcome(alice: Person, bob: Person) -> None:
-    """Guarantee 57: `Prefer: wait` answers 200 with the outcome; a replay too; with nobody working, 202 in time."""
+    """Guarantee 57: `Prefer: wait` responses 200 with the outcome; a replay too; with nobody working, 202 in time."""
     key = uuid4().hex
     done = await alice.send_money(bob, 1, key=key, wait=10)
     again = await alice.send_money(bob, 1, key=key, wait=10)
@@ -250,11 +250,11 @@ async def test_bad_amounts(stack: Stack, api: ApiClient, amount: Any) -> None:
     """Guarantee 52: what is no amount of minor units is refused, naming the field, and nothing is recorded."""
     person, other = await asyncio.gather(api.register(), api.register())
 
-    answer = await person.post(
+    response = await person.post(
         "/transfers", {"amount": amount, "currency": "USD", "to": {"wallet_id": other.wallet_id}}, key=uuid4().hex
     )
 
-    assert (422, ["amount"]) == (answer.status, answer.fields)
+    assert (422, ["amount"]) == (response.status, response.fields)
     await nothing_recorded(stack, person)
 
 
@@ -286,10 +286,10 @@ async def test_bad_bodies(stack: Stack, api: ApiClient, raw: bytes, status: int)
         "Content-Type": "application/json",
     }
 
-    answer = await api.send("POST", "/transfers", data=raw, headers=headers)
+    response = await api.send("POST", "/transfers", data=raw, headers=headers)
 
-    assert status == answer.status
-    assert "application/problem+json" == answer.headers["Content-Type"].partition(";")[0]
+    assert status == response.status
+    assert "application/problem+json" == response.headers["Content-Type"].partition(";")[0]
     await nothing_recorded(stack, person)
 
 
@@ -313,14 +313,14 @@ async def test_bad_fields(stack: Stack, alice: Person, bob: Person, operator: Pe
         "from_wallet_id": good | {"from_wallet_id": bob.wallet_id},
     }
 
-    answers: dict[str, Answer] = {
+    responses: dict[str, Response] = {
         field: await alice.post("/transfers", body, key=uuid4().hex) for field, body in cases.items()
     }
 
     assert 200 == frozen.status
-    for field, answer in answers.items():
-        assert 422 == answer.status, (field, answer)
-        assert any(named == field.strip() for named in answer.fields), (field, answer)
+    for field, response in responses.items():
+        assert 422 == response.status, (field, response)
+        assert any(named == field.strip() for named in response.fields), (field, response)
     await operator.send(
         "DELETE", f"/ops/wallets/{bob.wallet_id}/freeze", headers={"Authorization": f"Bearer {operator.token}"}
     )
@@ -362,7 +362,7 @@ async def test_paging_while_rows_arrive(alice: Person, bob: Person) -> None:
 
 
 async def test_another_persons_things_are_unknown(api: ApiClient, alice: Person, bob: Person) -> None:
-    """Guarantee 46, in part: another's transfer, wallet and notification answer like an unknown one, body for body."""
+    """Guarantee 46, in part: another's transfer, wallet and notification response like an unknown one, body for body."""
     mallory = await api.register()
     transfer = (await alice.send_money(bob, 1, wait=20)).body["id"]
     for path in (
@@ -373,9 +373,9 @@ async def test_another_persons_things_are_unknown(api: ApiClient, alice: Person,
         "/wallets/{}/statement",
     ):
         theirs = transfer if path.startswith("/transfers") else alice.wallet_id
-        answers = [await mallory.get(path.format(id_)) for id_ in (theirs, str(uuid4()))]
-        bodies = [{k: v for k, v in answer.body.items() if k != "request_id"} for answer in answers]
-        assert [404, 404] == [answer.status for answer in answers]
+        responses = [await mallory.get(path.format(id_)) for id_ in (theirs, str(uuid4()))]
+        bodies = [{k: v for k, v in response.body.items() if k != "request_id"} for response in responses]
+        assert [404, 404] == [response.status for response in responses]
         assert bodies[0] == bodies[1]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from services.contracts.identifiers import new_id
 from tests.harness import leaks, samples
-from tests.harness.api import PASSWORD, Answer, ApiClient, Person
+from tests.harness.api import PASSWORD, ApiClient, Person, Response
 from tests.harness.document import Document, Operation
 
 BASE = "/api/v1"
@@ -36,8 +36,8 @@ async def document(api: ApiClient) -> Document:
     return await Document.of(api.session, api.base)
 
 
-async def ask(person: ApiClient, document: Document, operation: Operation, path: str, **changes: Any) -> Answer:
-    """A request that fits the document; its answer is checked by it too."""
+async def ask(person: ApiClient, document: Document, operation: Operation, path: str, **changes: Any) -> Response:
+    """A request that fits the document; its response is checked by it too."""
     headers = samples.headers(document, operation) | changes.pop("headers", {})
     if isinstance(person, Person):
         headers["Authorization"] = f"Bearer {person.token}"
@@ -47,20 +47,20 @@ async def ask(person: ApiClient, document: Document, operation: Operation, path:
 
 
 def lists(document: Document) -> list[Operation]:
-    """The operations of users that answer with items, at addresses without ids."""
+    """The operations of users that response with items, at addresses without ids."""
     return [
         operation
         for operation in document.operations
         if operation.method == "GET"
-        and not (operation.is_public or operation.is_for_operators or operation.place_holders)
+        and not (operation.is_public or operation.is_for_operators or operation.placeholders)
         and document.is_list(operation)
     ]
 
 
 async def look(person: Person, document: Document) -> dict[str, Any]:
     """Everything that a person's lists show."""
-    answers = {each.path: await ask(person, document, each, each.path) for each in lists(document)}
-    return {path: answer.body["items"] for path, answer in answers.items() if answer.status == 200}
+    responses = {each.path: await ask(person, document, each, each.path) for each in lists(document)}
+    return {path: response.body["items"] for path, response in responses.items() if response.status == 200}
 
 
 @pytest.fixture
@@ -102,30 +102,30 @@ async def _server_of(person: Person) -> Person:
     return replace(person, token=key)
 
 
-def same(answer: Answer, identifier: str) -> tuple[int, str]:
-    """What can be told from an answer, whatever the id was that was asked for."""
-    document = answer.body | {"request_id": ""} if isinstance(answer.body, dict) else answer.body
-    return answer.status, json.dumps(document).replace(identifier, "ID")
+def same(response: Response, identifier: str) -> tuple[int, str]:
+    """What can be told from an response, whatever the id was that was asked for."""
+    document = response.body | {"request_id": ""} if isinstance(response.body, dict) else response.body
+    return response.status, json.dumps(document).replace(identifier, "ID")
 
 
 async def test_ids_in_paths(document: Document, belongings: Belongings, bob: Person) -> None:
-    """Guarantee 46: at every address with an id, another's object answers exactly as one that does not exist."""
+    """Guarantee 46: at every address with an id, another's object responses exactly as one that does not exist."""
     unfed, told = [], []
     server = await _server_of(bob)
     for operation in document.operations:
-        if not operation.place_holders or operation.is_for_operators or operation.is_public:
+        if not operation.placeholders or operation.is_for_operators or operation.is_public:
             continue
         collection = operation.path.partition("/{")[0]
-        if collection not in belongings.by_list or len(operation.place_holders) != 1:
+        if collection not in belongings.by_list or len(operation.placeholders) != 1:
             unfed.append(f"{operation.name}: let Alice have one of {collection}")
             continue
-        for who in (bob, server) if operation.described["x-scope"] else (bob,):
-            answers = []
+        for who in (bob, server) if operation.definition["x-scope"] else (bob,):
+            responses = []
             for identifier in (belongings.by_list[collection], str(new_id())):
                 path = re.sub(r"{\w+}", identifier, operation.path)
-                answers.append(same(await ask(who, document, operation, path), identifier))
-            if answers[0] != answers[1] or answers[0][0] != 404:
-                told.append(f"{operation.name}: {answers}")
+                responses.append(same(await ask(who, document, operation, path), identifier))
+            if responses[0] != responses[1] or responses[0][0] != 404:
+                told.append(f"{operation.name}: {responses}")
 
     assert [] == unfed
     assert [] == told
@@ -135,7 +135,7 @@ async def test_ids_in_bodies_and_parameters(document: Document, belongings: Belo
     """Guarantee 46: where a parameter or a field takes an id, another's does no more than one that does not exist."""
     unfed, told = [], []
     for operation in document.operations:
-        if operation.is_for_operators or operation.is_public or operation.place_holders:
+        if operation.is_for_operators or operation.is_public or operation.placeholders:
             continue
         for where, path in _takes_ids(document, operation):
             if (operation.name, path) in RECEIVERS:
@@ -143,15 +143,15 @@ async def test_ids_in_bodies_and_parameters(document: Document, belongings: Belo
             if path[-1] not in belongings.by_name:
                 unfed.append(f"{operation.name} {'.'.join(path)}: let Alice have one")
                 continue
-            answers = []
+            responses = []
             for identifier in (belongings.by_name[path[-1]], str(new_id())):
-                answer = await ask(
+                response = await ask(
                     bob, document, operation, operation.path, **_with(document, operation, where, path, identifier)
                 )
-                answers.append(same(answer, identifier))
-                assert alice_is_not_in(answer, belongings), operation.name
-            if answers[0] != answers[1]:
-                told.append(f"{operation.name} {'.'.join(path)}: {answers}")
+                responses.append(same(response, identifier))
+                assert alice_is_not_in(response, belongings), operation.name
+            if responses[0] != responses[1]:
+                told.append(f"{operation.name} {'.'.join(path)}: {responses}")
 
     assert [] == unfed
     assert [] == told
@@ -175,9 +175,9 @@ def _takes_ids(document: Document, operation: Operation) -> list[tuple[str, tupl
     return [(where, path) for where, path in names if path[-1].endswith("_id") or path[-1] == "idempotency_key"]
 
 
-def alice_is_not_in(answer: Answer, belongings: Belongings) -> bool:
-    """Whether nothing of hers that another could learn stands in the answer."""
-    items = answer.body.get("items", []) if isinstance(answer.body, dict) else []
+def alice_is_not_in(response: Response, belongings: Belongings) -> bool:
+    """Whether nothing of hers that another could learn stands in the response."""
+    items = response.body.get("items", []) if isinstance(response.body, dict) else []
     return not {item.get("id") for item in items} & set(belongings.by_list.values())
 
 
@@ -188,10 +188,10 @@ async def test_lists_show_ones_own(document: Document, belongings: Belongings, b
         hers = [str(item["id"]) for item in belongings.seen.get(operation.path, ())]
         cursors = [*hers, "bm9uc2Vuc2U", "a"] if takes_cursor else []
         for query in ({}, *({"cursor": cursor} for cursor in cursors)):
-            answer = await ask(bob, document, operation, operation.path, query=query)
-            assert alice_is_not_in(answer, belongings), operation.name
+            response = await ask(bob, document, operation, operation.path, query=query)
+            assert alice_is_not_in(response, belongings), operation.name
             if query.get("cursor") in ("bm9uc2Vuc2U", "a"):
-                assert (422, ["cursor"]) == (answer.status, answer.fields), operation.name
+                assert (422, ["cursor"]) == (response.status, response.fields), operation.name
 
 
 async def test_claims_from_outside_change_nothing(

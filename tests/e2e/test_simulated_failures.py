@@ -17,7 +17,7 @@ PAYMENT = {"amount": 250, "currency": "USD"}
 
 @pytest.fixture
 async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
-    """Alice's client, which waits for no answer longer than two seconds."""
+    """Alice's client, which waits for no response longer than two seconds."""
     limits = Limits(response_seconds=2, backoff_seconds_min=0.02)
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=limits) as opened:
         yield opened
@@ -27,9 +27,9 @@ async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
     "word", ["response-lost", "outcome-unknown", "in-use", "unavailable", "rate-limited", "slow=20"]
 )
 async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Person, word: str) -> None:
-    """Whatever becomes of the first answer, the client asks again with the same key: paid once, and it knows the outcome."""
+    """Whatever becomes of the first response, the client asks again with the same key: paid once, and it knows the outcome."""
     with client.simulate(word):
-        # With Prefer: wait the client would grant a slow answer the time it waits itself.
+        # With Prefer: wait the client would grant a slow response the time it waits itself.
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.9)
         transfer = await client.wait(transfer)
 
@@ -80,7 +80,7 @@ async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> No
 
 
 async def test_a_read_that_fails_is_asked_again(client: PayFlow) -> None:
-    """A read that finds nobody, or whose answer is lost, is repeated."""
+    """A read that finds nobody, or whose response is lost, is repeated."""
     for word in ("unavailable", "response-lost", "outcome-unknown"):
         with client.simulate(word):
             assert 1 == len(await client.wallets())

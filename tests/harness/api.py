@@ -25,7 +25,7 @@ _documents: dict[str, Document] = {}
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """Status, headers and parsed body of a response."""
 
     status: int
@@ -50,14 +50,14 @@ class ApiClient:
     session: aiohttp.ClientSession
     base: str
 
-    async def send(self, method: str, path: str, **request: Any) -> Answer:
+    async def send(self, method: str, path: str, **request: Any) -> Response:
         """Send one request below /api/v1, without retries."""
         async with self.session.request(method, f"{self.base}/api/v1{path}", **request) as response:
             # An event stream has no end to wait for.
             raw = b"" if response.content_type == "text/event-stream" else await response.read()
             await self._check(method, response, raw)
             is_json = "json" in response.headers.get("Content-Type", "")
-            return Answer(
+            return Response(
                 response.status, response.headers, await response.json(content_type=None) if is_json and raw else raw
             )
 
@@ -72,34 +72,34 @@ class ApiClient:
     async def register(self, name: str = "Test Person") -> Person:
         """Register a new user with a wallet in the default currency."""
         email = f"{uuid4().hex}@example.com"
-        answer = await self._check_password("/auth/register", {"email": email, "password": PASSWORD, "name": name})
-        assert answer.status == 201, answer
-        return await self._person(email, answer)
+        response = await self._check_password("/auth/register", {"email": email, "password": PASSWORD, "name": name})
+        assert response.status == 201, response
+        return await self._person(email, response)
 
     async def login(self, email: str, password: str) -> Person:
         """Log in a registered user."""
-        answer = await self._check_password("/auth/login", {"email": email, "password": password})
-        assert answer.status == 200, answer
-        return await self._person(email, answer)
+        response = await self._check_password("/auth/login", {"email": email, "password": password})
+        assert response.status == 200, response
+        return await self._person(email, response)
 
-    async def _check_password(self, path: str, body: dict[str, str]) -> Answer:
+    async def _check_password(self, path: str, body: dict[str, str]) -> Response:
         """Send a request that hashes a password; retry while the gateway has too many of them, as a client does."""
         async with asyncio.timeout(PASSWORDS_SECONDS_MAX):
             while (
-                answer := await self.send("POST", path, json=body)
-            ).status == 503 and answer.code == "too_many_logins":
-                await asyncio.sleep(float(answer.headers["Retry-After"]))
-        return answer
+                response := await self.send("POST", path, json=body)
+            ).status == 503 and response.code == "too_many_logins":
+                await asyncio.sleep(float(response.headers["Retry-After"]))
+        return response
 
-    async def _person(self, email: str, answer: Answer) -> Person:
-        leaks.remember(email, PASSWORD, answer.body["access_token"], answer.body["refresh_token"])
+    async def _person(self, email: str, response: Response) -> Person:
+        leaks.remember(email, PASSWORD, response.body["access_token"], response.body["refresh_token"])
         person = Person(
             self.session,
             self.base,
             email,
-            answer.body["user"]["id"],
-            answer.body["access_token"],
-            answer.body["refresh_token"],
+            response.body["user"]["id"],
+            response.body["access_token"],
+            response.body["refresh_token"],
         )
         person.wallet_id = (await person.get("/wallets")).body["items"][0]["id"]
         return person
@@ -116,18 +116,18 @@ class Person(ApiClient):
     wallet_id: str = ""
     logged_in_at: float = field(default_factory=time.monotonic, repr=False)
 
-    async def get(self, path: str, **request: Any) -> Answer:
+    async def get(self, path: str, **request: Any) -> Response:
         """GET as this user."""
         return await self._as_me("GET", path, **request)
 
-    async def post(self, path: str, body: Any = None, *, key: str | None = None, **request: Any) -> Answer:
+    async def post(self, path: str, body: Any = None, *, key: str | None = None, **request: Any) -> Response:
         """POST JSON as this user, with an idempotency key if given."""
         headers = dict(request.pop("headers", {}))
         if key is not None:
             headers["Idempotency-Key"] = key
         return await self._as_me("POST", path, json=body, headers=headers, **request)
 
-    async def send_money(self, to: Person, amount: int, *, key: str | None = None, wait: int | None = None) -> Answer:
+    async def send_money(self, to: Person, amount: int, *, key: str | None = None, wait: int | None = None) -> Response:
         """Send minor units of the default currency to a user's wallet."""
         body = {"amount": amount, "currency": "USD", "to": {"wallet_id": to.wallet_id}}
         headers = {"Prefer": f"wait={wait}"} if wait is not None else {}
@@ -147,10 +147,10 @@ class Person(ApiClient):
     async def fund(self, person: Person, amount: int) -> None:
         """As operator: deposit money and wait until it has arrived."""
         body = {"wallet_id": person.wallet_id, "amount": amount, "currency": "USD", "reference": "test"}
-        answer = await self.post("/ops/deposits", body, key=uuid4().hex, headers={"Prefer": "wait=30"})
-        assert answer.body["status"] == "COMPLETED", answer
+        response = await self.post("/ops/deposits", body, key=uuid4().hex, headers={"Prefer": "wait=30"})
+        assert response.body["status"] == "COMPLETED", response
 
-    async def _as_me(self, method: str, path: str, **request: Any) -> Answer:
+    async def _as_me(self, method: str, path: str, **request: Any) -> Response:
         if time.monotonic() - self.logged_in_at > RENEW_AFTER_SECONDS:
             await self._renew()
         headers = {"Authorization": f"Bearer {self.token}"} | dict(request.pop("headers", {}))
@@ -159,6 +159,6 @@ class Person(ApiClient):
     async def _renew(self) -> None:
         # Some users are needed for longer than an access token is valid; after the end of a session the old token stays.
         self.logged_in_at = time.monotonic()
-        answer = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
-        if answer.status == 200:
-            self.token, self.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
+        response = await self.send("POST", "/auth/refresh", json={"refresh_token": self.refresh_token})
+        if response.status == 200:
+            self.token, self.refresh_token = response.body["access_token"], response.body["refresh_token"]

@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     balance_after: int
 
 
-class Told(NamedTuple):
+class UserEvent(NamedTuple):
     """A notification or a live event of a user about a transfer."""
 
     transfer_id: UUID
@@ -74,10 +74,10 @@ class Books:
     outcomes: Mapping[UUID, tuple[str, str | None]]
     accounts: Mapping[UUID, Account]
     entries: Sequence[Entry]
-    notifications: Sequence[Told]
-    events: Sequence[Told]
+    notifications: Sequence[UserEvent]
+    events: Sequence[UserEvent]
     unpublished: int
-    finalized_again: Sequence[UUID]
+    finalized_twice: Sequence[UUID]
     """Transfers whose outcome was published under two event ids."""
 
 
@@ -89,15 +89,16 @@ async def books(stack: Stack) -> Books:
         return Books(
             transfers={row["id"]: Transfer(*row) for row in await transaction.fetch(_TRANSFERS)},
             keys=[(*row,) for row in await transaction.fetch("SELECT user_id, key, resource_id FROM idempotency_keys")],
-            outcomes={id_: (said, why) for id_, said, why in await wallet.fetch(_OUTCOMES)},
+            outcomes={id_: (outcome, reason) for id_, outcome, reason in await wallet.fetch(_OUTCOMES)},
             accounts={row["id"]: Account(*row) for row in await wallet.fetch(_ACCOUNTS)},
             entries=[Entry(*row) for row in await wallet.fetch(_ENTRIES)],
             notifications=[
-                Told(*row) for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notifications")
+                UserEvent(*row)
+                for row in await notification.fetch("SELECT transfer_id, user_id, kind FROM notifications")
             ],
-            events=[Told(*row) for row in await notification.fetch(_EVENTS)],
+            events=[UserEvent(*row) for row in await notification.fetch(_EVENTS)],
             unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
-            finalized_again=[row["id"] for row in await transaction.fetch(_FINALIZED_AGAIN)],
+            finalized_twice=[row["id"] for row in await transaction.fetch(_FINALIZED_TWICE)],
         )
     finally:
         for connection in (transaction, wallet, notification):
@@ -109,7 +110,7 @@ SELECT id, user_id, recipient_id, kind, status, failure_code, amount, currency, 
        extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8
 FROM transfers
 """
-_FINALIZED_AGAIN = """
+_FINALIZED_TWICE = """
 SELECT (body::json->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'
 GROUP BY 1 HAVING count(*) > 1
 """
@@ -131,20 +132,20 @@ def faults(read: Books, ids: Collection[UUID] | None = None) -> list[str]:
 
     The ledger is always checked as a whole.
     """
-    judged = set(read.transfers) if ids is None else set(ids)
+    checked = set(read.transfers) if ids is None else set(ids)
     return [
-        *_lost_or_stuck(read, judged),
-        *_statuses_against_outcomes(read, judged),
-        *_entries_against_outcomes(read, judged),
+        *_lost_or_stuck(read, checked),
+        *_statuses_against_outcomes(read, checked),
+        *_entries_against_outcomes(read, checked),
         *_accounts_against_entries(read),
         *_sums(read),
-        *_keys(read, judged),
+        *_keys(read, checked),
         *(
             f"events: the outcome of {id_} was finalized more than once"
-            for id_ in read.finalized_again
-            if id_ in judged
+            for id_ in read.finalized_twice
+            if id_ in checked
         ),
-        *_tellings(read, judged),
+        *_notifications_and_events(read, checked),
     ]
 
 
@@ -170,16 +171,16 @@ async def _quiet(stack: Stack, ids: Collection[UUID] | None) -> bool:
     return bool(row["waiting"] == 0)
 
 
-def _lost_or_stuck(read: Books, judged: set[UUID]) -> Iterator[str]:
-    for id_ in judged:
+def _lost_or_stuck(read: Books, checked: set[UUID]) -> Iterator[str]:
+    for id_ in checked:
         if id_ not in read.transfers:
             yield f"lost: {id_} was accepted and does not exist"
         elif read.transfers[id_].status == "PENDING":
             yield f"stuck: {id_} is PENDING"
 
 
-def _statuses_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
-    for id_ in judged & set(read.transfers):
+def _statuses_against_outcomes(read: Books, checked: set[UUID]) -> Iterator[str]:
+    for id_ in checked & set(read.transfers):
         status = read.transfers[id_].status
         outcome, reason = read.outcomes.get(id_, ("none", None))
         if status != "PENDING" and STATUS_OF.get(outcome) != status:
@@ -191,14 +192,14 @@ def _statuses_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
         yield f"contradictory: {id_} has an outcome and no transfer"
 
 
-def _entries_against_outcomes(read: Books, judged: set[UUID]) -> Iterator[str]:
+def _entries_against_outcomes(read: Books, checked: set[UUID]) -> Iterator[str]:
     by_transfer: dict[UUID, list[Entry]] = defaultdict(list)
     for entry in read.entries:
         by_transfer[entry.transfer_id].append(entry)
     for id_, entries in by_transfer.items():
         if read.outcomes.get(id_, ("none", None))[0] != "posted":
             yield f"doubled: {id_} was not posted and has {len(entries)} entries"
-    for id_ in judged & set(read.transfers):
+    for id_ in checked & set(read.transfers):
         transfer = read.transfers[id_]
         if read.outcomes.get(id_, ("none", None))[0] == "posted":
             expected = {
@@ -235,26 +236,26 @@ def _sums(read: Books) -> Iterator[str]:
     yield from (f"one-sided: {id_} sums to {total}" for (id_, _), total in by_transfer.items() if total)
 
 
-def _keys(read: Books, judged: set[UUID]) -> Iterator[str]:
+def _keys(read: Books, checked: set[UUID]) -> Iterator[str]:
     """Each key makes one transfer: no transfer without a key, none with two, no pair twice."""
     pairs = Counter((user_id, key) for user_id, key, _ in read.keys)
     yield from (f"key used twice: {key} of {user_id}" for (user_id, key), count in pairs.items() if count > 1)
     owners = {resource_id: user_id for user_id, _, resource_id in read.keys}
     counts = Counter(resource_id for _, _, resource_id in read.keys)
-    for id_ in judged & set(read.transfers):
+    for id_ in checked & set(read.transfers):
         if counts[id_] != 1 or owners[id_] != read.transfers[id_].user_id:
             yield f"keys: {id_} was made by {counts[id_]} keys of its user"
 
 
-def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
-    for name, told, expected in (
+def _notifications_and_events(read: Books, checked: set[UUID]) -> Iterator[str]:
+    for name, found, expected in (
         ("notifications", read.notifications, _expected_notifications),
         ("events", read.events, _expected_events),
     ):
         by_transfer: dict[UUID, list[tuple[UUID, str]]] = defaultdict(list)
-        for telling in told:
-            by_transfer[telling.transfer_id].append((telling.user_id, telling.kind))
-        for id_ in judged & set(read.transfers):
+        for item in found:
+            by_transfer[item.transfer_id].append((item.user_id, item.kind))
+        for id_ in checked & set(read.transfers):
             wanted = sorted(expected(read.transfers[id_]))
             if sorted(by_transfer[id_]) != wanted:
                 yield f"{name}: of {id_} there are {sorted(by_transfer[id_])}, not {wanted}"
@@ -263,13 +264,13 @@ def _tellings(read: Books, judged: set[UUID]) -> Iterator[str]:
 def _expected_notifications(transfer: Transfer) -> list[tuple[UUID, str]]:
     """One for the sender and one for the receiver; an operator's deposit notifies its receiver only."""
     deposit = transfer.kind == "deposit"
-    told = []
+    found = []
     if not deposit and transfer.status != "PENDING":
-        told.append((transfer.user_id, f"transfer_{transfer.status.lower()}"))
+        found.append((transfer.user_id, f"transfer_{transfer.status.lower()}"))
     receiver = transfer.recipient_id if transfer.status == "COMPLETED" else None
     if receiver is not None and (deposit or receiver != transfer.user_id):
-        told.append((receiver, "transfer_received"))
-    return told
+        found.append((receiver, "transfer_received"))
+    return found
 
 
 def _expected_events(transfer: Transfer) -> list[tuple[UUID, str]]:

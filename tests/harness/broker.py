@@ -48,7 +48,7 @@ async def purge(stack: Stack) -> int:
     """Purge all work queues; return the number of messages lost."""
     async with channel(stack) as opened:
         purged = [await (await opened.get_queue(name, ensure=False)).purge() for name in WAITING]
-        return sum(answer.message_count or 0 for answer in purged)
+        return sum(response.message_count or 0 for response in purged)
 
 
 async def delete_queue(stack: Stack, queue: Queue) -> None:
@@ -69,7 +69,7 @@ async def unbind(stack: Stack, queue: Queue) -> None:
         await (await opened.get_queue(queue.name, ensure=False)).unbind(queue.exchange, queue.routing_key)
 
 
-async def repeat_shuffled(stack: Stack, queue: Queue, *, copies: int, seed: int) -> int:
+async def duplicate_shuffled(stack: Stack, queue: Queue, *, copies: int, seed: int) -> int:
     """Replace each message of a queue by `copies` copies, in random order; return the number of messages taken."""
     async with channel(stack) as opened:
         source = await opened.get_queue(queue.name, ensure=False)
@@ -92,7 +92,7 @@ async def raise_alarm(stack: Stack, kind: Literal["disk", "memory"], *, seconds:
     await node_of(stack).evaluate(f"{raised}, spawn(fun() -> timer:sleep({seconds * 1000:.0f}), {ended} end).")
 
 
-async def give_up(stack: Stack, connection_name: str, *, seconds: float = 30) -> None:
+async def close_connection(stack: Stack, connection_name: str, *, seconds: float = 30) -> None:
     """Let the broker close a connection, as it does by itself after 20 to 30 s without heartbeats."""
     management = f"{stack['rabbitmq_management']}/api/connections"
     async with aiohttp.ClientSession() as session, asyncio.timeout(seconds):

@@ -28,7 +28,7 @@ class Operation:
 
     method: str
     path: str
-    described: Mapping[str, Any]
+    definition: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -36,14 +36,14 @@ class Operation:
 
     @property
     def is_public(self) -> bool:
-        return not self.described["security"]
+        return not self.definition["security"]
 
     @property
     def is_for_operators(self) -> bool:
         return self.path.startswith("/api/v1/ops/")
 
     @property
-    def place_holders(self) -> list[str]:
+    def placeholders(self) -> list[str]:
         """The names in braces in the path."""
         return re.findall(r"{(\w+)}", self.path)
 
@@ -65,9 +65,9 @@ class Document:
     def operations(self) -> list[Operation]:
         """All operations in document order."""
         return [
-            Operation(method.upper(), path, described)
+            Operation(method.upper(), path, definition)
             for path, methods in self.raw["paths"].items()
-            for method, described in methods.items()
+            for method, definition in methods.items()
         ]
 
     @cached_property
@@ -90,20 +90,20 @@ class Document:
 
     def parameters(self, operation: Operation, where: str) -> list[dict[str, Any]]:
         """The parameters in "query", "path" or "header"."""
-        resolved = (self.resolve(parameter) for parameter in operation.described["parameters"])
+        resolved = (self.resolve(parameter) for parameter in operation.definition["parameters"])
         return [parameter for parameter in resolved if parameter["in"] == where]
 
     def body(self, operation: Operation) -> dict[str, Any] | None:
         """The schema of the request body, None without one."""
-        described = operation.described.get("requestBody")
-        if described is None:
+        definition = operation.definition.get("requestBody")
+        if definition is None:
             return None
-        found: dict[str, Any] = self.resolve(described["content"]["application/json"]["schema"])
+        found: dict[str, Any] = self.resolve(definition["content"]["application/json"]["schema"])
         return found
 
     def is_list(self, operation: Operation) -> bool:
         """Whether the response is a page of items."""
-        content = self.resolve(operation.described["responses"].get("200", {})).get("content", {})
+        content = self.resolve(operation.definition["responses"].get("200", {})).get("content", {})
         return "items" in self.resolve(content.get("application/json", {}).get("schema", {})).get("properties", {})
 
     def fits(self, schema: dict[str, Any], instance: Any) -> bool:
@@ -125,16 +125,16 @@ class Document:
             if status not in (expected, 503):
                 yield f"a path or method outside the document returns {status}, not {expected}"
             return
-        if str(status) not in operation.described["responses"]:
+        if str(status) not in operation.definition["responses"]:
             yield f"status {status} is not documented"
             return
-        response = self.resolve(operation.described["responses"][str(status)])
+        response = self.resolve(operation.definition["responses"][str(status)])
         yield from _header_faults(operation, response, status, headers, content)
         if method != "HEAD":
             yield from self._content_faults(f"{operation.name} {status}", response, headers, content)
 
     def _content_faults(
-        self, place: str, response: Mapping[str, Any], headers: Mapping[str, str], content: bytes
+        self, label: str, response: Mapping[str, Any], headers: Mapping[str, str], content: bytes
     ) -> Iterator[str]:
         kind = headers.get("Content-Type", "").partition(";")[0]
         if "content" not in response:
@@ -143,17 +143,17 @@ class Document:
         elif kind not in response["content"]:
             yield f"content type {kind!r} is not documented"
         elif "json" in kind:
-            yield from self._body_faults(f"{place} {kind}", response["content"][kind], content)
+            yield from self._body_faults(f"{label} {kind}", response["content"][kind], content)
 
-    def _body_faults(self, place: str, described: Mapping[str, Any], content: bytes) -> Iterator[str]:
-        for error in self._validator(place, described["schema"]).iter_errors(json.loads(content)):
+    def _body_faults(self, label: str, definition: Mapping[str, Any], content: bytes) -> Iterator[str]:
+        for error in self._validator(label, definition["schema"]).iter_errors(json.loads(content)):
             yield f"{'.'.join(str(part) for part in error.instance_path)}: {error.message}"[:300]
 
-    def _validator(self, place: str, schema: Mapping[str, Any]) -> Any:
-        if place not in self._validators:
+    def _validator(self, label: str, schema: Mapping[str, Any]) -> Any:
+        if label not in self._validators:
             whole = {**schema, "components": self.raw["components"]}
-            self._validators[place] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
-        return self._validators[place]
+            self._validators[label] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return self._validators[label]
 
 
 def _header_faults(

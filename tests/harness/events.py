@@ -49,7 +49,7 @@ class Reader:
         """The next `count` events."""
         return [await self.next() for _ in range(count)]
 
-    async def rest(self) -> list[Event]:
+    async def remaining(self) -> list[Event]:
         """All events until the stream ends."""
         events = []
         try:
@@ -66,7 +66,7 @@ class Reader:
                 if event is not None:
                     events.append(event)
 
-    async def begun(self) -> int:
+    async def position(self) -> int:
         """Wait until the stream has sent its position."""
         async with asyncio.timeout(SECONDS_MAX):
             while self.last_id is None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 LENGTH_MIN = 8
 """Anything shorter occurs everywhere."""
 
-LOOKS = {
+PATTERNS = {
     "token": ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}")),
     "e-mail address": ("@", re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}")),
     "password in an address": ("://", re.compile(r"\w+://[^/\s:@\"]+:[^/\s@\"\[\]]+@")),
@@ -29,7 +29,7 @@ ENGINES = frozenset({"postgres", "rabbitmq", "redis"})
 OURS_ALLOWED = re.compile(r"^(?:rabbit|payflow)[\w-]*@[\w.-]+$")
 """RabbitMQ node names look like e-mail addresses."""
 
-_spoken: set[str] = set()
+_known_secrets: set[str] = set()
 
 
 class Leak(NamedTuple):
@@ -42,12 +42,12 @@ class Leak(NamedTuple):
 
 def remember(*secrets: str) -> None:
     """Search every log for these secrets, regardless of their form."""
-    _spoken.update(secret for secret in secrets if len(secret) >= LENGTH_MIN)
+    _known_secrets.update(secret for secret in secrets if len(secret) >= LENGTH_MIN)
 
 
-def spoken() -> frozenset[str]:
+def known_secrets() -> frozenset[str]:
     """All remembered secrets."""
-    return frozenset(_spoken)
+    return frozenset(_known_secrets)
 
 
 def secrets_of(home: Path) -> set[str]:
@@ -59,13 +59,15 @@ def search(folder: Path, secrets: AbstractSet[str]) -> list[Leak]:
     """Search every log below a folder for these secrets and for anything that looks like one."""
     words = {secret for secret in secrets if WORD.fullmatch(secret)}
     # Secrets that match a pattern are found by it.
-    others = {text for text in set(secrets) - words if not any(looks.fullmatch(text) for _, looks in LOOKS.values())}
+    others = {
+        text for text in set(secrets) - words if not any(pattern.fullmatch(text) for _, pattern in PATTERNS.values())
+    }
     found = []
     for file in sorted(folder.rglob("*.log*")):
         with file.open(errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
-                hits = _in_line(line, words, others, is_engine=file.stem in ENGINES)
-                found += [Leak(file.name, number, what) for what in hits]
+                matches = _in_line(line, words, others, is_engine=file.stem in ENGINES)
+                found += [Leak(file.name, number, what) for what in matches]
     return found
 
 
@@ -83,8 +85,8 @@ def forged(folder: Path) -> list[Leak]:
 def _in_line(line: str, words: set[str], others: set[str], *, is_engine: bool) -> Iterator[str]:
     if not words.isdisjoint(WORD.findall(line)) or any(other in line for other in others):
         yield "a secret"
-    for what, (mark, pattern) in LOOKS.items():
-        if mark in line and [hit for hit in pattern.findall(line) if not (is_engine and OURS_ALLOWED.match(hit))]:
+    for what, (mark, pattern) in PATTERNS.items():
+        if mark in line and [match for match in pattern.findall(line) if not (is_engine and OURS_ALLOWED.match(match))]:
             yield what
 
 

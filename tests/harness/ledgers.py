@@ -38,8 +38,8 @@ def posting(
 
 async def post(pool: Pool, *postings: Posting) -> list[str]:
     """Post a batch; return the outcomes, with the reason after a colon if there is one."""
-    answers = await commands.post_transfers(pool, postings, deadline=float("inf"))
-    return [f"{answer.outcome}:{answer.reason}" if answer.reason else answer.outcome for answer in answers]
+    responses = await commands.post_transfers(pool, postings, deadline=float("inf"))
+    return [f"{response.outcome}:{response.reason}" if response.reason else response.outcome for response in responses]
 
 
 async def fund(pool: Pool, amounts: Sequence[int], *, currency: str = "USD") -> list[UUID]:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from tests.harness.api import PASSWORD, Answer, ApiClient, Person
+from tests.harness.api import PASSWORD, ApiClient, Person, Response
 
 IN_FLIGHT_MAX = 64
 """The most keys without a response; beyond that no new ones are started."""
@@ -35,13 +35,13 @@ class Payment:
     sender: Person
     receiver: Person
     amount: int
-    answers: list[Answer] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
     finalized: bool = False
 
     @property
     def ids(self) -> set[UUID]:
         """The transfers returned for this key; more than one is a fault."""
-        return {UUID(answer.body["id"]) for answer in self.answers if answer.status in (200, 202)}
+        return {UUID(response.body["id"]) for response in self.responses if response.status in (200, 202)}
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Sent:
         """Keys with two transfers, and keys without a final response."""
         return [
             *(f"two transfers: key {p.key} was told {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
-            *(f"no answer: key {p.key} after {len(p.answers)}" for p in self.payments.values() if not p.finalized),
+            *(f"no response: key {p.key} after {len(p.responses)}" for p in self.payments.values() if not p.finalized),
         ]
 
     async def more(self, count: int, *, seconds: float = 30) -> None:
@@ -121,24 +121,24 @@ async def _pay(api: ApiClient, payment: Payment, sent: Sent) -> None:
     body = {"amount": payment.amount, "currency": "USD", "to": {"wallet_id": payment.receiver.wallet_id}}
     while not payment.finalized:
         began = time.monotonic()
-        answer: Answer | None = None
+        response: Response | None = None
         with suppress(aiohttp.ClientError, TimeoutError):
-            answer = await payment.sender.post(
+            response = await payment.sender.post(
                 "/transfers", body, key=payment.key, timeout=aiohttp.ClientTimeout(total=CLIENT_SECONDS)
             )
         sent.slowest_seconds = max(sent.slowest_seconds, time.monotonic() - began)
-        sent.statuses[str(answer.status) if answer else "none"] += 1
-        if answer is not None:
-            payment.answers.append(answer)
-            payment.finalized = answer.status not in UNKNOWN | {401}
+        sent.statuses[str(response.status) if response else "none"] += 1
+        if response is not None:
+            payment.responses.append(response)
+            payment.finalized = response.status not in UNKNOWN | {401}
         if not payment.finalized:
-            if answer is not None and answer.status == 401:
+            if response is not None and response.status == 401:
                 await _log_in_again(api, payment.sender)
             await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _log_in_again(api: ApiClient, person: Person) -> None:
     """Get a new access token: one is valid for ten minutes, and a long drill outlasts it."""
-    answer = await api.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
-    if answer.status == 200:
-        person.token = answer.body["access_token"]
+    response = await api.send("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
+    if response.status == 200:
+        person.token = response.body["access_token"]

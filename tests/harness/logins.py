@@ -25,7 +25,7 @@ def running(base: str, size: int, password: str, emails: list[str]) -> AbstractA
 
 
 async def _run(base: str, size: int, password: str, turns: Iterator[str]) -> Counter[str]:
-    answers: Counter[str] = Counter()
+    responses: Counter[str] = Counter()
     ended = load_process.stop_requested()
 
     async def one(session: aiohttp.ClientSession) -> None:
@@ -33,14 +33,14 @@ async def _run(base: str, size: int, password: str, turns: Iterator[str]) -> Cou
             login = {"email": next(turns), "password": password}
             async with session.post(f"{base}/api/v1/auth/login", json=login) as response:
                 body = await response.json(content_type=None)
-            answers[f"{response.status} {body['code']}" if "code" in body else str(response.status)] += 1
+            responses[f"{response.status} {body['code']}" if "code" in body else str(response.status)] += 1
             if response.status == 503:
                 await asyncio.wait([ended], timeout=float(response.headers["Retry-After"]))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         load_process.report_ready()
         await asyncio.gather(*(one(session) for _ in range(size)))
-    return answers
+    return responses
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def identities(names: Sequence[str] = IDENTITIES) -> dict[str, Identity]:
     return {name: Identity.from_base64(base64.b64encode(seed).decode(), public) for name, seed in seeds.items()}
 
 
-class People:
+class Recipients:
     """Replaces auth in tests with e-mail recipients: the only request the intake sends to it."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class MoneyPath:
     rabbitmq_url: str
     stack: AsyncExitStack
     reversal_after: timedelta = timedelta(seconds=60)
-    people: People = field(default_factory=People)
+    people: Recipients = field(default_factory=Recipients)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     runtimes: dict[str, Runtime] = field(default_factory=dict)
 

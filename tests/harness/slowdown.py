@@ -60,9 +60,9 @@ async def read(person: Person, *, seconds: float) -> list[float]:
     async def look(begins_at: float) -> None:
         await asyncio.sleep(max(0.0, begins_at - time.monotonic()))
         began = time.monotonic()
-        answer = await person.get(f"/wallets/{person.wallet_id}")
+        response = await person.get(f"/wallets/{person.wallet_id}")
         took.append(time.monotonic() - began)
-        assert 200 == answer.status, answer
+        assert 200 == response.status, response
 
     now = time.monotonic()
     await asyncio.gather(*(look(now + number / READS_PER_SECOND) for number in range(int(seconds * READS_PER_SECOND))))

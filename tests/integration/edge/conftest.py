@@ -21,7 +21,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
 from services.gateway.app import serve_api
 from services.gateway.settings import GatewaySettings
-from tests.harness.api import PASSWORD, Answer
+from tests.harness.api import PASSWORD, Response
 from tests.harness.api import ApiClient as Gateway
 from tests.harness.databases import Templates, TestDatabase
 from tests.integration.auth.service import PUBLIC_KEYS, SEEDS, AuthService, running
@@ -50,7 +50,7 @@ class Someone:
     def id(self) -> str:
         return str(self.body["user"]["id"])
 
-    async def call(self, method: str, path: str, body: Any = None, *, at: int = 0, **options: Any) -> Answer:
+    async def call(self, method: str, path: str, body: Any = None, *, at: int = 0, **options: Any) -> Response:
         headers = {"Authorization": f"Bearer {self.body['access_token']}"}
         sent = options if body is None else options | {"json": body}
         return await self.house.gateways[at].send(method, path, headers=headers, **sent)
@@ -63,7 +63,7 @@ class Someone:
         """Whether every gateway says this to the access token."""
         return {status} == set(await self.statuses())
 
-    async def refresh(self) -> Answer:
+    async def refresh(self) -> Response:
         return await self.house.gateways[1].send(
             "POST", "/auth/refresh", json={"refresh_token": self.body["refresh_token"]}
         )
@@ -83,7 +83,7 @@ class House:
         body = {"email": email, "password": PASSWORD, "name": "Somebody"}
         return Someone(self, email, (await self.gateways[0].send("POST", "/auth/register", json=body)).body)
 
-    async def log_in(self, email: str, password: str = PASSWORD, **more: Any) -> Answer:
+    async def log_in(self, email: str, password: str = PASSWORD, **more: Any) -> Response:
         return await self.gateways[0].send("POST", "/auth/login", json={"email": email, "password": password} | more)
 
     async def again(self, someone: Someone, **more: Any) -> Someone:

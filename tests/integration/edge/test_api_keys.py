@@ -12,7 +12,7 @@ from services.contracts.identifiers import new_id
 from services.gateway import operations
 from services.gateway.api import OPERATIONS
 from services.gateway.operations import Access
-from tests.harness.api import PASSWORD, Answer, ApiClient
+from tests.harness.api import PASSWORD, ApiClient, Response
 from tests.integration.edge.conftest import House, Someone, eventually
 from tests.integration.edge.test_sessions_end import (
     KNOWN_EVERYWHERE_SECONDS,
@@ -43,7 +43,7 @@ class Server:
         path = f"/recipients?email={self.owner.email}"
         return [(await self.ask("GET", path, each)).status for each in self.owner.house.gateways]
 
-    async def ask(self, method: str, path: str, gateway: ApiClient) -> Answer:
+    async def ask(self, method: str, path: str, gateway: ApiClient) -> Response:
         """One request with the key."""
         return await gateway.send(method, path, headers={"Authorization": f"Bearer {self.key}"})
 
@@ -62,14 +62,14 @@ async def make(house: House, **changes: object) -> Server:
     return Server(owner, answer.body["id"], answer.body["key"])
 
 
-async def revoke(_house: House, server: Server) -> Answer:
+async def revoke(_house: House, server: Server) -> Response:
     return await server.owner.call("DELETE", f"/api-keys/{server.key_id}")
 
 
-def owners(end: Callable[[House, Someone], Awaitable[Answer]]) -> Callable[[House, Server], Awaitable[Answer]]:
+def owners(end: Callable[[House, Someone], Awaitable[Response]]) -> Callable[[House, Server], Awaitable[Response]]:
     """What ends all sessions of the owner."""
 
-    async def action(house: House, server: Server) -> Answer:
+    async def action(house: House, server: Server) -> Response:
         return await end(house, server.owner)
 
     return action
@@ -91,13 +91,13 @@ async def test_the_end_of_a_key_is_known_everywhere(house: House, mistreat: Call
         print(f"{mistreat.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
 
 
-async def expire(house: House, server: Server) -> Answer:
+async def expire(house: House, server: Server) -> Response:
     ended = datetime.now(UTC) + timedelta(seconds=EXPIRES_SECONDS)
     server.key = (await server.owner.call("POST", "/api-keys", _asked(expires_at=ended.isoformat()))).body["key"]
     return await server.ask("GET", f"/recipients?email={server.owner.email}", house.gateways[0])
 
 
-async def disable_and_enable(house: House, server: Server) -> Answer:
+async def disable_and_enable(house: House, server: Server) -> Response:
     await disable(house, server.owner)
     operator = await house.operator(new_email())
     return await operator.call("DELETE", f"/ops/users/{server.owner.id}/disable")

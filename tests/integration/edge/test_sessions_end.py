@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import redis.asyncio as redis
 
-from tests.harness.api import PASSWORD, Answer
+from tests.harness.api import PASSWORD, Response
 from tests.harness.drills import bound
 from tests.integration.auth.test_totp import Authenticator
 from tests.integration.edge.conftest import House, Someone, eventually
@@ -20,39 +20,39 @@ KNOWN_EVERYWHERE_SECONDS = bound(20.0, 2.0)
 TRIES = 12
 """Five wrong ones are free; after that only few get through, however long it takes to be told so."""
 
-End = Callable[[House, Someone], Awaitable[Answer]]
+End = Callable[[House, Someone], Awaitable[Response]]
 
 
 def new_email() -> str:
     return f"{uuid4().hex}@example.com"
 
 
-async def log_out(_house: House, someone: Someone) -> Answer:
+async def log_out(_house: House, someone: Someone) -> Response:
     return await someone.call("POST", "/auth/logout")
 
 
-async def change_password(_house: House, someone: Someone) -> Answer:
+async def change_password(_house: House, someone: Someone) -> Response:
     body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
     return await someone.call("POST", "/auth/password", body)
 
 
-async def end_from_elsewhere(house: House, someone: Someone) -> Answer:
+async def end_from_elsewhere(house: House, someone: Someone) -> Response:
     other = await house.again(someone)
     listed = (await other.call("GET", "/auth/sessions")).body["items"]
     (session_id,) = [item["id"] for item in listed if not item["current"]]
     return await other.call("DELETE", f"/auth/sessions/{session_id}")
 
 
-async def end_all_others(house: House, someone: Someone) -> Answer:
+async def end_all_others(house: House, someone: Someone) -> Response:
     return await (await house.again(someone)).call("DELETE", "/auth/sessions")
 
 
-async def disable(house: House, someone: Someone) -> Answer:
+async def disable(house: House, someone: Someone) -> Response:
     operator = await house.operator(new_email())
     return await operator.call("PUT", f"/ops/users/{someone.id}/disable", {"reason": "a test"})
 
 
-async def reuse(_house: House, someone: Someone) -> Answer:
+async def reuse(_house: House, someone: Someone) -> Response:
     await someone.refresh()
     return await someone.refresh()
 

@@ -39,7 +39,7 @@ BACKGROUND = ("/internal/jwks", "/internal/revocations")
 def filled(operation: Operation, identifier: str | None = None) -> str:
     """The path with ids in it."""
     path = operation.path
-    for name in operation.place_holders:
+    for name in operation.placeholders:
         path = path.replace(f"{{{name}}}", identifier or str(new_id()))
     return path
 
@@ -112,7 +112,7 @@ async def test_forged_tokens(api: ApiClient) -> None:
 
 def scope_of(operation: Operation) -> str | None:
     """The scope that an API key needs for this; None where no key will do."""
-    scope: str | None = operation.described["x-scope"]
+    scope: str | None = operation.definition["x-scope"]
     return scope
 
 
@@ -121,16 +121,16 @@ async def refused(api: ApiClient, operation: Operation, status: int, code: str, 
     reply = await ask(api, operation, **changes)
 
     assert (status, code) == (reply.status, reply.json()["code"]), operation.name
-    assert str(status) in operation.described["responses"], operation.name
+    assert str(status) in operation.definition["responses"], operation.name
     assert {f"POST {VERIFY}"} >= set(asked_behind(api)), operation.name
 
 
 def test_every_operation_says_what_a_key_may() -> None:
     """Whoever adds an operation decides whether an API key will do there, and which scope it needs; nothing is assumed."""
-    assert [] == [operation.name for operation in GUARDED if "x-scope" not in operation.described]
+    assert [] == [operation.name for operation in GUARDED if "x-scope" not in operation.definition]
     for operation in GUARDED:
         scope = scope_of(operation)
-        assert ({"api_key": [scope]} in operation.described["security"]) is (scope is not None), operation.name
+        assert ({"api_key": [scope]} in operation.definition["security"]) is (scope is not None), operation.name
     assert set(Scope) == {scope_of(operation) for operation in GUARDED} - {None}
 
 
@@ -256,9 +256,7 @@ async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: s
                     where = f"{parameter['name']} = {nasty!r:.40}: {reply.status}"
                     assert 422 == reply.status, where
                     assert parameter["name"] in [fault["field"] for fault in reply.json()["errors"]], where
-        for nasty in (
-            ("x", samples.SQL, "\x00", "../../internal/wallets", "x" * 2000) if operation.place_holders else ()
-        ):
+        for nasty in ("x", samples.SQL, "\x00", "../../internal/wallets", "x" * 2000) if operation.placeholders else ():
             reply = await ask(api, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
             assert reply.status in (400, 404), nasty
 
@@ -266,7 +264,7 @@ async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: s
 async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
     """A parameter that an address does not take is refused by its name, unless the address says that it reads none."""
     for operation in EVERY:
-        if "422" not in operation.described["responses"]:
+        if "422" not in operation.definition["responses"]:
             continue
         query = samples.query(DOCUMENT, operation) | {"surely_unknown": "1"}
 

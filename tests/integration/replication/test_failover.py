@@ -29,7 +29,7 @@ from services.wallet import commands as wallet_commands
 from services.wallet.commands import Void
 from services.wallet.ledger import Posting
 from tests.harness.ledgers import post, posting
-from tests.harness.services import People, identities, request
+from tests.harness.services import Recipients, identities, request
 from tests.harness.standby import Pair, Postgres
 
 NOWHERE = "http://127.0.0.1:9"
@@ -47,7 +47,9 @@ class Services(NamedTuple):
         """Whether the payment with this key is acknowledged as a replay."""
         upstream = Upstream("transaction", "wallet", NOWHERE, identities()["transaction"])
         wallet = WalletClient(upstream)
-        intake = Intake(self.pools["transaction"], wallet=wallet, auth=People(), reversal_after=timedelta(minutes=1))
+        intake = Intake(
+            self.pools["transaction"], wallet=wallet, auth=Recipients(), reversal_after=timedelta(minutes=1)
+        )
         try:
             [answer] = await intake.accept([request(PAYER.owner_id, RECIPIENT.id, 10, key=key)])
         finally:

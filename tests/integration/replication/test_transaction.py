@@ -28,7 +28,7 @@ from services.transaction.store import Told, WalletFacts
 from services.transaction.transfer import CANCELLED, Transfer
 from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
-from tests.harness.services import People, identities, request
+from tests.harness.services import Recipients, identities, request
 from tests.harness.standby import Pair
 
 NOWHERE = "http://127.0.0.1:9"
@@ -44,7 +44,7 @@ def service() -> str:
 async def intake(pool: Pool) -> AsyncIterator[Intake]:
     """Knows the wallets of its directory, and finds the wallet service unavailable, so that nothing is checked."""
     upstream = Upstream("transaction", "wallet", NOWHERE, identities()["transaction"])
-    yield Intake(pool, wallet=WalletClient(upstream), auth=People(), reversal_after=timedelta(minutes=1))
+    yield Intake(pool, wallet=WalletClient(upstream), auth=Recipients(), reversal_after=timedelta(minutes=1))
     await upstream.close()
 
 

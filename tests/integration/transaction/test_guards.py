@@ -29,7 +29,7 @@ from services.wallet.commands import Void
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
 from tests.harness.locks import PATIENT, until_waiting
-from tests.harness.services import MoneyPath, People, accept, request
+from tests.harness.services import MoneyPath, Recipients, accept, request
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def owner(transaction_database: TestDatabase) -> AsyncIterator[asyncpg.Con
     await connection.close()
 
 
-class Meanwhile(People):
+class Meanwhile(Recipients):
     """Auth, and something that happens while it is being asked."""
 
     def __init__(self, known: dict[str, UUID], action: Callable[[], Awaitable[object]]) -> None:
