@@ -9,6 +9,8 @@ REPEATS = Counter("payflow_notification_events_repeated_total", "Events that cam
 CAUGHT_UP = Counter(
     "payflow_notification_events_caught_up_total", "Events that no message brought and the catch-up did."
 )
-DELIVERIES = Counter("payflow_deliveries_total", "E-mails tried, by what became of the try.", ["outcome"])
-LETTERS = Counter("payflow_auth_emails_total", "Letters of auth tried, by what became of the try.", ["outcome"])
+DELIVERIES = Counter(
+    "payflow_deliveries_total", "Attempts to send the e-mail of a notification, by outcome.", ["outcome"]
+)
+AUTH_EMAILS = Counter("payflow_auth_emails_total", "Attempts to send an e-mail of auth, by outcome.", ["outcome"])
 """`outcome` is one of sent, retried, failed."""

@@ -30,60 +30,61 @@ REASONS = MappingProxyType(
 """Why a transfer failed, as the end of a sentence; a code that is missing here is told without a reason."""
 
 
-LETTERS = MappingProxyType(
+TOKEN_EMAILS = MappingProxyType(
     {
         "verify_email": (
             "Verify your e-mail address",
             "verify-email",
-            "Please show that this address is yours.",
-            "It works once, within 24 hours. If you did not register with PayFlow, ignore this letter.",
+            "Please confirm that this e-mail address is yours.",
+            "The code works once, within 24 hours. If you did not register with PayFlow, ignore this e-mail.",
         ),
         "reset_password": (
-            "Choose a new password",
+            "Reset your password",
             "reset-password",
-            "Somebody, hopefully you, asked to replace the password of your account.",
-            "It works once, within 30 minutes, and logs you out everywhere. If it was not you, ignore this letter.",
+            "We received a request to reset your password.",
+            "The code works once, within 30 minutes, and ends all sessions. If you did not request it, ignore this e-mail.",
         ),
     }
 )
-"""Title, page of the web front end, why it was written, and what to know, by kind of letter."""
+"""Title, page of the web front end, reason for the e-mail, and advice, by kind of e-mail."""
 
-NOT_YOU = "If it was you, there is nothing to do. If it was not you: "
+IF_NOT_YOU = "If you did this, you need not do anything. If you did not, "
+CHANGE_PASSWORD = f"{IF_NOT_YOU}change your password, which ends all sessions and revokes all API keys."
 
-LETTERS_WITHOUT_TOKEN = MappingProxyType(
+ACCOUNT_EMAILS = MappingProxyType(
     {
         "password_changed": (
             "Your password was changed",
-            "The password of your account was changed on {when}. Everybody was logged out, and every API key was revoked.",
-            f"{NOT_YOU}say that you have forgotten your password, and choose another one by the letter that comes then.",
+            "Your password was changed on {when}. You were signed out everywhere, and all your API keys were revoked.",
+            f'{IF_NOT_YOU}reset your password: choose "forgot password" and follow the e-mail that we send you.',
         ),
         "api_key_created": (
-            "A new API key for your account",
-            "An API key was made for your account on {when}. It begins with {first}. What it may do: {rest}.",
-            f"{NOT_YOU}revoke the key, and change your password. That ends every session and every other API key as well.",
+            "A new API key was created",
+            "An API key was created for your account on {when}. It starts with {first}. Its permissions: {rest}.",
+            CHANGE_PASSWORD,
         ),
         "totp_removed": (
-            "The second factor of your account is off",
-            "The second factor of your account was turned off on {when}. From now on the password alone opens it.",
-            f"{NOT_YOU}change your password, which ends every session and every API key, and turn the second factor on again.",
+            "Two-factor authentication is off",
+            "Two-factor authentication was turned off for your account on {when}. Your password alone now signs you in.",
+            f"{CHANGE_PASSWORD} Then turn two-factor authentication on again.",
         ),
         "recovery_codes_renewed": (
-            "New recovery codes for your account",
-            "The recovery codes of your account were made anew on {when}. Those from before open nothing any more.",
-            f"{NOT_YOU}change your password, which ends every session and every API key, and make the codes anew yourself.",
+            "New recovery codes were created",
+            "New recovery codes were created for your account on {when}. The previous codes no longer work.",
+            f"{CHANGE_PASSWORD} Then create new recovery codes.",
         ),
         "recovery_code_used": (
-            "A recovery code of your account was used",
-            "A recovery code was used on {when} in place of a code of your authenticator. So many are left: {first}.",
-            f"{NOT_YOU}change your password, which ends every session and every API key, and make other recovery codes.",
+            "A recovery code was used",
+            "A recovery code was used on {when} instead of a code from your authenticator app. Unused codes left: {first}.",
+            f"{CHANGE_PASSWORD} Then create new recovery codes.",
         ),
     }
 )
-"""Title, what was done, and what to do about it, by kind of letter."""
+"""Title, what happened, and advice, by kind of e-mail."""
 
 
-class Words(NamedTuple):
-    """What a letter says, below the greeting."""
+class EmailText(NamedTuple):
+    """The text of an e-mail, below the greeting."""
 
     title: str
     body: str
@@ -109,29 +110,29 @@ def notifications(event: TransferEvent) -> list[NotificationText]:
     return texts
 
 
-def letter(kind: str, token: str, public_url: str | None) -> Words | None:
-    """A letter with its token, and a link if there is a front end to follow it to; None for a kind without words.
+def token_email(kind: str, token: str, public_url: str | None) -> EmailText | None:
+    """An e-mail with a token, and a link if there is a web front end; None for an unknown kind.
 
-    The token stands behind `#`: browsers send that part to no server, so it is in no access log and no `Referer`.
+    The token follows `#`: browsers do not send that part to servers, so it is in no access log and no `Referer`.
     """
-    if kind not in LETTERS:
+    if kind not in TOKEN_EMAILS:
         return None
-    title, page, why, advice = LETTERS[kind]
-    link = f"Open this page:\n\n{public_url.rstrip('/')}/{page}#token={token}\n\nor e" if public_url else "E"
-    return Words(title, f"{why}\n\n{link}nter this code where you are asked for it:\n\n{token}\n\n{advice}")
+    title, page, why, advice = TOKEN_EMAILS[kind]
+    link = f"Open this page:\n\n{public_url.rstrip('/')}/{page}#token={token}\n\nOr e" if public_url else "E"
+    return EmailText(title, f"{why}\n\n{link}nter this code:\n\n{token}\n\n{advice}")
 
 
-def letter_without_token(kind: str, detail: str, written_at: str) -> Words | None:
-    """A letter that tells what was done to an account, and when (RFC 3339, UTC); None for a kind without words.
+def account_email(kind: str, detail: str, created_at: str) -> EmailText | None:
+    """An e-mail that reports a change of an account at a time (RFC 3339, UTC); None for an unknown kind.
 
-    There is no link in it: a letter that nobody asked for and that wants to be clicked on is what thieves write.
+    It contains no link: unexpected e-mails with links to click are how accounts are stolen.
     """
-    if kind not in LETTERS_WITHOUT_TOKEN:
+    if kind not in ACCOUNT_EMAILS:
         return None
-    title, what, advice = LETTERS_WITHOUT_TOKEN[kind]
+    title, what, advice = ACCOUNT_EMAILS[kind]
     first, _, rest = detail.partition(" ")
-    done = what.format(when=_moment(written_at), first=first, rest=", ".join(rest.split()))
-    return Words(title, f"{done}\n\n{advice}")
+    happened = what.format(when=_moment(created_at), first=first, rest=", ".join(rest.split()))
+    return EmailText(title, f"{happened}\n\n{advice}")
 
 
 def reason(failure_code: str | None) -> str | None:

@@ -26,8 +26,10 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.notification import channels, commands, deliver, metrics
 from services.notification.channels import ChannelUnavailable, Smtp
-from services.notification.deliver import Deliverer, serve_deliver
+from services.notification.deliver import NotificationEmails, serve_deliver
+from services.notification.sender import Sender
 from services.notification.settings import DeliverSettings
+from services.notification.store import Claimed
 from tests.harness.databases import TestDatabase
 from tests.integration.notification.polling import until
 from tests.unit.notification.events import completed
@@ -110,13 +112,13 @@ async def auth_url(public_keys: dict[str, str], seeds: dict[str, str]) -> AsyncI
         items = [{"user_id": str(id_), "email": address, "name": name} for id_, (address, name) in found.items()]
         return web.json_response({"items": items})
 
-    async def no_letters(_request: web.Request) -> web.Response:
+    async def no_emails(_request: web.Request) -> web.Response:
         return web.json_response({"lease_seconds": 60, "items": []})
 
     app = server.application("auth")
     guard = server.callers(TokenVerifier(keys, audience="auth"), ["notification-deliver"])
     app.router.add_post("/internal/contacts", guard(contacts))
-    app.router.add_post("/internal/emails/claim", guard(no_letters))
+    app.router.add_post("/internal/emails/claim", guard(no_emails))
     health.add_routes(app, health.Health())
     runner = web.AppRunner(app)
     await runner.setup()
@@ -136,13 +138,12 @@ async def auth(auth_url: str, seeds: dict[str, str], public_keys: dict[str, str]
 
 
 @pytest.fixture
-def deliverer(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> Deliverer:
-    return deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
+def sender(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> Sender[Claimed]:
+    return sender_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
 
 
-def deliverer_to(url: str, pool: Pool, auth: Upstream, runtime: Runtime) -> Deliverer:
-    smtp = Smtp(url, SENDER)
-    return Deliverer(pool=pool, auth=auth, smtp=smtp, runtime=runtime, retry_seconds=0.01, attempts_max=4)
+def sender_to(url: str, pool: Pool, auth: Upstream, runtime: Runtime) -> Sender[Claimed]:
+    return Sender(NotificationEmails(pool, auth), Smtp(url, SENDER), runtime, retry_seconds=0.01, attempts_max=4)
 
 
 async def owe(pool: Pool, **fields: Any) -> None:
@@ -155,19 +156,19 @@ async def states(pool: Pool) -> Counter[str]:
     return Counter(row["state"] for row in await pool.fetch("SELECT state FROM deliveries"))
 
 
-async def deliver_all(deliverer: Deliverer, pool: Pool) -> None:
+async def send_all(sender: Sender[Claimed], pool: Pool) -> None:
     """Pass after pass until nothing waits any more."""
     async with asyncio.timeout(SECONDS):
         while (await states(pool))["waiting"]:
-            await deliverer.deliver_due()
+            await sender.send_due()
             await asyncio.sleep(0.005)
 
 
-async def test_sent(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_sent(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """Each notification goes out once to the address that auth knows, in its words."""
     await owe(pool, description="Miete für Mai")
-    await deliverer.deliver_due()
-    await deliverer.deliver_due()
+    await sender.send_due()
+    await sender.send_due()
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
     [to_bob] = [mail for mail in sink.mails if "bob" in mail["To"]]
     assert to_bob["Subject"] == "Money received"
@@ -178,12 +179,12 @@ async def test_sent(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
     assert await pool.fetchval("SELECT bool_and(sent_at IS NOT NULL) FROM deliveries")
 
 
-async def test_retried(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_retried(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A mail that the server refuses for now is tried again until it is taken, under the same Message-ID."""
     await owe(pool, recipient_id=None)
     sink.refuse("RCPT", "451 greylisted")
     sink.refuse("DATA", "452 no room", "554 not today")
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     assert sink.readers == {"alice@example.com": 1}
     row = await pool.fetchrow("SELECT id, state, attempts, last_error FROM deliveries")
     assert row is not None
@@ -191,14 +192,14 @@ async def test_retried(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
     assert sink.mails[0]["Message-ID"] == f"<{row['id']}@payflow.example>"
 
 
-async def test_not_at_once(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_not_at_once(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A refused mail waits longer with each attempt."""
     await owe(pool, recipient_id=None)
-    deliverer._retry_seconds = 100.0
+    sender._retry_seconds = 100.0
     waits = []
     for _ in range(3):
         sink.refuse("DATA", "450 later")
-        await deliverer.deliver_due()
+        await sender.send_due()
         waits.append(
             await pool.fetchval("SELECT extract(epoch FROM claimed_until - clock_timestamp()) FROM deliveries")
         )
@@ -207,54 +208,54 @@ async def test_not_at_once(deliverer: Deliverer, pool: Pool, sink: Sink) -> None
     assert sink.mails == []
 
 
-async def test_given_up(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_given_up(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A mail that is refused every time is given up after the last attempt, with its reason and without the address."""
     await owe(pool, recipient_id=None)
     sink.refuse("DATA", *["450 never <alice@example.com>"] * 9)
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     row = await pool.fetchrow("SELECT state, attempts, last_error FROM deliveries")
     assert row is not None
     assert tuple(row) == ("failed", 4, "refused: 450")
     assert len(sink.answers["DATA"]) == 9 - 4
 
 
-async def test_unknown_mailbox(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_unknown_mailbox(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A mailbox that does not exist is not tried again; its neighbour is not held up."""
     await owe(pool)
     sink.refuse("RCPT", "550 no such user")
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     assert await states(pool) == {"failed": 1, "sent": 1}
     assert await pool.fetchval("SELECT last_error FROM deliveries WHERE state = 'failed'") == "recipient refused: 550"
 
 
-async def test_no_address(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_no_address(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A user of whom auth knows nothing gets no mail; his neighbour does."""
     await owe(pool, sender_id=new_id())
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     assert await states(pool) == {"failed": 1, "sent": 1}
     assert sink.readers == {"bob@example.com": 1}
 
 
-async def test_hang_up(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_hang_up(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """A server that hangs up in the middle gets a new conversation; what it may have read is sent again."""
     await owe(pool)
     sink.refuse("DATA", "hang up", "421 closing", "hang up")
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
     assert await states(pool) == {"sent": 2}
 
 
-async def test_silence(deliverer: Deliverer, pool: Pool, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence(sender: Sender[Claimed], pool: Pool, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a server's silence nothing more is said to it: a late answer must not be taken for that of the next mail."""
     await owe(pool)
     sink.refuse("DATA", "silence")
     with monkeypatch.context() as patience:
         patience.setattr(channels, "SEND_SECONDS", 0.3)
-        await deliverer.deliver_due()
+        await sender.send_due()
     rows = await pool.fetch("SELECT attempts, last_error FROM deliveries ORDER BY attempts")
     assert [tuple(row) for row in rows] == [(0, None), (1, "no answer: TimeoutError")]
     assert sink.mails == []
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
 
 
@@ -263,14 +264,14 @@ async def test_server_away(pool: Pool, auth: Upstream, sink: Sink, runtime: Runt
     later = Sink()
     async with listening(later) as url:
         pass
-    away = deliverer_to(url, pool, auth, runtime)
+    away = sender_to(url, pool, auth, runtime)
     await owe(pool)
     for _ in range(6):
         with pytest.raises(ChannelUnavailable):
-            await away.deliver_due()
+            await away.send_due()
     assert await pool.fetchval("SELECT max(attempts) FROM deliveries") == 0
     async with listening(later):
-        await away.deliver_due()
+        await away.send_due()
     assert later.readers == {"alice@example.com": 1, "bob@example.com": 1}
     assert sink.mails == []
 
@@ -281,24 +282,24 @@ async def test_auth_away(
     """While auth is away mails wait, untried."""
     identity = Identity.from_base64(seeds["notification-deliver"], public_keys)
     auth = Upstream("notification", "auth", "http://127.0.0.1:9", identity)
-    deliverer = deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
+    sender = sender_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
     await owe(pool)
     with pytest.raises(Refusal):
-        await deliverer.deliver_due()
+        await sender.send_due()
     await auth.close()
     assert await states(pool) == {"waiting": 2}
     assert await pool.fetchval("SELECT max(attempts) FROM deliveries") == 0
     assert await pool.fetchval("SELECT bool_and(claimed_until <= clock_timestamp()) FROM deliveries")
 
 
-async def test_died_between_sending_and_marking(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_died_between_sending_and_marking(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """What a dead process had claimed goes out when its lease is over, and not before."""
     await owe(pool)
     assert len(await commands.claim_deliveries(pool, limit=50, lease_seconds=60)) == 2
-    assert await deliverer.deliver_due() == 0
+    assert await sender.send_due() == 0
     assert sink.mails == []
     await pool.execute("UPDATE deliveries SET claimed_until = clock_timestamp() - interval '1 second'")
-    assert await deliverer.deliver_due() == 2
+    assert await sender.send_due() == 2
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
 
 
@@ -312,12 +313,12 @@ async def test_claims_do_not_wait(pool: Pool) -> None:
     assert [delivery.user_id for delivery in claimed] == [BOB]
 
 
-async def test_several_deliverers(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
-    """Two deliverers at a time send nothing twice."""
+async def test_several_senders(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
+    """Two senders at a time send nothing twice."""
     for _ in range(40):
         await owe(pool)
-    both = [deliverer_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime) for _ in range(2)]
-    await asyncio.gather(*(deliver_all(one, pool) for one in both))
+    both = [sender_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime) for _ in range(2)]
+    await asyncio.gather(*(send_all(one, pool) for one in both))
     assert sink.readers == {"alice@example.com": 40, "bob@example.com": 40}
     assert len({mail["Message-ID"] for mail in sink.mails}) == 80
 
@@ -338,7 +339,7 @@ async def test_no_more_than_asked_for_are_claimed(pool: Pool) -> None:
 
 @pytest.mark.parametrize("why", ["the lease ends", "the role ends"])
 async def test_what_is_not_begun_in_time_is_given_back(
-    deliverer: Deliverer, pool: Pool, sink: Sink, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, why: str
+    sender: Sender[Claimed], pool: Pool, sink: Sink, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, why: str
 ) -> None:
     """Too little of the lease left for another e-mail, or told to end: nothing more is sent, all is due again, untried."""
     await owe(pool)
@@ -347,21 +348,21 @@ async def test_what_is_not_begun_in_time_is_given_back(
     else:
         runtime.stopping.set()
 
-    claimed = await deliverer.deliver_due()
+    claimed = await sender.send_due()
 
     assert (2, []) == (claimed, sink.mails)
     rows = await pool.fetch("SELECT state, attempts, claimed_until <= clock_timestamp() FROM deliveries")
     assert [("waiting", 0, True)] * 2 == [tuple(row) for row in rows]
 
 
-async def test_each_try_is_counted(deliverer: Deliverer, pool: Pool, sink: Sink) -> None:
+async def test_each_try_is_counted(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     """Sent, retried and failed, each e-mail once for each try."""
     names = ("sent", "retried", "failed")
     before = [metrics.DELIVERIES.labels(name)._value.get() for name in names]
     await owe(pool)
     await owe(pool)
     sink.refuse("RCPT", "451 later", "451 later", "550 no such user")
-    await deliver_all(deliverer, pool)
+    await send_all(sender, pool)
 
     after = [metrics.DELIVERIES.labels(name)._value.get() for name in names]
     assert [3, 2, 1] == [now - then for now, then in zip(after, before, strict=True)]

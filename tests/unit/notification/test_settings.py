@@ -78,7 +78,7 @@ def test_no_folder(environment: pytest.MonkeyPatch, url: str) -> None:
     ("url", "good"), [("https://pay.example", True), ("", True), ("pay.example", False), ("http://a@b", False)]
 )
 def test_public_url(environment: pytest.MonkeyPatch, url: str, good: bool) -> None:
-    """Where the web front end is: an address that may stand in a letter, or none."""
+    """Where the web front end is: an address that an e-mail can contain, or none."""
     environment.setenv("PAYFLOW_PUBLIC_URL", url)
     if good:
         assert load(DeliverSettings).public_url == (url or None)

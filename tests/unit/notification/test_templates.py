@@ -120,39 +120,39 @@ def test_blank_note() -> None:
     assert sent.body == "You sent 10.50 USD."
 
 
-def test_letter() -> None:
-    """A letter holds the bare token on a line of its own, and a link whose token no server is sent."""
-    words = templates.letter("verify_email", "the-token", "https://pay.example/")
-    assert words is not None
-    assert words.title == "Verify your e-mail address"
-    assert "\nhttps://pay.example/verify-email#token=the-token\n" in words.body
-    assert "\nthe-token\n" in words.body
-    assert "within 24 hours" in words.body
+def test_email_with_token() -> None:
+    """The token is on a line of its own, and in a link that does not send it to a server."""
+    text = templates.token_email("verify_email", "the-token", "https://pay.example/")
+    assert text is not None
+    assert text.title == "Verify your e-mail address"
+    assert "\nhttps://pay.example/verify-email#token=the-token\n" in text.body
+    assert "\nthe-token\n" in text.body
+    assert "within 24 hours" in text.body
 
 
-def test_letter_without_front_end() -> None:
-    """Where there is no page to open, the token alone is told; for a kind that nobody knows here, nothing is."""
-    words = templates.letter("reset_password", "the-token", None)
-    assert words is not None
-    assert "://" not in words.body
-    assert "\nthe-token\n" in words.body
-    assert templates.letter("surprise", "the-token", None) is None
+def test_email_without_front_end() -> None:
+    """Without a page to open the e-mail contains the token alone; an unknown kind has no text."""
+    text = templates.token_email("reset_password", "the-token", None)
+    assert text is not None
+    assert "://" not in text.body
+    assert "\nthe-token\n" in text.body
+    assert templates.token_email("unknown", "the-token", None) is None
 
 
-def test_letter_without_token() -> None:
-    """It tells what was done and when, has no link, and for a kind that nobody knows here there is none."""
-    words = templates.letter_without_token("api_key_created", "pfk_abc read transfer", "2026-11-21T17:05:09.123456Z")
-    assert words is not None
-    assert "on 2026-11-21 at 17:05 UTC. It begins with pfk_abc. What it may do: read, transfer." in words.body
-    assert templates.letter_without_token("surprise", "", "2026-11-21T17:05:09.123456Z") is None
+def test_email_about_an_account() -> None:
+    """It says what changed and when; an unknown kind has no text."""
+    text = templates.account_email("api_key_created", "pfk_abc read transfer", "2026-11-21T17:05:09.123456Z")
+    assert text is not None
+    assert "on 2026-11-21 at 17:05 UTC. It starts with pfk_abc. Its permissions: read, transfer." in text.body
+    assert templates.account_email("unknown", "", "2026-11-21T17:05:09.123456Z") is None
 
 
 @pytest.mark.parametrize("kind", sorted(rules.emails.WITHOUT_TOKEN))
-def test_every_letter_without_a_token_has_words(kind: str) -> None:
-    """Whatever auth tells of an account, there are words for it: when it was, what to do about it, and no link."""
-    words = templates.letter_without_token(kind, "first read transfer", "2026-11-21T17:05:09.123456Z")
-    assert words is not None
-    assert " on 2026-11-21 at 17:05 UTC" in words.body
-    assert "If it was not you: " in words.body
-    assert "{" not in words.body
-    assert "://" not in words.body
+def test_every_account_email_has_a_text(kind: str) -> None:
+    """Each kind that auth sends has a text: when it happened, what to do, and no link."""
+    text = templates.account_email(kind, "first read transfer", "2026-11-21T17:05:09.123456Z")
+    assert text is not None
+    assert " on 2026-11-21 at 17:05 UTC" in text.body
+    assert "If you did not, " in text.body
+    assert "{" not in text.body
+    assert "://" not in text.body
