@@ -51,7 +51,6 @@ class Program:
     module: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
-    directory: str
     parent: int
     """The process that requested it."""
 
@@ -97,19 +96,24 @@ class ForkServer:
         self._connection = connection
 
     def spawn(
-        self, module: str, *arguments: str, environment: Mapping[str, str], directory: Path, log: IO[bytes]
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        output: IO[bytes],
+        errors: IO[bytes] | None = None,
     ) -> Child:
-        """Start `python -m MODULE ARGUMENTS`; its output is appended to `log`."""
+        """Start `python -m MODULE ARGUMENTS` in the repository; what it writes is appended to `output`, and to `errors`."""
         assert "LD_PRELOAD" not in environment, "a library can be loaded into a new program only"
         program = {
             "module": module,
             "arguments": arguments,
             "environment": dict(environment),
-            "directory": str(directory),
             "parent": os.getpid(),
         }
         with _adopting_orphans():
-            socket.send_fds(self._connection, [json.dumps(program).encode()], [log.fileno()])
+            files = [output.fileno(), (errors or output).fileno()]
+            socket.send_fds(self._connection, [json.dumps(program).encode()], files)
             reply = self._connection.recv(REQUEST_BYTES_MAX)
         assert reply, "the fork server has ended"
         return Child(int(reply))
@@ -170,15 +174,16 @@ def serve(connection: socket.socket) -> NoReturn:
     """Fork a program for each request until the other side has ended."""
     assert 1 == threading.active_count() == len([*TASKS.iterdir()]), "threads do not survive a fork"
     while True:
-        request, descriptors, _, _ = socket.recv_fds(connection, REQUEST_BYTES_MAX, 1)
+        request, outputs, _, _ = socket.recv_fds(connection, REQUEST_BYTES_MAX, 2)
         if not request:
             os._exit(0)
-        pid = _fork_orphan(connection, request, descriptors[0])
-        os.close(descriptors[0])
+        pid = _fork_orphan(connection, request, outputs)
+        for descriptor in outputs:
+            os.close(descriptor)
         connection.send(str(pid).encode())
 
 
-def _fork_orphan(connection: socket.socket, request: bytes, log: int) -> int:
+def _fork_orphan(connection: socket.socket, request: bytes, outputs: Sequence[int]) -> int:
     """Fork a program by way of a process that ends at once: the one that requested it adopts the orphan."""
     reading, writing = os.pipe()
     between = os.fork()
@@ -191,7 +196,7 @@ def _fork_orphan(connection: socket.socket, request: bytes, log: int) -> int:
         for descriptor in (reading, writing):
             os.close(descriptor)
         connection.close()
-        _become(Program(**json.loads(request)), log, forked_by=own)
+        _become(Program(**json.loads(request)), outputs, forked_by=own)
     os.close(writing)
     pid = int(os.read(reading, 32))
     os.close(reading)
@@ -200,14 +205,13 @@ def _fork_orphan(connection: socket.socket, request: bytes, log: int) -> int:
     return pid
 
 
-def _become(program: Program, log: int, *, forked_by: int) -> NoReturn:
+def _become(program: Program, outputs: Sequence[int], *, forked_by: int) -> NoReturn:
     """Be the program."""
     os.setsid()
     os.umask(files.UMASK)
-    os.chdir(program.directory)
-    for descriptor in (1, 2):
-        os.dup2(log, descriptor)
-    os.close(log)
+    for standard, descriptor in zip((1, 2), outputs, strict=True):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(program.environment)
     time.tzset()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from deploy.local import __main__ as entry
@@ -19,6 +23,9 @@ from tests.harness import drills, fork_server
 FORKED = [sys.executable, "-m", "tests.harness.preloaded"]
 BY_COMMANDS = [sys.executable, "-m", "deploy.local", "run"]
 """The whole system in the foreground, its roles started in either way."""
+
+RUN_SECONDS_MAX = 90.0
+POLL_SECONDS = 0.01
 
 MEASURED = "COVERAGE_"
 """What variables of a run begin with that measures its processes from their start."""
@@ -42,9 +49,7 @@ class PreloadedProcess(Process):
         """Start the fork; a library to be loaded into it needs a new program."""
         if "LD_PRELOAD" in self._environment:
             return super()._launch(log)
-        return fork_server.shared().spawn(
-            self._module, *self._arguments, environment=self._environment, directory=self._directory, log=log
-        )
+        return fork_server.shared().spawn(self._module, *self._arguments, environment=self._environment, output=log)
 
 
 def program(name: str, module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Process:
@@ -53,6 +58,31 @@ def program(name: str, module: str, *arguments: str, environment: Mapping[str, s
         return PreloadedProcess(name, module, *arguments, environment=environment, log=log)
     command = [sys.executable, "-m", module, *arguments]
     return Process(name, command, environment=environment, directory=REPOSITORY, log=log)
+
+
+async def run_to_end(
+    module: str, *arguments: str, environment: Mapping[str, str], seconds_max: float = RUN_SECONDS_MAX
+) -> tuple[int | None, str, str]:
+    """Run `python -m MODULE ARGUMENTS` as `program` does: its exit status, its output and its errors."""
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        child = _start([module, *arguments], environment, output, errors)
+        try:
+            async with asyncio.timeout(seconds_max):
+                while child.poll() is None:
+                    await asyncio.sleep(POLL_SECONDS)
+        finally:
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+                child.wait(seconds_max)
+        written = [file.read().decode() for file in (output, errors) if file.seek(0) == 0]
+        return child.poll(), written[0], written[1]
+
+
+def _start(words: Sequence[str], environment: Mapping[str, str], output: IO[bytes], errors: IO[bytes]) -> Child:
+    if is_allowed(os.environ):
+        return fork_server.shared().spawn(*words, environment=environment, output=output, errors=errors)
+    command = [sys.executable, "-m", *words]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=errors)
 
 
 class PreloadedWiring(Wiring):

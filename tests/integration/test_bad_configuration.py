@@ -5,15 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from tests.harness import preloaded
 
-Start = Callable[[str, str, dict[str, str]], Awaitable[tuple[int | None, list[str]]]]
-SECONDS_MAX = 60
 STRONG = "kW3vQ9sZ1xT7pL5mB2nR8dF4"
 SEED = base64.b64encode(bytes(range(32))).decode()
 ROLES = [
@@ -57,20 +53,14 @@ def environment() -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Start:
-    async def start(service: str, role: str, variables: dict[str, str]) -> tuple[int | None, list[str]]:
-        """The exit code and the lines that it wrote."""
-        process = preloaded.program(service, f"services.{service}", role, environment=variables, log=tmp_path / "log")
-        process.spawn()
-        assert await process.wait(SECONDS_MAX)
-        return process.poll(), process.log.read_text().splitlines()
-
-    return start
+async def start(service: str, role: str, variables: dict[str, str]) -> tuple[int | None, list[str]]:
+    """The exit code and the lines on standard error."""
+    status, _, errors = await preloaded.run_to_end(f"services.{service}", role, environment=variables)
+    return status, errors.splitlines()
 
 
 @pytest.mark.parametrize(("service", "role"), ROLES, ids="-".join)
-async def test_missing_secrets_stop_the_start(start: Start, service: str, role: str) -> None:
+async def test_missing_secrets_stop_the_start(service: str, role: str) -> None:
     """Guarantee 55: without its secrets every role exits non-zero with one line that names each variable."""
     code, lines = await start(service, role, {"PATH": os.environ["PATH"]})
 
@@ -95,7 +85,7 @@ async def test_missing_secrets_stop_the_start(start: Start, service: str, role: 
         ("notification", "worker", "PAYFLOW_CATCH_UP_SECONDS", "-5"),
     ],
 )
-async def test_weak_secrets_stop_the_start(start: Start, service: str, role: str, variable: str, value: str) -> None:
+async def test_weak_secrets_stop_the_start(service: str, role: str, variable: str, value: str) -> None:
     """Guarantee 55: a short or default secret, an empty key, a wrong number: one line naming it, and never its value."""
     code, lines = await start(service, role, environment() | {variable: value})
 
@@ -113,7 +103,7 @@ async def test_weak_secrets_stop_the_start(start: Start, service: str, role: str
         ("gateway", "api", "PGSSLROOTCERT"),
     ],
 )
-async def test_driver_variables_stop_the_start(start: Start, service: str, role: str, variable: str) -> None:
+async def test_driver_variables_stop_the_start(service: str, role: str, variable: str) -> None:
     """What the driver would read beside a database's URL is refused in one line: unseen, it would change every connection."""
     code, lines = await start(service, role, environment() | {variable: "some-value"})
 
@@ -123,7 +113,7 @@ async def test_driver_variables_stop_the_start(start: Start, service: str, role:
     assert "some-value" not in lines[0]
 
 
-async def test_one_line_names_all_faults(start: Start) -> None:
+async def test_one_line_names_all_faults() -> None:
     """Every variable of the driver and every malformed setting is named at the first start."""
     faulty = {"PGHOST": "", "PGSSLMODE": "require", "PAYFLOW_METRICS_PORT": "many", "PAYFLOW_WALLET_PORT": "0"}
     code, lines = await start("wallet", "api", environment() | faulty)
@@ -134,7 +124,7 @@ async def test_one_line_names_all_faults(start: Start) -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
-async def test_an_unknown_role_is_told_the_known_ones(start: Start, service: str) -> None:
+async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
     """A misspelt role exits with a usage line."""
     code, lines = await start(service, "frobnicate", environment())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ OBLIGATORY = {
 by_name = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 
 
+@cache
 def functions_of(path: Path) -> set[str]:
     """The names of the functions of a file."""
     nodes = ast.walk(ast.parse(path.read_text()))

@@ -17,6 +17,7 @@ import pytest
 
 from deploy.local.ports import find_free
 from services.chassis.database import Pool
+from tests.harness import preloaded
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import PUBLIC_KEYS, SECRET, SEEDS, AuthService
 
@@ -47,10 +48,7 @@ async def start(*arguments: str, variables: dict[str, str]) -> Process:
 
 async def run(*arguments: str, variables: dict[str, str]) -> tuple[int | None, str, str]:
     """Run to the end; exit code, standard output and standard error."""
-    process = await start(*arguments, variables=variables)
-    async with asyncio.timeout(30):
-        output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+    return await preloaded.run_to_end("services.auth", *arguments, environment=variables)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from deploy.local.engines import Redis
 from deploy.local.ports import find_free
 from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
+from tests.harness import preloaded
 from tests.integration.gateway.conftest import SEED, ApiClient, Behind, eventually
 
 
@@ -114,14 +115,11 @@ async def test_process_starts_serves_and_ends(
 async def test_process_refuses_bad_settings(behind: Behind, redis: Redis, variable: str, value: str) -> None:
     """Guarantee 55: a missing or default secret or a malformed setting: exit 2, one line that names the variable."""
     environment = _environment(behind, redis.url, 1, 2) | {variable: value}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.gateway", "api", env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    _, error = await asyncio.wait_for(process.communicate(), 15)
+    status, _, errors = await preloaded.run_to_end("services.gateway", "api", environment=environment)
 
-    assert process.returncode == 2
-    assert error.decode().count("\n") == 1
-    assert variable in error.decode()
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert variable in errors
 
 
 def _environment(behind: Behind, redis_url: str, port: int, metrics_port: int) -> dict[str, str]:
