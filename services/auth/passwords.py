@@ -17,10 +17,8 @@ from argon2 import Parameters, PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from services.auth import metrics
+from services.contracts import limits
 from services.contracts.refusals.auth import TooManyLogins
-
-LENGTH_MIN = 8
-LENGTH_MAX = 200
 
 WORKERS = max(1, (os.cpu_count() or 1) // 2)
 """Threads: half of the cores. A hash evicts the cache of its core for 20 ms; the other cores stay unaffected."""
@@ -38,9 +36,6 @@ WAIT_SECONDS_MAX = 4.0
 NICENESS = 10
 """Hashing uses whole cores, so everything else has priority; on a machine that is busy otherwise, a hash still gets about a
 tenth of a core."""
-
-RETRY_AFTER_SECONDS = range(2, 7)
-"""When to retry, chosen at random: otherwise clients that were rejected together would also retry together."""
 
 OWASP_19_MIB = Parameters(
     type=Type.ID,
@@ -130,7 +125,7 @@ def _unless_late(work: Callable[[], Result], deadline: float) -> Result:
 
 def _busy() -> TooManyLogins:
     metrics.HASHES_REFUSED.inc()
-    return TooManyLogins(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
+    return TooManyLogins(retry_after_seconds=secrets.choice(limits.TOO_MANY_LOGINS_RETRY_SECONDS))
 
 
 def canonical(password: str) -> str:

@@ -19,6 +19,7 @@ from services.auth.store.signing_keys import KeyFacts
 from services.auth.store.users import Account
 from services.auth.tokens import Pair
 from services.chassis.period import Moment
+from services.contracts import limits
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
@@ -31,14 +32,11 @@ EMAILS_MAX = 200
 
 RETRY_SECONDS_MAX = 24 * 3600.0
 
-SEQ_MAX = 2**63 - 1
-PAGE_LIMIT = 50
-PAGE_LIMIT_MAX = 200
 NEWEST = UUID(int=2**128 - 1)
 """Above every id: the start of a list that is newest first."""
 
 HASH_BYTES = 32
-KEY_REMEMBERED_SECONDS = float(tokens.ACCESS_SECONDS)
+KEY_REMEMBERED_SECONDS = float(limits.ACCESS_TOKEN_SECONDS)
 """How long a gateway can cache a verified API key: as long as an access token is valid."""
 
 
@@ -93,19 +91,19 @@ def _hash(value: Any) -> bytes:
 Email = Annotated[str, AfterValidator(_email)]
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=rules.user.NAME_LENGTH_MAX),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.NAME_LENGTH_MAX),
     AfterValidator(_name),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
 Password = Annotated[
-    str, Field(min_length=passwords.LENGTH_MIN, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)
+    str, Field(min_length=limits.PASSWORD_LENGTH_MIN, max_length=limits.PASSWORD_LENGTH_MAX), BeforeValidator(_password)
 ]
-KnownPassword = Annotated[str, Field(min_length=1, max_length=passwords.LENGTH_MAX), BeforeValidator(_password)]
+KnownPassword = Annotated[str, Field(min_length=1, max_length=limits.PASSWORD_LENGTH_MAX), BeforeValidator(_password)]
 """A password to verify, not to set: a short one is wrong rather than invalid."""
 
-Code = Annotated[str, Field(min_length=1, max_length=rules.totp.CODE_LENGTH_MAX)]
-UserAgent = Annotated[str, Field(min_length=1, max_length=rules.user.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
-Token = Annotated[str, Field(min_length=1, max_length=rules.emails.TOKEN_LENGTH_MAX)]
+Code = Annotated[str, Field(min_length=1, max_length=limits.TOTP_CODE_LENGTH_MAX)]
+UserAgent = Annotated[str, Field(min_length=1, max_length=limits.USER_AGENT_LENGTH_MAX), AfterValidator(_name)]
+Token = Annotated[str, Field(min_length=1, max_length=limits.EMAIL_TOKEN_LENGTH_MAX)]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=rules.known_locations.ADDRESS_LENGTH_MAX)]
 """A network address as spelled by the gateway, in one form for each."""
 
@@ -237,7 +235,7 @@ class ProveTotp(_Body):
 class FindAccount(_Body):
     """Look-up of an account by an operator. A malformed address is not found, rather than invalid."""
 
-    email: Annotated[str, Field(max_length=rules.user.EMAIL_LENGTH_MAX)]
+    email: Annotated[str, Field(max_length=limits.EMAIL_LENGTH_MAX)]
 
 
 class SetRole(_Body):
@@ -253,7 +251,7 @@ class DisableUser(_Body):
     operator_id: Id
     reason: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=rules.user.REASON_LENGTH_MAX),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.DISABLE_REASON_LENGTH_MAX),
         AfterValidator(_name),
     ]
 
@@ -297,14 +295,14 @@ class Owner(_Body):
 class SessionPage(_Body):
     """Which part of the list of sessions: below a cursor, newest first."""
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX, strict=False)] = PAGE_LIMIT
+    limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX, strict=False)] = limits.PAGE_DEFAULT
     cursor: Id = NEWEST
 
 
 class FeedPosition(_Body):
     """Where to continue in the feed of revocations; 0 to start."""
 
-    after: Annotated[int, Field(ge=0, le=SEQ_MAX, strict=False)] = 0
+    after: Annotated[int, Field(ge=0, le=limits.BIGINT_MAX, strict=False)] = 0
 
 
 class KeyHash(_Body):
@@ -361,7 +359,7 @@ def render_session(user: User, pair: Pair) -> dict[str, Any]:
         "access_token": pair.access_token,
         "refresh_token": pair.refresh_token,
         "token_type": "Bearer",
-        "expires_in": tokens.ACCESS_SECONDS,
+        "expires_in": limits.ACCESS_TOKEN_SECONDS,
     }
 
 

@@ -11,13 +11,8 @@ import jwt
 
 from services.auth.keyring import SigningKey
 from services.auth.rules.user import User
+from services.contracts import limits
 from services.contracts.identifiers import new_id
-
-ACCESS_SECONDS = 600
-"""Lifetime of an access token."""
-
-REFRESH_SECONDS = 30 * 24 * 3600.0
-"""Lifetime of a refresh token; each use issues a new one."""
 
 SPENT_REMEMBERED_MAX = 10_000
 """Spent tokens kept for each session: more than a session uses that is refreshed with every access token."""
@@ -40,7 +35,7 @@ class Pair:
 
 
 def sign_access(key: SigningKey, user: User, session_id: UUID, *, now: int) -> str:
-    """Sign an access token (RFC 9068), valid for `ACCESS_SECONDS` from `now` on, in Unix seconds.
+    """Sign an access token (RFC 9068), valid for `limits.ACCESS_TOKEN_SECONDS` from `now` on, in Unix seconds.
 
     `now` is the time of the database, which also dates revocations: a token dated by a process whose clock is ahead could
     become valid after the revocation of its session was forgotten.
@@ -53,7 +48,7 @@ def sign_access(key: SigningKey, user: User, session_id: UUID, *, now: int) -> s
         "role": str(user.role),
         "iat": now,
         "nbf": now,
-        "exp": now + ACCESS_SECONDS,
+        "exp": now + limits.ACCESS_TOKEN_SECONDS,
         "jti": str(new_id()),
     }
     return jwt.encode(claims, key.private_key, algorithm="EdDSA", headers={"typ": TYPE, "kid": key.kid})

@@ -21,11 +21,12 @@ from services.chassis.database import Connection, Pool, Record
 from services.chassis.period import PeriodParameters, upper_bound
 from services.chassis.problems import Handler
 from services.chassis.statements import Statements
+from services.contracts import limits
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
 from services.contracts.refusal import FieldError
 
-PAGE_MAX = 201
+PAGE_MAX = limits.PAGE_MAX + 1
 """The longest page that the gateway gives, and one more, by which it sees that there is another."""
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_audit.sql")
@@ -145,7 +146,11 @@ def read_whole_number(text: str) -> int:
     Raises:
         ValueError: it is no number that such an id could be.
     """
-    if not (text.isascii() and text.isdigit()) or len(text) > len(str(2**63)) or int(text) >= 2**63:
+    if (
+        not (text.isascii() and text.isdigit())
+        or len(text) > len(str(limits.BIGINT_MAX))
+        or int(text) > limits.BIGINT_MAX
+    ):
         raise ValueError(text)
     return int(text)
 

@@ -16,6 +16,7 @@ from services.chassis.database import Pool, Record
 from services.chassis.dead_letters import DeadLetterNotFound, DeadLetterNotReplayable, Replay
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
+from services.contracts import limits
 from services.contracts.identifiers import parse_id
 from services.contracts.topology import Queue
 
@@ -66,7 +67,7 @@ class DiscardRequest(_Model):
 
     operator_id: UUID
     request_id: str
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=limits.DISCARD_REASON_LENGTH_MAX)]
 
 
 PAGE = TypeAdapter(Page)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
+from services.contracts import limits
 from services.contracts.identifiers import new_id
 
 REQUEST_ID = "X-Request-Id"
 TRACEPARENT = "traceparent"
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SANE_REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.REQUEST_ID_LENGTH_MAX}}}")
 # All zeros are no id: whoever gets them has to drop the whole trace.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from services.contracts import limits
+
 MEDIA_TYPE = "text/event-stream"
 LAST_EVENT_ID = "Last-Event-ID"
 
@@ -17,7 +19,6 @@ HEARTBEAT = b": still here\n\n"
 """A comment: clients ignore it, but it keeps the connection alive for everything in between."""
 
 _SEQ = re.compile(r"[0-9]{1,19}")
-_SEQ_MAX = 2**63 - 1
 
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -44,6 +45,6 @@ def ending(type_: str, detail: Mapping[str, Any]) -> bytes:
 
 def parse_last_event_id(text: str) -> int | None:
     """The number in the header; None if no stream of ours can have sent it."""
-    if not _SEQ.fullmatch(text) or int(text) > _SEQ_MAX:
+    if not _SEQ.fullmatch(text) or int(text) > limits.BIGINT_MAX:
         return None
     return int(text)

@@ -18,6 +18,7 @@ from typing import Any
 from multidict import CIMultiDictProxy
 from pydantic import ValidationError
 
+from services.contracts import limits
 from services.gateway import metrics, schemas
 from services.gateway.cache import Cache, CacheUnavailable
 from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
@@ -26,7 +27,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 CACHED_SECONDS = 24 * 3600
 
-_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_VISIBLE = re.compile(rf"[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}")
 _FINGERPRINT_LENGTH = 64
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 

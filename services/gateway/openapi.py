@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.chassis.finality import MomentNotFinal
+from services.contracts import limits
 from services.contracts.refusal import Refusal
 from services.gateway import errors, examples, operations, schemas
-from services.gateway.api.preference import WAIT_SECONDS_MAX
 from services.gateway.operations import Access, Operation, Response
 
 VERSION = "1.0.0"
@@ -57,11 +57,12 @@ _PARAMETERS = {
     "Idempotency-Key": {
         "required": True,
         "description": "Chosen by the client, unique per payment; repeat it with every retry.",
-        "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+        "schema": {"type": "string", "pattern": rf"^[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}$"},
     },
     "Prefer": {
         "required": False,
-        "description": f"`wait=N`: respond when the transfer has its outcome, after at most N (≤ {WAIT_SECONDS_MAX}) seconds.",
+        "description": "`wait=N`: respond when the transfer has its outcome, after at most N "
+        f"(≤ {limits.PREFER_WAIT_SECONDS_MAX}) seconds.",
         "schema": {"type": "string"},
         "example": "wait=5",
     },

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from services.chassis.body import InvalidParameter
+from services.contracts import limits
 from services.contracts.messages import format_time
 from services.notification import feed
 from services.notification.commands_events import News
@@ -19,10 +20,7 @@ from services.notification.feed import Notification
 from services.notification.store import NEWEST, Position, Told
 from services.notification.store_events import Place
 
-PAGE_DEFAULT = 50
-PAGE_MAX = 200
 FEEDS_MAX = 1000
-SEQ_MAX = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = struct.Struct(">q16s")
@@ -37,7 +35,7 @@ class Page(_Model):
     """Which part of whose notifications."""
 
     user_id: UUID
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)] = limits.PAGE_DEFAULT
     cursor: str | None = None
 
     @property
@@ -56,14 +54,14 @@ class FeedPlace(_Model):
     """Whose feed, and the number after which it is asked for; null: only how far it goes."""
 
     user_id: UUID
-    after: Annotated[int, Field(ge=0, le=SEQ_MAX)] | None
+    after: Annotated[int, Field(ge=0, le=limits.BIGINT_MAX)] | None
 
 
 class FeedsRequest(_Model):
     """The feeds of many users at once, at most `limit` lines of each."""
 
     items: Annotated[list[FeedPlace], Field(max_length=FEEDS_MAX)]
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)]
+    limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)]
 
     @property
     def places(self) -> list[Place]:

@@ -21,6 +21,7 @@ from pydantic import (
 from services.chassis.body import InvalidParameter, InvalidRequest, invalid, parse, validate_json
 from services.chassis.database import Record
 from services.chassis.period import PeriodParameters, read_moment
+from services.contracts import limits
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import TransferEvent, encode_item, format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
@@ -31,10 +32,6 @@ from services.transaction.simulation import EXPIRES_SECONDS_MAX, HELD_SECONDS_MA
 from services.transaction.store import NEWEST, Filter, Finalized, Position
 from services.transaction.transfer import FAILURES, Transfer
 
-ITEMS_MAX = 1024
-PAGE_DEFAULT = 50
-PAGE_MAX = 200
-WAIT_SECONDS_MAX = 30.0
 FINALIZED_MAX = 1000
 EVENTS_MAX = 500
 
@@ -66,16 +63,16 @@ class TransferItem(_Model):
     """One request to move money, with the ids that its way through the services carries."""
 
     user_id: UUID
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)]
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX)]
     request_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     kind: Literal["transfer", "deposit"]
     amount: Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX)]
     currency: Annotated[str, AfterValidator(_known_currency)]
     to: Recipient
     from_wallet_id: UUID | None = None
-    description: Annotated[str, Field(max_length=140)] | None = None
+    description: Annotated[str, Field(max_length=limits.DESCRIPTION_LENGTH_MAX)] | None = None
     metadata: dict[str, Any] | None = None
-    request_id: Annotated[str, Field(max_length=64)]
+    request_id: Annotated[str, Field(max_length=limits.REQUEST_ID_LENGTH_MAX)]
     traceparent: str | None = None
 
     def request(self) -> Request:
@@ -100,7 +97,7 @@ class TransferItem(_Model):
 class TransferRequest(_Model):
     """A batch of them."""
 
-    items: Annotated[list[TransferItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[TransferItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class SimulationFields(_Model):
@@ -125,7 +122,7 @@ class SimulatedItem(TransferItem):
 class SimulatedRequest(_Model):
     """A batch of them."""
 
-    items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class CancelRequest(_Model):
@@ -175,7 +172,7 @@ class _Query(BaseModel):
 class GetQuery(_Query):
     """Who asks for a transfer, and how many seconds they wait for its outcome."""
 
-    wait: Annotated[float, Field(ge=0, le=WAIT_SECONDS_MAX)] = 0.0
+    wait: Annotated[float, Field(ge=0, le=limits.PREFER_WAIT_SECONDS_MAX)] = 0.0
 
 
 class StepsQuery(BaseModel):
@@ -193,7 +190,7 @@ class ListQuery(_Query, PeriodParameters):
     kind: Literal["transfer", "deposit"] | None = None
     wallet_id: UUID | None = None
     idempotency_key: str | None = None
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)] = limits.PAGE_DEFAULT
     cursor: str | None = None
 
     @property
@@ -227,7 +224,7 @@ def read_requests(raw: bytes, *, simulates: bool = False) -> list[Request | Inva
         return [item.request() for item in batch.items]
     except InvalidRequest:
         items = parse(raw).get("items")
-        if not isinstance(items, list) or not 0 < len(items) <= ITEMS_MAX:
+        if not isinstance(items, list) or not 0 < len(items) <= limits.ITEMS_MAX:
             raise
         return [_read_request(item, SIMULATED_ITEM if simulates else ITEM) for item in items]
 

@@ -11,15 +11,12 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.chassis.body import InvalidParameter
 from services.chassis.period import Moment, PeriodParameters
+from services.contracts import limits
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, CURRENCIES
 from services.wallet.commands import Void
 from services.wallet.ledger import Answer, Posting
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
-
-ITEMS_MAX = 1024
-PAGE_DEFAULT = 50
-PAGE_MAX = 200
 
 
 def _known_currency(code: str) -> str:
@@ -69,7 +66,7 @@ class PostItem(_Model):
 class PostRequest(_Model):
     """A batch to post."""
 
-    items: Annotated[list[PostItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[PostItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class VoidItem(_Model):
@@ -87,7 +84,7 @@ class VoidItem(_Model):
 class VoidRequest(_Model):
     """A batch to void."""
 
-    items: Annotated[list[VoidItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[VoidItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class OpenRequest(_Model):
@@ -107,22 +104,22 @@ class OwnerCurrency(_Model):
 class FindRequest(_Model):
     """Accounts asked for by id, by owner and currency, or as the world's in a currency."""
 
-    ids: Annotated[list[UUID], Field(max_length=ITEMS_MAX)] = []
-    owners: Annotated[list[OwnerCurrency], Field(max_length=ITEMS_MAX)] = []
-    external: Annotated[list[CurrencyCode], Field(max_length=ITEMS_MAX)] = []
+    ids: Annotated[list[UUID], Field(max_length=limits.ITEMS_MAX)] = []
+    owners: Annotated[list[OwnerCurrency], Field(max_length=limits.ITEMS_MAX)] = []
+    external: Annotated[list[CurrencyCode], Field(max_length=limits.ITEMS_MAX)] = []
 
 
 class AvailabilityItem(_Model):
     """A wallet, and the transfers that its owner has under way."""
 
     wallet_id: UUID
-    transfer_ids: Annotated[list[UUID], Field(max_length=ITEMS_MAX)]
+    transfer_ids: Annotated[list[UUID], Field(max_length=limits.ITEMS_MAX)]
 
 
 class AvailabilityRequest(_Model):
     """Several wallets at one instant."""
 
-    items: Annotated[list[AvailabilityItem], Field(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[AvailabilityItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class FreezeRequest(_Model):
@@ -141,7 +138,7 @@ class BalanceQuery(_Model):
 class StatementQuery(_Model, PeriodParameters):
     """Which entries."""
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)] = limits.PAGE_DEFAULT
     cursor: str | None = None
 
 

@@ -14,6 +14,8 @@ from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID
 
+from services.contracts import limits
+
 VERSION = 1
 """Of the digests and of the hash. A change of either is a new number, and the old way stays readable."""
 
@@ -24,7 +26,6 @@ GONE = bytes(DIGEST_BYTES)
 BEFORE_FIRST = bytes(DIGEST_BYTES)
 """What the first block names as the hash before it."""
 
-NUMBER_MAX = 2**63 - 1
 
 SLACK = timedelta(seconds=15)
 """How much earlier than its database transaction got a number an outcome may be dated.
@@ -59,7 +60,7 @@ class Head(NamedTuple):
         """
         number, _, digest = text.partition(":")
         head = cls(int(number), bytes.fromhex(digest))
-        if not 1 <= head.number <= NUMBER_MAX or len(head.hash) != DIGEST_BYTES:
+        if not 1 <= head.number <= limits.BIGINT_MAX or len(head.hash) != DIGEST_BYTES:
             raise ValueError("a head is a number, a colon and 64 hexadecimal digits")
         return head
 

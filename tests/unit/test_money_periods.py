@@ -11,12 +11,10 @@ from pydantic_settings import BaseSettings
 from services.auth import api as auth_api
 from services.chassis import audit, broker, client, consumer, database, outbox, silence
 from services.chassis.settings import RoleSettings
-from services.contracts import topology
+from services.contracts import limits, topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
 from services.gateway import live
-from services.gateway import schemas as gateway_schemas
-from services.gateway.api import preference
 from services.gateway.clients import service
 from services.notification import catch_up, channels, deliver, pending, sending
 from services.notification import schemas as notification_schemas
@@ -46,7 +44,6 @@ from services.wallet import api as wallet_api
 from services.wallet import app as wallet_app
 from services.wallet import chain, proof, seal, sealer
 from services.wallet import commands as wallet_commands
-from services.wallet import schemas as wallet_schemas
 from services.wallet import settings as wallet_settings
 
 ROOT = Path(__file__).parents[2]
@@ -183,20 +180,17 @@ def test_windows_bundles_and_batches_fit_into_each_other() -> None:
     assert 4 <= outbox.CLAIM_MAX / topology.BUNDLE_MAX <= consumer.PREFETCH
     assert 2 * consumer.WINDOW_MESSAGES_MAX == consumer.PREFETCH
     window = consumer.WINDOW_MESSAGES_MAX * topology.BUNDLE_MAX
-    assert wallet_schemas.ITEMS_MAX / 4 <= window <= wallet_schemas.ITEMS_MAX
-    assert wallet_schemas.ITEMS_MAX / 4 <= reversal.BATCH_MAX <= wallet_schemas.ITEMS_MAX
-    assert wallet_schemas.ITEMS_MAX / 4 <= store.UNDER_WAY_MAX <= wallet_schemas.ITEMS_MAX
-    assert gateway_intake.BATCH_MAX <= schemas.ITEMS_MAX == wallet_schemas.ITEMS_MAX
+    assert limits.ITEMS_MAX / 4 <= window <= limits.ITEMS_MAX
+    assert limits.ITEMS_MAX / 4 <= reversal.BATCH_MAX <= limits.ITEMS_MAX
+    assert limits.ITEMS_MAX / 4 <= store.UNDER_WAY_MAX <= limits.ITEMS_MAX
+    assert gateway_intake.BATCH_MAX <= limits.ITEMS_MAX
 
 
 def test_pages_and_waits_are_those_of_the_gateway() -> None:
     """What the gateway lets through is what the services give, to the last item and second."""
-    for page in (schemas, wallet_schemas, notification_schemas):
-        assert (50, gateway_schemas.types.PAGE_LIMIT_MAX) == (page.PAGE_DEFAULT, page.PAGE_MAX)
-    assert audit.PAGE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX + 1
-    assert schemas.WAIT_SECONDS_MAX == preference.WAIT_SECONDS_MAX
+    assert audit.PAGE_MAX == limits.PAGE_MAX + 1
     assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.POSITIONS_MAX
-    assert live.LINES_MAX <= notification_schemas.PAGE_MAX
+    assert live.LINES_MAX <= limits.PAGE_MAX
 
 
 def test_what_is_kept_in_memory_is_bounded() -> None:

@@ -20,7 +20,7 @@ from payflow import session as client_session
 from services.auth import api, commands, passwords, rules, schemas, tokens
 from services.auth.rules.emails import Kind
 from services.chassis import body, broker, client, database, health, outbox, roles, server, service_tokens, watchdog
-from services.contracts import access_keys
+from services.contracts import access_keys, limits
 from services.gateway import api as gateway_api
 from services.gateway import (
     app,
@@ -33,9 +33,8 @@ from services.gateway import (
     operations,
     wakeup,
 )
-from services.gateway import schemas as gateway_schemas
 from services.gateway import settings as gateway_settings
-from services.gateway.api import credentials, names, preference
+from services.gateway.api import names
 from services.gateway.clients import service
 from services.gateway.security import (
     authentication,
@@ -46,17 +45,13 @@ from services.gateway.security import (
     rate_limit,
     rate_limit_counters,
     revocations,
-    session_cookie,
     verified_keys,
 )
-from services.gateway.security import passwords as gateway_passwords
 from services.notification import channels, deliver, sending
 from services.notification import schemas as notification_schemas
-from services.transaction import schemas as transaction_schemas
 from services.transaction import wallet_client
 from services.wallet import api as wallet_api
 from services.wallet import app as wallet_app
-from services.wallet import schemas as wallet_schemas
 
 ROOT = Path(__file__).parents[2]
 MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
@@ -71,11 +66,10 @@ def _seconds_of_roles(setting: str) -> float:
 
 def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
     """No access token or API key is accepted again because a service forgot that it was revoked."""
-    token_seconds = tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
+    token_seconds = limits.ACCESS_TOKEN_SECONDS + authentication.CLOCK_SECONDS
     longest_answer_seconds = revocations.PULL_SECONDS + revocations.PULL_EVERY_SECONDS
 
-    assert tokens.ACCESS_SECONDS == authentication.LIFETIME_SECONDS_MAX
-    assert tokens.ACCESS_SECONDS == schemas.KEY_REMEMBERED_SECONDS
+    assert limits.ACCESS_TOKEN_SECONDS == schemas.KEY_REMEMBERED_SECONDS
     assert revocations.KEPT_SECONDS >= token_seconds + longest_answer_seconds
     assert commands.accounts.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
     assert revocations.KEPT_SECONDS >= commands.accounts.REVOCATIONS_SECONDS
@@ -87,7 +81,7 @@ def test_a_signing_key_is_known_before_and_after_it_signs() -> None:
     one_refresh_seconds = access_keys.KEYS_REFRESHED_EVERY_SECONDS + jwks.FETCH_SECONDS
 
     assert access_keys.KEYS_LEARNED_WITHIN_SECONDS >= 2 * one_refresh_seconds + jwks.RETRY_SECONDS
-    assert commands.signing_keys.VERIFIES_SECONDS >= tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS
+    assert commands.signing_keys.VERIFIES_SECONDS >= limits.ACCESS_TOKEN_SECONDS + authentication.CLOCK_SECONDS
     assert jwks.RETRY_SECONDS <= 1.0
 
 
@@ -122,7 +116,7 @@ def test_deadlines_get_shorter_from_the_outside_in() -> None:
     ):
         assert sorted(set(deadlines), reverse=True) == list(deadlines)
     assert gateway_api.ops.PROOF_SECONDS >= wallet_app.LONG_SECONDS
-    assert preference.WAIT_SECONDS_MAX == client_limits.PREFER_WAIT_SECONDS_MAX == transaction_schemas.WAIT_SECONDS_MAX
+    assert limits.PREFER_WAIT_SECONDS_MAX == client_limits.PREFER_WAIT_SECONDS_MAX
 
 
 def test_a_process_ends_before_it_is_killed() -> None:
@@ -177,30 +171,14 @@ def test_guesses_at_codes_are_few() -> None:
 
 def test_lists_fit_into_the_call_that_carries_them() -> None:
     """What one service puts into one call, the next one takes."""
-    assert intake.BATCH_MAX <= transaction_schemas.ITEMS_MAX <= wallet_schemas.ITEMS_MAX
+    assert intake.BATCH_MAX <= limits.ITEMS_MAX
     assert intake.BATCH_MAX <= schemas.LIST_MAX
     assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX
     assert sending.CLAIM_MAX <= schemas.EMAILS_MAX
-    assert gateway_schemas.types.PAGE_LIMIT_MAX <= schemas.PAGE_LIMIT_MAX
-    assert client_limits.PAGE_SIZE_MAX == gateway_schemas.types.PAGE_LIMIT_MAX
+    assert client_limits.PAGE_SIZE_MAX == limits.PAGE_MAX
     assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
     assert gateway_settings.PASSWORDS_MAX < client.CONNECTIONS_MAX
     assert live.LINES_MAX <= live.READY_MAX
-
-
-def test_both_sides_name_the_same_limits() -> None:
-    """The gateway refuses what auth would refuse, and nothing that auth would accept."""
-    assert (passwords.LENGTH_MIN, passwords.LENGTH_MAX) == (
-        gateway_schemas.types.PASSWORD_LENGTH_MIN,
-        gateway_schemas.types.PASSWORD_LENGTH_MAX,
-    )
-    assert rules.user.NAME_LENGTH_MAX == gateway_schemas.types.NAME_LENGTH_MAX
-    assert rules.user.EMAIL_LENGTH_MAX == gateway_schemas.types.EMAIL_LENGTH_MAX
-    assert rules.user.USER_AGENT_LENGTH_MAX == credentials.USER_AGENT_LENGTH_MAX
-    assert rules.user.REASON_LENGTH_MAX == gateway_schemas.ops.REASON_LENGTH_MAX
-    assert rules.totp.CODE_LENGTH_MAX == gateway_schemas.types.TOTP_LENGTH_MAX
-    assert rules.emails.TOKEN_LENGTH_MAX == gateway_schemas.auth.EMAIL_TOKEN_LENGTH_MAX
-    assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -220,8 +198,8 @@ def test_what_is_remembered_is_not_pushed_out_by_a_few(entries_max: int) -> None
 
 
 PROMISED: dict[str, tuple[Any, Any]] = {
-    "an access token lives 10 minutes": (tokens.ACCESS_SECONDS, 10 * MINUTE),
-    "a refresh token waits 30 days": (tokens.REFRESH_SECONDS, 30 * DAY),
+    "an access token lives 10 minutes": (limits.ACCESS_TOKEN_SECONDS, 10 * MINUTE),
+    "a refresh token waits 30 days": (limits.REFRESH_TOKEN_SECONDS, 30 * DAY),
     "spent refresh tokens that are recognised": (tokens.SPENT_REMEMBERED_MAX, 10_000),
     "sessions of one user": (commands.accounts.SESSIONS_MAX, 1000),
     "a token for an e-mail address": (rules.emails.LIFE_SECONDS[Kind.VERIFY_EMAIL], 24 * HOUR),
@@ -231,7 +209,7 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         {7 * DAY},
     ),
     "what the API says of them": (
-        (gateway_api.emails.VERIFICATION_SECONDS, gateway_api.emails.RESET_SECONDS),
+        (limits.VERIFY_EMAIL_SECONDS, limits.RESET_PASSWORD_SECONDS),
         (24 * HOUR, 30 * MINUTE),
     ),
     "e-mails of a kind in a day": (rules.emails.SECURITY_EMAILS_PER_DAY_MAX, 20),
@@ -242,11 +220,11 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     ),
     "recovery codes, and their bits": ((rules.totp.RECOVERY_CODES, 8 * rules.totp.RECOVERY_BYTES), (10, 80)),
     "a name, an address and the part of it before the @": (
-        (rules.user.NAME_LENGTH_MAX, rules.user.EMAIL_LENGTH_MAX, rules.user.LOCAL_PART_LENGTH_MAX),
+        (limits.NAME_LENGTH_MAX, limits.EMAIL_LENGTH_MAX, rules.user.LOCAL_PART_LENGTH_MAX),
         (100, 254, 64),
     ),
     "why a user was disabled, and what a client calls itself": (
-        (rules.user.REASON_LENGTH_MAX, rules.user.USER_AGENT_LENGTH_MAX),
+        (limits.DISABLE_REASON_LENGTH_MAX, limits.USER_AGENT_LENGTH_MAX),
         (200, 120),
     ),
     "API keys of one user": (commands.api_keys.PER_USER_MAX, 50),
@@ -254,15 +232,12 @@ PROMISED: dict[str, tuple[Any, Any]] = {
         (rules.known_locations.REMEMBERED_DAYS, rules.known_locations.REMEMBERED_MAX),
         (90, 50),
     ),
-    "passwords": ((passwords.LENGTH_MIN, passwords.LENGTH_MAX), (8, 200)),
+    "passwords": ((limits.PASSWORD_LENGTH_MIN, limits.PASSWORD_LENGTH_MAX), (8, 200)),
     "how a password is hashed": (
         (passwords.PROFILE.time_cost, passwords.PROFILE.memory_cost, passwords.PROFILE.parallelism),
         (2, 19 * 1024, 1),
     ),
-    "when to come back for a password": (
-        ([*passwords.RETRY_AFTER_SECONDS], [*gateway_passwords.RETRY_AFTER_SECONDS]),
-        ([2, 3, 4, 5, 6], [2, 3, 4, 5, 6]),
-    ),
+    "when to retry a password check": ([*limits.TOO_MANY_LOGINS_RETRY_SECONDS], [2, 3, 4, 5, 6]),
     "passwords that wait for a thread": (passwords.WAITING_MAX, 56),
     "wrong guesses that cost nothing": (
         [rule.free for rule in login_throttle.RULES],
@@ -284,14 +259,14 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "how long an unknown API key is refused": (verified_keys.UNKNOWN_SECONDS, 10.0),
     "how soon auth hears of a use again": (verified_keys.RETRY_SECONDS, 1.0),
     "a finished response is kept for a day": (idempotency.CACHED_SECONDS, DAY),
-    "Prefer: wait": ((preference.WAIT_SECONDS_MAX, gateway_api.transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
+    "Prefer: wait": ((limits.PREFER_WAIT_SECONDS_MAX, gateway_api.transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
     "when to come back for a transfer": ((intake.QUEUE_SECONDS_MAX, intake.RETRY_AFTER_SECONDS), (2.0, 2)),
     "requests and batches": (
         (intake.BATCH_MAX, intake.FLIGHTS_MAX, gateway_settings.REQUESTS_MAX),
         (256, 2, 1024),
     ),
     "passwords under way": (gateway_settings.PASSWORDS_MAX, 56),
-    "a page": ((gateway_schemas.types.PAGE_LIMIT, gateway_schemas.types.PAGE_LIMIT_MAX), (50, 200)),
+    "a page": ((limits.PAGE_DEFAULT, limits.PAGE_MAX), (50, 200)),
     "a body": ((app.BODY_BYTES_MAX, body.DEPTH_MAX, body.INTEGER_DIGITS_MAX), (64 * 1024, 20, 100)),
     "Redis": ((cache.RESPONSE_SECONDS, cache.FAILURES_MAX, cache.PROBE_EVERY_SECONDS), (0.05, 3, 1.0)),
     "another gateway knows 0.1 s later": (rate_limit_counters.SYNC_EVERY_SECONDS, 0.1),

@@ -15,6 +15,7 @@ from services.auth.rules.user import User
 from services.auth.tokens import Pair
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Connection
+from services.contracts import limits
 from services.contracts.identifiers import new_id
 
 log = structlog.get_logger()
@@ -94,7 +95,7 @@ async def signing_key(connection: Connection, keyring: Keyring) -> SigningKey:
 async def _issue(connection: Connection, keyring: Keyring, user: User, *, session_id: UUID) -> Session:
     refresh_token = tokens.new_refresh()
     now = await store.sessions.insert_refresh_token(
-        connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=tokens.REFRESH_SECONDS
+        connection, tokens.hash_refresh(refresh_token), session_id, lifetime_seconds=limits.REFRESH_TOKEN_SECONDS
     )
     key = await signing_key(connection, keyring)
     return Session(user, Pair(tokens.sign_access(key, user, session_id, now=now), refresh_token))

@@ -25,11 +25,12 @@ from services.auth.store.sessions import Revocation
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Pool
+from services.contracts import limits
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.auth import EmailTaken, InvalidCredentials, InvalidRefreshToken, UserNotFound
 
-REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0
+REVOCATIONS_SECONDS = limits.ACCESS_TOKEN_SECONDS + 60.0
 """How long the feed lists a revocation: the lifetime of an access token, plus clock skew."""
 
 REVOCATIONS_MAX = 10_000

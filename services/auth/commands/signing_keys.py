@@ -7,15 +7,16 @@ from uuid import UUID
 
 import structlog
 
-from services.auth import actions, store, tokens
+from services.auth import actions, store
 from services.auth.actions.audit import Action, Audit
 from services.auth.keyring import Keyring, StoredKey, new_signing_key
 from services.auth.store.signing_keys import KeyFacts
 from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
+from services.contracts import limits
 from services.contracts.access_keys import KEYS_LEARNED_WITHIN_SECONDS
 
-VERIFIES_SECONDS = tokens.ACCESS_SECONDS + 60.0
+VERIFIES_SECONDS = limits.ACCESS_TOKEN_SECONDS + 60.0
 """How long a key verifies after the next one took over: the lifetime of an access token, plus clock skew."""
 
 log = structlog.get_logger()

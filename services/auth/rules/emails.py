@@ -10,8 +10,9 @@ import secrets
 from enum import StrEnum
 from types import MappingProxyType
 
+from services.contracts import limits
+
 TOKEN_BYTES = 32
-TOKEN_LENGTH_MAX = 200
 
 PAUSE_SECONDS_MIN = 60.0
 PAUSE_SECONDS_MAX = 900.0
@@ -46,8 +47,8 @@ WITHOUT_TOKEN = frozenset(
 
 LIFE_SECONDS = MappingProxyType(
     {
-        Kind.VERIFY_EMAIL: 24 * 3600,
-        Kind.RESET_PASSWORD: 30 * 60,
+        Kind.VERIFY_EMAIL: limits.VERIFY_EMAIL_SECONDS,
+        Kind.RESET_PASSWORD: limits.RESET_PASSWORD_SECONDS,
         **dict.fromkeys(WITHOUT_TOKEN, 7 * 24 * 3600),
     }
 )

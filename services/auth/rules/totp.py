@@ -22,7 +22,6 @@ RECOVERY_BYTES = 10
 """80 random bits are too many to search, so a plain hash of a code can be stored."""
 
 RECOVERY_GROUP = 4
-CODE_LENGTH_MAX = 40
 ISSUER = "PayFlow"
 
 

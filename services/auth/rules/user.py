@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-NAME_LENGTH_MAX = 100
-EMAIL_LENGTH_MAX = 254
-LOCAL_PART_LENGTH_MAX = 64
-USER_AGENT_LENGTH_MAX = 120
-REASON_LENGTH_MAX = 200
-"""Length of the reason for disabling a user."""
+from services.contracts import limits
 
+LOCAL_PART_LENGTH_MAX = 64
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A dotted local part and a domain of at least two labels, the last of which is not a number. Quoted local parts,
@@ -59,7 +55,7 @@ def normalise_email(text: str) -> str | None:
     """The form in which an address is stored and compared; None if the text is not an address."""
     stripped = text.strip()
     # Before folding: the Kelvin sign folds to an ASCII "k", which would make two addresses equal.
-    if len(stripped) > EMAIL_LENGTH_MAX or not stripped.isascii():
+    if len(stripped) > limits.EMAIL_LENGTH_MAX or not stripped.isascii():
         return None
     folded = stripped.casefold()
     match = _EMAIL.fullmatch(folded)

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from services.contracts import limits
 from services.contracts.api_keys import Scope
 from services.gateway import operations, responses, schemas
 from services.gateway.api import merged_page
@@ -28,7 +29,7 @@ async def list_entries(request: web.Request) -> web.Response:
     query: schemas.ops.AuditQuery = request[QUERY]
     filters = {name: value for name, value in query.parameters().items() if name not in PAGING}
     sources = {service.name: partial(_list, service, filters) for service in request.app[UPSTREAMS].all()}
-    page = await merged_page.read(sources, limit=query.limit or schemas.types.PAGE_LIMIT, cursor=query.cursor)
+    page = await merged_page.read(sources, limit=query.limit or limits.PAGE_DEFAULT, cursor=query.cursor)
     return responses.document(page)
 
 

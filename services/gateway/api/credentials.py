@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import hdrs, web
 
+from services.contracts import limits
 from services.gateway.security import rate_limit
 from services.gateway.security.authentication import PRINCIPAL
 from services.gateway.security.login_throttle import LOGIN_THROTTLE
 from services.gateway.security.passwords import PASSWORDS
-
-USER_AGENT_LENGTH_MAX = 120
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
@@ -58,4 +57,4 @@ def new_password(request: web.Request) -> Iterator[None]:
 def user_agent(request: web.Request) -> str | None:
     """The `User-Agent` header, shortened and printable; None without one."""
     text = _UNPRINTABLE.sub(" ", request.headers.get(hdrs.USER_AGENT, ""))
-    return text[:USER_AGENT_LENGTH_MAX].strip() or None
+    return text[: limits.USER_AGENT_LENGTH_MAX].strip() or None

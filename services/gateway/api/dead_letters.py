@@ -16,6 +16,7 @@ from services.chassis.dead_letters import (
     DeadLetterNotReplayable,
     DeadLetterResolved,
 )
+from services.contracts import limits
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE
@@ -45,7 +46,7 @@ async def list_dead_letters(request: web.Request) -> web.Response:
     owners = _owners(request.app[UPSTREAMS])
     wanted = owners if query.queue is None else {query.queue: owners[query.queue]}
     sources = {service.name: partial(_list, service, filters) for service in wanted.values()}
-    limit = query.limit or schemas.types.PAGE_LIMIT
+    limit = query.limit or limits.PAGE_DEFAULT
     page = await merged_page.read(sources, limit=limit, cursor=query.cursor, time_field="first_seen_at")
     return responses.document(page)
 

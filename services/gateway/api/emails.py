@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.contracts import limits
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
 from services.gateway.operations import BODY, Access, Operation, Response
@@ -13,10 +14,6 @@ from services.gateway.security.revocations import REVOCATIONS
 from services.gateway.upstreams import UPSTREAMS
 
 BASE = f"{operations.BASE}/auth"
-
-VERIFICATION_SECONDS = 24 * 3600
-RESET_SECONDS = 30 * 60
-"""The lifetimes of the tokens, as in auth."""
 
 
 async def verify_email(request: web.Request) -> web.Response:
@@ -35,7 +32,7 @@ async def request_verification(request: web.Request) -> web.Response:
     Within a minute of the previous one (longer after several) none is sent; the previous token still works.
     """
     await request.app[UPSTREAMS].auth.request_verification(request[PRINCIPAL].user_id)
-    return responses.document({"expires_in": VERIFICATION_SECONDS}, status=202)
+    return responses.document({"expires_in": limits.VERIFY_EMAIL_SECONDS}, status=202)
 
 
 async def forgot_password(request: web.Request) -> web.Response:
@@ -45,7 +42,7 @@ async def forgot_password(request: web.Request) -> web.Response:
     """
     body: schemas.auth.ForgotPassword = request[BODY]
     await request.app[UPSTREAMS].auth.request_password_reset(body.email)
-    return responses.document({"expires_in": RESET_SECONDS}, status=202)
+    return responses.document({"expires_in": limits.RESET_PASSWORD_SECONDS}, status=202)
 
 
 async def reset_password(request: web.Request) -> web.Response:

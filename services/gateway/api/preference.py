@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-WAIT_SECONDS_MAX = 30
+from services.contracts import limits
+
 _DIGITS_MAX = 9
 
 
@@ -25,4 +26,4 @@ def _seconds(text: str) -> int | None:
     digits = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS_MAX:
         return None
-    return min(int(digits), WAIT_SECONDS_MAX)
+    return min(int(digits), limits.PREFER_WAIT_SECONDS_MAX)

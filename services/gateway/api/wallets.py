@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from services.chassis.body import InvalidRequest
+from services.contracts import limits
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError
@@ -50,7 +51,7 @@ async def list_wallets(request: web.Request) -> web.Response:
     found = await request.app[UPSTREAMS].wallet.list_wallets(request[PRINCIPAL].user_id)
     found.sort(key=lambda wallet: str(wallet["id"]))
     rest = [wallet for wallet in found if query.cursor is None or wallet["id"] > query.cursor]
-    limit = query.limit or schemas.types.PAGE_LIMIT
+    limit = query.limit or limits.PAGE_DEFAULT
     page = rest[:limit]
     return responses.document({"items": page, "next_cursor": page[-1]["id"] if len(rest) > limit else None})
 
@@ -103,7 +104,7 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
     wants_csv = _wants_csv(request)
     params = query.parameters()
     if wants_csv and query.limit is None:
-        params["limit"] = str(schemas.types.PAGE_LIMIT_MAX)
+        params["limit"] = str(limits.PAGE_MAX)
     try:
         async with asyncio.timeout(operations.REQUEST_SECONDS):
             wallet_id, facts = await _own_wallet(request)

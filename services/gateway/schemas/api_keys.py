@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from services.chassis.period import Moment
-from services.gateway.schemas.types import NAME_LENGTH_MAX, KnownPassword, Request, Response, TotpCode
+from services.contracts import limits
+from services.gateway.schemas.types import KnownPassword, Request, Response, TotpCode
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -28,7 +29,7 @@ Scopes = Annotated[
 class NewApiKey(Request):
     """API key creation; requires the password. `totp` is required if a second factor is enabled."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)] = Field(
+    name: Annotated[str, StringConstraints(min_length=1, max_length=limits.NAME_LENGTH_MAX)] = Field(
         description="The purpose of the key, shown in lists."
     )
     scopes: Scopes

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from services.contracts import limits
 from services.gateway.schemas.types import (
-    EMAIL_LENGTH_MAX,
-    NAME_LENGTH_MAX,
     Email,
     KnownPassword,
     Password,
@@ -19,8 +18,7 @@ from services.gateway.schemas.types import (
 )
 
 TOKEN_LENGTH_MAX = 4096
-EMAIL_TOKEN_LENGTH_MAX = 200
-EmailTokenText = Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_TOKEN_LENGTH_MAX)]
+EmailTokenText = Annotated[str, StringConstraints(min_length=1, max_length=limits.EMAIL_TOKEN_LENGTH_MAX)]
 SessionKind = Annotated[
     Literal["body", "cookie"],
     Field(
@@ -36,14 +34,14 @@ class Register(Request):
 
     email: Email
     password: Password
-    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=limits.NAME_LENGTH_MAX)]
     session: SessionKind = SESSION_IN_BODY
 
 
 class Login(Request):
     """Login request."""
 
-    email: Annotated[str, StringConstraints(min_length=1, max_length=EMAIL_LENGTH_MAX)]
+    email: Annotated[str, StringConstraints(min_length=1, max_length=limits.EMAIL_LENGTH_MAX)]
     password: KnownPassword
     totp: TotpCode | None = None
     session: SessionKind = SESSION_IN_BODY

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from services.contracts import limits
 from services.gateway.schemas.types import PageQuery, Request, Response
 
 OUTCOMES_MAX = 64
@@ -33,7 +34,7 @@ class ReplayQuery(Request):
 class Discard(Request):
     """Discard request."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=limits.DISCARD_REASON_LENGTH_MAX)]
 
 
 class DeadLetter(Response):

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from services.contracts import limits
 from services.gateway.schemas.auth import User
 from services.gateway.schemas.types import Email, Id, PeriodQuery, Request, Response, Total
 
-REASON_LENGTH_MAX = 200
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
 
 
@@ -23,7 +23,7 @@ class RoleChange(Request):
 class DisableUser(Request):
     """Disable request; the reason is visible to operators only."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=REASON_LENGTH_MAX)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=limits.DISABLE_REASON_LENGTH_MAX)]
 
 
 class AuditQuery(PeriodQuery):

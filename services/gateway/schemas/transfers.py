@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, model_validator
 
+from services.contracts import limits
 from services.gateway.schemas.system import Problem
 from services.gateway.schemas.types import Amount, CurrencyCode, Email, Id, Metadata, PeriodQuery, Request, Response
 
-DESCRIPTION_LENGTH_MAX = 140
-_KEY = r"^[\x21-\x7e]{1,255}$"
-Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
+_KEY = rf"^[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}$"
+Description = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_LENGTH_MAX)]
 TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]
 
@@ -51,7 +51,7 @@ class NewDeposit(Request):
     wallet_id: Id
     amount: Amount
     currency: CurrencyCode
-    reference: Annotated[str, StringConstraints(min_length=1, max_length=DESCRIPTION_LENGTH_MAX)]
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=limits.DESCRIPTION_LENGTH_MAX)]
 
 
 class TransferQuery(PeriodQuery):

@@ -8,20 +8,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from services.chassis.period import PeriodParameters
+from services.contracts import limits
 from services.contracts.identifiers import parse_id
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, CURRENCIES
 
 METADATA_KEYS_MAX = 50
 METADATA_KEY_LENGTH_MAX = 40
 METADATA_TEXT_LENGTH_MAX = 500
-NAME_LENGTH_MAX = 100
-EMAIL_LENGTH_MAX = 254
-PASSWORD_LENGTH_MIN = 8
-PASSWORD_LENGTH_MAX = 200
-TOTP_LENGTH_MAX = 40
 CURSOR_LENGTH_MAX = 512
-PAGE_LIMIT = 50
-PAGE_LIMIT_MAX = 200
 SAFE_INTEGER_MAX = 2**53 - 1
 """Clients that read numbers as doubles lose precision beyond it."""
 
@@ -40,8 +34,8 @@ def _canonical_id(text: str) -> str:
 
 
 def _whole_number(text: Any) -> Any:
-    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > len(str(PAGE_LIMIT_MAX)):
-        raise ValueError(f"must be a whole number from 1 to {PAGE_LIMIT_MAX}")
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) > len(str(limits.PAGE_MAX)):
+        raise ValueError(f"must be a whole number from 1 to {limits.PAGE_MAX}")
     return int(text)
 
 
@@ -73,21 +67,21 @@ CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterVal
 Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 Email = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),
+    StringConstraints(min_length=3, max_length=limits.EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),
     Field(json_schema_extra={"format": "email"}),
 ]
-Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT_MAX), BeforeValidator(_whole_number)]
+Limit = Annotated[int, Field(ge=1, le=limits.PAGE_MAX), BeforeValidator(_whole_number)]
 Password = Annotated[
     str,
-    StringConstraints(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX),
+    StringConstraints(min_length=limits.PASSWORD_LENGTH_MIN, max_length=limits.PASSWORD_LENGTH_MAX),
     BeforeValidator(_composed),
 ]
 KnownPassword = Annotated[
-    str, StringConstraints(min_length=1, max_length=PASSWORD_LENGTH_MAX), BeforeValidator(_composed)
+    str, StringConstraints(min_length=1, max_length=limits.PASSWORD_LENGTH_MAX), BeforeValidator(_composed)
 ]
 TotpCode = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=TOTP_LENGTH_MAX),
+    StringConstraints(min_length=1, max_length=limits.TOTP_CODE_LENGTH_MAX),
     Field(description="The six-digit code of the authenticator, or a recovery code."),
 ]
 MetadataValue = Annotated[
@@ -134,7 +128,7 @@ class Empty(Request):
 class PageQuery(Request):
     """A page of a list."""
 
-    limit: Limit | None = Field(None, description=f"Maximum number of items, {PAGE_LIMIT} by default.")
+    limit: Limit | None = Field(None, description=f"Maximum number of items, {limits.PAGE_DEFAULT} by default.")
     cursor: Annotated[str, StringConstraints(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = Field(
         None, description="The `next_cursor` of the previous page."
     )
@@ -142,7 +136,7 @@ class PageQuery(Request):
     def parameters(self) -> dict[str, str]:
         """The parameters for the upstream service: the same names, times in UTC."""
         given = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {name: str(value) for name, value in ({"limit": PAGE_LIMIT} | given).items()}
+        return {name: str(value) for name, value in ({"limit": limits.PAGE_DEFAULT} | given).items()}
 
 
 class PeriodQuery(PageQuery, PeriodParameters):

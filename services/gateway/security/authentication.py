@@ -14,6 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from services.chassis.problems import Handler
+from services.contracts import limits
 from services.contracts.api_keys import Scope, looks_like_key
 from services.contracts.identifiers import parse_id
 from services.contracts.refusals.auth import OperatorRequired
@@ -31,7 +32,6 @@ OPERATOR = "operator"
 
 CLAIMS = ("exp", "iat", "sub", "jti", "sid")
 TOKEN_LENGTH_MAX = 4096
-LIFETIME_SECONDS_MAX = 600
 CLOCK_SECONDS = 5
 """How far in the future a token may start: after a failover, the clock of another database dates tokens."""
 
@@ -185,7 +185,10 @@ def _seconds_left(claims: Mapping[str, Any], now: float) -> float:
     issued_at, not_before, expires_at = claims["iat"], claims.get("nbf", claims["iat"]), claims["exp"]
     if any(type(moment) is not int for moment in (issued_at, not_before, expires_at)):
         raise InvalidToken
-    if max(issued_at, not_before) > now + CLOCK_SECONDS or not now < expires_at <= issued_at + LIFETIME_SECONDS_MAX:
+    if (
+        max(issued_at, not_before) > now + CLOCK_SECONDS
+        or not now < expires_at <= issued_at + limits.ACCESS_TOKEN_SECONDS
+    ):
         raise InvalidToken
     return float(expires_at - now)
 

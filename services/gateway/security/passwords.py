@@ -8,11 +8,9 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
+from services.contracts import limits
 from services.contracts.refusals.auth import TooManyLogins
 from services.gateway.settings import PASSWORDS_MAX
-
-RETRY_AFTER_SECONDS = range(2, 7)
-"""One of these at random, or all clients refused together would retry together."""
 
 
 class Passwords:
@@ -45,7 +43,7 @@ class Passwords:
 
 def busy() -> TooManyLogins:
     """The refusal of a request that would wait in vain."""
-    return TooManyLogins(retry_after_seconds=secrets.choice(RETRY_AFTER_SECONDS))
+    return TooManyLogins(retry_after_seconds=secrets.choice(limits.TOO_MANY_LOGINS_RETRY_SECONDS))
 
 
 PASSWORDS: web.AppKey[Passwords] = web.AppKey("passwords")

@@ -10,13 +10,11 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from services.contracts import limits
 from services.gateway import responses
 from services.gateway.security.cors import ORIGINS
 
 NAME = "__Host-payflow-refresh"
-
-REFRESH_SECONDS = 30 * 24 * 3600
-"""The lifetime of an unused refresh token, as in auth."""
 
 _ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Strict"
 CLEARED = f"{NAME}=; Max-Age=0; {_ATTRIBUTES}"
@@ -44,7 +42,7 @@ def read_checked(request: web.Request) -> str | None:
 
 def grant(session: dict[str, Any], *, status: int = 200) -> web.Response:
     """The response to a login or a refresh, with the refresh token in the cookie instead of the body."""
-    cookie = f"{NAME}={session.pop('refresh_token')}; Max-Age={REFRESH_SECONDS}; {_ATTRIBUTES}"
+    cookie = f"{NAME}={session.pop('refresh_token')}; Max-Age={limits.REFRESH_TOKEN_SECONDS}; {_ATTRIBUTES}"
     return responses.document(session, status=status, headers={hdrs.SET_COOKIE: cookie})
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from services.contracts import api_keys
+from services.contracts import api_keys, limits
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 from services.contracts.refusals.auth import ApiKeyNotFound
 from services.gateway.clients.auth import AuthClient
 from services.gateway.errors import InvalidToken, KeyUnverified
 from services.gateway.security import rate_limit
-from services.gateway.security.authentication import LIFETIME_SECONDS_MAX, Principal
+from services.gateway.security.authentication import Principal
 from services.gateway.security.rate_limit import RateLimiter
 
 WRONG_KEY = "wrong_key"
@@ -117,7 +117,7 @@ class VerifiedKeys:
             _put(self._unknown, key_hash, sent_at + UNKNOWN_SECONDS, count_max=UNKNOWN_MAX)
             raise ApiKeyNotFound from None
         # Counted from before the query: the result must not outlive the key.
-        seconds = min(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))
+        seconds = min(float(verified["seconds"]), float(limits.ACCESS_TOKEN_SECONDS))
         cached = _Cached(
             _principal(verified, seconds), sent_at + seconds, sent_at + min(seconds, float(verified["fresh_seconds"]))
         )

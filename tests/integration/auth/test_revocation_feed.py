@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.auth import commands, metrics, tokens
+from services.auth import commands, metrics
 from services.chassis.database import Pool
+from services.contracts import limits
 from services.gateway.security.authentication import CLOCK_SECONDS
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService
@@ -30,7 +31,7 @@ async def test_a_revocation_is_listed_while_a_token_can_be_valid(
     await log_out(auth, session)
     output = {}
     async with owner_pool(auth_database) as owner:
-        for seconds in (tokens.ACCESS_SECONDS + CLOCK_SECONDS, 3600):
+        for seconds in (limits.ACCESS_TOKEN_SECONDS + CLOCK_SECONDS, 3600):
             for table in ("sessions", "api_keys"):
                 await owner.execute(
                     f"UPDATE {table} SET revoked_at = clock_timestamp() - make_interval(secs => $1)", float(seconds)

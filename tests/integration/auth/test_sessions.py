@@ -15,6 +15,7 @@ from services.auth import actions, commands, store, tokens
 from services.auth.wakeup import CHANNEL, Wakeup
 from services.chassis import database
 from services.chassis.database import Pool
+from services.contracts import limits
 from services.contracts.identifiers import new_id
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import AuthService, running
@@ -122,7 +123,7 @@ async def test_refresh_token_expires(auth: AuthService, pool: Pool, auth_databas
     await owner.execute("UPDATE refresh_tokens SET expires_at = clock_timestamp() - interval '1 second'")
     await database.close_pool(owner)
 
-    assert lifetime == pytest.approx(tokens.REFRESH_SECONDS, abs=1)
+    assert lifetime == pytest.approx(limits.REFRESH_TOKEN_SECONDS, abs=1)
     assert (await auth.refresh(body["refresh_token"])).status == 401
     assert (await auth.revocations())["items"] == []
 

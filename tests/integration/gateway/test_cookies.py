@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.auth import rules, tokens
 from services.contracts.identifiers import new_id
-from services.gateway import api
-from services.gateway.security import session_cookie
 from tests.integration.gateway.conftest import ApiClient, Open, Reply
 from tests.integration.gateway.upstream_fakes import problem
 
@@ -161,10 +158,3 @@ async def test_the_cookie_opens_nothing_else(api: ApiClient) -> None:
     for method, path in (("GET", "/api/v1/wallets"), ("POST", f"{BASE}/logout"), ("GET", f"{BASE}/me")):
         answer = await api.call(method, path, headers={"Cookie": f"{COOKIE}=first", "Origin": api.url})
         assert 401 == answer.status
-
-
-def test_lifetimes_are_those_of_auth() -> None:
-    """What the gateway says about how long something holds is what auth holds it for."""
-    assert tokens.REFRESH_SECONDS == session_cookie.REFRESH_SECONDS
-    assert rules.emails.LIFE_SECONDS[rules.emails.Kind.VERIFY_EMAIL] == api.emails.VERIFICATION_SECONDS
-    assert rules.emails.LIFE_SECONDS[rules.emails.Kind.RESET_PASSWORD] == api.emails.RESET_SECONDS

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.auth import tokens
 from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
+from services.contracts import limits
 from services.contracts.identifiers import new_id
 from services.gateway.clients.auth import AuthClient
 from services.gateway.security import authentication, revocations
@@ -67,7 +67,12 @@ async def test_what_ended_is_remembered_for_as_long_as_its_tokens_live(
     clock.seconds += 100
     made.add(late)
     seen = []
-    for seconds in (tokens.ACCESS_SECONDS + authentication.CLOCK_SECONDS - 100, 100, 0.0, revocations.KEPT_SECONDS):
+    for seconds in (
+        limits.ACCESS_TOKEN_SECONDS + authentication.CLOCK_SECONDS - 100,
+        100,
+        0.0,
+        revocations.KEPT_SECONDS,
+    ):
         clock.seconds += seconds
         await made.pull()
         seen.append((made.is_revoked(early), made.is_revoked(late)))

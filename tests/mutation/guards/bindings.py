@@ -123,8 +123,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/verified_keys.py",
-                'seconds = min(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))',
-                'seconds = max(float(verified["seconds"]), float(LIFETIME_SECONDS_MAX))',
+                'seconds = min(float(verified["seconds"]), float(limits.ACCESS_TOKEN_SECONDS))',
+                'seconds = max(float(verified["seconds"]), float(limits.ACCESS_TOKEN_SECONDS))',
             )
         ],
         works="tests/integration/gateway/test_key_lifetimes.py::test_an_unknown_key_is_asked_about_every_ten_seconds",

@@ -31,7 +31,7 @@ MUTANTS = (
         changes=[
             Change(
                 "services/auth/commands/accounts.py",
-                "REVOCATIONS_SECONDS = tokens.ACCESS_SECONDS + 60.0",
+                "REVOCATIONS_SECONDS = limits.ACCESS_TOKEN_SECONDS + 60.0",
                 "REVOCATIONS_SECONDS = 60.0",
             )
         ],
@@ -44,8 +44,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/security/authentication.py",
-                "LIFETIME_SECONDS_MAX = 600\n",
-                "LIFETIME_SECONDS_MAX = 6000\n",
+                "issued_at + limits.ACCESS_TOKEN_SECONDS",
+                "issued_at + 10 * limits.ACCESS_TOKEN_SECONDS",
             )
         ],
         works=f"{TOKEN_TIMES}::test_a_fraction_of_a_second_is_still_life",
