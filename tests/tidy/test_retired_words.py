@@ -18,7 +18,7 @@ LEFT: dict[str, int] = {
     "payflow/": 0,
     "deploy/": 35,
     "docs/": 162,
-    "tests/": 1548,
+    "tests/": 1560,
     "openapi.json": 49,
     "": 33,
 }
