@@ -17,8 +17,8 @@ LATE_SECONDS = 12.0
 class FinalState:
     """What the API returns at the end: all transfers by id as their sender sees them, and every line of every wallet."""
 
-    transfers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    statements: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    statements: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Newest first, by wallet."""
     balances: dict[str, int] = field(default_factory=dict)
 

@@ -35,7 +35,8 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
 from services.wallet import commands as wallet_commands
-from services.wallet.proof import Proof, prove
+from services.wallet.proof import prove
+from services.wallet.store import Proof
 from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
 from tests.harness import preloaded
 from tests.harness.api import ApiClient, Person, Response

@@ -28,6 +28,7 @@ def command_injector(command: str | None) -> Injector:
             except TimeoutError:
                 child.kill()
         await asyncio.sleep(round_.seconds)
+        return None
 
     return inject_one
 

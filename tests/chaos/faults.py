@@ -158,7 +158,8 @@ async def _garbage(system: System, round_: Round) -> None:
     chance = random.Random(round_.number)
     async with _redis(system) as cache:
         async for key in cache.scan_iter(count=500):
-            await cache.set(key, chance.choice(["", "{}", "null", "[1]", '{"status":200}', chance.randbytes(20)]))
+            nonsense: list[str | bytes] = ["", "{}", "null", "[1]", '{"status":200}', chance.randbytes(20)]
+            await cache.set(key, chance.choice(nonsense))
 
 
 async def _full(system: System, round_: Round) -> None:

@@ -210,8 +210,12 @@ async def start(home: Path, *, tell: Tell) -> AsyncIterator[System]:
 def _edges(plan: ProxiedPayFlow) -> Iterable[Edge]:
     for role in ROLES:
         for callee in CALLS[role.name]:
-            yield Edge(f"{role.name}>{callee}", lambda role=role, callee=callee: plan.wiring.address(role, callee))
+            yield _edge(plan, role, callee)
     yield Edge(CLIENTS, lambda: (LOOPBACK, plan.gateway_port))
+
+
+def _edge(plan: ProxiedPayFlow, role: Role, callee: str) -> Edge:
+    return Edge(f"{role.name}>{callee}", lambda: plan.wiring.address(role, callee))
 
 
 def _clocks(home: Path, plan: ProxiedPayFlow) -> dict[str, Clock]:

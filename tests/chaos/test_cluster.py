@@ -54,8 +54,11 @@ async def path(
         proof_pool = await wallet_database.pool(wallet_database.proof_url)
         proof = await prove(proof_pool)
         await close_pool(proof_pool)
-        outcomes = dict(await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes"))
-        statuses = dict(await opened.pool.fetch("SELECT id, status FROM transfers"))
+        outcomes = {
+            row["transfer_id"]: row["outcome"]
+            for row in await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes")
+        }
+        statuses = {row["id"]: row["status"] for row in await opened.pool.fetch("SELECT id, status FROM transfers")}
         told = Counter(
             row["id"]
             for row in await opened.pool.fetch(
@@ -63,7 +66,7 @@ async def path(
             )
         )
     assert proof.ok, proof
-    assert statuses == {id_: STATUS_OF.get(outcomes.get(id_)) for id_ in statuses}
+    assert statuses == {id_: STATUS_OF.get(outcomes.get(id_, "")) for id_ in statuses}
     assert dict.fromkeys(statuses, 1) == dict(told)
 
 

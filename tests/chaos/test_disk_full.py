@@ -100,7 +100,7 @@ def _move(folder: Path, to: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-async def users(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClient, list[TimedPerson]]]:
+async def api_and_users(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClient, list[TimedPerson]]]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = ApiClient(session, small[0]["gateway"])
         yield api, await timing.register_timed(api, await api.login("ops@example.com", "payflow-demo-1"), 4)
@@ -109,12 +109,12 @@ async def users(small: tuple[Stack, Disk, Disk]) -> AsyncIterator[tuple[ApiClien
 @pytest.mark.parametrize("which", ["data", "log"])
 @pytest.mark.timeout(bound(300, 900))
 async def test_a_full_disk(
-    small: tuple[Stack, Disk, Disk], users: tuple[ApiClient, list[TimedPerson]], which: str
+    small: tuple[Stack, Disk, Disk], api_and_users: tuple[ApiClient, list[TimedPerson]], which: str
 ) -> None:
     """Guarantee 38: without space for tables or for the log, transfers are refused with 503; with space it recovers."""
     stack, data, changes = small
     full = data if which == "data" else changes
-    api, users = users
+    api, users = api_and_users
     pids = {role.name: stack["pids"][role.name] for role in ROLES}
     async with load(api, users, per_second=PER_SECOND) as sent:
         await sent.more(20)

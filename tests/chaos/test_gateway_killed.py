@@ -64,7 +64,8 @@ async def freeze_after(stack: Stack, clients: Clients, answered: int) -> dict[st
     await clients.answered(answered)
     os.kill(stack["pids"]["gateway"], signal.SIGSTOP)
     clients.over = True
-    before, accepted = -1, {}
+    before = -1
+    accepted: dict[str, str] = {}
     while before < len(accepted):
         before = len(accepted)
         await asyncio.sleep(0.1)

@@ -39,7 +39,7 @@ async def listeners(users: list[Person]) -> AsyncIterator[list[Listener]]:
 
     async def begin(person: Person) -> Listener:
         reader = await streams.enter_async_context(listening(person.session, person.base, person.token))
-        return Listener(person, reader, await reader.opened())
+        return Listener(person, reader, await reader.position())
 
     async with AsyncExitStack() as streams:
         opened = await asyncio.gather(*(begin(person) for person in users for _ in range(STREAMS_OF_USER_MAX)))

@@ -171,6 +171,8 @@ class Driver:
         connection.transport.close()
 
     async def _connect(self) -> Connection:
+        assert self.url.host
+        assert self.url.port
         while True:
             with suppress(OSError):
                 _, connection = await asyncio.get_running_loop().create_connection(

@@ -96,7 +96,7 @@ async def wrong(stack: Stack) -> AsyncIterator[None]:
 async def _corrupt(cache: redis.Redis, stop: asyncio.Event) -> int:
     """Replace all values repeatedly, half of them by valid values of other keys; return the number of passes."""
     chance = random.Random(21)
-    valid_values: list[bytes] = []
+    valid_values: list[bytes | str] = []
     rounds = 0
     while not stop.is_set():
         keys = [key async for key in cache.scan_iter(count=1000)]

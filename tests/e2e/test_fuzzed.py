@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 import requests
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import SearchStrategy, one_of
 from schemathesis import APIOperation, Case, GenerationMode, checks, openapi
+from schemathesis.core.errors import InvalidSchema
+from schemathesis.core.result import Ok, Result
 
 from tests.harness.api import PASSWORD, ApiClient, Person
 from tests.harness.document import Document
@@ -29,6 +32,14 @@ EXAMPLES = bound(2, 150)
 
 CALL_SECONDS = 20
 
+AnyOperation = APIOperation[Any, Any, Any, Any]
+AnyCase = Case[AnyOperation]
+
+
+def _operation(found: Result[AnyOperation, InvalidSchema]) -> AnyOperation:
+    assert isinstance(found, Ok), found
+    return found.ok()
+
 
 class Fuzzer:
     """An operator who tries whatever the document tells of; ends of sessions are among it, so a new one begins each time."""
@@ -43,7 +54,7 @@ class Fuzzer:
         self.sent: Counter[int] = Counter()
 
     def run(self) -> None:
-        operations = [found.ok() for found in openapi.from_dict(self._document.raw).get_all_operations()]
+        operations = [_operation(found) for found in openapi.from_dict(self._document.raw).get_all_operations()]
         for number, operation in enumerate(operations, start=1):
             print(f"{number}/{len(operations)} {operation.label}: {self.sent.total()} requests so far", flush=True)
             if "x-events" in str(operation.definition.raw):
@@ -56,14 +67,14 @@ class Fuzzer:
                     # Nothing about it can be wrong.
                     assert mode is GenerationMode.NEGATIVE, operation.label
 
-    def _requests(self, operation: APIOperation, mode: GenerationMode) -> SearchStrategy[Case]:
+    def _requests(self, operation: AnyOperation, mode: GenerationMode) -> SearchStrategy[AnyCase]:
         known = self._ids.get(operation.path.partition("/{")[0])
-        made_up: SearchStrategy[Case] = operation.as_strategy(generation_mode=mode)
+        made_up: SearchStrategy[AnyCase] = operation.as_strategy(generation_mode=mode)
         if known is None or mode is GenerationMode.NEGATIVE:
             return made_up
         return one_of(made_up, operation.as_strategy(generation_mode=mode, path_parameters={"id": known}))
 
-    def _try_out(self, strategy: SearchStrategy[Case]) -> None:
+    def _try_out(self, strategy: SearchStrategy[AnyCase]) -> None:
         @seed(1)
         @settings(
             max_examples=EXAMPLES,
@@ -73,12 +84,12 @@ class Fuzzer:
             suppress_health_check=list(HealthCheck),
         )
         @given(strategy)
-        def each(case: Case) -> None:
+        def each(case: AnyCase) -> None:
             self._send(case)
 
         each()
 
-    def _send(self, case: Case) -> None:
+    def _send(self, case: AnyCase) -> None:
         for _ in range(2):
             response = case.call(
                 base_url=self._base,

@@ -169,7 +169,9 @@ def _with(
 
 
 def _takes_ids(document: Document, operation: Operation) -> list[tuple[str, tuple[str, ...]]]:
-    names = [("query", (each["name"],)) for each in document.parameters(operation, "query")]
+    names: list[tuple[str, tuple[str, ...]]] = [
+        ("query", (each["name"],)) for each in document.parameters(operation, "query")
+    ]
     schema = document.body(operation)
     names += [("body", path) for path in samples.leaves(document, schema)] if schema is not None else []
     return [(where, path) for where, path in names if path[-1].endswith("_id") or path[-1] == "idempotency_key"]

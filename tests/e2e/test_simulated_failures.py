@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from payflow.errors import NoResponse
 from tests.harness.api import PASSWORD, Person
 from tests.harness.stack import Stack
 
-PAYMENT = {"amount": 250, "currency": "USD"}
+PAYMENT: dict[str, Any] = {"amount": 250, "currency": "USD"}
 
 
 @pytest.fixture
@@ -114,5 +115,5 @@ async def test_two_tasks_of_one_client_simulate_apart(client: PayFlow, alice: Pe
     async def ordinary() -> str:
         return (await client.send(**PAYMENT, to_wallet_id=bob.wallet_id)).status
 
-    assert ["FAILED", "COMPLETED", "COMPLETED"] == await asyncio.gather(simulated(), ordinary(), ordinary())
+    assert ("FAILED", "COMPLETED", "COMPLETED") == tuple(await asyncio.gather(simulated(), ordinary(), ordinary()))
     assert (99_500, 500) == (await alice.balance(), await bob.balance())

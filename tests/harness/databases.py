@@ -53,8 +53,8 @@ class DataFolder:
             if not self._made.exists():
                 await self._make()
         files.make_folder(directory)
-        command = ["cp", "-a", "--reflink=auto", self._made / "data", directory]
-        await asyncio.to_thread(subprocess.run, command, check=True)
+        command = ["cp", "-a", "--reflink=auto", str(self._made / "data"), str(directory)]
+        await asyncio.to_thread(subprocess.check_call, command)
         files.write_atomically(secrets, (self._made / "secrets.json").read_text())
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from random import Random
 from uuid import UUID
 
 from services.chassis.database import Pool
@@ -34,6 +35,12 @@ def posting(
         None,
         sha256(text.encode()).digest(),
     )
+
+
+def random_posting(rng: Random, wallets: Sequence[UUID], amount_max: int) -> Posting:
+    """A posting of up to so much between two of the wallets."""
+    source, destination = rng.sample(wallets, 2)
+    return posting(source, destination, rng.randint(1, amount_max))
 
 
 async def post(pool: Pool, *postings: Posting) -> list[str]:

@@ -35,7 +35,8 @@ def value(document: Document, schema: dict[str, Any]) -> Any:
     for choice in schema.get("anyOf", ()):
         if choice != {"type": "null"}:
             return value(document, choice)
-    return _MADE.get(schema.get("type", ""), lambda _, schema: text(schema))(document, schema)
+    made = _MADE.get(schema.get("type", ""))
+    return made(document, schema) if made else text(schema)
 
 
 def text(schema: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.engines import RabbitMQ
+from deploy.local.engines.rabbitmq_cluster import RabbitMQCluster
 from services.chassis import broker, server
 from services.chassis.broker import Publisher
 from services.chassis.client import Upstream
@@ -29,6 +30,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import decode_command
 from services.transaction import commands, reversal
 from services.transaction.app import INTAKE_SETTINGS
+from services.transaction.auth_client import AuthClient
 from services.transaction.intake import Intake, Request, Result
 from services.transaction.transfer import Transfer
 from services.transaction.wallet_client import WalletClient
@@ -60,7 +62,7 @@ def identities(names: Sequence[str] = IDENTITIES) -> dict[str, Identity]:
     return {name: Identity.from_base64(base64.b64encode(seed).decode(), public) for name, seed in seeds.items()}
 
 
-class Recipients:
+class Recipients(AuthClient):
     """Replaces auth in tests with e-mail recipients: the only request the intake sends to it."""
 
     def __init__(self) -> None:
@@ -173,7 +175,10 @@ async def accept(intake: Intake, *requests: Request) -> list[Result]:
 
 
 async def open_money_path(
-    stack: AsyncExitStack, wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ
+    stack: AsyncExitStack,
+    wallet_database: TestDatabase,
+    transaction_database: TestDatabase,
+    rabbitmq: RabbitMQ | RabbitMQCluster,
 ) -> MoneyPath:
     """Start the wallet's api on a free port, and empty the queues."""
     wallet_pool = await wallet_database.pool(**PLANNER)

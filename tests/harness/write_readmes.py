@@ -19,8 +19,7 @@ from services.chassis.health import Health, metrics_application
 from services.chassis.roles import Job, Role
 from services.chassis.service_tokens import TokenVerifier
 from services.chassis.settings import PREFIX, RoleSettings
-from services.gateway import app as gateway
-from services.gateway.api import reference
+from services.gateway.api import OPERATIONS, reference
 
 SERVICES = Path(__file__).parents[2] / "services"
 NAMES = ("gateway", *roles.SERVICES)
@@ -79,7 +78,7 @@ def _commands(service: str, role_table: dict[str, Role], jobs: dict[str, Job]) -
 
 
 def _operations() -> Iterator[tuple[str, str, str, str]]:
-    for row in (*gateway.OPERATIONS, *reference.HEALTH):
+    for row in (*OPERATIONS, *reference.HEALTH):
         scope = f"`{row.scope.value}`" if row.scope else ""
         yield (
             f"`{row.method} {row.path}`",

@@ -43,6 +43,9 @@ LISTS = (
     "audit of notification",
 )
 
+Filled = tuple[web.Application, str, dict[str, str], datetime]
+"""The application, the path of the list, its fixed parameters and the moment."""
+
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
 
@@ -68,15 +71,14 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
     kind = request.param
     service = {"statement": "wallet"}.get(kind, kind.rpartition(" ")[2] if "audit" in kind else "transaction")
     database = await templates.fresh(service)
-    made, (app, path, fixed, moment) = None, await _FILL[kind.partition(" ")[0]](database, service, kind)
+    app, path, fixed, moment = await _FILL[kind.partition(" ")[0]](database, service, kind)
     async with TestClient(TestServer(app)) as client:
 
         async def ask(params: dict[str, str]) -> tuple[int, Any]:
             response = await client.get(path, params=fixed | params | {"limit": "200"})
             return response.status, await response.json()
 
-        made = List(ask, moment)
-        yield made
+        yield List(ask, moment)
     await templates.drop(database)
 
 
@@ -114,7 +116,7 @@ def _app(service: str, path: str, handler: Handler, pool_key: Any, pool: Any) ->
     return app
 
 
-async def _fill_statement(database: TestDatabase, *_: str) -> tuple[web.Application, str, dict[str, str], datetime]:
+async def _fill_statement(database: TestDatabase, *_: str) -> Filled:
     pool = await database.pool(**PLANNER)
     source, destination = await fund(pool, [1000, 0])
     for count in (BEFORE, TOGETHER, AFTER):
@@ -127,9 +129,7 @@ async def _fill_statement(database: TestDatabase, *_: str) -> tuple[web.Applicat
     return app, f"/wallets/{destination}/statement", {}, times[1]["created_at"]
 
 
-async def _fill_transfers(
-    database: TestDatabase, _: str, kind: str
-) -> tuple[web.Application, str, dict[str, str], datetime]:
+async def _fill_transfers(database: TestDatabase, _: str, kind: str) -> Filled:
     pool = await database.pool()
     moment = (await pool.fetchval("SELECT clock_timestamp()")) - timedelta(minutes=1)
     sender, recipient = new_id(), new_id()
@@ -169,9 +169,7 @@ _AUDIT_READERS: dict[str, tuple[Handler, Any]] = {
 }
 
 
-async def _fill_audit(
-    database: TestDatabase, service: str, _: str
-) -> tuple[web.Application, str, dict[str, str], datetime]:
+async def _fill_audit(database: TestDatabase, service: str, _: str) -> Filled:
     pool = await database.pool()
     if service == "wallet":
         await fund(pool, [0])
@@ -187,4 +185,8 @@ def _times(moment: datetime) -> list[datetime]:
     return [moment - TICK] * BEFORE + [moment] * TOGETHER + [moment + TICK] * AFTER
 
 
-_FILL = {"statement": _fill_statement, "transfers": _fill_transfers, "audit": _fill_audit}
+_FILL: dict[str, Callable[..., Awaitable[Filled]]] = {
+    "statement": _fill_statement,
+    "transfers": _fill_transfers,
+    "audit": _fill_audit,
+}

@@ -44,7 +44,7 @@ HEAVY_USD, HEAVY_EUR, QUIET_USD, MERCHANT_USD, WORLD_USD, WORLD_EUR, OPERATOR_US
 class Group(NamedTuple):
     """So many like transfers, one a second. Without an id of its own each has another user or wallet."""
 
-    count: int
+    size: int
     user_id: UUID | None
     from_wallet_id: UUID | None
     recipient_id: UUID | None = None

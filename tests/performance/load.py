@@ -107,8 +107,8 @@ async def people(session: aiohttp.ClientSession, base: str) -> list[Client]:
         body = {"email": f"load-{uuid4().hex}@example.com", "password": uuid4().hex, "name": f"Load {number}"}
         made.append(await sign_in(session, base, "/auth/register", body))
     for client in made:
-        body = {"wallet_id": client.wallet_id, "amount": DEPOSIT, "currency": "USD", "reference": "load"}
-        status, answer = await operator.post("/ops/deposits", body, key=uuid4().hex)
+        deposit = {"wallet_id": client.wallet_id, "amount": DEPOSIT, "currency": "USD", "reference": "load"}
+        status, answer = await operator.post("/ops/deposits", deposit, key=uuid4().hex)
         assert status == 202, answer
     async with asyncio.timeout(30):
         while (await made[-1].get(f"/wallets/{made[-1].wallet_id}"))["balance"] < DEPOSIT:
@@ -139,6 +139,8 @@ async def main() -> None:
             rng = random.Random(number)
             client = clients[number % len(clients)]
             url = URL(stack["gateway"])
+            assert url.host
+            assert url.port
             running = asyncio.get_running_loop()
             _, wire = await running.create_connection(Wire, url.host, url.port)
             while time.perf_counter() - started < SECONDS:

@@ -8,8 +8,7 @@ import subprocess
 import pytest
 
 from services.gateway import openapi
-from services.gateway.api import reference
-from services.gateway.app import OPERATIONS
+from services.gateway.api import OPERATIONS, reference
 from tests.tidy import retired_words
 from tests.tidy.retired_words import INSTEAD, PLAIN, ROOT, search
 

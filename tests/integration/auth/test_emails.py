@@ -15,6 +15,7 @@ from services.auth import commands
 from services.auth.keyring import Keyring, WrongSecret
 from services.chassis.database import Pool, close_pool
 from services.contracts.identifiers import new_id
+from services.contracts.refusals.auth import EmailTokenInvalid
 from tests.harness.databases import TestDatabase
 from tests.integration.auth.service import SECRET, AuthService
 from tests.integration.auth.test_sessions import claims_of
@@ -300,7 +301,7 @@ async def test_a_wrong_token_costs_no_hash(auth: AuthService, pool: Pool) -> Non
         async def hash(self, _password: str) -> str:
             raise AssertionError("hashed for nothing")
 
-    with pytest.raises(commands.emails.EmailTokenInvalid):
+    with pytest.raises(EmailTokenInvalid):
         await commands.emails.reset_password(
             pool,
             Keyring(SECRET),

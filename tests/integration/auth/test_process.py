@@ -11,6 +11,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -63,7 +64,8 @@ async def run(*arguments: str, variables: dict[str, str]) -> tuple[int | None, s
 )
 async def test_missing_short_or_default_secret_stops_the_start(name: str, value: str | None) -> None:
     """Guarantee 55: the api does not start; one line names the variable and never its value."""
-    status, output, errors = await run("api", variables=environment(**{name: value}))
+    changes: dict[str, Any] = {name: value}
+    status, output, errors = await run("api", variables=environment(**changes))
 
     assert status == 2
     assert output == ""

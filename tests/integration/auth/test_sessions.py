@@ -274,7 +274,7 @@ class CountingWakeup(Wakeup):
         super().__init__(None)
         self.notified = 0
 
-    async def notify(self) -> None:
+    async def notify(self, _text: str = "") -> None:
         self.notified += 1
 
 

@@ -188,6 +188,7 @@ async def test_secret_is_sealed_for_its_user(auth: AuthService, pool: Pool, auth
     other = (await auth.register("bob@example.com"))["user"]["id"]
     secret = base64.b32decode((await start(auth, user_id)).body["secret"])
     row = await pool.fetchrow("SELECT id, totp_secret_sealed AS sealed FROM users WHERE email = $1", EMAIL)
+    assert row is not None
     await pool.execute("UPDATE users SET totp_secret_sealed = $1 WHERE id = $2", row["sealed"], other)
 
     assert secret not in row["sealed"]

@@ -160,6 +160,7 @@ async def test_bytes_arrive_unchanged(edge: Edge, echo: Echo, connect: Connect) 
 async def test_a_reader_that_does_not_read_stops_the_sender(edge: Edge, echo: Echo, connect: Connect) -> None:
     """The proxy holds no more than its buffers: a callee's endless answer waits for a caller that does not read."""
     caller = await connect()
+    assert isinstance(caller.writer.transport, asyncio.Transport)
     caller.writer.transport.pause_reading()
 
     async def ask_much() -> None:

@@ -29,7 +29,7 @@ async def channel(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
 
 async def reasons(publisher: Publisher, *messages: Outgoing) -> list[str | None]:
     """Publish together; for each None, or why it is not known to be safe."""
-    return [failed and failed.reason for failed in await publisher.publish(messages)]
+    return [None if failed is None else failed.reason for failed in await publisher.publish(messages)]
 
 
 def to(queue: AbstractQueue, body: bytes = b"{}") -> Outgoing:

@@ -98,6 +98,7 @@ async def test_only_what_was_confirmed_is_published(pool: Pool) -> None:
         "WHERE published_at IS NULL",
         RELEASE_SECONDS,
     )
+    assert row is not None
     assert (BUNDLE_MAX, True) == tuple(row)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -210,7 +211,8 @@ async def test_a_session_that_ends_within_a_statement(transaction: Subject) -> N
 
 async def reset_within_a_statement(pool: Pool) -> None:
     async with database.connection(pool) as connection:
-        asyncio.get_running_loop().call_later(0.1, connection._con._transport.abort)
+        borrowed: Any = connection
+        asyncio.get_running_loop().call_later(0.1, borrowed._con._transport.abort)
         await connection.execute("SELECT pg_sleep(60)")
 
 

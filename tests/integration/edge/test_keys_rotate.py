@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import uuid4
 
 import jwt
@@ -15,7 +16,7 @@ from tests.integration.edge.conftest import House, Someone, eventually
 
 
 @pytest.fixture(scope="module", autouse=True)
-def hurried_gateways() -> None:
+def hurried_gateways() -> Iterator[None]:
     """The gateways of this file fetch keys every 200 ms."""
     patch = pytest.MonkeyPatch()
     patch.setattr(jwks, "KEYS_REFRESHED_EVERY_SECONDS", 0.2)

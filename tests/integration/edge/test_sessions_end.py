@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -87,7 +88,7 @@ async def test_an_end_is_known_everywhere(house: House, mistreat: Callable[[Hous
         assert [200, 200] == await someone.statuses(), end
         answer = await end(house, someone)
         assert answer.status in (200, 204, 401), (end, answer)
-        seconds = await eventually(lambda someone=someone: someone.are(401), seconds=KNOWN_EVERYWHERE_SECONDS)
+        seconds = await eventually(partial(someone.are, 401), seconds=KNOWN_EVERYWHERE_SECONDS)
         print(f"{mistreat.__name__}, {end.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
         assert 401 == (await someone.refresh()).status, end
 

@@ -36,7 +36,7 @@ class DummyPlan:
         self.ports = Ports(home.ports)
         self.redis = Redis(home.path / "redis", ports=self.ports, log=home.log("redis"))
         self.engines = [self.redis]
-        self.launcher = [] if orphans else None
+        self.launcher: list[str] | None = [] if orphans else None
         self.worker = BROKEN if broken else SERVER
 
     async def obtain(self) -> None: ...

@@ -17,7 +17,7 @@ import pytest
 from deploy.local import process
 from deploy.local.home import REPOSITORY
 from deploy.local.process import Process
-from tests.harness import preloaded
+from tests.harness import drills, preloaded
 from tests.harness.preloaded import PreloadedProcess
 
 DESCRIPTION = "tests.integration.local.self_description"
@@ -116,7 +116,7 @@ async def test_what_needs_a_library_loaded_is_started_by_its_command(tmp_path: P
     assert "missing.so" in started.log.read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize(("variables", "allowed"), [({}, not preloaded.drills.FULL), ({"COVERAGE_RUN": "1"}, False)])
+@pytest.mark.parametrize(("variables", "allowed"), [({}, not drills.FULL), ({"COVERAGE_RUN": "1"}, False)])
 def test_what_is_measured_is_not_forked(variables: dict[str, str], *, allowed: bool) -> None:
     """Coverage is measured from the start of a process."""
     assert allowed is preloaded.is_allowed(variables)

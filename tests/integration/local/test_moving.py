@@ -11,6 +11,7 @@ from pathlib import Path
 import aio_pika
 import asyncpg
 import pytest
+from aiormq.abc import FieldTable
 
 from deploy.local import leftovers, lock, process, seed
 from deploy.local.engines import RabbitMQ
@@ -146,7 +147,7 @@ async def publish(url: str) -> int:
     connection = await aio_pika.connect(url)
     async with connection, asyncio.timeout(WAIT_SECONDS_MAX):
         channel = await connection.channel(publisher_confirms=True)
-        arguments = {"x-queue-type": "quorum"}
+        arguments: FieldTable = {"x-queue-type": "quorum"}
         queue = await channel.declare_queue("kept", durable=True, arguments=arguments)
         message = aio_pika.Message(b"text", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(message, queue.name)

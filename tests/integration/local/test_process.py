@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from deploy.local import leftovers, process
+from deploy.local import files, leftovers, process
 from deploy.local.process import Process
 
 WITH_RUNAWAY_CHILD = """
@@ -66,7 +67,7 @@ async def test_stopping_reaches_a_frozen_process(tmp_path: Path) -> None:
     frozen = make(tmp_path, "print('up', flush=True); import time; time.sleep(60)")
     frozen.spawn()
     wait_for_line(frozen.log)
-    frozen.send(process.signal.SIGSTOP)
+    frozen.send(signal.SIGSTOP)
 
     assert await frozen.stop(seconds_max=5) is True
 
@@ -83,7 +84,7 @@ def test_a_recorded_process_is_told_from_a_later_one_with_its_number(tmp_path: P
             record = tmp_path / "processes.json"
             leftovers.record(record, [])
             processes = {"innocent": true | lie, "torn": {"pid": "x"}, "odd": 3}
-            leftovers.files.write_json(record, {**(leftovers.files.read_object(record) or {}), "processes": processes})
+            files.write_json(record, {**(files.read_object(record) or {}), "processes": processes})
             assert leftovers.end(record) == []
             assert innocent.pid is not None
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,17 @@ def test_a_killed_engine_comes_back_where_it_was_with_its_data(runs: Callable[..
         assert client.get("kept") == b"yes"
 
 
+def _is_down(run: Run, name: str) -> bool:
+    return run.pid(name) is None
+
+
 def test_a_process_is_kept_down_until_its_file_is_removed(runs: Callable[..., Run]) -> None:
     """A file in the folder `down` kills the process and keeps it down; without the file it comes back."""
     run = runs()
     stack = run.wait_ready()
     for name in ("worker", "redis"):
         (run.home.down / name).touch()
-        eventually("the process to be down", lambda name=name: run.pid(name) is None, seconds_max=2)
+        eventually("the process to be down", partial(_is_down, run, name), seconds_max=2)
     time_held = time.monotonic()
     while time.monotonic() - time_held < 1.5:
         assert run.pid("worker") is None

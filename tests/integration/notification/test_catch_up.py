@@ -29,6 +29,7 @@ from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands, metrics, pending
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
+from services.notification.store import Finalized
 from services.notification.wakeup import FeedWakeup
 from services.notification.worker import serve_worker
 from services.transaction import api, store
@@ -71,7 +72,10 @@ class Transfers:
         assert count == len(await transaction.accept_transfers(self.pool, drafts))
         said = [("rejected", "insufficient_funds") if number % 3 == 2 else ("posted", None) for number in range(count)]
         long_ago = datetime.now(UTC) - timedelta(hours=1)
-        return [Told(draft.transfer.id, *one, long_ago, None) for draft, one in zip(drafts, said, strict=True)]
+        return [
+            Told(draft.transfer.id, outcome, reason, long_ago, None)
+            for draft, (outcome, reason) in zip(drafts, said, strict=True)
+        ]
 
     async def finalize(self, count: int, **changes: object) -> list[TransferEvent]:
         """So many transfers finalized just now; their events, as they stand in the outbox."""
@@ -251,7 +255,8 @@ async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool:
     """Three workers catch up while the messages come as well: each event is told once."""
     events = await transfers.finalize(900)
 
-    heard, *caught_up = await asyncio.gather(hear(pool, events), *(catching_up.catch_up() for _ in range(3)))
+    catching = asyncio.gather(*(catching_up.catch_up() for _ in range(3)))
+    heard, caught_up = await asyncio.gather(hear(pool, events), catching)
 
     assert 900 == heard.events_count + sum(caught_up)
     assert expected(events) == await told(pool)
@@ -282,7 +287,7 @@ async def test_what_could_not_be_told_is_not_passed(
 async def test_the_position_never_goes_back(pool: Pool) -> None:
     """A slower worker that records where it has come does not undo what a faster one recorded."""
     now = datetime.now(UTC)
-    far, near = (commands.Finalized(now - timedelta(seconds=age), new_id()) for age in (0, 60))
+    far, near = (Finalized(now - timedelta(seconds=age), new_id()) for age in (0, 60))
 
     await commands.advance_position(pool, far)
     await commands.advance_position(pool, near)

@@ -186,6 +186,7 @@ async def test_nothing_is_sent_when_the_lease_is_nearly_over(
     assert 1 == await sender.send_due()
 
     row = await auth_pool.fetchrow("SELECT attempts, claimed_until <= clock_timestamp() FROM emails")
+    assert row is not None
     assert ((0, True), []) == (tuple(row), sink.mails)
 
 

@@ -33,8 +33,13 @@ QUICK = Limits(
     poll_seconds_min=0.01,
     poll_seconds_max=0.05,
 )
-ALICE = {"id": str(uuid.uuid4()), "email": "alice@example.com", "name": "Alice Example", "role": "user"}
-OPERATOR = {"id": str(uuid.uuid4()), "email": "ops@example.com", "name": "Olga Operator", "role": "operator"}
+ALICE: dict[str, Any] = {"id": str(uuid.uuid4()), "email": "alice@example.com", "name": "Alice Example", "role": "user"}
+OPERATOR: dict[str, Any] = {
+    "id": str(uuid.uuid4()),
+    "email": "ops@example.com",
+    "name": "Olga Operator",
+    "role": "operator",
+}
 PASSWORD = "payflow-demo-1"
 
 
@@ -311,7 +316,7 @@ async def gateway() -> AsyncIterator[FakeGateway]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    assert site._server is not None
+    assert isinstance(site._server, asyncio.Server)
     port = site._server.sockets[0].getsockname()[1]
     fake.url = f"http://127.0.0.1:{port}"
     yield fake

@@ -16,7 +16,7 @@ from payflow.session import MemorySessionStore, Session, User
 
 POST = "POST /transfers"
 LOOK_UP = "GET /transfers"
-PAYMENT = {"amount": 1050, "currency": "USD", "to_email": "bob@example.com"}
+PAYMENT: dict[str, Any] = {"amount": 1050, "currency": "USD", "to_email": "bob@example.com"}
 ALICE_EMAIL = "alice@example.com"
 
 

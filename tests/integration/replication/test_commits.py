@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
 import pytest
@@ -53,7 +53,9 @@ async def count(pool: Pool, id_: UUID) -> int:
 
 
 @pytest.mark.parametrize("write", [insert, insert_alone])
-async def test_cancelled_wait_is_unknown(pair: Pair, pool: Pool, write: object) -> None:
+async def test_cancelled_wait_is_unknown(
+    pair: Pair, pool: Pool, write: Callable[[Pool, UUID], Awaitable[None]]
+) -> None:
     """A session that cancels the wait of a COMMIT makes the server report success: it is unknown, whatever the server says."""
     id_ = new_id()
     await pair.leave_unknown(lambda: write(pool, id_))

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from deploy.local.engines import Postgres
 from services.auth import commands as auth_commands
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
@@ -30,7 +31,7 @@ from services.wallet.commands import Void
 from services.wallet.ledger import Posting
 from tests.harness.ledgers import post, posting
 from tests.harness.services import Recipients, identities, request
-from tests.harness.standby import Pair, Postgres
+from tests.harness.standby import Pair
 
 NOWHERE = "http://127.0.0.1:9"
 PAYER, RECIPIENT = (WalletFacts(new_id(), new_id(), "USD") for _ in range(2))
@@ -51,6 +52,7 @@ class Services(NamedTuple):
             self.pools["transaction"], wallet=wallet, auth=Recipients(), reversal_after=timedelta(minutes=1)
         )
         try:
+            assert PAYER.owner_id is not None
             [answer] = await intake.accept([request(PAYER.owner_id, RECIPIENT.id, 10, key=key)])
         finally:
             await upstream.close()

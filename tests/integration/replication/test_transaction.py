@@ -51,9 +51,10 @@ async def intake(pool: Pool) -> AsyncIterator[Intake]:
 @pytest.fixture
 async def payment(pool: Pool) -> Request:
     """A request between two wallets that the directory knows."""
-    [source, destination] = [WalletFacts(new_id(), new_id(), "USD") for _ in range(2)]
+    owner_id = new_id()
+    source, destination = WalletFacts(new_id(), owner_id, "USD"), WalletFacts(new_id(), new_id(), "USD")
     await commands.remember_wallets(pool, [source, destination])
-    return request(source.owner_id, destination.id, 10)
+    return request(owner_id, destination.id, 10)
 
 
 async def accept(intake: Intake, *requests: Request) -> list[Result]:
@@ -167,14 +168,14 @@ async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, p
     assert [transfer.id] == await pair.after_replication(lambda: commands.list_terminal(pool, [transfer.id]))
     await pair.lose_standby()
     answer = await pair.after_replication(lambda: api.get_transfer(asked(pool, "GET", transfer, "&wait=5")))
-    assert b'"status": "FAILED"' in answer.body
+    assert '"status": "FAILED"' in str(answer.text)
 
 
 async def test_plain_read(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A plain read waits for nothing: it shows what this server has, also while no commit succeeds."""
     await pair.leave_unknown(lambda: accept(intake, payment))
     answer = await api.get_transfer(asked(pool, "GET", (await found(pool, payment))))
-    assert b'"status": "PENDING"' in answer.body
+    assert '"status": "PENDING"' in str(answer.text)
 
 
 async def test_dead_letter_kept_before(pair: Pair, pool: Pool) -> None:

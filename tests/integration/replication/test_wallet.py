@@ -44,7 +44,8 @@ async def seal_all(pool: Pool) -> Head | None:
 
 async def test_posted_before(pair: Pair, pool: Pool) -> None:
     """A posting whose outcome is recorded gets it once it is replicated."""
-    item = posting(*await fund(pool, [100, 0]), 10)
+    source, destination = await fund(pool, [100, 0])
+    item = posting(source, destination, 10)
     await pair.leave_unknown(lambda: post(pool, item))
     assert ["posted"] == await pair.after_replication(lambda: post(pool, item))
 
@@ -58,7 +59,8 @@ async def test_rejected_before(pair: Pair, pool: Pool) -> None:
 
 async def test_voided_before(pair: Pair, pool: Pool) -> None:
     """A void of a transfer that has its outcome gets it once it is replicated."""
-    item = posting(*await fund(pool, [100, 0]), 10)
+    source, destination = await fund(pool, [100, 0])
+    item = posting(source, destination, 10)
     void = Void(item.transfer_id, "timed_out", item.request_hash)
     await pair.leave_unknown(lambda: post(pool, item))
     [answer] = await pair.after_replication(lambda: commands.void_transfers(pool, [void]))

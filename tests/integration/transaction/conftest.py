@@ -26,8 +26,10 @@ async def path(
         proof_pool = await wallet_database.pool(wallet_database.proof_url)
         proof = await prove(proof_pool)
         await close_pool(proof_pool)
-        outcomes = dict(await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes"))
-        statuses = dict(await opened.pool.fetch("SELECT id, status FROM transfers WHERE status <> 'PENDING'"))
+        outcome_rows = await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes")
+        status_rows = await opened.pool.fetch("SELECT id, status FROM transfers WHERE status <> 'PENDING'")
+        outcomes = {row["transfer_id"]: row["outcome"] for row in outcome_rows}
+        statuses = {row["id"]: row["status"] for row in status_rows}
     assert proof.ok, proof
     told = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
     assert statuses == {id_: told[outcomes[id_]] for id_ in statuses}

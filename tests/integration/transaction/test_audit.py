@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -17,7 +18,7 @@ from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
-def deposit(operator: UUID, to_wallet: UUID, amount: int = 5, **changes: object) -> Request:
+def deposit(operator: UUID, to_wallet: UUID, amount: int = 5, **changes: Any) -> Request:
     return request(operator, to_wallet, amount, kind="deposit", request_id="the-request-1", **changes)
 
 

@@ -294,7 +294,9 @@ def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
     read = schemas.read_requests(json.dumps({"items": [good, good | {"amount": "1"}, good]}).encode())
 
     assert [False, True, False] == [isinstance(one, Refusal) for one in read]
-    assert ["amount"] == [error.field for error in read[1].errors]
+    refused = read[1]
+    assert isinstance(refused, Refusal)
+    assert ["amount"] == [error.field for error in refused.errors]
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +17,7 @@ from services.contracts.refusal import Refusal
 from services.transaction import commands, reversal
 from services.transaction.commands import Accepted
 from services.transaction.intake import Intake, Request, Result
-from services.transaction.wallet_client import WalletClient
+from services.transaction.wallet_client import Availability, WalletClient
 from tests.harness import drills
 from tests.harness.services import MoneyPath, request
 from tests.simulation import naive_keys
@@ -151,22 +150,21 @@ async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
         first = next((index for index, one in enumerate(found) if one is not None), len(found))
         assert 1 == len(told)
         assert [None] * first + [*told] * (len(found) - first) == found
-        assert told == {(await commands.find_by_key(path.pool, alice, key)).id}
+        kept = await commands.find_by_key(path.pool, alice, key)
+        assert kept is not None
+        assert told == {kept.id}
 
 
-class Meanwhile:
+class Meanwhile(WalletClient):
     """The wallet; before it tells what is available something else happens."""
 
     def __init__(self, wallet: WalletClient, action: Callable[[], Awaitable[None]]) -> None:
-        self._wallet = wallet
+        super().__init__(wallet._upstream)
         self._act = action
 
-    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> Mapping[UUID, Any]:
+    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
         await self._act()
-        return await self._wallet.availability(asked)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wallet, name)
+        return await super().availability(asked)
 
 
 async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPath) -> None:
@@ -179,6 +177,7 @@ async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPat
 
     async def spend() -> None:
         firsts.extend(await path.intake().accept([twin]))
+        assert isinstance(firsts[0], Accepted)
         await path.finalized([firsts[0].transfer.id])
 
     late = Intake(
@@ -189,4 +188,5 @@ async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPat
     )
     [again] = await late.accept([twin])
 
+    assert isinstance(firsts[0], Accepted)
     assert [Accepted(firsts[0].transfer, replayed=True)] == [again]

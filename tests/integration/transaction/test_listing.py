@@ -140,14 +140,16 @@ async def test_every_combination_of_filters(client: TestClient[web.Request, web.
 async def test_pages_are_the_list_in_parts(client: TestClient[web.Request, web.Application], rows: list[Row]) -> None:
     """Pages of seven follow each other without a gap or a repeat, also between transfers of one microsecond."""
     early = START + timedelta(microseconds=5)
-    for viewer, asked in [
+    lists: list[tuple[UUID, dict[str, Any]]] = [
         (USERS[0], {}),
         (USERS[1], {"status": "COMPLETED"}),
         (USERS[2], {"wallet_id": WALLETS[USERS[2]][0], "from": early}),
         (USERS[3], {"to": START + timedelta(microseconds=35), "kind": "transfer"}),
         (USERS[3], {"wallet_id": WORLD}),
-    ]:
-        seen, cursor = [], {}
+    ]
+    for viewer, asked in lists:
+        seen: list[str] = []
+        cursor: dict[str, Any] = {}
         while True:
             part = await page(client, viewer, asked | cursor | {"limit": PAGE})
             seen += [item["id"] for item in part["items"]]

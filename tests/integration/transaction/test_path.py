@@ -7,8 +7,10 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
+import pytest
 
 from deploy.local.engines import Postgres
 from services.chassis import broker, metrics
@@ -18,7 +20,7 @@ from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from services.contracts import topology
 from services.contracts.identifiers import new_id
-from services.contracts.messages import encode_envelope
+from services.contracts.messages import TransferCommand, encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
 from services.transaction.commands import Accepted
 from tests.harness import ledgers
@@ -284,7 +286,9 @@ async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
     assert all(reason.startswith("malformed") for _, reason in letters)
 
 
-async def test_a_handler_that_always_throws_gives_up_after_its_attempts(path: MoneyPath) -> None:
+async def test_a_handler_that_always_throws_gives_up_after_its_attempts(
+    path: MoneyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Guarantee 37: what always fails goes through its delays and ends as a dead letter; neighbours are done at once."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
     answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(10)))
@@ -292,12 +296,12 @@ async def test_a_handler_that_always_throws_gives_up_after_its_attempts(path: Mo
     worker = path.start_worker(attempts_max=2)
     good = worker._wallet.post
 
-    async def post(items: list) -> list:
+    async def post(items: Sequence[TransferCommand]) -> list[Any]:
         if any(item.transfer_id == ids[4] for item in items):
             raise ZeroDivisionError
         return await good(items)
 
-    worker._wallet.post = post
+    monkeypatch.setattr(worker._wallet, "post", post)
     await send(path, await commands_of(path))
     done = await path.finalized([id_ for id_ in ids if id_ != ids[4]])
     [(body, reason)] = await dead_letters(path, 1)
@@ -354,6 +358,7 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     path.start_worker()
     done = await path.finalized([answer.transfer.id])
 
+    assert row is not None
     assert (1, None, True) == (kept, row["published_at"], row["soon"])
     assert counted + 1 == unroutable._value.get()
     assert failed is not None
@@ -434,7 +439,7 @@ async def test_a_wallet_without_its_database_is_away_too(
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
 
 
-async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath) -> None:
+async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six hundred rows that cannot be routed, older than a command, wait aside; the command goes out and is done."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     stuck = [new_id() for _ in range(600)]
@@ -451,7 +456,7 @@ async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath) -> N
         results = iter(await reachable(commands))
         return [next(results) if message in commands else PublishFailed("unroutable") for message in messages]
 
-    publisher.publish = publish
+    monkeypatch.setattr(publisher, "publish", publish)
     runtime = path._runtime("relay")
     path.tasks["relay"] = asyncio.create_task(Relay(path.pool, publisher, runtime).run())
     path.start_worker()

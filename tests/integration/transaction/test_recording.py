@@ -17,6 +17,7 @@ from services.contracts.messages import TransferCommand, TransferEvent, decode_c
 from services.transaction import commands, metrics
 from services.transaction.commands import Accepted
 from services.transaction.simulation import Simulation
+from services.transaction.store import Finalized
 from services.transaction.transfer import Transfer, request_hash
 from services.transaction.worker import Worker
 from tests.harness.services import MoneyPath, accept, request
@@ -26,7 +27,7 @@ UNCHECKED = Simulation(unchecked=True)
 SENT_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
-async def accepted(path: MoneyPath, *amounts: int, **changes: object) -> list[Transfer]:
+async def accepted(path: MoneyPath, *amounts: int, **changes: Any) -> list[Transfer]:
     """PENDING transfers of these amounts from Alice, who has 1,000, to Bob."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     changes = {"simulation": UNCHECKED} | changes
@@ -258,7 +259,7 @@ async def test_who_finalized_before_a_place_is_not_listed_after_it(
     transfers = await accepted(path, *range(1, 6))
     for command in await commands_of(path):
         await worker(path).on_transfers_requested(delivered([command]))
-    start = commands.Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+    start = Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
     monkeypatch.setattr(commands, "FINALIZED_GRACE_SECONDS", 3600.0)
     in_grace = await commands.list_finalized(path.pool, start, 10)
     monkeypatch.setattr(commands, "FINALIZED_GRACE_SECONDS", 0.0)

@@ -83,9 +83,9 @@ async def test_a_conflicted_transfer_is_asked_about_once(
     assert [[clash.id], [other.id]] == wallet.batches
     assert [] == await commands.list_stale(path.pool, 10)
     assert 1 == metrics.CONFLICTED._value.get() - counted
-    assert ("PENDING", True) == tuple(
-        await path.pool.fetchrow("SELECT status, conflicted_at IS NOT NULL FROM transfers WHERE id = $1", clash.id)
-    )
+    row = await path.pool.fetchrow("SELECT status, conflicted_at IS NOT NULL FROM transfers WHERE id = $1", clash.id)
+    assert row is not None
+    assert ("PENDING", True) == tuple(row)
 
 
 async def test_a_conflict_is_marked_once(path: MoneyPath) -> None:
@@ -149,7 +149,8 @@ async def test_the_time_of_an_outcome_is_the_ledgers(
 
     assert 1 == await reversal.sweep(path.pool, wallet)
 
-    decided = dict(await path.wallet_pool.fetch("SELECT transfer_id, at FROM outcomes"))
+    outcomes = await path.wallet_pool.fetch("SELECT transfer_id, at FROM outcomes")
+    decided = {row["transfer_id"]: row["at"] for row in outcomes}
     rows = await commands.find_transfers(path.pool, [done.id, failed.id])
     assert ("COMPLETED", decided[done.id], None) == (
         rows[done.id].status, rows[done.id].completed_at, rows[done.id].failed_at,
@@ -190,5 +191,6 @@ async def test_a_transfer_expires_as_long_after_its_acceptance_as_set(path: Mone
     [transfer] = await accepted(path)
 
     row = await path.pool.fetchrow("SELECT expires_at - created_at AS life, created_at FROM transfers")
+    assert row is not None
     assert (timedelta(seconds=37), transfer.created_at) == tuple(row)
     assert transfer.expires_at - transfer.created_at == timedelta(seconds=37)

@@ -76,7 +76,8 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
         callers = [Upstream(name, "wallet", url, keys[name]) for name in ("gateway", "transaction")]
         for caller in callers:
             stack.push_async_callback(caller.close)
-        yield Api(*callers, seal_pool)
+        gateway, transaction = callers
+        yield Api(gateway, transaction, seal_pool)
 
 
 async def external(pool: Pool, currency: str = "USD") -> UUID:
@@ -171,6 +172,7 @@ async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:
     assert told == again
     assert told[0] == outcome
     row = await pool.fetchrow("SELECT request_hash, source_id FROM outcomes WHERE transfer_id = $1", second)
+    assert row is not None
     assert (bytes.fromhex("cd" * 32), None) == tuple(row)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -108,7 +108,7 @@ async def test_a_moment_that_stays_open_is_refused(
     before = await clock(patient)
     async with held_up(patient, wallet_database, source, destination):
         moment = await clock(patient)
-        reads = {
+        reads: dict[str, Callable[[], Awaitable[object]]] = {
             "balance": lambda: balance_at(patient, source, moment),
             "balance now": lambda: balance_at(patient, source, moment + timedelta(days=1)),
             "statement": lambda: statement(patient, source, Period(None, moment)),

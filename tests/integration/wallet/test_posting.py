@@ -13,7 +13,7 @@ from services.contracts.identifiers import new_id
 from services.wallet import commands, store
 from services.wallet.commands import Void
 from services.wallet.ledger import Posting
-from tests.harness.ledgers import balance, fund, post, posting
+from tests.harness.ledgers import balance, fund, post, posting, random_posting
 
 
 async def void(pool: Pool, item: Posting, reason: str = "timed_out") -> str:
@@ -182,7 +182,7 @@ async def test_sum_is_constant_in_every_snapshot(pool: Pool) -> None:
 
     async def move() -> None:
         for _ in range(60):
-            await post(pool, *(posting(*rng.sample(wallets, 2), rng.randint(1, 300)) for _ in range(16)))
+            await post(pool, *(random_posting(rng, wallets, 300) for _ in range(16)))
 
     async def read() -> set[tuple[int, int]]:
         sums = set()

@@ -259,7 +259,9 @@ def test_every_check_has_a_fault() -> None:
 
 async def test_the_recorded_block_is_looked_for_beside_the_given_one(ledger: Ledger) -> None:
     """A run that is given a genuine block still misses the one of the last run."""
-    newest = Head(*(await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")))
+    row = await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")
+    assert row is not None
+    newest = Head(*row)
     await recorded_head_gone(ledger)
 
     assert ["noted_blocks_there"] == list(faults(await ledger.verify(newest)))

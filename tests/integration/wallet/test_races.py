@@ -23,7 +23,7 @@ from services.wallet.commands import Void
 from services.wallet.ledger import Answer, Posting
 from tests.harness import drills
 from tests.harness.databases import TestDatabase
-from tests.harness.ledgers import balance, fund, post, posting
+from tests.harness.ledgers import balance, fund, post, posting, random_posting
 
 CONNECTIONS = 12
 WINDOW = 60
@@ -180,7 +180,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     """
     rng = random.Random(seed)
     wallets = await fund(pool, [40] * 8)
-    items = [posting(*rng.sample(wallets, 2), rng.randint(1, 30)) for _ in range(3000)]
+    items = [random_posting(rng, wallets, 30) for _ in range(3000)]
     hammer = Hammer(twelve, items, seed)
     done = asyncio.Event()
     freezing = asyncio.create_task(freeze_and_unfreeze(pool, wallets, done))

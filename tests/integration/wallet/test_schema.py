@@ -73,7 +73,7 @@ async def test_users_accounts_cannot_exceed_the_limit(pool: Pool, wallet_databas
         transaction = connection.transaction()
         await transaction.start()
         assert "UPDATE 1" == await connection.execute(update, alice, 2**53 - 1)
-        [outside] = await connection.fetchrow("SELECT id FROM accounts WHERE owner_id IS NULL LIMIT 1")
+        outside = await connection.fetchval("SELECT id FROM accounts WHERE owner_id IS NULL LIMIT 1")
         assert "UPDATE 1" == await connection.execute(update, outside, -9 * 10**18)
         with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_limit"):
             await connection.execute(update, alice, 2**53)

@@ -20,7 +20,7 @@ from services.wallet.proof import verify
 from services.wallet.seal import Head, HeadLost, State
 from services.wallet.sealer import Sealer
 from tests.harness.databases import TestDatabase
-from tests.harness.ledgers import fund, post, posting
+from tests.harness.ledgers import fund, post, posting, random_posting
 
 VOID = """INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
           VALUES ($1, 'voided', 'cancelled', sha256('x'), clock_timestamp())"""
@@ -34,7 +34,7 @@ async def seal_pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def late(pool: Pool) -> AsyncIterator[asyncpg.Connection]:
+async def late(pool: Pool) -> AsyncIterator[Connection]:
     """A connection of the service's role that will commit late."""
     async with pool.acquire() as connection:
         yield connection
@@ -61,7 +61,7 @@ async def faults(pool: Pool) -> dict[str, str]:
     return {check.name: check.detail for check in (await verify(pool)).checks if not check.ok}
 
 
-async def begin_void(connection: asyncpg.Connection) -> tuple[UUID, Callable[[], Awaitable[None]]]:
+async def begin_void(connection: Connection) -> tuple[UUID, Callable[[], Awaitable[None]]]:
     """Write a void in a transaction that stays open; how to commit it."""
     transaction = connection.transaction()
     await transaction.start()
@@ -121,7 +121,7 @@ async def test_nothing_is_missed_under_load(pool: Pool, seal_pool: Pool) -> None
 
     async def hammer() -> None:
         for _ in range(25):
-            await post(pool, *(posting(*rng.sample(wallets, 2), rng.randint(1, 40)) for _ in range(rng.randint(1, 8))))
+            await post(pool, *(random_posting(rng, wallets, 40) for _ in range(rng.randint(1, 8))))
 
     async def commit_late() -> None:
         for _ in range(12):

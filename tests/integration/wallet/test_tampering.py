@@ -336,7 +336,9 @@ async def rechain(ledger: Ledger, first: int) -> None:
 
 async def test_a_chain_made_anew_is_noticed_by_a_noted_head(ledger: Ledger) -> None:
     """All blocks from an old one on sealed again over altered rows: only who noted a later head sees it, and sees it for sure."""
-    newest = Head(*(await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")))
+    row = await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")
+    assert row is not None
+    newest = Head(*row)
     await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[-1])
     await rechain(ledger, BLOCKS)
 

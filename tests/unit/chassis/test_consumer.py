@@ -110,7 +110,7 @@ async def test_only_what_was_not_confirmed_is_published_again(
     consuming: Consumer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of three the second is refused twice and the third once: each is published until its confirm, and not once more."""
-    monkeypatch.setattr(consumer.backoff, "seconds", lambda _failures: 0.0)
+    monkeypatch.setattr("services.chassis.consumer.backoff.seconds", lambda _failures: 0.0)
     reasons: dict[str, list[str]] = {"a": [], "b": ["refused", "timeout"], "c": ["away"]}
     published: list[list[str]] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 import pytest
@@ -133,7 +134,7 @@ def test_only_times_are_talked_about() -> None:
     """Whatever else is wrong with a token is refused without a word, in time or not: nothing to learn, no retry."""
     pair = Pair()
     for iat in (int(TRUE_TIME), int(TRUE_TIME - HOUR)):
-        times = {"iat": iat, "exp": iat + 60}
+        times: dict[str, Any] = {"iat": iat, "exp": iat + 60}
         for token in (
             pair.token(Ed25519PrivateKey.generate(), **times),
             pair.token(**times | {"aud": "auth"}),

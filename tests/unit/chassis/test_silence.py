@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.chassis import metrics, silence
+from services.chassis import metrics
 from services.chassis.silence import Silence
 
 QUEUE = "test.silence"
@@ -15,7 +15,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(silence.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("services.chassis.silence.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

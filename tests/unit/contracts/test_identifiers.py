@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from services.contracts import identifiers
 from services.contracts.identifiers import first_id_at, new_id, parse_id
 
 NANOSECONDS = 1_767_225_600_123_456_789
@@ -17,7 +16,7 @@ def test_ids_of_one_millisecond_sort_by_time(monkeypatch: pytest.MonkeyPatch) ->
     """Half a microsecond later is a larger id, whatever the random part is."""
     made = []
     for step in range(1000):
-        monkeypatch.setattr(identifiers.time, "time_ns", lambda step=step: NANOSECONDS + 500 * step)
+        monkeypatch.setattr("services.contracts.identifiers.time.time_ns", lambda step=step: NANOSECONDS + 500 * step)
         made.append(new_id())
 
     assert sorted(made) == made
@@ -29,7 +28,7 @@ def test_the_first_id_of_a_moment_divides_before_from_after(monkeypatch: pytest.
     moment = NANOSECONDS // 1_000_000 / 1000
     ids = []
     for shift in (-1_000_000, 0):
-        monkeypatch.setattr(identifiers.time, "time_ns", lambda shift=shift: NANOSECONDS + shift)
+        monkeypatch.setattr("services.contracts.identifiers.time.time_ns", lambda shift=shift: NANOSECONDS + shift)
         ids.append(new_id())
 
     assert ids[0] < first_id_at(moment) <= ids[1]

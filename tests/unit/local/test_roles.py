@@ -125,10 +125,13 @@ def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path:
     assert ["notification-deliver"] == [name for name in told if "PAYFLOW_SMTP_URL" in told[name]]
     assert folder == told["notification-deliver"]["PAYFLOW_SMTP_URL"]
     assert "http://127.0.0.1:8000" == told["notification-deliver"]["PAYFLOW_PUBLIC_URL"]
-    told = wire(
+    sender = wire(
         tmp_path, PAYFLOW_SMTP_URL="smtp://127.0.0.1:2525", PAYFLOW_PUBLIC_URL="http://localhost:5173"
     ).environment(role("notification-deliver"))
-    assert ("smtp://127.0.0.1:2525", "http://localhost:5173") == (told["PAYFLOW_SMTP_URL"], told["PAYFLOW_PUBLIC_URL"])
+    assert ("smtp://127.0.0.1:2525", "http://localhost:5173") == (
+        sender["PAYFLOW_SMTP_URL"],
+        sender["PAYFLOW_PUBLIC_URL"],
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "http", "-1", "80 00"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from services.transaction import monitor
 from services.transaction.monitor import Monitor
 from services.transaction.queue_zone import BUSY_FROM
 
@@ -18,7 +17,7 @@ class Watched:
         nothing: Any = None
         self.now = 1000.0
         self.monitor = Monitor(nothing, nothing, nothing, "test")
-        monkeypatch.setattr(monitor.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("services.transaction.monitor.time.monotonic", lambda: self.now)
 
     def after(self, seconds: float, *, pending: int = BUSY_FROM, **finalized: int) -> float:
         """The rate so many seconds later, when the workers have finalized so much since they were started."""

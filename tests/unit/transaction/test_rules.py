@@ -164,7 +164,7 @@ def test_the_way_says_who_has_to_act(
     changes: dict[str, Any], relay_failing: str | None, waiting_for: str | None, names: list[str]
 ) -> None:
     """Whatever hop a transfer stands at, the way names it, in time order, with a sentence for the customer."""
-    beats = {
+    beats: dict[str, dict[str, Any]] = {
         "relay-1": {"role": "relay", "failing": relay_failing, "age_seconds": 0.5},
         "worker-1": {"role": "worker", "wallet_unavailable": False, "age_seconds": 0.5},
     }

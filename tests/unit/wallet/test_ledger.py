@@ -86,7 +86,9 @@ def test_a_batch_is_the_same_as_one_after_another(
         recorded[posting.transfer_id] = Outcome(
             posting.transfer_id, "voided", "cancelled", posting.request_hash, None, None, None, None, None, NOW
         )
-    known = {id_: (outcome.request_hash, "voided", "cancelled") for id_, outcome in recorded.items()}
+    known: dict[UUID, tuple[bytes, str, str | None]] = {
+        id_: (outcome.request_hash, "voided", "cancelled") for id_, outcome in recorded.items()
+    }
     expected = []
     for posting in postings:
         if posting.transfer_id not in known:

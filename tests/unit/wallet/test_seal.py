@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -26,10 +27,10 @@ BLOCK = Block(
 GOLDEN = "002de0096a0405a533d8e85fae0c780ae2f7b21bc4664309f2d33e28c3921459"
 
 
-def state(**changes: datetime | Head | None) -> State:
+def state(**changes: Any) -> State:
     return State(now=NOON, finalized_at=NOON - timedelta(seconds=1), head=None, sealed_at=NOON, frontier=None)._replace(
         **changes
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_the_hash_of_a_block_is_frozen() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from services.wallet import sealer
 from services.wallet.sealer import Pace
 
 
@@ -13,7 +12,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(sealer.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("services.wallet.sealer.time.monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize(("took", "wait"), [(0.0, 10.0), (0.5, 10.0), (2.0, 40.0)])
