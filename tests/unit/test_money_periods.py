@@ -16,7 +16,7 @@ from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_M
 from services.gateway import intake as gateway_intake
 from services.gateway import live
 from services.gateway.clients import service
-from services.notification import catch_up, channels, deliver, pending, sending
+from services.notification import catch_up, channels, deliver, pending, sender
 from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
 from services.notification import worker as notification_worker
@@ -306,14 +306,14 @@ def test_a_lease_outlives_the_e_mail_it_is_for(lease: float) -> None:
 
 def test_an_e_mail_is_tried_for_hours() -> None:
     """The first time again within a minute, at last every hour, for several hours and not for days."""
-    pauses = [min(sending.RETRY_SECONDS * 2**n, sending.RETRY_SECONDS_MAX) for n in range(sending.ATTEMPTS_MAX - 1)]
+    pauses = [min(sender.RETRY_SECONDS * 2**n, sender.RETRY_SECONDS_MAX) for n in range(sender.ATTEMPTS_MAX - 1)]
 
-    assert 10 <= sending.RETRY_SECONDS <= 60
-    assert 3600 == sending.RETRY_SECONDS_MAX
+    assert 10 <= sender.RETRY_SECONDS <= 60
+    assert 3600 == sender.RETRY_SECONDS_MAX
     assert 4 * 3600 <= sum(pauses) <= 12 * 3600
-    assert 5 <= sending.PAUSE_SECONDS_MAX <= deliver.LEASE_SECONDS
-    assert 0.5 <= sending.POLL_SECONDS <= 5
-    assert 10 <= sending.CLAIM_MAX <= 200
+    assert 5 <= sender.PAUSE_SECONDS_MAX <= deliver.LEASE_SECONDS
+    assert 0.5 <= sender.POLL_SECONDS <= 5
+    assert 10 <= sender.CLAIM_MAX <= 200
 
 
 def test_one_more_transfer_always_fits_into_a_balance() -> None:

@@ -47,7 +47,7 @@ from services.gateway.security import (
     revocations,
     verified_keys,
 )
-from services.notification import channels, deliver, sending
+from services.notification import channels, deliver, sender
 from services.notification import schemas as notification_schemas
 from services.transaction import wallet_client
 from services.wallet import api as wallet_api
@@ -131,7 +131,7 @@ def test_leases_outlive_the_work() -> None:
     assert outbox.LEASE_SECONDS > broker.CONFIRM_SECONDS + broker.CONNECT_SECONDS + outbox.RELEASE_SECONDS
     assert api.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
     assert deliver.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
-    assert schemas.RETRY_SECONDS_MAX >= 2 * sending.RETRY_SECONDS_MAX
+    assert schemas.RETRY_SECONDS_MAX >= 2 * sender.RETRY_SECONDS_MAX
 
 
 def test_silence_means_more_than_one_missed_heartbeat() -> None:
@@ -174,7 +174,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     assert intake.BATCH_MAX <= limits.ITEMS_MAX
     assert intake.BATCH_MAX <= schemas.LIST_MAX
     assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX
-    assert sending.CLAIM_MAX <= schemas.EMAILS_MAX
+    assert sender.CLAIM_MAX <= schemas.EMAILS_MAX
     assert client_limits.PAGE_SIZE_MAX == limits.PAGE_MAX
     assert intake.UNDER_WAY_MAX <= gateway_settings.REQUESTS_MAX
     assert gateway_settings.PASSWORDS_MAX < client.CONNECTIONS_MAX
