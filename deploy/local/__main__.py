@@ -9,13 +9,13 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from deploy.local import environment
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from deploy.local.trouble import Trouble
 
 COMMANDS = ("run", "demo", "stop", "clean", "install")
 USAGE = f"usage: python -m deploy.local {'|'.join(COMMANDS)}"
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-EXIT_TROUBLE = 1
+EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -23,7 +23,7 @@ Command = Callable[[Home], Awaitable[None]]
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the arguments ask for; the exit code."""
+    """Run the command that the arguments name; returns the exit code."""
     if arguments in (["-h"], ["--help"]):
         print(USAGE)
         return 0
@@ -33,16 +33,16 @@ def main(arguments: list[str]) -> int:
     environment.forget_driver_variables(os.environ)
     try:
         return asyncio.run(_until_signalled(arguments[0], Home.from_environment(os.environ)))
-    except Trouble as trouble:
-        print(f"payflow: {trouble}", file=sys.stderr)
+    except LocalError as error:
+        print(f"payflow: {error}", file=sys.stderr)
     except OSError as error:
         print(f"payflow: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)
-    return EXIT_TROUBLE
+    return EXIT_ERROR
 
 
 async def _until_signalled(name: str, home: Home) -> int:
-    """Run a command; a signal cancels it once, so that it can put everything away."""
-    from deploy.local import commands  # noqa: PLC0415 - a usage error need not load all drivers
+    """Run a command; a signal cancels it once, so that it can clean up."""
+    from deploy.local import commands  # noqa: PLC0415 - loads all drivers
 
     work: dict[str, Command] = {
         "run": commands.run,
@@ -54,7 +54,7 @@ async def _until_signalled(name: str, home: Home) -> int:
     task = asyncio.ensure_future(work[name](home))
     loop = asyncio.get_running_loop()
     for number in ENDING_SIGNALS:
-        # `nohup` asks to outlive the terminal; that a script's background job ignores Ctrl-C is no wish of anybody.
+        # Only SIGHUP may stay ignored, as `nohup` wants it: a script's background job ignores SIGINT without wanting to.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, _cancel_once, task)
     try:

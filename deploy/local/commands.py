@@ -1,4 +1,4 @@
-"""What a person can ask for: run, demo, stop, clean, install."""
+"""The commands: run, demo, stop, clean, install."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 
 from deploy.local import files, install, leftovers, lock, process, seed
 from deploy.local.demo import demo as show
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.local.payflow import PayFlow
 from deploy.local.ports import LOOPBACK
-from deploy.local.progress import Tell, tell
+from deploy.local.progress import Report, report
 from deploy.local.stack import Plan, Stack
-from deploy.local.trouble import Trouble
 
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 90.0
@@ -26,21 +26,21 @@ POLL_SECONDS = 0.1
 
 
 async def run(home: Home) -> None:
-    """Start the stack and keep it up in the foreground until it is told to stop."""
+    """Start the stack and keep it up in the foreground until a signal stops it."""
     started = time.monotonic()
-    async with running(home, PayFlow(home, os.environ)) as (gateway, watching):
-        tell(f"\nPayFlow is ready after {time.monotonic() - started:.1f} s: {gateway}\n")
-        tell(f"  people    {seed.ALICE}, {seed.BOB}, {seed.OPERATOR} (operator); password {seed.PASSWORD}")
-        tell(
-            f"            {seed.CAROL} (a history), {seed.PENNY} (next to nothing); things go wrong: docs/simulated-failures.md"
+    async with running(home, PayFlow(home, os.environ)) as (gateway, supervising):
+        report(f"\nPayFlow is ready after {time.monotonic() - started:.1f} s: {gateway}\n")
+        report(f"  users     {seed.ALICE}, {seed.BOB}, {seed.OPERATOR} (operator); password {seed.PASSWORD}")
+        report(
+            f"            {seed.CAROL} (has a history), {seed.PENNY} (has little money); see docs/simulated-failures.md"
         )
-        tell(f"  logs      {home.logs}")
-        tell("  stop      Ctrl-C here, or make stop in another terminal\n")
-        await watching
+        report(f"  logs      {home.logs}")
+        report("  stop      Ctrl-C here, or make stop in another terminal\n")
+        await supervising
 
 
 async def demo(home: Home) -> None:
-    """Show one transfer on the running stack, or on one that is started for it and stopped afterwards."""
+    """Show one transfer on the running stack, or on one that is started and stopped for it."""
     if lock.holder(home.lock) is not None:
         await show(await _running_gateway(home))
         return
@@ -49,67 +49,67 @@ async def demo(home: Home) -> None:
 
 
 async def stop(home: Home) -> None:
-    """Tell the running stack to stop, and wait until it has; ends what a killed one left."""
+    """Stop the running stack and wait for its end; without one, end what a killed stack left behind."""
     holder = lock.holder(home.lock)
     if holder is None:
         ended = _end_leftovers(home)
-        tell(f"ended what an earlier run had left: {', '.join(ended)}" if ended else "nothing is running")
+        report(f"ended processes of an earlier run: {', '.join(ended)}" if ended else "nothing is running")
         return
     if holder:
         os.kill(holder, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS_MAX
     while lock.holder(home.lock) is not None:
         if time.monotonic() > deadline:
-            raise Trouble(f"process {holder} has not stopped in {STOP_SECONDS_MAX:.0f} s")
+            raise LocalError(f"process {holder} has not stopped in {STOP_SECONDS_MAX:.0f} s")
         await asyncio.sleep(POLL_SECONDS)
-    tell("stopped")
+    report("stopped")
 
 
 async def clean(home: Home) -> None:
-    """Remove the folder with all its data, after asking."""
+    """Remove the folder with all its data, after a confirmation."""
     if not home.path.exists():
-        tell("nothing to remove")
+        report("nothing to remove")
         return
     if lock.holder(home.lock) is not None:
-        raise Trouble("PayFlow is running; stop it first: make stop")
+        raise LocalError("PayFlow is running; stop it first: make stop")
     if not home.is_ours():
-        raise Trouble(f"{home.path} does not look like a folder of PayFlow: nothing was removed")
+        raise LocalError(f"{home.path} is not a data folder of PayFlow: nothing was removed")
     if os.environ.get("YES") != "1" and not _agrees(f"Remove {home.path} and all the data in it? [y/N] "):
-        raise Trouble("nothing was removed")
+        raise LocalError("nothing was removed")
     _end_leftovers(home)
     shutil.rmtree(home.path)
-    tell(f"removed {home.path}")
+    report(f"removed {home.path}")
 
 
 async def install_engines(_home: Home) -> None:
     """Install the engines' OS packages where they are missing."""
-    await install.ensure(tell)
+    await install.ensure(report)
 
 
 @contextlib.asynccontextmanager
-async def running(home: Home, plan: Plan, *, tell: Tell = tell) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
-    """A started and supervised stack: the address of its gateway, and the task that keeps it up."""
+async def running(home: Home, plan: Plan, *, report: Report = report) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    """A started stack: the address of its gateway, and the task that supervises it."""
     home.open()
     with lock.held(home.lock):
         leftovers.refuse_copy(home.processes)
-        stack = Stack(home, plan, tell=tell)
-        watching: asyncio.Task[None] | None = None
+        stack = Stack(home, plan, report=report)
+        supervising: asyncio.Task[None] | None = None
         try:
-            tell(f"starting in {home.path}")
+            report(f"starting in {home.path}")
             await stack.start()
-            watching = asyncio.create_task(stack.watch())
-            await stack.furnish()
-            yield f"http://{LOOPBACK}:{plan.gateway_port}", watching
+            supervising = asyncio.create_task(stack.watch())
+            await stack.finish_start()
+            yield f"http://{LOOPBACK}:{plan.gateway_port}", supervising
         finally:
-            await _finish(stack, watching)
+            await _finish(stack, supervising)
 
 
-async def _finish(stack: Stack, watching: asyncio.Task[None] | None) -> None:
-    """Stop everything to the end, whatever signals arrive meanwhile."""
-    if watching is not None:
-        watching.cancel()
-        await asyncio.wait([watching])
-    tell("stopping")
+async def _finish(stack: Stack, supervising: asyncio.Task[None] | None) -> None:
+    """Stop everything, whatever signals arrive meanwhile."""
+    if supervising is not None:
+        supervising.cancel()
+        await asyncio.wait([supervising])
+    report("stopping")
     ending = asyncio.ensure_future(stack.stop())
     while not ending.done():
         with contextlib.suppress(asyncio.CancelledError):
@@ -125,7 +125,7 @@ async def _running_gateway(home: Home) -> str:
         if stack is not None and process.is_alive(stack["pids"].get("gateway", 0)):
             return str(stack["gateway"])
         await asyncio.sleep(POLL_SECONDS)
-    raise Trouble("the running stack is not ready; see the terminal in which it runs")
+    raise LocalError("the running stack is not ready; see the terminal that runs it")
 
 
 def _end_leftovers(home: Home) -> list[str]:

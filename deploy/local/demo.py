@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.person import Person, client
+from deploy.local.errors import LocalError
 from deploy.local.seed import ALICE, BOB, CURRENCY, OPERATOR, PASSWORD
-from deploy.local.trouble import Trouble
+from deploy.local.user import User, http_session
 
 AMOUNT_MINOR = 1_250
 WAIT_SECONDS = 30
@@ -23,8 +23,8 @@ STATEMENT_ITEMS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What was seen of one transfer from outside."""
+class Observation:
+    """One transfer as its sender, its receiver and an operator see it."""
 
     transfer: dict[str, Any]
     alice_before: int
@@ -40,26 +40,26 @@ async def demo(gateway: str) -> None:
     """Send 12.50 USD, print timeline, balances and proof.
 
     Raises:
-        Trouble: the money did not move exactly once, or the books do not balance.
+        LocalError: the money did not move exactly once, or the ledger fails its checks.
     """
     console = Console()
-    async with client() as session:
-        alice, bob, operator = (Person(session, gateway, email, PASSWORD) for email in (ALICE, BOB, OPERATOR))
+    async with http_session() as session:
+        alice, bob, operator = (User(session, gateway, email, PASSWORD) for email in (ALICE, BOB, OPERATOR))
         await asyncio.gather(alice.log_in(), bob.log_in(), operator.log_in())
         source, target = await asyncio.gather(alice.wallet(CURRENCY), bob.wallet(CURRENCY))
         transfer = await _send(alice)
         timeline = await _timeline(alice, transfer)
         console.print(timeline_table(timeline, transfer))
-        sight = await _look(alice, bob, operator, before=(source, target), transfer=transfer)
-        console.print(balance_table(sight))
-        console.print(proof_table(sight.proof))
-    faults = find_faults(sight)
+        seen = await _observe(alice, bob, operator, before=(source, target), transfer=transfer)
+        console.print(balance_table(seen))
+        console.print(proof_table(seen.proof))
+    faults = find_faults(seen)
     if faults:
-        raise Trouble("the demo failed: " + "; ".join(faults))
+        raise LocalError("the demo failed: " + "; ".join(faults))
     console.print(f"{money(AMOUNT_MINOR)} moved from Alice to Bob exactly once.")
 
 
-async def _send(alice: Person) -> dict[str, Any]:
+async def _send(alice: User) -> dict[str, Any]:
     transfer = await alice.post(
         "/transfers",
         {"currency": CURRENCY, "amount": AMOUNT_MINOR, "to": {"email": BOB}, "description": "Lunch, thank you!"},
@@ -68,8 +68,8 @@ async def _send(alice: Person) -> dict[str, Any]:
     return await alice.outcome(transfer)
 
 
-async def _timeline(alice: Person, transfer: dict[str, Any]) -> dict[str, Any]:
-    """The timeline, once the notification is in it: that step comes after the outcome."""
+async def _timeline(alice: User, transfer: dict[str, Any]) -> dict[str, Any]:
+    """The timeline with the notification, which comes after the outcome."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + NOTIFICATION_SECONDS_MAX
     while True:
@@ -79,14 +79,14 @@ async def _timeline(alice: Person, transfer: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(NOTIFICATION_POLL_SECONDS)
 
 
-async def _look(
-    alice: Person,
-    bob: Person,
-    operator: Person,
+async def _observe(
+    alice: User,
+    bob: User,
+    operator: User,
     *,
     before: tuple[dict[str, Any], dict[str, Any]],
     transfer: dict[str, Any],
-) -> Sight:
+) -> Observation:
     source, target = before
     source_after, target_after, debits, credited, proof = await asyncio.gather(
         alice.wallet(CURRENCY),
@@ -95,7 +95,7 @@ async def _look(
         _entries(bob, target["id"], transfer["id"]),
         operator.get("/ops/ledger/proof?full=1"),
     )
-    return Sight(
+    return Observation(
         transfer=transfer,
         alice_before=source["balance"],
         alice_after=source_after["balance"],
@@ -107,28 +107,28 @@ async def _look(
     )
 
 
-async def _entries(person: Person, wallet_id: str, transfer_id: str) -> list[int]:
-    """The amounts of a transfer's entries on one of a person's wallets."""
-    statement = await person.get(f"/wallets/{wallet_id}/statement?limit={STATEMENT_ITEMS_MAX}")
+async def _entries(user: User, wallet_id: str, transfer_id: str) -> list[int]:
+    """The amounts of a transfer's entries on one of a user's wallets."""
+    statement = await user.get(f"/wallets/{wallet_id}/statement?limit={STATEMENT_ITEMS_MAX}")
     return [entry["amount"] for entry in statement["items"] if entry["transfer_id"] == transfer_id]
 
 
-def find_faults(sight: Sight) -> list[str]:
-    """What is wrong with what was seen; nothing if the money moved exactly once."""
-    moved_out, moved_in = sight.alice_after - sight.alice_before, sight.bob_after - sight.bob_before
+def find_faults(seen: Observation) -> list[str]:
+    """What contradicts that the money moved exactly once; empty if nothing does."""
+    moved_out, moved_in = seen.alice_after - seen.alice_before, seen.bob_after - seen.bob_before
     checks = [
-        (sight.transfer["status"] == "COMPLETED", f"the transfer is {sight.transfer['status']}"),
+        (seen.transfer["status"] == "COMPLETED", f"the transfer is {seen.transfer['status']}"),
         (moved_out == -AMOUNT_MINOR, f"Alice's balance changed by {moved_out} instead of {-AMOUNT_MINOR}"),
         (moved_in == AMOUNT_MINOR, f"Bob's balance changed by {moved_in} instead of {AMOUNT_MINOR}"),
-        (sight.debits == [-AMOUNT_MINOR], f"Alice's statement has the entries {sight.debits}"),
-        (sight.credits == [AMOUNT_MINOR], f"Bob's statement has the entries {sight.credits}"),
-        (sight.proof["ok"] is True, "the ledger proof found a fault"),
+        (seen.debits == [-AMOUNT_MINOR], f"Alice's statement has the entries {seen.debits}"),
+        (seen.credits == [AMOUNT_MINOR], f"Bob's statement has the entries {seen.credits}"),
+        (seen.proof["ok"] is True, "a check of the ledger failed"),
     ]
     return [fault for holds, fault in checks if not holds]
 
 
 def timeline_table(timeline: dict[str, Any], transfer: dict[str, Any]) -> Table:
-    """The hops of a transfer, in milliseconds since it was accepted."""
+    """The steps of a transfer, in milliseconds since it was accepted."""
     table = Table(title=f"Transfer {transfer['id']}: {transfer['status']}")
     table.add_column("ms", justify="right")
     for heading in ("service", "step", "detail"):
@@ -140,21 +140,21 @@ def timeline_table(timeline: dict[str, Any], transfer: dict[str, Any]) -> Table:
     return table
 
 
-def balance_table(sight: Sight) -> Table:
+def balance_table(seen: Observation) -> Table:
     """Both balances before and after."""
     table = Table(title="Balances")
     table.add_column("wallet")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
-    rows = [("Alice", sight.alice_before, sight.alice_after), ("Bob", sight.bob_before, sight.bob_after)]
+    rows = [("Alice", seen.alice_before, seen.alice_after), ("Bob", seen.bob_before, seen.bob_after)]
     for name, before, after in rows:
         table.add_row(name, money(before), money(after), money(after - before))
     return table
 
 
 def proof_table(proof: dict[str, Any]) -> Table:
-    """What the ledger proved about all of itself."""
-    table = Table(title=f"Ledger proof: {'holds' if proof['ok'] else 'FAILED'}")
+    """The result of each check of the ledger."""
+    table = Table(title=f"Ledger proof: {'passed' if proof['ok'] else 'FAILED'}")
     for heading in ("check", "result", "detail"):
         table.add_column(heading)
     for check in proof["checks"]:
@@ -163,7 +163,7 @@ def proof_table(proof: dict[str, Any]) -> Table:
 
 
 def money(amount_minor: int) -> str:
-    """An amount of US dollars for a person."""
+    """An amount of US dollars as text."""
     sign = "-" if amount_minor < 0 else ""
     whole, cents = divmod(abs(amount_minor), 100)
     return f"{sign}{whole:,}.{cents:02d} {CURRENCY}"

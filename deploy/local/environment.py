@@ -1,7 +1,7 @@
-"""Which variables of the caller's shell reach the processes of the stack, and which this process itself may use.
+"""The variables of the caller's shell that the processes of the stack, and this process itself, may use.
 
-Drivers, servers and interpreters read variables of their own (PG*, RABBITMQ_*, ERL_*, PYTHON*, proxies, the locale). What is
-meant for other programs of the user must not change how the stack works, so the list names what is passed on.
+Drivers, servers and interpreters read variables of their own (PG*, RABBITMQ_*, ERL_*, PYTHON*, proxies, the locale). Those are
+meant for other programs of the user and must not change how the stack works, so only listed variables are passed on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 
 KEPT = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "CI", "PYTHONDONTWRITEBYTECODE"}
-    # The interpreter itself may need its libraries, and mail servers may have certificates of a company.
+    # The interpreter may need its libraries, and a mail server may have a certificate of a company.
     | {"LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 )
 KEPT_PREFIXES = ("PAYFLOW_", "COVERAGE_", "COV_CORE_")
@@ -24,7 +24,7 @@ def passed_on(caller: Mapping[str, str]) -> dict[str, str]:
 
 
 def forget_driver_variables(environment: MutableMapping[str, str]) -> None:
-    """Remove the variables that the PostgreSQL driver would use for whatever a database's URL does not say."""
+    """Remove the variables that the PostgreSQL driver would use for parts that a database URL omits."""
     for name in [name for name in environment if name.startswith(DRIVER_PREFIX)]:
         del environment[name]
 

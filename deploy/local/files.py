@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may use; a file is either the old text or the new one, never half of each."""
+"""Files and folders that only their owner may use; files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 UMASK = 0o077
-"""For child processes: what they make is for its owner alone, whatever the umask of the caller."""
+"""For child processes: only the owner may use their files, whatever the umask of the caller."""
 
 
 def write_atomically(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
-    """Replace `path` by `text`; a reader sees the old file or the whole new one."""
+    """Replace `path` by `text`; a reader sees either the old file or the complete new one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.unlink(missing_ok=True)  # a draft that was left behind may have another mode
+        draft.unlink(missing_ok=True)  # a leftover draft may have another mode
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -34,12 +34,12 @@ def write_atomically(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as JSON, readable by people."""
+    """Replace `path` by `value` as indented JSON."""
     write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None when there is no file or no object in it."""
+    """The JSON object in `path`; None if there is no file, or no object in it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -53,7 +53,7 @@ def owner_only(path: str, flags: int) -> int:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that only its owner may use; an existing one is restricted to its owner."""
+    """Create a folder that only its owner may use, or restrict an existing one to its owner."""
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     path.chmod(FOLDER_MODE)
 
@@ -61,7 +61,7 @@ def make_folder(path: Path) -> None:
 def restrict(folder: Path) -> None:
     """Remove all permissions of the group and of others from a folder and everything below it."""
     for path in (folder, *_below(folder)):
-        # Processes of the stack may run and remove their files meanwhile.
+        # Processes of the stack may remove files meanwhile.
         with contextlib.suppress(FileNotFoundError):
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & UMASK:
@@ -75,7 +75,7 @@ def give(path: Path, *, user: int, group: int) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Every entry below a folder except symbolic links: what they point to may belong to others."""
+    """Every entry below a folder except symbolic links, which may point to files of other users."""
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(root, name)

@@ -1,4 +1,4 @@
-"""The folder that holds all of one stack: `.payflow/` below the repository, unless PAYFLOW_HOME says otherwise."""
+"""The data folder of a stack: `.payflow/` below the repository, or the one that PAYFLOW_HOME names."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import files, server_user
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT = REPOSITORY / ".payflow"
 PATH_BYTES_MAX = 800
-"""PostgreSQL takes 1,023 bytes, with the names of its own folders."""
+"""PostgreSQL allows 1,023 bytes, including the names of its own folders."""
 
 DISK_FREE_BYTES_MIN = 500 * 1000 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where everything of one stack is kept."""
+    """The data folder of a stack."""
 
     path: Path
 
@@ -30,26 +30,26 @@ class Home:
         """The folder that PAYFLOW_HOME names, else `.payflow/` in the repository.
 
         Raises:
-            Trouble: PAYFLOW_HOME is set and empty; the data of another stack must not be used or removed for that.
+            LocalError: PAYFLOW_HOME is set but empty; the default could be the data of another stack.
         """
         named = environment.get("PAYFLOW_HOME")
         if named == "":
-            raise Trouble("PAYFLOW_HOME is empty: name a folder, or unset it")
+            raise LocalError("PAYFLOW_HOME is empty: set it to a folder, or unset it")
         return cls(DEFAULT if named is None else Path(named).absolute())
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that runs the stack; holds its process id."""
+        """Locked by the process that runs the stack; contains its process id."""
         return self.path / "lock"
 
     @property
     def stack(self) -> Path:
-        """The description of the running stack, there while everything is ready."""
+        """The description of the running stack; it exists while everything is ready."""
         return self.path / "stack.json"
 
     @property
     def processes(self) -> Path:
-        """What was started, for the next start to find what a killed supervisor left."""
+        """The started processes, so that the next start finds those that a killed supervisor left behind."""
         return self.path / "processes.json"
 
     @property
@@ -74,7 +74,7 @@ class Home:
 
     @property
     def seeded(self) -> Path:
-        """There once the demo people have their money; lives and goes with the data."""
+        """Exists once the demo users have their money; in the same folder as the data."""
         return self.path / "postgres" / "seeded"
 
     @property
@@ -87,14 +87,14 @@ class Home:
         return self.logs / f"{name}.log"
 
     def is_ours(self) -> bool:
-        """Whether the folder was made by a stack: a wrong PAYFLOW_HOME must not cost anybody their files."""
+        """Whether a stack created the folder: a wrong PAYFLOW_HOME must not remove other files."""
         return self.lock.exists() and self.logs.is_dir()
 
     def open(self) -> None:
-        """Make the folders, restrict all of them to their owner, and see that the stack can live here.
+        """Create the folders, restrict all of them to their owner, and check that the stack can use them.
 
         Raises:
-            Trouble: the folder cannot be used, or the disk is nearly full.
+            LocalError: the folder cannot be used, or the disk is nearly full.
         """
         _check_path(self.path)
         try:
@@ -105,22 +105,22 @@ class Home:
                 files.make_folder(folder)
             free = shutil.disk_usage(self.path).free
         except OSError as error:
-            raise Trouble(f"{self.path} cannot be used: {error.strerror}") from error
+            raise LocalError(f"{self.path} cannot be used: {error.strerror}") from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise Trouble(f"{self.path} cannot be used: it is not yours to read and write")
+            raise LocalError(f"{self.path} cannot be used: it is not yours to read and write")
         if free < DISK_FREE_BYTES_MIN:
-            raise Trouble(
+            raise LocalError(
                 f"only {free // 1_000_000} MB free below {self.path}: {DISK_FREE_BYTES_MIN // 1_000_000} MB are needed"
             )
 
     def _restrict(self) -> None:
-        """Close the folder and everything below it to other users, except to the one that PostgreSQL runs as.
+        """Deny other users access to the folder and everything below it, except the one that PostgreSQL runs as.
 
-        A process of that user has to pass through the folder, which nothing but owning it allows at mode 0700.
+        A process of that user has to pass through the folder, which mode 0700 allows only its owner.
         """
         foreign = self._foreign_folder()
         if foreign is not None:
-            raise Trouble(
+            raise LocalError(
                 f"{self.path} is accessible to other users and contains {foreign}, which PayFlow did not create; "
                 "set PAYFLOW_HOME to an empty folder"
             )
@@ -136,7 +136,7 @@ class Home:
             earlier.rename(self.down)
 
     def _foreign_folder(self) -> str | None:
-        """A folder in here that no stack made, unless others have no access anyway: they would lose it."""
+        """A folder in here that no stack created, if other users have access: restricting it would lock them out."""
         if self.path == DEFAULT or self.is_ours() or not self.path.stat().st_mode & files.UMASK:
             return None
         ours = {folder.name for folder in (self.logs, self.down, self.mail)}
@@ -144,14 +144,14 @@ class Home:
 
 
 def _check_path(path: Path) -> None:
-    """Raises Trouble: an engine cannot work below this path."""
+    """Raises LocalError: an engine cannot work below this path."""
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        raise Trouble(
+        raise LocalError(
             f"the path of the data folder is longer than {PATH_BYTES_MAX} bytes: choose another folder with PAYFLOW_HOME"
         )
-    # RabbitMQ puts its path between quotation marks for a shell.
+    # RabbitMQ passes its path to a shell in quotation marks.
     if any(character in "'\"" or not character.isprintable() for character in str(path)):
-        raise Trouble(
+        raise LocalError(
             f"{str(path)!r} has a quotation mark or a control character, which RabbitMQ does not support: "
             "choose another folder with PAYFLOW_HOME"
         )

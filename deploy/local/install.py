@@ -1,7 +1,7 @@
-"""The OS packages of the engines and of drills: installed where we are root and there is apt, named in one line elsewhere.
+"""The OS packages of the engines and of drills: installed as root with apt; elsewhere the error names them.
 
-Nothing may start on the default ports: no cluster is made at installation, no service is started, and none
-is enabled that was not there before.
+Nothing may start on the default ports: the installation creates no cluster, starts no service, and enables none that was
+not there before.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deploy.local.engines import postgres, rabbitmq, redis
-from deploy.local.progress import Tell
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
+from deploy.local.progress import Report
 
 ATTEMPTS_MAX = 2
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -32,16 +32,16 @@ FINDERS: dict[str, Callable[[], object | None]] = {
     "rabbitmq-server": rabbitmq.find_server,
     "redis-server": redis.find_server,
 }
-"""How to see whether a package's programs are there, by package."""
+"""How to find the programs of a package, by package."""
 
 FAKETIME_LIBRARY = "faketime/libfaketime.so.1"
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 
 def find_faketime() -> Path | None:
-    """The library that gives one process another time of day; None when it is not installed."""
+    """The library that fakes the time of day of a process; None if it is not installed."""
     for folder in map(Path, LIBRARY_FOLDERS):
-        # Debian has a folder for each architecture in between, others have none.
+        # Debian has a folder for each architecture in between, other systems have none.
         for found in (*sorted(folder.glob(f"*/{FAKETIME_LIBRARY}")), folder / FAKETIME_LIBRARY):
             if found.is_file():
                 return found
@@ -49,53 +49,53 @@ def find_faketime() -> Path | None:
 
 
 EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {"faketime": find_faketime}
-"""The same for what PayFlow itself does not need: drills and tests ask for it by name."""
+"""The same for packages that only drills and tests need."""
 
 
 def missing(also: Sequence[str] = ()) -> list[str]:
-    """The packages whose programs are not there, of those that are always needed and of those named."""
+    """The packages whose programs are missing, of those that are always needed and of those in `also`."""
     finders = FINDERS | {package: EXTRA_FINDERS[package] for package in also}
     return [package for package, find in finders.items() if find() is None]
 
 
-async def ensure(tell: Tell, *, also: Sequence[str] = ()) -> None:
-    """Install the packages that are missing; `also` names some of the extra ones.
+async def ensure(report: Report, *, also: Sequence[str] = ()) -> None:
+    """Install the missing packages; `also` names extra ones.
 
     Raises:
-        Trouble: they cannot be installed; names them.
+        LocalError: they cannot be installed; the text names them.
     """
     packages = missing(also)
     if not packages:
         return
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Trouble(f"missing programs: install the packages {names} (apt-get install {names})")
-    tell(f"installing {names} with apt-get")
+        raise LocalError(f"missing programs: install the packages {names} (apt-get install {names})")
+    report(f"installing {names} with apt-get")
     with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
         await _install(packages)
     _disable([package for package in packages if package in FINDERS])
-    still = missing(also)
-    if still:
-        raise Trouble(
-            f"apt-get installed no usable {' '.join(still)}: PayFlow needs PostgreSQL 15, RabbitMQ 3.10, Redis 7"
+    remaining = missing(also)
+    if remaining:
+        raise LocalError(
+            f"apt-get installed no usable {' '.join(remaining)}: PayFlow needs PostgreSQL 15, RabbitMQ 3.10, Redis 7"
         )
 
 
 async def _install(packages: list[str]) -> None:
-    said = ""
+    failure = ""
     for _ in range(ATTEMPTS_MAX):
-        # A package list that cannot be renewed may still do.
+        # A package list that cannot be updated may still be good enough.
         await _apt("update")
-        said = await _apt("install", "-y", "--no-install-recommends", *packages)
-        if not said:
+        failure = await _apt("install", "-y", "--no-install-recommends", *packages)
+        if not failure:
             return
-    raise Trouble(f"apt-get could not install {' '.join(packages)}: {said}")
+    raise LocalError(f"apt-get could not install {' '.join(packages)}: {failure}")
 
 
 async def _apt(*arguments: str) -> str:
-    """Run apt-get; what it said last when it failed, else nothing.
+    """Run apt-get; its last line of output if it failed, else an empty text.
 
-    An interruption waits for it: a package half installed is worse than a late end.
+    An interruption waits for it: a half-installed package is worse than a late end.
     """
     child = await asyncio.create_subprocess_exec(
         *APT,
@@ -118,7 +118,7 @@ async def _apt(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def _file(path: Path, text: str, *, mode: int = 0o644) -> Iterator[None]:
-    """Have a file there for a while; one that is there already is left alone."""
+    """Create a file and remove it afterwards; an existing file is left alone."""
     if path.exists():
         yield
         return
@@ -136,7 +136,7 @@ def _file(path: Path, text: str, *, mode: int = 0o644) -> Iterator[None]:
 
 
 def _disable(packages: list[str]) -> None:
-    """Keep what we installed from starting at the next boot; only where systemd keeps such a list."""
+    """Keep the installed services from starting at the next boot, on systems with systemd."""
     if shutil.which("systemctl") is not None:
-        # These packages name their services after themselves.
+        # The services have the names of their packages.
         subprocess.run(["systemctl", "disable", *packages], capture_output=True, check=False)

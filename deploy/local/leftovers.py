@@ -1,4 +1,4 @@
-"""What a supervisor that was killed left running: recorded while it ran, ended by the next start.
+"""Processes that a killed supervisor left running: recorded while it ran, ended by the next start.
 
 The record also identifies the folder. In a copy of the folder the record lists the processes of the original, which must
 not be ended: a move keeps device and inode of a folder, a copy does not. A copy keeps that record until it starts.
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deploy.local import files, lock, process
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from deploy.local.trouble import Trouble
 
 
 class Started(Protocol):
-    """Something with a name that may have a process."""
+    """A unit with a name that may have a process."""
 
     @property
     def name(self) -> str:
@@ -32,14 +32,14 @@ class Started(Protocol):
 
 
 def record(path: Path, units: Iterable[Started]) -> None:
-    """Write down who runs now, and in which folder."""
+    """Record the running processes and the folder."""
     found = {unit.name: process.identify(unit.pid, unit.programs) for unit in units if unit.pid is not None}
     running = {name: identity for name, identity in found.items() if identity is not None}
     files.write_json(path, {"folder": str(path.parent), **_identity(path.parent), "processes": running})
 
 
 def end(path: Path) -> list[str]:
-    """End what was written down in this folder and still runs, telling a reused process id apart; the names ended."""
+    """End the processes recorded in this folder that still run, but none with a reused process id; returns their names."""
     if not _is_record_of(_read(path), path.parent):
         return []
     alive = _alive(path)
@@ -52,14 +52,14 @@ def refuse_copy(path: Path) -> None:
     """Refuse to start in a copy of a folder that was copied while its stack ran, if that stack runs now.
 
     Raises:
-        Trouble: it names the folder of the original.
+        LocalError: the text names the folder of the original.
     """
     stored = _read(path)
     if _is_record_of(stored, path.parent):
         return
     running = _find_running(path)
     if running is not None:
-        raise Trouble(
+        raise LocalError(
             f"{path.parent} was copied from {stored.get('folder', 'another folder')} while that stack was running "
             f"(process {running}); stop that stack, delete this copy and copy the folder again"
         )
@@ -99,7 +99,7 @@ def _identity(folder: Path) -> dict[str, int]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The record. One of an earlier version has no identity and is taken for that of another folder."""
+    """The record. A record of an earlier version has no identity and counts as that of another folder."""
     stored = files.read_object(path) or {}
     return stored if "processes" in stored else {"processes": stored}
 

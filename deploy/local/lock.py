@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.local import files
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock; the file tells the process id of its holder.
+    """Hold the lock; the file contains the process id of its holder.
 
     Raises:
-        Trouble: another process holds it, or the file cannot be written.
+        LocalError: another process holds it, or the file cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, files.FILE_MODE)
     except OSError as error:
-        raise Trouble(f"{path} cannot be used: {error.strerror}") from error
+        raise LocalError(f"{path} cannot be used: {error.strerror}") from error
     try:
         if not _try_lock(descriptor):
-            raise Trouble(f"PayFlow runs already (process {_read(descriptor)}); stop it with: make stop")
+            raise LocalError(f"PayFlow is already running (process {_read(descriptor)}); stop it with: make stop")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -35,13 +35,13 @@ def held(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """The process id of the holder; None when nobody holds the lock."""
+    """The process id of the holder; None if the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Trouble(f"{path} cannot be used: {error.strerror}") from error
+        raise LocalError(f"{path} cannot be used: {error.strerror}") from error
     try:
         if _try_lock(descriptor):
             return None

@@ -1,4 +1,4 @@
-"""PayFlow as a plan: its engines, its databases and migrations, its processes, its stack.json."""
+"""The plan of PayFlow: its engines, databases and migrations, processes, and stack.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.local.engines import Engine
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import Ports
 from deploy.local.process import Process
-from deploy.local.progress import tell, timed
+from deploy.local.progress import report, timed
 from deploy.local.roles import ROLES, SERVICES, Engines, Wiring
 from deploy.local.secrets import Secrets
 from deploy.local.stack import run_to_end
@@ -23,10 +23,10 @@ GRANT_SECONDS_MAX = 30.0
 
 
 class PayFlow:
-    """The whole system below one folder."""
+    """The complete system below one folder."""
 
     def __init__(self, home: Home, caller: Mapping[str, str], *, wiring: type[Wiring] = Wiring) -> None:
-        """Plan the system below `home`, started from the environment `caller`, its processes told what `wiring` tells."""
+        """Plan the system below `home`, started from the environment `caller`; `wiring` configures its processes."""
         self._home = home
         ports, secrets = Ports(home.ports), Secrets(home.secrets)
         self._private = Engines.of(home, ports, secrets)
@@ -34,24 +34,24 @@ class PayFlow:
         self.gateway_port = self.wiring.gateway_port
         self.engines: list[Engine] = [self._private.postgres, self._private.rabbitmq, self._private.redis]
 
-    async def obtain(self) -> None:
+    async def install(self) -> None:
         """Install the engines' OS packages where they are missing."""
-        await install.ensure(tell)
+        await install.ensure(report)
 
-    async def lay_ground(self) -> None:
-        """Make databases and roles, then bring those databases up to date that are not, at the same time."""
+    async def prepare_databases(self) -> None:
+        """Create databases and roles, then migrate the databases in parallel."""
         await self._private.postgres.provision()
         await timed("databases", asyncio.gather(*(self._migrate(service) for service in SERVICES)))
 
-    async def furnish(self) -> None:
-        """Give the demo people their money, unless they have it."""
+    async def seed(self) -> None:
+        """Give the demo users their money, unless they have it."""
         if self._home.seeded.exists():
             return
 
         async def grant(email: str) -> None:
             await run_to_end(self.wiring.grant(email), seconds_max=GRANT_SECONDS_MAX)
 
-        await timed("demo people", seed.seed(self.wiring.gateway_url, grant))
+        await timed("demo users", seed.seed(self.wiring.gateway_url, grant))
         files.write_atomically(self._home.seeded, "")
 
     def processes(self) -> list[Process]:
@@ -64,7 +64,7 @@ class PayFlow:
         return {role.name: self.wiring.metrics_url(role.name) for role in ROLES}
 
     def description(self) -> dict[str, Any]:
-        """What stack.json tells; the databases are named with their owners' logins."""
+        """The content of stack.json; the database URLs are those of the owners."""
         postgres, rabbitmq, redis = self._private.postgres, self._private.rabbitmq, self._private.redis
         return {
             "gateway": self.wiring.gateway_url,
@@ -77,7 +77,7 @@ class PayFlow:
         }
 
     async def _migrate(self, service: str) -> None:
-        """Run the service's migrations, unless its database is at the newest one: looking is a second cheaper."""
+        """Run the service's migrations, unless its database is at the newest one: a check saves a second."""
         url = self._private.postgres.dsn(service, f"payflow_{service}_owner")
         if await revision(url) != newest_revision(service):
             await run_to_end(self.wiring.migration(service), seconds_max=MIGRATION_SECONDS_MAX)
@@ -95,5 +95,5 @@ async def revision(url: str) -> str | None:
 
 
 def newest_revision(service: str) -> str:
-    """The revision that a service's database should be at: its migrations are numbered."""
+    """The newest revision of a service's database: its migrations are numbered."""
     return max(path.stem for path in (REPOSITORY / "services" / service / "sql" / "migrations").glob("*.sql"))

@@ -1,8 +1,7 @@
-"""Private ports: picked once per folder, remembered, and picked anew when someone else has them.
+"""Private ports: chosen once per folder, remembered, and chosen again when another program uses them.
 
-They lie below the range from which the kernel takes the source ports of outgoing connections. A
-port inside that range can be taken by any client while its server is down, even by a client
-that is trying to reach this very port, and then the server cannot come back.
+They are below the range from which the kernel takes the source ports of outgoing connections. Any client can take a port
+inside that range while its server is down, even a client that connects to this very port, and then the server cannot restart.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import socket
 from pathlib import Path
 
 from deploy.local import files
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
 PORT_MIN = 18_000
@@ -30,7 +29,7 @@ class Ports:
         self._path = path
 
     def take(self, name: str) -> int:
-        """The port remembered for `name` if nobody listens there, else a new one, remembered."""
+        """The remembered port of `name` if it is free, else a new one, which is remembered."""
         known = self._read()
         port = known.get(name)
         if port is not None and is_free(port):
@@ -38,12 +37,12 @@ class Ports:
         return self._pick(known, name)
 
     def get(self, name: str) -> int:
-        """The port of `name`, whoever listens there now; picks one when it has none."""
+        """The port of `name`, free or not; chooses one if it has none."""
         known = self._read()
         return known[name] if name in known else self._pick(known, name)
 
     def forget(self, name: str) -> None:
-        """Let the next `take` pick anew: the port turned out to be someone else's."""
+        """Let the next `take` choose another port: this one is used by another program."""
         known = self._read()
         if known.pop(name, None) is not None:
             files.write_json(self._path, known)
@@ -60,7 +59,7 @@ class Ports:
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on this port now; connections winding down do not count."""
+    """Whether a server could listen on this port now; closing connections do not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -71,12 +70,12 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def find_free(*, avoid: set[int] | frozenset[int] = frozenset()) -> int:
-    """A free port at random, so that two folders picking at the same time rarely meet."""
+    """A random free port, so that two folders that choose at the same time rarely choose the same one."""
     for _ in range(ATTEMPTS_MAX):
         port = random.randint(PORT_MIN, _port_max())  # noqa: S311 - not a secret
         if port not in avoid and port not in WELL_KNOWN and is_free(port):
             return port
-    raise Trouble(f"found no free port on {LOOPBACK} between {PORT_MIN} and {_port_max()}")
+    raise LocalError(f"no free port found on {LOOPBACK} between {PORT_MIN} and {_port_max()}")
 
 
 def _port_max() -> int:

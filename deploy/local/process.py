@@ -1,8 +1,7 @@
-"""One child process: in a session of its own, gone when its parent is gone, ended as a whole.
+"""One child process: in a session of its own, ended with its parent, and always together with its descendants.
 
-A child is started through `setpriv --pdeathsig KILL` where the system has it, so that the kernel
-ends it when the supervisor is killed. It is always ended by process group, together with
-everything it had started (PostgreSQL's backends make groups of their own).
+A child is started through `setpriv --pdeathsig KILL` if the system has it, so that the kernel ends it when the supervisor is
+killed. It is ended with its process group and with all descendants (PostgreSQL's backends have groups of their own).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ KILL_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish what is under way
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DEAD_STATES = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
-DIES_WITH_PARENT = ["--pdeathsig", "KILL"]
+ENDED_WITH_PARENT = ["--pdeathsig", "KILL"]
 
 
 class Child(Protocol):
@@ -46,9 +45,9 @@ class Child(Protocol):
 
 
 class Process:
-    """A command that can be started any number of times, one at a time."""
+    """A command that can be started repeatedly, one process at a time."""
 
-    def __init__(  # one argument per thing a process has
+    def __init__(
         self,
         name: str,
         command: Sequence[str],
@@ -58,10 +57,10 @@ class Process:
         log: Path,
         launcher: Sequence[str] | None = None,
     ) -> None:
-        """Describe the process; `launcher` replaces the prefix that makes it die with its parent."""
+        """Describe the process; `launcher` replaces the prefix that ends it with its parent."""
         self.name = name
         self.log = log
-        launcher = dying_with_parent() if launcher is None else launcher
+        launcher = ended_with_parent() if launcher is None else launcher
         self.programs = frozenset(Path(word).name for word in (*launcher[:1], command[0]))
         """The programs that may be found running under its process id."""
         self._command = [*launcher, *command]
@@ -91,16 +90,16 @@ class Process:
             self._child.send_signal(number)
 
     def kill(self) -> None:
-        """End it and all it started with SIGKILL, and wait until it is gone."""
-        # Once it has been waited for, its number may be anybody's.
+        """Kill it and all its descendants, and wait for its end."""
+        # After its end the id may belong to another process.
         if self._child is not None and self._child.poll() is None:
             kill_tree(self._child.pid)
             self._child.wait(KILL_SECONDS_MAX)
 
     async def stop(self, *, seconds_max: float = STOP_SECONDS_MAX, number: signal.Signals = signal.SIGTERM) -> bool:
-        """Ask it to end, killing what has not ended in time; whether it ended by itself."""
+        """Send a signal to end it, and kill it if it has not ended in time; whether it ended by itself."""
         self.send(number)
-        self.send(signal.SIGCONT)  # one that somebody froze hears nothing else
+        self.send(signal.SIGCONT)  # a stopped process handles no other signal
         try:
             ended = await self.wait(seconds_max)
         finally:
@@ -108,7 +107,7 @@ class Process:
         return ended
 
     async def wait(self, seconds_max: float) -> bool:
-        """Wait until it has ended; whether it did in time."""
+        """Wait for its end; whether it ended in time."""
         deadline = time.monotonic() + seconds_max
         while self.pid is not None:
             if time.monotonic() > deadline:
@@ -117,7 +116,7 @@ class Process:
         return True
 
     def last_line(self) -> str:
-        """The last line of its log that says something."""
+        """The last line of its log that is not blank."""
         return last_line(self.log)
 
     def _launch(self, log: IO[bytes]) -> Child:
@@ -133,14 +132,14 @@ class Process:
         )
 
 
-def dying_with_parent() -> list[str]:
-    """The prefix of a command that makes the kernel end it together with its parent."""
+def ended_with_parent() -> list[str]:
+    """The prefix of a command that lets the kernel end it together with its parent."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, *DIES_WITH_PARENT] if setpriv else []
+    return [setpriv, *ENDED_WITH_PARENT] if setpriv else []
 
 
 def last_line(log: Path, *, characters_max: int = 300) -> str:
-    """The last line of a log that says something, shortened."""
+    """The last line of a log that is not blank, shortened."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8192))
@@ -179,7 +178,7 @@ def program(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs under this id; one that only waits to be reaped does not."""
+    """Whether a process runs under this id; a zombie does not."""
     try:
         return psutil.Process(pid).status() not in DEAD_STATES
     except psutil.AccessDenied:
@@ -222,10 +221,10 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def in_directory(directory: Path, *, programs: frozenset[str]) -> list[int]:
-    """The processes of these programs that work in `directory`: an engine's own, orphans included."""
+    """The processes of these programs whose working directory is `directory`, orphans included."""
     found = []
     for process in psutil.process_iter():
-        # Others end meanwhile, and the folder of a process of another user cannot be read.
+        # A process may have ended, or belong to another user.
         with contextlib.suppress(psutil.Error):
             if process.cwd() == str(directory) and process.name() in programs:
                 found.append(process.pid)
@@ -233,7 +232,7 @@ def in_directory(directory: Path, *, programs: frozenset[str]) -> list[int]:
 
 
 def _boot() -> str:
-    """An id of this boot: unlike `psutil.boot_time()` it stays the same when the clock is set. Empty where there is none."""
+    """The id of this boot, empty on a system without one. Unlike `psutil.boot_time()` it does not change with the clock."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the stack is made of, as data, and what each process is told through its environment."""
+"""The roles of the stack as data, and the environment variables of each process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from deploy.local import environment
 from deploy.local.engines import Postgres, RabbitMQ, Redis
+from deploy.local.errors import LocalError
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import LOOPBACK, Ports
 from deploy.local.process import Process
 from deploy.local.secrets import Secrets
-from deploy.local.trouble import Trouble
 
 GATEWAY_PORT = 8000
 PORT_MAX = 65535
@@ -30,7 +30,7 @@ class Role:
     service: str
     role: str
     identity: str
-    """Whose key it signs with; processes of the same role share one."""
+    """The identity whose key it signs with; processes of the same role share one."""
 
 
 ROLES = (
@@ -69,7 +69,7 @@ class Engines:
 
 
 class Wiring:
-    """Ports, addresses, passwords and keys of one stack, told to each process as far as it needs them."""
+    """Ports, addresses, passwords and keys of one stack; each process gets only those that it needs."""
 
     def __init__(
         self, home: Home, *, engines: Engines, ports: Ports, secrets: Secrets, caller: Mapping[str, str]
@@ -84,19 +84,19 @@ class Wiring:
 
     @property
     def gateway_url(self) -> str:
-        """The public door."""
+        """The public address."""
         return f"http://{LOOPBACK}:{self.gateway_port}"
 
     def service_url(self, service: str) -> str:
-        """Where a service's api listens."""
+        """The address of a service's API."""
         return f"http://{LOOPBACK}:{self._ports.get(service)}"
 
     def metrics_url(self, name: str) -> str:
-        """Where a process tells its health and metrics."""
+        """The address of a process's health and metrics."""
         return f"http://{LOOPBACK}:{self._ports.get(f'{name}_metrics')}"
 
     def take_ports(self, roles: tuple[Role, ...]) -> None:
-        """Keep the remembered ports, except those that someone else listens on by now."""
+        """Keep the remembered ports, except those that another program uses by now."""
         for name in (*SERVICES, *(f"{role.name}_metrics" for role in roles)):
             self._ports.take(name)
 
@@ -105,7 +105,7 @@ class Wiring:
         return self._python(role.name, ["-m", f"services.{role.service}", role.role], self.environment(role))
 
     def migration(self, service: str) -> Process:
-        """The process that brings a service's database up to date."""
+        """The process that migrates a service's database."""
         owner = {
             _variable(service, "OWNER_DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}_owner")
         }
@@ -113,13 +113,13 @@ class Wiring:
         return self._python(f"{service}-migrate", ["-m", f"services.{service}", "migrate"], variables)
 
     def grant(self, email: str) -> Process:
-        """The process that makes somebody an operator."""
+        """The process that makes a user an operator."""
         role = next(role for role in ROLES if role.name == "auth")
         command = ["-m", "services.auth", "grant", email, "operator"]
         return self._python("auth-grant", command, self.environment(role))
 
     def environment(self, role: Role) -> dict[str, str]:
-        """Everything a role is told."""
+        """The environment of a role."""
         return {
             **self._inherited(),
             **self._addresses(),
@@ -143,7 +143,7 @@ class Wiring:
         )
 
     def _inherited(self) -> dict[str, str]:
-        """What is passed on of the caller's environment, without what belongs to the stack: no role sees another's password."""
+        """The caller's variables that are passed on, without those of the stack: no role sees the password of another."""
         return {name: value for name, value in environment.passed_on(self._caller).items() if not _is_ours(name)}
 
     def _addresses(self) -> dict[str, str]:
@@ -160,7 +160,7 @@ class Wiring:
         return urls
 
     def _seal_database(self) -> dict[str, str]:
-        """The sealer reads and seals; who could also post could not witness."""
+        """The sealer has its own login, which can read and seal but not post: a seal by the posting role would prove nothing."""
         return {"PAYFLOW_WALLET_SEAL_DATABASE_URL": self._engines.postgres.dsn("wallet", "payflow_wallet_seal")}
 
     def _engine_urls(self, service: str) -> dict[str, str]:
@@ -170,9 +170,9 @@ class Wiring:
         return urls
 
     def _mail(self, role: Role) -> dict[str, str]:
-        """Where people follow links to, and, unless the caller has a mail server, a folder for letters.
+        """The address for links in e-mails and, unless the caller has a mail server, a folder for e-mails.
 
-        Only the role that sends gets the folder: load tests make too many notifications to write them there.
+        Only the role that sends them gets the folder: load tests make too many notifications to write them there.
         """
         variables = {"PAYFLOW_PUBLIC_URL": self._caller.get("PAYFLOW_PUBLIC_URL") or self.gateway_url}
         if role.role == "deliver" and not self._caller.get("PAYFLOW_SMTP_URL"):
@@ -194,11 +194,11 @@ def gateway_port(caller: Mapping[str, str]) -> int:
     """The gateway's port: PAYFLOW_GATEWAY_PORT, else 8000.
 
     Raises:
-        Trouble: it is not a port.
+        LocalError: it is not a port.
     """
     text = caller.get("PAYFLOW_GATEWAY_PORT", str(GATEWAY_PORT))
     if not text.isdecimal() or not 1 <= int(text) <= PORT_MAX:
-        raise Trouble(f"PAYFLOW_GATEWAY_PORT is {text!r}: it must be a port from 1 to {PORT_MAX}")
+        raise LocalError(f"PAYFLOW_GATEWAY_PORT is {text!r}: it must be a port from 1 to {PORT_MAX}")
     return int(text)
 
 
@@ -207,7 +207,7 @@ def _variable(service: str, suffix: str) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether the stack alone sets this variable; mail and behaviour are the caller's."""
+    """Whether only the stack sets this variable; variables for e-mail and behaviour are the caller's."""
     if not name.startswith("PAYFLOW_") or name.startswith("PAYFLOW_SMTP_"):
         return False
     return name.endswith(("_URL", "_PORT", "_SECRET", "_SERVICE_KEY", "_PUBLIC_KEYS", "_HOST", "_INSTANCE", "_DEMO"))

@@ -1,4 +1,4 @@
-"""Secrets of one stack: made up once, kept in one file that only its owner may read."""
+"""Secrets of one stack: generated once and stored in one file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local import files
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 PASSWORD_BYTES = 24
 
 
 class Secrets:
-    """Passwords and keys by name; asking for a new name makes it and keeps it."""
+    """Passwords and keys by name; a new one is generated and stored on first use."""
 
     def __init__(self, path: Path) -> None:
-        """Keep the secrets in the JSON file `path`."""
+        """Store the secrets in the JSON file `path`."""
         self._path = path
         self._values: dict[str, str] | None = None
 
     def has(self, name: str) -> bool:
-        """Whether this secret was made before."""
+        """Whether this secret exists."""
         return name in self._load()
 
     def password(self, name: str) -> str:
-        """A password that needs no quoting anywhere and spells no word: hexadecimal digits."""
+        """A password of hexadecimal digits, which needs no quoting anywhere."""
         return self._get_or_make(name, lambda: secrets.token_hex(PASSWORD_BYTES))
 
     def private_key(self, identity: str) -> str:
@@ -62,7 +62,7 @@ class Secrets:
             return {}
         stored = files.read_object(self._path)
         if stored is None:
-            raise Trouble(
+            raise LocalError(
                 f"{self._path} is not valid JSON; restore it from a backup: without these passwords the data cannot be read"
             )
         return {name: str(value) for name, value in stored.items()}

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 NAME = "postgres"
-NOBODY = 65534
-"""The number of a user who may stand for every account without rights: nothing is given to it."""
+UNPRIVILEGED = 65534
+"""The number of the account `nobody`, which unprivileged services share: it gets no files."""
 
 
 def find(directory: Path, *, owner: int = 0) -> pwd.struct_passwd | None:
@@ -38,14 +38,14 @@ def has_access(user: pwd.struct_passwd, directory: Path) -> bool:
 
 
 def stand_in() -> int:
-    """A number that is not root's, for a user namespace in which root has it."""
+    """A number other than 0 that root gets in a user namespace."""
     user = _by_name(NAME)
-    return NOBODY if user is None else user.pw_uid
+    return UNPRIVILEGED if user is None else user.pw_uid
 
 
 def _by_number(number: int) -> pwd.struct_passwd | None:
     try:
-        return None if number in (0, NOBODY) else pwd.getpwuid(number)
+        return None if number in (0, UNPRIVILEGED) else pwd.getpwuid(number)
     except KeyError:
         return None
 

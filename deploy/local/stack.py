@@ -11,11 +11,11 @@ import aiohttp
 
 from deploy.local import files, leftovers, ports
 from deploy.local.engines import Engine
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.local.process import Process
-from deploy.local.progress import Tell, timed
+from deploy.local.progress import Report, timed
 from deploy.local.supervisor import Supervisor, Unit, describe
-from deploy.local.trouble import Trouble
 
 READY_SECONDS_MAX = 180.0
 READY_POLL_SECONDS = 0.1
@@ -31,22 +31,22 @@ class Plan(Protocol):
 
     @property
     def gateway_port(self) -> int:
-        """The port that everybody knows."""
+        """The public port."""
 
-    async def obtain(self) -> None:
-        """Get the programs that are missing."""
+    async def install(self) -> None:
+        """Install the programs that are missing."""
 
-    async def lay_ground(self) -> None:
-        """What must be done once PostgreSQL is up and before any process starts."""
+    async def prepare_databases(self) -> None:
+        """Create and migrate the databases, once PostgreSQL runs and before any process starts."""
 
-    async def furnish(self) -> None:
-        """What must be done once everything is ready and before anybody is told."""
+    async def seed(self) -> None:
+        """Seed the data, once everything is ready and before stack.json is written."""
 
     def processes(self) -> list[Process]:
-        """The processes; asked for once the engines have their ports."""
+        """The processes; called once the engines have their ports."""
 
     def health_urls(self) -> dict[str, str]:
-        """Where each process serves /livez and /readyz, by name."""
+        """The address of each process's /livez and /readyz, by name."""
 
     def description(self) -> dict[str, Any]:
         """The content of stack.json without the process ids."""
@@ -55,11 +55,11 @@ class Plan(Protocol):
 class Stack:
     """A stack below one folder. The caller holds the folder's lock."""
 
-    def __init__(self, home: Home, plan: Plan, *, tell: Tell) -> None:
-        """Prepare to run `plan` below `home`, telling a person what happens."""
+    def __init__(self, home: Home, plan: Plan, *, report: Report) -> None:
+        """Prepare to run `plan` below `home`; `report` receives progress messages."""
         self._home = home
         self._plan = plan
-        self._tell = tell
+        self._report = report
         self._processes: list[Process] = []
         self._ready = False
 
@@ -76,15 +76,15 @@ class Stack:
         """Start everything and return when all of it is ready.
 
         Raises:
-            Trouble: something is in the way; `stop` then ends what was started.
+            LocalError: the start failed; `stop` then ends what was started.
         """
-        self._clear_away()
+        self._remove_leftovers()
         if not ports.is_free(self._plan.gateway_port):
-            raise Trouble(
-                f"port {self._plan.gateway_port} is taken by another program: "
+            raise LocalError(
+                f"port {self._plan.gateway_port} is used by another program: "
                 "stop it, or choose another port with PAYFLOW_GATEWAY_PORT"
             )
-        await self._plan.obtain()
+        await self._plan.install()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_processes())
@@ -95,59 +95,59 @@ class Stack:
             raise failures.exceptions[0] from None
         await timed("health of every process", self._wait_ready())
 
-    async def furnish(self) -> None:
-        """Seed the data, unless a part is kept down, and write stack.json."""
+    async def finish_start(self) -> None:
+        """Seed the data, unless a process is kept down, and write stack.json."""
         if self.kept_down:
-            self._tell(f"not seeded: {', '.join(sorted(self.kept_down))} kept down")
+            self._report(f"not seeded: {', '.join(sorted(self.kept_down))} kept down")
         else:
-            await self._plan.furnish()
+            await self._plan.seed()
         self._ready = True
-        self._write_down()
+        self._record()
 
     async def watch(self) -> None:
-        """Keep everything up until cancelled."""
-        await Supervisor(self._units, down_folder=self._home.down, changed=self._write_down, tell=self._tell).watch()
+        """Supervise everything until cancelled."""
+        await Supervisor(self._units, down_folder=self._home.down, changed=self._record, report=self._report).watch()
 
     async def stop(self) -> None:
-        """Stop the processes, then the engines; afterwards nothing of the stack runs."""
+        """Stop the processes, then the engines."""
         self._ready = False
         self._home.stack.unlink(missing_ok=True)
         try:
             await asyncio.gather(*(process.stop() for process in self._processes))
         finally:
-            # Whatever one of them did, the engines must not be left running.
+            # Also after a failure: the engines must not be left running.
             await asyncio.gather(*(engine.stop() for engine in self._plan.engines))
         leftovers.end(self._home.processes)
 
-    def _clear_away(self) -> None:
-        """Remove what a run that was killed left behind."""
+    def _remove_leftovers(self) -> None:
+        """End the processes and remove the stack.json of a run that was killed."""
         ended = leftovers.end(self._home.processes)
         if ended:
-            self._tell(f"ended what an earlier run had left: {', '.join(ended)}")
+            self._report(f"ended processes of an earlier run: {', '.join(ended)}")
         if self._home.stack.exists():
             self._home.stack.unlink()
-            self._tell("removed the stack.json of a run that was killed")
+            self._report("removed the stack.json of a run that was killed")
 
     async def _start_engine(self, engine: Engine) -> None:
         if engine.name in self.kept_down:
             await engine.prepare()
-            self._tell(f"{engine.name} is kept down by {self._home.down / engine.name}")
+            self._report(f"{engine.name} is kept down by {self._home.down / engine.name}")
         else:
             await timed(engine.name, engine.start())
-            self._write_down()
+            self._record()
 
     async def _start_processes(self) -> None:
         for engine in self._plan.engines:
             if engine.name == "postgres":
                 await self._start_engine(engine)
                 if engine.pid is None:
-                    raise Trouble(f"nothing works without PostgreSQL: remove {self._home.down / engine.name}")
-        await self._plan.lay_ground()
+                    raise LocalError(f"PostgreSQL is needed to start: remove {self._home.down / engine.name}")
+        await self._plan.prepare_databases()
         self._processes = self._plan.processes()
         for process in self._processes:
             if process.name not in self.kept_down:
                 process.spawn()
-        self._write_down()
+        self._record()
 
     async def _wait_ready(self) -> None:
         """Wait for /readyz of every process, or only for /livez while an engine is kept down."""
@@ -159,8 +159,8 @@ class Stack:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             await asyncio.gather(*(wait_ready(session, process, urls[process.name] + page) for process in waiting))
 
-    def _write_down(self) -> None:
-        """Record who runs: for the next start, and, once everything is ready, for everybody."""
+    def _record(self) -> None:
+        """Record the running processes: for the next start and, once everything is ready, in stack.json."""
         leftovers.record(self._home.processes, self._units)
         if self._ready:
             pids = {unit.name: unit.pid for unit in self._units if unit.pid is not None}
@@ -168,34 +168,34 @@ class Stack:
 
 
 async def wait_ready(session: aiohttp.ClientSession, process: Process, url: str) -> None:
-    """Wait until `url` answers 200.
+    """Wait until `url` responds with 200.
 
     Raises:
-        Trouble: the process ended, or took longer than READY_SECONDS_MAX.
+        LocalError: the process ended, or took longer than READY_SECONDS_MAX.
     """
     deadline = time.monotonic() + READY_SECONDS_MAX
-    said = "no answer"
+    last = "no response"
     while True:
         try:
             async with session.get(url) as response:
                 if response.ok:
                     return
-                said = (await response.text())[:200]
+                last = (await response.text())[:200]
         except (aiohttp.ClientError, TimeoutError):
             pass
         status = process.poll()
         if status is not None:
-            raise Trouble(f"{process.name} {describe(status)} at start: {process.last_line() or 'without a word'}")
+            raise LocalError(f"{process.name} {describe(status)} at start: {process.last_line() or 'no output'}")
         if time.monotonic() > deadline:
-            raise Trouble(f"{process.name} was not ready in {READY_SECONDS_MAX:.0f} s ({said}); see {process.log}")
+            raise LocalError(f"{process.name} was not ready in {READY_SECONDS_MAX:.0f} s ({last}); see {process.log}")
         await asyncio.sleep(READY_POLL_SECONDS)
 
 
 async def run_to_end(process: Process, *, seconds_max: float) -> None:
-    """Run a process that does one thing and ends.
+    """Run a process to its end.
 
     Raises:
-        Trouble: it failed, or took longer than `seconds_max`.
+        LocalError: it failed, or took longer than `seconds_max`.
     """
     process.spawn()
     try:
@@ -203,6 +203,6 @@ async def run_to_end(process: Process, *, seconds_max: float) -> None:
     finally:
         process.kill()
     if not ended:
-        raise Trouble(f"{process.name} took longer than {seconds_max:.0f} s; see {process.log}")
+        raise LocalError(f"{process.name} took longer than {seconds_max:.0f} s; see {process.log}")
     if process.poll() != 0:
-        raise Trouble(f"{process.name} {describe(process.poll())}: {process.last_line() or 'without a word'}")
+        raise LocalError(f"{process.name} {describe(process.poll())}: {process.last_line() or 'no output'}")

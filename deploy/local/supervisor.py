@@ -17,19 +17,19 @@ from typing import Protocol
 
 from deploy.local import files
 
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 RESTART_SECONDS = 0.1
 RESTART_SECONDS_UNSTEADY = 1.0
 RESTART_SECONDS_FAILING = 10.0
 EXITS_UNSTEADY = 3
 EXITS_FAILING = 10
 EXITS_WINDOW_SECONDS = 60.0
-LOG_LOOK_SECONDS = 10.0
+LOG_CHECK_SECONDS = 10.0
 LOG_BYTES_MAX = 50_000_000
 
 
 class Unit(Protocol):
-    """What can be supervised: an engine or a process."""
+    """An engine or a process that can be supervised."""
 
     log: Path
 
@@ -49,7 +49,7 @@ class Unit(Protocol):
         """Start it without waiting."""
 
     def poll(self) -> int | None:
-        """Its exit status once it has ended."""
+        """Its exit status if it has ended, else None."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -65,7 +65,7 @@ class _Watched:
 
 
 class Supervisor:
-    """Watches units until it is cancelled."""
+    """Keeps units up until it is cancelled."""
 
     def __init__(
         self,
@@ -73,47 +73,47 @@ class Supervisor:
         *,
         down_folder: Path,
         changed: Callable[[], None],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        """Watch `units`; `changed` is called after each new or lost process, `tell` with news for a person."""
+        """Supervise `units`; `changed` is called after each start and end, `report` with messages for the user."""
         self._watched = [_Watched(unit) for unit in units]
         self._down_folder = down_folder
         self._changed = changed
-        self._tell = tell
+        self._report = report
 
     async def watch(self) -> None:
-        """Look again and again, for ever."""
+        """Supervise until cancelled."""
         logs_at = 0.0
         while True:
-            self.look()
+            self.check()
             if time.monotonic() >= logs_at:
                 shorten_logs([watched.unit.log for watched in self._watched])
-                logs_at = time.monotonic() + LOG_LOOK_SECONDS
-            await asyncio.sleep(LOOK_SECONDS)
+                logs_at = time.monotonic() + LOG_CHECK_SECONDS
+            await asyncio.sleep(CHECK_SECONDS)
 
-    def look(self) -> None:
-        """Bring every unit one step nearer to where it should be."""
-        # A list, not any(...) over a generator: one change must not keep the others from their turn.
-        changes = [self._look_at(watched) for watched in self._watched]
+    def check(self) -> None:
+        """Take the next step for every unit: record an exit, start it, or kill it."""
+        # A list, not any(...) over a generator, which would skip the units after the first change.
+        changes = [self._check(watched) for watched in self._watched]
         if any(changes):
             try:
                 self._changed()
-            except OSError as error:  # a full disk must not end what keeps everything up
-                self._tell(f"the new process ids could not be written down: {error}")
+            except OSError as error:  # a full disk must not end the supervisor
+                self._report(f"the new process ids could not be recorded: {error}")
 
-    def _look_at(self, watched: _Watched) -> bool:
-        """Whether a process came or went."""
+    def _check(self, watched: _Watched) -> bool:
+        """Take the next step for a unit; whether a process was started or has ended."""
         if (self._down_folder / watched.unit.name).exists():
             return self._keep_down(watched)
         if watched.kept_down:
             watched.kept_down = False
             watched.start_at = 0.0
-            self._tell(f"{watched.unit.name} is no longer kept down")
+            self._report(f"{watched.unit.name} is no longer kept down")
         if watched.unit.pid is not None:
             watched.down = False
             return False
         if not watched.down:
-            self._note_exit(watched)
+            self._record_exit(watched)
             return True
         return time.monotonic() >= watched.start_at and self._start(watched)
 
@@ -124,26 +124,26 @@ class Supervisor:
         if not watched.kept_down:
             watched.kept_down = True
             watched.down = True
-            self._tell(f"{watched.unit.name} is kept down by {self._down_folder / watched.unit.name}")
+            self._report(f"{watched.unit.name} is kept down by {self._down_folder / watched.unit.name}")
         return was_running
 
-    def _note_exit(self, watched: _Watched) -> None:
+    def _record_exit(self, watched: _Watched) -> None:
         now = time.monotonic()
         watched.down = True
         watched.exits.append(now)
         recent = sum(now - moment < EXITS_WINDOW_SECONDS for moment in watched.exits)
         delay = restart_delay(recent)
         watched.start_at = now + delay
-        again = "restarting" if delay < RESTART_SECONDS_FAILING else f"next try in {delay:.0f} s"
-        self._tell(f"{watched.unit.name} {describe(watched.unit.poll())}, {again}")
+        next_step = "restarting" if delay < RESTART_SECONDS_FAILING else f"next attempt in {delay:.0f} s"
+        self._report(f"{watched.unit.name} {describe(watched.unit.poll())}, {next_step}")
 
     def _start(self, watched: _Watched) -> bool:
         watched.start_at = time.monotonic() + RESTART_SECONDS_FAILING
         try:
-            watched.unit.kill()  # what its last run left of its group
+            watched.unit.kill()  # leftovers of its process group
             watched.unit.spawn()
         except OSError as error:
-            self._tell(f"{watched.unit.name} cannot be started: {error}")
+            self._report(f"{watched.unit.name} cannot be started: {error}")
             return False
         watched.down = False
         return True
@@ -169,19 +169,19 @@ def describe(status: int | None) -> str:
 
 
 def shorten_logs(logs: Sequence[Path], *, bytes_max: int = LOG_BYTES_MAX) -> None:
-    """Keep each log below a size; what was in it goes to NAME.log.1.
+    """Keep each log below a size; its content moves to NAME.log.1.
 
-    The file is emptied in place, since its process keeps it open and appends to it.
+    The file is truncated in place, because its process keeps it open and appends to it.
     """
     for log in logs:
         try:
             if log.stat().st_size > bytes_max:
-                _set_aside(log)
+                _move_content(log)
         except OSError:
             continue
 
 
-def _set_aside(log: Path) -> None:
+def _move_content(log: Path) -> None:
     older = log.with_suffix(".log.1")
     with log.open("rb") as source, open(older, "wb", opener=files.owner_only) as target:
         while piece := source.read(1 << 20):

@@ -1,7 +1,7 @@
 -- Databases and roles of PayFlow, for psql; safe to repeat.
 --
 -- One database per service. Its owner runs the migrations, its service role gets only what the
--- migrations grant, and nobody may connect to a database that is not theirs. The passwords come
+-- migrations grant, and each role may connect only to its own database. The passwords come
 -- from the environment, one variable per role: PAYFLOW_WALLET_OWNER_PASSWORD and so on.
 
 \set ON_ERROR_STOP on
@@ -18,7 +18,7 @@ SET client_min_messages = warning;
 \getenv notification_owner_password PAYFLOW_NOTIFICATION_OWNER_PASSWORD
 \getenv notification_password PAYFLOW_NOTIFICATION_PASSWORD
 
--- Roles that are not there yet.
+-- Missing roles.
 SELECT format('CREATE ROLE %I LOGIN', wanted.name)
 FROM unnest(ARRAY[
     'payflow_auth_owner', 'payflow_auth',
@@ -40,20 +40,20 @@ ALTER ROLE payflow_transaction PASSWORD :'transaction_password';
 ALTER ROLE payflow_notification_owner PASSWORD :'notification_owner_password';
 ALTER ROLE payflow_notification PASSWORD :'notification_password';
 
--- Databases that are not there yet, each belonging to its owner.
+-- Missing databases, each with its owner.
 SELECT format('CREATE DATABASE %I OWNER %I', wanted.name, 'payflow_' || wanted.name || '_owner')
 FROM unnest(ARRAY['auth', 'wallet', 'transaction', 'notification']) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = wanted.name)
 \gexec
 
--- Nobody connects anywhere by default; each role to its own database.
+-- No role may connect by default; each may connect to its own database.
 REVOKE ALL ON DATABASE postgres, template1, auth, wallet, transaction, notification FROM PUBLIC;
 GRANT CONNECT ON DATABASE auth TO payflow_auth;
 GRANT CONNECT ON DATABASE wallet TO payflow_wallet, payflow_wallet_proof, payflow_wallet_seal;
 GRANT CONNECT ON DATABASE transaction TO payflow_transaction;
 GRANT CONNECT ON DATABASE notification TO payflow_notification;
 
--- Roles that serve requests never wait long. Owners have no limits: migrations bring their own.
+-- Roles that serve requests have short time limits. Owners have none: migrations set their own.
 SELECT format('ALTER ROLE %I SET %s = %L', role.name, setting.name, setting.value)
 FROM unnest(ARRAY[
     'payflow_auth', 'payflow_wallet', 'payflow_transaction', 'payflow_notification'
@@ -68,7 +68,7 @@ CROSS JOIN (VALUES
 ALTER ROLE payflow_wallet_proof SET statement_timeout = '120s';
 ALTER ROLE payflow_wallet_proof SET default_transaction_read_only = 'on';
 
--- The sealer reads much and writes one row a second. It waits for nobody: what it does not get, it takes a second later.
+-- The sealer reads much and writes one row a second. It waits only briefly for a lock, and tries again a second later.
 ALTER ROLE payflow_wallet_seal SET statement_timeout = '120s';
 ALTER ROLE payflow_wallet_seal SET lock_timeout = '2s';
 ALTER ROLE payflow_wallet_seal SET idle_in_transaction_session_timeout = '30s';

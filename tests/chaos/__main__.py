@@ -17,11 +17,10 @@ import click
 import uvloop
 from rich.console import Console
 
-from deploy.local import environment, files, install, lock
+from deploy.local import environment, files, install, lock, progress
 from deploy.local import seed as demo
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from deploy.local.progress import tell
-from deploy.local.trouble import Trouble
 from tests.chaos import deployment, faults, report, run, schedule
 from tests.chaos.checks import FinalState, Verdict
 from tests.chaos.load import Load, register_clients
@@ -56,7 +55,7 @@ def main(**options: object) -> None:
     environment.forget_driver_variables(os.environ)
     try:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
-    except (Trouble, NoSuchFault) as error:
+    except (LocalError, NoSuchFault) as error:
         print(f"chaos: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -88,10 +87,10 @@ async def _run(
 
 async def _run_on_private_stack(summary: Report, words: list[str], *, listing: bool) -> dict[str, object]:
     home = Home.from_environment(os.environ)
-    await install.ensure(tell, also=("faketime",))
+    await install.ensure(progress.report, also=("faketime",))
     home.open()
     folder = _empty_folder(home.path / "chaos")
-    async with start(folder, tell=_log(folder)) as system:
+    async with start(folder, report=_log(folder)) as system:
         rounds = list(schedule.generate(schedule.select(faults.kinds(system), words), summary.seed, summary.rounds))
         if listing:
             _list(rounds)
@@ -124,7 +123,7 @@ async def _run_on_deployment(
 ) -> dict[str, object]:
     password = os.environ.get("PAYFLOW_PASSWORD")
     if operator is None or password is None:
-        raise Trouble("a running deployment needs OPERATOR=e-mail, and the password in PAYFLOW_PASSWORD")
+        raise LocalError("a running deployment needs OPERATOR=e-mail, and the password in PAYFLOW_PASSWORD")
     rounds = schedule.generate(deployment.KINDS, summary.seed, summary.rounds)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         load = await _register_clients(
@@ -150,19 +149,19 @@ async def _run_on_deployment(
 
 
 async def _register_clients(session: aiohttp.ClientSession, base: str, **how: Any) -> Load:
-    """Register the clients of the run. Raises Trouble if they cannot log in before the first fault."""
+    """Register the clients of the run. Raises LocalError if they cannot log in before the first fault."""
     try:
         return await register_clients(session, base, **how)
     except TimeoutError as error:
-        raise Trouble(f"no client could log in at {base}") from error
+        raise LocalError(f"no client could log in at {base}") from error
 
 
 async def _fund(load: Load) -> None:
-    """Fund every client. Raises Trouble if the money does not arrive before the first fault."""
+    """Fund every client. Raises LocalError if the money does not arrive before the first fault."""
     try:
         await load.fund()
     except TimeoutError as error:
-        raise Trouble("the operator could not fund the clients before the run") from error
+        raise LocalError("the operator could not fund the clients before the run") from error
 
 
 def _finish(summary: Report, load: Load, seen: FinalState, verdict: Verdict, home: Home) -> dict[str, object]:
@@ -208,16 +207,16 @@ def _empty_folder(folder: Path) -> Path:
     """An empty folder for the stack of this run.
 
     Raises:
-        Trouble: another run uses it, or it cannot be written.
+        LocalError: another run uses it, or it cannot be written.
     """
     try:
         if folder.exists():
             if lock.holder(Home(folder).lock) is not None:
-                raise Trouble(f"another run uses {folder}")
+                raise LocalError(f"another run uses {folder}")
             shutil.rmtree(folder)
         files.make_folder(folder)
     except OSError as error:
-        raise Trouble(f"cannot create a private stack at {folder}: {error.strerror}") from error
+        raise LocalError(f"cannot create a private stack at {folder}: {error.strerror}") from error
     return folder
 
 

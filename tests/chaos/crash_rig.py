@@ -325,10 +325,10 @@ async def open_rig(
             "PAYFLOW_REVERSAL_AFTER_SECONDS": str(LONG_SECONDS),
         }
         plan = PayFlow(home, {**caller, **settings}, wiring=PreloadedWiring)
-        system = Stack(home, plan, tell=lambda _line: None)
+        system = Stack(home, plan, report=lambda _line: None)
         stack.push_async_callback(system.stop)
         await system.start()
-        await system.furnish()
+        await system.finish_start()
         rig = Rig(plan.wiring, home, mail_server)
         rig.running = {process.name: process for process in system._processes}
         stack.push_async_callback(_stop_all, rig)

@@ -21,7 +21,7 @@ from deploy.local.engines.rabbitmq import find_server
 from deploy.local.home import Home
 from deploy.local.payflow import PayFlow
 from deploy.local.ports import LOOPBACK, find_free
-from deploy.local.progress import Tell
+from deploy.local.progress import Report
 from deploy.local.roles import ROLES, Role, Wiring
 from tests.chaos.clock import Clock, find_library
 from tests.chaos.proxy import Edge
@@ -105,9 +105,9 @@ class ProxiedPayFlow(PayFlow):
         """The broker."""
         return self._private.rabbitmq
 
-    async def lay_ground(self) -> None:
+    async def prepare_databases(self) -> None:
         """Create the databases and start the proxies."""
-        await super().lay_ground()
+        await super().prepare_databases()
         await asyncio.gather(*(edge.start() for edge in self.wiring.edges.values()))
 
 
@@ -191,7 +191,7 @@ class System:
 
 
 @asynccontextmanager
-async def start(home: Path, *, tell: Tell) -> AsyncIterator[System]:
+async def start(home: Path, *, report: Report) -> AsyncIterator[System]:
     """Start a private stack with its proxies below `home`; stop everything afterwards."""
     caller = {name: value for name, value in os.environ.items() if not name.startswith("PAYFLOW_")}
     plan = ProxiedPayFlow(
@@ -201,7 +201,7 @@ async def start(home: Path, *, tell: Tell) -> AsyncIterator[System]:
     plan.wiring.edges = {edge.name: edge for edge in _edges(plan)}
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_close, plan.wiring.edges.values())
-        await stack.enter_async_context(running(Home(home), plan, tell=tell))
+        await stack.enter_async_context(running(Home(home), plan, report=report))
         system = System(home, dict(plan.wiring.edges), dict(plan.wiring.clocks), plan)
         stack.push_async_callback(system.session.close)
         yield system

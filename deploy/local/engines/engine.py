@@ -1,4 +1,4 @@
-"""What all engines have in common: start until a login works, stop, kill, and come back."""
+"""The base of all engines: start until a login works, stop, kill, and start again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local import process
+from deploy.local.errors import LocalError
 from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.secrets import Secrets
-from deploy.local.trouble import Trouble
 
 READY_POLL_SECONDS = 0.03
 ATTEMPTS_MAX = 3
@@ -40,7 +40,7 @@ class Engine(abc.ABC):
         secrets: Secrets | None = None,
         log: Path | None = None,
     ) -> None:
-        """Keep everything in `directory`, unless ports, secrets or the log belong elsewhere."""
+        """Keep everything in `directory`, unless ports, secrets or log are given."""
         self.directory = directory.resolve()
         self._ports = ports or Ports(self.directory / "ports.json")
         self._secrets = secrets or Secrets(self.directory / "secrets.json")
@@ -53,10 +53,10 @@ class Engine(abc.ABC):
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the engine and return once a real login works.
+        """Start the engine and wait until a login works.
 
         Raises:
-            Trouble: the engine is not installed, ended at once, or took too long.
+            LocalError: the engine is not installed, ended at once, or took too long.
         """
         for attempt in range(1, ATTEMPTS_MAX + 1):
             await self.prepare()
@@ -72,25 +72,25 @@ class Engine(abc.ABC):
                 return
 
     def spawn(self) -> None:
-        """Start the prepared engine without waiting, after ending what an earlier one left."""
+        """Start the prepared engine without waiting, after ending leftover processes."""
         self.end_orphans()
         assert self._process is not None, "spawn follows prepare"
         self._process.spawn()
 
     async def wait_ready(self) -> None:
-        """Return once a real login works.
+        """Wait until a login works.
 
         Raises:
-            Trouble: the engine ended, or took longer than `ready_seconds_max`.
+            LocalError: the engine ended, or took longer than `ready_seconds_max`.
         """
         assert self._process is not None, "wait_ready follows spawn"
         deadline = time.monotonic() + self.ready_seconds_max
         while not await self.is_ready():
             status = self._process.poll()
             if status is not None:
-                raise Trouble(f"{self.name} ended at start ({status}): {self._process.last_line()}")
+                raise LocalError(f"{self.name} ended at start ({status}): {self._process.last_line()}")
             if time.monotonic() > deadline:
-                raise Trouble(f"{self.name} was not ready in {self.ready_seconds_max:.0f} s; see {self.log}")
+                raise LocalError(f"{self.name} was not ready in {self.ready_seconds_max:.0f} s; see {self.log}")
             await asyncio.sleep(READY_POLL_SECONDS)
 
     def poll(self) -> int | None:
@@ -98,27 +98,27 @@ class Engine(abc.ABC):
         return None if self._process is None else self._process.poll()
 
     def kill(self) -> None:
-        """End the engine and all its processes with SIGKILL and wait until they are gone."""
+        """Kill the engine and all its processes and wait for their end."""
         if self._process is not None:
             self._process.kill()
         self.end_orphans()
 
     def end_orphans(self) -> None:
-        """Kill what works in the engine's folder: nothing of it may meet a new start."""
+        """Kill the processes whose working directory is the engine's folder, so that none disturbs a new start."""
         process.end_all(process.in_directory(self.working_directory, programs=self.programs))
 
     @property
     def working_directory(self) -> Path:
-        """The folder the engine's processes work in."""
+        """The working directory of the engine's processes."""
         return self.directory
 
     @abc.abstractmethod
     async def prepare(self) -> None:
-        """Find the programs, make the data folder and write the configuration."""
+        """Find the programs, create the data folder and write the configuration."""
 
     @abc.abstractmethod
     async def is_ready(self) -> bool:
-        """Whether a real login works now."""
+        """Whether a login works now."""
 
     @abc.abstractmethod
     async def stop(self) -> None:
@@ -128,13 +128,13 @@ class Engine(abc.ABC):
         return self._ports.get(self.name + suffix)
 
     def _take_ports(self) -> None:
-        """Keep the remembered ports, except those that someone else listens on by now."""
+        """Keep the remembered ports, except those that another program uses by now."""
         for name in self.port_names:
             self._ports.take(name)
 
     def _lost_port(self, error: BaseException, log_size: int) -> bool:
-        """Whether someone took a port between our look and the start; if so, pick anew."""
-        if not isinstance(error, Trouble):
+        """Whether another program took a port between the check and the start; if so, forget the ports."""
+        if not isinstance(error, LocalError):
             return False
         with self.log.open("rb") as file:
             file.seek(log_size)
@@ -148,7 +148,7 @@ class Engine(abc.ABC):
 
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
-    """Silence these loggers: a login that is not possible yet is no news."""
+    """Silence these loggers: while waiting for a start, failed logins are expected."""
     import logging  # noqa: PLC0415 - only while waiting for an engine
 
     kept = {name: logging.getLogger(name).level for name in loggers}

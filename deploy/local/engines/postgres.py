@@ -1,8 +1,8 @@
-"""A private PostgreSQL: durable to the letter, passwords everywhere, loopback only.
+"""A private PostgreSQL: fully durable, with passwords, on the loopback only.
 
 PostgreSQL refuses to run as root. Started by root it runs as the owner of its data or as the
-`postgres` user. Where that user has no access to the folder (a checkout in a home that is closed to
-others), it runs in a user namespace in which root has the number of that user, and root owns its data.
+`postgres` user. If that user has no access to the folder (a checkout in a private home), it runs in a
+user namespace in which root has the number of that user, and root owns its data.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import asyncpg
 
 from deploy.local import files, server_user
 from deploy.local.engines.engine import Engine
+from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, Ports
-from deploy.local.process import DIES_WITH_PARENT, Process
+from deploy.local.process import ENDED_WITH_PARENT, Process
 from deploy.local.secrets import Secrets
-from deploy.local.trouble import Trouble
 
 VERSION_MIN = 15
 SUPERUSER = "payflow"
@@ -42,7 +42,7 @@ CLEAN_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8
 
 SETTINGS = {
     "listen_addresses": LOOPBACK,
-    # No socket file: its path could be too long, and everybody logs in over TCP.
+    # No socket file: its path could be too long, and all logins are over TCP.
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "fsync": "on",
@@ -60,7 +60,7 @@ SETTINGS = {
 
 
 def find_programs(version: int | None = None) -> Path | None:
-    """The folder with initdb and postgres, the newest or the one asked for; None if there is none."""
+    """The folder with initdb and postgres, of this version or the newest; None if there is none."""
     folders = [folder for folder in PACKAGED.glob("*/bin") if folder.parent.name.isdigit()]
     folders.sort(key=lambda folder: int(folder.parent.name), reverse=True)
     on_path = shutil.which("postgres")
@@ -78,8 +78,8 @@ def _version(folder: Path) -> int | None:
         return None
     if folder.parent.name.isdigit():
         return int(folder.parent.name)
-    told = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True, check=False)
-    match = re.search(r" (\d+)", told.stdout)
+    result = subprocess.run([folder / "postgres", "-V"], capture_output=True, text=True, check=False)
+    match = re.search(r" (\d+)", result.stdout)
     return int(match[1]) if match else None
 
 
@@ -110,16 +110,16 @@ class Postgres(Engine):
 
     @property
     def working_directory(self) -> Path:
-        """PostgreSQL's processes all work in the data folder."""
+        """The data folder, which is the working directory of all PostgreSQL processes."""
         return self.data
 
     def dsn(self, database: str, role: str = SUPERUSER) -> str:
-        """Where and how to log in to `database` as `role`."""
+        """The URL of `database` with the login of `role`."""
         password = self._secrets.password(f"postgres:{role}")
         return f"postgresql://{role}:{password}@{LOOPBACK}:{self._port()}/{database}"
 
     async def prepare(self) -> None:
-        """Make the data folder when there is none and write the configuration."""
+        """Create the data folder if there is none, and write the configuration."""
         files.make_folder(self.directory)
         self.end_orphans()
         self._give_to_server_user()
@@ -127,7 +127,7 @@ class Postgres(Engine):
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(programs)
         elif not self._secrets.has(f"postgres:{SUPERUSER}"):
-            raise Trouble(f"the password of {self.data} is lost; restore secrets.json from a copy")
+            raise LocalError(f"the password of {self.data} is lost; restore secrets.json from a backup")
         self._take_ports()
         self._write_settings()
         self._process = Process(
@@ -149,10 +149,10 @@ class Postgres(Engine):
         return True
 
     async def provision(self) -> None:
-        """Make the databases and roles, or bring existing ones up to date; safe to repeat.
+        """Create the databases and roles, or update existing ones; safe to repeat.
 
         Raises:
-            Trouble: the server refused a statement.
+            LocalError: the server refused a statement.
         """
         programs = self._find_programs()
         passwords = {f"{role.upper()}_PASSWORD": self._secrets.password(f"postgres:{role}") for role in ROLES}
@@ -167,15 +167,15 @@ class Postgres(Engine):
         await _run("psql", command, environment=CLEAN_ENVIRONMENT | login | passwords)
 
     async def stop(self) -> None:
-        """Stop PostgreSQL at once but cleanly: connections are cut, nothing is lost."""
+        """Stop PostgreSQL at once but cleanly: it closes its connections, and loses nothing."""
         if self._process is not None:
             await self._process.stop(seconds_max=self.stop_seconds_max, number=signal.SIGINT)
             self.end_orphans()
 
     def end_orphans(self) -> None:
-        """Kill what works in the data folder; the lock of the last run then guards nothing any more.
+        """Kill the processes in the data folder and remove the lock file of the last run.
 
-        PostgreSQL itself would refuse to start if another process had got the number in that lock.
+        PostgreSQL would refuse to start if another process had the id in that file.
         """
         super().end_orphans()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -185,13 +185,13 @@ class Postgres(Engine):
         version = int(stored.read_text()) if stored.exists() else None
         programs = find_programs(version)
         if programs is None and version is not None:
-            raise Trouble(f"{self.data} was made by PostgreSQL {version}, which is not installed")
+            raise LocalError(f"{self.data} was made by PostgreSQL {version}, which is not installed")
         if programs is None:
-            raise Trouble(f"PostgreSQL {VERSION_MIN} or newer is missing: install the package postgresql")
+            raise LocalError(f"PostgreSQL {VERSION_MIN} or newer is missing: install the package postgresql")
         return programs
 
     async def _initialise(self, programs: Path) -> None:
-        """Make the data folder under another name first: half of one is never taken for whole."""
+        """Create the data folder under another name and rename it: an incomplete one is never used."""
         draft = self.directory / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -226,28 +226,28 @@ class Postgres(Engine):
         os.chown(path, owner.st_uid, owner.st_gid)
 
     def _launcher(self) -> list[str]:
-        """The prefix that starts a program of PostgreSQL as somebody who is not root."""
+        """The prefix that starts a program of PostgreSQL as a user other than root."""
         setpriv = shutil.which("setpriv")
         if os.geteuid() != 0:
-            return [setpriv, *DIES_WITH_PARENT] if setpriv else []
+            return [setpriv, *ENDED_WITH_PARENT] if setpriv else []
         if setpriv is None:
-            raise Trouble("setpriv is missing: install the package util-linux")
+            raise LocalError("setpriv is missing: install the package util-linux")
         user = self._server_user()
         if user is not None:
-            return [setpriv, *server_user.becoming(user), *DIES_WITH_PARENT]
+            return [setpriv, *server_user.becoming(user), *ENDED_WITH_PARENT]
         number = server_user.stand_in()
         mapping = [f"--map-user={number}", f"--map-group={number}"]
-        return ["unshare", "--user", *mapping, setpriv, *DIES_WITH_PARENT]
+        return ["unshare", "--user", *mapping, setpriv, *ENDED_WITH_PARENT]
 
     def _server_user(self) -> pwd.struct_passwd | None:
-        """The user that PostgreSQL runs as; None when that is the caller, maybe in a namespace."""
+        """The user that PostgreSQL runs as; None if that is the caller, possibly in a user namespace."""
         owner = self.data.stat().st_uid if self.data.exists() else 0
         return server_user.find(self.directory.parent, owner=owner)
 
     def _give_to_server_user(self) -> None:
-        """Where this process is root: make the user that PostgreSQL runs as the owner of the folder and of the data.
+        """As root, make the user that PostgreSQL runs as the owner of the folder and of the data.
 
-        Another one may own them when the folder was moved, copied, or closed to other users.
+        They may have another owner if the folder was moved, copied, or made private.
         """
         if os.geteuid() != 0:
             return
@@ -262,7 +262,7 @@ async def _run(name: str, command: list[str], *, environment: Mapping[str, str])
     """Run a program of PostgreSQL to its end.
 
     Raises:
-        Trouble: it failed; with the last line it said.
+        LocalError: it failed; with its last line of output.
     """
     child = await asyncio.create_subprocess_exec(
         *command,
@@ -278,5 +278,5 @@ async def _run(name: str, command: list[str], *, environment: Mapping[str, str])
             child.kill()
             await child.wait()
     if child.returncode != 0:
-        said = output.decode(errors="replace").strip().splitlines()
-        raise Trouble(f"{name} failed: {said[-1] if said else 'without a word'}")
+        lines = output.decode(errors="replace").strip().splitlines()
+        raise LocalError(f"{name} failed: {lines[-1] if lines else 'no output'}")

@@ -1,7 +1,7 @@
-"""A private RabbitMQ: own nodes, own port mapper, own cookie, everything on the loopback.
+"""A private RabbitMQ: own nodes, own port mapper and own cookie, on the loopback only.
 
-The server script of the package is called directly. The wrappers on the search path change to the
-system's folder and user.
+The server script of the package is called directly, because the wrappers on the search path change to the folder and user of
+the system's RabbitMQ.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import aio_pika.exceptions
 
 from deploy.local import files
 from deploy.local.engines.engine import Engine, quiet
+from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK
 from deploy.local.process import Process
-from deploy.local.trouble import Trouble
 
 USER = "payflow"
 NODE = "payflow@localhost"
@@ -72,7 +72,7 @@ def find_server() -> Path | None:
 
 
 class Node(Engine):
-    """A RabbitMQ node below one folder; somebody else runs the port mapper by which nodes find one another."""
+    """A RabbitMQ node below one folder, without the port mapper by which nodes find one another."""
 
     name = "rabbitmq"
     programs = frozenset({"beam.smp", "epmd", "erl", "erlexec", "erl_child_setup", "inet_gethost", "sh", "setpriv"})
@@ -84,37 +84,37 @@ class Node(Engine):
     )
     node = NODE
     peers: tuple[str, ...] = ()
-    """The nodes of the cluster, this one included; none when it stands alone."""
+    """The nodes of the cluster, this one included; empty for a single node."""
 
     @property
     def mapper_port(self) -> int:
-        """Where the port mapper listens."""
+        """The port of the port mapper."""
         return self._port("_epmd")
 
     @property
     def url(self) -> str:
-        """Where and how to log in: amqp://USER:PASSWORD@HOST:PORT/."""
+        """The URL with login: amqp://USER:PASSWORD@HOST:PORT/."""
         return f"amqp://{USER}:{self._secrets.password('rabbitmq')}@{LOOPBACK}:{self._port()}/"
 
     @property
     def management_url(self) -> str:
-        """The management API, login included: http://USER:PASSWORD@HOST:PORT."""
+        """The URL of the management API with login: http://USER:PASSWORD@HOST:PORT."""
         password = self._secrets.password("rabbitmq")
         return f"http://{USER}:{password}@{LOOPBACK}:{self._port('_management')}"
 
     @property
     def metrics_url(self) -> str:
-        """Where the broker tells its own metrics."""
+        """The address of the broker's own metrics."""
         return f"http://{LOOPBACK}:{self._port('_prometheus')}/metrics"
 
     async def prepare(self) -> None:
-        """Write cookie, plugins and configuration; ports are remembered unless they are taken."""
+        """Write cookie, plugins and configuration; remembered ports are kept if they are free."""
         server = find_server()
         if server is None:
-            raise Trouble(MISSING)
+            raise LocalError(MISSING)
         files.make_folder(self.directory)
         self.end_orphans()
-        self._remake_if_moved()
+        self._remove_data_if_moved()
         self._take_ports()
         self._write_configuration()
         self._process = Process(
@@ -122,10 +122,10 @@ class Node(Engine):
         )
 
     async def evaluate(self, expression: str) -> str:
-        """What the running node answers to an Erlang expression.
+        """The value of an Erlang expression in the running node.
 
         Raises:
-            Trouble: it answered with an error, or not at all.
+            LocalError: the evaluation failed, or timed out.
         """
         server = find_server()
         assert server is not None, "a node runs"
@@ -137,10 +137,10 @@ class Node(Engine):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said, _ = await control.communicate()
+        output, _ = await control.communicate()
         if control.returncode:
-            raise Trouble(f"rabbitmqctl: {said.decode(errors='replace').strip()}")
-        return said.decode(errors="replace").strip()
+            raise LocalError(f"rabbitmqctl: {output.decode(errors='replace').strip()}")
+        return output.decode(errors="replace").strip()
 
     async def is_ready(self) -> bool:
         """Whether an AMQP login works: the port is open well before that."""
@@ -163,11 +163,11 @@ class Node(Engine):
             await self._process.stop(seconds_max=self.stop_seconds_max)
             self.kill()
 
-    def _remake_if_moved(self) -> None:
-        """Remove the node's data if they were made at another path.
+    def _remove_data_if_moved(self) -> None:
+        """Remove the node's data if they were created at another path.
 
-        A quorum queue records the path of its folder and never has a leader again elsewhere. Losing the data is safe:
-        the services declare their queues, publish from their outboxes, and end what the broker has lost.
+        A quorum queue records the path of its folder and gets no leader at another one. Losing the data is safe: the
+        services declare their queues, publish from their outboxes, and end transfers whose messages the broker has lost.
         """
         made_at = self.directory / "made_at"
         here = str(self.directory)
@@ -216,9 +216,9 @@ class Node(Engine):
             "RABBITMQ_CONFIG_FILE": f"{home}/rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{home}/enabled_plugins",
             "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
-            # The script becomes the node instead of waiting beside it; the node reads no input.
+            # The script executes the node instead of waiting for it; the node reads no input.
             "RABBITMQ_ALLOW_INPUT": "1",
-            # No busy waiting: on a machine shared with PostgreSQL and the services a spinning scheduler is stolen time.
+            # No busy waiting: a spinning scheduler takes CPU time from PostgreSQL and the services.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 f"-noinput +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {loopback}"
             ),
@@ -231,12 +231,12 @@ class RabbitMQ(Node):
     port_names = (*Node.port_names, "rabbitmq_epmd")
 
     async def prepare(self) -> None:
-        """Write cookie, plugins and configuration; ports are remembered unless they are taken."""
+        """Write cookie, plugins and configuration; remembered ports are kept if they are free."""
         await super().prepare()
         self._mapper = port_mapper(self.mapper_port, self.directory, self.log)
 
     def spawn(self) -> None:
-        """Start the port mapper and the node, after ending what an earlier one left."""
+        """Start the port mapper and the node, after ending leftover processes."""
         self._mapper.kill()
         self.end_orphans()
         self._mapper.spawn()
@@ -244,21 +244,21 @@ class RabbitMQ(Node):
         self._process.spawn()
 
     def kill(self) -> None:
-        """End the node and its port mapper with SIGKILL and wait until they are gone."""
+        """Kill the node and its port mapper and wait for their end."""
         if self._process is not None:
             self._mapper.kill()
         super().kill()
 
 
 def port_mapper(port: int, directory: Path, log: Path) -> Process:
-    """The program that tells where the nodes of this machine listen; one of our own, never the system's.
+    """The program that knows the ports of the nodes; a private one, not the system's.
 
     Raises:
-        Trouble: it is not installed.
+        LocalError: it is not installed.
     """
     program = shutil.which("epmd")
     if program is None:
-        raise Trouble(MISSING)
+        raise LocalError(MISSING)
     return Process(
         "rabbitmq-epmd",
         [program, "-port", str(port), "-address", LOOPBACK],
@@ -269,5 +269,5 @@ def port_mapper(port: int, directory: Path, log: Path) -> Process:
 
 
 def search_path() -> str:
-    """Where programs are looked for."""
+    """The search path for programs."""
     return os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

@@ -1,4 +1,4 @@
-"""A private RabbitMQ cluster: several nodes on this machine that find one another at their common start."""
+"""A private RabbitMQ cluster: several nodes on this machine that are started together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ClusterNode(Node):
 
     @property
     def mapper_port(self) -> int:
-        """Where the port mapper of all nodes listens."""
+        """The port of the port mapper that all nodes use."""
         return self._ports.get("rabbitmq_epmd")
 
 
@@ -48,14 +48,14 @@ class RabbitMQCluster:
 
     @property
     def url(self) -> str:
-        """All nodes, as services take them: URLs separated by commas."""
+        """The URLs of all nodes, separated by commas, as services accept them."""
         return ",".join(node.url for node in self.nodes)
 
     async def start(self) -> None:
-        """Start all nodes at once and return when each takes a login and knows the others.
+        """Start all nodes at once and wait until each accepts a login and has joined the others.
 
         Raises:
-            Trouble: RabbitMQ is not installed, a node ended at once, or it took too long.
+            LocalError: RabbitMQ is not installed, a node ended at once, or it took too long.
         """
         files.make_folder(self.directory)
         for node in self.nodes:
@@ -71,7 +71,7 @@ class RabbitMQCluster:
             raise
 
     def kill(self) -> None:
-        """End everything with SIGKILL and wait until it is gone."""
+        """Kill everything and wait for its end."""
         for node in self.nodes:
             node.kill()
         self._mapper.kill()

@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 
 from deploy.local import files
 from deploy.local.engines.engine import Engine
+from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK
 from deploy.local.process import Process
-from deploy.local.trouble import Trouble
 
 LOGIN_SECONDS_MAX = 1.0
 CONFIGURATION = """\
@@ -44,14 +44,14 @@ class Redis(Engine):
 
     @property
     def url(self) -> str:
-        """Where and how to log in: redis://:PASSWORD@HOST:PORT/0."""
+        """The URL with login: redis://:PASSWORD@HOST:PORT/0."""
         return f"redis://:{self._secrets.password('redis')}@{LOOPBACK}:{self._port()}/0"
 
     async def prepare(self) -> None:
-        """Write the configuration; the port is the remembered one unless it is taken."""
+        """Write the configuration; the remembered port is kept if it is free."""
         server = find_server()
         if server is None:
-            raise Trouble("redis-server is missing: install the package redis-server")
+            raise LocalError("redis-server is missing: install the package redis-server")
         files.make_folder(self.directory)
         self.end_orphans()
         self._take_ports()
@@ -87,6 +87,6 @@ class Redis(Engine):
             await client.aclose()
 
     async def stop(self) -> None:
-        """Stop Redis, its append-only file written to the end."""
+        """Stop Redis; it completes its append-only file."""
         if self._process is not None:
             await self._process.stop(seconds_max=self.stop_seconds_max)

@@ -20,8 +20,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from deploy.local import install
+from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, find_free
-from deploy.local.trouble import Trouble
 from services.chassis.client import Upstream
 from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
@@ -54,7 +54,7 @@ async def tell():
 async def clock(tmp_path: Path) -> Clock:
     try:
         await install.ensure(print, also=[PACKAGE])
-    except Trouble as trouble:
+    except LocalError as trouble:
         pytest.skip(str(trouble))
     return Clock(tmp_path / "clock")
 

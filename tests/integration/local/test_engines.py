@@ -15,7 +15,7 @@ from redis.asyncio import Redis as RedisClient
 
 from deploy.local import process
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 
 async def wait_down(engine: Engine) -> None:
@@ -130,7 +130,7 @@ async def test_data_without_its_password_is_trouble(tmp_path: Path) -> None:
     await engine.stop()
     (tmp_path / "secrets.json").unlink()
 
-    with pytest.raises(Trouble, match=r"password of .* is lost"):
+    with pytest.raises(LocalError, match=r"password of .* is lost"):
         await Postgres(tmp_path).start()
 
 

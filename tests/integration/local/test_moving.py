@@ -15,10 +15,10 @@ from aiormq.abc import FieldTable
 
 from deploy.local import leftovers, lock, process, seed
 from deploy.local.engines import RabbitMQ
+from deploy.local.errors import LocalError
 from deploy.local.home import PATH_BYTES_MAX, Home
-from deploy.local.person import Person, client
 from deploy.local.process import Process
-from deploy.local.trouble import Trouble
+from deploy.local.user import User, http_session
 from tests.harness.runs import Run, running
 
 SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "20", "PAYFLOW_RATE_LIMITS": "off"}
@@ -67,8 +67,8 @@ def keep_down(run: Run, *names: str) -> None:
 
 
 async def send(run: Run, amount: int) -> str:
-    async with client() as session:
-        alice = Person(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
+    async with http_session() as session:
+        alice = User(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
         await alice.log_in()
         body = {"amount": amount, "currency": seed.CURRENCY, "to": {"email": seed.BOB}}
         sent = await alice.post("/transfers", body, **{"Idempotency-Key": f"moving-{amount}"})
@@ -87,18 +87,16 @@ async def wait_published(run: Run) -> None:
 
 async def finish(run: Run, ids: list[str]) -> int:
     """Wait until these transfers are terminal; the sum of those that were completed."""
-    async with client() as session:
-        alice = Person(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
+    async with http_session() as session:
+        alice = User(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
         await alice.log_in()
         transfers = [await alice.outcome(await alice.get(f"/transfers/{one}")) for one in ids]
     return sum(transfer["amount"] for transfer in transfers if transfer["status"] == "COMPLETED")
 
 
 async def balances(run: Run) -> dict[str, int]:
-    async with client() as session:
-        people = [
-            Person(session, run.wait_ready()["gateway"], email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)
-        ]
+    async with http_session() as session:
+        people = [User(session, run.wait_ready()["gateway"], email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
         for person in people:
             await person.log_in()
         return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}
@@ -166,12 +164,12 @@ def test_processes_of_the_original_are_not_ended_from_a_copy(tmp_path: Path) -> 
         shutil.copytree(original, copy)
         original.rename(moved)
 
-        with pytest.raises(Trouble, match=r"was copied from .*original while that stack was running"):
+        with pytest.raises(LocalError, match=r"was copied from .*original while that stack was running"):
             leftovers.refuse_copy(copy / "processes.json")
         leftovers.refuse_copy(moved / "processes.json")
         assert leftovers.end(copy / "processes.json") == []
         assert example.pid is not None
-        with pytest.raises(Trouble, match="was copied from"):
+        with pytest.raises(LocalError, match="was copied from"):
             leftovers.refuse_copy(copy / "processes.json")
         assert leftovers.end(moved / "processes.json") == ["example"]
     finally:
@@ -187,13 +185,16 @@ def test_a_copy_is_refused_while_its_original_runs_again(tmp_path: Path) -> None
     leftovers.refuse_copy(copy.processes)
 
     assert leftovers.end(copy.processes) == []
-    with lock.held(original.lock), pytest.raises(Trouble, match=rf"copied from .*original .*process {os.getpid()}\b"):
+    with (
+        lock.held(original.lock),
+        pytest.raises(LocalError, match=rf"copied from .*original .*process {os.getpid()}\b"),
+    ):
         leftovers.refuse_copy(copy.processes)
     example = Process("example", ["sleep", "60"], environment={}, directory=tmp_path, log=tmp_path / "example.log")
     example.spawn()
     try:
         leftovers.record(original.processes, [example])
-        with pytest.raises(Trouble, match=rf"copied from .*original .*process {example.pid}\b"):
+        with pytest.raises(LocalError, match=rf"copied from .*original .*process {example.pid}\b"):
             leftovers.refuse_copy(copy.processes)
     finally:
         example.kill()
@@ -216,7 +217,7 @@ def test_a_copy_starts_while_another_folder_runs_at_the_path_of_its_original(tmp
 @pytest.mark.parametrize("name", ["it's mine", 'so "called"', "two\nlines", "x" * 100 + "/" + "y" * PATH_BYTES_MAX])
 def test_a_path_that_an_engine_does_not_support_is_refused(tmp_path: Path, name: str) -> None:
     """One line says so before anything is started, and that PAYFLOW_HOME names another folder."""
-    with pytest.raises(Trouble, match="PAYFLOW_HOME") as refused:
+    with pytest.raises(LocalError, match="PAYFLOW_HOME") as refused:
         Home(tmp_path / name).open()
 
     assert "\n" not in str(refused.value)

@@ -13,9 +13,9 @@ import pytest
 from deploy.local import files, process, seed
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.payflow import newest_revision
-from deploy.local.person import Person, client
 from deploy.local.ports import find_free
 from deploy.local.roles import ROLES, SERVICES
+from deploy.local.user import User, http_session
 
 KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
 ENGINES = {"postgres", "rabbitmq", "redis"}
@@ -49,8 +49,8 @@ def read(home: Home) -> dict[str, Any]:
 
 
 async def balances(gateway: str) -> dict[str, int]:
-    async with client() as session:
-        people = [Person(session, gateway, email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
+    async with http_session() as session:
+        people = [User(session, gateway, email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
         for person in people:
             await person.log_in()
         return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}

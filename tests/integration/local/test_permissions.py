@@ -15,8 +15,8 @@ from redis.exceptions import AuthenticationError
 
 from deploy.local import files, server_user
 from deploy.local.engines import Postgres
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from deploy.local.trouble import Trouble
 from tests.harness.environments import HOSTILE
 from tests.harness.folders import open_parent, open_to_others, read_as_nobody
 from tests.harness.runs import Run, running
@@ -91,7 +91,7 @@ def test_a_shared_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (shared / "theirs").mkdir(parents=True)
     shared.chmod(0o777)
 
-    with pytest.raises(Trouble, match=r"accessible to other users and contains theirs.*PAYFLOW_HOME"):
+    with pytest.raises(LocalError, match=r"accessible to other users and contains theirs.*PAYFLOW_HOME"):
         Home(shared).open()
 
     assert shared.stat().st_mode & 0o777 == 0o777

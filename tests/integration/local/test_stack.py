@@ -17,9 +17,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from deploy.local import files, leftovers, process
+from deploy.local.errors import LocalError
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import find_free
-from deploy.local.trouble import Trouble
 
 DUMMY = "tests.integration.local.dummy_stack"
 START_SECONDS_MAX = 20.0
@@ -181,7 +181,7 @@ def test_a_second_run_is_refused_and_changes_nothing(runs: Callable[..., Run]) -
     code, out, err = runs().result()
 
     assert code == 1
-    assert err == f"payflow: PayFlow runs already (process {first.process.pid}); stop it with: make stop\n"
+    assert err == f"payflow: PayFlow is already running (process {first.process.pid}); stop it with: make stop\n"
     assert out == ""
     assert first.stack == before
 
@@ -215,7 +215,7 @@ def test_a_process_that_ends_at_start_is_one_line(runs: Callable[..., Run]) -> N
 
 def test_children_of_a_killed_supervisor_die_with_it(runs: Callable[..., Run]) -> None:
     """The kernel ends them; the next run removes the stale stack.json with a note and starts anew."""
-    if not process.dying_with_parent():
+    if not process.ended_with_parent():
         pytest.skip("needs setpriv")
     run = runs()
     pids = run.wait_ready()["pids"].values()
@@ -244,7 +244,7 @@ def test_leftovers_of_a_killed_supervisor_are_ended_by_the_next_run(runs: Callab
     assert not process.is_alive(pids["worker"])
     assert not process.is_alive(pids["gateway"])
     _, out, _ = again.end()
-    assert "ended what an earlier run had left: gateway, worker" in out
+    assert "ended processes of an earlier run: gateway, worker" in out
 
 
 def test_stop_ends_a_run_in_another_terminal(runs: Callable[..., Run]) -> None:
@@ -367,5 +367,5 @@ def test_a_full_disk_is_refused_before_the_start(tmp_path: Path, monkeypatch: py
     """Too little space is told with figures."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 10**12, 300_000_000))
 
-    with pytest.raises(Trouble, match="only 300 MB free"):
+    with pytest.raises(LocalError, match="only 300 MB free"):
         Home(tmp_path).open()

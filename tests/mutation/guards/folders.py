@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         name="moved-broker-kept",
         guard="a moved broker's quorum queues are made again",
-        changes=[Change("deploy/local/engines/rabbitmq.py", "        self._remake_if_moved()\n", "")],
+        changes=[Change("deploy/local/engines/rabbitmq.py", "        self._remove_data_if_moved()\n", "")],
         works=SAME_BROKER,
         caught_by=[MOVED_BROKER],
     ),

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.local.demo import AMOUNT_MINOR, Sight, find_faults, money
+from deploy.local.demo import AMOUNT_MINOR, Observation, find_faults, money
 
-GOOD = Sight(
+GOOD = Observation(
     transfer={"id": "t", "status": "COMPLETED"},
     alice_before=100_000,
     alice_after=98_750,
@@ -37,7 +37,7 @@ def test_money_that_moved_once_has_no_faults() -> None:
         replace(GOOD, proof={"ok": False, "checks": []}),
     ],
 )
-def test_anything_else_is_a_fault(seen: Sight) -> None:
+def test_anything_else_is_a_fault(seen: Observation) -> None:
     """Each single deviation makes the demo fail."""
     assert len(find_faults(seen)) == 1
 

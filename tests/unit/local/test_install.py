@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import install
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ async def test_without_root_one_line_names_the_missing_packages(monkeypatch: pyt
     """Who cannot install is told what to install, and only what is missing."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(Trouble, match="apt-get install rabbitmq-server\\)") as trouble:
+    with pytest.raises(LocalError, match="apt-get install rabbitmq-server\\)") as error:
         await install.ensure(print)
 
-    assert "\n" not in str(trouble.value)
-    assert "redis" not in str(trouble.value)
+    assert "\n" not in str(error.value)
+    assert "redis" not in str(error.value)
 
 
 @pytest.mark.usefixtures("without_rabbitmq")
@@ -34,7 +34,7 @@ async def test_without_apt_one_line_names_the_missing_packages(monkeypatch: pyte
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda _program: None)
 
-    with pytest.raises(Trouble, match="install the packages rabbitmq-server"):
+    with pytest.raises(LocalError, match="install the packages rabbitmq-server"):
         await install.ensure(print)
 
 
@@ -45,7 +45,7 @@ async def test_an_extra_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     await install.ensure(print)
-    with pytest.raises(Trouble, match="apt-get install faketime\\)"):
+    with pytest.raises(LocalError, match="apt-get install faketime\\)"):
         await install.ensure(print, also=["faketime"])
 
 

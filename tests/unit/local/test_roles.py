@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.roles import ROLES, Engines, Role, Wiring, gateway_port
 from deploy.local.secrets import Secrets
-from deploy.local.trouble import Trouble
 
 STACK_NAMES = {
     "gateway",
@@ -137,7 +137,7 @@ def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path:
 @pytest.mark.parametrize("text", ["", "0", "65536", "http", "-1", "80 00"])
 def test_a_gateway_port_that_is_none_is_trouble(text: str) -> None:
     """The line names the variable and what it holds."""
-    with pytest.raises(Trouble, match="PAYFLOW_GATEWAY_PORT is"):
+    with pytest.raises(LocalError, match="PAYFLOW_GATEWAY_PORT is"):
         gateway_port({"PAYFLOW_GATEWAY_PORT": text})
 
 

@@ -66,7 +66,7 @@ class Scene:
         self.changes = 0
         self.disk_is_full = False
         self.supervisor = Supervisor(
-            list(self.units.values()), down_folder=self.down, changed=self._changed, tell=self.said.append
+            list(self.units.values()), down_folder=self.down, changed=self._changed, report=self.said.append
         )
 
     def _changed(self) -> None:
@@ -83,7 +83,7 @@ def scene(tmp_path: Path) -> Scene:
 def look_for(scene: Scene, clock: Clock, seconds: float) -> None:
     """Look ten times a second for some seconds."""
     for _ in range(round(seconds * 10)):
-        scene.supervisor.look()
+        scene.supervisor.check()
         clock.now += 0.1
 
 
@@ -123,7 +123,7 @@ def test_a_unit_that_keeps_ending_is_started_every_ten_seconds(scene: Scene, clo
 
     assert early == 10
     assert unit.starts == 11
-    assert scene.said == ["worker exited with 1, next try in 10 s"]
+    assert scene.said == ["worker exited with 1, next attempt in 10 s"]
 
 
 def test_old_exits_are_forgotten(scene: Scene, clock: Clock) -> None:
@@ -197,7 +197,7 @@ def test_process_ids_that_cannot_be_written_down_do_not_end_the_supervisor(scene
     look_for(scene, clock, 1)
 
     assert scene.units["relay"].starts == 1
-    assert "could not be written down" in scene.said[-1]
+    assert "could not be recorded" in scene.said[-1]
 
 
 @pytest.mark.parametrize(("exits", "delay_max"), [(1, 0.5), (3, 0.5), (4, 1.5), (10, 1.5), (11, 10)])

@@ -42,7 +42,7 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
     ],
 )
 async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
-    """Trouble that passes is worth another attempt, a refusal is not."""
+    """LocalError that passes is worth another attempt, a refusal is not."""
     patience = RetryPolicy(Limits(backoff_seconds_min=0))
 
     if helps:

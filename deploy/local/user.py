@@ -1,4 +1,4 @@
-"""Somebody who uses PayFlow through the gateway, as any client would."""
+"""A user of PayFlow, who calls the gateway as any client does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from deploy.local.trouble import Trouble
+from deploy.local.errors import LocalError
 
 API = "/api/v1"
 REQUEST_SECONDS_MAX = 40.0
@@ -19,8 +19,8 @@ TERMINAL = frozenset({"COMPLETED", "FAILED"})
 
 
 @dataclass(slots=True)
-class Person:
-    """A user and the session with which they are logged in."""
+class User:
+    """A user with an access token."""
 
     session: aiohttp.ClientSession
     gateway: str
@@ -29,56 +29,56 @@ class Person:
     token: str = ""
 
     async def register(self, name: str) -> bool:
-        """Register; whether they are new."""
+        """Register; False if the e-mail address is registered already."""
         body = {"email": self.email, "password": self.password, "name": name}
-        status, answer = await self._send("POST", "/auth/register", body)
-        if status == 409:  # noqa: PLR2004 - taken
+        status, document = await self._send("POST", "/auth/register", body)
+        if status == 409:  # noqa: PLR2004 - registered already
             return False
-        self._expect(status, answer, "/auth/register", 201)
+        self._expect(status, document, "/auth/register", 201)
         return True
 
     async def log_in(self) -> None:
         """Get an access token."""
-        answer = await self.post("/auth/login", {"email": self.email, "password": self.password})
-        self.token = answer["access_token"]
+        document = await self.post("/auth/login", {"email": self.email, "password": self.password})
+        self.token = document["access_token"]
 
     async def get(self, path: str) -> Any:
         """GET below /api/v1.
 
         Raises:
-            Trouble: the answer is not 200.
+            LocalError: the response is not 200.
         """
-        status, answer = await self._send("GET", path)
-        self._expect(status, answer, path, 200)
-        return answer
+        status, document = await self._send("GET", path)
+        self._expect(status, document, path, 200)
+        return document
 
     async def post(self, path: str, body: Any, **headers: str) -> Any:
         """POST below /api/v1.
 
         Raises:
-            Trouble: the answer is none of 200, 201, 202.
+            LocalError: the response is none of 200, 201, 202.
         """
-        status, answer = await self._send("POST", path, body, headers)
-        self._expect(status, answer, path, 200, 201, 202)
-        return answer
+        status, document = await self._send("POST", path, body, headers)
+        self._expect(status, document, path, 200, 201, 202)
+        return document
 
     async def wallet(self, currency: str) -> dict[str, Any]:
-        """Their wallet in a currency, balance included."""
+        """The user's wallet in a currency, with its balance."""
         for wallet in (await self.get("/wallets"))["items"]:
             if wallet["currency"] == currency:
                 return await self.get(f"/wallets/{wallet['id']}")  # type: ignore[no-any-return]
-        raise Trouble(f"{self.email} has no {currency} wallet")
+        raise LocalError(f"{self.email} has no {currency} wallet")
 
     async def outcome(self, transfer: dict[str, Any]) -> dict[str, Any]:
-        """The transfer once it is terminal.
+        """Wait for the outcome of a transfer; returns the transfer.
 
         Raises:
-            Trouble: it is not in OUTCOME_SECONDS_MAX.
+            LocalError: there is no outcome within OUTCOME_SECONDS_MAX.
         """
         deadline = time.monotonic() + OUTCOME_SECONDS_MAX
         while transfer["status"] not in TERMINAL:
             if time.monotonic() > deadline:
-                raise Trouble(
+                raise LocalError(
                     f"transfer {transfer['id']} is still {transfer['status']} after {OUTCOME_SECONDS_MAX:.0f} s"
                 )
             await asyncio.sleep(OUTCOME_POLL_SECONDS)
@@ -95,15 +95,19 @@ class Person:
             async with self.session.request(method, self.gateway + API + path, json=body, headers=sent) as response:
                 return response.status, await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Trouble(f"{method} {path}: no answer from the gateway ({error or type(error).__name__})") from error
+            raise LocalError(
+                f"{method} {path}: no response from the gateway ({error or type(error).__name__})"
+            ) from error
 
-    def _expect(self, status: int, answer: Any, path: str, *expected: int) -> None:
+    def _expect(self, status: int, document: Any, path: str, *expected: int) -> None:
         if status not in expected:
-            code = answer.get("code") if isinstance(answer, dict) else None
-            detail = answer.get("detail") if isinstance(answer, dict) else None
-            raise Trouble(f"{self.email} {path}: the gateway answered {status} {code or ''} {detail or ''}".rstrip())
+            code = document.get("code") if isinstance(document, dict) else None
+            detail = document.get("detail") if isinstance(document, dict) else None
+            raise LocalError(
+                f"{self.email} {path}: the gateway responded with {status} {code or ''} {detail or ''}".rstrip()
+            )
 
 
-def client() -> aiohttp.ClientSession:
-    """A session whose requests end in time."""
+def http_session() -> aiohttp.ClientSession:
+    """An HTTP session whose requests have a time limit."""
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX))

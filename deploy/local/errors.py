@@ -1,0 +1,7 @@
+"""Errors that the user of the local stack can do something about."""
+
+from __future__ import annotations
+
+
+class LocalError(Exception):
+    """A command of the local stack that failed; its text is one line that says what to do."""
