@@ -34,7 +34,7 @@ async def postgres_below(tmp_path: Path) -> AsyncIterator[Postgres]:
 
 
 async def test_postgres_keeps_committed_rows_through_kill_9(postgres_below: Postgres) -> None:
-    """What was committed is there after the server and everything of it was killed, at the same address."""
+    """Committed rows survive a kill of the server and all its processes, at the same address."""
     address = postgres_below.dsn("postgres")
     connection = await asyncpg.connect(address)
     await connection.execute("CREATE TABLE kept (number int); INSERT INTO kept SELECT generate_series(1, 1000)")
@@ -52,8 +52,8 @@ async def test_postgres_keeps_committed_rows_through_kill_9(postgres_below: Post
     await connection.close()
 
 
-async def test_postgres_starts_though_a_stranger_has_the_number_of_its_last_run(postgres_below: Postgres) -> None:
-    """A lock of a run that was killed names a process id that may be anybody's by now."""
+async def test_postgres_starts_if_another_process_has_the_id_of_its_last_run(postgres_below: Postgres) -> None:
+    """The lock file of a killed run contains a process id that another process may have by now."""
     postgres_below.kill()
     (postgres_below.data / "postmaster.pid").write_text(f"{os.getpid()}\n{postgres_below.data}\n")
 
@@ -63,7 +63,7 @@ async def test_postgres_starts_though_a_stranger_has_the_number_of_its_last_run(
 
 
 async def test_postgres_is_durable_and_private(postgres_below: Postgres) -> None:
-    """The settings that money depends on are on, and nobody outside this machine can connect."""
+    """The settings that money depends on are on, and no other machine can connect."""
     connection = await asyncpg.connect(postgres_below.dsn("postgres"))
     names = ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses", "unix_socket_directories", "jit")
     shown = {name: await connection.fetchval(f"SHOW {name}") for name in names}
@@ -79,7 +79,7 @@ async def test_postgres_is_durable_and_private(postgres_below: Postgres) -> None
     }
 
 
-async def test_provisioning_twice_is_provisioning_once(postgres_below: Postgres) -> None:
+async def test_provisioning_can_be_repeated(postgres_below: Postgres) -> None:
     """Databases belong to their owners, request roles are bounded, and passwords are set."""
     await postgres_below.provision()
     await postgres_below.provision()
@@ -101,13 +101,13 @@ async def test_provisioning_twice_is_provisioning_once(postgres_below: Postgres)
 @pytest.mark.parametrize("role", ["payflow_auth", "payflow_wallet_proof", "payflow_transaction_owner"])
 @pytest.mark.parametrize("database", ["notification", "postgres", "template1"])
 async def test_a_role_connects_to_its_own_database_only(provisioned: Postgres, role: str, database: str) -> None:
-    """Every other database refuses it."""
+    """Every other database refuses the login."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await asyncpg.connect(provisioned.dsn(database, role))
 
 
 async def test_a_service_role_owns_nothing(provisioned: Postgres) -> None:
-    """It cannot make tables: it has what the migrations grant."""
+    """It cannot create tables: it has only what the migrations grant."""
     connection = await asyncpg.connect(provisioned.dsn("wallet", "payflow_wallet"))
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.execute("CREATE TABLE mine (id int)")
@@ -123,8 +123,8 @@ async def provisioned(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     await engine.stop()
 
 
-async def test_data_without_its_password_is_trouble(tmp_path: Path) -> None:
-    """Lost secrets are told in one line instead of a login that never works."""
+async def test_data_without_its_password_is_an_error(tmp_path: Path) -> None:
+    """Lost secrets are reported in one line, not as a login that never works."""
     engine = Postgres(tmp_path, settings={"shared_buffers": "16MB"})
     await engine.start()
     await engine.stop()
@@ -134,8 +134,8 @@ async def test_data_without_its_password_is_trouble(tmp_path: Path) -> None:
         await Postgres(tmp_path).start()
 
 
-async def test_redis_keeps_what_it_had_through_kill_9(tmp_path: Path) -> None:
-    """A key written a moment before is there after kill -9, at the same address and behind a password."""
+async def test_redis_keeps_its_data_through_kill_9(tmp_path: Path) -> None:
+    """A key written just before survives kill -9, at the same address and with a password."""
     engine = Redis(tmp_path)
     await engine.start()
     try:
@@ -158,8 +158,8 @@ async def test_redis_keeps_what_it_had_through_kill_9(tmp_path: Path) -> None:
         engine.kill()
 
 
-async def test_an_engine_moves_when_its_port_was_taken(tmp_path: Path) -> None:
-    """Between two runs somebody else may have taken a port: the engine picks another one."""
+async def test_an_engine_changes_its_port_if_it_is_taken(tmp_path: Path) -> None:
+    """Another program may have taken a port between two runs: the engine chooses another one."""
     engine = Redis(tmp_path)
     await engine.start()
     port = engine._port()
@@ -176,8 +176,8 @@ async def test_an_engine_moves_when_its_port_was_taken(tmp_path: Path) -> None:
     assert moved != port
 
 
-async def test_what_an_engine_left_running_is_ended_by_its_next_start(tmp_path: Path) -> None:
-    """Even without any record: a server that works in our folder is ours."""
+async def test_leftovers_of_an_engine_are_ended_by_its_next_start(tmp_path: Path) -> None:
+    """Even without a record: a server whose working directory is the engine's folder belongs to it."""
     lost = Redis(tmp_path)
     await lost.start()
     pid = lost.pid
@@ -194,7 +194,7 @@ async def test_what_an_engine_left_running_is_ended_by_its_next_start(tmp_path: 
 
 
 async def test_rabbitmq_keeps_confirmed_messages_through_kill_9(tmp_path: Path) -> None:
-    """Messages confirmed by a quorum queue are all there after kill -9; nothing listens beyond the loopback."""
+    """Messages confirmed by a quorum queue survive kill -9; it listens on the loopback only."""
     engine = RabbitMQ(tmp_path)
     await engine.start()
     try:
@@ -217,7 +217,7 @@ async def test_rabbitmq_keeps_confirmed_messages_through_kill_9(tmp_path: Path) 
 
 
 async def wait_until_queue_is_on_disk(engine: RabbitMQ) -> None:
-    """RabbitMQ 3.10 writes down a *new* quorum queue up to half a second late; killed before, it is never led again."""
+    """RabbitMQ 3.10 stores a *new* quorum queue up to half a second late; killed before, it gets no leader again."""
     deadline = time.monotonic() + 5
     while not any(b"kept" in names.read_bytes() for names in engine.directory.glob("mnesia/*/quorum/*/names.dets")):
         assert time.monotonic() < deadline

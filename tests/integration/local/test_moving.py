@@ -30,7 +30,7 @@ WAIT_SECONDS_MAX = 120
 
 @pytest.mark.timeout(600)
 async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: Path) -> None:
-    """Balances are there, a new transfer completes, and two end that were PENDING: one at the broker, one in the outbox."""
+    """Balances are kept, a new transfer completes, and two that were PENDING end: one at the broker, one in the outbox."""
     home = tmp_path / "home"
     moved = tmp_path / "a folder with spaces" / ("long" * 50) / "renamed"
     with running(home, os.environ | SETTINGS, forked=True) as run:
@@ -48,7 +48,7 @@ async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: 
 
 
 async def leave_pending(run: Run) -> list[str]:
-    """Two transfers of Alice that no worker has seen: the command of one is at the broker, that of the other is not."""
+    """Two transfers of Alice that no worker has received: one command is at the broker, the other in the outbox."""
     keep_down(run, *WORKERS)
     first = await send(run, 1_000)
     await wait_published(run)
@@ -77,7 +77,7 @@ async def send(run: Run, amount: int) -> str:
 
 
 async def wait_published(run: Run) -> None:
-    """Wait until the relay has taken everything out of the outbox."""
+    """Wait until the relay has published the whole outbox."""
     connection = await asyncpg.connect(run.wait_ready()["databases"]["transaction"])
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         while await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"):
@@ -86,7 +86,7 @@ async def wait_published(run: Run) -> None:
 
 
 async def finish(run: Run, ids: list[str]) -> int:
-    """Wait until these transfers are terminal; the sum of those that were completed."""
+    """Wait until these transfers are terminal; the sum of the completed ones."""
     async with http_session() as session:
         alice = User(session, run.wait_ready()["gateway"], seed.ALICE, seed.PASSWORD)
         await alice.log_in()
@@ -96,14 +96,14 @@ async def finish(run: Run, ids: list[str]) -> int:
 
 async def balances(run: Run) -> dict[str, int]:
     async with http_session() as session:
-        people = [User(session, run.wait_ready()["gateway"], email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
-        for person in people:
-            await person.log_in()
-        return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}
+        users = [User(session, run.wait_ready()["gateway"], email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
+        for user in users:
+            await user.log_in()
+        return {user.email: (await user.wallet(seed.CURRENCY))["balance"] for user in users}
 
 
 async def test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder(tmp_path: Path) -> None:
-    """Its quorum queues record their path: elsewhere they are made again. A copy runs beside the original."""
+    """Its quorum queues record their path: at another one they are created again. A copy runs beside the original."""
     await publish_in(tmp_path / "first")
     (tmp_path / "first").rename(tmp_path / "second")
     shutil.copytree(tmp_path / "second", tmp_path / "third", symlinks=True)
@@ -121,7 +121,7 @@ async def test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder(tmp_pat
 
 
 async def test_a_broker_keeps_its_messages_where_it_was(tmp_path: Path) -> None:
-    """The same path is no move: what was confirmed is there after a restart."""
+    """At the same path confirmed messages survive a restart."""
     await publish_in(tmp_path / "rabbitmq")
     engine = RabbitMQ(tmp_path / "rabbitmq")
     await engine.start()

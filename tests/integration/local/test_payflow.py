@@ -22,7 +22,7 @@ ENGINES = {"postgres", "rabbitmq", "redis"}
 
 
 def start(home: Home, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Run the whole of PayFlow in the foreground of another process, and wait for its stack.json."""
+    """Run PayFlow in the foreground of another process, and wait for its stack.json."""
     home.path.mkdir(exist_ok=True)
     with (home.path / "run.log").open("ab") as log:
         run = subprocess.Popen(
@@ -50,15 +50,15 @@ def read(home: Home) -> dict[str, Any]:
 
 async def balances(gateway: str) -> dict[str, int]:
     async with http_session() as session:
-        people = [User(session, gateway, email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
-        for person in people:
-            await person.log_in()
-        return {person.email: (await person.wallet(seed.CURRENCY))["balance"] for person in people}
+        users = [User(session, gateway, email, seed.PASSWORD) for email in (seed.ALICE, seed.BOB)]
+        for user in users:
+            await user.log_in()
+        return {user.email: (await user.wallet(seed.CURRENCY))["balance"] for user in users}
 
 
 @pytest.mark.timeout(600)
-async def test_money_of_the_demo_is_there_after_everything_was_killed(tmp_path: Path) -> None:
-    """The stack starts from nothing, describes itself, shows the demo, and loses nothing to kill -9 of all of it."""
+async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Path) -> None:
+    """The stack starts from an empty folder, writes stack.json, runs the demo, and loses nothing when all of it is killed."""
     home = Home(tmp_path / "home")
     environment = os.environ | {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
     run = start(home, environment)
@@ -91,8 +91,8 @@ async def test_money_of_the_demo_is_there_after_everything_was_killed(tmp_path: 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_newest_revision_is_one_that_alembic_knows(service: str) -> None:
-    """A database is compared with the number that its newest migration gives itself."""
+def test_the_newest_revision_is_known_to_alembic(service: str) -> None:
+    """The number of the newest migration file is the revision that it sets."""
     newest = newest_revision(service)
     text = (REPOSITORY / "services" / service / "sql" / "migrations" / f"{newest}.py").read_text()
 

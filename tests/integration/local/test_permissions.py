@@ -1,4 +1,4 @@
-"""Below the data folder nothing is open to other users, whichever process writes it and whatever the umask."""
+"""Other users have no access below the data folder, whichever process writes it and whatever the umask."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parent() -> Iterator[Path]:
 
 
 def make_old_home(path: Path) -> None:
-    """A folder as earlier versions made it."""
+    """A folder as earlier versions created it."""
     for folder in (path, path / "logs", path / "redis", path / "redis" / "appendonlydir"):
         folder.mkdir(mode=0o755)
     for name in ("lock", "stack.json", "ports.json", "logs/redis.log", "redis/appendonlydir/old"):
@@ -58,7 +58,7 @@ async def test_no_other_user_reads_or_connects(parent: Path) -> None:
 
 
 async def refuse_logins(run: Run) -> None:
-    """What the ports alone give to a user who has no password."""
+    """Every engine refuses a login without the password."""
     stack = run.wait_ready()
     database = stack["databases"]["wallet"]
     with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
@@ -71,7 +71,7 @@ async def refuse_logins(run: Run) -> None:
 
 
 def test_an_existing_folder_is_restricted_at_the_start(tmp_path: Path) -> None:
-    """Folders become 0700 and files 0600; what a symbolic link points to stays as it is."""
+    """Folders become 0700 and files 0600; the target of a symbolic link is not changed."""
     home = Home(tmp_path / "home")
     make_old_home(home.path)
     elsewhere = tmp_path / "elsewhere"
@@ -86,7 +86,7 @@ def test_an_existing_folder_is_restricted_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_shared_folder_with_other_things_is_refused(tmp_path: Path) -> None:
-    """A PAYFLOW_HOME that points to a folder of others takes it away from no user."""
+    """A PAYFLOW_HOME that names a shared folder does not take other users' access away."""
     shared = tmp_path / "shared"
     (shared / "theirs").mkdir(parents=True)
     shared.chmod(0o777)
@@ -98,7 +98,7 @@ def test_a_shared_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 
 async def test_postgres_has_access_to_a_closed_folder(parent: Path) -> None:
-    """Inside a folder of mode 0700 it starts, runs as another user than root where it can, and keeps its data closed."""
+    """Inside a folder of mode 0700 it starts, runs as a user other than root if possible, and keeps its data private."""
     home = Home(parent / "home")
     home.open()
     engine = Postgres(home.path / "postgres", settings={"shared_buffers": "16MB"})
@@ -114,7 +114,7 @@ async def test_postgres_has_access_to_a_closed_folder(parent: Path) -> None:
 
 
 async def test_data_start_where_another_user_has_access(parent: Path, tmp_path: Path) -> None:
-    """A folder is moved to where `postgres` has no access and back: the data are there at each start."""
+    """A folder is moved to where the user `postgres` has no access, and back: the data are there at each start."""
     homes = [parent / "first", tmp_path / "second", parent / "third"]
     counts = [await start_and_count(homes[0])]
     for before, after in itertools.pairwise(homes):
@@ -143,7 +143,7 @@ async def start_and_count(path: Path) -> int:
 
 @pytest.mark.parametrize("umask", [0, 0o777 & ~0o700])
 def test_files_are_for_their_owner_alone(tmp_path: Path, umask: int) -> None:
-    """What is written has mode 0600 and a folder 0700, also where a draft of a killed process was left open."""
+    """Files have mode 0600 and folders 0700, even if a killed process left a draft with another mode."""
     draft = tmp_path / f".stack.json.{os.getpid()}"
     draft.touch()
     draft.chmod(0o666)

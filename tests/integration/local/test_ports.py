@@ -15,7 +15,7 @@ def listen(port: int) -> socket.socket:
 
 
 def test_a_port_is_remembered(tmp_path: Path) -> None:
-    """The same folder gives the same name the same port, also to the next process."""
+    """In the same folder a name keeps its port, also in the next process."""
     path = tmp_path / "ports.json"
     port = Ports(path).take("postgres")
 
@@ -24,8 +24,8 @@ def test_a_port_is_remembered(tmp_path: Path) -> None:
     assert Ports(path).take("redis") != port
 
 
-def test_a_port_that_somebody_took_is_picked_anew(tmp_path: Path) -> None:
-    """`take` never gives a port on which another program listens; `get` tells what is ours."""
+def test_a_port_that_is_taken_is_chosen_again(tmp_path: Path) -> None:
+    """`take` never returns a port on which another program listens; `get` returns the remembered one."""
     path = tmp_path / "ports.json"
     port = Ports(path).take("postgres")
 
@@ -34,8 +34,8 @@ def test_a_port_that_somebody_took_is_picked_anew(tmp_path: Path) -> None:
         assert Ports(path).take("postgres") != port
 
 
-def test_a_port_with_connections_winding_down_is_free(tmp_path: Path) -> None:
-    """A server that was killed can come back at once."""
+def test_a_port_with_closing_connections_is_free(tmp_path: Path) -> None:
+    """A server that was killed can restart at once."""
     port = Ports(tmp_path / "ports.json").take("redis")
     with listen(port) as server, socket.create_connection(("127.0.0.1", port)) as client:
         accepted, _ = server.accept()
@@ -45,8 +45,8 @@ def test_a_port_with_connections_winding_down_is_free(tmp_path: Path) -> None:
     assert is_free(port)
 
 
-def test_ports_lie_outside_of_those_of_outgoing_connections(tmp_path: Path) -> None:
-    """Else any client could take an engine's port while the engine is down."""
+def test_ports_are_outside_the_range_of_outgoing_connections(tmp_path: Path) -> None:
+    """Otherwise any client could take an engine's port while the engine is down."""
     lowest = int(EPHEMERAL_RANGE.read_text().split()[0]) if EPHEMERAL_RANGE.exists() else 32768
 
     ports = [Ports(tmp_path / "ports.json").take(f"name-{number}") for number in range(50)]

@@ -16,7 +16,9 @@ child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(6
 print(child.pid, flush=True)
 time.sleep(60)
 """
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+IGNORING = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+)
 
 
 def make(folder: Path, code: str) -> Process:
@@ -52,14 +54,14 @@ def test_killing_ends_children_that_left_the_group(tmp_path: Path) -> None:
     assert wait_dead(child)
 
 
-async def test_stopping_kills_what_does_not_listen(tmp_path: Path) -> None:
-    """After the time it was given a process is ended, and `stop` says that it did not end by itself."""
-    deaf = make(tmp_path, DEAF)
-    deaf.spawn()
-    wait_for_line(deaf.log)
+async def test_stopping_kills_a_process_that_ignores_the_signal(tmp_path: Path) -> None:
+    """After the time limit the process is killed, and `stop` returns that it did not end by itself."""
+    ignoring = make(tmp_path, IGNORING)
+    ignoring.spawn()
+    wait_for_line(ignoring.log)
 
-    assert await deaf.stop(seconds_max=0.3) is False
-    assert deaf.poll() == -9
+    assert await ignoring.stop(seconds_max=0.3) is False
+    assert ignoring.poll() == -9
 
 
 async def test_stopping_reaches_a_frozen_process(tmp_path: Path) -> None:
@@ -72,31 +74,31 @@ async def test_stopping_reaches_a_frozen_process(tmp_path: Path) -> None:
     assert await frozen.stop(seconds_max=5) is True
 
 
-def test_a_recorded_process_is_told_from_a_later_one_with_its_number(tmp_path: Path) -> None:
-    """Start time, boot and program must all be as written down; else nobody is killed."""
-    innocent = make(tmp_path, "import time; time.sleep(60)")
-    innocent.spawn()
+def test_a_recorded_process_is_distinguished_from_a_later_one_with_its_id(tmp_path: Path) -> None:
+    """Start time, boot and program must all be as recorded, or no process is killed."""
+    other = make(tmp_path, "import time; time.sleep(60)")
+    other.spawn()
     try:
-        assert innocent.pid is not None
-        true = process.identify(innocent.pid, innocent.programs)
-        assert true is not None
-        for lie in ({"started": true["started"] - 1}, {"boot": "another"}, {"programs": ["postgres"]}):
+        assert other.pid is not None
+        recorded = process.identify(other.pid, other.programs)
+        assert recorded is not None
+        for change in ({"started": recorded["started"] - 1}, {"boot": "another"}, {"programs": ["postgres"]}):
             record = tmp_path / "processes.json"
             leftovers.record(record, [])
-            processes = {"innocent": true | lie, "torn": {"pid": "x"}, "odd": 3}
+            processes = {"other": recorded | change, "torn": {"pid": "x"}, "odd": 3}
             files.write_json(record, {**(files.read_object(record) or {}), "processes": processes})
             assert leftovers.end(record) == []
-            assert innocent.pid is not None
+            assert other.pid is not None
 
-        leftovers.record(tmp_path / "processes.json", [innocent])
+        leftovers.record(tmp_path / "processes.json", [other])
         assert leftovers.end(tmp_path / "processes.json") == ["example"]
-        assert innocent.pid is None
+        assert other.pid is None
     finally:
-        innocent.kill()
+        other.kill()
 
 
 def test_a_zombie_is_not_alive() -> None:
-    """A dead process that nobody has waited for yet counts as gone."""
+    """A dead process whose parent has not waited for it counts as ended."""
     child = subprocess.Popen([sys.executable, "-S", "-c", ""])
     try:
         assert wait_dead(child.pid)
@@ -104,13 +106,13 @@ def test_a_zombie_is_not_alive() -> None:
         child.wait()
 
 
-def test_somebody_elses_process_is_alive() -> None:
-    """A process that we may not signal counts as running."""
+def test_a_process_of_another_user_is_alive() -> None:
+    """A process that this one may not signal counts as running."""
     assert process.is_alive(1)
 
 
-def test_what_a_child_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Its files, folders and log have no permissions for others, though the umask of the caller would give them."""
+def test_files_of_a_child_are_for_its_owner_alone(tmp_path: Path) -> None:
+    """Its files, folders and log have no permissions for others, although the umask of the caller would give them."""
     before = os.umask(0)
     try:
         child = make(tmp_path, "import os; os.mkdir('folder'); open('file', 'w').close(); print('done', flush=True)")

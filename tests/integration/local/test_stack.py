@@ -26,7 +26,7 @@ START_SECONDS_MAX = 20.0
 
 
 def eventually(what: str, found: Callable[[], Any], *, seconds_max: float = 10.0) -> Any:
-    """Wait until something is true; what it was."""
+    """Wait until a value is true; returns it."""
     deadline = time.monotonic() + seconds_max
     while not (result := found()):
         assert time.monotonic() < deadline, f"not within {seconds_max} s: {what}"
@@ -112,8 +112,8 @@ def test_a_signal_stops_everything(runs: Callable[..., Run], number: signal.Sign
     assert not run.home.stack.exists()
 
 
-def test_a_killed_process_is_back_within_two_seconds(runs: Callable[..., Run]) -> None:
-    """The restart begins within two seconds of the death, and stack.json tells the new process id."""
+def test_a_killed_process_is_restarted_within_two_seconds(runs: Callable[..., Run]) -> None:
+    """The restart begins within two seconds of the kill, and stack.json has the new process id."""
     run = runs()
     old = run.wait_ready()["pids"]
 
@@ -126,8 +126,8 @@ def test_a_killed_process_is_back_within_two_seconds(runs: Callable[..., Run]) -
     assert run.pid("gateway") == old["gateway"]
 
 
-def test_a_killed_engine_comes_back_where_it_was_with_its_data(runs: Callable[..., Run]) -> None:
-    """An engine is restarted like any process; its address and what it had stored stay."""
+def test_a_killed_engine_restarts_at_its_address_with_its_data(runs: Callable[..., Run]) -> None:
+    """An engine is restarted like any process, with the same address and data."""
     run = runs()
     stack = run.wait_ready()
     with Redis.from_url(stack["redis"]) as client:
@@ -145,7 +145,7 @@ def _is_down(run: Run, name: str) -> bool:
 
 
 def test_a_process_is_kept_down_until_its_file_is_removed(runs: Callable[..., Run]) -> None:
-    """A file in the folder `down` kills the process and keeps it down; without the file it comes back."""
+    """A file in the folder `down` kills the process and keeps it down; without the file it is started again."""
     run = runs()
     stack = run.wait_ready()
     for name in ("worker", "redis"):
@@ -174,7 +174,7 @@ def _pings(client: Redis) -> bool:
 
 
 def test_a_second_run_is_refused_and_changes_nothing(runs: Callable[..., Run]) -> None:
-    """One line, a failing exit code, and the first run goes on."""
+    """One line, a non-zero exit code, and the first run continues."""
     first = runs()
     before = first.wait_ready()
 
@@ -187,7 +187,7 @@ def test_a_second_run_is_refused_and_changes_nothing(runs: Callable[..., Run]) -
 
 
 def test_a_taken_gateway_port_is_one_line(runs: Callable[..., Run]) -> None:
-    """The line names the port and the way out; nothing was started."""
+    """The line names the port and a remedy; nothing is started."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -196,14 +196,14 @@ def test_a_taken_gateway_port_is_one_line(runs: Callable[..., Run]) -> None:
 
     assert code == 1
     assert err.count("\n") == 1
-    assert f"port {run.port} is taken" in err
+    assert f"port {run.port} is used" in err
     assert "PAYFLOW_GATEWAY_PORT" in err
     assert not run.home.processes.exists()
     assert not run.home.stack.exists()
 
 
 def test_a_process_that_ends_at_start_is_one_line(runs: Callable[..., Run]) -> None:
-    """The last line of its log says why; what had been started is stopped again."""
+    """The error contains the last line of its log; everything that was started is stopped."""
     run = runs("broken")
     code, _, err = run.result()
 
@@ -213,8 +213,8 @@ def test_a_process_that_ends_at_start_is_one_line(runs: Callable[..., Run]) -> N
     assert not process.in_directory(run.home.path / "redis", programs=frozenset({"redis-server"}))
 
 
-def test_children_of_a_killed_supervisor_die_with_it(runs: Callable[..., Run]) -> None:
-    """The kernel ends them; the next run removes the stale stack.json with a note and starts anew."""
+def test_children_of_a_killed_supervisor_end_with_it(runs: Callable[..., Run]) -> None:
+    """The kernel ends them; the next run reports and removes the stale stack.json, and starts."""
     if not process.ended_with_parent():
         pytest.skip("needs setpriv")
     run = runs()
@@ -232,7 +232,7 @@ def test_children_of_a_killed_supervisor_die_with_it(runs: Callable[..., Run]) -
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended_by_the_next_run(runs: Callable[..., Run]) -> None:
-    """Where children outlive the supervisor, the next run finds them by what was written down."""
+    """If children outlive the supervisor, the next run finds them in the record."""
     run = runs("orphans")
     pids = run.wait_ready()["pids"]
     run.end(signal.SIGKILL)
@@ -248,7 +248,7 @@ def test_leftovers_of_a_killed_supervisor_are_ended_by_the_next_run(runs: Callab
 
 
 def test_stop_ends_a_run_in_another_terminal(runs: Callable[..., Run]) -> None:
-    """`stop` waits until everything is down; a second one finds nothing to do."""
+    """`stop` waits until everything has ended; a second one has nothing to do."""
     run = runs()
     pids = run.wait_ready()["pids"]
 
@@ -261,7 +261,7 @@ def test_stop_ends_a_run_in_another_terminal(runs: Callable[..., Run]) -> None:
 
 
 def test_a_copy_beside_the_running_original_is_refused(runs: Callable[..., Run], tmp_path: Path) -> None:
-    """One line, also after `stop` and a restart of the original, which goes on; once that is stopped the copy starts."""
+    """One line, also after `stop` and a restart of the original, which continues; once that is stopped, the copy starts."""
     first = runs()
     before = first.wait_ready()
     copy = tmp_path / "copy"
@@ -304,8 +304,8 @@ def test_clean_of_a_copy_leaves_the_running_original(runs: Callable[..., Run], t
     assert all(process.is_alive(pid) for pid in before["pids"].values())
 
 
-def test_clean_asks_and_refuses_while_something_runs(runs: Callable[..., Run]) -> None:
-    """Data go only when nothing runs, and only when somebody agreed."""
+def test_clean_asks_first_and_refuses_while_the_stack_runs(runs: Callable[..., Run]) -> None:
+    """Data are removed only if nothing runs and the user has confirmed."""
     run = runs()
     run.wait_ready()
     while_running = cli(run.home.path, "clean", YES="1")
@@ -320,7 +320,7 @@ def test_clean_asks_and_refuses_while_something_runs(runs: Callable[..., Run]) -
 
 
 def test_clean_removes_no_foreign_folder(tmp_path: Path) -> None:
-    """A PAYFLOW_HOME that points elsewhere costs nobody their files."""
+    """A PAYFLOW_HOME that names another folder removes no files."""
     (tmp_path / "thesis.txt").write_text("years of work")
 
     cleaned = cli(tmp_path, "clean", YES="1")
@@ -330,10 +330,10 @@ def test_clean_removes_no_foreign_folder(tmp_path: Path) -> None:
 
 
 def test_empty_home_is_not_the_default_folder(tmp_path: Path) -> None:
-    """PAYFLOW_HOME set to nothing names no stack: one line, and nothing is started, stopped or removed."""
+    """An empty PAYFLOW_HOME is an error of one line; nothing is started, stopped or removed."""
     refused = [cli(tmp_path, command, PAYFLOW_HOME="") for command in ("run", "demo", "stop", "clean")]
 
-    assert [(1, "payflow: PAYFLOW_HOME is empty: name a folder, or unset it\n")] * 4 == [
+    assert [(1, "payflow: PAYFLOW_HOME is empty: set it to a folder, or unset it\n")] * 4 == [
         (each.returncode, each.stderr) for each in refused
     ]
 
@@ -349,8 +349,8 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert str(tmp_path / "home") in refused.stderr
 
 
-def test_torn_secrets_are_one_line(tmp_path: Path) -> None:
-    """Unreadable passwords stop the start before anything runs."""
+def test_unreadable_secrets_are_one_line(tmp_path: Path) -> None:
+    """The start fails before anything runs."""
     home = Home(tmp_path / "home")
     home.open()
     home.secrets.write_text("{")
@@ -364,7 +364,7 @@ def test_torn_secrets_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_refused_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too little space is told with figures."""
+    """The error states the free and the needed space."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 10**12, 300_000_000))
 
     with pytest.raises(LocalError, match="only 300 MB free"):

@@ -23,9 +23,9 @@ COPY_REFUSED = f"{STACK}::test_a_copy_beside_the_running_original_is_refused"
 ENVIRONMENT = "tests/unit/local/test_environment.py"
 CONFIGURATION = "tests/integration/test_bad_configuration.py"
 LEFTOVERS = "deploy/local/leftovers.py"
-CHILD = f"{CHILDREN}::test_what_a_child_writes_is_for_its_owner_alone"
+CHILD = f"{CHILDREN}::test_files_of_a_child_are_for_its_owner_alone"
 KILLED = f"{CHILDREN}::test_killing_ends_children_that_left_the_group"
-RECORDED = f"{CHILDREN}::test_a_recorded_process_is_told_from_a_later_one_with_its_number"
+RECORDED = f"{CHILDREN}::test_a_recorded_process_is_distinguished_from_a_later_one_with_its_id"
 
 MUTANTS = (
     Mutant(
@@ -95,7 +95,7 @@ MUTANTS = (
         name="foreign-variables-passed-on",
         guard="variables of the user's shell do not reach the processes of the stack",
         changes=[Change("deploy/local/environment.py", "if _is_kept(name)} | FIXED", "if name} | FIXED")],
-        works=f"{ENVIRONMENT}::test_the_driver_finds_no_variables_of_its_own",
+        works=f"{ENVIRONMENT}::test_driver_variables_are_removed",
         caught_by=[f"{ENVIRONMENT}::test_a_foreign_variable_is_not_passed_on"],
     ),
     Mutant(

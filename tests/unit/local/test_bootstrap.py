@@ -1,4 +1,4 @@
-"""The environment of a clone that was moved or copied is made to fit its new folder."""
+"""The environment of a clone that was moved or copied is adapted to its new folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_environment(folder: Path, *, stamp: str | None, script: Path | None) ->
 
 
 def test_an_environment_is_moved_when_its_stamp_names_another_folder(tmp_path: Path) -> None:
-    """What the stamp says counts, whatever the scripts say: an earlier attempt may have got half way."""
+    """The stamp decides, not the scripts: an earlier attempt may have been interrupted."""
     here, there = tmp_path / "here", tmp_path / "there"
 
     assert not bootstrap.is_moved(make_environment(here, stamp=f"{here}\n", script=there))
@@ -33,7 +33,7 @@ def test_an_environment_is_moved_when_its_stamp_names_another_folder(tmp_path: P
 
 @pytest.mark.parametrize("stamp", ["", None], ids=["of an earlier version", "not finished"])
 def test_without_a_named_folder_the_scripts_decide(tmp_path: Path, stamp: str | None) -> None:
-    """Installing again needs minutes: only where a script names another folder."""
+    """A reinstallation takes minutes, so it happens only if a script names another folder."""
     here, there, new = tmp_path / "here", tmp_path / "there", tmp_path / "new"
 
     assert not bootstrap.is_moved(make_environment(here, stamp=stamp, script=here))
@@ -44,8 +44,8 @@ def test_without_a_named_folder_the_scripts_decide(tmp_path: Path, stamp: str | 
 @pytest.mark.parametrize(
     ("stamp", "called"), [("{here}\n", False), ("", True), ("/somewhere/else\n", True)], ids=["here", "old", "moved"]
 )
-def test_make_notices_a_moved_clone(tmp_path: Path, stamp: str, called: bool) -> None:
-    """The stamp is newer than the lock file, as after `mv`; the name of the folder alone decides."""
+def test_make_detects_a_moved_clone(tmp_path: Path, stamp: str, called: bool) -> None:
+    """The stamp is newer than the lock file, as after `mv`; only the folder that it names decides."""
     clone = tmp_path / "my clone"
     make_environment(clone, stamp=None, script=None)
     for name in ("Makefile", "uv.lock", "pyproject.toml"):
@@ -63,7 +63,7 @@ def test_make_notices_a_moved_clone(tmp_path: Path, stamp: str, called: bool) ->
 def test_the_scripts_of_a_moved_environment_name_its_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the environment itself are written again without a download; its packages stay."""
+    """The environment's own scripts are rewritten without a download; its packages stay."""
     before, after = tmp_path / "before", tmp_path / "after"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(before / ".venv")], check=True)
     package = before / ".venv" / "package"

@@ -18,8 +18,8 @@ GOOD = Observation(
 )
 
 
-def test_money_that_moved_once_has_no_faults() -> None:
-    """The demo succeeds on what it should see."""
+def test_money_that_moved_once_is_no_fault() -> None:
+    """The expected observation passes."""
     assert find_faults(GOOD) == []
 
 

@@ -1,4 +1,4 @@
-"""What reaches the processes of the stack from the shell of the user."""
+"""The variables of the user's shell that reach the processes of the stack."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ FOREIGN = sorted(name for name in HOSTILE if not name.startswith("PAYFLOW_"))
 
 @pytest.mark.parametrize("name", [*FOREIGN, "LD_PRELOAD", "MALLOC_CONF", "UNKNOWN"])
 def test_a_foreign_variable_is_not_passed_on(name: str) -> None:
-    """Processes get what is listed and nothing else; locale and time zone are always the same."""
+    """Processes get only the listed variables; locale and time zone are always the same."""
     assert environment.passed_on({name: "foreign"}) == {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 @pytest.mark.parametrize(
     "name", ["PATH", "HOME", "TMPDIR", "CI", "SSL_CERT_FILE", "PAYFLOW_LOG_LEVEL", "COVERAGE_FILE"]
 )
-def test_what_processes_need_is_passed_on(name: str) -> None:
-    """Programs are found, tests measure, and the settings of PayFlow arrive."""
+def test_needed_variables_are_passed_on(name: str) -> None:
+    """Programs are found, coverage is measured, and the settings of PayFlow arrive."""
     assert environment.passed_on({name: "value"})[name] == "value"
 
 
-def test_the_driver_finds_no_variables_of_its_own() -> None:
-    """Those of PostgreSQL are removed from this process; everything else stays."""
+def test_driver_variables_are_removed() -> None:
+    """Variables of PostgreSQL are removed from this process; all others stay."""
     variables = {"PGSSLMODE": "require", "PGHOST": "elsewhere", "PATH": "/bin", "https_proxy": "http://proxy"}
 
     environment.forget_driver_variables(variables)
@@ -40,8 +40,8 @@ def test_the_driver_finds_no_variables_of_its_own() -> None:
     assert variables == {"PATH": "/bin", "https_proxy": "http://proxy"}
 
 
-def test_make_passes_on_no_variable_of_python_and_no_locale(tmp_path: Path) -> None:
-    """PYTHONHOME alone keeps an interpreter from starting; PYTHON=... still names the one to use."""
+def test_make_passes_on_neither_python_variables_nor_locale(tmp_path: Path) -> None:
+    """PYTHONHOME would prevent the start of an interpreter; PYTHON=... still selects one."""
     for name in ("Makefile", "uv.lock", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path)
     (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
@@ -61,7 +61,7 @@ def test_make_passes_on_no_variable_of_python_and_no_locale(tmp_path: Path) -> N
 
 
 def test_the_command_line_works_in_a_foreign_environment(tmp_path: Path) -> None:
-    """Its help is printed in full, and a gateway on this machine is not looked for behind a proxy."""
+    """Its help is complete, and a gateway on this machine is not reached through a proxy."""
     command = [str(Path(sys.executable).with_name("payflow"))]
     variables = os.environ | HOSTILE | {"XDG_CONFIG_HOME": str(tmp_path), "PAYFLOW_GATEWAY": "http://127.0.0.1:9"}
 

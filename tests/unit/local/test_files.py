@@ -10,7 +10,7 @@ from deploy.local import files
 
 
 def test_a_file_is_replaced_with_its_mode(tmp_path: Path) -> None:
-    """The new text is there, readable by whom it should be, and no draft is left."""
+    """The new text is complete, its mode is right, and no draft is left."""
     path = tmp_path / "secrets.json"
     path.write_text("old")
 
@@ -22,7 +22,7 @@ def test_a_file_is_replaced_with_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the disk full the old text stays and no draft is left."""
+    """On a full disk the old text stays, and no draft is left."""
     path = tmp_path / "stack.json"
     path.write_text("old")
 
@@ -39,8 +39,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "null"])
-def test_what_is_no_object_reads_as_none(tmp_path: Path, text: str | None) -> None:
-    """A missing, torn or foreign file is told from an object."""
+def test_a_file_without_an_object_reads_as_none(tmp_path: Path, text: str | None) -> None:
+    """A missing, incomplete or foreign file reads as None."""
     path = tmp_path / "ports.json"
     if text is not None:
         path.write_text(text)

@@ -18,7 +18,7 @@ def without_rabbitmq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_rabbitmq")
 async def test_without_root_one_line_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who cannot install is told what to install, and only what is missing."""
+    """Without the rights to install, the error names the missing packages only."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(LocalError, match="apt-get install rabbitmq-server\\)") as error:
@@ -30,7 +30,7 @@ async def test_without_root_one_line_names_the_missing_packages(monkeypatch: pyt
 
 @pytest.mark.usefixtures("without_rabbitmq")
 async def test_without_apt_one_line_names_the_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system with other packages root is told the same."""
+    """On a system without apt the error is the same for root."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda _program: None)
 
@@ -38,8 +38,8 @@ async def test_without_apt_one_line_names_the_missing_packages(monkeypatch: pyte
         await install.ensure(print)
 
 
-async def test_an_extra_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only drills need is no concern of who runs PayFlow; whoever names it is told that it is missing."""
+async def test_an_extra_package_is_installed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that only drills need is checked only if it is named."""
     monkeypatch.setattr(install, "FINDERS", {"redis-server": lambda: "found"})
     monkeypatch.setattr(install, "EXTRA_FINDERS", {"faketime": lambda: None})
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -52,7 +52,7 @@ async def test_an_extra_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyP
 def test_faketime_is_found_below_the_folder_of_the_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Debian keeps the library below a folder that is named after the machine, others do not."""
+    """Debian has the library below a folder named after the architecture, other systems do not."""
     monkeypatch.setattr(install, "LIBRARY_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
     assert install.find_faketime() is None
     for below in ("faketime", "x86_64-linux-gnu/faketime"):
@@ -62,8 +62,8 @@ def test_faketime_is_found_below_the_folder_of_the_architecture(
         assert library == install.find_faketime()
 
 
-async def test_nothing_is_said_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all programs there the check is silent and quick."""
+async def test_without_missing_packages_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If all programs are installed, the check is silent and fast."""
     monkeypatch.setattr(install, "FINDERS", {"redis-server": lambda: "found"})
     said: list[str] = []
 
@@ -72,8 +72,8 @@ async def test_nothing_is_said_when_nothing_is_missing(monkeypatch: pytest.Monke
     assert said == []
 
 
-def test_a_file_that_keeps_services_down_is_there_for_a_while(tmp_path: Path) -> None:
-    """It is executable while it is needed, and afterwards the machine is as before, folders included."""
+def test_the_file_that_keeps_services_down_is_temporary(tmp_path: Path) -> None:
+    """It is executable while it is needed; afterwards it and its folders are removed."""
     path = tmp_path / "sbin" / "policy-rc.d"
 
     with install._file(path, "exit 101\n", mode=0o755):
@@ -83,8 +83,8 @@ def test_a_file_that_keeps_services_down_is_there_for_a_while(tmp_path: Path) ->
     assert not (tmp_path / "sbin").exists()
 
 
-def test_a_file_of_the_machines_owner_is_left_alone(tmp_path: Path) -> None:
-    """Somebody else's policy stays, with its text."""
+def test_an_existing_policy_file_is_left_alone(tmp_path: Path) -> None:
+    """A policy that the machine's owner wrote keeps its text."""
     path = tmp_path / "policy-rc.d"
     path.write_text("exit 0\n")
 

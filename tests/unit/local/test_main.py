@@ -7,7 +7,7 @@ from deploy.local.__main__ import main
 
 @pytest.mark.parametrize("arguments", [["foo"], ["run", "demo"], ["RUN"], ["--verbose"]])
 def test_an_unknown_command_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """It names the command and the known ones, on stderr, and the exit code says usage."""
+    """Standard error names the command and the known ones; the exit code is that of a usage error."""
     assert main(arguments) == 2
 
     said = capsys.readouterr()
@@ -17,7 +17,7 @@ def test_an_unknown_command_is_one_line(arguments: list[str], capsys: pytest.Cap
     assert "run|demo|stop|clean" in said.err
 
 
-def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` prints the usage on stdout and succeeds."""
     assert main(["--help"]) == 0
     assert "run|demo|stop|clean" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def test_make_alone_prints_the_commands() -> None:
     ids=["all green", "lint fails", "test fails", "chaos fails"],
 )
 def test_ci_runs_all_and_fails_if_one_does(tmp_path: Path, failing: str, code: int) -> None:
-    """No failure of one hides those of another."""
+    """A failure does not hide another one."""
     make = tmp_path / "make"
     make.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/called"\ntest "$1" != {failing}\n')
     make.chmod(0o755)

@@ -28,7 +28,7 @@ STACK_NAMES = {
 
 
 class NumberedPorts(Ports):
-    """Ports in the order they are asked for, without looking whether they are free."""
+    """Consecutive ports, without a check whether they are free."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
@@ -49,13 +49,13 @@ def role(name: str) -> Role:
 
 
 def test_the_roles_are_those_of_the_contract() -> None:
-    """Every NAME of stack.json is there once."""
+    """Every NAME of stack.json occurs once."""
     assert sorted(role.name for role in ROLES) == sorted(STACK_NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(STACK_NAMES))
 def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
-    """No process is given the login of another service, nor of any owner."""
+    """No process gets the login of another service, or of an owner."""
     told = wire(tmp_path).environment(role(name))
 
     databases = {variable for variable in told if variable.endswith("DATABASE_URL")}
@@ -66,8 +66,8 @@ def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STACK_NAMES))
-def test_a_role_signs_with_its_own_key_and_knows_everybodys(tmp_path: Path, name: str) -> None:
-    """The key is the identity's own; the public keys are all there."""
+def test_a_role_has_its_own_private_key_and_all_public_keys(tmp_path: Path, name: str) -> None:
+    """The private key is that of its identity; the public keys are those of all identities."""
     told = wire(tmp_path).environment(role(name))
     secrets = Secrets(tmp_path / "secrets.json")
     public_keys = json.loads(told["PAYFLOW_SERVICE_PUBLIC_KEYS"])
@@ -77,8 +77,8 @@ def test_a_role_signs_with_its_own_key_and_knows_everybodys(tmp_path: Path, name
     assert {role.identity for role in ROLES} <= set(public_keys)
 
 
-def test_both_workers_are_one_identity_on_two_ports(tmp_path: Path) -> None:
-    """They share the key and nothing that can be taken only once."""
+def test_both_workers_have_one_identity_and_two_ports(tmp_path: Path) -> None:
+    """They share the key, but no name and no port."""
     wiring = wire(tmp_path)
     first = wiring.environment(role("transaction-worker-1"))
     second = wiring.environment(role("transaction-worker-2"))
@@ -88,8 +88,8 @@ def test_both_workers_are_one_identity_on_two_ports(tmp_path: Path) -> None:
     assert first["PAYFLOW_INSTANCE"] == "transaction-worker-1"
 
 
-def test_only_auth_knows_its_secret(tmp_path: Path) -> None:
-    """What encrypts the signing keys is nobody else's."""
+def test_only_auth_has_its_secret(tmp_path: Path) -> None:
+    """No other role gets the secret that encrypts the signing keys."""
     wiring = wire(tmp_path)
 
     knowing = [role.name for role in ROLES if "PAYFLOW_AUTH_SECRET" in wiring.environment(role)]
@@ -97,8 +97,8 @@ def test_only_auth_knows_its_secret(tmp_path: Path) -> None:
     assert knowing == ["auth"]
 
 
-def test_behaviour_is_the_callers_and_wiring_is_ours(tmp_path: Path) -> None:
-    """Rate limits, reversal age and mail pass through; logins of some other deployment do not."""
+def test_the_caller_sets_behaviour_and_the_stack_sets_addresses(tmp_path: Path) -> None:
+    """Rate limits, reversal age and e-mail settings pass through; logins of another deployment do not."""
     told = wire(
         tmp_path,
         PATH="/bin",
@@ -116,8 +116,8 @@ def test_behaviour_is_the_callers_and_wiring_is_ours(tmp_path: Path) -> None:
     assert "production" not in " ".join(told.values())
 
 
-def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path: Path) -> None:
-    """Only the role that sends knows of the folder; links in letters lead to the gateway, unless the caller says otherwise."""
+def test_emails_go_to_a_folder_unless_there_is_a_mail_server(tmp_path: Path) -> None:
+    """Only the role that sends gets the folder; links in e-mails lead to the gateway, or to the caller's address."""
     folder = (tmp_path / "mail").as_uri()
     wiring = wire(tmp_path)
     told = {each.name: wiring.environment(each) for each in ROLES}
@@ -135,13 +135,13 @@ def test_letters_are_written_to_a_folder_unless_there_is_a_mail_server(tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "http", "-1", "80 00"])
-def test_a_gateway_port_that_is_none_is_trouble(text: str) -> None:
-    """The line names the variable and what it holds."""
+def test_an_invalid_gateway_port_is_an_error(text: str) -> None:
+    """The line names the variable and its value."""
     with pytest.raises(LocalError, match="PAYFLOW_GATEWAY_PORT is"):
         gateway_port({"PAYFLOW_GATEWAY_PORT": text})
 
 
-def test_the_gateway_listens_on_8000_unless_told() -> None:
+def test_the_gateway_listens_on_8000_by_default() -> None:
     """The default and the override."""
     assert gateway_port({}) == 8000
     assert gateway_port({"PAYFLOW_GATEWAY_PORT": "9123"}) == 9123

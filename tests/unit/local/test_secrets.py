@@ -10,8 +10,8 @@ from deploy.local.errors import LocalError
 from deploy.local.secrets import Secrets
 
 
-def test_a_secret_is_made_once(tmp_path: Path) -> None:
-    """The same name gives the same password, also to the next process; another name another one."""
+def test_a_secret_is_generated_once(tmp_path: Path) -> None:
+    """The same name returns the same password, also in the next process; another name another one."""
     path = tmp_path / "secrets.json"
     made = Secrets(path).password("postgres:payflow")
 
@@ -39,7 +39,7 @@ def test_the_public_key_verifies_what_the_private_key_signs(tmp_path: Path) -> N
     assert secrets.private_key("wallet") != secrets.private_key("gateway")
 
 
-def test_a_torn_file_is_trouble_and_stays(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error_and_stays(tmp_path: Path) -> None:
     """Passwords of existing data are never replaced by new ones."""
     path = tmp_path / "secrets.json"
     path.write_text('{"redis": ')
