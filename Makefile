@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
+.PHONY: help run demo chaos stop clean test test-fast mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
 
 ##@ Use it
 
@@ -36,7 +36,11 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
 
-drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py
+test-fast: .venv/.installed  ## Run the tests that need no engine: unit, contracts, simulation, tidy (under a minute)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contracts tests/simulation tests/tidy
+
+drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py \
+	tests/e2e/test_money.py::test_thousands_of_transfers
 drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 

@@ -12,7 +12,11 @@ from uuid import uuid4
 import pytest
 
 from tests.harness.api import ApiClient, Person, Response
+from tests.harness.drills import bound
 from tests.harness.stack import Stack
+
+REQUESTS = bound(2_000, 10_000)
+CLIENTS = 50
 
 
 async def test_one_transfer_from_gateway_to_notification(alice: Person, bob: Person) -> None:
@@ -90,8 +94,8 @@ async def test_the_timeline_shows_every_hop(alice: Person, bob: Person) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Person) -> None:
-    """Guarantee 1: 10,000 transfers, some unaffordable; all terminal, 99 % within 5 s, statuses equal outcomes."""
+async def test_thousands_of_transfers(stack: Stack, api: ApiClient, operator: Person) -> None:
+    """Guarantee 1: 2,000 transfers (in full 10,000), some unaffordable; all final, 99 % within 5 s, statuses equal outcomes."""
     people = await asyncio.gather(*(api.register() for _ in range(30)))
     for person in people[:25]:
         await operator.fund(person, 4_000)
@@ -99,7 +103,7 @@ async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Pe
 
     async def client(number: int) -> None:
         rng = random.Random(number)
-        for _ in range(10_000 // 50):
+        for _ in range(REQUESTS // CLIENTS):
             sender, receiver = rng.sample(people, 2)
             while (response := await sender.send_money(receiver, rng.randint(1, 120))).status == 503:
                 await asyncio.sleep(1)
@@ -108,7 +112,7 @@ async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Pe
             else:
                 assert "insufficient_funds" == response.code
 
-    await asyncio.gather(*(client(number) for number in range(50)))
+    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
     async with asyncio.timeout(90):
         while (await stack.query("transaction", "SELECT count(*) AS n FROM transfers WHERE status = 'PENDING'"))[0][
             "n"
@@ -128,7 +132,7 @@ async def test_ten_thousand_transfers(stack: Stack, api: ApiClient, operator: Pe
         )
     }
     told = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
-    assert len(ids) > 5_000
+    assert len(ids) > REQUESTS // 2
     assert len(ids) == len(rows)
     assert all(told[outcomes[row["id"]]] == row["status"] for row in rows)
     assert sorted(row["took"] for row in rows)[int(len(rows) * 0.99)] < 5
