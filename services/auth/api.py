@@ -12,11 +12,10 @@ from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
 from services.auth.wakeup import Wakeup
 from services.chassis import audit
-from services.chassis.body import read_json, validate, validate_json
+from services.chassis.body import path_id, read_json, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
-from services.contracts.identifiers import parse_id
 from services.contracts.refusals.auth import ApiKeyNotFound, UserNotFound
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
@@ -418,9 +417,7 @@ async def list_api_keys(request: web.Request) -> web.Response:
 async def revoke_api_key(request: web.Request) -> web.Response:
     """Revoke an API key of a user."""
     query = validate(schemas.OWNER, dict(request.query))
-    key_id = parse_id(request.match_info["id"])
-    if key_id is None:
-        raise ApiKeyNotFound
+    key_id = path_id(request, ApiKeyNotFound)
     await commands.api_keys.revoke_api_key(request.app[POOL], request.app[WAKEUP], key_id=key_id, user_id=query.user_id)
     return web.Response(status=204)
 
@@ -433,10 +430,7 @@ async def verify_api_key(request: web.Request) -> web.Response:
 
 
 def _user_id(request: web.Request) -> UUID:
-    user_id = parse_id(request.match_info["id"])
-    if user_id is None:
-        raise UserNotFound
-    return user_id
+    return path_id(request, UserNotFound)
 
 
 def _location(request: web.Request, email: str, address: str | None) -> bytes | None:

@@ -18,10 +18,10 @@ from services.auth.store.sessions import LiveSession
 from services.auth.store.signing_keys import KeyFacts
 from services.auth.store.users import Account
 from services.auth.tokens import Pair
+from services.chassis.body import Id
 from services.chassis.period import Moment
 from services.contracts import limits
 from services.contracts.api_keys import Scope
-from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
 
 LIST_MAX = 1000
@@ -57,13 +57,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _id(value: Any) -> UUID:
-    found = parse_id(value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("is not an id")
-    return found
-
-
 def _role(value: Any) -> Role:
     if value not in (Role.USER.value, Role.OPERATOR.value):
         raise ValueError("must be user or operator")
@@ -94,7 +87,6 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.NAME_LENGTH_MAX),
     AfterValidator(_name),
 ]
-Id = Annotated[UUID, BeforeValidator(_id)]
 Password = Annotated[
     str, Field(min_length=limits.PASSWORD_LENGTH_MIN, max_length=limits.PASSWORD_LENGTH_MAX), BeforeValidator(_password)
 ]

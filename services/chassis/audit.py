@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
@@ -16,15 +16,14 @@ from aiohttp import web
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import database
-from services.chassis.body import InvalidRequest, validate
+from services.chassis.body import InvalidParameter, read_id, validate
 from services.chassis.database import Connection, Pool, Record
-from services.chassis.period import PeriodParameters, upper_bound
+from services.chassis.period import PeriodParameters, read_moment, upper_bound
 from services.chassis.problems import Handler
 from services.chassis.statements import Statements
 from services.contracts import limits
-from services.contracts.identifiers import new_id, parse_id
+from services.contracts.identifiers import new_id
 from services.contracts.messages import format_time
-from services.contracts.refusal import FieldError
 
 PAGE_MAX = limits.PAGE_MAX + 1
 """The longest page that the gateway gives, and one more, by which it sees that there is another."""
@@ -44,15 +43,15 @@ class AuditEntry(NamedTuple):
     detail: Mapping[str, Any] = {}
 
 
-class Place(NamedTuple):
-    """A row's place in a list that runs from the newest to the oldest; the id is of the type that the table has."""
+class Cursor(NamedTuple):
+    """The position of a row in a list that is newest first; the id has the type of its column."""
 
     at: datetime
     id: object
 
 
-class Asked(PeriodParameters):
-    """Which part of the log."""
+class AuditQuery(PeriodParameters):
+    """Filters and position of a page of the log."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +62,7 @@ class Asked(PeriodParameters):
     before: str | None = None
 
 
-ASKED = TypeAdapter(Asked)
+AUDIT_QUERY = TypeAdapter(AuditQuery)
 
 
 async def append(connection: Connection, actions: Sequence[AuditEntry]) -> None:
@@ -81,47 +80,46 @@ def reader(
     pool: web.AppKey[Pool],
     statement: str,
     *,
-    read_id: Callable[[str], object] | None = None,
+    parse_row_id: Callable[[str], object] = read_id,
     lowest_id: object = UUID(int=0),
 ) -> Handler:
-    """The handler of a service's `GET /internal/audit`: `statement` has the shape of `list_audit`.
+    """The handler of a service's `GET /internal/audit`; `statement` has the parameters of `list_audit`.
 
-    `read_id` makes of the text of an id what the table's ids are (UUIDs unless it is given); ValueError: it is none.
-    `lowest_id` is below all of them.
+    `parse_row_id` converts the text of a row's id to the type of its column, and raises ValueError. `lowest_id` is below all ids.
     """
 
     async def list_entries(request: web.Request) -> web.Response:
         """A page of the log, newest first."""
-        asked = validate(ASKED, dict(request.query))
-        upper = upper_bound(asked.period.until, read_place(asked.before, read_id or read_identifier), lowest_id)
+        query = validate(AUDIT_QUERY, dict(request.query))
+        upper = upper_bound(query.period.until, read_cursor(query.before, parse_row_id), lowest_id)
         async with database.connection(request.app[pool]) as connection:
             rows = await connection.fetch(
                 statement,
-                asked.period.since,
-                asked.actor_id,
-                asked.user_id,
-                asked.action,
+                query.period.since,
+                query.actor_id,
+                query.user_id,
+                query.action,
                 *upper,
-                asked.limit,
+                query.limit,
             )
         return web.json_response({"items": [render(row) for row in rows]})
 
     return list_entries
 
 
-def read_place(text: str | None, read_id: Callable[[str], object]) -> Place | None:
-    """`TIME/ID`, as the gateway makes it of the last row that it showed; None: from the top.
+def read_cursor(text: str | None, parse_row_id: Callable[[str], object] = read_id) -> Cursor | None:
+    """Parse `TIME/ID`, which the gateway makes of the last row of a page; None: start at the newest.
 
     Raises:
-        InvalidRequest: it is no place.
+        InvalidParameter
     """
     if text is None:
         return None
-    moment, _, identifier = text.partition("/")
+    moment, _, row_id = text.partition("/")
     try:
-        return Place(datetime.fromisoformat(moment).astimezone(UTC), read_id(identifier))
-    except (ValueError, OverflowError):
-        raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")]) from None
+        return Cursor(read_moment(moment), parse_row_id(row_id))
+    except ValueError:
+        raise InvalidParameter("cursor", "is not a cursor of this list") from None
 
 
 def render(row: Record) -> dict[str, Any]:
@@ -141,10 +139,10 @@ def render(row: Record) -> dict[str, Any]:
 
 
 def read_whole_number(text: str) -> int:
-    """For logs whose ids are numbers.
+    """A row id of a log whose ids are numbers.
 
     Raises:
-        ValueError: it is no number that such an id could be.
+        ValueError
     """
     if (
         not (text.isascii() and text.isdigit())
@@ -153,18 +151,6 @@ def read_whole_number(text: str) -> int:
     ):
         raise ValueError(text)
     return int(text)
-
-
-def read_identifier(text: str) -> UUID:
-    """For logs whose ids are UUIDs, in their canonical form.
-
-    Raises:
-        ValueError: it is none.
-    """
-    identifier = parse_id(text)
-    if identifier is None:
-        raise ValueError(text)
-    return identifier
 
 
 def _text(identifier: UUID | None) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from aiohttp import hdrs, web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
+from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
 
 DEPTH_MAX = 20
@@ -47,6 +49,34 @@ class InvalidParameter(InvalidRequest):
     def __init__(self, field: str, message: str) -> None:
         """Name the field and what is wrong with it."""
         super().__init__(errors=[FieldError(field, message)])
+
+
+def read_id(value: Any) -> UUID:
+    """An id in its canonical form.
+
+    Raises:
+        ValueError
+    """
+    found = parse_id(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("is not an id")
+    return found
+
+
+Id = Annotated[UUID, BeforeValidator(read_id)]
+"""A field that is an id. UUID alone would also accept braces, `urn:` and missing hyphens."""
+
+
+def path_id(request: web.Request, missing: type[Refusal]) -> UUID:
+    """The id in the path.
+
+    Raises:
+        Refusal: `missing`, if it is not an id: the response is that for an unknown one.
+    """
+    found = parse_id(request.match_info["id"])
+    if found is None:
+        raise missing
+    return found
 
 
 async def read_json(request: web.Request) -> Any:

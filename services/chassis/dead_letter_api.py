@@ -10,14 +10,13 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import audit, dead_letters
-from services.chassis.body import validate, validate_json
+from services.chassis.body import path_id, validate, validate_json
 from services.chassis.broker import Publisher
 from services.chassis.database import Pool, Record
 from services.chassis.dead_letters import DeadLetterNotFound, DeadLetterNotReplayable, Replay
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts import limits
-from services.contracts.identifiers import parse_id
 from services.contracts.topology import Queue
 
 
@@ -106,7 +105,7 @@ class DeadLetterApi:
     async def list_letters(self, request: web.Request) -> web.Response:
         """A page, newest first, without the bodies."""
         asked = validate(PAGE, dict(request.query))
-        below = audit.read_place(asked.before, audit.read_identifier)
+        below = audit.read_cursor(asked.before)
         found = await dead_letters.list_letters(
             self._read_pool, queue_name=asked.queue, state=asked.state, below=below, limit=asked.limit
         )
@@ -158,7 +157,4 @@ def _render_preview(letter: Record, prospect: ReplayPreview, *, dry_run: bool) -
 
 
 def _id(request: web.Request) -> UUID:
-    letter_id = parse_id(request.match_info["id"])
-    if letter_id is None:
-        raise DeadLetterNotFound
-    return letter_id
+    return path_id(request, DeadLetterNotFound)

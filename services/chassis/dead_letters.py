@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis import audit, database, replication
-from services.chassis.audit import AuditEntry, Place
+from services.chassis.audit import AuditEntry, Cursor
 from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.database import Pool, Record
 from services.chassis.statements import Statements
@@ -145,12 +145,12 @@ async def count(pool: Pool, queue: Queue) -> int:
 
 
 async def list_letters(
-    pool: Pool, *, queue_name: str | None, state: str | None, below: Place | None, limit: int
+    pool: Pool, *, queue_name: str | None, state: str | None, below: Cursor | None, limit: int
 ) -> list[Record]:
     """A page, newest first."""
-    place = below or (None, None)
+    position = below or (None, None)
     async with database.connection(pool) as connection:
-        return list(await connection.fetch(statements.list_dead_letters, queue_name, state, *place, limit))
+        return list(await connection.fetch(statements.list_dead_letters, queue_name, state, *position, limit))
 
 
 async def get(pool: Pool, letter_id: UUID) -> Record:

@@ -29,6 +29,17 @@ class Currency:
     name: str
 
 
+def check_currency(code: str) -> str:
+    """The code itself.
+
+    Raises:
+        ValueError: it is not one of `CURRENCIES`.
+    """
+    if code not in CURRENCIES:
+        raise ValueError("is not a currency code")
+    return code
+
+
 def format_amount(amount: int, currency: str) -> str:
     """`1050, "USD"` as `10.50 USD`, for people. Digits are grouped by thousands."""
     exponent = CURRENCIES[currency].exponent

@@ -18,7 +18,6 @@ from pydantic import BaseModel, TypeAdapter
 from services.chassis import body
 from services.chassis.watchdog import RequestTooSlow
 from services.contracts.api_keys import Scope
-from services.contracts.identifiers import parse_id
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import compression
 from services.gateway.errors import NoResponseInTime, UnknownParameter
@@ -149,10 +148,7 @@ def path_id(request: web.Request, missing: type[Refusal]) -> str:
     Raises:
         Refusal: `missing`, if it is not an id: it is reported like an unknown one.
     """
-    identifier = parse_id(request.match_info["id"])
-    if identifier is None:
-        raise missing
-    return str(identifier)
+    return str(body.path_id(request, missing))
 
 
 def _guarded(operation: Operation, handler: Handler) -> Handler:

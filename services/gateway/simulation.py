@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 import structlog
 from aiohttp import web
 
-from services.chassis.body import InvalidRequest
+from services.chassis.body import InvalidParameter
 from services.chassis.client import UpstreamUnavailable
 from services.chassis.problems import Handler
-from services.contracts.refusal import FieldError, Refusal
+from services.contracts.refusal import Refusal
 from services.gateway import api, errors, openapi, responses
 from services.gateway.api.transfers import SIMULATE, SIMULATED
 from services.gateway.api.waiting import LONG_POLLS
@@ -108,7 +108,7 @@ def _read(values: list[str] | tuple[str, ...], operation: Operation) -> tuple[st
 
 
 def _refuse(field: str, message: str) -> NoReturn:
-    raise InvalidRequest(errors=[FieldError(field, message)])
+    raise InvalidParameter(field, message)
 
 
 # --- Failures of the response ----------------------------------------------------------------------------------------

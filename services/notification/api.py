@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from services.chassis import audit
-from services.chassis.body import InvalidParameter, validate, validate_json
+from services.chassis.body import InvalidParameter, path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
@@ -44,9 +44,7 @@ async def list_notifications(request: web.Request) -> web.Response:
 async def read_notification(request: web.Request) -> web.Response:
     """Mark a notification as read."""
     asked = validate_json(schemas.READ, await request.read())
-    notification_id = parse_id(request.match_info["id"])
-    if notification_id is None:
-        raise NotificationNotFound
+    notification_id = path_id(request, NotificationNotFound)
     return web.json_response(
         feed.notification(await commands.mark_read(request.app[POOL], notification_id, asked.user_id))
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 from aiohttp import web
 
 from services.chassis import audit, dead_letters
-from services.chassis.body import validate, validate_json
+from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
@@ -175,7 +175,4 @@ async def _own(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
 
 
 def _transfer_id(request: web.Request) -> UUID:
-    transfer_id = parse_id(request.match_info["id"])
-    if transfer_id is None:
-        raise TransferNotFound
-    return transfer_id
+    return path_id(request, TransferNotFound)

@@ -24,7 +24,7 @@ from services.chassis.period import PeriodParameters, read_moment
 from services.contracts import limits
 from services.contracts.identifiers import parse_id
 from services.contracts.messages import TransferEvent, encode_item, format_time
-from services.contracts.money import AMOUNT_MAX, CURRENCIES
+from services.contracts.money import AMOUNT_MAX, check_currency
 from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.intake import Request
@@ -34,12 +34,6 @@ from services.transaction.transfer import FAILURES, Transfer
 
 FINALIZED_MAX = 1000
 EVENTS_MAX = 500
-
-
-def _known_currency(code: str) -> str:
-    if code not in CURRENCIES:
-        raise ValueError("unknown currency")
-    return code
 
 
 class _Model(BaseModel):
@@ -67,7 +61,7 @@ class TransferItem(_Model):
     request_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     kind: Literal["transfer", "deposit"]
     amount: Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX)]
-    currency: Annotated[str, AfterValidator(_known_currency)]
+    currency: Annotated[str, AfterValidator(check_currency)]
     to: Recipient
     from_wallet_id: UUID | None = None
     description: Annotated[str, Field(max_length=limits.DESCRIPTION_LENGTH_MAX)] | None = None

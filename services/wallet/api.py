@@ -8,16 +8,14 @@ from uuid import UUID
 from aiohttp import web
 
 from services.chassis import audit
-from services.chassis.body import InvalidParameter, validate, validate_json
+from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
-from services.contracts.identifiers import parse_id
 from services.contracts.messages import format_time
-from services.contracts.refusals.wallet import WalletNotFound
+from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
 from services.wallet import commands, schemas, store_audit
 from services.wallet.proof import verify
-from services.wallet.seal import Head
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
@@ -55,7 +53,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
     )
 
 
-list_entries = audit.reader(READ_POOL, store_audit.LIST, read_id=audit.read_whole_number, lowest_id=0)
+list_entries = audit.reader(READ_POOL, store_audit.LIST, parse_row_id=audit.read_whole_number, lowest_id=0)
 """Who froze or unfrozen what."""
 
 
@@ -85,10 +83,8 @@ async def open_wallet(request: web.Request) -> web.Response:
 
 async def list_wallets(request: web.Request) -> web.Response:
     """The wallets of one owner."""
-    owner_id = parse_id(request.query.get("owner_id", ""))
-    if owner_id is None:
-        raise InvalidParameter("owner_id", "must be an id")
-    wallets = await commands.list_wallets(request.app[POOL], request.app[READ_POOL], owner_id)
+    query = validate(schemas.OWNER, dict(request.query))
+    wallets = await commands.list_wallets(request.app[POOL], request.app[READ_POOL], query.owner_id)
     return web.json_response({"items": [schemas.wallet(wallet) for wallet in wallets]})
 
 
@@ -151,7 +147,7 @@ async def availability(request: web.Request) -> web.Response:
 
 async def get_outcome(request: web.Request) -> web.Response:
     """What was decided about a transfer."""
-    row = await commands.get_outcome(request.app[READ_POOL], UUID(request.match_info["id"]))
+    row = await commands.get_outcome(request.app[READ_POOL], path_id(request, OutcomeNotFound))
     return web.json_response(
         {
             "transfer_id": str(row["transfer_id"]),
@@ -180,13 +176,13 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 
 async def get_proof(request: web.Request) -> web.Response:
     """The last round of the proof; `?full=1`, or the lack of one, makes a new round. `?head=` must be found in it."""
-    head = _head(request)
-    asked = request.query.get("full") == "1" or head is not None
-    proof = None if asked else await commands.find_last_proof(request.app[READ_POOL])
+    query = validate(schemas.PROOF, dict(request.query))
+    is_new = query.full or query.head is not None
+    proof = None if is_new else await commands.find_last_proof(request.app[READ_POOL])
     if proof is None:
-        proof = await verify(request.app[PROOF_POOL], head)
-        # Whether what one person noted is found is that person's answer, not the state of the ledger.
-        if head is None:
+        proof = await verify(request.app[PROOF_POOL], query.head)
+        # Whether the head of one caller is found concerns that caller, not the state of the ledger.
+        if query.head is None:
             await commands.record_proof(request.app[POOL], proof)
     return web.json_response(schemas.proof(proof))
 
@@ -204,15 +200,4 @@ async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
 
 
 def _wallet_id(request: web.Request) -> UUID:
-    wallet_id = parse_id(request.match_info["id"])
-    if wallet_id is None:
-        raise WalletNotFound
-    return wallet_id
-
-
-def _head(request: web.Request) -> Head | None:
-    text = request.query.get("head")
-    try:
-        return None if text is None else Head.parse(text)
-    except ValueError as error:
-        raise InvalidParameter("head", "must be a block's number and hash as NUMBER:HASH") from error
+    return path_id(request, WalletNotFound)

@@ -7,29 +7,24 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
-from services.chassis.body import InvalidParameter
+from services.chassis.body import Id, InvalidParameter
 from services.chassis.period import Moment, PeriodParameters
 from services.contracts import limits
 from services.contracts.messages import format_time
-from services.contracts.money import AMOUNT_MAX, CURRENCIES
+from services.contracts.money import AMOUNT_MAX, check_currency
 from services.wallet.commands import Void
 from services.wallet.ledger import Answer, Posting
+from services.wallet.seal import Head
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
-
-
-def _known_currency(code: str) -> str:
-    if code not in CURRENCIES:
-        raise ValueError("unknown currency")
-    return code
 
 
 def _bytes(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-CurrencyCode = Annotated[str, AfterValidator(_known_currency)]
+CurrencyCode = Annotated[str, AfterValidator(check_currency)]
 RequestHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -129,6 +124,26 @@ class FreezeRequest(_Model):
     request_id: str
 
 
+class OwnerQuery(_Model):
+    """Whose wallets."""
+
+    owner_id: Id
+
+
+def _head(text: Any) -> Head:
+    try:
+        return Head.parse(text)
+    except (ValueError, AttributeError):
+        raise ValueError("must be a block's number and hash as NUMBER:HASH") from None
+
+
+class ProofQuery(_Model):
+    """The last run of the proof, or a new one (`full`, or a `head` that must be found)."""
+
+    full: bool = False
+    head: Annotated[Head, PlainValidator(_head)] | None = None
+
+
 class BalanceQuery(_Model):
     """The balance at which moment."""
 
@@ -148,6 +163,8 @@ OPEN = TypeAdapter(OpenRequest)
 FIND = TypeAdapter(FindRequest)
 AVAILABILITY = TypeAdapter(AvailabilityRequest)
 FREEZE = TypeAdapter(FreezeRequest)
+OWNER = TypeAdapter(OwnerQuery)
+PROOF = TypeAdapter(ProofQuery)
 BALANCE = TypeAdapter(BalanceQuery)
 STATEMENT = TypeAdapter(StatementQuery)
 

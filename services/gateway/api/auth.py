@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-from services.chassis.body import InvalidRequest
-from services.contracts.refusal import FieldError, Refusal
+from services.chassis.body import InvalidParameter
+from services.contracts.refusal import Refusal
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import credentials
 from services.gateway.operations import BODY, Access, Operation, Response
@@ -72,7 +72,7 @@ async def refresh(request: web.Request) -> web.Response:
     if token is None:
         return await _refresh_by_cookie(request)
     if session_cookie.read(request) is not None:
-        raise InvalidRequest(errors=[FieldError("refresh_token", "is in the cookie as well: send only one of them")])
+        raise InvalidParameter("refresh_token", "is in the cookie as well: send only one of them")
     return responses.document(await request.app[UPSTREAMS].auth.refresh(token))
 
 

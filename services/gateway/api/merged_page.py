@@ -12,8 +12,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from services.chassis.body import InvalidRequest
-from services.contracts.refusal import FieldError, Refusal
+from services.chassis.body import InvalidParameter, InvalidRequest
+from services.contracts.refusal import Refusal
 
 Source = Callable[[Mapping[str, str]], Awaitable[Any]]
 """A service's own list: given `limit` and perhaps `before`, the page below that position."""
@@ -70,7 +70,7 @@ def decode_cursor(cursor: str | None, sources: Mapping[str, Source]) -> dict[str
         or not positions.keys() <= sources.keys()
         or not all(map(_is_position, positions.values()))
     ):
-        raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")])
+        raise InvalidParameter("cursor", "is not a cursor of this list")
     return positions
 
 

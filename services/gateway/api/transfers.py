@@ -10,9 +10,9 @@ import structlog
 from aiohttp import web
 
 from services.chassis import problems, tracing
-from services.chassis.body import InvalidRequest
+from services.chassis.body import InvalidParameter
 from services.contracts.api_keys import Scope
-from services.contracts.refusal import FieldError, Refusal
+from services.contracts.refusal import Refusal
 from services.gateway import errors, idempotency, metrics, operations, responses, schemas
 from services.gateway.api import preference, timeline
 from services.gateway.api.waiting import LONG_POLLS
@@ -94,7 +94,7 @@ def new_item(
     """
     if SIMULATE in request.headers and SIMULATED not in request:
         # A request that expects a simulated failure must not move real money.
-        raise InvalidRequest(errors=[FieldError(SIMULATE, "is accepted in demo mode only")])
+        raise InvalidParameter(SIMULATE, "is accepted in demo mode only")
     item: TransferItem = {
         "user_id": request[PRINCIPAL].user_id,
         "idempotency_key": idempotency.read_key(request.headers),

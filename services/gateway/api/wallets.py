@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from services.chassis.body import InvalidRequest
+from services.chassis.body import InvalidParameter
 from services.contracts import limits
 from services.contracts.api_keys import Scope
 from services.contracts.identifiers import parse_id
-from services.contracts.refusal import FieldError
 from services.gateway import compression, errors, file_stream, operations, responses, schemas
 from services.gateway.api import names, statement
 from services.gateway.api.wallet_facts import WALLET_FACTS, Facts
@@ -47,7 +46,7 @@ async def list_wallets(request: web.Request) -> web.Response:
     """
     query: schemas.types.PageQuery = request[QUERY]
     if query.cursor is not None and parse_id(query.cursor) is None:
-        raise InvalidRequest(errors=[FieldError("cursor", "is not a cursor of this list")])
+        raise InvalidParameter("cursor", "is not a cursor of this list")
     found = await request.app[UPSTREAMS].wallet.list_wallets(request[PRINCIPAL].user_id)
     found.sort(key=lambda wallet: str(wallet["id"]))
     rest = [wallet for wallet in found if query.cursor is None or wallet["id"] > query.cursor]

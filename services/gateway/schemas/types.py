@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from services.chassis.body import read_id
 from services.chassis.period import PeriodParameters
 from services.contracts import limits
-from services.contracts.identifiers import parse_id
-from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, CURRENCIES
+from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, check_currency
 
 METADATA_KEYS_MAX = 50
 METADATA_KEY_LENGTH_MAX = 40
@@ -20,17 +20,8 @@ SAFE_INTEGER_MAX = 2**53 - 1
 """Clients that read numbers as doubles lose precision beyond it."""
 
 
-def _known_currency(code: str) -> str:
-    if code not in CURRENCIES:
-        raise ValueError("is not a currency code")
-    return code
-
-
 def _canonical_id(text: str) -> str:
-    identifier = parse_id(text)
-    if identifier is None:
-        raise ValueError("is not an id")
-    return str(identifier)
+    return str(read_id(text))
 
 
 def _whole_number(text: Any) -> Any:
@@ -63,7 +54,7 @@ def _metadata_keys(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
-CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(check_currency)]
 Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 Email = Annotated[
     str,

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from services.chassis import broker, dead_letter_archiver, dead_letters
-from services.chassis.audit import Place
+from services.chassis.audit import Cursor
 from services.chassis.broker import ATTEMPTS, REASON, Publisher
 from services.chassis.database import Pool, close_pool
 from services.chassis.dead_letters import DeadLetterResolved, Letter, Replay
@@ -95,10 +95,10 @@ async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_data
 
     async def listed(state: str | None = None, queue_name: str | None = REQUESTED_QUEUE.name) -> list[UUID]:
         found: list[UUID] = []
-        below: Place | None = None
+        below: Cursor | None = None
         while page := await dead_letters.list_letters(pool, queue_name=queue_name, state=state, below=below, limit=2):
             found += [row["id"] for row in page]
-            below = Place(page[-1]["first_seen_at"], page[-1]["id"])
+            below = Cursor(page[-1]["first_seen_at"], page[-1]["id"])
         return found
 
     assert ids == await listed()

@@ -85,6 +85,43 @@ async def external(pool: Pool, currency: str = "USD") -> UUID:
     return account_id
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "refusal"),
+    [
+        ("/internal/wallets", {}, (422, "invalid_request", "owner_id")),
+        ("/internal/wallets", {"owner_id": "x"}, (422, "invalid_request", "owner_id")),
+        ("/internal/wallets", {"owner_id": str(OPERATOR).replace("-", "")}, (422, "invalid_request", "owner_id")),
+        ("/internal/wallets", {"owner_id": str(OPERATOR), "more": "1"}, (422, "invalid_request", "more")),
+        ("/internal/wallets/x", {}, (404, "wallet_not_found", None)),
+        ("/internal/wallets/x/balance", {}, (404, "wallet_not_found", None)),
+        (f"/internal/wallets/{OPERATOR}/balance", {"at": "yesterday"}, (422, "invalid_request", "at")),
+        (f"/internal/wallets/{OPERATOR}/balance", {"at": "2030-01-31T12:00:00"}, (422, "invalid_request", "at")),
+        (f"/internal/wallets/{OPERATOR}/statement", {"limit": "many"}, (422, "invalid_request", "limit")),
+        (f"/internal/wallets/{OPERATOR}/statement", {"limit": "201"}, (422, "invalid_request", "limit")),
+        (f"/internal/wallets/{OPERATOR}/statement", {"cursor": "\xff"}, (422, "invalid_request", "cursor")),
+        (f"/internal/wallets/{OPERATOR}/statement", {"cursor": "c2VxOngx"}, (422, "invalid_request", "cursor")),
+        (f"/internal/wallets/{OPERATOR}/statement", {"from": "x"}, (422, "invalid_request", "from")),
+        ("/internal/outcomes/x", {}, (404, "outcome_not_found", None)),
+        (f"/internal/outcomes/{OPERATOR}", {}, (404, "outcome_not_found", None)),
+        ("/internal/proof", {"full": "perhaps"}, (422, "invalid_request", "full")),
+        ("/internal/proof", {"head": "x"}, (422, "invalid_request", "head")),
+        ("/internal/proof", {"head": f"0:{'0' * 64}"}, (422, "invalid_request", "head")),
+        ("/internal/proof", {"head": f"1:{'0' * 63}"}, (422, "invalid_request", "head")),
+        ("/internal/audit", {"before": "2030-01-31T12:00:00Z/x"}, (422, "invalid_request", "cursor")),
+        ("/internal/audit", {"before": "2030-01-31T12:00:00/1"}, (422, "invalid_request", "cursor")),
+    ],
+)
+async def test_invalid_parameters_are_refused(
+    served: Api, path: str, params: dict[str, str], refusal: tuple[int, str, str | None]
+) -> None:
+    """A parameter or id that cannot be read is a refusal that names the field, never a fault."""
+    with pytest.raises(Refusal) as refused:
+        await served.get(path, **params)
+
+    fields = [error.field for error in refused.value.errors]
+    assert refusal == (refused.value.status, refused.value.code, fields[0] if fields else None)
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_an_external_account_cannot_be_frozen(served: Api, pool: Pool, method: str) -> None:
     """A frozen external account would stop all deposits: it is no wallet of anybody, nothing changes, deposits go on."""
