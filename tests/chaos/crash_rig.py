@@ -282,11 +282,11 @@ class Rig:
         pool = self.pools["transaction"]
         waiting = "SELECT id FROM dead_letters WHERE state = 'waiting'"
         async with asyncio.timeout(WAIT_SECONDS):
-            while not (letters := await pool.fetch(waiting)) or await self.exceptions():
+            while not (rows := await pool.fetch(waiting)) or await self.exceptions():
                 await asyncio.sleep(0.05)
-        for letter in letters:
-            await dead_letters.discard(pool, letter["id"], "a drill", Replay(new_id(), "drill"))
-        return len(letters)
+        for row in rows:
+            await dead_letters.discard(pool, row["id"], "a drill", Replay(new_id(), "drill"))
+        return len(rows)
 
     async def quiet(self) -> None:
         """Wait until both queues are empty and no consumer holds an unacknowledged message."""

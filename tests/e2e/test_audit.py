@@ -8,8 +8,8 @@ from tests.harness.api import PASSWORD, Person
 from tests.harness.stack import Stack
 
 
-async def test_acts_of_all_services_in_one_list(stack: Stack, operator: Person, alice: Person) -> None:
-    """A registration, a wrong login, a deposit and a freeze: newest first, each with who, on what and which request."""
+async def test_entries_of_all_services_in_one_list(stack: Stack, operator: Person, alice: Person) -> None:
+    """A registration, a failed login, a deposit and a freeze: newest first, each with actor, subject and request id."""
     frozen = f"freeze-{uuid4().hex}"
     freeze = f"/ops/wallets/{alice.wallet_id}/freeze"
     await alice.send("POST", "/auth/login", json={"email": alice.email, "password": f"not {PASSWORD}"})
@@ -35,7 +35,7 @@ async def test_acts_of_all_services_in_one_list(stack: Stack, operator: Person, 
 
 
 async def test_pages_and_filters(operator: Person, alice: Person) -> None:
-    """Pages of one action each tell the same as one page; a filter by action, actor and time finds just those."""
+    """Pages of one entry contain the same as one page; filters by action, actor and time return exactly the matches."""
     whole = (await operator.get(f"/ops/audit?user_id={alice.user_id}")).body["items"]
     walked, cursor = [], ""
     while True:
@@ -57,12 +57,12 @@ async def test_pages_and_filters(operator: Person, alice: Person) -> None:
 
 
 async def test_the_log_is_for_operators(alice: Person) -> None:
-    """A user is told 403, whatever they ask for."""
+    """A user gets 403 for every request."""
     assert 403 == (await alice.get(f"/ops/audit?user_id={alice.user_id}")).status
 
 
-async def test_a_service_that_is_away_is_named(stack: Stack, operator: Person, alice: Person) -> None:
-    """With the wallet down the rest is told within the time of a request, and the page says what is missing."""
+async def test_an_unavailable_service_is_named(stack: Stack, operator: Person, alice: Person) -> None:
+    """With the wallet down the other entries are returned in time, and the page names the missing service."""
     await stack.take_down("wallet")
     try:
         page = await operator.get(f"/ops/audit?user_id={alice.user_id}")

@@ -19,7 +19,7 @@ PAYFLOW = Path(sys.executable).with_name("payflow")
 
 
 class Terminal:
-    """Where commands are typed: its own configuration folder, the gateway of this stack."""
+    """Runs commands with a configuration folder of its own and the gateway of this stack."""
 
     def __init__(self, stack: Stack, home: Path) -> None:
         self._environment = os.environ | {
@@ -47,8 +47,8 @@ def terminal(stack: Stack, tmp_path: Path) -> Terminal:
     return Terminal(stack, tmp_path)
 
 
-async def test_a_person_traces_their_transfer(terminal: Terminal, alice: Person, bob: Person) -> None:
-    """After `payflow login` the sender sees every hop of a transfer and the sentence; a stranger sees nothing."""
+async def test_a_user_traces_a_transfer(terminal: Terminal, alice: Person, bob: Person) -> None:
+    """After `payflow login` the sender sees every hop of a transfer and the summary; another user sees nothing."""
     transfer = (await alice.send_money(bob, 5, wait=20)).body
 
     logged_in = await terminal.run("login", alice.email, password=PASSWORD)
@@ -64,8 +64,8 @@ async def test_a_person_traces_their_transfer(terminal: Terminal, alice: Person,
     assert 1 == len(unknown[2].strip().splitlines())
 
 
-async def test_an_operator_looks_at_queue_and_ledger(terminal: Terminal, alice: Person) -> None:
-    """The operator sees the queue and verifies the ledger; a user may do neither, and is told so in one line."""
+async def test_an_operator_reads_queue_and_ledger(terminal: Terminal, alice: Person) -> None:
+    """The operator sees the queue and verifies the ledger; a user may do neither and gets one line of error."""
     await terminal.run("login", "ops@example.com", password="payflow-demo-1")
     queue = await terminal.run("queue")
     verified = await terminal.run("ledger", "verify")
@@ -80,8 +80,8 @@ async def test_an_operator_looks_at_queue_and_ledger(terminal: Terminal, alice: 
     assert 1 == len(refused[2].strip().splitlines())
 
 
-async def test_an_operator_acts_on_users_and_keys(terminal: Terminal, bob: Person) -> None:
-    """Show, promote, disable, enable and rotate, each also as JSON; what cannot be is one line and a non-zero exit."""
+async def test_an_operator_manages_users_and_keys(terminal: Terminal, bob: Person) -> None:
+    """Show, promote, disable, enable and rotate, each also as JSON; an error is one line and a non-zero exit."""
     await terminal.run("login", "ops@example.com", password="payflow-demo-1")
     shown = await terminal.run("users", "show", bob.email)
     promoted = await terminal.run("users", "promote", bob.email, "--role", "operator", "--json")
@@ -106,7 +106,7 @@ async def test_an_operator_acts_on_users_and_keys(terminal: Terminal, bob: Perso
 
 
 async def alter(stack: Stack, transfer_id: str, by: int) -> None:
-    """Change the amount of a debit, past the triggers, as somebody with all rights on the database can."""
+    """Change the amount of a debit, bypassing the triggers, as a database superuser can."""
     connection = await asyncpg.connect(stack["databases"]["wallet"])
     try:
         async with connection.transaction():
@@ -120,7 +120,7 @@ async def alter(stack: Stack, transfer_id: str, by: int) -> None:
 
 
 async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
-    """Guarantee 16: a sealed entry is altered by a minor unit: `ledger verify` exits non-zero and names it; put back, 0."""
+    """Guarantee 16: a sealed entry is altered by a minor unit: `ledger verify` exits non-zero and names it; restored, 0."""
     transfer = (await alice.send_money(bob, 5, wait=20)).body
     sealed = "SELECT number FROM blocks WHERE $1 = ANY (outcomes)"
     async with asyncio.timeout(60):
@@ -147,7 +147,7 @@ async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, a
 
 
 async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
-    """Guarantee 67, in part: with workers or the wallet down, the trace says who the transfer waits for."""
+    """Guarantee 67, in part: with workers or the wallet down, the trace says what the transfer waits for."""
     await alice.send_money(bob, 1, wait=20)
     await terminal.run("login", alice.email, password=PASSWORD)
     said: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a disabled user still receives: money by wallet id and what was accepted before, and nothing by e-mail address."""
+"""What a disabled user still receives: money by wallet id and transfers accepted before, but nothing by e-mail address."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ WAIT = {"Prefer": "wait=30"}
 
 
 async def disable(operator: Person, person: Person) -> None:
-    """As the operator; the reason is of no importance here."""
+    """Disable a user, as the operator."""
     path = f"/ops/users/{person.user_id}/disable"
     response = await operator._as_me("PUT", path, json={"reason": "a test"})
     assert 200 == response.status, response
 
 
 async def enable(operator: Person, person: Person) -> Person:
-    """Enable, and log in again."""
+    """Enable a user, and log in again."""
     assert 200 == (await operator._as_me("DELETE", f"/ops/users/{person.user_id}/disable")).status
     return await operator.login(person.email, PASSWORD)
 
 
 async def status(operator: Person, transfer_id: str) -> str:
-    """As the operator sees it; its users see it no more."""
+    """The status, read by the operator: its users can no longer read it."""
     return str((await operator.get(f"/ops/transfers/{transfer_id}/timeline")).body["status"])
 
 
@@ -35,13 +35,13 @@ def payment(amount: int, **to: str) -> dict[str, Any]:
     return {"amount": amount, "currency": "USD", "to": to}
 
 
-def told(response: Response) -> tuple[int, dict[str, Any], set[str]]:
-    """Everything of an response but what differs between two requests alike."""
+def comparable(response: Response) -> tuple[int, dict[str, Any], set[str]]:
+    """All parts of a response that are the same for two identical requests."""
     return response.status, response.body | {"request_id": ""}, set(response.headers) - {"RateLimit"}
 
 
-async def test_disabled_user_reads_like_an_unknown_address(alice: Person, api: ApiClient, operator: Person) -> None:
-    """Guarantee 45b: looked up or paid by e-mail, disabled is the same response as unknown; a replay is as ever."""
+async def test_disabled_user_looks_like_an_unknown_address(alice: Person, api: ApiClient, operator: Person) -> None:
+    """Guarantee 45b: looked up or paid by e-mail, disabled is the same response as unknown; a replay is unchanged."""
     bob, unknown = await api.register(), f"{uuid4().hex}@example.com"
     key = uuid4().hex
     first = await alice.post("/transfers", payment(7, email=bob.email), key=key)
@@ -56,14 +56,14 @@ async def test_disabled_user_reads_like_an_unknown_address(alice: Person, api: A
 
     for disabled, nobody in (looked_up, paid):
         assert "recipient_not_found" == disabled.code
-        assert told(disabled) == told(nobody)
+        assert comparable(disabled) == comparable(nobody)
     assert (202, first.body) == (again.status, again.body)
     assert (200, "COMPLETED") == (found.status, accepted.body["status"])
     assert 10 == await bob.balance()
 
 
 async def test_disabled_user_receives_by_wallet(alice: Person, api: ApiClient, operator: Person) -> None:
-    """Guarantee 45b: payments and deposits to the wallet arrive; a frozen wallet takes neither, whoever owns it."""
+    """Guarantee 45b: payments and deposits to the wallet arrive; a frozen wallet accepts neither, whoever owns it."""
     bob = await api.register()
     await operator.fund(bob, 50)
     await disable(operator, bob)
@@ -88,7 +88,7 @@ async def test_disabled_user_receives_by_wallet(alice: Person, api: ApiClient, o
 async def test_pending_transfers_of_disabled_users_end_as_accepted(
     stack: Stack, api: ApiClient, operator: Person
 ) -> None:
-    """Guarantee 45b: accepted is accepted: sender or recipient disabled while it is PENDING, it is COMPLETED all the same."""
+    """Guarantee 45b: a transfer accepted before its sender or recipient is disabled is still COMPLETED."""
     carol, dave = await api.register(), await api.register()
     await operator.fund(carol, 100)
     await operator.fund(dave, 100)

@@ -1,4 +1,4 @@
-"""What the outside sees while something is down, and that it heals by itself."""
+"""What clients see during an outage, and recovery without intervention."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.harness.api import PASSWORD, Person, Response
 from tests.harness.stack import Stack
 
 
-async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -> None:
-    """Guarantee 20: with Redis empty, frozen or down, a key still means one transfer, and nothing waits long."""
+async def test_redis_flushed_or_down(stack: Stack, alice: Person, bob: Person) -> None:
+    """Guarantee 20: with Redis empty, frozen or down, a key still means one transfer, and no request waits long."""
     key = uuid4().hex
     first = await alice.send_money(bob, 1, key=key)
     cache = redis.from_url(stack["redis"])
@@ -49,7 +49,7 @@ async def test_redis_flushed_or_away(stack: Stack, alice: Person, bob: Person) -
 
 
 async def test_database_down(stack: Stack, alice: Person, bob: Person) -> None:
-    """Guarantee 65: with PostgreSQL down everybody lives, those who need it are not ready, and it heals by itself."""
+    """Guarantee 65: with PostgreSQL down every process stays alive, those that need it are not ready, and all recover."""
     roles = [name for name in stack["metrics"] if name not in ("postgres", "rabbitmq", "redis")]
     pids = {name: stack["pids"][name] for name in roles}
     await stack.take_down("postgres")
@@ -86,12 +86,12 @@ READ_ONLY = {
     ],
     "notification": ["notification", "notification-worker"],
 }
-"""For each database the processes that write to it."""
+"""The processes that write to each database."""
 
 
 @pytest.mark.parametrize("database", READ_ONLY)
 async def test_database_read_only(stack: Stack, alice: Person, bob: Person, database: str) -> None:
-    """A database that refuses writes for a while: not ready, 503; afterwards all is done, by the same processes."""
+    """A database refuses writes for a while: not ready, 503; afterwards the same processes complete everything."""
     roles = READ_ONLY[database]
     pids = {name: stack["pids"][name] for name in roles}
     await make_read_only(stack, database, "SET default_transaction_read_only = on")
@@ -115,7 +115,7 @@ async def test_database_read_only(stack: Stack, alice: Person, bob: Person, data
 
 
 async def write(sender: Person, recipient: Person, database: str) -> Response:
-    """A request that writes to this database, at once or later."""
+    """A request that writes to this database, immediately or later."""
     if database == "auth":
         return await sender.post("/api-keys", {"name": "one more", "scopes": ["read"], "password": PASSWORD})
     return await sender.send_money(recipient, 1)
@@ -130,7 +130,7 @@ async def dead_letters(stack: Stack) -> list[asyncpg.Record]:
 
 
 async def make_read_only(stack: Stack, database: str, change: str, *, cut: bool = True) -> None:
-    """Change the database, and cut its sessions, so that they come back with the change."""
+    """Change the database, and end its sessions so that they reconnect with the change."""
     async with logged_in(stack) as connection:
         await connection.execute(f"ALTER DATABASE {database} {change}")
         if cut:
@@ -140,7 +140,7 @@ async def make_read_only(stack: Stack, database: str, change: str, *, cut: bool 
 
 
 async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
-    """With RabbitMQ down transfers are accepted and wait at the relay for the broker; when it is back they are done."""
+    """With RabbitMQ down transfers are accepted and wait at the relay; once it is back they complete."""
     await stack.take_down("rabbitmq")
     try:
         accepted = await alice.send_money(bob, 3)
@@ -160,7 +160,7 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
 
 
 async def test_wallet_down(stack: Stack, alice: Person, bob: Person) -> None:
-    """With the wallet service down transfers between known wallets are accepted; balances response 503; then all is done."""
+    """With the wallet service down transfers between known wallets are accepted, balances return 503; then all completes."""
     await alice.send_money(bob, 1, wait=20)
     await stack.take_down("wallet")
     try:
@@ -176,7 +176,7 @@ async def test_wallet_down(stack: Stack, alice: Person, bob: Person) -> None:
 
 
 async def test_a_killed_worker_loses_nothing(stack: Stack, alice: Person, bob: Person) -> None:
-    """Workers killed while money moves: every accepted transfer becomes terminal, and the money adds up."""
+    """Workers are killed while money moves: every accepted transfer becomes terminal, and the money adds up."""
     ids: list[str] = []
 
     async def send() -> None:
@@ -187,7 +187,7 @@ async def test_a_killed_worker_loses_nothing(stack: Stack, alice: Person, bob: P
     async def kill() -> None:
         for _ in range(4):
             for name in ("transaction-worker-1", "transaction-worker-2"):
-                # It may be down still: who dies often is started again after a pause.
+                # It may still be down: a process that exits often is restarted after a pause.
                 while (pid := stack["pids"].get(name)) is None:
                     await asyncio.sleep(0.05)
                 os.kill(pid, signal.SIGKILL)

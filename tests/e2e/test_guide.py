@@ -1,4 +1,4 @@
-"""The API guide: every example is run, and what it prints is what the guide says."""
+"""The API guide: every example is run, and its output is compared with the guide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITTEN_GATEWAY = "http://127.0.0.1:8000"
 
 
 async def test_every_example_of_the_guide(stack: Stack, tmp_path: Path) -> None:
-    """Every shell and Python block of docs/api-guide.md succeeds, in order, and prints what stands below it."""
+    """Every shell and Python block of docs/api-guide.md succeeds, in order, and prints what the guide shows."""
     names: dict[str, Any] = {}
     printed, wrong = "", []
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "PAYFLOW_GATEWAY": stack["gateway"]}
@@ -37,7 +37,7 @@ async def test_every_example_of_the_guide(stack: Stack, tmp_path: Path) -> None:
 
 
 async def close_clients(names: Mapping[str, Any]) -> None:
-    """End what the examples leave open for the reader to go on with."""
+    """Close the clients that the examples leave open for the reader."""
     for client in names.values():
         if isinstance(client, PayFlow):
             await client.close()

@@ -1,4 +1,4 @@
-"""The client and the command line as a user installs them: the wheel, in an environment with nothing else in it."""
+"""The client and the command line as a user installs them: the wheel in an otherwise empty environment."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def build(project: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """An environment that holds the client's wheel, and a folder to work in that is not the repository."""
+    """An environment with the client's wheel, and a working folder outside the repository."""
 
     environment: Path
     folder: Path
 
     def run(self, program: str, *arguments: str, **variables: str) -> str:
-        """The standard output of a program of the environment, run without any variable of the caller."""
+        """Run a program of the environment without the caller's variables; return its standard output."""
         result = subprocess.run(
             [str(self.environment / "bin" / program), *arguments],
             cwd=self.folder,
@@ -63,9 +63,9 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The locked dependencies of the client, then its wheel, which gets nothing from the network.
+    """The locked dependencies of the client, then its wheel, installed without network access.
 
-    The dependencies come from uv's cache, which the installation of `.venv` filled, or else are downloaded as locked.
+    The dependencies come from uv's cache, filled by the installation of `.venv`, or are downloaded as locked.
     """
     folder = tmp_path_factory.mktemp("client")
     environment = folder / "environment"
@@ -79,7 +79,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 async def test_the_command_line_runs_from_the_wheel(installed: Installed) -> None:
-    """`payflow --help` works with the client's own dependencies, and no module of the servers is there."""
+    """`payflow --help` works with the client's own dependencies, and no server module is installed."""
     shown = installed.run("payflow", "--help")
     find = f"import importlib.util as u; print([m for m in {SERVER_MODULES} if u.find_spec(m)])"
 
@@ -99,7 +99,7 @@ async def test_a_payment_from_the_wheel(installed: Installed, stack: Stack, alic
 
 
 def test_the_wheel_of_the_servers_is_whole(tmp_path: Path) -> None:
-    """It holds every file of the services, their SQL included, and nothing else."""
+    """The wheel contains every file of the services, SQL included, and nothing else."""
     wheel = build(ROOT / "services", tmp_path)
     listed = subprocess.run(["git", "ls-files", "services"], cwd=ROOT, capture_output=True, text=True, check=True)
     tracked = set(listed.stdout.split()) - {"services/pyproject.toml"}

@@ -1,4 +1,4 @@
-"""Live events through the whole stack: what a client that comes and goes is told, while things break."""
+"""Live events through the whole stack: what a reconnecting client receives during faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNAVAILABLE_SECONDS = bound(0.0, 30.0)
 
 
 def statuses(events: list[Event]) -> dict[str, list[str]]:
-    """By transfer, what was told of it, in order."""
+    """The statuses received for each transfer, in order."""
     told: dict[str, list[str]] = {}
     for event in events:
         if event.type.startswith("transfer."):
@@ -28,7 +28,7 @@ def statuses(events: list[Event]) -> dict[str, list[str]]:
 
 
 async def pay(alice: Person, bob: Person, count: int) -> list[str]:
-    """So many transfers, each finalized; their ids."""
+    """Send transfers and wait until they are terminal; return their ids."""
     sent = await asyncio.gather(*(alice.send_money(bob, 1, key=uuid4().hex) for _ in range(count)))
     ids = [response.body["id"] for response in sent]
     await asyncio.gather(*(alice.finalized(id_) for id_ in ids))
@@ -36,7 +36,7 @@ async def pay(alice: Person, bob: Person, count: int) -> list[str]:
 
 
 async def gather(alice: Person, *, after: int | None, count: int, events: list[Event] | None = None) -> list[Event]:
-    """So many events after a place, over as many connections as it takes."""
+    """Read this many events after a position, reconnecting as often as needed."""
     events = [] if events is None else events
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while len(events) < count:
@@ -52,8 +52,8 @@ async def gather(alice: Person, *, after: int | None, count: int, events: list[E
     return events
 
 
-async def place_of(stack: Stack, person: Person) -> int:
-    """How far the feed of somebody who was funded goes, once that was told: the transfer and the notification."""
+async def position_of(stack: Stack, person: Person) -> int:
+    """The last position of a funded user's feed, once the deposit's event and notification are in it."""
     async with asyncio.timeout(20):
         while True:
             rows = await stack.query("notification", "SELECT count(*) FROM events WHERE user_id = $1", person.user_id)
@@ -62,8 +62,8 @@ async def place_of(stack: Stack, person: Person) -> int:
             await asyncio.sleep(0.05)
 
 
-async def pay_while_away(alice: Person, bob: Person, count: int) -> list[str]:
-    """So many transfers at least, and more until the client was away for long enough; their ids."""
+async def pay_while_disconnected(alice: Person, bob: Person, count: int) -> list[str]:
+    """Send at least this many transfers, and more until the client has been away long enough; return their ids."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + UNAVAILABLE_SECONDS
     ids = await pay(alice, bob, count)
@@ -73,17 +73,17 @@ async def pay_while_away(alice: Person, bob: Person, count: int) -> list[str]:
     return ids
 
 
-async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
-    """Guarantee 58: who was away comes back with the last id: no event missing or doubled, also with Redis down."""
-    place = await place_of(stack, alice)
+async def test_a_client_that_reconnects(stack: Stack, alice: Person, bob: Person) -> None:
+    """Guarantee 58: a client that reconnects with its last id gets each event once, also with Redis down."""
+    place = await position_of(stack, alice)
     first = await pay(alice, bob, 2)
-    # Three events of each transfer: it is PENDING, it is COMPLETED, the notification.
+    # Three events of each transfer: PENDING, COMPLETED, the notification.
     before = await gather(alice, after=place, count=3 * len(first))
-    away = await pay_while_away(alice, bob, 40)
+    away = await pay_while_disconnected(alice, bob, 40)
     back = await gather(alice, after=before[-1].id, count=3 * len(away))
     await stack.take_down("redis")
     try:
-        dark = await pay_while_away(alice, bob, OFTEN)
+        dark = await pay_while_disconnected(alice, bob, OFTEN)
         back += await gather(alice, after=back[-1].id, count=3 * len(dark))
         following = asyncio.create_task(gather(alice, after=back[-1].id, count=3))
         last = await pay(alice, bob, 1)
@@ -97,8 +97,8 @@ async def test_a_client_away(stack: Stack, alice: Person, bob: Person) -> None:
 
 
 async def test_gateway_and_notification_killed(stack: Stack, alice: Person, bob: Person) -> None:
-    """Guarantee 58: gateway, notification and its worker are killed while a client follows: nothing missing or doubled."""
-    place = await place_of(stack, alice)
+    """Guarantee 58: gateway, notification and its worker are killed while a client follows: each event arrives once."""
+    place = await position_of(stack, alice)
     events: list[Event] = []
     following = asyncio.create_task(gather(alice, after=place, count=3 * 5 * OFTEN, events=events))
     ids = await pay(alice, bob, OFTEN)
@@ -113,9 +113,9 @@ async def test_gateway_and_notification_killed(stack: Stack, alice: Person, bob:
     assert {id_: ["PENDING", "COMPLETED"] for id_ in ids} == statuses(events)
 
 
-async def test_pending_is_told_while_it_is(stack: Stack, alice: Person, bob: Person) -> None:
-    """With nobody to carry it out, the sender is told that the transfer is PENDING; the outcome comes when there is one."""
-    place = await place_of(stack, alice)
+async def test_a_pending_event_is_sent(stack: Stack, alice: Person, bob: Person) -> None:
+    """Without a worker the sender receives the event PENDING; the outcome follows once there is one."""
+    place = await position_of(stack, alice)
     for name in ("transaction-worker-1", "transaction-worker-2"):
         await stack.take_down(name)
     try:

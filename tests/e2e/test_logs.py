@@ -1,4 +1,4 @@
-"""What the logs of the running system hold, and what they never do; the whole run is searched when the stack has ended."""
+"""What the logs of the running system contain; all logs are searched for secrets when the stack ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.stack import Stack
 
 
 async def raw(api: ApiClient, request: bytes) -> bytes:
-    """What the gateway responses to these very bytes."""
+    """The gateway's response to these raw bytes."""
     address = urlsplit(api.base)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(request)
@@ -25,7 +25,7 @@ async def raw(api: ApiClient, request: bytes) -> bytes:
 
 
 async def test_input_forges_no_line(stack: Stack, api: ApiClient, operator: Person, alice: Person, bob: Person) -> None:
-    """Guarantee 54: line breaks in a request id, an address, a text or a path: no log has a line that no service wrote."""
+    """Guarantee 54: line breaks in a request id, an address, a text or a path do not create a log line of their own."""
     mark = f"forged-{uuid4().hex}"
     line = "\r\n" + json.dumps({"event": mark, "service": "gateway"}) + "\r\n"
     body = {"amount": 1, "currency": "USD", "to": {"wallet_id": bob.wallet_id}, "description": line}

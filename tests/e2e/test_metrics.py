@@ -1,4 +1,4 @@
-"""What Prometheus sees of a running stack."""
+"""The metrics of a running stack, as Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROMISED = [
 
 
 async def pages(stack: Stack) -> str:
-    """The metrics pages of every role, one after another."""
+    """The metrics pages of all roles, concatenated."""
     texts = []
     async with aiohttp.ClientSession() as session:
         for name, url in stack["metrics"].items():
@@ -47,7 +47,7 @@ async def pages(stack: Stack) -> str:
 
 
 async def test_every_promised_series_is_exported(stack: Stack, alice: Person, bob: Person) -> None:
-    """Each series that operators may rely on is on some role's page, with its labels, after one transfer."""
+    """Each documented series is on some role's page, with its labels, after one transfer."""
     await alice.send_money(bob, 1, wait=20)
     text = await pages(stack)
 
@@ -62,7 +62,7 @@ async def test_every_promised_series_is_exported(stack: Stack, alice: Person, bo
 
 
 async def test_metrics_never_go_through_the_gateway(stack: Stack, alice: Person) -> None:
-    """The gateway's public port knows no metrics page, and no internal route."""
+    """The gateway's public port serves no metrics and no internal route."""
     for path in ("/metrics", "/internal/post", "/internal/transfers", "/api/v1/internal/post"):
         async with alice.session.get(
             stack["gateway"] + path, headers={"Authorization": f"Bearer {alice.token}"}
@@ -71,7 +71,7 @@ async def test_metrics_never_go_through_the_gateway(stack: Stack, alice: Person)
 
 
 async def test_labels_hold_no_identifiers(stack: Stack, alice: Person, bob: Person) -> None:
-    """No series carries a user, wallet or transfer id: its values would be without bound."""
+    """No series has a user, wallet or transfer id as label: the number of values would be unbounded."""
     transfer = (await alice.send_money(bob, 1, wait=20)).body
     text = await pages(stack)
 

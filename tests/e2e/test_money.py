@@ -1,4 +1,4 @@
-"""Money through the public api: one transfer, ten thousand, and everything a client may do to it by accident."""
+"""Money through the public API: one transfer, ten thousand, and every accidental misuse by a client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIENTS = 50
 
 
 async def test_one_transfer_from_gateway_to_notification(alice: Person, bob: Person) -> None:
-    """A transfer by e-mail: 202 and a place to look, then COMPLETED, both balances, statements, notifications, the whole way."""
+    """A transfer by e-mail: 202 and a Location, then COMPLETED, both balances, statements, notifications, the timeline."""
     body = {"amount": 1250, "currency": "USD", "to": {"email": bob.email}, "description": "Lunch", "metadata": {"n": 1}}
     accepted = await alice.post("/transfers", body, key=uuid4().hex)
     transfer_id = accepted.body["id"]
@@ -45,7 +45,7 @@ async def test_one_transfer_from_gateway_to_notification(alice: Person, bob: Per
 
 
 async def test_a_balance_is_exact_for_every_reader_of_json(api: ApiClient, operator: Person) -> None:
-    """Guarantee 16c: a wallet fills up to 2^53 - 1 and not beyond; only the totals of all wallets may be larger."""
+    """Guarantee 16c: a wallet holds at most 2^53 - 1; only the totals of all wallets may be larger."""
     limit = 9_007_199_254_740_991
     saver = await api.register()
     for amount in [10**15] * 9 + [limit - 9 * 10**15 - 1]:
@@ -70,7 +70,7 @@ async def test_a_balance_is_exact_for_every_reader_of_json(api: ApiClient, opera
 
 
 async def notifications(person: Person, transfer_id: str) -> list[str]:
-    """The kinds of this person's notifications about a transfer, once there is one."""
+    """The kinds of this user's notifications about a transfer, once there is one."""
     async with asyncio.timeout(30):
         while True:
             items = (await person.get("/notifications")).body["items"]
@@ -81,7 +81,7 @@ async def notifications(person: Person, transfer_id: str) -> list[str]:
 
 
 async def test_the_timeline_shows_every_hop(alice: Person, bob: Person) -> None:
-    """The way of a completed transfer names every hop, in time order, and waits for nobody."""
+    """The timeline of a completed transfer names every hop, in time order, and waits for nothing."""
     accepted = await alice.send_money(bob, 5)
     await notifications(alice, accepted.body["id"])
 
@@ -139,8 +139,8 @@ async def test_thousands_of_transfers(stack: Stack, api: ApiClient, operator: Pe
     assert 100_000 == sum(await asyncio.gather(*(person.balance() for person in people)))
 
 
-async def test_a_hundred_twins_through_the_gateway(alice: Person, bob: Person) -> None:
-    """Guarantee 17: one key a hundred times at once with the whole balance; one transfer, all told the same."""
+async def test_concurrent_duplicates_create_one_transfer(alice: Person, bob: Person) -> None:
+    """Guarantee 17: one key a hundred times at once with the whole balance; one transfer, one response for all."""
     key = uuid4().hex
 
     responses = await asyncio.gather(*(alice.send_money(bob, 100_000, key=key) for _ in range(100)))
@@ -189,8 +189,8 @@ async def test_key_rules(alice: Person, bob: Person) -> None:
     assert honest.body["id"] != first.body["id"]
 
 
-async def test_a_lost_answer_is_found_by_its_key(alice: Person, bob: Person) -> None:
-    """Guarantee 24: the key finds the transfer, or an empty list when it never arrived."""
+async def test_a_lost_response_is_found_by_its_key(alice: Person, bob: Person) -> None:
+    """Guarantee 24: the key finds the transfer, or an empty list if the request never arrived."""
     key = uuid4().hex
     before = await alice.get("/transfers", params={"idempotency_key": key})
     sent = await alice.send_money(bob, 1, key=key)
@@ -201,7 +201,7 @@ async def test_a_lost_answer_is_found_by_its_key(alice: Person, bob: Person) -> 
 
 
 async def test_waiting_for_the_outcome(alice: Person, bob: Person) -> None:
-    """Guarantee 57: `Prefer: wait` responses 200 with the outcome; a replay too; with nobody working, 202 in time."""
+    """Guarantee 57: `Prefer: wait` returns 200 with the outcome, a replay too; without a worker, 202 in time."""
     key = uuid4().hex
     done = await alice.send_money(bob, 1, key=key, wait=10)
     again = await alice.send_money(bob, 1, key=key, wait=10)
@@ -213,7 +213,7 @@ async def test_waiting_for_the_outcome(alice: Person, bob: Person) -> None:
 
 
 async def test_cancelling(stack: Stack, alice: Person, bob: Person) -> None:
-    """A sender cancels what nobody has posted; a completed transfer cannot be cancelled; the recipient never can."""
+    """A sender cancels a transfer that is not posted; a completed one cannot be cancelled; the recipient never can."""
     done = await alice.send_money(bob, 1, wait=20)
     late = await alice.post(f"/transfers/{done.body['id']}/cancel")
     not_mine = await bob.post(f"/transfers/{done.body['id']}/cancel")
@@ -251,7 +251,7 @@ BAD_AMOUNTS: list[Any] = ["10.5", 10.5, -1, 0, 2**63, True, None, "０１", [1],
 
 @pytest.mark.parametrize("amount", BAD_AMOUNTS, ids=repr)
 async def test_bad_amounts(stack: Stack, api: ApiClient, amount: Any) -> None:
-    """Guarantee 52: what is no amount of minor units is refused, naming the field, and nothing is recorded."""
+    """Guarantee 52: an invalid amount is refused, naming the field, and nothing is recorded."""
     person, other = await asyncio.gather(api.register(), api.register())
 
     response = await person.post(
@@ -282,7 +282,7 @@ async def nothing_recorded(stack: Stack, person: Person) -> None:
     ids=["exponent", "NaN", "duplicate key", "missing", "deep", "cut off", "empty", "too large"],
 )
 async def test_bad_bodies(stack: Stack, api: ApiClient, raw: bytes, status: int) -> None:
-    """Guarantee 52: bodies that are not the JSON we take are refused with a problem, and nothing is recorded."""
+    """Guarantee 52: malformed bodies are refused with a problem, and nothing is recorded."""
     person = await api.register()
     headers = {
         "Authorization": f"Bearer {person.token}",
@@ -333,7 +333,7 @@ async def test_bad_fields(stack: Stack, alice: Person, bob: Person, operator: Pe
 
 @pytest.mark.parametrize("text", ["'; DROP TABLE transfers; --", "' OR '1'='1", "\\", "%00", "𝕊𝕢𝕝"])
 async def test_hostile_texts_are_only_texts(alice: Person, bob: Person, text: str) -> None:
-    """Guarantee 52: SQL in a description is a description; in an address or cursor it is a 4xx."""
+    """Guarantee 52: SQL in a description is stored as text; in an address or cursor it is a 4xx."""
     body = {"amount": 1, "currency": "USD", "to": {"wallet_id": bob.wallet_id}, "description": text}
     accepted = await alice.post("/transfers", body, key=uuid4().hex)
     done = await alice.finalized(accepted.body["id"])
@@ -348,7 +348,7 @@ async def test_hostile_texts_are_only_texts(alice: Person, bob: Person, text: st
 
 
 async def test_paging_while_rows_arrive(alice: Person, bob: Person) -> None:
-    """Guarantee 59, short form: pages are walked while transfers arrive; none of the old ones is skipped or repeated."""
+    """Guarantee 59, short form: while transfers arrive, paging neither skips nor repeats an older one."""
     before = [(await alice.send_money(bob, 1)).body["id"] for _ in range(40)]
     seen: list[str] = []
     cursor: str | None = None
@@ -365,8 +365,8 @@ async def test_paging_while_rows_arrive(alice: Person, bob: Person) -> None:
     assert set(before) <= set(seen)
 
 
-async def test_another_persons_things_are_unknown(api: ApiClient, alice: Person, bob: Person) -> None:
-    """Guarantee 46, in part: another's transfer, wallet and notification response like an unknown one, body for body."""
+async def test_objects_of_other_users_are_not_found(api: ApiClient, alice: Person, bob: Person) -> None:
+    """Guarantee 46, in part: another user's transfer, wallet and notification are 404, with the body of an unknown one."""
     mallory = await api.register()
     transfer = (await alice.send_money(bob, 1, wait=20)).body["id"]
     for path in (
@@ -384,7 +384,7 @@ async def test_another_persons_things_are_unknown(api: ApiClient, alice: Person,
 
 
 async def test_conservation_in_the_proof(operator: Person) -> None:
-    """The operator's proof covers the whole ledger and holds; the balance sheet sums to zero in each currency."""
+    """The operator's proof covers the whole ledger and passes; the balance sheet sums to zero in each currency."""
     proof = (await operator.get("/ops/ledger/proof", params={"full": "1"})).body
     sheet = (await operator.get("/ops/ledger/balance-sheet")).body
 

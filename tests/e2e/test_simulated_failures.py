@@ -1,4 +1,4 @@
-"""Our own client under every word that can be simulated, against the whole stack."""
+"""The Python client with every simulated failure, against the whole stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAYMENT: dict[str, Any] = {"amount": 250, "currency": "USD"}
 
 @pytest.fixture
 async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
-    """Alice's client, which waits for no response longer than two seconds."""
+    """Alice's client, with a response timeout of two seconds."""
     limits = Limits(response_seconds=2, backoff_seconds_min=0.02)
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=limits) as opened:
         yield opened
@@ -28,9 +28,9 @@ async def client(stack: Stack, alice: Person) -> AsyncIterator[PayFlow]:
     "word", ["response-lost", "outcome-unknown", "in-use", "unavailable", "rate-limited", "slow=20"]
 )
 async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Person, word: str) -> None:
-    """Whatever becomes of the first response, the client asks again with the same key: paid once, and it knows the outcome."""
+    """Whatever happens to the first response, the client retries with the same key: one payment, and the outcome is known."""
     with client.simulate(word):
-        # With Prefer: wait the client would grant a slow response the time it waits itself.
+        # With Prefer: wait the client would extend the timeout by the time to wait.
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.9)
         transfer = await client.wait(transfer)
 
@@ -39,8 +39,8 @@ async def test_a_payment_arrives_once(client: PayFlow, alice: Person, bob: Perso
     assert (99_750, 250) == (await alice.balance(), await bob.balance())
 
 
-async def test_the_ledger_says_no(client: PayFlow, alice: Person, bob: Person) -> None:
-    """insufficient-funds: accepted, then FAILED by the ledger; the client hands it over as an outcome, not as an error."""
+async def test_rejected_by_the_ledger_as_simulated(client: PayFlow, alice: Person, bob: Person) -> None:
+    """insufficient-funds: accepted, then FAILED by the ledger; the client returns it as an outcome, not as an error."""
     with client.simulate("insufficient-funds"):
         transfer = await client.send(amount=100_001, currency="USD", to_wallet_id=bob.wallet_id)
     timeline = await client.timeline(transfer.id)
@@ -51,7 +51,7 @@ async def test_the_ledger_says_no(client: PayFlow, alice: Person, bob: Person) -
 
 
 async def test_pending_for_a_while(client: PayFlow, bob: Person) -> None:
-    """slow-pending: the client gives a transfer back that is still PENDING, and learns later that it is COMPLETED."""
+    """slow-pending: the client returns a transfer that is still PENDING, and later finds it COMPLETED."""
     with client.simulate("slow-pending=2"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.3)
     done = await client.wait(transfer, wait_seconds=30)
@@ -60,7 +60,7 @@ async def test_pending_for_a_while(client: PayFlow, bob: Person) -> None:
 
 
 async def test_reversed_late(client: PayFlow, alice: Person, bob: Person) -> None:
-    """reversed-late: PENDING past its time, then FAILED timed_out by the reversal, and nothing has moved."""
+    """reversed-late: PENDING past its expiry, then FAILED timed_out by the reversal, and no money has moved."""
     with client.simulate("reversed-late=1"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0.3)
     done = await client.wait(transfer, wait_seconds=30)
@@ -70,8 +70,8 @@ async def test_reversed_late(client: PayFlow, alice: Person, bob: Person) -> Non
     assert (100_000, 0) == (await alice.balance(), await bob.balance())
 
 
-async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> None:
-    """response-lost on a cancel: the client asks again, which is the same; the transfer is cancelled."""
+async def test_a_cancel_whose_response_is_lost(client: PayFlow, bob: Person) -> None:
+    """response-lost on a cancel: the client retries, which is idempotent; the transfer is cancelled."""
     with client.simulate("slow-pending=20"):
         transfer = await client.send(**PAYMENT, to_wallet_id=bob.wallet_id, wait_seconds=0)
     with client.simulate("response-lost"):
@@ -80,15 +80,15 @@ async def test_a_cancel_whose_answer_is_lost(client: PayFlow, bob: Person) -> No
     assert ("FAILED", "cancelled") == (cancelled.status, cancelled.failure and cancelled.failure.code)
 
 
-async def test_a_read_that_fails_is_asked_again(client: PayFlow) -> None:
-    """A read that finds nobody, or whose response is lost, is repeated."""
+async def test_a_failed_read_is_retried(client: PayFlow) -> None:
+    """A read without a response is repeated."""
     for word in ("unavailable", "response-lost", "outcome-unknown"):
         with client.simulate(word):
             assert 1 == len(await client.wallets())
 
 
-async def test_an_impatient_client_tells_that_it_does_not_know(stack: Stack, alice: Person, bob: Person) -> None:
-    """A client that may not ask again says that it does not know, with the key; a refusal is handed over as it is."""
+async def test_a_client_without_retries_reports_an_unknown_outcome(stack: Stack, alice: Person, bob: Person) -> None:
+    """A client that may not retry reports an unknown outcome, with the key; a refusal is returned unchanged."""
     once = Limits(attempts_max=1, response_seconds=1)
     key = new_key()
     async with PayFlow(stack["gateway"], email=alice.email, password=PASSWORD, limits=once) as client:
@@ -104,8 +104,8 @@ async def test_an_impatient_client_tells_that_it_does_not_know(stack: Stack, ali
     assert (429, 9) == (refused.value.status, refused.value.retry_after_seconds)
 
 
-async def test_two_tasks_of_one_client_simulate_apart(client: PayFlow, alice: Person, bob: Person) -> None:
-    """A word is for the task that set it: payments beside it are ordinary ones."""
+async def test_a_simulated_failure_applies_to_one_task(client: PayFlow, alice: Person, bob: Person) -> None:
+    """A simulated failure applies to the task that set it; concurrent payments are ordinary."""
 
     async def simulated() -> str:
         with client.simulate("reversed-late=1"):

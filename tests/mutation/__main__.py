@@ -1,6 +1,6 @@
-"""The mutation gate: each guard removed in turn from a copy of the tree; at least one check must turn red.
+"""The mutation gate: each guard is removed in turn from a copy of the tree; at least one check must fail.
 
-Without a NAME all mutants are tried. `--list` prints them, `--tree` writes the copy without one guard, to try something on.
+Without a NAME all mutants are tried. `--list` prints them, `--tree` writes the copy without one guard, for experiments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPORT = tree.ROOT / ".payflow" / "mutants.json"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     name: str
     guard: str
@@ -39,7 +39,7 @@ class Finding:
 
 
 def main() -> int:
-    """0 when every mutant was caught, 1 when one was not, 2 when the question makes no sense."""
+    """0 if every mutant was caught, 1 if one was not, 2 for invalid arguments."""
     environment.forget_driver_variables(os.environ)
     arguments = _parse()
     if arguments.list:
@@ -76,26 +76,26 @@ def _faults(mutant: Mutant) -> str:
 
 def _write_tree(mutant: Mutant, directory: Path) -> int:
     if directory.exists():
-        print(f"{directory} exists; name a folder that does not", file=sys.stderr)
+        print(f"{directory} already exists; name a folder that does not", file=sys.stderr)
         return 2
     tree.copy(tree.ROOT, directory)
-    tree.lend_environment(directory)
+    tree.link_environment(directory)
     mutant.apply(directory)
     print(f"{directory} is the project without this guard: {mutant.guard}{_faults(mutant)}")
     return 0
 
 
 async def _gate(mutants: Sequence[Mutant], scratch: Path) -> int:
-    # Others may be writing in the tree: everything is judged as it stood at this moment.
-    pristine = scratch / "pristine"
-    tree.copy(tree.ROOT, pristine)
+    # Files in the tree may change meanwhile: all mutants use a copy made at this moment.
+    original = scratch / "original"
+    tree.copy(tree.ROOT, original)
     async with Engines(scratch / "engines").running() as engines:
-        if not await _is_green(mutants, pristine, engines):
+        if not await _is_green(mutants, original, engines):
             return 2
         findings = []
         print(f"{'':9}{'mutant':36}{'runs':>4} {'seconds':>8}  caught by")
         for mutant in mutants:
-            findings.append(await _try(mutant, pristine, engines))
+            findings.append(await _try(mutant, original, engines))
             _print(findings[-1])
             _write_report(findings)
     survivors = [finding.name for finding in findings if finding.fate != "caught"]
@@ -105,25 +105,25 @@ async def _gate(mutants: Sequence[Mutant], scratch: Path) -> int:
     return 1 if survivors else 0
 
 
-async def _is_green(mutants: Sequence[Mutant], pristine: Path, engines: Engines) -> bool:
-    """Whether all the checks pass while every guard is there; else a red one would prove nothing."""
+async def _is_green(mutants: Sequence[Mutant], original: Path, engines: Engines) -> bool:
+    """Whether all checks pass while every guard is there; otherwise a failing check would prove nothing."""
     checks = list(dict.fromkeys(check for mutant in mutants for check in mutant.checks))
     await engines.reset(frozenset())
-    told = await asyncio.to_thread(
-        run, pristine, engines.directory, checks, seconds_max=CHECK_SECONDS_MAX * len(checks)
+    result = await asyncio.to_thread(
+        run, original, engines.directory, checks, seconds_max=CHECK_SECONDS_MAX * len(checks)
     )
-    if told.verdict is not Verdict.GREEN:
-        print(f"not green with every guard in place: {told.check}\n  {told.reason}", file=sys.stderr)
+    if result.verdict is not Verdict.GREEN:
+        print(f"checks fail with every guard in place: {result.check}\n  {result.reason}", file=sys.stderr)
         return False
-    print(f"green with every guard in place: {len(checks)} checks, {told.seconds:.0f} s")
+    print(f"all green with every guard in place: {len(checks)} checks, {result.seconds:.0f} s")
     return True
 
 
-async def _try(mutant: Mutant, pristine: Path, engines: Engines) -> Finding:
-    """Up to three runs, until one is red: what depends on a race may need more than one."""
-    with tempfile.TemporaryDirectory(prefix=f"{mutant.name}-", dir=pristine.parent) as folder:
+async def _try(mutant: Mutant, original: Path, engines: Engines) -> Finding:
+    """Up to three runs, until a check fails: a check that depends on a race may need more than one."""
+    with tempfile.TemporaryDirectory(prefix=f"{mutant.name}-", dir=original.parent) as folder:
         copied = Path(folder) / "tree"
-        tree.copy(pristine, copied)
+        tree.copy(original, copied)
         mutant.apply(copied)
         runs: list[Run] = []
         while len(runs) < RUNS_MAX and not any(one.verdict is Verdict.RED for one in runs):

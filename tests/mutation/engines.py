@@ -1,4 +1,4 @@
-"""Engines that run for the whole gate and are as new before each run of checks."""
+"""Engines that run during the whole gate and are reset before each run of checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VIRTUAL_HOST = "%2F"
 
 
 class Engines:
-    """PostgreSQL, RabbitMQ and Redis below one folder, which the checks are told."""
+    """PostgreSQL, RabbitMQ and Redis below one folder, which is passed to the checks."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -41,7 +41,7 @@ class Engines:
                 await engine.stop()
 
     async def reset(self, migrated: frozenset[str]) -> None:
-        """Leave nothing of the last run; `migrated` are the services whose migrations differ in the next one."""
+        """Remove all data of the last run; `migrated` are the services whose migrations differ in the next one."""
         await self._drop_databases(migrated | self._migrated_otherwise)
         self._migrated_otherwise = migrated
         await self._empty_broker()
@@ -50,7 +50,7 @@ class Engines:
         await client.aclose()
 
     async def _drop_databases(self, services: frozenset[str]) -> None:
-        """All that tests copied, and the templates of these services; an empty one takes the place of each."""
+        """Drop all copies made by tests, and replace the templates of these services by empty databases."""
         connection = await asyncpg.connect(self._postgres.dsn("postgres"))
         try:
             kept = [database for database in DATABASES if database not in services]
@@ -70,8 +70,8 @@ class Engines:
     async def _empty_broker(self) -> None:
         """A new virtual host: no queue, no message, no binding."""
         parts = urlsplit(self._rabbitmq.management_url)
-        assert parts.username is not None, "the address holds the login"
-        assert parts.password is not None, "the address holds the login"
+        assert parts.username is not None, "the URL contains the login"
+        assert parts.password is not None, "the URL contains the login"
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         async with aiohttp.ClientSession(
             f"http://{parts.hostname}:{parts.port}",

@@ -1,4 +1,4 @@
-"""A mutant: one guard removed from a copy of the tree, and the checks that have to notification."""
+"""A mutant: one guard removed from a copy of the tree, and the checks that must fail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 class StalePatch(Exception):  # noqa: N818 - reads as what it is
-    """The text that a mutant replaces does not stand in the tree exactly once."""
+    """The text that a mutant replaces does not occur exactly once in the tree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """In the file at `path`, `old` becomes `new`."""
+    """In the file at `path`, replace `old` by `new`."""
 
     path: str
     old: str
@@ -24,7 +24,7 @@ class Change:
         """Change the file below `root`.
 
         Raises:
-            StalePatch: `old` stands there never, or more than once.
+            StalePatch: `old` does not occur, or occurs more than once.
         """
         file = root / self.path
         text = file.read_text()
@@ -39,9 +39,9 @@ class Change:
 class Mutant:
     """The project without one guard.
 
-    `works` is a check that must stay green: a mutant that cannot do its ordinary work would turn anything red and so prove
-    nothing. `caught_by` are the checks that must fail, cheapest first; one red is enough. `faults` are those under which
-    the running system shows the loss too; empty where only a test can see it.
+    `works` is a check that must stay green: a mutant that cannot do its ordinary work would fail any check and so prove
+    nothing. `caught_by` are the checks that must fail, cheapest first; one failure is enough. `faults` are those under which
+    the running system shows the loss too; empty if only a test can see it.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Mutant:
 
     @property
     def chaos(self) -> bool:
-        """Whether the fault runs of the whole system have to catch it too."""
+        """Whether fault runs of the whole system must catch it too."""
         return bool(self.faults)
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """What to run, in order."""
+        """The checks to run, in order."""
         return self.works, *self.caught_by
 
     @property
     def migrated(self) -> frozenset[str]:
-        """The services whose database this makes differently."""
+        """The services whose database schema this changes."""
         found = (re.match(r"services/(\w+)/sql/migrations/", change.path) for change in self.changes)
         return frozenset(match[1] for match in found if match)
 

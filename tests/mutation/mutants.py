@@ -1,4 +1,4 @@
-"""All mutants, in the order of a transfer's way."""
+"""All mutants, in the order of a transfer's path."""
 
 from __future__ import annotations
 

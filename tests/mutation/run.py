@@ -1,4 +1,4 @@
-"""One run of checks in a tree of their own, and what it says about the guard that is missing there."""
+"""One run of checks in a tree of its own, and its verdict about the missing guard."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from xml.etree import ElementTree as ET
 
 ENGINES = "PAYFLOW_TEST_ENGINES"
 CHECK_SECONDS_MAX = 100
-"""How long one check may take. What takes longer hangs, and a check that hangs has failed."""
+"""The time limit of one check. A check that takes longer hangs, which is a failure."""
 
 RUN_SECONDS_MAX = 300
-"""How long a run of a mutant's few checks may take, should the interpreter itself hang."""
+"""The time limit of all checks of a mutant, in case the interpreter itself hangs."""
 
 HANG = re.compile(r"\bTimeoutError\b|\bTimeout \(>")
-"""How a deadline of a test, and that of pytest, look in a report."""
+"""How a deadline of a test, and that of pytest, appear in a report."""
 
 
 class Verdict(Enum):
-    """What a run says."""
+    """The verdict of a run."""
 
     GREEN = "green"
     RED = "red"
     BROKEN = "broken"
-    """Not even what must stay green is: the patch, or the machine, is at fault."""
+    """Not even the check that must stay green passes: the patch or the machine is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A verdict; `check` is the one that failed, `reason` the first line of what it said."""
+    """A verdict; `check` is the one that failed, `reason` the first line of its message."""
 
     verdict: Verdict
     seconds: float
@@ -47,14 +47,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One check as pytest reports it; `failed` is None when it passed."""
+    """One check as reported by pytest; `failed` is None if it passed."""
 
     check: str
     failed: str | None
 
 
 def run(tree: Path, engines: Path, checks: Sequence[str], *, seconds_max: float = RUN_SECONDS_MAX) -> Run:
-    """Run the checks in order and stop at the first that fails. The first of them is the one that must stay green."""
+    """Run the checks in order and stop at the first failure. The first check is the one that must stay green."""
     report = tree / "report.xml"
     report.unlink(missing_ok=True)
     began = time.monotonic()
@@ -77,46 +77,46 @@ def run(tree: Path, engines: Path, checks: Sequence[str], *, seconds_max: float 
         except subprocess.TimeoutExpired:
             in_time = False
         finally:
-            # Also when it has ended: what it started and left behind would disturb the next run.
+            # Also if it has ended: processes it left behind would disturb the next run.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     seconds = time.monotonic() - began
     if not in_time:
         return Run(Verdict.RED, seconds, checks[-1], f"time limit: no end after {seconds_max:.0f} s")
-    verdict, check, reason = judge(read_report(report), checks[0])
+    verdict, check, reason = evaluate(read_report(report), checks[0])
     return Run(verdict, seconds, check, reason or _last_line(tree / "checks.log"))
 
 
-def judge(results: Sequence[Result], works: str) -> tuple[Verdict, str, str]:
-    """The verdict, the check that failed, and why."""
+def evaluate(results: Sequence[Result], works: str) -> tuple[Verdict, str, str]:
+    """The verdict, the failed check, and the reason."""
     for result in results:
         if result.failed is not None:
             verdict = Verdict.BROKEN if result.check == works else Verdict.RED
-            return verdict, result.check, _say_hang(result.failed)
+            return verdict, result.check, _reason(result.failed)
     if not any(result.check == works for result in results):
         return Verdict.BROKEN, works, ""
     return Verdict.GREEN, "", "all passed"
 
 
 def read_report(report: Path) -> list[Result]:
-    """The report of pytest, one result per check and phase; nothing when it did not come so far."""
+    """The report of pytest, one result per check and phase; empty if pytest did not get that far."""
     if not report.exists():
         return []
     results = []
     for case in ET.parse(report).iter("testcase"):
         trouble = next((child for child in case if child.tag in ("failure", "error")), None)
-        said = None if trouble is None else (trouble.get("message") or trouble.text or "failed")
+        message = None if trouble is None else (trouble.get("message") or trouble.text or "failed")
         path = case.get("classname", "").replace(".", "/")
-        results.append(Result(f"{path}.py::{case.get('name')}", said))
+        results.append(Result(f"{path}.py::{case.get('name')}", message))
     return results
 
 
-def _say_hang(reason: str) -> str:
+def _reason(reason: str) -> str:
     first_line = reason.strip().partition("\n")[0]
     return f"time limit: {first_line}" if HANG.search(first_line) else first_line
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "pytest said nothing"
+    return lines[-1] if lines else "no output from pytest"

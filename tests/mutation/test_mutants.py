@@ -1,4 +1,4 @@
-"""The mutants still fit the tree. That each is caught is shown by `make mutants`, which takes minutes."""
+"""The mutants still fit the tree. `make mutants`, which takes minutes, shows that each one is caught."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.mutation.mutant import Change, Mutant, StalePatch
 from tests.mutation.mutants import MUTANTS
-from tests.mutation.run import Result, Verdict, judge
+from tests.mutation.run import Result, Verdict, evaluate
 from tests.mutation.tree import ROOT
 
 OBLIGATORY = {
@@ -43,7 +43,7 @@ def functions_of(path: Path) -> set[str]:
 
 @by_name
 def test_patch_applies(mutant: Mutant, tmp_path: Path) -> None:
-    """Guarantee 43: each text a mutant replaces stands in the tree exactly once, and what comes of it is still Python."""
+    """Guarantee 43: each text that a mutant replaces occurs exactly once in the tree, and the result is valid Python."""
     paths = {change.path for change in mutant.changes}
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def test_patch_applies(mutant: Mutant, tmp_path: Path) -> None:
 
 @by_name
 def test_checks_exist(mutant: Mutant) -> None:
-    """Guarantee 43: each check that has to catch a mutant, and the one that has to stay green, is there."""
+    """Guarantee 43: the checks that must catch a mutant, and the one that must stay green, exist."""
     assert mutant.caught_by
     assert "::" in mutant.works
     for check in mutant.checks:
@@ -70,7 +70,7 @@ def test_checks_exist(mutant: Mutant) -> None:
 
 
 def test_each_guard_has_one_mutant() -> None:
-    """Guarantee 43: no name stands twice, and the guards named by the guarantee are all there."""
+    """Guarantee 43: names are unique, and all guards named by the guarantee exist."""
     names = [mutant.name for mutant in MUTANTS]
 
     assert len(names) == len(set(names))
@@ -78,8 +78,8 @@ def test_each_guard_has_one_mutant() -> None:
 
 
 @pytest.mark.parametrize("text", ["nothing of it\n", "guard\nguard\n"], ids=["gone", "twice"])
-def test_patch_that_no_longer_fits_is_loud(tmp_path: Path, text: str) -> None:
-    """A text that is gone, or stands there twice, is an error and changes nothing."""
+def test_patch_that_no_longer_fits_is_an_error(tmp_path: Path, text: str) -> None:
+    """A text that is missing, or occurs twice, is an error and changes nothing."""
     (tmp_path / "file").write_text(text)
 
     with pytest.raises(StalePatch, match="instead of once: guard"):
@@ -97,15 +97,17 @@ def test_patch_that_no_longer_fits_is_loud(tmp_path: Path, text: str) -> None:
         ([Result("works", None), Result("works", "the books do not balance")], Verdict.BROKEN, "works"),
         ([], Verdict.BROKEN, "works"),
     ],
-    ids=["nothing noticed", "caught", "cannot work", "cannot end its work", "no check ran"],
+    ids=["none failed", "caught", "cannot work", "cannot end its work", "no check ran"],
 )
-def test_red_counts_only_where_the_ordinary_is_green(results: list[Result], verdict: Verdict, check: str) -> None:
-    """A mutant that cannot do its ordinary work proves nothing, whatever else turns red."""
-    assert (verdict, check) == judge(results, "works")[:2]
+def test_a_failure_counts_only_if_the_ordinary_check_is_green(
+    results: list[Result], verdict: Verdict, check: str
+) -> None:
+    """A mutant that cannot do its ordinary work proves nothing, whatever else fails."""
+    assert (verdict, check) == evaluate(results, "works")[:2]
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("message", "reason"),
     [
         (
             "Failed: Timeout (>100.0s) from pytest-timeout.",
@@ -116,8 +118,8 @@ def test_red_counts_only_where_the_ordinary_is_green(results: list[Result], verd
     ],
     ids=["of pytest", "of the test", "none"],
 )
-def test_a_hang_is_called_one(said: str, reason: str | None) -> None:
-    """A check that ran into a time limit is red, and said to be so; a lock that timed out is no such thing."""
-    told = judge([Result("works", None), Result("catches", said)], "works")
+def test_a_hang_is_reported_as_a_time_limit(message: str, reason: str | None) -> None:
+    """A check that ran into a time limit has failed, with that reason; a lock timeout is something else."""
+    result = evaluate([Result("works", None), Result("catches", message)], "works")
 
-    assert (Verdict.RED, "catches", reason or said.partition("\n")[0]) == told
+    assert (Verdict.RED, "catches", reason or message.partition("\n")[0]) == result

@@ -1,4 +1,4 @@
-"""Copies of the tree: nothing that was built, downloaded or recorded, only what was written."""
+"""Copies of the tree: source files only, without anything built, downloaded or recorded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def copy(source: Path, destination: Path) -> None:
     shutil.copytree(source, destination, ignore=LEFT_OUT)
 
 
-def lend_environment(destination: Path) -> None:
+def link_environment(destination: Path) -> None:
     """Let a copy use the project's own interpreter and packages; modules are found in the copy first.
 
-    Entry by entry, with a mark of its own that it is installed: nothing that runs in the copy installs into ours.
+    Linked entry by entry, with an installation mark of its own: a run in the copy installs nothing into the original.
     """
     lent = destination / ".venv"
     lent.mkdir()

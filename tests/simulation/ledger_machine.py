@@ -1,7 +1,7 @@
-"""A machine that thinks up histories of a ledger, step by step, and compares a real one with the naive model after each.
+"""A state machine that generates histories of a ledger, and compares a real one with the naive model after each step.
 
-The real one is whatever keeps to `Ledger`: the rules over a store in memory, or the service's commands on PostgreSQL.
-Both see the same steps. A history that fails is shrunk and printed as the steps that lead to it.
+The real ledger implements `Ledger`: the rules over an in-memory store, or the service's commands on PostgreSQL.
+Both receive the same steps. A failing history is shrunk and printed as its steps.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.simulation.naive_ledger import BALANCE_LIMIT, Answer, Line, NaiveLedger, Outcome, Request, Transfer
+from tests.simulation.naive_ledger import BALANCE_LIMIT, Line, NaiveLedger, Outcome, Request, Result, Transfer
 
-WORLDS = {"the world in USD": "USD", "the world in EUR": "EUR"}
+EXTERNAL = {"external USD": "USD", "external EUR": "EUR"}
 WALLETS = {"alice": "USD", "bob": "USD", "carol": "USD", "emma": "EUR"}
-NOBODY = ("nobody", "no one")
+UNKNOWN = ("unknown", "missing")
 EVERYTHING, TOO_MUCH = "everything", "one too much"
 HOUR = 3600
 STEPS = 30
 
 
 class Books(NamedTuple):
-    """What a ledger has written: balances and numbers of lines, who is frozen, and all lines and outcomes."""
+    """The state of a ledger: balances and numbers of lines, frozen wallets, all lines and outcomes."""
 
     balances: dict[str, int]
     numbers: dict[str, int]
@@ -42,32 +42,34 @@ class Books(NamedTuple):
 
 
 class Ledger(Protocol):
-    """A real ledger, spoken to by names. Its clock stands still unless it is set."""
+    """A real ledger, addressed by names. Its clock stands still unless it is set."""
 
-    def open(self, wallets: dict[str, str], worlds: dict[str, str]) -> None:
-        """Open these empty wallets, each in its currency."""
+    def open(self, wallets: dict[str, str], external: dict[str, str]) -> None:
+        """Open these empty wallets and external accounts, each in its currency."""
 
     def set_clock(self, seconds: int) -> None:
-        """What the ledger's clock shows from now on."""
+        """Set the ledger's clock."""
 
-    def post(self, batch: Sequence[Transfer]) -> list[Answer]:
+    def post(self, batch: Sequence[Transfer]) -> list[Result]:
         """Post a batch."""
 
-    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
+    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
         """Void these."""
 
-    def post_outrun(self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
-        """Post a batch; after it has looked at the outcomes and before it has written its own, the voids commit."""
+    def post_with_concurrent_voids(
+        self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
+    ) -> list[Result]:
+        """Post a batch; the voids commit after it has read the outcomes and before it has written its own."""
 
     def set_frozen(self, wallet: str, *, frozen: bool) -> None:
         """Freeze or unfreeze."""
 
     def books(self) -> Books:
-        """Everything it has written about these wallets."""
+        """The state of these wallets."""
 
 
 class Draft(NamedTuple):
-    """A transfer as it was thought up; a known id keeps its request, unless it is `forged`."""
+    """A generated transfer; a known id keeps its request, unless it is `forged`."""
 
     id: int
     source: str
@@ -79,7 +81,7 @@ class Draft(NamedTuple):
 
 
 customers = st.sampled_from([name for name, currency in WALLETS.items() for _ in range(6 if currency == "USD" else 1)])
-anybody = st.one_of(*[customers] * 9, st.sampled_from([*WORLDS, *WALLETS, *NOBODY]))
+any_wallet = st.one_of(*[customers] * 9, st.sampled_from([*EXTERNAL, *WALLETS, *UNKNOWN]))
 ids = st.integers(1, 60)
 amounts = st.one_of(
     *[st.integers(1, 60)] * 6,
@@ -89,8 +91,8 @@ amounts = st.one_of(
 drafts = st.builds(
     Draft,
     id=ids,
-    source=anybody,
-    destination=anybody,
+    source=any_wallet,
+    destination=any_wallet,
     amount=amounts,
     currency=st.sampled_from(["USD"] * 9 + ["EUR"]),
     seconds=st.sampled_from([60] * 9 + [0, -1]),
@@ -99,7 +101,7 @@ drafts = st.builds(
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """The steps, and what must hold after each."""
+    """The steps, and the invariants after each."""
 
     make: ClassVar[Callable[[], Ledger]]
     counts: ClassVar[dict[str, int]]
@@ -116,19 +118,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def open(self) -> None:
         for name, currency in WALLETS.items():
             self.model.open(name, currency)
-        for name, currency in WORLDS.items():
-            self.model.open(name, currency, world=True)
-        self.ledger.open(WALLETS, WORLDS)
+        for name, currency in EXTERNAL.items():
+            self.model.open(name, currency, external=True)
+        self.ledger.open(WALLETS, EXTERNAL)
         self.ledger.set_clock(0)
         first = (
-            Draft(100 + i, self._world(to), to, 100, WALLETS[to], 60, forged=False) for i, to in enumerate(WALLETS)
+            Draft(100 + i, self._external_account(to), to, 100, WALLETS[to], 60, forged=False)
+            for i, to in enumerate(WALLETS)
         )
         self._post(list(first))
 
     @rule(to=customers, amount=st.one_of(*[st.integers(1, 200)] * 9, st.just(BALANCE_LIMIT - 100)), id_=ids)
     def deposit(self, to: str, amount: int, id_: int) -> None:
-        """Money comes in from outside."""
-        self._post([Draft(id_, self._world(to), to, amount, WALLETS[to], 60, forged=False)])
+        """Deposit money from an external account."""
+        self._post([Draft(id_, self._external_account(to), to, amount, WALLETS[to], 60, forged=False)])
 
     @rule(batch=st.lists(drafts, min_size=1, max_size=12))
     def post(self, batch: list[Draft]) -> None:
@@ -142,19 +145,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self._compare(expected, self.ledger.void(voids, reason))
 
     @rule(batch=st.lists(drafts, min_size=1, max_size=6), number=ids)
-    def post_while_a_void_slips_in(self, batch: list[Draft], number: int) -> None:
-        """As if the void had come first, whatever the batch had decided by then."""
+    def post_with_a_concurrent_void(self, batch: list[Draft], number: int) -> None:
+        """The result must be as if the void had come first, whatever the batch had decided."""
         transfers = self._resolve(batch)
         voids = [self._named(number), (transfers[0].id, self.requests[transfers[0].id])]
         for id_, request in voids:
             self.model.void(id_, request, "timed_out")
         expected = self.model.post(transfers)
 
-        self._compare(expected, self.ledger.post_outrun(transfers, voids, "timed_out"))
+        self._compare(expected, self.ledger.post_with_concurrent_voids(transfers, voids, "timed_out"))
 
     @rule(number=ids)
     def void_with_another_request(self, number: int) -> None:
-        """A void is no way round the request that an id belongs to."""
+        """A void with another request for a known id is a conflict."""
         id_, request = self._named(number)
         forged = request._replace(amount=request.amount + 1)
         expected = self.model.void(id_, forged, "cancelled")
@@ -174,13 +177,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.set_frozen(wallet, frozen=False)
 
     @rule(seconds=st.sampled_from([1, 30, 60, 61, 1, 30, 60, 61, HOUR, -1, -30, -HOUR]))
-    def let_time_pass(self, seconds: int) -> None:
+    def set_time(self, seconds: int) -> None:
         """Forward, or back: the clock of a server can be set."""
         self.model.now += seconds
         self.ledger.set_clock(self.model.now)
 
     @invariant()
-    def the_books_are_those_of_the_model(self) -> None:
+    def the_books_match_the_model(self) -> None:
         if not self.model.balances:
             return
         self.counts["steps"] += 1
@@ -190,30 +193,30 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.model.frozen == books.frozen
         assert sorted(self.model.lines) == sorted(books.lines)
         assert {outcome.id: outcome for outcome in self.model.outcomes} == books.outcomes
-        self._hold(books)
+        self._check_invariants(books)
 
-    def _hold(self, books: Books) -> None:
-        """What must hold whatever the model says."""
-        for currency in set(WORLDS.values()):
-            assert 0 == sum(books.balances[name] for name, held in (WORLDS | WALLETS).items() if held == currency)
-        assert all(books.balances[name] >= 0 for name in WALLETS), "nobody is overdrawn"
+    def _check_invariants(self, books: Books) -> None:
+        """Invariants that do not depend on the model."""
+        for currency in set(EXTERNAL.values()):
+            assert 0 == sum(books.balances[name] for name, held in (EXTERNAL | WALLETS).items() if held == currency)
+        assert all(books.balances[name] >= 0 for name in WALLETS), "no wallet is overdrawn"
         assert all(line.balance <= BALANCE_LIMIT for line in books.lines if line.wallet in WALLETS), "within the limit"
         for name in books.balances:
             chain = sorted((line for line in books.lines if line.wallet == name), key=lambda line: line.number)
             assert list(range(1, len(chain) + 1)) == [line.number for line in chain]
-            assert all(line.balance >= 0 for line in chain if name in WALLETS), "nobody was ever overdrawn"
+            assert all(line.balance >= 0 for line in chain if name in WALLETS), "no wallet was ever overdrawn"
             assert not chain or chain[0].balance == chain[0].amount
             for before, after in pairwise(chain):
                 assert before.balance + after.amount == after.balance, "each line continues the one before"
-                assert before.at <= after.at, "time never runs backwards along a wallet"
+                assert before.at <= after.at, "times never decrease along a wallet"
         for id_, outcome in books.outcomes.items():
-            assert self.first.setdefault(id_, outcome) == outcome, "an outcome is for ever"
-        assert self.first.keys() == books.outcomes.keys(), "an outcome never goes away"
+            assert self.first.setdefault(id_, outcome) == outcome, "an outcome never changes"
+        assert self.first.keys() == books.outcomes.keys(), "an outcome is never deleted"
 
     @staticmethod
-    def _world(wallet: str) -> str:
-        """Where money for this wallet comes from."""
-        return next(name for name, currency in WORLDS.items() if currency == WALLETS[wallet])
+    def _external_account(wallet: str) -> str:
+        """The external account of this wallet's currency."""
+        return next(name for name, currency in EXTERNAL.items() if currency == WALLETS[wallet])
 
     def _post(self, batch: Sequence[Draft]) -> None:
         transfers = self._resolve(batch)
@@ -221,25 +224,25 @@ class LedgerMachine(RuleBasedStateMachine):
 
         self._compare(expected, self.ledger.post(transfers))
 
-    def _compare(self, expected: list[Answer], told: list[Answer]) -> None:
-        for answer in expected:
-            kind = answer.reason or answer.outcome
+    def _compare(self, expected: list[Result], actual: list[Result]) -> None:
+        for result in expected:
+            kind = result.reason or result.outcome
             self.counts[kind] = self.counts.get(kind, 0) + 1
-        assert expected == told, f"the model says {expected}, the ledger {told}"
+        assert expected == actual, f"the model says {expected}, the ledger {actual}"
 
     def _named(self, number: int) -> tuple[str, Request]:
-        """A transfer by its number; one that nobody has thought up yet gets a request of its own."""
+        """A transfer by its number; an unknown one gets a request of its own."""
         id_ = f"transfer {number}"
         return id_, self.requests.setdefault(id_, Request("alice", "bob", number, "USD"))
 
     def _resolve(self, batch: Sequence[Draft]) -> list[Transfer]:
-        """The transfers that these drafts come to, now."""
+        """The transfers of these drafts at the current time."""
         transfers = []
         for draft in batch:
-            asked = Request(draft.source, draft.destination, self._amount(draft), draft.currency)
+            request = Request(draft.source, draft.destination, self._amount(draft), draft.currency)
             id_ = f"transfer {draft.id}"
-            known = self.requests.setdefault(id_, asked)
-            transfers.append(Transfer(id_, asked if draft.forged else known, self.model.now + draft.seconds))
+            known = self.requests.setdefault(id_, request)
+            transfers.append(Transfer(id_, request if draft.forged else known, self.model.now + draft.seconds))
         note(f"    # {transfers}")
         return transfers
 
@@ -251,9 +254,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def run(make: Callable[[], Ledger], *, examples: int, fixed: bool) -> dict[str, int]:
-    """Run so many histories on ledgers from `make`; how many sequences, steps and answers of each kind there were.
+    """Run this many histories on ledgers from `make`; return the numbers of sequences, steps and results by kind.
 
-    `fixed` repeats the same histories in every run. Otherwise they are new ones each time.
+    `fixed` repeats the same histories in every run. Otherwise they are new each time.
 
     Raises:
         AssertionError: a ledger and the model differ; the steps are printed.

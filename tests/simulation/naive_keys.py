@@ -1,6 +1,6 @@
-"""What an idempotency key means, as plainly as it can be said: one transfer for each user and key, ever.
+"""The simplest model of an idempotency key: one transfer for each user and key.
 
-It judges a history afterwards: everything that was asked, when, and what was answered, against what is on record. It is
+It checks a history afterwards: every request, when it was sent, and its response, against the records. It is
 written from the guarantees and shares no code with the services.
 """
 
@@ -16,13 +16,13 @@ REUSED = "idempotency_key_reused"
 IN_USE = "idempotency_key_in_use"
 REFUSED = "insufficient_funds"
 UNKNOWN = "unknown"
-"""No answer, or one that says that nothing is known: 503, 504."""
+"""No response, or one that leaves the outcome unknown: 503, 504."""
 
 Name = tuple[str, str]
 
 
-class Said(NamedTuple):
-    """One request with a key, from one tick of a common counter to another, and what was answered."""
+class Call(NamedTuple):
+    """One request with a key, from one tick of a shared counter to another, and its response."""
 
     user: str
     key: str
@@ -35,46 +35,46 @@ class Said(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What a key made: a transfer, and of what amount."""
+    """The transfer that a key created, and its amount."""
 
     transfer: str
     amount: int
 
 
-def contradictions(history: Iterable[Said], recorded: Mapping[Name, Recorded]) -> list[str]:
-    """Every answer that one transfer for each user and key does not allow, as sentences; none is right."""
-    by_name: dict[Name, list[Said]] = defaultdict(list)
-    for said in history:
-        by_name[said.user, said.key].append(said)
-    found = [f"{name}: on record, and nobody asked for it" for name in recorded.keys() - by_name.keys()]
-    for name, asked in by_name.items():
+def contradictions(history: Iterable[Call], recorded: Mapping[Name, Recorded]) -> list[str]:
+    """Every response that contradicts one transfer for each user and key, as sentences; empty if correct."""
+    by_name: dict[Name, list[Call]] = defaultdict(list)
+    for call in history:
+        by_name[call.user, call.key].append(call)
+    found = [f"{name}: recorded without a request" for name in recorded.keys() - by_name.keys()]
+    for name, calls in by_name.items():
         made = recorded.get(name)
-        found += [f"{name}: {text}" for text in (_of_new(asked) if made is None else _of_used(asked, made))]
+        found += [f"{name}: {text}" for text in (_of_new(calls) if made is None else _of_used(calls, made))]
     return found
 
 
-def _of_new(asked: Sequence[Said]) -> list[str]:
-    """Nothing is on record: then nobody may have been told that there is."""
-    return [f"not on record: {said}" for said in asked if said.kind not in (IN_USE, REFUSED, UNKNOWN)]
+def _of_new(calls: Sequence[Call]) -> list[str]:
+    """Without a record, no response may claim one."""
+    return [f"not recorded: {call}" for call in calls if call.kind not in (IN_USE, REFUSED, UNKNOWN)]
 
 
-def _of_used(asked: Sequence[Said], made: Recorded) -> list[str]:
-    told = [said for said in asked if said.kind in (ACCEPTED, REPLAYED)]
-    decided_at = min((said.ended for said in asked if said.kind in (ACCEPTED, REPLAYED, REUSED)), default=None)
-    found = [f"another transfer: {said}" for said in told if (said.transfer, said.amount) != made]
-    if all(said.amount != made.amount for said in asked):
-        found.append(f"{made} is not what anybody asked for")
-    if sum(said.kind == ACCEPTED for said in asked) > 1:
+def _of_used(calls: Sequence[Call], made: Recorded) -> list[str]:
+    accepted = [call for call in calls if call.kind in (ACCEPTED, REPLAYED)]
+    decided_at = min((call.ended for call in calls if call.kind in (ACCEPTED, REPLAYED, REUSED)), default=None)
+    found = [f"another transfer: {call}" for call in accepted if (call.transfer, call.amount) != made]
+    if all(call.amount != made.amount for call in calls):
+        found.append(f"{made} does not match any request")
+    if sum(call.kind == ACCEPTED for call in calls) > 1:
         found.append("accepted as new more than once")
-    if len({said.body for said in told}) > 1:
+    if len({call.body for call in accepted}) > 1:
         found.append("replayed with another body")
-    for said in asked:
-        if said.kind == REUSED and said.amount == made.amount:
-            found.append(f"reused by the very same request: {said}")
-        if said.kind in (ACCEPTED, REPLAYED, REUSED, UNKNOWN):
+    for call in calls:
+        if call.kind == REUSED and call.amount == made.amount:
+            found.append(f"refused as reused for an equal request: {call}")
+        if call.kind in (ACCEPTED, REPLAYED, REUSED, UNKNOWN):
             continue
-        if said.kind not in (IN_USE, REFUSED):
-            found.append(f"no answer for a key: {said}")
-        elif decided_at is not None and decided_at < said.began:
-            found.append(f"finalized before it was asked: {said}")
+        if call.kind not in (IN_USE, REFUSED):
+            found.append(f"not a valid response: {call}")
+        elif decided_at is not None and decided_at < call.began:
+            found.append(f"not replayed after its outcome was known: {call}")
     return found

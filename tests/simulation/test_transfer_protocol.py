@@ -1,4 +1,4 @@
-"""The protocol of one transfer holds in every interleaving, and what is taken away from it is missed."""
+"""The protocol of one transfer is safe in every interleaving, and unsafe without any one of its guards."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ from tests.simulation.transfer_protocol import OURS, STUCK, VARIANTS, Bounds, Pr
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-# What the search must have met, or the model has a hole where the protocol has a api.
+# Steps the search must have taken, or the model lacks something the protocol can do.
 STEPS_THAT_MATTER = {
     "a top-up arrives: the sender has enough",
     "the ledger's clock passes the expiry",
-    "the relay dies before it marks the row: its lease runs out",
+    "the relay dies before it marks the row: its lease expires",
     "the broker loses a copy",
-    "the broker holds a second copy",
+    "the broker has a second copy",
     "worker 1 dies",
     "worker 2 is frozen: the broker takes its copy back",
-    "worker 1 waits no longer for its call: unknown",
+    "worker 1 times out: unknown",
     "worker 1 publishes its copy to the delay queue",
     "worker 2 acknowledges its copy",
     "worker 1 reads posted; it writes COMPLETED and the event",
     "worker 1 reads rejected; it writes FAILED and the event",
     "worker 1 reads voided; the status is FAILED already",
     "worker 2 reads posted; the status is COMPLETED already",
-    # The wallet decided `posted`, a void slipped in before its commit: it decides again and answers the void.
+    # The wallet decided `posted`, a void came before its commit: it decides again and returns the void.
     "the wallet, for worker 1, locks the accounts and decides posted",
-    "the wallet, for worker 1, commits and answers voided",
-    "the wallet, for a late call, finds voided; nobody listens",
-    "the wallet, for a late call, commits posted; nobody listens",
+    "the wallet, for worker 1, commits and returns voided",
+    "the wallet, for a late call, finds voided; its caller is gone",
+    "the wallet, for a late call, commits posted; its caller is gone",
     "reversal 1 takes it as posted; it writes COMPLETED and the event",
     "reversal 1 takes it as voided; it writes FAILED and the event",
     "reversal 1 takes it as rejected; it writes FAILED and the event",
-    "reversal 1 dies with its answer",
+    "reversal 1 dies with its response",
 }
 
 
 @pytest.fixture(scope="module")
 def ours() -> Search:
-    """The search of the protocol as it is, all of it."""
+    """The full search of the real protocol."""
     return transfer_protocol.explore(OURS)
 
 
-def ways(search: Search) -> list[str]:
-    """Each loss with the way to it, to be read by a person."""
+def traces(search: Search) -> list[str]:
+    """Each loss with its trace, for the failure message."""
     return [transfer_protocol.describe(loss, trace) for loss, trace in search.losses.items()]
 
 
 def test_no_interleaving_loses_or_doubles_money(ours: Search) -> None:
-    """Two workers, three copies, late calls, two faults, top-ups, the reversal at any moment: no rule breaks."""
-    assert [] == ways(ours)
+    """Two workers, three copies, late calls, two faults, top-ups, the reversal at any moment: no violation."""
+    assert [] == traces(ours)
     assert ours.states > 100_000
 
 
 def test_every_transfer_can_still_end(ours: Search) -> None:
-    """From each state, however it came about, a terminal status is reached without any further fault."""
+    """From every state a terminal status can be reached without another fault."""
     assert 0 == ours.stuck
     assert ours.states > 100_000
 
 
 def test_the_search_meets_what_matters(ours: Search) -> None:
-    """A model that cannot do what reality does proves nothing."""
+    """A model that cannot take the steps of the real system proves nothing."""
     assert set() == STEPS_THAT_MATTER - ours.texts
 
 
@@ -75,14 +75,14 @@ def test_two_reversals_at_once_do_no_harm() -> None:
     """Overlapping sweeps, or a sweep and a sender's cancel, change nothing."""
     search = transfer_protocol.explore(OURS, Bounds(faults_max=1, copies_max=2, late_max=1, reversals=2))
 
-    assert [] == ways(search)
+    assert [] == traces(search)
     assert 0 == search.stuck
     assert search.states > 50_000
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_without_a_guard_the_protocol_loses(variant: Variant) -> None:
-    """Each weakened protocol has a way to its loss, and each step of that way is one the protocol allows."""
+    """Each weakened protocol has a trace to its loss, and each step of it is possible in the protocol."""
     search = transfer_protocol.explore(variant.guards, sought=variant.losses)
 
     assert set(variant.losses) == search.losses.keys()
@@ -96,7 +96,7 @@ def test_without_a_guard_the_protocol_loses(variant: Variant) -> None:
 
 
 def test_every_guard_has_a_variant_without_it() -> None:
-    """No flag of the model stands unused."""
+    """Every flag of the model is used by a variant."""
     removed = {
         field
         for variant in VARIANTS
@@ -124,7 +124,7 @@ def test_every_guard_has_a_variant_without_it() -> None:
     ],
 )
 def test_each_rule_can_be_broken(before: State, after: State, rule: str | None) -> None:
-    """The judge names the rule, and nothing where none is broken."""
+    """The check names the violated rule, or none."""
     assert rule == transfer_protocol.broken_rule(before, after)
 
 
@@ -132,7 +132,7 @@ def test_each_rule_can_be_broken(before: State, after: State, rule: str | None) 
 @pytest.mark.parametrize("funds", [False, True])
 @pytest.mark.parametrize("recorded", [None, ledger.POSTED, ledger.REJECTED, ledger.VOIDED])
 def test_the_model_decides_as_the_ledger_does(*, expired: bool, funds: bool, recorded: str | None) -> None:
-    """The model's wallet and the real ledger give the same answer, and move money in the same cases."""
+    """The model's wallet and the real ledger decide alike, and move money in the same cases."""
     transfer_id, source_id, destination_id = UUID(int=1), UUID(int=2), UUID(int=3)
     expires_at = NOW + timedelta(seconds=-1 if expired else 1)
     posting = ledger.Posting(transfer_id, source_id, destination_id, 100, "USD", expires_at, None, b"hash")
@@ -155,7 +155,7 @@ def test_the_model_decides_as_the_ledger_does(*, expired: bool, funds: bool, rec
 
 
 def test_the_command_shows_the_way_to_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line per step, the broken rule last."""
+    """One line per step, the violated rule last."""
     transfer_protocol.main(["reversal-blind"])
 
     shown = capsys.readouterr().out

@@ -1,22 +1,22 @@
-"""The protocol of one transfer as a model, and the search of all its interleavings.
+"""The protocol of one transfer as a model, and a search of all its interleavings.
 
-A state is a value; a step is one commit or one hop of a message, a request or an answer. From the accepting commit on,
-`explore` takes every step that is possible in every state, breadth first, so the first broken rule it meets has a
-shortest way to it. A weakened variant removes one guard of the real protocol and must lose; ours must not.
+A state is a value; a step is one commit or one hop of a message, a request or a response. From the accepting commit on,
+`explore` takes every step that is possible in every state, breadth first, so the first violation it finds has a
+shortest trace. A weakened variant without one guard of the real protocol must lose money; the real protocol must not.
 
-What stands for what:
+The model and the code:
 
 - `transfers.status` and its events: services/transaction/commands.py `finalize_transfers`
-- post, in two steps (look under the account locks, then commit) and void: services/wallet/commands.py
+- post, in two steps (read under the account locks, then commit) and void: services/wallet/commands.py
 - the worker: services/transaction/worker.py inside services/chassis/consumer.py; the reversal (a sender's cancel takes the
   same way): services/transaction/reversal.py; the relay: services/chassis/outbox.py
 
     python -m tests.simulation.transfer_protocol [VARIANT ...] [--faults-max N] [--reversals N] ...
 
-prints the table of the variants and the way to each loss.
+prints the table of the variants and a trace to each loss.
 
-Left out: other transfers and batches (row locks; the race tests have them), another request under the same id (`conflict`,
-for a human), the way from the client to the accepting commit, and loss of what a database committed.
+Left out: other transfers and batches (row locks; covered by the race tests), another request under the same id (`conflict`,
+for an operator), the way from the client to the accepting commit, and loss of committed data by a database.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ NOTHING = ""
 # The outbox row.
 WAITING, PUBLISHED, MARKED = "waiting", "published", "marked"
 
-# What a worker is at.
-IDLE, HOLDING, CALLING, DECIDING, ANSWERED, FINALIZED = (
+# The state of a worker.
+IDLE, HOLDING, CALLING, DECIDING, RESPONDED, FINALIZED = (
     "idle",
     "holding",
     "calling",
     "deciding",
-    "answered",
+    "responded",
     "finalized",
 )
 
-# What the reversal does, and what weaker ones do.
+# The action of the reversal, and of weaker ones.
 VOIDS, READS_THEN_WRITES, WRITES_BLINDLY, ABSENT = "voids", "reads, then writes", "writes blindly", "absent"
 
-# What must never be.
+# Violations.
 MOVED_TWICE = "money moved twice"
 FAILED_BUT_MOVED = "FAILED, but the money moved"
 COMPLETED_BUT_NOT_MOVED = "COMPLETED, but no money moved"
@@ -58,48 +58,48 @@ STUCK = "stuck in PENDING"
 
 
 class Guards(NamedTuple):
-    """What the protocol does to be safe; a variant takes one of these away."""
+    """The guards of the protocol; a variant removes one of them."""
 
     outcomes_read: bool = True
-    """Post looks whether the transfer was decided before it decides. The key below is the guard; this alone saves work."""
+    """Post reads the recorded outcome before it decides. The key below is the guard; this alone only saves work."""
     outcome_unique: bool = True
-    """The outcome's primary key: a decision that somebody outran is not written but made again."""
+    """The outcome's primary key: a decision that lost a race is not written but made again."""
     rejections_recorded: bool = True
-    """A rejection is a decision that commits."""
+    """A rejection is an outcome that commits."""
     outcomes_kept: bool = True
-    """Outcomes are never deleted, however old."""
+    """Outcomes are never deleted."""
     status_written_once: bool = True
-    """`UPDATE ... WHERE status = 'PENDING'`, the event only for a row that came back."""
+    """`UPDATE ... WHERE status = 'PENDING'`; the event is written only if a row was updated."""
     timeout_unknown: bool = True
-    """A call that got no answer is made again, and says nothing about the transfer."""
+    """A call without a response is repeated, and says nothing about the transfer."""
     reversal: str = VOIDS
 
 
 class Bounds(NamedTuple):
-    """How much may go wrong, and how much may be on its way at once."""
+    """Bounds on the number of faults and of concurrent copies."""
 
     faults_max: int = 2
-    """Deaths of workers and relays, lapsed deliveries and duplicates, together. Losses and timeouts are not counted."""
+    """Deaths of workers and relays, expired deliveries and duplicates, together. Losses and timeouts are not counted."""
     copies_max: int = 3
-    """Copies of the message, waiting or held."""
+    """Copies of the message, waiting or delivered."""
     late_max: int = 2
-    """Requests to the wallet that nobody waits for any more."""
+    """Requests to the wallet whose caller has timed out."""
     reversals: int = 1
-    """Reversals at work at once; a sender's cancel is one too."""
+    """Concurrent reversals; a sender's cancel is one too."""
 
 
 class Process(NamedTuple):
     """A worker or a reversal."""
 
     at: str = IDLE
-    answer: str = NOTHING
-    """What the wallet is deciding for it, or has answered."""
+    response: str = NOTHING
+    """What the wallet is deciding for it, or has returned."""
     owns: bool = False
-    """Whether the broker still counts the copy in its hands as delivered to it."""
+    """Whether the broker still counts its copy as delivered to it."""
 
 
 class State(NamedTuple):
-    """Everything there is about one transfer at one instant."""
+    """The complete state of one transfer."""
 
     status: str = PENDING
     events: int = 0
@@ -117,7 +117,7 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that can happen. `fault` when nobody may count on it."""
+    """One possible step. `fault` if progress must not depend on it."""
 
     text: str
     after: State
@@ -125,15 +125,15 @@ class Step(NamedTuple):
 
 
 class Protocol:
-    """The steps that are possible in a state, under these guards and within these bounds."""
+    """The possible steps of a state, under these guards and within these bounds."""
 
     def __init__(self, guards: Guards, bounds: Bounds) -> None:
         self._guards = guards
         self._bounds = bounds
 
     def steps(self, state: State) -> Iterator[Step]:
-        """Everything that can happen next."""
-        yield from self._world(state)
+        """All possible next steps."""
+        yield from self._environment(state)
         yield from self._relay(state)
         yield from self._broker(state)
         for index in (0, 1):
@@ -142,7 +142,7 @@ class Protocol:
         for index in range(len(state.reversals)):
             yield from self._reversal(state, index)
 
-    def _world(self, state: State) -> Iterator[Step]:
+    def _environment(self, state: State) -> Iterator[Step]:
         if state.funds:
             yield Step("the sender spends: too little is left", state._replace(funds=False))
         else:
@@ -159,7 +159,7 @@ class Protocol:
             yield Step("the relay marks the row published", state._replace(outbox=MARKED))
             if self._may_fail(state):
                 after = state._replace(outbox=WAITING, faults=state.faults + 1)
-                yield Step("the relay dies before it marks the row: its lease runs out", after, fault=True)
+                yield Step("the relay dies before it marks the row: its lease expires", after, fault=True)
 
     def _broker(self, state: State) -> Iterator[Step]:
         if not state.ready:
@@ -167,7 +167,7 @@ class Protocol:
         yield Step("the broker loses a copy", state._replace(ready=state.ready - 1), fault=True)
         if self._may_fail(state) and self._has_room(state):
             after = state._replace(ready=state.ready + 1, faults=state.faults + 1)
-            yield Step("the broker holds a second copy", after, fault=True)
+            yield Step("the broker has a second copy", after, fault=True)
 
     def _worker(self, state: State, index: int) -> Iterator[Step]:
         worker, name = state.workers[index], f"worker {index + 1}"
@@ -181,52 +181,54 @@ class Protocol:
         elif worker.at in (CALLING, DECIDING):
             yield from self._call(state, index)
             yield self._timeout(state, index)
-        elif worker.at == ANSWERED:
-            yield from self._answered(state, index)
+        elif worker.at == RESPONDED:
+            yield from self._responded(state, index)
         elif worker.at == FINALIZED:
             yield Step(f"{name} acknowledges its copy", _set(state, index, Process()))
         yield from self._worker_faults(state, index)
 
     def _call(self, state: State, index: int) -> Iterator[Step]:
-        """The wallet's side of a call: look under the locks, commit, answer."""
+        """The wallet's side of a call: read under the locks, commit, respond."""
         worker, call = state.workers[index], f"the wallet, for worker {index + 1},"
         if worker.at == CALLING:
-            after = _set(state, index, worker._replace(at=ANSWERED, answer=RETRY))
+            after = _set(state, index, worker._replace(at=RESPONDED, response=RETRY))
             yield Step(f"{call} is busy: retry", after)
             if _is_locked(state):
                 return
             found, decision = self._look(state)
-            at = ANSWERED if found else DECIDING
-            after = _set(state, index, worker._replace(at=at, answer=decision))
+            at = RESPONDED if found else DECIDING
+            after = _set(state, index, worker._replace(at=at, response=decision))
             yield Step(f"{call} locks the accounts and {'finds' if found else 'decides'} {decision}", after)
         else:
-            written, answer = self._commit(state, worker.answer)
-            after = _set(written, index, worker._replace(at=ANSWERED, answer=answer))
-            yield Step(f"{call} commits and answers {answer}", after)
-            after = _set(state, index, worker._replace(at=CALLING, answer=NOTHING))
+            written, response = self._commit(state, worker.response)
+            after = _set(written, index, worker._replace(at=RESPONDED, response=response))
+            yield Step(f"{call} commits and returns {response}", after)
+            after = _set(state, index, worker._replace(at=CALLING, response=NOTHING))
             yield Step(f"{call} rolls back; the request is still there", after)
 
     def _timeout(self, state: State, index: int) -> Step:
-        """No answer in time. The request goes on without anybody waiting for it."""
+        """No response in time. The request continues without a caller."""
         worker, after = state.workers[index], self._abandon(state, index)
         if self._guards.timeout_unknown:
             after = _set(after, index, Process(HOLDING, owns=worker.owns))
-            return Step(f"worker {index + 1} waits no longer for its call: unknown", after)
+            return Step(f"worker {index + 1} times out: unknown", after)
         after = _set(self._finalize(after, VOIDED), index, Process(FINALIZED, owns=worker.owns))
-        return Step(f"worker {index + 1} waits no longer for its call and writes {after.status}", after)
+        return Step(f"worker {index + 1} times out and writes {after.status}", after)
 
-    def _answered(self, state: State, index: int) -> Iterator[Step]:
+    def _responded(self, state: State, index: int) -> Iterator[Step]:
         worker, name = state.workers[index], f"worker {index + 1}"
         done = Process(FINALIZED, owns=worker.owns)
-        if worker.answer == RETRY:
+        if worker.response == RETRY:
             if self._has_room(state):
                 after = _set(state, index, done)._replace(ready=state.ready + 1)
                 yield Step(f"{name} publishes its copy to the delay queue", after)
         else:
-            after = _set(self._finalize(state, worker.answer), index, done)
-            yield Step(f"{name} reads {worker.answer}; {_told(state, after)}", after)
+            after = _set(self._finalize(state, worker.response), index, done)
+            yield Step(f"{name} reads {worker.response}; {_describe_write(state, after)}", after)
         after = _set(state, index, Process(HOLDING, owns=worker.owns))
-        yield Step(f"{name} loses the answer {worker.answer}, or its own database is away: it keeps its copy", after)
+        yield Step(
+            f"{name} loses the response {worker.response}, or its own database is unavailable: it keeps its copy", after
+        )
 
     def _worker_faults(self, state: State, index: int) -> Iterator[Step]:
         worker, name = state.workers[index], f"worker {index + 1}"
@@ -240,72 +242,72 @@ class Protocol:
             yield Step(f"{name} is frozen: the broker takes its copy back", after, fault=True)
 
     def _abandon(self, state: State, index: int) -> State:
-        """The worker's request, if it has one, becomes a late one; with too many of these it is lost."""
+        """The worker's request, if any, becomes a late one; beyond the bound it is lost."""
         worker = state.workers[index]
         if worker.at not in (CALLING, DECIDING) or state.late == self._bounds.late_max:
             return state
-        decision = worker.answer if worker.at == DECIDING else state.late_decision
+        decision = worker.response if worker.at == DECIDING else state.late_decision
         return state._replace(late=state.late + 1, late_decision=decision)
 
     def _late_requests(self, state: State) -> Iterator[Step]:
-        """Requests that nobody waits for do to the wallet what all requests do."""
+        """Late requests affect the wallet like all requests."""
         if state.late_decision:
-            written, answer = self._commit(state, state.late_decision)
+            written, response = self._commit(state, state.late_decision)
             after = written._replace(late=state.late - 1, late_decision=NOTHING)
-            yield Step(f"the wallet, for a late call, commits {answer}; nobody listens", after)
+            yield Step(f"the wallet, for a late call, commits {response}; its caller is gone", after)
         elif state.late and not _is_locked(state):
             found, decision = self._look(state)
             if found:
                 after = state._replace(late=state.late - 1)
-                yield Step(f"the wallet, for a late call, finds {decision}; nobody listens", after)
+                yield Step(f"the wallet, for a late call, finds {decision}; its caller is gone", after)
             else:
                 after = state._replace(late_decision=decision)
                 yield Step(f"the wallet, for a late call, locks the accounts and decides {decision}", after)
 
     def _look(self, state: State) -> tuple[bool, str]:
-        """Post's first half: whether an outcome is recorded, and that one or the one to be written."""
+        """Post's first half: whether an outcome is recorded, and that one or the one to write."""
         if state.outcome and self._guards.outcomes_read:
             return True, state.outcome
         return False, decide(expired=state.expired, funds=state.funds)
 
     def _commit(self, state: State, decision: str) -> tuple[State, str]:
-        """Post's second half: the wallet after the commit, and its answer."""
+        """Post's second half: the wallet after the commit, and its response."""
         if state.outcome and self._guards.outcome_unique:
             return state, state.outcome
         moved = state.moved + (decision == POSTED)
         if decision == REJECTED and not self._guards.rejections_recorded:
             return state, decision
-        # Without the unique key there are two rows now; whoever reads is shown the older one.
+        # Without the unique key there are two rows now; readers get the older one.
         return state._replace(outcome=state.outcome or decision, moved=moved), decision
 
-    def _finalize(self, state: State, answer: str) -> State:
-        """Apply an outcome, whoever asked: the status and its event in one commit."""
+    def _finalize(self, state: State, response: str) -> State:
+        """Apply an outcome: the status and its event in one commit."""
         if state.status != PENDING and self._guards.status_written_once:
             return state
-        return state._replace(status=COMPLETED if answer == POSTED else FAILED, events=state.events + 1)
+        return state._replace(status=COMPLETED if response == POSTED else FAILED, events=state.events + 1)
 
     def _reversal(self, state: State, index: int) -> Iterator[Step]:
-        """It may fire at any moment: whether it is safe does not depend on any clock."""
+        """It may run at any moment: its safety does not depend on a clock."""
         reversal, name = state.reversals[index], f"reversal {index + 1}"
         if reversal.at == IDLE and state.status == PENDING and self._guards.reversal != ABSENT:
             yield Step(f"{name} finds the transfer PENDING", _set_reversal(state, index, Process(CALLING)))
         elif reversal.at == CALLING:
-            yield self._ask(state, index)
-        elif reversal.at == ANSWERED:
-            after = _set_reversal(self._finalize(state, reversal.answer), index, Process())
-            yield Step(f"{name} takes it as {reversal.answer}; {_told(state, after)}", after)
-            yield Step(f"{name} dies with its answer", _set_reversal(state, index, Process()))
+            yield self._reversal_call(state, index)
+        elif reversal.at == RESPONDED:
+            after = _set_reversal(self._finalize(state, reversal.response), index, Process())
+            yield Step(f"{name} takes it as {reversal.response}; {_describe_write(state, after)}", after)
+            yield Step(f"{name} dies with its response", _set_reversal(state, index, Process()))
 
-    def _ask(self, state: State, index: int) -> Step:
+    def _reversal_call(self, state: State, index: int) -> Step:
         """The reversal's call to the wallet."""
         outcome, name = state.outcome or VOIDED, f"reversal {index + 1}"
-        asked = _set_reversal(state, index, Process(ANSWERED, outcome))
+        after = _set_reversal(state, index, Process(RESPONDED, outcome))
         if self._guards.reversal == VOIDS:
             action = "finds" if state.outcome else "records"
-            return Step(f"the wallet, for {name}, {action} {outcome}", asked._replace(outcome=outcome))
+            return Step(f"the wallet, for {name}, {action} {outcome}", after._replace(outcome=outcome))
         if self._guards.reversal == READS_THEN_WRITES:
-            return Step(f"the wallet tells {name}: {state.outcome or 'nothing recorded'}", asked)
-        return Step(f"{name} asks nobody", _set_reversal(state, index, Process(ANSWERED, VOIDED)))
+            return Step(f"the wallet returns to {name}: {state.outcome or 'nothing recorded'}", after)
+        return Step(f"{name} skips the wallet", _set_reversal(state, index, Process(RESPONDED, VOIDED)))
 
     def _has_room(self, state: State) -> bool:
         held = state.workers[0].owns + state.workers[1].owns
@@ -316,14 +318,14 @@ class Protocol:
 
 
 def decide(*, expired: bool, funds: bool) -> str:
-    """What post comes to for a transfer that nobody has decided."""
+    """The decision of post for a transfer without an outcome."""
     if expired:
         return VOIDED
     return POSTED if funds else REJECTED
 
 
 def broken_rule(before: State, after: State) -> str | None:
-    """The rule that this step broke, if any."""
+    """The rule violated by this step, if any."""
     if after.moved > 1:
         return MOVED_TWICE
     if after.status == FAILED and after.moved:
@@ -338,7 +340,7 @@ def broken_rule(before: State, after: State) -> str | None:
 
 
 class Search(NamedTuple):
-    """What a search found: per broken rule a shortest way to it, and how many states are stuck."""
+    """The result of a search: a shortest trace for each violation, and the number of stuck states."""
 
     states: int
     texts: frozenset[str]
@@ -353,11 +355,11 @@ class _Graph:
         self.states = [first]
         self.parents = [0]
         self.origins: list[list[int]] = [[]]
-        """Per state those from which a step that is no fault leads to it."""
+        """For each state, those from which a step other than a fault leads to it."""
         self._indices = {first: 0}
 
     def add(self, origin: int, step: Step) -> None:
-        """Note that this step leads from the state `origin` to another, which may be new."""
+        """Record that this step leads from the state `origin` to another, which may be new."""
         canonical = _canonical(step.after)
         index = self._indices.get(canonical)
         if index is None:
@@ -369,7 +371,7 @@ class _Graph:
             self.origins[index].append(origin)
 
     def stuck(self) -> list[int]:
-        """The states from which no terminal status can be reached any more without another fault."""
+        """The states from which no terminal status can be reached without another fault."""
         reached = [index for index, state in enumerate(self.states) if state.status != PENDING]
         safe = set(reached)
         while reached:
@@ -389,16 +391,16 @@ class _Graph:
 
 
 def explore(guards: Guards, bounds: Bounds | None = None, *, sought: Sequence[str] = ()) -> Search:
-    """Search every interleaving; what lies behind a broken rule is not looked at.
+    """Search every interleaving, but not beyond a violation.
 
-    With `sought`, stop as soon as each of these rules was seen broken: the states that are stuck are not known then.
+    With `sought`, stop once each of these violations was found; the number of stuck states is unknown then.
     """
     bounds = bounds or Bounds()
     protocol = Protocol(guards, bounds)
     graph = _Graph(State(reversals=(Process(),) * bounds.reversals))
     texts: set[str] = set()
     losses: dict[str, list[Step]] = {}
-    # The list of states grows under the loop: that is the queue of a breadth-first search.
+    # The list grows during the loop: it is the queue of a breadth-first search.
     for origin, before in enumerate(graph.states):
         for step in protocol.steps(before):
             texts.add(step.text)
@@ -424,7 +426,7 @@ def _trace(protocol: Protocol, way: list[State]) -> list[Step]:
 
 
 def _canonical(state: State) -> State:
-    """Workers are alike, and so are reversals: states that differ only in which of them is which are one."""
+    """Workers are interchangeable, and so are reversals: states that differ only in their order are equal."""
     first, second = state.workers
     if second < first:
         state = state._replace(workers=(second, first))
@@ -448,14 +450,14 @@ def _is_locked(state: State) -> bool:
     return bool(state.late_decision) or DECIDING in (state.workers[0].at, state.workers[1].at)
 
 
-def _told(before: State, after: State) -> str:
+def _describe_write(before: State, after: State) -> str:
     if after.events == before.events:
         return f"the status is {before.status} already"
     return f"it writes {after.status} and the event"
 
 
 class Variant(NamedTuple):
-    """A protocol that lacks a guard, and how it must lose."""
+    """A protocol without one guard, and the losses it must have."""
 
     name: str
     removed: str
@@ -485,7 +487,7 @@ VARIANTS = [
     ),
     Variant(
         "timeout-is-failed",
-        "a call without an answer is unknown, never failed",
+        "a call without an response is unknown, never failed",
         Guards(timeout_unknown=False),
         (FAILED_BUT_MOVED,),
     ),
@@ -503,30 +505,28 @@ VARIANTS = [
     ),
     Variant(
         "wallet-without-dedupe",
-        "outcomes: post neither reads nor minds them",
+        "outcomes: post neither reads nor checks them",
         Guards(outcomes_read=False, outcome_unique=False),
         (FAILED_BUT_MOVED, MOVED_TWICE),
     ),
-    Variant(
-        "reversal-blind", "the reversal asks the wallet at all", Guards(reversal=WRITES_BLINDLY), (FAILED_BUT_MOVED,)
-    ),
+    Variant("reversal-blind", "the reversal calls the wallet", Guards(reversal=WRITES_BLINDLY), (FAILED_BUT_MOVED,)),
     Variant("no-reversal", "the reversal", Guards(reversal=ABSENT), (STUCK,)),
 ]
 
 
 def describe(loss: str, trace: Sequence[Step]) -> str:
-    """The way to a loss: one step a line, the loss last."""
+    """The trace to a loss: one step per line, the loss last."""
     return "\n".join([*(f"{number:4}  {step.text}" for number, step in enumerate(trace, start=1)), f"   =>  {loss}"])
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Print the table, and the way to each loss; or those of some variants."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table and the trace to each loss, for all variants or some."""
     known = {variant.name: variant for variant in [Variant("ours", "nothing", OURS, ()), *VARIANTS]}
     parser = argparse.ArgumentParser(description="Search all interleavings of one transfer.")
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(known))
     for name, value in Bounds()._asdict().items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, metavar="N")
-    arguments = vars(parser.parse_args(given))
+    arguments = vars(parser.parse_args(argv))
     names = arguments.pop("variants") or list(known)
     if unknown := set(names) - known.keys():
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(known)}")

@@ -44,7 +44,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A repository with all that is written in this one; hooks may change its files."""
     folder = tmp_path_factory.mktemp("hooks") / "copy"
     tree.copy(ROOT, folder)
-    tree.lend_environment(folder)
+    tree.link_environment(folder)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("GIT_", "PRE_COMMIT_"))]:
             patch.delenv(name)

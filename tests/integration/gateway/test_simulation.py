@@ -36,7 +36,7 @@ async def simulate(api: ApiClient, token: str, word: str, key: str, **changes: A
     return await api.send(token, key, headers={HEADER: word}, **changes)
 
 
-async def test_a_lost_answer_is_found_by_its_key(stage: ApiClient, token: str) -> None:
+async def test_a_lost_response_is_found_by_its_key(stage: ApiClient, token: str) -> None:
     """response-lost: the transfer is there, the connection closes; the same key without the header is a replay."""
     with pytest.raises((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
         await simulate(stage, token, "response-lost", "lost")

@@ -21,7 +21,7 @@ from services.transaction.wallet_client import Availability, WalletClient
 from tests.harness import drills
 from tests.harness.services import MoneyPath, request
 from tests.simulation import naive_keys
-from tests.simulation.naive_keys import Recorded, Said
+from tests.simulation.naive_keys import Call, Recorded
 
 CLIENTS = 12
 CALLS = drills.bound(25, 60)
@@ -38,7 +38,7 @@ class Race:
         self.rng = random.Random(seed)
         self.intakes = [path.intake(), path.intake()]
         self.ticks = itertools.count()
-        self.history: list[Said] = []
+        self.history: list[Call] = []
         self.accepted: list[Accepted] = []
 
     async def run(self) -> None:
@@ -66,8 +66,8 @@ class Race:
         key = f"key {turn + self.rng.randint(0, 2)}"
         return request(user, self.receiver, self.rng.choice([1, 1, 1, 2]), key=key)
 
-    def _said(self, one: Request, began: int, ended: int, answer: Result | None) -> Said:
-        said = Said(str(one.user_id), one.idempotency_key, one.amount, began, ended, naive_keys.UNKNOWN)
+    def _said(self, one: Request, began: int, ended: int, answer: Result | None) -> Call:
+        said = Call(str(one.user_id), one.idempotency_key, one.amount, began, ended, naive_keys.UNKNOWN)
         if answer is None:
             return said
         if isinstance(answer, Refusal):

@@ -41,7 +41,7 @@ async def balances(path: MoneyPath, *wallets: UUID) -> list[int]:
     return [posted[wallet] for wallet in wallets]
 
 
-async def test_the_ledger_says_no(path: MoneyPath) -> None:
+async def test_rejected_by_the_ledger_as_simulated(path: MoneyPath) -> None:
     """Unchecked: more than there is is accepted, and the ledger rejects it; what there is it pays, whoever checked."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
     path.start_relay()

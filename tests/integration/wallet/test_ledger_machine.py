@@ -32,7 +32,7 @@ from tests.harness import drills
 from tests.harness.databases import TestDatabase
 from tests.simulation import ledger_machine
 from tests.simulation.ledger_machine import Books
-from tests.simulation.naive_ledger import Answer, Line, Outcome, Request, Transfer
+from tests.simulation.naive_ledger import Line, Outcome, Request, Result, Transfer
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {
@@ -67,7 +67,7 @@ class Real:
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         self.loop = loop
         self.pool = pool
-        # A history has currencies of its own, and so worlds of its own: it starts from an empty ledger in a full database.
+        # Each history has its own currencies and external accounts: it starts from an empty ledger in a used database.
         self.currencies = map("".join, itertools.product(string.ascii_uppercase, repeat=3))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -85,12 +85,12 @@ class OnPostgres:
         self.names: dict[UUID, str] = {}
         self.requests: dict[bytes, Request] = {}
 
-    def open(self, wallets: dict[str, str], worlds: dict[str, str]) -> None:
-        self.currencies = {code: next(self.real.currencies) for code in worlds.values()}
+    def open(self, wallets: dict[str, str], external: dict[str, str]) -> None:
+        self.currencies = {code: next(self.real.currencies) for code in external.values()}
         for name, code in wallets.items():
             opened = commands.open_wallet(self.pool, owner_id=new_id(), currency=self.currencies[code])
             self._remember(name, self.real.run(opened)[0].id)
-        for name, code in worlds.items():
+        for name, code in external.items():
             found = commands.find_accounts(self.pool, ids=[], owners=[], external=[self.currencies[code]])
             self._remember(name, self.real.run(found)[0][0])
 
@@ -98,14 +98,16 @@ class OnPostgres:
         shows = EPOCH + timedelta(seconds=seconds)
         self.real.run(self.pool.execute("UPDATE drill.clock SET shows = $1", shows))
 
-    def post(self, batch: Sequence[Transfer]) -> list[Answer]:
+    def post(self, batch: Sequence[Transfer]) -> list[Result]:
         return self.real.run(self._post(batch))
 
-    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
+    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
         asked = [Void(self._id(name), reason, self._hash(request)) for name, request in voids]
-        return self._told(self.real.run(commands.void_transfers(self.pool, asked)))
+        return self._results(self.real.run(commands.void_transfers(self.pool, asked)))
 
-    def post_outrun(self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
+    def post_with_concurrent_voids(
+        self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
+    ) -> list[Result]:
         return self.real.run(self._post_outrun(batch, voids, reason))
 
     def set_frozen(self, wallet: str, *, frozen: bool) -> None:
@@ -117,7 +119,7 @@ class OnPostgres:
     def books(self) -> Books:
         return self.real.run(self._books())
 
-    async def _post(self, batch: Sequence[Transfer]) -> list[Answer]:
+    async def _post(self, batch: Sequence[Transfer]) -> list[Result]:
         postings = [
             Posting(
                 self._id(id_),
@@ -131,11 +133,11 @@ class OnPostgres:
             )
             for id_, request, expires in batch
         ]
-        return self._told(await commands.post_transfers(self.pool, postings, deadline=float("inf")))
+        return self._results(await commands.post_transfers(self.pool, postings, deadline=float("inf")))
 
     async def _post_outrun(
         self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
-    ) -> list[Answer]:
+    ) -> list[Result]:
         """The voids are inserted and not committed: the batch does not see them, decides, and waits at its insert."""
         ordered = sorted((self._id(name), reason, self._hash(request)) for name, request in dict(voids).items())
         async with self.pool.acquire() as intruder:
@@ -216,9 +218,9 @@ class OnPostgres:
         return digest
 
     @staticmethod
-    def _told(answers: Sequence[ledger.Answer]) -> list[Answer]:
+    def _results(answers: Sequence[ledger.Answer]) -> list[Result]:
         return [
-            Answer(answer.outcome, answer.reason, None if answer.at is None else _seconds(answer.at))
+            Result(answer.outcome, answer.reason, None if answer.at is None else _seconds(answer.at))
             for answer in answers
         ]
 

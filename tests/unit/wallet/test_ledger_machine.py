@@ -15,7 +15,7 @@ from services.wallet.ledger import Account, Decision, Entry, Outcome, Posting
 from tests.harness import drills
 from tests.simulation import ledger_machine, naive_ledger
 from tests.simulation.ledger_machine import Books
-from tests.simulation.naive_ledger import Answer, Line, Request, Transfer
+from tests.simulation.naive_ledger import Line, Request, Result, Transfer
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {
@@ -55,28 +55,30 @@ class InMemory:
         self.entries: list[tuple[datetime, Entry]] = []
         self.now = EPOCH
 
-    def open(self, wallets: dict[str, str], worlds: dict[str, str]) -> None:
-        for name, currency in (wallets | worlds).items():
-            self.accounts[self._id(name)] = Account(self._id(name), name in worlds, currency, False, 0, 0, 0)
+    def open(self, wallets: dict[str, str], external: dict[str, str]) -> None:
+        for name, currency in (wallets | external).items():
+            self.accounts[self._id(name)] = Account(self._id(name), name in external, currency, False, 0, 0, 0)
 
     def set_clock(self, seconds: int) -> None:
         self.now = moment(seconds)
 
-    def post(self, batch: Sequence[Transfer]) -> list[Answer]:
+    def post(self, batch: Sequence[Transfer]) -> list[Result]:
         decision = self._decide(self._postings(batch))
         self._write(decision)
-        return self._told(decision.answers)
+        return self._results(decision.answers)
 
-    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
+    def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
         answers = []
         for name, request in voids:
             id_, request_hash = self._id(name), self._hash(request)
             empty = (None, None, None, None, None)
             outcome = self.outcomes.setdefault(id_, Outcome(id_, ledger.VOIDED, reason, request_hash, *empty, self.now))
             answers.append(ledger.answer(outcome, request_hash))
-        return self._told(answers)
+        return self._results(answers)
 
-    def post_outrun(self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str) -> list[Answer]:
+    def post_with_concurrent_voids(
+        self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
+    ) -> list[Result]:
         """A decision that is thrown away has left no trace in what it was made from."""
         self._decide(self._postings(batch))
         self.void(voids, reason)
@@ -159,8 +161,8 @@ class InMemory:
         )
 
     @staticmethod
-    def _told(answers: Sequence[ledger.Answer]) -> list[Answer]:
-        return [Answer(answer.outcome, answer.reason, seconds(answer.at)) for answer in answers]
+    def _results(answers: Sequence[ledger.Answer]) -> list[Result]:
+        return [Result(answer.outcome, answer.reason, seconds(answer.at)) for answer in answers]
 
 
 @pytest.mark.timeout(drills.bound(600, 1800))
