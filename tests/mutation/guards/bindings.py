@@ -14,7 +14,7 @@ HANDED_OVER = f"{BINDING}::test_everything_that_was_sent_is_handed_over"
 MUTANTS = (
     Mutant(
         name="another-recipient-passes",
-        guard="a transfer that is found by its key is taken for the one that was sent only if it goes to the same wallet",
+        guard="a transfer found by its key counts as the one that was sent only if its recipient is the same",
         changes=[
             Change("payflow/submission.py", '            "to_wallet_id": body.get("to", body).get("wallet_id"),\n', "")
         ],
@@ -35,8 +35,8 @@ MUTANTS = (
         caught_by=[f"{BINDING}::test_every_field_belongs_to_the_request"],
     ),
     Mutant(
-        name="tag-without-the-document",
-        guard="the tag of a document changes with the document: a client that knows the old one gets the new one",
+        name="etag-without-the-document",
+        guard="the ETag of a document changes with the document",
         changes=[
             Change(
                 "services/gateway/responses.py",
@@ -48,8 +48,8 @@ MUTANTS = (
         caught_by=[f"{BINDING}::test_the_tag_changes_with_the_transfer"],
     ),
     Mutant(
-        name="token-remembered-without-its-signature",
-        guard="an access token that was verified is remembered with its signature: no other one profits from it",
+        name="token-cached-without-its-signature",
+        guard="a verified access token is cached together with its signature",
         changes=[
             Change(
                 AUTHENTICATION,
@@ -66,8 +66,8 @@ MUTANTS = (
         caught_by=[f"{ENDED}::test_a_remembered_token_vouches_for_no_other"],
     ),
     Mutant(
-        name="list-of-ends-read-in-part",
-        guard="a gateway is ready when it has read the list of ended sessions to its end",
+        name="revocations-read-in-part",
+        guard="a gateway is ready once it has read the whole feed of revocations",
         changes=[
             Change(
                 "services/gateway/security/revocations.py",
@@ -79,8 +79,8 @@ MUTANTS = (
         caught_by=[f"{ENDED}::test_one_pull_reads_every_page"],
     ),
     Mutant(
-        name="sent-again-by-the-library",
-        guard="what must not arrive twice is sent once, whatever its method",
+        name="retried-by-the-library",
+        guard="a request that must not arrive twice is sent once, whatever its method",
         changes=[
             Change(
                 "services/chassis/client.py",
@@ -92,7 +92,7 @@ MUTANTS = (
         caught_by=["tests/integration/chassis/test_calling.py::test_what_must_not_arrive_twice_is_sent_once"],
     ),
     Mutant(
-        name="reading-key-pays",
+        name="read-only-key-pays",
         guard="an API key moves money only with the scope `transfer`",
         changes=[
             Change(
@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         name="recovery-code-arrives-twice",
-        guard="a request that spends a code is sent to auth once, also when its connection breaks",
+        guard="a request that spends a code is sent to auth once, also if its connection breaks",
         changes=[
             Change(
                 "services/gateway/clients/auth.py",
@@ -118,8 +118,8 @@ MUTANTS = (
         caught_by=["tests/integration/gateway/test_sent_once.py::test_what_is_spent_arrives_once"],
     ),
     Mutant(
-        name="key-relied-on-for-too-long",
-        guard="what auth said of an API key is relied on for as long as an access token lives, whatever it says",
+        name="key-cached-beyond-a-token",
+        guard="a verified API key is cached no longer than the lifetime of an access token",
         changes=[
             Change(
                 "services/gateway/security/verified_keys.py",

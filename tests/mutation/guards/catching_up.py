@@ -13,8 +13,8 @@ WORKS = f"{CATCHING_UP}::test_lost_events_are_told_once"
 
 MUTANTS = (
     Mutant(
-        name="passed-before-it-was-told",
-        guard="the position moves after what lies before it was told",
+        name="position-moved-too-early",
+        guard="the position moves only after everything before it was recorded",
         changes=[
             Change(
                 CATCH_UP,
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant(
         name="position-goes-back",
-        guard="a slower worker does not undo how far a faster one has come",
+        guard="a slower worker does not move back the position of a faster one",
         changes=[
             Change(
                 QUERIES,
@@ -41,15 +41,15 @@ MUTANTS = (
         caught_by=[f"{CATCHING_UP}::test_the_position_never_goes_back"],
     ),
     Mutant(
-        name="late-commits-passed-over",
-        guard="only what is below every running commit is taken for complete",
+        name="late-commits-skipped",
+        guard="only rows below every running commit are taken as complete",
         changes=[Change(FINALIZED, " AND finalized_at < $3\n", " AND ($3::timestamptz IS NOT NULL)\n")],
         works=WORKS,
         caught_by=[f"{CATCHING_UP}::test_who_commits_late_is_not_passed_over"],
     ),
     Mutant(
         name="lost-event-without-its-e-mail",
-        guard="a lost event brings the e-mails that its message would have brought",
+        guard="a lost event is caught up together with its e-mails",
         changes=[Change(CATCH_UP, "with_deliveries=self._with_deliveries)", "with_deliveries=False)")],
         works=WORKS,
         caught_by=[f"{CATCHING_UP}::test_what_was_lost_is_told_in_every_way"],

@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         name="batch-not-halved",
-        guard="an item that fails takes none of its batch along",
+        guard="a failing item does not fail the other items of its batch",
         changes=[
             Change(
                 "services/chassis/halving.py",
@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         name="ack-without-the-delayed-copy",
-        guard="a window is acknowledged only when each delayed or dead-lettered item of it is confirmed",
+        guard="a window is acknowledged only once each delayed or dead-lettered item in it is confirmed",
         changes=[
             Change(
                 CONSUMER,
@@ -66,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         name="poison-dropped",
-        guard="what cannot be read is kept as a dead letter",
+        guard="an unreadable message is kept as a dead letter",
         changes=[
             Change(
                 CONSUMER,
@@ -79,7 +79,7 @@ MUTANTS = (
     ),
     Mutant(
         name="mandatory-off",
-        guard="a message that no queue takes comes back to its publisher",
+        guard="a message that no queue accepts is returned to its publisher",
         changes=[Change(BROKER, "mandatory=True", "mandatory=False")],
         works=WORKS,
         caught_by=[f"{PUBLISHING}::test_what_no_queue_takes_is_not_published"],
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         name="marked-without-the-confirm",
-        guard="the relay marks a row when its confirm has come",
+        guard="the relay marks a row only after its confirm",
         changes=[
             Change(
                 OUTBOX,
@@ -115,14 +115,14 @@ MUTANTS = (
     # Quorum queues keep every message, marked or not. The mark is for the day one of the queues is of another type.
     Mutant(
         name="persistent-off",
-        guard="messages are marked to be kept on disk",
+        guard="messages are marked as persistent",
         changes=[Change(BROKER, "DeliveryMode.PERSISTENT", "DeliveryMode.NOT_PERSISTENT")],
         works=WORKS,
         caught_by=[f"{PUBLISHING}::test_a_message_is_marked_to_be_kept"],
     ),
     Mutant(
-        name="refused-bundle-marked-with-its-neighbours",
-        guard="of several messages only the rows of those that were confirmed are marked",
+        name="refused-message-marked-as-published",
+        guard="of several messages only the rows of confirmed ones are marked",
         changes=[
             Change(
                 "services/chassis/outbox.py",
@@ -135,7 +135,7 @@ MUTANTS = (
     ),
     Mutant(
         name="claim-without-a-lease",
-        guard="what one relay has claimed no other publishes meanwhile",
+        guard="rows claimed by one relay are not published by another",
         changes=[
             Change(
                 QUERIES,
@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         name="lease-without-an-end",
-        guard="what a dead relay had claimed is published by another",
+        guard="rows claimed by a dead relay are published by another",
         changes=[
             Change(
                 QUERIES,
@@ -161,8 +161,8 @@ MUTANTS = (
         faults=("transaction-relay/kill",),
     ),
     Mutant(
-        name="prune-takes-unpublished",
-        guard="only what was published is pruned from the outbox",
+        name="prune-deletes-unpublished",
+        guard="only published rows are pruned from the outbox",
         changes=[
             Change(QUERIES, "WHERE id < $1 AND published_at IS NOT NULL ORDER BY id", "WHERE id < $1 ORDER BY id")
         ],
@@ -171,7 +171,7 @@ MUTANTS = (
     ),
     Mutant(
         name="replay-marked-without-the-confirm",
-        guard="a dead letter is marked as replayed when the broker has confirmed it",
+        guard="a dead letter is marked as replayed only after the broker has confirmed it",
         changes=[
             Change(
                 DEAD_LETTERS,
@@ -183,7 +183,7 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_nothing_is_marked_without_the_confirm"],
     ),
     Mutant(
-        name="replay-of-what-was-not-accepted",
+        name="replay-of-an-altered-command",
         guard="a command is replayed only as it was accepted",
         changes=[
             Change(
@@ -196,8 +196,8 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_a_refused_replay_publishes_nothing"],
     ),
     Mutant(
-        name="came-back-and-marked-done",
-        guard="a dead letter that came back before its replay was marked goes on waiting",
+        name="returned-dead-letter-marked-done",
+        guard="a dead letter that returns before its replay is marked stays waiting",
         changes=[
             Change(LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0")
         ],
@@ -205,8 +205,8 @@ MUTANTS = (
         caught_by=[f"{LETTERS}::test_what_fails_again_goes_on_waiting"],
     ),
     Mutant(
-        name="handed-over-again-counts-anew",
-        guard="a dead letter that the broker hands over again is recognised, also when it was dealt with",
+        name="redelivered-dead-letter-recorded-twice",
+        guard="a redelivered dead letter is recognised, also after it was resolved",
         changes=[
             Change(
                 LETTER_QUERIES,
@@ -219,7 +219,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stop-without-an-end",
-        guard="a role that was told to end is gone in time, whatever it hangs on",
+        guard="a role that was asked to stop exits in time, whatever it waits for",
         changes=[Change("services/chassis/roles.py", "    clock.start()\n", "")],
         works=f"{STOPPING}::test_an_orderly_stop_is_none_of_its_business",
         caught_by=[f"{STOPPING}::test_a_stop_that_hangs_is_given_up"],
@@ -236,7 +236,7 @@ MUTANTS = (
     ),
     Mutant(
         name="only-the-failed-session-replaced",
-        guard="one session that cannot write has all others of its pool replaced",
+        guard="if one session cannot write, all sessions of its pool are replaced",
         changes=[Change(DATABASE, "        await pool.expire_connections()\n        # With its", "        # With its")],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_one_refused_request_replaces_every_session"],
@@ -250,14 +250,14 @@ MUTANTS = (
     ),
     Mutant(
         name="sessions-on-a-standby",
-        guard="no session on a standby is used",
+        guard="a session on a standby is not used",
         changes=[Change(DATABASE, "SessionAttribute.primary", "SessionAttribute.any")],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_a_standby_serves_nothing_until_it_is_promoted"],
     ),
     Mutant(
         name="changed-settings-not-followed",
-        guard="sessions opened with other settings are replaced, also where they raise no error",
+        guard="sessions opened with other settings are replaced, also if they raise no error",
         changes=[Change(READINESS, "                await pool.expire_connections()\n", "                del pool\n")],
         works=f"{UNUSABLE}::test_an_error_of_a_statement_keeps_its_session",
         caught_by=[f"{UNUSABLE}::test_settings_that_raise_no_error_are_followed"],

@@ -12,8 +12,8 @@ WORKS = "tests/integration/payflow/test_send.py::test_takes_the_callers_key"
 
 MUTANTS = (
     Mutant(
-        name="empty-key-is-no-key",
-        guard="only None lets the client make an idempotency key",
+        name="empty-key-replaced",
+        guard="only for None does the client generate an idempotency key",
         changes=[
             Change(
                 SUBMISSION,
@@ -25,8 +25,8 @@ MUTANTS = (
         caught_by=[f"{ARGUMENTS}::test_impossible_key_is_refused_before_anything_is_sent"],
     ),
     Mutant(
-        name="impossible-key-is-sent",
-        guard="a key that the gateway cannot take is refused before anything is sent",
+        name="invalid-key-is-sent",
+        guard="a key that the gateway would refuse is refused before anything is sent",
         changes=[
             Change(
                 SUBMISSION,
@@ -38,7 +38,7 @@ MUTANTS = (
         caught_by=[f"{ARGUMENTS}::test_impossible_key_is_refused_before_anything_is_sent"],
     ),
     Mutant(
-        name="empty-wallet-is-the-default-one",
+        name="empty-wallet-is-the-default",
         guard="an empty wallet id is not the wallet in the default currency",
         changes=[
             Change(
@@ -53,8 +53,8 @@ MUTANTS = (
         caught_by=[f"{ARGUMENTS}::test_empty_wallet_is_not_the_default_one"],
     ),
     Mutant(
-        name="empty-id-is-another-address",
-        guard="an empty id does not turn the address of one session into that of all sessions",
+        name="empty-id-is-another-path",
+        guard="an empty id does not turn the path of one session into that of all sessions",
         changes=[Change("payflow/request.py", '    if text in ("", ".", ".."):\n', '    if text == ".":\n')],
         works=WORKS,
         caught_by=[f"{ARGUMENTS}::test_empty_id_never_becomes_another_address"],

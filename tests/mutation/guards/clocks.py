@@ -13,8 +13,8 @@ WORKS = f"{RULES}::test_each_callee_has_its_own_time"
 
 MUTANTS = (
     Mutant(
-        name="times-judged-once",
-        guard="a remembered service token is judged by the time it is now, with every use",
+        name="times-checked-once",
+        guard="the times of a cached service token are checked at every use",
         changes=[
             Change(
                 TOKENS,
@@ -28,8 +28,8 @@ MUTANTS = (
         caught_by=[f"{RULES}::test_a_remembered_token_is_judged_by_the_time_it_is_now"],
     ),
     Mutant(
-        name="time-told-to-strangers",
-        guard="the time is told only to those whose token is genuine",
+        name="time-sent-to-unverified-callers",
+        guard="the time is sent only to callers with a genuine token",
         changes=[
             Change(
                 TOKENS,
@@ -42,8 +42,8 @@ MUTANTS = (
         caught_by=[f"{RULES}::test_only_times_are_talked_about"],
     ),
     Mutant(
-        name="anothers-time-passed-on",
-        guard="a refusal for the time is never passed on to whoever called us",
+        name="upstream-time-passed-on",
+        guard="a refusal because of the time is never passed on to our own caller",
         changes=[
             Change(
                 CLIENT,

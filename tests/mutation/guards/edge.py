@@ -21,8 +21,8 @@ MUTANTS = (
         ],
     ),
     Mutant(
-        name="crowd-cut-in-one-go",
-        guard="while a slow crowd is cut off, everybody else has a turn",
+        name="slow-clients-cut-in-one-go",
+        guard="while many slow clients are cut off, other tasks get their turn",
         changes=[
             Change(
                 "services/chassis/watchdog.py",
@@ -35,7 +35,7 @@ MUTANTS = (
     ),
     Mutant(
         name="duplicate-keys-accepted",
-        guard="a body that two readers could read in two ways is refused",
+        guard="a body that two parsers could read differently is refused",
         changes=[
             Change(
                 "services/chassis/body.py", "    if len(members) != len(pairs):\n", "    if not members and pairs:\n"
@@ -45,8 +45,8 @@ MUTANTS = (
         caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
     ),
     Mutant(
-        name="passwords-without-a-api",
-        guard="who comes to show a password while too many do is turned away unread",
+        name="passwords-without-a-limit",
+        guard="above the limit of concurrent password checks a request is refused unread",
         changes=[
             Change(
                 "services/gateway/security/admission.py",
@@ -58,8 +58,8 @@ MUTANTS = (
         caught_by=[f"{PASSWORDS}::test_one_too_many_is_told_to_come_back"],
     ),
     Mutant(
-        name="places-kept",
-        guard="whose password was looked at gives their place back, whatever came of it",
+        name="slots-kept",
+        guard="a password check releases its slot, whatever the result",
         changes=[
             Change(
                 "services/gateway/security/passwords.py",

@@ -30,56 +30,56 @@ RECORDED = f"{CHILDREN}::test_a_recorded_process_is_distinguished_from_a_later_o
 MUTANTS = (
     Mutant(
         name="existing-folder-stays-open",
-        guard="an existing data folder is restricted to its owner at the start",
+        guard="an existing data folder is restricted to its owner at start",
         changes=[Change(HOME, "        files.restrict(self.path)\n", "")],
         works=SHARED,
         caught_by=[RESTRICTED],
     ),
     Mutant(
         name="links-of-the-folder-followed",
-        guard="restricting a folder changes nothing outside of it",
+        guard="restricting a folder changes nothing outside it",
         changes=[Change(FILES, "            if not path.is_symlink():\n", "            if True:\n")],
         works=SHARED,
         caught_by=[RESTRICTED],
     ),
     Mutant(
         name="shared-folder-closed",
-        guard="a folder of others is not taken away from them",
+        guard="a folder of other users is not restricted",
         changes=[Change(HOME, "if foreign is not None:", "if False:")],
         works=RESTRICTED,
         caught_by=[SHARED],
     ),
     Mutant(
         name="new-files-open",
-        guard="files of the stack are written for their owner alone",
+        guard="files of the stack are readable by their owner only",
         changes=[Change(FILES, "FILE_MODE = 0o600", "FILE_MODE = 0o644")],
         works=SHARED,
         caught_by=[WRITTEN],
     ),
     Mutant(
         name="new-folders-open",
-        guard="folders of the stack are made for their owner alone",
+        guard="folders of the stack are accessible to their owner only",
         changes=[Change(FILES, "    path.chmod(FOLDER_MODE)\n", ""), Change(FILES, "mode=FOLDER_MODE, ", "")],
         works=SHARED,
         caught_by=[WRITTEN],
     ),
     Mutant(
         name="children-keep-the-umask",
-        guard="processes of the stack write for their owner alone",
+        guard="processes of the stack create files for their owner only",
         changes=[Change(PROCESS, "            umask=files.UMASK,\n", "")],
         works=KILLED,
         caught_by=[CHILD],
     ),
     Mutant(
         name="logs-open",
-        guard="logs of the stack are for their owner alone",
+        guard="logs of the stack are readable by their owner only",
         changes=[Change(PROCESS, ", opener=files.owner_only", "")],
         works=KILLED,
         caught_by=[CHILD],
     ),
     Mutant(
         name="only-the-group-killed",
-        guard="what is killed takes along the children that made groups of their own",
+        guard="killing a process also kills children in groups of their own",
         changes=[Change(PROCESS, "    below = descendants(pid)\n", "    below: list[psutil.Process] = []\n")],
         works=CHILD,
         caught_by=[KILLED],
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         name="driver-variables-accepted",
-        guard="how a role connects is in the database's URL alone",
+        guard="only the database URL decides how a role connects",
         changes=[
             Change("services/chassis/settings.py", "    faults = _driver_faults()\n", "    faults: list[str] = []\n")
         ],
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         name="copy-ends-the-original",
-        guard="from a copied data folder no process of the original is ended",
+        guard="a copied data folder does not end processes of the original",
         changes=[Change(LEFTOVERS, "        return []\n", "        pass\n")],
         works=KILLED,
         caught_by=[COPIED],
@@ -130,7 +130,7 @@ MUTANTS = (
     ),
     Mutant(
         name="moved-broker-kept",
-        guard="a moved broker's quorum queues are made again",
+        guard="the quorum queues of a moved broker are created again",
         changes=[Change("deploy/local/engines/rabbitmq.py", "        self._remove_data_if_moved()\n", "")],
         works=SAME_BROKER,
         caught_by=[MOVED_BROKER],

@@ -17,8 +17,8 @@ SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
 
 MUTANTS = (
     Mutant(
-        name="answer-without-its-seal",
-        guard="a kept answer is believed only under the seal of this very question",
+        name="cached-response-without-its-seal",
+        guard="a cached response is used only with a seal for this request",
         changes=[
             Change(
                 IDEMPOTENCY,
@@ -32,7 +32,7 @@ MUTANTS = (
     ),
     Mutant(
         name="seal-without-the-request",
-        guard="the seal of a kept answer covers what was asked",
+        guard="the seal of a cached response covers the request",
         changes=[Change(IDEMPOTENCY, SEAL, '_digest(f"{self.user_id}\\n{self.key}").encode()')],
         works=WORKS,
         caught_by=[
@@ -42,8 +42,8 @@ MUTANTS = (
         faults=("gateway/kill",),
     ),
     Mutant(
-        name="answer-of-another-user",
-        guard="a kept answer is given to the user whose it is",
+        name="cached-response-of-another-user",
+        guard="a cached response is returned only to its user",
         changes=[
             Change(IDEMPOTENCY, SEAL, '_digest(f"{self.key}\\n{self.request_hash}").encode()'),
             Change(
@@ -60,8 +60,8 @@ MUTANTS = (
         faults=("notification/kill",),
     ),
     Mutant(
-        name="place-after-the-look-up",
-        guard="a place is taken before anything is waited for: who got past the gateway is not refused later",
+        name="slot-after-the-look-up",
+        guard="a slot is taken before any wait: an admitted request is not refused later",
         changes=[
             Change(
                 "services/gateway/intake.py",
@@ -73,8 +73,8 @@ MUTANTS = (
         caught_by=["tests/unit/gateway/test_intake.py"],
     ),
     Mutant(
-        name="cookie-of-any-page",
-        guard="the cookie is used only for a page of an origin that we know",
+        name="cookie-from-any-origin",
+        guard="the cookie is accepted only from known origins",
         changes=[
             Change(
                 "services/gateway/security/session_cookie.py",
@@ -86,8 +86,8 @@ MUTANTS = (
         caught_by=[f"{COOKIES}::test_the_page_must_be_ours"],
     ),
     Mutant(
-        name="body-of-two-readings",
-        guard="what another server would cut or decode in another way is refused before anybody reads it",
+        name="ambiguous-body-accepted",
+        guard="a body that another server could cut or decode differently is refused before it is read",
         changes=[
             Change(
                 "services/chassis/server.py",
@@ -100,21 +100,21 @@ MUTANTS = (
     ),
     Mutant(
         name="simulation-pays",
-        guard="who wants to simulate where nobody can does not pay",
+        guard="a simulated failure outside demo mode is refused before any payment",
         changes=[Change(API_TRANSFERS, "if SIMULATE in request.headers and SIMULATED not in request:", "if False:")],
         works=WORKS,
         caught_by=["tests/integration/gateway/test_simulation.py::test_elsewhere_nobody_simulates"],
     ),
     Mutant(
-        name="feeds-wait-with-the-crowd",
-        guard="what ended is heard of over connections of its own, whoever else waits for auth",
+        name="revocations-share-connections",
+        guard="the revocations feed has connections of its own",
         changes=[Change("services/gateway/app.py", "Revocations(feeds.auth)", "Revocations(clients.auth)")],
         works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
         caught_by=[f"{AUTHENTICATION}::test_ended_sessions_are_heard_of_whoever_else_waits"],
     ),
     Mutant(
-        name="everybody-waits-with-the-crowd",
-        guard="logins have connections of their own: a crowd holds up nobody who asks auth for something else",
+        name="logins-share-connections",
+        guard="logins have connections of their own: many logins do not delay other requests to auth",
         changes=[
             Change(
                 "services/gateway/upstreams.py",
@@ -127,7 +127,7 @@ MUTANTS = (
     ),
     Mutant(
         name="tokens-by-the-wrong-clock",
-        guard="access tokens are judged by the clock that dates them, not by that of this machine",
+        guard="access tokens are checked by the clock that dates them, not by this machine's",
         changes=[
             Change("services/gateway/app.py", "Tokens(keys, revocations.now)", "Tokens(keys, __import__('time').time)")
         ],

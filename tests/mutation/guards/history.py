@@ -19,7 +19,7 @@ WORKS = f"{HISTORY}::test_the_balance_at_a_moment"
 MUTANTS = (
     Mutant(
         name="horizon-not-waited-for",
-        guard="a moment that open transactions can still write to is not returned",
+        guard="a time that open transactions can still write to is not returned",
         changes=[Change(FINALITY, "    while horizon.final_before < before:", "    while False:")],
         works=WORKS,
         caught_by=[f"{HISTORY}::test_a_moment_with_an_open_posting_is_waited_for"],
@@ -56,8 +56,8 @@ MUTANTS = (
         caught_by=[f"{HISTORY}::test_a_moment_that_stays_open_is_refused"],
     ),
     Mutant(
-        name="past-balance-is-todays",
-        guard="the balance at a moment is the one after the last entry up to it",
+        name="past-balance-is-the-current-one",
+        guard="the balance at a time is the one after the last entry up to it",
         changes=[
             Change(
                 QUERIES,
@@ -69,8 +69,8 @@ MUTANTS = (
         caught_by=[WORKS],
     ),
     Mutant(
-        name="sheet-not-of-its-moment",
-        guard="the figures of the balance sheet are those of its moment",
+        name="sheet-not-of-its-time",
+        guard="the figures of the balance sheet are those of its time",
         changes=[Change(QUERIES, "CASE WHEN last_entry_at > $1 THEN", "CASE WHEN last_entry_at > $1 AND false THEN")],
         works=WORKS,
         caught_by=[f"{HISTORY}::test_the_balance_sheet_is_of_its_moment"],

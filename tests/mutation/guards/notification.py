@@ -40,13 +40,13 @@ MUTANTS = (
     ),
     Mutant(
         name="feeds-locked-in-any-order",
-        guard="the counters of feeds are advanced in user order",
+        guard="the counters of feeds are updated in user order",
         changes=[Change(STORE, "*_columns(sorted(counts.items()))", "*_columns(list(counts.items()))")],
         works=WORKS,
         caught_by=[f"{RECORDING}::test_opposite_orders"],
     ),
     Mutant(
-        name="told-in-another-commit",
+        name="notifications-in-another-commit",
         guard="inbox and notifications are one commit",
         changes=[
             Change(

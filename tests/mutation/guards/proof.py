@@ -90,8 +90,8 @@ MUTANTS = (
         caught_by=["tests/integration/wallet/test_proof.py::test_the_last_rows_of_a_long_chain_are_compared"],
     ),
     Mutant(
-        name="recorded-head-not-looked-for",
-        guard="the block of the last run is looked for, whatever block is given",
+        name="recorded-head-not-checked",
+        guard="the head recorded by the last run is checked, whichever head is given",
         changes=[
             Change(
                 PROOF,

@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         name="failover-loses-acknowledged",
-        guard="what was acknowledged by a repeat is there after a failover",
+        guard="what a repeated request acknowledged exists after a failover",
         changes=[
             Change(
                 "services/chassis/sql/queries_replication.sql",

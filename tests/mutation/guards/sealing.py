@@ -16,8 +16,8 @@ WORKS = f"{SEALING}::test_a_block_has_an_end"
 
 MUTANTS = (
     Mutant(
-        name="sealed-over-the-running",
-        guard="a block closes nothing that a running transaction may still write",
+        name="sealed-over-running-transactions",
+        guard="a block does not include a time that a running transaction may still write to",
         changes=[
             Change(
                 QUERIES,
@@ -30,8 +30,8 @@ MUTANTS = (
         caught_by=[f"{SEALING}::test_a_late_commit_is_sealed"],
     ),
     Mutant(
-        name="closed-past-what-was-left",
-        guard="the frontier does not pass what did not fit into the block",
+        name="frontier-past-unsealed-rows",
+        guard="the frontier does not pass rows that did not fit into the block",
         changes=[
             Change(
                 SEAL,
@@ -51,14 +51,14 @@ MUTANTS = (
     ),
     Mutant(
         name="digests-not-sealed",
-        guard="the hash of a block covers what its rows were, not only which",
+        guard="the hash of a block covers the content of its rows, not only their ids",
         changes=[Change(SEAL, "        content.update(members.digests)\n", "")],
         works=WORKS,
         caught_by=[f"{RULES}::test_every_part_of_a_block_is_hashed"],
     ),
     Mutant(
         name="lost-head-sealed-over",
-        guard="a sealer whose last block is gone seals no more",
+        guard="a sealer whose last block is missing stops sealing",
         changes=[
             Change(
                 COMMANDS,

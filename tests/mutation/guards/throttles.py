@@ -13,15 +13,15 @@ WITHOUT_REDIS = f"{GUESSING}::test_guesses_are_few_without_redis"
 
 MUTANTS = (
     Mutant(
-        name="account-guessed-at-from-everywhere",
-        guard="wrong guesses at an account are counted over all addresses",
+        name="account-attempts-from-many-addresses",
+        guard="failed attempts on an account are counted across all addresses",
         changes=[Change(GUESSES, "RULES = (PAIR, ACCOUNT, ADDRESS)\n", "RULES = (PAIR, ADDRESS)\n")],
         works=WORKS,
         caught_by=[WITHOUT_REDIS],
     ),
     Mutant(
-        name="guesses-free-without-redis",
-        guard="each gateway counts guesses for itself as well",
+        name="attempts-uncounted-without-redis",
+        guard="each gateway also counts failed attempts by itself",
         changes=[
             Change(
                 GUESSES,
@@ -33,15 +33,15 @@ MUTANTS = (
         caught_by=[WITHOUT_REDIS],
     ),
     Mutant(
-        name="owner-held-up-by-strangers",
-        guard="who logged in from an address before is judged by their own count there",
+        name="owner-blocked-by-others",
+        guard="a known location is limited by its own failure counter only",
         changes=[Change(GUESSES, "if is_delayed or email is None or not await", "if True or not await")],
         works=WORKS,
         caught_by=[f"{GUESSING}::test_strangers_do_not_count_for_the_owner"],
     ),
     Mutant(
         name="address-not-counted",
-        guard="every request counts for its address before anybody asks who sends it",
+        guard="every request counts for its address before it is authenticated",
         changes=[
             Change(
                 "services/gateway/security/rate_limit.py",
@@ -53,8 +53,8 @@ MUTANTS = (
         caught_by=[f"{LIMITING}::test_address_is_limited_before_anybody_asks_who"],
     ),
     Mutant(
-        name="forwarded-by-anybody",
-        guard="`X-Forwarded-For` counts only where a trusted proxy wrote it",
+        name="forwarded-by-any-client",
+        guard="`X-Forwarded-For` counts only if a trusted proxy wrote it",
         changes=[
             Change(
                 "services/gateway/address.py",
@@ -66,8 +66,8 @@ MUTANTS = (
         caught_by=["tests/unit/gateway/test_address.py::test_strangers_say_nothing_about_themselves"],
     ),
     Mutant(
-        name="own-secrets-guessed-freely",
-        guard="whoever holds an access token does not guess at the password and the codes behind it",
+        name="own-secrets-unthrottled",
+        guard="attempts at the password and codes are limited also with an access token",
         changes=[
             Change(
                 "services/gateway/api/credentials.py",
@@ -79,15 +79,15 @@ MUTANTS = (
         caught_by=[f"{GUESSING}::test_every_secret_is_guarded"],
     ),
     Mutant(
-        name="codes-guessed-like-passwords",
-        guard="codes of the second factor, which are short, are guessed more slowly than passwords",
+        name="codes-throttled-like-passwords",
+        guard="codes of the second factor, which are short, are throttled more than passwords",
         changes=[Change(GUESSES, "RULES + CODE_RULES if with_code else RULES)", "RULES if with_code else RULES)")],
         works=WORKS,
         caught_by=[f"{GUESSING}::test_codes_are_guessed_more_slowly"],
     ),
     Mutant(
         name="users-not-counted",
-        guard="every request counts for its user, on every route that knows one",
+        guard="every request counts for its user, on every authenticated route",
         changes=[
             Change(
                 "services/gateway/security/rate_limit.py",
@@ -99,8 +99,8 @@ MUTANTS = (
         caught_by=[f"{EVERYWHERE}::test_every_row_counts_for_its_user"],
     ),
     Mutant(
-        name="redis-ends-every-allowance",
-        guard="a Redis that says of every allowance that it is over does not lift the limits",
+        name="redis-resets-every-quota",
+        guard="a Redis that reports every quota as expired does not lift the limits",
         changes=[
             Change(
                 "services/gateway/security/rate_limit_counters.py",

@@ -58,13 +58,13 @@ MUTANTS = (
     ),
     Mutant(
         name="status-unconditional",
-        guard="only what is still PENDING moves",
+        guard="only a transfer that is still PENDING changes its status",
         changes=UNCONDITIONAL,
         works=WORKS,
         caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
     ),
     Mutant(
-        name="terminal-not-for-ever",
+        name="terminal-transfer-changed",
         guard="the database refuses every change of a terminal transfer",
         changes=[*WITHOUT_TRIGGER],
         works=WORKS,
@@ -72,8 +72,8 @@ MUTANTS = (
     ),
     # Two guards hold this, the condition and the trigger; each alone has its mutant above, and this is both of them gone.
     Mutant(
-        name="event-for-what-did-not-move",
-        guard="an event is written for those rows alone that moved in this commit",
+        name="event-without-a-change",
+        guard="an event is written only for rows that this commit changed",
         changes=[*UNCONDITIONAL, *WITHOUT_TRIGGER],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
@@ -161,14 +161,14 @@ MUTANTS = (
     ),
     Mutant(
         name="key-not-looked-up-first",
-        guard="a used key is answered also while new work is refused",
+        guard="a used key is replayed also while new work is refused",
         changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK)],
         works=ACCEPTS,
         caught_by=[f"{GUARDS}::test_a_used_key_is_answered_while_new_work_is_refused"],
     ),
     Mutant(
         name="key-not-looked-up-again",
-        guard="before a refusal by state the key is looked up once more: a twin may have got in",
+        guard="before a refusal by state the key is looked up again: a concurrent duplicate may have been accepted",
         changes=[Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
         works=ACCEPTS,
         caught_by=[f"{GUARDS}::test_a_twin_that_spent_the_balance_meanwhile_is_the_answer"],
@@ -207,8 +207,8 @@ MUTANTS = (
         caught_by=["tests/integration/transaction/test_audit.py::test_a_deposit_that_cannot_be_on_record_is_refused"],
     ),
     Mutant(
-        name="anybodys-wallet-may-pay",
-        guard="a sender can only send from a wallet of their own",
+        name="any-wallet-may-pay",
+        guard="a sender can only send from an own wallet",
         changes=[
             Change(
                 INTAKE,
@@ -221,7 +221,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unknown-taken-for-failed",
-        guard="no answer from the wallet is unknown, never failed",
+        guard="no response from the wallet is unknown, never failed",
         changes=[
             Change(
                 WORKER,
@@ -239,7 +239,7 @@ MUTANTS = (
     ),
     Mutant(
         name="reversal-decides-itself",
-        guard="the reversal asks the ledger; it never fails a transfer by its age",
+        guard="the reversal leaves the decision to the ledger; it never fails a transfer by its age",
         changes=[
             Change(
                 "services/transaction/reversal.py",
@@ -255,7 +255,7 @@ MUTANTS = (
     ),
     Mutant(
         name="reversal-too-early",
-        guard="the reversal leaves alone what has not expired",
+        guard="the reversal ignores transfers that have not expired",
         changes=[
             Change(
                 QUERIES,
@@ -267,8 +267,8 @@ MUTANTS = (
         caught_by=[f"{GUARDS}::test_the_reversal_leaves_what_has_not_expired"],
     ),
     Mutant(
-        name="conflict-swept-for-ever",
-        guard="the reversal leaves alone what only a person can finalize",
+        name="conflict-reversed-repeatedly",
+        guard="the reversal ignores conflicts, which only an operator can resolve",
         changes=[
             Change(
                 QUERIES,
@@ -281,7 +281,7 @@ MUTANTS = (
     ),
     Mutant(
         name="conflict-not-marked-by-the-reversal",
-        guard="a conflict that the reversal meets is marked, and counted",
+        guard="a conflict found by the reversal is marked and counted",
         changes=[
             Change(
                 "services/transaction/reversal.py",
@@ -294,14 +294,14 @@ MUTANTS = (
     ),
     Mutant(
         name="one-batch-of-the-expired",
-        guard="a pass of the reversal ends all that has expired",
+        guard="a pass of the reversal ends all expired transfers",
         changes=[Change("services/transaction/reversal.py", "        if len(stale) < BATCH_MAX:", "        if True:")],
         works=WORKS,
         caught_by=[f"{REVERSAL}::test_one_pass_ends_all_that_expired"],
     ),
     Mutant(
-        name="known-balance-not-used-up",
-        guard="an accepted transfer is taken off what is known of the sender's balance",
+        name="known-balance-not-reduced",
+        guard="an accepted transfer reduces the known balance of its sender",
         changes=[
             Change(
                 INTAKE,
@@ -313,7 +313,7 @@ MUTANTS = (
         caught_by=[f"{BALANCES}::test_an_accepted_transfer_uses_up_what_is_known"],
     ),
     Mutant(
-        name="key-finds-the-transfer-of-another",
+        name="key-finds-another-users-transfer",
         guard="a look-up by key finds the transfers of its user only",
         changes=[
             Change(
@@ -343,8 +343,8 @@ MUTANTS = (
         }.items()
     ),
     Mutant(
-        name="pending-told-as-failed",
-        guard="events are told again of what has its outcome, and of nothing else",
+        name="pending-reported-as-failed",
+        guard="catch-up returns events only of transfers with an outcome",
         changes=[
             Change(
                 QUERIES,
@@ -364,21 +364,21 @@ MUTANTS = (
     ),
     Mutant(
         name="conflict-not-dead-lettered",
-        guard="a conflict goes to the dead letters, where a human looks",
+        guard="a conflict becomes a dead letter, for an operator",
         changes=[Change(WORKER, "        return DeadLetter(CONFLICT)\n", "        return None\n")],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_the_verdict_of_a_conflict_is_a_dead_letter"],
     ),
     Mutant(
         name="busy-taken-for-done",
-        guard="what the wallet could not decide in time comes back later",
+        guard="what the wallet could not decide in time is retried later",
         changes=[Change(WORKER, '        return Retry("wallet_busy")\n', "        return None\n")],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_the_verdict_of_a_busy_wallet_is_another_try"],
     ),
     Mutant(
         name="simulation-outside-demo-mode",
-        guard="nobody simulates where money is real",
+        guard="failures are simulated in demo mode only",
         changes=[Change(APP, "app[api.SIMULATES] = settings.demo", "app[api.SIMULATES] = True")],
         works=WORKS,
         caught_by=[

@@ -20,7 +20,7 @@ WORKS = f"{POSTING}::test_posting_moves_money_once"
 MUTANTS = (
     Mutant(
         name="outcome-not-unique",
-        guard="a transfer id has one outcome: whoever inserts the row first has decided",
+        guard="a transfer id has one outcome: the first insert decides",
         changes=[
             Change(SCHEMA, "    transfer_id     uuid        PRIMARY KEY,", "    transfer_id     uuid        NOT NULL,"),
             Change(QUERIES, "    ON CONFLICT DO NOTHING\n    RETURNING 1", "    RETURNING 1"),
@@ -78,21 +78,21 @@ MUTANTS = (
     ),
     Mutant(
         name="ledger-clock-runs-backwards",
-        guard="the time of entries along an account never runs backwards, whatever the server's clock does",
+        guard="the times of entries along an account never decrease, whatever the server's clock does",
         changes=[Change(COMMANDS, "max(now, last_entry_at or now)", "now")],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_a_clock_set_back_does_not_reach_the_entries"],
     ),
     Mutant(
-        name="outrun-ignored",
-        guard="a decision is written only if every one of its outcomes was won",
+        name="lost-race-ignored",
+        guard="a decision is written only if all its outcomes were inserted",
         changes=[Change(COMMANDS, "< len(decision.outcomes):\n        raise _Outrun", "< 0:\n        raise _Outrun")],
         works=WORKS,
         caught_by=[f"{RACES}::test_void_that_slips_in_takes_its_dependants_along"],
         faults=("postgres/lock-wallets", "rabbitmq/duplicate", "transaction-worker-1>wallet/black-hole"),
     ),
     Mutant(
-        name="locks-let-go-early",
+        name="locks-released-early",
         guard="the accounts stay locked until the decision is committed",
         changes=[
             Change(
@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         name="rejection-not-recorded",
-        guard="a rejection is an outcome: it is recorded and stays",
+        guard="a rejection is an outcome: it is recorded permanently",
         changes=[
             Change(
                 COMMANDS,
@@ -160,8 +160,8 @@ MUTANTS = (
         faults=("rabbitmq/duplicate",),
     ),
     Mutant(
-        name="void-in-one-look",
-        guard="void answers from a second statement, which sees the row it had to wait for",
+        name="void-in-one-statement",
+        guard="void reads the outcome in a second statement, which sees the row it waited for",
         changes=[
             Change(
                 COMMANDS,
@@ -187,7 +187,7 @@ MUTANTS = (
     ),
     Mutant(
         name="void-only-reads",
-        guard="void decides: it writes the outcome that keeps a late post away",
+        guard="void decides: it writes the outcome that prevents a late post",
         changes=[
             Change(
                 COMMANDS,
@@ -232,8 +232,8 @@ MUTANTS = (
     ),
     # At the database the unique outcome and the halving of batches heal it, so only a check of the rules themselves sees it.
     Mutant(
-        name="twin-in-a-batch-decided-twice",
-        guard="an id that stands twice in a batch is decided once",
+        name="duplicate-in-a-batch-decided-twice",
+        guard="an id that occurs twice in a batch is decided once",
         changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
         works=f"{POSTING}::test_a_recorded_rejection_stays",
         caught_by=[
@@ -242,7 +242,7 @@ MUTANTS = (
     ),
     Mutant(
         name="withdrawn-currency-opens-wallets",
-        guard="no new wallet is opened in a currency that was withdrawn",
+        guard="no new wallet is opened in a withdrawn currency",
         changes=[
             Change(COMMANDS, "    may_open = currency not in money.WITHDRAWN\n", "    may_open = True\n"),
             Change(COMMANDS, "from services.contracts import money\n", ""),
@@ -286,7 +286,7 @@ MUTANTS = (
     ),
     Mutant(
         name="overdraft-not-decided",
-        guard="who has not enough is rejected, on record",
+        guard="a sender with insufficient funds gets a recorded rejection",
         changes=[
             Change(
                 LEDGER,
@@ -307,7 +307,7 @@ MUTANTS = (
     ),
     Mutant(
         name="freeze-ignored",
-        guard="a frozen wallet takes neither debit nor credit",
+        guard="a frozen wallet accepts neither debit nor credit",
         changes=[
             Change(
                 LEDGER,
@@ -346,7 +346,7 @@ MUTANTS = (
     ),
     Mutant(
         name="hold-spent-by-the-ledger",
-        guard="what is on hold cannot be sent",
+        guard="held money cannot be sent",
         changes=[
             Change(
                 "services/wallet/ledger.py",
@@ -358,8 +358,8 @@ MUTANTS = (
         caught_by=["tests/unit/wallet/test_ledger.py::test_a_hold_is_not_there_to_be_spent"],
     ),
     Mutant(
-        name="hold-told-as-available",
-        guard="what is on hold is not told as available",
+        name="hold-shown-as-available",
+        guard="held money is not shown as available",
         changes=[
             Change(QUERIES, "SELECT id, posted - held AS available, frozen", "SELECT id, posted AS available, frozen")
         ],
@@ -368,7 +368,7 @@ MUTANTS = (
     ),
     Mutant(
         name="external-account-without-limit",
-        guard="what came in from outside stays within what 64 bits hold",
+        guard="the total of deposits stays within 64 bits",
         changes=[
             Change("services/wallet/ledger.py", " or source.posted - posting.amount < -EXTERNAL_BALANCE_MAX:", ":"),
         ],
@@ -452,7 +452,7 @@ MUTANTS = (
     ),
     Mutant(
         name="outcomes-pruned",
-        guard="outcomes are kept for ever: the service may not even delete one",
+        guard="outcomes are permanent: the service cannot delete one",
         changes=[
             Change(
                 SCHEMA,
@@ -473,8 +473,8 @@ MUTANTS = (
         faults=("rabbitmq/duplicate",),
     ),
     Mutant(
-        name="anybody-may-post",
-        guard="only the worker may have transfers posted",
+        name="any-service-may-post",
+        guard="only the worker may post transfers",
         changes=[
             Change(
                 "services/wallet/api.py",
