@@ -79,11 +79,16 @@ async def _connect_to(address: str, name: str) -> AbstractConnection:
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Declare all exchanges, queues, delays and dead letters. Idempotent; every role does it before it works."""
+    """Declare all exchanges and queues, and delete retired queues. Idempotent; every role does it before it works."""
     await channel.declare_exchange(topology.COMMANDS, ExchangeType.DIRECT, durable=True)
     await channel.declare_exchange(topology.EVENTS, ExchangeType.TOPIC, durable=True)
     for queue in topology.QUEUES:
         await _declare_queue(channel, queue)
+    for queue in topology.RETIRED_QUEUES:
+        for name in queue.names:
+            # The messages can be lost, as `RETIRED_QUEUES` requires. An absent queue is no error. A process of the earlier
+            # version declares its queues again; they are deleted when the next process of this version connects.
+            await channel.queue_delete(name)
 
 
 async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:

@@ -39,6 +39,11 @@ class Queue:
     routing_key: str
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The queue itself and its companions."""
+        return (self.name, self.dead_letter, *map(self.delay, DELAY_SECONDS))
+
+    @property
     def dead_letter(self) -> str:
         """The name of the queue in which refused messages wait for a human."""
         return f"{self.name}.dead-letter"
@@ -55,3 +60,8 @@ ROUTES = {route.type: route for route in (TRANSFERS_REQUESTED, TRANSFERS_FINALIZ
 REQUESTED_QUEUE = Queue("transfers.requested", COMMANDS, TRANSFERS_REQUESTED.type)
 FINALIZED_QUEUE = Queue("notifications.transfers-finalized", EVENTS, TRANSFERS_FINALIZED.type)
 QUEUES = (REQUESTED_QUEUE, FINALIZED_QUEUE)
+
+RETIRED_QUEUES = (Queue("notices.transfers-settled", EVENTS, "transfers.settled"),)
+"""Queues of earlier versions. They are deleted together with their messages, so a queue may be listed here only if each message
+can be lost: the notification service reads finalized transfers from the transaction service and records what it has missed, and
+dead letters are stored in its database. A queue of commands must be empty first."""

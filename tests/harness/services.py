@@ -210,5 +210,5 @@ async def purge(url: str) -> None:
         channel = await connection.channel()
         await broker.declare(channel)
         for queue in topology.QUEUES:
-            for name in (queue.name, queue.dead_letter, *(queue.delay(seconds) for seconds in topology.DELAY_SECONDS)):
+            for name in queue.names:
                 await (await channel.get_queue(name, ensure=False)).purge()

@@ -8,6 +8,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import aio_pika
 import pytest
 
 from deploy.local.engines import RabbitMQ
@@ -54,6 +55,32 @@ async def test_queues_have_their_limits(rabbitmq: RabbitMQ, queue: Queue) -> Non
         seconds: (True, returning_to(queue.name) | {"x-message-ttl": seconds * 1000})
         for seconds in (1, 2, 4, 8, 16, 30)
     } == {seconds: arguments(rabbitmq, queue.delay(seconds)) for seconds in topology.DELAY_SECONDS}
+
+
+async def test_retired_queues_are_deleted(rabbitmq: RabbitMQ) -> None:
+    """Queues of an earlier version are deleted with their messages and bindings, once or again; the others keep theirs."""
+    await purge(rabbitmq.url)
+    connection = await broker.connect(rabbitmq.url, "test")
+    async with connection:
+        channel = await connection.channel()
+        await broker.declare(channel)
+        exchange = await channel.get_exchange(topology.EVENTS)
+        for queue in topology.RETIRED_QUEUES:
+            await broker._declare_queue(channel, queue)
+            await exchange.publish(aio_pika.Message(b"old"), queue.routing_key)
+        await exchange.publish(aio_pika.Message(b"new"), topology.FINALIZED_QUEUE.routing_key)
+        retired = {name for queue in topology.RETIRED_QUEUES for name in queue.names}
+        assert retired <= {one["name"] for one in ask(rabbitmq, "/queues/%2F")}
+
+        await broker.declare(channel)
+        await broker.declare(channel)
+
+        names = {one["name"] for one in ask(rabbitmq, "/queues/%2F")}
+        assert not retired & names
+        assert {name for queue in topology.QUEUES for name in queue.names} <= names
+        kept = await channel.declare_queue(topology.FINALIZED_QUEUE.name, passive=True)
+        assert kept.declaration_result.message_count == 1
+    await purge(rabbitmq.url)
 
 
 async def test_each_queue_hears_of_its_own(rabbitmq: RabbitMQ) -> None:
