@@ -1,4 +1,4 @@
-"""A gateway small enough to read: real HTTP on a free port, answers as in the contract, faults on demand."""
+"""A fake gateway: real HTTP on a free port, responses as in the contract, faults on demand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PASSWORD = "payflow-demo-1"
 
 @dataclass
 class Request:
-    """One request as it came in."""
+    """One received request."""
 
     method: str
     path: str
@@ -76,7 +76,7 @@ def problem(status: int, code: str, detail: str = "", headers: dict[str, str] | 
 
 
 class Faults:
-    """What can go wrong on the way; each is used for one request."""
+    """Faults of the connection and the gateway; each is used for one request."""
 
     def refuse(self, status: int, code: str, *, retry_after: str | None = None, detail: str = "") -> Fault:
         async def fault(_: web.Request, __: Handler) -> web.StreamResponse:
@@ -85,7 +85,7 @@ class Faults:
         return fault
 
     def cut(self, *, after: bool) -> Fault:
-        """The connection breaks: before the request had any effect, or after."""
+        """The connection breaks before the request has its effect, or after it."""
 
         async def fault(request: web.Request, handler: Handler) -> web.StreamResponse:
             if after:
@@ -97,7 +97,7 @@ class Faults:
         return fault
 
     def hang(self, released: asyncio.Event) -> Fault:
-        """No answer while the test lasts."""
+        """No response while the test lasts."""
 
         async def fault(_: web.Request, __: Handler) -> web.StreamResponse:
             await released.wait()
@@ -105,8 +105,8 @@ class Faults:
 
         return fault
 
-    def say(self, text: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Fault:
-        """Somebody answers who is no PayFlow."""
+    def respond(self, text: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Fault:
+        """A response that is not PayFlow's."""
 
         async def fault(_: web.Request, __: Handler) -> web.StreamResponse:
             return web.Response(text=text, status=status, content_type="text/html", headers=headers)
@@ -122,20 +122,20 @@ class Faults:
 
 @dataclass
 class FakeGateway:
-    """The state behind the fake; tests read and change it at will."""
+    """The state of the fake gateway; tests read and change it."""
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     faults: defaultdict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     always: dict[str, Fault] = field(default_factory=dict)
-    people: dict[str, dict[str, str]] = field(default_factory=lambda: {p["email"]: p for p in (ALICE, OPERATOR)})
+    users: dict[str, dict[str, str]] = field(default_factory=lambda: {p["email"]: p for p in (ALICE, OPERATOR)})
     access: dict[str, dict[str, str]] = field(default_factory=dict)
     refresh: dict[str, dict[str, str]] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
     expires_in: int = 600
     transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    looks_until_finalized: int = 0
+    polls_until_final: int = 0
     keeps_preference: bool = False
     released: asyncio.Event = field(default_factory=asyncio.Event)
     documents: dict[str, Any] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class FakeGateway:
     counter: Any = field(default_factory=itertools.count)
 
     def fail(self, route: str, *faults: Fault) -> None:
-        """Let the next requests of a route go wrong, one fault each."""
+        """Let the next requests of a route fail, one fault each."""
         self.faults[route].extend(faults)
 
     def seen(self, route: str) -> list[Request]:
@@ -184,20 +184,20 @@ class FakeGateway:
             return await self.always[route](request, handler)
         return await handler(request)
 
-    def _person(self, request: web.Request) -> dict[str, str]:
-        person = self.access.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
-        if person is None:
+    def _user(self, request: web.Request) -> dict[str, str]:
+        user = self.access.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if user is None:
             raise web.HTTPUnauthorized(
                 text='{"code": "invalid_token", "detail": "The access token is not valid"}',
                 content_type="application/problem+json",
             )
-        return person
+        return user
 
-    def _session(self, person: dict[str, str], status: int = 200) -> web.Response:
+    def _session(self, user: dict[str, str], status: int = 200) -> web.Response:
         number = next(self.counter)
-        self.access[f"access-{number}"] = self.refresh[f"refresh-{number}"] = person
+        self.access[f"access-{number}"] = self.refresh[f"refresh-{number}"] = user
         document = {
-            "user": person,
+            "user": user,
             "access_token": f"access-{number}",
             "refresh_token": f"refresh-{number}",
             "token_type": "Bearer",
@@ -207,44 +207,44 @@ class FakeGateway:
 
     async def _login(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if body["email"] not in self.people or body["password"] != PASSWORD:
+        if body["email"] not in self.users or body["password"] != PASSWORD:
             return problem(401, "invalid_credentials", "The e-mail address or the password is wrong")
-        return self._session(self.people[body["email"]])
+        return self._session(self.users[body["email"]])
 
     async def _register(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if body["email"] in self.people:
+        if body["email"] in self.users:
             return problem(409, "email_taken", "There is a user with this e-mail address")
-        self.people[body["email"]] = {"id": str(uuid.uuid4()), "role": "user", **body}
-        return self._session(self.people[body["email"]], status=201)
+        self.users[body["email"]] = {"id": str(uuid.uuid4()), "role": "user", **body}
+        return self._session(self.users[body["email"]], status=201)
 
     async def _refresh(self, request: web.Request) -> web.Response:
         token = (await request.json())["refresh_token"]
         if token in self.spent:
             self.end_sessions()
-        person = self.refresh.pop(token, None)
-        if person is None:
+        user = self.refresh.pop(token, None)
+        if user is None:
             return problem(401, "invalid_refresh_token", "The refresh token is not valid")
         self.spent.add(token)
-        return self._session(person)
+        return self._session(user)
 
     async def _logout(self, request: web.Request) -> web.Response:
-        self._person(request)
+        self._user(request)
         self.end_sessions()
         return web.Response(status=204)
 
     async def _accept(self, request: web.Request) -> web.Response:
-        person, body, key = self._person(request), await request.json(), request.headers["Idempotency-Key"]
-        replayed = (person["id"], key) in self.keys
+        user, body, key = self._user(request), await request.json(), request.headers["Idempotency-Key"]
+        replayed = (user["id"], key) in self.keys
         if not replayed:
-            self.add_transfer(person, key, body)
-        transfer = self.transfers[self.keys[person["id"], key]]
+            self.add_transfer(user, key, body)
+        transfer = self.transfers[self.keys[user["id"], key]]
         headers = {"Idempotent-Replayed": "true"} if replayed else {}
         if self.keeps_preference and "Prefer" in request.headers:
             return web.json_response(self._finalized(transfer), headers=headers)
         return web.json_response(transfer, status=202, headers=headers)
 
-    def add_transfer(self, person: dict[str, str], key: str, body: dict[str, Any]) -> dict[str, Any]:
+    def add_transfer(self, user: dict[str, str], key: str, body: dict[str, Any]) -> dict[str, Any]:
         to = body.get("to") or body
         transfer = {
             "id": str(uuid.uuid4()),
@@ -263,28 +263,28 @@ class FakeGateway:
             "failure": None,
         }
         self.transfers[transfer["id"]] = transfer
-        self.keys[person["id"], key] = transfer["id"]
+        self.keys[user["id"], key] = transfer["id"]
         return transfer
 
     async def _list(self, request: web.Request) -> web.Response:
-        person = self._person(request)
+        user = self._user(request)
         if "idempotency_key" not in request.query:
             return self._page("/transfers", request)
-        found = self.keys.get((person["id"], request.query["idempotency_key"]))
+        found = self.keys.get((user["id"], request.query["idempotency_key"]))
         return web.json_response({"items": [self.transfers[found]] if found else [], "next_cursor": None})
 
     async def _transfer(self, request: web.Request) -> web.Response:
-        self._person(request)
+        self._user(request)
         transfer = self.transfers.get(request.match_info["id"])
         if transfer is None:
             return problem(404, "transfer_not_found", "There is no such transfer")
-        self.looks_until_finalized -= 1
-        return web.json_response(self._finalized(transfer) if self.looks_until_finalized < 0 else transfer)
+        self.polls_until_final -= 1
+        return web.json_response(self._finalized(transfer) if self.polls_until_final < 0 else transfer)
 
     async def _anything(self, request: web.Request) -> web.Response:
-        person = self._person(request)
+        user = self._user(request)
         path = request.path.removeprefix("/api/v1")
-        if path.startswith("/ops/") and person["role"] != "operator":
+        if path.startswith("/ops/") and user["role"] != "operator":
             return problem(403, "operator_required", "This is for operators")
         if path in self.pages:
             return self._page(path, request)
@@ -326,7 +326,7 @@ async def gateway() -> AsyncIterator[FakeGateway]:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port on which nobody listens, and which nobody else can take meanwhile."""
+    """A port without a listener, reserved for the test."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -334,7 +334,7 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture
 async def alice(gateway: FakeGateway) -> AsyncIterator[PayFlow]:
-    """A client that logs in as Alice by itself and has little patience."""
+    """A client with Alice's credentials and short time limits."""
     async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD, limits=QUICK) as client:
         yield client
 
@@ -347,7 +347,7 @@ async def ops(gateway: FakeGateway) -> AsyncIterator[PayFlow]:
 
 @dataclass
 class Ran:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -356,7 +356,7 @@ class Ran:
 
 @pytest.fixture
 def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person's configuration folder, and a working folder without a stack."""
+    """A configuration folder, and a working folder without a stack."""
     working, folder = tmp_path / "working", tmp_path / "configuration"
     working.mkdir()
     monkeypatch.chdir(working)
@@ -374,12 +374,12 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Awaitable[Ran]]:
-    """Runs one command against the fake gateway, given the words that a person types after `payflow`."""
+    """Runs one command against the fake gateway, given its arguments."""
     monkeypatch.setenv("PAYFLOW_GATEWAY", gateway.url)
     monkeypatch.setenv("PAYFLOW_PASSWORD", PASSWORD)
 
     async def invoke(*arguments: str) -> Ran:
-        # In a thread: a command has a loop of its own, and this one serves the gateway.
+        # In a thread: a command has its own event loop, and this one serves the gateway.
         code = await asyncio.to_thread(cli.main, arguments)
         out, err = capsys.readouterr()
         return Ran(code, out, err)
@@ -418,7 +418,7 @@ def steps(*names: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def timeline() -> Callable[..., dict[str, Any]]:
-    """Makes timelines as the gateway answers them."""
+    """Creates timelines as the gateway returns them."""
 
     def make(transfer_id: str, waiting_for: str | None = None) -> dict[str, Any]:
         return {

@@ -29,16 +29,16 @@ LISTED = {
 
 @pytest.fixture(autouse=True)
 def server(gateway: Any, faults: Any) -> None:
-    """A server of Alice's has a key; what it may ask for is there."""
-    gateway.access[KEY] = gateway.people[EMAIL]
+    """A gateway that knows an API key of Alice."""
+    gateway.access[KEY] = gateway.users[EMAIL]
     gateway.documents["/wallets"] = {"items": [], "next_cursor": None}
     gateway.always["POST /api-keys"] = faults.document({**LISTED, "key": KEY})
-    gateway.always[f"DELETE /api-keys/{KEY_ID}"] = faults.say("")
+    gateway.always[f"DELETE /api-keys/{KEY_ID}"] = faults.respond("")
     gateway.documents["/api-keys"] = {"items": [LISTED], "next_cursor": None}
 
 
 async def test_client_with_a_key(gateway: Any) -> None:
-    """Every request carries the key; nobody logs in, and it pays as its user does."""
+    """Every request carries the key; there is no login, and the client pays as its user does."""
     async with PayFlow(gateway.url, api_key=KEY) as client:
         await client.wallets()
         sent = await client.send(amount=5, currency="USD", to_email="bob@example.com")
@@ -50,7 +50,7 @@ async def test_client_with_a_key(gateway: Any) -> None:
 
 
 async def test_key_that_was_revoked(gateway: Any) -> None:
-    """A key that is not taken any more is told as such, after it was sent twice at most."""
+    """A revoked key raises ApiKeyRefused, after two requests at most."""
     gateway.end_sessions()
     async with PayFlow(gateway.url, api_key=KEY) as client:
         with pytest.raises(ApiKeyRefused) as caught:
@@ -62,7 +62,7 @@ async def test_key_that_was_revoked(gateway: Any) -> None:
 
 
 async def test_what_needs_a_session(gateway: Any) -> None:
-    """With a key there is nothing to begin or to end, and nothing is sent for it."""
+    """With a key, calls that begin or end a session raise, and nothing is sent."""
     async with PayFlow(gateway.url, api_key=KEY) as client:
         for refused in (client.login(EMAIL, PASSWORD), client.change_password(PASSWORD, "another one")):
             with pytest.raises(Misconfigured):
@@ -75,13 +75,13 @@ async def test_what_needs_a_session(gateway: Any) -> None:
 
 @pytest.mark.parametrize("beside", [{"email": EMAIL, "password": PASSWORD}, {"session_store": MemorySessionStore()}])
 async def test_key_beside_a_session(beside: dict[str, Any]) -> None:
-    """Both a key and a session is a mistake of the program."""
+    """A key together with session credentials raises Misconfigured."""
     with pytest.raises(Misconfigured):
         PayFlow("http://127.0.0.1:8000", api_key=KEY, **beside)
 
 
-async def test_missing_scope_is_told(gateway: Any, faults: Any) -> None:
-    """What the key is not good for is a problem with its code, sent once."""
+async def test_missing_scope_is_a_problem(gateway: Any, faults: Any) -> None:
+    """A missing scope is a problem with its code; the request is sent once."""
     gateway.always["GET /wallets"] = faults.refuse(403, "insufficient_scope")
     async with PayFlow(gateway.url, api_key=KEY) as client:
         with pytest.raises(Problem) as caught:
@@ -90,8 +90,8 @@ async def test_missing_scope_is_told(gateway: Any, faults: Any) -> None:
     assert ("insufficient_scope", 1) == (caught.value.code, len(gateway.requests))
 
 
-async def test_keys_are_made_listed_and_revoked(gateway: Any, alice: PayFlow) -> None:
-    """A session makes a key, which is told once and never shown by accident; lists and revokes."""
+async def test_keys_are_created_listed_and_revoked(gateway: Any, alice: PayFlow) -> None:
+    """A session creates a key, which is returned once and not in `repr`, lists keys and revokes one."""
     made = await alice.create_api_key(
         "till", ["read", "transfer"], password=PASSWORD, totp="123456", expires_at=datetime(2030, 1, 31, tzinfo=UTC)
     )
@@ -110,7 +110,7 @@ async def test_keys_are_made_listed_and_revoked(gateway: Any, alice: PayFlow) ->
 
 
 async def test_commands(gateway: Any, run: Any) -> None:
-    """The key alone goes to standard output; a list never shows it; a revocation names the id."""
+    """Standard output is the key alone; a list never contains it; a revocation names the id."""
     await run("login", EMAIL)
     made = await run("api-keys", "create", "till", "--scope", "read", "--scope", "transfer", "--expires", "2030-01-31")
     listed = await run("api-keys", "list")

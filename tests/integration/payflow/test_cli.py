@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and the one line when something is wrong."""
+"""The command line: its output, its checks, and its one-line error messages."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ async def login(run: Any, email: str = "ops@example.com") -> None:
     assert ran.code == 0, ran.err
 
 
-# What it prints
+# Output
 
 
 async def test_login(gateway: Any, run: Any, configuration: Path) -> None:
-    """A login says where and as whom, and keeps the session in a private file; no token is printed."""
+    """A login prints the gateway and the user, and stores the session in a private file; no token is printed."""
     ran = await run("login", "alice@example.com")
 
     assert (ran.code, ran.err) == (0, "")
@@ -103,16 +103,16 @@ async def test_login(gateway: Any, run: Any, configuration: Path) -> None:
 
 
 async def test_login_json(gateway: Any, run: Any) -> None:
-    """With --json the login is told without a token."""
+    """With --json the login is printed without a token."""
     ran = await run("login", "ops@example.com", "--json")
 
-    told = json.loads(ran.out)
-    assert (told["gateway"], told["user"]["role"]) == (gateway.url, "operator")
+    document = json.loads(ran.out)
+    assert (document["gateway"], document["user"]["role"]) == (gateway.url, "operator")
     assert "access-" not in ran.out
 
 
 async def test_logout(gateway: Any, run: Any, configuration: Path) -> None:
-    """After a logout nothing is kept, and a second one has nothing to end."""
+    """After a logout no session is stored, and a second logout is an error."""
     await login(run)
 
     assert (await run("logout")).out == f"logged out of {gateway.url}\n"
@@ -125,7 +125,7 @@ async def test_logout(gateway: Any, run: Any, configuration: Path) -> None:
 
 
 async def test_trace_as_operator(gateway: Any, run: Any, timeline: Any) -> None:
-    """An operator sees any transfer: each step with the ms since it was accepted, what it waits for, the sentence."""
+    """An operator traces any transfer: each step with the ms since acceptance, what it waits for, and the sentence."""
     gateway.documents[f"/ops/transfers/{TRANSFER_ID}/timeline"] = timeline(TRANSFER_ID, waiting_for="worker")
     await login(run)
 
@@ -142,8 +142,8 @@ async def test_trace_as_operator(gateway: Any, run: Any, timeline: Any) -> None:
 
 
 @pytest.mark.parametrize("hop", ["relay", "broker", "worker", "wallet", "reversal", "something_new"])
-async def test_trace_names_the_hop(gateway: Any, run: Any, timeline: Any, hop: str) -> None:
-    """Whatever the transfer waits for is named, also a word that this version does not know."""
+async def test_trace_names_what_it_waits_for(gateway: Any, run: Any, timeline: Any, hop: str) -> None:
+    """The trace names what the transfer waits for, also if this version does not know it."""
     gateway.documents[f"/ops/transfers/{TRANSFER_ID}/timeline"] = timeline(TRANSFER_ID, waiting_for=hop)
     await login(run)
 
@@ -153,7 +153,7 @@ async def test_trace_names_the_hop(gateway: Any, run: Any, timeline: Any, hop: s
 
 
 async def test_trace_as_user(gateway: Any, run: Any, timeline: Any) -> None:
-    """A user sees their own, by their own route; the id may be written in capitals."""
+    """A user traces an own transfer by the route for users; the id may be in upper case."""
     gateway.documents[f"/transfers/{TRANSFER_ID}/timeline"] = timeline(TRANSFER_ID)
     await login(run, "alice@example.com")
 
@@ -165,15 +165,15 @@ async def test_trace_as_user(gateway: Any, run: Any, timeline: Any) -> None:
 
 
 async def test_trace_without_steps(gateway: Any, run: Any, timeline: Any) -> None:
-    """A timeline without a step is told as such, not a fault."""
+    """A timeline without steps is printed, not an error."""
     gateway.documents[f"/transfers/{TRANSFER_ID}/timeline"] = {**timeline(TRANSFER_ID), "steps": []}
     await login(run, "alice@example.com")
 
     assert (await run("trace", TRANSFER_ID)).code == 0
 
 
-async def test_what_people_wrote_does_not_steer_the_terminal(gateway: Any, run: Any, timeline: Any) -> None:
-    """Escape sequences and markup in a description or a summary are shown, never obeyed."""
+async def test_text_of_users_does_not_control_the_terminal(gateway: Any, run: Any, timeline: Any) -> None:
+    """Escape sequences and markup in a detail or a summary have no effect."""
     hostile = {**timeline(TRANSFER_ID), "summary": "gone \x1b[2J\x1b]0;evil\x07 [red]x[/red]"}
     hostile["steps"][0]["detail"] = "line\nbreak \x1b[31m[/]"
     gateway.documents[f"/transfers/{TRANSFER_ID}/timeline"] = hostile
@@ -188,7 +188,7 @@ async def test_what_people_wrote_does_not_steer_the_terminal(gateway: Any, run: 
 
 
 async def test_queue(gateway: Any, run: Any) -> None:
-    """The queues with depth, zone, age and seconds of work, then everything else that waits."""
+    """The queues with depth, zone, age and seconds of work, then everything else that is pending."""
     gateway.documents["/ops/overview"] = OVERVIEW
     await login(run)
 
@@ -205,7 +205,7 @@ async def test_queue(gateway: Any, run: Any) -> None:
 
 
 async def test_verify(gateway: Any, run: Any) -> None:
-    """A ledger that holds: every check is listed, exit 0. A full proof is asked for."""
+    """A ledger that passes: every check is listed, exit code 0. A full proof is requested."""
     gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True)
     await login(run)
 
@@ -217,8 +217,8 @@ async def test_verify(gateway: Any, run: Any) -> None:
     assert gateway.seen("GET /ops/ledger/proof")[0].query == {"full": "1"}
 
 
-async def test_verify_with_a_noted_head(gateway: Any, run: Any) -> None:
-    """The newest block is printed to be noted down; one that was noted is asked for; what is none is refused here."""
+async def test_verify_with_a_recorded_head(gateway: Any, run: Any) -> None:
+    """The newest block is printed; a recorded one is sent for verification; a malformed one is an error before any request."""
     head = f"12:{'ab' * 32}"
     gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True) | {"head": {"number": 12, "hash": "ab" * 32}}
     await login(run)
@@ -246,7 +246,7 @@ async def test_verify_names_the_failed_check(gateway: Any, run: Any, options: tu
 
 
 async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
-    """`payflow audit` tells below its table that there are older actions than the limit let through, and only then."""
+    """`payflow audit` prints below its table that there are older entries, but only if the limit left some out."""
     gateway.pages["/ops/audit"] = [audit_entry(number) for number in range(5)]
     await login(run)
 
@@ -260,7 +260,7 @@ async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
 
 
 async def test_balance_sheet(gateway: Any, run: Any) -> None:
-    """Amounts are formatted with the digits of their currency."""
+    """Amounts have the decimal digits of their currency."""
     gateway.documents |= {"/ops/ledger/balance-sheet": sheet(), "/currencies": CURRENCIES}
     await login(run)
 
@@ -273,7 +273,7 @@ async def test_balance_sheet(gateway: Any, run: Any) -> None:
 
 
 async def test_balance_sheet_that_does_not_balance(gateway: Any, run: Any) -> None:
-    """Books that do not add up to zero: exit 3 and the currency."""
+    """Sums that do not add up to zero: exit code 3 and the currency."""
     gateway.documents |= {"/ops/ledger/balance-sheet": sheet(off_by=1), "/currencies": CURRENCIES}
     await login(run)
 
@@ -283,17 +283,17 @@ async def test_balance_sheet_that_does_not_balance(gateway: Any, run: Any) -> No
 
 
 async def test_json_is_the_gateways_document(gateway: Any, run: Any, timeline: Any) -> None:
-    """With --json standard output is the gateway's JSON and nothing else, with fields this version does not know."""
-    answers = {
+    """With --json standard output is only the gateway's JSON, including unknown fields."""
+    responses = {
         ("trace", TRANSFER_ID): (f"/ops/transfers/{TRANSFER_ID}/timeline", timeline(TRANSFER_ID, waiting_for="relay")),
         ("queue",): ("/ops/overview", OVERVIEW),
         ("ledger", "verify"): ("/ops/ledger/proof", proof(entries_ok=True)),
         ("ledger", "balance-sheet"): ("/ops/ledger/balance-sheet", sheet()),
     }
-    gateway.documents |= {"/currencies": CURRENCIES, **dict(answers.values())}
+    gateway.documents |= {"/currencies": CURRENCIES, **dict(responses.values())}
     await login(run)
 
-    for arguments, (_, document) in answers.items():
+    for arguments, (_, document) in responses.items():
         ran = await run(*arguments, "--json")
         assert (ran.code, ran.err) == (0, "")
         assert json.loads(ran.out) == document
@@ -302,7 +302,7 @@ async def test_json_is_the_gateways_document(gateway: Any, run: Any, timeline: A
 
 
 async def test_json_stays_json_over_retries(gateway: Any, faults: Any, run: Any) -> None:
-    """A repeated request leaves no trace on standard output."""
+    """A retry prints nothing to standard output."""
     gateway.documents["/ops/overview"] = OVERVIEW
     await login(run)
     gateway.fail("GET /ops/overview", faults.refuse(503, "unavailable"), faults.cut(after=False))
@@ -313,11 +313,11 @@ async def test_json_stays_json_over_retries(gateway: Any, faults: Any, run: Any)
     assert ran.err == ""
 
 
-# What is wrong
+# Errors
 
 
 def one_line(ran: Any, *, code: int = 1) -> str:
-    """The line, after making sure that it is all there is."""
+    """The line, which must be the only output."""
     assert ran.code == code
     assert ran.out == ""
     assert ran.err.startswith("payflow: ")
@@ -331,7 +331,7 @@ COMMANDS = [("trace", TRANSFER_ID), ("queue",), ("ledger", "verify"), ("ledger",
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 async def test_not_logged_in(gateway: Any, run: Any, arguments: tuple[str, ...]) -> None:
-    """Without a session each command says where, and how to log in; with --json it is the same line."""
+    """Without a session each command names the gateway, and how to log in; with --json the line is the same."""
     expected = f"not logged in to {gateway.url}: run `payflow login EMAIL`"
 
     assert one_line(await run(*arguments)) == expected
@@ -340,7 +340,7 @@ async def test_not_logged_in(gateway: Any, run: Any, arguments: tuple[str, ...])
 
 @pytest.mark.parametrize("arguments", COMMANDS[:-1])
 async def test_session_ended(gateway: Any, run: Any, arguments: tuple[str, ...]) -> None:
-    """An expired session is told as such."""
+    """An expired session is reported."""
     await login(run)
     gateway.end_sessions()
 
@@ -351,32 +351,32 @@ async def test_session_ended(gateway: Any, run: Any, arguments: tuple[str, ...])
 async def test_connection_refused(
     gateway: Any, run: Any, closed_port: int, configuration: Path, arguments: tuple[str, ...]
 ) -> None:
-    """A gateway that is not there is named, within a second or two."""
+    """An unreachable gateway is named, within a second or two."""
     await login(run)
     (kept,) = (configuration / "payflow" / "sessions").glob("*.json")
-    away = f"http://127.0.0.1:{closed_port}"
-    kept.rename(FileSessionStore(kept.parent, away).path)
+    unreachable = f"http://127.0.0.1:{closed_port}"
+    kept.rename(FileSessionStore(kept.parent, unreachable).path)
     began_at = time.monotonic()
 
-    line = one_line(await run(*arguments, "--gateway", away))
+    line = one_line(await run(*arguments, "--gateway", unreachable))
 
-    assert line == f"cannot reach the gateway at {away}: connection refused"
+    assert line == f"cannot reach the gateway at {unreachable}: connection refused"
     assert time.monotonic() - began_at < 20
-    assert gateway.url != away
+    assert gateway.url != unreachable
 
 
 async def test_login_refused(run: Any, closed_port: int) -> None:
-    """A wrong password, an unknown address and a gateway that is away: one line each."""
+    """A wrong password, an unknown address and a gateway that is unreachable: one line each."""
     assert "e-mail address or the password is wrong (invalid_credentials" in one_line(
         await run("login", "x@example.com")
     )
-    away = f"http://127.0.0.1:{closed_port}"
-    assert "connection refused" in one_line(await run("login", "x@example.com", "--gateway", away))
+    unreachable = f"http://127.0.0.1:{closed_port}"
+    assert "connection refused" in one_line(await run("login", "x@example.com", "--gateway", unreachable))
 
 
 @pytest.mark.parametrize("arguments", COMMANDS[1:-1])
 async def test_operator_required(run: Any, arguments: tuple[str, ...]) -> None:
-    """A user who is no operator is told so."""
+    """A user without the role operator gets `operator_required`."""
     await login(run, "alice@example.com")
 
     assert "(operator_required, request " in one_line(await run(*arguments))
@@ -384,7 +384,7 @@ async def test_operator_required(run: Any, arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("email", ["alice@example.com", "ops@example.com"])
 async def test_unknown_transfer(run: Any, email: str) -> None:
-    """An unknown id, or another's, is not found."""
+    """An unknown id is not found."""
     await login(run, email)
 
     line = one_line(await run("trace", str(uuid.uuid4())))
@@ -396,7 +396,7 @@ async def test_unknown_transfer(run: Any, email: str) -> None:
     "text", ["x", "", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
 )
 async def test_malformed_id(gateway: Any, run: Any, text: str) -> None:
-    """What cannot be an id is refused before anything is asked."""
+    """A malformed id is an error before any request."""
     line = one_line(await run("trace", text), code=2)
 
     assert f"{text!r} is not the id of a transfer; one looks like {TRANSFER_ID}" in line
@@ -404,7 +404,7 @@ async def test_malformed_id(gateway: Any, run: Any, text: str) -> None:
 
 
 async def test_usage(run: Any) -> None:
-    """Unknown commands, options and missing arguments: one line that says where the help is."""
+    """Unknown commands and options, and missing arguments: one line that names the help."""
     assert "(see `payflow --help`)" in one_line(await run("refund"), code=2)
     assert "(see `payflow queue --help`)" in one_line(await run("queue", "--nonsense"), code=2)
     assert "(see `payflow trace --help`)" in one_line(await run("trace"), code=2)
@@ -413,7 +413,7 @@ async def test_usage(run: Any) -> None:
 
 @pytest.mark.parametrize("address", ["nonsense", "ftp://h", "http://", "http://h:99999", "http://u:p@h"])
 async def test_bad_address(run: Any, address: str) -> None:
-    """What is no address of a gateway is named."""
+    """A text that is not an address is named."""
     assert "is not the address of a gateway" in one_line(await run("queue", "--gateway", address))
 
 
@@ -425,14 +425,14 @@ async def test_unknown_host(run: Any) -> None:
 
 
 async def test_foreign_server(gateway: Any, faults: Any, run: Any) -> None:
-    """Something else that answers at the address is told as such."""
-    gateway.fail("POST /auth/login", faults.say("<h1>Welcome</h1>"))
+    """A server other than PayFlow is reported."""
+    gateway.fail("POST /auth/login", faults.respond("<h1>Welcome</h1>"))
 
     assert "did not respond like a PayFlow gateway (200 text/html" in one_line(await run("login", "a@example.com"))
 
 
-async def test_gateway_with_trouble(gateway: Any, faults: Any, run: Any) -> None:
-    """A gateway that refuses for longer than a person would wait: its own words."""
+async def test_gateway_that_is_busy(gateway: Any, faults: Any, run: Any) -> None:
+    """A refusal that lasts longer than the retries: the text of the gateway."""
     await login(run)
     gateway.always["GET /ops/overview"] = faults.refuse(503, "unavailable", retry_after="30", detail="Later.")
 
@@ -441,16 +441,16 @@ async def test_gateway_with_trouble(gateway: Any, faults: Any, run: Any) -> None
     assert line == "Later (unavailable, request request-of-the-gateway); try again in 30 s"
 
 
-async def test_odd_answer(gateway: Any, run: Any) -> None:
-    """An answer of another shape is one line, not a traceback."""
+async def test_unexpected_response(gateway: Any, run: Any) -> None:
+    """A response of another shape is one line, not a traceback."""
     gateway.documents["/ops/overview"] = {"queues": [{"name": "q", "transfers": "many"}]}
     await login(run)
 
     assert "cannot be read" in one_line(await run("queue"))
 
 
-async def test_session_file_that_others_may_read(run: Any, configuration: Path) -> None:
-    """A session that was open to others is not used."""
+async def test_session_file_that_other_users_may_read(run: Any, configuration: Path) -> None:
+    """A session file that other users may read is not used."""
     await login(run)
     (kept,) = (configuration / "payflow" / "sessions").glob("*.json")
     kept.chmod(0o644)
@@ -458,8 +458,8 @@ async def test_session_file_that_others_may_read(run: Any, configuration: Path) 
     assert "other users may read" in one_line(await run("queue"))
 
 
-async def test_garbled_session_file(gateway: Any, run: Any, configuration: Path) -> None:
-    """A session file that holds no session is as none."""
+async def test_malformed_session_file(gateway: Any, run: Any, configuration: Path) -> None:
+    """A session file without a valid session counts as none."""
     await login(run)
     (kept,) = (configuration / "payflow" / "sessions").glob("*.json")
     kept.write_text('{"session": {"user": 1}}')
@@ -467,18 +467,18 @@ async def test_garbled_session_file(gateway: Any, run: Any, configuration: Path)
     assert one_line(await run("queue")) == f"not logged in to {gateway.url}: run `payflow login EMAIL`"
 
 
-async def test_configuration_folder_that_is_none(run: Any, configuration: Path) -> None:
-    """A session that cannot be kept: one line that says where."""
+async def test_configuration_folder_that_is_a_file(run: Any, configuration: Path) -> None:
+    """A session that cannot be stored: one line that names the file."""
     write(configuration, "a file in the way")
 
     assert "cannot store the session in" in one_line(await run("login", "alice@example.com"))
 
 
-# Which gateway
+# The address of the gateway
 
 
 async def test_gateway_by_option(gateway: Any, run: Any, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    """--gateway wins over the variable, before the command or after it."""
+    """--gateway overrides the variable, before the command or after it."""
     monkeypatch.setenv("PAYFLOW_GATEWAY", f"http://127.0.0.1:{closed_port}")
 
     assert (await run("login", "ops@example.com", "--gateway", f"{gateway.url}/")).code == 0
@@ -486,7 +486,7 @@ async def test_gateway_by_option(gateway: Any, run: Any, monkeypatch: pytest.Mon
 
 
 async def test_gateway_of_the_stack(gateway: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without option and variable it is the stack running below the working folder; one that is garbled is told."""
+    """Without option and variable it is the stack running below the working folder; a malformed stack.json is reported."""
     monkeypatch.delenv("PAYFLOW_GATEWAY")
     stack = Path(".payflow/stack.json")
     write(stack, json.dumps({"gateway": gateway.url, "services": {}}))
@@ -497,11 +497,11 @@ async def test_gateway_of_the_stack(gateway: Any, run: Any, monkeypatch: pytest.
     assert one_line(await run("queue")) == f"{stack} names no gateway; name it with --gateway"
 
 
-# As a program of its own
+# As a separate process
 
 
 @pytest.mark.full_drill
-def test_help_is_quick() -> None:
+def test_help_is_fast() -> None:
     """`payflow --help` takes at most 150 ms of processor time, the best of seven; waiting for others does not count."""
     took_seconds: list[float] = []
     for _ in range(7):
@@ -541,7 +541,7 @@ def test_stands_alone() -> None:
 
 @pytest.mark.parametrize("arguments", [(), *COMMANDS, ("login", "a@example.com"), ("ledger",)])
 async def test_every_command_has_help(run: Any, arguments: tuple[str, ...]) -> None:
-    """--help explains each command, asks nothing, and names --json and --gateway where they apply."""
+    """--help explains each command, sends no request, and names --json and --gateway where they apply."""
     ran = await run(*arguments, "--help")
 
     assert (ran.code, ran.err) == (0, "")
@@ -551,8 +551,8 @@ async def test_every_command_has_help(run: Any, arguments: tuple[str, ...]) -> N
         assert "--gateway" in ran.out
 
 
-async def test_nothing_asked(run: Any) -> None:
-    """Without a command the help is shown, as a mistake."""
+async def test_no_command(run: Any) -> None:
+    """Without a command the help is printed as a usage error."""
     ran = await run()
 
     assert ran.code == 2
@@ -560,7 +560,7 @@ async def test_nothing_asked(run: Any) -> None:
 
 
 def test_exit_code_reaches_the_shell(configuration: Path) -> None:
-    """The exit code and the line are those of the process, in a real one, without a traceback."""
+    """A real process has the exit code and the line, without a traceback."""
     ran = subprocess.run(
         [*PAYFLOW, "queue", "--json"],
         capture_output=True,
@@ -575,8 +575,8 @@ def test_exit_code_reaches_the_shell(configuration: Path) -> None:
     assert ran.stderr == "payflow: not logged in to http://127.0.0.1:9: run `payflow login EMAIL`\n"
 
 
-async def test_reader_that_goes_away(gateway: Any, run: Any) -> None:
-    """A pipe that is closed early ends the command quietly."""
+async def test_closed_pipe(gateway: Any, run: Any) -> None:
+    """A pipe that is closed early ends the command without an error."""
     gateway.documents["/ops/overview"] = OVERVIEW
     await login(run)
     piped = f"{shlex.join([*PAYFLOW, 'queue'])} | true"
@@ -588,8 +588,8 @@ async def test_reader_that_goes_away(gateway: Any, run: Any) -> None:
     assert (ran.stdout, ran.stderr) == ("", "")
 
 
-def test_no_terminal_to_ask(configuration: Path) -> None:
-    """A script without PAYFLOW_PASSWORD is told so instead of waiting for a password."""
+def test_no_terminal_for_a_prompt(configuration: Path) -> None:
+    """A script without PAYFLOW_PASSWORD gets an error and does not wait for a password."""
     ran = subprocess.run(
         [*PAYFLOW, "login", "a@example.com", "--gateway", "http://127.0.0.1:9"],
         capture_output=True,
@@ -604,11 +604,11 @@ def test_no_terminal_to_ask(configuration: Path) -> None:
     assert ran.stderr.startswith("payflow: there is no terminal to prompt for the password; set PAYFLOW_PASSWORD")
 
 
-async def test_password_is_asked_for(gateway: Any, configuration: Path) -> None:
-    """On a terminal the password is asked for and not shown."""
+async def test_password_prompt(gateway: Any, configuration: Path) -> None:
+    """On a terminal there is a prompt for the password, which is not shown."""
 
     def talk() -> tuple[int, str]:
-        # pty.spawn gives the command a terminal of its own; we type into it through a pipe.
+        # pty.spawn gives the command a terminal; the test types into it through a pipe.
         spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
         command = [*PAYFLOW, "login", "alice@example.com", "--gateway", gateway.url]
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How commands end, and how many entries they ask for when nobody says."""
+"""How commands end, and their default number of entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.payflow.conftest import ALICE, PASSWORD, FakeGateway
 def test_an_interrupted_command_ends_as_shells_expect(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C is one line and exit code 130, as of any program that a signal 2 has ended."""
+    """Ctrl-C is one line and exit code 130, as of any program that SIGINT ended."""
 
     def interrupted(**_: Any) -> None:
         raise click.Abort
@@ -30,7 +30,7 @@ def test_an_interrupted_command_ends_as_shells_expect(
 async def test_the_audit_log_is_shown_in_part(
     gateway: FakeGateway, run: Any, words: tuple[str, ...], asked: str
 ) -> None:
-    """Fifty entries unless another number is given; pages are never longer than the gateway allows."""
+    """Fifty entries by default; pages are never longer than the gateway allows."""
     gateway.pages["/ops/audit"] = []
     assert 0 == (await run("login", "ops@example.com")).code
     assert 0 == (await run("audit", "--json", *words)).code
@@ -39,8 +39,8 @@ async def test_the_audit_log_is_shown_in_part(
     assert 2 == (await run("audit", "--limit", "10001")).code
 
 
-async def test_a_client_logs_in_again_with_the_password_it_chose(gateway: FakeGateway) -> None:
-    """After a change of the password a client that logs in by itself uses the new one when its session has ended."""
+async def test_a_client_logs_in_again_with_its_new_password(gateway: FakeGateway) -> None:
+    """After a change of the password a client with credentials logs in with the new one when its session has ended."""
     async with PayFlow(gateway.url, email=ALICE["email"], password=PASSWORD) as client:
         gateway.documents["/auth/password"] = {
             "user": ALICE, "access_token": "changed", "refresh_token": "spent", "expires_in": 600,

@@ -1,4 +1,4 @@
-"""Guarantee 17b: an argument that is given and empty, or 0, is never taken for one that was left out."""
+"""Guarantee 17b: an argument that is empty or 0 never counts as omitted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ POSSIBLE_KEYS = ["0", "None", "!", "~", "k" * 255]
 async def test_impossible_key_is_refused_before_anything_is_sent(
     gateway: Any, alice: PayFlow, ops: PayFlow, key: Any
 ) -> None:
-    """Empty, too long, not visible ASCII or no text: sending, depositing and looking up raise, and no request is made."""
+    """Empty, too long, not visible ASCII or not a text: send, deposit and look-up raise, and no request is made."""
     calls: list[Awaitable[Any]] = [
         alice.send(**PAYMENT, idempotency_key=key),  # type: ignore[arg-type]
         ops.operator.deposit(**BROUGHT_IN, idempotency_key=key),  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ async def test_impossible_key_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("key", POSSIBLE_KEYS)
 async def test_possible_key_is_sent_as_it_is(gateway: Any, alice: PayFlow, ops: PayFlow, key: str) -> None:
-    """A key that reads like nothing is a key like any other: a second send with it makes no second transfer."""
+    """A key such as `0` or `None` is a key like any other: a second send with it creates no second transfer."""
     first, second = [await alice.send(**PAYMENT, idempotency_key=key) for _ in range(2)]  # type: ignore[arg-type]
     deposit = await ops.operator.deposit(**BROUGHT_IN, idempotency_key=key)  # type: ignore[arg-type]
 
@@ -70,8 +70,8 @@ async def test_possible_key_is_sent_as_it_is(gateway: Any, alice: PayFlow, ops: 
     assert first.id != deposit.id
 
 
-def test_client_and_gateway_take_the_same_keys() -> None:
-    """The rule of the client is that of the API, for every character and every length around the limits."""
+def test_client_and_gateway_accept_the_same_keys() -> None:
+    """The client accepts the keys that the API accepts, for every character and every length around the limits."""
     from payflow.submission import check_key  # noqa: PLC0415 - named beside the rule that it is compared with
 
     def is_taken(key: str) -> bool:
@@ -85,7 +85,7 @@ def test_client_and_gateway_take_the_same_keys() -> None:
 
 
 async def test_empty_values_are_sent_and_not_dropped(gateway: Any, alice: PayFlow) -> None:
-    """An empty address, wallet, text or object, an amount of 0 and filters without text reach the gateway, which decides."""
+    """An empty address, wallet, text or object, an amount of 0 and empty filters reach the gateway, which decides."""
     gateway.pages["/transfers"] = []
     await alice.send(amount=0, currency="", to_email="", from_wallet_id="", description="", metadata={}, wait_seconds=0)
     await alice.send(amount=1, currency="USD", to_wallet_id="", wait_seconds=0)
@@ -104,7 +104,7 @@ async def test_empty_values_are_sent_and_not_dropped(gateway: Any, alice: PayFlo
 
 
 async def test_empty_filters_of_operators_are_sent(gateway: Any, ops: PayFlow) -> None:
-    """An empty actor, user or action is not the whole audit log, an empty queue not all queues, and 0 not the usual number."""
+    """An empty actor, user or action is not the whole audit log, an empty queue not all queues, and 0 not the default number."""
     for call in (
         ops.operator.audit(actor_id="", user_id="", action="", limit=0),
         ops.operator.dead_letters(queue="", state=""),
@@ -123,7 +123,7 @@ async def test_empty_filters_of_operators_are_sent(gateway: Any, ops: PayFlow) -
 
 @pytest.mark.parametrize("wallet_id", ["", ".", ".."])
 async def test_empty_wallet_is_not_the_default_one(gateway: Any, alice: PayFlow, wallet_id: str) -> None:
-    """Balance and statement of an empty id raise: they are not those of the wallet in US dollars."""
+    """Balance and statement of an empty id raise; they are not those of the wallet in US dollars."""
     with pytest.raises(InvalidArgument):
         await alice.balance(wallet_id)
     with pytest.raises(InvalidArgument):
@@ -134,7 +134,7 @@ async def test_empty_wallet_is_not_the_default_one(gateway: Any, alice: PayFlow,
 
 @pytest.mark.parametrize("nothing", ["", ".", ".."])
 async def test_empty_id_never_becomes_another_address(gateway: Any, alice: PayFlow, ops: PayFlow, nothing: str) -> None:
-    """Ending the session "" is not ending all of them: an id that would leave its place in the address is refused."""
+    """Ending the session "" does not end all sessions: an id that would change the path is rejected."""
     calls: list[Awaitable[Any]] = [
         alice.end_session(nothing),
         alice.revoke_api_key(nothing),
@@ -156,14 +156,14 @@ async def test_empty_id_never_becomes_another_address(gateway: Any, alice: PayFl
 
 
 @pytest.mark.parametrize("key", ["", " ", "pf_live_ä", "two words", "line\nfeed"])
-def test_impossible_api_key_is_refused_at_once(key: str) -> None:
-    """A client with an empty API key is not a client without one, and finds out before its first request."""
+def test_impossible_api_key_is_rejected_at_once(key: str) -> None:
+    """An empty API key raises before the first request; it does not count as no key."""
     with pytest.raises(Misconfigured, match="API key"):
         PayFlow("http://127.0.0.1:9", api_key=key)
 
 
 async def test_empty_credentials_are_credentials(gateway: Any) -> None:
-    """An empty address with an empty password is a login that the gateway refuses, not a client without a login."""
+    """An empty address and password are sent, and the gateway refuses the login; they do not count as no credentials."""
     with pytest.raises(Misconfigured, match="both"):
         PayFlow(gateway.url, email="")
     async with PayFlow(gateway.url, email="", password="") as client:
@@ -182,14 +182,14 @@ async def test_empty_code_is_sent(gateway: Any, alice: PayFlow) -> None:
 
 
 class CountingKeeper(MemorySessionStore):
-    """A session_store with a length, as one that holds sessions in a mapping has: empty, it is false."""
+    """A session store with a length: it is false while it is empty."""
 
     def __len__(self) -> int:
         return int(self.load() is not None)
 
 
-async def test_keeper_that_is_still_empty_is_kept(gateway: Any) -> None:
-    """A session_store is used also while it is empty and therefore false."""
+async def test_empty_session_store_is_used(gateway: Any) -> None:
+    """A session store is used also while it is empty and therefore false."""
     session_store = CountingKeeper()
     async with PayFlow(
         gateway.url, email="alice@example.com", password="payflow-demo-1", session_store=session_store
@@ -200,8 +200,8 @@ async def test_keeper_that_is_still_empty_is_kept(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize("wait_seconds", [-1, -0.001, math.nan, -math.inf])
-async def test_impossible_wait_is_refused(gateway: Any, alice: PayFlow, wait_seconds: float) -> None:
-    """A negative wait would shorten the time that the request itself has: it raises, and nothing is sent."""
+async def test_impossible_wait_is_rejected(gateway: Any, alice: PayFlow, wait_seconds: float) -> None:
+    """A negative wait would shorten the time limit of the request: it raises, and nothing is sent."""
     with pytest.raises(InvalidArgument):
         await alice.send(**PAYMENT, wait_seconds=wait_seconds)  # type: ignore[arg-type]
 
@@ -212,7 +212,7 @@ async def test_impossible_wait_is_refused(gateway: Any, alice: PayFlow, wait_sec
 async def test_wait_of_zero_is_no_wait(
     gateway: Any, alice: PayFlow, wait_seconds: float, preferred: str | None
 ) -> None:
-    """0 does not wait, and is not the usual wait; a wait without end is as long as the gateway lets it be, then polled."""
+    """0 does not wait; an infinite wait prefers the longest wait of the gateway, and then polls."""
     gateway.keeps_preference = True
     await alice.send(**PAYMENT, wait_seconds=wait_seconds)  # type: ignore[arg-type]
 
@@ -221,14 +221,14 @@ async def test_wait_of_zero_is_no_wait(
 
 @pytest.mark.parametrize("name", ["connect_seconds", "response_seconds", "proof_seconds", "poll_seconds_min"])
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
-def test_time_limit_of_zero_is_refused(name: str, seconds: float) -> None:
-    """The HTTP library takes a time limit of 0 for none at all; the client refuses it."""
+def test_time_limit_of_zero_is_rejected(name: str, seconds: float) -> None:
+    """The HTTP library takes a time limit of 0 for no limit; the client rejects it."""
     with pytest.raises(InvalidArgument, match=name):
         Limits(**{name: seconds})  # type: ignore[arg-type]
 
 
-def test_no_attempt_at_all_is_refused() -> None:
-    """At least one attempt is made, or the limits are refused."""
+def test_limits_without_an_attempt_are_rejected() -> None:
+    """Limits that allow no attempt raise."""
     with pytest.raises(InvalidArgument):
         Limits(attempts_max=0)
 
@@ -246,7 +246,7 @@ def test_no_attempt_at_all_is_refused() -> None:
 async def test_found_transfer_with_more_than_was_sent_is_another(
     gateway: Any, faults: Any, alice: PayFlow, kept: dict[str, Any]
 ) -> None:
-    """A description or metadata that was left out now is a difference: the transfer under the key is not this payment."""
+    """An omitted description or metadata is a difference: the transfer under the key is not this payment."""
     await alice.login("alice@example.com", "payflow-demo-1")
     assert alice.user is not None
     gateway.add_transfer({"id": alice.user.id}, "used", {**kept, "to": {"wallet_id": kept["to_wallet_id"]}})
@@ -257,7 +257,7 @@ async def test_found_transfer_with_more_than_was_sent_is_another(
 
 
 async def test_found_transfer_that_is_the_same_is_returned(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """With every field as it was sent, the transfer that is found under the key is this payment."""
+    """If every field is as sent, the transfer that is found under the key is this payment."""
     payment = {"amount": 5, "currency": "USD", "to_wallet_id": "w", "description": "", "metadata": {}}
     gateway.fail(POST, faults.cut(after=True), *[faults.cut(after=False)] * 5)
 
@@ -266,7 +266,7 @@ async def test_found_transfer_that_is_the_same_is_returned(gateway: Any, faults:
     assert [transfer.id] == list(gateway.transfers)
 
 
-async def test_empty_option_is_not_the_usual_gateway(
+async def test_empty_option_is_not_the_default_gateway(
     gateway: Any, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--gateway ""`, before or after the command, and an empty PAYFLOW_GATEWAY end the command with one line."""
@@ -300,7 +300,7 @@ async def test_empty_option_is_not_the_usual_gateway(
 async def test_empty_option_is_refused_by_the_command(
     gateway: Any, run: Callable[..., Any], words: tuple[str, ...], code: int
 ) -> None:
-    """An empty identifier, time or number, and 0 where a count is wanted: one line, and nothing is sent."""
+    """An empty id, time or number, and a count of 0: one line, and nothing is sent."""
     await run("login", "ops@example.com")
     gateway.requests.clear()
 
@@ -325,7 +325,7 @@ async def test_empty_option_is_refused_by_the_command(
 async def test_empty_option_is_sent(
     gateway: Any, run: Callable[..., Any], words: tuple[str, ...], path: str, query: dict[str, str]
 ) -> None:
-    """An empty filter is sent for the gateway to refuse: it is not a list without that filter."""
+    """An empty filter is sent, and the gateway refuses it; it is not a list without the filter."""
     await run("login", "ops@example.com")
 
     ran = await run(*words)
@@ -337,7 +337,7 @@ async def test_empty_option_is_sent(
 async def test_empty_password_of_the_environment_is_a_password(
     gateway: Any, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PAYFLOW_PASSWORD set to nothing is sent as it is: no terminal is consulted for another."""
+    """An empty PAYFLOW_PASSWORD is sent as it is; there is no prompt for another."""
     monkeypatch.setenv("PAYFLOW_PASSWORD", "")
     ran = await run("login", "alice@example.com", "--totp", "")
 
@@ -355,14 +355,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_sessions_are_not_kept_in_the_working_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty XDG_CONFIG_HOME counts as not set, as its specification says."""
+    """An empty XDG_CONFIG_HOME counts as unset, as its specification says."""
     monkeypatch.setenv("XDG_CONFIG_HOME", "")
 
     assert home / ".config" / "payflow" / "sessions" == settings.sessions_folder()
 
 
 @pytest.mark.parametrize("text", ["http://h:0", "http://@h", "http://:secret@h", "http://h?", "http://h#"])
-def test_address_loses_no_part(text: str) -> None:
-    """A part of an address that is there and empty, or port 0, is refused and not dropped."""
+def test_address_with_an_empty_part_is_rejected(text: str) -> None:
+    """An address with an empty part, or port 0, raises; the part is not dropped."""
     with pytest.raises(Misconfigured):
         parse_address(text)

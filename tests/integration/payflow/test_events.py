@@ -1,4 +1,4 @@
-"""Live events as the client follows them."""
+"""Following live events with the client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def line(id_: int | None, type_: str, **data: Any) -> str:
 
 
 def streaming(*blocks: str, cut: bool = False) -> Fault:
-    """A stream that says this and ends, or breaks."""
+    """A stream with these lines, which then ends or breaks."""
 
     async def fault(request: web.Request, _: Handler) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
@@ -52,7 +52,7 @@ async def follow(gateway: FakeGateway, count: int, **options: Any) -> list[Event
 
 
 async def test_resuming(gateway: FakeGateway, faults: Faults) -> None:
-    """A stream that ends, breaks, is cut in the middle of an event or refused is opened again after the last event."""
+    """A stream that ends, breaks, is cut in the middle of an event or is refused is reopened after the last event."""
     gateway.fail(
         ROUTE,
         streaming(line(5, "transfer.pending", id="a")),
@@ -71,7 +71,7 @@ async def test_resuming(gateway: FakeGateway, faults: Faults) -> None:
 
 
 async def test_cut_off_before_the_first_event(gateway: FakeGateway) -> None:
-    """The place that a stream tells at its beginning is where it is resumed."""
+    """A stream that breaks before its first event is resumed at the position that it began with."""
     gateway.fail(ROUTE, streaming(), streaming(line(5, "notification")))
     await follow(gateway, 1)
 
@@ -79,7 +79,7 @@ async def test_cut_off_before_the_first_event(gateway: FakeGateway) -> None:
 
 
 async def test_token_expires(gateway: FakeGateway, faults: Faults) -> None:
-    """When the token ends, or is not taken, another one is fetched and the stream goes on."""
+    """When the token expires or is refused, a new one is fetched and the stream continues."""
     gateway.fail(
         ROUTE,
         streaming(line(5, "notification"), line(None, "token_expired", code="token_expired")),
@@ -92,8 +92,8 @@ async def test_token_expires(gateway: FakeGateway, faults: Faults) -> None:
     assert 3 == len({one.headers["Authorization"] for one in gateway.seen(ROUTE)})
 
 
-async def test_refused_for_good(gateway: FakeGateway, faults: Faults) -> None:
-    """What no second try can change is raised."""
+async def test_permanent_refusal(gateway: FakeGateway, faults: Faults) -> None:
+    """A refusal that a retry does not help is raised."""
     gateway.fail(ROUTE, faults.refuse(422, "invalid_request"))
     with pytest.raises(Problem) as refused:
         await follow(gateway, 1)
@@ -101,7 +101,7 @@ async def test_refused_for_good(gateway: FakeGateway, faults: Faults) -> None:
     assert "invalid_request" == refused.value.code
 
 
-def test_the_command_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """`payflow events --help` says what it does."""
+def test_the_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`payflow events --help` explains the command."""
     assert 0 == cli.main(["events", "--help"])
     assert "live" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A send of which the response was lost: the transfer under its key is taken only if it is the same in every field."""
+"""A send with a lost response: the transfer found under its key is used only if every field matches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 
 
 async def arrived(gateway: Any, faults: Any, client: PayFlow, **changes: Any) -> str:
-    """A transfer has arrived under this key; from now on every send is refused."""
+    """A transfer exists under this key, and every further send is refused."""
     key = new_key()
     sent = PAYMENT | changes
     transfer = await client.send(**sent, idempotency_key=key, wait_seconds=0)
@@ -47,18 +47,18 @@ async def arrived(gateway: Any, faults: Any, client: PayFlow, **changes: Any) ->
 
 
 @pytest.mark.parametrize("difference", OTHERWISE)
-async def test_a_transfer_that_differs_is_not_taken(gateway: Any, faults: Any, alice: PayFlow, difference: str) -> None:
-    """Whatever differs, the transfer that an earlier send with the key made does not pass for this one."""
+async def test_a_transfer_that_differs_is_not_used(gateway: Any, faults: Any, alice: PayFlow, difference: str) -> None:
+    """If any field differs, the transfer of an earlier send with the key is not returned."""
     key = await arrived(gateway, faults, alice)
 
     with pytest.raises(OutcomeUnknown):
         await alice.send(**PAYMENT | OTHERWISE[difference], idempotency_key=key, wait_seconds=0)
 
 
-async def test_the_same_transfer_is_taken(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """With every field the same it is the one that was sent, and it is waited for as long as the caller said, from then on."""
+async def test_the_same_transfer_is_used(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """If every field matches, it is the one that was sent; the wait for its outcome starts then."""
     key = await arrived(gateway, faults, alice)
-    gateway.looks_until_finalized = 10**6
+    gateway.polls_until_final = 10**6
     began_at = time.monotonic()
 
     transfer = await alice.send(**PAYMENT, idempotency_key=key, wait_seconds=1)
@@ -70,10 +70,10 @@ async def test_the_same_transfer_is_taken(gateway: Any, faults: Any, alice: PayF
 
 
 @pytest.mark.parametrize("difference", [{"wallet_id": "wallet-of-carol"}, {"amount": 1}, {"reference": "wire 8"}])
-async def test_a_deposit_that_differs_is_not_taken(
+async def test_a_deposit_that_differs_is_not_used(
     gateway: Any, faults: Any, ops: PayFlow, difference: dict[str, Any]
 ) -> None:
-    """Also a deposit to another wallet, of another amount or with another reference is another one."""
+    """A deposit to another wallet, of another amount or with another reference is another one."""
     key = new_key()
     made = await ops.operator.deposit(**DEPOSIT, idempotency_key=key, wait_seconds=0)
     gateway.transfers[made.id]["description"] = DEPOSIT["reference"]
@@ -87,7 +87,7 @@ async def test_a_deposit_that_differs_is_not_taken(
 
 
 async def test_the_response_is_waited_for_beyond_the_preference(gateway: Any) -> None:
-    """A gateway that holds the response for the preferred time is not taken for a silent one: nothing is sent twice."""
+    """A gateway that delays the response for the preferred time causes no timeout: nothing is sent twice."""
     limits = Limits(response_seconds=0.1, attempts_max=3, backoff_seconds_min=0.01, backoff_seconds_max=0.01)
     session_store = MemorySessionStore()
     session_store.save(Session(user=User(**ALICE), access_token="a", refresh_token="r", renew_at=time.time() + 600))

@@ -1,4 +1,4 @@
-"""What the client reads: wallets, statements, transfers, timelines, and the figures of operators."""
+"""Reads of the client: wallets, statements, transfers, timelines, and the results for operators."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def entry(seq: int) -> dict[str, Any]:
 
 
 async def test_wallets(gateway: Any, alice: PayFlow) -> None:
-    """Wallets come with integer amounts and times with a zone."""
+    """Wallets have integer amounts, and times with a zone."""
     gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
 
     (wallet,) = await alice.wallets()
@@ -87,7 +87,7 @@ async def test_statement(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_transfers(gateway: Any, alice: PayFlow) -> None:
-    """The list of transfers takes filters and goes over all pages; an empty one is empty."""
+    """The list of transfers has filters, and reads all pages; it may be empty."""
     gateway.pages["/transfers"] = []
     assert [transfer async for transfer in alice.transfers()] == []
 
@@ -102,7 +102,7 @@ async def test_transfers(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_periods(gateway: Any, alice: PayFlow, ops: PayFlow) -> None:
-    """Every list that takes a period sends `since` as `from` and `until` as `to`, in UTC to the microsecond."""
+    """Every list with a period sends `since` as `from` and `until` as `to`, in UTC to the microsecond."""
     gateway.documents["/wallets"] = {"items": [WALLET], "next_cursor": None}
     for path in ("/wallets/w-usd/statement", "/transfers", "/ops/audit"):
         gateway.pages[path] = []
@@ -118,7 +118,7 @@ async def test_periods(gateway: Any, alice: PayFlow, ops: PayFlow) -> None:
 
 
 async def test_wallets_of_many_currencies(gateway: Any, alice: PayFlow) -> None:
-    """All wallets are read, over all pages; the one in US dollars is found on whichever page it is."""
+    """All wallets are read, over all pages; the one in US dollars is found on any page."""
     codes = ["EUR", "GBP", "CHF", "USD", "JPY"]
     gateway.pages["/wallets"] = [{**WALLET, "id": f"w-{code.lower()}", "currency": code} for code in codes]
     gateway.documents["/wallets/w-usd/balance"] = BALANCE
@@ -131,7 +131,7 @@ async def test_wallets_of_many_currencies(gateway: Any, alice: PayFlow) -> None:
 async def test_a_list_that_is_cut_says_so(
     gateway: Any, ops: PayFlow, limit: int | None, count: int, has_more: bool
 ) -> None:
-    """`has_more` is true exactly when `limit` left something out."""
+    """`has_more` is true exactly if `limit` left entries out."""
     gateway.pages["/ops/audit"] = [audit_entry(number) for number in range(5)]
 
     log = await ops.operator.audit(limit=limit)
@@ -143,7 +143,7 @@ async def test_a_list_that_is_cut_says_so(
 
 
 async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A list whose next page is itself is not read for ever."""
+    """A list whose next page is the same page again raises."""
     gateway.always["GET /transfers"] = faults.document({"items": [], "next_cursor": "same"})
 
     with pytest.raises(UnexpectedResponse):
@@ -151,10 +151,10 @@ async def test_pages_without_end(gateway: Any, faults: Any, alice: PayFlow) -> N
 
 
 async def test_transfer(gateway: Any, alice: PayFlow) -> None:
-    """One transfer with everything the gateway says, also what this version does not know."""
+    """A transfer has all fields of the gateway's JSON, also unknown ones."""
     made = gateway.add_transfer({"id": "u"}, "k", {"amount": 3, "currency": "USD", "metadata": {"order": 7}})
     made |= {"status": "FAILED", "failure": {"code": "cancelled", "message": "You cancelled it."}, "added_later": True}
-    gateway.looks_until_finalized = 10
+    gateway.polls_until_final = 10
 
     transfer = await alice.transfer(made["id"])
 
@@ -165,14 +165,14 @@ async def test_transfer(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_unknown_transfer(alice: PayFlow) -> None:
-    """An unknown id is refused by the gateway, once; a slash in it leads nowhere else."""
+    """An unknown id is refused by the gateway, after one request; a slash in it does not change the path."""
     for strange in ("nobody", "../wallets", "x?y=z"):
         with pytest.raises(Problem, match="transfer_not_found"):
             await alice.transfer(strange)
 
 
 async def test_reads_are_repeated(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A read that fails for a moment is repeated."""
+    """A read with a transient error is retried."""
     gateway.documents["/wallets"] = {"items": [], "next_cursor": None}
     gateway.fail("GET /wallets", faults.refuse(503, "unavailable"), faults.cut(after=False))
 
@@ -181,7 +181,7 @@ async def test_reads_are_repeated(gateway: Any, faults: Any, alice: PayFlow) -> 
 
 
 async def test_cancel(gateway: Any, alice: PayFlow) -> None:
-    """A cancelled transfer comes back as it stands then."""
+    """A cancellation returns the transfer."""
     made = gateway.add_transfer({"id": "u"}, "k", {"amount": 3, "currency": "USD"})
     gateway.documents[f"/transfers/{made['id']}/cancel"] = {**made, "status": "FAILED"}
 
@@ -189,7 +189,7 @@ async def test_cancel(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_timeline(gateway: Any, alice: PayFlow, ops: PayFlow, timeline: Any) -> None:
-    """One's own timeline and an operator's come from different routes."""
+    """A user's own timeline and an operator's have different routes."""
     gateway.documents["/transfers/t-1/timeline"] = timeline("t-1")
     gateway.documents["/ops/transfers/t-1/timeline"] = timeline("t-1", waiting_for="worker")
 
@@ -204,7 +204,7 @@ async def test_timeline(gateway: Any, alice: PayFlow, ops: PayFlow, timeline: An
 
 
 async def test_overview(gateway: Any, ops: PayFlow) -> None:
-    """Figures that could not be had are None, not zero."""
+    """Unavailable figures are None, not zero."""
     gateway.documents["/ops/overview"] = {
         "queues": [{"name": "transfers.requested", "transfers": 3, "zone": "normal", "oldest_seconds": 2}],
         "outbox": None,
@@ -224,7 +224,7 @@ async def test_overview(gateway: Any, ops: PayFlow) -> None:
 
 
 async def test_operator_required(alice: PayFlow) -> None:
-    """Operations are refused to others."""
+    """The calls of operators are refused for other users."""
     with pytest.raises(Problem) as caught:
         await alice.operator.overview()
 
@@ -232,7 +232,7 @@ async def test_operator_required(alice: PayFlow) -> None:
 
 
 async def test_proof(gateway: Any, ops: PayFlow) -> None:
-    """The last proof is read, a full one asked for; one failing check makes it fail, whatever it says itself."""
+    """The last proof is read, or a full one requested; a failed check makes the proof fail, whatever its own `ok`."""
     checks = [{"name": "conserved", "ok": True, "detail": None}, {"name": "entries", "ok": False, "detail": "a-1"}]
     gateway.documents["/ops/ledger/proof"] = {"ok": True, "at": "2026-01-02T12:00:00.000000Z", "checks": checks}
 
@@ -265,8 +265,8 @@ async def test_balance_sheet(gateway: Any, ops: PayFlow) -> None:
         {"items": [{**WALLET, "created_at": "now"}]},
     ],
 )
-async def test_answer_of_another_shape(gateway: Any, faults: Any, alice: PayFlow, document: Any) -> None:
-    """An answer that is no list of wallets, or has a float for money, is refused in one error."""
+async def test_response_of_another_shape(gateway: Any, faults: Any, alice: PayFlow, document: Any) -> None:
+    """A response that is not a list of wallets, or has a float for money, raises UnexpectedResponse."""
     gateway.fail("GET /wallets", faults.document(document))
 
     with pytest.raises(UnexpectedResponse):
@@ -274,8 +274,8 @@ async def test_answer_of_another_shape(gateway: Any, faults: Any, alice: PayFlow
 
 
 async def test_redirect_is_not_followed(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """The token goes to the gateway and nowhere else."""
-    gateway.fail("GET /wallets", faults.say("", status=302, headers={"Location": f"{gateway.url}/elsewhere"}))
+    """The token is sent only to the gateway."""
+    gateway.fail("GET /wallets", faults.respond("", status=302, headers={"Location": f"{gateway.url}/elsewhere"}))
 
     with pytest.raises(UnexpectedResponse):
         await alice.wallets()
@@ -284,8 +284,8 @@ async def test_redirect_is_not_followed(gateway: Any, faults: Any, alice: PayFlo
 
 
 async def test_refusal_of_a_proxy(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A refusal without a problem document is a problem all the same."""
-    gateway.fail("GET /wallets", faults.say("<h1>No</h1>", status=403))
+    """A refusal without a problem document is a Problem too."""
+    gateway.fail("GET /wallets", faults.respond("<h1>No</h1>", status=403))
 
     with pytest.raises(Problem) as caught:
         await alice.wallets()

@@ -1,4 +1,4 @@
-"""How often the client sends a request, what each one asks for, and how long it pauses in between."""
+"""The number of requests, their page sizes, and the pauses in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAYMENT: dict[str, Any] = {"amount": 1050, "currency": "USD", "to_email": "bob@e
 
 @pytest.mark.parametrize("code", ["invalid_credentials", "totp_required"])
 async def test_a_wrong_password_is_sent_once(gateway: FakeGateway, faults: Faults, alice: PayFlow, code: str) -> None:
-    """A 401 that is about a password or a code in the request is no reason to renew the session, or to send it again."""
+    """A 401 for a password or a code in the request refreshes no session, and causes no retry."""
     await alice.find_by_key("log-in")
     gateway.always["POST /auth/totp"] = gateway.always["POST /api-keys"] = faults.refuse(401, code)
 
@@ -33,8 +33,8 @@ async def test_a_wrong_password_is_sent_once(gateway: FakeGateway, faults: Fault
     assert 1 == len(gateway.seen("POST /auth/login"))
 
 
-async def test_a_token_that_is_refused_is_renewed_once(gateway: FakeGateway, faults: Faults, alice: PayFlow) -> None:
-    """A gateway that takes not even the renewed token gets the request twice, not more often."""
+async def test_a_refused_token_is_renewed_once(gateway: FakeGateway, faults: Faults, alice: PayFlow) -> None:
+    """A gateway that refuses the new token too gets the request twice, not more often."""
     await alice.find_by_key("log-in")
     gateway.always["GET /wallets"] = faults.refuse(401, "invalid_token")
 
@@ -45,22 +45,22 @@ async def test_a_token_that_is_refused_is_renewed_once(gateway: FakeGateway, fau
 
 
 @pytest.mark.parametrize(
-    ("wanted", "asked"), [(1, ["1"]), (2, ["2"]), (3, ["3", "1"]), (5, ["5", "3", "1"]), (None, ["200"] * 4)]
+    ("wanted", "sizes"), [(1, ["1"]), (2, ["2"]), (3, ["3", "1"]), (5, ["5", "3", "1"]), (None, ["200"] * 4)]
 )
-async def test_a_list_is_as_long_as_was_asked_for(
-    gateway: FakeGateway, ops: PayFlow, wanted: int | None, asked: list[str]
+async def test_a_list_has_the_requested_length(
+    gateway: FakeGateway, ops: PayFlow, wanted: int | None, sizes: list[str]
 ) -> None:
-    """Each page asks for what is still missing, at most 200; without a number the list is read to its end."""
+    """Each request has the number of missing items as its limit, at most 200; without a limit the whole list is read."""
     gateway.pages["/ops/audit"] = [audit_entry(number) for number in range(7)]
 
     found = await ops.operator.audit(limit=wanted)
 
-    assert asked == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
+    assert sizes == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
     assert [str(number) for number in range(wanted or 7)] == [entry.id for entry in found.items]
 
 
 async def test_pages_are_as_long_as_the_gateway_allows(gateway: FakeGateway, alice: PayFlow) -> None:
-    """A list that is followed page by page asks for 200 items each time, and ends with the last page."""
+    """A list that is read page by page requests 200 items each time, and ends with the last page."""
     gateway.pages["/auth/sessions"] = [
         {"id": str(number), "created_at": "2026-01-01T00:00:00Z", "used_at": "2026-01-01T00:00:00Z", "current": False}
         for number in range(5)
@@ -74,26 +74,26 @@ async def test_pages_are_as_long_as_the_gateway_allows(gateway: FakeGateway, ali
     ]
 
 
-async def test_pauses_between_looks_grow_up_to_a_limit(
+async def test_pauses_between_polls_grow_up_to_a_limit(
     gateway: FakeGateway, alice: PayFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pending transfer is looked at after pauses that double from the shortest to the longest and no further."""
+    """A pending transfer is polled after pauses that double from the shortest to the longest."""
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
     monkeypatch.setattr(submission, "asyncio", SimpleNamespace(sleep=sleep))
-    gateway.looks_until_finalized = 6
+    gateway.polls_until_final = 6
     await alice.send(**PAYMENT, wait_seconds=60)
 
     assert [0.01, 0.02, 0.04, 0.05, 0.05, 0.05, 0.05] == pauses
 
 
-async def test_a_stream_that_told_something_is_opened_again_soon(
+async def test_a_stream_with_an_event_is_reopened_soon(
     gateway: FakeGateway, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pauses grow with each connection that brought nothing, and start anew after one that did."""
+    """The pauses grow with each connection without an event, and start again after one with an event."""
     failures: list[int] = []
 
     def no_pause(limits: Limits, failed: int, error: PayFlowError | None) -> float:

@@ -1,4 +1,4 @@
-"""Sending money once, over a network that loses answers."""
+"""Sending money exactly once over a network that loses responses."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PAYMENT: dict[str, Any] = {"amount": 1050, "currency": "USD", "to_email": "bob@e
 ALICE_EMAIL = "alice@example.com"
 
 
-async def test_makes_a_key(gateway: Any, alice: PayFlow) -> None:
-    """Without a key from the caller, each send makes one of its own and hands it back on the transfer."""
+async def test_generates_a_key(gateway: Any, alice: PayFlow) -> None:
+    """Without a key from the caller, each send generates one, which the transfer has."""
     first = await alice.send(**PAYMENT)
     second = await alice.send(**PAYMENT)
 
@@ -31,8 +31,8 @@ async def test_makes_a_key(gateway: Any, alice: PayFlow) -> None:
     assert first.id != second.id
 
 
-async def test_takes_the_callers_key(gateway: Any, alice: PayFlow) -> None:
-    """A key that the caller made is sent as it is."""
+async def test_uses_the_callers_key(gateway: Any, alice: PayFlow) -> None:
+    """A key of the caller is sent as it is."""
     key = new_key()
 
     transfer = await alice.send(**PAYMENT, idempotency_key=key)
@@ -41,8 +41,8 @@ async def test_takes_the_callers_key(gateway: Any, alice: PayFlow) -> None:
     assert transfer.idempotency_key == key
 
 
-async def test_sends_only_what_was_given(gateway: Any, alice: PayFlow) -> None:
-    """Fields without a value are left out, the amount stays an integer."""
+async def test_sends_only_given_fields(gateway: Any, alice: PayFlow) -> None:
+    """Fields without a value are omitted; the amount is an integer."""
     await alice.send(amount=5, currency="USD", to_wallet_id="w", description="tea", metadata={"order": 7})
 
     assert gateway.seen(POST)[0].body == {
@@ -54,8 +54,8 @@ async def test_sends_only_what_was_given(gateway: Any, alice: PayFlow) -> None:
     }
 
 
-async def test_wants_one_recipient(alice: PayFlow) -> None:
-    """Both kinds of recipient at once, or none, is a mistake of the program."""
+async def test_needs_exactly_one_recipient(alice: PayFlow) -> None:
+    """Both kinds of recipient, or none, raise TypeError."""
     with pytest.raises(TypeError):
         await alice.send(amount=1, currency="USD")
     with pytest.raises(TypeError):
@@ -72,8 +72,8 @@ async def test_wants_one_recipient(alice: PayFlow) -> None:
         (409, "idempotency_key_in_use"),
     ],
 )
-async def test_repeats_with_the_same_key(gateway: Any, faults: Any, alice: PayFlow, status: int, code: str) -> None:
-    """A transient refusal is repeated with the same key, body and request id, and one transfer comes of it."""
+async def test_retries_with_the_same_key(gateway: Any, faults: Any, alice: PayFlow, status: int, code: str) -> None:
+    """After a transient refusal the same key, body and request id are sent again, and create one transfer."""
     gateway.fail(POST, *[faults.refuse(status, code, retry_after="0")] * 3)
 
     transfer = await alice.send(**PAYMENT)
@@ -86,8 +86,8 @@ async def test_repeats_with_the_same_key(gateway: Any, faults: Any, alice: PayFl
     assert list(gateway.transfers) == [transfer.id]
 
 
-async def test_repeats_after_a_broken_connection(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A request that was lost on the way in is sent again with the same key."""
+async def test_retries_after_a_broken_connection(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A request that did not arrive is sent again with the same key."""
     gateway.fail(POST, faults.cut(after=False), faults.cut(after=False))
 
     transfer = await alice.send(**PAYMENT)
@@ -96,8 +96,8 @@ async def test_repeats_after_a_broken_connection(gateway: Any, faults: Any, alic
     assert not transfer.replayed
 
 
-async def test_lost_answer_is_replayed(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """When the answer is lost after the commit, the retry gets the first transfer, and there is only one."""
+async def test_lost_response_is_replayed(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """If the response is lost after the commit, the retry returns the first transfer, and there is only one."""
     gateway.fail(POST, faults.cut(after=True))
 
     transfer = await alice.send(**PAYMENT)
@@ -107,8 +107,8 @@ async def test_lost_answer_is_replayed(gateway: Any, faults: Any, alice: PayFlow
     assert transfer.is_completed
 
 
-async def test_silence_is_repeated(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A gateway that says nothing within the limit is asked again."""
+async def test_timeout_is_retried(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A request without a response in time is sent again."""
     gateway.fail(POST, faults.hang(gateway.released))
 
     transfer = await alice.send(**PAYMENT, wait_seconds=0)
@@ -118,7 +118,7 @@ async def test_silence_is_repeated(gateway: Any, faults: Any, alice: PayFlow) ->
 
 
 async def test_honours_retry_after(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """The pause is what the gateway asked for, not the shorter usual backoff."""
+    """The pause is the `Retry-After`, not the shorter backoff."""
     gateway.fail(POST, faults.refuse(429, "rate_limited", retry_after="1"))
     await alice.find_by_key("log-in")
     began_at = time.monotonic()
@@ -129,8 +129,8 @@ async def test_honours_retry_after(gateway: Any, faults: Any, alice: PayFlow) ->
     assert len(gateway.seen(POST)) == 2
 
 
-async def test_too_long_a_pause_is_refused_at_once(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A `Retry-After` beyond the patience of the client is the caller's to decide."""
+async def test_too_long_a_pause_raises_at_once(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A `Retry-After` beyond the limits of the client raises the problem."""
     gateway.fail(POST, faults.refuse(429, "rate_limited", retry_after="60"))
 
     with pytest.raises(Problem) as caught:
@@ -144,7 +144,7 @@ async def test_too_long_a_pause_is_refused_at_once(gateway: Any, faults: Any, al
     ("status", "code"), [(422, "insufficient_funds"), (400, "idempotency_key_invalid"), (409, "email_taken")]
 )
 async def test_refusal_is_final(gateway: Any, faults: Any, alice: PayFlow, status: int, code: str) -> None:
-    """What the gateway refuses for good is not sent again."""
+    """A permanent refusal is not retried."""
     gateway.fail(POST, faults.refuse(status, code, detail="No."))
 
     with pytest.raises(Problem) as caught:
@@ -156,8 +156,8 @@ async def test_refusal_is_final(gateway: Any, faults: Any, alice: PayFlow, statu
     assert gateway.seen(LOOK_UP) == []
 
 
-async def test_lost_answer_is_found_by_key(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """When no retry gets through either, the transfer is looked up by its key, and waited for."""
+async def test_lost_response_is_found_by_key(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """If every retry fails too, the transfer is looked up by its key, and waited for."""
     gateway.fail(POST, faults.cut(after=True))
     gateway.always[POST] = faults.refuse(503, "backlog", retry_after="0")
 
@@ -169,7 +169,7 @@ async def test_lost_answer_is_found_by_key(gateway: Any, faults: Any, alice: Pay
 
 
 async def test_unknown_outcome_carries_the_key(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """What never got through is no failure but unknown; with its key it can be looked up, and sent again."""
+    """Without any response the outcome is unknown, not failed; with the key it can be looked up, and sent again."""
     gateway.always[POST] = faults.cut(after=False)
 
     with pytest.raises(OutcomeUnknown) as caught:
@@ -192,7 +192,7 @@ async def test_unknown_outcome_carries_the_key(gateway: Any, faults: Any, alice:
 
 
 async def test_fault_of_the_gateway_is_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A 500 says nothing about what was done: not repeated, looked up, and unknown when nothing is found."""
+    """After a 500 the outcome is unknown: no retry, a look-up, and OutcomeUnknown if nothing is found."""
     gateway.fail(POST, faults.refuse(500, "internal_error"))
 
     with pytest.raises(OutcomeUnknown) as caught:
@@ -202,7 +202,7 @@ async def test_fault_of_the_gateway_is_unknown(gateway: Any, faults: Any, alice:
     assert len(gateway.seen(POST)) == 1
 
 
-async def test_refusal_after_a_lost_answer_is_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
+async def test_refusal_after_a_lost_response_is_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
     """A refused retry does not prove that the first attempt had no effect."""
     gateway.fail(POST, faults.cut(after=False), faults.refuse(422, "insufficient_funds"))
 
@@ -213,8 +213,8 @@ async def test_refusal_after_a_lost_answer_is_unknown(gateway: Any, faults: Any,
     assert caught.value.__cause__.code == "insufficient_funds"
 
 
-async def test_another_transfer_under_the_key_is_not_taken(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A key that was used before for another amount never makes that transfer pass for this one."""
+async def test_another_transfer_under_the_key_is_not_used(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A transfer of another amount under the same key is not returned."""
     key = new_key()
     await alice.send(**PAYMENT, idempotency_key=key)
     gateway.always[POST] = faults.refuse(503, "unavailable", retry_after="0")
@@ -223,8 +223,8 @@ async def test_another_transfer_under_the_key_is_not_taken(gateway: Any, faults:
         await alice.send(**{**PAYMENT, "amount": 9999}, idempotency_key=key)
 
 
-async def test_reused_key_is_told_as_such(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """`idempotency_key_reused` reaches the caller, even after a lost answer."""
+async def test_reused_key_is_reported(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """`idempotency_key_reused` reaches the caller, even after a lost response."""
     gateway.fail(POST, faults.cut(after=False), faults.refuse(422, "idempotency_key_reused"))
 
     with pytest.raises(Problem) as caught:
@@ -234,7 +234,7 @@ async def test_reused_key_is_told_as_such(gateway: Any, faults: Any, alice: PayF
 
 
 async def test_never_sent_is_not_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """When every attempt was turned away at the gateway, that is what the caller hears."""
+    """If the gateway refused every attempt, its problem is raised."""
     gateway.always[POST] = faults.refuse(429, "rate_limited", retry_after="0")
 
     with pytest.raises(Problem) as caught:
@@ -245,7 +245,7 @@ async def test_never_sent_is_not_unknown(gateway: Any, faults: Any, alice: PayFl
 
 
 async def test_login_that_fails_is_not_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """With nobody to log in to, no transfer was sent, however the login went wrong."""
+    """If the login fails in any way, no transfer was sent, and the outcome is not unknown."""
     gateway.always["POST /auth/login"] = faults.refuse(503, "unavailable", retry_after="0")
 
     with pytest.raises(Problem) as caught:
@@ -256,7 +256,7 @@ async def test_login_that_fails_is_not_unknown(gateway: Any, faults: Any, alice:
 
 
 async def test_no_gateway(closed_port: int) -> None:
-    """With nothing listening, nothing was sent: one plain error after bounded attempts, not an unknown outcome."""
+    """Without a gateway nothing was sent: GatewayUnreachable after bounded attempts, not an unknown outcome."""
     session_store = MemorySessionStore()
     user = User("1", ALICE_EMAIL, "Alice", "user")
     session_store.save(Session(user=user, access_token="a", refresh_token="r", renew_at=time.time() + 60))
@@ -266,9 +266,9 @@ async def test_no_gateway(closed_port: int) -> None:
             await client.send(**PAYMENT)
 
 
-async def test_foreign_answer_is_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A page of some proxy instead of JSON proves nothing either."""
-    gateway.fail(POST, faults.say("<h1>Welcome</h1>"))
+async def test_foreign_response_is_unknown(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """A page of a proxy instead of JSON leaves the outcome unknown."""
+    gateway.fail(POST, faults.respond("<h1>Welcome</h1>"))
 
     with pytest.raises(OutcomeUnknown) as caught:
         await alice.send(**PAYMENT)
@@ -276,8 +276,8 @@ async def test_foreign_answer_is_unknown(gateway: Any, faults: Any, alice: PayFl
     assert isinstance(caught.value.__cause__, UnexpectedResponse)
 
 
-async def test_asks_the_gateway_to_wait(gateway: Any, alice: PayFlow) -> None:
-    """The wait is asked for with the request, at most as long as the gateway takes; the outcome needs no second look."""
+async def test_prefers_to_wait(gateway: Any, alice: PayFlow) -> None:
+    """`Prefer: wait` has the wait, at most the gateway's maximum; the outcome needs no poll."""
     gateway.keeps_preference = True
 
     transfer = await alice.send(**PAYMENT, wait_seconds=90)
@@ -288,8 +288,8 @@ async def test_asks_the_gateway_to_wait(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_polls_until_finalized(gateway: Any, alice: PayFlow) -> None:
-    """A transfer that is still PENDING in the answer is looked at until it has its outcome."""
-    gateway.looks_until_finalized = 3
+    """A transfer that is still PENDING in the response is polled until it has its outcome."""
+    gateway.polls_until_final = 3
 
     transfer = await alice.send(**PAYMENT)
 
@@ -300,8 +300,8 @@ async def test_polls_until_finalized(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_wait_is_bounded(gateway: Any, alice: PayFlow) -> None:
-    """A transfer that does not finalize is handed back PENDING when the wait is over."""
-    gateway.looks_until_finalized = 10**6
+    """A transfer without an outcome is returned as PENDING after the wait."""
+    gateway.polls_until_final = 10**6
     began_at = time.monotonic()
 
     transfer = await alice.send(**PAYMENT, wait_seconds=0.4)
@@ -311,7 +311,7 @@ async def test_wait_is_bounded(gateway: Any, alice: PayFlow) -> None:
 
 
 async def test_no_wait(gateway: Any, alice: PayFlow) -> None:
-    """A wait of zero is no wait: no preference, no second look."""
+    """A wait of zero sends no preference and does not poll."""
     transfer = await alice.send(**PAYMENT, wait_seconds=0)
 
     assert transfer.status == "PENDING"
@@ -319,8 +319,8 @@ async def test_no_wait(gateway: Any, alice: PayFlow) -> None:
     assert gateway.seen(f"GET /transfers/{transfer.id}") == []
 
 
-async def test_trouble_while_waiting_is_no_failure(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """Once accepted, a transfer is not turned into an error because it cannot be looked at."""
+async def test_error_while_waiting_is_no_failure(gateway: Any, faults: Any, alice: PayFlow) -> None:
+    """An error while polling an accepted transfer is not raised."""
     transfer = await alice.send(**PAYMENT, wait_seconds=0)
     look = f"GET /transfers/{transfer.id}"
     gateway.fail(look, faults.refuse(503, "unavailable"), faults.cut(after=False), faults.refuse(500, "internal_error"))
@@ -337,7 +337,7 @@ async def test_trouble_while_waiting_is_no_failure(gateway: Any, faults: Any, al
 
 
 async def test_expired_token_keeps_the_key(gateway: Any, alice: PayFlow) -> None:
-    """A token that ran out is renewed and the request sent again with the same key."""
+    """An expired token is refreshed, and the request sent again with the same key."""
     await alice.find_by_key("log-in")
     gateway.access.clear()
 
@@ -348,8 +348,8 @@ async def test_expired_token_keeps_the_key(gateway: Any, alice: PayFlow) -> None
     assert list(gateway.transfers) == [transfer.id]
 
 
-async def test_session_that_ends_after_a_lost_answer(gateway: Any, faults: Any) -> None:
-    """A lost answer and then a dead session leave the outcome unknown, not failed."""
+async def test_session_that_ends_after_a_lost_response(gateway: Any, faults: Any) -> None:
+    """A lost response followed by the end of the session leaves the outcome unknown, not failed."""
     async with PayFlow(gateway.url) as client:
         await client.login(ALICE_EMAIL, "payflow-demo-1")
 
@@ -366,7 +366,7 @@ async def test_session_that_ends_after_a_lost_answer(gateway: Any, faults: Any) 
 
 
 async def test_many_at_once(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """Fifty sends at once over a bad line make fifty transfers, and one login."""
+    """Fifty concurrent sends over a bad connection create fifty transfers, and need one login."""
     gateway.fail(POST, *[faults.cut(after=True), faults.refuse(503, "unavailable")] * 10)
 
     transfers = await asyncio.gather(*[alice.send(**PAYMENT) for _ in range(50)])
@@ -376,7 +376,7 @@ async def test_many_at_once(gateway: Any, faults: Any, alice: PayFlow) -> None:
 
 
 async def test_deposit(gateway: Any, faults: Any, ops: PayFlow) -> None:
-    """An operator's deposit is sent like a transfer: with a key, kept over retries, waited for."""
+    """An operator's deposit is sent like a transfer: with the same key for all retries, and waited for."""
     gateway.fail("POST /ops/deposits", faults.refuse(503, "unavailable", retry_after="0"), faults.cut(after=True))
     gateway.always["POST /ops/deposits"] = faults.refuse(503, "unavailable", retry_after="0")
 

@@ -1,4 +1,4 @@
-"""Logging in, staying logged in, and being logged out."""
+"""Login, refresh and logout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFRESH = "POST /auth/refresh"
 
 @pytest.fixture(autouse=True)
 def wallets(gateway: Any) -> None:
-    """Something to ask for."""
+    """A document to read."""
     gateway.documents["/wallets"] = {"items": [], "next_cursor": None}
 
 
@@ -37,7 +37,7 @@ async def test_login(gateway: Any) -> None:
 
 
 async def test_wrong_password(gateway: Any) -> None:
-    """A refused login says so, once."""
+    """A refused login raises its problem, after one request."""
     async with PayFlow(gateway.url) as client:
         with pytest.raises(Problem) as caught:
             await client.login(EMAIL, "wrong")
@@ -59,7 +59,7 @@ async def test_register(gateway: Any) -> None:
 
 
 async def test_not_logged_in(gateway: Any) -> None:
-    """Without a session nothing is sent."""
+    """Without a session NotLoggedIn is raised, and nothing is sent."""
     async with PayFlow(gateway.url) as client:
         with pytest.raises(NotLoggedIn):
             await client.wallets()
@@ -70,13 +70,13 @@ async def test_not_logged_in(gateway: Any) -> None:
 
 
 async def test_half_of_the_credentials() -> None:
-    """An e-mail address without a password is a mistake of the program."""
+    """An e-mail address without a password raises Misconfigured."""
     with pytest.raises(Misconfigured):
         PayFlow("http://127.0.0.1:8000", email=EMAIL)
 
 
 async def test_renews_before_the_token_expires(gateway: Any) -> None:
-    """A token that is about to expire is renewed before it is used."""
+    """A token that is about to expire is refreshed before it is used."""
     gateway.expires_in = 0
     async with PayFlow(gateway.url) as client:
         await client.login(EMAIL, PASSWORD)
@@ -89,7 +89,7 @@ async def test_renews_before_the_token_expires(gateway: Any) -> None:
 
 
 async def test_renews_once_for_many(gateway: Any) -> None:
-    """Many requests that meet a refused token spend one refresh token, once."""
+    """Many concurrent requests with a refused token use one refresh token, once."""
     async with PayFlow(gateway.url) as client:
         await client.login(EMAIL, PASSWORD)
         gateway.access.clear()
@@ -100,7 +100,7 @@ async def test_renews_once_for_many(gateway: Any) -> None:
 
 
 async def test_renews_once_for_two_commands(gateway: Any, tmp_path: Path) -> None:
-    """Two commands at once that share a session file do not spend the same refresh token twice."""
+    """Two concurrent commands with one session file do not use the same refresh token twice."""
     clients = [PayFlow(gateway.url, session_store=FileSessionStore(tmp_path, gateway.url)) for _ in range(2)]
     await clients[0].login(EMAIL, PASSWORD)
     gateway.access.clear()
@@ -114,7 +114,7 @@ async def test_renews_once_for_two_commands(gateway: Any, tmp_path: Path) -> Non
 
 
 async def test_session_ends(gateway: Any) -> None:
-    """A session that was revoked is told as such, and then there is none."""
+    """A revoked session raises SessionEnded, and is removed."""
     async with PayFlow(gateway.url) as client:
         await client.login(EMAIL, PASSWORD)
         gateway.end_sessions()
@@ -126,7 +126,7 @@ async def test_session_ends(gateway: Any) -> None:
 
 
 async def test_token_refused_although_new(gateway: Any, faults: Any) -> None:
-    """A gateway that takes no token at all ends the attempt after one renewal."""
+    """If the gateway refuses every token, the call ends after one refresh."""
     gateway.always["GET /wallets"] = faults.refuse(401, "invalid_token")
     async with PayFlow(gateway.url) as client:
         await client.login(EMAIL, PASSWORD)
@@ -138,7 +138,7 @@ async def test_token_refused_although_new(gateway: Any, faults: Any) -> None:
 
 
 async def test_logs_in_again_with_credentials(gateway: Any, alice: PayFlow) -> None:
-    """A client that was given the password begins a new session when the old one has ended."""
+    """A client with credentials begins a new session when the old one has ended."""
     await alice.wallets()
     gateway.end_sessions()
 
@@ -148,7 +148,7 @@ async def test_logs_in_again_with_credentials(gateway: Any, alice: PayFlow) -> N
 
 
 async def test_renewal_survives_an_outage(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """A renewal that cannot be had for a moment is tried again; the session goes on."""
+    """A refresh with a transient error is retried; the session continues."""
     await alice.wallets()
     gateway.access.clear()
     gateway.fail(REFRESH, faults.refuse(503, "unavailable", retry_after="0"))
@@ -171,7 +171,7 @@ async def test_logout(gateway: Any) -> None:
 
 
 async def test_logout_of_an_ended_session(gateway: Any) -> None:
-    """A session that has ended at the gateway already is forgotten without a complaint."""
+    """A session that has already ended at the gateway is removed without an error."""
     async with PayFlow(gateway.url) as client:
         await client.login(EMAIL, PASSWORD)
         gateway.end_sessions()
@@ -180,7 +180,7 @@ async def test_logout_of_an_ended_session(gateway: Any) -> None:
         assert client.user is None
 
 
-async def test_logout_that_does_not_get_through(gateway: Any, faults: Any) -> None:
+async def test_logout_without_a_response(gateway: Any, faults: Any) -> None:
     """While the gateway does not confirm the logout, the session is kept: it may still be open there."""
     gateway.fail("POST /auth/logout", faults.refuse(503, "unavailable"))
     async with PayFlow(gateway.url) as client:
@@ -209,10 +209,10 @@ async def test_file_is_private(gateway: Any, tmp_path: Path) -> None:
     assert not session_store.path.exists()
 
 
-async def test_letters(gateway: Any, faults: Any) -> None:
-    """Tokens of letters are sent without a session; another letter is asked for with one; an old file is still read."""
+async def test_emails(gateway: Any, faults: Any) -> None:
+    """Tokens from e-mails are sent without a session, another e-mail is requested with one, and an old session file is read."""
     routes = ("/auth/email/verify", "/auth/email/verification", "/auth/password/forgot", "/auth/password/reset")
-    gateway.always |= {f"POST {route}": faults.say("{}") for route in routes}
+    gateway.always |= {f"POST {route}": faults.respond("{}") for route in routes}
     async with PayFlow(gateway.url, email=EMAIL, password=PASSWORD) as client:
         await client.verify_email("t")
         await client.forgot_password(EMAIL)

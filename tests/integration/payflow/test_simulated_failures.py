@@ -1,4 +1,4 @@
-"""Which request of the client carries the word of a simulation."""
+"""Which request of the client asks for a simulated failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def words(gateway: Any, route: str) -> list[str | None]:
 
 
 async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """What is sent again goes without the word, and so does whatever follows, inside of the block and after it."""
+    """Retries and later requests do not ask for it, inside of the block or after it."""
     gateway.fail(POST, faults.cut(after=True))
     with alice.simulate("response-lost"):
         await alice.send(amount=5, currency="USD", to_wallet_id="w")
@@ -29,7 +29,7 @@ async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alic
 
 
 async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow) -> None:
-    """A request whose token was refused was not simulated: the one after the renewal carries the word as well."""
+    """A request whose token was refused did not fail on purpose: the one after the refresh asks again."""
     await alice.send(amount=5, currency="USD", to_wallet_id="w")
     gateway.access.clear()
     with alice.simulate("slow"):
@@ -40,7 +40,7 @@ async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow
 
 
 async def test_a_block_that_fails_leaves_nothing(gateway: Any, alice: PayFlow) -> None:
-    """A word that was not taken is forgotten with its block."""
+    """A failure that was not used ends with its block."""
     with pytest.raises(RuntimeError), alice.simulate("slow"):
         raise RuntimeError
     await alice.send(amount=5, currency="USD", to_wallet_id="w")

@@ -18,8 +18,8 @@ MUTANTS = (
         changes=[
             Change("payflow/submission.py", '            "to_wallet_id": body.get("to", body).get("wallet_id"),\n', "")
         ],
-        works=f"{FOUND}::test_the_same_transfer_is_taken",
-        caught_by=[f"{FOUND}::test_a_transfer_that_differs_is_not_taken"],
+        works=f"{FOUND}::test_the_same_transfer_is_used",
+        caught_by=[f"{FOUND}::test_a_transfer_that_differs_is_not_used"],
     ),
     Mutant(
         name="hash-without-the-recipient",

@@ -8,7 +8,7 @@ CLIENT = "payflow/client.py"
 SUBMISSION = "payflow/submission.py"
 
 ARGUMENTS = "tests/integration/payflow/test_empty_arguments.py"
-WORKS = "tests/integration/payflow/test_send.py::test_takes_the_callers_key"
+WORKS = "tests/integration/payflow/test_send.py::test_uses_the_callers_key"
 
 MUTANTS = (
     Mutant(

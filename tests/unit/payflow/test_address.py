@@ -1,4 +1,4 @@
-"""Addresses of gateways, and where they are found."""
+"""The address of the gateway, and its sources."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from payflow.errors import Misconfigured
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-def test_one_form(text: str, address: str) -> None:
-    """An address has one form, however it is written."""
+def test_normal_form(text: str, address: str) -> None:
+    """Every spelling of an address has the same normal form."""
     assert parse_address(text) == address
 
 
@@ -31,8 +31,8 @@ def test_one_form(text: str, address: str) -> None:
     "text",
     ["", "127.0.0.1:8000", "ftp://h", "http://", "http://h:port", "http://h:70000", "http://u@h", "http://h?a=b"],
 )
-def test_refused(text: str) -> None:
-    """What is no address is refused, and quoted."""
+def test_malformed(text: str) -> None:
+    """A malformed address raises, and is quoted."""
     with pytest.raises(Misconfigured, match="is not the address of a gateway"):
         parse_address(text)
 
@@ -46,7 +46,7 @@ def working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_order(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option wins over the variable, the variable over the running stack, the stack over the default."""
+    """The option overrides the variable, the variable the running stack, the stack the default."""
     assert settings.find_gateway(None) == "http://127.0.0.1:8000"
 
     (working / ".payflow" / "stack.json").write_text(json.dumps({"gateway": "http://127.0.0.1:3"}))
@@ -63,15 +63,15 @@ def test_order(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"gateway": 5}'])
 def test_stack_that_names_no_gateway(working: Path, text: str) -> None:
-    """A file of a stack that cannot be understood is told: another gateway may not be taken instead."""
+    """A malformed stack.json raises: no other gateway is used instead."""
     (working / ".payflow" / "stack.json").write_text(text)
 
     with pytest.raises(Misconfigured):
         settings.find_gateway(None)
 
 
-def test_stack_that_is_no_file(working: Path) -> None:
-    """What cannot be read as a file is named."""
+def test_stack_that_is_not_a_file(working: Path) -> None:
+    """A stack.json that cannot be read is named."""
     (working / ".payflow" / "stack.json").mkdir()
 
     with pytest.raises(Misconfigured, match="cannot read"):

@@ -1,4 +1,4 @@
-"""What the errors say, and what they promise about the request."""
+"""The texts of errors, and what they state about the request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_problem_in_one_line() -> None:
 
 @pytest.mark.parametrize("document", [{}, {"errors": "none"}, {"errors": [1]}, {"detail": None, "code": None}])
 def test_problem_without_a_document(document: dict[str, object]) -> None:
-    """A refusal of some proxy is still told, by its status."""
+    """A refusal by a proxy is reported with its status."""
     problem = Problem(502, document, retry_after_seconds=None, request_id="r-2")
 
     assert str(problem) == "the gateway responded with 502 (http_502, request r-2)"
@@ -47,12 +47,12 @@ def test_problem_without_a_document(document: dict[str, object]) -> None:
     ],
 )
 def test_maybe_done(error: PayFlowError, maybe_done: bool) -> None:
-    """Only what was never sent, or refused at the gateway, was certainly not carried out."""
+    """Only a request that was not sent, or that the gateway refused, was certainly not carried out."""
     assert error.maybe_done is maybe_done
 
 
 def test_unknown_outcome_names_its_key() -> None:
-    """Who only logs the line still has the key."""
+    """The text has the key, also where only the text is logged."""
     error = OutcomeUnknown("k-1", reason=NoResponse("silence"), request_id="r-1")
 
     assert (error.key, error.request_id) == ("k-1", "r-1")

@@ -1,4 +1,4 @@
-"""Amounts as people read them, and documents that are read with care."""
+"""Formatted amounts, and strict reading of documents."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_format(code: str, exponent: int, amount: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1.0, "1", True, None, [1]])
-def test_whole_refuses(value: Any) -> None:
-    """An amount is an integer and nothing that looks like one."""
+def test_whole_rejects(value: Any) -> None:
+    """Only an integer is an amount: no float, boolean or text."""
     with pytest.raises(TypeError):
         read.whole(value)
 
 
 def test_moment() -> None:
-    """A time is read with its microseconds and its zone; one without zone is refused."""
+    """A time has its microseconds and its zone; one without zone raises."""
     assert read.moment("2026-01-02T03:04:05.000006Z") == datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
     with pytest.raises(ValueError, match="without zone"):
         read.moment("2026-01-02T03:04:05")
@@ -44,13 +44,13 @@ def test_moment() -> None:
 
 @pytest.mark.parametrize("document", [None, [], "text", {}, {"amount": 1.5}])
 def test_convert(document: Any) -> None:
-    """Whatever is wrong with a document becomes one error."""
+    """Any fault of a document raises UnexpectedResponse."""
     with pytest.raises(UnexpectedResponse):
         read.convert(lambda found: read.whole(found["amount"]), document)
 
 
 def test_printable() -> None:
-    """Text becomes one line without anything that steers a terminal."""
+    """Text becomes one line without control characters."""
     assert printable("a\nb\t c\x1b[31m\x07 \u202eé") == "a b c [31m   é"
 
 
@@ -64,5 +64,5 @@ def test_printable() -> None:
     ],
 )
 def test_phrase(detail: Any, text: str) -> None:
-    """A detail of any shape is told in a few words."""
+    """A detail of any shape becomes a short text."""
     assert phrase(detail) == text

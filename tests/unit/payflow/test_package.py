@@ -1,4 +1,4 @@
-"""What `import payflow` offers."""
+"""The names of the package `payflow`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import payflow
 
 
 def test_exports() -> None:
-    """Every name that is offered is there."""
+    """Every exported name exists."""
     assert all(getattr(payflow, name).__name__ == name for name in payflow.__all__)
 
 
 def test_unknown_name() -> None:
-    """Another name is an attribute error, as of any module."""
+    """Another name raises AttributeError, as for any module."""
     with pytest.raises(AttributeError, match="has no attribute 'Wallets'"):
         payflow.Wallets  # noqa: B018

@@ -1,4 +1,4 @@
-"""When a request is sent again, and after which pause."""
+"""Retries and their pauses."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def refused(status: int, code: str = "x", *, retry_after_seconds: float | None =
         (SessionEnded("http://h"), False),
     ],
 )
-async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
-    """LocalError that passes is worth another attempt, a refusal is not."""
+async def test_retried_errors(error: PayFlowError, helps: bool) -> None:
+    """A transient error is retried, a refusal is not."""
     patience = RetryPolicy(Limits(backoff_seconds_min=0))
 
     if helps:
@@ -53,7 +53,7 @@ async def test_what_is_repeated(error: PayFlowError, helps: bool) -> None:
 
 
 async def test_attempts_are_bounded() -> None:
-    """After `attempts_max` failures the last one is let through."""
+    """After `attempts_max` failures the last error is raised."""
     patience = RetryPolicy(Limits(attempts_max=3, backoff_seconds_min=0))
     await patience.pause(UNAVAILABLE)
     await patience.pause(UNAVAILABLE)
@@ -74,7 +74,7 @@ async def test_time_is_bounded() -> None:
 
 
 def test_pause_doubles_up_to_a_limit() -> None:
-    """The pauses double from the shortest to the longest, each stretched by at most half of itself."""
+    """The pauses double from the shortest to the longest, each lengthened by at most half of it."""
     patience = RetryPolicy(Limits(backoff_seconds_min=0.1, backoff_seconds_max=5))
 
     for least in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5):
@@ -84,8 +84,8 @@ def test_pause_doubles_up_to_a_limit() -> None:
         assert len(set(pauses)) > 1
 
 
-def test_pause_is_never_shorter_than_asked() -> None:
-    """`Retry-After` wins over a shorter backoff, and a longer backoff over it."""
+def test_pause_is_never_shorter_than_retry_after() -> None:
+    """The pause is the longer one of `Retry-After` and backoff."""
     patience = RetryPolicy(Limits(backoff_seconds_min=2, backoff_seconds_max=2))
     patience._failed = 1
 
@@ -98,12 +98,12 @@ def test_pause_is_never_shorter_than_asked() -> None:
     ("value", "seconds"), [("0", 0), ("17", 17), (None, None), ("", None), ("soon", None), ("-1", None), ("1.5", None)]
 )
 def test_retry_after_as_a_number(value: str | None, seconds: float | None) -> None:
-    """Whole seconds are read; what is no pause says nothing."""
+    """Whole seconds are read; a malformed value is None."""
     assert read_retry_after(value) == seconds
 
 
 def test_retry_after_as_a_date() -> None:
-    """A date is a pause until then; a past one is none."""
+    """A date is a pause until then; a past one is a pause of zero."""
     now = datetime.now(UTC)
 
     assert read_retry_after(format_datetime(now + timedelta(seconds=60))) == pytest.approx(60, abs=2)

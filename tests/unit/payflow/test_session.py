@@ -1,4 +1,4 @@
-"""Where sessions are kept, and in which shape."""
+"""Storage of sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made(token: str = "a-1") -> Session:
 
 
 def test_granted() -> None:
-    """A session is renewed a little before its token expires."""
+    """A session is due for a refresh a little before its token expires."""
     user = {"id": "u-1", "email": "alice@example.com", "name": "Alice", "role": "operator"}
     granted = Session.granted({"user": user, "access_token": "a", "refresh_token": "r", "expires_in": 600})
 
@@ -33,13 +33,13 @@ def test_granted() -> None:
 
 
 def test_tokens_are_not_shown() -> None:
-    """The text of a session, as a log or a traceback would have it, holds no token."""
+    """The `repr` of a session, as in a log or a traceback, has no token."""
     assert "a-1" not in repr(made())
     assert "r-1" not in repr(made())
 
 
 def test_memory() -> None:
-    """What is kept in memory is there until it is forgotten."""
+    """A session in memory stays until it is removed."""
     session_store = MemorySessionStore()
     assert session_store.load() is None
     session_store.save(made())
@@ -49,7 +49,7 @@ def test_memory() -> None:
 
 
 def test_file(tmp_path: Path) -> None:
-    """What is kept in a file comes back the same, and only for its gateway."""
+    """A session in a file is read back unchanged, and only for its gateway."""
     kept = made()
     FileSessionStore(tmp_path, GATEWAY).save(kept)
 
@@ -58,16 +58,16 @@ def test_file(tmp_path: Path) -> None:
     assert json.loads(FileSessionStore(tmp_path, GATEWAY).path.read_text())["gateway"] == GATEWAY
 
 
-def test_addresses_that_read_alike(tmp_path: Path) -> None:
-    """Two gateways never share a file, however alike their addresses are."""
+def test_similar_addresses(tmp_path: Path) -> None:
+    """Two gateways never share a file, however similar their addresses are."""
     addresses = ["http://h:1", "https://h:1", "http://h-1", "http://h/1", "http://h"]
 
     assert len({FileSessionStore(tmp_path, address).path for address in addresses}) == len(addresses)
     assert all(FileSessionStore(tmp_path, address).path.parent == tmp_path for address in addresses)
 
 
-def test_a_draft_left_behind_opens_nothing(tmp_path: Path) -> None:
-    """A file is private also when a draft with an open mode was left at its place."""
+def test_a_leftover_draft(tmp_path: Path) -> None:
+    """The file is private even if a leftover draft has another mode."""
     session_store = FileSessionStore(tmp_path, GATEWAY)
     draft = session_store.path.with_name(f".{session_store.path.name}.{os.getpid()}")
     draft.touch(mode=0o666)
@@ -79,8 +79,8 @@ def test_a_draft_left_behind_opens_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"session": {}}', '{"session": {"user": {}}}'])
-def test_garbled_file(tmp_path: Path, text: str) -> None:
-    """A file that holds no session is as none."""
+def test_malformed_file(tmp_path: Path, text: str) -> None:
+    """A file without a valid session counts as none."""
     session_store = FileSessionStore(tmp_path, GATEWAY)
     session_store.path.write_text(text)
     session_store.path.chmod(0o600)
@@ -88,8 +88,8 @@ def test_garbled_file(tmp_path: Path, text: str) -> None:
     assert session_store.load() is None
 
 
-def test_file_that_others_may_read(tmp_path: Path) -> None:
-    """A file that was open to others is refused."""
+def test_file_that_other_users_may_read(tmp_path: Path) -> None:
+    """A file that other users may read raises."""
     session_store = FileSessionStore(tmp_path, GATEWAY)
     session_store.save(made())
     session_store.path.chmod(0o640)
@@ -99,7 +99,7 @@ def test_file_that_others_may_read(tmp_path: Path) -> None:
 
 
 async def test_exclusive(tmp_path: Path) -> None:
-    """Two that renew at once take turns, also when each has a session_store of its own."""
+    """Two concurrent refreshes take turns, also with separate session stores."""
     inside: list[int] = []
 
     async def renew(session_store: FileSessionStore) -> None:
@@ -113,7 +113,7 @@ async def test_exclusive(tmp_path: Path) -> None:
 
 
 async def test_exclusive_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that is held for ever is told, not waited for."""
+    """A lock that is never released raises after a limited wait."""
     monkeypatch.setattr(session, "LOCK_SECONDS_MAX", 0.1)
     async with FileSessionStore(tmp_path, GATEWAY).exclusive():
         with pytest.raises(Misconfigured, match="another payflow command"):
