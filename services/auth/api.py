@@ -121,7 +121,7 @@ async def find_known_location(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Refresh tokens."""
     body = validate(schemas.REFRESH, await read_json(request))
-    session = await commands.accounts.refresh(
+    session = await commands.sessions.refresh(
         request.app[POOL], request.app[KEYRING], request.app[WAKEUP], refresh_token=body.refresh_token
     )
     return web.json_response(schemas.render_session(session.user, session.pair))
@@ -130,7 +130,7 @@ async def refresh(request: web.Request) -> web.Response:
 async def log_out(request: web.Request) -> web.Response:
     """Log out. A session that has ended already is not an error."""
     body = validate(schemas.LOGOUT, await read_json(request))
-    await commands.accounts.log_out(
+    await commands.sessions.log_out(
         request.app[POOL], request.app[WAKEUP], session_id=body.session_id, user_id=body.user_id
     )
     return web.Response(status=204)
@@ -228,9 +228,7 @@ async def renew_recovery_codes(request: web.Request) -> web.Response:
 
 async def get_user(request: web.Request) -> web.Response:
     """Get a user."""
-    return web.json_response(
-        schemas.render_user(await commands.accounts.get_user(request.app[POOL], _user_id(request)))
-    )
+    return web.json_response(schemas.render_user(await commands.users.get_user(request.app[POOL], _user_id(request))))
 
 
 async def find_account(request: web.Request) -> web.Response:
@@ -301,7 +299,7 @@ async def rotate_keys(request: web.Request) -> web.Response:
 async def list_revocations(request: web.Request) -> web.Response:
     """List revocations after a number."""
     query = validate(schemas.FEED_POSITION, dict(request.query))
-    feed = await commands.accounts.list_revocations(request.app[POOL], after=query.after)
+    feed = await commands.sessions.list_revocations(request.app[POOL], after=query.after)
     return web.json_response(schemas.render_revocations(feed.items, feed.following, feed.now))
 
 
@@ -309,20 +307,20 @@ async def find_recipients(request: web.Request) -> web.Response:
     """Find recipients by e-mail address."""
     body = validate_json(schemas.FIND_RECIPIENTS, await request.read())
     return web.json_response(
-        schemas.render_recipients(await commands.accounts.find_recipients(request.app[POOL], body.emails))
+        schemas.render_recipients(await commands.users.find_recipients(request.app[POOL], body.emails))
     )
 
 
 async def find_names(request: web.Request) -> web.Response:
     """Find the names of users."""
     body = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_names(await commands.accounts.find_users(request.app[READ_POOL], body.ids)))
+    return web.json_response(schemas.render_names(await commands.users.find_users(request.app[READ_POOL], body.ids)))
 
 
 async def find_contacts(request: web.Request) -> web.Response:
     """Find the names and addresses of users."""
     body = validate_json(schemas.IDS, await request.read())
-    return web.json_response(schemas.render_contacts(await commands.accounts.find_users(request.app[POOL], body.ids)))
+    return web.json_response(schemas.render_contacts(await commands.users.find_users(request.app[POOL], body.ids)))
 
 
 async def verify_email(request: web.Request) -> web.Response:

@@ -95,7 +95,7 @@ async def grant(settings: GrantSettings, arguments: list[str]) -> None:
         raise JobFailed(f"unknown role; use one of {', '.join(Role)}")
     pool = await database.open_pool(settings.auth_database_url.get_secret_value(), name="auth-grant", size_max=1)
     try:
-        done = await commands.accounts.grant_role(pool, email=email, role=Role(name))
+        done = await commands.users.grant_role(pool, email=email, role=Role(name))
     except UserNotFound:
         raise JobFailed("no user is registered with that e-mail address") from None
     except LastOperator as refusal:

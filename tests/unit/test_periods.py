@@ -71,8 +71,8 @@ def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
 
     assert limits.ACCESS_TOKEN_SECONDS == schemas.KEY_REMEMBERED_SECONDS
     assert revocations.KEPT_SECONDS >= token_seconds + longest_answer_seconds
-    assert commands.accounts.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
-    assert revocations.KEPT_SECONDS >= commands.accounts.REVOCATIONS_SECONDS
+    assert commands.sessions.REVOCATIONS_SECONDS >= token_seconds + longest_answer_seconds
+    assert revocations.KEPT_SECONDS >= commands.sessions.REVOCATIONS_SECONDS
     assert longest_answer_seconds <= 1.0
 
 

@@ -1,7 +1,9 @@
-"""Operators manage users: find, set the role, disable, enable."""
+"""Users: look them up; and as an operator, set the role, disable, enable."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -11,15 +13,23 @@ from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason
 from services.auth.rules.emails import Kind
-from services.auth.rules.user import Role, normalise_email
+from services.auth.rules.user import Role, User, normalise_email
 from services.auth.store.accounts import Locked
 from services.auth.store.users import Account
 from services.auth.wakeup import Wakeup
-from services.chassis import database
+from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.refusals.auth import CannotModifySelf, OperatorRequired, UserNotFound
 
 log = structlog.get_logger()
+
+
+class Grant(NamedTuple):
+    """Result of a grant: the user, the role before, and how many sessions were ended."""
+
+    user: User
+    before: Role
+    sessions_ended: int
 
 
 async def find_account(pool: Pool, *, email: str) -> Account:
@@ -108,6 +118,63 @@ async def enable_user(pool: Pool, *, user_id: UUID, operator_id: UUID) -> Accoun
     return account
 
 
+async def grant_role(pool: Pool, *, email: str, role: Role) -> Grant:
+    """Set the role of a user, from the command line. A user who loses a role loses all sessions and API keys.
+
+    Raises:
+        UserNotFound: no user is registered with this address.
+        LastOperator: there is no other operator.
+    """
+    async with database.transaction(pool) as connection:
+        await actions.operators.lock(connection)
+        user = await store.accounts.lock_user_by_email(connection, normalise_email(email) or "")
+        if user is None:
+            raise UserNotFound
+        detail = {"from": user.role.value, "to": role.value, "by": "command line"}
+        await actions.audit.record(connection, Audit(Action.ROLE_GRANTED, None, user.id, detail))
+        await store.users.update_role(connection, user.id, role)
+        if user.role is Role.OPERATOR:
+            await actions.operators.require_one(connection)
+        ended = actions.access.NONE
+        if user.role not in (role, Role.USER):
+            ended = await actions.access.lock(connection, user.id)
+            await actions.access.revoke(connection, ended, Reason.ROLE_REMOVED, actor_id=None)
+    return Grant(user, user.role, len(ended.session_ids))
+
+
+async def get_user(pool: Pool, user_id: UUID) -> User:
+    """Get a user.
+
+    Raises:
+        UserNotFound
+    """
+    async with database.connection(pool) as connection:
+        user = await store.users.find_user(connection, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+async def find_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
+    """Find recipients by e-mail address; keys of the result are the addresses as given. Disabled users are not found.
+
+    The registration of each one is replicated before this returns: payments to them are accepted because of this result.
+    """
+    normalised = {email: normalise_email(email) for email in emails}
+    wanted = sorted({email for email in normalised.values() if email is not None})
+    async with database.connection(pool) as connection:
+        found = {user.email: user for user in await store.users.find_recipients_by_email(connection, wanted)}
+    if replication.list_unconfirmed([user.id for user in found.values()]):
+        found = await _confirm_recipients(pool, wanted)
+    return {given: found[email] for given, email in normalised.items() if email is not None and email in found}
+
+
+async def find_users(pool: Pool, user_ids: Sequence[UUID]) -> list[User]:
+    """Find users by id; unknown ids are left out."""
+    async with database.connection(pool) as connection:
+        return await store.users.find_users_by_id(connection, user_ids)
+
+
 async def _lock(connection: Connection, user_id: UUID, operator_id: UUID) -> Locked:
     locked = await store.accounts.lock_user(connection, user_id)
     # The gateway may not know yet: for that second, a former operator must not be able to promote another user.
@@ -127,3 +194,11 @@ async def _end_all(connection: Connection, user_id: UUID, reason: Reason, *, ope
     live = await actions.access.lock(connection, user_id)
     await actions.access.revoke(connection, live, reason, actor_id=operator_id)
     return live
+
+
+async def _confirm_recipients(pool: Pool, emails: Sequence[str]) -> dict[str, User]:
+    async with database.transaction(pool) as connection:
+        found = {user.email: user for user in await store.users.find_recipients_by_email(connection, emails)}
+        await replication.await_replication(connection)
+    replication.confirm([user.id for user in found.values()])
+    return found

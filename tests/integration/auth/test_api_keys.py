@@ -144,10 +144,10 @@ async def test_only_operators_create_keys_that_operate(auth: AuthService, pool: 
     """Only an operator can create a key that operates; a demoted one loses every key and session, in one gapless feed."""
     refused = await alice.request_key(scopes=["operate"])
     await register_operator(auth, pool)
-    await commands.accounts.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
+    await commands.users.grant_role(pool, email=EMAIL, role=Role.OPERATOR)
     operating, reading = await alice.make(scopes=["operate"]), await alice.make()
     role = (await verify(auth, operating["key"])).body["role"]
-    await commands.accounts.grant_role(pool, email=EMAIL, role=Role.USER)
+    await commands.users.grant_role(pool, email=EMAIL, role=Role.USER)
     feed = await auth.revocations()
 
     assert (403, "operator_required") == (refused.status, refused.body["code"])

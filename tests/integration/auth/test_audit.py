@@ -29,7 +29,7 @@ async def test_every_action_is_recorded_with_actor_and_request(auth: AuthService
     await auth.refresh(first["refresh_token"])
     await log_out(auth, second)
     await log_out(auth, second)
-    await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
+    await commands.users.grant_role(pool, email="alice@example.com", role=Role.OPERATOR)
     rows = await pool.fetch(
         "SELECT action, actor_id::text, user_id::text, detail, request_id FROM audit_log ORDER BY id"
     )
@@ -93,10 +93,10 @@ async def test_removing_a_role_ends_the_sessions_of_the_user(auth: AuthService, 
     first = await auth.register("alice@example.com")
     other = await auth.register("bob@example.com")
     await register_operator(auth, pool)
-    promoted = await commands.accounts.grant_role(pool, email=" ALICE@example.com", role=Role.OPERATOR)
+    promoted = await commands.users.grant_role(pool, email=" ALICE@example.com", role=Role.OPERATOR)
     still = await auth.refresh(first["refresh_token"])
     await auth.log_in("alice@example.com")
-    demoted = await commands.accounts.grant_role(pool, email="alice@example.com", role=Role.USER)
+    demoted = await commands.users.grant_role(pool, email="alice@example.com", role=Role.USER)
 
     assert (promoted.before, promoted.sessions_ended) == (Role.USER, 0)
     assert still.status == 200

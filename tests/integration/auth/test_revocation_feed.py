@@ -43,7 +43,7 @@ async def test_a_revocation_is_listed_while_a_token_can_be_valid(
 
 async def test_pages_of_the_feed_are_complete(auth: AuthService, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that follows the pages gets every number once, in order."""
-    monkeypatch.setattr(commands.accounts, "REVOCATIONS_MAX", 3)
+    monkeypatch.setattr(commands.sessions, "REVOCATIONS_MAX", 3)
     sessions = [await auth.register(EMAIL), *[(await auth.log_in(EMAIL)).body for _ in range(6)]]
     for session in sessions:
         await log_out(auth, session)

@@ -176,7 +176,7 @@ async def test_the_last_operator_cannot_be_removed(auth: AuthService, pool: Pool
     assert 200 == (await action(auth, "PUT", bob, "disable", alice, reason="left us")).status
     refused = [await action(auth, "PUT", alice, what, str(new_id()), **body) for what, body in ENDS.items()]
     with pytest.raises(LastOperator):
-        await commands.accounts.grant_role(pool, email=EMAIL, role=Role.USER)
+        await commands.users.grant_role(pool, email=EMAIL, role=Role.USER)
     recorded = await pool.fetchval("SELECT count(*) FROM audit_log WHERE user_id = $1", UUID(alice))
 
     assert [(409, "last_operator")] * 2 == [(each.status, each.body["code"]) for each in refused]
@@ -190,7 +190,7 @@ async def test_two_concurrent_demotions_from_the_command_line(auth: AuthService,
     for name in ("alice", "bob"):
         await register_operator(auth, pool, f"{name}@example.com")
     done = await asyncio.gather(
-        *(commands.accounts.grant_role(pool, email=f"{name}@example.com", role=Role.USER) for name in ("alice", "bob")),
+        *(commands.users.grant_role(pool, email=f"{name}@example.com", role=Role.USER) for name in ("alice", "bob")),
         return_exceptions=True,
     )
 

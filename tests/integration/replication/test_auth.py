@@ -51,7 +51,7 @@ class Auth:
         return await self.pool.fetchval("SELECT session_id FROM refresh_tokens WHERE hash = $1", token_hash)
 
     async def refresh(self, session: Session) -> Session:
-        return await commands.accounts.refresh(
+        return await commands.sessions.refresh(
             self.pool, self.keyring, WAKEUP, refresh_token=session.pair.refresh_token
         )
 
@@ -99,7 +99,7 @@ async def test_recipient_found(pair: Pair, auth: Auth) -> None:
     """Money is accepted for a user once they are replicated; from then on a look-up is a plain read."""
 
     async def find() -> Any:
-        return await commands.accounts.find_recipients(auth.pool, [auth.email])
+        return await commands.users.find_recipients(auth.pool, [auth.email])
 
     await pair.leave_unknown(auth.register)
     found = await pair.after_replication(find)
@@ -138,7 +138,7 @@ async def test_logged_out_before(pair: Pair, auth: Auth) -> None:
     session_id = await auth.session_id(session)
 
     async def log_out() -> None:
-        await commands.accounts.log_out(auth.pool, WAKEUP, session_id=session_id, user_id=session.user.id)
+        await commands.sessions.log_out(auth.pool, WAKEUP, session_id=session_id, user_id=session.user.id)
 
     await pair.leave_unknown(log_out)
     await pair.after_replication(log_out)
@@ -266,7 +266,7 @@ async def test_role_granted_before(pair: Pair, auth: Auth) -> None:
     await auth.register()
 
     async def grant() -> Role:
-        return (await commands.accounts.grant_role(auth.pool, email=auth.email, role=Role.OPERATOR)).before
+        return (await commands.users.grant_role(auth.pool, email=auth.email, role=Role.OPERATOR)).before
 
     await pair.leave_unknown(grant)
     assert Role.OPERATOR is await pair.after_replication(grant)

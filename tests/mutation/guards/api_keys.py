@@ -161,7 +161,7 @@ MUTANTS = (
         guard="the API keys created in a stolen session are revoked with it",
         changes=[
             Change(
-                "services/auth/commands/accounts.py",
+                "services/auth/commands/sessions.py",
                 "ended = Access([session_id], keys)",
                 "ended = Access([session_id])",
             )

@@ -36,7 +36,7 @@ MUTANTS = (
         guard="a reused refresh token ends its session",
         changes=[
             Change(
-                "services/auth/commands/accounts.py",
+                "services/auth/commands/sessions.py",
                 "            await actions.access.revoke(connection, ended, Reason.REFRESH_REUSED, actor_id=None)\n",
                 "",
             )

@@ -30,7 +30,7 @@ MUTANTS = (
         guard="the feed lists a revocation for as long as an access token of it can be valid",
         changes=[
             Change(
-                "services/auth/commands/accounts.py",
+                "services/auth/commands/sessions.py",
                 "REVOCATIONS_SECONDS = limits.ACCESS_TOKEN_SECONDS + 60.0",
                 "REVOCATIONS_SECONDS = 60.0",
             )

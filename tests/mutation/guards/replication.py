@@ -1,4 +1,4 @@
-"""The guards of a failover: a response that rests on rows found waits until these are replicated. One for each place."""
+"""The guards of a failover: a response that depends on existing rows waits until they are replicated. One for each response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ WALLET = "services/wallet/commands.py"
 PROOF = "services/wallet/proof.py"
 NOTIFICATION = "services/notification/commands.py"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
-AUTH = "services/auth/commands/accounts.py"
+ACCOUNTS = "services/auth/commands/accounts.py"
+SESSIONS = "services/auth/commands/sessions.py"
+USERS = "services/auth/commands/users.py"
 EMAILS = "services/auth/commands/emails.py"
 TOTP = "services/auth/commands/totp.py"
 
@@ -22,13 +24,13 @@ WORKS = f"{COMMITS}::test_error_before_commit_is_known"
 WAIT = "await replication.await_replication(connection)\n"
 
 
-def _location(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
-    """At one place the transaction does not wait: the lines between `before` and `after` in which it does are gone."""
+def _missing_wait(name: str, path: str, before: str, after: str, *caught_by: str, indent: int = 8) -> Mutant:
+    """Remove one wait for replication: the lines between `before` and `after`."""
     wait = " " * indent + WAIT
     skip = " " * indent + "pass\n" if before.endswith((":\n", "else:\n")) else ""
     return Mutant(
         name=f"unreplicated-{name}",
-        guard="a response that rests on rows found waits until they are replicated",
+        guard="a response that depends on existing rows waits until they are replicated",
         changes=[Change(path, before + wait + after, before + skip + after)],
         works=WORKS,
         caught_by=[f"{FOLDER}/{check}" for check in caught_by],
@@ -36,10 +38,10 @@ def _location(name: str, path: str, before: str, after: str, *caught_by: str, in
 
 
 def _refusal(name: str, path: str, before: str, refusal: str, *caught_by: str) -> Mutant:
-    """At one place the refusal is raised at once."""
+    """Raise one refusal at once."""
     return Mutant(
         name=f"unreplicated-{name}",
-        guard="a refusal that says that something is done already waits until that is replicated",
+        guard="a refusal that reports an earlier change waits until that is replicated",
         changes=[
             Change(path, f"{before}raise replication.OnceReplicated({refusal})\n", f"{before}raise {refusal}\n"),
         ],
@@ -134,7 +136,7 @@ MUTANTS = (
         works="tests/integration/chassis/test_lost_connections.py::test_connection_refused",
         caught_by=["tests/integration/chassis/test_lost_connections.py::test_connection_lost_after_sending"],
     ),
-    _location(
+    _missing_wait(
         "key",
         TRANSACTION,
         "            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])\n",
@@ -143,14 +145,14 @@ MUTANTS = (
         "test_transaction.py::test_key_lost_to_a_duplicate",
         indent=12,
     ),
-    _location(
+    _missing_wait(
         "lookup-by-key",
         TRANSACTION,
         "            return None\n",
         "        return (await store.find_transfers(connection, [transfer_id]))[transfer_id]\n",
         "test_transaction.py::test_lookup_by_key",
     ),
-    _location(
+    _missing_wait(
         "status",
         TRANSACTION,
         "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n        else:\n",
@@ -158,7 +160,7 @@ MUTANTS = (
         "test_transaction.py::test_outcome_applied_before",
         indent=12,
     ),
-    _location(
+    _missing_wait(
         "conflict",
         TRANSACTION,
         "        if not marked:\n",
@@ -166,14 +168,14 @@ MUTANTS = (
         "test_transaction.py::test_conflict_marked_before",
         indent=12,
     ),
-    _location(
+    _missing_wait(
         "terminal-list",
         TRANSACTION,
         "        terminal = await store.list_terminal(connection, transfer_ids)\n",
         "",
         "test_transaction.py::test_waiting_for_the_outcome",
     ),
-    _location(
+    _missing_wait(
         "transfer",
         TRANSACTION,
         "        found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)\n",
@@ -183,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unreplicated-cancel",
-        guard="a response that rests on rows found waits until they are replicated",
+        guard="a response that depends on existing rows waits until they are replicated",
         changes=[
             Change(
                 TRANSACTION_API,
@@ -199,7 +201,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unreplicated-wait",
-        guard="a response that rests on rows found waits until they are replicated",
+        guard="a response that depends on existing rows waits until they are replicated",
         changes=[
             Change(
                 TRANSACTION_API,
@@ -210,14 +212,14 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{FOLDER}/test_transaction.py::test_waiting_for_the_outcome"],
     ),
-    _location(
+    _missing_wait(
         "post", WALLET, "        if not decision.outcomes:\n", "", "test_wallet.py::test_rejected_before", indent=12
     ),
-    _location("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
-    _location(
+    _missing_wait("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
+    _missing_wait(
         "wallet-opened", WALLET, "        if not opened:\n", "", "test_wallet.py::test_wallet_opened_before", indent=12
     ),
-    _location(
+    _missing_wait(
         "wallets",
         WALLET,
         "        if replication.list_unconfirmed([wallet.id for wallet in wallets]):\n",
@@ -225,7 +227,7 @@ MUTANTS = (
         "test_wallet.py::test_wallets_listed",
         indent=12,
     ),
-    _location(
+    _missing_wait(
         "accounts",
         WALLET,
         "        if replication.list_unconfirmed([id_ for id_, _, _ in found]):\n",
@@ -233,7 +235,7 @@ MUTANTS = (
         "test_wallet.py::test_accounts_found",
         indent=12,
     ),
-    _location(
+    _missing_wait(
         "block",
         WALLET,
         "            if state.head != noted:\n",
@@ -241,20 +243,20 @@ MUTANTS = (
         "test_wallet.py::test_sealed_before",
         indent=16,
     ),
-    _location(
+    _missing_wait(
         "last-proof", WALLET, "        if proof is not None:\n", "", "test_wallet.py::test_last_proof", indent=12
     ),
-    _location(
+    _missing_wait(
         "proof",
         PROOF,
         "        # The head is noted by those who read it: a failover must not lose it.\n",
         "",
         "test_wallet.py::test_proof_of_a_new_block",
     ),
-    _location(
+    _missing_wait(
         "inbox", NOTIFICATION, "        if not won:\n", "", "test_notification.py::test_recorded_before", indent=12
     ),
-    _location(
+    _missing_wait(
         "dead-letter",
         DEAD_LETTERS,
         "        # What was on record already has written nothing.\n",
@@ -268,19 +270,19 @@ MUTANTS = (
         'DeadLetterResolved("the dead letter was replayed")',
         "test_transaction.py::test_dead_letter_replayed_before",
     ),
-    _refusal("registration", AUTH, "            ", "EmailTaken()", "test_auth.py::test_registered_before"),
-    _location("logout", AUTH, "        if not live:\n", "", "test_auth.py::test_logged_out_before", indent=12),
-    _refusal("refresh", AUTH, "            ", "InvalidRefreshToken()", "test_auth.py::test_logged_out_before"),
-    _location(
+    _refusal("registration", ACCOUNTS, "            ", "EmailTaken()", "test_auth.py::test_registered_before"),
+    _missing_wait("logout", SESSIONS, "        if not live:\n", "", "test_auth.py::test_logged_out_before", indent=12),
+    _refusal("refresh", SESSIONS, "            ", "InvalidRefreshToken()", "test_auth.py::test_logged_out_before"),
+    _missing_wait(
         "recipient",
-        AUTH,
+        USERS,
         "        found = {user.email: user for user in await store.users.find_recipients_by_email(connection, emails)}\n",
         "",
         "test_auth.py::test_recipient_found",
     ),
     _refusal(
         "session",
-        "services/auth/commands/sessions.py",
+        SESSIONS,
         "            ",
         "SessionNotFound()",
         "test_auth.py::test_session_ended_before",
@@ -330,7 +332,7 @@ MUTANTS = (
         "TotpAlreadyEnabled()",
         "test_auth.py::test_second_factor_on_before",
     ),
-    _location(
+    _missing_wait(
         "signing-key",
         "services/auth/commands/signing_keys.py",
         "        else:\n",
