@@ -66,8 +66,9 @@ PLAIN = (
     "as nobody",
     "user nobody",
     "account nobody",
+    "tokens of letters that wait to be sent",
 )
-"""Sequences in which a retired word is used in its plain sense: the alphabet's letters, the user `nobody` of Unix."""
+"""Uses in a plain sense, the alphabet and the Unix user `nobody`; and an input of a key derivation, which cannot change."""
 
 ALLOWED = (
     "CHANGELOG.md",
