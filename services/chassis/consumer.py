@@ -309,7 +309,7 @@ class Consumer(Windows, Generic[Item]):
         async def handle(part: Sequence[_Entry[Item]]) -> Sequence[Verdict]:
             return await self._handle_or_wait(channel, watch, part)
 
-        return await halving.run(entries, handle, on_failure=self._fail, raises=()) if entries else []
+        return await halving.run(entries, handle, on_failure=self._fail, raises=(WindowLost,)) if entries else []
 
     async def _handle_or_wait(
         self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]

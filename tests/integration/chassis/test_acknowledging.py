@@ -17,6 +17,7 @@ from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
 from services.chassis.consumer import WINDOW_MESSAGES_MAX, Consumer, DeadLetter, Delivery, Handle, Retry, Verdict
 from services.chassis.roles import Runtime
 from services.contracts.messages import decode_envelope, encode_envelope
+from services.contracts.refusal import Unavailable
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
 from tests.harness.services import purge
 
@@ -182,6 +183,25 @@ async def test_nothing_is_acknowledged_while_it_is_in_hand(queue: Queue) -> None
                 await asyncio.sleep(0.01)
 
     assert 1 <= meanwhile <= 3
+
+
+async def test_a_stop_during_a_pause_returns_the_window_unchanged(queue: Queue) -> None:
+    """A consumer that stops while a dependency is unavailable returns its window: no attempt counts, nothing is delayed."""
+    paused = asyncio.Event()
+
+    async def handle(_window: Window) -> list[Verdict]:
+        paused.set()
+        raise Unavailable
+
+    names = [REQUESTED_QUEUE.name, REQUESTED_QUEUE.delay(1)]
+    await queue.send([1, 2, 3])
+    async with queue.consuming(handle), asyncio.timeout(60):
+        await paused.wait()
+    async with asyncio.timeout(60):
+        while not any((depths := await queue.publisher.depths(names)).values()):
+            await asyncio.sleep(0.02)
+
+    assert dict(zip(names, (1, 0), strict=True)) == depths
 
 
 async def test_an_item_is_tried_as_often_as_allowed(queue: Queue) -> None:

@@ -13,6 +13,7 @@ QUERIES = "services/chassis/sql/queries.sql"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
 LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
 
+ACKNOWLEDGING = "tests/integration/chassis/test_acknowledging.py"
 CONSUMING = "tests/integration/chassis/test_consuming.py"
 LETTERS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
@@ -49,6 +50,13 @@ MUTANTS = (
         ],
         works="tests/unit/chassis/test_halving.py::test_a_good_batch_is_processed_once",
         caught_by=["tests/unit/chassis/test_halving.py::test_bad_items_fail_alone"],
+    ),
+    Mutant(
+        name="lost-window-counts-an-attempt",
+        guard="a window that is lost during a pause is returned unchanged, not treated as a failure of its items",
+        changes=[Change(CONSUMER, "raises=(WindowLost,)", "raises=()")],
+        works=WORKS,
+        caught_by=[f"{ACKNOWLEDGING}::test_a_stop_during_a_pause_returns_the_window_unchanged"],
     ),
     Mutant(
         name="ack-without-the-delayed-copy",
