@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection that sends prebuilt requests: the client shares the CPU with the system under test."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
+        self._response: asyncio.Future[tuple[bytes, bytes]] | None = None
         self._received = b""
         self.lost = False
 
@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError())
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(exc or ConnectionResetError())
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -95,17 +95,17 @@ class Connection(asyncio.Protocol):
         length = LENGTH.search(head)
         if found and length is not None and len(body) >= int(length[1]):
             self._received = b""
-            if self._answer is not None and not self._answer.done():
-                self._answer.set_result((head, body))
+            if self._response is not None and not self._response.done():
+                self._response.set_result((head, body))
 
     async def send(self, request: bytes) -> Sent:
         """Send a request and wait for the response, with a client's timeout."""
         began = time.monotonic()
-        self._answer = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
-                head, body = await self._answer
+                head, body = await self._response
         except (TimeoutError, OSError):
             self.transport.abort()
             return Sent(time.monotonic() - began, 0, retry_after=False, transfer_id=None, body=b"")

@@ -103,7 +103,7 @@ class Templates:
             await migrations.migrate(service, url)
 
     async def drop(self, made: TestDatabase) -> None:
-        """Remove a copy, with whoever is still connected to it."""
+        """Drop a copy, including its open connections."""
         await self._execute(f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)')
 
     async def _execute(self, statement: str) -> None:

@@ -117,7 +117,7 @@ async def _send_slowly(
     first, drips = sends
     transport.write(first)
     if kind == "unread":
-        # A client that does not read notices the close only when it writes.
+        # A client that does not read detects the close only when it writes.
         transport.pause_reading()
         while not connection.lost.done():
             await asyncio.wait([connection.lost], timeout=WRITE_SECONDS)

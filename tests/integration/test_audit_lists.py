@@ -1,4 +1,4 @@
-"""The audit lists against a naive model, over the real handlers and databases: every filter, alone and together, page by page."""
+"""The audit lists against a naive model, with the real handlers and databases: every filter, alone and combined, page by page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 class Row(NamedTuple):
-    """An action as far as the list looks at it. `number` orders actions of one moment: their ids are in that order."""
+    """An entry as the list sees it. `number` orders entries of the same time: their ids are in that order."""
 
     at: datetime
     number: int
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 def make_rows() -> list[Row]:
-    """Acts of few people in few moments."""
+    """Entries of few users at few times."""
     rng = random.Random(SEED)
     return [
         Row(START + timedelta(microseconds=rng.randrange(20)), number, rng.choice(ACTS), *rng.choices(PEOPLE, k=2))
@@ -81,7 +81,7 @@ INSERT = (
 
 
 async def fill(made: TestDatabase, service: str, rows: list[Row]) -> None:
-    """Write the actions; a wallet of the same id stands for each user where the log names wallets."""
+    """Insert the entries; where the log names wallets, a wallet of the same id stands for each user."""
     connection = await plans.superuser(made.superuser_url)
     if service == "wallet":
         for user in PEOPLE:
@@ -99,16 +99,16 @@ def _wallet(user: UUID) -> UUID:
     return UUID(int=user.int + 1000)
 
 
-def model(rows: list[Row], asked: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """What the list holds, in its order."""
+def model(rows: list[Row], params: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The expected list, in order."""
     held = [
         row
         for row in rows
-        if asked.get("actor_id") in (None, row.actor_id)
-        and asked.get("user_id") in (None, row.user_id)
-        and asked.get("action") in (None, row.action)
-        and (asked.get("from") is None or row.at >= asked["from"])
-        and (asked.get("to") is None or row.at < asked["to"])
+        if params.get("actor_id") in (None, row.actor_id)
+        and params.get("user_id") in (None, row.user_id)
+        and params.get("action") in (None, row.action)
+        and (params.get("from") is None or row.at >= params["from"])
+        and (params.get("to") is None or row.at < params["to"])
     ]
     newest_first = sorted(held, key=lambda row: (row.at, row.number), reverse=True)
     return [(format_time(row.at), row.action, str(row.actor_id), str(row.user_id)) for row in newest_first]
@@ -116,7 +116,7 @@ def model(rows: list[Row], asked: dict[str, Any]) -> list[tuple[str, str, str, s
 
 @pytest.fixture(params=SERVICES)
 async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncIterator[tuple[Client, list[Row]]]:
-    """The handler of one service, and what its log holds."""
+    """The handler of one service, and the content of its log."""
     made, rows = await templates.fresh(request.param), make_rows()
     await fill(made, request.param, rows)
     pool = await made.pool(**SETTINGS[request.param])
@@ -130,9 +130,9 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
     await templates.drop(made)
 
 
-async def read(client: Client, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """One page as the gateway asks for it."""
-    said = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in asked.items()}
+async def read(client: Client, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Request one page, as the gateway does."""
+    said = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in params.items()}
     response = await client.get("/audit", params=said)
     assert response.status == 200, await response.text()
     items: list[dict[str, Any]] = (await response.json())["items"]
@@ -144,32 +144,32 @@ def seen(items: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
 
 
 async def test_every_combination_of_filters(listed: tuple[Client, list[Row]]) -> None:
-    """Actor, user, action and period, alone and together: exactly those actions, newest first."""
+    """Actor, user, action and period, alone and combined: exactly the matching entries, newest first."""
     client, rows = listed
     early, late = START + timedelta(microseconds=5), START + timedelta(microseconds=14)
     sizes = set()
     for actor, user, action, since, until in product(
         (None, *PEOPLE[:2]), (None, *PEOPLE[:2]), (None, "one", "unknown"), (None, early), (None, late)
     ):
-        asked = {"actor_id": actor, "user_id": user, "action": action, "from": since, "to": until}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        expected = model(rows, asked)
-        assert expected == seen(await read(client, asked)), asked
+        params = {"actor_id": actor, "user_id": user, "action": action, "from": since, "to": until}
+        params = {name: value for name, value in params.items() if value is not None}
+        expected = model(rows, params)
+        assert expected == seen(await read(client, params)), params
         sizes.add(len(expected))
     assert {0, 1} < sizes
 
 
 async def test_pages_are_the_list_in_parts(listed: tuple[Client, list[Row]]) -> None:
-    """Pages of seven follow each other without a gap or a repeat, also between actions of one microsecond."""
+    """Pages of seven follow each other without a gap or a repeat, also between entries of one microsecond."""
     client, rows = listed
     early, late = START + timedelta(microseconds=3), START + timedelta(microseconds=17)
-    for asked in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"action": "one", "to": late}):
+    for params in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"action": "one", "to": late}):
         found: list[dict[str, Any]] = []
         while True:
             place = {"before": f"{found[-1]['at']}/{found[-1]['id']}"} if found else {}
-            part = await read(client, {**asked, **place, "limit": PAGE})
+            part = await read(client, {**params, **place, "limit": PAGE})
             found += part
             if len(part) < PAGE:
                 break
-        assert model(rows, dict(asked)) == seen(found), asked
+        assert model(rows, dict(params)) == seen(found), params
         assert len(found) > PAGE

@@ -1,4 +1,4 @@
-"""A role that cannot run says so in one line and exits."""
+"""A role that cannot run reports the reason in one line and exits."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_weak_secrets_stop_the_start(service: str, role: str, variable: st
     ],
 )
 async def test_driver_variables_stop_the_start(service: str, role: str, variable: str) -> None:
-    """What the driver would read beside a database's URL is refused in one line: unseen, it would change every connection."""
+    """A variable that the driver would read besides the database URL is refused in one line: it would change every connection."""
     code, lines = await start(service, role, environment() | {variable: "some-value"})
 
     assert 2 == code
@@ -114,7 +114,7 @@ async def test_driver_variables_stop_the_start(service: str, role: str, variable
 
 
 async def test_one_line_names_all_faults() -> None:
-    """Every variable of the driver and every malformed setting is named at the first start."""
+    """All variables of the driver and all malformed settings are named at the first start."""
     faulty = {"PGHOST": "", "PGSSLMODE": "require", "PAYFLOW_METRICS_PORT": "many", "PAYFLOW_WALLET_PORT": "0"}
     code, lines = await start("wallet", "api", environment() | faulty)
 
@@ -124,7 +124,7 @@ async def test_one_line_names_all_faults() -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])
-async def test_an_unknown_role_is_told_the_known_ones(service: str) -> None:
+async def test_an_unknown_role_exits_with_usage(service: str) -> None:
     """A misspelt role exits with a usage line."""
     code, lines = await start(service, "frobnicate", environment())
 

@@ -1,4 +1,4 @@
-"""Connecting to one of several nodes, and a queue that the broker knows and that has no leader."""
+"""Connecting to one of several nodes, and a queue that exists but has no leader."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "queue-without-lea
 PROBE = [Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")]
 
 
-async def test_any_node_that_answers_will_do(rabbitmq: RabbitMQ) -> None:
-    """Of several addresses the dead ones cost nothing: each of many connections comes about."""
+async def test_connecting_skips_dead_nodes(rabbitmq: RabbitMQ) -> None:
+    """With several addresses, dead ones cost nothing: each of many connections succeeds."""
     dead = rabbitmq.url.replace(str(rabbitmq._port()), str(find_free()))
 
     for _ in range(8):
@@ -39,12 +39,12 @@ async def test_any_node_that_answers_will_do(rabbitmq: RabbitMQ) -> None:
 
 @pytest.fixture
 async def leaderless(tmp_path: Path) -> AsyncIterator[RabbitMQ]:
-    """A broker that was killed at the very moment when the queue of commands was declared for the first time."""
+    """A broker that was killed while the command queue was being declared for the first time."""
     engine = RabbitMQ(tmp_path)
     await engine.start()
     try:
         connection = await broker.connect(engine.url, "test")
-        # The very queue the consumer will ask for, declared this moment and not on disk yet.
+        # The queue the consumer will use, declared just now and not on disk yet.
         await broker._declare_main(await connection.channel(), REQUESTED_QUEUE)
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)
@@ -52,7 +52,7 @@ async def leaderless(tmp_path: Path) -> AsyncIterator[RabbitMQ]:
         engine.spawn()
         await engine.wait_ready()
         if "undefined" != await engine.evaluate(f"ra_leaderboard:lookup_leader('%2F_{REQUESTED_QUEUE.name}')."):
-            pytest.skip("this broker writes down a new queue at once")
+            pytest.skip("this broker writes a new queue to disk at once")
         yield engine
     finally:
         engine.kill()
@@ -69,8 +69,8 @@ def silent() -> bool:
 
 
 @pytest.mark.full_drill
-async def test_a_queue_without_leader_is_told_and_heals(leaderless: RabbitMQ) -> None:
-    """Neither taken for health nor deleted: the metric says so, the consumer is not ready; an election ends it."""
+async def test_a_queue_without_leader_is_reported_and_recovers(leaderless: RabbitMQ) -> None:
+    """The queue is neither healthy nor deleted: the metric shows it, the consumer is not ready; an election heals it."""
     handled: list[Any] = []
 
     async def handle(window: Sequence[Delivery[Any]]) -> list[Verdict]:
@@ -109,5 +109,5 @@ async def test_a_queue_without_leader_is_told_and_heals(leaderless: RabbitMQ) ->
 
 
 def test_the_runbook_has_the_command() -> None:
-    """What ends it here is what the runbook says."""
+    """The runbook contains the command used here."""
     assert ELECTION in RUNBOOK.read_text()

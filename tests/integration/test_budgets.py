@@ -1,6 +1,6 @@
-"""Connection budgets: whatever users and operators read, and however slowly, payments have connections of their own.
+"""Connection budgets: however many slow reads users and operators send, payments have connections of their own.
 
-The reads here wait for a lock on the audit log, which nothing else needs, for as long as the test wants.
+The reads here wait for a lock on the audit log, which nothing else uses, for as long as the test needs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PUBLIC_KEYS = {
 
 
 class Services:
-    """The wallet's and the transaction service's api, as their settings make them."""
+    """The apis of the wallet and the transaction service, with their default settings."""
 
     def __init__(self, stack: AsyncExitStack, ports: dict[str, int]) -> None:
         self._stack, self._ports = stack, ports
@@ -54,7 +54,7 @@ class Services:
         return f"http://127.0.0.1:{self._ports[service]}"
 
     def upstream(self, caller: str, service: str) -> Upstream:
-        """Calls from one service to the other."""
+        """A client from one service to the other."""
         upstream = Upstream(caller, service, self.url(service), Identity.from_base64(SEEDS[caller], PUBLIC_KEYS))
         self._stack.push_async_callback(upstream.close)
         return upstream
@@ -110,7 +110,7 @@ async def _ready(upstream: Upstream) -> None:
 
 @asynccontextmanager
 async def slow_reads(database: TestDatabase, upstream: Upstream) -> AsyncIterator[None]:
-    """Many clients read the audit log over and over, and each read waits; every connection for reads is taken."""
+    """Many clients read the audit log repeatedly, and each read waits; every connection for reads is in use."""
     owner = await asyncpg.connect(database.owner_url)
     transaction = owner.transaction()
     await transaction.start()
@@ -158,7 +158,7 @@ async def test_payments_do_not_wait_for_reads(
         answer: dict[str, Any] = await gateway.call("POST", "/internal/transfers", body={"items": [item]}, seconds=60)
         return answer["items"][0]
 
-    assert "transfer" in await pay(), "which opens the connections that a running service has"
+    assert "transfer" in await pay(), "opens the connections that a running service has"
     async with slow_reads(transaction_database, services.upstream("gateway", "transaction")):
         answers = [await pay() for _ in range(PAYMENTS)]
 
@@ -180,10 +180,8 @@ async def test_the_ledger_does_not_wait_for_reads(services: Services, wallet_dat
     assert 1 == len(found["items"])
 
 
-async def test_a_slow_read_ends_and_says_when_to_come_back(
-    services: Services, transaction_database: TestDatabase
-) -> None:
-    """A read that takes too long is 503 with Retry-After, and gives its connection back."""
+async def test_a_slow_read_ends_with_retry_after(services: Services, transaction_database: TestDatabase) -> None:
+    """A read that takes too long is 503 with Retry-After, and releases its connection."""
     owner = await asyncpg.connect(transaction_database.owner_url)
     gateway = services.upstream("gateway", "transaction")
     async with owner.transaction():

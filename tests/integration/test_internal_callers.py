@@ -1,4 +1,4 @@
-"""Every internal route of every service: who is let in, and that nobody else is. The routes are the applications' own."""
+"""Every internal route of every service: which identities are allowed. The routes come from the applications."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.harness.services import identities
 AddRoutes = Callable[[web.Application, TokenVerifier], None]
 
 
-def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifier: TokenVerifier) -> None:
-    """The routes of a service with those of its dead letters; there is nothing behind either."""
+def _with_dead_letters(add_routes: AddRoutes, queue: Queue, app: web.Application, verifier: TokenVerifier) -> None:
+    """The routes of a service with those of its dead letters; no database is connected."""
     nothing: Any = None
     add_routes(app, verifier)
     DeadLetterApi(nothing, queue, read_pool=nothing, broker_url="", instance="test", preview=nothing).add_routes(
@@ -41,8 +41,8 @@ def _with_desk(add_routes: AddRoutes, queue: Queue, app: web.Application, verifi
 ROUTES: dict[str, AddRoutes] = {
     "auth": auth.add_routes,
     "wallet": wallet.add_routes,
-    "transaction": lambda app, verifier: _with_desk(transaction.add_routes, REQUESTED_QUEUE, app, verifier),
-    "notification": lambda app, verifier: _with_desk(notification.add_routes, FINALIZED_QUEUE, app, verifier),
+    "transaction": lambda app, verifier: _with_dead_letters(transaction.add_routes, REQUESTED_QUEUE, app, verifier),
+    "notification": lambda app, verifier: _with_dead_letters(notification.add_routes, FINALIZED_QUEUE, app, verifier),
 }
 BEYOND_THE_GATEWAY = {
     ("auth", "POST", "/internal/recipients"): {"gateway", "transaction"},
@@ -58,20 +58,20 @@ BEYOND_THE_GATEWAY = {
     ("transaction", "GET", "/internal/accepted"): {"notification-worker"},
     ("transaction", "POST", "/internal/events"): {"notification-worker"},
 }
-"""Routes that somebody else than the gateway calls. All others are the gateway's alone."""
+"""Routes with callers other than the gateway. All others are for the gateway only."""
 
 REFUSED = ("service_token_required", "service_not_allowed")
 
 
 @dataclass
 class Service:
-    """The routes of one service on a free port, with nothing behind them: who is let in gets some other answer."""
+    """The routes of one service on a free port, without a database: an allowed caller gets some other response."""
 
     url: str
     routes: list[tuple[str, str]]
     session: aiohttp.ClientSession
 
-    async def answer(self, method: str, path: str, authorization: str | None) -> tuple[int, str]:
+    async def request(self, method: str, path: str, authorization: str | None) -> tuple[int, str]:
         headers = {} if authorization is None else {"Authorization": authorization}
         url = self.url + path.replace("{id}", str(new_id())).replace("{transfer_id}", str(new_id()))
         async with self.session.request(method, url, headers=headers) as response:
@@ -104,13 +104,13 @@ async def running(name: str, keys: dict[str, Identity]) -> AsyncIterator[Service
 
 @pytest.mark.parametrize("name", ROUTES)
 async def test_every_route_has_its_callers(name: str, keys: dict[str, Identity]) -> None:
-    """Guarantee 48: each route lets in the identities it is meant for, on a token for this service; all others get 403."""
+    """Guarantee 48: each route accepts its identities, with a token for this service; all others get 403."""
     async with running(name, keys) as service:
         for method, path in service.routes:
             may = BEYOND_THE_GATEWAY.get((name, method, path), {"gateway"})
             for caller, key in keys.items():
                 token = TokenSigner(key, audience=name).token()
-                status, code = await service.answer(method, path, f"Bearer {token}")
+                status, code = await service.request(method, path, f"Bearer {token}")
                 place = (name, method, path, caller)
                 if caller in may:
                     assert code not in REFUSED, place
@@ -119,8 +119,8 @@ async def test_every_route_has_its_callers(name: str, keys: dict[str, Identity])
 
 
 @pytest.mark.parametrize("name", ROUTES)
-async def test_strangers_are_turned_away_everywhere(name: str, keys: dict[str, Identity]) -> None:
-    """Guarantee 48: no credential, no token: 401, an expired one told as such. A user's, another service's, a forged one: 403."""
+async def test_invalid_credentials_are_rejected_by_every_route(name: str, keys: dict[str, Identity]) -> None:
+    """Guarantee 48: no credential or no token: 401, also for an expired one. A user's, another service's, a forged one: 403."""
     others = next(other for other in ROUTES if other != name)
     now = int(time.time())
     user = {"iss": "payflow", "aud": "payflow-api", "sub": str(new_id()), "iat": now, "exp": now + 60}
@@ -142,11 +142,11 @@ async def test_strangers_are_turned_away_everywhere(name: str, keys: dict[str, I
                 f"Bearer {_signed(claims, Ed25519PrivateKey.generate(), caller)}": (403, "service_not_allowed"),
             }
             for authorization, expected in refusals.items():
-                assert expected == await service.answer(method, path, authorization), (method, path, authorization)
+                assert expected == await service.request(method, path, authorization), (method, path, authorization)
 
 
 async def test_the_list_names_only_routes_that_exist(keys: dict[str, Identity]) -> None:
-    """What the list above says of a route that is gone would be said of nothing."""
+    """The list above has no entry for a route that does not exist."""
     existing = set()
     for name in ROUTES:
         async with running(name, keys) as service:

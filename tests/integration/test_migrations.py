@@ -1,4 +1,4 @@
-"""Migrations: twice is once, two at a time take turns, and the schema to read is the schema that is."""
+"""Migrations: repeated runs change nothing, concurrent runs take turns, and schema.sql matches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATABASES = ["auth", "wallet", "transaction", "notification"]
 
 
 def schema(postgres: Postgres, database: str) -> str:
-    """What pg_dump says of a database, without what differs from one server to the next."""
+    """The output of pg_dump without what differs between servers."""
     dumped = subprocess.run(
         ["pg_dump", "--schema-only", "--no-owner", "--exclude-table=alembic_version", postgres.dsn(database)],
         capture_output=True,
@@ -32,10 +32,8 @@ def schema(postgres: Postgres, database: str) -> str:
 
 
 @pytest.mark.parametrize("database", DATABASES)
-async def test_the_schema_to_read_is_the_schema_that_is(
-    postgres: Postgres, templates: Templates, database: str
-) -> None:
-    """sql/schema.sql is exactly what the migrations make; `make schema` writes it anew."""
+async def test_schema_sql_matches_the_migrations(postgres: Postgres, templates: Templates, database: str) -> None:
+    """sql/schema.sql is exactly what the migrations create; `make schema` writes it."""
     made = await templates.fresh(database)
     said = (SERVICES / database / "sql" / "schema.sql").read_text()
 
@@ -46,8 +44,8 @@ async def test_the_schema_to_read_is_the_schema_that_is(
 
 
 @pytest.mark.parametrize("database", DATABASES)
-async def test_migrating_twice_and_at_once_is_harmless(postgres: Postgres, templates: Templates, database: str) -> None:
-    """Guarantee 62, in part: of three migrators at once one does it, the others find it done; once more changes nothing."""
+async def test_repeated_and_concurrent_migrations(postgres: Postgres, templates: Templates, database: str) -> None:
+    """Guarantee 62, in part: of three concurrent migrators one migrates, the others wait; another run changes nothing."""
     connection = await asyncpg.connect(postgres.dsn("postgres"))
     name = f"{database}_empty"
     await connection.execute(f'CREATE DATABASE "{name}" OWNER payflow_{database}_owner')
@@ -66,7 +64,7 @@ async def test_migrating_twice_and_at_once_is_harmless(postgres: Postgres, templ
 
 
 async def migrate(database: str, url: str) -> int | None:
-    """Run the job as its own process; its exit code."""
+    """Run the job as a separate process; return its exit code."""
     environment = os.environ | {f"PAYFLOW_{database.upper()}_OWNER_DATABASE_URL": url}
     status, _, _ = await preloaded.run_to_end(f"services.{database}", "migrate", environment=environment)
     return status

@@ -28,7 +28,7 @@ from tests.harness.databases import Templates, TestDatabase
 from tests.harness.ledgers import fund, post, posting
 
 TOGETHER = 72
-"""Rows that share one moment, as a batch writes them."""
+"""Rows with the same time, as a batch writes them."""
 
 BEFORE = 3
 AFTER = 4
@@ -44,19 +44,19 @@ LISTS = (
 )
 
 Filled = tuple[web.Application, str, dict[str, str], datetime]
-"""The application, the path of the list, its fixed parameters and the moment."""
+"""The application, the path of the list, its fixed parameters and the time."""
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class List:
-    """One list over HTTP, and the moment that most of its rows share."""
+    """One list over HTTP, and the time that most of its rows share."""
 
     def __init__(self, ask: Ask, moment: datetime) -> None:
         self.ask, self.moment = ask, moment
 
     async def count(self, since: datetime | None = None, until: datetime | None = None) -> int:
-        """How many different rows the period holds; none may come twice."""
+        """The number of distinct rows in the period; no row may appear twice."""
         limits = {"from": since, "to": until}
         status, document = await self.ask({name: format_time(at) for name, at in limits.items() if at is not None})
         assert status == 200, document
@@ -67,7 +67,7 @@ class List:
 
 @pytest.fixture(params=LISTS)
 async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncIterator[List]:
-    """Three rows, 72 of one moment, and four more, each side a microsecond away."""
+    """Three rows, 72 of the same time, and four more, each side a microsecond away."""
     kind = request.param
     service = {"statement": "wallet"}.get(kind, kind.rpartition(" ")[2] if "audit" in kind else "transaction")
     database = await templates.fresh(service)
@@ -83,7 +83,7 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
 
 
 async def test_adjacent_periods_hold_every_row_once(listed: List) -> None:
-    """A list that is cut at the moment of 72 rows, or next to it, holds each row in exactly one of the two parts."""
+    """Cut at the time of the 72 rows, or next to it, each row is in exactly one of the two periods."""
     whole = BEFORE + TOGETHER + AFTER
     assert whole == await listed.count()
     for cut, below in ((listed.moment, BEFORE), (listed.moment + TICK, BEFORE + TOGETHER)):
@@ -92,12 +92,12 @@ async def test_adjacent_periods_hold_every_row_once(listed: List) -> None:
 
 
 async def test_an_empty_period_is_empty(listed: List) -> None:
-    """`from` equal to `to` holds nothing, also at the moment of 72 rows."""
+    """With `from` equal to `to` the list is empty, also at the time of the 72 rows."""
     assert 0 == await listed.count(listed.moment, listed.moment)
 
 
 async def test_a_period_whose_end_is_before_its_start_is_refused(listed: List) -> None:
-    """`to` before `from` is 422 and names `to`; so is what is no time with its zone."""
+    """`to` before `from` is 422 and names `to`; so is a time that is malformed or has no zone."""
     turned = {"from": format_time(listed.moment), "to": format_time(listed.moment - TICK)}
     for params, field in ((turned, "to"), ({"from": "yesterday"}, "from"), ({"to": "1700000000"}, "to")):
         status, document = await listed.ask(params)

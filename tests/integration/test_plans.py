@@ -1,7 +1,7 @@
-"""Lists read no more than their page: by index, for every combination of filters, whatever is in the table.
+"""Lists read no more than their page: by index, for every combination of filters, whatever the table contains.
 
-Each table is filled so that what a filter wants is a few old rows behind very many that do not match. Plans are made with and
-without statistics, generic and custom, under the settings that the service has.
+Each table is filled so that the matching rows are a few old ones behind very many that do not match. Plans are made with and
+without statistics, generic and custom, with the settings of the service.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HEAVY_USD, HEAVY_EUR, QUIET_USD, MERCHANT_USD, WORLD_USD, WORLD_EUR, OPERATOR_US
 
 
 class Group(NamedTuple):
-    """So many like transfers, one a second. Without an id of its own each has another user or wallet."""
+    """A number of similar transfers, one per second. Without an id of its own each has a different user or wallet."""
 
     size: int
     user_id: UUID | None
@@ -105,19 +105,19 @@ WALLETS = {
 
 
 class Recorder:
-    """Stands for the connection: keeps the statement and the arguments of a store function."""
+    """Replaces the connection: records the statement and the arguments of a store function."""
 
     def __init__(self) -> None:
         self.asked: tuple[str, tuple[object, ...]] = "", ()
 
     async def fetch(self, statement: str, *arguments: object) -> list[object]:
-        """Nothing is found."""
+        """Return no rows."""
         self.asked = statement, arguments
         return []
 
 
 def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
-    """Every combination for every kind of user: the wallets are their own, another's, and that of the deposits."""
+    """Every combination for every kind of user: the wallets are their own, another user's, and that of the deposits."""
     middle = START + timedelta(seconds=MANY // 2)
     for (viewer, wallets), status, kind, (since, until, below) in product(
         WALLETS.items(),
@@ -137,7 +137,7 @@ def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
 async def check(
     connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]], *, actions: int = 1
 ) -> None:
-    """No table is read from end to end, and no more than a few rows and blocks for each row of the page."""
+    """No sequential scan, and no more than a few rows and blocks for each row of the page."""
     examiner = plans.Examiner(connection)
     for mode in plans.MODES:
         await examiner.use(mode)
@@ -193,7 +193,7 @@ AUDIT_SETTINGS = {
 }
 
 
-def audit_questions(service: str) -> Iterable[tuple[str, tuple[object, ...]]]:
+def audit_filters(service: str) -> Iterable[tuple[str, tuple[object, ...]]]:
     """Every combination of actor, user, action, period and position."""
     statement = AUDIT_STATEMENTS.get(service, audit.statements.list_audit)
     top = 2**62 if service == "wallet" else NEWEST.id
@@ -221,7 +221,7 @@ async def test_audit(templates: Templates, service: str) -> None:
         await connection.execute(f"SET {name} = '{value}'")
     for statistics in ("SELECT 1", "ANALYZE audit_log"):
         await connection.execute(statistics)
-        await check(connection, list(audit_questions(service)), actions=22)
+        await check(connection, list(audit_filters(service)), actions=22)
     await connection.close()
     await templates.drop(made)
 
@@ -237,7 +237,7 @@ FROM generate_series(1, $1::integer) AS n
 
 @pytest.mark.parametrize("service", ["transaction", "notification"])
 async def test_dead_letters(templates: Templates, service: str) -> None:
-    """Two that wait behind 30,000 that were replayed: every combination of queue, state and cursor reads about a page."""
+    """Two waiting dead letters behind 30,000 replayed ones: every combination of queue, state and cursor reads about a page."""
     made = await templates.fresh(service)
     connection = await plans.superuser(made.superuser_url)
     for count, state, starts in ((FEW, "waiting", 0), (FEW, "discarded", 0), (MANY, "replayed", 1000)):

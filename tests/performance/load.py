@@ -1,7 +1,7 @@
 """A closed loop of clients that send transfers through a running gateway: `python -m tests.performance.load`.
 
-Prints, as JSON, what was accepted and completed per second and how long it took. The stack must run with
-PAYFLOW_RATE_LIMITS=off; `BENCH_SECONDS` and `BENCH_CONCURRENCY` steer it.
+Prints as JSON the transfers accepted and completed per second and their durations. The stack must run with
+PAYFLOW_RATE_LIMITS=off; `BENCH_SECONDS` and `BENCH_CONCURRENCY` configure the run.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PEOPLE = 64
 DEPOSIT = 10**12
 
 
-class Wire(asyncio.Protocol):
-    """One kept-alive connection that sends ready-made requests: the cheapest client there is, for its CPU counts."""
+class Connection(asyncio.Protocol):
+    """One keep-alive connection that sends prebuilt requests: the cheapest possible client, because its CPU time counts."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._response: asyncio.Future[tuple[int, bytes]] | None = None
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,19 +44,19 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found or self._answer is None:
+        if not found or self._response is None:
             return
         length = int(_LENGTH.search(head)[1])  # type: ignore[index]
         if len(body) >= length:
             self._received = b""
-            answer, self._answer = self._answer, None
-            answer.set_result((int(head[9:12]), body))
+            response, self._response = self._response, None
+            response.set_result((int(head[9:12]), body))
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer."""
-        self._answer = asyncio.get_running_loop().create_future()
+        """The status and the body of the response."""
+        self._response = asyncio.get_running_loop().create_future()
         self._transport.write(request)
-        return await self._answer
+        return await self._response
 
 
 _LENGTH = re.compile(rb"[Cc]ontent-[Ll]ength: (\d+)")
@@ -72,7 +72,7 @@ def transfer_request(host: str, token: str, to_wallet: str, key: str) -> bytes:
 
 
 class Client:
-    """One person with a token and a wallet."""
+    """A user with a token and a wallet."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, token: str) -> None:
         self.session, self.base = session, base
@@ -92,15 +92,15 @@ class Client:
 
 async def sign_in(session: aiohttp.ClientSession, base: str, path: str, body: Any) -> Client:
     async with session.post(f"{base}/api/v1{path}", json=body) as response:
-        answer = await response.json()
-        assert response.status < 300, answer
-    client = Client(session, base, answer["access_token"])
+        user = await response.json()
+        assert response.status < 300, user
+    client = Client(session, base, user["access_token"])
     client.wallet_id = (await client.get("/wallets"))["items"][0]["id"]
     return client
 
 
-async def people(session: aiohttp.ClientSession, base: str) -> list[Client]:
-    """New people with plenty of money, deposited by the operator."""
+async def register_users(session: aiohttp.ClientSession, base: str) -> list[Client]:
+    """Register users and fund them by the operator."""
     operator = await sign_in(session, base, "/auth/login", {"email": "ops@example.com", "password": "payflow-demo-1"})
     made = []
     for number in range(PEOPLE):
@@ -108,8 +108,8 @@ async def people(session: aiohttp.ClientSession, base: str) -> list[Client]:
         made.append(await sign_in(session, base, "/auth/register", body))
     for client in made:
         deposit = {"wallet_id": client.wallet_id, "amount": DEPOSIT, "currency": "USD", "reference": "load"}
-        status, answer = await operator.post("/ops/deposits", deposit, key=uuid4().hex)
-        assert status == 202, answer
+        status, response = await operator.post("/ops/deposits", deposit, key=uuid4().hex)
+        assert status == 202, response
     async with asyncio.timeout(30):
         while (await made[-1].get(f"/wallets/{made[-1].wallet_id}"))["balance"] < DEPOSIT:
             await asyncio.sleep(0.05)
@@ -127,9 +127,9 @@ async def main() -> None:
     stack = json.loads((HOME / "stack.json").read_text())
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        clients = await people(session, stack["gateway"])
+        clients = await register_users(session, stack["gateway"])
         took: list[float] = []
-        answers: dict[int, int] = {}
+        responses: dict[int, int] = {}
         ids: list[str] = []
         run = uuid4().hex
         cpu_before = time.process_time()
@@ -142,19 +142,19 @@ async def main() -> None:
             assert url.host
             assert url.port
             running = asyncio.get_running_loop()
-            _, wire = await running.create_connection(Wire, url.host, url.port)
+            _, connection = await running.create_connection(Connection, url.host, url.port)
             while time.perf_counter() - started < SECONDS:
                 other = rng.choice(clients)
                 if other is client:
                     continue
                 begun = time.perf_counter()
-                status, answer = await wire.send(
+                status, response = await connection.send(
                     transfer_request(str(url.host), client.token, other.wallet_id, f"{run}-{number}-{len(took)}")
                 )
                 took.append(time.perf_counter() - begun)
-                answers[status] = answers.get(status, 0) + 1
+                responses[status] = responses.get(status, 0) + 1
                 if status == 202:
-                    ids.append(json.loads(answer)["id"])
+                    ids.append(json.loads(response)["id"])
 
         await asyncio.gather(*(loop(number) for number in range(CONCURRENCY)))
         sent_for = time.perf_counter() - started
@@ -175,7 +175,7 @@ async def main() -> None:
         json.dumps(
             {
                 "sent": len(took),
-                "answers": answers,
+                "responses": responses,
                 "accepted_per_s": round(len(ids) / sent_for, 1),
                 "completed_per_s": round(len(completed) / finished_after, 1),
                 "completed": len(completed),

@@ -41,7 +41,7 @@ def pre_commit(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A repository with all that is written in this one; hooks may change its files."""
+    """A repository with all sources of this one; hooks may change its files."""
     folder = tmp_path_factory.mktemp("hooks") / "copy"
     tree.copy(ROOT, folder)
     tree.link_environment(folder)
@@ -61,7 +61,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def clean(copy: Path) -> Iterator[Path]:
-    """The copy, and afterwards as it was."""
+    """The copy, restored afterwards."""
     yield copy
     git(copy, "reset", "--hard", "HEAD")
     git(copy, "clean", "-d", "--force")
@@ -80,8 +80,8 @@ def test_all_hooks_pass_on_the_tree(clean: Path) -> None:
 
 
 @pytest.mark.parametrize("hook", FAULTS)
-def test_each_hook_refuses_what_it_is_there_for(clean: Path, hook: str) -> None:
-    """A hook that passes everything would be green as well."""
+def test_each_hook_refuses_its_fault(clean: Path, hook: str) -> None:
+    """A hook that accepts everything would pass on the tree as well."""
     path, text = FAULTS[hook]
     (clean / path).write_text(text)
     git(clean, "add", "--all")

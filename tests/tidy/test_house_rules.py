@@ -31,11 +31,11 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def found(pattern: str, paths: list[Path]) -> list[str]:
-    """Places where the pattern stands."""
+    """Where the pattern occurs."""
     return [f"{relative(path)}:{number}" for path in paths for number, line in lines(path) if re.search(pattern, line)]
 
 
-def test_every_test_says_what_it_holds() -> None:
+def test_every_test_has_a_docstring() -> None:
     """Each test has a docstring that states the behaviour."""
     bare = [
         f"{relative(path)}::{node.name}"
@@ -49,14 +49,14 @@ def test_every_test_says_what_it_holds() -> None:
     assert [] == bare
 
 
-def test_nothing_is_left_for_later_or_pretended() -> None:
-    """No notes to self in the code, and no mock library in the tests: a fake is a small class."""
+def test_no_todo_notes_and_no_mocks() -> None:
+    """No TODO notes in the code, and no mock library in the tests: a fake is a small class."""
     assert [] == found(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", [*SOURCES, *TESTS])
     assert [] == found(r"unittest\.mo" + r"ck|Magic" + r"Mock", [*SOURCES, *TESTS])
 
 
-def test_tests_do_not_sleep_for_luck() -> None:
-    """A test waits for a condition with a deadline; a bare sleep of half a second or more is hope."""
+def test_tests_do_not_sleep() -> None:
+    """A test waits for a condition with a deadline; a bare sleep of half a second or more is unreliable."""
     sleeps = [
         f"{relative(path)}:{node.lineno}"
         for path in TESTS
@@ -72,19 +72,19 @@ def test_tests_do_not_sleep_for_luck() -> None:
 
 
 def test_only_the_consumer_acknowledges() -> None:
-    """`ack`, `nack` and `reject` stand in one file."""
+    """`ack`, `nack` and `reject` occur in one file."""
     elsewhere = [path for path in SOURCES if path != SERVICES / "chassis" / "consumer.py"]
 
     assert [] == found(r"\.(ack|nack|reject)\(", elsewhere)
 
 
 def test_only_settings_read_the_environment() -> None:
-    """Inside a service the environment is read by pydantic-settings, once, and nowhere else."""
+    """Inside a service only pydantic-settings reads the environment."""
     assert [] == found(r"os\.environ|os\.getenv", sorted(SERVICES.rglob("*.py")))
 
 
 def test_statements_live_in_sql_files() -> None:
-    """SQL stands in sql/queries*.sql or sql/queries/*.sql under a name; Python holds none (a ping aside)."""
+    """SQL is in sql/queries*.sql or sql/queries/*.sql under a name; Python contains none (a ping aside)."""
     statement = r"[\"'](SELECT|INSERT INTO|UPDATE|DELETE FROM) (?!1[\"'])"
 
     assert [] == found(statement, [path for path in SERVICES.rglob("*.py") if path.parent.name != "alembic"])
@@ -94,7 +94,7 @@ def test_statements_live_in_sql_files() -> None:
     "path", sorted([*SERVICES.glob("*/sql/queries*.sql"), *SERVICES.glob("*/sql/queries/*.sql")]), ids=relative
 )
 def test_every_statement_is_used(path: Path) -> None:
-    """A named statement that no Python file mentions is dead."""
+    """A named statement that no Python file mentions is unused."""
     names = re.findall(r"^-- name: (\w+)", path.read_text(), flags=re.MULTILINE)
     service = SERVICES / path.relative_to(SERVICES).parts[0]
     code = "\n".join(source.read_text() for source in service.rglob("*.py"))
@@ -103,14 +103,14 @@ def test_every_statement_is_used(path: Path) -> None:
 
 
 def test_the_chassis_knows_no_money() -> None:
-    """If a sentence about it needs the word money, it is not chassis."""
+    """What needs the word money is not part of the chassis."""
     chassis = sorted((SERVICES / "chassis").rglob("*.py"))
 
     assert [] == found(r"(?i)\b(wallet|account|balance|currency)s?\b", chassis)
 
 
-def test_transactions_are_opened_by_commands_alone() -> None:
-    """`commands.py`, `commands_<noun>.py` or `commands/<noun>.py` opens transactions; the chassis lends the means."""
+def test_only_commands_open_transactions() -> None:
+    """`commands.py`, `commands_<noun>.py` or `commands/<noun>.py` opens transactions, by means of the chassis."""
     outside = [
         path
         for path in SERVICES.rglob("*.py")
@@ -121,7 +121,7 @@ def test_transactions_are_opened_by_commands_alone() -> None:
 
 
 def test_money_is_never_a_float() -> None:
-    """The rules of money know no float and no division that makes one."""
+    """The money rules contain no float and no division that creates one."""
     names = ["contracts/money", "wallet/ledger", "wallet/store", "transaction/transfer", "transaction/affordability"]
     floats = [
         f"{name}:{node.lineno}"
@@ -135,7 +135,7 @@ def test_money_is_never_a_float() -> None:
     assert [] == floats
 
 
-def test_only_what_is_meant_to_be_is_committed() -> None:
+def test_no_build_products_are_committed() -> None:
     """No build products, secrets or data in the repository."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"

@@ -21,7 +21,7 @@ METRICS = frozenset({"Counter", "Gauge", "Histogram", "Summary"})
 
 @cache
 def nodes() -> list[tuple[str, ast.AST]]:
-    """Every node of every source, with its place."""
+    """Every node of every source, with its position."""
     return [
         (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", node)
         for path in SOURCES
@@ -30,7 +30,7 @@ def nodes() -> list[tuple[str, ast.AST]]:
 
 
 def names() -> Iterator[tuple[str, str]]:
-    """Every name that the sources give to a variable, a parameter or a function, with its place."""
+    """Every name of a variable, a parameter or a function, with its position."""
     for place, node in nodes():
         if isinstance(node, ast.arg):
             yield place, node.arg
@@ -41,7 +41,7 @@ def names() -> Iterator[tuple[str, str]]:
 
 
 def test_files_are_named_after_one_thing() -> None:
-    """A file that is called `utils` has no reason to refuse anything: name it after the noun it is about."""
+    """Name a file after the noun it is about; a file called `utils` would accept anything."""
     assert [] == [
         str(path) for path in SOURCES if re.search(r"(^|_)(utils?|helpers?|common|base|managers?|misc)$", path.stem)
     ]
@@ -52,13 +52,13 @@ def test_names_are_whole_words() -> None:
     assert [] == [f"{place} {name}" for place, name in names() if ABBREVIATIONS.search(name.strip("_"))]
 
 
-def test_limits_say_min_and_max_last() -> None:
-    """`amount_max`, not `max_amount`: what belongs together is sorted together."""
+def test_limits_end_with_min_or_max() -> None:
+    """`amount_max`, not `max_amount`: related names sort together."""
     assert [] == [f"{place} {name}" for place, name in names() if re.match(r"(?i)_?(max|min)_", name)]
 
 
 def test_get_raises_when_there_is_nothing() -> None:
-    """A function that may return nothing is called `find_…`."""
+    """A function that may return None is called `find_…`."""
     assert [] == [
         f"{place} {node.name}"
         for place, node in nodes()
@@ -70,7 +70,7 @@ def test_get_raises_when_there_is_nothing() -> None:
 
 
 def test_log_events_are_static_names() -> None:
-    """`noun_past_participle` as a literal; what varies is a field. So a search for the name finds every line of it."""
+    """`noun_past_participle` as a literal, with variable parts as fields, so that one search finds every line."""
     calls = [
         (place, node)
         for place, node in nodes()
@@ -90,7 +90,7 @@ def _is_static_event(call: ast.Call) -> bool:
 
 
 def test_metrics_have_closed_labels() -> None:
-    """A label with an id, an address or a user makes a series for each of them."""
+    """A label with an id, an address or a user would create a series for each of them."""
     made = [
         (place, node)
         for place, node in nodes()
@@ -110,7 +110,7 @@ def test_metrics_have_closed_labels() -> None:
 
 
 def test_statements_are_called_through_their_module() -> None:
-    """`store.lock_accounts(...)` and `commands.post_transfers(...)` say which layer they call."""
+    """`store.lock_accounts(...)` and `commands.post_transfers(...)` show the layer of the call."""
     imported = [
         (place, node.module, alias.name)
         for place, node in nodes()

@@ -1,4 +1,4 @@
-"""How what a document promises is held against what was printed."""
+"""Comparing the text of a document with the output of its examples."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.harness import guide
     ],
 )
 def test_says(promised: str, printed: str, expected: bool) -> None:
-    """`…` stands for anything, runs of spaces for each other, and everything else for itself."""
+    """`…` matches anything, runs of spaces match each other, everything else matches itself."""
     assert expected is guide.says(promised, printed)
 
 
 def test_blocks(tmp_path: Path) -> None:
-    """Blocks come in order, with their kind and the line at which they begin."""
+    """Blocks come in order, with their language and first line."""
     document = tmp_path / "a.md"
     document.write_text("# A\n\n```sh\necho 1\n```\n\ntext\n\n```python\nx = 1\n```\n")
 

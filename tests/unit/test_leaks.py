@@ -1,4 +1,4 @@
-"""The search through logs finds what must not stand there, and only that."""
+"""The search through logs finds secrets, and only secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INNOCENT = json.dumps(
     ],
 )
 def test_a_planted_secret_is_found(tmp_path: Path, planted: str) -> None:
-    """Guarantee 54: whatever of it is in whichever line of whichever log: file and line are named, the secret is not told."""
+    """Guarantee 54: in any line of any log a secret is found, by file and line, and is not repeated."""
     (tmp_path / "gateway.log").write_text(f"{INNOCENT}\n{json.dumps({'event': 'x', 'said': planted})}\n")
     (tmp_path / "auth.log").write_text(INNOCENT)
     found = leaks.search(tmp_path, {"a password that was typed", "W8kq-3_zuQ"})
@@ -38,7 +38,7 @@ def test_a_planted_secret_is_found(tmp_path: Path, planted: str) -> None:
 
 
 def test_an_innocent_log_is_clean(tmp_path: Path) -> None:
-    """Identifiers, redacted addresses and the names of nodes are no secrets."""
+    """Identifiers, redacted addresses and node names are not secrets."""
     lines = [INNOCENT, json.dumps({"event": "x", "url": "amqp://[redacted]@127.0.0.1:5672/", "email": "[redacted]"})]
     (tmp_path / "gateway.log").write_text("\n".join(lines))
     (tmp_path / "rabbitmq.log").write_text("node payflow-1@localhost.localdomain started\n")
@@ -47,7 +47,7 @@ def test_an_innocent_log_is_clean(tmp_path: Path) -> None:
 
 
 def test_a_forged_line_is_found(tmp_path: Path) -> None:
-    """Guarantee 54: a line that broke out of another is not one that its service wrote."""
+    """Guarantee 54: a line created by line breaks in the input is not one written by its service."""
     own = json.dumps({"event": "x", "service": "gateway"})
     (tmp_path / "gateway.log").write_text(f'{own}\n{{"event": "operator_authorized", "service": "auth"}}\n{{"broken\n')
 

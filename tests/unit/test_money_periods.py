@@ -1,4 +1,4 @@
-"""Periods and sizes on the way of money that must fit each other, and the defaults that the manual states."""
+"""Periods and sizes on the money path that depend on each other, and the defaults stated in the manual."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def default(settings: type[BaseSettings], name: str) -> float:
 
 
 def of_the_database(setting: str) -> float:
-    """A limit that every service's role has in PostgreSQL, in seconds."""
+    """A limit of every service's role in PostgreSQL, in seconds."""
     [seconds] = re.findall(rf"\('{setting}', '(\d+)s'\)", PROVISION)
     return float(seconds)
 
@@ -83,7 +83,7 @@ FINALIZE_MARGIN = transfer.FINALIZE_MARGIN.total_seconds()
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_those_of_the_manual(role: str) -> None:
-    """Each number in the table of roles is the default of its setting, and no number is missing there."""
+    """Each number in the table of roles is the default of its setting, and no setting is missing there."""
     [row] = re.findall(rf"^\| `{role}` \|.*$", MANUAL, re.MULTILINE)
     stated = {name.lower(): float(value) for name, value in re.findall(r"`([A-Z_]+)` \((\d+)\)", row)}
     common = set(fields_of_every_role())
@@ -97,25 +97,25 @@ def test_defaults_are_those_of_the_manual(role: str) -> None:
 
 
 def fields_of_every_role() -> list[str]:
-    """What every role has; the manual lists it once for all of them."""
+    """The settings of every role; the manual lists them once."""
     return list(RoleSettings.model_fields)
 
 
 def test_a_call_to_the_wallet_outlives_the_work_on_it() -> None:
-    """The wallet says `retry` a second before its caller gives up, and after its statements have had their time for a lock."""
+    """The wallet returns `retry` a second before its caller times out, and after its statements have waited for locks."""
     assert of_the_database("lock_timeout") < wallet_api.POST_SECONDS <= wallet_client.CALL_SECONDS - 1
     assert wallet_client.CALL_SECONDS <= database.COMMAND_SECONDS <= 2 * of_the_database("statement_timeout")
 
 
-def test_the_server_gives_up_before_its_client() -> None:
-    """Limits of the database come before those of the driver: the answer says what happened."""
+def test_server_timeouts_are_shorter_than_the_drivers() -> None:
+    """Limits of the database are shorter than those of the driver, so that the error says what happened."""
     assert of_the_database("lock_timeout") < of_the_database("statement_timeout") < database.COMMAND_SECONDS
     assert database.ACQUIRE_SECONDS < database.COMMAND_SECONDS / 2
     assert app.INTAKE_SETTINGS["lock_timeout"] == "500ms"
 
 
-def test_an_intake_answers_before_its_gateway_gives_up() -> None:
-    """Looking up recipients and wallets, the courtesy check and two waits for a key fit into one call of the gateway."""
+def test_the_intake_responds_before_the_gateway_times_out() -> None:
+    """Looking up recipients and wallets, the funds check and two waits for a key fit into one call of the gateway."""
     waits = auth_client.RECIPIENTS_SECONDS + wallet_client.FIND_SECONDS + wallet_client.AFFORD_SECONDS + 2 * 0.5
 
     assert waits + database.ACQUIRE_SECONDS <= service.CALL_SECONDS
@@ -124,7 +124,7 @@ def test_an_intake_answers_before_its_gateway_gives_up() -> None:
 
 
 def test_a_transfer_lives_longer_than_a_short_outage() -> None:
-    """A broker that is away for a moment, a relay that died and a wallet that answers late leave time to carry it out."""
+    """After a short broker outage, the death of a relay and a slow response of the wallet there is time left to post."""
     relay_died = outbox.LEASE_SECONDS + broker.OPEN_SECONDS + broker.CONFIRM_SECONDS
     wallet_late = client.ATTEMPTS_MAX * wallet_client.CALL_SECONDS
 
@@ -134,16 +134,16 @@ def test_a_transfer_lives_longer_than_a_short_outage() -> None:
     assert simulation.HELD_SECONDS_MAX == 2 * REVERSAL_AFTER
 
 
-def test_after_its_expiry_a_transfer_is_ended_in_time() -> None:
-    """A pass that has just gone by, a call to the wallet with its second attempt and a wait for a row fit into the margin."""
+def test_an_expired_transfer_ends_in_time() -> None:
+    """A pass that has just ended, a call to the wallet with its second attempt and a wait for a row fit into the margin."""
     a_pass = REVERSAL_EVERY + client.ATTEMPTS_MAX * wallet_client.CALL_SECONDS + database.COMMAND_SECONDS
 
     assert a_pass < FINALIZE_MARGIN <= REVERSAL_AFTER / 2
     assert re.search(rf"the expiry and {FINALIZE_MARGIN:.0f} s", (ROOT / "docs/glossary.md").read_text())
 
 
-def test_what_is_given_up_has_expired_before() -> None:
-    """Whatever always fails goes on being tried until its transfer is ended, and is a dead letter soon after."""
+def test_dead_letters_have_expired() -> None:
+    """An item that always fails is retried until its transfer has ended, and becomes a dead letter soon after."""
     attempts = int(default(transaction_settings.WorkerSettings, "consumer_attempts_max"))
     delays = [topology.DELAY_SECONDS[min(n, len(topology.DELAY_SECONDS)) - 1] for n in range(1, attempts)]
 
@@ -157,7 +157,7 @@ def test_what_is_given_up_has_expired_before() -> None:
 
 
 def test_a_lease_outlives_the_publish_it_is_for() -> None:
-    """A relay that lives has its confirms, or knows that it has none, before another may claim its rows; not much longer."""
+    """A live relay has its confirms, or knows they are missing, before another relay may claim its rows; not much longer."""
     publish = broker.CONFIRM_SECONDS + broker.BLOCKED_SECONDS + 1.0
 
     assert 2 * publish < outbox.LEASE_SECONDS <= REVERSAL_AFTER / 4
@@ -166,8 +166,8 @@ def test_a_lease_outlives_the_publish_it_is_for() -> None:
     assert 3 * broker.CONFIRM_SECONDS <= broker.HEARTBEAT_SECONDS + 1 < REVERSAL_AFTER / 2
 
 
-def test_published_rows_stay_as_long_as_their_transfer_is_under_way() -> None:
-    """Until the last of it is over a row still tells when it was queued; then it goes, as fast as rows come."""
+def test_published_rows_are_kept_until_their_transfer_ends() -> None:
+    """Until the last pass has ended a row still shows when it was queued; then it is deleted, as fast as rows arrive."""
     assert 2 * (REVERSAL_AFTER + FINALIZE_MARGIN) < outbox.KEEP_PUBLISHED_SECONDS <= 3600
     assert 10 * outbox.PRUNE_SECONDS <= outbox.KEEP_PUBLISHED_SECONDS
     assert 1_000 <= outbox.PRUNE_MAX / outbox.PRUNE_SECONDS <= 10_000
@@ -175,7 +175,7 @@ def test_published_rows_stay_as_long_as_their_transfer_is_under_way() -> None:
 
 
 def test_windows_bundles_and_batches_fit_into_each_other() -> None:
-    """Whatever is collected on one side is taken by the other in one piece."""
+    """Whatever is collected on one side is accepted by the other in one piece."""
     assert outbox.CLAIM_MAX % topology.BUNDLE_MAX == 0
     assert 4 <= outbox.CLAIM_MAX / topology.BUNDLE_MAX <= consumer.PREFETCH
     assert 2 * consumer.WINDOW_MESSAGES_MAX == consumer.PREFETCH
@@ -187,20 +187,20 @@ def test_windows_bundles_and_batches_fit_into_each_other() -> None:
 
 
 def test_pages_and_waits_are_those_of_the_gateway() -> None:
-    """What the gateway lets through is what the services give, to the last item and second."""
+    """What the gateway allows is what the services allow, to the last item and second."""
     assert audit.PAGE_MAX == limits.PAGE_MAX + 1
     assert live.POSITIONS_MAX <= notification_schemas.FEEDS_MAX <= 4 * live.POSITIONS_MAX
     assert live.LINES_MAX <= limits.PAGE_MAX
 
 
-def test_what_is_kept_in_memory_is_bounded() -> None:
+def test_memory_caches_are_bounded() -> None:
     """A hundred thousand balances and the facts of as many wallets: tens of megabytes."""
     assert 50_000 <= affordability.WALLETS_MAX <= 500_000
     assert affordability.WALLETS_MAX <= directory.REMEMBERED_MAX <= 5 * affordability.WALLETS_MAX
 
 
 def test_connections_are_enough_and_not_more() -> None:
-    """A relay has six things to do at a time; drafts tried one by one leave half of the intake's connections to others."""
+    """A relay does six things at a time; drafts tried one by one leave half of the intake's connections to others."""
     pool = default(transaction_settings.ApiSettings, "transaction_pool_size_max")
 
     assert 4 <= app.BACKGROUND_POOL_MAX <= pool
@@ -208,14 +208,14 @@ def test_connections_are_enough_and_not_more() -> None:
     assert 2 <= deliver.POOL_SIZE_MAX <= notification_worker.POOL_SIZE_MAX <= 10
 
 
-def test_as_many_faults_are_named_as_are_read() -> None:
-    """The queries of the proof end where its lists do."""
+def test_limits_of_proof_queries_match_its_lists() -> None:
+    """The queries of the proof have the limits of its lists."""
     queries = (ROOT / "services/wallet/sql/queries.sql").read_text()
 
     assert 6 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
 
 
-def test_what_one_service_asks_for_another_gives() -> None:
+def test_page_sizes_fit_the_transaction_service() -> None:
     """The pages of the notification service are within the bounds of the transaction service."""
     assert schemas.EVENTS_MAX / 2 <= catch_up.EVENTS_MAX <= schemas.EVENTS_MAX
     assert schemas.FINALIZED_MAX / 2 <= catch_up.PAGE_MAX <= schemas.FINALIZED_MAX
@@ -223,45 +223,45 @@ def test_what_one_service_asks_for_another_gives() -> None:
     assert catch_up.CALL_SECONDS == pending.CALL_SECONDS <= database.COMMAND_SECONDS
 
 
-def test_a_watch_notices_soon_and_not_for_nothing() -> None:
-    """A consumer asks more often than the broker's heartbeat; a queue is called silent when it missed two confirms."""
+def test_silence_is_detected_soon() -> None:
+    """A consumer checks more often than the broker's heartbeat; a queue counts as silent after two missed confirms."""
     assert broker.HEARTBEAT_SECONDS / 4 <= consumer.WATCH_SECONDS <= broker.HEARTBEAT_SECONDS
     assert broker.CONFIRM_SECONDS < consumer.CONSUME_SECONDS <= broker.OPEN_SECONDS
     assert silence.MISSES_MIN * broker.CONFIRM_SECONDS < silence.SILENT_SECONDS <= 3 * broker.HEARTBEAT_SECONDS
     assert silence.SILENT_SECONDS < REVERSAL_AFTER / 4
 
 
-def test_a_process_is_away_after_a_few_missed_beats() -> None:
-    """Three of them at least, and no more than ten: what it said before is no longer believed."""
+def test_unavailable_after_a_few_missed_heartbeats() -> None:
+    """After three to ten missed heartbeats a process counts as unavailable."""
     for every in (worker.BEAT_SECONDS, monitor.MEASURE_SECONDS, backlog.LOOK_SECONDS, outbox.MEASURE_SECONDS):
         assert 3 * every < steps.SILENT_SECONDS <= 10 * every
     assert steps.SILENT_SECONDS < BACKLOG_MAX
 
 
 def test_early_refusals_begin_where_a_queue_is_long() -> None:
-    """Nobody is refused for a queue that is merely busy; who is refused comes back within a minute."""
+    """No request is refused because of a queue that is merely busy; after a refusal Retry-After is within a minute."""
     assert queue_zone.BUSY_FROM < queue_zone.DELAYED_FROM < backlog.PENDING_MIN <= 10 * queue_zone.DELAYED_FROM
     assert queue_zone.DELAYED_AGE_SECONDS < BACKLOG_MAX < backlog.RETRY_AFTER_SECONDS_MAX <= 60
     assert 0.1 <= monitor.SMOOTHING <= 0.5
 
 
-def test_what_is_done_at_once_is_not_told_to_be_pending() -> None:
-    """Most transfers are done before anybody is told of them; who waits for one learns it a few looks later."""
+def test_fast_transfers_send_no_pending_event() -> None:
+    """Most transfers are terminal before a PENDING event is due; it is sent a few passes later."""
     assert 0.005 <= waiting.LOOK_SECONDS <= commands.PENDING_AGE_SECONDS / 10
     assert 2 * commands.PENDING_AGE_SECONDS <= pending.EVERY_SECONDS <= 2
     overlap = pending.OVERLAP.total_seconds()
     assert pending.EVERY_SECONDS + commands.PENDING_AGE_SECONDS < overlap <= 5 * pending.EVERY_SECONDS
 
 
-def test_the_manual_says_how_late_a_lost_event_is_told() -> None:
-    """The pause between two looks, and the grace that an event has to arrive."""
+def test_the_manual_states_the_delay_of_a_lost_event() -> None:
+    """The pause between two passes, and the grace period for an event to arrive."""
     assert f"A lost event arrives up to {commands.FINALIZED_GRACE_SECONDS:.0f} s later than that" in MANUAL
     assert commands.FINALIZED_GRACE_SECONDS >= database.ACQUIRE_SECONDS + outbox.RELEASE_SECONDS
     assert CATCH_UP + commands.FINALIZED_GRACE_SECONDS < FINALIZE_MARGIN
 
 
-def test_sealing_waits_for_those_who_write() -> None:
-    """An outcome may be dated as much earlier than its transaction as that may idle and work; more is not left open."""
+def test_sealing_waits_for_running_transactions() -> None:
+    """An outcome may be dated earlier than its transaction by the time it may idle and work, not more."""
     writes = of_the_database("idle_in_transaction_session_timeout") + of_the_database("statement_timeout")
     slack = seal.SLACK.total_seconds()
 
@@ -269,8 +269,8 @@ def test_sealing_waits_for_those_who_write() -> None:
     assert SEAL_EVERY <= seal.OVERLAP.total_seconds() < writes
 
 
-def test_what_waits_for_a_block_is_missed_in_time() -> None:
-    """After a thorough pass at the latest it is sealed; the proof says so when it was not, but not before."""
+def test_unsealed_rows_are_reported_in_time() -> None:
+    """A row is sealed after a thorough pass at the latest; the proof reports a missing seal then, not before."""
     thorough = sealer.THOROUGH_PASSES * SEAL_EVERY
     outcomes, accounts = chain.OUTCOME_PATIENCE.total_seconds(), chain.ACCOUNT_PATIENCE.total_seconds()
 
@@ -282,7 +282,7 @@ def test_what_waits_for_a_block_is_missed_in_time() -> None:
     assert 20 == sealer.WORK_SHARE
 
 
-def test_what_reads_whole_tables_has_its_own_limits() -> None:
+def test_full_scans_have_their_own_limits() -> None:
     """The driver waits as long as the database works on the proof; the head is logged every few proofs, drift more often."""
     limits = re.findall(r"ALTER ROLE payflow_wallet_(?:proof|seal) SET statement_timeout = '(\d+)s'", PROVISION)
     assert [wallet_app.LONG_SECONDS] * 2 == [float(limit) for limit in limits]
@@ -291,7 +291,7 @@ def test_what_reads_whole_tables_has_its_own_limits() -> None:
 
 
 def test_a_block_is_half_a_megabyte() -> None:
-    """With its ids and digests, however many rows are left over; some blocks are read at a time."""
+    """With ids and digests, however many rows remain; some blocks are read at a time."""
     assert 400_000 <= wallet_commands.SEAL_MAX * (16 + seal.DIGEST_BYTES) <= 600_000
     assert wallet_commands.SEAL_MAX <= chain.ROWS <= 10 * wallet_commands.SEAL_MAX
 
@@ -305,7 +305,7 @@ def test_a_lease_outlives_the_e_mail_it_is_for(lease: float) -> None:
 
 
 def test_an_e_mail_is_tried_for_hours() -> None:
-    """The first time again within a minute, at last every hour, for several hours and not for days."""
+    """First within a minute, later every hour, for several hours but not days."""
     pauses = [min(sender.RETRY_SECONDS * 2**n, sender.RETRY_SECONDS_MAX) for n in range(sender.ATTEMPTS_MAX - 1)]
 
     assert 10 <= sender.RETRY_SECONDS <= 60
@@ -317,7 +317,7 @@ def test_an_e_mail_is_tried_for_hours() -> None:
 
 
 def test_one_more_transfer_always_fits_into_a_balance() -> None:
-    """A user's balance is a number that JSON holds exactly; the largest external one and a transfer stay below 64 bits."""
+    """A user's balance is a number that JSON represents exactly; the largest external balance and a transfer fit into 64 bits."""
     assert BALANCE_MAX == 2**53 - 1
     assert AMOUNT_MAX <= BALANCE_MAX / 4
     assert EXTERNAL_BALANCE_MAX + AMOUNT_MAX < 2**63 <= EXTERNAL_BALANCE_MAX + 500 * AMOUNT_MAX

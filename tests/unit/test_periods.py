@@ -193,7 +193,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
     ],
 )
 def test_what_is_remembered_is_not_pushed_out_by_a_few(entries_max: int) -> None:
-    """Memory is bounded, and large enough that a crowd does not make a gateway forget failed logins, limits or verdicts."""
+    """Memory is bounded, and large enough that many users do not make a gateway forget failed logins, limits or verdicts."""
     assert 10_000 <= entries_max <= 100_000
 
 

@@ -1,4 +1,4 @@
-"""What shares a stack or a broker goes to one process."""
+"""Tests that share a stack or a broker run in one process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ REPOSITORY = Path(__file__).parents[2]
         ("tests/unit/test_placement.py::test_it", "tests/unit/test_placement.py"),
     ],
 )
-def test_a_place_is_a_file_or_what_shares(test: str, expected: str) -> None:
-    """A file with a stack of its own may go anywhere, though its folder stays together."""
+def test_tests_are_grouped_by_what_they_share(test: str, expected: str) -> None:
+    """A file with a stack of its own may run anywhere; the rest of its folder stays together."""
     assert expected == place(test)
 
 
-def test_what_is_named_is_there() -> None:
-    """A file that was moved or removed is not placed any more."""
+def test_listed_files_exist() -> None:
+    """Every listed file exists."""
     places = set(TOGETHER.values())
 
     assert [] == [path for path in (*TOGETHER, *(set(FIRST) - places)) if not (REPOSITORY / path).exists()]

@@ -1,4 +1,4 @@
-"""What tests share is started and stopped outside of their own time limits."""
+"""Shared fixtures start and stop outside a test's own time limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_too_long():
 
 
 def run(folder: Path, name: str) -> str:
-    """What pytest says about one of TESTS under a limit of 0.2 seconds."""
+    """The output of pytest for one of TESTS under a limit of 0.2 seconds."""
     (folder / "test_it.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     options = [
@@ -39,11 +39,11 @@ def run(folder: Path, name: str) -> str:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
 
 
-def test_what_is_shared_does_not_count(tmp_path: Path) -> None:
-    """The only test of a process starts and stops all it shares with nobody, each longer than its own limit."""
+def test_shared_fixtures_do_not_count(tmp_path: Path) -> None:
+    """A single test starts and stops its shared fixture, each taking longer than the test's own limit."""
     assert "1 passed" in run(tmp_path, "test_first_and_last")
 
 
 def test_a_test_that_hangs_is_ended(tmp_path: Path) -> None:
-    """Its own limit holds for the test itself."""
+    """The limit applies to the test itself."""
     assert "Timeout (>0.2s)" in run(tmp_path, "test_too_long")

@@ -1,4 +1,4 @@
-"""The wall clock of a running process, jumping."""
+"""Jumps of the wall clock of a running process."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tests.harness.services import identities
 
 HOUR = 3600.0
 NEAR = 30.0
-"""Seconds by which a reading may be late on a busy machine; far less than a jump."""
+"""By how many seconds a reading may be late on a busy machine; far less than a jump."""
 
-TELLER = """
+TIME_PRINTER = """
 import asyncio, sys, time
 import asyncpg, cryptography, uvloop
 
-async def tell():
+async def print_time():
     for line in sys.stdin:
         began = time.monotonic()
         try:
@@ -46,7 +46,7 @@ async def tell():
         except TimeoutError:
             print(time.time(), time.monotonic() - began, flush=True)
 
-{run}(tell())
+{run}(print_time())
 """
 
 
@@ -66,7 +66,7 @@ async def spawn(*arguments: str, **variables: str) -> Process:
 
 
 async def end(process: Process) -> int:
-    """End it with SIGTERM; its exit code."""
+    """End it with SIGTERM; return its exit code."""
     if process.returncode is None:
         process.terminate()
     async with asyncio.timeout(30):
@@ -77,8 +77,8 @@ async def end(process: Process) -> int:
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
 async def test_a_process_jumps_and_comes_back(clock: Clock, run: str) -> None:
-    """The time of day follows at once, in both directions; a timer takes as long as ever, during a jump too."""
-    process = await spawn("-c", TELLER.format(run=run), **clock.environment())
+    """The time of day follows at once, in both directions; a timer takes its usual time, also during a jump."""
+    process = await spawn("-c", TIME_PRINTER.format(run=run), **clock.environment())
     assert process.stdin is not None
     assert process.stdout is not None
     for seconds in (0.0, HOUR, -HOUR, 0.0, 86_400.5):
@@ -93,7 +93,7 @@ async def test_a_process_jumps_and_comes_back(clock: Clock, run: str) -> None:
 
 
 async def test_one_process_alone_jumps(clock: Clock) -> None:
-    """The clock of this process is not touched by that of another."""
+    """The clock of this process is unaffected by another process's clock."""
     before = time.time()
 
     clock.jump(HOUR)
@@ -102,7 +102,7 @@ async def test_one_process_alone_jumps(clock: Clock) -> None:
 
 
 async def test_without_the_library_a_clock_says_what_is_missing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment for a jump cannot be had without the package, and it is named."""
+    """Without the package there is no environment for a jump, and the error names the package."""
     monkeypatch.setattr(install, "LIBRARY_FOLDERS", ())
 
     with pytest.raises(FileNotFoundError, match=PACKAGE):
@@ -117,7 +117,7 @@ def seed(identity: Identity) -> str:
 async def api(
     name: str, made: TestDatabase, clock: Clock, keys: dict[str, Identity]
 ) -> AsyncIterator[tuple[Process, str]]:
-    """The api of a service as a process with this clock, and its address."""
+    """The api of a service as a process with this clock, and its URL."""
     port = find_free()
     public = {name: base64.b64encode(k.key.public_key().public_bytes_raw()).decode() for name, k in keys.items()}
     process = await spawn(
@@ -156,7 +156,7 @@ async def void(upstream: Upstream) -> Any:
 
 
 async def time_there(session: aiohttp.ClientSession, url: str, keys: dict[str, Identity]) -> float:
-    """What time a service says it is, asked with a token that is valid at no time it could be."""
+    """The time of a service, requested with a token that is valid at no plausible time."""
     claims = {"iss": "transaction", "aud": "wallet", "iat": 1, "exp": 61}
     token = jwt.encode(claims, keys["transaction"].key, algorithm="EdDSA", headers={"kid": "transaction"})
     headers = {"Authorization": f"Bearer {token}"}
@@ -165,7 +165,7 @@ async def time_there(session: aiohttp.ClientSession, url: str, keys: dict[str, I
 
 
 async def test_a_service_jumps_and_comes_back(clock: Clock, wallet_database: TestDatabase) -> None:
-    """Guarantee 39: the wallet's clock jumps by an hour either way while it runs; every call is served, and it ends cleanly."""
+    """Guarantee 39: the wallet's clock jumps by an hour either way while it runs; every call succeeds, and it exits cleanly."""
     keys = identities()
     async with (
         api("wallet", wallet_database, clock, keys) as (process, url),
@@ -187,7 +187,7 @@ async def test_a_service_jumps_and_comes_back(clock: Clock, wallet_database: Tes
 async def test_access_tokens_are_dated_by_the_database(
     clock: Clock, auth_database: TestDatabase, seconds: float
 ) -> None:
-    """Guarantee 39: with its clock an hour off, auth hands out tokens that are valid now, and not when the clock is right."""
+    """Guarantee 39: with its clock an hour off, auth issues tokens that are valid now, not at its clock's time."""
     keys = identities()
     clock.jump(seconds)
     async with (

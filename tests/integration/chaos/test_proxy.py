@@ -1,4 +1,4 @@
-"""What the fault proxy does to a connection, fault by fault."""
+"""The effect of each fault of the proxy on a connection."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.chaos.proxy import LOOPBACK, Edge
 GONE = (ConnectionError, asyncio.IncompleteReadError)
 SECONDS_MAX = 20
 SILENCE_SECONDS = 0.2
-"""How long nothing must arrive to be called nothing."""
+"""How long no data must arrive to count as none."""
 
 
 class Echo:
-    """A server that sends back what it gets, and remembers it."""
+    """A server that echoes what it receives, and records it."""
 
     def __init__(self) -> None:
-        self.got = bytearray()
+        self.received = bytearray()
         self.port = 0
         self.open = 0
         self.served = 0
@@ -43,7 +43,7 @@ class Echo:
         self.served += 1
         try:
             while chunk := await reader.read(1 << 16):
-                self.got += chunk
+                self.received += chunk
                 writer.write(chunk)
                 await writer.drain()
         except ConnectionError:
@@ -60,14 +60,14 @@ class Caller:
         self.reader = reader
         self.writer = writer
 
-    async def ask(self, data: bytes) -> bytes:
-        """What comes back for `data`; raises one of GONE when the connection ends instead."""
+    async def send_and_receive(self, data: bytes) -> bytes:
+        """The response to `data`; raises one of GONE if the connection ends instead."""
         self.writer.write(data)
         async with asyncio.timeout(SECONDS_MAX):
             return await self.reader.readexactly(len(data))
 
-    async def hears_nothing(self) -> bool:
-        """Whether nothing arrives for a while, not even an end."""
+    async def receives_nothing(self) -> bool:
+        """Whether nothing arrives for a while, not even the end of the stream."""
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
                 await self.reader.read(1)
@@ -76,7 +76,7 @@ class Caller:
         return False
 
     async def is_gone(self) -> bool:
-        """Whether the connection has ended, one way or the other."""
+        """Whether the connection has ended in any way."""
         try:
             async with asyncio.timeout(SECONDS_MAX):
                 while await self.reader.read(1 << 16):
@@ -113,7 +113,7 @@ async def edge(echo: Echo) -> AsyncIterator[Edge]:
 
 @pytest.fixture
 async def connect(edge: Edge) -> AsyncIterator[Connect]:
-    """Connects through the edge; what was opened is closed after the test."""
+    """Connect through the edge; connections are closed after the test."""
     callers = []
 
     async def connect() -> Caller:
@@ -132,15 +132,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def works(connect: Connect) -> bool:
-    """Whether a new connection carries a question and its answer."""
+    """Whether a new connection carries a request and its response."""
     caller = await connect()
-    answered = await caller.ask(b"still there?") == b"still there?"
+    echoed = await caller.send_and_receive(b"still there?") == b"still there?"
     await caller.close()
-    return answered
+    return echoed
 
 
 async def test_bytes_arrive_unchanged(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """20 MB there and 20 MB back at once, to and from ends of different speed: the same bytes in the same order."""
+    """20 MB in each direction at once, between ends of different speed: the same bytes in the same order."""
     caller = await connect()
     sent = os.urandom(20_000_000)
 
@@ -154,36 +154,36 @@ async def test_bytes_arrive_unchanged(edge: Edge, echo: Echo, connect: Connect) 
         back = await caller.reader.readexactly(len(sent))
     await sending
 
-    assert sha256(sent).digest() == sha256(back).digest() == sha256(echo.got).digest()
+    assert sha256(sent).digest() == sha256(back).digest() == sha256(echo.received).digest()
 
 
 async def test_a_reader_that_does_not_read_stops_the_sender(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """The proxy holds no more than its buffers: a callee's endless answer waits for a caller that does not read."""
+    """The proxy buffers a bounded amount: a callee's endless response waits for a caller that does not read."""
     caller = await connect()
     assert isinstance(caller.writer.transport, asyncio.Transport)
     caller.writer.transport.pause_reading()
 
-    async def ask_much() -> None:
+    async def request_large() -> None:
         for _ in range(120):
             caller.writer.write(bytes(1_000_000))
             await caller.writer.drain()
 
-    asking = asyncio.create_task(ask_much())
-    got = -1
+    asking = asyncio.create_task(request_large())
+    received = -1
     async with asyncio.timeout(60):
-        while not got or got != len(echo.got):
-            got = len(echo.got)
+        while not received or received != len(echo.received):
+            received = len(echo.received)
             await asyncio.sleep(0.45)
 
-    # Every socket on the way has buffers of a few megabytes of its own.
+    # Every socket on the path has buffers of a few megabytes.
     assert not asking.done()
-    assert 0 < got < 60_000_000
+    assert 0 < received < 60_000_000
     asking.cancel()
     caller.writer.transport.abort()
 
 
 async def test_ends_are_passed_on(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """Who says that it is done is still answered; when both are done, the link is gone."""
+    """After a half-close by the caller the response still arrives; when both ends have closed, the link is gone."""
     caller = await connect()
     caller.writer.write(b"last words")
     caller.writer.write_eof()
@@ -195,11 +195,11 @@ async def test_ends_are_passed_on(edge: Edge, echo: Echo, connect: Connect) -> N
 
 
 async def test_an_absent_callee_resets_the_caller(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """Nobody listens behind the edge: the caller is told so at once, and served again when somebody does."""
+    """Without a listening callee the caller is reset at once, and served again once it is back."""
     echo.stop()
     caller = await connect()
     with pytest.raises(GONE):
-        await caller.ask(b"anybody?")
+        await caller.send_and_receive(b"hello?")
 
     await echo.start()
 
@@ -207,9 +207,9 @@ async def test_an_absent_callee_resets_the_caller(edge: Edge, echo: Echo, connec
 
 
 async def test_cut(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """Present connections end at both ends, new ones are of no use; after healing they are."""
+    """Open connections end at both ends, new ones fail; after healing they work."""
     present = await connect()
-    await present.ask(b"hello")
+    await present.send_and_receive(b"hello")
 
     edge.cut()
 
@@ -217,7 +217,7 @@ async def test_cut(edge: Edge, echo: Echo, connect: Connect) -> None:
     assert await present.is_gone()
     await until(lambda: edge.connections == 0 and echo.open == 0)
     with pytest.raises(GONE):
-        await (await connect()).ask(b"hello")
+        await (await connect()).send_and_receive(b"hello")
     assert 1 == echo.served
     edge.heal()
     assert edge.fault is None
@@ -225,64 +225,64 @@ async def test_cut(edge: Edge, echo: Echo, connect: Connect) -> None:
 
 
 async def test_cut_then_the_callee_moves(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """The callee comes back at another address: new connections find it there."""
+    """The callee moves to another address: new connections reach it there."""
     assert await works(connect)
     edge.cut()
-    elsewhere = Echo()
-    await elsewhere.start()
-    assert elsewhere.port != echo.port
+    moved = Echo()
+    await moved.start()
+    assert moved.port != echo.port
     echo.stop()
-    echo.port = elsewhere.port
+    echo.port = moved.port
 
     edge.heal()
 
     assert await works(connect)
-    assert b"still there?" == elsewhere.got
-    elsewhere.stop()
+    assert b"still there?" == moved.received
+    moved.stop()
 
 
 async def test_reset(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """Every present connection is reset, not closed; the next one works without healing."""
+    """Every open connection is reset, not closed; the next one works without healing."""
     callers = [await connect() for _ in range(3)]
     for caller in callers:
-        await caller.ask(b"hello")
+        await caller.send_and_receive(b"hello")
 
     edge.reset()
 
     assert edge.fault is None
     for caller in callers:
         with pytest.raises(ConnectionResetError):
-            await caller.ask(b"hello")
+            await caller.send_and_receive(b"hello")
     await until(lambda: edge.connections == 0 and echo.open == 0)
     assert await works(connect)
 
 
 async def test_black_hole(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """Nothing passes and nothing ends, for present and new connections; healing ends those that missed something."""
+    """Nothing passes and nothing ends, for open and new connections; healing ends those that lost data."""
     present, quiet = await connect(), await connect()
-    await present.ask(b"hello")
-    await quiet.ask(b"hello")
+    await present.send_and_receive(b"hello")
+    await quiet.send_and_receive(b"hello")
 
     edge.black_hole()
     new = await connect()
     for caller in (present, new):
-        caller.writer.write(b"swallowed")
+        caller.writer.write(b"dropped")
 
-    assert await present.hears_nothing()
-    assert await new.hears_nothing()
+    assert await present.receives_nothing()
+    assert await new.receives_nothing()
     assert 3 == edge.connections
-    assert b"swallowed" not in echo.got
+    assert b"dropped" not in echo.received
     edge.heal()
     assert await present.is_gone()
     assert await new.is_gone()
-    assert b"spared" == await quiet.ask(b"spared")
+    assert b"passed" == await quiet.send_and_receive(b"passed")
     assert await works(connect)
 
 
 async def test_black_hole_hides_the_end_of_a_connection(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """A caller that gives up is not missed behind a black hole, until it is healed."""
+    """The close by a caller is not passed on during a black hole, only after healing."""
     present = await connect()
-    await present.ask(b"hello")
+    await present.send_and_receive(b"hello")
     edge.black_hole()
 
     present.writer.close()
@@ -294,9 +294,9 @@ async def test_black_hole_hides_the_end_of_a_connection(edge: Edge, echo: Echo, 
 
 
 async def test_delay(edge: Edge, connect: Connect) -> None:
-    """Every chunk arrives later, twice on the way there and back, in the order it was sent."""
+    """Every chunk is delayed in both directions, in the order it was sent."""
     present = await connect()
-    await present.ask(b"hello")
+    await present.send_and_receive(b"hello")
     edge.delay(0.15)
     for caller in (present, await connect()):
         began = time.monotonic()
@@ -312,12 +312,12 @@ async def test_delay(edge: Edge, connect: Connect) -> None:
 
 
 async def test_healing_a_delay_loses_nothing(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """What is on its way when the delay ends arrives at once, before whatever is sent afterwards."""
+    """Chunks in flight when the delay ends arrive at once, before anything sent afterwards."""
     caller = await connect()
     edge.delay(3600)
     caller.writer.write(b"first ")
-    assert await caller.hears_nothing()
-    assert b"" == echo.got
+    assert await caller.receives_nothing()
+    assert b"" == echo.received
 
     edge.heal()
     caller.writer.write(b"second")
@@ -327,17 +327,17 @@ async def test_healing_a_delay_loses_nothing(edge: Edge, echo: Echo, connect: Co
 
 
 async def test_half_open(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """The callee hears the caller, the caller hears nothing; connections that missed an answer end with the healing."""
+    """The callee receives from the caller, the caller receives nothing; connections that lost a response end with the healing."""
     present = await connect()
-    await present.ask(b"hello")
+    await present.send_and_receive(b"hello")
     edge.half_open()
     new = await connect()
     present.writer.write(b" from a present one")
     new.writer.write(b" from a new one")
 
-    await until(lambda: b" from a present one" in echo.got and b" from a new one" in echo.got)
-    assert await present.hears_nothing()
-    assert await new.hears_nothing()
+    await until(lambda: b" from a present one" in echo.received and b" from a new one" in echo.received)
+    assert await present.receives_nothing()
+    assert await new.receives_nothing()
     edge.heal()
     assert await present.is_gone()
     assert await new.is_gone()
@@ -345,14 +345,14 @@ async def test_half_open(edge: Edge, echo: Echo, connect: Connect) -> None:
 
 
 async def test_lost_response(edge: Edge, echo: Echo, connect: Connect) -> None:
-    """The callee did get the request; the caller gets a reset instead of the answer, on present and new connections."""
+    """The callee receives the request; the caller gets a reset instead of the response, on open and new connections."""
     present = await connect()
-    await present.ask(b"hello")
+    await present.send_and_receive(b"hello")
     edge.drop_responses()
     for caller, request in ((present, b"pay once"), (await connect(), b"pay twice")):
         with pytest.raises(ConnectionResetError):
-            await caller.ask(request)
-        assert request in echo.got
+            await caller.send_and_receive(request)
+        assert request in echo.received
 
     edge.heal()
 
@@ -361,28 +361,28 @@ async def test_lost_response(edge: Edge, echo: Echo, connect: Connect) -> None:
 
 
 async def test_limit(edge: Edge, connect: Connect) -> None:
-    """No more than so many bytes pass in a second; nothing is lost, and healing brings the speed back."""
+    """The rate is limited; nothing is lost, and healing restores the speed."""
     caller = await connect()
     edge.limit(200_000)
     sent = os.urandom(100_000)
 
     began = time.monotonic()
-    assert sent == await caller.ask(sent)
+    assert sent == await caller.send_and_receive(sent)
     assert time.monotonic() - began >= 0.4
 
     edge.heal()
-    assert sent * 20 == await caller.ask(sent * 20)
+    assert sent * 20 == await caller.send_and_receive(sent * 20)
 
 
 @pytest.mark.parametrize("broken", ["cut", "black_hole", "half_open"])
 async def test_one_fault_follows_another(edge: Edge, broken: str, connect: Connect) -> None:
-    """The next fault heals the one before: what missed bytes under the first never passes torn bytes under the second."""
+    """The next fault heals the previous one: a connection that lost bytes under the first passes no more under the second."""
     caller = await connect()
-    await caller.ask(b"hello")
+    await caller.send_and_receive(b"hello")
     getattr(edge, broken)()
     caller.writer.write(b"torn")
     if broken != "cut":
-        assert await caller.hears_nothing()
+        assert await caller.receives_nothing()
 
     edge.delay(0.01)
 
@@ -391,9 +391,9 @@ async def test_one_fault_follows_another(edge: Edge, broken: str, connect: Conne
 
 
 async def test_closing_ends_everything(edge: Edge, connect: Connect) -> None:
-    """A closed edge leaves no connection and no listener, whatever was broken."""
+    """A closed edge leaves no connection and no listener, whatever the fault."""
     callers = [await connect()]
-    await callers[0].ask(b"hello")
+    await callers[0].send_and_receive(b"hello")
     edge.black_hole()
     callers.append(await connect())
 

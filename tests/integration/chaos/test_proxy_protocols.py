@@ -1,4 +1,4 @@
-"""What speaks through the fault proxy: PostgreSQL, Redis, AMQP and HTTP."""
+"""The protocols used through the fault proxy: PostgreSQL, Redis, AMQP and HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.chaos.proxy import LOOPBACK, Edge
 
 
 async def _before(url: str) -> tuple[Edge, str]:
-    """An edge before the engine at this address, and the same address through the edge."""
+    """An edge in front of the engine at this URL, and the URL through the edge."""
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port
     assert host is not None
@@ -29,7 +29,7 @@ async def _before(url: str) -> tuple[Edge, str]:
 
 
 async def _through(edge: Edge, use: Callable[[], Awaitable[object]], failures: tuple[type[Exception], ...]) -> object:
-    """Use it, break it under use, and use it again when it is healed."""
+    """Use it, break it during use, and use it again after healing."""
     await use()
     edge.cut()
     with pytest.raises(failures):
@@ -39,7 +39,7 @@ async def _through(edge: Edge, use: Callable[[], Awaitable[object]], failures: t
 
 
 async def test_postgresql_through_an_edge(postgres: Postgres) -> None:
-    """A driver connects, asks for much, is cut, and connects again."""
+    """A driver connects, reads a large result, is cut, and connects again."""
     edge, url = await _before(postgres.dsn("postgres"))
     pool = await asyncpg.create_pool(url, min_size=0, max_size=2, timeout=5)
 
@@ -84,7 +84,7 @@ async def test_amqp_through_an_edge(rabbitmq: RabbitMQ) -> None:
 
 
 async def test_http_through_an_edge() -> None:
-    """A server has carried out the request whose answer was lost; the client is told of a reset, not of an answer."""
+    """The server has processed a request whose response is dropped; the client gets a reset, not a response."""
     done = 0
 
     async def pay(_request: web.Request) -> web.Response:
