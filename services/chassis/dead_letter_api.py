@@ -21,9 +21,9 @@ from services.contracts.topology import Queue
 
 
 class Effect(NamedTuple):
-    """What a replay would do to one transfer: a machine word and a sentence. `status` is what is known of it now."""
+    """The effect of a replay on one subject: a machine word and a sentence. `status` is its status now."""
 
-    transfer_id: UUID
+    subject_id: UUID
     status: str | None
     effect: str
     detail: str
@@ -147,12 +147,21 @@ class DeadLetterApi:
 
 
 def _render_preview(letter: Record, prospect: ReplayPreview, *, dry_run: bool) -> Mapping[str, Any]:
+    subject = dead_letters.subject_of(letter["queue"])
     return {
         "dead_letter": dead_letters.render(letter),
         "dry_run": dry_run,
         "replayable": prospect.refusal is None,
         "detail": prospect.refusal or prospect.detail,
-        "transfers": [effect._asdict() | {"transfer_id": str(effect.transfer_id)} for effect in prospect.effects],
+        f"{subject}s": [
+            {
+                f"{subject}_id": str(effect.subject_id),
+                "status": effect.status,
+                "effect": effect.effect,
+                "detail": effect.detail,
+            }
+            for effect in prospect.effects
+        ],
     }
 
 

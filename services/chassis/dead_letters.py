@@ -25,7 +25,7 @@ from services.chassis.statements import Statements
 from services.contracts.identifiers import new_id, parse_id
 from services.contracts.messages import format_time
 from services.contracts.refusal import Refusal, Unavailable
-from services.contracts.topology import ROUTES, Queue
+from services.contracts.topology import QUEUES, ROUTES, Queue
 
 WAITING = "waiting"
 REPLAYED = "replayed"
@@ -40,6 +40,8 @@ BROKERS_REASON = "x-first-death-reason"
 """Header by which the broker itself tells why it moved a message."""
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+_SUBJECTS = {queue.name: ROUTES[queue.routing_key].subject for queue in QUEUES}
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_dead_letters.sql")
 
@@ -80,7 +82,7 @@ class Letter(NamedTuple):
     message_id: str
     content_hash: bytes
     body: bytes
-    transfer_ids: list[UUID]
+    subject_ids: list[UUID]
     request_ids: list[str]
 
 
@@ -103,7 +105,7 @@ def read(queue: Queue, body: bytes, headers: Mapping[str, Any], message_id: str 
         message_id=_identifier(message_id, body),
         content_hash=sha256(_content(items, body)).digest(),
         body=body,
-        transfer_ids=_distinct(parse_id(text) for text in _texts(items, "transfer_id")),
+        subject_ids=_distinct(parse_id(text) for text in _texts(items, f"{subject_of(queue.name)}_id")),
         request_ids=_distinct(text if _SANE.fullmatch(text) else None for text in _texts(items, "request_id")),
     )
 
@@ -221,7 +223,7 @@ def render(letter: Record) -> dict[str, Any]:
         "reason": letter["reason"],
         "attempts": letter["attempts"],
         "message_id": letter["message_id"],
-        "transfer_ids": [str(id_) for id_ in letter["transfer_ids"]],
+        **_subject_ids(letter),
         "request_ids": list(letter["request_ids"]),
         "seen": letter["seen"],
         "first_seen_at": format_time(letter["first_seen_at"]),
@@ -244,8 +246,17 @@ def render_whole(letter: Record) -> dict[str, Any]:
 
 
 def _act(action: str, letter: Record, by: Replay, detail: Mapping[str, Any]) -> AuditEntry:
-    about = {"queue": letter["queue"], "transfer_ids": [str(id_) for id_ in letter["transfer_ids"]]}
+    about = {"queue": letter["queue"], **_subject_ids(letter)}
     return AuditEntry(action, by.operator_id, "dead_letter", letter["id"], by.request_id, detail=about | dict(detail))
+
+
+def subject_of(queue_name: str) -> str:
+    """The kind of thing that the items of a queue are about."""
+    return _SUBJECTS[queue_name]
+
+
+def _subject_ids(letter: Record) -> dict[str, list[str]]:
+    return {f"{subject_of(letter['queue'])}_ids": [str(id_) for id_ in letter["subject_ids"]]}
 
 
 def _content(items: Mapping[str, Any] | None, body: bytes) -> bytes:

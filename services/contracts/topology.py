@@ -22,12 +22,16 @@ BUNDLE_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one kind of message travels: where it is published and what its list is called."""
+    """How one kind of message travels: where it is published, and the name of its list.
+
+    Each item is about one `subject`; the item's field `<subject>_id` is its id.
+    """
 
     type: str
     version: int
     exchange: str
     items: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class Queue:
         return f"{self.name}.delay.{seconds}"
 
 
-TRANSFERS_REQUESTED = Route("transfers.requested", 1, COMMANDS, "commands")
-TRANSFERS_FINALIZED = Route("transfers.finalized", 1, EVENTS, "events")
+TRANSFERS_REQUESTED = Route("transfers.requested", 1, COMMANDS, "commands", "transfer")
+TRANSFERS_FINALIZED = Route("transfers.finalized", 1, EVENTS, "events", "transfer")
 ROUTES = {route.type: route for route in (TRANSFERS_REQUESTED, TRANSFERS_FINALIZED)}
 
 REQUESTED_QUEUE = Queue("transfers.requested", COMMANDS, TRANSFERS_REQUESTED.type)

@@ -18,7 +18,7 @@ def previewer(pool: Pool) -> Preview:
     """Who tells what a replay would do, by what was told until now."""
 
     async def preview(letter: Record) -> ReplayPreview:
-        ids = letter["transfer_ids"]
+        ids = letter["subject_ids"]
         untold = set(await commands.list_untold(pool, ids)) if ids else set()
         readable = _read(bytes(letter["body"]))
         effects = [_effect(transfer_id, transfer_id in untold, transfer_id in readable) for transfer_id in ids]

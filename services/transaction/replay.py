@@ -23,11 +23,11 @@ def previewer(pool: Pool) -> Preview:
     """Who tells what a replay would do, by what is on record now."""
 
     async def preview(letter: Record) -> ReplayPreview:
-        standings = await commands.find_standings(pool, letter["transfer_ids"])
+        standings = await commands.find_standings(pool, letter["subject_ids"])
         readable = _read(bytes(letter["body"]))
         effects = [
             _effect(standings.get(transfer_id), readable.get(transfer_id), Effect(transfer_id, None, "", ""))
-            for transfer_id in letter["transfer_ids"]
+            for transfer_id in letter["subject_ids"]
         ]
         odd = [
             command for command in readable.values() if not _is_asked_for(standings.get(command.transfer_id), command)

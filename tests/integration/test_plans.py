@@ -227,7 +227,7 @@ async def test_audit(templates: Templates, service: str) -> None:
 
 
 DEAD_LETTERS = """
-INSERT INTO dead_letters (id, queue, state, reason, attempts, message_id, content_hash, body, transfer_ids, request_ids,
+INSERT INTO dead_letters (id, queue, state, reason, attempts, message_id, content_hash, body, subject_ids, request_ids,
                           first_seen_at, discarded_at)
 SELECT gen_random_uuid(), 'queue', $2, 'r', 1, 'm', decode(md5($2 || n), 'hex'), '', '{}', '{}',
        $4::timestamptz + make_interval(secs => $3::integer + n), CASE $2 WHEN 'discarded' THEN $4 END

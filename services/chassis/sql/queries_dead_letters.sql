@@ -1,7 +1,7 @@
 -- name: keep_dead_letter
 -- A copy of what waits already counts there. What the broker hands over a second time, because the first time was not
 -- acknowledged, is recognised by its message id and changes nothing, also when an operator has dealt with it meanwhile.
-INSERT INTO dead_letters (id, queue, reason, attempts, message_id, content_hash, body, transfer_ids, request_ids)
+INSERT INTO dead_letters (id, queue, reason, attempts, message_id, content_hash, body, subject_ids, request_ids)
 SELECT $1::uuid, $2::text, $3::text, $4::integer, $5::text, $6::bytea, $7::bytea, $8::uuid[], $9::text[]
 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE queue = $2 AND message_id = $5)
 ON CONFLICT (queue, content_hash) WHERE state = 'waiting' DO UPDATE SET

@@ -221,7 +221,7 @@ SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status
                                                      'replayed_at', replayed_at AT TIME ZONE 'UTC',
                                                      'discarded_at', discarded_at AT TIME ZONE 'UTC')
                                   ORDER BY dead_letters.id), '[]')
-        FROM dead_letters WHERE transfer_ids @> ARRAY[transfers.id]) AS dead_letters
+        FROM dead_letters WHERE subject_ids @> ARRAY[transfers.id]) AS dead_letters
 FROM transfers LEFT JOIN outbox ON outbox.id = transfers.id
 WHERE transfers.id = $1;
 

@@ -43,7 +43,7 @@ CREATE TABLE public.dead_letters (
     message_id text NOT NULL,
     content_hash bytea NOT NULL,
     body bytea NOT NULL,
-    transfer_ids uuid[] NOT NULL,
+    subject_ids uuid[] NOT NULL,
     request_ids text[] NOT NULL,
     seen integer DEFAULT 1 NOT NULL,
     first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -145,7 +145,7 @@ CREATE INDEX audit_log_by_subject ON public.audit_log USING btree (user_id, acti
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX dead_letters_by_message ON public.dead_letters USING btree (queue, message_id);
 CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, state, first_seen_at, id);
-CREATE INDEX dead_letters_of_transfer ON public.dead_letters USING gin (transfer_ids);
+CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
 CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);

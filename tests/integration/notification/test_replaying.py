@@ -31,7 +31,7 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
         told.transfer_id: ("told", "nothing"),
         untold.transfer_id: ("untold", "tell"),
         odd.transfer_id: ("untold", "dead_letter"),
-    } == {effect.transfer_id: (effect.status, effect.effect) for effect in prospect.effects}
+    } == {effect.subject_id: (effect.status, effect.effect) for effect in prospect.effects}
     assert (replay.READABLE, None) == (prospect.detail, prospect.refusal)
 
 

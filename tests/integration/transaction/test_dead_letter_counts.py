@@ -114,7 +114,7 @@ def test_every_transfer_of_a_letter_is_named() -> None:
 
     read = letter(encode_envelope(TRANSFERS_REQUESTED, [*items, items[0]], sent_at=NOON))
 
-    assert (ids, ["r0", "r1"]) == (read.transfer_ids, read.request_ids)
+    assert (ids, ["r0", "r1"]) == (read.subject_ids, read.request_ids)
 
 
 async def test_a_replay_starts_to_count_anew(path: MoneyPath) -> None:

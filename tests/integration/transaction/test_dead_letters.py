@@ -80,7 +80,7 @@ async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publis
 
     by_body = {bytes(row["body"]): row for row in rows}
     assert set(bodies) == set(by_body)
-    assert [[], [transfer.id], []] == [by_body[body]["transfer_ids"] for body in bodies]
+    assert [[], [transfer.id], []] == [by_body[body]["subject_ids"] for body in bodies]
     assert json.loads(command)["request_id"] == by_body[bodies[1]]["request_ids"][0]
     assert {"malformed: \ufffd"} == {row["reason"] for row in rows}
 
@@ -331,7 +331,7 @@ async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
     prospect = await replay.previewer(path.pool)(row)
 
     assert {late.id: "void", odd.id: "dead_letter", clash.id: "dead_letter"} == {
-        effect.transfer_id: effect.effect for effect in prospect.effects
+        effect.subject_id: effect.effect for effect in prospect.effects
     }
     assert prospect.refusal is None
 

@@ -1,0 +1,11 @@
+"""Subjects of dead letters."""
+
+from services.chassis import migrations
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Rename a column and its index."""
+    migrations.load(__file__)
