@@ -46,7 +46,7 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_THE_GATEWAY,
-        caught_by=["tests/unit/gateway/test_openapi.py::test_what_nobody_said_of_a_key"],
+        caught_by=["tests/unit/gateway/test_openapi.py::test_api_keys_are_refused_by_default"],
     ),
     Mutant(
         name="key-without-the-password",

@@ -101,8 +101,8 @@ MUTANTS = (
                 "        seconds=None,\n        key_scope=Scope.READ,\n",
             )
         ],
-        works="tests/unit/gateway/test_access_rules.py::test_every_rule_is_about_an_operation",
-        caught_by=["tests/unit/gateway/test_access_rules.py::test_scopes_follow_what_is_done"],
+        works="tests/unit/gateway/test_access_rules.py::test_every_rule_names_an_operation",
+        caught_by=["tests/unit/gateway/test_access_rules.py::test_scopes_follow_the_method_and_path"],
     ),
     Mutant(
         name="recovery-code-arrives-twice",

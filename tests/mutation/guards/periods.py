@@ -48,8 +48,8 @@ MUTANTS = (
                 "issued_at + 10 * limits.ACCESS_TOKEN_SECONDS",
             )
         ],
-        works=f"{TOKEN_TIMES}::test_a_fraction_of_a_second_is_still_life",
-        caught_by=[f"{TOKEN_TIMES}::test_a_token_lives_from_its_beginning_to_its_end"],
+        works=f"{TOKEN_TIMES}::test_validity_has_fractions_of_a_second",
+        caught_by=[f"{TOKEN_TIMES}::test_token_validity_period"],
     ),
     Mutant(
         name="token-of-any-kind",

@@ -62,8 +62,8 @@ MUTANTS = (
                 "if not trusted or not forwarded:",
             )
         ],
-        works="tests/unit/gateway/test_address.py::test_what_the_outermost_proxy_saw_counts",
-        caught_by=["tests/unit/gateway/test_address.py::test_strangers_say_nothing_about_themselves"],
+        works="tests/unit/gateway/test_address.py::test_client_is_the_last_untrusted_address",
+        caught_by=["tests/unit/gateway/test_address.py::test_forwarded_for_is_ignored_from_untrusted_peers"],
     ),
     Mutant(
         name="own-secrets-unthrottled",

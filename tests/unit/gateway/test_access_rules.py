@@ -1,4 +1,4 @@
-"""Who may use which operation, said once more from the outside: rules that a changed row must not break."""
+"""Access rules of all operations, stated independently of the rows: a changed row must not break them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def name_of(row: Operation) -> str:
 
 
 def scope_by_rule(name: str) -> Scope | None:
-    """What an API key needs for an operation of this name; None where it takes none."""
+    """The scope that an API key needs for this operation; None if API keys are not accepted."""
     method, path = name.split(" ")
     if name in PUBLIC or path.startswith(("/auth/", "/api-keys")):
         return None
@@ -43,8 +43,8 @@ def scope_by_rule(name: str) -> Scope | None:
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=name_of)
-def test_access_follows_the_address(row: Operation) -> None:
-    """What is below `/ops` is for operators, a short list is for everybody, and all else is for users who are logged in."""
+def test_access_follows_the_path(row: Operation) -> None:
+    """Paths below `/ops` are for operators, a short list is public, everything else requires a logged-in user."""
     name = name_of(row)
     expected = Access.PUBLIC if name in PUBLIC else Access.OPERATOR if "/ops/" in name else Access.USER
 
@@ -52,19 +52,19 @@ def test_access_follows_the_address(row: Operation) -> None:
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=name_of)
-def test_scopes_follow_what_is_done(row: Operation) -> None:
-    """A key that reads only reads, one that transfers moves money and nothing else, and accounts are no business of a key."""
+def test_scopes_follow_the_method_and_path(row: Operation) -> None:
+    """`read` is for reading, `transfer` for moving money only, and account endpoints accept no API keys."""
     assert scope_by_rule(name_of(row)) is row.scope
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=name_of)
-def test_limits_stand_where_something_can_be_guessed(row: Operation) -> None:
-    """Logins, registrations, e-mails and look-ups of people have a limit of their own, and each its own one."""
+def test_guessable_endpoints_have_limits(row: Operation) -> None:
+    """Logins, registrations, emails and look-ups of users each have a limit of their own."""
     assert LIMITED.get(name_of(row)) == row.limit
 
 
-def test_every_rule_is_about_an_operation() -> None:
-    """No name above is that of an operation which is gone."""
+def test_every_rule_names_an_operation() -> None:
+    """No rule above names a removed operation."""
     names = {name_of(row) for row in OPERATIONS}
 
     assert names >= PUBLIC | MOVES_MONEY | set(LIMITED)

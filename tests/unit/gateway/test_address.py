@@ -1,4 +1,4 @@
-"""Where a request comes from, as properties."""
+"""The client address of a request, as properties."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from services.gateway.address import UNKNOWN, client_network_of, client_of, pars
 TRUSTED = parse_networks("10.0.0.0/8, 2001:db8:ffff::/48,192.0.2.1")
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda address: int(address) >> 65)).map(str)
 PROXIES = st.sampled_from(["10.0.0.1", "10.255.255.255", "2001:db8:ffff::1", "192.0.2.1"])
-STRANGERS = ADDRESSES.filter(lambda text: not any(ip_address(text) in network for network in TRUSTED))
-LIES = st.lists(st.one_of(ADDRESSES, st.text(max_size=30), st.just("unknown")), max_size=5)
+UNTRUSTED = ADDRESSES.filter(lambda text: not any(ip_address(text) in network for network in TRUSTED))
+CLAIMS = st.lists(st.one_of(ADDRESSES, st.text(max_size=30), st.just("unknown")), max_size=5)
 
 
 @settings(deadline=None)
-@given(STRANGERS, LIES)
-def test_strangers_say_nothing_about_themselves(peer: str, lies: list[str]) -> None:
-    """Guarantee 47: whoever is no trusted proxy is who connected, whatever the request says."""
-    assert peer == client_of(peer, lies, TRUSTED)
+@given(UNTRUSTED, CLAIMS)
+def test_forwarded_for_is_ignored_from_untrusted_peers(peer: str, claims: list[str]) -> None:
+    """Guarantee 47: an untrusted peer is the client, whatever the header claims."""
+    assert peer == client_of(peer, claims, TRUSTED)
 
 
 @settings(deadline=None)
-@given(ADDRESSES, LIES)
-def test_nobody_is_trusted_unless_said(peer: str, lies: list[str]) -> None:
+@given(ADDRESSES, CLAIMS)
+def test_no_proxy_is_trusted_by_default(peer: str, claims: list[str]) -> None:
     """Guarantee 47: without the setting the header has no effect."""
-    assert peer == client_of(peer, lies, ())
+    assert peer == client_of(peer, claims, ())
 
 
 @settings(deadline=None)
-@given(PROXIES, LIES, STRANGERS, st.lists(PROXIES, max_size=3))
-def test_what_the_outermost_proxy_saw_counts(peer: str, lies: list[str], client: str, chain: list[str]) -> None:
-    """Behind trusted proxies it is the last address that is none of them; what stands left of it changes nothing."""
-    assert str(ip_address(client)) == client_of(peer, [*lies, ", ".join([client, *chain])], TRUSTED)
+@given(PROXIES, CLAIMS, UNTRUSTED, st.lists(PROXIES, max_size=3))
+def test_client_is_the_last_untrusted_address(peer: str, claims: list[str], client: str, chain: list[str]) -> None:
+    """Behind trusted proxies, the client is the last address that is not a proxy; entries further left change nothing."""
+    assert str(ip_address(client)) == client_of(peer, [*claims, ", ".join([client, *chain])], TRUSTED)
 
 
 @settings(deadline=None)
 @given(
     PROXIES,
-    LIES,
+    CLAIMS,
     st.lists(PROXIES, max_size=3),
     st.sampled_from(["", "unknown", "1.2.3", "1.2.3.4:80", "[::1]", "a b"]),
 )
-def test_nonsense_is_the_peer(peer: str, lies: list[str], chain: list[str], nonsense: str) -> None:
-    """An entry that is no address ends the reading: then the proxy itself is counted."""
-    assert peer == client_of(peer, [*lies, nonsense, *chain], TRUSTED)
+def test_an_invalid_entry_means_the_peer(peer: str, claims: list[str], chain: list[str], invalid: str) -> None:
+    """If an entry is not an address, the proxy itself is counted."""
+    assert peer == client_of(peer, [*claims, invalid, *chain], TRUSTED)
 
 
 @settings(deadline=None)
 @given(st.lists(PROXIES, max_size=3))
-def test_only_proxies_are_the_peer(chain: list[str]) -> None:
-    """A trusted proxy that calls for itself is itself."""
+def test_a_chain_of_proxies_means_the_peer(chain: list[str]) -> None:
+    """A trusted proxy that sends its own request is the client."""
     assert "10.0.0.1" == client_of("10.0.0.1", chain, TRUSTED)
 
 
 @settings(deadline=None)
 @given(st.ip_addresses(v=6).filter(lambda address: int(address) >> 65), st.integers(0, 2**64 - 1))
-def test_one_network_is_one_place(address: IPv6Address, host: int) -> None:
-    """All addresses of a /64 count as one, however they are written."""
+def test_a_64_network_is_one_client_network(address: IPv6Address, host: int) -> None:
+    """All addresses of a /64 network count as one, in any spelling."""
     neighbour = IPv6Address(int(address) >> 64 << 64 | host)
 
     assert client_network_of(str(address)) == client_network_of(neighbour.exploded.upper())
@@ -71,19 +71,19 @@ def test_one_network_is_one_place(address: IPv6Address, host: int) -> None:
 @settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_ipv4_is_itself(address: IPv4Address) -> None:
-    """Also where the socket shows it as an IPv6 address."""
+    """Also if the socket reports it as an IPv6 address."""
     assert str(address) == client_network_of(str(address)) == client_network_of(f"::ffff:{address}")
 
 
 @settings(deadline=None)
 @given(st.text(max_size=40).filter(lambda text: not any(character in ".:" for character in text)))
-def test_what_is_no_address_is_one_place(text: str) -> None:
-    """There is nothing by which one could get a count of one's own."""
+def test_invalid_addresses_share_one_client_network(text: str) -> None:
+    """An invalid address does not get a quota of its own."""
     assert UNKNOWN == client_network_of(text)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "proxy", "10.0.0.0/8;::1", "*"])
-def test_networks_must_be_networks(text: str) -> None:
-    """A setting that does not say what it means is refused."""
-    with pytest.raises(ValueError):  # noqa: PT011 - every kind of nonsense
+def test_invalid_networks_are_rejected(text: str) -> None:
+    """A malformed setting is rejected."""
+    with pytest.raises(ValueError):  # noqa: PT011 - each is invalid in its own way
         parse_networks(text)

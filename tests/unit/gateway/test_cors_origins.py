@@ -1,4 +1,4 @@
-"""Which page is one of ours: to the scheme, the port and the word of the browser."""
+"""The origin check: scheme, host, port, and what the browser reports."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def own_address(client: Client) -> str:
         ("", 403),
     ],
 )
-async def test_a_page_is_known_by_its_whole_origin(client: Client, origin: str, status: int) -> None:
-    """Another scheme, port or host is another origin, also of the address of this gateway."""
+async def test_an_origin_is_scheme_host_and_port(client: Client, origin: str, status: int) -> None:
+    """Another scheme, port or host is another origin, also for the gateway's own address."""
     own = own_address(client)
     named = own.replace("http://", "https://") if origin == "https-{own}" else origin.format(own=own)
     for path in ("/strict", "/lenient"):
@@ -74,7 +74,7 @@ async def test_a_page_is_known_by_its_whole_origin(client: Client, origin: str, 
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("values", "status"),
     [
         (["same-origin"], 200),
         (["same-site"], 403),
@@ -84,31 +84,33 @@ async def test_a_page_is_known_by_its_whole_origin(client: Client, origin: str, 
         ([], 403),
     ],
 )
-async def test_without_an_origin_the_browser_has_to_say_so(client: Client, said: list[str], status: int) -> None:
-    """A request that names no origin is of a page of ours only if the browser says that it is of the same origin."""
-    headers = [("Sec-Fetch-Site", each) for each in said]
+async def test_without_an_origin_the_browser_must_mark_it_same_origin(
+    client: Client, values: list[str], status: int
+) -> None:
+    """A request without `Origin` passes only if the browser marks it as same-origin."""
+    headers = [("Sec-Fetch-Site", each) for each in values]
     async with client.post("/strict", headers=headers) as response:
         assert status == response.status
     async with client.post("/lenient", headers=headers) as response:
         assert 200 == response.status
 
 
-async def test_two_origins_are_none(client: Client) -> None:
-    """A request that names two is refused, also when both are listed."""
+async def test_two_origins_are_refused(client: Client) -> None:
+    """A request with two origins is refused, even if both are listed."""
     for path in ("/strict", "/lenient"):
         async with client.post(path, headers=[("Origin", LISTED), ("Origin", LISTED)]) as response:
             assert 403 == response.status
 
 
 async def test_a_cache_keeps_one_response_for_each_origin(client: Client) -> None:
-    """`Origin` is added to what a response varies by already."""
+    """`Origin` is added to the existing `Vary` header."""
     async with client.post("/strict", headers={"Origin": OWN}) as response:
         assert {"Accept", "Origin"} == set(response.headers["Vary"].split(", "))
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_a_preflight_is_remembered_for_ten_minutes(client: Client) -> None:
-    """Longer, and a browser would go on after an origin was taken off the list."""
-    asked = {"Origin": LISTED, "Access-Control-Request-Method": "POST"}
-    async with client.options("/api/v1/transfers", headers=asked) as response:
+async def test_a_preflight_is_cached_for_ten_minutes(client: Client) -> None:
+    """With a longer time, browsers would continue after an origin was removed from the list."""
+    headers = {"Origin": LISTED, "Access-Control-Request-Method": "POST"}
+    async with client.options("/api/v1/transfers", headers=headers) as response:
         assert (204, "600") == (response.status, response.headers["Access-Control-Max-Age"])

@@ -1,4 +1,4 @@
-"""How Server-Sent Events are written."""
+"""The format of Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ def test_an_event_is_one_block() -> None:
     assert 'id: 7\nevent: notification\ndata: {"title":"Grüße"}\n\n'.encode() == block
 
 
-def test_the_opening_names_the_place() -> None:
-    """A client knows when to come back and from where, before the first event; it is told no event for that."""
+def test_the_opening_has_the_position() -> None:
+    """The reconnection delay and the position are sent before the first event, without an event of their own."""
     assert b"retry: 2000\nid: 41\n\n" == event_stream.opening(41)
 
 
-def test_a_reset_carries_the_place_after_it() -> None:
-    """Who resumes after a reset resumes from there."""
+def test_a_reset_has_the_next_position() -> None:
+    """A client that resumes after a reset continues from there."""
     assert b'id: 9\nevent: reset\ndata: {"reason":"too_old"}\n\n' == event_stream.reset("too_old", seq=9)
 
 
-def test_an_ending_has_no_place() -> None:
-    """It does not change from where the client resumes."""
+def test_an_ending_has_no_id() -> None:
+    """It does not change the position from which the client resumes."""
     assert b"id:" not in event_stream.ending("token_expired", {"code": "token_expired"})
 
 
 @pytest.mark.parametrize("text", ["0", "7", "0007", "9223372036854775807"])
-def test_places_that_may_be_ours(text: str) -> None:
-    """A whole number that fits the database is taken."""
+def test_valid_last_event_ids(text: str) -> None:
+    """A whole number that fits the database is accepted."""
     assert int(text) == event_stream.parse_last_event_id(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "-1", "+1", "1.0", "1e3", "٣", "1 2", "9223372036854775808", "1" * 5000, "abc"]
 )
-def test_what_no_stream_of_ours_sent(text: str) -> None:
+def test_invalid_last_event_ids(text: str) -> None:
     """Everything else is refused."""
     assert event_stream.parse_last_event_id(text) is None

@@ -1,4 +1,4 @@
-"""Headers that every response carries, and those that pages of other origins may send and read."""
+"""Headers of every response, and headers that pages of other origins may send and read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize("status", [200, 204, 304, 401, 404, 429, 500, 503])
-async def test_every_response_is_guarded(status: int) -> None:
-    """The security headers stand on each response, also a refused one; the server does not say what it is."""
+async def test_every_response_has_security_headers(status: int) -> None:
+    """Every response has the security headers, including refusals; the server software is not named."""
 
     async def respond(_request: web.Request) -> web.Response:
         return web.Response(status=status)
@@ -36,8 +36,8 @@ async def test_every_response_is_guarded(status: int) -> None:
         assert ("Bearer" if status == 401 else None) == response.headers.get("WWW-Authenticate")
 
 
-async def test_what_a_response_says_itself_stays() -> None:
-    """A `Retry-After` of seven seconds, a policy of a page and a cache time of a public document are not replaced."""
+async def test_headers_of_the_response_are_kept() -> None:
+    """`Retry-After`, the policy of a page and the cache time of a public document are not replaced."""
     own = {"Retry-After": "7", "Content-Security-Policy": "default-src 'self'", "Cache-Control": "public, max-age=60"}
 
     async def respond(_request: web.Request) -> web.Response:
@@ -51,8 +51,10 @@ async def test_what_a_response_says_itself_stays() -> None:
 
 
 def test_pages_may_read_what_is_documented() -> None:
-    """Every header of a documented response is exposed to listed origins, but the cookie, which no script ever sees."""
-    documented = {name for row in OPERATIONS for answer in row.responses for name in answer.headers} - {"Set-Cookie"}
+    """Every header of a documented response is exposed to listed origins, except the cookie, which no script may read."""
+    documented = {name for row in OPERATIONS for response in row.responses for name in response.headers} - {
+        "Set-Cookie"
+    }
     exposed = set(cors.EXPOSED_HEADERS.split(", "))
 
     assert documented | {"Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"} == exposed

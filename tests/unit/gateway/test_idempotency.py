@@ -1,4 +1,4 @@
-"""Keys, hashes and seals."""
+"""Idempotency keys, request hashes and fingerprints."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def _headers(*keys: str) -> CIMultiDictProxy[str]:
 
 @pytest.mark.parametrize("key", ["a", "x" * 255, "!", "~", 'a,b;c="d"', "0"])
 def test_visible_key_is_taken_as_sent(key: str) -> None:
-    """1 to 255 visible ASCII characters are a key, and stay as they are."""
+    """1 to 255 visible ASCII characters are a key and are kept unchanged."""
     assert key == read_key(_headers(key))
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", " a", "a\n", "x" * 256, "é", "\x7f", "\x00", "a\u200b", "٣"])
 def test_other_key_is_refused(key: str) -> None:
-    """Anything else is not."""
+    """Any other text is refused."""
     with pytest.raises(IdempotencyKeyInvalid):
         read_key(_headers(key))
 
 
 def test_key_must_be_sent_once() -> None:
-    """None is missing; two are one too many, even when they are equal."""
+    """No key is missing; two keys are invalid, even if they are equal."""
     with pytest.raises(IdempotencyKeyMissing):
         read_key(_headers())
     with pytest.raises(IdempotencyKeyInvalid):
         read_key(_headers("a", "a"))
 
 
-def test_hash_is_what_it_says() -> None:
-    """SHA-256 over method, route and canonical JSON, so that another gateway or version computes the same."""
+def test_hash_is_reproducible() -> None:
+    """SHA-256 of method, route and canonical JSON, so that another gateway or version computes the same."""
     sent = {"to": {"email": "bü@example.com", "wallet_id": None}, "currency": "USD", "amount": 5, "description": None}
     text = 'POST\n/api/v1/transfers\n{"amount":5,"currency":"USD","to":{"email":"bü@example.com"}}'
 
@@ -60,13 +60,13 @@ def test_hash_is_what_it_says() -> None:
         {"amount": 1, "currency": "USD", "metadata": {"a": "b"}},
     ],
 )
-def test_hash_tells_requests_apart(other: dict[str, Any]) -> None:
+def test_hash_distinguishes_requests(other: dict[str, Any]) -> None:
     """Another value, type or field is another request."""
     assert hash_request("POST", ROUTE, {"amount": 1, "currency": "USD"}) != hash_request("POST", ROUTE, other)
 
 
 def test_hash_covers_method_and_route() -> None:
-    """The same body elsewhere is another request."""
+    """The same body with another method or route is another request."""
     assert len({hash_request(method, route, {}) for method in ("POST", "PUT") for route in (ROUTE, "/other")}) == 4
 
 
@@ -79,7 +79,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text("abc", max_size=2), JSON, max_size=4))
 def test_hash_ignores_order_and_nulls(document: dict[str, Any]) -> None:
-    """Members in another order, and members that are null, change nothing at any depth."""
+    """The order of members and null members change nothing, at any depth."""
     assert hash_request("POST", ROUTE, document) == hash_request("POST", ROUTE, _rearranged(document))
 
 

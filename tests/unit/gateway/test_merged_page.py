@@ -1,4 +1,4 @@
-"""One list out of several services', page by page."""
+"""One list merged from several services, page by page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.gateway.api import merged_page
 
 
 class Listing:
-    """A service's own list; it can be away."""
+    """A service's own list; it can be unavailable."""
 
     def __init__(self, *times: int) -> None:
         self.rows = [(f"2026-01-01T00:00:{at:02}.000000Z", f"{at:03}") for at in times]
@@ -46,14 +46,14 @@ def ids(*pages: Mapping[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 50])
 async def test_every_row_once_in_order_of_time(limit: int) -> None:
-    """However long the pages are, together they hold each row of each service once, newest first."""
+    """With any page size, the pages together have each row of each service once, newest first."""
     sources = {"a": Listing(1, 4, 7, 9, 10), "b": Listing(2, 3, 8), "c": Listing()}
 
     assert ["010", "009", "008", "007", "004", "003", "002", "001"] == ids(*await walk(sources, limit))
 
 
-async def test_rows_that_arrive_meanwhile_disturb_none() -> None:
-    """Guarantee 59: a row that arrives between two pages is above them, and nothing is skipped or told twice."""
+async def test_new_rows_do_not_affect_later_pages() -> None:
+    """Guarantee 59: a row that arrives between two pages is above them; nothing is skipped or repeated."""
     sources = {"a": Listing(1, 4, 7), "b": Listing(2, 3, 8)}
     first = await merged_page.read(sources, limit=2, cursor=None)
     sources["a"].add(50)
@@ -63,8 +63,8 @@ async def test_rows_that_arrive_meanwhile_disturb_none() -> None:
     assert (["008", "007"], ["004", "003", "002", "001"]) == (ids(first), ids(rest))
 
 
-async def test_a_service_that_was_away_is_told_later() -> None:
-    """What a service could not tell is not skipped: the page says who is away, and a later one tells it."""
+async def test_rows_of_an_unavailable_service_come_later() -> None:
+    """Rows of an unavailable service are not skipped: the page names the service, and a later page has them."""
     sources = {"a": Listing(1, 4, 7), "b": Listing(2, 9)}
     sources["b"].is_unavailable = True
     first = await merged_page.read(sources, limit=2, cursor=None)
@@ -76,8 +76,8 @@ async def test_a_service_that_was_away_is_told_later() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30x", "W10", "eyJ6IjoieCJ9", "eyJhIjoxfQ", "Z" * 400])
-async def test_a_cursor_that_is_none(cursor: str) -> None:
-    """What is no cursor of this list is refused by name."""
+async def test_invalid_cursors_are_refused(cursor: str) -> None:
+    """An invalid cursor is refused, naming the field."""
     with pytest.raises(InvalidRequest) as refused:
         await merged_page.read({"a": Listing(1)}, limit=2, cursor=cursor)
 

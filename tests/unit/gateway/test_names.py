@@ -20,5 +20,5 @@ from services.gateway.api.names import mask
     ],
 )
 def test_mask_shows_initials_only(name: str, masked: str) -> None:
-    """One letter of each word is left, and nothing tells how long the words were."""
+    """One letter of each word remains; the length of the words is hidden."""
     assert masked == mask(name)

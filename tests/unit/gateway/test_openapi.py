@@ -1,4 +1,4 @@
-"""The document of the API."""
+"""The OpenAPI document."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def _resolve(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_document_is_valid(document: dict[str, Any]) -> None:
-    """It is OpenAPI 3.1, every reference leads somewhere, and every schema is JSON Schema."""
+    """It is OpenAPI 3.1, and every schema is JSON Schema."""
     validate(document)
     for name, schema in document["components"]["schemas"].items():
         assert re.fullmatch(r"[A-Za-z]+", name)
         Draft202012Validator.check_schema(schema)
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    """No `$ref` points at nothing."""
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    """Every `$ref` resolves."""
     for reference in re.findall(r"'\$ref': '([^']+)'", str(document)):
         assert _resolve(document, {"$ref": reference})
 
@@ -68,22 +68,22 @@ def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
 
 
 def test_every_operation_is_described(document: dict[str, Any]) -> None:
-    """A summary that is a sentence, a tag, and answers that say what they mean."""
+    """Every operation has a summary that is a sentence, and a description of each response."""
     for method, path, operation in _operations(document):
         assert operation["summary"][-1] in ".?", (method, path)
         for status, response in operation["responses"].items():
             assert _resolve(document, response)["description"], (method, path, status)
 
 
-def test_answers_list_their_fields(document: dict[str, Any]) -> None:
-    """Every schema of an answer is closed and names all its fields, those that may be null included."""
+def test_schemas_are_closed(document: dict[str, Any]) -> None:
+    """Every object schema is closed and lists all its fields."""
     for name, schema in document["components"]["schemas"].items():
         if schema["type"] == "object":
             assert schema["additionalProperties"] is False, name
 
 
-def test_who_may_use_what(document: dict[str, Any]) -> None:
-    """Whoever needs a token may be told 401, operators' addresses 403, and public ones neither."""
+def test_access_is_documented(document: dict[str, Any]) -> None:
+    """Operations with a token document 401, those of operators 403, public ones neither."""
     for row in OPERATIONS:
         operation = document["paths"][row.path][row.method.lower()]
         codes = {refusal.code for refusal in openapi.refusals(row)}
@@ -93,13 +93,13 @@ def test_who_may_use_what(document: dict[str, Any]) -> None:
         assert (row.access is Access.OPERATOR) is row.path.startswith(f"{operations.BASE}/ops/")
 
 
-def test_what_an_api_key_may(document: dict[str, Any]) -> None:
-    """Reading needs `read`, moving money and cancelling `transfer`, operators' addresses `operate`; nothing else takes a key."""
+def test_scopes_are_documented(document: dict[str, Any]) -> None:
+    """Reading requires `read`, moving money and cancelling `transfer`, operator paths `operate`; others accept no API keys."""
     for row in OPERATIONS:
         operation = document["paths"][row.path][row.method.lower()]
-        of_people = row.path.startswith(("/api/v1/auth/", "/api/v1/api-keys"))
+        of_users = row.path.startswith(("/api/v1/auth/", "/api/v1/api-keys"))
         names = {_resolve(document, parameter)["name"] for parameter in operation["parameters"]}
-        if row.access is Access.PUBLIC or of_people:
+        if row.access is Access.PUBLIC or of_users:
             expected = None
         elif row.path.startswith("/api/v1/ops/"):
             expected = "operate"
@@ -115,20 +115,20 @@ def test_what_an_api_key_may(document: dict[str, Any]) -> None:
         assert ("session_required" in codes) is (expected is None and row.access is not Access.PUBLIC)
 
 
-def test_what_nobody_said_of_a_key() -> None:
-    """A row that does not say takes no key; where accounts and keys are kept none is taken, whatever the row says."""
+def test_api_keys_are_refused_by_default() -> None:
+    """A row without `key_scope` accepts no API keys; account and key endpoints never do, whatever the row says."""
     own = Operation("GET", f"{operations.BASE}/new", None, ())
-    of_people = [f"{operations.BASE}/auth/new", f"{operations.BASE}/api-keys", f"{operations.BASE}/api-keys/{{id}}"]
+    of_users = [f"{operations.BASE}/auth/new", f"{operations.BASE}/api-keys", f"{operations.BASE}/api-keys/{{id}}"]
 
     assert (None, False) == (own.scope, own.states_key_access)
     assert Scope.READ is replace(own, key_scope=Scope.READ).scope
-    for path in of_people:
+    for path in of_users:
         assert replace(own, path=path, key_scope=Scope.READ).scope is None, path
     assert replace(own, access=Access.PUBLIC, key_scope=Scope.READ).scope is None
 
 
-def test_what_moves_money_needs_a_key(document: dict[str, Any]) -> None:
-    """Both ways of moving money take the key and list what it may be refused with."""
+def test_moving_money_requires_an_idempotency_key(document: dict[str, Any]) -> None:
+    """Both operations that move money take the key and list its refusals."""
     for path in ("/api/v1/transfers", "/api/v1/ops/deposits"):
         operation = document["paths"][path]["post"]
         names = {_resolve(document, parameter)["name"] for parameter in operation["parameters"]}
@@ -138,15 +138,15 @@ def test_what_moves_money_needs_a_key(document: dict[str, Any]) -> None:
         )
 
 
-def test_ids_in_paths_answer_not_found(document: dict[str, Any]) -> None:
-    """Every address with an id may be told 404."""
+def test_paths_with_ids_document_404(document: dict[str, Any]) -> None:
+    """Every path with an id documents 404."""
     for _, path, operation in _operations(document):
         if "{id}" in path:
             assert "404" in operation["responses"], path
 
 
 def test_catalogue_is_complete(document: dict[str, Any]) -> None:
-    """Every code that an operation lists is explained once, with its status and whether a retry helps."""
+    """Every code of an operation is in the catalogue once, with its status and whether a retry helps."""
     catalogue = {(entry["code"], entry["status"]): entry for entry in document["x-problem-catalogue"]}
     listed = {(refusal.code, refusal.status) for row in ROWS for refusal in openapi.refusals(row)}
 
@@ -159,7 +159,7 @@ def test_catalogue_is_complete(document: dict[str, Any]) -> None:
 NEVER_OUTSIDE = {
     "service_token_required", "service_not_allowed", "token_clock_skew", "outcome_not_found", "recording_contended", "refused",
 }  # fmt: skip
-"""Codes that are between services only."""
+"""Codes used between services only."""
 
 CHASSIS = ("body", "client", "database", "finality", "problems", "server", "watchdog")
 """Modules of the chassis with refusals that pass through the gateway."""
@@ -181,7 +181,7 @@ def _refusals(parent: type[Refusal]) -> set[type[Refusal]]:
 
 
 def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
-    """What the gateway renders is what it documents, extra members included."""
+    """Rendered problems match the documented schema, including extra members."""
     schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     for refusal in (WalletNotFound(), RecipientNotFound()):
         Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})
@@ -195,7 +195,7 @@ def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
 
 
 def test_query_parameters_are_plain(document: dict[str, Any]) -> None:
-    """Parameters have a plain type and real bounds: a null cannot be sent in a query."""
+    """Parameters have a plain type and bounds, without null: a query cannot send it."""
     parameters = {
         parameter["name"]: parameter
         for parameter in document["paths"]["/api/v1/transfers"]["get"]["parameters"]
@@ -207,8 +207,8 @@ def test_query_parameters_are_plain(document: dict[str, Any]) -> None:
     assert "null" not in str(parameters)
 
 
-def test_rows_are_what_they_seem() -> None:
-    """Every row with a body or a query names a model, and no address stands twice."""
-    places = [(row.method, row.path) for row in ROWS]
-    assert len(places) == len(set(places))
+def test_operations_are_unique() -> None:
+    """Method and path are unique, and every row documents a response."""
+    routes = [(row.method, row.path) for row in ROWS]
+    assert len(routes) == len(set(routes))
     assert all(isinstance(row, Operation) and row.responses for row in ROWS)

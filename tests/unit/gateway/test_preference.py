@@ -25,7 +25,7 @@ from services.gateway.api.preference import wait_seconds
         (["handling=lenient, wait=007"], 7),
     ],
 )
-def test_wait_is_understood(headers: list[str], seconds: int) -> None:
+def test_valid_waits(headers: list[str], seconds: int) -> None:
     """Whole seconds, at most 30, among other preferences; the first `wait` counts."""
     assert seconds == wait_seconds(headers)
 
@@ -35,11 +35,11 @@ def test_wait_is_understood(headers: list[str], seconds: int) -> None:
     ["", "wait", "wait=", "wait=-1", "wait=1.5", "wait=1s", "wait=soon", 'wait="', 'wait=""', "wait=٣", "wait=1e1",
      "waiting=5", "wait=9999999999", "return=minimal", ",,;=", "wait==5"],
 )  # fmt: skip
-def test_nonsense_is_ignored(header: str) -> None:
-    """What is malformed or about something else is as if it had not been sent."""
+def test_invalid_preferences_are_ignored(header: str) -> None:
+    """A malformed or unknown preference is ignored."""
     assert wait_seconds([header]) is None
 
 
-def test_no_header_is_no_wish() -> None:
-    """Nothing sent, nothing preferred."""
+def test_no_header_means_no_wait() -> None:
+    """Without the header there is no preference."""
     assert wait_seconds([]) is None

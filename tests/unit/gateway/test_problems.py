@@ -1,4 +1,4 @@
-"""The page of problems."""
+"""The generated page of problem codes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from tests.harness import write_problems
 
 
 def test_page_lists_every_code() -> None:
-    """docs/problems.md is what the code documents; `make problems` writes it anew."""
+    """docs/problems.md matches the code; `make problems` regenerates it."""
     assert write_problems.page() == write_problems.DOCUMENT.read_text()

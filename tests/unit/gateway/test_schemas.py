@@ -1,4 +1,4 @@
-"""Requests as the gateway understands them."""
+"""Request models."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from services.gateway.schemas.auth import Login, Register
 from services.gateway.schemas.transfers import NewTransfer, TransferQuery
 
 TRANSFER = TypeAdapter(NewTransfer)
-GOOD: dict[str, Any] = {"currency": "USD", "amount": 1, "to": {"email": "bob@example.com"}}
+VALID: dict[str, Any] = {"currency": "USD", "amount": 1, "to": {"email": "bob@example.com"}}
 
 
 @pytest.mark.parametrize("amount", [1, 1050, AMOUNT_MAX])
-def test_amounts_that_can_be_sent(amount: int) -> None:
-    """From one minor unit to the largest."""
-    assert amount == TRANSFER.validate_python(GOOD | {"amount": amount}).amount
+def test_valid_amounts(amount: int) -> None:
+    """From one minor unit to the maximum."""
+    assert amount == TRANSFER.validate_python(VALID | {"amount": amount}).amount
 
 
 @pytest.mark.parametrize(
     "amount", [0, -1, AMOUNT_MAX + 1, 1.0, 1.5, "1", True, None, [1], {}, float("nan"), float("inf")]
 )
-def test_amounts_that_cannot(amount: Any) -> None:
-    """Guarantee 52: no float, no text, no boolean, nothing out of bounds."""
+def test_invalid_amounts(amount: Any) -> None:
+    """Guarantee 52: floats, strings, booleans and values out of bounds are rejected."""
     with pytest.raises(ValidationError):
-        TRANSFER.validate_python(GOOD | {"amount": amount})
+        TRANSFER.validate_python(VALID | {"amount": amount})
 
 
 def test_every_currency_can_be_sent() -> None:
     """All of ISO 4217, in upper case."""
     for code in CURRENCIES:
-        assert code == TRANSFER.validate_python(GOOD | {"currency": code}).currency
+        assert code == TRANSFER.validate_python(VALID | {"currency": code}).currency
         with pytest.raises(ValidationError):
-            TRANSFER.validate_python(GOOD | {"currency": code.lower()})
+            TRANSFER.validate_python(VALID | {"currency": code.lower()})
 
 
 def test_recipient_is_an_address_or_a_wallet() -> None:
-    """Exactly one of them; a null is as good as nothing; ids come in their canonical form."""
+    """Exactly one is required; null counts as absent; ids are normalized."""
     wallet_id = str(new_id())
-    by_wallet = TRANSFER.validate_python(GOOD | {"to": {"wallet_id": wallet_id.upper(), "email": None}})
+    by_wallet = TRANSFER.validate_python(VALID | {"to": {"wallet_id": wallet_id.upper(), "email": None}})
 
     assert {"wallet_id": wallet_id} == by_wallet.to.as_dict()
-    assert {"email": "bob@example.com"} == TRANSFER.validate_python(GOOD).to.as_dict()
+    assert {"email": "bob@example.com"} == TRANSFER.validate_python(VALID).to.as_dict()
     for to in ({}, {"email": None}, {"email": "a@b.example", "wallet_id": wallet_id}, {"wallet_id": wallet_id[:-1]}):
         with pytest.raises(ValidationError):
-            TRANSFER.validate_python(GOOD | {"to": to})
+            TRANSFER.validate_python(VALID | {"to": to})
 
 
-def test_password_is_as_long_as_it_looks() -> None:
-    """However a keyboard puts accents together, the same password has the same length (RFC 8265)."""
+def test_password_length_counts_composed_characters() -> None:
+    """The same password has the same length, however a keyboard encodes accents (RFC 8265)."""
     person = {"email": "a@b.example", "name": "A"}
     for accented, length in (("e\u0301" * 8, 8), ("e\u0301" * 200, 200)):
         assert "é" * length == Register.model_validate(person | {"password": accented}).password
@@ -62,8 +62,8 @@ def test_password_is_as_long_as_it_looks() -> None:
             Register.model_validate(person | {"password": accented})
 
 
-def test_query_goes_behind_as_it_is_meant() -> None:
-    """Times become UTC, the limit is always said, what was not sent is left out."""
+def test_query_is_normalized_for_upstream() -> None:
+    """Times are converted to UTC, the limit is always included, absent parameters are left out."""
     assert {"limit": "50"} == TransferQuery.model_validate({}).parameters()
     query = TransferQuery.model_validate({"from": "2026-01-01T00:00:00.000001+05:30", "limit": "1", "status": "FAILED"})
     assert {"from": "2025-12-31T18:30:00.000001Z", "limit": "1", "status": "FAILED"} == query.parameters()

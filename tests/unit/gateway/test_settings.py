@@ -1,4 +1,4 @@
-"""Settings of the gateway: which origins."""
+"""Settings of the gateway: allowed origins."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def test_origins(environment: pytest.MonkeyPatch, text: str, origins: set[str]) 
         "https://a.example https://b.example",
     ],
 )  # fmt: skip
-def test_no_origins(environment: pytest.MonkeyPatch, text: str) -> None:
-    """A pattern, or what no browser would ever send, is refused at the start."""
+def test_invalid_origins_are_rejected(environment: pytest.MonkeyPatch, text: str) -> None:
+    """A pattern, or an origin that no browser sends, is rejected at startup."""
     environment.setenv("PAYFLOW_ALLOWED_ORIGINS", f"https://good.example,{text}")
     with pytest.raises(BadConfiguration, match="PAYFLOW_ALLOWED_ORIGINS"):
         load(GatewaySettings)
 
 
 def test_own_origin(environment: pytest.MonkeyPatch) -> None:
-    """The origin of the public address, path and all that aside."""
+    """The origin of the public URL, without its path."""
     assert load(GatewaySettings).own_origin is None
     environment.setenv("PAYFLOW_PUBLIC_URL", "https://pay.example:8443/app/")
     assert "https://pay.example:8443" == load(GatewaySettings).own_origin

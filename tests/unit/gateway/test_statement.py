@@ -1,4 +1,4 @@
-"""Statements as people see them."""
+"""Statements as users see them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def _line(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-WORLD = {"wallet_id": "w-0", "owner_id": None}
+EXTERNAL = {"wallet_id": "w-0", "owner_id": None}
 
 
-def test_names_of_owners_are_asked_for_once() -> None:
-    """Each owner once; the outside world and missing sides have none."""
-    lines = [_line(), _line(), _line(counterparty=WORLD), _line(counterparty=None)]
+def test_owners_are_collected_once() -> None:
+    """Each owner once; external accounts and missing counterparties have none."""
+    lines = [_line(), _line(), _line(counterparty=EXTERNAL), _line(counterparty=None)]
     assert {"bob"} == owners(lines)
 
 
 def test_owners_become_names() -> None:
-    """The id of the other owner does not leave; who is unknown has no name."""
-    lines = with_names([_line(), _line(counterparty=WORLD), _line(counterparty=None)], {"bob": "Bob Stone"})
+    """The owner id is not exposed; an unknown owner has no name."""
+    lines = with_names([_line(), _line(counterparty=EXTERNAL), _line(counterparty=None)], {"bob": "Bob Stone"})
 
     assert [
         {"wallet_id": "w-2", "name": "Bob Stone"},
@@ -63,8 +63,8 @@ def test_csv_can_be_read_back() -> None:
 @pytest.mark.parametrize(
     "start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\ufeff=", "\u00a0-", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
 )
-def test_text_of_others_is_no_formula(start: str) -> None:
-    """What a spreadsheet would run is quoted; numbers are left alone."""
+def test_formulas_are_escaped(start: str) -> None:
+    """Text that a spreadsheet would run is quoted; numbers are unchanged."""
     (line,) = csv.DictReader(
         io.StringIO(CSV_HEADER + render_csv(with_names([_line(description=f"{start}1+1")], {}), "USD"), newline="")
     )
@@ -72,5 +72,5 @@ def test_text_of_others_is_no_formula(start: str) -> None:
 
 
 def test_empty_statement_has_its_headings() -> None:
-    """No entries, one line."""
+    """Without entries, the file is one line."""
     assert (",".join(COLUMNS) + "\r\n", "") == (CSV_HEADER, render_csv([], "USD"))

@@ -1,4 +1,4 @@
-"""Merging what three services know."""
+"""Merging the steps of three services."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _names(timeline: dict[str, Any]) -> list[str]:
 
 
 def test_every_hop_is_shown_in_order() -> None:
-    """A completed transfer shows each hop once, in order of time; steps of one instant in their natural order."""
+    """A completed transfer shows each hop once, in order of time; steps of the same instant in their defined order."""
     known = _known(_step("completed", 4), _step("picked_up", 3), _step("accepted", 1), _step("queued", 2))
 
     timeline = merge(known, outcome=_outcome("posted", 4), notifications=NOTIFICATIONS, viewer=ALICE, unavailable=[])
@@ -55,8 +55,8 @@ def test_every_hop_is_shown_in_order() -> None:
     } == {name: value for name, value in timeline.items() if name != "steps"}  # fmt: skip
 
 
-def test_order_does_not_depend_on_how_it_came() -> None:
-    """However the steps arrive, they are shown alike."""
+def test_order_is_independent_of_arrival() -> None:
+    """The order is the same, however the steps arrive."""
     steps = [_step(name, second) for second, name in enumerate(ORDER)]
     for seed in range(20):
         mixed = random.Random(seed).sample(steps, len(steps))
@@ -79,7 +79,7 @@ def test_each_attempt_is_shown() -> None:
 @pytest.mark.parametrize(
     ("outcome", "reason"), [("rejected", "insufficient_funds"), ("voided", "timed_out"), ("posted", None)]
 )
-def test_the_ledgers_word_is_a_step(outcome: str, reason: str | None) -> None:
+def test_the_outcome_is_a_step(outcome: str, reason: str | None) -> None:
     """The outcome is the wallet's step, with its reason."""
     timeline = merge(_known(), outcome=_outcome(outcome, 3, reason), notifications=[], viewer=ALICE, unavailable=[])
 
@@ -87,18 +87,18 @@ def test_the_ledgers_word_is_a_step(outcome: str, reason: str | None) -> None:
 
 
 def test_viewers_see_their_own_notifications_only() -> None:
-    """A user is shown that they were told; an operator is shown who was."""
+    """A user sees only own notifications; an operator sees all recipients."""
     alice = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer=ALICE, unavailable=[])
-    stranger = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer="carol", unavailable=[])
+    other = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer="carol", unavailable=[])
     operator = merge(_known(), outcome=None, notifications=NOTIFICATIONS, viewer=None, unavailable=[])
 
     assert ["transfer_completed"] == [step["detail"] for step in alice["steps"]]
-    assert [] == stranger["steps"]
+    assert [] == other["steps"]
     assert ["transfer_completed to alice", "transfer_received to bob"] == [step["detail"] for step in operator["steps"]]
     assert BOB not in str(alice)
 
 
 def test_unavailable_services_are_sorted() -> None:
-    """The list reads alike however it was gathered."""
+    """The list is sorted, however it was collected."""
     timeline = merge(_known(), outcome=None, notifications=[], viewer=ALICE, unavailable=["wallet", "notification"])
     assert ["notification", "wallet"] == timeline["unavailable"]

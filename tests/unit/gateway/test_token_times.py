@@ -1,4 +1,4 @@
-"""The times of an access token, to the second."""
+"""The validity period of an access token, to the second."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CLAIMS = {"iat": NOW, "nbf": NOW, "exp": NOW + 600}
         ({"nbf": None}, None),
     ],
 )
-def test_a_token_lives_from_its_beginning_to_its_end(changes: dict[str, Any], seconds: float | None) -> None:
-    """Ten minutes at most, until the second in which it expires, and from five seconds before it was issued."""
+def test_token_validity_period(changes: dict[str, Any], seconds: float | None) -> None:
+    """At most ten minutes, until the second of its expiry, and from five seconds before its issue."""
     claims = CLAIMS | changes
     if seconds is None:
         with pytest.raises(InvalidToken):
@@ -37,8 +37,8 @@ def test_a_token_lives_from_its_beginning_to_its_end(changes: dict[str, Any], se
         assert seconds == authentication._seconds_left(claims, NOW)
 
 
-def test_without_a_beginning_it_begins_when_it_was_issued() -> None:
-    """A token without `nbf` is judged by `iat`, from which its longest life is counted too."""
+def test_without_nbf_the_token_starts_at_iat() -> None:
+    """A token without `nbf` starts at `iat`, from which the maximum lifetime is counted as well."""
     assert 600 == authentication._seconds_left({"iat": NOW, "exp": NOW + 600}, NOW)
     with pytest.raises(InvalidToken):
         authentication._seconds_left({"iat": NOW + 6, "exp": NOW + 600}, NOW)
@@ -46,6 +46,6 @@ def test_without_a_beginning_it_begins_when_it_was_issued() -> None:
         authentication._seconds_left({"iat": NOW - 100, "exp": NOW + 501}, NOW)
 
 
-def test_a_fraction_of_a_second_is_still_life() -> None:
-    """The clock of the database has fractions; the last one before the end counts."""
+def test_validity_has_fractions_of_a_second() -> None:
+    """The clock of the database has fractions; a token is valid until the last one before its expiry."""
     assert 0.25 == pytest.approx(authentication._seconds_left(CLAIMS | {"iat": NOW - 1, "exp": NOW + 1}, NOW + 0.75))
