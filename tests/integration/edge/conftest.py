@@ -1,4 +1,4 @@
-"""The real auth service with two real gateways before it, and a Redis of their own to mistreat."""
+"""The real auth service with two real gateways, and a Redis that a test may break."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOBODY = "http://127.0.0.1:1"
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> float:
-    """Wait until it holds, at most so long; how long it took, in seconds."""
+    """Wait until `holds` is true, at most `seconds`; how long it took, in seconds."""
     began = time.monotonic()
     while not await holds():
         assert time.monotonic() - began < seconds, f"did not come true within {seconds} s"
@@ -40,7 +40,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5
 
 @dataclass
 class Someone:
-    """A user with one session, at whichever gateway."""
+    """A user with one session, at any gateway."""
 
     house: House
     email: str
@@ -56,11 +56,11 @@ class Someone:
         return await self.house.gateways[at].send(method, path, headers=headers, **sent)
 
     async def statuses(self) -> list[int]:
-        """What each gateway says to the access token."""
+        """The status of each gateway for the access token."""
         return [(await self.call("GET", "/auth/sessions", at=at)).status for at in range(len(self.house.gateways))]
 
     async def are(self, status: int) -> bool:
-        """Whether every gateway says this to the access token."""
+        """Whether every gateway returns this status for the access token."""
         return {status} == set(await self.statuses())
 
     async def refresh(self) -> Response:
@@ -71,7 +71,7 @@ class Someone:
 
 @dataclass
 class House:
-    """Everything that a login passes through."""
+    """All services that a login involves."""
 
     auth: AuthService
     pool: Pool
@@ -88,9 +88,9 @@ class House:
 
     async def again(self, someone: Someone, **more: Any) -> Someone:
         """Another session of the same user."""
-        answer = await self.log_in(someone.email, **more)
-        assert answer.status == 200, answer
-        return Someone(self, someone.email, answer.body)
+        response = await self.log_in(someone.email, **more)
+        assert response.status == 200, response
+        return Someone(self, someone.email, response.body)
 
     async def operator(self, email: str) -> Someone:
         someone = await self.register(email)
@@ -164,7 +164,7 @@ async def whole_house(own_redis: Redis, templates: Templates) -> AsyncIterator[H
 
 @pytest.fixture
 async def house(whole_house: House) -> AsyncIterator[House]:
-    """The house, with its Redis as it should be afterwards."""
+    """The stack; its Redis is restored afterwards."""
     yield whole_house
     whole_house.unfreeze_redis()
     if whole_house.redis.poll() is not None:

@@ -1,4 +1,4 @@
-"""An API key at two real gateways before the real auth: known to both, ended at both, whatever Redis does."""
+"""An API key at two real gateways with the real auth: cached by both, ended at both, whatever Redis does."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tests.integration.edge.test_sessions_end import (
 )
 
 EXPIRES_SECONDS = 4.0
-"""How long a key is good that is to expire: long enough to be used once, also on a busy machine."""
+"""The lifetime of a key that expires: long enough to be used once, also on a busy machine."""
 
 
 @dataclass
 class Server:
-    """Somebody's server, with a key."""
+    """A user's server, with a key."""
 
     owner: Someone
     key_id: str
     key: str
 
     async def statuses(self) -> list[int]:
-        """What each gateway says to the key; what is asked for is at auth."""
+        """The status of each gateway for the key, for a resource of auth."""
         path = f"/recipients?email={self.owner.email}"
         return [(await self.ask("GET", path, each)).status for each in self.owner.house.gateways]
 
@@ -57,9 +57,9 @@ def _asked(**changes: object) -> dict[str, object]:
 
 async def make(house: House, **changes: object) -> Server:
     owner = await house.register(new_email())
-    answer = await owner.call("POST", "/api-keys", _asked(**changes))
-    assert answer.status == 201, answer
-    return Server(owner, answer.body["id"], answer.body["key"])
+    response = await owner.call("POST", "/api-keys", _asked(**changes))
+    assert response.status == 201, response
+    return Server(owner, response.body["id"], response.body["key"])
 
 
 async def revoke(_house: House, server: Server) -> Response:
@@ -67,7 +67,7 @@ async def revoke(_house: House, server: Server) -> Response:
 
 
 def owners(end: Callable[[House, Someone], Awaitable[Response]]) -> Callable[[House, Server], Awaitable[Response]]:
-    """What ends all sessions of the owner."""
+    """An action that ends all sessions of the owner."""
 
     async def action(house: House, server: Server) -> Response:
         return await end(house, server.owner)
@@ -76,8 +76,8 @@ def owners(end: Callable[[House, Someone], Awaitable[Response]]) -> Callable[[Ho
 
 
 @pytest.mark.parametrize("mistreat", [redis_as_ever, redis_frozen, redis_down])
-async def test_the_end_of_a_key_is_known_everywhere(house: House, mistreat: Callable[[House], Awaitable[None]]) -> None:
-    """Guarantee 45: a key that both gateways remember ends at both, by itself or with all sessions of its owner."""
+async def test_an_ended_key_is_refused_everywhere(house: House, mistreat: Callable[[House], Awaitable[None]]) -> None:
+    """Guarantee 45: a key cached by both gateways ends at both, by itself or with all sessions of its owner."""
     await mistreat(house)
     for end in (revoke, *map(owners, (change_password, end_all_others, disable))):
         server = await make(house)
@@ -103,8 +103,8 @@ async def disable_and_enable(house: House, server: Server) -> Response:
     return await operator.call("DELETE", f"/ops/users/{server.owner.id}/disable")
 
 
-async def test_an_ended_key_opens_no_address(house: House) -> None:
-    """Guarantee 45: revoked, expired or of a disabled user, a key is refused at each address, and nothing is recorded."""
+async def test_an_ended_key_is_refused_at_every_path(house: House) -> None:
+    """Guarantee 45: a key that is revoked, expired or of a disabled user is refused at every path, and nothing is recorded."""
     guarded = [row for row in OPERATIONS if row.access is not Access.PUBLIC]
     for end in (revoke, expire, owners(disable), disable_and_enable):
         server = await make(house, scopes=["read", "transfer"])
@@ -119,8 +119,8 @@ async def test_an_ended_key_opens_no_address(house: House) -> None:
         recorded = await _rows(house)
         for place, row in enumerate(guarded):
             path = row.path.removeprefix(operations.BASE).replace("{id}", str(new_id()))
-            answer = await server.ask(row.method, path, house.gateways[place % 2])
-            assert (401, "invalid_token") == (answer.status, answer.code), f"{row.method} {row.path}"
+            response = await server.ask(row.method, path, house.gateways[place % 2])
+            assert (401, "invalid_token") == (response.status, response.code), f"{row.method} {row.path}"
         assert recorded == await _rows(house)
 
 
@@ -129,8 +129,8 @@ async def _rows(house: House) -> list[int]:
     return [await house.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
 
 
-async def test_a_logout_ends_no_key(house: House) -> None:
-    """Servers go on when their owner logs out; the list of the next session shows when the key was used last."""
+async def test_a_logout_does_not_end_keys(house: House) -> None:
+    """Keys keep working after a logout of their owner; the list of the next session shows the last use."""
     server = await make(house)
     assert 204 == (await log_out(house, server.owner)).status
     assert [200, 200] == await server.statuses()
@@ -140,8 +140,8 @@ async def test_a_logout_ends_no_key(house: House) -> None:
     assert listed["last_used_at"] > listed["created_at"]
 
 
-async def test_who_may_have_which_key(house: House) -> None:
-    """Operating is for operators; another's key is as an unknown one."""
+async def test_allowed_scopes_and_owners_of_keys(house: House) -> None:
+    """The scope `operate` is for operators; another user's key is reported as unknown."""
     server, other = await make(house), await house.register(new_email())
     refused = await other.call("POST", "/api-keys", _asked(scopes=["operate"]))
     unknown = await other.call("DELETE", f"/api-keys/{server.key_id}")

@@ -1,4 +1,4 @@
-"""Keys change under gateways that keep running."""
+"""Rotation of signing keys while gateways keep running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hurried_gateways() -> Iterator[None]:
 
 
 async def pass_time(house: House, seconds: float) -> None:
-    """Let so much time pass for the keys."""
+    """Move the times of the keys into the past."""
     owner = await house.database.pool(house.database.owner_url)
     await owner.execute("UPDATE signing_keys SET signs_from = signs_from - make_interval(secs => $1)", seconds)
     await close_pool(owner)
@@ -35,8 +35,8 @@ def kid_of(someone: Someone) -> str:
     return str(jwt.get_unverified_header(someone.body["access_token"])["kid"])
 
 
-async def test_rotation_logs_nobody_out(house: House) -> None:
-    """Tokens signed before, while and after a key takes over hold at every gateway; a retired key's is 401."""
+async def test_rotation_ends_no_session(house: House) -> None:
+    """Tokens signed before, during and after a rotation work at every gateway; a token of a retired key is 401."""
     operator = await house.operator(f"{uuid4().hex}@example.com")
     before = await house.register(f"{uuid4().hex}@example.com")
     rotated = await operator.call("POST", "/ops/keys/rotate")

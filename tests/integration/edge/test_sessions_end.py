@@ -1,4 +1,4 @@
-"""Whatever ends a session ends it at every gateway, whatever Redis does; and what routes of sessions say at the gateway."""
+"""Every way of ending a session ends it at every gateway, whatever Redis does; and the session routes of the gateway."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.integration.edge.conftest import House, Someone, eventually
 
 NEW_PASSWORD = "another battery staple"
 KNOWN_EVERYWHERE_SECONDS = bound(20.0, 2.0)
-"""A second is promised. The short form also runs on busy machines; without the guard it takes ten minutes."""
+"""The guarantee is one second. The short form also runs on busy machines; without the guard it takes ten minutes."""
 
 TRIES = 12
-"""Five wrong ones are free; after that only few get through, however long it takes to be told so."""
+"""Five failures are free; after that only few attempts are admitted, however long the responses take."""
 
 End = Callable[[House, Someone], Awaitable[Response]]
 
@@ -62,7 +62,7 @@ ENDS: list[End] = [log_out, change_password, end_from_elsewhere, end_all_others,
 
 
 async def redis_as_ever(_house: House) -> None:
-    """Nothing happens to it."""
+    """Redis works normally."""
 
 
 async def redis_flushed(house: House) -> None:
@@ -80,21 +80,23 @@ async def redis_down(house: House) -> None:
 
 
 @pytest.mark.parametrize("mistreat", [redis_as_ever, redis_flushed, redis_frozen, redis_down])
-async def test_an_end_is_known_everywhere(house: House, mistreat: Callable[[House], Awaitable[None]]) -> None:
-    """Guarantee 45: logout, another password, sessions revoked, a disabled user, a reused token: 401 everywhere."""
+async def test_an_ended_session_is_refused_everywhere(
+    house: House, mistreat: Callable[[House], Awaitable[None]]
+) -> None:
+    """Guarantee 45: logout, a password change, revoked sessions, a disabled user, a reused refresh token: 401 everywhere."""
     await mistreat(house)
     for end in ENDS:
         someone = await house.register(new_email())
         assert [200, 200] == await someone.statuses(), end
-        answer = await end(house, someone)
-        assert answer.status in (200, 204, 401), (end, answer)
+        response = await end(house, someone)
+        assert response.status in (200, 204, 401), (end, response)
         seconds = await eventually(partial(someone.are, 401), seconds=KNOWN_EVERYWHERE_SECONDS)
         print(f"{mistreat.__name__}, {end.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
         assert 401 == (await someone.refresh()).status, end
 
 
-async def test_who_changes_the_password_stays(house: House) -> None:
-    """Guarantee 45: the answer is a session that works everywhere; the old password opens nothing, the new one does."""
+async def test_a_password_change_returns_a_new_session(house: House) -> None:
+    """Guarantee 45: the response is a session that works everywhere; the new password works, the old one does not."""
     someone = await house.register(new_email())
     changed = await change_password(house, someone)
     now = Someone(house, someone.email, changed.body)
@@ -105,7 +107,7 @@ async def test_who_changes_the_password_stays(house: House) -> None:
 
 
 async def test_sessions_are_listed(house: House) -> None:
-    """Newest first, this one marked, with what the client called itself in short and printable; paged; nobody else's."""
+    """Newest first, the current one marked, with the shortened printable user agent; paginated; only own sessions."""
     first = await house.register(new_email())
     await house.register(new_email())
     login = {"email": first.email, "password": PASSWORD}
@@ -124,19 +126,19 @@ async def test_sessions_are_listed(house: House) -> None:
     assert (items[:1], items[1:], None) == (page["items"], rest["items"], rest["next_cursor"])
 
 
-async def test_anothers_session_is_as_an_unknown_one(house: House) -> None:
-    """Guarantee 46: whose it is makes no difference, nor whether it is an id at all, and it lives on."""
+async def test_session_of_another_user_is_unknown(house: House) -> None:
+    """Guarantee 46: another user's session, an unknown id and an invalid id get the same response; the session stays active."""
     alice, bob = await house.register(new_email()), await house.register(new_email())
     session_id = (await alice.call("GET", "/auth/sessions")).body["items"][0]["id"]
-    answers = [await bob.call("DELETE", f"/auth/sessions/{each}") for each in (session_id, uuid4(), "x")]
+    responses = [await bob.call("DELETE", f"/auth/sessions/{each}") for each in (session_id, uuid4(), "x")]
 
-    assert [(404, "session_not_found")] * 3 == [(each.status, each.code) for each in answers]
-    assert 1 == len({str(each.body | {"request_id": ""}) for each in answers})
+    assert [(404, "session_not_found")] * 3 == [(each.status, each.code) for each in responses]
+    assert 1 == len({str(each.body | {"request_id": ""}) for each in responses})
     assert await alice.are(200)
 
 
 async def test_wrong_current_passwords_are_throttled(house: House) -> None:
-    """A stolen session does not try passwords without end: 401 each, then 429, while logins of the owner go on."""
+    """A stolen session cannot try passwords endlessly: 401 each, then 429, while the owner can still log in."""
     someone = await house.register(new_email())
     body = {"current_password": "not the password", "new_password": NEW_PASSWORD}
     statuses = [(await someone.call("POST", "/auth/password", body)).status for _ in range(TRIES)]
@@ -147,7 +149,7 @@ async def test_wrong_current_passwords_are_throttled(house: House) -> None:
 
 
 async def test_second_factor_at_the_gateway(house: House) -> None:
-    """From the proposal to the login, as a front end does it; wrong codes are counted as wrong passwords are."""
+    """From set-up to login, as a front end does it; wrong codes are counted like wrong passwords."""
     someone = await house.register(new_email())
     proposal = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
     authenticator = Authenticator(proposal.body["uri"])
@@ -169,8 +171,8 @@ async def test_second_factor_at_the_gateway(house: House) -> None:
     assert (401, 429) == (wrong[0], wrong[-1])
 
 
-async def test_operators_act_on_users(house: House) -> None:
-    """Found by address, disabled and let in again, made operator and back; not on themselves; a user may do none of it."""
+async def test_operators_manage_users(house: House) -> None:
+    """Find by e-mail, disable, enable, promote and demote; not the own account; users may do none of it."""
     operator, someone = await house.operator(new_email()), await house.register(new_email())
     found = await operator.call("GET", f"/ops/users?email={someone.email}")
     path = f"/ops/users/{someone.id}"

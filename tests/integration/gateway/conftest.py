@@ -1,4 +1,4 @@
-"""A gateway of one's own, in this process, with stand-ins behind it and a real Redis beside it."""
+"""A gateway in this process, with fake upstream services and a real Redis."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PUBLIC_KEYS = {"gateway": Ed25519PrivateKey.from_private_bytes(SEED).public_key(
 
 
 @dataclass
-class Behind:
-    """Everything behind the gateway."""
+class FakeServices:
+    """The fake upstream services."""
 
     auth: Auth
     wallet: Wallet
@@ -44,8 +44,8 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer of the gateway."""
+class Response:
+    """A response of the gateway."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -59,13 +59,13 @@ class Reply:
 class ApiClient:
     """A running gateway and a client of it."""
 
-    behind: Behind
+    fakes: FakeServices
     url: str
     session: aiohttp.ClientSession
     runtime: Runtime
     serving: asyncio.Task[None]
 
-    async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Reply:
+    async def call(self, method: str, path: str, *, token: str | None = None, **options: Any) -> Response:
         """One request."""
         headers = CIMultiDict(options.pop("headers", None) or {})
         if token is not None:
@@ -73,10 +73,10 @@ class ApiClient:
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:
             # A stream of events has no end to wait for.
             is_stream = response.content_type == "text/event-stream"
-            return Reply(response.status, response.headers, b"" if is_stream else await response.read())
+            return Response(response.status, response.headers, b"" if is_stream else await response.read())
 
-    async def send(self, token: str, key: str | None = None, **changes: Any) -> Reply:
-        """One transfer of 10.50 USD, unless something else is said."""
+    async def send(self, token: str, key: str | None = None, **changes: Any) -> Response:
+        """One transfer of 10.50 USD, except for `changes`."""
         headers = changes.pop("headers", {}) | ({"Idempotency-Key": key} if key is not None else {})
         document = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}} | changes
         return await self.call("POST", "/api/v1/transfers", token=token, json=document, headers=headers)
@@ -86,7 +86,7 @@ Open = Callable[..., Any]
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 30.0) -> None:
-    """Wait until it holds, at most so long."""
+    """Wait until `holds` is true, at most `seconds`."""
     deadline = time.monotonic() + seconds
     while not await holds():
         assert time.monotonic() < deadline, f"did not come true within {seconds} s"
@@ -104,13 +104,13 @@ async def redis_client(redis: Redis) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gateways opened from here on give Redis all the time it needs: for what holds while it is there, on a busy machine too."""
+    """Gateways opened from here on give Redis all the time it needs, for tests that need it on a busy machine."""
     monkeypatch.setattr(cache_module, "RESPONSE_SECONDS", 10.0)
 
 
 @pytest.fixture
-async def behind() -> AsyncIterator[Behind]:
-    services = Behind(
+async def fakes() -> AsyncIterator[FakeServices]:
+    services = FakeServices(
         Auth("auth", PUBLIC_KEYS),
         Wallet("wallet", PUBLIC_KEYS),
         Transaction("transaction", PUBLIC_KEYS),
@@ -125,8 +125,8 @@ async def behind() -> AsyncIterator[Behind]:
 
 
 @pytest.fixture
-async def open_client(behind: Behind, redis: Redis) -> Open:
-    """A way to open gateways, to be used with `async with`; keywords are settings."""
+async def open_client(fakes: FakeServices, redis: Redis) -> Open:
+    """Opens gateways, with `async with`; keywords are settings."""
 
     @asynccontextmanager
     async def opened(*, wait: bool = True, **changes: Any) -> AsyncIterator[ApiClient]:
@@ -135,10 +135,10 @@ async def open_client(behind: Behind, redis: Redis) -> Open:
             **{
                 "host": "127.0.0.1",
                 "gateway_port": port,
-                "auth_url": behind.auth.url,
-                "wallet_url": behind.wallet.url,
-                "transaction_url": behind.transaction.url,
-                "notification_url": behind.notification.url,
+                "auth_url": fakes.auth.url,
+                "wallet_url": fakes.wallet.url,
+                "transaction_url": fakes.transaction.url,
+                "notification_url": fakes.notification.url,
                 "redis_url": redis.url,
                 "rate_limits": "off",
                 "service_key": base64.b64encode(SEED).decode(),
@@ -151,7 +151,7 @@ async def open_client(behind: Behind, redis: Redis) -> Open:
         runtime = Runtime(service="gateway", role="api", instance="gateway")
         serving = asyncio.create_task(serve_api(settings, runtime))
         async with aiohttp.ClientSession() as session:
-            api = ApiClient(behind, f"http://127.0.0.1:{port}", session, runtime, serving)
+            api = ApiClient(fakes, f"http://127.0.0.1:{port}", session, runtime, serving)
             try:
                 await eventually(lambda: _answers(api, serving, "/readyz" if wait else "/livez"))
                 yield api
@@ -175,14 +175,14 @@ def user_id() -> str:
 
 
 @pytest.fixture
-def token(behind: Behind, user_id: str) -> str:
+def token(fakes: FakeServices, user_id: str) -> str:
     """An access token of `user_id`."""
-    return behind.auth.token(sub=user_id)
+    return fakes.auth.token(sub=user_id)
 
 
 @pytest.fixture
-def operator_token(behind: Behind) -> str:
-    return behind.auth.token(role="operator")
+def operator_token(fakes: FakeServices) -> str:
+    return fakes.auth.token(role="operator")
 
 
 async def _answers(api: ApiClient, serving: asyncio.Task[None], path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who gets in, and who does not."""
+"""Authentication: valid and forged access tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from redis.asyncio import Redis as Client
 from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
 from services.gateway.security import revocations
-from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
+from tests.integration.gateway.conftest import ApiClient, FakeServices, Open, eventually
 from tests.integration.gateway.upstream_fakes import Auth
 
 ME = "/api/v1/auth/me"
@@ -112,9 +112,9 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_forged_token_is_refused_alike(api: ApiClient, forgery: str) -> None:
-    """Guarantee 44: whatever is wrong with a token, the answer is the same 401, and nobody behind is asked."""
-    token = FORGERIES[forgery](api.behind.auth)
+async def test_forged_tokens_get_the_same_refusal(api: ApiClient, forgery: str) -> None:
+    """Guarantee 44: whatever is wrong with a token, the response is the same 401, and no upstream service is called."""
+    token = FORGERIES[forgery](api.fakes.auth)
 
     response = await api.call("GET", ME, headers={"Authorization": f"Bearer {token}"})
 
@@ -131,29 +131,29 @@ async def test_forged_token_is_refused_alike(api: ApiClient, forgery: str) -> No
         "errors": [],
         "request_id": "",
     }
-    assert not [call for call in api.behind.auth.calls if "/internal/users" in call.path]
+    assert not [call for call in api.fakes.auth.calls if "/internal/users" in call.path]
 
 
 async def test_other_credentials_are_refused(api: ApiClient, token: str) -> None:
-    """No header, another scheme, or two tokens are as good as none."""
+    """No header, another scheme, or two tokens count as no token."""
     for headers in ([], [("Authorization", f"Basic {token}")], [("Authorization", f"Bearer {token}")] * 2):
         async with api.session.get(api.url + ME, headers=headers) as response:
             assert response.status == 401
 
 
 async def test_token_works_until_it_expires(api: ApiClient, user_id: str) -> None:
-    """A good token is accepted, again from memory, and no longer once its time is over."""
-    api.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
-    token = api.behind.auth.token(sub=user_id, exp=int(time.time()) + 2)
+    """A valid token is accepted, again from the cache, and refused after its expiry."""
+    api.fakes.auth.responses[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+    token = api.fakes.auth.token(sub=user_id, exp=int(time.time()) + 2)
 
     assert (await api.call("GET", ME, token=token)).status == 200
     assert (await api.call("GET", ME, token=token)).status == 200
     await eventually(lambda: _status(api, ME, token, 401))
 
 
-async def test_user_is_no_operator(api: ApiClient, token: str, operator_token: str) -> None:
-    """Addresses of operators answer 403 to a user and work for an operator."""
-    api.behind.wallet.answers["GET /internal/balance-sheet"] = {
+async def test_operator_endpoints_refuse_users(api: ApiClient, token: str, operator_token: str) -> None:
+    """Operator endpoints return 403 to a user and work for an operator."""
+    api.fakes.wallet.responses["GET /internal/balance-sheet"] = {
         "as_of": "2026-01-01T00:00:00.000000Z",
         "currencies": [],
     }
@@ -166,10 +166,10 @@ async def test_user_is_no_operator(api: ApiClient, token: str, operator_token: s
     assert allowed.status == 200
 
 
-async def test_headers_from_outside_make_nobody_somebody(api: ApiClient, token: str, user_id: str) -> None:
-    """Guarantee 47: what a client says about itself has no effect."""
+async def test_identity_headers_are_ignored(api: ApiClient, token: str, user_id: str) -> None:
+    """Guarantee 47: identity headers sent by a client have no effect."""
     other = str(new_id())
-    wallet_id = api.behind.wallet.add(other)
+    wallet_id = api.fakes.wallet.add(other)
     liar = {
         "X-User-Id": other, "X-Role": "operator", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-User": other,
         "X-Original-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE",
@@ -189,28 +189,28 @@ async def test_logout_ends_the_session_here_at_once(api: ApiClient, token: str) 
 async def test_session_ended_elsewhere_is_known_within_a_second(api: ApiClient, user_id: str) -> None:
     """Guarantee 45: the list of ended sessions is pulled every second."""
     session_id = str(new_id())
-    token = api.behind.auth.token(sub=user_id, sid=session_id)
+    token = api.fakes.auth.token(sub=user_id, sid=session_id)
     assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
 
-    api.behind.auth.ended.append(session_id)
+    api.fakes.auth.ended.append(session_id)
 
     await eventually(lambda: _status(api, "/api/v1/wallets", token, 401))
 
 
-async def test_only_what_is_new_is_pulled(api: ApiClient) -> None:
-    """What was told once is not asked for again."""
-    api.behind.auth.ended += [str(new_id()) for _ in range(3)]
+async def test_only_new_revocations_are_pulled(api: ApiClient) -> None:
+    """Revocations are fetched once."""
+    api.fakes.auth.ended += [str(new_id()) for _ in range(3)]
 
     async def asks_for_what_follows() -> bool:
-        return api.behind.auth.calls_to("GET", "/internal/revocations")[-1].query == {"after": "3"}
+        return api.fakes.auth.calls_to("GET", "/internal/revocations")[-1].query == {"after": "3"}
 
     await eventually(asks_for_what_follows)
 
 
-async def test_wakeup_is_heard_before_the_second_is_over(
+async def test_wakeup_causes_an_immediate_pull(
     open_client: Open, user_id: str, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notify in Redis makes the gateway look at once; without it, it would look much later."""
+    """A wake-up in Redis makes the gateway pull at once; without it, it would pull much later."""
     monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 60)
 
     async def listens() -> bool:
@@ -220,49 +220,49 @@ async def test_wakeup_is_heard_before_the_second_is_over(
         await eventually(listens)
         for _ in range(3):
             session_id = str(new_id())
-            token = api.behind.auth.token(sub=user_id, sid=session_id)
+            token = api.fakes.auth.token(sub=user_id, sid=session_id)
             assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
-            api.behind.auth.ended.append(session_id)
+            api.fakes.auth.ended.append(session_id)
             await redis_client.publish("payflow:revocations", "notify")
             await eventually(lambda token=token: _status(api, "/api/v1/wallets", token, 401))
 
 
-async def test_ended_sessions_stay_ended_while_auth_is_away(api: ApiClient, user_id: str) -> None:
-    """With auth away valid tokens work and ended sessions do not."""
+async def test_ended_sessions_stay_ended_while_auth_is_unavailable(api: ApiClient, user_id: str) -> None:
+    """While auth is unavailable valid tokens work and ended sessions do not."""
     session_id = str(new_id())
-    api.behind.auth.ended.append(session_id)
-    ended = api.behind.auth.token(sub=user_id, sid=session_id)
+    api.fakes.auth.ended.append(session_id)
+    ended = api.fakes.auth.token(sub=user_id, sid=session_id)
     await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))
 
-    await api.behind.auth.stop()
+    await api.fakes.auth.stop()
 
-    assert (await api.call("GET", "/api/v1/wallets", token=api.behind.auth.token(sub=user_id))).status == 200
+    assert (await api.call("GET", "/api/v1/wallets", token=api.fakes.auth.token(sub=user_id))).status == 200
     assert (await api.call("GET", "/api/v1/wallets", token=ended)).status == 401
 
 
 async def test_new_key_works_without_restart(api: ApiClient, user_id: str) -> None:
-    """An unknown key id makes the gateway ask again, and tokens of a withdrawn key fail after it."""
-    old = api.behind.auth.token(sub=user_id)
+    """An unknown key id causes a fetch, after which tokens of a withdrawn key are refused."""
+    old = api.fakes.auth.token(sub=user_id)
     assert (await api.call("GET", "/api/v1/wallets", token=old)).status == 200
-    api.behind.auth.key, api.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
-    new = api.behind.auth.token(sub=user_id)
+    api.fakes.auth.key, api.fakes.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = api.fakes.auth.token(sub=user_id)
 
     await eventually(lambda: _status(api, "/api/v1/wallets", new, 200))
 
     assert (await api.call("GET", "/api/v1/wallets", token=old)).status == 401
 
 
-async def test_new_key_while_auth_is_away(api: ApiClient, user_id: str) -> None:
-    """A token of a key that nobody could learn is not called a bad one: 503, and it works as soon as auth is back."""
-    old = api.behind.auth.token(sub=user_id)
-    api.behind.auth.key, api.behind.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
-    new = api.behind.auth.token(sub=user_id)
-    await api.behind.auth.stop()
+async def test_new_key_while_auth_is_unavailable(api: ApiClient, user_id: str) -> None:
+    """A token whose key could not be fetched is not reported as invalid: 503, and it works as soon as auth is back."""
+    old = api.fakes.auth.token(sub=user_id)
+    api.fakes.auth.key, api.fakes.auth.key_id = Ed25519PrivateKey.generate(), "key-2"
+    new = api.fakes.auth.token(sub=user_id)
+    await api.fakes.auth.stop()
 
     away = await api.call("GET", "/api/v1/wallets", token=new)
     known = await api.call("GET", "/api/v1/wallets", token=old)
     nonsense = await api.call("GET", "/api/v1/wallets", token="abc.def.ghi")
-    await api.behind.auth.start()
+    await api.fakes.auth.start()
 
     assert (503, "1") == (away.status, away.headers["Retry-After"])
     assert [200, 401] == [known.status, nonsense.status]
@@ -270,17 +270,17 @@ async def test_new_key_while_auth_is_away(api: ApiClient, user_id: str) -> None:
 
 
 @pytest.mark.parametrize("ahead_seconds", [3600.0, -3600.0])
-async def test_tokens_are_judged_by_the_clock_that_dates_them(
-    open_client: Open, behind: Behind, redis_client: Client, ahead_seconds: float
+async def test_tokens_are_checked_by_the_clock_that_dates_them(
+    open_client: Open, fakes: FakeServices, redis_client: Client, ahead_seconds: float
 ) -> None:
-    """Guarantee 39: with the gateway's own clock an hour off good tokens work, and neither old ones nor those of later."""
-    behind.auth.ahead_seconds = ahead_seconds
-    now, ours = int(behind.auth.now()), int(time.time())
-    good, short = behind.auth.token(), behind.auth.token(exp=now + 2)
+    """Guarantee 39: with the gateway's own clock an hour off, valid tokens work and expired or future ones do not."""
+    fakes.auth.ahead_seconds = ahead_seconds
+    now, ours = int(fakes.auth.now()), int(time.time())
+    good, short = fakes.auth.token(), fakes.auth.token(exp=now + 2)
     bad = [
-        behind.auth.token(iat=now - 700, nbf=None, exp=now - 100),
-        behind.auth.token(nbf=now + 60),
-        behind.auth.token(iat=ours, nbf=ours, exp=ours + 600),
+        fakes.auth.token(iat=now - 700, nbf=None, exp=now - 100),
+        fakes.auth.token(nbf=now + 60),
+        fakes.auth.token(iat=ours, nbf=ours, exp=ours + 600),
     ]
     async with open_client() as api:
         assert [200, 200] == [(await api.call("GET", "/api/v1/wallets", token=each)).status for each in (good, short)]
@@ -292,55 +292,57 @@ CROWD = 70
 """More than there are connections to one service."""
 
 
-async def test_a_crowd_that_logs_in_holds_up_nobody_else(
+async def test_a_burst_of_logins_delays_no_other_request(
     open_client: Open, redis_client: Client, token: str, user_id: str
 ) -> None:
-    """While as many passwords wait as there are connections to auth, whoever asks for something else is answered."""
+    """While as many passwords wait as there are connections to auth, other requests to auth succeed."""
     async with open_client(passwords_max=CONNECTIONS_MAX) as api:
-        api.behind.auth.answers[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
-        api.behind.auth.silent_at = "/internal/login"
+        api.fakes.auth.responses[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
+        api.fakes.auth.silent_at = "/internal/login"
         body = {"email": "bob@example.com", "password": "x"}
         crowd = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
         await eventually(lambda: _asked(api, "POST", "/internal/login", CONNECTIONS_MAX))
-        answer = await api.call("GET", ME, token=token)
-        api.behind.auth.silent_at = None
+        response = await api.call("GET", ME, token=token)
+        api.fakes.auth.silent_at = None
         await asyncio.gather(*crowd)
 
-        assert 200 == answer.status
+        assert 200 == response.status
 
 
-async def test_ended_sessions_are_heard_of_whoever_else_waits(api: ApiClient, token: str, user_id: str) -> None:
-    """Guarantee 45: with every connection to auth taken by people who ask, the end of a session is known within a second."""
+async def test_revocations_are_known_while_auth_is_busy(api: ApiClient, token: str, user_id: str) -> None:
+    """Guarantee 45: with every connection to auth in use, a revocation is known within a second."""
     session_id = str(new_id())
-    ended = api.behind.auth.token(sub=user_id, sid=session_id)
+    ended = api.fakes.auth.token(sub=user_id, sid=session_id)
     path = f"/internal/users/{user_id}"
-    api.behind.auth.answers[f"GET {path}"] = ALICE | {"id": user_id}
-    api.behind.auth.silent_at = path
+    api.fakes.auth.responses[f"GET {path}"] = ALICE | {"id": user_id}
+    api.fakes.auth.silent_at = path
     crowd = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(CROWD)]
-    await eventually(lambda: _asked(api, "GET", path, 64))
-    api.behind.auth.ended.append(session_id)
+    await eventually(lambda: _asked(api, "GET", path, CONNECTIONS_MAX))
+    api.fakes.auth.ended.append(session_id)
     await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))
-    api.behind.auth.silent_at = None
+    # Otherwise the list was only pulled once these requests had timed out and freed their connections.
+    assert sum(not task.done() for task in crowd) >= CONNECTIONS_MAX
+    api.fakes.auth.silent_at = None
     await asyncio.gather(*crowd)
 
 
-async def test_unknown_keys_do_not_flood_auth(api: ApiClient) -> None:
-    """A hundred tokens with unknown key ids cost auth a request or two."""
-    before = len(api.behind.auth.calls_to("GET", "/internal/jwks"))
-    tokens = [api.behind.auth.token(header={"kid": f"unknown-{number}"}) for number in range(100)]
+async def test_unknown_key_ids_do_not_flood_auth(api: ApiClient) -> None:
+    """A hundred tokens with unknown key ids cause a request or two to auth."""
+    before = len(api.fakes.auth.calls_to("GET", "/internal/jwks"))
+    tokens = [api.fakes.auth.token(header={"kid": f"unknown-{number}"}) for number in range(100)]
 
-    answers = await asyncio.gather(*(api.call("GET", ME, token=token) for token in tokens))
+    responses = await asyncio.gather(*(api.call("GET", ME, token=token) for token in tokens))
 
     for token in tokens[:20]:
         assert (await api.call("GET", ME, token=token)).status == 401
 
-    assert {answer.status for answer in answers} == {401}
-    assert len(api.behind.auth.calls_to("GET", "/internal/jwks")) - before <= 3
+    assert {response.status for response in responses} == {401}
+    assert len(api.fakes.auth.calls_to("GET", "/internal/jwks")) - before <= 3
 
 
-async def test_gateway_starts_before_auth(open_client: Open, behind: Behind, token: str) -> None:
-    """Without keys it lives, is not ready, and answers 503; with auth there it becomes ready by itself."""
-    await behind.auth.stop()
+async def test_gateway_starts_before_auth(open_client: Open, fakes: FakeServices, token: str) -> None:
+    """Without keys it is alive, not ready, and responds with 503; when auth is available it becomes ready by itself."""
+    await fakes.auth.stop()
     async with open_client(wait=False) as api:
         not_ready = await api.call("GET", "/readyz")
         refused = await api.call("GET", "/api/v1/wallets", token=token)
@@ -351,22 +353,22 @@ async def test_gateway_starts_before_auth(open_client: Open, behind: Behind, tok
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert keys.status == 503
 
-        await behind.auth.start()
+        await fakes.auth.start()
 
         await eventually(lambda: _status(api, "/readyz", "", 200))
         assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
 
 
 async def test_keys_are_published(api: ApiClient) -> None:
-    """Anybody can verify access tokens by the key set of the gateway."""
+    """Any client can verify access tokens with the key set of the gateway."""
     response = await api.call("GET", "/.well-known/jwks.json")
 
     assert response.status == 200
-    assert response.json() == {"keys": [api.behind.auth.jwk()]}
+    assert response.json() == {"keys": [api.fakes.auth.jwk()]}
 
 
 async def _asked(api: ApiClient, method: str, path: str, count: int) -> bool:
-    return len(api.behind.auth.calls_to(method, path)) >= count
+    return len(api.fakes.auth.calls_to(method, path)) >= count
 
 
 async def _status(api: ApiClient, path: str, token: str, status: int) -> bool:

@@ -1,4 +1,4 @@
-"""Redis killed, frozen, away from the start: slower at most, never wrong, never waited for."""
+"""Redis killed, frozen, or unavailable from the start: slower at most, never wrong, never blocking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.gateway.conftest import ApiClient, Open, eventually
 
 @pytest.fixture
 async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redis]:
-    """A Redis to mistreat."""
+    """A Redis that a test may break."""
     engine = Redis(tmp_path_factory.mktemp("redis"))
     await engine.start()
     yield engine
@@ -29,7 +29,7 @@ async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
 
 
 SLOW_SECONDS = 1.0
-"""What Redis gets in the tests that time it: so much more than a request takes on a busy machine that waits stand out."""
+"""The deadline of Redis in tests that measure time: much longer than a request on a busy machine, so that waits are visible."""
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ async def _send_all(api: ApiClient, token: str, keys: list[str]) -> tuple[list[s
     ids = []
     for key in keys:
         started = time.monotonic()
-        answer = await api.send(token, key)
+        response = await api.send(token, key)
         slowest = max(slowest, time.monotonic() - started)
-        assert answer.status == 202
-        ids.append(answer.json()["id"])
+        assert response.status == 202
+        ids.append(response.json()["id"])
     return ids, slowest
 
 
@@ -81,11 +81,11 @@ async def test_killed_redis_changes_nothing(api: ApiClient, token: str, own_redi
 
     assert again == first
     assert len(set(new)) == 2
-    assert len(api.behind.transaction.transfers) == 22
+    assert len(api.fakes.transaction.transfers) == 22
 
 
-async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
-    """Guarantee 21: one question to a frozen Redis is given up after 50 ms; the quickest of three, on a busy machine."""
+async def test_redis_has_a_deadline_of_50_ms(own_redis: Redis) -> None:
+    """Guarantee 21: a command to a frozen Redis fails after 50 ms; the fastest of three, on a busy machine."""
     cache = Cache(own_redis.url)
     await _answered(cache)
     _freeze(own_redis)
@@ -102,8 +102,8 @@ async def test_redis_gets_fifty_milliseconds(own_redis: Redis) -> None:
 
 
 @pytest.mark.usefixtures("waits_stand_out")
-async def test_frozen_redis_is_not_waited_for(api: ApiClient, token: str, own_redis: Redis) -> None:
-    """Guarantee 21: the first three calls pay for it, the rest nothing; afterwards the cache is used again."""
+async def test_frozen_redis_does_not_block(api: ApiClient, token: str, own_redis: Redis) -> None:
+    """Guarantee 21: the first three calls wait, the rest do not; afterwards the cache is used again."""
     keys = [f"k-{number}" for number in range(20)]
     first, _ = await _send_all(api, token, keys)
     before = _unavailable()
@@ -119,7 +119,7 @@ async def test_frozen_redis_is_not_waited_for(api: ApiClient, token: str, own_re
     assert _unavailable() - before == 40
 
     _unfreeze(own_redis)
-    calls = api.behind.transaction.calls_to
+    calls = api.fakes.transaction.calls_to
 
     async def is_replayed_without_asking() -> bool:
         asked = len(calls("POST", "/internal/transfers"))
@@ -133,14 +133,14 @@ async def test_frozen_redis_is_not_waited_for(api: ApiClient, token: str, own_re
 async def test_concurrent_requests_do_not_queue_for_a_frozen_redis(
     api: ApiClient, token: str, own_redis: Redis
 ) -> None:
-    """Guarantee 21: a hundred at once wait for a few round trips together, not one after the other."""
+    """Guarantee 21: a hundred concurrent requests wait for a few round trips together, not one after the other."""
     await api.send(token, "warm")
     _freeze(own_redis)
     started = time.monotonic()
 
-    answers = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(100)))
+    responses = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(100)))
 
-    assert {answer.status for answer in answers} == {202}
+    assert {response.status for response in responses} == {202}
     assert time.monotonic() - started < 20 * SLOW_SECONDS
 
 
@@ -156,7 +156,7 @@ async def test_limits_hold_without_redis(open_client: Open, own_redis: Redis) ->
     """Without Redis each gateway counts for itself: login is never unlimited."""
     own_redis.kill()
     async with open_client(redis_url=own_redis.url, rate_limits="on", rate_limit_login=120) as api:
-        api.behind.auth.answers["POST /internal/login"] = {}
+        api.fakes.auth.responses["POST /internal/login"] = {}
         body = {"email": "a@example.com", "password": "wrong"}
         statuses = [(await api.call("POST", "/api/v1/auth/login", json=body)).status for _ in range(125)]
 
@@ -165,9 +165,9 @@ async def test_limits_hold_without_redis(open_client: Open, own_redis: Redis) ->
 
 
 async def test_session_ends_within_a_second_without_redis(api: ApiClient, token: str, own_redis: Redis) -> None:
-    """Guarantee 45: the wakeup is silent, the list is pulled all the same."""
+    """Guarantee 45: without wake-ups the list is still pulled."""
     own_redis.kill()
-    api.behind.auth.ended.append(_session_of(token))
+    api.fakes.auth.ended.append(_session_of(token))
 
     async def refused() -> bool:
         return (await api.call("GET", "/api/v1/wallets", token=token)).status == 401
@@ -175,8 +175,8 @@ async def test_session_ends_within_a_second_without_redis(api: ApiClient, token:
     await eventually(refused)
 
 
-async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a few failures nobody waits; a try on the side finds Redis again."""
+async def test_circuit_opens_and_closes(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few failures no request waits; a probe in the background closes the circuit."""
     monkeypatch.setattr(cache_module, "PROBE_EVERY_SECONDS", 0.1)
     cache = Cache(own_redis.url)
     await _answered(cache)
@@ -206,24 +206,24 @@ async def test_breaker_opens_and_closes(own_redis: Redis, monkeypatch: pytest.Mo
 
 
 async def test_one_wrong_command_fails_alone(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands of one moment share a round trip; an error of one is not the others'."""
+    """Concurrent commands share a round trip; an error of one does not affect the others."""
     monkeypatch.setattr(cache_module, "RESPONSE_SECONDS", 10.0)
     cache = Cache(own_redis.url)
     await cache.run(("RPUSH", "list", "x"))
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         cache.run(("GET", "nothing")), cache.run(("GET", "list")), cache.run(("PING",)), return_exceptions=True
     )
 
-    assert answers[0] == [None]
-    assert isinstance(answers[1], CacheUnavailable)
-    assert answers[2] == [True]
+    assert responses[0] == [None]
+    assert isinstance(responses[1], CacheUnavailable)
+    assert responses[2] == [True]
     assert not cache.is_open
     await cache.close()
 
 
 async def _answered(cache: Cache) -> None:
-    """The cache has asked for `x`, which is 1, and was answered."""
+    """The cache has read `x`, which is 1."""
 
     async def is_answered() -> bool:
         try:

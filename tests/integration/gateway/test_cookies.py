@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.contracts.identifiers import new_id
-from tests.integration.gateway.conftest import ApiClient, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, Open, Response
 from tests.integration.gateway.upstream_fakes import problem
 
 BASE = "/api/v1/auth"
@@ -28,54 +28,54 @@ def granted(refresh_token: str) -> str:
 FORGOTTEN = f"{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
-async def refresh(api: ApiClient, *, cookie: str | None = "first", origin: str | None = "", **more: Any) -> Reply:
-    """A refresh by a page; of this gateway's own origin unless something else is said."""
+async def refresh(api: ApiClient, *, cookie: str | None = "first", origin: str | None = "", **more: Any) -> Response:
+    """A refresh by a page, by default of this gateway's own origin."""
     named = {"Origin": api.url if origin == "" else origin} if origin is not None else {}
     carried = {"Cookie": f"{COOKIE}={cookie}"} if cookie is not None else {}
     headers = named | carried | more.pop("headers", {})
     return await api.call("POST", f"{BASE}/refresh", headers=headers, **more)
 
 
-async def test_log_in_and_register(api: ApiClient) -> None:
-    """With `"session": "cookie"` the refresh token is in the cookie alone; the service behind is not told of it."""
-    behind = api.behind.auth
-    behind.answers |= {"POST /internal/login": session("first"), "POST /internal/register": session("first")}
+async def test_login_and_register_with_a_cookie(api: ApiClient) -> None:
+    """With `"session": "cookie"` the refresh token is in the cookie only; auth does not receive the field."""
+    fakes = api.fakes.auth
+    fakes.responses |= {"POST /internal/login": session("first"), "POST /internal/register": session("first")}
     for path, body in (("login", LOGIN), ("register", LOGIN | {"name": "A", "password": "long enough"})):
-        answer = await api.call("POST", f"{BASE}/{path}", json=body | {"session": "cookie"})
+        response = await api.call("POST", f"{BASE}/{path}", json=body | {"session": "cookie"})
         plain = await api.call("POST", f"{BASE}/{path}", json=body | {"session": "body"})
         foreign = await api.call(
             "POST", f"{BASE}/{path}", json=body | {"session": "cookie"}, headers={"Origin": "https://evil.example"}
         )
 
-        assert granted("first") == answer.headers["Set-Cookie"]
-        assert {"user", "access_token", "token_type", "expires_in"} == set(answer.json())
+        assert granted("first") == response.headers["Set-Cookie"]
+        assert {"user", "access_token", "token_type", "expires_in"} == set(response.json())
         assert "Set-Cookie" not in plain.headers
         assert "first" == plain.json()["refresh_token"]
         assert (403, "origin_not_allowed") == (foreign.status, foreign.json()["code"])
-        assert {"session"} & set(behind.calls_to("POST", f"/internal/{path}")[0].body) == set()
+        assert {"session"} & set(fakes.calls_to("POST", f"/internal/{path}")[0].body) == set()
 
 
 async def test_refresh_by_cookie(api: ApiClient) -> None:
-    """Without a token in the body that of the cookie is traded, and the new one is in the cookie."""
-    behind = api.behind.auth
-    behind.answers["POST /internal/refresh"] = session("second")
+    """Without a token in the body, the one in the cookie is used, and the new one is set as the cookie."""
+    fakes = api.fakes.auth
+    fakes.responses["POST /internal/refresh"] = session("second")
     for more in ({}, {"json": {}}, {"json": {"refresh_token": None}}):
-        answer = await refresh(api, **more)
-        assert (200, granted("second")) == (answer.status, answer.headers["Set-Cookie"])
-        assert "refresh_token" not in answer.json()
+        response = await refresh(api, **more)
+        assert (200, granted("second")) == (response.status, response.headers["Set-Cookie"])
+        assert "refresh_token" not in response.json()
     in_body = await refresh(api, cookie=None, origin=None, json={"refresh_token": "mine"})
 
     assert "second" == in_body.json()["refresh_token"]
     assert "Set-Cookie" not in in_body.headers
-    asked = [call.body["refresh_token"] for call in behind.calls_to("POST", "/internal/refresh")]
+    asked = [call.body["refresh_token"] for call in fakes.calls_to("POST", "/internal/refresh")]
     assert ["first", "first", "first", "mine"] == asked
 
 
-async def test_the_page_must_be_ours(open_client: Open) -> None:
-    """A request that uses the cookie names an origin of ours; foreign, none, null, two or nearly ours: 403, nothing spent."""
+async def test_the_cookie_requires_a_known_origin(open_client: Open) -> None:
+    """A request with the cookie needs a known origin; any other, none, null or two: 403, and no token is spent."""
     async with open_client(allowed_origins=LISTED, public_url="https://pay.example/app") as api:
-        behind = api.behind.auth
-        behind.answers["POST /internal/refresh"] = session("second")
+        fakes = api.fakes.auth
+        fakes.responses["POST /internal/refresh"] = session("second")
         foreign = [
             "https://evil.example",
             "null",
@@ -87,33 +87,33 @@ async def test_the_page_must_be_ours(open_client: Open) -> None:
         refused = [await refresh(api, origin=origin) for origin in foreign]
         refused.append(await refresh(api, origin=None, headers={"Sec-Fetch-Site": "cross-site"}))
         refused.append(await refresh(api, origin="https://evil.example", headers={"Sec-Fetch-Site": "same-origin"}))
-        spent = len(behind.calls_to("POST", "/internal/refresh"))
+        spent = len(fakes.calls_to("POST", "/internal/refresh"))
         admitted = [await refresh(api, origin=origin) for origin in ("", LISTED, "https://pay.example")]
         admitted.append(await refresh(api, origin=None, headers={"Sec-Fetch-Site": "same-origin"}))
 
-    assert {(403, "origin_not_allowed")} == {(answer.status, answer.json()["code"]) for answer in refused}
-    assert not [answer for answer in refused if "Set-Cookie" in answer.headers]
+    assert {(403, "origin_not_allowed")} == {(response.status, response.json()["code"]) for response in refused}
+    assert not [response for response in refused if "Set-Cookie" in response.headers]
     assert 0 == spent
-    assert [200] * 4 == [answer.status for answer in admitted]
+    assert [200] * 4 == [response.status for response in admitted]
 
 
 async def test_cookie_or_body(api: ApiClient) -> None:
-    """Both at once is refused, neither is as good as a wrong one."""
+    """Both at once are refused; neither counts as a wrong token."""
     both = await refresh(api, json={"refresh_token": "mine"})
     neither = await refresh(api, cookie=None)
 
     assert (422, ["refresh_token"]) == (both.status, [error["field"] for error in both.json()["errors"]])
     assert (401, "invalid_refresh_token") == (neither.status, neither.json()["code"])
     assert "Bearer" == neither.headers["WWW-Authenticate"]
-    assert [] == api.behind.auth.calls_to("POST", "/internal/refresh")
+    assert [] == api.fakes.auth.calls_to("POST", "/internal/refresh")
 
 
-async def test_a_spent_cookie_is_forgotten(api: ApiClient) -> None:
-    """A replayed cookie is traded like a token in a body, so it ends its session; refused, the browser forgets it."""
-    behind = api.behind.auth
-    behind.answers["POST /internal/refresh"] = problem(401, "invalid_refresh_token")
+async def test_a_spent_cookie_is_removed(api: ApiClient) -> None:
+    """A spent cookie is sent to auth like a token in a body, so it ends its session; after the refusal the cookie is removed."""
+    fakes = api.fakes.auth
+    fakes.responses["POST /internal/refresh"] = problem(401, "invalid_refresh_token")
     spent = await refresh(api)
-    behind.answers["POST /internal/refresh"] = problem(503, "database_unavailable")
+    fakes.responses["POST /internal/refresh"] = problem(503, "database_unavailable")
     away = await refresh(api)
 
     assert (401, FORGOTTEN) == (spent.status, spent.headers["Set-Cookie"])
@@ -122,39 +122,39 @@ async def test_a_spent_cookie_is_forgotten(api: ApiClient) -> None:
     assert "Set-Cookie" not in away.headers
 
 
-async def test_logout_and_reset_forget(api: ApiClient, token: str) -> None:
-    """A browser that logs out or resets its password forgets the cookie; others are told nothing."""
-    api.behind.auth.answers["POST /internal/password/reset"] = {"ended": []}
+async def test_logout_and_reset_remove_the_cookie(api: ApiClient, token: str) -> None:
+    """Logout and password reset remove the cookie of a browser that sent it, and only then."""
+    api.fakes.auth.responses["POST /internal/password/reset"] = {"ended": []}
     carried = {"Cookie": f"other=1; {COOKIE}=first"}
     body = {"token": "t", "new_password": "long enough"}
     reset = await api.call("POST", f"{BASE}/password/reset", json=body, headers=carried)
     quiet = await api.call("POST", f"{BASE}/password/reset", json=body, headers={"Cookie": "other=1"})
     out = await api.call("POST", f"{BASE}/logout", token=token, headers=carried)
 
-    assert [FORGOTTEN] * 2 == [answer.headers.get("Set-Cookie") for answer in (reset, out)]
+    assert [FORGOTTEN] * 2 == [response.headers.get("Set-Cookie") for response in (reset, out)]
     assert "Set-Cookie" not in quiet.headers
 
 
-async def test_ending_ones_own_session_forgets(api: ApiClient, user_id: str) -> None:
-    """Ending the session that asks is a logout, for the cookie too; ending another leaves the cookie alone."""
+async def test_ending_the_current_session_removes_the_cookie(api: ApiClient, user_id: str) -> None:
+    """Ending the current session is a logout and removes the cookie; ending another keeps it."""
     own, other = str(new_id()), str(new_id())
-    api.behind.auth.answers["POST /internal/sessions/end"] = {}
-    answers = [
+    api.fakes.auth.responses["POST /internal/sessions/end"] = {}
+    responses = [
         await api.call(
             "DELETE",
             f"{BASE}/sessions/{each}",
-            token=api.behind.auth.token(sub=user_id, sid=own),
+            token=api.fakes.auth.token(sub=user_id, sid=own),
             headers={"Cookie": f"{COOKIE}=first"},
         )
         for each in (other, own)
     ]
 
-    assert [204, 204] == [answer.status for answer in answers]
-    assert [None, FORGOTTEN] == [answer.headers.get("Set-Cookie") for answer in answers]
+    assert [204, 204] == [response.status for response in responses]
+    assert [None, FORGOTTEN] == [response.headers.get("Set-Cookie") for response in responses]
 
 
-async def test_the_cookie_opens_nothing_else(api: ApiClient) -> None:
-    """It is no access token, on no route."""
+async def test_the_cookie_is_not_an_access_token(api: ApiClient) -> None:
+    """It is not an access token on any route."""
     for method, path in (("GET", "/api/v1/wallets"), ("POST", f"{BASE}/logout"), ("GET", f"{BASE}/me")):
-        answer = await api.call(method, path, headers={"Cookie": f"{COOKIE}=first", "Origin": api.url})
-        assert 401 == answer.status
+        response = await api.call(method, path, headers={"Cookie": f"{COOKIE}=first", "Origin": api.url})
+        assert 401 == response.status

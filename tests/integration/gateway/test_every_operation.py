@@ -1,4 +1,4 @@
-"""What holds of every operation, told by the OpenAPI document: a new one is tested here on the day it is added."""
+"""Properties of every operation, read from the OpenAPI document: a new operation is tested without further work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.gateway import api, openapi
 from services.gateway.api import OPERATIONS
 from tests.harness import samples
 from tests.harness.document import Document, Operation
-from tests.integration.gateway.conftest import ApiClient, Behind, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, FakeServices, Open, Response
 from tests.integration.gateway.test_api_keys import END_OF, VERIFY, WRONG_KEYS, WRONG_PLACES
 from tests.integration.gateway.test_authentication import FORGERIES
 
@@ -33,11 +33,11 @@ LIARS = {
     "X-Authenticated-Userid": str(new_id()), "X-Remote-User": "ops@example.com",
 }  # fmt: skip
 BACKGROUND = ("/internal/jwks", "/internal/revocations")
-"""What the gateway asks on its own account."""
+"""Calls that the gateway makes on its own behalf."""
 
 
 def filled(operation: Operation, identifier: str | None = None) -> str:
-    """The path with ids in it."""
+    """The path with ids filled in."""
     path = operation.path
     for name in operation.placeholders:
         path = path.replace(f"{{{name}}}", identifier or str(new_id()))
@@ -46,8 +46,8 @@ def filled(operation: Operation, identifier: str | None = None) -> str:
 
 async def ask(
     api: ApiClient, operation: Operation, *, path: str = "", token: str | None = None, **changes: Any
-) -> Reply:
-    """A request that fits the document, but for `changes`; the answer must fit it as well."""
+) -> Response:
+    """A request that fits the document, except for `changes`; the response must fit it as well."""
     body = changes.pop("body", samples.body(DOCUMENT, operation))
     data = json.dumps(body).encode() if body is not None else None
     headers = samples.headers(DOCUMENT, operation) | ({"Content-Type": "application/json"} if data else {})
@@ -67,13 +67,13 @@ async def ask(
 
 
 def asked_behind(api: ApiClient) -> list[str]:
-    """The calls to services on behalf of a client."""
-    calls = [call for service in api.behind.all() for call in service.calls]
+    """The upstream calls on behalf of clients."""
+    calls = [call for service in api.fakes.all() for call in service.calls]
     return [f"{call.method} {call.path}" for call in calls if call.path not in BACKGROUND]
 
 
-async def test_no_route_outside_the_document(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guarantee 60: the routes that the running gateway has are those of the document, all of them and no other."""
+async def test_all_routes_are_documented(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guarantee 60: the routes of the running gateway are exactly those of the document."""
     served: set[tuple[str, str]] = set()
     serve = server.serve
 
@@ -87,8 +87,8 @@ async def test_no_route_outside_the_document(open_client: Open, monkeypatch: pyt
         assert {(row.method, row.path) for row in OPERATIONS} == {place for place in served if place[0] != "HEAD"}
 
 
-async def test_what_is_served_is_what_is_documented(api: ApiClient) -> None:
-    """Each method that an address takes is in the document, and nothing else is."""
+async def test_methods_match_the_document(api: ApiClient) -> None:
+    """The methods of each path are exactly those of the document."""
     for path in {operation.path for operation in EVERY}:
         documented = {operation.method for operation in EVERY if operation.path == path}
         reply = await api.call("PROPFIND", path.replace("{id}", str(new_id())))
@@ -97,27 +97,27 @@ async def test_what_is_served_is_what_is_documented(api: ApiClient) -> None:
 
 
 async def test_forged_tokens(api: ApiClient) -> None:
-    """Guarantee 44: each kind of forged token is refused alike at every address, and nobody behind is asked."""
-    forged = {name: forge(api.behind.auth) for name, forge in FORGERIES.items()}
+    """Guarantee 44: every kind of forged token gets the same refusal at every path, and no upstream service is called."""
+    forged = {name: forge(api.fakes.auth) for name, forge in FORGERIES.items()}
     for operation in GUARDED:
-        answers = set()
+        responses = set()
         for name, token in forged.items():
             reply = await ask(api, operation, headers={"Authorization": f"Bearer {token}"})
             assert (401, "Bearer") == (reply.status, reply.headers["WWW-Authenticate"]), name
-            answers.add(json.dumps(reply.json() | {"request_id": ""}))
+            responses.add(json.dumps(reply.json() | {"request_id": ""}))
         assert 401 == (await ask(api, operation)).status
-        assert 1 == len(answers)
+        assert 1 == len(responses)
         assert [] == asked_behind(api)
 
 
 def scope_of(operation: Operation) -> str | None:
-    """The scope that an API key needs for this; None where no key will do."""
+    """The scope that an API key needs for this; None if API keys are not accepted."""
     scope: str | None = operation.definition["x-scope"]
     return scope
 
 
 async def refused(api: ApiClient, operation: Operation, status: int, code: str, **changes: Any) -> None:
-    """This is refused so, as the document has it; of services behind, nobody was asked but auth, about the key."""
+    """The request is refused as documented; the only upstream call is the verification of the key."""
     reply = await ask(api, operation, **changes)
 
     assert (status, code) == (reply.status, reply.json()["code"]), operation.name
@@ -125,8 +125,8 @@ async def refused(api: ApiClient, operation: Operation, status: int, code: str, 
     assert {f"POST {VERIFY}"} >= set(asked_behind(api)), operation.name
 
 
-def test_every_operation_says_what_a_key_may() -> None:
-    """Whoever adds an operation decides whether an API key will do there, and which scope it needs; nothing is assumed."""
+def test_every_operation_documents_its_scope() -> None:
+    """Every operation states whether API keys are accepted, and which scope they need."""
     assert [] == [operation.name for operation in GUARDED if "x-scope" not in operation.definition]
     for operation in GUARDED:
         scope = scope_of(operation)
@@ -134,17 +134,17 @@ def test_every_operation_says_what_a_key_may() -> None:
     assert set(Scope) == {scope_of(operation) for operation in GUARDED} - {None}
 
 
-async def test_wrong_api_keys(open_client: Open, behind: Behind, redis_client: Client) -> None:
-    """Guarantee 44: an API key that is none, is cut or has ended is refused like a forged token, at every address."""
+async def test_wrong_api_keys(open_client: Open, fakes: FakeServices, redis_client: Client) -> None:
+    """Guarantee 44: a malformed, truncated or ended API key is refused like a forged token, at every path."""
     assert await redis_client.dbsize() == 0
-    ended = {name: end(behind.auth) for name, end in END_OF.items()}
+    ended = {name: end(fakes.auth) for name, end in END_OF.items()}
     async with open_client() as api:
-        expired = behind.auth.api_key(*Scope, seconds=0.001)
+        expired = fakes.auth.api_key(*Scope, seconds=0.001)
         assert 200 == (await api.call("GET", "/api/v1/wallets", token=expired)).status
-        behind.auth.forget_api_key(expired)
-        wrong = {name: make(behind.auth) for name, make in WRONG_KEYS.items()} | ended | {"expired": expired}
+        fakes.auth.forget_api_key(expired)
+        wrong = {name: make(fakes.auth) for name, make in WRONG_KEYS.items()} | ended | {"expired": expired}
         for name, key in wrong.items():
-            for service in behind.all():
+            for service in fakes.all():
                 service.calls.clear()
             for operation in GUARDED:
                 await refused(api, operation, 401, "invalid_token", headers={"Authorization": f"Bearer {key}"})
@@ -153,18 +153,18 @@ async def test_wrong_api_keys(open_client: Open, behind: Behind, redis_client: C
 
 
 async def test_api_keys_in_wrong_places(api: ApiClient) -> None:
-    """Guarantee 44: a key that is good is none in the query, a cookie, another header or another scheme, nor is it twice."""
+    """Guarantee 44: a valid key is not accepted in the query, a cookie, another header or scheme, or twice."""
     scopes = list(Scope)
-    key = api.behind.auth.api_key(*scopes, role="operator")
+    key = api.fakes.auth.api_key(*scopes, role="operator")
     for place in WRONG_PLACES.values():
         for operation in GUARDED:
             await refused(api, operation, 401, "invalid_token", **place(key))
-    assert [] == api.behind.auth.calls_to("POST", VERIFY)
+    assert [] == api.fakes.auth.calls_to("POST", VERIFY)
 
 
 async def test_scopes_of_api_keys(api: ApiClient) -> None:
-    """A key without the scope that the document names is told 403 and reaches nobody; one that has it is let through."""
-    auth = api.behind.auth
+    """A key without the documented scope gets 403 and no upstream call; a key with it is accepted."""
+    auth = api.fakes.auth
     every = auth.api_key(*Scope, role="operator")
     others = {scope: auth.api_key(*{*Scope} - {scope}, role="operator") for scope in Scope}
     only = {scope: auth.api_key(scope, role="operator") for scope in Scope}
@@ -179,12 +179,12 @@ async def test_scopes_of_api_keys(api: ApiClient) -> None:
             await refused(api, operation, 403, "operator_required", token=of_user)
         reply = await ask(api, operation, token=only[Scope(scope)])
         assert reply.status not in (401, 403), operation.name
-        for service in api.behind.all():
+        for service in api.fakes.all():
             service.calls.clear()
 
 
-async def test_operators_addresses_are_closed_to_users(api: ApiClient, token: str) -> None:
-    """A user is told 403 before anything else is looked at, whatever the request says about the one who sent it."""
+async def test_operator_paths_refuse_users(api: ApiClient, token: str) -> None:
+    """A user gets 403 before anything else is checked, whatever identity headers the request has."""
     for operation in [each for each in EVERY if each.is_for_operators]:
         for headers in ({}, LIARS):
             reply = await ask(api, operation, token=token, headers=headers)
@@ -192,24 +192,24 @@ async def test_operators_addresses_are_closed_to_users(api: ApiClient, token: st
         assert [] == asked_behind(api)
 
 
-async def test_claims_from_outside(api: ApiClient) -> None:
-    """Guarantee 47: headers that claim to be somebody pass no api and reach no service; who is told is the token's user."""
+async def test_identity_headers_are_not_passed_on(api: ApiClient) -> None:
+    """Guarantee 47: identity headers are ignored and not passed on; services receive the user of the token."""
     for operation in GUARDED:
-        for service in api.behind.all():
+        for service in api.fakes.all():
             service.calls.clear()
         assert 401 == (await ask(api, operation, headers=LIARS)).status
         assert [] == asked_behind(api)
 
-        await ask(api, operation, token=api.behind.auth.token(), headers=LIARS)
+        await ask(api, operation, token=api.fakes.auth.token(), headers=LIARS)
 
-        for service in api.behind.all():
+        for service in api.fakes.all():
             for call in service.calls:
                 said = f"{call.body} {call.query} {call.headers}"
                 assert not [lie for lie in LIARS.values() if lie != "DELETE" and lie in said], (call.method, call.path)
 
 
 async def test_nasty_values_in_every_field(api: ApiClient) -> None:
-    """Guarantee 52: what does not fit is a 422 that names the field and reaches nobody; nothing at all is a fault of ours."""
+    """Guarantee 52: an invalid value is a 422 that names the field, without an upstream call; nothing is a 500."""
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
         assert schema is not None
@@ -218,7 +218,7 @@ async def test_nasty_values_in_every_field(api: ApiClient) -> None:
             for nasty in samples.NASTY:
                 body = samples.changed(good, path, nasty)
                 # A token of its own for each: logging out is among what is tried.
-                reply = await ask(api, operation, token=api.behind.auth.token(role="operator"), body=body)
+                reply = await ask(api, operation, token=api.fakes.auth.token(role="operator"), body=body)
                 where = f"{operation.name} {'.'.join(path)} = {nasty!r:.40}: {reply.status} {reply.body[:200]!r}"
                 if isinstance(nasty, int) and abs(nasty) > 10**99:
                     assert 400 == reply.status, where
@@ -226,12 +226,12 @@ async def test_nasty_values_in_every_field(api: ApiClient) -> None:
                     assert 422 == reply.status, where
                     named = [fault["field"] for fault in reply.json()["errors"]]
                     assert [] != [field for field in named if field.split(".")[0] == path[0]], where
-        for service in api.behind.all():
+        for service in api.fakes.all():
             assert [] == [call for call in service.calls if samples.is_unstorable(call.body)]
 
 
-async def test_every_faulty_field_at_once(api: ApiClient, operator_token: str) -> None:
-    """One answer names all fields that do not fit, and those that nobody knows."""
+async def test_all_invalid_fields_are_named_at_once(api: ApiClient, operator_token: str) -> None:
+    """One response names all invalid and all unknown fields."""
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
         assert schema is not None
@@ -245,7 +245,7 @@ async def test_every_faulty_field_at_once(api: ApiClient, operator_token: str) -
 
 
 async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: str) -> None:
-    """Guarantee 52: a parameter that does not fit, stands twice or is unknown is named; an id that is none is not found."""
+    """Guarantee 52: an invalid, duplicate or unknown parameter is named; a malformed id is not found."""
     for operation in EVERY:
         good = samples.query(DOCUMENT, operation)
         for parameter in DOCUMENT.parameters(operation, "query"):
@@ -262,7 +262,7 @@ async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: s
 
 
 async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
-    """A parameter that an address does not take is refused by its name, unless the address says that it reads none."""
+    """An unknown parameter is refused by name, except at paths that ignore parameters."""
     for operation in EVERY:
         if "422" not in operation.definition["responses"]:
             continue
@@ -273,8 +273,8 @@ async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
         assert (422, ["surely_unknown"]) == (reply.status, [fault["field"] for fault in reply.json()["errors"]])
 
 
-async def test_limits_are_told_on_every_operation(open_client: Open, redis_client: Client) -> None:
-    """Every answer, with limits on, carries what all answers carry."""
+async def test_every_operation_has_limit_headers(open_client: Open, redis_client: Client) -> None:
+    """With limits enabled, every response has the headers of the limit."""
     async with open_client(rate_limits="on") as api:
         for operation in EVERY:
             await ask(api, operation)

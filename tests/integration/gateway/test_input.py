@@ -72,11 +72,11 @@ async def test_faulty_field_is_named(api: ApiClient, token: str, case: str) -> N
     document = response.json()
     assert (response.status, document["code"]) == (422, "invalid_request")
     assert [fault["field"] for fault in document["errors"]] == [field]
-    assert api.behind.transaction.calls_to("POST", "/internal/transfers") == []
+    assert api.fakes.transaction.calls_to("POST", "/internal/transfers") == []
 
 
-async def test_every_faulty_field_is_named_at_once(api: ApiClient, token: str) -> None:
-    """One answer names all that is wrong."""
+async def test_all_invalid_fields_of_a_transfer_are_named(api: ApiClient, token: str) -> None:
+    """One response names all invalid fields."""
     body = {"currency": "ZZZ", "amount": -1, "to": {"email": "x"}, "extra": 1}
     response = await api.call("POST", TRANSFERS, token=token, json=body, headers=JSON)
 
@@ -120,24 +120,24 @@ async def test_every_faulty_field_is_named_at_once(api: ApiClient, token: str) -
         b"{'currency':'USD'}",
     ],
 )
-async def test_what_is_not_json_is_refused(api: ApiClient, token: str, body: bytes) -> None:
-    """Guarantee 51: what two readers could read in two ways is a 400."""
+async def test_malformed_json_is_refused(api: ApiClient, token: str, body: bytes) -> None:
+    """Guarantee 51: ambiguous or malformed JSON is a 400."""
     response = await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
 
     assert (response.status, response.json()["code"]) == (400, "malformed_json")
 
 
 @pytest.mark.parametrize("inner", [b"1", b"[]"])
-async def test_twenty_levels_are_read(api: ApiClient, token: str, inner: bytes) -> None:
-    """Guarantee 51: 20 levels are JSON like any other, whatever stands in the innermost."""
+async def test_twenty_levels_are_accepted(api: ApiClient, token: str, inner: bytes) -> None:
+    """Guarantee 51: 20 levels are accepted, whatever the innermost value is."""
     levels = 19 if inner == b"[]" else 20
     body = b"[" * levels + inner + b"]" * levels
 
     assert 422 == (await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)).status
 
 
-async def test_field_is_named_in_text_that_can_be_read(api: ApiClient, token: str) -> None:
-    """Half a character in a name is not sent back: strict readers could not read why they were refused."""
+async def test_invalid_names_are_replaced_in_the_response(api: ApiClient, token: str) -> None:
+    """An unpaired surrogate in a name is replaced in the response: strict parsers could not read it."""
     body = b'{"metadata": {"\\ud800": "\\udfff", "\\u0000x": "\\u0000"}}'
 
     response = await api.call("POST", TRANSFERS, token=token, data=body, headers=JSON)
@@ -173,7 +173,7 @@ async def test_body_must_be_an_object(api: ApiClient, token: str, document: Any)
         {"Content-Type": "application/json", "Content-Encoding": "identity, gzip"},
     ],
 )
-async def test_other_kinds_of_bodies(api: ApiClient, token: str, headers: dict[str, str]) -> None:
+async def test_other_media_types_are_refused(api: ApiClient, token: str, headers: dict[str, str]) -> None:
     """Guarantee 51: another content type or an encoded body is a 415."""
     data = json.dumps(GOOD).encode()
     for encoded in (
@@ -182,25 +182,25 @@ async def test_other_kinds_of_bodies(api: ApiClient, token: str, headers: dict[s
         whole = {"Idempotency-Key": "k-1"} | headers
         response = await api.call("POST", TRANSFERS, token=token, data=encoded, headers=whole)
         assert (415, "unsupported_media_type") == (response.status, response.json()["code"])
-        assert [] == api.behind.transaction.calls_to("POST", "/internal/transfers")
+        assert [] == api.fakes.transaction.calls_to("POST", "/internal/transfers")
 
 
 async def test_two_encodings(api: ApiClient, token: str) -> None:
-    """Guarantee 51: a body that is said to be unencoded and encoded is a 415."""
+    """Guarantee 51: a body declared both unencoded and encoded is a 415."""
     headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "rot13")]
     authorised = [*headers, ("Authorization", f"Bearer {token}")]
     async with api.session.post(api.url + TRANSFERS, data=json.dumps(GOOD), headers=authorised) as response:
         assert 415 == response.status
 
 
-async def test_json_by_its_full_name(api: ApiClient, token: str) -> None:
-    """Upper case and the charset that JSON has anyway are no reason for a no."""
+async def test_json_media_type_in_other_spellings(api: ApiClient, token: str) -> None:
+    """Upper case and the explicit charset UTF-8 are accepted."""
     named = JSON | {"Content-Type": 'Application/JSON; charset="UTF-8"', "Content-Encoding": "Identity"}
     assert 202 == (await api.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD), headers=named)).status
 
 
 async def test_size_of_bodies(api: ApiClient, token: str) -> None:
-    """64 KiB are read, one byte more is a 413."""
+    """64 KiB are accepted, one byte more is a 413."""
     fitting = await api.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024), headers=JSON)
     larger = await api.call("POST", TRANSFERS, token=token, data=b" " * (64 * 1024 + 1), headers=JSON)
 
@@ -209,7 +209,7 @@ async def test_size_of_bodies(api: ApiClient, token: str) -> None:
 
 
 async def _begin(api: ApiClient, token: str, path: str, *, length: int) -> bytes:
-    """The head of the answer to a body of which only the first byte comes."""
+    """The head of the response to a body of which only the first byte arrives."""
     where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(
@@ -222,14 +222,14 @@ async def _begin(api: ApiClient, token: str, path: str, *, length: int) -> bytes
 
 
 @pytest.mark.parametrize("path", [TRANSFERS, "/api/v1/auth/logout"])
-async def test_stated_size_is_enough(api: ApiClient, token: str, path: str) -> None:
-    """Guarantee 51: who says that a body will be too large is told so at once, and need not send it."""
+async def test_declared_length_is_checked_first(api: ApiClient, token: str, path: str) -> None:
+    """Guarantee 51: a declared length above the limit is refused before the body is sent."""
     head = await _begin(api, token, path, length=65537)
 
     assert head.startswith(b"HTTP/1.1 413")
 
 
-async def test_slow_body_is_given_up(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_body_times_out(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not arrive is a 408 and the connection ends."""
     monkeypatch.setattr(operations, "BODY_SECONDS", 0.2)
     head = await _begin(api, token, TRANSFERS, length=100)
@@ -276,9 +276,9 @@ async def test_slow_body_is_given_up(api: ApiClient, token: str, monkeypatch: py
         ("/api/v1/notifications?user_id=x", "user_id"),
     ],
 )
-async def test_parameter_that_does_not_fit_is_named(api: ApiClient, token: str, path: str, field: str) -> None:
-    """Unknown, doubled and malformed parameters are a 422 that names them; nobody behind is asked."""
-    for service in api.behind.all():
+async def test_invalid_parameter_is_named(api: ApiClient, token: str, path: str, field: str) -> None:
+    """Unknown, duplicate and malformed parameters are a 422 that names them; no upstream service is called."""
+    for service in api.fakes.all():
         service.calls.clear()
 
     response = await api.call("GET", path, token=token)
@@ -286,20 +286,20 @@ async def test_parameter_that_does_not_fit_is_named(api: ApiClient, token: str, 
     document = response.json()
     assert (response.status, document["code"]) == (422, "invalid_request")
     assert [fault["field"] for fault in document["errors"]] == [field]
-    assert not api.behind.transaction.calls
-    assert not api.behind.wallet.calls
-    assert not api.behind.notification.calls
+    assert not api.fakes.transaction.calls
+    assert not api.fakes.wallet.calls
+    assert not api.fakes.notification.calls
 
 
 @pytest.mark.parametrize("query", ["?", "?&", "?&&"])
 async def test_query_without_parameters(api: ApiClient, token: str, query: str) -> None:
-    """A question mark and nothing to name is no parameter that somebody could take back."""
+    """An empty query is not an unknown parameter."""
     for path in ("/api/v1/wallets", "/api/v1/currencies"):
         assert 200 == (await api.call("GET", path + query, token=token)).status
 
 
-async def test_unknown_address_and_method(api: ApiClient, token: str) -> None:
-    """404 and 405 are problem documents too, the latter with what is allowed; internal routes are not reachable."""
+async def test_unknown_path_and_method(api: ApiClient, token: str) -> None:
+    """404 and 405 are problem documents too, the latter with `Allow`; internal routes are not reachable."""
     for path in ("/nothing", "/api/v1/nothing", "/internal/post", "/api/v1/internal/transfers", "/metrics", "/api/v1/"):
         response = await api.call("GET", path, token=token)
         assert (response.status, response.json()["code"]) == (404, "not_found")
@@ -309,8 +309,8 @@ async def test_unknown_address_and_method(api: ApiClient, token: str) -> None:
         assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
 
 
-async def test_every_answer_carries_its_headers(api: ApiClient, token: str) -> None:
-    """Security headers and a request id on every answer, also on a "no"; the server says nothing about itself."""
+async def test_every_response_has_its_headers(api: ApiClient, token: str) -> None:
+    """Every response has security headers and a request id, including refusals; the server software is not named."""
     for path in ("/", "/api/v1/docs", "/api/v1/currencies", "/livez", "/nothing", "/api/v1/auth/me", "/api/v1/wallets"):
         headers = (await api.call("GET", path, token=token if path.endswith("wallets") else None)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -323,22 +323,22 @@ async def test_every_answer_carries_its_headers(api: ApiClient, token: str) -> N
 
 
 @pytest.mark.parametrize("request_id", ["mine-1", "A.b:c_9"])
-async def test_sane_request_id_comes_back(api: ApiClient, request_id: str) -> None:
-    """The client's own request id is used when it is sane."""
+async def test_valid_request_id_is_kept(api: ApiClient, request_id: str) -> None:
+    """The client's own request id is used if it is valid."""
     response = await api.call("GET", "/nothing", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] == request_id
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "a b", "é", "<script>"])
-async def test_other_request_id_is_replaced(api: ApiClient, request_id: str) -> None:
-    """Another one is made otherwise."""
+async def test_invalid_request_id_is_replaced(api: ApiClient, request_id: str) -> None:
+    """Otherwise a new one is generated."""
     response = await api.call("GET", "/nothing", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] != request_id
 
 
 @pytest.mark.parametrize("sent", ["mine-2", "not <sane>"])
-async def test_expectation_is_refused_under_one_request_id(api: ApiClient, sent: str) -> None:
-    """What nobody can meet is a 417 whose body and header name the same request: the client's own, if sane."""
+async def test_expectation_is_refused_with_one_request_id(api: ApiClient, sent: str) -> None:
+    """An unsupported expectation is a 417 with the same request id in body and header: the client's own, if valid."""
     headers = {"Expect": "the unexpected", "X-Request-Id": sent}
     response = await api.call("POST", "/api/v1/auth/login", json={}, headers=headers)
 
@@ -349,10 +349,10 @@ async def test_expectation_is_refused_under_one_request_id(api: ApiClient, sent:
 
 
 @pytest.mark.parametrize(("first", "status"), [(b"", b"400"), (b"1\r\n{\r\n", b"408")])
-async def test_broken_chunks_are_no_fault_of_ours(
+async def test_broken_chunks_are_a_client_error(
     api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch, first: bytes, status: bytes
 ) -> None:
-    """A body whose chunks make no sense is a 400, or, when that shows later, a body that never arrives."""
+    """A body with invalid chunks is a 400 or, if noticed later, a body that never arrives."""
     monkeypatch.setattr(operations, "BODY_SECONDS", 0.3)
     where = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
@@ -366,7 +366,7 @@ async def test_broken_chunks_are_no_fault_of_ours(
         # Let the request begin before its body breaks.
         assert (await api.call("GET", "/livez")).status == 200
     writer.write(b"zz\r\n{}\r\n0\r\n\r\n")
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 30)
+    response = await asyncio.wait_for(reader.readuntil(b"\r\n"), 30)
     writer.close()
 
-    assert answer.split()[1] == status
+    assert response.split()[1] == status

@@ -13,7 +13,7 @@ from services.gateway.cache import Cache
 from services.gateway.security import rate_limit
 from services.gateway.security.rate_limit import LIMITS
 from services.gateway.security.rate_limit_counters import Limit, Quotas
-from tests.integration.gateway.conftest import Open, Reply, eventually
+from tests.integration.gateway.conftest import Open, Response, eventually
 from tests.integration.gateway.upstream_fakes import problem
 
 LOGIN = "/api/v1/auth/login"
@@ -22,7 +22,7 @@ TRANSFERS = "/api/v1/transfers"
 
 @pytest.fixture(autouse=True)
 async def _empty(redis_client: Client, patient: None) -> None:
-    """Every test starts with no counts, and with a Redis that is there. Without one: `test_cache_unavailable.py`."""
+    """Every test starts without counts and with a working Redis. Without one: `test_cache_unavailable.py`."""
 
 
 @pytest.fixture
@@ -32,23 +32,23 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: made)
 
 
-def _assert_limited(answer: Reply, name: str, amount: int, window_seconds: int) -> None:
-    seconds = int(answer.headers["Retry-After"])
-    assert (answer.status, answer.json()["code"]) == (429, "rate_limited")
+def _assert_limited(response: Response, name: str, amount: int, window_seconds: int) -> None:
+    seconds = int(response.headers["Retry-After"])
+    assert (response.status, response.json()["code"]) == (429, "rate_limited")
     assert 1 <= seconds <= window_seconds
-    assert answer.headers["RateLimit"] == f'"{name}";r=0;t={seconds}'
-    assert answer.headers["RateLimit-Policy"] == f'"{name}";q={amount};w={window_seconds}'
+    assert response.headers["RateLimit"] == f'"{name}";r=0;t={seconds}'
+    assert response.headers["RateLimit-Policy"] == f'"{name}";q={amount};w={window_seconds}'
 
 
 @pytest.mark.usefixtures("tight")
-async def test_user_has_one_allowance(open_client: Open, token: str) -> None:
-    """What is left is told with each answer, what was too much is told when to come back; another user has their own."""
+async def test_user_has_one_quota(open_client: Open, token: str) -> None:
+    """Each response has the remaining quota, a refusal has `Retry-After`; another user has a separate quota."""
     async with open_client(rate_limits="on") as api:
-        answers = [await api.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
-        stranger = await api.call("GET", "/api/v1/wallets", token=api.behind.auth.token())
+        responses = [await api.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
+        stranger = await api.call("GET", "/api/v1/wallets", token=api.fakes.auth.token())
 
-    assert [answer.status for answer in answers] == [200] * 5 + [429]
-    assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == [
+    assert [response.status for response in responses] == [200] * 5 + [429]
+    assert [response.headers["RateLimit"].split(";")[1] for response in responses] == [
         "r=4",
         "r=3",
         "r=2",
@@ -56,14 +56,14 @@ async def test_user_has_one_allowance(open_client: Open, token: str) -> None:
         "r=0",
         "r=0",
     ]
-    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"user";q=5;w=60'}
+    assert {response.headers["RateLimit-Policy"] for response in responses} == {'"user";q=5;w=60'}
     assert stranger.status == 200
-    _assert_limited(answers[-1], "user", 5, 60)
+    _assert_limited(responses[-1], "user", 5, 60)
 
 
 @pytest.mark.usefixtures("tight")
 async def test_gateways_share_the_count(open_client: Open, token: str, redis_client: Client) -> None:
-    """A user who has used up the allowance at one gateway has at most one request at another."""
+    """A user who has used up the quota at one gateway gets at most one request at another."""
     async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         for _ in range(5):
             assert (await one.call("GET", "/api/v1/wallets", token=token)).status == 200
@@ -84,13 +84,15 @@ async def test_gateways_share_the_count(open_client: Open, token: str, redis_cli
 
 
 @pytest.mark.usefixtures("redis_client")
-async def test_paying_tells_no_faster_who_is_registered(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who pays address after address that nobody has is stopped; wallets, and everybody else, are paid as ever."""
+async def test_transfers_reveal_registered_addresses_no_faster(
+    open_client: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transfers to unregistered addresses are limited; transfers to wallets, and of other users, are not."""
     few = {name: replace(limit, amount=5 if name == "wrong_recipient" else 600) for name, limit in LIMITS.items()}
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: few)
     async with open_client(rate_limits="on") as api:
-        api.behind.transaction.nobodies = {"nobody@example.com"}
-        guesser, other = api.behind.auth.token(), api.behind.auth.token()
+        api.fakes.transaction.unregistered = {"nobody@example.com"}
+        guesser, other = api.fakes.auth.token(), api.fakes.auth.token()
 
         async def pay(token: str, key: str, **to: str) -> int:
             body = {"amount": 1, "currency": "USD", "to": to}
@@ -107,7 +109,7 @@ async def test_paying_tells_no_faster_who_is_registered(open_client: Open, monke
 
 
 async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> None:
-    """Two gateways at the same instant let through as many as one: not one more, and not one less."""
+    """Two gateways at the same instant admit exactly as many as one."""
     limit = Limit("login", 20, 60, is_exact=True)
     url = str(redis.url)  # type: ignore[attr-defined]
     caches = [Cache(url), Cache(url)]
@@ -123,8 +125,8 @@ async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> No
 
 
 @pytest.mark.parametrize("lie", ["garbage", "-1000000", "9223372036854775807", "1e9", ""])
-async def test_lies_of_the_counter_open_and_close_nothing(redis: object, redis_client: Client, lie: str) -> None:
-    """A count that cannot be is replaced: the limit holds as if it had not been there, and nobody is locked out by it."""
+async def test_invalid_counts_in_redis_have_no_effect(redis: object, redis_client: Client, lie: str) -> None:
+    """An invalid count is replaced: the limit applies as without it, and no client is locked out."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Quotas(cache)
@@ -137,8 +139,8 @@ async def test_lies_of_the_counter_open_and_close_nothing(redis: object, redis_c
     await cache.close()
 
 
-async def test_flushed_counter_forgets_nothing(redis: object, redis_client: Client) -> None:
-    """What this gateway counted it knows without Redis."""
+async def test_own_counts_survive_a_flush(redis: object, redis_client: Client) -> None:
+    """This gateway keeps its own counts without Redis."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Quotas(cache)
@@ -150,8 +152,8 @@ async def test_flushed_counter_forgets_nothing(redis: object, redis_client: Clie
     await cache.close()
 
 
-async def test_redis_ends_no_allowance_after_another(redis: object, redis_client: Client) -> None:
-    """Told that each allowance is over at once, a gateway believes it once in a while: at most twice as many get through."""
+async def test_redis_cannot_end_every_quota(redis: object, redis_client: Client) -> None:
+    """If Redis reports every quota as ended, a gateway accepts that only once in a while: at most twice as many are admitted."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Quotas(cache)
@@ -165,8 +167,8 @@ async def test_redis_ends_no_allowance_after_another(redis: object, redis_client
     await cache.close()
 
 
-async def test_a_look_counts_nothing(redis: object) -> None:
-    """What is counted only when it went wrong is looked at before: that takes nothing from anybody."""
+async def test_a_check_counts_nothing(redis: object) -> None:
+    """A check of a limit that counts failures only takes nothing from the quota."""
     limit = Limit("wrong_key", 2, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Quotas(cache)
@@ -179,8 +181,8 @@ async def test_a_look_counts_nothing(redis: object) -> None:
     await cache.close()
 
 
-async def test_allowances_are_bounded(redis: object, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many come, a process remembers so many of them."""
+async def test_quotas_are_bounded(redis: object, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process keeps a bounded number of quotas."""
     monkeypatch.setattr("services.gateway.security.rate_limit_counters.QUOTAS_MAX", 100)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     allowances = Quotas(cache)
@@ -193,37 +195,37 @@ async def test_allowances_are_bounded(redis: object, redis_client: Client, monke
 
 
 @pytest.mark.usefixtures("tight")
-async def test_limits_can_be_lifted(open_client: Open, token: str) -> None:
-    """`PAYFLOW_RATE_LIMITS=off` lifts them."""
+async def test_limits_can_be_disabled(open_client: Open, token: str) -> None:
+    """`PAYFLOW_RATE_LIMITS=off` disables them."""
     async with open_client(rate_limits="off") as api:
         assert {(await api.call("GET", "/api/v1/wallets", token=token)).status for _ in range(10)} == {200}
 
 
 @pytest.mark.usefixtures("tight")
-async def test_address_is_limited_before_anybody_asks_who(open_client: Open, token: str) -> None:
+async def test_address_is_limited_before_authentication(open_client: Open, token: str) -> None:
     """Guarantee 47: forged tokens, addresses where nothing is, and public routes count alike for where they come from.
 
     What the request says about that does not matter; health is answered all the same.
     """
     async with open_client(rate_limits="on") as api:
         asked = [("/api/v1/wallets", "forged"), ("/api/v1/nothing", None), ("/api/v1/currencies", None)] * 3
-        answers = [
+        responses = [
             await api.call("GET", path, token=bearer, headers={"X-Forwarded-For": f"1.2.3.{number}"})
             for number, (path, bearer) in enumerate(asked)
         ]
         with_token = await api.call("GET", "/api/v1/wallets", token=token)
         unhindered = await api.call("GET", "/livez")
 
-    assert [answer.status for answer in answers] == [401, 404, 200, 401, 404, 200, 401, 404, 429]
-    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"address";q=8;w=60'}
+    assert [response.status for response in responses] == [401, 404, 200, 401, 404, 200, 401, 404, 429]
+    assert {response.headers["RateLimit-Policy"] for response in responses} == {'"address";q=8;w=60'}
     assert with_token.status == 429
     assert unhindered.status == 200
-    _assert_limited(answers[-1], "address", 8, 60)
+    _assert_limited(responses[-1], "address", 8, 60)
 
 
 @pytest.mark.usefixtures("tight")
-async def test_behind_a_trusted_proxy_clients_are_told_apart(open_client: Open) -> None:
-    """With the proxy's network in the settings each client has an allowance of its own, and cannot make itself another."""
+async def test_clients_of_a_trusted_proxy_are_distinguished(open_client: Open) -> None:
+    """With the proxy's network in the settings each client has its own quota, and cannot get another one."""
     async with open_client(rate_limits="on", trusted_proxies="127.0.0.0/8") as api:
 
         async def ask(forwarded: str) -> int:
@@ -237,25 +239,25 @@ async def test_behind_a_trusted_proxy_clients_are_told_apart(open_client: Open) 
 
 
 async def test_login_and_registration_are_limited(open_client: Open) -> None:
-    """Each has a strict allowance of its own."""
+    """Each has a strict limit of its own."""
     async with open_client(rate_limits="on", rate_limit_login=120) as api:
-        api.behind.auth.answers |= {"POST /internal/login": {}, "POST /internal/register": {}}
+        api.fakes.auth.responses |= {"POST /internal/login": {}, "POST /internal/register": {}}
         bodies = {
             "login": {"email": "a@example.com", "password": "x"},
             "register": {"email": "a@example.com", "password": "long enough", "name": "A"},
         }
         for name, body in bodies.items():
-            answers = [await api.call("POST", f"/api/v1/auth/{name}", json=body) for _ in range(121)]
-            _assert_limited(answers[-1], name, 120, 60)
-            assert answers[-2].status < 300
+            responses = [await api.call("POST", f"/api/v1/auth/{name}", json=body) for _ in range(121)]
+            _assert_limited(responses[-1], name, 120, 60)
+            assert responses[-2].status < 300
 
 
-async def test_counts_do_not_hold_names(open_client: Open, redis_client: Client) -> None:
-    """No e-mail address and no idempotency key stands in Redis."""
+async def test_counters_contain_no_names(open_client: Open, redis_client: Client) -> None:
+    """Redis stores no e-mail addresses and no idempotency keys."""
     async with open_client(rate_limits="on") as api:
-        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
         await api.call("POST", LOGIN, json={"email": "alice@example.com", "password": "x"})
-        await api.send(api.behind.auth.token(), "a-key-of-mine")
+        await api.send(api.fakes.auth.token(), "a-key-of-mine")
     keys = [key.decode() for key in await redis_client.keys()]
 
     assert keys

@@ -1,4 +1,4 @@
-"""Every row of the gateway counts: for its address, for its user, and for the limit of its own where it has one."""
+"""Every operation counts for its client network, for its user, and for its own limit if it has one."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ Heard = tuple[int, CIMultiDictProxy[str]]
 
 @pytest.fixture(autouse=True)
 def _empty(redis_client: Client, patient: None) -> None:
-    """Every test starts with no counts, and with a Redis that is there."""
+    """Every test starts without counts and with a working Redis."""
 
 
 def _one_of(names: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits of these names let one request through, the others as many as come."""
+    """The limits of these names admit one request, the others any number."""
     made = {name: replace(limit, amount=ENOUGH) for name, limit in rate_limit.LIMITS.items()}
     made |= {name: replace(made[name], amount=1) for name in names}
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: made)
 
 
 def _session(api: ApiClient, row: Operation, user_id: str) -> str:
-    return api.behind.auth.token(sub=user_id, role="operator" if row.access is Access.OPERATOR else "user")
+    return api.fakes.auth.token(sub=user_id, role="operator" if row.access is Access.OPERATOR else "user")
 
 
 async def _hear(api: ApiClient, row: Operation, *, address: str, token: str) -> Heard:
-    """Status and headers of a request that says nothing; what follows them, a stream for instance, is not read."""
+    """Status and headers of an empty request; the body, a stream for instance, is not read."""
     headers = {"X-Forwarded-For": address}
     if row.access is not Access.PUBLIC:
         headers["Authorization"] = f"Bearer {token}"
@@ -53,7 +53,7 @@ def _name(row: Operation) -> str:
 
 
 Show = Callable[[ApiClient, Operation], list[str]]
-"""What two requests of a row show, each its own: the token of a session or a key."""
+"""The credentials of two requests of a row: the tokens of sessions, or keys."""
 
 
 def _two_people(api: ApiClient, row: Operation) -> list[str]:
@@ -69,7 +69,7 @@ def _one_person(api: ApiClient, row: Operation) -> list[str]:
 async def _twice(
     open_client: Open, rows: list[Operation], show: Show, *, from_one_address: bool = False
 ) -> dict[str, list[Heard]]:
-    """What each row says to two requests that have in common what they show, or only their address."""
+    """The responses of each row to two requests with the same credentials, or only the same address."""
     async with open_client(rate_limits="on", trusted_proxies="127.0.0.0/8") as api:
 
         async def ask(number: int, row: Operation) -> list[Heard]:
@@ -95,7 +95,7 @@ def _assert_second_refused(heard: dict[str, list[Heard]], names: dict[str, str])
 
 
 async def test_every_row_counts_for_its_address(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks, with whatever token: the second request of an address that may send one is refused, on every route."""
+    """With a limit of one, the second request from an address is refused on every route, whatever its token."""
     _one_of(["address"], monkeypatch)
 
     heard = await _twice(open_client, ROWS, _two_people, from_one_address=True)
@@ -105,7 +105,7 @@ async def test_every_row_counts_for_its_address(open_client: Open, monkeypatch: 
 
 
 async def test_every_row_counts_for_its_user(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From wherever: the second request of a user who may send one is refused, on every route that knows a user."""
+    """With a limit of one, the second request of a user is refused on every route with authentication, from any address."""
     _one_of(["user"], monkeypatch)
     rows = [row for row in ROWS if row.access is not Access.PUBLIC]
 
@@ -116,13 +116,13 @@ async def test_every_row_counts_for_its_user(open_client: Open, monkeypatch: pyt
 
 
 async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From wherever: the second request with a key that may send one is refused, on every route that takes keys."""
+    """With a limit of one, the second request with a key is refused on every route that accepts keys, from any address."""
     _one_of(["key"], monkeypatch)
     rows = [row for row in ROWS if row.scope is not None]
 
     def one_key(api: ApiClient, row: Operation) -> list[str]:
         role = "operator" if row.access is Access.OPERATOR else "user"
-        return [api.behind.auth.api_key(str(row.scope), role=role)] * 2
+        return [api.fakes.auth.api_key(str(row.scope), role=role)] * 2
 
     heard = await _twice(open_client, rows, one_key)
 
@@ -134,7 +134,7 @@ async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pyte
 async def test_rows_with_a_limit_of_their_own(
     open_client: Open, monkeypatch: pytest.MonkeyPatch, access: Access
 ) -> None:
-    """It counts for the user, and for the address where nobody is logged in."""
+    """It counts for the user, and for the address on public routes."""
     # Rows that share a limit would count for one another: one of each.
     rows = list({row.limit: row for row in ROWS if row.limit and row.access is access}.values())
     names = {_name(row): str(row.limit) for row in rows}
@@ -147,12 +147,12 @@ async def test_rows_with_a_limit_of_their_own(
 
 
 async def test_keys_of_one_user_share_a_limit_of_a_route(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More keys are no more look-ups of people."""
+    """More keys do not allow more look-ups of users."""
     _one_of(["recipients"], monkeypatch)
     user_id = str(new_id())
     [row] = [row for row in ROWS if row.limit == "recipients"]
     async with open_client(rate_limits="on") as api:
-        keys = [api.behind.auth.api_key("read", user_id=user_id) for _ in range(2)]
+        keys = [api.fakes.auth.api_key("read", user_id=user_id) for _ in range(2)]
         statuses = [(await _hear(api, row, address="", token=key))[0] for key in keys]
 
     assert [422, 429] == statuses

@@ -1,4 +1,4 @@
-"""How many wrong guesses are let through, to the one, by each rule; and what Redis keeps of them."""
+"""The exact number of attempts that each rule admits, and the counters in Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.asyncio import Redis as Client
 
 from services.gateway.security import login_throttle, rate_limit
 from services.gateway.security.login_rules import Rule
-from tests.integration.gateway.conftest import Behind, Open
+from tests.integration.gateway.conftest import FakeServices, Open
 from tests.integration.gateway.test_login_throttle import ALICE, RIGHT, Crowd
 from tests.integration.gateway.upstream_fakes import problem
 
@@ -24,7 +24,7 @@ def address(number: int) -> str:
 
 
 class StoppedClock:
-    """Takes the place of the module `time`: no wait is over because this machine was slow."""
+    """Replaces the module `time`: no wait ends because this machine was slow."""
 
     def __init__(self) -> None:
         self._seconds = time.monotonic()
@@ -39,8 +39,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alice(behind: Behind, redis_client: Client, patient: None) -> None:
-    behind.auth.passwords[ALICE] = RIGHT
+def _alice(fakes: FakeServices, redis_client: Client, patient: None) -> None:
+    fakes.auth.passwords[ALICE] = RIGHT
 
 
 @pytest.fixture
@@ -50,18 +50,18 @@ async def crowd() -> AsyncIterator[Crowd]:
 
 
 async def wrong(redis_client: Client, rule: Rule) -> list[int]:
-    """How many wrong guesses Redis counts, by each key of a rule."""
+    """The failures that Redis counts, by key of a rule."""
     keys = await redis_client.keys(f"payflow:login-failures:{rule.name}:*")
     return [int((await redis_client.get(key) or b"0").split(b":")[0]) for key in sorted(keys)]
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_an_account_has_twenty_everywhere(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
-    """Twenty wrong passwords for one account from twenty addresses are looked at; the next one, from another address, is not."""
+async def test_an_account_has_twenty_attempts(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+    """Twenty wrong passwords for one account from twenty addresses are checked; the next, from another address, is not."""
     async with open_client(rate_limits="on") as api:
         made = [(await crowd.log_in(api, address(number)))[0] for number in range(20)]
         next_one = (await crowd.log_in(api, address(20)))[0]
-        asked = len(api.behind.auth.calls_to("POST", "/internal/login"))
+        asked = len(api.fakes.auth.calls_to("POST", "/internal/login"))
 
     assert ([401] * 20, 429, 20) == (made, next_one, asked)
     assert [[20], [1] * 20] == [
@@ -70,8 +70,8 @@ async def test_an_account_has_twenty_everywhere(open_client: Open, crowd: Crowd,
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_an_address_has_a_hundred_for_all_accounts(open_client: Open, crowd: Crowd) -> None:
-    """A hundred wrong passwords from one address, each for another account; then it waits also for an account of its own."""
+async def test_an_address_has_a_hundred_attempts(open_client: Open, crowd: Crowd) -> None:
+    """A hundred wrong passwords from one address, each for another account; then it waits for any account."""
     async with open_client(rate_limits="on", rate_limit_login=10_000) as api:
         made = [(await crowd.log_in(api, HOME, email=f"user{number}@example.com"))[0] for number in range(100)]
         next_one = await crowd.log_in(api, HOME, email="another@example.com")
@@ -82,10 +82,10 @@ async def test_an_address_has_a_hundred_for_all_accounts(open_client: Open, crow
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_codes_have_ten_everywhere(open_client: Open, crowd: Crowd) -> None:
-    """Ten wrong codes for one account from ten addresses are looked at, the eleventh is not; a password alone still is."""
+async def test_codes_have_ten_attempts(open_client: Open, crowd: Crowd) -> None:
+    """Ten wrong codes for one account from ten addresses are checked, the eleventh is not; a password alone still is."""
     async with open_client(rate_limits="on") as api:
-        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
         made = [(await crowd.log_in(api, address(number), RIGHT, totp="123456"))[0] for number in range(10)]
         next_one = await crowd.log_in(api, address(10), RIGHT, totp="123456")
         without = await crowd.log_in(api, address(11), "wrong")
@@ -95,10 +95,10 @@ async def test_codes_have_ten_everywhere(open_client: Open, crowd: Crowd) -> Non
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_codes_have_five_at_one_address(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
-    """Five wrong codes from one address, then that address waits; every rule has counted each of them once."""
+async def test_codes_have_five_attempts_per_address(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+    """After five wrong codes from one address it waits; every rule has counted each of them once."""
     async with open_client(rate_limits="on") as api:
-        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
         made = [(await crowd.log_in(api, HOME, RIGHT, totp="123456"))[0] for _ in range(6)]
         counted = {
             rule.name: await wrong(redis_client, rule) for rule in login_throttle.RULES + login_throttle.CODE_RULES
@@ -108,12 +108,10 @@ async def test_codes_have_five_at_one_address(open_client: Open, crowd: Crowd, r
     assert {rule.name: [5] for rule in login_throttle.RULES + login_throttle.CODE_RULES} == counted
 
 
-async def test_redis_remembers_for_as_long_as_the_rule_says(
-    open_client: Open, crowd: Crowd, redis_client: Client
-) -> None:
-    """Each wrong guess starts the memory of its rules anew: an hour, a quarter of one, a day with a code."""
+async def test_counters_in_redis_expire_as_in_the_rule(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+    """Each failure restarts the expiry of its counters: an hour, a quarter of an hour, a day with a code."""
     async with open_client(rate_limits="on") as api:
-        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
         for _ in range(2):
             for key in await redis_client.keys("payflow:login-failures:*"):
                 await redis_client.expire(key, 100)
@@ -126,8 +124,8 @@ async def test_redis_remembers_for_as_long_as_the_rule_says(
     assert all(rule.memory_seconds - 60 < seconds <= rule.memory_seconds for rule, seconds in kept.items())
 
 
-async def test_a_right_guess_clears_its_own_counts_alone(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
-    """The counts of the account at this address are cleared everywhere; those of the account and of the address stay."""
+async def test_success_resets_only_its_own_counters(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+    """The counters of the account at this address are cleared everywhere; those of the account and of the address stay."""
     async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         for _ in range(3):
             assert 401 == (await crowd.log_in(one, HOME, "wrong", totp="123456"))[0]
@@ -139,23 +137,23 @@ async def test_a_right_guess_clears_its_own_counts_alone(open_client: Open, crow
     assert {"pair": [], "code_pair": [], "account": [3], "address": [3], "code": [3]} == counted
 
 
-async def test_no_answer_counts_as_a_wrong_guess(
+async def test_no_response_counts_as_a_failure(
     open_client: Open, crowd: Crowd, redis_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A guess of which the outcome is not known, or that the client gave up, may have been looked at: it is counted."""
+    """An attempt with an unknown result, or cancelled by the client, may have been checked: it counts as a failure."""
     monkeypatch.setattr("services.gateway.clients.service.CALL_SECONDS", 0.3)
     async with open_client(rate_limits="on") as api:
-        api.behind.auth.silent_at = "/internal/login"
+        api.fakes.auth.silent_at = "/internal/login"
         status, _, body = await crowd.log_in(api, HOME)
         after_silence = await wrong(redis_client, login_throttle.PAIR)
-        api.behind.auth.silent_at = None
+        api.fakes.auth.silent_at = None
 
     assert (504, "outcome_unknown") == (status, body["code"])
     assert [1] == after_silence
 
 
 async def test_retry_after_is_rounded_up(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
-    """`Retry-After` is rounded up to a whole second: whoever waits for so long does not come too early."""
+    """`Retry-After` is rounded up to a whole second, so that a client that waits for it is not too early."""
     pair = rate_limit.hash_key(f"{rate_limit.hash_key(ALICE)} {HOME}")
     async with open_client(rate_limits="on") as api:
         for wrong_count in (12, 13, 40):
@@ -170,24 +168,24 @@ async def test_retry_after_is_rounded_up(open_client: Open, crowd: Crowd, redis_
 
 
 async def now(redis_client: Client) -> float:
-    """The time by the clock of Redis."""
+    """The time of the Redis clock."""
     seconds, microseconds = await redis_client.time()
     return float(seconds) + microseconds / 1e6
 
 
 @pytest.mark.usefixtures("stopped")
-async def test_concurrent_guesses_share_one_limit(open_client: Open, crowd: Crowd) -> None:
-    """With four wrong ones before, a crowd at one instant gets one guess more, not a guess for each."""
+async def test_concurrent_attempts_share_one_limit(open_client: Open, crowd: Crowd) -> None:
+    """After four failures a burst gets one more attempt, not one for each request."""
     async with open_client(rate_limits="on") as api:
         for _ in range(4):
             assert 401 == (await crowd.log_in(api, HOME))[0]
-        api.behind.auth.silent_at = "/internal/login"
+        api.fakes.auth.silent_at = "/internal/login"
         tries = [asyncio.create_task(crowd.log_in(api, HOME)) for _ in range(10)]
         done, waiting = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
         async with asyncio.timeout(20):
             while len(done) < 9:
                 done, waiting = await asyncio.wait(tries, timeout=0.1)
-        api.behind.auth.silent_at = None
+        api.fakes.auth.silent_at = None
         last = [(await each)[0] for each in waiting]
 
     assert {429} == {each.result()[0] for each in done}

@@ -1,4 +1,4 @@
-"""Guesses at passwords: few get through, however they are spread, whatever Redis does, and the owner still logs in."""
+"""Login throttling: few attempts are admitted, however they are spread, whatever Redis does, and the owner can still log in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.gateway.operations import Operation
 from services.gateway.security import login_throttle
 from tests.harness.databases import TestDatabase
 from tests.integration.auth import service as real_auth
-from tests.integration.gateway.conftest import ApiClient, Behind, Open
+from tests.integration.gateway.conftest import ApiClient, FakeServices, Open
 from tests.integration.gateway.upstream_fakes import problem
 
 LOGIN = "/api/v1/auth/login"
@@ -33,13 +33,13 @@ FREE = login_throttle.ACCOUNT.free
 
 
 @pytest.fixture(autouse=True)
-def _alice(behind: Behind, redis_client: Client) -> None:
-    behind.auth.passwords[ALICE] = RIGHT
+def _alice(fakes: FakeServices, redis_client: Client) -> None:
+    fakes.auth.passwords[ALICE] = RIGHT
 
 
 @pytest.fixture
 async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Redis]:
-    """A Redis to mistreat."""
+    """A Redis that a test may break."""
     engine = Redis(tmp_path_factory.mktemp("redis"))
     await engine.start()
     yield engine
@@ -49,7 +49,7 @@ async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
 
 
 SECRETS = {"password": "wrong", "current_password": "wrong", "totp": "123456", "code": "123456"}
-"""Fields by which a client shows a secret that somebody could guess at, and what a guess looks like."""
+"""Request fields with a secret that could be guessed, and a wrong value."""
 
 OTHERS = {"email": ALICE, "new_password": "another battery staple", "name": "shop", "scopes": ["read"]}
 GUESSED_AT = [
@@ -57,7 +57,7 @@ GUESSED_AT = [
     for row in OPERATIONS
     if row.body is not None and SECRETS.keys() & row.body.model_fields.keys() and row.body is not schemas.auth.Register
 ]
-"""Every operation that takes one. Who registers chooses a password."""
+"""Every operation with such a field. Register sets a new password."""
 
 TOKENS = [row for row in OPERATIONS if row.body is not None and "token" in row.body.model_fields]
 
@@ -81,7 +81,7 @@ class Crowd:
             return response.status, dict(response.headers), await response.json()
 
     async def storm(self, api: ApiClient, count: int) -> list[int]:
-        """So many wrong logins on one account, ten at a time, from fifty addresses."""
+        """Failed logins to one account, ten at a time, from fifty addresses."""
         statuses = []
         for start in range(0, count, 10):
             burst = (self.log_in(api, STRANGERS[number % 50]) for number in range(start, start + 10))
@@ -96,11 +96,11 @@ async def crowd() -> AsyncIterator[Crowd]:
 
 
 def _tries(api: ApiClient) -> int:
-    return len(api.behind.auth.calls_to("POST", "/internal/login"))
+    return len(api.fakes.auth.calls_to("POST", "/internal/login"))
 
 
 def _turns(seconds: float, *, gateways: int = 1) -> int:
-    """The most guesses that one account may take in so long: the free ones, one for each wait, and what came together."""
+    """The maximum number of attempts for one account in this time: the free ones, one for each wait, and concurrent ones."""
     served, turns = 0.0, 0
     while served <= seconds:
         served += login_throttle.ACCOUNT.wait_seconds(FREE + turns)
@@ -110,7 +110,7 @@ def _turns(seconds: float, *, gateways: int = 1) -> int:
 
 @pytest.mark.usefixtures("patient")
 async def test_sixth_wrong_password_waits(open_client: Open, crowd: Crowd) -> None:
-    """Five are free; then each spelling of the address is told when to come back, and who comes then is heard."""
+    """Five failures are free; then every spelling of the address gets `Retry-After`, after which the next attempt is checked."""
     async with open_client(rate_limits="on") as api:
         wrong = [await crowd.log_in(api, "127.0.0.1") for _ in range(6)]
         spelled_otherwise = await crowd.log_in(api, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
@@ -132,40 +132,40 @@ async def test_sixth_wrong_password_waits(open_client: Open, crowd: Crowd) -> No
 
 
 @pytest.mark.parametrize("row", GUESSED_AT, ids=lambda row: f"{row.method} {row.path}")
-async def test_every_secret_is_guarded(open_client: Open, token: str, row: Operation) -> None:
-    """Passwords, old ones too, codes of the second factor and recovery codes: at the sixth wrong one it is not looked at.
+async def test_every_secret_is_throttled(open_client: Open, token: str, row: Operation) -> None:
+    """Passwords, current passwords, codes of the second factor and recovery codes: after five failures none is checked.
 
     Not a right one either. A refusal that is no "wrong" counts for nothing.
     """
     assert row.body is not None
     body = {name: value for name, value in (SECRETS | OTHERS).items() if name in row.body.model_fields}
-    behind = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
+    fakes = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
     async with open_client(rate_limits="on") as api:
 
         async def guess(said: Any) -> int:
-            api.behind.auth.answers[behind] = said
+            api.fakes.auth.responses[fakes] = said
             return (await api.call(row.method, row.path, token=token, json=body)).status
 
         no_guesses = [await guess(problem(401, "totp_required")) for _ in range(10)]
         wrong = [await guess(problem(401, "invalid_credentials")) for _ in range(5)]
-        asked = len(api.behind.auth.calls_to(*behind.split()))
+        asked = len(api.fakes.auth.calls_to(*fakes.split()))
         right = await guess(problem(409, "right"))
 
         assert [401] * 15 == no_guesses + wrong
         assert 429 == right
-        assert asked == len(api.behind.auth.calls_to(*behind.split()))
+        assert asked == len(api.fakes.auth.calls_to(*fakes.split()))
 
 
-async def test_codes_are_guessed_more_slowly(open_client: Open, crowd: Crowd) -> None:
-    """Who knows the password tries few codes, from wherever and however many at once; the owner still logs in."""
+async def test_codes_are_throttled_more_strictly(open_client: Open, crowd: Crowd) -> None:
+    """An attacker with the password can try few codes, from any addresses and at any rate; the owner can still log in."""
     async with open_client(rate_limits="on") as api:
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        api.behind.auth.answers["POST /internal/login"] = problem(401, "invalid_credentials")
+        api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
 
         crowded = await asyncio.gather(*(crowd.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
         spread = [await crowd.log_in(api, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
 
-        del api.behind.auth.answers["POST /internal/login"]
+        del api.fakes.auth.responses["POST /internal/login"]
         owner = await crowd.log_in(api, "127.0.0.1", RIGHT, totp="123456")
 
     tried = [status for status, _, _ in crowded].count(401)
@@ -175,15 +175,15 @@ async def test_codes_are_guessed_more_slowly(open_client: Open, crowd: Crowd) ->
     assert 200 == owner[0]
 
 
-def test_tokens_of_letters_are_limited() -> None:
-    """They are too long to be guessed; whoever tries is held up all the same."""
+def test_email_tokens_are_limited() -> None:
+    """Email tokens are too long to be guessed, and attempts are limited all the same."""
     assert {"email_tokens"} == {row.limit for row in TOKENS}
 
 
-async def test_thousand_guesses_from_fifty_addresses(
+async def test_thousand_attempts_from_fifty_addresses(
     open_client: Open, crowd: Crowd, auth_database: TestDatabase, redis_client: Client
 ) -> None:
-    """Guarantee 49: nearly all get 429, and the owner logs in from where they did before, also after a flush of Redis."""
+    """Guarantee 49: nearly all get 429, and the owner logs in from a known location, also after a flush of Redis."""
     pool = await auth_database.pool()
     async with real_auth.running(pool) as auth:
         await auth.register(ALICE, RIGHT)
@@ -213,8 +213,8 @@ async def test_thousand_guesses_from_fifty_addresses(
 
 
 @pytest.mark.usefixtures("patient")
-async def test_gateways_share_what_was_guessed(open_client: Open, crowd: Crowd) -> None:
-    """What was wrong at one gateway makes the other wait, and who is right there has guesses to spare again."""
+async def test_gateways_share_failure_counters(open_client: Open, crowd: Crowd) -> None:
+    """Failures at one gateway cause waits at the other, and a success there resets the counter."""
     async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
         assert {401} == {(await crowd.log_in(one, "127.0.0.1"))[0] for _ in range(5)}
 
@@ -224,23 +224,23 @@ async def test_gateways_share_what_was_guessed(open_client: Open, crowd: Crowd) 
         assert {401} == {(await crowd.log_in(other, "127.0.0.1"))[0] for _ in range(5)}
 
 
-async def test_strangers_do_not_count_for_the_owner(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
-    """Whatever they say about where they come from, the count of the owner's address stays at nothing."""
+async def test_attackers_do_not_count_for_the_owner(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+    """Whatever headers attackers send, the counter of the owner's address stays at zero."""
     async with open_client(rate_limits="on") as api:
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
         await crowd.storm(api, 100)
         owner = [(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
-        asked = len(api.behind.auth.calls_to("POST", "/internal/known-locations"))
+        asked = len(api.fakes.auth.calls_to("POST", "/internal/known-locations"))
         await crowd.storm(api, 100)
 
         assert [401] * 4 == owner
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        assert len(api.behind.auth.calls_to("POST", "/internal/known-locations")) - asked <= 50
+        assert len(api.fakes.auth.calls_to("POST", "/internal/known-locations")) - asked <= 50
 
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
-async def test_guesses_are_few_without_redis(open_client: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
-    """Guarantee 49: this gateway counts for itself; nobody waits for Redis, and the owner logs in."""
+async def test_attempts_are_few_without_redis(open_client: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
+    """Guarantee 49: this gateway counts for itself; no request waits for Redis, and the owner can log in."""
     async with open_client(rate_limits="on", redis_url=own_redis.url) as api:
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
         if trouble == "killed":
@@ -270,10 +270,10 @@ LIES: tuple[Any, ...] = (
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("lie", LIES, ids=range(len(LIES)))
-async def test_lies_of_redis_open_and_close_nothing(
+async def test_invalid_values_in_redis_have_no_effect(
     open_client: Open, crowd: Crowd, redis_client: Client, lie: Any
 ) -> None:
-    """Every count is overwritten before every guess: guesses stay few, and the owner's own count locks nobody out."""
+    """Every counter is overwritten before every attempt: attempts stay few, and the owner is not locked out."""
     async with open_client(rate_limits="on") as api:
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
         assert 401 == (await crowd.log_in(api, "127.0.0.1"))[0]
@@ -289,20 +289,20 @@ async def test_lies_of_redis_open_and_close_nothing(
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
-async def test_crowd_of_right_passwords_is_let_in(open_client: Open, crowd: Crowd) -> None:
-    """Fifty at once who know the password are no attack."""
+async def test_a_burst_of_right_passwords_is_admitted(open_client: Open, crowd: Crowd) -> None:
+    """Fifty concurrent logins with the right password are all admitted."""
     async with open_client(rate_limits="on") as api:
-        answers = await asyncio.gather(*(crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(50)))
+        responses = await asyncio.gather(*(crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(50)))
 
-    assert {200} == {status for status, _, _ in answers}
+    assert {200} == {status for status, _, _ in responses}
 
 
-async def test_what_was_not_looked_at_is_not_counted(open_client: Open, crowd: Crowd) -> None:
-    """With auth away no password was tried, so nobody has to wait when it is back."""
+async def test_unchecked_passwords_are_not_counted(open_client: Open, crowd: Crowd) -> None:
+    """While auth is unavailable no password is checked, so there is no wait when it is back."""
     async with open_client(rate_limits="on") as api:
-        await api.behind.auth.stop()
+        await api.fakes.auth.stop()
         away = {(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
-        await api.behind.auth.start()
+        await api.fakes.auth.start()
 
         assert {503} == away
         assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]

@@ -1,4 +1,4 @@
-"""What is the same for everybody, and the process itself."""
+"""Public documents, and the process itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deploy.local.ports import find_free
 from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
 from tests.harness import preloaded
-from tests.integration.gateway.conftest import SEED, ApiClient, Behind, eventually
+from tests.integration.gateway.conftest import SEED, ApiClient, FakeServices, eventually
 
 
 async def test_currencies_are_cacheable(api: ApiClient) -> None:
-    """Every currency with its exponent, without a token, with a tag and a long life."""
+    """Every currency with its exponent, without a token, with a tag and a long cache time."""
     response = await api.call("GET", "/api/v1/currencies")
     known = await api.call("GET", "/api/v1/currencies", headers={"If-None-Match": response.headers["ETag"]})
 
@@ -36,7 +36,7 @@ async def test_currencies_are_cacheable(api: ApiClient) -> None:
 
 
 async def test_document_and_pages(api: ApiClient) -> None:
-    """The document is served as JSON; the pages need nothing from anywhere and run no script."""
+    """The document is served as JSON; the pages load nothing and run no script."""
     document = await api.call("GET", "/api/v1/openapi.json")
     docs = await api.call("GET", "/api/v1/docs")
     home = await api.call("GET", "/?from=somewhere")
@@ -61,13 +61,13 @@ async def test_head_works_where_get_does(api: ApiClient, token: str) -> None:
         assert (head.status, head.body, head.headers["Content-Length"]) == (get.status, b"", str(len(get.body)))
 
 
-async def test_process_starts_serves_and_ends(
-    behind: Behind, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+async def test_process_starts_serves_and_stops(
+    fakes: FakeServices, redis: Redis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Guarantee 61: `python -m services.gateway api` serves, and ends with 0 on SIGTERM, requests under way answered."""
+    """Guarantee 61: `python -m services.gateway api` serves, and exits with 0 on SIGTERM after finishing requests under way."""
     log = tmp_path_factory.mktemp("gateway") / "log"
     port, metrics_port = find_free(), find_free()
-    environment = _environment(behind, redis.url, port, metrics_port)
+    environment = _environment(fakes, redis.url, port, metrics_port)
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.gateway", "api", env=environment, stdout=output, stderr=output
@@ -85,12 +85,12 @@ async def test_process_starts_serves_and_ends(
         await eventually(ready)
         async with session.get(f"http://127.0.0.1:{metrics_port}/metrics") as response:
             text = await response.text()
-        behind.wallet.silent = True
-        waiting = asyncio.create_task(_status(session, port, behind.auth.token()))
-        await eventually(lambda: _is_asked(behind))
+        fakes.wallet.silent = True
+        waiting = asyncio.create_task(_status(session, port, fakes.auth.token()))
+        await eventually(lambda: _is_asked(fakes))
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0)
-        behind.wallet.silent = False
+        fakes.wallet.silent = False
 
         assert await waiting == 200
         assert await asyncio.wait_for(process.wait(), 15) == 0
@@ -112,9 +112,9 @@ async def test_process_starts_serves_and_ends(
         ("PAYFLOW_GATEWAY_PORT", "99999"),
     ],
 )
-async def test_process_refuses_bad_settings(behind: Behind, redis: Redis, variable: str, value: str) -> None:
+async def test_process_refuses_bad_settings(fakes: FakeServices, redis: Redis, variable: str, value: str) -> None:
     """Guarantee 55: a missing or default secret or a malformed setting: exit 2, one line that names the variable."""
-    environment = _environment(behind, redis.url, 1, 2) | {variable: value}
+    environment = _environment(fakes, redis.url, 1, 2) | {variable: value}
     status, _, errors = await preloaded.run_to_end("services.gateway", "api", environment=environment)
 
     assert status == 2
@@ -122,17 +122,17 @@ async def test_process_refuses_bad_settings(behind: Behind, redis: Redis, variab
     assert variable in errors
 
 
-def _environment(behind: Behind, redis_url: str, port: int, metrics_port: int) -> dict[str, str]:
-    public = base64.b64encode(behind.auth.public_keys["gateway"].public_bytes_raw()).decode()
+def _environment(fakes: FakeServices, redis_url: str, port: int, metrics_port: int) -> dict[str, str]:
+    public = base64.b64encode(fakes.auth.public_keys["gateway"].public_bytes_raw()).decode()
     return {
         "PATH": os.environ["PATH"],
         "PAYFLOW_HOST": "127.0.0.1",
         "PAYFLOW_GATEWAY_PORT": str(port),
         "PAYFLOW_METRICS_PORT": str(metrics_port),
-        "PAYFLOW_AUTH_URL": behind.auth.url,
-        "PAYFLOW_WALLET_URL": behind.wallet.url,
-        "PAYFLOW_TRANSACTION_URL": behind.transaction.url,
-        "PAYFLOW_NOTIFICATION_URL": behind.notification.url,
+        "PAYFLOW_AUTH_URL": fakes.auth.url,
+        "PAYFLOW_WALLET_URL": fakes.wallet.url,
+        "PAYFLOW_TRANSACTION_URL": fakes.transaction.url,
+        "PAYFLOW_NOTIFICATION_URL": fakes.notification.url,
         "PAYFLOW_REDIS_URL": redis_url,
         "PAYFLOW_SERVICE_KEY": base64.b64encode(SEED).decode(),
         "PAYFLOW_SERVICE_PUBLIC_KEYS": json.dumps({"gateway": public}),
@@ -145,5 +145,5 @@ async def _status(session: aiohttp.ClientSession, port: int, token: str) -> int:
         return response.status
 
 
-async def _is_asked(behind: Behind) -> bool:
-    return bool(behind.wallet.calls)
+async def _is_asked(fakes: FakeServices) -> bool:
+    return bool(fakes.wallet.calls)

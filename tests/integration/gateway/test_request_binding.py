@@ -1,4 +1,4 @@
-"""What binds a response to its request: the hash of everything that was sent, the tag of what is shown, the day it is kept."""
+"""What binds a response to its request: the hash of the whole body, the tag of the document, the day it is cached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
-from tests.integration.gateway.conftest import ApiClient, Reply, eventually
+from tests.integration.gateway.conftest import ApiClient, Response, eventually
 from tests.integration.gateway.upstream_fakes import NOW
 
 TRANSFERS = "/api/v1/transfers"
@@ -42,7 +42,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 
 
-async def post(api: ApiClient, path: str, body: dict[str, Any], token: str) -> Reply:
+async def post(api: ApiClient, path: str, body: dict[str, Any], token: str) -> Response:
     return await api.call("POST", path, token=token, json=body, headers={"Idempotency-Key": "k-1"})
 
 
@@ -52,7 +52,7 @@ async def is_kept(redis_client: Client) -> bool:
 
 @pytest.mark.usefixtures("patient")
 async def test_every_field_belongs_to_the_request(api: ApiClient, token: str, redis_client: Client) -> None:
-    """Guarantee 18: with any field changed or left out the same key is refused, with and without the cache; else it replays."""
+    """Guarantee 18: the same key with any field changed or left out is refused, with and without the cache."""
     first = await post(api, TRANSFERS, PAYMENT, token)
     assert 202 == first.status
     for is_cached in (True, False):
@@ -66,29 +66,29 @@ async def test_every_field_belongs_to_the_request(api: ApiClient, token: str, re
         same = await post(api, TRANSFERS, PAYMENT, token)
         assert (202, "true", first.body) == (same.status, same.headers["Idempotent-Replayed"], same.body)
 
-    assert 1 == len(api.behind.transaction.transfers)
+    assert 1 == len(api.fakes.transaction.transfers)
 
 
 @pytest.mark.parametrize(
     "change", [{"wallet_id": str(new_id())}, {"amount": 1}, {"currency": "EUR"}, {"reference": "Wire 8"}]
 )
 async def test_every_field_belongs_to_a_deposit(api: ApiClient, operator_token: str, change: dict[str, Any]) -> None:
-    """Guarantee 18: also of a deposit, of which the recipient is a field of its own."""
+    """Guarantee 18: the same for a deposit, which has the recipient in a field of its own."""
     first = await post(api, DEPOSITS, DEPOSIT, operator_token)
     other = await post(api, DEPOSITS, DEPOSIT | change, operator_token)
 
     assert (202, 422, "idempotency_key_reused") == (first.status, other.status, other.json()["code"])
 
 
-async def test_everything_that_was_sent_is_handed_over(api: ApiClient, token: str, user_id: str) -> None:
-    """The transaction service gets each field as it was sent; what was not sent is null."""
+async def test_all_fields_are_passed_on(api: ApiClient, token: str, user_id: str) -> None:
+    """The transaction service receives each field as it was sent; absent fields are null."""
     await post(api, TRANSFERS, PAYMENT, token)
     await api.call(
         "POST", TRANSFERS, token=token, json={"amount": 1, "currency": "JPY", "to": {"email": "bob@example.com"}},
         headers={"Idempotency-Key": "k-2"},
     )  # fmt: skip
     full, short = [
-        item for call in api.behind.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]
+        item for call in api.fakes.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]
     ]
     nothing = {"from_wallet_id": None, "description": None, "metadata": None}
 
@@ -101,9 +101,9 @@ async def test_everything_that_was_sent_is_handed_over(api: ApiClient, token: st
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_response_is_kept_for_a_day(api: ApiClient, token: str, redis_client: Client) -> None:
-    """24 hours from the acceptance; a replay does not prolong it, and an outcome is never kept."""
-    api.behind.transaction.finalizes = True
+async def test_a_response_is_cached_for_a_day(api: ApiClient, token: str, redis_client: Client) -> None:
+    """24 hours from acceptance; a replay does not extend it, and an outcome is never cached."""
+    api.fakes.transaction.finalizes = True
     await post(api, TRANSFERS, PAYMENT, token)
     await eventually(lambda: is_kept(redis_client))
     [place] = await redis_client.keys("payflow:response:*")
@@ -122,7 +122,7 @@ async def test_a_response_is_kept_for_a_day(api: ApiClient, token: str, redis_cl
 
 
 async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> None:
-    """A client that knows the pending transfer gets the completed one, with another tag; two transfers have two tags."""
+    """A client with the pending transfer gets the completed one, with another tag; two transfers have two tags."""
     transfer_id = (await api.send(token, "k-1")).json()["id"]
     other_id = (await api.send(token, "k-2")).json()["id"]
     path = f"{TRANSFERS}/{transfer_id}"
@@ -131,9 +131,9 @@ async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> 
     known = {"If-None-Match": pending.headers["ETag"]}
     unchanged = await api.call("GET", path, token=token, headers=known)
     # Nothing but the last field of the document is another one.
-    api.behind.transaction.transfers[transfer_id]["failure"] = {"code": "cancelled", "message": None}
+    api.fakes.transaction.transfers[transfer_id]["failure"] = {"code": "cancelled", "message": None}
     last_field = await api.call("GET", path, token=token, headers=known)
-    api.behind.transaction.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": NOW, "failure": None}
+    api.fakes.transaction.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": NOW, "failure": None}
     completed = await api.call("GET", path, token=token, headers=known)
 
     assert (304, b"") == (unchanged.status, unchanged.body)
@@ -143,23 +143,23 @@ async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> 
     assert 34 == len(completed.headers["ETag"])
 
 
-async def test_a_wait_is_as_long_as_the_client_said(api: ApiClient, token: str) -> None:
-    """The transaction service is asked to wait for so many seconds, as the sender; then the response is the one it gave."""
-    api.behind.transaction.finalizes = True
+async def test_the_preferred_wait_is_passed_on(api: ApiClient, token: str) -> None:
+    """The transaction service gets the wait in seconds and the sender as viewer; its response is returned."""
+    api.fakes.transaction.finalizes = True
     transfer_id = (await api.send(token, "k-1", headers={"Prefer": "wait=7"})).json()["id"]
-    [call] = api.behind.transaction.calls_to("GET", f"/internal/transfers/{transfer_id}")
+    [call] = api.fakes.transaction.calls_to("GET", f"/internal/transfers/{transfer_id}")
 
-    assert ("7", api.behind.transaction.owners[transfer_id]) == (call.query["wait"], call.query["viewer"])
+    assert ("7", api.fakes.transaction.owners[transfer_id]) == (call.query["wait"], call.query["viewer"])
 
 
-async def test_those_who_pay_addresses_do_not_hold_up_the_others(api: ApiClient, token: str) -> None:
-    """Transfers to e-mail addresses and to wallets go to the transaction service in calls of their own."""
+async def test_transfers_by_email_do_not_delay_others(api: ApiClient, token: str) -> None:
+    """Transfers to e-mail addresses and to wallets are sent to the transaction service in separate batches."""
     to = [{"email": "bob@example.com"}, {"wallet_id": str(new_id())}] * 20
-    answers = await asyncio.gather(*(api.send(token, f"k-{number}", to=each) for number, each in enumerate(to)))
+    responses = await asyncio.gather(*(api.send(token, f"k-{number}", to=each) for number, each in enumerate(to)))
     kinds = [
         {next(iter(item["to"])) for item in call.body["items"]}
-        for call in api.behind.transaction.calls_to("POST", "/internal/transfers")
+        for call in api.fakes.transaction.calls_to("POST", "/internal/transfers")
     ]
 
-    assert {202} == {answer.status for answer in answers}
+    assert {202} == {response.status for response in responses}
     assert all(len(kind) == 1 for kind in kinds)

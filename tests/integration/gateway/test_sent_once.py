@@ -27,7 +27,7 @@ ONCE: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/auth/totp/recovery-codes", PASSWORD | CODE, "/internal/totp/recovery-codes"),
     ("POST", "/api-keys", KEY, "/internal/api-keys"),
 ]
-"""What spends a token or a code, or makes something that would be there twice."""
+"""Requests that spend a token or a code, or create something that would exist twice."""
 
 TWICE: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/auth/login", {"email": "a@example.com", **PASSWORD}, "/internal/login"),
@@ -35,37 +35,37 @@ TWICE: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/auth/password/forgot", {"email": "a@example.com"}, "/internal/password/forgot"),
     ("POST", "/auth/totp", PASSWORD, "/internal/totp"),
 ]
-"""What may arrive twice without harm, and is worth a second attempt."""
+"""Requests that may arrive twice, and are retried."""
 
 
 async def arrived(api: ApiClient, token: str, request: tuple[str, str, dict[str, Any], str]) -> tuple[int, int]:
-    """The status of a request whose connections to auth all break, and how often auth got it."""
-    method, path, body, behind = request
-    api.behind.auth.broken_at = behind
+    """The status of a request whose connections to auth all break, and how often auth received it."""
+    method, path, body, fakes = request
+    api.fakes.auth.broken_at = fakes
     response = await api.call(method, f"/api/v1{path}", token=token, json=body)
-    return response.status, len(api.behind.auth.calls_to(method, behind))
+    return response.status, len(api.fakes.auth.calls_to(method, fakes))
 
 
 @pytest.mark.parametrize("request_", ONCE, ids=lambda each: f"{each[0]} {each[1]}")
-async def test_what_is_spent_arrives_once(
+async def test_spending_requests_are_sent_once(
     api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]
 ) -> None:
-    """A refresh token, a code or the token of an e-mail is not sent again: the second use would look like a theft."""
+    """A refresh token, a code or an email token is not sent again: the second use would look like theft."""
     assert (504, 1) == await arrived(api, token, request_)
 
 
 @pytest.mark.parametrize("request_", TWICE, ids=lambda each: f"{each[0]} {each[1]}")
-async def test_the_rest_is_tried_again(
+async def test_other_requests_are_retried(
     api: ApiClient, token: str, request_: tuple[str, str, dict[str, Any], str]
 ) -> None:
-    """Once, and no more often."""
+    """They are retried exactly once."""
     assert (504, 2) == await arrived(api, token, request_)
 
 
-async def test_ending_a_session_is_tried_again(api: ApiClient, token: str) -> None:
-    """A session that ends twice has ended."""
+async def test_ending_a_session_is_retried(api: ApiClient, token: str) -> None:
+    """Ending a session twice is harmless."""
     session_id = str(new_id())
-    api.behind.auth.broken_at = "/internal/sessions/end"
+    api.fakes.auth.broken_at = "/internal/sessions/end"
 
     assert 504 == (await api.call("DELETE", f"/api/v1/auth/sessions/{session_id}", token=token)).status
-    assert 2 == len(api.behind.auth.calls_to("POST", "/internal/sessions/end"))
+    assert 2 == len(api.fakes.auth.calls_to("POST", "/internal/sessions/end"))

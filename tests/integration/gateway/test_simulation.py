@@ -1,4 +1,4 @@
-"""Simulations: what a client can make happen on purpose in demo mode, and that nobody can elsewhere."""
+"""Simulated failures: what a client can trigger in demo mode, and that it cannot otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis.asyncio import Redis as Client
 
 from services.contracts.identifiers import new_id
 from tests.harness.stack import ROOT
-from tests.integration.gateway.conftest import ApiClient, Behind, Open, Reply
+from tests.integration.gateway.conftest import ApiClient, FakeServices, Open, Response
 
 HEADER = "PayFlow-Simulate"
 
@@ -27,12 +27,12 @@ async def stage(open_client: Open, redis_client: Client) -> AsyncIterator[ApiCli
         yield opened
 
 
-def items(behind: Behind) -> list[dict[str, Any]]:
-    """Every item that the transaction service got."""
-    return [item for call in behind.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]]
+def items(fakes: FakeServices) -> list[dict[str, Any]]:
+    """Every item that the transaction service received."""
+    return [item for call in fakes.transaction.calls_to("POST", "/internal/transfers") for item in call.body["items"]]
 
 
-async def simulate(api: ApiClient, token: str, word: str, key: str, **changes: Any) -> Reply:
+async def simulate(api: ApiClient, token: str, word: str, key: str, **changes: Any) -> Response:
     return await api.send(token, key, headers={HEADER: word}, **changes)
 
 
@@ -44,16 +44,16 @@ async def test_a_lost_response_is_found_by_its_key(stage: ApiClient, token: str)
     again = await stage.send(token, "lost")
 
     assert (202, "true") == (again.status, again.headers.get("Idempotent-Replayed"))
-    assert 1 == len(stage.behind.transaction.transfers)
+    assert 1 == len(stage.fakes.transaction.transfers)
 
 
-async def test_a_slow_answer_comes_after_the_commit(stage: ApiClient, token: str) -> None:
-    """slow=N: the transfer is accepted at once, the answer takes so long; a refusal and a GET take as long."""
+async def test_a_slow_response_follows_the_commit(stage: ApiClient, token: str) -> None:
+    """slow=N: the transfer is accepted at once, the response is delayed; so are refusals and GET."""
     started = time.monotonic()
     sending = asyncio.create_task(simulate(stage, token, "slow=1", "slow"))
     refused = asyncio.create_task(simulate(stage, token, "slow=1", "wrong", amount=0))
     reading = asyncio.create_task(stage.call("GET", "/api/v1/auth/me", headers={HEADER: "slow=1"}))
-    while not stage.behind.transaction.transfers:
+    while not stage.fakes.transaction.transfers:
         assert not sending.done(), "the response came before the transfer was accepted"
         await asyncio.sleep(0.01)
 
@@ -61,12 +61,12 @@ async def test_a_slow_answer_comes_after_the_commit(stage: ApiClient, token: str
     assert 1 <= time.monotonic() - started
 
 
-async def test_a_gateway_that_closes_keeps_no_slow_guest(open_client: Open, redis_client: Client, token: str) -> None:
-    """slow: whoever is held back is answered when the gateway is told to stop."""
+async def test_shutdown_ends_delayed_responses(open_client: Open, redis_client: Client, token: str) -> None:
+    """slow: delayed responses are sent at shutdown."""
     async with open_client(demo=True) as api:
         sending = asyncio.create_task(simulate(api, token, "slow=60", "slow"))
         async with asyncio.timeout(30):
-            while not api.behind.transaction.transfers:
+            while not api.fakes.transaction.transfers:
                 await asyncio.sleep(0.01)
         api.runtime.stopping.set()
         async with asyncio.timeout(30):
@@ -77,28 +77,28 @@ async def test_a_gateway_that_closes_keeps_no_slow_guest(open_client: Open, redi
     ("word", "status", "code"),
     [("unavailable=7", 503, "upstream_unavailable"), ("rate-limited=7", 429, "rate_limited")],
 )
-async def test_what_is_refused_first_does_nothing(
-    stage: ApiClient, token: str, word: str, status: int, code: str
-) -> None:
-    """unavailable, rate-limited: told when to come back, and nothing was done."""
+async def test_simulated_refusals_do_nothing(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
+    """unavailable, rate-limited: refused with `Retry-After`, and nothing was done."""
     reply = await simulate(stage, token, word, "none")
 
     assert (status, code, "7") == (reply.status, reply.json()["code"], reply.headers["Retry-After"])
-    assert [] == items(stage.behind)
+    assert [] == items(stage.fakes)
 
 
 @pytest.mark.parametrize(
     ("word", "status", "code"),
     [("outcome-unknown", 504, "outcome_unknown"), ("in-use", 409, "idempotency_key_in_use")],
 )
-async def test_what_is_accepted_all_the_same(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
-    """outcome-unknown, in-use: the answer does not tell it, yet the transfer is there, and the key finds it."""
+async def test_simulated_unknown_outcomes_are_accepted(
+    stage: ApiClient, token: str, word: str, status: int, code: str
+) -> None:
+    """outcome-unknown, in-use: despite the response the transfer exists, and the key finds it."""
     reply = await simulate(stage, token, word, "unknown")
     again = await stage.send(token, "unknown")
 
     assert (status, code) == (reply.status, reply.json()["code"])
     assert (202, "true") == (again.status, again.headers.get("Idempotent-Replayed"))
-    assert 1 == len(stage.behind.transaction.transfers)
+    assert 1 == len(stage.fakes.transaction.transfers)
 
 
 @pytest.mark.parametrize(
@@ -109,45 +109,45 @@ async def test_what_is_accepted_all_the_same(stage: ApiClient, token: str, word:
         ("slow-pending=3", {"held_seconds": 3}),
     ],
 )
-async def test_what_the_transaction_service_is_asked(
+async def test_simulations_are_passed_to_the_transaction_service(
     stage: ApiClient, token: str, word: str, asked: dict[str, Any]
 ) -> None:
-    """What happens to a transfer is asked for by one field of its item, which no ordinary item has."""
+    """Failures of the transfer are requested by one field of its item, which no other item has."""
     replies = [await simulate(stage, token, word, "asked"), await stage.send(token, "ordinary")]
-    simulated, ordinary = items(stage.behind)
+    simulated, ordinary = items(stage.fakes)
 
     assert [202, 202] == [reply.status for reply in replies]
     assert asked == simulated["simulation"]
     assert "simulation" not in ordinary
 
 
-async def test_what_the_wallet_covers_is_no_simulation(stage: ApiClient, token: str, user_id: str) -> None:
-    """insufficient-funds: an amount that would be paid is refused; more than the wallet holds is accepted."""
-    stage.behind.wallet.add(user_id)
+async def test_a_covered_amount_is_refused(stage: ApiClient, token: str, user_id: str) -> None:
+    """insufficient-funds: an amount that the wallet covers is refused; a larger one is accepted."""
+    stage.fakes.wallet.add(user_id)
 
     covered = await simulate(stage, token, "insufficient-funds", "covered", amount=900)
     missing = await simulate(stage, token, "insufficient-funds", "missing", amount=901)
 
     assert (422, ["amount"]) == (covered.status, [error["field"] for error in covered.json()["errors"]])
     assert 202 == missing.status
-    assert 1 == len(stage.behind.transaction.transfers)
+    assert 1 == len(stage.fakes.transaction.transfers)
 
 
 @pytest.mark.parametrize(
     "word", ["", "loud", "slow=0", "slow=61", "slow=1.5", "in-use=3", "slow,in-use", "SLOW", "slow=", "response-lost="]
 )
 async def test_an_unknown_word_is_refused(stage: ApiClient, token: str, word: str) -> None:
-    """A word that is none, or takes no such number: 422 that names the header and the words; nothing is done."""
+    """An unknown word or an invalid number: 422 that names the header and the words; nothing is done."""
     reply = await simulate(stage, token, word, "none")
     [error] = reply.json()["errors"]
 
     assert (422, "invalid_request", HEADER) == (reply.status, reply.json()["code"], error["field"])
     assert "seconds" in error["message"] or "number" in error["message"] or "response-lost, slow" in error["message"]
-    assert [] == items(stage.behind)
+    assert [] == items(stage.fakes)
 
 
-async def test_a_word_has_its_places(stage: ApiClient, token: str) -> None:
-    """Each operation takes the words that its own answers allow, and names them."""
+async def test_words_depend_on_the_operation(stage: ApiClient, token: str) -> None:
+    """Each operation accepts the words that its documented responses allow, and lists them."""
     read = await stage.call("GET", "/api/v1/transfers", token=token, headers={HEADER: "reversed-late"})
     listed = await stage.call("GET", "/api/v1/currencies", headers={HEADER: "unavailable"})
 
@@ -159,8 +159,8 @@ async def test_a_word_has_its_places(stage: ApiClient, token: str) -> None:
     assert "unavailable" not in listed.json()["errors"][0]["message"]
 
 
-async def test_elsewhere_nobody_simulates(api: ApiClient, token: str, operator_token: str) -> None:
-    """Without demo mode whatever moves money refuses the header, everything else ignores it, the document is silent."""
+async def test_simulation_requires_demo_mode(api: ApiClient, token: str, operator_token: str) -> None:
+    """Outside demo mode requests that move money refuse the header, others ignore it, and the document omits it."""
     deposit = {"wallet_id": str(new_id()), "amount": 5, "currency": "USD", "reference": "x"}
     headers = {HEADER: "slow", "Idempotency-Key": "none"}
 
@@ -173,7 +173,7 @@ async def test_elsewhere_nobody_simulates(api: ApiClient, token: str, operator_t
     assert ["PayFlow-Simulate"] * 2 == [reply.json()["errors"][0]["field"] for reply in (sent, brought)]
     assert 200 == read.status
     assert "x-simulation" not in document.json()
-    assert [] == items(api.behind)
+    assert [] == items(api.fakes)
 
 
 async def test_the_document_lists_the_words(stage: ApiClient) -> None:
@@ -184,8 +184,8 @@ async def test_the_document_lists_the_words(stage: ApiClient) -> None:
     assert {"word": "slow", "seconds": 20, "seconds_max": 60}.items() <= listed["words"][1].items()
 
 
-def test_the_gateway_loads_nothing_of_it() -> None:
-    """A gateway out of demo mode has not even loaded the simulations."""
+def test_the_module_is_loaded_in_demo_mode_only() -> None:
+    """Outside demo mode the module is not even loaded."""
     asked = "import sys, services.gateway.app; print('services.gateway.simulation' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT, check=True)
 

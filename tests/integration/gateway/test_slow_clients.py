@@ -1,4 +1,4 @@
-"""Clients that take their time: cut off when they only hold a place, let be when it is the answer that takes long."""
+"""Slow clients: disconnected if they only hold a connection, not if the response takes long."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ async def connected(
         writer.transport.abort()
 
 
-async def answer(reader: asyncio.StreamReader) -> bytes:
-    """One answer with a Content-Length: head and body."""
+async def read_response(reader: asyncio.StreamReader) -> bytes:
+    """One response with a Content-Length: head and body."""
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     return head + await reader.readexactly(int(length.split(b":")[1]))
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """What still comes until the other side ends the connection."""
+    """The rest until the other side closes the connection."""
     try:
         return await asyncio.wait_for(reader.read(), CUT_SECONDS_MAX)
     except ConnectionResetError:
@@ -50,7 +50,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same watchdog with a short patience."""
+    """The same watchdog with short time limits."""
     monkeypatch.setattr(watchdog, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(watchdog, "SWEEP_SECONDS", 0.05)
@@ -72,7 +72,7 @@ async def slow(api: ApiClient, first: bytes, rest_: bytes) -> float:
 
 
 async def p99_ms(api: ApiClient, until: asyncio.Task[object] | None = None, *, count: int = 200) -> float:
-    """The 99th percentile of honest requests, one after the other."""
+    """The 99th percentile of normal requests, one after the other."""
     took = []
     while len(took) < count or (until is not None and not until.done()):
         started = time.perf_counter()
@@ -84,9 +84,9 @@ async def p99_ms(api: ApiClient, until: asyncio.Task[object] | None = None, *, c
 
 @pytest.mark.timeout(90)
 async def test_five_hundred_slow_connections(open_client: Open, redis_client: Client) -> None:
-    """Guarantee 51: 500 that drip headers, drip bodies or say nothing are closed within 15 s, and honest ones are served."""
+    """Guarantee 51: 500 connections with slow headers, slow bodies or nothing are closed within 15 s; normal requests succeed."""
     async with open_client(rate_limits="on") as api:
-        token = api.behind.auth.token()
+        token = api.fakes.auth.token()
         post = (
             f"POST /api/v1/wallets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
             "Content-Type: application/json\r\nContent-Length: 60\r\n\r\n"
@@ -105,8 +105,8 @@ async def test_five_hundred_slow_connections(open_client: Open, redis_client: Cl
 
 
 @pytest.mark.parametrize("first", [b"G", HEAD, b"\r\n\r\n\r\n"])
-async def test_headers_that_do_not_end_are_a_408(api: ApiClient, hasty: None, first: bytes) -> None:
-    """Whoever began a request and does not finish its headers is told so, and the connection ends."""
+async def test_unfinished_headers_are_a_408(api: ApiClient, hasty: None, first: bytes) -> None:
+    """A request with unfinished headers gets 408, and the connection is closed."""
     async with connected(api) as (reader, writer):
         writer.write(first)
         said = await rest(reader)
@@ -119,47 +119,47 @@ async def test_headers_that_do_not_end_are_a_408(api: ApiClient, hasty: None, fi
     assert b'"code": "request_timeout"' in body
 
 
-async def test_silence_is_ended_in_silence(api: ApiClient, hasty: None) -> None:
-    """A connection on which nothing was ever said is closed without a word."""
+async def test_silent_connection_is_closed_without_a_response(api: ApiClient, hasty: None) -> None:
+    """A connection without a request is closed without a response."""
     async with connected(api) as (reader, _):
         assert await rest(reader) == b""
 
 
-async def test_idle_between_requests_is_no_fault(api: ApiClient, hasty: None) -> None:
-    """A connection that was served may idle for longer than headers may take; the next request begins the clock anew."""
+async def test_idle_between_requests_is_allowed(api: ApiClient, hasty: None) -> None:
+    """After a response a connection may idle for longer than the header limit; the next request restarts the timer."""
     async with connected(api) as (reader, writer):
         for pause in (0.45, 0.45, 0.0):
             writer.write(HEAD + b"\r\n")
-            assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
+            assert (await read_response(reader)).startswith(b"HTTP/1.1 200 OK")
             await asyncio.sleep(pause)
         writer.write(b"GET /api")
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
 
 
-async def test_half_a_request_behind_a_whole_one(open_client: Open, redis_client: Client, hasty: None) -> None:
-    """Who sends the beginning of the next request while one is at work has its clock running when that is answered."""
+async def test_half_a_request_after_a_whole_one(open_client: Open, redis_client: Client, hasty: None) -> None:
+    """If the next request has begun during the current one, its timer starts with the response."""
     async with open_client() as api, connected(api) as (reader, writer):
-        token = api.behind.auth.token()
-        api.behind.wallet.silent = True
+        token = api.fakes.auth.token()
+        api.fakes.wallet.silent = True
         writer.write(f"GET /api/v1/wallets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         await writer.drain()
         assert (await api.call("GET", CURRENCIES)).status == 200
         writer.write(b"GET /api")
         await asyncio.sleep(0.45)
-        api.behind.wallet.silent = False
-        assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
+        api.fakes.wallet.silent = False
+        assert (await read_response(reader)).startswith(b"HTTP/1.1 200 OK")
         assert (await rest(reader)).startswith(b"HTTP/1.1 408")
 
 
-async def test_an_answer_may_take_its_time(api: ApiClient, token: str, hasty: None) -> None:
-    """`Prefer: wait` holds its answer for longer than headers may take, and nobody is cut."""
+async def test_a_response_may_take_long(api: ApiClient, token: str, hasty: None) -> None:
+    """`Prefer: wait` may take longer than the header limit, and the connection stays open."""
     reply = await api.send(token, "slow-answer", headers={"Prefer": "wait=1"})
 
     assert reply.status == 202
 
 
-async def test_answers_that_nobody_reads_end_the_connection(api: ApiClient, hasty: None) -> None:
-    """A client that asks and asks and reads nothing is cut off."""
+async def test_unread_responses_end_the_connection(api: ApiClient, hasty: None) -> None:
+    """A client that sends requests and reads no responses is disconnected."""
     async with connected(api) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         try:
@@ -173,7 +173,7 @@ async def test_answers_that_nobody_reads_end_the_connection(api: ApiClient, hast
 
 
 async def count(api: ApiClient, reason: str) -> float:
-    """How many connections of the gateway were cut for this reason, waiting for the first."""
+    """How many connections the gateway closed for this reason, waiting for the first."""
     counter = watchdog.metrics.CONNECTIONS_CUT.labels("gateway", reason)
     async with asyncio.timeout(30):
         while not counter._value.get():
@@ -181,21 +181,21 @@ async def count(api: ApiClient, reason: str) -> float:
     return counter._value.get()
 
 
-async def test_nobody_holds_more_than_a_share(open_client: Open, redis_client: Client) -> None:
-    """An address has so many connections and no more; others have theirs, and a place that is left can be taken."""
+async def test_connections_per_address_are_limited(open_client: Open, redis_client: Client) -> None:
+    """An address has a maximum number of connections; others have theirs, and a closed one frees a slot."""
     async with open_client(rate_limits="on", connections_per_address_max=3) as api:
         held = []
         while len(held) < 3:
             place = connected(api, source="127.0.0.9")
             reader, writer = await place.__aenter__()
             writer.write(HEAD + b"\r\n")
-            assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
+            assert (await read_response(reader)).startswith(b"HTTP/1.1 200 OK")
             held.append(place)
         async with connected(api, source="127.0.0.9") as (reader, writer):
             assert await rest(reader) == b""
         async with connected(api, source="127.0.0.8") as (reader, writer):
             writer.write(HEAD + b"\r\n")
-            assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
+            assert (await read_response(reader)).startswith(b"HTTP/1.1 200 OK")
         await held.pop().__aexit__(None, None, None)
         async with asyncio.timeout(30):
             while not await _served(api, "127.0.0.9"):
@@ -208,6 +208,6 @@ async def _served(api: ApiClient, source: str) -> bool:
     async with connected(api, source=source) as (reader, writer):
         writer.write(HEAD + b"\r\n")
         try:
-            return (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
+            return (await read_response(reader)).startswith(b"HTTP/1.1 200 OK")
         except (ConnectionError, asyncio.IncompleteReadError):
             return False

@@ -1,4 +1,4 @@
-"""Requests that two servers could read as one or as two: whatever stands in front of this api, it sees what we see."""
+"""Request smuggling: requests that two servers could parse differently are refused."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from services.chassis.watchdog import HEADER_SECONDS
 from tests.integration.gateway.conftest import ApiClient
 
 BACKGROUND = ("/internal/jwks", "/internal/revocations")
-"""What the gateway asks on its own account."""
+"""Calls that the gateway makes on its own behalf."""
 
 BODY = json.dumps({"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}).encode()
 LENGTH = str(len(BODY)).encode()
 CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 CHUNKS = b"Transfer-Encoding: chunked\r\n"
 CLOSED_SECONDS = HEADER_SECONDS - 1
-"""A connection that stays open is closed later by the watchdog: that does not count."""
+"""An open connection is closed later by the watchdog: that does not count."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """One request as it goes over the wire. `lines` are headers beside the good ones."""
+    """One request as transferred. `lines` are headers beside the valid ones."""
 
     lines: bytes = b""
     body: bytes = BODY
@@ -128,7 +128,7 @@ REFUSED = {
     "trailers of 20 kB": Bytes(CHUNKS, CHUNKED[:-2] + b"X-One: " + b"1" * 20_000 + b"\r\n\r\n"),
     "trailers without end": Bytes(CHUNKS, CHUNKED[:-2] + b"X-One: 1\r\n" * 10_000 + b"\r\n"),
 }
-"""What might end somewhere else for somebody else. Whoever sends it is refused and cut off."""
+"""Requests that another server might end elsewhere. They are refused, and the connection is closed."""
 
 CLEAR = {
     "two spaces": Bytes(length(), start=b"POST  /api/v1/transfers HTTP/1.1\r\n"),
@@ -140,7 +140,7 @@ CLEAR = {
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + length()
     ),
 }
-"""What HTTP allows and has one end only: one request, and what follows is the next one."""
+"""Valid requests with exactly one end: what follows is the next request."""
 
 ELSEWHERE = {
     "dots": Bytes(length(), start=b"POST /api/v1/x/../transfers HTTP/1.1\r\n"),
@@ -148,12 +148,12 @@ ELSEWHERE = {
     "double slash": Bytes(length(), start=b"POST //api/v1/transfers HTTP/1.1\r\n"),
     "encoded slash": Bytes(length(), start=b"POST /api%2fv1/transfers HTTP/1.1\r\n"),
 }
-"""Addresses that are not ours as they are written, whatever somebody might make of them."""
+"""Paths that do not exist as written, however another server might normalize them."""
 
 UPGRADE = Bytes(
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n" + length()
 )
-"""As some clients send with their first request over plain HTTP."""
+"""Headers of clients that offer an upgrade with their first request."""
 
 
 @asynccontextmanager
@@ -170,7 +170,7 @@ def next_one(token: str) -> bytes:
     return f"GET /api/v1/wallets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
-async def answer(reader: asyncio.StreamReader) -> int:
+async def read_status(reader: asyncio.StreamReader) -> int:
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), CLOSED_SECONDS)
     sizes = re.findall(rb"(?i)content-length: (\d+)", head)
     await reader.readexactly(int(sizes[0]))
@@ -178,15 +178,15 @@ async def answer(reader: asyncio.StreamReader) -> int:
 
 
 def asked_behind(api: ApiClient) -> list[str]:
-    """The calls on behalf of clients since the last look."""
-    calls = [call for service in api.behind.all() for call in service.calls if call.path not in BACKGROUND]
-    for service in api.behind.all():
+    """The upstream calls on behalf of clients since the last check."""
+    calls = [call for service in api.fakes.all() for call in service.calls if call.path not in BACKGROUND]
+    for service in api.fakes.all():
         service.calls.clear()
     return [f"{call.method} {call.path}" for call in calls]
 
 
-async def test_what_could_be_read_in_two_ways(api: ApiClient, token: str) -> None:
-    """Guarantee 51: one 4xx, then the connection ends; nobody behind hears of it, nor of what was sent after it."""
+async def test_ambiguous_requests_are_refused(api: ApiClient, token: str) -> None:
+    """Guarantee 51: one 4xx, then the connection is closed; neither the request nor what follows reaches an upstream service."""
     for name, request in REFUSED.items():
         async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
@@ -201,8 +201,8 @@ async def test_what_could_be_read_in_two_ways(api: ApiClient, token: str) -> Non
 
 
 @pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.9", "HTTP/3.0", ""])
-async def test_only_versions_that_are_written_like_this(api: ApiClient, token: str, version: str) -> None:
-    """Guarantee 51: what says that it is of a version with other lines is refused, and cut off."""
+async def test_other_http_versions_are_refused(api: ApiClient, token: str, version: str) -> None:
+    """Guarantee 51: another HTTP version is refused, and the connection is closed."""
     async with line(api) as (reader, writer):
         writer.write(next_one(token).replace(b" HTTP/1.1", f" {version}".rstrip().encode()))
         said = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
@@ -211,36 +211,36 @@ async def test_only_versions_that_are_written_like_this(api: ApiClient, token: s
     assert [] == asked_behind(api)
 
 
-async def test_what_can_be_read_in_one_way(api: ApiClient, token: str) -> None:
-    """What HTTP allows is one request, carried out once, and what follows on the same line is answered as the next one."""
+async def test_unambiguous_requests_are_accepted(api: ApiClient, token: str) -> None:
+    """A valid request is carried out once, and what follows on the connection is the next request."""
     for name, request in CLEAR.items():
         async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
-            assert (202, 200) == (await answer(reader), await answer(reader)), name
+            assert (202, 200) == (await read_status(reader), await read_status(reader)), name
         assert ["POST /internal/transfers", "GET /internal/wallets"] == sorted(asked_behind(api), reverse=True), name
 
 
-async def test_addresses_are_taken_as_written(api: ApiClient, token: str) -> None:
-    """No dot or slash is resolved or decoded on the way to a route."""
+async def test_paths_are_not_normalized(api: ApiClient, token: str) -> None:
+    """Dots and slashes in a path are neither resolved nor decoded."""
     for name, request in ELSEWHERE.items():
         async with line(api) as (reader, writer):
             writer.write(request.of(token))
-            assert 404 == await answer(reader), name
+            assert 404 == await read_status(reader), name
         assert [] == asked_behind(api), name
 
 
-async def test_an_upgrade_is_not_taken(api: ApiClient, token: str) -> None:
-    """A client that offers HTTP/2 with its first request is answered in HTTP/1.1, and so is its next one."""
+async def test_an_upgrade_is_ignored(api: ApiClient, token: str) -> None:
+    """A client that offers HTTP/2 gets HTTP/1.1 responses, also for its next request."""
     async with line(api) as (reader, writer):
         for _ in range(2):
             writer.write(UPGRADE.of(token))
-            assert 202 == await answer(reader)
+            assert 202 == await read_status(reader)
         writer.write(next_one(token))
-        assert 200 == await answer(reader)
+        assert 200 == await read_status(reader)
 
 
-async def test_answers_keep_their_order(api: ApiClient, token: str) -> None:
-    """Requests sent all at once on one line are answered in their order, each by its own."""
+async def test_responses_keep_their_order(api: ApiClient, token: str) -> None:
+    """Pipelined requests get their responses in order."""
     async with line(api) as (reader, writer):
         writer.write((next_one(token) + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n") * 3)
-        assert [200, 404] * 3 == [await answer(reader) for _ in range(6)]
+        assert [200, 404] * 3 == [await read_status(reader) for _ in range(6)]

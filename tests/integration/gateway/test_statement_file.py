@@ -29,7 +29,7 @@ from services.wallet import commands
 from services.wallet.app import PLANNER
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
-from tests.integration.gateway.conftest import PUBLIC_KEYS, ApiClient, Open, Reply, eventually
+from tests.integration.gateway.conftest import PUBLIC_KEYS, ApiClient, Open, Response, eventually
 from tests.integration.gateway.test_wallets import WALLETS, fill
 from tests.integration.gateway.upstream_fakes import Call, Wallet, problem
 
@@ -37,7 +37,7 @@ CSV = {"Accept": "text/csv"}
 PAGE = 200
 LONG = "long " * 28
 MANY_PAGES = 100
-"""With long lines and small buffers these are many times as much as all the buffers on the way hold."""
+"""With long lines and small buffers this is many times the capacity of all buffers."""
 
 ENTRIES = 10_050
 
@@ -56,7 +56,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seqs(body: bytes) -> list[int]:
-    """Of the lines of a file, in its order."""
+    """The numbers of the lines of a file, in order."""
     return [int(row["seq"]) for row in csv.DictReader(io.StringIO(body.decode(), newline=""))]
 
 
@@ -93,9 +93,7 @@ async def pay(pool: Pool, source: UUID, destination: UUID, count: int) -> None:
         assert {"posted"} == set(await post(pool, *batch))
 
 
-async def test_a_file_holds_every_entry_however_many(
-    open_client: Open, wallet_url: str, pool: Pool, user_id: str, token: str
-) -> None:
+async def test_a_file_has_every_entry(open_client: Open, wallet_url: str, pool: Pool, user_id: str, token: str) -> None:
     """10,050 entries are 10,050 lines in one file, newest first, though others arrive while it is read."""
     source, wallet = await owned(pool, user_id)
     await pay(pool, source, wallet, ENTRIES)
@@ -148,10 +146,10 @@ async def test_pages_and_files_of_the_wallet_service(
 async def test_a_file_that_cannot_be_completed_is_visibly_incomplete(
     api: ApiClient, token: str, user_id: str, encoding: str
 ) -> None:
-    """When a later page fails, the response ends without its end: no client takes it for a whole file."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 5 * PAGE, None)
-    _fail_after(api.behind.wallet, 3 * PAGE)
+    """If a later page fails, the response is not terminated: no client takes it for a complete file."""
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 5 * PAGE, None)
+    _fail_after(api.fakes.wallet, 3 * PAGE)
     headers = CSV | {"Authorization": f"Bearer {token}", "Accept-Encoding": encoding}
 
     async with api.session.get(f"{api.url}{WALLETS}/{wallet_id}/statement", headers=headers) as response:
@@ -161,21 +159,21 @@ async def test_a_file_that_cannot_be_completed_is_visibly_incomplete(
 
 
 async def test_a_refused_first_page_is_a_problem(api: ApiClient, token: str, user_id: str) -> None:
-    """Until a file has begun, what goes wrong is told as anywhere else."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 5 * PAGE, None)
-    _fail_after(api.behind.wallet, 0)
+    """Until a file has started, errors are normal problem responses."""
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 5 * PAGE, None)
+    _fail_after(api.fakes.wallet, 0)
 
-    answer = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+    response = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
 
-    assert (503, "database_unavailable") == (answer.status, answer.json()["code"])
-    assert "Content-Disposition" not in answer.headers
+    assert (503, "database_unavailable") == (response.status, response.json()["code"])
+    assert "Content-Disposition" not in response.headers
 
 
 async def test_a_long_file_is_compressed(api: ApiClient, token: str, user_id: str) -> None:
-    """With gzip the same lines arrive, and caches are told that the encoding matters."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 3 * PAGE, None)
+    """With gzip the same lines arrive, and `Vary` names the encoding."""
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 3 * PAGE, None)
     headers = CSV | {"Accept-Encoding": "gzip", "Authorization": f"Bearer {token}"}
     async with (
         aiohttp.ClientSession(auto_decompress=False) as session,
@@ -190,21 +188,21 @@ async def test_a_long_file_is_compressed(api: ApiClient, token: str, user_id: st
 
 async def test_only_the_headers_of_a_file(api: ApiClient, token: str, user_id: str) -> None:
     """HEAD reads one page and sends nothing of it."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 3 * PAGE, None)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 3 * PAGE, None)
 
-    answer = await api.call("HEAD", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
+    response = await api.call("HEAD", f"{WALLETS}/{wallet_id}/statement", token=token, headers=CSV)
 
-    assert (200, b"") == (answer.status, answer.body)
-    assert answer.headers["Content-Type"].startswith("text/csv")
-    assert "Content-Length" not in answer.headers
+    assert (200, b"") == (response.status, response.body)
+    assert response.headers["Content-Type"].startswith("text/csv")
+    assert "Content-Length" not in response.headers
     assert 1 == len(_pages(api, wallet_id))
 
 
 async def test_http_1_0_gets_a_short_file_with_its_length(api: ApiClient, token: str, user_id: str) -> None:
     """HTTP/1.0 has no chunks: a file of one page is sent with Content-Length, so an interruption is visible."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, PAGE, None)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, PAGE, None)
     async with _asked(api, token, wallet_id, version="1.0") as reader:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
@@ -215,8 +213,8 @@ async def test_http_1_0_gets_a_short_file_with_its_length(api: ApiClient, token:
 
 async def test_http_1_0_is_refused_a_long_file(api: ApiClient, token: str, user_id: str) -> None:
     """Over HTTP/1.0 an aborted long file would look complete: 426, before any line of it is sent."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, PAGE + 1, None)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, PAGE + 1, None)
     async with _asked(api, token, wallet_id, version="1.0") as reader:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
 
@@ -237,7 +235,7 @@ async def test_a_stop_aborts_files_in_progress(
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_clients_that_do_not_read_are_cut_off_during_a_stop(
+async def test_clients_that_do_not_read_are_disconnected_during_a_stop(
     open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time limit for unread responses holds during the drain too; tested with a file that is not aborted by the stop."""
@@ -256,18 +254,18 @@ async def test_files_of_a_user_are_limited(
 ) -> None:
     """One more file than a user may download at the same time is a 429; other users, and files of one page, are not affected."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
     other_user = str(new_id())
     path = f"{WALLETS}/{wallet_id}/statement"
-    other_path = f"{WALLETS}/{api.behind.wallet.add(other_user)}/statement"
+    other_path = f"{WALLETS}/{api.fakes.wallet.add(other_user)}/statement"
     async with AsyncExitStack() as stack:
         for _ in range(file_stream.FILES_OF_USER_MAX):
             reader = await stack.enter_async_context(_asked(api, token, wallet_id))
             assert b" 200 " in await reader.readuntil(b"\r\n")
         one_more = await api.call("GET", path, token=token, headers=CSV)
-        fill(api.behind.wallet, 2 * PAGE, None)
-        other = await api.call("GET", other_path, token=api.behind.auth.token(sub=other_user), headers=CSV)
+        fill(api.fakes.wallet, 2 * PAGE, None)
+        other = await api.call("GET", other_path, token=api.fakes.auth.token(sub=other_user), headers=CSV)
         page = await api.call("GET", path, token=token, headers=CSV, params={"limit": "1"})
 
     async def is_free() -> bool:
@@ -286,8 +284,8 @@ async def test_pages_wait_for_the_reader(
     """While a client does not read, only what fits the buffers is read from the wallet service; then it gets all lines."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     count = MANY_PAGES * PAGE
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, count, None, LONG)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, count, None, LONG)
     async with _asked(api, token, wallet_id) as reader:
         await _until_still(lambda: len(_pages(api, wallet_id)))
         asked = len(_pages(api, wallet_id))
@@ -298,13 +296,13 @@ async def test_pages_wait_for_the_reader(
 
 
 @pytest.mark.usefixtures("small_buffers")
-async def test_a_client_that_does_not_read_is_cut_off(
+async def test_a_client_that_does_not_read_is_disconnected(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not keep its connection, and what it reads later is incomplete."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
     before = _cut()
 
     async def is_cut() -> bool:
@@ -320,43 +318,43 @@ async def test_a_client_that_does_not_read_is_cut_off(
 async def test_the_end_of_a_session_ends_its_files(
     api: ApiClient, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a session has ended no further page is sent."""
+    """After the session has ended no further page is sent."""
     monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
     session_id = str(new_id())
-    token = api.behind.auth.token(sub=user_id, sid=session_id)
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+    token = api.fakes.auth.token(sub=user_id, sid=session_id)
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
 
     async def is_out() -> bool:
         return (await api.call("GET", WALLETS, token=token)).status == 401
 
     async with _asked(api, token, wallet_id) as reader:
         await _until_still(lambda: len(_pages(api, wallet_id)))
-        api.behind.auth.ended.append(session_id)
+        api.fakes.auth.ended.append(session_id)
         await eventually(is_out, seconds=60)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await _read_chunks(reader)
 
 
 async def test_files_take_turns(api: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many files are read at once, two of their pages at a time are asked for, and all are complete."""
+    """However many files are downloaded at once, two of their pages are read at a time, and all files are complete."""
     users = [str(new_id()) for _ in range(8)]
-    wallet = api.behind.wallet
+    wallet = api.fakes.wallet
     fill(wallet, 5 * PAGE, None)
     under_way: list[Call] = []
     most = 0
 
-    async def answer(call: Call) -> web.StreamResponse:
+    async def respond(call: Call) -> web.StreamResponse:
         nonlocal most
         if "cursor" not in call.query:
-            return await Wallet.answer(wallet, call)
+            return await Wallet.respond(wallet, call)
         under_way.append(call)
         most = max(most, len(under_way))
         await asyncio.sleep(0.01)
         under_way.remove(call)
-        return await Wallet.answer(wallet, call)
+        return await Wallet.respond(wallet, call)
 
-    monkeypatch.setattr(wallet, "answer", answer)
+    monkeypatch.setattr(wallet, "respond", respond)
     files = await asyncio.gather(*(_file(api, user) for user in users))
 
     assert wallets.FILE_PAGES_AT_ONCE == most
@@ -369,8 +367,8 @@ async def _stop_with_a_stalled_client(
     monkeypatch.setattr(server, "DRAIN_SECONDS", 600.0)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_client())
-        wallet_id = api.behind.wallet.add(user_id)
-        fill(api.behind.wallet, MANY_PAGES * PAGE, None, LONG)
+        wallet_id = api.fakes.wallet.add(user_id)
+        fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
         reader = await stack.enter_async_context(_asked(api, token, wallet_id))
         await _until_still(lambda: len(_pages(api, wallet_id)))
         api.runtime.stopping.set()
@@ -379,9 +377,9 @@ async def _stop_with_a_stalled_client(
             await _read_chunks(reader)
 
 
-async def _file(api: ApiClient, user_id: str) -> Reply:
-    path = f"{WALLETS}/{api.behind.wallet.add(user_id)}/statement"
-    return await api.call("GET", path, token=api.behind.auth.token(sub=user_id), headers=CSV)
+async def _file(api: ApiClient, user_id: str) -> Response:
+    path = f"{WALLETS}/{api.fakes.wallet.add(user_id)}/statement"
+    return await api.call("GET", path, token=api.fakes.auth.token(sub=user_id), headers=CSV)
 
 
 async def _is_closed(api: ApiClient) -> bool:
@@ -389,12 +387,12 @@ async def _is_closed(api: ApiClient) -> bool:
 
 
 def _fail_after(wallet: Wallet, lines: int) -> None:
-    async def answer(call: Call) -> web.StreamResponse:
+    async def respond(call: Call) -> web.StreamResponse:
         if call.path.endswith("/statement") and int(call.query.get("cursor", "0")) >= lines:
             return problem(503, "database_unavailable")
-        return await Wallet.answer(wallet, call)
+        return await Wallet.respond(wallet, call)
 
-    wallet.answer = answer  # type: ignore[method-assign]
+    wallet.respond = respond  # type: ignore[method-assign]
 
 
 def _cut() -> float:
@@ -403,7 +401,7 @@ def _cut() -> float:
 
 
 def _pages(api: ApiClient, wallet_id: str) -> list[Call]:
-    return api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")
+    return api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")
 
 
 @asynccontextmanager
@@ -444,7 +442,7 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _until_still(count: Callable[[], int]) -> None:
-    """Until it has begun and has stopped growing."""
+    """Wait until the count has started and stopped growing."""
     before, still = 0, 0
     while still < 10:
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Transfers at the gateway: keys, replays, waiting, and what is handed over."""
+"""Transfers at the gateway: keys, replays, waiting, and the batch sent upstream."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from redis.asyncio import Redis as Client
 from services.contracts.identifiers import new_id
 from services.gateway.clients import service
 from services.gateway.idempotency import KeyedRequest, hash_request
-from tests.integration.gateway.conftest import ApiClient, Behind, Open, eventually
+from tests.integration.gateway.conftest import ApiClient, FakeServices, Open, eventually
 from tests.integration.gateway.upstream_fakes import NOW, Transaction, problem
 
 TRANSFERS = "/api/v1/transfers"
 BUSY_SECONDS = 8.0
-"""Enough for a wait of one second on a busy machine, and less than the ten seconds after which a call is given up."""
+"""Enough for a wait of one second on a busy machine, and less than the ten seconds after which a request times out."""
 
 
 def _items(transaction: Transaction) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def _items(transaction: Transaction) -> list[dict[str, Any]]:
 
 
 async def test_transfer_is_accepted(api: ApiClient, token: str, user_id: str) -> None:
-    """202 with the transfer and its address; the service behind gets the user of the token and all that was sent."""
+    """202 with the transfer and its path; the transaction service receives the user of the token and the whole body."""
     response = await api.send(
         token, "k-1", description="Lunch", metadata={"order": 7, "gift": True, "note": "ü"},
         headers={"X-Request-Id": "mine-1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"},
@@ -44,7 +44,7 @@ async def test_transfer_is_accepted(api: ApiClient, token: str, user_id: str) ->
     assert response.headers["X-Request-Id"] == "mine-1"
     assert "Idempotent-Replayed" not in response.headers
     assert (transfer["status"], transfer["amount"]) == ("PENDING", 1050)
-    assert _items(api.behind.transaction) == [
+    assert _items(api.fakes.transaction) == [
         sent
         | {
             "user_id": user_id,
@@ -71,49 +71,49 @@ async def test_transfer_is_accepted(api: ApiClient, token: str, user_id: str) ->
         (["a\tb"], "idempotency_key_invalid"),
     ],
 )
-async def test_unfit_key_is_refused(api: ApiClient, token: str, keys: list[str], code: str) -> None:
-    """Guarantee 19: a missing, empty, long, doubled or invisible key is a 400 and nothing is handed over."""
+async def test_invalid_key_is_refused(api: ApiClient, token: str, keys: list[str], code: str) -> None:
+    """Guarantee 19: a missing, empty, long, duplicate or invisible key is a 400, and nothing is sent upstream."""
     headers = [("Authorization", f"Bearer {token}"), *(("Idempotency-Key", key) for key in keys)]
     body = {"currency": "USD", "amount": 1, "to": {"email": "b@example.com"}}
 
     for path in (TRANSFERS, "/api/v1/ops/deposits"):
         if path != TRANSFERS:
-            headers[0] = ("Authorization", f"Bearer {api.behind.auth.token(role='operator')}")
+            headers[0] = ("Authorization", f"Bearer {api.fakes.auth.token(role='operator')}")
             body = {"currency": "USD", "amount": 1, "wallet_id": str(new_id()), "reference": "x"}
         async with api.session.post(api.url + path, json=body, headers=headers) as response:
             assert (response.status, (await response.json())["code"]) == (400, code)
-    assert _items(api.behind.transaction) == []
+    assert _items(api.fakes.transaction) == []
 
 
 @pytest.mark.parametrize("key", ["x" * 255, "a", '"quoted"', "a,b", "!~", "Ab-1_2:3/4"])
-async def test_key_is_taken_as_sent(api: ApiClient, token: str, key: str) -> None:
+async def test_key_is_used_as_sent(api: ApiClient, token: str, key: str) -> None:
     """Any 1 to 255 visible characters are a key, unchanged."""
     assert (await api.send(token, key)).status == 202
-    assert _items(api.behind.transaction)[0]["idempotency_key"] == key
+    assert _items(api.fakes.transaction)[0]["idempotency_key"] == key
 
 
-async def test_replay_is_the_first_answer_again(api: ApiClient, token: str) -> None:
-    """Guarantee 17: the same key and body are answered with the same bytes, flagged; the cache saves the question."""
+async def test_replay_repeats_the_first_response(api: ApiClient, token: str) -> None:
+    """Guarantee 17: the same key and body get the same bytes, flagged as a replay; the cache saves the call."""
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
-    asked = len(_items(api.behind.transaction))
+    asked = len(_items(api.fakes.transaction))
 
     replay = await api.send(token, "k-1")
 
     assert (replay.status, replay.body) == (202, first.body)
     assert replay.headers["Location"] == first.headers["Location"]
     assert replay.headers["Idempotent-Replayed"] == "true"
-    assert len(_items(api.behind.transaction)) == asked
+    assert len(_items(api.fakes.transaction)) == asked
 
 
 async def _is_cached(api: ApiClient, token: str) -> bool:
-    asked = len(_items(api.behind.transaction))
+    asked = len(_items(api.fakes.transaction))
     await api.send(token, "k-1")
-    return len(_items(api.behind.transaction)) == asked
+    return len(_items(api.fakes.transaction)) == asked
 
 
 async def test_nulls_and_order_of_members_do_not_matter(api: ApiClient, token: str) -> None:
-    """A field sent as null is as good as not sent, and the order of members says nothing."""
+    """A null field counts as absent, and the order of members does not matter."""
     first = await api.send(token, "k-1", description=None, metadata=None)
     again = await api.call(
         "POST", TRANSFERS, token=token,
@@ -126,12 +126,12 @@ async def test_nulls_and_order_of_members_do_not_matter(api: ApiClient, token: s
 
 
 async def test_key_reused_for_another_request(api: ApiClient, token: str) -> None:
-    """Guarantee 18: the same key with another amount is 422, cached or not; another user's key is their own."""
+    """Guarantee 18: the same key with another amount is 422, cached or not; keys of different users are separate."""
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
 
     reused = await api.send(token, "k-1", amount=1)
-    other = await api.send(api.behind.auth.token(), "k-1", amount=1)
+    other = await api.send(api.fakes.auth.token(), "k-1", amount=1)
 
     assert (reused.status, reused.json()["code"]) == (422, "idempotency_key_reused")
     assert other.status == 202
@@ -139,7 +139,7 @@ async def test_key_reused_for_another_request(api: ApiClient, token: str) -> Non
 
 
 async def test_flushed_redis_changes_nothing(api: ApiClient, token: str, redis_client: Client) -> None:
-    """Guarantee 20: after a flush the truth is asked, and the second send is a replay."""
+    """Guarantee 20: after a flush the transaction service is called, and the second request is a replay."""
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
     await redis_client.flushall()
@@ -166,10 +166,10 @@ async def test_flushed_redis_changes_nothing(api: ApiClient, token: str, redis_c
         "hash",
     ],
 )
-async def test_lying_redis_is_not_believed(
+async def test_invalid_cache_entries_are_ignored(
     api: ApiClient, token: str, user_id: str, redis_client: Client, lie: bytes | str
 ) -> None:
-    """An entry that is malformed, cut, of another request or of another type is ignored and the truth is asked."""
+    """A malformed or truncated entry, or one of another request or type, is ignored, and the transaction service is called."""
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
     body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
@@ -177,12 +177,12 @@ async def test_lying_redis_is_not_believed(
     honest = await redis_client.get(question.cache_key)
     assert honest is not None
     assert honest.startswith(question.fingerprint)
-    asked = len(_items(api.behind.transaction))
+    asked = len(_items(api.fakes.transaction))
     await _tell(redis_client, question, honest, lie)
 
     replay = await api.send(token, "k-1")
 
-    assert len(_items(api.behind.transaction)) == asked + 1
+    assert len(_items(api.fakes.transaction)) == asked + 1
     assert (replay.status, replay.headers["Idempotent-Replayed"]) == (202, "true")
     assert replay.json()["id"] == first.json()["id"]
 
@@ -205,37 +205,37 @@ async def _tell(redis_client: Client, question: KeyedRequest, honest: bytes, lie
         await redis_client.set(question.cache_key, lie.replace(b"seal", question.fingerprint))
 
 
-async def test_requests_of_one_moment_travel_together(api: ApiClient, token: str) -> None:
-    """A hundred concurrent requests become a few calls, each item with its own answer."""
-    answers = await asyncio.gather(*(api.send(token, f"k-{number}", amount=number + 1) for number in range(100)))
+async def test_concurrent_requests_are_batched(api: ApiClient, token: str) -> None:
+    """A hundred concurrent requests become a few calls, each item with its own response."""
+    responses = await asyncio.gather(*(api.send(token, f"k-{number}", amount=number + 1) for number in range(100)))
 
-    amounts = [answer.json()["amount"] for answer in answers]
+    amounts = [response.json()["amount"] for response in responses]
     assert amounts == list(range(1, 101))
-    assert len(api.behind.transaction.calls_to("POST", "/internal/transfers")) < 100
+    assert len(api.fakes.transaction.calls_to("POST", "/internal/transfers")) < 100
 
 
-async def test_one_bad_item_fails_alone(api: ApiClient, token: str) -> None:
-    """A list that is refused because of one item is halved until that item stands alone."""
-    api.behind.transaction.spoiled_by = "k-13"
+async def test_one_invalid_item_fails_alone(api: ApiClient, token: str) -> None:
+    """A batch that is refused because of one item is halved until the item is alone."""
+    api.fakes.transaction.rejects_batch_of = "k-13"
 
-    answers = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(40)))
+    responses = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(40)))
 
-    assert [number for number, answer in enumerate(answers) if answer.status != 202] == [13]
-    assert answers[13].status == 422
-
-
-async def test_twins_are_one_transfer(api: ApiClient, token: str) -> None:
-    """Guarantee 17: the same key a hundred times at once is one transfer in every answer."""
-    answers = await asyncio.gather(*(api.send(token, "k-1") for _ in range(100)))
-
-    assert {answer.status for answer in answers} == {202}
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert [number for number, response in enumerate(responses) if response.status != 202] == [13]
+    assert responses[13].status == 422
 
 
-async def test_refusal_of_an_item_passes_unchanged(api: ApiClient, token: str) -> None:
-    """What the transaction service says about one item reaches its sender: code, fields, Retry-After."""
-    api.behind.transaction.answers["POST /internal/transfers"] = {
+async def test_concurrent_duplicates_are_one_transfer(api: ApiClient, token: str) -> None:
+    """Guarantee 17: a hundred concurrent requests with the same key create one transfer, which every response has."""
+    responses = await asyncio.gather(*(api.send(token, "k-1") for _ in range(100)))
+
+    assert {response.status for response in responses} == {202}
+    assert len({response.json()["id"] for response in responses}) == 1
+    assert sum("Idempotent-Replayed" not in response.headers for response in responses) == 1
+
+
+async def test_refusal_of_an_item_is_passed_on(api: ApiClient, token: str) -> None:
+    """The refusal of one item reaches its sender unchanged: code, fields, Retry-After."""
+    api.fakes.transaction.responses["POST /internal/transfers"] = {
         "items": [
             {
                 "problem": {
@@ -259,22 +259,22 @@ async def test_refusal_of_an_item_passes_unchanged(api: ApiClient, token: str) -
     assert document["request_id"] == response.headers["X-Request-Id"]
 
 
-async def test_nothing_refused_is_remembered(api: ApiClient, token: str) -> None:
-    """A refused key may be used again once the reason is gone."""
-    api.behind.transaction.answers["POST /internal/transfers"] = {
+async def test_refusals_are_not_cached(api: ApiClient, token: str) -> None:
+    """The key of a refused request may be used again once the reason is gone."""
+    api.fakes.transaction.responses["POST /internal/transfers"] = {
         "items": [{"problem": {"status": 422, "code": "insufficient_funds", "title": "No."}, "headers": {}}]
     }
     refused = await api.send(token, "k-1")
-    api.behind.transaction.answers.clear()
+    api.fakes.transaction.responses.clear()
     accepted = await api.send(token, "k-1")
 
     assert (refused.status, accepted.status) == (422, 202)
     assert "Idempotent-Replayed" not in accepted.headers
 
 
-async def test_wait_answers_with_the_outcome(api: ApiClient, token: str) -> None:
-    """Guarantee 57: `Prefer: wait` holds the answer until the outcome, for a first send and for a replay."""
-    api.behind.transaction.finalizes = True
+async def test_wait_returns_the_outcome(api: ApiClient, token: str) -> None:
+    """Guarantee 57: `Prefer: wait` responds with the outcome, for a first request and for a replay."""
+    api.fakes.transaction.finalizes = True
     for replayed in (None, "true"):
         response = await api.send(token, "k-1", headers={"Prefer": "wait=5"})
 
@@ -285,48 +285,48 @@ async def test_wait_answers_with_the_outcome(api: ApiClient, token: str) -> None
 
 
 async def test_wait_ends_in_time(api: ApiClient, token: str) -> None:
-    """Guarantee 57: without an outcome it is the 202 when the time is over, be the service patient or silent."""
+    """Guarantee 57: without an outcome the response is 202 after the wait, whether the service waits or does not respond."""
     started = time.monotonic()
     patient = await api.send(token, "k-1", headers={"Prefer": "respond-async, wait=1"})
     between = time.monotonic()
-    api.behind.transaction.silent_at = f"/internal/transfers/{patient.json()['id']}"
+    api.fakes.transaction.silent_at = f"/internal/transfers/{patient.json()['id']}"
     silent = await api.send(token, "k-1", headers={"Prefer": "wait=1"})
 
-    for answer in (patient, silent):
-        assert (answer.status, answer.json()["status"]) == (202, "PENDING")
-        assert "Preference-Applied" not in answer.headers
+    for response in (patient, silent):
+        assert (response.status, response.json()["status"]) == (202, "PENDING")
+        assert "Preference-Applied" not in response.headers
     assert 0.9 < between - started < BUSY_SECONDS
     assert 1.4 < time.monotonic() - between < BUSY_SECONDS
 
 
-async def test_trouble_while_waiting_is_the_plain_answer(api: ApiClient, token: str) -> None:
-    """What was accepted stays accepted, whatever happens to the wait."""
-    api.behind.transaction.answers = {}
+async def test_failure_while_waiting_is_a_202(api: ApiClient, token: str) -> None:
+    """An accepted transfer stays accepted, whatever happens during the wait."""
+    api.fakes.transaction.responses = {}
     first = await api.send(token, "k-1")
     transfer_id = first.json()["id"]
-    api.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}"] = problem(503, "database_unavailable")
+    api.fakes.transaction.responses[f"GET /internal/transfers/{transfer_id}"] = problem(503, "database_unavailable")
 
     response = await api.send(token, "k-1", headers={"Prefer": "wait=5"})
 
     assert response.status == 202
 
 
-async def test_long_wait_is_shortened_and_nonsense_ignored(api: ApiClient, token: str) -> None:
-    """More than 30 s is taken as 30 s; a malformed preference is as if it had not been sent."""
-    api.behind.transaction.finalizes = True
+async def test_long_wait_is_shortened_and_invalid_ignored(api: ApiClient, token: str) -> None:
+    """More than 30 s counts as 30 s; a malformed preference is ignored."""
+    api.fakes.transaction.finalizes = True
     long = await api.send(token, "k-1", headers={"Prefer": "wait=3600"})
     assert (long.status, long.headers["Preference-Applied"]) == (200, "wait=30")
     for value in ("wait=-1", "wait=soon", "wait", "wait=1.5", "wait=", ""):
         assert (await api.send(token, "k-1", headers={"Prefer": value})).status == 202
 
 
-async def test_closing_gateway_keeps_nobody_waiting(open_client: Open, token: str) -> None:
-    """Who waits when the gateway ends gets the plain 202 at once."""
+async def test_shutdown_ends_long_polls(open_client: Open, token: str) -> None:
+    """A waiting request gets its 202 at once when the gateway shuts down."""
     async with open_client() as api:
         waiting = asyncio.create_task(api.send(token, "k-1", headers={"Prefer": "wait=30"}))
 
         async def is_waiting() -> bool:
-            return any("wait" in call.query for call in api.behind.transaction.calls)
+            return any("wait" in call.query for call in api.fakes.transaction.calls)
 
         await eventually(is_waiting)
         started = time.monotonic()
@@ -336,11 +336,11 @@ async def test_closing_gateway_keeps_nobody_waiting(open_client: Open, token: st
         assert time.monotonic() - started < 20
 
 
-async def test_transaction_service_away(api: ApiClient, token: str) -> None:
-    """With it away a transfer is a 503 with Retry-After; when it is back the same key works."""
-    await api.behind.transaction.stop()
+async def test_transaction_service_unavailable(api: ApiClient, token: str) -> None:
+    """While it is unavailable a transfer is a 503 with Retry-After; when it is back the same key works."""
+    await api.fakes.transaction.stop()
     refused = await api.send(token, "k-1")
-    await api.behind.transaction.start()
+    await api.fakes.transaction.start()
     accepted = await api.send(token, "k-1")
 
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
@@ -349,24 +349,24 @@ async def test_transaction_service_away(api: ApiClient, token: str) -> None:
 
 
 async def test_silent_transaction_service(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer in time is 504 `outcome_unknown`; the retry with the same key learns what became of it."""
+    """No response in time is 504 `outcome_unknown`; a retry with the same key returns the outcome."""
     monkeypatch.setattr(service, "CALL_SECONDS", 0.3)
-    api.behind.transaction.silent = True
+    api.fakes.transaction.silent = True
     unknown = await api.send(token, "k-1")
-    api.behind.transaction.silent = False
+    api.fakes.transaction.silent = False
     retry = await api.send(token, "k-1")
 
     assert (unknown.status, unknown.json()["code"]) == (504, "outcome_unknown")
     assert retry.status == 202
-    assert len(api.behind.transaction.transfers) == 1
+    assert len(api.fakes.transaction.transfers) == 1
 
 
 async def test_batch_with_an_unknown_commit(api: ApiClient, token: str) -> None:
-    """One unknown commit is a 504 for every request of its batch; none is cached, and each key works later."""
-    transaction = api.behind.transaction
-    transaction.answers["POST /internal/transfers"] = problem(504, "outcome_unknown")
+    """A commit with an unknown result is a 504 for every request of its batch; none is cached, and each key works later."""
+    transaction = api.fakes.transaction
+    transaction.responses["POST /internal/transfers"] = problem(504, "outcome_unknown")
     unknown = await asyncio.gather(*(api.send(token, f"k-{number}") for number in range(4)))
-    transaction.answers.clear()
+    transaction.responses.clear()
     retries = [await api.send(token, f"k-{number}") for number in range(4)]
 
     assert [(504, "outcome_unknown")] * 4 == [(response.status, response.json()["code"]) for response in unknown]
@@ -374,8 +374,8 @@ async def test_batch_with_an_unknown_commit(api: ApiClient, token: str) -> None:
     assert 4 == len(transaction.transfers)
 
 
-async def test_answer_that_makes_no_sense(api: ApiClient, token: str) -> None:
-    """An answer of another length or shape is not taken for success."""
+async def test_invalid_response_of_the_transaction_service(api: ApiClient, token: str) -> None:
+    """A response of another length or shape is not treated as success."""
     for nonsense in (
         {"items": []},
         {"items": [{}]},
@@ -383,15 +383,15 @@ async def test_answer_that_makes_no_sense(api: ApiClient, token: str) -> None:
         [],
         {"items": [{"transfer": {}, "replayed": False}]},
     ):
-        api.behind.transaction.answers["POST /internal/transfers"] = nonsense
+        api.fakes.transaction.responses["POST /internal/transfers"] = nonsense
         response = await api.send(token, "k-1")
         assert (response.status, response.json()["code"]) == (504, "outcome_unknown")
-    api.behind.transaction.answers.clear()
+    api.fakes.transaction.responses.clear()
     assert (await api.send(token, "k-1")).status == 202
 
 
 async def test_deposit_is_a_transfer_of_an_operator(api: ApiClient, operator_token: str, token: str) -> None:
-    """A deposit goes the way of transfers, with its reference as description; users may not make one."""
+    """A deposit is a transfer with its reference as description; users may not create one."""
     wallet_id = str(new_id())
     body = {"wallet_id": wallet_id, "amount": 100_000, "currency": "USD", "reference": "Opening"}
     key = {"Idempotency-Key": "d-1"}
@@ -402,14 +402,14 @@ async def test_deposit_is_a_transfer_of_an_operator(api: ApiClient, operator_tok
     assert refused.status == 403
     assert (made.status, made.json()["kind"]) == (202, "deposit")
     assert made.headers["Location"] == f"{TRANSFERS}/{made.json()['id']}"
-    (item,) = _items(api.behind.transaction)
+    (item,) = _items(api.fakes.transaction)
     assert (item["kind"], item["to"], item["description"]) == ("deposit", {"wallet_id": wallet_id}, "Opening")
     assert item["request_hash"] == hash_request("POST", "/api/v1/ops/deposits", body)
 
 
 async def test_fields_of_a_deposit_have_their_own_names(api: ApiClient, operator_token: str) -> None:
-    """What is said about a transfer's field is said about the field that was sent."""
-    api.behind.transaction.answers["POST /internal/transfers"] = {
+    """Errors about a field of the transfer name the field of the deposit."""
+    api.fakes.transaction.responses["POST /internal/transfers"] = {
         "items": [
             {
                 "problem": {
@@ -441,7 +441,7 @@ async def test_fields_of_a_deposit_have_their_own_names(api: ApiClient, operator
 
 
 async def test_transfer_is_read_with_its_tag(api: ApiClient, token: str) -> None:
-    """A strong ETag over the body; the client that has it gets 304; HEAD works."""
+    """A strong ETag over the body; a client with the current version gets 304; HEAD works."""
     transfer_id = (await api.send(token, "k-1")).json()["id"]
     path = f"{TRANSFERS}/{transfer_id}"
 
@@ -485,26 +485,26 @@ async def test_tags_in_every_spelling(api: ApiClient, token: str, lines: list[st
         assert (status, tag) == (response.status, response.headers["ETag"])
 
 
-async def test_anothers_transfer_is_as_an_unknown_one(api: ApiClient, token: str) -> None:
-    """Guarantee 46: another's id, an unknown id and what is no id get the same body."""
+async def test_transfer_of_another_user_is_unknown(api: ApiClient, token: str) -> None:
+    """Guarantee 46: another user's id, an unknown id and an invalid id get the same body."""
     transfer_id = (await api.send(token, "k-1")).json()["id"]
-    stranger = api.behind.auth.token()
+    stranger = api.fakes.auth.token()
     bodies = []
     for suffix in ("", "/timeline"):
         for identifier in (transfer_id, str(new_id()), "x", "1' OR '1'='1", transfer_id.replace("-", "")):
             response = await api.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=stranger)
             assert response.status == 404
             bodies.append({**response.json(), "request_id": ""})
-        api.behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = problem(
+        api.fakes.transaction.responses[f"GET /internal/transfers/{transfer_id}/steps"] = problem(
             404, "transfer_not_found"
         )
     assert all(body == bodies[0] for body in bodies)
     assert bodies[0]["code"] == "transfer_not_found"
 
 
-async def test_list_is_the_viewers(api: ApiClient, token: str, user_id: str) -> None:
-    """Filters pass; whose list it is, is said by the token alone."""
-    api.behind.transaction.answers["GET /internal/transfers"] = {"items": [], "next_cursor": None}
+async def test_list_is_limited_to_the_viewer(api: ApiClient, token: str, user_id: str) -> None:
+    """Filters are passed on; the token alone decides whose list it is."""
+    api.fakes.transaction.responses["GET /internal/transfers"] = {"items": [], "next_cursor": None}
     wallet_id = str(new_id())
 
     response = await api.call(
@@ -514,7 +514,7 @@ async def test_list_is_the_viewers(api: ApiClient, token: str, user_id: str) -> 
     )  # fmt: skip
 
     assert (response.status, response.json()) == (200, {"items": [], "next_cursor": None})
-    (call,) = api.behind.transaction.calls_to("GET", "/internal/transfers")
+    (call,) = api.fakes.transaction.calls_to("GET", "/internal/transfers")
     assert call.query == {
         "status": "FAILED", "kind": "transfer", "wallet_id": wallet_id, "idempotency_key": "k&1", "limit": "7",
         "cursor": "c=", "from": "2025-12-31T23:00:00Z", "to": "2026-02-01T00:00:00.500000Z", "viewer": user_id,
@@ -522,27 +522,27 @@ async def test_list_is_the_viewers(api: ApiClient, token: str, user_id: str) -> 
 
 
 async def test_cancel(api: ApiClient, token: str, user_id: str) -> None:
-    """Cancelling passes the viewer; a 409 passes unchanged, with the transfer in it."""
+    """Cancelling passes the viewer; a 409 is passed on unchanged, with the transfer."""
     transfer_id = str(new_id())
     path = f"/internal/transfers/{transfer_id}/cancel"
-    api.behind.transaction.answers[f"POST {path}"] = problem(
+    api.fakes.transaction.responses[f"POST {path}"] = problem(
         409, "transfer_not_cancellable", transfer={"id": transfer_id}
     )
 
     response = await api.call("POST", f"{TRANSFERS}/{transfer_id}/cancel", token=token)
 
     assert (response.status, response.json()["transfer"]) == (409, {"id": transfer_id})
-    assert api.behind.transaction.calls_to("POST", path)[0].body == {"viewer": user_id}
+    assert api.fakes.transaction.calls_to("POST", path)[0].body == {"viewer": user_id}
 
 
 async def test_timeline_is_merged(api: ApiClient, token: str, user_id: str) -> None:
-    """Steps of three services in order of time; strangers' notifications are not shown."""
+    """Steps of three services in order of time, without notifications of other users."""
     transfer_id = str(new_id())
-    _known(api.behind, transfer_id)
-    api.behind.wallet.answers[f"GET /internal/outcomes/{transfer_id}"] = {
+    _known(api.fakes, transfer_id)
+    api.fakes.wallet.responses[f"GET /internal/outcomes/{transfer_id}"] = {
         "transfer_id": transfer_id, "outcome": "posted", "reason": None, "at": "2026-01-01T00:00:02.000000Z",
     }  # fmt: skip
-    api.behind.notification.answers[f"GET /internal/transfers/{transfer_id}/notifications"] = {
+    api.fakes.notification.responses[f"GET /internal/transfers/{transfer_id}/notifications"] = {
         "items": [
             {"at": "2026-01-01T00:00:03.000000Z", "user_id": user_id, "kind": "transfer_completed"},
             {"at": "2026-01-01T00:00:03.000000Z", "user_id": str(new_id()), "kind": "transfer_received"},
@@ -556,15 +556,15 @@ async def test_timeline_is_merged(api: ApiClient, token: str, user_id: str) -> N
     assert (timeline["status"], timeline["unavailable"], timeline["waiting_for"]) == ("COMPLETED", [], None)
 
 
-async def test_timeline_names_who_did_not_answer(
+async def test_timeline_names_unavailable_services(
     api: ApiClient, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that is away or silent is named; the rest is shown after a second at most."""
+    """A service that is unavailable or does not respond is named; the rest is returned after a second at most."""
     monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)
     transfer_id = str(new_id())
-    _known(api.behind, transfer_id)
-    api.behind.wallet.silent = True
-    await api.behind.notification.stop()
+    _known(api.fakes, transfer_id)
+    api.fakes.wallet.silent = True
+    await api.fakes.notification.stop()
 
     for path, who in ((TRANSFERS, token), ("/api/v1/ops/transfers", operator_token)):
         timeline = (await api.call("GET", f"{path}/{transfer_id}/timeline", token=who)).json()
@@ -572,8 +572,8 @@ async def test_timeline_names_who_did_not_answer(
         assert [step["step"] for step in timeline["steps"]] == ["accepted", "completed"]
 
 
-def _known(behind: Behind, transfer_id: str) -> None:
-    behind.transaction.answers[f"GET /internal/transfers/{transfer_id}/steps"] = {
+def _known(fakes: FakeServices, transfer_id: str) -> None:
+    fakes.transaction.responses[f"GET /internal/transfers/{transfer_id}/steps"] = {
         "transfer": {"id": transfer_id, "status": "COMPLETED"},
         "steps": [
             {"at": NOW, "service": "transaction", "step": "accepted", "detail": None},
@@ -586,21 +586,21 @@ def _known(behind: Behind, transfer_id: str) -> None:
 
 @pytest.mark.usefixtures("patient")
 async def test_two_gateways_share_the_cache(open_client: Open, redis_client: Client, token: str) -> None:
-    """What one gateway answered, another replays without asking."""
+    """A response of one gateway is replayed by another from the cache."""
     await redis_client.flushall()
     async with open_client() as one, open_client() as other:
         first = await one.send(token, "k-1")
         await eventually(lambda: _is_cached(one, token))
-        asked = len(_items(one.behind.transaction))
+        asked = len(_items(one.fakes.transaction))
         replay = await other.send(token, "k-1")
 
         assert replay.json()["id"] == first.json()["id"]
-        assert len(_items(one.behind.transaction)) == asked
+        assert len(_items(one.fakes.transaction)) == asked
 
 
-async def test_readers_do_not_hold_up_transfers(api: ApiClient, token: str) -> None:
-    """With every connection for reading taken by silence, transfers are accepted and waited for all the same."""
-    transaction = api.behind.transaction
+async def test_reads_do_not_delay_transfers(api: ApiClient, token: str) -> None:
+    """With every connection for reading in use, transfers are still accepted and waited for."""
+    transaction = api.fakes.transaction
     transaction.finalizes = True
     transaction.silent_at = "/internal/transfers/" + str(UUID(int=7))
     path = f"{TRANSFERS}/{UUID(int=7)}"

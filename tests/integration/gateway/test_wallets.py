@@ -1,4 +1,4 @@
-"""Wallets at the gateway: whose they are, statements, files, recipients, notifications."""
+"""Wallets at the gateway: owners, statements, files, recipients, notifications."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WALLETS = "/api/v1/wallets"
 
 
 async def test_wallets_are_listed_in_pages(api: ApiClient, token: str, user_id: str) -> None:
-    """All of the user's wallets and nobody else's, page by page."""
-    mine = [api.behind.wallet.add(user_id, currency) for currency in ("USD", "EUR", "JPY")]
-    api.behind.wallet.add(str(new_id()))
+    """All wallets of the user and no others, page by page."""
+    mine = [api.fakes.wallet.add(user_id, currency) for currency in ("USD", "EUR", "JPY")]
+    api.fakes.wallet.add(str(new_id()))
 
     whole = (await api.call("GET", WALLETS, token=token)).json()
     first = (await api.call("GET", f"{WALLETS}?limit=2", token=token)).json()
@@ -32,7 +32,7 @@ async def test_wallets_are_listed_in_pages(api: ApiClient, token: str, user_id: 
 
 
 async def test_wallet_is_opened_once(api: ApiClient, token: str) -> None:
-    """201 with its address the first time, 200 with the same wallet from then on."""
+    """201 with its path the first time, then 200 with the same wallet."""
     first = await api.call("POST", WALLETS, token=token, json={"currency": "EUR"})
     again = await api.call("POST", WALLETS, token=token, json={"currency": "EUR"})
 
@@ -42,21 +42,21 @@ async def test_wallet_is_opened_once(api: ApiClient, token: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "/balance", "/statement"])
-async def test_anothers_wallet_is_as_an_unknown_one(api: ApiClient, token: str, suffix: str) -> None:
-    """Guarantee 46: another's wallet, the outside world's, an unknown id and no id get the same body."""
-    others = [api.behind.wallet.add(str(new_id())), api.behind.wallet.add(None), str(new_id()), "x", "%00", "..%2f"]
+async def test_wallet_of_another_user_is_unknown(api: ApiClient, token: str, suffix: str) -> None:
+    """Guarantee 46: another user's wallet, an external account, an unknown and an invalid id get the same body."""
+    others = [api.fakes.wallet.add(str(new_id())), api.fakes.wallet.add(None), str(new_id()), "x", "%00", "..%2f"]
 
-    answers = [await api.call("GET", f"{WALLETS}/{wallet_id}{suffix}", token=token) for wallet_id in others]
+    responses = [await api.call("GET", f"{WALLETS}/{wallet_id}{suffix}", token=token) for wallet_id in others]
 
-    bodies = [{**answer.json(), "request_id": ""} for answer in answers]
-    assert {answer.status for answer in answers} == {404}
+    bodies = [{**response.json(), "request_id": ""} for response in responses]
+    assert {response.status for response in responses} == {404}
     assert all(body == bodies[0] for body in bodies)
     assert bodies[0]["code"] == "wallet_not_found"
 
 
 async def test_own_wallet_is_read(api: ApiClient, token: str, user_id: str) -> None:
-    """The wallet and its balance, now or at an instant; who owns it is asked once."""
-    wallet_id = api.behind.wallet.add(user_id)
+    """The wallet and its balance, now or at an instant; its owner is fetched once."""
+    wallet_id = api.fakes.wallet.add(user_id)
 
     wallet = await api.call("GET", f"{WALLETS}/{wallet_id.upper()}", token=token)
     for _ in range(3):
@@ -64,33 +64,33 @@ async def test_own_wallet_is_read(api: ApiClient, token: str, user_id: str) -> N
             "GET", f"{WALLETS}/{wallet_id}/balance", token=token, params={"at": "2026-01-01T01:00:00+01:00"}
         )
 
-    assert (wallet.status, wallet.json()) == (200, api.behind.wallet.wallets[wallet_id])
+    assert (wallet.status, wallet.json()) == (200, api.fakes.wallet.wallets[wallet_id])
     assert (balance.status, balance.json()["available"]) == (200, 900)
-    assert api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/balance")[0].query == {
+    assert api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/balance")[0].query == {
         "at": "2026-01-01T00:00:00Z"
     }
-    assert len(api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
+    assert len(api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
 
 
 @pytest.mark.parametrize("read", ["balance?at=2026-01-01T00:00:00Z", "statement?to=2026-01-01T00:00:00Z"])
 @pytest.mark.parametrize("accept", ["application/json", "text/csv"])
-async def test_moment_that_is_not_final(api: ApiClient, token: str, user_id: str, read: str, accept: str) -> None:
-    """The refusal of the wallet service passes, with the moment and `Retry-After`, and no file begins."""
-    wallet_id = api.behind.wallet.add(user_id)
+async def test_instant_that_is_not_final(api: ApiClient, token: str, user_id: str, read: str, accept: str) -> None:
+    """The refusal of the wallet service is passed on, with the instant and `Retry-After`, and no file starts."""
+    wallet_id = api.fakes.wallet.add(user_id)
     path = f"/internal/wallets/{wallet_id}/{read.partition('?')[0]}"
     refused = problem(409, "moment_not_final", final_before=NOW)
     refused.headers["Retry-After"] = "1"
-    api.behind.wallet.answers[f"GET {path}"] = refused
+    api.fakes.wallet.responses[f"GET {path}"] = refused
 
-    answer = await api.call("GET", f"{WALLETS}/{wallet_id}/{read}", token=token, headers={"Accept": accept})
+    response = await api.call("GET", f"{WALLETS}/{wallet_id}/{read}", token=token, headers={"Accept": accept})
 
-    document = answer.json()
-    assert (answer.status, document["code"], document["final_before"]) == (409, "moment_not_final", NOW)
-    assert (answer.headers["Retry-After"], answer.headers["Content-Type"]) == ("1", "application/problem+json")
+    document = response.json()
+    assert (response.status, document["code"], document["final_before"]) == (409, "moment_not_final", NOW)
+    assert (response.headers["Retry-After"], response.headers["Content-Type"]) == ("1", "application/problem+json")
 
 
 def fill(wallet: Wallet, count: int, owner_id: str | None, description: str | None = None) -> None:
-    """Give a stand-in so many lines of a statement."""
+    """Add entries to the statement of a fake wallet service."""
     wallet.lines = [
         {
             "seq": seq,
@@ -105,14 +105,14 @@ def fill(wallet: Wallet, count: int, owner_id: str | None, description: str | No
     ]
 
 
-async def test_statement_names_the_other_side(api: ApiClient, token: str, user_id: str) -> None:
-    """The other side is shown by name; the owner's id is not; the outside world has no name."""
+async def test_statement_names_the_counterparty(api: ApiClient, token: str, user_id: str) -> None:
+    """The counterparty is shown by name, without the owner's id; external accounts have no name."""
     bob = str(new_id())
-    api.behind.auth.people["bob@example.com"] = (bob, "Bob Stone")
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 1, bob)
+    api.fakes.auth.people["bob@example.com"] = (bob, "Bob Stone")
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 1, bob)
     named = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
-    fill(api.behind.wallet, 1, None)
+    fill(api.fakes.wallet, 1, None)
     world = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
 
     assert (named["counterparty"]["name"], sorted(named["counterparty"])) == ("Bob Stone", ["name", "wallet_id"])
@@ -122,25 +122,25 @@ async def test_statement_names_the_other_side(api: ApiClient, token: str, user_i
 async def test_statement_without_auth_has_no_names(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With auth away or silent the statement is there, without names."""
+    """If auth is unavailable or does not respond, the statement has no names."""
     monkeypatch.setattr(names, "NAMES_SECONDS", 0.1)
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 1, str(new_id()))
-    api.behind.auth.silent = True
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 1, str(new_id()))
+    api.fakes.auth.silent = True
     silent = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
-    api.behind.auth.silent = False
-    await api.behind.auth.stop()
+    api.fakes.auth.silent = False
+    await api.fakes.auth.stop()
     away = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
 
-    assert [answer.status for answer in (silent, away)] == [200, 200]
+    assert [response.status for response in (silent, away)] == [200, 200]
     assert silent.json()["items"][0]["counterparty"]["name"] is None
     assert away.json()["items"][0]["counterparty"]["name"] is None
 
 
 async def test_statement_is_paged(api: ApiClient, token: str, user_id: str) -> None:
-    """Limit, cursor and period go behind as they are meant."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 7, None)
+    """Limit, cursor and period are passed on in normalized form."""
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 7, None)
     seqs: list[int] = []
     params = {"limit": "3", "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
     while True:
@@ -151,16 +151,16 @@ async def test_statement_is_paged(api: ApiClient, token: str, user_id: str) -> N
         params["cursor"] = page["next_cursor"]
 
     assert seqs == [7, 6, 5, 4, 3, 2, 1]
-    last = api.behind.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")[-1]
+    last = api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/statement")[-1]
     assert last.query == {"limit": "3", "cursor": "6", "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 
 
 async def test_statement_as_a_file(api: ApiClient, token: str, user_id: str) -> None:
-    """`Accept: text/csv` gives all lines; what others wrote cannot become a formula."""
+    """`Accept: text/csv` returns all lines; text of other users cannot become a formula."""
     mallory = str(new_id())
-    api.behind.auth.people["m@example.com"] = (mallory, "@Mallory")
-    wallet_id = api.behind.wallet.add(user_id, "JPY")
-    fill(api.behind.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
+    api.fakes.auth.people["m@example.com"] = (mallory, "@Mallory")
+    wallet_id = api.fakes.wallet.add(user_id, "JPY")
+    fill(api.fakes.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
 
     response = await api.call(
         "GET", f"{WALLETS}/{wallet_id}/statement", token=token, headers={"Accept": "text/csv;q=0.9, */*;q=0.1"}
@@ -186,9 +186,9 @@ async def test_statement_as_a_file(api: ApiClient, token: str, user_id: str) -> 
         ("application/json, text/csv;q=0.1", "application/json"),
     ],
 )
-async def test_file_for_who_wants_it(api: ApiClient, token: str, user_id: str, accept: str, kind: str) -> None:
-    """A client that takes both gets what it wants more, and one that refuses a file gets none."""
-    path = f"{WALLETS}/{api.behind.wallet.add(user_id)}/statement"
+async def test_file_by_accept_header(api: ApiClient, token: str, user_id: str, accept: str, kind: str) -> None:
+    """A client that accepts both gets the preferred one, and one that refuses a file gets none."""
+    path = f"{WALLETS}/{api.fakes.wallet.add(user_id)}/statement"
 
     response = await api.call("GET", path, token=token, headers={"Accept": accept})
 
@@ -196,26 +196,26 @@ async def test_file_for_who_wants_it(api: ApiClient, token: str, user_id: str, a
 
 
 async def test_file_of_one_page(api: ApiClient, token: str, user_id: str) -> None:
-    """With `limit` the file is one page, and tells where it goes on."""
-    wallet_id = api.behind.wallet.add(user_id)
-    fill(api.behind.wallet, 5, None)
+    """With `limit` the file is one page with a link to the next."""
+    wallet_id = api.fakes.wallet.add(user_id)
+    fill(api.fakes.wallet, 5, None)
     path = f"{WALLETS}/{wallet_id}/statement?limit=2"
     first = await api.call("GET", path, token=token, headers={"Accept": "text/csv"})
     following = first.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
     second = await api.call("GET", following, token=token, headers={"Accept": "text/csv"})
 
-    seqs = [line.split(",")[0] for answer in (first, second) for line in answer.body.decode().splitlines()[1:]]
+    seqs = [line.split(",")[0] for response in (first, second) for line in response.body.decode().splitlines()[1:]]
     assert seqs == ["5", "4", "3", "2"]
 
 
-async def test_balance_with_the_wallet_service_away(api: ApiClient, token: str, user_id: str) -> None:
-    """503 with Retry-After; silent: 504; what the service says about its database passes."""
-    wallet_id = api.behind.wallet.add(user_id)
+async def test_balance_while_the_wallet_service_is_unavailable(api: ApiClient, token: str, user_id: str) -> None:
+    """Unavailable: 503 with Retry-After; no response: 504; a refusal about its database is passed on."""
+    wallet_id = api.fakes.wallet.add(user_id)
     path = f"{WALLETS}/{wallet_id}/balance"
     assert (await api.call("GET", path, token=token)).status == 200
-    api.behind.wallet.answers[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
+    api.fakes.wallet.responses[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
     passed = await api.call("GET", path, token=token)
-    await api.behind.wallet.stop()
+    await api.fakes.wallet.stop()
     away = await api.call("GET", path, token=token)
 
     assert (passed.status, passed.json()["code"]) == (503, "database_unavailable")
@@ -224,14 +224,14 @@ async def test_balance_with_the_wallet_service_away(api: ApiClient, token: str, 
 
 
 async def test_recipient_is_masked(api: ApiClient, token: str) -> None:
-    """Who would get it, masked; nobody: 404; auth away: 503."""
+    """The masked recipient; unknown: 404; auth unavailable: 503."""
     bob = str(new_id())
-    api.behind.auth.people["bob@example.com"] = (bob, "Bob van Stone")
+    api.fakes.auth.people["bob@example.com"] = (bob, "Bob van Stone")
     path = "/api/v1/recipients"
 
     found = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
     nobody = await api.call("GET", path, token=token, params={"email": "nobody@example.com"})
-    await api.behind.auth.stop()
+    await api.fakes.auth.stop()
     away = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
 
     assert found.json() == {"user_id": bob, "name": "B*** v*** S***"}
@@ -240,29 +240,29 @@ async def test_recipient_is_masked(api: ApiClient, token: str) -> None:
 
 
 async def test_notifications(api: ApiClient, token: str, user_id: str) -> None:
-    """A user's own list, and reading one; another's is as an unknown one."""
+    """A user's own list, and marking one as read; another user's is reported as unknown."""
     notification_id = str(new_id())
-    behind = api.behind.notification
-    behind.answers["GET /internal/notifications"] = {"items": [], "next_cursor": None}
-    behind.answers[f"POST /internal/notifications/{notification_id}/read"] = {"id": notification_id}
+    fakes = api.fakes.notification
+    fakes.responses["GET /internal/notifications"] = {"items": [], "next_cursor": None}
+    fakes.responses[f"POST /internal/notifications/{notification_id}/read"] = {"id": notification_id}
     unknown = str(new_id())
-    behind.answers[f"POST /internal/notifications/{unknown}/read"] = problem(404, "notification_not_found")
+    fakes.responses[f"POST /internal/notifications/{unknown}/read"] = problem(404, "notification_not_found")
 
     listed = await api.call("GET", "/api/v1/notifications?limit=3", token=token)
     read = await api.call("POST", f"/api/v1/notifications/{notification_id}/read", token=token)
     refused = [await api.call("POST", f"/api/v1/notifications/{id_}/read", token=token) for id_ in (unknown, "x")]
 
     assert (listed.status, read.status) == (200, 200)
-    assert behind.calls_to("GET", "/internal/notifications")[0].query == {"user_id": user_id, "limit": "3"}
-    assert behind.calls_to("POST", f"/internal/notifications/{notification_id}/read")[0].body == {"user_id": user_id}
-    assert [answer.status for answer in refused] == [404, 404]
+    assert fakes.calls_to("GET", "/internal/notifications")[0].query == {"user_id": user_id, "limit": "3"}
+    assert fakes.calls_to("POST", f"/internal/notifications/{notification_id}/read")[0].body == {"user_id": user_id}
+    assert [response.status for response in refused] == [404, 404]
     assert {**refused[0].json(), "request_id": ""} == {**refused[1].json(), "request_id": ""}
 
 
-async def test_body_that_is_not_needed(api: ApiClient, token: str) -> None:
-    """Where nothing is asked for, an empty object passes and anything else is refused."""
+async def test_optional_body(api: ApiClient, token: str) -> None:
+    """Where no body is required, an empty object is accepted and anything else refused."""
     path = f"/api/v1/notifications/{new_id()}/read"
-    api.behind.notification.answers[path.replace("/api/v1", "POST /internal")] = {"id": "x"}
+    api.fakes.notification.responses[path.replace("/api/v1", "POST /internal")] = {"id": "x"}
     assert (await api.call("POST", path, token=token, json={})).status == 200
     assert (await api.call("POST", path, token=token, json={"user_id": "x"})).status == 422
     assert (
@@ -271,40 +271,40 @@ async def test_body_that_is_not_needed(api: ApiClient, token: str) -> None:
 
 
 async def test_freeze_and_unfreeze(api: ApiClient, operator_token: str, token: str) -> None:
-    """An operator freezes by name and request; the transaction service is told, and need not be there."""
-    wallet_id = api.behind.wallet.add(str(new_id()))
+    """The operator and the request are passed on; the transaction service gets a hint, and may be unavailable."""
+    wallet_id = api.fakes.wallet.add(str(new_id()))
     path = f"/api/v1/ops/wallets/{wallet_id}/freeze"
 
     assert (await api.call("PUT", path, token=token)).status == 403
     frozen = await api.call("PUT", path, token=operator_token, headers={"X-Request-Id": "act-1"})
-    await api.behind.transaction.stop()
+    await api.fakes.transaction.stop()
     unfrozen = await api.call("DELETE", path, token=operator_token)
     unknown = await api.call("PUT", f"/api/v1/ops/wallets/{new_id()}/freeze", token=operator_token)
 
     assert (frozen.status, frozen.json()["status"]) == (200, "frozen")
     assert (unfrozen.status, unfrozen.json()["status"]) == (200, "open")
     assert unknown.status == 404
-    action = api.behind.wallet.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze")[0].body
+    action = api.fakes.wallet.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze")[0].body
     assert (action["request_id"], len(action["operator_id"])) == ("act-1", 36)
-    assert api.behind.transaction.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze-hint")[0].body == {
+    assert api.fakes.transaction.calls_to("PUT", f"/internal/wallets/{wallet_id}/freeze-hint")[0].body == {
         "frozen": True
     }
 
 
 async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything at a glance; what is away is said to be, and its part is null."""
+    """The whole state; unavailable services are reported, and their parts are null."""
     monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)
     overview = {
         "queues": [], "outbox": {"unpublished": 0, "lag_seconds": 0.0}, "pending": 1, "stale_pending": 0,
         "dead_letters": 1, "jobs": [],
     }  # fmt: skip
-    api.behind.transaction.answers["GET /internal/overview"] = overview
-    api.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
-    api.behind.notification.answers["GET /internal/dead-letters/waiting"] = {"waiting": 2}
+    api.fakes.transaction.responses["GET /internal/overview"] = overview
+    api.fakes.wallet.responses["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
+    api.fakes.notification.responses["GET /internal/dead-letters/waiting"] = {"waiting": 2}
 
     whole = (await api.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
-    api.behind.wallet.silent = True
-    await api.behind.transaction.stop()
+    api.fakes.wallet.silent = True
+    await api.fakes.transaction.stop()
     partial = (await api.call("GET", "/api/v1/ops/overview", token=operator_token)).json()
 
     names_ = ["auth", "wallet", "transaction", "notification"]
@@ -318,21 +318,21 @@ async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest
 
 
 async def test_proof(api: ApiClient, operator_token: str) -> None:
-    """The last round, or a new one when it is asked for."""
-    api.behind.wallet.answers["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
+    """The last proof, or a new one on request."""
+    api.fakes.wallet.responses["GET /internal/proof"] = {"ok": True, "at": NOW, "checks": []}
     head = f"12:{'ab' * 32}"
     asked = {"full": "1", "head": head}
     for query, sent in (("", {}), ("?full=0", {}), ("?full=1", {"full": "1"}), (f"?head={head}", asked)):
-        answer = await api.call("GET", f"/api/v1/ops/ledger/proof{query}", token=operator_token)
-        assert (answer.status, answer.json()["ok"]) == (200, True)
-        assert api.behind.wallet.calls_to("GET", "/internal/proof")[-1].query == sent
+        response = await api.call("GET", f"/api/v1/ops/ledger/proof{query}", token=operator_token)
+        assert (response.status, response.json()["ok"]) == (200, True)
+        assert api.fakes.wallet.calls_to("GET", "/internal/proof")[-1].query == sent
     for query in ("full=yes", "head=12", f"head=0:{'ab' * 32}", "full=1&head="):
         assert (await api.call("GET", f"/api/v1/ops/ledger/proof?{query}", token=operator_token)).status == 422
 
 
-async def test_gateway_that_is_refused_says_nothing_of_it(api: ApiClient, token: str) -> None:
-    """A key or route that does not fit between the services is a fault of ours, not the client's 401."""
+async def test_refusal_of_the_gateway_is_a_500(api: ApiClient, token: str) -> None:
+    """A wrong key or route between services is a 500, not a 401 for the client."""
     for status, code in ((401, "service_token_required"), (403, "service_not_allowed"), (404, "not_found")):
-        api.behind.wallet.answers["GET /internal/wallets"] = problem(status, code)
-        answer = await api.call("GET", WALLETS, token=token)
-        assert (answer.status, answer.json()["code"]) == (500, "internal_error")
+        api.fakes.wallet.responses["GET /internal/wallets"] = problem(status, code)
+        response = await api.call("GET", WALLETS, token=token)
+        assert (response.status, response.json()["code"]) == (500, "internal_error")

@@ -1,4 +1,4 @@
-"""Stand-ins for the services behind the gateway: real sockets, real service tokens, just enough sense to be asked."""
+"""Fake upstream services: real sockets, real service tokens, and as much logic as the tests need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATER = "2026-01-01T00:01:30.000000Z"
 
 @dataclass(frozen=True)
 class Call:
-    """One request as the service behind got it."""
+    """One request as the service received it."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Call:
     body: Any
 
 
-Answer = Callable[[Call], Awaitable[web.StreamResponse]]
+Responder = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 def problem(status: int, code: str, **extra: Any) -> web.Response:
@@ -52,17 +52,17 @@ def problem(status: int, code: str, **extra: Any) -> web.Response:
 
 @dataclass
 class Service:
-    """A server of its own that can go away, come back, or fall silent."""
+    """A server that can stop, start again, or not respond."""
 
     name: str
     public_keys: Mapping[str, Ed25519PublicKey]
     calls: list[Call] = field(default_factory=list)
     silent: bool = False
     silent_at: str | None = None
-    """One path at which this service is silent."""
+    """A path at which this service does not respond."""
     broken_at: str | None = None
-    """One path at which this service breaks every connection when it has got the request."""
-    answers: dict[str, Any] = field(default_factory=dict)
+    """A path at which this service closes every connection when it has received the request."""
+    responses: dict[str, Any] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
     _port: int = 0
 
@@ -89,7 +89,7 @@ class Service:
     def calls_to(self, method: str, path: str) -> list[Call]:
         return [call for call in self.calls if (call.method, call.path) == (method, path)]
 
-    async def answer(self, call: Call) -> web.StreamResponse:
+    async def respond(self, call: Call) -> web.StreamResponse:
         return problem(404, "not_found", detail=call.path)
 
     async def _livez(self, _request: web.Request) -> web.Response:
@@ -107,14 +107,14 @@ class Service:
         if call.path == self.broken_at and request.transport is not None:
             request.transport.abort()
         await self._keep_silent(call.path)
-        fixed = self.answers.get(f"{call.method} {call.path}")
+        fixed = self.responses.get(f"{call.method} {call.path}")
         if isinstance(fixed, web.Response):
             # An answer object can be sent once; its content may be given any number of times.
             headers = {name: fixed.headers[name] for name in ("Retry-After",) if name in fixed.headers}
             return web.Response(status=fixed.status, body=fixed.body, content_type=fixed.content_type, headers=headers)
         if fixed is not None:
             return web.json_response(fixed)
-        return await self.answer(call)
+        return await self.respond(call)
 
     async def _keep_silent(self, path: str) -> None:
         while self.silent or path == self.silent_at:
@@ -123,7 +123,7 @@ class Service:
 
 @dataclass
 class Auth(Service):
-    """Keys, sessions, people."""
+    """Keys, sessions and users."""
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     key_id: str = "key-1"
@@ -132,13 +132,13 @@ class Auth(Service):
     """Id and name by e-mail address."""
     passwords: dict[str, str] = field(default_factory=dict)
     revocations_max: int | None = None
-    """How many ended sessions one page of the list has at most."""
+    """The page size of the list of revocations."""
     ahead_seconds: float = 0.0
-    """How far its clock, by which access tokens are dated, is ahead of ours."""
+    """How far its clock, which dates access tokens, is ahead of ours."""
     places: set[tuple[str, str]] = field(default_factory=set)
     """E-mail and network addresses of logins that succeeded."""
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What is known of API keys, by their hash."""
+    """The results of verifications of API keys, by their hash."""
 
     def api_key(self, *scopes: str, user_id: str | None = None, role: str = "user", **changes: Any) -> str:
         """An API key with these scopes."""
@@ -154,7 +154,7 @@ class Auth(Service):
         return key
 
     def forget_api_key(self, key: str) -> None:
-        """As one that is over."""
+        """Make a key unknown."""
         del self.keys[hash_key(key).hex()]
 
     def api_key_id(self, key: str) -> str:
@@ -183,7 +183,7 @@ class Auth(Service):
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(self, *, key: Any = None, algorithm: str = "EdDSA", header: Mapping[str, Any] = {}, **claims: Any) -> str:
-        """An access token of auth; anything about it can be changed, None leaves a claim out."""
+        """An access token of auth; any claim can be changed, None leaves it out."""
         return jwt.encode(
             self.claims(**claims),
             self.key if key is None else key,
@@ -191,7 +191,7 @@ class Auth(Service):
             headers={"typ": "at+jwt", "kid": self.key_id} | dict(header),
         )
 
-    async def answer(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
+    async def respond(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
         match call.method, call.path:
             case "GET", "/internal/jwks":
                 return web.json_response({"keys": [self.jwk()]})
@@ -230,12 +230,12 @@ class Auth(Service):
             case "POST", "/internal/logout":
                 self.ended.append(call.body["session_id"])
                 return web.Response(status=204)
-        return await super().answer(call)
+        return await super().respond(call)
 
 
 @dataclass
 class Wallet(Service):
-    """Wallets by id, and nothing that moves."""
+    """Wallets by id, without postings."""
 
     wallets: dict[str, dict[str, Any]] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -254,7 +254,7 @@ class Wallet(Service):
         }
         return wallet_id
 
-    async def answer(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
+    async def respond(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911 - one for each route
         parts = call.path.split("/")[2:]
         if parts == ["wallets"]:
             return self._wallets(call)
@@ -274,7 +274,7 @@ class Wallet(Service):
                 return web.json_response(self.wallets[wallet_id])
             case "GET", ["outcomes", _]:
                 return problem(404, "outcome_not_found")
-        return await super().answer(call)
+        return await super().respond(call)
 
     def _wallets(self, call: Call) -> web.StreamResponse:
         owner_id = call.query.get("owner_id") or call.body["owner_id"]
@@ -288,23 +288,23 @@ class Wallet(Service):
 
 @dataclass
 class Transaction(Service):
-    """Accepts by key, as the real one does, and finalizes nothing unless told to."""
+    """Accepts by key, as the real one does; `finalizes` decides whether transfers complete."""
 
     transfers: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request hash and transfer id by user and key."""
     owners: dict[str, str] = field(default_factory=dict)
     finalizes: bool = False
-    spoiled_by: str | None = None
-    """A key whose item makes this service refuse the whole list."""
-    nobodies: set[str] = field(default_factory=set)
-    """E-mail addresses that nobody has."""
+    rejects_batch_of: str | None = None
+    """A key whose item makes this service refuse the whole batch."""
+    unregistered: set[str] = field(default_factory=set)
+    """Unregistered e-mail addresses."""
 
-    async def answer(self, call: Call) -> web.StreamResponse:
+    async def respond(self, call: Call) -> web.StreamResponse:
         parts = call.path.split("/")[2:]
         match call.method, parts:
             case "POST", ["transfers"]:
-                if self.spoiled_by in [item["idempotency_key"] for item in call.body["items"]]:
+                if self.rejects_batch_of in [item["idempotency_key"] for item in call.body["items"]]:
                     return problem(422, "invalid_request")
                 return web.json_response({"items": [self._accept(item) for item in call.body["items"]]})
             case "GET", ["transfers", transfer_id]:
@@ -313,10 +313,10 @@ class Transaction(Service):
                 return problem(404, "transfer_not_found")
             case "PUT", ["wallets", _, "freeze-hint"]:
                 return web.Response(status=204)
-        return await super().answer(call)
+        return await super().respond(call)
 
     def _accept(self, item: dict[str, Any]) -> dict[str, Any]:
-        if item["to"].get("email") in self.nobodies:
+        if item["to"].get("email") in self.unregistered:
             return {"problem": {"code": "recipient_not_found", "status": 422, "title": "Nobody."}, "headers": {}}
         place = item["user_id"], item["idempotency_key"]
         known = self.keys.get(place)
@@ -343,19 +343,19 @@ class Transaction(Service):
 
 @dataclass
 class Notification(Service):
-    """Feeds by user, whose oldest lines may be gone; else it says what it is told to say."""
+    """Feeds by user, whose oldest events may have expired; otherwise the fixed responses."""
 
     feeds: dict[str, list[str]] = field(default_factory=dict)
     pruned: dict[str, int] = field(default_factory=dict)
 
-    def tell(self, user_id: str, *texts: str) -> None:
+    def add_events(self, user_id: str, *texts: str) -> None:
         self.feeds.setdefault(user_id, []).extend(texts)
 
-    async def answer(self, call: Call) -> web.StreamResponse:
+    async def respond(self, call: Call) -> web.StreamResponse:
         if (call.method, call.path) == ("POST", "/internal/events"):
             items = [self._news(item["user_id"], item["after"], call.body["limit"]) for item in call.body["items"]]
             return web.json_response({"items": [item for item in items if item["after"] != item["last_seq"]]})
-        return await super().answer(call)
+        return await super().respond(call)
 
     def _news(self, user_id: str, after: int | None, limit: int) -> dict[str, Any]:
         feed = self.feeds.get(user_id, [])
@@ -368,7 +368,7 @@ class Notification(Service):
 
 
 def pending(transfer_id: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of the accepting commit."""
+    """The transfer as accepted."""
     return {
         "id": transfer_id,
         "kind": item["kind"],

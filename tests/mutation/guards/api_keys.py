@@ -10,7 +10,7 @@ AUTH = "tests/integration/auth/test_api_keys.py"
 GATEWAY = "tests/integration/gateway/test_api_keys.py"
 EVERYWHERE = "tests/integration/gateway/test_every_operation.py"
 WORKS_AT_AUTH = f"{AUTH}::test_key_authenticates_its_user"
-WORKS_AT_THE_GATEWAY = f"{GATEWAY}::test_key_speaks_for_its_user"
+WORKS_AT_THE_GATEWAY = f"{GATEWAY}::test_key_authenticates_its_user"
 
 MUTANTS = (
     Mutant(
@@ -31,7 +31,7 @@ MUTANTS = (
         ],
         works=WORKS_AT_THE_GATEWAY,
         caught_by=[
-            f"{GATEWAY}::test_missing_scope_is_told_as_rfc_6750_has_it",
+            f"{GATEWAY}::test_missing_scope_is_named_as_in_rfc_6750",
             f"{EVERYWHERE}::test_scopes_of_api_keys",
         ],
     ),
@@ -85,7 +85,7 @@ MUTANTS = (
             )
         ],
         works=WORKS_AT_THE_GATEWAY,
-        caught_by=[f"{GATEWAY}::test_operating_needs_the_role_too"],
+        caught_by=[f"{GATEWAY}::test_operating_requires_the_role"],
     ),
     Mutant(
         name="keys-share-a-quota",

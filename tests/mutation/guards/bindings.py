@@ -9,7 +9,7 @@ AUTHENTICATION = "services/gateway/security/authentication.py"
 BINDING = "tests/integration/gateway/test_request_binding.py"
 ENDED = "tests/integration/gateway/test_ended_sessions.py"
 FOUND = "tests/integration/payflow/test_found_by_key.py"
-HANDED_OVER = f"{BINDING}::test_everything_that_was_sent_is_handed_over"
+HANDED_OVER = f"{BINDING}::test_all_fields_are_passed_on"
 
 MUTANTS = (
     Mutant(
@@ -63,7 +63,7 @@ MUTANTS = (
             ),
         ],
         works="tests/integration/gateway/test_authentication.py::test_token_works_until_it_expires",
-        caught_by=[f"{ENDED}::test_a_remembered_token_vouches_for_no_other"],
+        caught_by=[f"{ENDED}::test_a_cached_token_validates_no_other"],
     ),
     Mutant(
         name="revocations-read-in-part",
@@ -75,7 +75,7 @@ MUTANTS = (
                 "        return False\n",
             )
         ],
-        works=f"{ENDED}::test_what_ended_is_remembered_for_as_long_as_its_tokens_live",
+        works=f"{ENDED}::test_revocations_are_kept_for_the_lifetime_of_tokens",
         caught_by=[f"{ENDED}::test_one_pull_reads_every_page"],
     ),
     Mutant(
@@ -114,8 +114,8 @@ MUTANTS = (
                 "await call(self._passwords, method, path, body=body, once=not once)",
             )
         ],
-        works="tests/integration/gateway/test_sent_once.py::test_ending_a_session_is_tried_again",
-        caught_by=["tests/integration/gateway/test_sent_once.py::test_what_is_spent_arrives_once"],
+        works="tests/integration/gateway/test_sent_once.py::test_ending_a_session_is_retried",
+        caught_by=["tests/integration/gateway/test_sent_once.py::test_spending_requests_are_sent_once"],
     ),
     Mutant(
         name="key-cached-beyond-a-token",
@@ -127,10 +127,10 @@ MUTANTS = (
                 'seconds = max(float(verified["seconds"]), float(limits.ACCESS_TOKEN_SECONDS))',
             )
         ],
-        works="tests/integration/gateway/test_key_lifetimes.py::test_an_unknown_key_is_asked_about_every_ten_seconds",
+        works="tests/integration/gateway/test_key_lifetimes.py::test_an_unknown_key_is_queried_every_ten_seconds",
         caught_by=[
-            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_is_asked_about_again_after_ten_minutes",
-            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_ends_when_auth_says",
+            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_is_verified_again_after_ten_minutes",
+            "tests/integration/gateway/test_key_lifetimes.py::test_a_key_ends_at_the_time_of_auth",
         ],
     ),
 )

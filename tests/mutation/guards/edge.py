@@ -16,8 +16,8 @@ MUTANTS = (
         changes=[Change("services/chassis/server.py", "        runtime.run_beside(stack, watching.keep())\n", "")],
         works=WORKS,
         caught_by=[
-            f"{SLOW}::test_headers_that_do_not_end_are_a_408",
-            f"{SLOW}::test_silence_is_ended_in_silence",
+            f"{SLOW}::test_unfinished_headers_are_a_408",
+            f"{SLOW}::test_silent_connection_is_closed_without_a_response",
         ],
     ),
     Mutant(
@@ -42,7 +42,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{INPUT}::test_what_is_not_json_is_refused"],
+        caught_by=[f"{INPUT}::test_malformed_json_is_refused"],
     ),
     Mutant(
         name="passwords-without-a-limit",
@@ -54,8 +54,8 @@ MUTANTS = (
                 "",
             )
         ],
-        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
-        caught_by=[f"{PASSWORDS}::test_one_too_many_is_told_to_come_back"],
+        works=f"{PASSWORDS}::test_other_requests_are_served",
+        caught_by=[f"{PASSWORDS}::test_excess_logins_are_refused_at_once"],
     ),
     Mutant(
         name="slots-kept",
@@ -67,7 +67,7 @@ MUTANTS = (
                 "        yield\n        self._under_way -= 1\n",
             )
         ],
-        works=f"{PASSWORDS}::test_others_are_served_meanwhile",
-        caught_by=[f"{PASSWORDS}::test_exactly_so_many_of_a_crowd_get_in"],
+        works=f"{PASSWORDS}::test_other_requests_are_served",
+        caught_by=[f"{PASSWORDS}::test_a_burst_gets_exactly_the_free_slots"],
     ),
 )

@@ -9,7 +9,7 @@ IDEMPOTENCY = "services/gateway/idempotency.py"
 
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
 RULES = "tests/unit/gateway/test_idempotency.py"
-WORKS = f"{TRANSFERS}::test_replay_is_the_first_answer_again"
+WORKS = f"{TRANSFERS}::test_replay_repeats_the_first_response"
 AUTHENTICATION = "tests/integration/gateway/test_authentication.py"
 COOKIES = "tests/integration/gateway/test_cookies.py"
 SMUGGLING = "tests/integration/gateway/test_smuggling.py"
@@ -83,7 +83,7 @@ MUTANTS = (
             )
         ],
         works=f"{COOKIES}::test_refresh_by_cookie",
-        caught_by=[f"{COOKIES}::test_the_page_must_be_ours"],
+        caught_by=[f"{COOKIES}::test_the_cookie_requires_a_known_origin"],
     ),
     Mutant(
         name="ambiguous-body-accepted",
@@ -95,22 +95,22 @@ MUTANTS = (
                 "await handler(request)",
             )
         ],
-        works=f"{SMUGGLING}::test_answers_keep_their_order",
-        caught_by=[f"{SMUGGLING}::test_what_could_be_read_in_two_ways"],
+        works=f"{SMUGGLING}::test_responses_keep_their_order",
+        caught_by=[f"{SMUGGLING}::test_ambiguous_requests_are_refused"],
     ),
     Mutant(
         name="simulation-pays",
         guard="a simulated failure outside demo mode is refused before any payment",
         changes=[Change(API_TRANSFERS, "if SIMULATE in request.headers and SIMULATED not in request:", "if False:")],
         works=WORKS,
-        caught_by=["tests/integration/gateway/test_simulation.py::test_elsewhere_nobody_simulates"],
+        caught_by=["tests/integration/gateway/test_simulation.py::test_simulation_requires_demo_mode"],
     ),
     Mutant(
         name="revocations-share-connections",
         guard="the revocations feed has connections of its own",
         changes=[Change("services/gateway/app.py", "Revocations(feeds.auth)", "Revocations(clients.auth)")],
         works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
-        caught_by=[f"{AUTHENTICATION}::test_ended_sessions_are_heard_of_whoever_else_waits"],
+        caught_by=[f"{AUTHENTICATION}::test_revocations_are_known_while_auth_is_busy"],
     ),
     Mutant(
         name="logins-share-connections",
@@ -123,7 +123,7 @@ MUTANTS = (
             ),
         ],
         works=f"{AUTHENTICATION}::test_session_ended_elsewhere_is_known_within_a_second",
-        caught_by=[f"{AUTHENTICATION}::test_a_crowd_that_logs_in_holds_up_nobody_else"],
+        caught_by=[f"{AUTHENTICATION}::test_a_burst_of_logins_delays_no_other_request"],
     ),
     Mutant(
         name="tokens-by-the-wrong-clock",
@@ -132,6 +132,6 @@ MUTANTS = (
             Change("services/gateway/app.py", "Tokens(keys, revocations.now)", "Tokens(keys, __import__('time').time)")
         ],
         works=f"{AUTHENTICATION}::test_token_works_until_it_expires",
-        caught_by=[f"{AUTHENTICATION}::test_tokens_are_judged_by_the_clock_that_dates_them"],
+        caught_by=[f"{AUTHENTICATION}::test_tokens_are_checked_by_the_clock_that_dates_them"],
     ),
 )

@@ -8,7 +8,7 @@ LIVE = "services/gateway/live.py"
 EVENT_STREAM = "services/gateway/event_stream.py"
 
 DOOR = "tests/integration/gateway/test_live.py"
-WORKS = f"{DOOR}::test_a_stream_from_now_on"
+WORKS = f"{DOOR}::test_a_stream_of_new_events"
 
 MUTANTS = (
     Mutant(

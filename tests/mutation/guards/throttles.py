@@ -9,7 +9,7 @@ GUESSING = "tests/integration/gateway/test_login_throttle.py"
 LIMITING = "tests/integration/gateway/test_limits.py"
 EVERYWHERE = "tests/integration/gateway/test_limits_everywhere.py"
 WORKS = f"{GUESSING}::test_sixth_wrong_password_waits"
-WITHOUT_REDIS = f"{GUESSING}::test_guesses_are_few_without_redis"
+WITHOUT_REDIS = f"{GUESSING}::test_attempts_are_few_without_redis"
 
 MUTANTS = (
     Mutant(
@@ -37,7 +37,7 @@ MUTANTS = (
         guard="a known location is limited by its own failure counter only",
         changes=[Change(GUESSES, "if is_delayed or email is None or not await", "if True or not await")],
         works=WORKS,
-        caught_by=[f"{GUESSING}::test_strangers_do_not_count_for_the_owner"],
+        caught_by=[f"{GUESSING}::test_attackers_do_not_count_for_the_owner"],
     ),
     Mutant(
         name="address-not-counted",
@@ -49,8 +49,8 @@ MUTANTS = (
                 "if request.path in HEALTH:",
             )
         ],
-        works=f"{LIMITING}::test_user_has_one_allowance",
-        caught_by=[f"{LIMITING}::test_address_is_limited_before_anybody_asks_who"],
+        works=f"{LIMITING}::test_user_has_one_quota",
+        caught_by=[f"{LIMITING}::test_address_is_limited_before_authentication"],
     ),
     Mutant(
         name="forwarded-by-any-client",
@@ -76,14 +76,14 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{GUESSING}::test_every_secret_is_guarded"],
+        caught_by=[f"{GUESSING}::test_every_secret_is_throttled"],
     ),
     Mutant(
         name="codes-throttled-like-passwords",
         guard="codes of the second factor, which are short, are throttled more than passwords",
         changes=[Change(GUESSES, "RULES + CODE_RULES if with_code else RULES)", "RULES if with_code else RULES)")],
         works=WORKS,
-        caught_by=[f"{GUESSING}::test_codes_are_guessed_more_slowly"],
+        caught_by=[f"{GUESSING}::test_codes_are_throttled_more_strictly"],
     ),
     Mutant(
         name="users-not-counted",
@@ -109,6 +109,6 @@ MUTANTS = (
             )
         ],
         works=f"{LIMITING}::test_exact_limits_are_exact",
-        caught_by=[f"{LIMITING}::test_redis_ends_no_allowance_after_another"],
+        caught_by=[f"{LIMITING}::test_redis_cannot_end_every_quota"],
     ),
 )
