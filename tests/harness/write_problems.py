@@ -13,12 +13,11 @@ _HEAD = """\
 # Problems
 
 Every error is `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). Decide by `code`: it is
-stable. `detail` is for people, `errors` names every faulty field at once, `request_id` finds the log lines. The same list for
-machines is `x-problem-catalogue` of `/api/v1/openapi.json`, where each operation names those that it may response with.
+stable. `detail` is for humans, `errors` names every invalid field at once, `request_id` identifies the log lines. The same list for
+machines is `x-problem-catalogue` of `/api/v1/openapi.json`, where each operation lists the codes that it may return.
 
-**A retry helps** where the same request, sent again later, may be answered otherwise: after `Retry-After` where that is
-given, and with the same `Idempotency-Key` where money moves. Elsewhere the response stays what it is until the request or the
-state changes.
+**A retry helps** if the same request may succeed later: wait for `Retry-After` if it is given, and repeat the same
+`Idempotency-Key` if money moves. Otherwise the response stays the same until the request or the state changes.
 
 This page is written by `make problems` from the code; a test compares them.
 
