@@ -13,8 +13,8 @@ _HEAD = """\
 # Problems
 
 Every error is `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). Decide by `code`: it is
-stable. `detail` is for humans, `errors` names every invalid field at once, `request_id` identifies the log lines. The same list for
-machines is `x-problem-catalogue` of `/api/v1/openapi.json`, where each operation lists the codes that it may return.
+stable. `detail` is for humans, `errors` names every invalid field at once, `request_id` identifies the log lines. The same list
+for machines is `x-problem-catalogue` of `/api/v1/openapi.json`, where each operation lists the codes that it may return.
 
 **A retry helps** if the same request may succeed later: wait for `Retry-After` if it is given, and repeat the same
 `Idempotency-Key` if money moves. Otherwise the response stays the same until the request or the state changes.
