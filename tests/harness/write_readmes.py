@@ -142,9 +142,11 @@ def _field(name: str, field: FieldInfo) -> tuple[str, str]:
 
 
 def _modules(name: str) -> Iterator[tuple[str, str]]:
-    for path in sorted((SERVICES / name).glob("*.py")):
-        if path.stem != "__init__":
-            yield f"`{path.stem}`", _summary(importlib.import_module(f"services.{name}.{path.stem}"))
+    for path in sorted((SERVICES / name).rglob("*.py")):
+        # Alembic loads its script by path; it is no module of a package.
+        if path.stem != "__init__" and (path.parent / "__init__.py").exists():
+            module = ".".join(path.relative_to(SERVICES / name).with_suffix("").parts)
+            yield f"`{module}`", _summary(importlib.import_module(f"services.{name}.{module}"))
 
 
 def _summary(documented: Callable[..., Any] | object) -> str:
