@@ -38,6 +38,7 @@ from services.transaction import api, commands
 from services.transaction.commands import Accepted
 from services.transaction.intake import Request
 from services.transaction.transfer import request_hash
+from services.wallet.ledger import Posting
 from services.wallet.proof import prove
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
@@ -46,7 +47,7 @@ from tests.harness.services import MoneyPath, accept, open_money_path, request
 BEFORE = {"transaction": "0006", "notification": "0005", "wallet": "0005", "auth": "0009"}
 """The revisions of that version."""
 
-SETTLED = Route("transfers.settled", 1, EVENTS, "events")
+SETTLED = Route("transfers.settled", 1, EVENTS, "events", "transfer")
 OLD_QUEUE = Queue("notices.transfers-settled", EVENTS, SETTLED.type)
 
 PENDING = ("requested", "queued", "posted", "set aside", "lost")
@@ -197,8 +198,10 @@ async def path(databases: dict[str, TestDatabase], rabbitmq: RabbitMQ) -> AsyncI
         proof_pool = await databases["wallet"].pool(databases["wallet"].proof_url)
         proof = await prove(proof_pool)
         await close_pool(proof_pool)
-        outcomes = dict(await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes"))
-        statuses = dict(await opened.pool.fetch("SELECT id, status FROM transfers"))
+        outcome_rows = await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes")
+        status_rows = await opened.pool.fetch("SELECT id, status FROM transfers")
+    outcomes = {row["transfer_id"]: row["outcome"] for row in outcome_rows}
+    statuses = {row["id"]: row["status"] for row in status_rows}
     assert proof.ok, proof
     assert statuses == {id_: "COMPLETED" if outcomes[id_] == "posted" else "FAILED" for id_ in statuses}
 
@@ -226,7 +229,7 @@ async def write_transfers(path: MoneyPath) -> dict[str, Sent]:
     return sent
 
 
-def posting(one: Sent, source: UUID, destination: UUID) -> ledgers.Posting:
+def posting(one: Sent, source: UUID, destination: UUID) -> Posting:
     return ledgers.posting(source, destination, 10, transfer_id=one.id)._replace(request_hash=one.hash)
 
 
