@@ -182,7 +182,7 @@ def _fault_printer(load: Load, rounds: int) -> Callable[[Injected], None]:
         bad = f"  [bold red]{len(load.history.contradictions)} contradictions[/]" if load.history.contradictions else ""
         console.print(
             f"{injected.at:7.1f} s  {injected.round.number:4d}/{rounds}  {injected.round.fault:<14} "
-            f"{injected.round.component:<36} {injected.round.seconds:5.1f} s  {healed:<18} accepted {accepted}{bad}"
+            f"{injected.round.component:<36} {injected.round.seconds:5.1f} s  {healed:<20} accepted {accepted}{bad}"
         )
 
     return show

@@ -71,7 +71,7 @@ class Drill:
     async def _send_work(self) -> None:
         """Send the work while the role is running."""
         if self._role == WALLET and self._row.moment.point.endswith("/internal/availability"):
-            # The transaction service points only about senders whose balance it does not know: a restart clears its memory.
+            # The transaction service requests this only for senders with an unknown balance: a restart clears its memory.
             await self._rig.stop(TRANSACTION)
             await self._rig.start(TRANSACTION)
         await self._rig.start(self._role, crash_at=self._row.crash_at)

@@ -59,7 +59,7 @@ async def path(
             for row in await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes")
         }
         statuses = {row["id"]: row["status"] for row in await opened.pool.fetch("SELECT id, status FROM transfers")}
-        told = Counter(
+        event_counts = Counter(
             row["id"]
             for row in await opened.pool.fetch(
                 "SELECT (body::jsonb->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'"
@@ -67,7 +67,7 @@ async def path(
         )
     assert proof.ok, proof
     assert statuses == {id_: STATUS_OF.get(outcomes.get(id_, "")) for id_ in statuses}
-    assert dict.fromkeys(statuses, 1) == dict(told)
+    assert dict.fromkeys(statuses, 1) == dict(event_counts)
 
 
 @asynccontextmanager
@@ -115,9 +115,9 @@ async def leader(cluster: RabbitMQCluster) -> ClusterNode:
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
                 for node in cluster.nodes:
-                    told = await get_page(node, f"queues/%2F/{REQUESTED_QUEUE.name}")
-                    if len(told.get("online", [])) == len(cluster.nodes):
-                        return next(peer for peer in cluster.nodes if peer.node == told["leader"])
+                    queue = await get_page(node, f"queues/%2F/{REQUESTED_QUEUE.name}")
+                    if len(queue.get("online", [])) == len(cluster.nodes):
+                        return next(peer for peer in cluster.nodes if peer.node == queue["leader"])
             await asyncio.sleep(0.2)
 
 

@@ -115,13 +115,13 @@ async def test_every_point_that_is_passed_has_a_row(rig: Rig) -> None:
     await start_all(rig, ROLES)
 
     harmless = [re.compile(pattern) for pattern in crash_table.OFF_PATH]
-    met = {
+    passed = {
         name: {point for point in rig.passed(name, since[name]) if not any(one.fullmatch(point) for one in harmless)}
         for name in ROLES
     }
     rows = {name: {m.point for m in MOMENTS if m.role == name and not m.scene.disturbed} for name in ROLES}
-    without_a_row = {name: sorted(met[name] - rows[name]) for name in ROLES if met[name] - rows[name]}
-    never_passed = {name: sorted(rows[name] - met[name]) for name in ROLES if rows[name] - met[name]}
+    without_a_row = {name: sorted(passed[name] - rows[name]) for name in ROLES if passed[name] - rows[name]}
+    never_passed = {name: sorted(rows[name] - passed[name]) for name in ROLES if rows[name] - passed[name]}
 
     assert ({}, {}) == (without_a_row, never_passed)
 
@@ -170,7 +170,7 @@ async def check_transfer(rig: Rig, sent: Sent, status: str) -> None:
     )
     outcomes = await rig.pools["wallet"].fetch("SELECT outcome FROM outcomes WHERE transfer_id = $1", transfer_id)
     moved = await rig.pools["wallet"].fetch("SELECT amount FROM entries WHERE account_id = $1", sent.wallet_id)
-    told = await rig.pools["notification"].fetch(
+    notifications = await rig.pools["notification"].fetch(
         "SELECT user_id::text, kind FROM notifications WHERE transfer_id = $1", transfer_id
     )
     seen = await sent.sender.get(f"/transfers/{transfer_id}")
@@ -182,7 +182,7 @@ async def check_transfer(rig: Rig, sent: Sent, status: str) -> None:
     assert ["posted" if completed else "voided"] == [row["outcome"] for row in outcomes]
     assert ([AMOUNT] if completed else []) == [row["amount"] for row in moved]
     assert 1 == events
-    assert expected_notifications(sent, completed=completed) == sorted(tuple(row) for row in told)
+    assert expected_notifications(sent, completed=completed) == sorted(tuple(row) for row in notifications)
     assert proof.ok, proof.checks
     assert all(count <= 2 for count in rig.mail_server.ids.values())
 

@@ -39,7 +39,7 @@ class Clients:
             self.sending[key] = asyncio.create_task(self.sender.send_money(self.receiver, 1, key=key))
             await asyncio.wait([self.sending[key]])
 
-    async def answered(self, count: int) -> None:
+    async def responded(self, count: int) -> None:
         """Wait until this many requests have a response."""
         while sum(task.done() for task in self.sending.values()) < count:
             await asyncio.sleep(0.001)
@@ -56,12 +56,12 @@ async def recorded(stack: Stack, person: Person, keys: Sending) -> dict[str, str
     return {row["key"]: str(row["resource_id"]) for row in rows}
 
 
-async def freeze_after(stack: Stack, clients: Clients, answered: int) -> dict[str, str]:
+async def freeze_after(stack: Stack, clients: Clients, responded: int) -> dict[str, str]:
     """Freeze the gateway after this many responses; return transfers that are accepted but have no response.
 
     A frozen gateway sends no responses, while the transaction service still records the requests it received.
     """
-    await clients.answered(answered)
+    await clients.responded(responded)
     os.kill(stack["pids"]["gateway"], signal.SIGSTOP)
     clients.over = True
     before = -1
@@ -106,7 +106,7 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
             clients.over = True
             await asyncio.gather(*clients.tasks)
         sending = clients.sending
-        answered = await responses_of(sending)
+        responded = await responses_of(sending)
         if lost:
             await replaced(stack, "gateway", pid)
         first = [await retry(alice, bob, key) for key in sending]
@@ -114,7 +114,7 @@ async def test_a_retry_after_a_killed_gateway_gets_the_same_transfer(stack: Stac
 
         returned = dict(zip(sending, (response.body["id"] for response in first), strict=True))
         assert {202} == {response.status for response in first + again}
-        assert lost | answered == {key: returned[key] for key in lost | answered}
+        assert lost | responded == {key: returned[key] for key in lost | responded}
         assert all(response.headers["Idempotent-Replayed"] == "true" for response in again)
         assert [response.body for response in first] == [response.body for response in again]
         ids |= returned

@@ -29,7 +29,7 @@ class Listener:
 
     person: Person
     reader: Reader
-    place: int
+    position: int
     events: list[Event] = field(default_factory=list)
 
 
@@ -96,7 +96,9 @@ async def test_idle_streams(stack: Stack, api: ApiClient, alice: Person) -> None
     for each in opened:
         completed = [event.data["id"] for event in each.events if event.type == "transfer.completed"]
         assert sorted(paid[each.person.user_id]) == sorted(completed)
-        assert [each.place + 1 + number for number in range(2 * len(completed))] == [event.id for event in each.events]
+        assert [each.position + 1 + number for number in range(2 * len(completed))] == [
+            event.id for event in each.events
+        ]
 
     slowdown = await measure(alice, lambda: listeners(users))
     gateway, notification = (1e6 * seconds / STREAMS for seconds in idle)

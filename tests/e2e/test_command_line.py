@@ -93,7 +93,7 @@ async def test_an_operator_manages_users_and_keys(terminal: Terminal, bob: Perso
     listed = await terminal.run("keys", "list")
     refused = [
         await terminal.run("users", "disable", "ops@example.com", "--reason", "tired"),
-        await terminal.run("users", "show", "nobody@example.com"),
+        await terminal.run("users", "show", "unknown@example.com"),
     ]
 
     done = (shown, promoted, demoted, disabled, enabled, rotated, again, listed)
@@ -130,13 +130,13 @@ async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, a
 
     before = await terminal.run("ledger", "verify", "--json")
     head = json.loads(before[1])["head"]
-    noted = f"{head['number']}:{head['hash']}"
+    recorded = f"{head['number']}:{head['hash']}"
     await alter(stack, transfer["id"], -1)
     try:
         during = await terminal.run("ledger", "verify")
     finally:
         await alter(stack, transfer["id"], 1)
-    after = await terminal.run("ledger", "verify", "--head", noted)
+    after = await terminal.run("ledger", "verify", "--head", recorded)
     forged = await terminal.run("ledger", "verify", "--head", f"{head['number']}:{'0' * 64}")
 
     assert 0 == before[0], before
@@ -150,16 +150,16 @@ async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Termin
     """Guarantee 67, in part: with workers or the wallet down, the trace says what the transfer waits for."""
     await alice.send_money(bob, 1, wait=20)
     await terminal.run("login", alice.email, password=PASSWORD)
-    said: dict[str, str] = {}
+    found: dict[str, str] = {}
     for waiting_for, down in (("worker", ["transaction-worker-1", "transaction-worker-2"]), ("wallet", ["wallet"])):
         for name in down:
             await stack.take_down(name)
         try:
             transfer = (await alice.send_money(bob, 1)).body
             async with asyncio.timeout(15):
-                while said.get(waiting_for) != waiting_for:
+                while found.get(waiting_for) != waiting_for:
                     _, out, _ = await terminal.run("trace", transfer["id"], "--json")
-                    said[waiting_for] = json.loads(out)["waiting_for"]
+                    found[waiting_for] = json.loads(out)["waiting_for"]
         finally:
             for name in down:
                 stack.bring_up(name)
@@ -167,4 +167,4 @@ async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Termin
             await stack.ready(name)
         assert (await alice.finalized(transfer["id"]))["status"] in ("COMPLETED", "FAILED")
 
-    assert {"worker": "worker", "wallet": "wallet"} == said
+    assert {"worker": "worker", "wallet": "wallet"} == found

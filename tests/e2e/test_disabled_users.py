@@ -54,16 +54,16 @@ async def test_disabled_user_looks_like_an_unknown_address(alice: Person, api: A
     found = await alice.get(f"/recipients?email={bob.email}")
     accepted = await alice.post("/transfers", payment(3, email=bob.email), key=uuid4().hex, headers=WAIT)
 
-    for disabled, nobody in (looked_up, paid):
+    for disabled, unknown_ in (looked_up, paid):
         assert "recipient_not_found" == disabled.code
-        assert comparable(disabled) == comparable(nobody)
+        assert comparable(disabled) == comparable(unknown_)
     assert (202, first.body) == (again.status, again.body)
     assert (200, "COMPLETED") == (found.status, accepted.body["status"])
     assert 10 == await bob.balance()
 
 
 async def test_disabled_user_receives_by_wallet(alice: Person, api: ApiClient, operator: Person) -> None:
-    """Guarantee 45b: payments and deposits to the wallet arrive; a frozen wallet accepts neither, whoever owns it."""
+    """Guarantee 45b: payments and deposits to the wallet arrive; a frozen wallet accepts neither."""
     bob = await api.register()
     await operator.fund(bob, 50)
     await disable(operator, bob)

@@ -104,8 +104,8 @@ class Fuzzer:
         case.validate_response(response, checks=CHECKS)
 
     def _log_in(self) -> None:
-        who = {"email": self._email, "password": PASSWORD}
-        response = requests.post(f"{self._base}/api/v1/auth/login", json=who, timeout=CALL_SECONDS)
+        login = {"email": self._email, "password": PASSWORD}
+        response = requests.post(f"{self._base}/api/v1/auth/login", json=login, timeout=CALL_SECONDS)
         self._token = response.json()["access_token"]
 
 
@@ -123,8 +123,8 @@ async def test_fuzzed_requests_match_the_document(api: ApiClient, operator: Pers
     await operator.fund(person, 1000)
     transfer_id = (await person.send_money(alice, 5)).body["id"]
     ids = {
-        f"/api/v1{place}{noun}": identifier
-        for place in ("", "/ops")
+        f"/api/v1{prefix}{noun}": identifier
+        for prefix in ("", "/ops")
         for noun, identifier in (("/transfers", transfer_id), ("/wallets", person.wallet_id))
     }
     fuzzer = Fuzzer(api, await Document.of(api.session, api.base), person.email, ids)

@@ -31,7 +31,7 @@ async def test_every_example_of_the_guide(stack: Stack, tmp_path: Path) -> None:
                 printed = await shell.run(text, line=block.line)
             elif block.kind == "python":
                 await guide.run_python(text, names)
-            elif not guide.says(text, printed):
+            elif not guide.matches(text, printed):
                 wrong.append(f"line {block.line}: {printed}")
     assert [] == wrong, "\n".join(wrong)
 

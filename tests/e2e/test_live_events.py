@@ -20,11 +20,11 @@ UNAVAILABLE_SECONDS = bound(0.0, 30.0)
 
 def statuses(events: list[Event]) -> dict[str, list[str]]:
     """The statuses received for each transfer, in order."""
-    told: dict[str, list[str]] = {}
+    received: dict[str, list[str]] = {}
     for event in events:
         if event.type.startswith("transfer."):
-            told.setdefault(event.data["id"], []).append(event.data["status"])
-    return told
+            received.setdefault(event.data["id"], []).append(event.data["status"])
+    return received
 
 
 async def pay(alice: Person, bob: Person, count: int) -> list[str]:
@@ -75,12 +75,12 @@ async def pay_while_disconnected(alice: Person, bob: Person, count: int) -> list
 
 async def test_a_client_that_reconnects(stack: Stack, alice: Person, bob: Person) -> None:
     """Guarantee 58: a client that reconnects with its last id gets each event once, also with Redis down."""
-    place = await position_of(stack, alice)
+    position = await position_of(stack, alice)
     first = await pay(alice, bob, 2)
     # Three events of each transfer: PENDING, COMPLETED, the notification.
-    before = await gather(alice, after=place, count=3 * len(first))
-    away = await pay_while_disconnected(alice, bob, 40)
-    back = await gather(alice, after=before[-1].id, count=3 * len(away))
+    before = await gather(alice, after=position, count=3 * len(first))
+    missed = await pay_while_disconnected(alice, bob, 40)
+    back = await gather(alice, after=before[-1].id, count=3 * len(missed))
     await stack.take_down("redis")
     try:
         dark = await pay_while_disconnected(alice, bob, OFTEN)
@@ -92,15 +92,15 @@ async def test_a_client_that_reconnects(stack: Stack, alice: Person, bob: Person
         stack.bring_up("redis")
     everything = before + back + live
 
-    assert list(range(place + 1, place + 1 + len(everything))) == [event.id for event in everything]
-    assert {id_: ["PENDING", "COMPLETED"] for id_ in first + away + dark + last} == statuses(everything)
+    assert list(range(position + 1, position + 1 + len(everything))) == [event.id for event in everything]
+    assert {id_: ["PENDING", "COMPLETED"] for id_ in first + missed + dark + last} == statuses(everything)
 
 
 async def test_gateway_and_notification_killed(stack: Stack, alice: Person, bob: Person) -> None:
     """Guarantee 58: gateway, notification and its worker are killed while a client follows: each event arrives once."""
-    place = await position_of(stack, alice)
+    position = await position_of(stack, alice)
     events: list[Event] = []
-    following = asyncio.create_task(gather(alice, after=place, count=3 * 5 * OFTEN, events=events))
+    following = asyncio.create_task(gather(alice, after=position, count=3 * 5 * OFTEN, events=events))
     ids = await pay(alice, bob, OFTEN)
     for name in ("notification", "gateway", "notification-worker"):
         os.kill(stack["pids"][name], signal.SIGKILL)
@@ -109,18 +109,18 @@ async def test_gateway_and_notification_killed(stack: Stack, alice: Person, bob:
     ids += await pay(alice, bob, OFTEN)
     await following
 
-    assert list(range(place + 1, place + 1 + len(events))) == [event.id for event in events]
+    assert list(range(position + 1, position + 1 + len(events))) == [event.id for event in events]
     assert {id_: ["PENDING", "COMPLETED"] for id_ in ids} == statuses(events)
 
 
 async def test_a_pending_event_is_sent(stack: Stack, alice: Person, bob: Person) -> None:
     """Without a worker the sender receives the event PENDING; the outcome follows once there is one."""
-    place = await position_of(stack, alice)
+    position = await position_of(stack, alice)
     for name in ("transaction-worker-1", "transaction-worker-2"):
         await stack.take_down(name)
     try:
         sent = await alice.send_money(bob, 5)
-        [pending] = await gather(alice, after=place, count=1)
+        [pending] = await gather(alice, after=position, count=1)
     finally:
         for name in ("transaction-worker-1", "transaction-worker-2"):
             stack.bring_up(name)

@@ -131,10 +131,10 @@ async def test_thousands_of_transfers(stack: Stack, api: ApiClient, operator: Pe
             "wallet", "SELECT transfer_id, outcome FROM outcomes WHERE transfer_id = ANY($1::uuid[])", ids
         )
     }
-    told = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
+    status_of = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
     assert len(ids) > REQUESTS // 2
     assert len(ids) == len(rows)
-    assert all(told[outcomes[row["id"]]] == row["status"] for row in rows)
+    assert all(status_of[outcomes[row["id"]]] == row["status"] for row in rows)
     assert sorted(row["took"] for row in rows)[int(len(rows) * 0.99)] < 5
     assert 100_000 == sum(await asyncio.gather(*(person.balance() for person in people)))
 
@@ -181,12 +181,12 @@ async def test_key_rules(alice: Person, bob: Person) -> None:
     )
     first = await alice.post("/transfers", body, key=key)
     reused = await alice.post("/transfers", body | {"amount": 2}, key=key)
-    honest = await alice.post("/transfers", body, key=uuid4().hex)
+    other = await alice.post("/transfers", body, key=uuid4().hex)
 
     assert (400, "idempotency_key_missing") == (missing.status, missing.code)
     assert [(400, "idempotency_key_invalid")] * 4 == [(response.status, response.code) for response in (*odd, twice)]
     assert (422, "idempotency_key_reused") == (reused.status, reused.code)
-    assert honest.body["id"] != first.body["id"]
+    assert other.body["id"] != first.body["id"]
 
 
 async def test_a_lost_response_is_found_by_its_key(alice: Person, bob: Person) -> None:
@@ -303,18 +303,18 @@ async def test_bad_fields(stack: Stack, alice: Person, bob: Person, operator: Pe
     frozen = await operator.send(
         "PUT", f"/ops/wallets/{bob.wallet_id}/freeze", headers={"Authorization": f"Bearer {operator.token}"}
     )
-    good = {"amount": 1, "currency": "USD", "to": {"wallet_id": operator.wallet_id}}
+    valid = {"amount": 1, "currency": "USD", "to": {"wallet_id": operator.wallet_id}}
     cases: dict[str, dict[str, Any]] = {
-        "to": good | {"to": {"wallet_id": alice.wallet_id}},
-        "currency": good | {"currency": "ZZZ"},
-        "to ": good | {"to": {"wallet_id": str(uuid4())}},
-        "to.email": good | {"to": {"email": "nobody-at-all@example.com"}},
-        "currency ": good | {"to": {"wallet_id": euro}},
-        "to  ": good | {"to": {"wallet_id": bob.wallet_id}},
-        "description": good | {"description": "NUL \x00"},
-        "description ": good | {"description": "x" * 141},
-        "surprise": good | {"surprise": 1},
-        "from_wallet_id": good | {"from_wallet_id": bob.wallet_id},
+        "to": valid | {"to": {"wallet_id": alice.wallet_id}},
+        "currency": valid | {"currency": "ZZZ"},
+        "to ": valid | {"to": {"wallet_id": str(uuid4())}},
+        "to.email": valid | {"to": {"email": "unknown@example.com"}},
+        "currency ": valid | {"to": {"wallet_id": euro}},
+        "to  ": valid | {"to": {"wallet_id": bob.wallet_id}},
+        "description": valid | {"description": "NUL \x00"},
+        "description ": valid | {"description": "x" * 141},
+        "surprise": valid | {"surprise": 1},
+        "from_wallet_id": valid | {"from_wallet_id": bob.wallet_id},
     }
 
     responses: dict[str, Response] = {

@@ -8,7 +8,7 @@ HOSTILE = {
     "PGTARGETSESSIONATTRS": "standby",
     "PGHOST": "192.0.2.1",
     "PGPORT": "1",
-    "PGUSER": "somebody",
+    "PGUSER": "another",
     "PGPASSFILE": "/nonexistent/pgpass",
     "PGOPTIONS": "-c default_transaction_read_only=on",
     "PGSERVICE": "nonexistent",

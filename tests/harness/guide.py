@@ -36,7 +36,7 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(found[1], found[2], text.count("\n", 0, found.start()) + 2)
 
 
-def says(promised: str, printed: str) -> bool:
+def matches(promised: str, printed: str) -> bool:
     """Whether the output matches the document; `…` matches anything, also several lines."""
     parts = [re.escape(part.strip("\n")) for part in promised.strip().split(_ANYTHING)]
     return re.fullmatch(r"\s*" + ".*?".join(parts).replace(r"\ \ ", r"\ +") + r"\s*", printed, re.DOTALL) is not None

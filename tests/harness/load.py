@@ -63,7 +63,7 @@ class Sent:
     def faults(self) -> list[str]:
         """Keys with two transfers, and keys without a final response."""
         return [
-            *(f"two transfers: key {p.key} was told {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
+            *(f"two transfers: key {p.key} returned {sorted(p.ids)}" for p in self.payments.values() if len(p.ids) > 1),
             *(f"no response: key {p.key} after {len(p.responses)}" for p in self.payments.values() if not p.finalized),
         ]
 

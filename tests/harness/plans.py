@@ -49,14 +49,14 @@ class Examiner:
         return _read(await self._connection.fetchval(explained))
 
 
-def _read(said: str) -> Work:
-    plan = json.loads(said)[0]["Plan"]
+def _read(output: str) -> Work:
+    plan = json.loads(output)[0]["Plan"]
     nodes = [node for node in _nodes(plan) if "Relation Name" in node]
     return Work(
         rows=int(sum(_examined(node) * node["Actual Loops"] for node in nodes)),
         blocks=plan["Shared Hit Blocks"] + plan["Shared Read Blocks"],
         scanned=[node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan" and node["Actual Loops"]],
-        plan=said,
+        plan=output,
     )
 
 

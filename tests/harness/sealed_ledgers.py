@@ -43,9 +43,9 @@ class Ledger:
         assert sealed.head is not None
         return sealed.head
 
-    async def verify(self, asked: Head | None = None) -> Proof:
+    async def verify(self, head: Head | None = None) -> Proof:
         """Run the proof."""
-        return await verify(self.proof_pool, asked)
+        return await verify(self.proof_pool, head)
 
     async def tamper(self, statement: str, *arguments: object) -> None:
         """Execute as the superuser, bypassing every trigger."""

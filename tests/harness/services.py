@@ -165,8 +165,8 @@ def request(user: UUID, to_wallet: UUID, amount: int, *, key: str | None = None,
         request_id=str(new_id()),
         traceparent=None,
     )._replace(**changes)  # type: ignore[arg-type]
-    said = f"{made.amount}{made.currency}{made.to_wallet_id}{made.to_email}{made.from_wallet_id}{made.description}"
-    return made._replace(key_hash=sha256(said.encode()).digest())
+    content = f"{made.amount}{made.currency}{made.to_wallet_id}{made.to_email}{made.from_wallet_id}{made.description}"
+    return made._replace(key_hash=sha256(content.encode()).digest())
 
 
 async def accept(intake: Intake, *requests: Request) -> list[Result]:

@@ -132,8 +132,8 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
 
 async def read(client: Client, params: dict[str, Any]) -> list[dict[str, Any]]:
     """Request one page, as the gateway does."""
-    said = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in params.items()}
-    response = await client.get("/audit", params=said)
+    query = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in params.items()}
+    response = await client.get("/audit", params=query)
     assert response.status == 200, await response.text()
     items: list[dict[str, Any]] = (await response.json())["items"]
     return items
@@ -166,8 +166,8 @@ async def test_pages_are_the_list_in_parts(listed: tuple[Client, list[Row]]) -> 
     for params in ({}, {"actor_id": PEOPLE[0]}, {"user_id": PEOPLE[1], "from": early}, {"action": "one", "to": late}):
         found: list[dict[str, Any]] = []
         while True:
-            place = {"before": f"{found[-1]['at']}/{found[-1]['id']}"} if found else {}
-            part = await read(client, {**params, **place, "limit": PAGE})
+            cursor = {"before": f"{found[-1]['at']}/{found[-1]['id']}"} if found else {}
+            part = await read(client, {**params, **cursor, "limit": PAGE})
             found += part
             if len(part) < PAGE:
                 break

@@ -155,18 +155,18 @@ async def test_payments_do_not_wait_for_reads(
             "amount": 1, "currency": "USD", "to": {"wallet_id": str(destination)}, "from_wallet_id": None,
             "description": None, "metadata": None, "request_id": str(new_id()), "traceparent": None,
         }  # fmt: skip
-        answer: dict[str, Any] = await gateway.call("POST", "/internal/transfers", body={"items": [item]}, seconds=60)
-        return answer["items"][0]
+        response: dict[str, Any] = await gateway.call("POST", "/internal/transfers", body={"items": [item]}, seconds=60)
+        return response["items"][0]
 
     assert "transfer" in await pay(), "opens the connections that a running service has"
     async with slow_reads(transaction_database, services.upstream("gateway", "transaction")):
-        answers = [await pay() for _ in range(PAYMENTS)]
+        responses = [await pay() for _ in range(PAYMENTS)]
 
-    assert ["PENDING"] * PAYMENTS == [answer.get("transfer", answer)["status"] for answer in answers]
+    assert ["PENDING"] * PAYMENTS == [response.get("transfer", response)["status"] for response in responses]
 
 
 async def test_the_ledger_does_not_wait_for_reads(services: Services, wallet_database: TestDatabase) -> None:
-    """While every read of wallets hangs and many more wait, the ledger decides and the intake's checks are answered."""
+    """While every read of wallets hangs and many more wait, the ledger decides and the intake's checks succeed."""
     worker, intake = services.upstream("transaction-worker", "wallet"), services.upstream("transaction", "wallet")
     voids = [{"transfer_id": str(new_id()), "reason": "cancelled", "request_hash": "ab" * 32} for _ in range(PAYMENTS)]
     wanted = {"ids": [], "owners": [], "external": ["USD"]}
@@ -176,7 +176,7 @@ async def test_the_ledger_does_not_wait_for_reads(services: Services, wallet_dat
         decided = [await worker.call("POST", "/internal/void", body={"items": [void]}, seconds=60) for void in voids]
         found = await intake.call("POST", "/internal/wallets/find", body=wanted, seconds=60)
 
-    assert ["voided"] * PAYMENTS == [answer["items"][0]["outcome"] for answer in decided]
+    assert ["voided"] * PAYMENTS == [response["items"][0]["outcome"] for response in decided]
     assert 1 == len(found["items"])
 
 

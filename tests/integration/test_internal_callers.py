@@ -111,11 +111,11 @@ async def test_every_route_has_its_callers(name: str, keys: dict[str, Identity])
             for caller, key in keys.items():
                 token = TokenSigner(key, audience=name).token()
                 status, code = await service.request(method, path, f"Bearer {token}")
-                place = (name, method, path, caller)
+                case = (name, method, path, caller)
                 if caller in may:
-                    assert code not in REFUSED, place
+                    assert code not in REFUSED, case
                 else:
-                    assert (403, "service_not_allowed") == (status, code), place
+                    assert (403, "service_not_allowed") == (status, code), case
 
 
 @pytest.mark.parametrize("name", ROUTES)

@@ -35,12 +35,12 @@ def schema(postgres: Postgres, database: str) -> str:
 async def test_schema_sql_matches_the_migrations(postgres: Postgres, templates: Templates, database: str) -> None:
     """sql/schema.sql is exactly what the migrations create; `make schema` writes it."""
     made = await templates.fresh(database)
-    said = (SERVICES / database / "sql" / "schema.sql").read_text()
+    written = (SERVICES / database / "sql" / "schema.sql").read_text()
 
     now = schema(postgres, made.name)
     await templates.drop(made)
 
-    assert said == now
+    assert written == now
 
 
 @pytest.mark.parametrize("database", DATABASES)

@@ -46,19 +46,21 @@ LISTS = (
 Filled = tuple[web.Application, str, dict[str, str], datetime]
 """The application, the path of the list, its fixed parameters and the time."""
 
-Ask = Callable[..., Awaitable[tuple[int, Any]]]
+RequestPage = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class List:
     """One list over HTTP, and the time that most of its rows share."""
 
-    def __init__(self, ask: Ask, moment: datetime) -> None:
-        self.ask, self.moment = ask, moment
+    def __init__(self, request_page: RequestPage, moment: datetime) -> None:
+        self.request_page, self.moment = request_page, moment
 
     async def count(self, since: datetime | None = None, until: datetime | None = None) -> int:
         """The number of distinct rows in the period; no row may appear twice."""
         limits = {"from": since, "to": until}
-        status, document = await self.ask({name: format_time(at) for name, at in limits.items() if at is not None})
+        status, document = await self.request_page(
+            {name: format_time(at) for name, at in limits.items() if at is not None}
+        )
         assert status == 200, document
         ids = [item.get("seq") or item["id"] for item in document["items"]]
         assert len(ids) == len(set(ids))
@@ -74,11 +76,11 @@ async def listed(request: pytest.FixtureRequest, templates: Templates) -> AsyncI
     app, path, fixed, moment = await _FILL[kind.partition(" ")[0]](database, service, kind)
     async with TestClient(TestServer(app)) as client:
 
-        async def ask(params: dict[str, str]) -> tuple[int, Any]:
+        async def request_page(params: dict[str, str]) -> tuple[int, Any]:
             response = await client.get(path, params=fixed | params | {"limit": "200"})
             return response.status, await response.json()
 
-        yield List(ask, moment)
+        yield List(request_page, moment)
     await templates.drop(database)
 
 
@@ -100,7 +102,7 @@ async def test_a_period_whose_end_is_before_its_start_is_refused(listed: List) -
     """`to` before `from` is 422 and names `to`; so is a time that is malformed or has no zone."""
     turned = {"from": format_time(listed.moment), "to": format_time(listed.moment - TICK)}
     for params, field in ((turned, "to"), ({"from": "yesterday"}, "from"), ({"to": "1700000000"}, "to")):
-        status, document = await listed.ask(params)
+        status, document = await listed.request_page(params)
         assert (422, [field]) == (status, [error["field"] for error in document["errors"]]), params
 
 

@@ -108,11 +108,11 @@ class Recorder:
     """Replaces the connection: records the statement and the arguments of a store function."""
 
     def __init__(self) -> None:
-        self.asked: tuple[str, tuple[object, ...]] = "", ()
+        self.query: tuple[str, tuple[object, ...]] = "", ()
 
     async def fetch(self, statement: str, *arguments: object) -> list[object]:
         """Return no rows."""
-        self.asked = statement, arguments
+        self.query = statement, arguments
         return []
 
 
@@ -135,13 +135,13 @@ def transfer_filters() -> Iterable[tuple[UUID, Filter, Position]]:
 
 
 async def check(
-    connection: asyncpg.Connection, asked: Sequence[tuple[str, Sequence[object]]], *, actions: int = 1
+    connection: asyncpg.Connection, query: Sequence[tuple[str, Sequence[object]]], *, actions: int = 1
 ) -> None:
     """No sequential scan, and no more than a few rows and blocks for each row of the page."""
     examiner = plans.Examiner(connection)
     for mode in plans.MODES:
         await examiner.use(mode)
-        for statement, arguments in asked:
+        for statement, arguments in query:
             work = await examiner.examine(statement, arguments)
             assert not work.scanned, (mode, arguments, work)
             assert work.rows <= (9 + 2 * actions) * LIMIT, (mode, arguments, work)
@@ -154,13 +154,13 @@ async def test_transfers(transfers: TestDatabase) -> None:
     for name, value in READ_SETTINGS.items():
         await connection.execute(f"SET {name} = '{value}'")
     recorder = Recorder()
-    asked = []
+    query = []
     for viewer, matching, below in transfer_filters():
         await store.list_transfers(recorder, viewer, below=below, matching=matching, limit=LIMIT)  # type: ignore[arg-type]
-        asked.append(recorder.asked)
+        query.append(recorder.query)
     for statistics in ("SELECT 1", "ANALYZE transfers"):
         await connection.execute(statistics)
-        await check(connection, asked)
+        await check(connection, query)
     await connection.close()
 
 

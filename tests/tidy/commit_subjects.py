@@ -141,8 +141,8 @@ def _git(repository: Path, *arguments: str, otherwise: str = "") -> str:
     except OSError:
         raise NotChecked("git is not installed") from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[:1]
-        raise NotChecked(otherwise or (said[0] if said else f"git exited with {done.returncode}"))
+        errors = done.stderr.strip().splitlines()[:1]
+        raise NotChecked(otherwise or (errors[0] if errors else f"git exited with {done.returncode}"))
     return done.stdout.strip()
 
 

@@ -151,9 +151,9 @@ def test_without_a_repository_it_is_not_checked(
 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert check_commits(origin, None) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3
-    assert all(line.startswith("commit subjects: not checked, ") for line in said)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("commit subjects: not checked, ") for line in lines)
 
 
 def test_the_message_of_a_commit_is_checked(tmp_path: Path) -> None:

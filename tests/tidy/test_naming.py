@@ -31,13 +31,13 @@ def nodes() -> list[tuple[str, ast.AST]]:
 
 def names() -> Iterator[tuple[str, str]]:
     """Every name of a variable, a parameter or a function, with its position."""
-    for place, node in nodes():
+    for position, node in nodes():
         if isinstance(node, ast.arg):
-            yield place, node.arg
+            yield position, node.arg
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield place, node.id
+            yield position, node.id
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield place, node.name
+            yield position, node.name
 
 
 def test_files_are_named_after_one_thing() -> None:
@@ -49,19 +49,19 @@ def test_files_are_named_after_one_thing() -> None:
 
 def test_names_are_whole_words() -> None:
     """`connection`, `message`, `configuration`: no abbreviations."""
-    assert [] == [f"{place} {name}" for place, name in names() if ABBREVIATIONS.search(name.strip("_"))]
+    assert [] == [f"{position} {name}" for position, name in names() if ABBREVIATIONS.search(name.strip("_"))]
 
 
 def test_limits_end_with_min_or_max() -> None:
     """`amount_max`, not `max_amount`: related names sort together."""
-    assert [] == [f"{place} {name}" for place, name in names() if re.match(r"(?i)_?(max|min)_", name)]
+    assert [] == [f"{position} {name}" for position, name in names() if re.match(r"(?i)_?(max|min)_", name)]
 
 
 def test_get_raises_when_there_is_nothing() -> None:
     """A function that may return None is called `find_…`."""
     assert [] == [
-        f"{place} {node.name}"
-        for place, node in nodes()
+        f"{position} {node.name}"
+        for position, node in nodes()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("get_")
         and node.returns is not None
@@ -72,8 +72,8 @@ def test_get_raises_when_there_is_nothing() -> None:
 def test_log_events_are_static_names() -> None:
     """`noun_past_participle` as a literal, with variable parts as fields, so that one search finds every line."""
     calls = [
-        (place, node)
-        for place, node in nodes()
+        (position, node)
+        for position, node in nodes()
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in LOG_METHODS
@@ -81,7 +81,7 @@ def test_log_events_are_static_names() -> None:
     ]
 
     assert len(calls) > 50
-    assert [] == [f"{place} {ast.unparse(node)}" for place, node in calls if not _is_static_event(node)]
+    assert [] == [f"{position} {ast.unparse(node)}" for position, node in calls if not _is_static_event(node)]
 
 
 def _is_static_event(call: ast.Call) -> bool:
@@ -92,36 +92,38 @@ def _is_static_event(call: ast.Call) -> bool:
 def test_metrics_have_closed_labels() -> None:
     """A label with an id, an address or a user would create a series for each of them."""
     made = [
-        (place, node)
-        for place, node in nodes()
+        (position, node)
+        for position, node in nodes()
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in METRICS
     ]
     labels = [
-        (place, ast.unparse(label))
-        for place, node in made
+        (position, ast.unparse(label))
+        for position, node in made
         for argument in node.args[2:3]
         for label in ast.walk(argument)
     ]
 
     assert len(made) > 20
     assert [] == [
-        f"{place} {label}" for place, label in labels if re.search(r"(\b|_)(id|ip|address|email|key|user)'", label)
+        f"{position} {label}"
+        for position, label in labels
+        if re.search(r"(\b|_)(id|ip|address|email|key|user)'", label)
     ]
 
 
 def test_statements_are_called_through_their_module() -> None:
     """`store.lock_accounts(...)` and `commands.post_transfers(...)` show the layer of the call."""
     imported = [
-        (place, node.module, alias.name)
-        for place, node in nodes()
+        (position, node.module, alias.name)
+        for position, node in nodes()
         if isinstance(node, ast.ImportFrom) and node.module is not None
         for alias in node.names
         if alias.name.islower()
     ]
 
     assert [] == [
-        f"{place} {module}.{name}"
-        for place, module, name in imported
+        f"{position} {module}.{name}"
+        for position, module, name in imported
         if re.fullmatch(r"services\.\w+\.(store|commands)(_\w+)?", module)
         and not (ROOT / module.replace(".", "/") / f"{name}.py").exists()
     ]

@@ -23,7 +23,7 @@ from tests.harness import guide
 )
 def test_says(promised: str, printed: str, expected: bool) -> None:
     """`…` matches anything, runs of spaces match each other, everything else matches itself."""
-    assert expected is guide.says(promised, printed)
+    assert expected is guide.matches(promised, printed)
 
 
 def test_blocks(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ def test_promises_are_kept(promise: str) -> None:
 
 def test_the_guide_names_the_rate_limits() -> None:
     """Every limit in the table of the API guide is the one that counts requests, with its number and its period."""
-    told: dict[str, tuple[int, int]] = {}
+    documented: dict[str, tuple[int, int]] = {}
     for row in re.findall(
         r"^\| (`.*?) \| .*? \| (.*?) \|$", (ROOT / "docs" / "api-guide.md").read_text(), re.MULTILINE
     ):
@@ -336,13 +336,13 @@ def test_the_guide_names_the_rate_limits() -> None:
             continue
         minutes = 10 if "ten minutes" in row[1] else 1
         each = numbers if len(numbers) == len(limits) else numbers * len(limits)
-        told |= {
+        documented |= {
             limit: (int(number.replace(",", "")), minutes * MINUTE) for limit, number in zip(limits, each, strict=True)
         }
-    told |= {"address": (30_000, MINUTE), "user": (6_000, MINUTE), "key": (6_000, MINUTE)}
+    documented |= {"address": (30_000, MINUTE), "user": (6_000, MINUTE), "key": (6_000, MINUTE)}
     limits_of_settings = rate_limit.limits_of(gateway_settings.GatewaySettings.model_construct())
 
-    assert told == {name: (limit.amount, limit.seconds) for name, limit in rate_limit.LIMITS.items()}
+    assert documented == {name: (limit.amount, limit.seconds) for name, limit in rate_limit.LIMITS.items()}
     assert dict(rate_limit.LIMITS) == dict(limits_of_settings)
     assert {"address", "user", "key"} == {name for name, limit in rate_limit.LIMITS.items() if not limit.is_exact}
 

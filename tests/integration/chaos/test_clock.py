@@ -85,9 +85,9 @@ async def test_a_process_jumps_and_comes_back(clock: Clock, run: str) -> None:
         clock.jump(seconds)
         process.stdin.write(b"\n")
         async with asyncio.timeout(30):
-            told, waited = map(float, (await process.stdout.readline()).split())
+            shown, waited = map(float, (await process.stdout.readline()).split())
 
-        assert abs(told - (time.time() + seconds)) < NEAR, seconds
+        assert abs(shown - (time.time() + seconds)) < NEAR, seconds
         assert 0.049 < waited < NEAR
     await end(process)
 
@@ -141,8 +141,8 @@ async def ready(session: aiohttp.ClientSession, url: str) -> None:
     async with asyncio.timeout(60):
         while True:
             try:
-                async with session.get(f"{url}/readyz") as answer:
-                    if answer.status == 200:
+                async with session.get(f"{url}/readyz") as response:
+                    if response.status == 200:
                         return
             except aiohttp.ClientError:
                 pass
@@ -151,8 +151,8 @@ async def ready(session: aiohttp.ClientSession, url: str) -> None:
 
 async def void(upstream: Upstream) -> Any:
     item = {"transfer_id": str(new_id()), "reason": "cancelled", "request_hash": "ab" * 32}
-    answer = await upstream.call("POST", "/internal/void", body={"items": [item]}, seconds=20)
-    return answer["items"][0]["outcome"]
+    response = await upstream.call("POST", "/internal/void", body={"items": [item]}, seconds=20)
+    return response["items"][0]["outcome"]
 
 
 async def time_there(session: aiohttp.ClientSession, url: str, keys: dict[str, Identity]) -> float:
@@ -160,8 +160,8 @@ async def time_there(session: aiohttp.ClientSession, url: str, keys: dict[str, I
     claims = {"iss": "transaction", "aud": "wallet", "iat": 1, "exp": 61}
     token = jwt.encode(claims, keys["transaction"].key, algorithm="EdDSA", headers={"kid": "transaction"})
     headers = {"Authorization": f"Bearer {token}"}
-    async with session.post(f"{url}/internal/void", json={"items": []}, headers=headers) as answer:
-        return float((await answer.json())["now"])
+    async with session.post(f"{url}/internal/void", json={"items": []}, headers=headers) as response:
+        return float((await response.json())["now"])
 
 
 async def test_a_service_jumps_and_comes_back(clock: Clock, wallet_database: TestDatabase) -> None:
@@ -197,9 +197,9 @@ async def test_access_tokens_are_dated_by_the_database(
         await ready(session, url)
         upstream = Upstream("gateway", "auth", url, keys["gateway"])
         body = {"email": "alice@example.com", "password": "correct horse", "name": "Alice"}
-        answer = await upstream.call("POST", "/internal/register", body=body, seconds=20)
+        response = await upstream.call("POST", "/internal/register", body=body, seconds=20)
         await upstream.close()
 
-    claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
+    claims = jwt.decode(response["access_token"], options={"verify_signature": False})
     assert abs(time.time() - claims["iat"]) < NEAR
     assert claims["iat"] == claims["nbf"] == claims["exp"] - 600

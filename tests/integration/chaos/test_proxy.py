@@ -168,7 +168,7 @@ async def test_a_reader_that_does_not_read_stops_the_sender(edge: Edge, echo: Ec
             caller.writer.write(bytes(1_000_000))
             await caller.writer.drain()
 
-    asking = asyncio.create_task(request_large())
+    requesting = asyncio.create_task(request_large())
     received = -1
     async with asyncio.timeout(60):
         while not received or received != len(echo.received):
@@ -176,9 +176,9 @@ async def test_a_reader_that_does_not_read_stops_the_sender(edge: Edge, echo: Ec
             await asyncio.sleep(0.45)
 
     # Every socket on the path has buffers of a few megabytes.
-    assert not asking.done()
+    assert not requesting.done()
     assert 0 < received < 60_000_000
-    asking.cancel()
+    requesting.cancel()
     caller.writer.transport.abort()
 
 

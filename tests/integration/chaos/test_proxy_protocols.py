@@ -99,8 +99,8 @@ async def test_http_through_an_edge() -> None:
     await web.TCPSite(runner, LOOPBACK, 0).start()
     edge, url = await _before(f"http://{LOOPBACK}:{runner.addresses[0][1]}/pay")
     async with aiohttp.ClientSession() as session:
-        async with session.post(url, data=bytes(500_000)) as answer:
-            assert {"done": 1} == await answer.json()
+        async with session.post(url, data=bytes(500_000)) as response:
+            assert {"done": 1} == await response.json()
         edge.drop_responses()
 
         with pytest.raises(aiohttp.ClientError):
@@ -108,7 +108,7 @@ async def test_http_through_an_edge() -> None:
 
         assert 2 == done
         edge.heal()
-        async with session.post(url) as answer:
-            assert {"done": 3} == await answer.json()
+        async with session.post(url) as response:
+            assert {"done": 3} == await response.json()
     await edge.close()
     await runner.cleanup()

@@ -1,4 +1,4 @@
-"""The guards of what belongs together: a response and its request, a tag and its document, a token and its signature."""
+"""The guards of bindings: a response to its request, an ETag to its document, a token to its signature."""
 
 from __future__ import annotations
 

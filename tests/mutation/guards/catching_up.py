@@ -1,4 +1,4 @@
-"""The guards of telling what the broker lost."""
+"""The guards of catch-up: events lost by the broker arrive."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ MUTANTS = (
         caught_by=[f"{RELAYING}::test_rows_wait_for_a_broker_that_is_away"],
         faults=("transaction-relay>rabbitmq",),
     ),
-    # Quorum queues keep every message, marked or not. The mark is for the day one of the queues is of another type.
+    # Quorum queues keep every message, persistent or not. The mark matters only for another queue type.
     Mutant(
         name="persistent-off",
         guard="messages are marked as persistent",

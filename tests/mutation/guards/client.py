@@ -1,4 +1,4 @@
-"""The guards of the Python client: an argument that is given is sent or refused, never replaced."""
+"""The guards of the Python client: a given argument is sent or refused, never replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards of service tokens while clocks disagree."""
+"""The guards of service tokens when clocks differ."""
 
 from __future__ import annotations
 

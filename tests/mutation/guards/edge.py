@@ -1,4 +1,4 @@
-"""The guards of the gateway itself: who is too slow, what is ambiguous, whose object it is."""
+"""The guards at the edge: slow clients, ambiguous bodies, limits on password checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards of the gateway: what Redis says is believed only where it cannot be wrong."""
+"""The guards of the gateway: data from Redis is used only if it is authentic."""
 
 from __future__ import annotations
 

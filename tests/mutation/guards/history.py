@@ -1,4 +1,4 @@
-"""The guards of past figures: what is returned for a moment is what stays."""
+"""The guards of past figures: a returned figure never changes."""
 
 from __future__ import annotations
 

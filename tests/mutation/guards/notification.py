@@ -1,4 +1,4 @@
-"""The guards of telling each outcome once."""
+"""The guards of notifications: each outcome once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of the proof: each one, and each condition within, is missed when it is gone."""
+"""The checks of the proof: a test fails without any one of them, or of their conditions."""
 
 from __future__ import annotations
 

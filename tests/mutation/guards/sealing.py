@@ -1,4 +1,4 @@
-"""The guards of the seal: nothing that is altered afterwards goes unnamed."""
+"""The guards of the seal: every later change is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards against guessing and flooding: every count counts, with or without Redis, and strangers lock nobody out."""
+"""The guards of login throttling and rate limits, with and without Redis."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{ACCEPTING}::test_a_terminal_transfer_cannot_be_changed"],
     ),
-    # Two guards hold this, the condition and the trigger; each alone has its mutant above, and this is both of them gone.
+    # The condition and the trigger both guard this; each has a mutant above, this one removes both.
     Mutant(
         name="event-without-a-change",
         guard="an event is written only for rows that this commit changed",
@@ -118,7 +118,7 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{GUARDS}::test_statuses_move_in_one_order"],
     ),
-    # A look-up without the user alone changes nothing: the primary key is the scope. So both go.
+    # A look-up without the user alone changes nothing, because the primary key is the scope; so both are removed.
     Mutant(
         name="key-of-all-users",
         guard="an idempotency key belongs to its user",

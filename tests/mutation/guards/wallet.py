@@ -37,7 +37,7 @@ MUTANTS = (
         ],
         faults=("rabbitmq/duplicate", "transaction-worker-1>wallet/drop-responses"),
     ),
-    # The unique outcome keeps the money safe even so; what is lost is the answer: the copy can never read who was first.
+    # The unique outcome still keeps the money safe; only the result is lost: the copy can never read the first outcome.
     Mutant(
         name="outcomes-read-before-the-locks",
         guard="outcomes are read in a second statement, after the accounts are locked",
@@ -230,7 +230,7 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{POSTING}::test_same_id_with_another_amount_is_a_conflict"],
     ),
-    # At the database the unique outcome and the halving of batches heal it, so only a check of the rules themselves sees it.
+    # In the database the unique outcome and the halving of batches repair it, so only a check of the rules fails.
     Mutant(
         name="duplicate-in-a-batch-decided-twice",
         guard="an id that occurs twice in a batch is decided once",
@@ -272,7 +272,7 @@ MUTANTS = (
             "tests/unit/wallet/test_ledger.py::test_a_balance_has_an_upper_limit",
         ],
     ),
-    # The rules reject it before; this is what holds when they are wrong.
+    # The rules reject it first; this guards against faults in them.
     Mutant(
         name="balance-limit-not-in-the-table",
         guard="the table refuses a user's balance above the limit",
