@@ -60,7 +60,7 @@ fuzz: engines  ## Try out every operation of the API with what a fuzzer makes of
 audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
 	@$(BIN)/python -m deploy.package_audit
 
-problems: .venv/.installed  ## Write docs/problems.md anew from the codes that the gateway documents
+problems: .venv/.installed  ## Write docs/problems.md from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems
 
 readmes: .venv/.installed  ## Write the tables of services/*/README.md from the code
@@ -69,10 +69,10 @@ readmes: .venv/.installed  ## Write the tables of services/*/README.md from the 
 guarantees: .venv/.installed  ## Write docs/guarantee-tests.md from the docstrings of the tests
 	@$(BIN)/python -m tests.harness.write_guarantees
 
-currencies: .venv/.installed  ## Write services/contracts/currencies.py anew from the locked list of ISO 4217
+currencies: .venv/.installed  ## Write services/contracts/currencies.py from the locked list of ISO 4217
 	@$(BIN)/python -m tests.harness.write_currencies
 
-schema: engines  ## Write services/*/sql/schema.sql anew from the migrations
+schema: engines  ## Write services/*/sql/schema.sql from the migrations
 	@$(BIN)/python -m tests.harness.write_schemas
 
 ##@ Set it up (the other targets do it when needed)
