@@ -413,8 +413,9 @@ async def test_nothing_of_the_previous_version_is_lost(
                 await asyncio.sleep(0.05)
             while await path.pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"):
                 await asyncio.sleep(0.05)
-        # Two rounds of the catch-up more, in which a second copy would appear.
-        await asyncio.sleep(0.5)
+            newest = await path.pool.fetchval("SELECT id FROM transfers ORDER BY finalized_at DESC, id DESC LIMIT 1")
+            while await pool.fetchval("SELECT transfer_id FROM positions") != newest:
+                await asyncio.sleep(0.05)
     replayed = await accept(path.intake(), *(one.request for one in sent.values()))
 
     assert OUTCOMES == {name: (finalized[one.id].status, finalized[one.id].failure_code) for name, one in sent.items()}
