@@ -49,8 +49,8 @@ def test_every_test_has_a_docstring() -> None:
     assert [] == bare
 
 
-def test_no_todo_notes_and_no_mocks() -> None:
-    """No TODO notes in the code, and no mock library in the tests: a fake is a small class."""
+def test_no_notes_of_unfinished_work_and_no_mocks() -> None:
+    """No notes of unfinished work in the code, and no mock library in the tests: a fake is a small class."""
     assert [] == found(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", [*SOURCES, *TESTS])
     assert [] == found(r"unittest\.mo" + r"ck|Magic" + r"Mock", [*SOURCES, *TESTS])
 
