@@ -131,23 +131,21 @@ async def open_client(fakes: FakeServices, redis: Redis) -> Open:
     @asynccontextmanager
     async def opened(*, wait: bool = True, **changes: Any) -> AsyncIterator[ApiClient]:
         port = find_free()
-        settings = GatewaySettings(
-            **{
-                "host": "127.0.0.1",
-                "gateway_port": port,
-                "auth_url": fakes.auth.url,
-                "wallet_url": fakes.wallet.url,
-                "transaction_url": fakes.transaction.url,
-                "notification_url": fakes.notification.url,
-                "redis_url": redis.url,
-                "rate_limits": "off",
-                "service_key": base64.b64encode(SEED).decode(),
-                "service_public_keys": {
-                    name: base64.b64encode(key.public_bytes_raw()).decode() for name, key in PUBLIC_KEYS.items()
-                },
-            }
-            | changes
-        )
+        variables: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "gateway_port": port,
+            "auth_url": fakes.auth.url,
+            "wallet_url": fakes.wallet.url,
+            "transaction_url": fakes.transaction.url,
+            "notification_url": fakes.notification.url,
+            "redis_url": redis.url,
+            "rate_limits": "off",
+            "service_key": base64.b64encode(SEED).decode(),
+            "service_public_keys": {
+                name: base64.b64encode(key.public_bytes_raw()).decode() for name, key in PUBLIC_KEYS.items()
+            },
+        }
+        settings = GatewaySettings(**variables | changes)
         runtime = Runtime(service="gateway", role="api", instance="gateway")
         serving = asyncio.create_task(serve_api(settings, runtime))
         async with aiohttp.ClientSession() as session:

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jwt
@@ -59,7 +61,7 @@ def _hmac(secret: bytes, message: bytes) -> bytes:
 FOREIGN = Ed25519PrivateKey.generate()
 RSA = rsa.generate_private_key(65537, 2048)
 
-FORGERIES = {
+FORGERIES: dict[str, Callable[[Auth], str]] = {
     "no token": lambda _auth: "",
     "garbled": lambda _auth: "abc.def.ghi",
     "not a token at all": lambda _auth: "x",
@@ -224,7 +226,7 @@ async def test_wakeup_causes_an_immediate_pull(
             assert (await api.call("GET", "/api/v1/wallets", token=token)).status == 200
             api.fakes.auth.ended.append(session_id)
             await redis_client.publish("payflow:revocations", "notify")
-            await eventually(lambda token=token: _status(api, "/api/v1/wallets", token, 401))
+            await eventually(partial(_status, api, "/api/v1/wallets", token, 401))
 
 
 async def test_ended_sessions_stay_ended_while_auth_is_unavailable(api: ApiClient, user_id: str) -> None:

@@ -59,7 +59,8 @@ async def test_refresh_by_cookie(api: ApiClient) -> None:
     """Without a token in the body, the one in the cookie is used, and the new one is set as the cookie."""
     fakes = api.fakes.auth
     fakes.responses["POST /internal/refresh"] = session("second")
-    for more in ({}, {"json": {}}, {"json": {"refresh_token": None}}):
+    bodies: list[dict[str, Any]] = [{}, {"json": {}}, {"json": {"refresh_token": None}}]
+    for more in bodies:
         response = await refresh(api, **more)
         assert (200, granted("second")) == (response.status, response.headers["Set-Cookie"])
         assert "refresh_token" not in response.json()

@@ -235,7 +235,7 @@ async def test_all_invalid_fields_are_named_at_once(api: ApiClient, operator_tok
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
         assert schema is not None
-        body = {name: [[]] for name in schema.get("properties", {})} | {"surely_unknown": 1}
+        body: dict[str, Any] = {name: [[]] for name in schema.get("properties", {})} | {"surely_unknown": 1}
 
         reply = await ask(api, operation, token=operator_token, body=body)
 

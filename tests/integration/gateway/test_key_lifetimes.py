@@ -121,7 +121,7 @@ async def test_a_stream_ends_with_its_key(api: ApiClient) -> None:
     """An event stream opened with a key ends when the verification of the key expires."""
     key = api.fakes.auth.api_key("read", seconds=1.0)
     async with events.listening(api.session, api.url, key, after=0) as reader:
-        received = await reader.rest()
+        received = await reader.remaining()
 
     assert ["token_expired"] == [event.type for event in received]
 

@@ -225,7 +225,7 @@ async def test_token_expires(api: ApiClient, fakes: FakeServices, user_id: str) 
     token = fakes.auth.token(sub=user_id, exp=int(time.time()) + 2)
     fakes.notification.add_events(user_id, "one")
     async with listening(api, token, after=0) as reader:
-        received = await reader.rest()
+        received = await reader.remaining()
 
     assert [(1, "notification"), (None, "token_expired")] == [(event.id, event.type) for event in received]
     assert 1 == reader.last_id
@@ -244,7 +244,7 @@ async def test_session_ends(
         if rung:
             await redis_client.publish(wakeup.REVOCATIONS, "notify")
         began = time.monotonic()
-        received = await reader.rest()
+        received = await reader.remaining()
         took = time.monotonic() - began
         await stays._block()
 
@@ -259,7 +259,7 @@ async def test_shutdown_ends_streams(open_client: Open, token: str) -> None:
         readers: list[Reader] = [await stack.enter_async_context(listening(api, token)) for _ in range(5)]
         began = time.monotonic()
         api.runtime.stopping.set()
-        received = [await reader.rest() for reader in readers]
+        received = [await reader.remaining() for reader in readers]
 
     assert [["server_draining"]] * 5 == [[event.type for event in each] for each in received]
     assert time.monotonic() - began < 20
@@ -355,7 +355,7 @@ async def test_a_client_that_does_not_read(
 
     async with listening(api, token, after=0) as reader:
         await eventually(is_cut_off)
-        received = await reader.rest()
+        received = await reader.remaining()
     ids = [event.id for event in received]
 
     assert 0 < len(ids) < 1000

@@ -52,7 +52,8 @@ async def crowd() -> AsyncIterator[Crowd]:
 async def wrong(redis_client: Client, rule: Rule) -> list[int]:
     """The failures that Redis counts, by key of a rule."""
     keys = await redis_client.keys(f"payflow:login-failures:{rule.name}:*")
-    return [int((await redis_client.get(key) or b"0").split(b":")[0]) for key in sorted(keys)]
+    counts = [await redis_client.get(key) for key in sorted(keys)]
+    return [int(count.split(b":")[0]) if isinstance(count, bytes) else 0 for count in counts]
 
 
 @pytest.mark.usefixtures("stopped")

@@ -6,13 +6,13 @@ import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis as Client
 
-from services.chassis import watchdog
+from services.chassis import metrics, watchdog
 from tests.integration.gateway.conftest import ApiClient, Open
 
 CURRENCIES = "/api/v1/currencies"
@@ -73,7 +73,7 @@ async def slow(api: ApiClient, first: bytes, rest_: bytes) -> float:
 
 async def p99_ms(api: ApiClient, until: asyncio.Task[object] | None = None, *, count: int = 200) -> float:
     """The 99th percentile of normal requests, one after the other."""
-    took = []
+    took: list[float] = []
     while len(took) < count or (until is not None and not until.done()):
         started = time.perf_counter()
         assert (await api.call("GET", CURRENCIES)).status == 200
@@ -174,7 +174,7 @@ async def test_unread_responses_end_the_connection(api: ApiClient, hasty: None) 
 
 async def count(api: ApiClient, reason: str) -> float:
     """How many connections the gateway closed for this reason, waiting for the first."""
-    counter = watchdog.metrics.CONNECTIONS_CUT.labels("gateway", reason)
+    counter = metrics.CONNECTIONS_CUT.labels("gateway", reason)
     async with asyncio.timeout(30):
         while not counter._value.get():
             await asyncio.sleep(0.01)
@@ -184,7 +184,7 @@ async def count(api: ApiClient, reason: str) -> float:
 async def test_connections_per_address_are_limited(open_client: Open, redis_client: Client) -> None:
     """An address has a maximum number of connections; others have theirs, and a closed one frees a slot."""
     async with open_client(rate_limits="on", connections_per_address_max=3) as api:
-        held = []
+        held: list[AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = []
         while len(held) < 3:
             place = connected(api, source="127.0.0.9")
             reader, writer = await place.__aenter__()
@@ -200,8 +200,8 @@ async def test_connections_per_address_are_limited(open_client: Open, redis_clie
         async with asyncio.timeout(30):
             while not await _served(api, "127.0.0.9"):
                 await asyncio.sleep(0.01)
-        for place in held:
-            await place.__aexit__(None, None, None)
+        for opened in held:
+            await opened.__aexit__(None, None, None)
 
 
 async def _served(api: ApiClient, source: str) -> bool:

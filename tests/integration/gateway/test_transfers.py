@@ -175,7 +175,7 @@ async def test_invalid_cache_entries_are_ignored(
     body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
     question = KeyedRequest(user_id, "k-1", hash_request("POST", TRANSFERS, body))
     honest = await redis_client.get(question.cache_key)
-    assert honest is not None
+    assert isinstance(honest, bytes)
     assert honest.startswith(question.fingerprint)
     asked = len(_items(api.fakes.transaction))
     await _tell(redis_client, question, honest, lie)
@@ -376,13 +376,14 @@ async def test_batch_with_an_unknown_commit(api: ApiClient, token: str) -> None:
 
 async def test_invalid_response_of_the_transaction_service(api: ApiClient, token: str) -> None:
     """A response of another length or shape is not treated as success."""
-    for nonsense in (
+    invalid: list[object] = [
         {"items": []},
         {"items": [{}]},
         {"items": None},
         [],
         {"items": [{"transfer": {}, "replayed": False}]},
-    ):
+    ]
+    for nonsense in invalid:
         api.fakes.transaction.responses["POST /internal/transfers"] = nonsense
         response = await api.send(token, "k-1")
         assert (response.status, response.json()["code"]) == (504, "outcome_unknown")

@@ -225,8 +225,8 @@ class Auth(Service):
                 self.places.add((email, call.body["address"]))
                 return web.json_response({})
             case "POST", "/internal/known-locations":
-                known = (call.body["email"].strip().lower(), call.body["address"]) in self.places
-                return web.json_response({"known": known})
+                place = (call.body["email"].strip().lower(), call.body["address"])
+                return web.json_response({"known": place in self.places})
             case "POST", "/internal/logout":
                 self.ended.append(call.body["session_id"])
                 return web.Response(status=204)
