@@ -1,10 +1,10 @@
-# Targets are one line each; what they do is in deploy/local and in the tools they call.
+# Targets are one line each; the work is done by deploy/local and by the tools they call.
 # Relative paths throughout, so that a clone may lie below a folder with spaces in its name.
 
 PYTHON ?= python3
 BIN := .venv/bin
 T ?= tests
-# The whole suite mostly waits for processes: three runs beside each other, each with engines of its own, keep two cores busy.
+# The whole suite mostly waits for processes: three parallel runs, each with its own engines, keep two cores busy.
 RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
 
 # Do not pass PYTHON* and locale variables of the caller's shell to any target.
@@ -14,24 +14,24 @@ unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),
 .DEFAULT_GOAL := help
 .PHONY: help run demo chaos stop clean test test-fast mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
 
-##@ Use it
+##@ Use
 
 run: .venv/.installed  ## Start everything on this machine and stay in the foreground (Ctrl-C stops it)
 	@$(BIN)/python -m deploy.local run
 
-demo: .venv/.installed  ## Send one real transfer, show it hop by hop, prove that it moved once
+demo: .venv/.installed  ## Send one real transfer, show its timeline, prove that the money moved once
 	@$(BIN)/python -m deploy.local demo
 
-chaos: engines  ## Break everything under load, show that no money is lost or doubled (SEED= ROUNDS= ONLY=)
+chaos: engines  ## Inject faults under load, check that no money is lost or doubled (SEED= ROUNDS= ONLY=)
 	@$(BIN)/python -m tests.chaos
 
 stop: .venv/.installed  ## Stop what make run started
 	@$(BIN)/python -m deploy.local stop
 
-clean: .venv/.installed  ## Remove .payflow/ with all its data (asks first; YES=1 does not)
+clean: .venv/.installed  ## Remove .payflow/ with all its data, after a confirmation (YES=1: without)
 	@$(BIN)/python -m deploy.local clean
 
-##@ Work on it
+##@ Develop
 
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
@@ -51,10 +51,10 @@ lint: .venv/.installed  ## Check format, style, types, import boundaries and the
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 	@$(BIN)/python -m tests.tidy.commit_subjects
 
-format: .venv/.installed  ## Put the code into the house format
+format: .venv/.installed  ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-fuzz: engines  ## Try out every operation of the API with what a fuzzer makes of its document, at length
+fuzz: engines  ## Fuzz every operation of the API with requests generated from its document, at length
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -s tests/e2e/test_fuzzed.py
 
 audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
@@ -75,12 +75,12 @@ currencies: .venv/.installed  ## Write services/contracts/currencies.py from the
 schema: engines  ## Write services/*/sql/schema.sql from the migrations
 	@$(BIN)/python -m tests.harness.write_schemas
 
-##@ Set it up (the other targets do it when needed)
+##@ Set up (other targets do it when needed)
 
 engines: .venv/.installed  ## Install PostgreSQL, RabbitMQ and Redis from the OS packages if missing; starts nothing
 	@$(BIN)/python -m deploy.local install
 
-# The scripts in .venv contain its path, and so does the stamp: after the clone was moved they are made again.
+# The scripts in .venv contain its path, and so does the stamp: after a move of the clone they are created again.
 MOVED := $(shell test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" || echo moved)
 .PHONY: moved
 

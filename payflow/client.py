@@ -389,8 +389,8 @@ class PayFlow:
     def simulate(self, failure: str) -> Iterator[None]:
         """Let a gateway in demo mode fail the next request of this task on purpose, for instance `response-lost`.
 
-        Only the first request inside of the block asks for it; retries do not. Outside of demo mode the gateway refuses a
-        payment that asks for a failure.
+        Only the first request inside of the block has the header `PayFlow-Simulate`; retries do not. Outside of demo mode
+        the gateway refuses a payment with it.
         """
         with self._gateway.simulation.of(failure):
             yield

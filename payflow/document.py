@@ -37,16 +37,16 @@ def nothing(_document: Any) -> None:
     """A response without content."""
 
 
-def whole(value: Any) -> int:
+def integer(value: Any) -> int:
     """An amount or a count: an integer, never a float or a boolean."""
     if type(value) is not int:
         raise TypeError(f"not an integer: {value!r}")
     return value
 
 
-def whole_or_none(value: Any) -> int | None:
+def integer_or_none(value: Any) -> int | None:
     """A count that may be unknown."""
-    return None if value is None else whole(value)
+    return None if value is None else integer(value)
 
 
 def moment(value: Any) -> datetime:

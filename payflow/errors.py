@@ -68,7 +68,7 @@ class UnexpectedResponse(PayFlowError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One faulty field of a request: where it is (dotted path) and what is wrong with it."""
+    """One faulty field of a request: where it is (dotted path) and what is the fault."""
 
     field: str
     message: str

@@ -29,7 +29,7 @@ class Currency:
         """From the gateway's JSON."""
         return cls(
             code=document["code"],
-            exponent=read.whole(document["exponent"]),
+            exponent=read.integer(document["exponent"]),
             name=document["name"],
             withdrawn=document.get("withdrawn") is True,
         )

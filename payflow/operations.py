@@ -27,8 +27,8 @@ class Queue:
         """From the gateway's JSON; unavailable figures are None."""
         return cls(
             name=document["name"],
-            transfers=read.whole_or_none(document.get("transfers")),
-            messages=read.whole_or_none(document.get("messages")),
+            transfers=read.integer_or_none(document.get("transfers")),
+            messages=read.integer_or_none(document.get("messages")),
             zone=document.get("zone"),
             oldest_seconds=read.number_or_none(document.get("oldest_seconds")),
             drain_per_s=read.number_or_none(document.get("drain_per_s")),
@@ -75,11 +75,11 @@ class Overview:
         proof = document.get("proof") or {}
         return cls(
             queues=tuple(Queue.read(queue) for queue in document["queues"]),
-            outbox_unpublished=read.whole_or_none(outbox.get("unpublished")),
+            outbox_unpublished=read.integer_or_none(outbox.get("unpublished")),
             outbox_lag_seconds=read.number_or_none(outbox.get("lag_seconds")),
-            pending=read.whole_or_none(document.get("pending")),
-            stale_pending=read.whole_or_none(document.get("stale_pending")),
-            dead_letters=read.whole_or_none(document.get("dead_letters")),
+            pending=read.integer_or_none(document.get("pending")),
+            stale_pending=read.integer_or_none(document.get("stale_pending")),
+            dead_letters=read.integer_or_none(document.get("dead_letters")),
             proof_ok=proof.get("ok"),
             proof_at=read.moment_or_none(proof.get("at")),
             jobs=tuple(
@@ -157,7 +157,10 @@ class BalanceSheet:
             as_of=read.moment(document["as_of"]),
             currencies=tuple(
                 CurrencySum(
-                    row["currency"], read.whole(row["customers"]), read.whole(row["external"]), read.whole(row["sum"])
+                    row["currency"],
+                    read.integer(row["customers"]),
+                    read.integer(row["external"]),
+                    read.integer(row["sum"]),
                 )
                 for row in document["currencies"]
             ),

@@ -1,4 +1,4 @@
-"""Simulated failures: a header that asks a gateway in demo mode to fail the next request on purpose."""
+"""Simulated failures: a header that makes a gateway in demo mode fail the next request on purpose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HEADER = "PayFlow-Simulate"
 
 
 class Simulation:
-    """The failures that the tasks of one client ask for; each is used for one request."""
+    """The failures requested by the tasks of one client; each is used for one request."""
 
     def __init__(self) -> None:
         # A list: a task that was started inside of the block shares the failure, it does not get a second one.
@@ -18,7 +18,7 @@ class Simulation:
 
     @contextlib.contextmanager
     def of(self, failure: str) -> Iterator[None]:
-        """Ask for a failure of the first request inside of the block."""
+        """Request a failure of the first request inside of the block."""
         token = self._failures.set([failure])
         try:
             yield
@@ -26,6 +26,6 @@ class Simulation:
             self._failures.reset(token)
 
     def take(self) -> dict[str, str]:
-        """The header of the next request; empty if no failure is asked for, or it was used already."""
+        """The header of the next request; empty if no failure is requested, or it was used already."""
         failures = self._failures.get([])
         return {HEADER: failures.pop()} if failures else {}

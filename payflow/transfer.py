@@ -70,7 +70,7 @@ class Transfer:
             id=document["id"],
             kind=document["kind"],
             status=document["status"],
-            amount=read.whole(document["amount"]),
+            amount=read.integer(document["amount"]),
             currency=document["currency"],
             from_wallet_id=document["from_wallet_id"],
             to_wallet_id=document["to_wallet_id"],

@@ -30,9 +30,9 @@ class Wallet:
             id=document["id"],
             owner_id=document["owner_id"],
             currency=document["currency"],
-            balance=read.whole(document["balance"]),
-            available=read.whole(document["available"]),
-            held=read.whole(document["held"]),
+            balance=read.integer(document["balance"]),
+            available=read.integer(document["available"]),
+            held=read.integer(document["held"]),
             status=document["status"],
             created_at=read.moment(document["created_at"]),
         )
@@ -51,9 +51,9 @@ class Balance:
     def read(cls, document: Mapping[str, Any]) -> Self:
         """From the gateway's JSON."""
         return cls(
-            balance=read.whole(document["balance"]),
-            available=read.whole(document["available"]),
-            held=read.whole(document["held"]),
+            balance=read.integer(document["balance"]),
+            available=read.integer(document["available"]),
+            held=read.integer(document["held"]),
             as_of=read.moment(document["as_of"]),
         )
 
@@ -83,10 +83,10 @@ class Entry:
         """From the gateway's JSON."""
         other = document.get("counterparty")
         return cls(
-            seq=read.whole(document["seq"]),
+            seq=read.integer(document["seq"]),
             transfer_id=document["transfer_id"],
-            amount=read.whole(document["amount"]),
-            balance_after=read.whole(document["balance_after"]),
+            amount=read.integer(document["amount"]),
+            balance_after=read.integer(document["balance_after"]),
             counterparty=Counterparty(other["wallet_id"], other.get("name")) if other else None,
             description=document.get("description"),
             created_at=read.moment(document["created_at"]),

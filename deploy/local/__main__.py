@@ -54,7 +54,7 @@ async def _until_signalled(name: str, home: Home) -> int:
     task = asyncio.ensure_future(work[name](home))
     loop = asyncio.get_running_loop()
     for number in ENDING_SIGNALS:
-        # Only SIGHUP may stay ignored, as `nohup` wants it: a script's background job ignores SIGINT without wanting to.
+        # An ignored SIGHUP stays ignored, for `nohup`; an ignored SIGINT only means a background job of a script.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, _cancel_once, task)
     try:

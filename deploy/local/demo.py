@@ -1,4 +1,4 @@
-"""One real transfer, from Alice to Bob, shown hop by hop, and the proof that it moved exactly once."""
+"""One real transfer, from Alice to Bob, shown step by step, and the proof that it moved exactly once."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from deploy.local import files
 
 POLL_SECONDS = 0.02
 KILL_SECONDS_MAX = 10.0
-STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish what is under way
+STOP_SECONDS_MAX = 25.0  # a service takes up to 20 s to finish its requests and messages
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DEAD_STATES = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 ENDED_WITH_PARENT = ["--pdeathsig", "KILL"]

@@ -29,7 +29,7 @@ def becoming(user: pwd.struct_passwd) -> list[str]:
 
 
 def has_access(user: pwd.struct_passwd, directory: Path) -> bool:
-    """Whether this user can use what lies below a folder."""
+    """Whether this user can use the files below a folder."""
     command = ["setpriv", *becoming(user), "sh", "-c", 'cd "$1"', "sh", str(directory)]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

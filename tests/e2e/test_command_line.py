@@ -48,7 +48,7 @@ def terminal(stack: Stack, tmp_path: Path) -> Terminal:
 
 
 async def test_a_user_traces_a_transfer(terminal: Terminal, alice: Person, bob: Person) -> None:
-    """After `payflow login` the sender sees every hop of a transfer and the summary; another user sees nothing."""
+    """After `payflow login` the sender sees every step of a transfer and the summary; another user sees nothing."""
     transfer = (await alice.send_money(bob, 5, wait=20)).body
 
     logged_in = await terminal.run("login", alice.email, password=PASSWORD)
@@ -58,7 +58,7 @@ async def test_a_user_traces_a_transfer(terminal: Terminal, alice: Person, bob: 
     unknown = await terminal.run("trace", "0196f0c0-0000-7000-8000-000000000001")
 
     assert 0 == logged_in[0], logged_in
-    assert all(hop in traced[1] for hop in ("accepted", "queued", "picked_up", "posted", "completed")), traced
+    assert all(step in traced[1] for step in ("accepted", "queued", "picked_up", "posted", "completed")), traced
     assert "COMPLETED" == json.loads(document[1])["status"]
     assert 1 == unknown[0]
     assert 1 == len(unknown[2].strip().splitlines())

@@ -60,7 +60,7 @@ class Run:
         return (self.stack or {"pids": {}})["pids"].get(name)
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """Signal the supervisor; its exit code and all it said."""
+        """Signal the supervisor; returns its exit code and output."""
         self.process.send_signal(number)
         return self.result()
 

@@ -92,19 +92,19 @@ async def test_missing_scope_is_a_problem(gateway: Any, faults: Any) -> None:
 
 async def test_keys_are_created_listed_and_revoked(gateway: Any, alice: PayFlow) -> None:
     """A session creates a key, which is returned once and not in `repr`, lists keys and revokes one."""
-    made = await alice.create_api_key(
+    created = await alice.create_api_key(
         "till", ["read", "transfer"], password=PASSWORD, totp="123456", expires_at=datetime(2030, 1, 31, tzinfo=UTC)
     )
     [listed] = await alice.api_keys()
     await alice.revoke_api_key(KEY_ID)
-    [asked] = gateway.seen("POST /api-keys")
+    [request] = gateway.seen("POST /api-keys")
 
     proof = {"password": PASSWORD, "totp": "123456"}
     what = {"name": "till", "scopes": ["read", "transfer"], "expires_at": "2030-01-31T00:00:00.000000Z"}
-    assert what | proof == asked.body
-    assert KEY == made.key
-    assert KEY not in repr(made)
-    assert made.listed == listed
+    assert what | proof == request.body
+    assert KEY == created.key
+    assert KEY not in repr(created)
+    assert created.listed == listed
     assert ("till", ("read", "transfer"), None) == (listed.name, listed.scopes, listed.last_used_at)
     assert gateway.seen(f"DELETE /api-keys/{KEY_ID}")
 
@@ -112,18 +112,20 @@ async def test_keys_are_created_listed_and_revoked(gateway: Any, alice: PayFlow)
 async def test_commands(gateway: Any, run: Any) -> None:
     """Standard output is the key alone; a list never contains it; a revocation names the id."""
     await run("login", EMAIL)
-    made = await run("api-keys", "create", "till", "--scope", "read", "--scope", "transfer", "--expires", "2030-01-31")
+    created = await run(
+        "api-keys", "create", "till", "--scope", "read", "--scope", "transfer", "--expires", "2030-01-31"
+    )
     listed = await run("api-keys", "list")
-    told = await run("api-keys", "list", "--json")
+    as_json = await run("api-keys", "list", "--json")
     revoked = await run("api-keys", "revoke", KEY_ID)
 
-    assert (0, f"{KEY}\n") == (made.code, made.out)
-    assert "till" in made.err
-    assert KEY not in made.err
-    [asked] = gateway.seen("POST /api-keys")
-    assert (["read", "transfer"], PASSWORD) == (asked.body["scopes"], asked.body["password"])
+    assert (0, f"{KEY}\n") == (created.code, created.out)
+    assert "till" in created.err
+    assert KEY not in created.err
+    [request] = gateway.seen("POST /api-keys")
+    assert (["read", "transfer"], PASSWORD) == (request.body["scopes"], request.body["password"])
     assert all(word in listed.out for word in (KEY_ID, "till", "pfk_AbCdEfGhIjKl_", "read transfer", "2030-01-31"))
-    assert {"items": [LISTED]} == json.loads(told.out)
+    assert {"items": [LISTED]} == json.loads(as_json.out)
     assert (0, f"revoked {KEY_ID}\n") == (revoked.code, revoked.out)
     assert 2 == (await run("api-keys", "create", "till")).code
     assert 2 == (await run("api-keys", "create", "till", "--scope", "all")).code

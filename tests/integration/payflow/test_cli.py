@@ -141,15 +141,15 @@ async def test_trace_as_operator(gateway: Any, run: Any, timeline: Any) -> None:
     assert ["unavailable", "wallet", "(steps", "may", "be", "missing)"] in rows
 
 
-@pytest.mark.parametrize("hop", ["relay", "broker", "worker", "wallet", "reversal", "something_new"])
-async def test_trace_names_what_it_waits_for(gateway: Any, run: Any, timeline: Any, hop: str) -> None:
+@pytest.mark.parametrize("waiting_for", ["relay", "broker", "worker", "wallet", "reversal", "something_new"])
+async def test_trace_names_what_it_waits_for(gateway: Any, run: Any, timeline: Any, waiting_for: str) -> None:
     """The trace names what the transfer waits for, also if this version does not know it."""
-    gateway.documents[f"/ops/transfers/{TRANSFER_ID}/timeline"] = timeline(TRANSFER_ID, waiting_for=hop)
+    gateway.documents[f"/ops/transfers/{TRANSFER_ID}/timeline"] = timeline(TRANSFER_ID, waiting_for=waiting_for)
     await login(run)
 
     ran = await run("trace", TRANSFER_ID)
 
-    assert re.search(rf"^waits for +{hop}\b", ran.out, re.MULTILINE)
+    assert re.search(rf"^waits for +{waiting_for}\b", ran.out, re.MULTILINE)
 
 
 async def test_trace_as_user(gateway: Any, run: Any, timeline: Any) -> None:

@@ -26,16 +26,16 @@ def test_an_interrupted_command_ends_as_shells_expect(
     assert "payflow: interrupted\n" == capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "asked"), [((), "50"), (("--limit", "1"), "1"), (("--limit", "10000"), "200")])
+@pytest.mark.parametrize(("words", "limit"), [((), "50"), (("--limit", "1"), "1"), (("--limit", "10000"), "200")])
 async def test_the_audit_log_is_shown_in_part(
-    gateway: FakeGateway, run: Any, words: tuple[str, ...], asked: str
+    gateway: FakeGateway, run: Any, words: tuple[str, ...], limit: str
 ) -> None:
     """Fifty entries by default; pages are never longer than the gateway allows."""
     gateway.pages["/ops/audit"] = []
     assert 0 == (await run("login", "ops@example.com")).code
     assert 0 == (await run("audit", "--json", *words)).code
 
-    assert [asked] == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
+    assert [limit] == [request.query["limit"] for request in gateway.seen("GET /ops/audit")]
     assert 2 == (await run("audit", "--limit", "10001")).code
 
 

@@ -113,12 +113,12 @@ async def test_empty_filters_of_operators_are_sent(gateway: Any, ops: PayFlow) -
         with pytest.raises(Problem):
             await call
 
-    asked = [request.query for request in gateway.requests if request.path.startswith("/ops/")]
+    queries = [request.query for request in gateway.requests if request.path.startswith("/ops/")]
     assert [
         {"actor_id": "", "user_id": "", "action": "", "limit": "0"},
         {"queue": "", "state": "", "limit": "200"},
         {"full": "1", "head": ""},
-    ] == asked
+    ] == queries
 
 
 @pytest.mark.parametrize("wallet_id", ["", ".", ".."])

@@ -81,9 +81,9 @@ async def test_statement(gateway: Any, alice: PayFlow) -> None:
     assert entries[0].counterparty is not None
     assert entries[0].counterparty.name == "Bob"
     assert entries[1].counterparty is None
-    asked = [request.query for request in gateway.seen("GET /wallets/w-usd/statement")]
-    assert [query.get("cursor") for query in asked] == [None, "2", "4"]
-    assert {query["from"] for query in asked} == {"2026-01-02T12:00:00.000000Z"}
+    queries = [request.query for request in gateway.seen("GET /wallets/w-usd/statement")]
+    assert [query.get("cursor") for query in queries] == [None, "2", "4"]
+    assert {query["from"] for query in queries} == {"2026-01-02T12:00:00.000000Z"}
 
 
 async def test_transfers(gateway: Any, alice: PayFlow) -> None:

@@ -1,4 +1,4 @@
-"""Which request of the client asks for a simulated failure."""
+"""Which request of the client has the header of a simulated failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def words(gateway: Any, route: str) -> list[str | None]:
 
 
 async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alice: PayFlow) -> None:
-    """Retries and later requests do not ask for it, inside of the block or after it."""
+    """Retries and later requests do not have it, inside of the block or after it."""
     gateway.fail(POST, faults.cut(after=True))
     with alice.simulate("response-lost"):
         await alice.send(amount=5, currency="USD", to_wallet_id="w")
@@ -29,7 +29,7 @@ async def test_only_the_first_attempt_carries_it(gateway: Any, faults: Any, alic
 
 
 async def test_a_renewed_session_does_not_use_it_up(gateway: Any, alice: PayFlow) -> None:
-    """A request whose token was refused did not fail on purpose: the one after the refresh asks again."""
+    """A request whose token was refused did not fail on purpose: the one after the refresh has the header too."""
     await alice.send(amount=5, currency="USD", to_wallet_id="w")
     gateway.access.clear()
     with alice.simulate("slow"):

@@ -10,11 +10,11 @@ def test_an_unknown_command_is_one_line(arguments: list[str], capsys: pytest.Cap
     """Standard error names the command and the known ones; the exit code is that of a usage error."""
     assert main(arguments) == 2
 
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert arguments[0] in said.err
-    assert "run|demo|stop|clean" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert arguments[0] in output.err
+    assert "run|demo|stop|clean" in output.err
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,9 +56,9 @@ def test_the_roles_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("name", sorted(STACK_NAMES))
 def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
     """No process gets the login of another service, or of an owner."""
-    told = wire(tmp_path).environment(role(name))
+    variables = wire(tmp_path).environment(role(name))
 
-    databases = {variable for variable in told if variable.endswith("DATABASE_URL")}
+    databases = {variable for variable in variables if variable.endswith("DATABASE_URL")}
 
     service = role(name).service.upper()
     assert {variable.split("_")[1] for variable in databases} <= {service}
@@ -68,11 +68,11 @@ def test_a_role_knows_only_its_own_database(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(STACK_NAMES))
 def test_a_role_has_its_own_private_key_and_all_public_keys(tmp_path: Path, name: str) -> None:
     """The private key is that of its identity; the public keys are those of all identities."""
-    told = wire(tmp_path).environment(role(name))
+    variables = wire(tmp_path).environment(role(name))
     secrets = Secrets(tmp_path / "secrets.json")
-    public_keys = json.loads(told["PAYFLOW_SERVICE_PUBLIC_KEYS"])
+    public_keys = json.loads(variables["PAYFLOW_SERVICE_PUBLIC_KEYS"])
 
-    assert told["PAYFLOW_SERVICE_KEY"] == secrets.private_key(role(name).identity)
+    assert variables["PAYFLOW_SERVICE_KEY"] == secrets.private_key(role(name).identity)
     assert public_keys == {identity: secrets.public_key(identity) for identity in public_keys}
     assert {role.identity for role in ROLES} <= set(public_keys)
 
@@ -99,7 +99,7 @@ def test_only_auth_has_its_secret(tmp_path: Path) -> None:
 
 def test_the_caller_sets_behaviour_and_the_stack_sets_addresses(tmp_path: Path) -> None:
     """Rate limits, reversal age and e-mail settings pass through; logins of another deployment do not."""
-    told = wire(
+    variables = wire(
         tmp_path,
         PATH="/bin",
         PAYFLOW_RATE_LIMITS="off",
@@ -109,22 +109,22 @@ def test_the_caller_sets_behaviour_and_the_stack_sets_addresses(tmp_path: Path) 
         PAYFLOW_AUTH_SECRET="production",
     ).environment(role("wallet"))
 
-    assert told["PATH"] == "/bin"
-    assert told["PAYFLOW_RATE_LIMITS"] == "off"
-    assert told["PAYFLOW_REVERSAL_AFTER_SECONDS"] == "5"
-    assert told["PAYFLOW_SMTP_URL"] == "smtp://127.0.0.1:2525"
-    assert "production" not in " ".join(told.values())
+    assert variables["PATH"] == "/bin"
+    assert variables["PAYFLOW_RATE_LIMITS"] == "off"
+    assert variables["PAYFLOW_REVERSAL_AFTER_SECONDS"] == "5"
+    assert variables["PAYFLOW_SMTP_URL"] == "smtp://127.0.0.1:2525"
+    assert "production" not in " ".join(variables.values())
 
 
 def test_emails_go_to_a_folder_unless_there_is_a_mail_server(tmp_path: Path) -> None:
     """Only the role that sends gets the folder; links in e-mails lead to the gateway, or to the caller's address."""
     folder = (tmp_path / "mail").as_uri()
     wiring = wire(tmp_path)
-    told = {each.name: wiring.environment(each) for each in ROLES}
+    variables = {each.name: wiring.environment(each) for each in ROLES}
 
-    assert ["notification-deliver"] == [name for name in told if "PAYFLOW_SMTP_URL" in told[name]]
-    assert folder == told["notification-deliver"]["PAYFLOW_SMTP_URL"]
-    assert "http://127.0.0.1:8000" == told["notification-deliver"]["PAYFLOW_PUBLIC_URL"]
+    assert ["notification-deliver"] == [name for name in variables if "PAYFLOW_SMTP_URL" in variables[name]]
+    assert folder == variables["notification-deliver"]["PAYFLOW_SMTP_URL"]
+    assert "http://127.0.0.1:8000" == variables["notification-deliver"]["PAYFLOW_PUBLIC_URL"]
     sender = wire(
         tmp_path, PAYFLOW_SMTP_URL="smtp://127.0.0.1:2525", PAYFLOW_PUBLIC_URL="http://localhost:5173"
     ).environment(role("notification-deliver"))

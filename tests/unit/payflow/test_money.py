@@ -29,10 +29,10 @@ def test_format(code: str, exponent: int, amount: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1.0, "1", True, None, [1]])
-def test_whole_rejects(value: Any) -> None:
+def test_integer_rejects(value: Any) -> None:
     """Only an integer is an amount: no float, boolean or text."""
     with pytest.raises(TypeError):
-        read.whole(value)
+        read.integer(value)
 
 
 def test_moment() -> None:
@@ -46,7 +46,7 @@ def test_moment() -> None:
 def test_convert(document: Any) -> None:
     """Any fault of a document raises UnexpectedResponse."""
     with pytest.raises(UnexpectedResponse):
-        read.convert(lambda found: read.whole(found["amount"]), document)
+        read.convert(lambda found: read.integer(found["amount"]), document)
 
 
 def test_printable() -> None:
