@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
 
 ##@ Use
 
@@ -62,6 +62,11 @@ audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
 
 problems: .venv/.installed  ## Write docs/problems.md from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems
+
+coverage: T := tests/unit tests/contracts tests/integration tests/e2e
+coverage: engines  ## Measure the branch coverage of services, payflow and deploy by their tests (T=path for some of them)
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(T)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report $(if $(filter command line,$(origin T)),--fail-under=0)
 
 readmes: .venv/.installed  ## Write the tables of services/*/README.md from the code
 	@$(BIN)/python -m tests.harness.write_readmes
