@@ -76,20 +76,20 @@ def check_head(context: click.Context, parameter: click.Parameter, value: str | 
 
 def check_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The id of a transfer in its canonical form; rejected here if it is malformed."""
-    return _check(context, parameter, value, "transfer")
+    return _check(context, parameter, value, noun="transfer")
 
 
 def check_dead_letter_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The id of a dead letter, as `check_id`."""
-    return _check(context, parameter, value, "dead letter")
+    return _check(context, parameter, value, noun="dead letter")
 
 
 def check_user_id(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The id of a user, if one is given, as `check_id`."""
-    return None if value is None else _check(context, parameter, value, "user")
+    return None if value is None else _check(context, parameter, value, noun="user")
 
 
-def _check(context: click.Context, parameter: click.Parameter, value: str, noun: str) -> str:
+def _check(context: click.Context, parameter: click.Parameter, value: str, *, noun: str) -> str:
     try:
         identifier = str(uuid.UUID(value))
     except ValueError:

@@ -48,26 +48,32 @@ async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
         await asyncio.gather(*(user.log_in() for user in users.values()))
         operator = users[OPERATOR]
         await asyncio.gather(
-            *(_deposit(operator, users[email], CURRENCY, AMOUNT_MINOR) for email in (ALICE, BOB, CAROL)),
-            *(_deposit(operator, users[CAROL], currency, amount) for currency, amount in FURTHER_MINOR.items()),
+            *(
+                _deposit(operator, users[email], currency=CURRENCY, amount=AMOUNT_MINOR)
+                for email in (ALICE, BOB, CAROL)
+            ),
+            *(
+                _deposit(operator, users[CAROL], currency=currency, amount=amount)
+                for currency, amount in FURTHER_MINOR.items()
+            ),
         )
         await _pay(users[CAROL], users[PENNY])
 
 
 async def _pay(carol: User, penny: User) -> None:
     """Make Carol's payments, one of each outcome that is fast."""
-    paid = await _send(carol, penny, 150, "Coffee")
-    cancelled = await _send(carol, penny, 2_000, "Changed my mind", **{SIMULATE: "slow-pending=2"})
+    paid = await _send(carol, penny, 150, why="Coffee")
+    cancelled = await _send(carol, penny, 2_000, why="Changed my mind", **{SIMULATE: "slow-pending=2"})
     # On a very busy machine it may be completed by now, which is fine too.
     with contextlib.suppress(LocalError):
         await carol.post(f"/transfers/{cancelled['id']}/cancel", {})
     # Last, because the gateway refuses her other payments while this amount is PENDING.
-    await _send(carol, penny, 1_000_000, "A house", **{SIMULATE: "insufficient-funds"})
+    await _send(carol, penny, 1_000_000, why="A house", **{SIMULATE: "insufficient-funds"})
     if (await carol.outcome(paid))["status"] != "COMPLETED":
         raise LocalError(f"the payment of {carol.email} failed")
 
 
-async def _send(sender: User, receiver: User, amount: int, why: str, **headers: str) -> dict[str, Any]:
+async def _send(sender: User, receiver: User, amount: int, *, why: str, **headers: str) -> dict[str, Any]:
     key = f"demo-seed-{sender.email}-{why.replace(' ', '-')}"
     body = {"amount": amount, "currency": CURRENCY, "to": {"email": receiver.email}, "description": why}
     sent = await sender.post("/transfers", body, **{"Idempotency-Key": key, **headers})
@@ -76,7 +82,7 @@ async def _send(sender: User, receiver: User, amount: int, why: str, **headers: 
     return current
 
 
-async def _deposit(operator: User, owner: User, currency: str, amount: int) -> None:
+async def _deposit(operator: User, owner: User, *, currency: str, amount: int) -> None:
     wallet = await _wallet(owner, currency)
     key = f"demo-seed-{owner.email}" + ("" if currency == CURRENCY else f"-{currency}")
     transfer = await operator.post(

@@ -58,7 +58,7 @@ class User:
         Raises:
             LocalError: the response is none of 200, 201, 202.
         """
-        status, document = await self._send("POST", path, body, headers)
+        status, document = await self._send("POST", path, body, headers=headers)
         self._expect(status, document, path, 200, 201, 202)
         return document
 
@@ -86,7 +86,7 @@ class User:
         return transfer
 
     async def _send(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
         sent = dict(headers or {})
         if self.token:

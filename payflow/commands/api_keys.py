@@ -32,7 +32,7 @@ def api_keys() -> None:
 @click.option("--totp", metavar="CODE", help="A code of the second factor, or a recovery code.")
 @command.standard
 def create(
-    invocation: Invocation, name: str, scopes: tuple[str, ...], expires: datetime | None, totp: str | None
+    invocation: Invocation, *, name: str, scopes: tuple[str, ...], expires: datetime | None, totp: str | None
 ) -> None:
     """Create a key called NAME.
 
