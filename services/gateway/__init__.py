@@ -1,1 +1,1 @@
-"""The public door: who is calling, how often, with which key; then the service behind that knows. It owns no database."""
+"""The gateway: the public API, with authentication, rate limits and idempotency keys. It has no database."""

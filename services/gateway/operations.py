@@ -40,7 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Access(StrEnum):
-    """Who may use an operation."""
+    """The callers that an operation accepts."""
 
     PUBLIC = "public"
     USER = "user"

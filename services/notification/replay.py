@@ -44,7 +44,9 @@ def _read(body: bytes) -> set[UUID]:
 
 def _effect(transfer_id: UUID, is_untold: bool, is_readable: bool) -> Effect:
     if not is_untold:
-        return Effect(transfer_id, "told", "nothing", "Everybody concerned was told; a copy is recognised.")
+        return Effect(transfer_id, "notified", "nothing", "All users concerned are notified; a copy is ignored.")
     if not is_readable:
-        return Effect(transfer_id, "untold", "dead_letter", "Its event cannot be read and would be set aside again.")
-    return Effect(transfer_id, "untold", "tell", "Everybody concerned would be told now.")
+        return Effect(
+            transfer_id, "not_notified", "dead_letter", "Its event cannot be read and would be set aside again."
+        )
+    return Effect(transfer_id, "not_notified", "notify", "All users concerned would be notified now.")

@@ -25,7 +25,7 @@ class WalletClient(ServiceClient):
         return wallets
 
     async def get_wallet(self, wallet_id: str) -> Json:
-        """One wallet, whoever owns it."""
+        """One wallet, of any owner."""
         wallet: Json = await call(self._upstream, "GET", f"/internal/wallets/{wallet_id}", missing=WalletNotFound)
         return wallet
 

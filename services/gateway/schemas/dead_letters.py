@@ -79,9 +79,9 @@ class ReplayedTransfer(Response):
 
     transfer_id: UUID
     status: str | None = Field(
-        description="The status before the replay: of the transfer, or `notified`; null if it is unknown."
+        description="The status before the replay: of the transfer, or `notified` or `not_notified`; null if unknown."
     )
-    effect: Literal["nothing", "post", "void", "tell", "dead_letter", "refused"]
+    effect: Literal["nothing", "post", "void", "notify", "dead_letter", "refused"]
     detail: str
     outcome: Literal["posted", "rejected", "voided"] | None
     outcome_known: bool | None = Field(

@@ -1,1 +1,1 @@
-"""Who may send which requests, and how many."""
+"""Authentication, authorization, rate limits and admission control."""

@@ -87,7 +87,7 @@ return waits
 """
 """The rules of `login_rules.py` for all gateways together, by the clock of Redis. Invalid values are discarded.
 
-`ask`: returns the wait of each key in ms; if all are 0, the attempt is admitted. `fail`: counts a failed attempt.
+`check`: returns the wait of each key in ms; if all are 0, the attempt is admitted. `fail`: counts a failed attempt.
 """
 
 
@@ -171,7 +171,7 @@ class LoginThrottle:
 
     async def _shared_waits(self, keys: dict[Rule, str], rules: Sequence[Rule]) -> list[float]:
         """The waits counted by all gateways together; none if Redis returns nothing valid."""
-        waits = await self._run_script("ask", keys, rules)
+        waits = await self._run_script("check", keys, rules)
         if not isinstance(waits, list) or len(waits) != len(rules):
             return [0.0] * len(rules)
         return [_plausible(wait, rule) for wait, rule in zip(waits, rules, strict=True)]

@@ -39,10 +39,10 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5
 
 
 @dataclass
-class Someone:
+class SignedIn:
     """A user with one session, at any gateway."""
 
-    house: House
+    stack: Stack
     email: str
     body: dict[str, Any]
 
@@ -53,24 +53,24 @@ class Someone:
     async def call(self, method: str, path: str, body: Any = None, *, at: int = 0, **options: Any) -> Response:
         headers = {"Authorization": f"Bearer {self.body['access_token']}"}
         sent = options if body is None else options | {"json": body}
-        return await self.house.gateways[at].send(method, path, headers=headers, **sent)
+        return await self.stack.gateways[at].send(method, path, headers=headers, **sent)
 
     async def statuses(self) -> list[int]:
         """The status of each gateway for the access token."""
-        return [(await self.call("GET", "/auth/sessions", at=at)).status for at in range(len(self.house.gateways))]
+        return [(await self.call("GET", "/auth/sessions", at=at)).status for at in range(len(self.stack.gateways))]
 
     async def are(self, status: int) -> bool:
         """Whether every gateway returns this status for the access token."""
         return {status} == set(await self.statuses())
 
     async def refresh(self) -> Response:
-        return await self.house.gateways[1].send(
+        return await self.stack.gateways[1].send(
             "POST", "/auth/refresh", json={"refresh_token": self.body["refresh_token"]}
         )
 
 
 @dataclass
-class House:
+class Stack:
     """All services that a login involves."""
 
     auth: AuthService
@@ -79,23 +79,23 @@ class House:
     redis: Redis
     gateways: list[Gateway]
 
-    async def register(self, email: str) -> Someone:
+    async def register(self, email: str) -> SignedIn:
         body = {"email": email, "password": PASSWORD, "name": "Somebody"}
-        return Someone(self, email, (await self.gateways[0].send("POST", "/auth/register", json=body)).body)
+        return SignedIn(self, email, (await self.gateways[0].send("POST", "/auth/register", json=body)).body)
 
     async def log_in(self, email: str, password: str = PASSWORD, **more: Any) -> Response:
         return await self.gateways[0].send("POST", "/auth/login", json={"email": email, "password": password} | more)
 
-    async def again(self, someone: Someone, **more: Any) -> Someone:
+    async def again(self, signed_in: SignedIn, **more: Any) -> SignedIn:
         """Another session of the same user."""
-        response = await self.log_in(someone.email, **more)
+        response = await self.log_in(signed_in.email, **more)
         assert response.status == 200, response
-        return Someone(self, someone.email, response.body)
+        return SignedIn(self, signed_in.email, response.body)
 
-    async def operator(self, email: str) -> Someone:
-        someone = await self.register(email)
+    async def operator(self, email: str) -> SignedIn:
+        signed_in = await self.register(email)
         await self.pool.execute("UPDATE users SET role = 'operator' WHERE email = $1", email)
-        return await self.again(someone)
+        return await self.again(signed_in)
 
     def freeze_redis(self) -> None:
         assert self.redis.pid is not None
@@ -150,7 +150,7 @@ async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
 
 
 @pytest.fixture(scope="module")
-async def whole_house(own_redis: Redis, templates: Templates) -> AsyncIterator[House]:
+async def shared_stack(own_redis: Redis, templates: Templates) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as stack:
         database = await templates.fresh("auth")
         stack.push_async_callback(templates.drop, database)
@@ -159,13 +159,13 @@ async def whole_house(own_redis: Redis, templates: Templates) -> AsyncIterator[H
         auth = await stack.enter_async_context(running(pool, wakeup=Wakeup(own_redis.url)))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         gateways = [await stack.enter_async_context(_gateway(auth.url, own_redis.url, session)) for _ in range(2)]
-        yield House(auth, pool, database, own_redis, gateways)
+        yield Stack(auth, pool, database, own_redis, gateways)
 
 
 @pytest.fixture
-async def house(whole_house: House) -> AsyncIterator[House]:
+async def stack(shared_stack: Stack) -> AsyncIterator[Stack]:
     """The stack; its Redis is restored afterwards."""
-    yield whole_house
-    whole_house.unfreeze_redis()
-    if whole_house.redis.poll() is not None:
-        await whole_house.redis.start()
+    yield shared_stack
+    shared_stack.unfreeze_redis()
+    if shared_stack.redis.poll() is not None:
+        await shared_stack.redis.start()

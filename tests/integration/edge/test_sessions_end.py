@@ -12,7 +12,7 @@ import redis.asyncio as redis
 from tests.harness.api import PASSWORD, Response
 from tests.harness.drills import bound
 from tests.integration.auth.test_totp import Authenticator
-from tests.integration.edge.conftest import House, Someone, eventually
+from tests.integration.edge.conftest import SignedIn, Stack, eventually
 
 NEW_PASSWORD = "another battery staple"
 KNOWN_EVERYWHERE_SECONDS = bound(20.0, 2.0)
@@ -21,99 +21,99 @@ KNOWN_EVERYWHERE_SECONDS = bound(20.0, 2.0)
 TRIES = 12
 """Five failures are free; after that only few attempts are admitted, however long the responses take."""
 
-End = Callable[[House, Someone], Awaitable[Response]]
+End = Callable[[Stack, SignedIn], Awaitable[Response]]
 
 
 def new_email() -> str:
     return f"{uuid4().hex}@example.com"
 
 
-async def log_out(_house: House, someone: Someone) -> Response:
-    return await someone.call("POST", "/auth/logout")
+async def log_out(_house: Stack, signed_in: SignedIn) -> Response:
+    return await signed_in.call("POST", "/auth/logout")
 
 
-async def change_password(_house: House, someone: Someone) -> Response:
+async def change_password(_house: Stack, signed_in: SignedIn) -> Response:
     body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
-    return await someone.call("POST", "/auth/password", body)
+    return await signed_in.call("POST", "/auth/password", body)
 
 
-async def end_from_elsewhere(house: House, someone: Someone) -> Response:
-    other = await house.again(someone)
+async def end_from_elsewhere(stack: Stack, signed_in: SignedIn) -> Response:
+    other = await stack.again(signed_in)
     listed = (await other.call("GET", "/auth/sessions")).body["items"]
     (session_id,) = [item["id"] for item in listed if not item["current"]]
     return await other.call("DELETE", f"/auth/sessions/{session_id}")
 
 
-async def end_all_others(house: House, someone: Someone) -> Response:
-    return await (await house.again(someone)).call("DELETE", "/auth/sessions")
+async def end_all_others(stack: Stack, signed_in: SignedIn) -> Response:
+    return await (await stack.again(signed_in)).call("DELETE", "/auth/sessions")
 
 
-async def disable(house: House, someone: Someone) -> Response:
-    operator = await house.operator(new_email())
-    return await operator.call("PUT", f"/ops/users/{someone.id}/disable", {"reason": "a test"})
+async def disable(stack: Stack, signed_in: SignedIn) -> Response:
+    operator = await stack.operator(new_email())
+    return await operator.call("PUT", f"/ops/users/{signed_in.id}/disable", {"reason": "a test"})
 
 
-async def reuse(_house: House, someone: Someone) -> Response:
-    await someone.refresh()
-    return await someone.refresh()
+async def reuse(_house: Stack, signed_in: SignedIn) -> Response:
+    await signed_in.refresh()
+    return await signed_in.refresh()
 
 
 ENDS: list[End] = [log_out, change_password, end_from_elsewhere, end_all_others, disable, reuse]
 
 
-async def redis_as_ever(_house: House) -> None:
+async def redis_unchanged(_house: Stack) -> None:
     """Redis works normally."""
 
 
-async def redis_flushed(house: House) -> None:
-    client = redis.Redis.from_url(house.redis.url, socket_timeout=60)
+async def redis_flushed(stack: Stack) -> None:
+    client = redis.Redis.from_url(stack.redis.url, socket_timeout=60)
     await client.flushall()
     await client.aclose()
 
 
-async def redis_frozen(house: House) -> None:
-    house.freeze_redis()
+async def redis_frozen(stack: Stack) -> None:
+    stack.freeze_redis()
 
 
-async def redis_down(house: House) -> None:
-    house.redis.kill()
+async def redis_down(stack: Stack) -> None:
+    stack.redis.kill()
 
 
-@pytest.mark.parametrize("mistreat", [redis_as_ever, redis_flushed, redis_frozen, redis_down])
+@pytest.mark.parametrize("disturb", [redis_unchanged, redis_flushed, redis_frozen, redis_down])
 async def test_an_ended_session_is_refused_everywhere(
-    house: House, mistreat: Callable[[House], Awaitable[None]]
+    stack: Stack, disturb: Callable[[Stack], Awaitable[None]]
 ) -> None:
     """Guarantee 45: logout, a password change, revoked sessions, a disabled user, a reused refresh token: 401 everywhere."""
-    await mistreat(house)
+    await disturb(stack)
     for end in ENDS:
-        someone = await house.register(new_email())
-        assert [200, 200] == await someone.statuses(), end
-        response = await end(house, someone)
+        signed_in = await stack.register(new_email())
+        assert [200, 200] == await signed_in.statuses(), end
+        response = await end(stack, signed_in)
         assert response.status in (200, 204, 401), (end, response)
-        seconds = await eventually(partial(someone.are, 401), seconds=KNOWN_EVERYWHERE_SECONDS)
-        print(f"{mistreat.__name__}, {end.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
-        assert 401 == (await someone.refresh()).status, end
+        seconds = await eventually(partial(signed_in.are, 401), seconds=KNOWN_EVERYWHERE_SECONDS)
+        print(f"{disturb.__name__}, {end.__name__}: known to both gateways after {seconds * 1000:.0f} ms")
+        assert 401 == (await signed_in.refresh()).status, end
 
 
-async def test_a_password_change_returns_a_new_session(house: House) -> None:
+async def test_a_password_change_returns_a_new_session(stack: Stack) -> None:
     """Guarantee 45: the response is a session that works everywhere; the new password works, the old one does not."""
-    someone = await house.register(new_email())
-    changed = await change_password(house, someone)
-    now = Someone(house, someone.email, changed.body)
+    signed_in = await stack.register(new_email())
+    changed = await change_password(stack, signed_in)
+    now = SignedIn(stack, signed_in.email, changed.body)
 
-    assert (200, someone.body["user"]) == (changed.status, changed.body["user"])
+    assert (200, signed_in.body["user"]) == (changed.status, changed.body["user"])
     assert await now.are(200)
-    assert [401, 200] == [(await house.log_in(someone.email, each)).status for each in (PASSWORD, NEW_PASSWORD)]
+    assert [401, 200] == [(await stack.log_in(signed_in.email, each)).status for each in (PASSWORD, NEW_PASSWORD)]
 
 
-async def test_sessions_are_listed(house: House) -> None:
+async def test_sessions_are_listed(stack: Stack) -> None:
     """Newest first, the current one marked, with the shortened printable user agent; paginated; only own sessions."""
-    first = await house.register(new_email())
-    await house.register(new_email())
+    first = await stack.register(new_email())
+    await stack.register(new_email())
     login = {"email": first.email, "password": PASSWORD}
     headers = {"User-Agent": "curl/8 \xe9\u202e" + "x" * 300}
-    second = Someone(
-        house, first.email, (await house.gateways[0].send("POST", "/auth/login", json=login, headers=headers)).body
+    second = SignedIn(
+        stack, first.email, (await stack.gateways[0].send("POST", "/auth/login", json=login, headers=headers)).body
     )
     items = (await second.call("GET", "/auth/sessions")).body["items"]
     page = (await second.call("GET", "/auth/sessions?limit=1")).body
@@ -126,9 +126,9 @@ async def test_sessions_are_listed(house: House) -> None:
     assert (items[:1], items[1:], None) == (page["items"], rest["items"], rest["next_cursor"])
 
 
-async def test_session_of_another_user_is_unknown(house: House) -> None:
+async def test_session_of_another_user_is_unknown(stack: Stack) -> None:
     """Guarantee 46: another user's session, an unknown id and an invalid id get the same response; the session stays active."""
-    alice, bob = await house.register(new_email()), await house.register(new_email())
+    alice, bob = await stack.register(new_email()), await stack.register(new_email())
     session_id = (await alice.call("GET", "/auth/sessions")).body["items"][0]["id"]
     responses = [await bob.call("DELETE", f"/auth/sessions/{each}") for each in (session_id, uuid4(), "x")]
 
@@ -137,32 +137,32 @@ async def test_session_of_another_user_is_unknown(house: House) -> None:
     assert await alice.are(200)
 
 
-async def test_wrong_current_passwords_are_throttled(house: House) -> None:
+async def test_wrong_current_passwords_are_throttled(stack: Stack) -> None:
     """A stolen session cannot try passwords endlessly: 401 each, then 429, while the owner can still log in."""
-    someone = await house.register(new_email())
+    signed_in = await stack.register(new_email())
     body = {"current_password": "not the password", "new_password": NEW_PASSWORD}
-    statuses = [(await someone.call("POST", "/auth/password", body)).status for _ in range(TRIES)]
+    statuses = [(await signed_in.call("POST", "/auth/password", body)).status for _ in range(TRIES)]
 
     assert (401, 429) == (statuses[0], statuses[-1])
     assert {401, 429} == set(statuses)
-    assert 200 == (await house.log_in(someone.email)).status
+    assert 200 == (await stack.log_in(signed_in.email)).status
 
 
-async def test_second_factor_at_the_gateway(house: House) -> None:
+async def test_second_factor_at_the_gateway(stack: Stack) -> None:
     """From set-up to login, as a front end does it; wrong codes are counted like wrong passwords."""
-    someone = await house.register(new_email())
-    proposal = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
+    signed_in = await stack.register(new_email())
+    proposal = await signed_in.call("POST", "/auth/totp", {"password": PASSWORD})
     authenticator = Authenticator(proposal.body["uri"])
-    confirmed = await someone.call("POST", "/auth/totp/confirm", {"code": authenticator.code()})
-    without = await house.log_in(someone.email)
-    login = await house.log_in(someone.email, totp=confirmed.body["recovery_codes"][0])
-    me = await someone.call("GET", "/auth/me")
-    removed = await someone.call(
+    confirmed = await signed_in.call("POST", "/auth/totp/confirm", {"code": authenticator.code()})
+    without = await stack.log_in(signed_in.email)
+    login = await stack.log_in(signed_in.email, totp=confirmed.body["recovery_codes"][0])
+    me = await signed_in.call("GET", "/auth/me")
+    removed = await signed_in.call(
         "DELETE", "/auth/totp", {"password": PASSWORD, "totp": confirmed.body["recovery_codes"][1]}
     )
-    again = await someone.call("POST", "/auth/totp", {"password": PASSWORD})
-    await someone.call("POST", "/auth/totp/confirm", {"code": Authenticator(again.body["uri"]).code()})
-    wrong = [(await house.log_in(someone.email, totp="12345")).status for _ in range(TRIES)]
+    again = await signed_in.call("POST", "/auth/totp", {"password": PASSWORD})
+    await signed_in.call("POST", "/auth/totp/confirm", {"code": Authenticator(again.body["uri"]).code()})
+    wrong = [(await stack.log_in(signed_in.email, totp="12345")).status for _ in range(TRIES)]
 
     assert (200, 200, 10) == (proposal.status, confirmed.status, len(confirmed.body["recovery_codes"]))
     assert (401, "totp_required") == (without.status, without.code)
@@ -171,16 +171,16 @@ async def test_second_factor_at_the_gateway(house: House) -> None:
     assert (401, 429) == (wrong[0], wrong[-1])
 
 
-async def test_operators_manage_users(house: House) -> None:
+async def test_operators_manage_users(stack: Stack) -> None:
     """Find by e-mail, disable, enable, promote and demote; not the own account; users may do none of it."""
-    operator, someone = await house.operator(new_email()), await house.register(new_email())
-    found = await operator.call("GET", f"/ops/users?email={someone.email}")
-    path = f"/ops/users/{someone.id}"
+    operator, signed_in = await stack.operator(new_email()), await stack.register(new_email())
+    found = await operator.call("GET", f"/ops/users?email={signed_in.email}")
+    path = f"/ops/users/{signed_in.id}"
     refused = [
-        await someone.call("GET", f"/ops/users?email={someone.email}"),
-        await someone.call("PUT", f"{path}/role", {"role": "operator"}),
-        await someone.call("DELETE", f"{path}/disable"),
-        await someone.call("POST", "/ops/keys/rotate"),
+        await signed_in.call("GET", f"/ops/users?email={signed_in.email}"),
+        await signed_in.call("PUT", f"{path}/role", {"role": "operator"}),
+        await signed_in.call("DELETE", f"{path}/disable"),
+        await signed_in.call("POST", "/ops/keys/rotate"),
     ]
     promoted = await operator.call("PUT", f"{path}/role", {"role": "operator"})
     demoted = await operator.call("PUT", f"{path}/role", {"role": "user"})
@@ -189,14 +189,14 @@ async def test_operators_manage_users(house: House) -> None:
         await operator.call("PUT", f"/ops/users/{operator.id}/disable", {"reason": "x"}),
     ]
     disabled = await operator.call("PUT", f"{path}/disable", {"reason": "a test"})
-    out = await house.log_in(someone.email)
+    out = await stack.log_in(signed_in.email)
     enabled = await operator.call("DELETE", f"{path}/disable")
 
-    assert (200, someone.id, None) == (found.status, found.body["id"], found.body["disabled"])
+    assert (200, signed_in.id, None) == (found.status, found.body["id"], found.body["disabled"])
     assert [(403, "operator_required")] * 4 == [(each.status, each.code) for each in refused]
     assert ["operator", "user"] == [each.body["role"] for each in (promoted, demoted)]
     assert [(409, "cannot_modify_self")] * 2 == [(each.status, each.code) for each in own]
     assert "a test" == disabled.body["disabled"]["reason"]
     assert (403, "user_disabled") == (out.status, out.code)
-    assert (200, 200) == (enabled.status, (await house.log_in(someone.email)).status)
+    assert (200, 200) == (enabled.status, (await stack.log_in(signed_in.email)).status)
     assert 404 == (await operator.call("GET", "/ops/users?email=nobody@example.com")).status

@@ -71,7 +71,7 @@ class ApiClient:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         async with self.session.request(method, self.url + path, headers=headers, **options) as response:
-            # A stream of events has no end to wait for.
+            # An event stream does not end.
             is_stream = response.content_type == "text/event-stream"
             return Response(response.status, response.headers, b"" if is_stream else await response.read())
 

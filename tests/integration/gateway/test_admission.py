@@ -18,20 +18,20 @@ TO = {"wallet_id": str(new_id())}
 
 
 @asynccontextmanager
-async def _held_up(api: ApiClient, token: str, count: int) -> AsyncIterator[list[asyncio.Task[Response]]]:
+async def _under_way(api: ApiClient, token: str, count: int) -> AsyncIterator[list[asyncio.Task[Response]]]:
     """So many transfers under way, to an upstream service that responds when the block ends."""
     api.fakes.transaction.silent_at = INTAKE
-    inside = []
+    admitted = []
     try:
         for number in range(count):
-            inside.append(asyncio.create_task(api.send(token, f"inside-{number}", to=TO)))
-            await eventually(lambda: _has_been_asked(api, len(inside)))
-        yield inside
+            admitted.append(asyncio.create_task(api.send(token, f"inside-{number}", to=TO)))
+            await eventually(lambda: _has_received(api, len(admitted)))
+        yield admitted
     finally:
         api.fakes.transaction.silent_at = None
 
 
-async def _has_been_asked(api: ApiClient, times: int) -> bool:
+async def _has_received(api: ApiClient, times: int) -> bool:
     return len(api.fakes.transaction.calls_to("POST", INTAKE)) == times
 
 
@@ -42,7 +42,7 @@ def _counted() -> float:
 
 async def test_excess_transfers_are_refused_at_once(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 42: 503 `busy` with `Retry-After` before token and body are checked, and it is counted."""
-    async with open_client(requests_max=2) as api, _held_up(api, token, 2) as inside:
+    async with open_client(requests_max=2) as api, _under_way(api, token, 2) as admitted:
         before = _counted()
         for path in ("transfers", "ops/deposits"):
             refused = await api.call(
@@ -55,12 +55,12 @@ async def test_excess_transfers_are_refused_at_once(open_client: Open, redis_cli
             assert {"code": "busy", "status": 503, "request_id": "mine-1"}.items() <= refused.json().items()
             assert HEADERS.items() <= refused.headers.items()
         assert 1 == _counted() - before
-        assert not any(task.done() for task in inside)
+        assert not any(task.done() for task in admitted)
 
 
 async def test_invalid_request_id_is_replaced_in_a_refusal(open_client: Open, redis_client: Client, token: str) -> None:
     """A request refused unread also gets a new id if its own is invalid."""
-    async with open_client(requests_max=1) as api, _held_up(api, token, 1):
+    async with open_client(requests_max=1) as api, _under_way(api, token, 1):
         refused = await api.send(token, "k-1", headers={"X-Request-Id": '"}'})
 
         assert 503 == refused.status
@@ -69,7 +69,7 @@ async def test_invalid_request_id_is_replaced_in_a_refusal(open_client: Open, re
 
 async def test_other_requests_are_served(open_client: Open, redis_client: Client, token: str, user_id: str) -> None:
     """Guarantee 42: reads and health checks are not affected."""
-    async with open_client(requests_max=1) as api, _held_up(api, token, 1):
+    async with open_client(requests_max=1) as api, _under_way(api, token, 1):
         wallet_id = api.fakes.wallet.add(user_id)
 
         assert 503 == (await api.send(token, "k-1", to=TO)).status
@@ -82,10 +82,10 @@ async def test_slots_are_freed_after_responses(open_client: Open, redis_client: 
     async with open_client(requests_max=4) as api:
         for turn in range(3):
             api.fakes.transaction.silent_at = INTAKE
-            crowd = [asyncio.create_task(api.send(token, f"{turn}-{number}", to=TO)) for number in range(20)]
-            await eventually(lambda crowd=crowd: _are_done(crowd, 16))  # type: ignore[misc]
+            burst = [asyncio.create_task(api.send(token, f"{turn}-{number}", to=TO)) for number in range(20)]
+            await eventually(lambda burst=burst: _are_done(burst, 16))  # type: ignore[misc]
             api.fakes.transaction.silent_at = None
-            responses = await asyncio.gather(*crowd)
+            responses = await asyncio.gather(*burst)
 
             assert 4 * [202] + 16 * [503] == sorted(reply.status for reply in responses)
 
@@ -97,21 +97,21 @@ async def _are_done(tasks: list[asyncio.Task[Response]], count: int) -> bool:
 async def test_cancelled_waiter_frees_its_slot(open_client: Open, redis_client: Client, token: str) -> None:
     """Clients that close their connection while they wait free their slots when their call is over."""
     async with open_client(requests_max=2) as api:
-        async with _held_up(api, token, 2) as inside:
-            for task in inside:
+        async with _under_way(api, token, 2) as admitted:
+            for task in admitted:
                 task.cancel()
-            await asyncio.gather(*inside, return_exceptions=True)
+            await asyncio.gather(*admitted, return_exceptions=True)
 
-        async def is_welcome() -> bool:
+        async def is_admitted() -> bool:
             return 202 == (await api.send(token, "k-1", to=TO)).status
 
-        await eventually(is_welcome)
+        await eventually(is_admitted)
         api.fakes.transaction.calls.clear()
         await redis_client.flushall()
-        # All places can be taken again, no fewer and no more.
-        async with _held_up(api, token, 2) as inside:
+        # All slots can be taken again, and no more.
+        async with _under_way(api, token, 2) as admitted:
             assert 503 == (await api.send(token, "k-2", to=TO)).status
-        assert [202, 202] == [(await task).status for task in inside]
+        assert [202, 202] == [(await task).status for task in admitted]
 
 
 async def test_waiting_for_the_outcome_takes_no_slot(open_client: Open, redis_client: Client, token: str) -> None:

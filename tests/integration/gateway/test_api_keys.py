@@ -25,20 +25,20 @@ VERIFY = "/internal/api-keys/verify"
 ALL = ("operate", "read", "transfer")
 
 
-def _good(auth: Auth) -> str:
+def _valid(auth: Auth) -> str:
     return auth.api_key(*ALL, role="operator")
 
 
 def _revoked(auth: Auth) -> str:
     """A key that auth would still verify: only the list of revocations has it."""
-    key = _good(auth)
+    key = _valid(auth)
     auth.ended.append(auth.api_key_id(key))
     return key
 
 
 def _over(auth: Auth) -> str:
     """A key that auth no longer knows: expired, revoked long ago, or of a disabled user."""
-    key = _good(auth)
+    key = _valid(auth)
     auth.forget_api_key(key)
     return key
 
@@ -52,19 +52,19 @@ WRONG_KEYS: dict[str, Callable[[Auth], str]] = {
     "unknown": lambda _auth: new_key().text,
     "only the mark": lambda _auth: "pfk_",
     "what lists show": lambda _auth: new_key().prefix,
-    "what is stored": lambda auth: hash_key(_good(auth)).hex(),
-    "its id": lambda auth: auth.api_key_id(_good(auth)),
-    "cut at its end": lambda auth: _good(auth)[:-1],
-    "cut at its beginning": lambda auth: _good(auth)[1:],
-    "without its checksum": lambda auth: _good(auth)[:-6],
-    "one character more": lambda auth: _good(auth) + "a",
-    "one character of the secret changed": lambda auth: _changed(_good(auth), 30),
-    "one character of the checksum changed": lambda auth: _changed(_good(auth), -1),
-    "another mark": lambda auth: _good(auth).replace("pfk_", "PFK_"),
-    "of another alphabet": lambda auth: _good(auth)[:-1] + "é",
+    "what is stored": lambda auth: hash_key(_valid(auth)).hex(),
+    "its id": lambda auth: auth.api_key_id(_valid(auth)),
+    "cut at its end": lambda auth: _valid(auth)[:-1],
+    "cut at its beginning": lambda auth: _valid(auth)[1:],
+    "without its checksum": lambda auth: _valid(auth)[:-6],
+    "one character more": lambda auth: _valid(auth) + "a",
+    "one character of the secret changed": lambda auth: _changed(_valid(auth), 30),
+    "one character of the checksum changed": lambda auth: _changed(_valid(auth), -1),
+    "another mark": lambda auth: _valid(auth).replace("pfk_", "PFK_"),
+    "of another alphabet": lambda auth: _valid(auth)[:-1] + "é",
     "as long as a book": lambda _auth: "pfk_" + "x" * 4000,
-    "two in one": lambda auth: _good(auth) + "," + _good(auth),
-    "a space in it": lambda auth: _good(auth).replace("_", " "),
+    "two in one": lambda auth: _valid(auth) + "," + _valid(auth),
+    "a space in it": lambda auth: _valid(auth).replace("_", " "),
 }
 """Texts that have never been a key."""
 
@@ -102,7 +102,7 @@ async def is_status(api: ApiClient, key: str, status: int) -> bool:
     return await wallets(api, key) == status
 
 
-def asked(auth: Auth) -> int:
+def queries(auth: Auth) -> int:
     """How many queries for keys auth received."""
     return len(auth.calls_to("POST", VERIFY))
 
@@ -117,7 +117,7 @@ async def test_key_authenticates_its_user(api: ApiClient, user_id: str) -> None:
     assert [own] == [wallet["id"] for wallet in responses[0].json()["items"]]
     assert 200 == (await api.call("GET", f"{WALLETS}/{own}", token=key)).status
     assert 404 == (await api.call("GET", f"{WALLETS}/{other}", token=key)).status
-    assert 1 == asked(api.fakes.auth)
+    assert 1 == queries(api.fakes.auth)
     assert key.rpartition("_")[2] not in str(api.fakes.auth.calls)
 
 
@@ -145,10 +145,10 @@ async def test_keys_and_sessions_share_idempotency_keys(api: ApiClient, user_id:
     other = api.fakes.auth.api_key("transfer")
     first = await api.send(api.fakes.auth.token(sub=user_id), "order-7")
     again = await api.send(key, "order-7")
-    strangers = await api.send(other, "order-7")
+    unrelated = await api.send(other, "order-7")
 
-    assert [202, 202, 202] == [response.status for response in (first, again, strangers)]
-    assert first.json()["id"] == again.json()["id"] != strangers.json()["id"]
+    assert [202, 202, 202] == [response.status for response in (first, again, unrelated)]
+    assert first.json()["id"] == again.json()["id"] != unrelated.json()["id"]
     assert "true" == again.headers["Idempotent-Replayed"]
 
 
@@ -160,7 +160,7 @@ async def test_revoked_key_ends_within_a_second(api: ApiClient) -> None:
     api.fakes.auth.ended.append(api.fakes.auth.api_key_id(key))
 
     await eventually(lambda: is_status(api, key, 401))
-    assert 1 == asked(api.fakes.auth)
+    assert 1 == queries(api.fakes.auth)
 
 
 async def test_revoking_here_takes_effect_at_once(api: ApiClient, token: str) -> None:
@@ -229,9 +229,9 @@ async def test_malformed_keys_cause_no_query(api: ApiClient) -> None:
     mistyped = unknown[:-1] + ("a" if unknown[-1] != "a" else "b")
     statuses = [await wallets(api, key) for key in (mistyped, "pfk_", "pfk_" + "x" * 5000, unknown[:-1])]
 
-    assert ([401] * 4, 0) == (statuses, asked(api.fakes.auth))
+    assert ([401] * 4, 0) == (statuses, queries(api.fakes.auth))
     assert [401] * 10 == [await wallets(api, unknown) for _ in range(10)]
-    assert 1 == asked(api.fakes.auth)
+    assert 1 == queries(api.fakes.auth)
 
 
 async def test_unknown_keys_are_counted_for_their_address(
@@ -240,15 +240,15 @@ async def test_unknown_keys_are_counted_for_their_address(
     """An address that tries keys is limited after a few; cached keys continue to work from it."""
     assert await redis_client.dbsize() == 0
     _tighten(monkeypatch, "wrong_key")
-    good = fakes.auth.api_key("read")
+    valid = fakes.auth.api_key("read")
     async with open_client(rate_limits="on") as api:
-        assert 200 == await wallets(api, good)
+        assert 200 == await wallets(api, valid)
         responses: list[Response] = [await api.call("GET", WALLETS, token=new_key().text) for _ in range(6)]
 
         assert [401] * 5 + [429] == [response.status for response in responses]
         assert int(responses[-1].headers["Retry-After"]) > 0
-        assert 6 == asked(fakes.auth)
-        assert 200 == await wallets(api, good)
+        assert 6 == queries(fakes.auth)
+        assert 200 == await wallets(api, valid)
 
 
 async def test_keys_are_limited_on_their_own(
@@ -300,10 +300,10 @@ async def test_use_in_a_new_hour_is_reported_in_the_background(api: ApiClient) -
     api.fakes.auth.silent_at = VERIFY
     assert [200] * 5 == [await wallets(api, key) for _ in range(5)]
 
-    async def told_once() -> bool:
-        return asked(api.fakes.auth) == 2
+    async def is_reported() -> bool:
+        return queries(api.fakes.auth) == 2
 
-    await eventually(told_once)
+    await eventually(is_reported)
 
 
 async def test_a_failure_of_auth_is_not_cached(api: ApiClient) -> None:

@@ -39,7 +39,7 @@ def _promoted(token: str) -> str:
 
 
 def _respelled(token: str) -> str:
-    # Of the last sign of a signature two bits count: there are others that decode to the same.
+    # Only two bits of the last character of a signature count: other characters decode to the same bytes.
     return token[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[token[-1]]
 
 
@@ -47,7 +47,7 @@ def _with_public_key_as_secret(auth: Auth) -> str:
     pem = auth.key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    # The library refuses to sign with a key that looks like one of these; a forger's would not.
+    # The library refuses to sign with such a key; an attacker's would not.
     signing_input = _raw({"alg": "HS256", "typ": "at+jwt", "kid": auth.key_id}, auth.claims())[:-1]
     return f"{signing_input}.{jwt.utils.base64url_encode(_hmac(pem, signing_input.encode())).decode()}"
 
@@ -172,14 +172,14 @@ async def test_identity_headers_are_ignored(api: ApiClient, token: str, user_id:
     """Guarantee 47: identity headers sent by a client have no effect."""
     other = str(new_id())
     wallet_id = api.fakes.wallet.add(other)
-    liar = {
+    identity = {
         "X-User-Id": other, "X-Role": "operator", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-User": other,
         "X-Original-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE",
     }  # fmt: skip
 
-    assert (await api.call("GET", f"/api/v1/wallets/{wallet_id}", token=token, headers=liar)).status == 404
-    assert (await api.call("GET", "/api/v1/ops/overview", token=token, headers=liar)).status == 403
-    assert (await api.call("GET", ME, headers=liar)).status == 401
+    assert (await api.call("GET", f"/api/v1/wallets/{wallet_id}", token=token, headers=identity)).status == 404
+    assert (await api.call("GET", "/api/v1/ops/overview", token=token, headers=identity)).status == 403
+    assert (await api.call("GET", ME, headers=identity)).status == 401
 
 
 async def test_logout_ends_the_session_here_at_once(api: ApiClient, token: str) -> None:
@@ -261,13 +261,13 @@ async def test_new_key_while_auth_is_unavailable(api: ApiClient, user_id: str) -
     new = api.fakes.auth.token(sub=user_id)
     await api.fakes.auth.stop()
 
-    away = await api.call("GET", "/api/v1/wallets", token=new)
+    unavailable = await api.call("GET", "/api/v1/wallets", token=new)
     known = await api.call("GET", "/api/v1/wallets", token=old)
-    nonsense = await api.call("GET", "/api/v1/wallets", token="abc.def.ghi")
+    malformed = await api.call("GET", "/api/v1/wallets", token="abc.def.ghi")
     await api.fakes.auth.start()
 
-    assert (503, "1") == (away.status, away.headers["Retry-After"])
-    assert [200, 401] == [known.status, nonsense.status]
+    assert (503, "1") == (unavailable.status, unavailable.headers["Retry-After"])
+    assert [200, 401] == [known.status, malformed.status]
     await eventually(lambda: _status(api, "/api/v1/wallets", new, 200))
 
 
@@ -302,11 +302,11 @@ async def test_a_burst_of_logins_delays_no_other_request(
         api.fakes.auth.responses[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
         api.fakes.auth.silent_at = "/internal/login"
         body = {"email": "bob@example.com", "password": "x"}
-        crowd = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
-        await eventually(lambda: _asked(api, "POST", "/internal/login", CONNECTIONS_MAX))
+        burst = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
+        await eventually(lambda: _received(api, "POST", "/internal/login", CONNECTIONS_MAX))
         response = await api.call("GET", ME, token=token)
         api.fakes.auth.silent_at = None
-        await asyncio.gather(*crowd)
+        await asyncio.gather(*burst)
 
         assert 200 == response.status
 
@@ -318,14 +318,14 @@ async def test_revocations_are_known_while_auth_is_busy(api: ApiClient, token: s
     path = f"/internal/users/{user_id}"
     api.fakes.auth.responses[f"GET {path}"] = ALICE | {"id": user_id}
     api.fakes.auth.silent_at = path
-    crowd = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(CROWD)]
-    await eventually(lambda: _asked(api, "GET", path, CONNECTIONS_MAX))
+    burst = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(CROWD)]
+    await eventually(lambda: _received(api, "GET", path, CONNECTIONS_MAX))
     api.fakes.auth.ended.append(session_id)
     await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))
     # Otherwise the list was only pulled once these requests had timed out and freed their connections.
-    assert sum(not task.done() for task in crowd) >= CONNECTIONS_MAX
+    assert sum(not task.done() for task in burst) >= CONNECTIONS_MAX
     api.fakes.auth.silent_at = None
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*burst)
 
 
 async def test_unknown_key_ids_do_not_flood_auth(api: ApiClient) -> None:
@@ -369,7 +369,7 @@ async def test_keys_are_published(api: ApiClient) -> None:
     assert response.json() == {"keys": [api.fakes.auth.jwk()]}
 
 
-async def _asked(api: ApiClient, method: str, path: str, count: int) -> bool:
+async def _received(api: ApiClient, method: str, path: str, count: int) -> bool:
     return len(api.fakes.auth.calls_to(method, path)) >= count
 
 

@@ -25,14 +25,14 @@ def granted(refresh_token: str) -> str:
     return f"{COOKIE}={refresh_token}; Max-Age=2592000; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
-FORGOTTEN = f"{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict"
+CLEARED = f"{COOKIE}=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
 async def refresh(api: ApiClient, *, cookie: str | None = "first", origin: str | None = "", **more: Any) -> Response:
     """A refresh by a page, by default of this gateway's own origin."""
-    named = {"Origin": api.url if origin == "" else origin} if origin is not None else {}
-    carried = {"Cookie": f"{COOKIE}={cookie}"} if cookie is not None else {}
-    headers = named | carried | more.pop("headers", {})
+    origin_header = {"Origin": api.url if origin == "" else origin} if origin is not None else {}
+    cookie_header = {"Cookie": f"{COOKIE}={cookie}"} if cookie is not None else {}
+    headers = origin_header | cookie_header | more.pop("headers", {})
     return await api.call("POST", f"{BASE}/refresh", headers=headers, **more)
 
 
@@ -68,8 +68,8 @@ async def test_refresh_by_cookie(api: ApiClient) -> None:
 
     assert "second" == in_body.json()["refresh_token"]
     assert "Set-Cookie" not in in_body.headers
-    asked = [call.body["refresh_token"] for call in fakes.calls_to("POST", "/internal/refresh")]
-    assert ["first", "first", "first", "mine"] == asked
+    sent = [call.body["refresh_token"] for call in fakes.calls_to("POST", "/internal/refresh")]
+    assert ["first", "first", "first", "mine"] == sent
 
 
 async def test_the_cookie_requires_a_known_origin(open_client: Open) -> None:
@@ -115,24 +115,24 @@ async def test_a_spent_cookie_is_removed(api: ApiClient) -> None:
     fakes.responses["POST /internal/refresh"] = problem(401, "invalid_refresh_token")
     spent = await refresh(api)
     fakes.responses["POST /internal/refresh"] = problem(503, "database_unavailable")
-    away = await refresh(api)
+    unavailable = await refresh(api)
 
-    assert (401, FORGOTTEN) == (spent.status, spent.headers["Set-Cookie"])
+    assert (401, CLEARED) == (spent.status, spent.headers["Set-Cookie"])
     assert "Bearer" == spent.headers["WWW-Authenticate"]
-    assert 503 == away.status
-    assert "Set-Cookie" not in away.headers
+    assert 503 == unavailable.status
+    assert "Set-Cookie" not in unavailable.headers
 
 
 async def test_logout_and_reset_remove_the_cookie(api: ApiClient, token: str) -> None:
     """Logout and password reset remove the cookie of a browser that sent it, and only then."""
     api.fakes.auth.responses["POST /internal/password/reset"] = {"ended": []}
-    carried = {"Cookie": f"other=1; {COOKIE}=first"}
+    cookie_header = {"Cookie": f"other=1; {COOKIE}=first"}
     body = {"token": "t", "new_password": "long enough"}
-    reset = await api.call("POST", f"{BASE}/password/reset", json=body, headers=carried)
+    reset = await api.call("POST", f"{BASE}/password/reset", json=body, headers=cookie_header)
     quiet = await api.call("POST", f"{BASE}/password/reset", json=body, headers={"Cookie": "other=1"})
-    out = await api.call("POST", f"{BASE}/logout", token=token, headers=carried)
+    out = await api.call("POST", f"{BASE}/logout", token=token, headers=cookie_header)
 
-    assert [FORGOTTEN] * 2 == [response.headers.get("Set-Cookie") for response in (reset, out)]
+    assert [CLEARED] * 2 == [response.headers.get("Set-Cookie") for response in (reset, out)]
     assert "Set-Cookie" not in quiet.headers
 
 
@@ -151,7 +151,7 @@ async def test_ending_the_current_session_removes_the_cookie(api: ApiClient, use
     ]
 
     assert [204, 204] == [response.status for response in responses]
-    assert [None, FORGOTTEN] == [response.headers.get("Set-Cookie") for response in responses]
+    assert [None, CLEARED] == [response.headers.get("Set-Cookie") for response in responses]
 
 
 async def test_the_cookie_is_not_an_access_token(api: ApiClient) -> None:

@@ -16,11 +16,11 @@ async def test_verifying_and_requesting_verification(api: ApiClient, token: str,
     fakes = api.fakes.auth
     fakes.responses |= {"POST /internal/email/verify": {}, "POST /internal/email/verification": {}}
     verified = await api.call("POST", f"{BASE}/email/verify", json={"token": "t"})
-    asked = await api.call("POST", f"{BASE}/email/verification", token=token)
-    stranger = await api.call("POST", f"{BASE}/email/verification")
+    requested = await api.call("POST", f"{BASE}/email/verification", token=token)
+    anonymous = await api.call("POST", f"{BASE}/email/verification")
 
     assert (204, b"") == (verified.status, verified.body)
-    assert (202, {"expires_in": 86400}, 401) == (asked.status, asked.json(), stranger.status)
+    assert (202, {"expires_in": 86400}, 401) == (requested.status, requested.json(), anonymous.status)
     assert [{"token": "t"}] == [call.body for call in fakes.calls_to("POST", "/internal/email/verify")]
     assert [{"user_id": user_id}] == [call.body for call in fakes.calls_to("POST", "/internal/email/verification")]
 
@@ -43,11 +43,11 @@ async def test_invalid_requests_are_named(api: ApiClient) -> None:
     api.fakes.auth.responses["POST /internal/email/verify"] = problem(422, "email_token_invalid")
     spent = await api.call("POST", f"{BASE}/email/verify", json={"token": "t"})
     short = await api.call("POST", f"{BASE}/password/reset", json={"token": "", "new_password": "short"})
-    nobody = await api.call("POST", f"{BASE}/password/forgot", json={"email": "alice"})
+    malformed = await api.call("POST", f"{BASE}/password/forgot", json={"email": "alice"})
 
     assert (422, "email_token_invalid") == (spent.status, spent.json()["code"])
     assert {"token", "new_password"} == {error["field"] for error in short.json()["errors"]}
-    assert ["email"] == [error["field"] for error in nobody.json()["errors"]]
+    assert ["email"] == [error["field"] for error in malformed.json()["errors"]]
 
 
 @pytest.mark.usefixtures("redis_client")

@@ -26,7 +26,7 @@ DOCUMENT = Document(openapi.build((*OPERATIONS, *api.reference.HEALTH)))
 EVERY = DOCUMENT.operations
 GUARDED = [operation for operation in EVERY if not operation.is_public]
 WITH_BODY = [operation for operation in EVERY if DOCUMENT.body(operation) is not None]
-LIARS = {
+IDENTITY_HEADERS = {
     "X-User-Id": str(new_id()), "X-Role": "operator", "X-Forwarded-User": "ops@example.com", "X-Forwarded-For": "10.0.0.1",
     "X-Real-Ip": "10.0.0.1", "Forwarded": "for=10.0.0.1;host=evil", "X-Original-Url": "/api/v1/ops/overview",
     "X-Rewrite-Url": "/api/v1/ops/overview", "X-Http-Method-Override": "DELETE", "X-Forwarded-Host": "evil.example",
@@ -51,7 +51,7 @@ async def ask(
     body = changes.pop("body", samples.body(DOCUMENT, operation))
     data = json.dumps(body).encode() if body is not None else None
     headers = samples.headers(DOCUMENT, operation) | ({"Content-Type": "application/json"} if data else {})
-    reply = await api.call(
+    response = await api.call(
         operation.method,
         path or filled(operation),
         token=token,
@@ -59,14 +59,14 @@ async def ask(
         headers=CIMultiDict([*headers.items(), *CIMultiDict(changes.pop("headers", {})).items()]),
         params=changes.pop("query", samples.query(DOCUMENT, operation)),
     )
-    faults = DOCUMENT.faults(operation.method, operation.path, reply.status, reply.headers, reply.body)
-    # What stands behind here answers less than the real services do: only what the gateway itself says is held to it.
-    if not 200 <= reply.status < 300:
-        assert [] == faults, f"{operation.name}: {reply.status} {reply.body[:300]!r}"
-    return reply
+    faults = DOCUMENT.faults(operation.method, operation.path, response.status, response.headers, response.body)
+    # The fake services return less than the real ones do: only responses of the gateway itself are validated.
+    if not 200 <= response.status < 300:
+        assert [] == faults, f"{operation.name}: {response.status} {response.body[:300]!r}"
+    return response
 
 
-def asked_behind(api: ApiClient) -> list[str]:
+def upstream_calls(api: ApiClient) -> list[str]:
     """The upstream calls on behalf of clients."""
     calls = [call for service in api.fakes.all() for call in service.calls]
     return [f"{call.method} {call.path}" for call in calls if call.path not in BACKGROUND]
@@ -83,7 +83,7 @@ async def test_all_routes_are_documented(open_client: Open, monkeypatch: pytest.
 
     monkeypatch.setattr(server, "serve", look_and_serve)
     async with open_client():
-        # Those of health are added by the chassis, later, on every service alike.
+        # The chassis adds the health routes later, to every service.
         assert {(row.method, row.path) for row in OPERATIONS} == {place for place in served if place[0] != "HEAD"}
 
 
@@ -91,9 +91,9 @@ async def test_methods_match_the_document(api: ApiClient) -> None:
     """The methods of each path are exactly those of the document."""
     for path in {operation.path for operation in EVERY}:
         documented = {operation.method for operation in EVERY if operation.path == path}
-        reply = await api.call("PROPFIND", path.replace("{id}", str(new_id())))
-        served = set(reply.headers["Allow"].split(",")) - {"HEAD", "OPTIONS"}
-        assert (405, documented) == (reply.status, served), path
+        response = await api.call("PROPFIND", path.replace("{id}", str(new_id())))
+        served = set(response.headers["Allow"].split(",")) - {"HEAD", "OPTIONS"}
+        assert (405, documented) == (response.status, served), path
 
 
 async def test_forged_tokens(api: ApiClient) -> None:
@@ -102,12 +102,12 @@ async def test_forged_tokens(api: ApiClient) -> None:
     for operation in GUARDED:
         responses = set()
         for name, token in forged.items():
-            reply = await ask(api, operation, headers={"Authorization": f"Bearer {token}"})
-            assert (401, "Bearer") == (reply.status, reply.headers["WWW-Authenticate"]), name
-            responses.add(json.dumps(reply.json() | {"request_id": ""}))
+            response = await ask(api, operation, headers={"Authorization": f"Bearer {token}"})
+            assert (401, "Bearer") == (response.status, response.headers["WWW-Authenticate"]), name
+            responses.add(json.dumps(response.json() | {"request_id": ""}))
         assert 401 == (await ask(api, operation)).status
         assert 1 == len(responses)
-        assert [] == asked_behind(api)
+        assert [] == upstream_calls(api)
 
 
 def scope_of(operation: Operation) -> str | None:
@@ -118,11 +118,11 @@ def scope_of(operation: Operation) -> str | None:
 
 async def refused(api: ApiClient, operation: Operation, status: int, code: str, **changes: Any) -> None:
     """The request is refused as documented; the only upstream call is the verification of the key."""
-    reply = await ask(api, operation, **changes)
+    response = await ask(api, operation, **changes)
 
-    assert (status, code) == (reply.status, reply.json()["code"]), operation.name
+    assert (status, code) == (response.status, response.json()["code"]), operation.name
     assert str(status) in operation.definition["responses"], operation.name
-    assert {f"POST {VERIFY}"} >= set(asked_behind(api)), operation.name
+    assert {f"POST {VERIFY}"} >= set(upstream_calls(api)), operation.name
 
 
 def test_every_operation_documents_its_scope() -> None:
@@ -148,8 +148,8 @@ async def test_wrong_api_keys(open_client: Open, fakes: FakeServices, redis_clie
                 service.calls.clear()
             for operation in GUARDED:
                 await refused(api, operation, 401, "invalid_token", headers={"Authorization": f"Bearer {key}"})
-            # What is no key costs auth nothing, and one that it does not know is asked about once, not at each address.
-            assert len(asked_behind(api)) <= 1, name
+            # A malformed key causes no query, and an unknown one is queried once, not for each path.
+            assert len(upstream_calls(api)) <= 1, name
 
 
 async def test_api_keys_in_wrong_places(api: ApiClient) -> None:
@@ -177,8 +177,8 @@ async def test_scopes_of_api_keys(api: ApiClient) -> None:
         await refused(api, operation, 403, "insufficient_scope", token=others[Scope(scope)])
         if operation.is_for_operators:
             await refused(api, operation, 403, "operator_required", token=of_user)
-        reply = await ask(api, operation, token=only[Scope(scope)])
-        assert reply.status not in (401, 403), operation.name
+        response = await ask(api, operation, token=only[Scope(scope)])
+        assert response.status not in (401, 403), operation.name
         for service in api.fakes.all():
             service.calls.clear()
 
@@ -186,10 +186,10 @@ async def test_scopes_of_api_keys(api: ApiClient) -> None:
 async def test_operator_paths_refuse_users(api: ApiClient, token: str) -> None:
     """A user gets 403 before anything else is checked, whatever identity headers the request has."""
     for operation in [each for each in EVERY if each.is_for_operators]:
-        for headers in ({}, LIARS):
-            reply = await ask(api, operation, token=token, headers=headers)
-            assert (403, "operator_required") == (reply.status, reply.json()["code"])
-        assert [] == asked_behind(api)
+        for headers in ({}, IDENTITY_HEADERS):
+            response = await ask(api, operation, token=token, headers=headers)
+            assert (403, "operator_required") == (response.status, response.json()["code"])
+        assert [] == upstream_calls(api)
 
 
 async def test_identity_headers_are_not_passed_on(api: ApiClient) -> None:
@@ -197,15 +197,16 @@ async def test_identity_headers_are_not_passed_on(api: ApiClient) -> None:
     for operation in GUARDED:
         for service in api.fakes.all():
             service.calls.clear()
-        assert 401 == (await ask(api, operation, headers=LIARS)).status
-        assert [] == asked_behind(api)
+        assert 401 == (await ask(api, operation, headers=IDENTITY_HEADERS)).status
+        assert [] == upstream_calls(api)
 
-        await ask(api, operation, token=api.fakes.auth.token(), headers=LIARS)
+        await ask(api, operation, token=api.fakes.auth.token(), headers=IDENTITY_HEADERS)
 
         for service in api.fakes.all():
             for call in service.calls:
-                said = f"{call.body} {call.query} {call.headers}"
-                assert not [lie for lie in LIARS.values() if lie != "DELETE" and lie in said], (call.method, call.path)
+                received = f"{call.body} {call.query} {call.headers}"
+                passed_on = [value for value in IDENTITY_HEADERS.values() if value != "DELETE" and value in received]
+                assert [] == passed_on, (call.method, call.path)
 
 
 async def test_nasty_values_in_every_field(api: ApiClient) -> None:
@@ -213,18 +214,18 @@ async def test_nasty_values_in_every_field(api: ApiClient) -> None:
     for operation in WITH_BODY:
         schema = DOCUMENT.body(operation)
         assert schema is not None
-        good = samples.body(DOCUMENT, operation) or {}
+        valid = samples.body(DOCUMENT, operation) or {}
         for path in samples.leaves(DOCUMENT, schema):
             for nasty in samples.NASTY:
-                body = samples.changed(good, path, nasty)
-                # A token of its own for each: logging out is among what is tried.
-                reply = await ask(api, operation, token=api.fakes.auth.token(role="operator"), body=body)
-                where = f"{operation.name} {'.'.join(path)} = {nasty!r:.40}: {reply.status} {reply.body[:200]!r}"
+                body = samples.changed(valid, path, nasty)
+                # Each request has its own token: one of the operations is logout.
+                response = await ask(api, operation, token=api.fakes.auth.token(role="operator"), body=body)
+                where = f"{operation.name} {'.'.join(path)} = {nasty!r:.40}: {response.status} {response.body[:200]!r}"
                 if isinstance(nasty, int) and abs(nasty) > 10**99:
-                    assert 400 == reply.status, where
+                    assert 400 == response.status, where
                 elif samples.is_unstorable(nasty) or not DOCUMENT.fits(schema, body):
-                    assert 422 == reply.status, where
-                    named = [fault["field"] for fault in reply.json()["errors"]]
+                    assert 422 == response.status, where
+                    named = [fault["field"] for fault in response.json()["errors"]]
                     assert [] != [field for field in named if field.split(".")[0] == path[0]], where
         for service in api.fakes.all():
             assert [] == [call for call in service.calls if samples.is_unstorable(call.body)]
@@ -237,28 +238,28 @@ async def test_all_invalid_fields_are_named_at_once(api: ApiClient, operator_tok
         assert schema is not None
         body: dict[str, Any] = {name: [[]] for name in schema.get("properties", {})} | {"surely_unknown": 1}
 
-        reply = await ask(api, operation, token=operator_token, body=body)
+        response = await ask(api, operation, token=operator_token, body=body)
 
-        named = {fault["field"].split(".")[0] for fault in reply.json()["errors"]}
-        assert (422, set(body)) == (reply.status, named)
-        assert [] == asked_behind(api)
+        named = {fault["field"].split(".")[0] for fault in response.json()["errors"]}
+        assert (422, set(body)) == (response.status, named)
+        assert [] == upstream_calls(api)
 
 
 async def test_nasty_values_in_every_parameter(api: ApiClient, operator_token: str) -> None:
     """Guarantee 52: an invalid, duplicate or unknown parameter is named; a malformed id is not found."""
     for operation in EVERY:
-        good = samples.query(DOCUMENT, operation)
+        valid = samples.query(DOCUMENT, operation)
         for parameter in DOCUMENT.parameters(operation, "query"):
             for nasty in samples.NASTY_TEXTS:
-                reply = await ask(api, operation, token=operator_token, query=good | {parameter["name"]: nasty})
+                response = await ask(api, operation, token=operator_token, query=valid | {parameter["name"]: nasty})
                 whole = parameter["schema"].get("type") in ("integer", "number")
                 if whole or samples.is_unstorable(nasty) or not DOCUMENT.fits(parameter["schema"], nasty):
-                    where = f"{parameter['name']} = {nasty!r:.40}: {reply.status}"
-                    assert 422 == reply.status, where
-                    assert parameter["name"] in [fault["field"] for fault in reply.json()["errors"]], where
+                    where = f"{parameter['name']} = {nasty!r:.40}: {response.status}"
+                    assert 422 == response.status, where
+                    assert parameter["name"] in [fault["field"] for fault in response.json()["errors"]], where
         for nasty in ("x", samples.SQL, "\x00", "../../internal/wallets", "x" * 2000) if operation.placeholders else ():
-            reply = await ask(api, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
-            assert reply.status in (400, 404), nasty
+            response = await ask(api, operation, path=filled(operation, quote(nasty, safe="")), token=operator_token)
+            assert response.status in (400, 404), nasty
 
 
 async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
@@ -268,9 +269,9 @@ async def test_unknown_parameters(api: ApiClient, operator_token: str) -> None:
             continue
         query = samples.query(DOCUMENT, operation) | {"surely_unknown": "1"}
 
-        reply = await ask(api, operation, token=operator_token, query=query)
+        response = await ask(api, operation, token=operator_token, query=query)
 
-        assert (422, ["surely_unknown"]) == (reply.status, [fault["field"] for fault in reply.json()["errors"]])
+        assert (422, ["surely_unknown"]) == (response.status, [fault["field"] for fault in response.json()["errors"]])
 
 
 async def test_every_operation_has_limit_headers(open_client: Open, redis_client: Client) -> None:

@@ -15,7 +15,7 @@ from tests.integration.gateway.conftest import ApiClient
 
 TRANSFERS = "/api/v1/transfers"
 SOME_ID = "0196f0c0-0000-7000-8000-000000000001"
-GOOD = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
+VALID = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
 JSON = {"Content-Type": "application/json", "Idempotency-Key": "k-1"}
 
 BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -67,7 +67,7 @@ async def test_faulty_field_is_named(api: ApiClient, token: str, case: str) -> N
     """Guarantee 52: a faulty field is a 422 that names it, and nothing is handed over."""
     changes, field = BAD_FIELDS[case]
 
-    response = await api.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD | changes), headers=JSON)
+    response = await api.call("POST", TRANSFERS, token=token, data=json.dumps(VALID | changes), headers=JSON)
 
     document = response.json()
     assert (response.status, document["code"]) == (422, "invalid_request")
@@ -175,7 +175,7 @@ async def test_body_must_be_an_object(api: ApiClient, token: str, document: Any)
 )
 async def test_other_media_types_are_refused(api: ApiClient, token: str, headers: dict[str, str]) -> None:
     """Guarantee 51: another content type or an encoded body is a 415."""
-    data = json.dumps(GOOD).encode()
+    data = json.dumps(VALID).encode()
     for encoded in (
         (data, gzip.compress(data), gzip.compress(b" " * 2**20)) if "Content-Encoding" in headers else (data,)
     ):
@@ -189,14 +189,14 @@ async def test_two_encodings(api: ApiClient, token: str) -> None:
     """Guarantee 51: a body declared both unencoded and encoded is a 415."""
     headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "rot13")]
     authorised = [*headers, ("Authorization", f"Bearer {token}")]
-    async with api.session.post(api.url + TRANSFERS, data=json.dumps(GOOD), headers=authorised) as response:
+    async with api.session.post(api.url + TRANSFERS, data=json.dumps(VALID), headers=authorised) as response:
         assert 415 == response.status
 
 
 async def test_json_media_type_in_other_spellings(api: ApiClient, token: str) -> None:
     """Upper case and the explicit charset UTF-8 are accepted."""
     named = JSON | {"Content-Type": 'Application/JSON; charset="UTF-8"', "Content-Encoding": "Identity"}
-    assert 202 == (await api.call("POST", TRANSFERS, token=token, data=json.dumps(GOOD), headers=named)).status
+    assert 202 == (await api.call("POST", TRANSFERS, token=token, data=json.dumps(VALID), headers=named)).status
 
 
 async def test_size_of_bodies(api: ApiClient, token: str) -> None:
@@ -363,7 +363,7 @@ async def test_broken_chunks_are_a_client_error(
     writer.write(head.encode() + first)
     await writer.drain()
     if first:
-        # Let the request begin before its body breaks.
+        # The request must start before its body breaks.
         assert (await api.call("GET", "/livez")).status == 200
     writer.write(b"zz\r\n{}\r\n0\r\n\r\n")
     response = await asyncio.wait_for(reader.readuntil(b"\r\n"), 30)

@@ -45,7 +45,7 @@ async def test_user_has_one_quota(open_client: Open, token: str) -> None:
     """Each response has the remaining quota, a refusal has `Retry-After`; another user has a separate quota."""
     async with open_client(rate_limits="on") as api:
         responses = [await api.call("GET", "/api/v1/wallets", token=token) for _ in range(6)]
-        stranger = await api.call("GET", "/api/v1/wallets", token=api.fakes.auth.token())
+        other = await api.call("GET", "/api/v1/wallets", token=api.fakes.auth.token())
 
     assert [response.status for response in responses] == [200] * 5 + [429]
     assert [response.headers["RateLimit"].split(";")[1] for response in responses] == [
@@ -57,7 +57,7 @@ async def test_user_has_one_quota(open_client: Open, token: str) -> None:
         "r=0",
     ]
     assert {response.headers["RateLimit-Policy"] for response in responses} == {'"user";q=5;w=60'}
-    assert stranger.status == 200
+    assert other.status == 200
     _assert_limited(responses[-1], "user", 5, 60)
 
 
@@ -92,18 +92,18 @@ async def test_transfers_reveal_registered_addresses_no_faster(
     monkeypatch.setattr(rate_limit, "limits_of", lambda _settings: few)
     async with open_client(rate_limits="on") as api:
         api.fakes.transaction.unregistered = {"nobody@example.com"}
-        guesser, other = api.fakes.auth.token(), api.fakes.auth.token()
+        sender, other = api.fakes.auth.token(), api.fakes.auth.token()
 
         async def pay(token: str, key: str, **to: str) -> int:
             body = {"amount": 1, "currency": "USD", "to": to}
             return (await api.call("POST", TRANSFERS, json=body, token=token, headers={"Idempotency-Key": key})).status
 
-        guesses = [await pay(guesser, str(number), email="nobody@example.com") for number in range(6)]
-        right = await pay(guesser, "right", email="bob@example.com")
-        by_wallet = await pay(guesser, "wallet", wallet_id=str(new_id()))
+        attempts = [await pay(sender, str(number), email="nobody@example.com") for number in range(6)]
+        right = await pay(sender, "right", email="bob@example.com")
+        by_wallet = await pay(sender, "wallet", wallet_id=str(new_id()))
         others = await pay(other, "other", email="nobody@example.com"), await pay(other, "bob", email="bob@example.com")
 
-    assert [422] * 5 + [429] == guesses
+    assert [422] * 5 + [429] == attempts
     assert (429, 202) == (right, by_wallet)
     assert (422, 202) == others
 
@@ -113,28 +113,28 @@ async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> No
     limit = Limit("login", 20, 60, is_exact=True)
     url = str(redis.url)  # type: ignore[attr-defined]
     caches = [Cache(url), Cache(url)]
-    allowances = [Quotas(cache) for cache in caches]
-    for each in allowances:
+    quotas = [Quotas(cache) for cache in caches]
+    for each in quotas:
         await each.take_exactly(Limit("register", 1, 60, is_exact=True), "warm")
 
-    counts = await asyncio.gather(*(allowances[number % 2].take_exactly(limit, "who") for number in range(60)))
+    counts = await asyncio.gather(*(quotas[number % 2].take_exactly(limit, "who") for number in range(60)))
 
     assert 20 == sum(count.fits for count in counts)
     for cache in caches:
         await cache.close()
 
 
-@pytest.mark.parametrize("lie", ["garbage", "-1000000", "9223372036854775807", "1e9", ""])
-async def test_invalid_counts_in_redis_have_no_effect(redis: object, redis_client: Client, lie: str) -> None:
+@pytest.mark.parametrize("invalid", ["garbage", "-1000000", "9223372036854775807", "1e9", ""])
+async def test_invalid_counts_in_redis_have_no_effect(redis: object, redis_client: Client, invalid: str) -> None:
     """An invalid count is replaced: the limit applies as without it, and no client is locked out."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Quotas(cache)
-    await redis_client.set("payflow:rate:login:who", lie)
-    await redis_client.rpush("payflow:rate:login:other", lie)
+    quotas = Quotas(cache)
+    await redis_client.set("payflow:rate:login:who", invalid)
+    await redis_client.rpush("payflow:rate:login:other", invalid)
 
     for who in ("who", "other"):
-        assert [True] * 5 + [False] == [(await allowances.take_exactly(limit, who)).fits for _ in range(6)]
+        assert [True] * 5 + [False] == [(await quotas.take_exactly(limit, who)).fits for _ in range(6)]
         assert 0 < await redis_client.ttl(f"payflow:rate:login:{who}") <= 60
     await cache.close()
 
@@ -143,12 +143,12 @@ async def test_own_counts_survive_a_flush(redis: object, redis_client: Client) -
     """This gateway keeps its own counts without Redis."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Quotas(cache)
+    quotas = Quotas(cache)
     for _ in range(3):
-        assert (await allowances.take_exactly(limit, "who")).fits
+        assert (await quotas.take_exactly(limit, "who")).fits
     await redis_client.flushall()
 
-    assert [True, True, False, False] == [(await allowances.take_exactly(limit, "who")).fits for _ in range(4)]
+    assert [True, True, False, False] == [(await quotas.take_exactly(limit, "who")).fits for _ in range(4)]
     await cache.close()
 
 
@@ -156,11 +156,11 @@ async def test_redis_cannot_end_every_quota(redis: object, redis_client: Client)
     """If Redis reports every quota as ended, a gateway accepts that only once in a while: at most twice as many are admitted."""
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Quotas(cache)
+    quotas = Quotas(cache)
     fits = 0
     for _ in range(30):
         await redis_client.set("payflow:rate:login:who", 0, px=50)
-        fits += (await allowances.take_exactly(limit, "who")).fits
+        fits += (await quotas.take_exactly(limit, "who")).fits
         await asyncio.sleep(0.05)
 
     assert 5 <= fits <= 10
@@ -171,13 +171,13 @@ async def test_a_check_counts_nothing(redis: object) -> None:
     """A check of a limit that counts failures only takes nothing from the quota."""
     limit = Limit("wrong_key", 2, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Quotas(cache)
-    looks = [allowances.look(limit, "who").fits for _ in range(10)]
+    quotas = Quotas(cache)
+    looks = [quotas.look(limit, "who").fits for _ in range(10)]
     for _ in range(2):
-        await allowances.take_exactly(limit, "who")
+        await quotas.take_exactly(limit, "who")
 
     assert [True] * 10 == looks
-    assert not allowances.look(limit, "who").fits
+    assert not quotas.look(limit, "who").fits
     await cache.close()
 
 
@@ -185,12 +185,12 @@ async def test_quotas_are_bounded(redis: object, redis_client: Client, monkeypat
     """A process keeps a bounded number of quotas."""
     monkeypatch.setattr("services.gateway.security.rate_limit_counters.QUOTAS_MAX", 100)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
-    allowances = Quotas(cache)
+    quotas = Quotas(cache)
     for number in range(1000):
-        allowances.take(rate_limit.LIMITS["address"], f"198.51.100.{number}")
+        quotas.take(rate_limit.LIMITS["address"], f"198.51.100.{number}")
 
-    assert 100 == len(allowances._quotas["address"])
-    await allowances.close()
+    assert 100 == len(quotas._quotas["address"])
+    await quotas.close()
     await cache.close()
 
 

@@ -19,7 +19,7 @@ from tests.integration.gateway.conftest import ApiClient, Open
 ROWS = [row for row in OPERATIONS if row.handler is not None]
 ENOUGH = 1_000_000
 
-Heard = tuple[int, CIMultiDictProxy[str]]
+Seen = tuple[int, CIMultiDictProxy[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def _session(api: ApiClient, row: Operation, user_id: str) -> str:
     return api.fakes.auth.token(sub=user_id, role="operator" if row.access is Access.OPERATOR else "user")
 
 
-async def _hear(api: ApiClient, row: Operation, *, address: str, token: str) -> Heard:
+async def _send(api: ApiClient, row: Operation, *, address: str, token: str) -> Seen:
     """Status and headers of an empty request; the body, a stream for instance, is not read."""
     headers = {"X-Forwarded-For": address}
     if row.access is not Access.PUBLIC:
@@ -56,36 +56,36 @@ Show = Callable[[ApiClient, Operation], list[str]]
 """The credentials of two requests of a row: the tokens of sessions, or keys."""
 
 
-def _two_people(api: ApiClient, row: Operation) -> list[str]:
+def _two_users(api: ApiClient, row: Operation) -> list[str]:
     return [_session(api, row, str(new_id())) for _ in range(2)]
 
 
-def _one_person(api: ApiClient, row: Operation) -> list[str]:
-    # In two sessions: a request may end its own.
+def _one_user(api: ApiClient, row: Operation) -> list[str]:
+    # Two sessions: a request may end its own.
     user_id = str(new_id())
     return [_session(api, row, user_id) for _ in range(2)]
 
 
 async def _twice(
     open_client: Open, rows: list[Operation], show: Show, *, from_one_address: bool = False
-) -> dict[str, list[Heard]]:
+) -> dict[str, list[Seen]]:
     """The responses of each row to two requests with the same credentials, or only the same address."""
     async with open_client(rate_limits="on", trusted_proxies="127.0.0.0/8") as api:
 
-        async def ask(number: int, row: Operation) -> list[Heard]:
+        async def ask(number: int, row: Operation) -> list[Seen]:
             addresses = [f"198.51.100.{number}", f"{'198.51' if from_one_address else '203.0'}.100.{number}"]
             shown = zip(addresses, show(api, row), strict=True)
-            return [await _hear(api, row, address=address, token=token) for address, token in shown]
+            return [await _send(api, row, address=address, token=token) for address, token in shown]
 
-        heard = await asyncio.gather(*(ask(number, row) for number, row in enumerate(rows)))
-    return {_name(row): each for row, each in zip(rows, heard, strict=True)}
+        seen = await asyncio.gather(*(ask(number, row) for number, row in enumerate(rows)))
+    return {_name(row): each for row, each in zip(rows, seen, strict=True)}
 
 
-def _assert_second_refused(heard: dict[str, list[Heard]], names: dict[str, str]) -> None:
-    for row, ((first, told), (second, headers)) in heard.items():
+def _assert_second_refused(seen: dict[str, list[Seen]], names: dict[str, str]) -> None:
+    for row, ((first, headers_of_first), (second, headers)) in seen.items():
         limit = rate_limit.LIMITS[names[row]]
         assert 429 != first, row
-        assert "RateLimit" in told, row
+        assert "RateLimit" in headers_of_first, row
         assert 429 == second, row
         assert "application/problem+json" == headers["Content-Type"].partition(";")[0], row
         seconds = int(headers["Retry-After"])
@@ -98,10 +98,10 @@ async def test_every_row_counts_for_its_address(open_client: Open, monkeypatch: 
     """With a limit of one, the second request from an address is refused on every route, whatever its token."""
     _one_of(["address"], monkeypatch)
 
-    heard = await _twice(open_client, ROWS, _two_people, from_one_address=True)
+    seen = await _twice(open_client, ROWS, _two_users, from_one_address=True)
 
-    assert len(ROWS) == len(heard) > 30
-    _assert_second_refused(heard, dict.fromkeys(heard, "address"))
+    assert len(ROWS) == len(seen) > 30
+    _assert_second_refused(seen, dict.fromkeys(seen, "address"))
 
 
 async def test_every_row_counts_for_its_user(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +109,10 @@ async def test_every_row_counts_for_its_user(open_client: Open, monkeypatch: pyt
     _one_of(["user"], monkeypatch)
     rows = [row for row in ROWS if row.access is not Access.PUBLIC]
 
-    heard = await _twice(open_client, rows, _one_person)
+    seen = await _twice(open_client, rows, _one_user)
 
-    assert len(rows) == len(heard) > 20
-    _assert_second_refused(heard, dict.fromkeys(heard, "user"))
+    assert len(rows) == len(seen) > 20
+    _assert_second_refused(seen, dict.fromkeys(seen, "user"))
 
 
 async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +124,10 @@ async def test_every_row_counts_for_its_key(open_client: Open, monkeypatch: pyte
         role = "operator" if row.access is Access.OPERATOR else "user"
         return [api.fakes.auth.api_key(str(row.scope), role=role)] * 2
 
-    heard = await _twice(open_client, rows, one_key)
+    seen = await _twice(open_client, rows, one_key)
 
-    assert len(rows) == len(heard) > 10
-    _assert_second_refused(heard, dict.fromkeys(heard, "key"))
+    assert len(rows) == len(seen) > 10
+    _assert_second_refused(seen, dict.fromkeys(seen, "key"))
 
 
 @pytest.mark.parametrize("access", [Access.PUBLIC, Access.USER])
@@ -135,15 +135,15 @@ async def test_rows_with_a_limit_of_their_own(
     open_client: Open, monkeypatch: pytest.MonkeyPatch, access: Access
 ) -> None:
     """It counts for the user, and for the address on public routes."""
-    # Rows that share a limit would count for one another: one of each.
+    # Rows that share a limit would count together: take one of each.
     rows = list({row.limit: row for row in ROWS if row.limit and row.access is access}.values())
     names = {_name(row): str(row.limit) for row in rows}
     _one_of(names.values(), monkeypatch)
 
-    heard = await _twice(open_client, rows, _one_person, from_one_address=access is Access.PUBLIC)
+    seen = await _twice(open_client, rows, _one_user, from_one_address=access is Access.PUBLIC)
 
     assert rows
-    _assert_second_refused(heard, names)
+    _assert_second_refused(seen, names)
 
 
 async def test_keys_of_one_user_share_a_limit_of_a_route(open_client: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +153,6 @@ async def test_keys_of_one_user_share_a_limit_of_a_route(open_client: Open, monk
     [row] = [row for row in ROWS if row.limit == "recipients"]
     async with open_client(rate_limits="on") as api:
         keys = [api.fakes.auth.api_key("read", user_id=user_id) for _ in range(2)]
-        statuses = [(await _hear(api, row, address="", token=key))[0] for key in keys]
+        statuses = [(await _send(api, row, address="", token=key))[0] for key in keys]
 
     assert [422, 429] == statuses

@@ -23,7 +23,7 @@ PATH = events.PATH
 
 
 @pytest.fixture(autouse=True)
-async def _nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events that arrive in time in these tests arrive by wake-up, unless a test states otherwise."""
     monkeypatch.setattr(live, "POLL_SECONDS", 60.0)
 
@@ -36,13 +36,13 @@ def texts(received: list[Event]) -> list[str]:
     return [event.data["text"] for event in received]
 
 
-async def tell(api: ApiClient, redis_client: Client, user_id: str, *lines: str) -> None:
+async def add_events(api: ApiClient, redis_client: Client, user_id: str, *lines: str) -> None:
     """Events in a user's feed, and the wake-up."""
     api.fakes.notification.add_events(user_id, *lines)
     await redis_client.publish(wakeup.EVENTS, f"somebody-else,{user_id}")
 
 
-async def hears(redis_client: Client) -> None:
+async def is_subscribed(redis_client: Client) -> None:
     """Wait until the gateway has subscribed to wake-ups."""
 
     async def subscribed() -> bool:
@@ -55,10 +55,10 @@ async def hears(redis_client: Client) -> None:
 async def test_a_stream_of_new_events(api: ApiClient, redis_client: Client, token: str, user_id: str) -> None:
     """Without an id it starts with the next event, sends its position at once, and has the headers that proxies need."""
     api.fakes.notification.add_events(user_id, "old")
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     async with listening(api, token) as reader:
         headers = reader.response.headers
-        await tell(api, redis_client, user_id, "new", "newer")
+        await add_events(api, redis_client, user_id, "new", "newer")
         received = await reader.take(2)
 
     assert [2, 3] == [event.id for event in received]
@@ -87,10 +87,10 @@ async def test_resuming(api: ApiClient, redis_client: Client, token: str, user_i
     """With an id every later event is sent, in order, once; then new events."""
     lines = [str(number) for number in range(1, 101)]
     api.fakes.notification.add_events(user_id, *lines)
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     async with listening(api, token, after=after) as reader:
         missed = await reader.take(100 - after)
-        await tell(api, redis_client, user_id, "101")
+        await add_events(api, redis_client, user_id, "101")
         live_event = await reader.next()
 
     assert lines[after:] == texts(missed)
@@ -101,12 +101,12 @@ async def test_resuming_loses_and_repeats_nothing(
     api: ApiClient, redis_client: Client, token: str, user_id: str
 ) -> None:
     """While clients resume, new events arrive: each client gets each event once, in order."""
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     count = 120
 
-    async def telling() -> None:
+    async def adding() -> None:
         for number in range(1, count + 1):
-            await tell(api, redis_client, user_id, str(number))
+            await add_events(api, redis_client, user_id, str(number))
             await asyncio.sleep(0.001)
 
     async def following() -> list[int | None]:
@@ -116,9 +116,9 @@ async def test_resuming_loses_and_repeats_nothing(
                 received += [event.id for event in await reader.take(min(7, count - len(received)))]
         return received
 
-    told, *followed = await asyncio.gather(telling(), *(following() for _ in range(5)))
+    added, *followed = await asyncio.gather(adding(), *(following() for _ in range(5)))
 
-    assert told is None
+    assert added is None
     assert [list(range(1, count + 1))] * 5 == followed
 
 
@@ -136,15 +136,15 @@ async def test_without_the_wakeup(open_client: Open, token: str, user_id: str, m
 
 async def test_invalid_wakeups(api: ApiClient, redis_client: Client, token: str, user_id: str) -> None:
     """Invalid wake-ups change nothing and cause no reads; a valid one after them works."""
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     async with listening(api, token) as reader:
         await reader._block()
         asked = len(api.fakes.notification.calls)
-        for said in (b"\xff\x00" * 1000, b",,,,", b"{}", b"0" * 100_000, user_id.encode()[:-1]):
-            await redis_client.publish(wakeup.EVENTS, said)
+        for message in (b"\xff\x00" * 1000, b",,,,", b"{}", b"0" * 100_000, user_id.encode()[:-1]):
+            await redis_client.publish(wakeup.EVENTS, message)
         for _ in range(200):
             await redis_client.publish(wakeup.EVENTS, b"*")
-        await tell(api, redis_client, user_id, "true")
+        await add_events(api, redis_client, user_id, "true")
 
         assert "true" == (await reader.next()).data["text"]
         assert len(api.fakes.notification.calls) - asked < 50
@@ -157,12 +157,12 @@ async def test_reset(  # noqa: PLR0917 - fixtures
     api: ApiClient, redis_client: Client, token: str, user_id: str, after: int, reason: str
 ) -> None:
     """If a feed cannot be resumed the client gets `reset` and continues at the current end of the feed."""
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     api.fakes.notification.add_events(user_id, *map(str, range(1, 11)))
     api.fakes.notification.pruned[user_id] = 5
     async with listening(api, token, after=after) as reader:
         reset = await reader.next()
-        await tell(api, redis_client, user_id, "11")
+        await add_events(api, redis_client, user_id, "11")
         following = await reader.next()
 
     assert Event(10, "reset", {"reason": reason}) == reset
@@ -190,11 +190,11 @@ async def test_malformed_id(api: ApiClient, token: str, given: list[str]) -> Non
 
 async def test_a_stream_requires_a_bearer_token(api: ApiClient, token: str) -> None:
     """Only the bearer header counts: a token in the URL is ignored, and a stream requires one."""
-    nobody = await api.call("GET", PATH)
-    in_address = await api.call("GET", f"{PATH}?access_token={token}")
+    anonymous = await api.call("GET", PATH)
+    in_url = await api.call("GET", f"{PATH}?access_token={token}")
     both = await api.call("GET", f"{PATH}?access_token={token}", token=token)
 
-    assert (401, 401, 422) == (nobody.status, in_address.status, both.status)
+    assert (401, 401, 422) == (anonymous.status, in_url.status, both.status)
 
 
 async def test_head(api: ApiClient, token: str) -> None:
@@ -210,10 +210,10 @@ async def test_users_get_their_own_events(api: ApiClient, redis_client: Client, 
     """Users share the loop and the call, and nothing else; two streams of one user get the same events."""
     other_id, other_token = "11111111-1111-7111-8111-111111111111", ""
     other_token = api.fakes.auth.token(sub=other_id)
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     async with listening(api, token) as one, listening(api, token) as same, listening(api, other_token) as other:
         api.fakes.notification.add_events(other_id, "for the other")
-        await tell(api, redis_client, user_id, "for the one")
+        await add_events(api, redis_client, user_id, "for the one")
         await redis_client.publish(wakeup.EVENTS, other_id)
         received = [await reader.next() for reader in (one, same, other)]
 
@@ -231,9 +231,9 @@ async def test_token_expires(api: ApiClient, fakes: FakeServices, user_id: str) 
     assert 1 == reader.last_id
 
 
-@pytest.mark.parametrize("rung", [True, False])
+@pytest.mark.parametrize("with_wakeup", [True, False])
 async def test_session_ends(
-    api: ApiClient, fakes: FakeServices, redis_client: Client, user_id: str, rung: bool
+    api: ApiClient, fakes: FakeServices, redis_client: Client, user_id: str, with_wakeup: bool
 ) -> None:
     """When the session ends, with or without a wake-up, its streams end within a second or two, and no other user's."""
     session_id = "22222222-2222-7222-8222-222222222222"
@@ -241,7 +241,7 @@ async def test_session_ends(
     async with listening(api, token) as reader, listening(api, other) as stays:
         await reader._block()
         fakes.auth.ended.append(session_id)
-        if rung:
+        if with_wakeup:
             await redis_client.publish(wakeup.REVOCATIONS, "notify")
         began = time.monotonic()
         received = await reader.remaining()
@@ -299,7 +299,7 @@ async def test_broken_connections_free_their_slots(api: ApiClient, token: str) -
 
 async def test_notification_unavailable(api: ApiClient, token: str, user_id: str, redis_client: Client) -> None:
     """A new stream without a position gets 503; a resumed one connects and gets all events when the service is back."""
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     await api.fakes.notification.stop()
     refused = await api.call("GET", PATH, token=token)
     async with listening(api, token, after=0) as reader:
@@ -368,7 +368,7 @@ async def test_a_stream_is_not_measured_as_a_slow_request(
     api: ApiClient, token: str, user_id: str, redis_client: Client
 ) -> None:
     """The time until a stream starts is measured, not its duration."""
-    await hears(redis_client)
+    await is_subscribed(redis_client)
     series = HTTP_SECONDS.labels("gateway", PATH, "GET", 200)
     before = series._sum.get()
     async with listening(api, token) as reader:

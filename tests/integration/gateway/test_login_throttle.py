@@ -28,7 +28,7 @@ from tests.integration.gateway.upstream_fakes import problem
 LOGIN = "/api/v1/auth/login"
 ALICE = "alice@example.com"
 RIGHT = "correct horse"
-STRANGERS = [f"127.0.0.{number}" for number in range(2, 52)]
+ATTACKERS = [f"127.0.0.{number}" for number in range(2, 52)]
 FREE = login_throttle.ACCOUNT.free
 
 
@@ -52,7 +52,7 @@ SECRETS = {"password": "wrong", "current_password": "wrong", "totp": "123456", "
 """Request fields with a secret that could be guessed, and a wrong value."""
 
 OTHERS = {"email": ALICE, "new_password": "another battery staple", "name": "shop", "scopes": ["read"]}
-GUESSED_AT = [
+THROTTLED = [
     row
     for row in OPERATIONS
     if row.body is not None and SECRETS.keys() & row.body.model_fields.keys() and row.body is not schemas.auth.Register
@@ -62,7 +62,7 @@ GUESSED_AT = [
 TOKENS = [row for row in OPERATIONS if row.body is not None and "token" in row.body.model_fields]
 
 
-class Crowd:
+class Clients:
     """Clients at many network addresses."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
@@ -80,42 +80,42 @@ class Crowd:
         async with self._sessions[address].post(api.url + LOGIN, json=asked) as response:
             return response.status, dict(response.headers), await response.json()
 
-    async def storm(self, api: ApiClient, count: int) -> list[int]:
+    async def attack(self, api: ApiClient, count: int) -> list[int]:
         """Failed logins to one account, ten at a time, from fifty addresses."""
         statuses = []
         for start in range(0, count, 10):
-            burst = (self.log_in(api, STRANGERS[number % 50]) for number in range(start, start + 10))
+            burst = (self.log_in(api, ATTACKERS[number % 50]) for number in range(start, start + 10))
             statuses += [status for status, _, _ in await asyncio.gather(*burst)]
         return statuses
 
 
 @pytest.fixture
-async def crowd() -> AsyncIterator[Crowd]:
+async def clients() -> AsyncIterator[Clients]:
     async with AsyncExitStack() as stack:
-        yield Crowd(stack)
+        yield Clients(stack)
 
 
-def _tries(api: ApiClient) -> int:
+def _attempts(api: ApiClient) -> int:
     return len(api.fakes.auth.calls_to("POST", "/internal/login"))
 
 
-def _turns(seconds: float, *, gateways: int = 1) -> int:
+def _attempts_max(seconds: float, *, gateways: int = 1) -> int:
     """The maximum number of attempts for one account in this time: the free ones, one for each wait, and concurrent ones."""
-    served, turns = 0.0, 0
+    served, attempts = 0.0, 0
     while served <= seconds:
-        served += login_throttle.ACCOUNT.wait_seconds(FREE + turns)
-        turns += 1
-    return (FREE + turns) * gateways
+        served += login_throttle.ACCOUNT.wait_seconds(FREE + attempts)
+        attempts += 1
+    return (FREE + attempts) * gateways
 
 
 @pytest.mark.usefixtures("patient")
-async def test_sixth_wrong_password_waits(open_client: Open, crowd: Crowd) -> None:
+async def test_sixth_wrong_password_waits(open_client: Open, clients: Clients) -> None:
     """Five failures are free; then every spelling of the address gets `Retry-After`, after which the next attempt is checked."""
     async with open_client(rate_limits="on") as api:
-        wrong = [await crowd.log_in(api, "127.0.0.1") for _ in range(6)]
-        spelled_otherwise = await crowd.log_in(api, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
-        elsewhere = await crowd.log_in(api, "127.0.0.2", RIGHT)
-        another = await crowd.log_in(api, "127.0.0.1", email="bob@example.com")
+        wrong = [await clients.log_in(api, "127.0.0.1") for _ in range(6)]
+        spelled_otherwise = await clients.log_in(api, "127.0.0.1", RIGHT, email=" ALICE@example.COM")
+        elsewhere = await clients.log_in(api, "127.0.0.2", RIGHT)
+        another = await clients.log_in(api, "127.0.0.1", email="bob@example.com")
 
         assert [401] * 5 + [429] == [status for status, _, _ in wrong]
         _, headers, body = wrong[-1]
@@ -125,13 +125,13 @@ async def test_sixth_wrong_password_waits(open_client: Open, crowd: Crowd) -> No
         }  # fmt: skip
         assert (429, 200, 401) == (spelled_otherwise[0], elsewhere[0], another[0])
 
-        await _until(lambda: crowd.log_in(api, "127.0.0.1", RIGHT), 200)
-        again = [await crowd.log_in(api, "127.0.0.1") for _ in range(5)]
+        await _until(lambda: clients.log_in(api, "127.0.0.1", RIGHT), 200)
+        again = [await clients.log_in(api, "127.0.0.1") for _ in range(5)]
 
     assert [401] * 5 == [status for status, _, _ in again]
 
 
-@pytest.mark.parametrize("row", GUESSED_AT, ids=lambda row: f"{row.method} {row.path}")
+@pytest.mark.parametrize("row", THROTTLED, ids=lambda row: f"{row.method} {row.path}")
 async def test_every_secret_is_throttled(open_client: Open, token: str, row: Operation) -> None:
     """Passwords, current passwords, codes of the second factor and recovery codes: after five failures none is checked.
 
@@ -142,35 +142,35 @@ async def test_every_secret_is_throttled(open_client: Open, token: str, row: Ope
     fakes = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
     async with open_client(rate_limits="on") as api:
 
-        async def guess(said: Any) -> int:
-            api.fakes.auth.responses[fakes] = said
+        async def attempt(response: Any) -> int:
+            api.fakes.auth.responses[fakes] = response
             return (await api.call(row.method, row.path, token=token, json=body)).status
 
-        no_guesses = [await guess(problem(401, "totp_required")) for _ in range(10)]
-        wrong = [await guess(problem(401, "invalid_credentials")) for _ in range(5)]
+        uncounted = [await attempt(problem(401, "totp_required")) for _ in range(10)]
+        wrong = [await attempt(problem(401, "invalid_credentials")) for _ in range(5)]
         asked = len(api.fakes.auth.calls_to(*fakes.split()))
-        right = await guess(problem(409, "right"))
+        right = await attempt(problem(409, "right"))
 
-        assert [401] * 15 == no_guesses + wrong
+        assert [401] * 15 == uncounted + wrong
         assert 429 == right
         assert asked == len(api.fakes.auth.calls_to(*fakes.split()))
 
 
-async def test_codes_are_throttled_more_strictly(open_client: Open, crowd: Crowd) -> None:
+async def test_codes_are_throttled_more_strictly(open_client: Open, clients: Clients) -> None:
     """An attacker with the password can try few codes, from any addresses and at any rate; the owner can still log in."""
     async with open_client(rate_limits="on") as api:
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
         api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
 
-        crowded = await asyncio.gather(*(crowd.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
-        spread = [await crowd.log_in(api, address, RIGHT, totp="123456") for address in STRANGERS[1:31]]
+        crowded = await asyncio.gather(*(clients.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
+        spread = [await clients.log_in(api, address, RIGHT, totp="123456") for address in ATTACKERS[1:31]]
 
         del api.fakes.auth.responses["POST /internal/login"]
-        owner = await crowd.log_in(api, "127.0.0.1", RIGHT, totp="123456")
+        owner = await clients.log_in(api, "127.0.0.1", RIGHT, totp="123456")
 
     tried = [status for status, _, _ in crowded].count(401)
     assert 1 <= tried <= login_throttle.CODE_PAIR.parallel
-    # One more for each wait that a slow test has served: the tenth second is five waits away.
+    # One more for each wait that a slow test has completed: the tenth second is five waits away.
     assert [status for status, _, _ in spread].count(401) <= login_throttle.CODE.free - tried + 5
     assert 200 == owner[0]
 
@@ -181,7 +181,7 @@ def test_email_tokens_are_limited() -> None:
 
 
 async def test_thousand_attempts_from_fifty_addresses(
-    open_client: Open, crowd: Crowd, auth_database: TestDatabase, redis_client: Client
+    open_client: Open, clients: Clients, auth_database: TestDatabase, redis_client: Client
 ) -> None:
     """Guarantee 49: nearly all get 429, and the owner logs in from a known location, also after a flush of Redis."""
     pool = await auth_database.pool()
@@ -189,75 +189,77 @@ async def test_thousand_attempts_from_fifty_addresses(
         await auth.register(ALICE, RIGHT)
         keys = {"service_key": real_auth.SEEDS["gateway"], "service_public_keys": real_auth.PUBLIC_KEYS}
         async with open_client(rate_limits="on", auth_url=auth.url, **keys) as api:
-            assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+            assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
             started = time.monotonic()
 
-            statuses = await crowd.storm(api, 1000)
+            statuses = await clients.attack(api, 1000)
 
             spent = time.monotonic() - started
-            owner = [await crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(3)]
-            stranger = await crowd.log_in(api, "127.0.0.99", RIGHT)
+            owner = [await clients.log_in(api, "127.0.0.1", RIGHT) for _ in range(3)]
+            other = await clients.log_in(api, "127.0.0.99", RIGHT)
             kept = [key.decode() for key in await redis_client.keys() if isinstance(key, bytes)]
             await redis_client.flushall()
-            after_the_flush = await crowd.storm(api, 20)
-            owner.append(await crowd.log_in(api, "127.0.0.1", RIGHT))
+            after_the_flush = await clients.attack(api, 20)
+            owner.append(await clients.log_in(api, "127.0.0.1", RIGHT))
     await close_pool(pool)
 
     assert {401, 429} == set(statuses)
-    assert FREE <= statuses.count(401) <= _turns(spent)
+    assert FREE <= statuses.count(401) <= _attempts_max(spent)
     assert [200] * 4 == [status for status, _, _ in owner]
-    assert 429 == stranger[0]
+    assert 429 == other[0]
     assert after_the_flush.count(401) <= 1
     assert kept
     assert [] == [key for key in kept if "alice" in key or "@" in key]
 
 
 @pytest.mark.usefixtures("patient")
-async def test_gateways_share_failure_counters(open_client: Open, crowd: Crowd) -> None:
+async def test_gateways_share_failure_counters(open_client: Open, clients: Clients) -> None:
     """Failures at one gateway cause waits at the other, and a success there resets the counter."""
     async with open_client(rate_limits="on") as one, open_client(rate_limits="on") as other:
-        assert {401} == {(await crowd.log_in(one, "127.0.0.1"))[0] for _ in range(5)}
+        assert {401} == {(await clients.log_in(one, "127.0.0.1"))[0] for _ in range(5)}
 
-        assert 429 == (await crowd.log_in(other, "127.0.0.1", RIGHT))[0]
+        assert 429 == (await clients.log_in(other, "127.0.0.1", RIGHT))[0]
 
-        await _until(lambda: crowd.log_in(other, "127.0.0.1", RIGHT), 200)
-        assert {401} == {(await crowd.log_in(other, "127.0.0.1"))[0] for _ in range(5)}
+        await _until(lambda: clients.log_in(other, "127.0.0.1", RIGHT), 200)
+        assert {401} == {(await clients.log_in(other, "127.0.0.1"))[0] for _ in range(5)}
 
 
-async def test_attackers_do_not_count_for_the_owner(open_client: Open, crowd: Crowd, redis_client: Client) -> None:
+async def test_attackers_do_not_count_for_the_owner(open_client: Open, clients: Clients, redis_client: Client) -> None:
     """Whatever headers attackers send, the counter of the owner's address stays at zero."""
     async with open_client(rate_limits="on") as api:
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        await crowd.storm(api, 100)
-        owner = [(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
+        await clients.attack(api, 100)
+        owner = [(await clients.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
         asked = len(api.fakes.auth.calls_to("POST", "/internal/known-locations"))
-        await crowd.storm(api, 100)
+        await clients.attack(api, 100)
 
         assert [401] * 4 == owner
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
         assert len(api.fakes.auth.calls_to("POST", "/internal/known-locations")) - asked <= 50
 
 
-@pytest.mark.parametrize("trouble", ["killed", "frozen"])
-async def test_attempts_are_few_without_redis(open_client: Open, crowd: Crowd, own_redis: Redis, trouble: str) -> None:
+@pytest.mark.parametrize("failure", ["killed", "frozen"])
+async def test_attempts_are_few_without_redis(
+    open_client: Open, clients: Clients, own_redis: Redis, failure: str
+) -> None:
     """Guarantee 49: this gateway counts for itself; no request waits for Redis, and the owner can log in."""
     async with open_client(rate_limits="on", redis_url=own_redis.url) as api:
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        if trouble == "killed":
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
+        if failure == "killed":
             own_redis.kill()
         else:
             assert own_redis.pid is not None
             os.kill(own_redis.pid, signal.SIGSTOP)
-        before, started = _tries(api), time.monotonic()
+        before, started = _attempts(api), time.monotonic()
 
-        statuses = await crowd.storm(api, 300)
+        statuses = await clients.attack(api, 300)
 
         spent = time.monotonic() - started
-        assert statuses.count(401) == _tries(api) - before <= _turns(spent)
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert statuses.count(401) == _attempts(api) - before <= _attempts_max(spent)
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
-LIES: tuple[Any, ...] = (
+INVALID: tuple[Any, ...] = (
     "garbage",
     "-5:-5",
     "9999999999999999999:1",
@@ -269,43 +271,45 @@ LIES: tuple[Any, ...] = (
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("lie", LIES, ids=range(len(LIES)))
+@pytest.mark.parametrize("invalid", INVALID, ids=range(len(INVALID)))
 async def test_invalid_values_in_redis_have_no_effect(
-    open_client: Open, crowd: Crowd, redis_client: Client, lie: Any
+    open_client: Open, clients: Clients, redis_client: Client, invalid: Any
 ) -> None:
     """Every counter is overwritten before every attempt: attempts stay few, and the owner is not locked out."""
     async with open_client(rate_limits="on") as api:
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
-        assert 401 == (await crowd.log_in(api, "127.0.0.1"))[0]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 401 == (await clients.log_in(api, "127.0.0.1"))[0]
         statuses = []
         for _ in range(4):
             for key in await redis_client.keys("payflow:login-failures:*"):
                 await redis_client.delete(key)
-                await (redis_client.rpush(key, *lie) if isinstance(lie, list) else redis_client.set(key, lie))
-            statuses += await crowd.storm(api, 20)
+                await (
+                    redis_client.rpush(key, *invalid) if isinstance(invalid, list) else redis_client.set(key, invalid)
+                )
+            statuses += await clients.attack(api, 20)
 
         assert statuses.count(401) <= FREE + 2
         assert 429 in statuses
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
-async def test_a_burst_of_right_passwords_is_admitted(open_client: Open, crowd: Crowd) -> None:
+async def test_a_burst_of_right_passwords_is_admitted(open_client: Open, clients: Clients) -> None:
     """Fifty concurrent logins with the right password are all admitted."""
     async with open_client(rate_limits="on") as api:
-        responses = await asyncio.gather(*(crowd.log_in(api, "127.0.0.1", RIGHT) for _ in range(50)))
+        responses = await asyncio.gather(*(clients.log_in(api, "127.0.0.1", RIGHT) for _ in range(50)))
 
     assert {200} == {status for status, _, _ in responses}
 
 
-async def test_unchecked_passwords_are_not_counted(open_client: Open, crowd: Crowd) -> None:
+async def test_unchecked_passwords_are_not_counted(open_client: Open, clients: Clients) -> None:
     """While auth is unavailable no password is checked, so there is no wait when it is back."""
     async with open_client(rate_limits="on") as api:
         await api.fakes.auth.stop()
-        away = {(await crowd.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
+        away = {(await clients.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
         await api.fakes.auth.start()
 
         assert {503} == away
-        assert 200 == (await crowd.log_in(api, "127.0.0.1", RIGHT))[0]
+        assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
 
 
 async def _until(ask: Any, expected: int) -> None:

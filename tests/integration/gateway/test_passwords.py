@@ -18,22 +18,22 @@ ROWS = [row for row in OPERATIONS if TooManyLogins in row.refusals]
 
 
 @asynccontextmanager
-async def _held_up(api: ApiClient, count: int) -> AsyncIterator[list[asyncio.Task[Response]]]:
+async def _under_way(api: ApiClient, count: int) -> AsyncIterator[list[asyncio.Task[Response]]]:
     """Logins under way, at an auth service that responds when the block ends."""
     api.fakes.auth.silent_at = LOGIN
-    inside = []
+    admitted = []
     try:
         for number in range(1, count + 1):
-            inside.append(asyncio.create_task(_log_in(api)))
-            await eventually(lambda number=number: _has_been_asked(api, number))  # type: ignore[misc]
-        yield inside
+            admitted.append(asyncio.create_task(_log_in(api)))
+            await eventually(lambda number=number: _has_received(api, number))  # type: ignore[misc]
+        yield admitted
     finally:
         api.fakes.auth.silent_at = None
-        await asyncio.wait(inside)
+        await asyncio.wait(admitted)
         api.fakes.auth.calls.clear()
 
 
-async def _has_been_asked(api: ApiClient, times: int) -> bool:
+async def _has_received(api: ApiClient, times: int) -> bool:
     return len(api.fakes.auth.calls_to("POST", LOGIN)) == times
 
 
@@ -43,7 +43,7 @@ async def _log_in(api: ApiClient) -> Response:
 
 async def test_excess_logins_are_refused_at_once(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 49: requests that hash a password get 503 `too_many_logins` with `Retry-After` before the body is checked."""
-    async with open_client(passwords_max=2) as api, _held_up(api, 2):
+    async with open_client(passwords_max=2) as api, _under_way(api, 2):
         for row in ROWS:
             refused = await api.call(row.method, row.path, token=token, data=b"{")
 
@@ -53,7 +53,7 @@ async def test_excess_logins_are_refused_at_once(open_client: Open, redis_client
 
 async def test_refused_logins_retry_at_different_times(open_client: Open, redis_client: Client) -> None:
     """Guarantee 49: clients refused together get different values of `Retry-After`."""
-    async with open_client(passwords_max=1) as api, _held_up(api, 1):
+    async with open_client(passwords_max=1) as api, _under_way(api, 1):
         responses = await asyncio.gather(*(_log_in(api) for _ in range(40)))
 
         assert len({reply.headers["Retry-After"] for reply in responses}) > 1
@@ -61,7 +61,7 @@ async def test_refused_logins_retry_at_different_times(open_client: Open, redis_
 
 async def test_other_requests_are_served(open_client: Open, redis_client: Client, token: str) -> None:
     """Guarantee 49: requests of sessions and transfers are not affected."""
-    async with open_client(passwords_max=1) as api, _held_up(api, 1):
+    async with open_client(passwords_max=1) as api, _under_way(api, 1):
         assert 200 == (await api.call("GET", "/api/v1/wallets", token=token)).status
         assert 202 == (await api.send(token, "k-1")).status
 
@@ -71,10 +71,10 @@ async def test_a_burst_gets_exactly_the_free_slots(open_client: Open, redis_clie
     async with open_client(passwords_max=4) as api:
         for _ in range(3):
             api.fakes.auth.silent_at = LOGIN
-            crowd = [asyncio.create_task(_log_in(api)) for _ in range(20)]
-            await eventually(lambda crowd=crowd: _are_done(crowd, 16))  # type: ignore[misc]
+            burst = [asyncio.create_task(_log_in(api)) for _ in range(20)]
+            await eventually(lambda burst=burst: _are_done(burst, 16))  # type: ignore[misc]
             api.fakes.auth.silent_at = None
-            responses = await asyncio.gather(*crowd)
+            responses = await asyncio.gather(*burst)
 
             assert 16 == [reply.status for reply in responses].count(503)
 
@@ -86,8 +86,8 @@ async def _are_done(tasks: list[asyncio.Task[Response]], count: int) -> bool:
 async def test_cancelled_waiter_frees_its_slot(open_client: Open, redis_client: Client) -> None:
     """Clients that close their connection while they wait free their slots when their call is over."""
     async with open_client(passwords_max=2) as api:
-        async with _held_up(api, 2) as inside:
-            for task in inside:
+        async with _under_way(api, 2) as admitted:
+            for task in admitted:
                 task.cancel()
 
         async def are_welcome() -> bool:
@@ -95,8 +95,8 @@ async def test_cancelled_waiter_frees_its_slot(open_client: Open, redis_client: 
 
         await eventually(are_welcome)
         api.fakes.auth.calls.clear()
-        # All places can be taken again, no fewer and no more.
-        async with _held_up(api, 2):
+        # All slots can be taken again, and no more.
+        async with _under_way(api, 2):
             assert 503 == (await _log_in(api)).status
 
 
@@ -109,6 +109,6 @@ async def test_a_slow_body_takes_no_slot(open_client: Open, redis_client: Client
         slow.write(head.encode())
         await slow.drain()
 
-        async with _held_up(api, 1) as inside:
-            assert not inside[0].done()
+        async with _under_way(api, 1) as admitted:
+            assert not admitted[0].done()
         slow.close()

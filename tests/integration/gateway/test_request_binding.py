@@ -130,7 +130,7 @@ async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> 
     other = await api.call("GET", f"{TRANSFERS}/{other_id}", token=token)
     known = {"If-None-Match": pending.headers["ETag"]}
     unchanged = await api.call("GET", path, token=token, headers=known)
-    # Nothing but the last field of the document is another one.
+    # Only the last field of the document differs.
     api.fakes.transaction.transfers[transfer_id]["failure"] = {"code": "cancelled", "message": None}
     last_field = await api.call("GET", path, token=token, headers=known)
     api.fakes.transaction.transfers[transfer_id] |= {"status": "COMPLETED", "completed_at": NOW, "failure": None}

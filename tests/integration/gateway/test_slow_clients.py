@@ -109,9 +109,9 @@ async def test_unfinished_headers_are_a_408(api: ApiClient, hasty: None, first: 
     """A request with unfinished headers gets 408, and the connection is closed."""
     async with connected(api) as (reader, writer):
         writer.write(first)
-        said = await rest(reader)
+        received = await rest(reader)
 
-    head, _, body = said.partition(b"\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert b"Content-Type: application/problem+json" in head
     assert b"X-Content-Type-Options: nosniff" in head

@@ -72,7 +72,7 @@ REFUSED = {
     "chunks before NUL": Bytes(b"Transfer-Encoding: chunked\x00\r\n", CHUNKED),
     "chunks folded": Bytes(b"Transfer-Encoding:\r\n chunked\r\n", CHUNKED),
     "chunks in HTTP/1.0": Bytes(CHUNKS, CHUNKED, start=b"POST /api/v1/transfers HTTP/1.0\r\n"),
-    # How headers are written
+    # The format of headers
     "space before the colon": Bytes(b"Transfer-Encoding : chunked\r\n", CHUNKED),
     "space before a name": Bytes(b" Transfer-Encoding: chunked\r\n" + length()),
     "folded header": Bytes(b"X-One: 1\r\n 2\r\n" + length()),
@@ -93,17 +93,17 @@ REFUSED = {
     "a thousand headers": Bytes(b"X-One: 1\r\n" * 1000 + length()),
     "ten thousand headers": Bytes(b"X-One: 1\r\n" * 10000 + length()),
     "two types": Bytes(length() + b"Content-Type: text/plain\r\n"),
-    # Whom it is for
+    # The host and the path
     "no host": Bytes(length(), host=b""),
     "two hosts": Bytes(b"Host: other.example\r\n" + length()),
     "whole address": Bytes(length(), start=b"POST http://other.example/api/v1/transfers HTTP/1.1\r\n"),
     "whole address of ours": Bytes(length(), start=b"POST http://payflow.example/api/v1/transfers HTTP/1.1\r\n"),
-    "address of nobody": Bytes(length(), start=b"POST api/v1/transfers HTTP/1.1\r\n"),
+    "malformed address": Bytes(length(), start=b"POST api/v1/transfers HTTP/1.1\r\n"),
     "tunnel": Bytes(length(), start=b"CONNECT payflow.example:443 HTTP/1.1\r\n"),
     "address of 9 kB": Bytes(length(), start=b"POST /api/v1/transfers?" + b"x" * 9000 + b" HTTP/1.1\r\n"),
     "space in the address": Bytes(length(), start=b"POST /api/v1/transfers x HTTP/1.1\r\n"),
     "fragment": Bytes(length(), start=b"POST /api/v1/transfers#x HTTP/1.1\r\n"),
-    # Which HTTP it is
+    # The HTTP version
     "HTTP/0.9": Bytes(length(), start=b"POST /api/v1/transfers\r\n"),
     "HTTP/2.0": Bytes(length(), start=b"POST /api/v1/transfers HTTP/2.0\r\n"),
     "HTTP/1.9": Bytes(length(), start=b"POST /api/v1/transfers HTTP/1.9\r\n"),
@@ -113,7 +113,7 @@ REFUSED = {
     "unknown method": Bytes(length(), start=b"POSTT /api/v1/transfers HTTP/1.1\r\n"),
     "tabs": Bytes(length(), start=b"POST\t/api/v1/transfers\tHTTP/1.1\r\n"),
     "TLS": Bytes(start=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n"),
-    # How chunks are cut
+    # The chunks
     "chunk size in words": Bytes(CHUNKS, b"zz\r\n" + CHUNKED),
     "chunk size 0x": Bytes(CHUNKS, b"0x" + CHUNKED),
     "chunk size with a plus": Bytes(CHUNKS, b"+" + CHUNKED),
@@ -123,7 +123,7 @@ REFUSED = {
     "chunk extension with a bare LF": Bytes(CHUNKS, CHUNKED.replace(b"\r\n", b";a\n\r\n", 1)),
     "chunk extension with a bare CR": Bytes(CHUNKS, CHUNKED.replace(b"\r\n", b";a\rb\r\n", 1)),
     "chunks ended by LF": Bytes(CHUNKS, CHUNKED.replace(b"\r\n", b"\n")),
-    "chunk longer than said": Bytes(CHUNKS, CHUNKED.replace(b"}\r\n", b"}}\r\n")),
+    "chunk longer than declared": Bytes(CHUNKS, CHUNKED.replace(b"}\r\n", b"}}\r\n")),
     "trailers of ours": Bytes(CHUNKS, CHUNKED[:-2] + b"Content-Length: 5\r\nIdempotency-Key: k-2\r\n\r\n"),
     "trailers of 20 kB": Bytes(CHUNKS, CHUNKED[:-2] + b"X-One: " + b"1" * 20_000 + b"\r\n\r\n"),
     "trailers without end": Bytes(CHUNKS, CHUNKED[:-2] + b"X-One: 1\r\n" * 10_000 + b"\r\n"),
@@ -177,7 +177,7 @@ async def read_status(reader: asyncio.StreamReader) -> int:
     return int(head.split()[1])
 
 
-def asked_behind(api: ApiClient) -> list[str]:
+def upstream_calls(api: ApiClient) -> list[str]:
     """The upstream calls on behalf of clients since the last check."""
     calls = [call for service in api.fakes.all() for call in service.calls if call.path not in BACKGROUND]
     for service in api.fakes.all():
@@ -191,13 +191,13 @@ async def test_ambiguous_requests_are_refused(api: ApiClient, token: str) -> Non
         async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
             try:
-                said = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
+                received = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
             except TimeoutError:
                 pytest.fail(f"{name}: the connection stays open")
-        head, _, body = said.partition(b"\r\n\r\n")
-        assert (b"400", 1) == (head.split()[1], said.count(b"HTTP/1.")), f"{name}: {said!r}"
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert (b"400", 1) == (head.split()[1], received.count(b"HTTP/1.")), f"{name}: {received!r}"
         assert f"X-Request-Id: {json.loads(body)['request_id']}".encode() in head, name
-        assert [] == asked_behind(api), name
+        assert [] == upstream_calls(api), name
 
 
 @pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.9", "HTTP/3.0", ""])
@@ -205,10 +205,10 @@ async def test_other_http_versions_are_refused(api: ApiClient, token: str, versi
     """Guarantee 51: another HTTP version is refused, and the connection is closed."""
     async with line(api) as (reader, writer):
         writer.write(next_one(token).replace(b" HTTP/1.1", f" {version}".rstrip().encode()))
-        said = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
+        received = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
 
-    assert b"400" == said.split()[1], said
-    assert [] == asked_behind(api)
+    assert b"400" == received.split()[1], received
+    assert [] == upstream_calls(api)
 
 
 async def test_unambiguous_requests_are_accepted(api: ApiClient, token: str) -> None:
@@ -217,7 +217,7 @@ async def test_unambiguous_requests_are_accepted(api: ApiClient, token: str) -> 
         async with line(api) as (reader, writer):
             writer.write(request.of(token) + next_one(token))
             assert (202, 200) == (await read_status(reader), await read_status(reader)), name
-        assert ["POST /internal/transfers", "GET /internal/wallets"] == sorted(asked_behind(api), reverse=True), name
+        assert ["POST /internal/transfers", "GET /internal/wallets"] == sorted(upstream_calls(api), reverse=True), name
 
 
 async def test_paths_are_not_normalized(api: ApiClient, token: str) -> None:
@@ -226,7 +226,7 @@ async def test_paths_are_not_normalized(api: ApiClient, token: str) -> None:
         async with line(api) as (reader, writer):
             writer.write(request.of(token))
             assert 404 == await read_status(reader), name
-        assert [] == asked_behind(api), name
+        assert [] == upstream_calls(api), name
 
 
 async def test_an_upgrade_is_ignored(api: ApiClient, token: str) -> None:

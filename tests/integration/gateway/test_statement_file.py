@@ -409,7 +409,7 @@ async def _asked(
     api: ApiClient, token: str, wallet_id: str, *, version: str = "1.1"
 ) -> AsyncIterator[asyncio.StreamReader]:
     host, port = api.url.removeprefix("http://").split(":")
-    # A small window, so that what is not read is soon not sent.
+    # A small window, so that an unread response soon stops the sender.
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
     connection.setblocking(False)

@@ -151,7 +151,7 @@ async def test_flushed_redis_changes_nothing(api: ApiClient, token: str, redis_c
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "invalid",
     [
         b"",
         b"{}",
@@ -167,18 +167,18 @@ async def test_flushed_redis_changes_nothing(api: ApiClient, token: str, redis_c
     ],
 )
 async def test_invalid_cache_entries_are_ignored(
-    api: ApiClient, token: str, user_id: str, redis_client: Client, lie: bytes | str
+    api: ApiClient, token: str, user_id: str, redis_client: Client, invalid: bytes | str
 ) -> None:
     """A malformed or truncated entry, or one of another request or type, is ignored, and the transaction service is called."""
     first = await api.send(token, "k-1")
     await eventually(lambda: _is_cached(api, token))
     body = {"currency": "USD", "amount": 1050, "to": {"email": "bob@example.com"}}
-    question = KeyedRequest(user_id, "k-1", hash_request("POST", TRANSFERS, body))
-    honest = await redis_client.get(question.cache_key)
-    assert isinstance(honest, bytes)
-    assert honest.startswith(question.fingerprint)
+    request = KeyedRequest(user_id, "k-1", hash_request("POST", TRANSFERS, body))
+    valid = await redis_client.get(request.cache_key)
+    assert isinstance(valid, bytes)
+    assert valid.startswith(request.fingerprint)
     asked = len(_items(api.fakes.transaction))
-    await _tell(redis_client, question, honest, lie)
+    await _corrupt(redis_client, request, valid, invalid)
 
     replay = await api.send(token, "k-1")
 
@@ -187,22 +187,22 @@ async def test_invalid_cache_entries_are_ignored(
     assert replay.json()["id"] == first.json()["id"]
 
 
-async def _tell(redis_client: Client, question: KeyedRequest, honest: bytes, lie: bytes | str) -> None:
-    if lie == "list":
-        await redis_client.delete(question.cache_key)
-        await redis_client.rpush(question.cache_key, "x")
-    elif lie == "hash":
-        await redis_client.delete(question.cache_key)
-        await redis_client.hset(question.cache_key, "x", "y")
-    elif lie == b"half":
-        await redis_client.set(question.cache_key, honest[:-20])
-    elif lie == b"another seal":
-        await redis_client.set(question.cache_key, b"0" * 64 + honest[64:])
-    elif lie == b"completed":
-        await redis_client.set(question.cache_key, honest.replace(b'"PENDING"', b'"COMPLETED"'))
+async def _corrupt(redis_client: Client, request: KeyedRequest, valid: bytes, invalid: bytes | str) -> None:
+    if invalid == "list":
+        await redis_client.delete(request.cache_key)
+        await redis_client.rpush(request.cache_key, "x")
+    elif invalid == "hash":
+        await redis_client.delete(request.cache_key)
+        await redis_client.hset(request.cache_key, "x", "y")
+    elif invalid == b"half":
+        await redis_client.set(request.cache_key, valid[:-20])
+    elif invalid == b"another seal":
+        await redis_client.set(request.cache_key, b"0" * 64 + valid[64:])
+    elif invalid == b"completed":
+        await redis_client.set(request.cache_key, valid.replace(b'"PENDING"', b'"COMPLETED"'))
     else:
-        assert isinstance(lie, bytes)
-        await redis_client.set(question.cache_key, lie.replace(b"seal", question.fingerprint))
+        assert isinstance(invalid, bytes)
+        await redis_client.set(request.cache_key, invalid.replace(b"seal", request.fingerprint))
 
 
 async def test_concurrent_requests_are_batched(api: ApiClient, token: str) -> None:
@@ -489,11 +489,11 @@ async def test_tags_in_every_spelling(api: ApiClient, token: str, lines: list[st
 async def test_transfer_of_another_user_is_unknown(api: ApiClient, token: str) -> None:
     """Guarantee 46: another user's id, an unknown id and an invalid id get the same body."""
     transfer_id = (await api.send(token, "k-1")).json()["id"]
-    stranger = api.fakes.auth.token()
+    other = api.fakes.auth.token()
     bodies = []
     for suffix in ("", "/timeline"):
         for identifier in (transfer_id, str(new_id()), "x", "1' OR '1'='1", transfer_id.replace("-", "")):
-            response = await api.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=stranger)
+            response = await api.call("GET", f"{TRANSFERS}/{identifier}{suffix}", token=other)
             assert response.status == 404
             bodies.append({**response.json(), "request_id": ""})
         api.fakes.transaction.responses[f"GET /internal/transfers/{transfer_id}/steps"] = problem(

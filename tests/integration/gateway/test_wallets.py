@@ -130,11 +130,11 @@ async def test_statement_without_auth_has_no_names(
     silent = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
     api.fakes.auth.silent = False
     await api.fakes.auth.stop()
-    away = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
+    unavailable = await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)
 
-    assert [response.status for response in (silent, away)] == [200, 200]
+    assert [response.status for response in (silent, unavailable)] == [200, 200]
     assert silent.json()["items"][0]["counterparty"]["name"] is None
-    assert away.json()["items"][0]["counterparty"]["name"] is None
+    assert unavailable.json()["items"][0]["counterparty"]["name"] is None
 
 
 async def test_statement_is_paged(api: ApiClient, token: str, user_id: str) -> None:
@@ -216,10 +216,14 @@ async def test_balance_while_the_wallet_service_is_unavailable(api: ApiClient, t
     api.fakes.wallet.responses[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
     passed = await api.call("GET", path, token=token)
     await api.fakes.wallet.stop()
-    away = await api.call("GET", path, token=token)
+    unavailable = await api.call("GET", path, token=token)
 
     assert (passed.status, passed.json()["code"]) == (503, "database_unavailable")
-    assert (away.status, away.json()["code"], away.headers["Retry-After"]) == (503, "upstream_unavailable", "1")
+    assert (unavailable.status, unavailable.json()["code"], unavailable.headers["Retry-After"]) == (
+        503,
+        "upstream_unavailable",
+        "1",
+    )
     assert passed.headers["Retry-After"] == "1"
 
 
@@ -230,13 +234,13 @@ async def test_recipient_is_masked(api: ApiClient, token: str) -> None:
     path = "/api/v1/recipients"
 
     found = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
-    nobody = await api.call("GET", path, token=token, params={"email": "nobody@example.com"})
+    unknown = await api.call("GET", path, token=token, params={"email": "nobody@example.com"})
     await api.fakes.auth.stop()
-    away = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
+    unavailable = await api.call("GET", path, token=token, params={"email": "bob@example.com"})
 
     assert found.json() == {"user_id": bob, "name": "B*** v*** S***"}
-    assert (nobody.status, nobody.json()["code"]) == (404, "recipient_not_found")
-    assert away.status == 503
+    assert (unknown.status, unknown.json()["code"]) == (404, "recipient_not_found")
+    assert unavailable.status == 503
 
 
 async def test_notifications(api: ApiClient, token: str, user_id: str) -> None:

@@ -40,12 +40,12 @@ def problem(status: int, code: str, **extra: Any) -> web.Response:
     """A refusal as the chassis of a service renders it."""
     document = {
         "type": f"urn:payflow:problem:{code}",
-        "title": "Said behind.",
+        "title": "Refused upstream.",
         "status": status,
-        "detail": "Said behind.",
+        "detail": "Refused upstream.",
         "code": code,
         "errors": [],
-        "request_id": "behind",
+        "request_id": "upstream",
     }
     return web.json_response(document | extra, status=status, content_type="application/problem+json")
 
@@ -109,7 +109,7 @@ class Service:
         await self._keep_silent(call.path)
         fixed = self.responses.get(f"{call.method} {call.path}")
         if isinstance(fixed, web.Response):
-            # An answer object can be sent once; its content may be given any number of times.
+            # A response object can be sent once; its content may be sent any number of times.
             headers = {name: fixed.headers[name] for name in ("Retry-After",) if name in fixed.headers}
             return web.Response(status=fixed.status, body=fixed.body, content_type=fixed.content_type, headers=headers)
         if fixed is not None:

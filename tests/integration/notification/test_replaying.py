@@ -28,9 +28,9 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
     prospect = await replay.previewer(pool)(row)
 
     assert {
-        told.transfer_id: ("told", "nothing"),
-        untold.transfer_id: ("untold", "tell"),
-        odd.transfer_id: ("untold", "dead_letter"),
+        told.transfer_id: ("notified", "nothing"),
+        untold.transfer_id: ("not_notified", "notify"),
+        odd.transfer_id: ("not_notified", "dead_letter"),
     } == {effect.subject_id: (effect.status, effect.effect) for effect in prospect.effects}
     assert (replay.READABLE, None) == (prospect.detail, prospect.refusal)
 
