@@ -13,12 +13,12 @@ WORKS = f"{TRANSFERS}::test_replay_repeats_the_first_response"
 AUTHENTICATION = "tests/integration/gateway/test_authentication.py"
 COOKIES = "tests/integration/gateway/test_cookies.py"
 SMUGGLING = "tests/integration/gateway/test_smuggling.py"
-SEAL = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
+FINGERPRINT = '_digest(f"{self.user_id}\\n{self.key}\\n{self.request_hash}").encode()'
 
 MUTANTS = (
     Mutant(
-        name="cached-response-without-its-seal",
-        guard="a cached response is used only with a seal for this request",
+        name="cached-response-without-its-fingerprint",
+        guard="a cached response is used only with the fingerprint of this request",
         changes=[
             Change(
                 IDEMPOTENCY,
@@ -31,9 +31,9 @@ MUTANTS = (
         faults=("redis/garbage",),
     ),
     Mutant(
-        name="seal-without-the-request",
-        guard="the seal of a cached response covers the request",
-        changes=[Change(IDEMPOTENCY, SEAL, '_digest(f"{self.user_id}\\n{self.key}").encode()')],
+        name="fingerprint-without-the-request",
+        guard="the fingerprint of a cached response covers the request",
+        changes=[Change(IDEMPOTENCY, FINGERPRINT, '_digest(f"{self.user_id}\\n{self.key}").encode()')],
         works=WORKS,
         caught_by=[
             f"{RULES}::test_a_fingerprint_belongs_to_one_request",
@@ -45,7 +45,7 @@ MUTANTS = (
         name="cached-response-of-another-user",
         guard="a cached response is returned only to its user",
         changes=[
-            Change(IDEMPOTENCY, SEAL, '_digest(f"{self.key}\\n{self.request_hash}").encode()'),
+            Change(IDEMPOTENCY, FINGERPRINT, '_digest(f"{self.key}\\n{self.request_hash}").encode()'),
             Change(
                 IDEMPOTENCY,
                 "payflow:response:{self.user_id}:{_digest(self.key)}",
