@@ -295,14 +295,6 @@ CLIENTS: dict[str, Callable[[Upstream], tuple[ServiceClient, list[Coroutine[Any,
     ),
     "notification": lambda up: (made := NotificationClient(up), calls_of_notification(made)),
 }
-WITHOUT_MODEL = {
-    ("GET", "/internal/revocations"): {"after"},
-    ("GET", "/internal/users/{id}/sessions"): {"limit", "cursor"},
-    ("GET", "/internal/wallets"): {"owner_id"},
-    ("GET", "/internal/proof"): {"full", "head"},
-}
-"""Query parameters that a route reads without a model."""
-
 LOCAL = {"is_ready", "close"}
 """Methods of clients that send no request to an internal route."""
 
@@ -325,5 +317,4 @@ async def test_clients_and_routes_agree(name: str, monkeypatch: pytest.MonkeyPat
     for route, sent in requests.sent.items():
         free = tuple(each.removesuffix("*") for each in requests.validated[route] if each.endswith("*"))
         fixed = {each for each in requests.validated[route] if not each.endswith("*")}
-        fixed |= WITHOUT_MODEL.get(route, set())
         assert fixed == {each for each in sent if not (free and each.startswith(free))}, route

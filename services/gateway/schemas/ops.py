@@ -174,7 +174,7 @@ class Check(Response):
     detail: str | None
 
 
-class Head(Response):
+class SealedBlock(Response):
     """The newest sealed block. Record it to verify later that it is still there."""
 
     number: int
@@ -187,4 +187,4 @@ class Proof(Response):
     ok: bool
     at: AwareDatetime
     checks: list[Check]
-    head: Head | None
+    head: SealedBlock | None

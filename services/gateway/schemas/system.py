@@ -82,7 +82,7 @@ class Readiness(Response):
     failing: list[str]
 
 
-class Fault(Response):
+class FieldError(Response):
     """An invalid field of the request: its dotted path, and the error."""
 
     field: str
@@ -97,7 +97,7 @@ class Problem(Response):
     status: int
     detail: str
     code: str
-    errors: list[Fault]
+    errors: list[FieldError]
     request_id: str
 
 
