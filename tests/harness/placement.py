@@ -1,8 +1,8 @@
-"""Which process of a run has which tests: those that share an engine or a stack together, and the longest first.
+"""Distributes tests to the processes of a run: tests that share an engine or a stack together, and the longest first.
 
-A process of pytest-xdist takes a file at a time. Left to itself it takes those with the most tests first, so that the few and
-long ones end up last, and each process starts the stack and the broker that tests share. All of it only moves tests: they hold in
-any order, alone, and in one process. `pytest --durations=0` tells the seconds.
+A process of pytest-xdist takes one file at a time. By default it takes those with the most tests first, so that a few long
+ones end up last, and each process starts the shared stack and broker. The placement only moves tests: they pass in any
+order, alone, and in one process. `pytest --durations=0` prints the seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOGETHER = {
     "tests/integration/chassis/test_publishing.py": BROKER,
     "tests/integration/chaos/test_proxy_protocols.py": BROKER,
 }
-"""Folders and files that go to one process: two stacks of the session are started, and one broker, not one in every process."""
+"""Folders and files that run in one process, so that a run starts two session stacks and one broker, not one per process."""
 
 FIRST = (
     "tests/e2e",
@@ -43,38 +43,38 @@ FIRST = (
     "tests/integration/test_migrations.py",
     "tests/integration/test_broker.py",
 )
-"""What takes from half a minute to five, the longest first, but three stacks never start at once: a start is 36 s of CPU.
+"""Groups that take half a minute to five, the longest first, but never three stack starts at once: a start takes 36 s of CPU.
 
-A file in here is not part of a folder that stays together.
+A file listed here is not part of a folder that stays together.
 """
 
 
-def place(nodeid: str) -> str:
-    """The file of a test, or what goes to one process with it."""
+def group_of(nodeid: str) -> str:
+    """The file of a test, or the group it belongs to."""
     path = nodeid.partition("::")[0]
     if path in FIRST:
         return path
-    return next((place for start, place in TOGETHER.items() if path.startswith(start)), path)
+    return next((group for start, group in TOGETHER.items() if path.startswith(start)), path)
 
 
 class Placement(LoadFileScheduling):  # type: ignore[misc]
-    """Hands places to processes in the order of collection."""
+    """Assigns groups to processes in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return place(nodeid)
+        return group_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Placement:
-    """Share out the tests by place."""
+    """Distribute the tests by group."""
     config.option.loadscopereorder = False
     return Placement(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest first, where several processes share the tests; then those of many tests."""
+    """Sort the longest groups first if several processes share the tests, then those with many tests."""
     if hasattr(config, "workerinput"):
-        tests = Counter(place(item.nodeid) for item in items)
+        tests = Counter(group_of(item.nodeid) for item in items)
         ranks = {name: rank - len(FIRST) for rank, name in enumerate(FIRST)}
-        items.sort(key=lambda item: (ranks.get(place(item.nodeid), 0), -tests[place(item.nodeid)]))
+        items.sort(key=lambda item: (ranks.get(group_of(item.nodeid), 0), -tests[group_of(item.nodeid)]))

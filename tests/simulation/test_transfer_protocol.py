@@ -66,7 +66,7 @@ def test_every_transfer_can_still_end(ours: Search) -> None:
     assert ours.states > 100_000
 
 
-def test_the_search_meets_what_matters(ours: Search) -> None:
+def test_the_search_takes_the_important_steps(ours: Search) -> None:
     """A model that cannot take the steps of the real system proves nothing."""
     assert set() == STEPS_THAT_MATTER - ours.texts
 
@@ -154,7 +154,7 @@ def test_the_model_decides_as_the_ledger_does(*, expired: bool, funds: bool, rec
     assert (recorded is None and expected == ledger.POSTED) == bool(decision.entries)
 
 
-def test_the_command_shows_the_way_to_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_the_trace_to_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
     """One line per step, the violated rule last."""
     transfer_protocol.main(["reversal-blind"])
 

@@ -381,13 +381,13 @@ class _Graph:
                     reached.append(origin)
         return [index for index in range(len(self.states)) if index not in safe]
 
-    def way_to(self, index: int) -> list[State]:
+    def trace_to(self, index: int) -> list[State]:
         """The states from the first one to this one."""
-        way = [self.states[index]]
+        states = [self.states[index]]
         while index:
             index = self.parents[index]
-            way.append(self.states[index])
-        return way[::-1]
+            states.append(self.states[index])
+        return states[::-1]
 
 
 def explore(guards: Guards, bounds: Bounds | None = None, *, sought: Sequence[str] = ()) -> Search:
@@ -408,20 +408,20 @@ def explore(guards: Guards, bounds: Bounds | None = None, *, sought: Sequence[st
             if rule is None:
                 graph.add(origin, step)
             elif rule not in losses:
-                losses[rule] = [*_trace(protocol, graph.way_to(origin)), step]
+                losses[rule] = [*_trace(protocol, graph.trace_to(origin)), step]
                 if sought and set(sought) <= losses.keys():
                     return Search(len(graph.states), frozenset(texts), losses, 0)
     stuck = graph.stuck()
     if stuck:
-        losses[STUCK] = _trace(protocol, graph.way_to(stuck[0]))
+        losses[STUCK] = _trace(protocol, graph.trace_to(stuck[0]))
     return Search(len(graph.states), frozenset(texts), losses, len(stuck))
 
 
-def _trace(protocol: Protocol, way: list[State]) -> list[Step]:
+def _trace(protocol: Protocol, states: list[State]) -> list[Step]:
     """The steps between these states."""
     return [
         next(step for step in protocol.steps(before) if step.after == after)
-        for before, after in itertools.pairwise(way)
+        for before, after in itertools.pairwise(states)
     ]
 
 

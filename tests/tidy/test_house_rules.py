@@ -102,7 +102,7 @@ def test_every_statement_is_used(path: Path) -> None:
     assert [] == [name for name in names if not re.search(rf"\b{name}\b", code)]
 
 
-def test_the_chassis_knows_no_money() -> None:
+def test_the_chassis_does_not_mention_money() -> None:
     """What needs the word money is not part of the chassis."""
     chassis = sorted((SERVICES / "chassis").rglob("*.py"))
 

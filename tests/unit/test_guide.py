@@ -21,7 +21,7 @@ from tests.harness import guide
         ("", "anything", False),
     ],
 )
-def test_says(promised: str, printed: str, expected: bool) -> None:
+def test_matches(promised: str, printed: str, expected: bool) -> None:
     """`…` matches anything, runs of spaces match each other, everything else matches itself."""
     assert expected is guide.matches(promised, printed)
 

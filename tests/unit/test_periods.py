@@ -64,7 +64,7 @@ def _seconds_of_roles(setting: str) -> float:
     return float(found[1])
 
 
-def test_an_end_is_remembered_for_as_long_as_a_token_lives() -> None:
+def test_revocations_are_remembered_while_tokens_are_valid() -> None:
     """No access token or API key is accepted again because a service forgot that it was revoked."""
     token_seconds = limits.ACCESS_TOKEN_SECONDS + authentication.CLOCK_SECONDS
     longest_answer_seconds = revocations.PULL_SECONDS + revocations.PULL_EVERY_SECONDS
@@ -157,7 +157,7 @@ def test_a_wait_is_not_forgotten_before_it_is_over(rule: login_rules.Rule) -> No
     assert rule.memory_seconds > rule.wait_seconds_max
 
 
-def test_guesses_at_codes_are_few() -> None:
+def test_attempts_at_codes_are_limited() -> None:
     """A year of wrong codes, at the pace that the rules allow, finds the right one in at most one case of ten."""
     per_day = login_throttle.CODE.free + DAY / login_throttle.CODE.wait_seconds_max
     chance = (2 * rules.totp.WINDOW_STEPS + 1) / 10**rules.totp.DIGITS
@@ -192,7 +192,7 @@ def test_lists_fit_into_the_call_that_carries_them() -> None:
         verified_keys.UNKNOWN_MAX,
     ],
 )
-def test_what_is_remembered_is_not_pushed_out_by_a_few(entries_max: int) -> None:
+def test_caches_hold_enough_entries(entries_max: int) -> None:
     """Memory is bounded, and large enough that many users do not make a gateway forget failed logins, limits or verdicts."""
     assert 10_000 <= entries_max <= 100_000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.placement import BROKER, FIRST, TOGETHER, place
+from tests.harness.placement import BROKER, FIRST, TOGETHER, group_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -24,12 +24,12 @@ REPOSITORY = Path(__file__).parents[2]
 )
 def test_tests_are_grouped_by_what_they_share(test: str, expected: str) -> None:
     """A file with a stack of its own may run anywhere; the rest of its folder stays together."""
-    assert expected == place(test)
+    assert expected == group_of(test)
 
 
 def test_listed_files_exist() -> None:
     """Every listed file exists."""
-    places = set(TOGETHER.values())
+    groups = set(TOGETHER.values())
 
-    assert [] == [path for path in (*TOGETHER, *(set(FIRST) - places)) if not (REPOSITORY / path).exists()]
-    assert places <= set(FIRST)
+    assert [] == [path for path in (*TOGETHER, *(set(FIRST) - groups)) if not (REPOSITORY / path).exists()]
+    assert groups <= set(FIRST)

@@ -23,7 +23,7 @@ MUTANTS = (
         guard="a gateway remembers a revocation for as long as an access token of it can be valid",
         changes=[Change("services/gateway/security/revocations.py", "KEPT_SECONDS = 900.0", "KEPT_SECONDS = 60.0")],
         works=WORKS,
-        caught_by=[f"{PERIODS}::test_an_end_is_remembered_for_as_long_as_a_token_lives"],
+        caught_by=[f"{PERIODS}::test_revocations_are_remembered_while_tokens_are_valid"],
     ),
     Mutant(
         name="revocation-listed-too-briefly",
