@@ -1,6 +1,6 @@
-"""The audit log: who did what to what, appended in the commit of the action, and read by operators through the gateway.
+"""The audit log: appended in the commit of the action, and read by operators through the gateway.
 
-Nothing changes or removes a row: the database refuses it, also to the owner. An action whose row cannot be written is not done.
+Rows are never changed or removed: the database refuses it, even to its owner. If the row cannot be written, the action fails.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import format_time
 
 PAGE_MAX = limits.PAGE_MAX + 1
-"""The longest page that the gateway gives, and one more, by which it sees that there is another."""
+"""The longest page of the gateway and one more row, which shows that there is a next page."""
 
 statements = Statements(Path(__file__).parent / "sql" / "queries_audit.sql")
 
 
 class AuditEntry(NamedTuple):
-    """One action: `actor_id` did it to the subject; `user_id` is whom it concerns, if that is one user."""
+    """One action of `actor_id` on a subject; `user_id` is the user concerned, if it is a single one."""
 
     action: str
     actor_id: UUID
@@ -66,7 +66,7 @@ AUDIT_QUERY = TypeAdapter(AuditQuery)
 
 
 async def append(connection: Connection, actions: Sequence[AuditEntry]) -> None:
-    """Write actions in the caller's transaction: in it, or the action is not on record."""
+    """Record actions in the transaction of the caller."""
     rows = [
         (new_id(), one.action, one.actor_id, one.user_id, one.subject_kind, one.subject_id, one.detail, one.request_id)
         for one in actions

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Exponential backoff."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _DOUBLINGS_MAX = 32
 
 
 def seconds(failures: int, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS) -> float:
-    """Twice as long after each failure, up to `longest`, however many failures there were."""
+    """The pause before the next attempt: doubled with each failure, at most `longest`."""
     return float(min(first * 2 ** min(failures, _DOUBLINGS_MAX), longest))

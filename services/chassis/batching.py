@@ -1,7 +1,7 @@
-"""Natural batching: whatever gathered while the previous batch was in flight goes together. No timer, no added delay.
+"""Natural batching: items that arrive while the previous batch is in flight form the next one. No timer, no added delay.
 
-One item alone leaves at once; under load the batches grow by themselves. A batch that fails as a whole is halved until the
-bad item stands alone, so that it fails alone.
+A single item is processed at once; under load the batches grow. A batch that fails as a whole is halved until the bad item is
+alone, so that it fails alone.
 """
 
 from __future__ import annotations
@@ -15,86 +15,86 @@ from services.chassis import halving, metrics
 from services.contracts.refusal import Refusal
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Answer | Refusal"]]]
-"""Does a whole batch; answers item by item, in order. A Refusal is raised to the one caller whose item it answers."""
+Result = TypeVar("Result")
+Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Result | Refusal"]]]
+"""Processes a batch; returns one result per item, in order. A Refusal is raised to the caller of its item."""
 
 
-class Batcher(Generic[Item, Answer]):
-    """Collects single submissions into calls of `flush`; at most `flights_max` calls at a time, `size_max` items each."""
+class Batcher(Generic[Item, Result]):
+    """Collects items into calls of `flush`: at most `concurrency_max` calls at a time, each with at most `size_max` items."""
 
     def __init__(
         self,
         name: str,
-        flush: Flush[Item, Answer],
+        flush: Flush[Item, Result],
         *,
         size_max: int,
-        flights_max: int = 1,
-        is_whole: Callable[[Exception], bool] = lambda _error: False,
+        concurrency_max: int = 1,
+        concerns_all: Callable[[Exception], bool] = lambda _error: False,
     ) -> None:
-        """`is_whole` tells errors that no halving can cure (the other side is away): they go to every caller."""
+        """`concerns_all` recognises errors that concern no single item (an upstream is unavailable): every caller gets them."""
         self._flush = flush
         self._size_max = size_max
-        self._flights_max = flights_max
-        self._is_whole = is_whole
+        self._concurrency_max = concurrency_max
+        self._concerns_all = concerns_all
         self._items = metrics.BATCH_ITEMS.labels(name)
-        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._flying = 0
-        self._flights: set[asyncio.Task[None]] = set()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, item: Item) -> Answer:
-        """Hand over one item and wait for its own answer."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    async def submit(self, item: Item) -> Result:
+        """Submit one item and wait for its result."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._flying < self._flights_max:
-            self._take_off()
+        if self._running < self._concurrency_max:
+            self._start()
         return await future
 
-    def _take_off(self) -> None:
-        self._flying += 1
-        flight = asyncio.create_task(self._fly())
-        self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
+    def _start(self) -> None:
+        self._running += 1
+        task = asyncio.create_task(self._flush_all())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self) -> None:
-        # One turn of the loop: everything that became ready together travels together.
+    async def _flush_all(self) -> None:
+        # One iteration of the loop: items that became ready together form one batch.
         await asyncio.sleep(0)
         while self._waiting:
             count = min(len(self._waiting), self._size_max)
             batch = [self._waiting.popleft() for _ in range(count)]
             self._items.observe(count)
             try:
-                await self._finalize(batch)
+                await self._flush_batch(batch)
             except BaseException:
-                # The flight itself was ended: nobody else would ever tell those who wait, or take off again.
+                # This task was cancelled: without this its callers would wait forever, and no new task would start.
                 for _, future in batch:
                     future.cancel()
-                self._flying -= 1
+                self._running -= 1
                 raise
-        # No await between the last look at the queue and this: an item handed over now finds a free flight.
-        self._flying -= 1
+        # No await since the queue was seen empty: an item submitted from now on starts a new task.
+        self._running -= 1
 
-    async def _finalize(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        await halving.run(batch, self._run, on_failure=lambda entry, error: _refuse(entry[1], error), raises=())
+    async def _flush_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        await halving.run(batch, self._flush_part, on_failure=lambda entry, error: _refuse(entry[1], error), raises=())
 
-    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> list[None]:
-        """Flush a batch or a part of one, and hand out its results at once: the other parts may take longer."""
-        answers: Sequence[Answer | Exception]
+    async def _flush_part(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> list[None]:
+        """Flush a batch or a part of one, and return the results to their callers at once: other parts may take longer."""
+        results: Sequence[Result | Exception]
         try:
-            answers = await self._flush([item for item, _ in batch])
-            assert len(answers) == len(batch), "a flush answers every item"
+            results = await self._flush([item for item, _ in batch])
+            assert len(results) == len(batch), "a flush returns one result per item"
         except Exception as error:
-            if not isinstance(error, Refusal) and not self._is_whole(error):
+            if not isinstance(error, Refusal) and not self._concerns_all(error):
                 raise
-            answers = [error] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Exception):
-                _refuse(future, answer)
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                _refuse(future, result)
             elif not future.done():
-                future.set_result(answer)
+                future.set_result(result)
         return [None] * len(batch)
 
 
-def _refuse(future: asyncio.Future[Answer], error: Exception) -> None:
+def _refuse(future: asyncio.Future[Result], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Request bodies: strict JSON, then a pydantic model; every faulty field is named at once."""
+"""Request bodies: strict JSON, then a pydantic model; all invalid fields are reported at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPLACEMENT = "\ufffd"
 
 
 class MalformedJson(Refusal):
-    """The body is not JSON that we accept."""
+    """The body is not valid JSON."""
 
     status = 400
     code = "malformed_json"
@@ -37,14 +37,14 @@ class UnsupportedMediaType(Refusal):
 
 
 class InvalidRequest(Refusal):
-    """Some fields of the request are not acceptable."""
+    """Some fields of the request are invalid."""
 
     status = 422
     code = "invalid_request"
 
 
 class InvalidParameter(InvalidRequest):
-    """Some fields of the request are not acceptable."""
+    """Some fields of the request are invalid."""
 
     def __init__(self, field: str, message: str) -> None:
         """Name the field and what is wrong with it."""
@@ -90,7 +90,7 @@ async def read_json(request: web.Request) -> Any:
 
 
 def check_media_type(request: web.Request) -> None:
-    """Whether the headers tell of JSON in UTF-8, unencoded; nothing of the body is read.
+    """Check that the headers announce JSON in UTF-8, unencoded; nothing of the body is read.
 
     Raises:
         UnsupportedMediaType
@@ -104,7 +104,7 @@ def check_media_type(request: web.Request) -> None:
 
 
 def check_length(request: web.Request) -> None:
-    """Whether the size that the headers tell fits; nothing of the body is read, so nobody has to send it first.
+    """Check the announced size; nothing of the body is read, so a client with `Expect` need not send it.
 
     Raises:
         web.HTTPRequestEntityTooLarge
@@ -118,7 +118,7 @@ def parse(body: bytes) -> Any:
     """Strict JSON.
 
     Raises:
-        MalformedJson: for anything that two readers could understand in two ways.
+        MalformedJson: also for anything that two parsers could read differently.
     """
     try:
         value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer)
@@ -133,7 +133,7 @@ def validate(adapter: TypeAdapter[Model], value: Any) -> Model:
     """The model of a parsed body.
 
     Raises:
-        InvalidRequest: naming every faulty field.
+        InvalidRequest: it lists all invalid fields.
     """
     faults = list(_unstorable_texts(value, ""))
     if faults:
@@ -145,10 +145,10 @@ def validate(adapter: TypeAdapter[Model], value: Any) -> Model:
 
 
 def validate_json(adapter: TypeAdapter[Model], body: bytes) -> Model:
-    """As `validate`, straight from bytes, for callers that are services of ours.
+    """As `validate`, directly from bytes, for requests of our own services.
 
     Raises:
-        InvalidRequest: naming every faulty field.
+        InvalidRequest: it lists all invalid fields.
     """
     try:
         return adapter.validate_json(body)
@@ -157,7 +157,7 @@ def validate_json(adapter: TypeAdapter[Model], body: bytes) -> Model:
 
 
 def invalid(error: ValidationError) -> InvalidRequest:
-    """Pydantic's list of faults as ours."""
+    """The errors of pydantic as a refusal."""
     return InvalidRequest(
         errors=[
             FieldError(
@@ -170,7 +170,7 @@ def invalid(error: ValidationError) -> InvalidRequest:
 
 
 _MESSAGES = dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be an object")
-"""Where pydantic would speak of Python."""
+"""Instead of the messages of pydantic that mention Python."""
 
 
 class _Ambiguous(ValueError):  # noqa: N818 - reads as what it is
@@ -180,7 +180,7 @@ class _Ambiguous(ValueError):  # noqa: N818 - reads as what it is
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Ambiguous("a key stands twice in one object")
+        raise _Ambiguous("a key occurs twice in one object")
     return members
 
 
@@ -195,7 +195,7 @@ def _integer(digits: str) -> int:
 
 
 def _deeper_than(value: Any, levels: int) -> bool:
-    # Objects and arrays are levels, also empty ones; what stands in the innermost is none.
+    # Objects and arrays are levels, also empty ones; the values in the innermost are not.
     layer = [value]
     for _ in range(levels):
         layer = [child for node in layer for child in _children(node)]
@@ -210,17 +210,17 @@ def _children(node: Any) -> list[Any]:
 
 
 def _unstorable_texts(value: Any, path: str) -> list[FieldError]:
-    # PostgreSQL cannot hold NUL, and half a surrogate pair is no character: say so here, with the field's name.
+    # PostgreSQL cannot store NUL, and half of a surrogate pair is no character: refuse them here, with the name of the field.
     if isinstance(value, str):
         if _UNSTORABLE.search(value):
-            return [FieldError(path or "body", "holds a character that is not allowed")]
+            return [FieldError(path or "body", "contains a character that is not allowed")]
         return []
     if isinstance(value, dict):
         faults = [fault for name in value for fault in _unstorable_texts(name, f"{path}.(key)".lstrip("."))]
         return faults + [
             fault
             for name, child in value.items()
-            # The answer names the field, and must itself be text that every reader can read.
+            # The response names the field, and must itself be valid text.
             for fault in _unstorable_texts(child, f"{path}.{_UNSTORABLE.sub(_REPLACEMENT, name)}".lstrip("."))
         ]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""RabbitMQ: connecting, declaring the topology, and publishing what must not be lost (persistent, mandatory, confirmed)."""
+"""RabbitMQ: connections, the declaration of the topology, and publishing (persistent, mandatory, confirmed)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, Del
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
 
 from services.chassis import crash_points
+from services.chassis.leaderless import LeaderlessQueues
 from services.chassis.settings import split_addresses
-from services.chassis.silence import Silence
 from services.contracts import topology
 from services.contracts.topology import Queue
 
@@ -24,26 +24,26 @@ OPEN_SECONDS = 10.0
 
 CONFIRM_SECONDS = 3.0
 BLOCKED_SECONDS = 0.1
-"""How long it is waited for the broker's word that it takes messages, when it did not confirm one."""
+"""How long to wait for the broker to accept messages again, after it has not confirmed one."""
 
 HEARTBEAT_SECONDS = 10
 
 ATTEMPTS = "x-payflow-attempts"
-"""Header: how often this item failed by its own fault. The broker's count also rises when a neighbour crashes."""
+"""Header: how often this item has failed. The broker's own count also increases when another item of its window fails."""
 
 REASON = "x-payflow-reason"
-"""Header of a dead letter: why it is one."""
+"""Header of a dead letter: the reason."""
 
 UNAVAILABLE = (AMQPError, ChannelInvalidStateError, StopAsyncIteration, OSError, TimeoutError, RuntimeError)
-"""What says that the broker is away. StopAsyncIteration: it hung up during the login (the driver lets that one through)."""
+"""Errors that mean that the broker is unavailable. StopAsyncIteration: it closed the connection during the login."""
 
-_QUEUE_BEHIND = {(queue.exchange, queue.routing_key): queue.name for queue in topology.QUEUES}
+_QUEUE_OF = {(queue.exchange, queue.routing_key): queue.name for queue in topology.QUEUES}
 
 
 class PublishFailed(Exception):  # noqa: N818 - reads as what it is
-    """A publish that no confirm covers; `reason` is one of unroutable, refused, blocked, timeout, away.
+    """A publish without a confirm; `reason` is one of unroutable, refused, blocked, timeout, unavailable.
 
-    `blocked`: the broker has an alarm and takes no message. `timeout`: it has none, and did not confirm.
+    `blocked`: the broker has an alarm and accepts no message. `timeout`: it has no alarm and did not confirm.
     """
 
     def __init__(self, reason: str) -> None:
@@ -52,10 +52,10 @@ class PublishFailed(Exception):  # noqa: N818 - reads as what it is
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
-    """A plain connection: what happens when it is lost is decided by its user, not hidden in it.
+    """Connect without automatic reconnection: the user of the connection decides what to do when it is lost.
 
     `url` may name several nodes of a cluster. They are tried in random order, so that clients spread over the nodes
-    and nobody insists on one that is down, frozen or cut off.
+    and no client retries a single node that is down, frozen or cut off.
 
     Raises:
         one of `UNAVAILABLE`
@@ -99,17 +99,17 @@ async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
         await channel.declare_queue(
             queue.delay(seconds),
             durable=True,
-            arguments=_returning_to(queue.name) | {"x-message-ttl": seconds * 1000},
+            arguments=_dead_lettering_to(queue.name) | {"x-message-ttl": seconds * 1000},
         )
 
 
 async def _declare_main(channel: AbstractChannel, queue: Queue) -> AbstractQueue:
-    arguments = _returning_to(queue.dead_letter) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
+    arguments = _dead_lettering_to(queue.dead_letter) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
     return await channel.declare_queue(queue.name, durable=True, arguments=arguments)
 
 
-def _returning_to(queue_name: str) -> dict[str, Any]:
-    """A quorum queue that hands what leaves it (refused or expired) to another, keeping it until that one confirmed."""
+def _dead_lettering_to(queue_name: str) -> dict[str, Any]:
+    """Arguments of a quorum queue that moves its refused and expired messages to another queue, with confirms."""
     return {
         "x-queue-type": "quorum",
         "x-dead-letter-exchange": "",
@@ -120,7 +120,7 @@ def _returning_to(queue_name: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """One message to publish."""
 
     exchange: str
@@ -132,7 +132,7 @@ class Outgoing:
 
 
 class Publisher:
-    """A connection of its own for publishing: a broker alarm blocks publishers and must not stop the consumers."""
+    """A separate connection for publishing: a broker alarm blocks publishers and must not stop the consumers."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
@@ -140,20 +140,20 @@ class Publisher:
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
-        self._silence = Silence()
+        self._leaderless = LeaderlessQueues()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
-        """Publish together and wait for every confirm; per message None, or why it is not known to be safe."""
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        """Publish all messages and wait for every confirm; for each message None, or the reason why it is not confirmed."""
         try:
             channel = await self._open()
         except UNAVAILABLE:
-            return [PublishFailed("away") for _ in messages]
+            return [PublishFailed("unavailable") for _ in messages]
         results = await asyncio.gather(*(self._publish_one(channel, message) for message in messages))
-        if any(_is_silent(failed) for failed in results) and await self._is_blocked():
-            results = [PublishFailed("blocked") if _is_silent(failed) else failed for failed in results]
-        self._listen(messages, results)
-        # Opening anew declares the topology again: what somebody deleted is back for the next try. And a new
-        # channel is often taken at once where an old one is still refused after the leader of a queue was killed.
+        if any(_timed_out(failed) for failed in results) and await self._is_blocked():
+            results = [PublishFailed("blocked") if _timed_out(failed) else failed for failed in results]
+        self._record(messages, results)
+        # A new connection declares the topology again, so that a deleted queue exists for the next attempt. And after the
+        # leader of a queue was killed, a new channel often works while an old one is still refused.
         if any(failed is not None for failed in results):
             await self.close()
         return results
@@ -164,7 +164,7 @@ class Publisher:
         await channel.get_exchange(topology.COMMANDS)
 
     async def depths(self, queue_names: Sequence[str]) -> dict[str, int]:
-        """How many messages are ready in each queue.
+        """Count the ready messages of each queue.
 
         Raises:
             one of `UNAVAILABLE`
@@ -193,7 +193,7 @@ class Publisher:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await self.close()
-                # A stuck node takes the login and then answers nothing: give up rather than hold everybody up.
+                # A frozen node accepts the login and then does not respond: give up rather than block all publishes.
                 async with asyncio.timeout(OPEN_SECONDS):
                     self._connection = await connect(self._url, self._name)
                     channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -202,7 +202,7 @@ class Publisher:
             return self._channel
 
     async def _is_blocked(self) -> bool:
-        """Whether the broker has told this connection to wait: it is short of disk or memory."""
+        """Whether the broker has blocked this connection because it is short of disk or memory."""
         transport = None if self._connection is None else self._connection.transport
         if transport is None:
             return False
@@ -213,16 +213,16 @@ class Publisher:
             return True
         return False
 
-    def _listen(self, messages: Sequence[Outgoing], results: Sequence[PublishFailed | None]) -> None:
-        """Note which queues answered. One that does not, while the broker does, has no leader."""
+    def _record(self, messages: Sequence[OutgoingMessage], results: Sequence[PublishFailed | None]) -> None:
+        """Record which queues responded. A queue that does not, while the broker does, has no leader."""
         for message, failed in zip(messages, results, strict=True):
-            queue_name = _QUEUE_BEHIND.get((message.exchange, message.routing_key), message.routing_key)
+            queue_name = _QUEUE_OF.get((message.exchange, message.routing_key), message.routing_key)
             if failed is None:
-                self._silence.heard(queue_name)
-            elif _is_silent(failed):
-                self._silence.missed(queue_name)
+                self._leaderless.record_response(queue_name)
+            elif _timed_out(failed):
+                self._leaderless.record_timeout(queue_name)
 
-    async def _publish_one(self, channel: AbstractChannel, outgoing: Outgoing) -> PublishFailed | None:
+    async def _publish_one(self, channel: AbstractChannel, outgoing: OutgoingMessage) -> PublishFailed | None:
         message = aio_pika.Message(
             outgoing.body,
             content_type="application/json",
@@ -244,9 +244,9 @@ class Publisher:
         except TimeoutError:
             return PublishFailed("timeout")
         except UNAVAILABLE:
-            return PublishFailed("away")
+            return PublishFailed("unavailable")
         return None
 
 
-def _is_silent(failed: PublishFailed | None) -> bool:
+def _timed_out(failed: PublishFailed | None) -> bool:
     return failed is not None and failed.reason == "timeout"

@@ -1,4 +1,4 @@
-"""Calls from service to service: a deadline, a service token, bounded retries, problems back into refusals."""
+"""Calls between services: a deadline, a service token, bounded retries; problem documents become refusals."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ATTEMPTS_MAX = 2
 CONNECT_SECONDS = 1.0
 CONNECTIONS_MAX = 64
 FAULT = 500
-"""The lowest status of a server's fault."""
+"""The lowest status of a server error."""
 
-# Nothing was sent, or the connection was lost, most often a kept-alive one that the service had closed. Nearly every internal
-# call may be sent twice (it is keyed by the transfer id or changes nothing), so these are worth one more try.
+# Nothing was sent, or the connection was lost, usually a kept-alive one that the service had closed. Nearly every internal call
+# is idempotent (keyed by the transfer id, or read-only), so one retry is safe.
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 log = structlog.get_logger()
 
-# Every call is measured below; a line per retry would say the same at length.
+# Every call is measured below, so retries are not logged.
 stamina.instrumentation.set_on_retry_hooks([])
 
 
 class UpstreamUnavailable(Unavailable):
-    """A service behind this one does not answer."""
+    """An upstream service is unavailable."""
 
     code = "upstream_unavailable"
 
@@ -44,7 +44,7 @@ class UpstreamTimeout(OutcomeUnknown):
 
 
 class Upstream:
-    """One service as its callers see it."""
+    """The client of one service."""
 
     def __init__(self, service: str, name: str, base_url: str, identity: Identity, *, clock: Clock = time.time) -> None:
         """`service` is the caller (for metrics), `name` the callee and the audience of the token, `clock` the Unix time."""
@@ -64,33 +64,33 @@ class Upstream:
         seconds: float,
         attempts: int = ATTEMPTS_MAX,
     ) -> Any:
-        """Send one request; the answer's parsed JSON (None for 204). `attempts=1` for what must not be sent twice.
+        """Send one request; return the parsed JSON of the response (None for 204). `attempts=1`: never send it twice.
 
         Raises:
-            UpstreamUnavailable: it could not be reached, or said 502/503, or does not agree on the time; nothing has happened.
+            UpstreamUnavailable: it could not be reached, responded without a problem document, or disagrees on the time.
             UpstreamTimeout: no response within `seconds`, or the connection was lost after a request that may change state was
                 sent.
-            Refusal: what it answered, 4xx or 5xx, unchanged.
+            Refusal: the response of the service, 4xx or 5xx, unchanged.
         """
         started = time.perf_counter()
         outcome = "fault"
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._agree(method, path, body=body, params=params, attempts=attempts)
+                response = await self._send_in_its_time(method, path, body=body, params=params, attempts=attempts)
             outcome = "ok"
         except aiohttp.ConnectionTimeoutError:
-            outcome = "away"
-            raise UpstreamUnavailable(f"the {self.name} service takes no more connections") from None
+            outcome = "unavailable"
+            raise UpstreamUnavailable(f"the {self.name} service accepts no more connections") from None
         except TimeoutError:
             outcome = "timeout"
-            raise UpstreamTimeout(f"the {self.name} service gave no answer in time") from None
+            raise UpstreamTimeout(f"the {self.name} service did not respond in time") from None
         except aiohttp.ClientConnectorError:
-            outcome = "away"
-            raise UpstreamUnavailable(f"the {self.name} service is away") from None
+            outcome = "unavailable"
+            raise UpstreamUnavailable(f"the {self.name} service is unavailable") from None
         except aiohttp.ClientError:
             if method == "GET":
-                outcome = "away"
-                raise UpstreamUnavailable(f"the {self.name} service is away") from None
+                outcome = "unavailable"
+                raise UpstreamUnavailable(f"the {self.name} service is unavailable") from None
             outcome = "lost"
             raise UpstreamTimeout(f"the connection to the {self.name} service was lost before its response") from None
         except Refusal:
@@ -98,10 +98,10 @@ class Upstream:
             raise
         finally:
             metrics.UPSTREAM_SECONDS.labels(self._service, self.name, outcome).observe(time.perf_counter() - started)
-        return answer
+        return response
 
     async def ping(self) -> None:
-        """Raise when the service cannot be reached; for `/readyz` of those that cannot work without it."""
+        """Raise when the service cannot be reached; for `/readyz` of its dependents."""
         async with self._open().get(f"{self._base_url}/livez") as response:
             response.raise_for_status()
 
@@ -110,10 +110,10 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def _agree(self, method: str, path: str, **sent: Any) -> Any:
-        """Send; when the callee's clock is another than ours, once more by its clock.
+    async def _send_in_its_time(self, method: str, path: str, **sent: Any) -> Any:
+        """Send; if the clock of the callee differs, send once more with a token dated by its clock.
 
-        The token was refused before anything was done: this is right also for what must not be sent twice.
+        The token was refused before anything was done, so this is safe for requests that must not be sent twice.
         """
         for is_last in (False, True):
             try:
@@ -121,9 +121,9 @@ class Upstream:
             except Refusal as refusal:
                 if refusal.code != TokenClockSkew.code:
                     raise
-                # Never passed on: whoever called us would take it for our own, and date their tokens by it.
+                # Never passed on: our caller would take it for our clock, and date its tokens by it.
                 if is_last or not self._signer.learn(refusal):
-                    raise UpstreamUnavailable(f"the {self.name} service does not agree on the time") from None
+                    raise UpstreamUnavailable(f"the {self.name} service disagrees on the time") from None
             log.warning("upstream_clock_differs", upstream=self.name, ahead_seconds=self._signer.callee_ahead_seconds)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -138,10 +138,10 @@ class Upstream:
         try:
             return await self._send_again(method, path, data=data, params=params, attempts=attempts - 1)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            # Not sent this time; what became of the first time decides.
+            # The second attempt was not sent; the result of the first one counts.
             raise lost from None
         except Refusal as refusal:
-            # A fault of the second attempt, such as 503 "nothing was recorded", says nothing about the first one.
+            # A server error of the second attempt, such as 503 "nothing was recorded", says nothing about the first one.
             if method == "GET" or refusal.status < FAULT or isinstance(lost, aiohttp.ClientConnectorError):
                 raise
             raise lost from refusal
@@ -149,7 +149,7 @@ class Upstream:
     async def _send_again(
         self, method: str, path: str, *, data: bytes | None, params: Mapping[str, str] | None, attempts: int
     ) -> Any:
-        # Only now the machinery of retries: it costs a third of a call that needs none.
+        # The retry context costs a third of a call, so calls that need no retry do without it.
         async for attempt in stamina.retry_context(
             on=_NOT_PROCESSED, attempts=attempts, wait_initial=0.02, wait_max=0.1, wait_jitter=0.05
         ):
@@ -178,13 +178,15 @@ class Upstream:
             try:
                 return json.loads(raw) if raw else None
             except ValueError:
-                raise UpstreamTimeout(f"the {self.name} service answered without JSON") from None
+                raise UpstreamTimeout(f"the {self.name} service responded without JSON") from None
 
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
         try:
             return from_problem(json.loads(raw), response.headers)
         except (ValueError, AttributeError, TypeError):
-            return UpstreamUnavailable(f"the {self.name} service answered {response.status} without a problem document")
+            return UpstreamUnavailable(
+                f"the {self.name} service responded {response.status} without a problem document"
+            )
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -194,6 +196,6 @@ class Upstream:
                 auto_decompress=True,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-            # aiohttp sends a GET, PUT or DELETE again by itself when a connection breaks, also what must not arrive twice.
+            # aiohttp repeats a GET, PUT or DELETE by itself when a connection breaks, even one that must not be sent twice.
             self._session._retry_connection = False  # noqa: SLF001 - it has no parameter for this
         return self._session

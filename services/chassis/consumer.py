@@ -1,9 +1,9 @@
-"""The one place that acknowledges, delays and dead-letters.
+"""The consumer: the only module that acknowledges, delays and dead-letters messages.
 
-A window is whatever messages have arrived while the previous window was in flight. The handler gets all items of a window
-at once and gives a verdict for each; what did not finalize is published to its delay or dead-letter queue with a confirm,
-alone, and only then the whole window is acknowledged with one frame. Nothing is ever rejected: without its dead-letter
-queue a rejected message would be gone.
+A window is the messages that have arrived while the previous window was in flight. The handler gets all items of a window at
+once and returns a verdict for each. An item that is not finalized is published alone to its delay or dead-letter queue; when all
+these publishes are confirmed, the whole window is acknowledged with one frame. No message is ever rejected: if its dead-letter
+queue did not exist, a rejected message would be lost.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import ConnectionInternalError
 
 from services.chassis import backoff, broker, crash_points, halving, metrics
-from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
+from services.chassis.leaderless import LeaderlessQueues
 from services.chassis.roles import Runtime
-from services.chassis.silence import Silence
 from services.contracts.identifiers import new_id
 from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
 from services.contracts.refusal import Refusal, Unavailable
@@ -32,12 +32,12 @@ from services.contracts.topology import DELAY_SECONDS, Queue, Route
 
 PREFETCH = 16
 WINDOW_MESSAGES_MAX = 8
-"""At most half of what is prefetched, so that the next window arrives while this one is in flight."""
+"""At most half of the prefetch count, so that the next window arrives while this one is in flight."""
 
 ATTEMPTS_MAX = 8
 WATCH_SECONDS = 5.0
 CONSUME_SECONDS = 5.0
-"""For a queue to take a consumer, once the broker has answered everything else."""
+"""How long a queue may take to accept a consumer, when the broker has responded to everything else."""
 
 
 Item = TypeVar("Item")
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[Item]):
-    """One item as it arrived; `attempt` counts from 1 and rises only with failures of this very item."""
+    """One item as it arrived; `attempt` counts from 1 and increases only with failures of this item."""
 
     item: Item
     attempt: int
@@ -56,14 +56,14 @@ class Delivery(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Verdict: it failed by its own fault and may succeed later; a dead letter after the last attempt."""
+    """Verdict: the item failed and may succeed later; after the last attempt it becomes a dead letter."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Verdict: only a human can help."""
+    """Verdict: the item needs an operator; a retry would not help."""
 
     reason: str
 
@@ -75,19 +75,19 @@ Handle = Callable[[Sequence[Delivery[Item]]], Awaitable[Sequence[Verdict]]]
 
 
 class WindowLost(Exception):  # noqa: N818 - reads as what it is
-    """The channel died with the window on it; the broker will deliver it again."""
+    """The channel was closed before the acknowledgement; the broker delivers the window again."""
 
 
 @dataclass(slots=True)
 class _Entry(Generic[Item]):
-    """One item of the window, in the two forms it is needed in."""
+    """One item of the window, as JSON and decoded."""
 
     raw: dict[str, Any]
     delivery: Delivery[Item]
 
 
-class Windows(ABC):
-    """Takes what waits in one queue, a window at a time, and acknowledges a window when it is done with."""
+class WindowConsumer(ABC):
+    """Consumes one queue in windows, and acknowledges a window when it is finalized."""
 
     def __init__(self, *, url: str, queue_name: str, runtime: Runtime) -> None:
         self._url = url
@@ -95,12 +95,12 @@ class Windows(ABC):
         self._runtime = runtime
         self._connection: AbstractConnection | None = None
         self._consuming = False
-        self._silence = Silence()
+        self._leaderless = LeaderlessQueues()
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._failures = 0
 
     async def run(self) -> None:
-        """Consume until told to stop; reconnect for as long as it takes."""
+        """Consume until the role stops; reconnect after every failure."""
         while not self._runtime.stopping.is_set():
             try:
                 await self._consume()
@@ -115,7 +115,7 @@ class Windows(ABC):
             raise ConnectionError("not connected")
 
     async def ping_queue(self) -> None:
-        """Raise unless the queue feeds this consumer; for `/readyz`."""
+        """Raise unless the queue delivers to this consumer; for `/readyz`."""
         if not self._consuming:
             raise ConnectionError("not consuming")
 
@@ -123,7 +123,7 @@ class Windows(ABC):
         self._connection = await broker.connect(self._url, f"{self._runtime.instance} consumer")
         try:
             self._arrived = asyncio.Queue()
-            # A stuck node answers nothing at all: give up, reconnect, ask again.
+            # A frozen node does not respond at all: give up and reconnect.
             async with asyncio.timeout(broker.OPEN_SECONDS):
                 channel = await self._connection.channel()
                 await broker.declare(channel)
@@ -134,7 +134,7 @@ class Windows(ABC):
             log.info("consumer_started", queue=self._queue_name)
             watch = asyncio.create_task(self._watch(self._connection, channel))
             try:
-                await self._windows(channel, watch)
+                await self._consume_windows(channel, watch)
             finally:
                 watch.cancel()
             await queue.cancel(tag)
@@ -147,10 +147,10 @@ class Windows(ABC):
             async with asyncio.timeout(CONSUME_SECONDS):
                 tag = await queue.consume(self._arrive)
         except (TimeoutError, ConnectionInternalError):
-            # The broker knows the queue and has answered all else: the queue has no leader, now or for good.
-            self._silence.missed(self._queue_name)
+            # The broker knows the queue and has responded to everything else: the queue has no leader.
+            self._leaderless.record_timeout(self._queue_name)
             raise
-        self._silence.heard(self._queue_name)
+        self._leaderless.record_response(self._queue_name)
         self._consuming = True
         return tag
 
@@ -158,7 +158,7 @@ class Windows(ABC):
         self._arrived.put_nowait(message)
 
     async def _watch(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
-        """End when this consumer can no longer get anything: the channel died, or the broker stopped feeding it."""
+        """Raise when this consumer can receive no more messages: its channel is closed, or the broker has dropped it."""
         closed = asyncio.Event()
         channel.close_callbacks.add(lambda *_: closed.set())
         while True:
@@ -175,9 +175,9 @@ class Windows(ABC):
             declared = await probe.declare_queue(self._queue_name, passive=True)
             await probe.close()
         if not declared.declaration_result.consumer_count:
-            raise ConnectionError("the broker no longer knows this consumer")
+            raise ConnectionError("the broker has dropped this consumer")
 
-    async def _windows(self, channel: AbstractChannel, watch: asyncio.Task[None]) -> None:
+    async def _consume_windows(self, channel: AbstractChannel, watch: asyncio.Task[None]) -> None:
         stopping = asyncio.create_task(self._runtime.until_stopped())
         try:
             while not self._runtime.stopping.is_set():
@@ -193,7 +193,7 @@ class Windows(ABC):
             stopping.cancel()
 
     def _gather(self, first: AbstractIncomingMessage) -> list[AbstractIncomingMessage]:
-        """Everything that has arrived, up to the window's size. One message holds at most a bundle of items."""
+        """The messages that have arrived, up to the size of a window. One message holds at most a bundle of items."""
         window = [first]
         while not self._arrived.empty() and len(window) < WINDOW_MESSAGES_MAX:
             window.append(self._arrived.get_nowait())
@@ -206,7 +206,7 @@ class Windows(ABC):
         window: list[AbstractIncomingMessage],
     ) -> None:
         await self._finalize(channel, watch, window)
-        # Whatever came of each message is safe by now: one frame acknowledges all that came before.
+        # The result of each message is safe now. One frame acknowledges all messages up to the last.
         crash_points.pass_by("before-ack", self._queue_name)
         await window[-1].ack(multiple=True)
         crash_points.pass_by("after-ack", self._queue_name)
@@ -215,7 +215,7 @@ class Windows(ABC):
     async def _finalize(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
-        """Return when whatever came of each message is safe: then the window is acknowledged."""
+        """Return when the result of each message is safe; then the window is acknowledged."""
 
     async def _pause(self, channel: AbstractChannel, watch: asyncio.Task[None], seconds: float) -> None:
         await self._runtime.pause(seconds)
@@ -223,8 +223,8 @@ class Windows(ABC):
             raise WindowLost
 
 
-class Consumer(Windows, Generic[Item]):
-    """Consumes one queue of messages that carry items, and gives its handler a window of items at a time."""
+class Consumer(WindowConsumer, Generic[Item]):
+    """Consumes one queue of envelopes, and passes the items of a window to its handler."""
 
     def __init__(
         self,
@@ -237,9 +237,9 @@ class Consumer(Windows, Generic[Item]):
         runtime: Runtime,
         attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
-        """`decode` raises MalformedMessage for an item no code of this version can read.
+        """`decode` raises MalformedMessage for an item that this version cannot read.
 
-        `handle` raises Unavailable when what it needs is away: then this consumer pauses and keeps its window.
+        `handle` raises Unavailable when a dependency is unavailable: then this consumer pauses and keeps its window.
         """
         super().__init__(url=url, queue_name=queue.name, runtime=runtime)
         self._queue = queue
@@ -251,7 +251,7 @@ class Consumer(Windows, Generic[Item]):
         self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
 
     async def run(self) -> None:
-        """Consume until told to stop; reconnect for as long as it takes."""
+        """Consume until the role stops; reconnect after every failure."""
         await super().run()
         await self._publisher.close()
 
@@ -272,9 +272,9 @@ class Consumer(Windows, Generic[Item]):
                 exceptions.append(self._exception(entry, verdict))
         await self._finalize_exceptions(channel, watch, exceptions)
 
-    def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[Outgoing]]:
+    def _read(self, window: Sequence[AbstractIncomingMessage]) -> tuple[list[_Entry[Item]], list[OutgoingMessage]]:
         entries: list[_Entry[Item]] = []
-        poison: list[Outgoing] = []
+        poison: list[OutgoingMessage] = []
         for message in window:
             try:
                 envelope = decode_envelope(self._route, message.body)
@@ -304,7 +304,7 @@ class Consumer(Windows, Generic[Item]):
     async def _evaluate(
         self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]
     ) -> list[Verdict]:
-        """The verdicts of the handler. A window that fails as a whole is halved until the bad item is alone."""
+        """Return the verdicts of the handler. A window that fails as a whole is halved until the bad item is alone."""
 
         async def handle(part: Sequence[_Entry[Item]]) -> Sequence[Verdict]:
             return await self._handle_or_wait(channel, watch, part)
@@ -328,7 +328,7 @@ class Consumer(Windows, Generic[Item]):
         log.error("message_handling_failed", queue=self._queue.name, exc_info=error)
         return Retry(error.code if isinstance(error, Refusal) else type(error).__name__)
 
-    def _exception(self, entry: _Entry[Item], verdict: Retry | DeadLetter) -> Outgoing:
+    def _exception(self, entry: _Entry[Item], verdict: Retry | DeadLetter) -> OutgoingMessage:
         body = self._alone(entry.raw)
         attempt = entry.delivery.attempt
         if isinstance(verdict, DeadLetter):
@@ -337,24 +337,24 @@ class Consumer(Windows, Generic[Item]):
             return self._dead_letter(body, attempt, f"attempts_max: {verdict.reason}")
         seconds = DELAY_SECONDS[min(attempt, len(DELAY_SECONDS)) - 1]
         metrics.DELAYED.labels(self._queue.name).inc()
-        return Outgoing(
+        return OutgoingMessage(
             exchange="",
             routing_key=self._queue.delay(seconds),
             body=body,
             headers={ATTEMPTS: attempt},
-            # Jitter: the queue's own limit is the longest, this one a little shorter.
+            # Jitter: at most the time limit of the queue.
             expires_after_seconds=seconds * random.uniform(0.5, 1.0),  # noqa: S311 - spreads retries, guards nothing
         )
 
-    def _dead_letter(self, body: bytes, attempt: int, reason: str) -> Outgoing:
+    def _dead_letter(self, body: bytes, attempt: int, reason: str) -> OutgoingMessage:
         metrics.DEAD_LETTERED.labels(self._queue.name, reason.partition(":")[0]).inc()
         log.error("message_dead_lettered", queue=self._queue.name, attempt=attempt, reason=reason)
-        return Outgoing(
+        return OutgoingMessage(
             exchange="",
             routing_key=self._queue.dead_letter,
             body=body,
             headers={ATTEMPTS: attempt, REASON: reason[:500]},
-            # By which whoever keeps it recognises a second copy of this very message.
+            # The archiver recognises a second copy of this message by it.
             message_id=str(new_id()),
         )
 
@@ -362,9 +362,9 @@ class Consumer(Windows, Generic[Item]):
         return encode_envelope(self._route, [json.dumps(raw)], sent_at=datetime.now(UTC))
 
     async def _finalize_exceptions(
-        self, channel: AbstractChannel, watch: asyncio.Task[None], exceptions: list[Outgoing]
+        self, channel: AbstractChannel, watch: asyncio.Task[None], exceptions: list[OutgoingMessage]
     ) -> None:
-        """Publish what did not finalize and wait for every confirm; until then the window stays unacknowledged."""
+        """Publish the items that are not finalized and wait for every confirm; until then the window stays unacknowledged."""
         tries = 0
         while exceptions:
             results = await self._publisher.publish(exceptions)

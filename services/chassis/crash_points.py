@@ -1,7 +1,7 @@
-"""Named moments at which a process kills itself when it is told to, for drills. Nothing is armed unless a demo says so.
+"""Crash points: named moments at which a process kills itself, for drills. They can be armed in demo mode only.
 
-A moment is a seam and an operation, `after-commit:finalize_transfers` say, and the number of the pass: `PAYFLOW_CRASH_AT=
-after-commit:finalize_transfers@2` ends the process with SIGKILL when it has committed that for the second time.
+A crash point is a seam and an operation, such as `after-commit:finalize_transfers`, and the number of the pass: with
+`PAYFLOW_CRASH_AT=after-commit:finalize_transfers@2` the process ends with SIGKILL after the second such commit.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SEAMS = (
     "before-answer",
     "after-answer",
 )
-"""Where a process can end: about a commit, after a borrowed connection was used, about a message that is published (sent,
-confirm awaited; confirmed), a call (sent and answered, answer unread), an acknowledgement, and an answer (written)."""
+"""Where a process can crash: around a commit, after the use of a borrowed connection, around the publish of a message (sent, then
+confirmed), a call (sent, response unread, response read), an acknowledgement, and a response (`answer`: written)."""
 
 TURNS = 10
-"""So many turns of the event loop after something was handed to a connection, it has left; its answer has not come."""
+"""After so many iterations of the event loop, data written to a connection has been sent, and no response has arrived."""
 
 _CALLER = 2
 _NOT_A_CALLER = "contextlib"
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CrashPoint:
-    """The one moment at which a process ends: the `number`th time it comes by this name."""
+    """The moment at which a process crashes: its `number`th pass of this name."""
 
     name: str
     number: int
@@ -61,22 +61,22 @@ def parse(text: str) -> CrashPoint:
     """Read `seam:operation` or `seam:operation@number`; numbers count from 1.
 
     Raises:
-        ValueError: it is not of this form, or there is no such seam.
+        ValueError: it has another form, or there is no such seam.
     """
     match = _POINT.fullmatch(text)
     if match is None or match["seam"] not in SEAMS:
-        raise ValueError("is no crash point: it must be seam:operation@number, the seam one of " + ", ".join(SEAMS))
+        raise ValueError("is not a crash point: it must be seam:operation@number, the seam one of " + ", ".join(SEAMS))
     return CrashPoint(f"{match['seam']}:{match['operation']}", int(match["number"] or 1))
 
 
 def arm(point: CrashPoint) -> None:
-    """End this process at that point, and tell each point that it comes by until then."""
-    global _armed  # noqa: PLW0603 - one process, one end
+    """Crash this process at that point, and log each point that it passes until then."""
+    global _armed  # noqa: PLW0603 - one per process
     _armed = point
 
 
 def pass_by(seam: str, *operation: str) -> None:
-    """Come by a point: nothing, unless this is where the process was told to end.
+    """Pass a point: crash if it is armed, else do nothing.
 
     Without an operation it is the name of the function that uses the caller as its context manager.
     """
@@ -85,7 +85,7 @@ def pass_by(seam: str, *operation: str) -> None:
 
 
 def pass_by_soon(seam: str, *operation: str) -> None:
-    """Come by a point as soon as what was just handed to a connection has left, while nobody has looked at its answer."""
+    """Pass a point as soon as the data just written to a connection has been sent, before its response is read."""
     if _armed is not None:
         asyncio.get_running_loop().call_soon(_turn, TURNS, seam, operation)
 

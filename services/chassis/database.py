@@ -1,4 +1,4 @@
-"""PostgreSQL: the pool, the transaction, and which errors mean "away" rather than "wrong"."""
+"""PostgreSQL: pools, transactions, and which errors mean that the database is unavailable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
 Record = asyncpg.Record
 PostgresError = asyncpg.PostgresError
-"""Anything the server said no to, for jobs that tell it to a person in one line."""
+"""Any error of the server, for jobs that print it in one line."""
 
 ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 1.5
@@ -28,14 +28,14 @@ log = structlog.get_logger()
 
 
 READ_LIMITS = {"statement_timeout": "2s", "enable_bitmapscan": "off"}
-"""Server settings of a pool for users' reads. A slow one ends, before every caller's deadline. A page is read in the order of its
-index: a bitmap has no order, so the planner would read and sort all that match where it expects few."""
+"""Server settings of a pool for reads of users. A slow read ends before the deadline of every caller. A page is read in the order
+of its index: a bitmap scan has no order, so the planner would read and sort all matching rows where it expects few."""
 
 
 class DatabaseUnavailable(Unavailable):
     """The database is unavailable; nothing was recorded.
 
-    `CommitUnknown` is a subclass without this promise: where the difference matters, catch it first.
+    `CommitUnknown` is a subclass without this guarantee: where the difference matters, catch it first.
     """
 
     code = "database_unavailable"
@@ -49,36 +49,36 @@ class CommitUnknown(DatabaseUnavailable):
 
 
 class LockTimeout(Exception):  # noqa: N818 - reads as what it is
-    """A row or key was held by somebody else for longer than the lock timeout."""
+    """Another transaction held a lock for longer than the lock timeout."""
 
 
 UNUSABLE = (
     asyncpg.ReadOnlySQLTransactionError,
-    # A cached plan that a migration made invalid; what a standby cannot do.
+    # A cached plan that a migration has made invalid; a command that a standby cannot run.
     asyncpg.FeatureNotSupportedError,
-    # A wrong search path, a schema older than this code. Not missing privileges: our triggers refuse single rows with those.
+    # A wrong search path; a schema older than this code. Not missing privileges: our triggers refuse single rows with that code.
     asyncpg.InvalidSchemaNameError,
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
     asyncpg.UndefinedObjectError,
-    # A library that cannot be loaded is one or the other, depending on what the operating system says.
+    # A library that cannot be loaded: one of these two, depending on the error of the operating system.
     asyncpg.UndefinedFileError,
     asyncpg.InternalServerError,
 )
-"""Errors that mean: the database, or the state of this session, is not what the service needs. No request is at fault."""
+"""Errors that mean that the database, or the state of this session, is not what the service needs. No request causes them."""
 
 DAMAGED = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 """Internal errors that concern single rows: other requests succeed."""
 
-OF_THE_STATEMENT = (
+STATEMENT_ERRORS = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.DataError,
     asyncpg.RaiseError,
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
 )
-"""Errors that a session in order reports about a statement and its arguments. Any other may be a state of the session."""
+"""Errors of a statement or its arguments. Any other error may be caused by the state of the session."""
 
 UNAVAILABLE = (
     OSError,
@@ -87,28 +87,28 @@ UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    # The server ended the session between two statements, and the driver has read its last word but not yet the end.
+    # The server ended the session between two statements, and the driver has read its last message but not the end.
     asyncpg.InternalClientError,
 )
-"""Errors that say nothing about the statement: the server is gone, starting, full, or too slow."""
+"""Errors that say nothing about the statement: the server is down, starting, full or too slow."""
 
 CONTENDED = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-"""Errors that say that somebody else was in the way."""
+"""Errors caused by a concurrent transaction."""
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the error means that the database is away. A closed connection is; a wrong argument is not."""
+    """Whether the error means that the database is unavailable. A closed connection does; a wrong argument does not."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
     return isinstance(error, UNAVAILABLE) or is_unusable(error)
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Whether the error means that every session of the pool may be in a state in which it cannot serve."""
+    """Whether the error means that every session of the pool may be unusable."""
     return isinstance(error, UNUSABLE) and not isinstance(error, DAMAGED)
 
 
@@ -120,7 +120,7 @@ async def open_pool(
     command_seconds: float = COMMAND_SECONDS,
     server_settings: Mapping[str, str] | None = None,
 ) -> Pool:
-    """A pool that connects on first use, so that a service starts, and says it is not ready, while its database is away."""
+    """A pool that connects on first use, so that a service starts, not ready, while its database is unavailable."""
     pool = await asyncpg.create_pool(
         url,
         min_size=0,
@@ -128,10 +128,10 @@ async def open_pool(
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         max_inactive_connection_lifetime=60,
-        # A standby serves stale reads and no writes: no session on one enters the pool.
+        # A standby serves stale reads and no writes: the pool connects only to the primary.
         target_session_attrs=SessionAttribute.primary,
-        # No session state is ever set, so there is none to reset: it would cost a round trip for every use.
-        reset=_keep,
+        # No session state is ever set, so there is nothing to reset: a reset would cost a round trip for every use.
+        reset=_skip_reset,
         server_settings={"application_name": name, **(server_settings or {})},
     )
     assert pool is not None
@@ -148,7 +148,7 @@ async def open_service_pools(
     server_settings: Mapping[str, str] | None = None,
     read_settings: Mapping[str, str] = READ_LIMITS,
 ) -> tuple[Pool, Pool]:
-    """The pools of an api role: one for payments and writes, and one for reads of users and operators."""
+    """The pools of an api role: one for payments and other writes, and one for reads of users and operators."""
     pool = await open_pool(url, name=name, size_max=size_max, server_settings=server_settings)
     stack.push_async_callback(close_pool, pool)
     read_pool = await open_pool(url, name=f"{name} read", size_max=read_size_max, server_settings=read_settings)
@@ -156,12 +156,12 @@ async def open_service_pools(
     return pool, read_pool
 
 
-async def _keep(_connection: Connection) -> None:
-    """Give a connection back as it is; the driver has already ended a transaction that was left open."""
+async def _skip_reset(_connection: Connection) -> None:
+    """Return a connection unchanged; the driver has already ended an open transaction."""
 
 
 async def close_pool(pool: Pool, *, grace_seconds: float = 5.0) -> None:
-    """Close gently, and by force when somebody does not give a connection back in time."""
+    """Close the pool, by force if a connection is not returned in time."""
     try:
         async with asyncio.timeout(grace_seconds):
             await pool.close()
@@ -175,8 +175,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
     Raises:
         CommitUnknown: a COMMIT in it did not wait for the standby.
-        DatabaseUnavailable: the server cannot be reached, or went away meanwhile.
-        LockTimeout: somebody else held what this needed.
+        DatabaseUnavailable: the server cannot be reached, or was lost meanwhile.
+        LockTimeout: another transaction held a required lock.
     """
     borrowed = await _acquire(pool)
     waits = replication.ReplicationWaits()
@@ -203,8 +203,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 async def _release(pool: Pool, borrowed: PoolConnectionProxy) -> None:
     """Return a connection to its pool.
 
-    A server that does not respond any more, to a cancellation for instance, makes this fail: the pool has closed the
-    connection then. It must not hide how the use of the connection ended.
+    This fails if the server no longer responds, to a cancellation for instance; the pool has closed the connection then. The
+    error must not hide the result of the use of the connection.
     """
     try:
         await pool.release(borrowed)
@@ -215,17 +215,17 @@ async def _release(pool: Pool, borrowed: PoolConnectionProxy) -> None:
 
 
 async def _discard(pool: Pool, borrowed: PoolConnectionProxy, error: Exception) -> None:
-    """Close the connection unless the error is one of its statement; replace all others where they may fail alike."""
+    """Close the connection unless its statement caused the error; replace all others if they may be unusable, too."""
     # After an internal error the driver has lost track of the connection.
     if isinstance(error, (asyncpg.PostgresError, asyncpg.InternalClientError)) and not isinstance(
-        error, OF_THE_STATEMENT
+        error, STATEMENT_ERRORS
     ):
-        # What has ended by itself is no longer the caller's.
+        # A connection that has ended by itself no longer belongs to the caller.
         with suppress(asyncpg.InterfaceError):
             borrowed.terminate()
     if is_unusable(error):
         await pool.expire_connections()
-        # With its trace: a wrong statement of ours looks the same.
+        # With its traceback: a wrong statement of ours looks the same.
         log.error("database_unusable", sqlstate=getattr(error, "sqlstate", None), exc_info=error)
 
 
@@ -233,7 +233,7 @@ async def _acquire(pool: Pool) -> PoolConnectionProxy:
     try:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
     except Exception as error:
-        # Whatever a server says before it lets us in (starting, closed, no such database, unknown password): it is away.
+        # Any error of the server during the login (starting, closed, no such database, wrong password): it is unavailable.
         if isinstance(error, asyncpg.PostgresError) or is_unavailable(error):
             raise DatabaseUnavailable from error
         raise
@@ -261,9 +261,9 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
                 crash_points.pass_by("before-commit")
                 is_committing = True
             crash_points.pass_by("after-commit")
-    except DatabaseUnavailable as away:
+    except DatabaseUnavailable as error:
         if is_committing:
-            raise CommitUnknown from away
+            raise CommitUnknown from error
         raise
     if refusal is not None:
         raise refusal
@@ -271,7 +271,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
-    """One reading transaction that sees a single instant (REPEATABLE READ, read only); raises as `connection` does."""
+    """One read-only transaction that sees a single instant (REPEATABLE READ); raises as `connection` does."""
     async with (
         connection(pool) as borrowed,
         borrowed.transaction(isolation="repeatable_read", readonly=True),

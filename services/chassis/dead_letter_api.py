@@ -13,7 +13,7 @@ from services.chassis import audit, dead_letters
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.broker import Publisher
 from services.chassis.database import Pool, Record
-from services.chassis.dead_letters import DeadLetterNotFound, DeadLetterNotReplayable, Replay
+from services.chassis.dead_letters import Actor, DeadLetterNotFound, DeadLetterNotReplayable
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts import limits
@@ -30,7 +30,7 @@ class Effect(NamedTuple):
 
 
 class ReplayPreview(NamedTuple):
-    """What a replay would do. `refusal` is why it must not be done, None when it may."""
+    """The effects of a replay. `refusal` is the reason why it is not allowed, None if it is."""
 
     effects: list[Effect]
     detail: str
@@ -45,7 +45,7 @@ class _Model(BaseModel):
 
 
 class Page(_Model):
-    """Which dead letters."""
+    """Filters and position of a page."""
 
     queue: str | None = None
     state: Literal["waiting", "replayed", "discarded"] | None = None
@@ -54,7 +54,7 @@ class Page(_Model):
 
 
 class ReplayRequest(_Model):
-    """Who replays it; with `dry_run` nothing is done, and only told."""
+    """The operator who replays; with `dry_run` the replay is only previewed."""
 
     operator_id: UUID
     request_id: str
@@ -62,7 +62,7 @@ class ReplayRequest(_Model):
 
 
 class DiscardRequest(_Model):
-    """Who discards it, and why."""
+    """The operator who discards, and the reason."""
 
     operator_id: UUID
     request_id: str
@@ -75,7 +75,7 @@ DISCARD = TypeAdapter(DiscardRequest)
 
 
 class DeadLetterApi:
-    """Where operators deal with the dead letters of one queue."""
+    """The routes on which operators list, replay and discard the dead letters of one queue."""
 
     def __init__(
         self, pool: Pool, queue: Queue, *, read_pool: Pool, broker_url: str, instance: str, preview: Preview
@@ -86,15 +86,15 @@ class DeadLetterApi:
         self._queue = queue
         self._broker_url = broker_url
         self._instance = instance
-        self._foresee = preview
+        self._preview = preview
 
     def add_routes(self, app: web.Application, verifier: TokenVerifier) -> None:
-        """The routes, for the gateway alone: it knows who is an operator."""
+        """Add the routes. Only the gateway may call them: it checks the role of operator."""
         gateway = callers(verifier, ["gateway"])
         base = "/internal/dead-letters"
         app.add_routes(
             [
-                web.get(base, gateway(self.list_letters)),
+                web.get(base, gateway(self.list_dead_letters)),
                 web.get(f"{base}/waiting", gateway(self.count)),
                 web.get(f"{base}/{{id}}", gateway(self.get)),
                 web.post(f"{base}/{{id}}/replay", gateway(self.replay)),
@@ -102,57 +102,60 @@ class DeadLetterApi:
             ]
         )
 
-    async def list_letters(self, request: web.Request) -> web.Response:
+    async def list_dead_letters(self, request: web.Request) -> web.Response:
         """A page, newest first, without the bodies."""
-        asked = validate(PAGE, dict(request.query))
-        below = audit.read_cursor(asked.before)
-        found = await dead_letters.list_letters(
-            self._read_pool, queue_name=asked.queue, state=asked.state, below=below, limit=asked.limit
+        query = validate(PAGE, dict(request.query))
+        found = await dead_letters.list_dead_letters(
+            self._read_pool,
+            queue_name=query.queue,
+            state=query.state,
+            below=audit.read_cursor(query.before),
+            limit=query.limit,
         )
-        return web.json_response({"items": [dead_letters.render(letter) for letter in found]})
+        return web.json_response({"items": [dead_letters.render(row) for row in found]})
 
     async def count(self, _request: web.Request) -> web.Response:
-        """How many wait for a human."""
+        """The number of waiting dead letters."""
         return web.json_response({"waiting": await dead_letters.count(self._read_pool, self._queue)})
 
     async def get(self, request: web.Request) -> web.Response:
         """One dead letter with its body."""
-        return web.json_response(dead_letters.render_whole(await dead_letters.get(self._read_pool, _id(request))))
+        return web.json_response(dead_letters.render_detail(await dead_letters.get(self._read_pool, _id(request))))
 
     async def replay(self, request: web.Request) -> web.Response:
-        """Put it into its queue once more, or only tell what that would do."""
-        asked = validate_json(REPLAY, await request.read())
-        letter = await dead_letters.get(self._read_pool, _id(request))
-        prospect = await self._foresee(letter)
-        if not asked.dry_run:
-            if prospect.refusal is not None:
-                raise DeadLetterNotReplayable(prospect.refusal)
-            letter = await self._publish(letter, Replay(asked.operator_id, asked.request_id))
-        return web.json_response(_render_preview(letter, prospect, dry_run=asked.dry_run))
+        """Replay a dead letter, or only preview the replay."""
+        body = validate_json(REPLAY, await request.read())
+        dead_letter = await dead_letters.get(self._read_pool, _id(request))
+        preview = await self._preview(dead_letter)
+        if not body.dry_run:
+            if preview.refusal is not None:
+                raise DeadLetterNotReplayable(preview.refusal)
+            dead_letter = await self._publish(dead_letter, Actor(body.operator_id, body.request_id))
+        return web.json_response(_render_preview(dead_letter, preview, dry_run=body.dry_run))
 
     async def discard(self, request: web.Request) -> web.Response:
-        """Let it wait no longer. No transfer is touched."""
-        asked = validate_json(DISCARD, await request.read())
-        by = Replay(asked.operator_id, asked.request_id)
-        letter = await dead_letters.discard(self._pool, _id(request), asked.reason, by)
-        return web.json_response(dead_letters.render(letter))
+        """Discard a dead letter. Its subjects are not touched."""
+        body = validate_json(DISCARD, await request.read())
+        actor = Actor(body.operator_id, body.request_id)
+        discarded = await dead_letters.discard(self._pool, _id(request), body.reason, actor)
+        return web.json_response(dead_letters.render(discarded))
 
-    async def _publish(self, letter: Record, by: Replay) -> Record:
-        # A connection for this one action: it is rare, and the api needs the broker for nothing else.
+    async def _publish(self, dead_letter: Record, actor: Actor) -> Record:
+        # A connection for this action alone: it is rare, and the api needs the broker for nothing else.
         publisher = Publisher(self._broker_url, f"{self._instance} replay")
         try:
-            return await dead_letters.replay(self._pool, publisher, letter, by)
+            return await dead_letters.replay(self._pool, publisher, dead_letter, actor)
         finally:
             await publisher.close()
 
 
-def _render_preview(letter: Record, prospect: ReplayPreview, *, dry_run: bool) -> Mapping[str, Any]:
-    subject = dead_letters.subject_of(letter["queue"])
+def _render_preview(dead_letter: Record, preview: ReplayPreview, *, dry_run: bool) -> Mapping[str, Any]:
+    subject = dead_letters.subject_of(dead_letter["queue"])
     return {
-        "dead_letter": dead_letters.render(letter),
+        "dead_letter": dead_letters.render(dead_letter),
         "dry_run": dry_run,
-        "replayable": prospect.refusal is None,
-        "detail": prospect.refusal or prospect.detail,
+        "replayable": preview.refusal is None,
+        "detail": preview.refusal or preview.detail,
         f"{subject}s": [
             {
                 f"{subject}_id": str(effect.subject_id),
@@ -160,7 +163,7 @@ def _render_preview(letter: Record, prospect: ReplayPreview, *, dry_run: bool) -
                 "effect": effect.effect,
                 "detail": effect.detail,
             }
-            for effect in prospect.effects
+            for effect in preview.effects
         ],
     }
 

@@ -1,4 +1,4 @@
-"""The keeper: takes dead letters out of the broker into the database, and says how many wait for a human."""
+"""The archiver: moves dead letters from the broker to the database, and measures how many are waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from prometheus_client import Gauge
 
 from services.chassis import backoff, dead_letters
-from services.chassis.consumer import Windows
+from services.chassis.consumer import WindowConsumer
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Unavailable
@@ -17,14 +17,14 @@ from services.contracts.topology import Queue
 
 MEASURE_SECONDS = 1.0
 
-# Here and not in metrics.py: every process exports what it has imported, and only those that keep them measure these.
-DEAD_LETTERS = Gauge("payflow_dead_letters", "Dead letters that wait for a human.", ["queue"])
+# Not in metrics.py: every process exports the metrics that it has imported, and only archivers set this one.
+DEAD_LETTERS = Gauge("payflow_dead_letters", "Waiting dead letters, archived or not yet.", ["queue"])
 
 log = structlog.get_logger()
 
 
-class Keeper(Windows):
-    """Keeps the dead letters of one queue: committed first, acknowledged then. Several may run."""
+class Archiver(WindowConsumer):
+    """Archives the dead letters of one queue: first the commit, then the acknowledgement. Several may run."""
 
     def __init__(self, pool: Pool, *, url: str, queue: Queue, runtime: Runtime) -> None:
         super().__init__(url=url, queue_name=queue.dead_letter, runtime=runtime)
@@ -32,7 +32,7 @@ class Keeper(Windows):
         self._queue = queue
 
     async def measure(self) -> None:
-        """Keep the gauge true: what is on record and waits, and what has arrived and is not on record yet."""
+        """Update the gauge: waiting dead letters that are archived, and those that have arrived and are not."""
         while True:
             try:
                 waiting = await dead_letters.count(self._pool, self._queue)
@@ -44,23 +44,23 @@ class Keeper(Windows):
     async def _finalize(
         self, channel: AbstractChannel, watch: asyncio.Task[None], window: list[AbstractIncomingMessage]
     ) -> None:
-        letters = [
+        arrived = [
             dead_letters.read(self._queue, message.body, message.headers, message.message_id) for message in window
         ]
         tries = 0
-        while not await self._keep(letters):
+        while not await self._archive(arrived):
             tries += 1
             await self._pause(channel, watch, backoff.seconds(tries))
-        log.warning("dead_letters_kept", queue=self._queue.name, letters=len(letters))
+        log.warning("dead_letters_archived", queue=self._queue.name, messages=len(arrived))
 
-    async def _keep(self, letters: list[dead_letters.Letter]) -> bool:
+    async def _archive(self, arrived: list[dead_letters.NewDeadLetter]) -> bool:
         try:
-            await dead_letters.keep(self._pool, letters)
-        except (Unavailable, LockTimeout) as away:
-            log.warning("dead_letters_wait", queue=self._queue.name, reason=str(away))
+            await dead_letters.archive(self._pool, arrived)
+        except (Unavailable, LockTimeout) as error:
+            log.warning("dead_letters_delayed", queue=self._queue.name, reason=str(error))
         except Exception:
-            # Whatever it is, they are not let go: they wait at the broker, and this says so.
-            log.exception("dead_letters_not_kept", queue=self._queue.name)
+            # They stay unacknowledged at the broker.
+            log.exception("dead_letters_not_archived", queue=self._queue.name)
         else:
             return True
         return False

@@ -1,8 +1,8 @@
-"""Dead letters on record: what a consumer could not do, kept in the database of the service that owns the queue.
+"""Dead letters: messages that a consumer could not process, stored in the database of the service that owns the queue.
 
-They are taken out of the broker's dead-letter queue (`dead_letter_archiver`), so that operators see them whatever becomes of the
-broker, and stay for ever: waiting, replayed or discarded. A replay puts the message into its queue once more. What it asks for
-is known by its id to whoever does it, so that a replay too many changes nothing.
+The archiver (`dead_letter_archiver`) moves them there from the broker's dead-letter queue, so that operators see them whatever
+happens to the broker. They are never removed: waiting, replayed or discarded. A replay publishes the message to its queue again.
+Consumers recognise what they have done by its id, so replaying twice is harmless.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uuid import UUID
 
 from services.chassis import audit, database, replication
 from services.chassis.audit import AuditEntry, Cursor
-from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
 from services.chassis.database import Pool, Record
 from services.chassis.statements import Statements
 from services.contracts.identifiers import new_id, parse_id
@@ -34,12 +34,12 @@ DISCARDED = "discarded"
 REASON_LENGTH_MAX = 500
 IDS_MAX = 1000
 ATTEMPTS_MAX = 2**31 - 1
-"""As much as the column holds: whatever a header says, the letter has to be kept."""
+"""The largest value of the column: a message must be archived whatever its header contains."""
 
 BROKERS_REASON = "x-first-death-reason"
-"""Header by which the broker itself tells why it moved a message."""
+"""Header in which the broker states why it dead-lettered a message itself."""
 
-_SANE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _SUBJECTS = {queue.name: ROUTES[queue.routing_key].subject for queue in QUEUES}
 
@@ -54,27 +54,27 @@ class DeadLetterNotFound(Refusal):
 
 
 class DeadLetterResolved(Refusal):
-    """The dead letter has been dealt with in another way."""
+    """The dead letter was already resolved in another way."""
 
     status = 409
     code = "dead_letter_resolved"
 
 
 class DeadLetterNotReplayable(Refusal):
-    """A replay of this dead letter would do something that nobody asked for."""
+    """Replaying this dead letter would do something that no client requested."""
 
     status = 409
     code = "dead_letter_not_replayable"
 
 
 class BrokerUnavailable(Unavailable):
-    """The broker has not confirmed the message; the dead letter still waits."""
+    """The broker has not confirmed the message; the dead letter is still waiting."""
 
     code = "broker_unavailable"
 
 
-class Letter(NamedTuple):
-    """A dead letter as it arrived. `content_hash` is that of its items, whatever envelope they came in."""
+class NewDeadLetter(NamedTuple):
+    """A dead letter as it arrived. `content_hash` is the hash of its items, independent of their envelope."""
 
     queue: str
     reason: str
@@ -86,19 +86,19 @@ class Letter(NamedTuple):
     request_ids: list[str]
 
 
-class Replay(NamedTuple):
-    """Who wants a dead letter to be tried again, or be gone, and by which request."""
+class Actor(NamedTuple):
+    """The operator who replays or discards a dead letter, and the request."""
 
     operator_id: UUID
     request_id: str
 
 
-def read(queue: Queue, body: bytes, headers: Mapping[str, Any], message_id: str | None) -> Letter:
-    """What can be told of a message from the dead-letter queue of `queue`; it may hold anything."""
+def read(queue: Queue, body: bytes, headers: Mapping[str, Any], message_id: str | None) -> NewDeadLetter:
+    """Read a message from the dead-letter queue of `queue`; it may contain anything."""
     attempts = headers.get(ATTEMPTS)
-    reason = headers.get(REASON) or f"broker: {headers.get(BROKERS_REASON) or 'not said'}"
+    reason = headers.get(REASON) or f"broker: {headers.get(BROKERS_REASON) or 'not stated'}"
     items = read_items(queue, body)
-    return Letter(
+    return NewDeadLetter(
         queue=queue.name,
         reason=_storable(str(reason))[:REASON_LENGTH_MAX],
         attempts=min(max(attempts, 0), ATTEMPTS_MAX) if isinstance(attempts, int) else 0,
@@ -106,12 +106,12 @@ def read(queue: Queue, body: bytes, headers: Mapping[str, Any], message_id: str 
         content_hash=sha256(_content(items, body)).digest(),
         body=body,
         subject_ids=_distinct(parse_id(text) for text in _texts(items, f"{subject_of(queue.name)}_id")),
-        request_ids=_distinct(text if _SANE.fullmatch(text) else None for text in _texts(items, "request_id")),
+        request_ids=_distinct(text if _IDENTIFIER.fullmatch(text) else None for text in _texts(items, "request_id")),
     )
 
 
 def read_items(queue: Queue, body: bytes) -> dict[str, Any] | None:
-    """Type, version and items of a message, as far as it is an envelope; None for what is none."""
+    """Type, version and items of a message; None if it is not an envelope."""
     name = ROUTES[queue.routing_key].items
     try:
         document = json.loads(body)
@@ -122,31 +122,31 @@ def read_items(queue: Queue, body: bytes) -> dict[str, Any] | None:
     return {"type": document.get("type"), "version": document.get("version"), "items": document[name]}
 
 
-async def keep(pool: Pool, letters: Sequence[Letter]) -> None:
-    """Put letters on record, in one commit. What is on record already stays as it is; its copy is counted.
+async def archive(pool: Pool, arrived: Sequence[NewDeadLetter]) -> None:
+    """Store dead letters in one commit. Stored ones do not change; a copy of a waiting one is counted there.
 
-    When it returns all are replicated: their messages may be acknowledged.
+    When it returns, all are replicated: their messages may be acknowledged.
 
     Raises:
-        CommitUnknown: all or none may be recorded; keep them again.
-        DatabaseUnavailable, LockTimeout: none was recorded; keep them again.
+        CommitUnknown: all or none may be stored; archive them again.
+        DatabaseUnavailable, LockTimeout: none was stored; archive them again.
     """
     async with database.transaction(pool) as connection:
-        # In one order, so that two who keep the same letters do not wait for each other.
-        for letter in sorted(letters, key=lambda one: (one.content_hash, one.message_id)):
-            await connection.execute(statements.keep_dead_letter, new_id(), *letter)
-        # What was on record already has written nothing.
+        # Sorted, so that two archivers of the same dead letters do not deadlock.
+        for dead_letter in sorted(arrived, key=lambda one: (one.content_hash, one.message_id)):
+            await connection.execute(statements.archive_dead_letter, new_id(), *dead_letter)
+        # A dead letter that was already stored has written nothing.
         await replication.await_replication(connection)
 
 
 async def count(pool: Pool, queue: Queue) -> int:
-    """How many wait for a human."""
+    """Count the waiting dead letters."""
     async with database.connection(pool) as connection:
         waiting: int = await connection.fetchval(statements.count_dead_letters, queue.name)
     return waiting
 
 
-async def list_letters(
+async def list_dead_letters(
     pool: Pool, *, queue_name: str | None, state: str | None, below: Cursor | None, limit: int
 ) -> list[Record]:
     """A page, newest first."""
@@ -155,99 +155,103 @@ async def list_letters(
         return list(await connection.fetch(statements.list_dead_letters, queue_name, state, *position, limit))
 
 
-async def get(pool: Pool, letter_id: UUID) -> Record:
-    """One dead letter.
+async def get(pool: Pool, dead_letter_id: UUID) -> Record:
+    """Get one dead letter.
 
     Raises:
         DeadLetterNotFound
     """
     async with database.connection(pool) as connection:
-        row = await connection.fetchrow(statements.find_dead_letter, letter_id)
+        row = await connection.fetchrow(statements.find_dead_letter, dead_letter_id)
     if row is None:
         raise DeadLetterNotFound
     return row
 
 
-async def replay(pool: Pool, publisher: Publisher, letter: Record, by: Replay) -> Record:
-    """Publish a letter to its queue with a fresh attempt count; then, when it is confirmed, mark it, on record.
+async def replay(pool: Pool, publisher: Publisher, dead_letter: Record, actor: Actor) -> Record:
+    """Publish a dead letter to its queue with a reset count of attempts; after the confirm, mark it and audit the action.
 
-    Between the confirm and the mark this may die: then it still waits, and is replayed twice, which does no harm.
+    After a crash between confirm and mark it is still waiting and may be replayed again, which is harmless.
 
     Raises:
         BrokerUnavailable: no confirm; nothing is marked.
         DeadLetterResolved: it was discarded.
     """
-    if letter["state"] == DISCARDED:
+    if dead_letter["state"] == DISCARDED:
         raise DeadLetterResolved("the dead letter was discarded")
-    again = Outgoing("", letter["queue"], bytes(letter["body"]), {ATTEMPTS: 0}, message_id=str(new_id()))
-    [failed] = await publisher.publish([again])
+    message = OutgoingMessage(
+        "", dead_letter["queue"], bytes(dead_letter["body"]), {ATTEMPTS: 0}, message_id=str(new_id())
+    )
+    [failed] = await publisher.publish([message])
     if failed is not None:
         raise BrokerUnavailable(
-            f"the broker has not confirmed the message ({failed.reason}); the dead letter still waits"
+            f"the broker has not confirmed the message ({failed.reason}); the dead letter is still waiting"
         )
     async with database.transaction(pool) as connection:
-        await connection.fetchrow(statements.lock_dead_letter, letter["id"])
-        marked = await connection.fetchrow(statements.mark_replayed, letter["id"], letter["seen"])
+        await connection.fetchrow(statements.lock_dead_letter, dead_letter["id"])
+        marked = await connection.fetchrow(statements.mark_replayed, dead_letter["id"], dead_letter["seen"])
         assert marked is not None, "dead letters are never removed"
-        await audit.append(connection, [_act("dead_letter_replayed", marked, by, {})])
+        await audit.append(connection, [_entry("dead_letter_replayed", marked, actor, {})])
     return marked
 
 
-async def discard(pool: Pool, letter_id: UUID, reason: str, by: Replay) -> Record:
-    """Let a letter wait no longer, on record; again is the same. No transfer is touched.
+async def discard(pool: Pool, dead_letter_id: UUID, reason: str, actor: Actor) -> Record:
+    """Discard a waiting dead letter and audit the action; repeating it changes nothing. Its subjects are not touched.
 
     Raises:
         DeadLetterNotFound
         DeadLetterResolved: it was replayed.
     """
     async with database.transaction(pool) as connection:
-        letter = await connection.fetchrow(statements.lock_dead_letter, letter_id)
-        if letter is None:
+        dead_letter = await connection.fetchrow(statements.lock_dead_letter, dead_letter_id)
+        if dead_letter is None:
             raise DeadLetterNotFound
-        if letter["state"] == REPLAYED:
+        if dead_letter["state"] == REPLAYED:
             raise replication.OnceReplicated(DeadLetterResolved("the dead letter was replayed"))
-        if letter["state"] == DISCARDED:
-            return letter
-        marked = await connection.fetchrow(statements.mark_discarded, letter_id, reason)
-        assert marked is not None, "it is locked and waits"
-        await audit.append(connection, [_act("dead_letter_discarded", marked, by, {"reason": reason})])
+        if dead_letter["state"] == DISCARDED:
+            return dead_letter
+        marked = await connection.fetchrow(statements.mark_discarded, dead_letter_id, reason)
+        assert marked is not None, "it is locked and waiting"
+        await audit.append(connection, [_entry("dead_letter_discarded", marked, actor, {"reason": reason})])
     return marked
 
 
-def render(letter: Record) -> dict[str, Any]:
+def render(dead_letter: Record) -> dict[str, Any]:
     """A dead letter as JSON, without its body."""
     return {
-        "id": str(letter["id"]),
-        "queue": letter["queue"],
-        "state": letter["state"],
-        "reason": letter["reason"],
-        "attempts": letter["attempts"],
-        "message_id": letter["message_id"],
-        **_subject_ids(letter),
-        "request_ids": list(letter["request_ids"]),
-        "seen": letter["seen"],
-        "first_seen_at": format_time(letter["first_seen_at"]),
-        "last_seen_at": format_time(letter["last_seen_at"]),
-        "replays": letter["replays"],
-        "replayed_at": _time(letter["replayed_at"]),
-        "discarded_at": _time(letter["discarded_at"]),
-        "discard_reason": letter["note"],
+        "id": str(dead_letter["id"]),
+        "queue": dead_letter["queue"],
+        "state": dead_letter["state"],
+        "reason": dead_letter["reason"],
+        "attempts": dead_letter["attempts"],
+        "message_id": dead_letter["message_id"],
+        **_subject_ids(dead_letter),
+        "request_ids": list(dead_letter["request_ids"]),
+        "seen": dead_letter["seen"],
+        "first_seen_at": format_time(dead_letter["first_seen_at"]),
+        "last_seen_at": format_time(dead_letter["last_seen_at"]),
+        "replays": dead_letter["replays"],
+        "replayed_at": _time(dead_letter["replayed_at"]),
+        "discarded_at": _time(dead_letter["discarded_at"]),
+        "discard_reason": dead_letter["note"],
     }
 
 
-def render_whole(letter: Record) -> dict[str, Any]:
-    """A dead letter as JSON: its body as text, null when it is none, and its very bytes."""
-    body = bytes(letter["body"])
+def render_detail(dead_letter: Record) -> dict[str, Any]:
+    """A dead letter as JSON with its body: as text (null if it is not UTF-8), and as base64."""
+    body = bytes(dead_letter["body"])
     try:
         text = body.decode()
     except UnicodeDecodeError:
         text = None
-    return render(letter) | {"body": text, "body_base64": base64.b64encode(body).decode()}
+    return render(dead_letter) | {"body": text, "body_base64": base64.b64encode(body).decode()}
 
 
-def _act(action: str, letter: Record, by: Replay, detail: Mapping[str, Any]) -> AuditEntry:
-    about = {"queue": letter["queue"], **_subject_ids(letter)}
-    return AuditEntry(action, by.operator_id, "dead_letter", letter["id"], by.request_id, detail=about | dict(detail))
+def _entry(action: str, dead_letter: Record, actor: Actor, detail: Mapping[str, Any]) -> AuditEntry:
+    about = {"queue": dead_letter["queue"], **_subject_ids(dead_letter)}
+    return AuditEntry(
+        action, actor.operator_id, "dead_letter", dead_letter["id"], actor.request_id, detail=about | dict(detail)
+    )
 
 
 def subject_of(queue_name: str) -> str:
@@ -255,8 +259,8 @@ def subject_of(queue_name: str) -> str:
     return _SUBJECTS[queue_name]
 
 
-def _subject_ids(letter: Record) -> dict[str, list[str]]:
-    return {f"{subject_of(letter['queue'])}_ids": [str(id_) for id_ in letter["subject_ids"]]}
+def _subject_ids(dead_letter: Record) -> dict[str, list[str]]:
+    return {f"{subject_of(dead_letter['queue'])}_ids": [str(id_) for id_ in dead_letter["subject_ids"]]}
 
 
 def _content(items: Mapping[str, Any] | None, body: bytes) -> bytes:
@@ -265,7 +269,7 @@ def _content(items: Mapping[str, Any] | None, body: bytes) -> bytes:
     try:
         return json.dumps([items["type"], items["version"], items["items"]], sort_keys=True).encode()
     except RecursionError:
-        # As deep as can just be read, and no deeper.
+        # The parser accepts one level more than the encoder.
         return body
 
 
@@ -279,14 +283,14 @@ def _distinct(values: Any) -> list[Any]:
 
 
 def _identifier(message_id: str | None, body: bytes) -> str:
-    """By what a second copy of this very message is recognised; the publisher may have given it nothing, or anything."""
-    if message_id is not None and _SANE.fullmatch(message_id):
+    """The id by which a second copy of this message is recognised; the publisher's own id may be missing or invalid."""
+    if message_id is not None and _IDENTIFIER.fullmatch(message_id):
         return message_id
     return sha256((message_id or "").encode(errors="replace") + body).hexdigest()
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL holds neither NUL nor half a surrogate pair."""
+    """Replace what PostgreSQL cannot store: NUL and halves of surrogate pairs."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 

@@ -1,12 +1,12 @@
-"""Final moments: a moment is final when no transaction that is still open can commit a row dated at it or before it.
+"""Final moments: a moment is final when no open transaction can still commit a row dated at or before it.
 
-A row is dated by the database's clock inside the transaction that writes it, and becomes visible when that transaction
+A row is dated by the clock of the database inside the transaction that writes it, and becomes visible when that transaction
 commits, which may be later. A reader at a recent moment would miss such a row, and a second reader of the same moment would
-see it. Here a reader waits until the moment is final.
+see it. So a reader waits until the moment is final.
 
-The horizon is the start of the oldest open transaction of the service, read in a statement of its own before the snapshot.
+The horizon is the start of the oldest open transaction of the service, read in a separate statement before the snapshot.
 A transaction that this statement does not see begins later, and dates its rows later; one that ended before it is visible in
-every later snapshot. A commit that waits for a replica counts as open. This needs rows that are dated inside an explicit
+every later snapshot. A commit that waits for a replica counts as open. This requires rows that are dated inside an explicit
 transaction (not by the first statement of an implicit one), sessions of the same role, and a server clock that is not set back.
 """
 
@@ -37,14 +37,14 @@ statements = Statements(Path(__file__).parent / "sql" / "queries_finality.sql")
 
 
 class MomentNotFinal(Refusal):
-    """The figures at this time are not final yet, because a payment is still being posted."""
+    """The figures at this time are not final yet: a transfer is still being posted."""
 
     status = 409
     code = "moment_not_final"
     retry_helps = True
 
     def __init__(self, final_before: datetime) -> None:
-        """`final_before`: the figures of earlier moments are final."""
+        """`final_before`: figures of earlier moments are final."""
         super().__init__(
             f"{self.title()} Send the request again after Retry-After, or request a time before `final_before`.",
             headers={"Retry-After": "1"},
@@ -53,14 +53,14 @@ class MomentNotFinal(Refusal):
 
 
 class Horizon(NamedTuple):
-    """The database's clock, and the moment before which everything is final."""
+    """The clock of the database, and the moment before which everything is final."""
 
     now: datetime
     final_before: datetime
 
 
 async def read_horizon(pool: Pool) -> Horizon:
-    """Read both. Only a snapshot that is taken after this is complete up to `final_before`."""
+    """Read the horizon. A snapshot is complete up to `final_before` only if it is taken afterwards."""
     async with database.connection(pool) as connection:
         row = await connection.fetchrow(statements.read_horizon)
     assert row is not None, "an aggregate always has a row"
@@ -68,7 +68,7 @@ async def read_horizon(pool: Pool) -> Horizon:
 
 
 async def wait_for_moment(pool: Pool, moment: datetime | None) -> datetime:
-    """Wait until a moment is final (at most now by the database's clock; None: now); the moment.
+    """Wait until a moment is final; return it. None, or a moment in the future: now, by the clock of the database.
 
     Raises:
         MomentNotFinal: an open transaction may still write before it, for longer than `WAIT_SECONDS`.
@@ -81,7 +81,7 @@ async def wait_for_moment(pool: Pool, moment: datetime | None) -> datetime:
 
 
 async def wait_for_period(pool: Pool, until: datetime) -> None:
-    """Wait until everything before `until` is final, unless the period ends later than this can be waited for.
+    """Wait until everything before `until` is final, unless the period ends after the longest possible wait.
 
     Raises:
         MomentNotFinal: as `wait_for_moment`.

@@ -1,4 +1,4 @@
-"""Requests that the parser takes and that another server might read in another way."""
+"""Requests that the parser accepts and that another server might read differently."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from services.chassis.watchdog import NotHttp
 
 
 def is_plain(request: web.BaseRequest) -> bool:
-    """Whether there is one way to read it.
+    """Whether the request has only one reading.
 
-    The parser takes any coding of which `chunked` is the last, and hands over a body that somebody else would decode first. It
-    takes addresses that name another host than the Host header does, and ones with a fragment that others cut off. And it
-    takes requests of versions that are written in another way: 0.9 has no headers, 2.0 no such lines.
+    The parser accepts any transfer coding that ends with `chunked`, and passes on a body that another server would decode first.
+    It accepts targets with another host than the Host header, and with a fragment that other servers cut off. And it accepts
+    versions with another syntax: 0.9 has no headers, 2.0 no such lines.
     """
     target = request.raw_path
     return (
@@ -25,7 +25,7 @@ def is_plain(request: web.BaseRequest) -> bool:
 
 
 def refuse() -> web.Response:
-    """The answer to one that is not; nothing more is read from its connection."""
+    """The response to any other request; nothing more is read from its connection."""
     response = problems.render(NotHttp())
     response.force_close()
     return response

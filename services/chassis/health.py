@@ -1,4 +1,4 @@
-"""`/livez` says the loop turns; `/readyz` says that what this process needs answers. Each role registers what it needs."""
+"""`/livez`: the event loop responds. `/readyz`: the dependencies of this process respond; each role registers its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Ping = Callable[[], Awaitable[None]]
 
 
 class Health:
-    """The pings of one process. A ping raises, or takes longer than a second, when its thing is away."""
+    """The pings of one process. A ping raises, or takes longer than a second, if its dependency is unavailable."""
 
     def __init__(self) -> None:
         self._pings: dict[str, Ping] = {}
@@ -24,18 +24,18 @@ class Health:
         self._pings[name] = ping
 
     async def check(self) -> tuple[list[str], list[str]]:
-        """The names that answer and the names that do not."""
+        """The names of the dependencies that respond, and of those that do not."""
         names = list(self._pings)
-        results = await asyncio.gather(*(self._answers(name) for name in names))
-        ok = [name for name, answers in zip(names, results, strict=True) if answers]
-        failing = [name for name, answers in zip(names, results, strict=True) if not answers]
+        results = await asyncio.gather(*(self._responds(name) for name in names))
+        ok = [name for name, responds in zip(names, results, strict=True) if responds]
+        failing = [name for name, responds in zip(names, results, strict=True) if not responds]
         return ok, ["draining", *failing] if self.draining else failing
 
-    async def _answers(self, name: str) -> bool:
+    async def _responds(self, name: str) -> bool:
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._pings[name]()
-        except Exception:  # noqa: BLE001 - whatever it says, it is not ready
+        except Exception:  # noqa: BLE001 - any error means not ready
             return False
         return True
 
@@ -56,7 +56,7 @@ def add_routes(app: web.Application, health: Health) -> None:
 
 
 def metrics_application(health: Health) -> web.Application:
-    """What the metrics port serves: health and the Prometheus page."""
+    """The application of the metrics port: health, and the metrics for Prometheus."""
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

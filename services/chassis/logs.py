@@ -1,4 +1,4 @@
-"""One log pipeline: structlog and the standard library as JSON lines on standard error (or columns for a person)."""
+"""One log pipeline for structlog and the standard library: JSON lines on standard error, or columns for a terminal."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SECRET_FIELDS = frozenset(
 )
 _CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*@")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
-# Libraries that report every failed connect as an error of their own; our own code says it once, in its words.
+# Libraries that log every failed connection as an error; our own code logs it once.
 _NOISY = ("aio_pika", "aiormq", "aiohttp.access", "asyncio", "alembic", "limits")
 
 
 def configure(*, service: str, role: str, instance: str, level: str, console: bool) -> None:
-    """Set up both logging systems. Lines name the service, role and instance; request and transfer ids come by binding."""
+    """Configure both logging systems. Lines contain service, role and instance, and the ids that are bound."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -55,7 +55,7 @@ def configure(*, service: str, role: str, instance: str, level: str, console: bo
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace fields that may hold a secret or a person's address, and credentials and addresses inside texts."""
+    """Redact fields that may contain a secret or an e-mail address, and credentials and addresses inside texts."""
     for name, value in event.items():
         if name in _SECRET_FIELDS:
             event[name] = "[redacted]"
@@ -69,7 +69,7 @@ def _add_origin(service: str, role: str, instance: str) -> Processor:
         event["service"] = service
         event["role"] = role
         event["instance"] = instance
-        # The trace context belongs to headers and messages; in a line the request id is enough.
+        # The trace context belongs to headers and messages; in a log line the request id is enough.
         event.pop("traceparent", None)
         return event
 

@@ -34,8 +34,8 @@ def run_script(script: str) -> None:
     """Run a script of several statements on the revision's connection."""
     from alembic import op  # noqa: PLC0415 - see migrate
 
-    # asyncpg prepares what goes through the cursor, and a prepared statement holds one command; its simple protocol
-    # takes a whole script, within the transaction that Alembic has already begun.
+    # asyncpg prepares statements of a cursor, and a prepared statement is a single command; its simple protocol runs a whole
+    # script, within the transaction that Alembic has begun.
     op.get_bind().connection.dbapi_connection.run_async(lambda driver: driver.execute(script))  # type: ignore[union-attr]
 
 
@@ -44,13 +44,13 @@ def load_concurrently(revision_file: str) -> None:
 
     For `CREATE INDEX CONCURRENTLY IF NOT EXISTS` and `DROP INDEX CONCURRENTLY IF EXISTS`: they do not block writes, however
     large the table is, and PostgreSQL refuses them inside a transaction. Statements end with `;` at the end of a line. After
-    a failure the revision runs again from its start; an index that was left half built is removed first.
+    a failure the revision runs again from its start; an index that is only partly built is removed first.
     """
     from alembic import op  # noqa: PLC0415 - see migrate
 
     script = Path(revision_file).with_suffix(".sql").read_text()
     with op.get_context().autocommit_block():
-        # Such a statement waits for running transactions and blocks nothing meanwhile: no reason to give up early.
+        # Such a statement waits for running transactions and blocks nothing meanwhile, so it needs no timeout.
         run_script("SET lock_timeout = 0")
         for (name,) in op.get_bind().exec_driver_sql(_INVALID_INDEXES).all():
             run_script(f"DROP INDEX CONCURRENTLY {name}")
@@ -61,12 +61,12 @@ def load_concurrently(revision_file: str) -> None:
 
 
 async def migrate(service: str, url: str) -> None:
-    """Upgrade the database at `url` (the owner's DSN). Twice is once; two at a time take turns.
+    """Upgrade the database at `url` (the DSN of the owner). It is idempotent; concurrent migrations run one after the other.
 
     Raises:
-        JobFailed: the database refused or is away.
+        JobFailed: the database refused the migration or is unavailable.
     """
-    # Every role's __main__ knows this module; only the job pays the quarter second that Alembic takes to load.
+    # The __main__ of every role imports this module; only this job pays the quarter second that Alembic takes to load.
     from alembic import command  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """The outbox: rows appended in the business commit, and the relay that publishes them with confirms.
 
-A row is claimed (a lease, committed), published, and marked. A relay that dies in between leaves a lease that runs out, and
-the row is published again: at least once, never not at all. Consumers recognise the second copy by its id.
+A row is claimed (a lease, committed), published, and marked. If a relay dies in between, its lease expires and the row is
+published again: at least once. Consumers recognise the second copy by its id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import asyncpg
 import structlog
 
 from services.chassis import backoff, crash_points, database, metrics
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.chassis.roles import Runtime
 from services.chassis.statements import Statements
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.5
 LISTEN_SECONDS = 30.0
 MEASURE_SECONDS = 1.0
 KEEP_PUBLISHED_SECONDS = 600.0
-"""How long a published row still tells when it was queued; after that, the attempts of its transfer do."""
+"""How long a published row is kept, for the timeline: it records when the row was queued."""
 
 PRUNE_SECONDS = 10.0
 PRUNE_MAX = 20_000
@@ -45,31 +45,31 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing to tell: `id` is the id under which its receivers recognise it, `body` its JSON text."""
+    """One item to publish: `id` is the id by which consumers recognise it, `body` its JSON text."""
 
     id: UUID
     body: str
 
 
 async def append(connection: Connection, route: Route, rows: Sequence[Row]) -> None:
-    """Write rows in the caller's transaction; the relay hears of them when it commits."""
+    """Write rows in the transaction of the caller; the relay is notified when it commits."""
     await connection.execute(statements.append_outbox, route.type, [row.id for row in rows], [row.body for row in rows])
 
 
-async def hold(connection: Connection, ids: Sequence[UUID], seconds: float) -> None:
-    """Keep rows from every relay for a while, from the caller's commit on: as if one had claimed them."""
+async def delay(connection: Connection, ids: Sequence[UUID], seconds: float) -> None:
+    """Delay the publication of rows, from the commit of the caller on: as if a relay had claimed them."""
     await connection.execute(statements.release_outbox, ids, seconds)
 
 
 async def measure(connection: Connection) -> Record:
-    """`unpublished`: rows that no confirm covers; `lag_seconds`: the age of the oldest of them, None without any."""
+    """`unpublished`: the number of rows without a confirm; `lag_seconds`: the age of the oldest of them, None without any."""
     row = await connection.fetchrow(statements.measure_outbox)
     assert row is not None, "an aggregate always has a row"
     return row
 
 
 class Relay:
-    """Publishes one database's outbox. Several may run: claims do not overlap."""
+    """Publishes the outbox of one database. Several may run: claims do not overlap."""
 
     def __init__(self, pool: Pool, publisher: Publisher, runtime: Runtime) -> None:
         self._pool = pool
@@ -77,16 +77,16 @@ class Relay:
         self._runtime = runtime
         self._wakeup = asyncio.Event()
         self.failing: str | None = None
-        """Why the last publish was not confirmed; None when it was."""
+        """Why the last publish was not confirmed; None if it was."""
         self._stuck = False
 
     async def ping(self) -> None:
-        """Raise while nothing that is due gets published, whatever the reason; for `/readyz`."""
+        """Raise while no due row is published, whatever the reason; for `/readyz`."""
         if self._stuck:
             raise ConnectionError(f"nothing is published: {self.failing}")
 
     async def run(self) -> None:
-        """Publish until told to stop. The wakeup wakes it; a poll finds what a dead process left behind."""
+        """Publish until the role stops. A notification wakes the relay; a poll finds rows that a dead process has claimed."""
         async with AsyncExitStack() as stack:
             self._runtime.run_beside(stack, self._listen())
             self._runtime.run_beside(stack, self._measure())
@@ -108,14 +108,14 @@ class Relay:
                 await self._wait()
 
     async def _pass(self) -> tuple[int, int]:
-        """Claim, publish, mark; how many rows were published and how many were not."""
+        """Claim, publish and mark; return how many rows were published and how many were not."""
         async with database.connection(self._pool) as connection:
             claimed = await connection.fetch(statements.claim_outbox, CLAIM_MAX, LEASE_SECONDS)
         if not claimed:
             return 0, 0
         crash_points.pass_by("after-commit", "claim_outbox")
         bundles = list(_bundles(claimed))
-        results = await self._publisher.publish([outgoing for outgoing, _ in bundles])
+        results = await self._publisher.publish([message for message, _ in bundles])
         done: list[UUID] = []
         left: list[UUID] = []
         for (_, ids), failed in zip(bundles, results, strict=True):
@@ -144,7 +144,7 @@ class Relay:
             pass
 
     async def _listen(self) -> None:
-        """Keep one connection on which the database notifies the wakeup; without it the poll still works."""
+        """Hold one connection on which the database notifies this relay; without it the poll still works."""
         while True:
             try:
                 async with database.connection(self._pool) as connection:
@@ -157,7 +157,7 @@ class Relay:
         connection.add_termination_listener(lambda *_: gone.set())
         await connection.add_listener("outbox", self._notify)
         try:
-            # Returned to the pool from time to time, which closes it if the pool has replaced its connections.
+            # The connection is returned from time to time: the pool closes it if it has replaced its connections.
             async with asyncio.timeout(LISTEN_SECONDS):
                 await gone.wait()
         except TimeoutError:
@@ -170,7 +170,7 @@ class Relay:
         self._wakeup.set()
 
     async def _measure(self) -> None:
-        """Keep the gauges true."""
+        """Update the gauges."""
         service = self._runtime.service
         while True:
             try:
@@ -179,14 +179,14 @@ class Relay:
                 metrics.OUTBOX_UNPUBLISHED.labels(service).set(row["unpublished"])
                 metrics.OUTBOX_LAG.labels(service).set(row["lag_seconds"] or 0)
                 if not row["unpublished"]:
-                    # What failed here was published by another relay.
+                    # Another relay has published the rows that failed here.
                     self.failing, self._stuck = None, False
             except (DatabaseUnavailable, LockTimeout):
                 log.debug("outbox_not_measured")
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _prune(self) -> None:
-        """Keep the table small."""
+        """Delete old published rows."""
         while True:
             try:
                 async with database.connection(self._pool) as connection:
@@ -197,15 +197,15 @@ class Relay:
             await asyncio.sleep(PRUNE_SECONDS)
 
 
-def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[Outgoing, list[UUID]]]:
-    """Whatever gathered, by topic, at most `BUNDLE_MAX` to a message; one alone when idle."""
+def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[OutgoingMessage, list[UUID]]]:
+    """The claimed rows as messages: by topic, at most `BUNDLE_MAX` rows each, one row when idle."""
     by_topic: dict[str, list[asyncpg.Record]] = {}
     for row in sorted(claimed, key=lambda row: row["id"]):
         by_topic.setdefault(row["topic"], []).append(row)
     now = datetime.now(UTC)
     return [
         (
-            _outgoing(ROUTES[topic], rows[start : start + BUNDLE_MAX], now),
+            _message(ROUTES[topic], rows[start : start + BUNDLE_MAX], now),
             [r["id"] for r in rows[start : start + BUNDLE_MAX]],
         )
         for topic, rows in by_topic.items()
@@ -213,8 +213,8 @@ def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[Outgoing, list[UUI
     ]
 
 
-def _outgoing(route: Route, rows: Sequence[asyncpg.Record], sent_at: datetime) -> Outgoing:
-    return Outgoing(
+def _message(route: Route, rows: Sequence[asyncpg.Record], sent_at: datetime) -> OutgoingMessage:
+    return OutgoingMessage(
         route.exchange,
         route.type,
         encode_envelope(route, [row["body"] for row in rows], sent_at=sent_at),

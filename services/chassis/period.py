@@ -1,7 +1,7 @@
 """Periods of lists, files and reports: `from` is inclusive, `to` is exclusive, everywhere.
 
-In SQL: `at >= $from AND at < $to`. Adjacent periods therefore contain every row exactly once, also where many rows share the
-moment at which two periods meet. `from` equal to `to` is an empty period.
+In SQL: `at >= $from AND at < $to`. Adjacent periods therefore contain every row exactly once, even where many rows share the
+instant between them. `from` equal to `to` is an empty period.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJson
 
 
 def read_moment(text: Any) -> datetime:
-    """A time with its zone, in UTC.
+    """Parse a time with a zone; in UTC.
 
     Raises:
         ValueError
@@ -24,14 +24,14 @@ def read_moment(text: Any) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         pass
-    raise ValueError("must be a time with its zone, as in 2030-01-31T12:00:00Z")
+    raise ValueError("must be a time with a zone, as in 2030-01-31T12:00:00Z")
 
 
 Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class Period(NamedTuple):
-    """From `since`, inclusive, to `until`, exclusive; None is open."""
+    """From `since`, inclusive, to `until`, exclusive; None: unbounded."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -42,7 +42,7 @@ def upper_bound(
 ) -> tuple[datetime | None, object]:
     """The lower of the end of a period and a position (time, id) in a list; `lowest_id` is below all ids of the list.
 
-    One bound, because an index scan starts at one and reads all rows between it and the other.
+    There must be one bound: an index scan starts at one bound and would read all rows between it and the other.
     """
     if until is not None and (below is None or until <= below[0]):
         return until, lowest_id
@@ -50,10 +50,10 @@ def upper_bound(
 
 
 class PeriodParameters(BaseModel):
-    """The parameters `from` and `to` of a list. Other query models inherit from it."""
+    """The parameters `from` and `to` of a list; a base class of query models."""
 
-    from_: Moment | None = Field(None, alias="from", description="Not before this moment.")
-    to: Moment | None = Field(None, description="Before this moment.")
+    from_: Moment | None = Field(None, alias="from", description="At or after this time.")
+    to: Moment | None = Field(None, description="Before this time.")
 
     @field_validator("to")
     @classmethod
@@ -65,5 +65,5 @@ class PeriodParameters(BaseModel):
 
     @property
     def period(self) -> Period:
-        """Both limits."""
+        """Both bounds."""
         return Period(self.from_, self.to)

@@ -18,17 +18,17 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CODES = {
-    404: ("not_found", "There is nothing at this address"),
-    405: ("method_not_allowed", "This address does not take this method"),
-    411: ("length_required", "The request needs a length"),
+    404: ("not_found", "The path does not exist"),
+    405: ("method_not_allowed", "The method is not allowed for this path"),
+    411: ("length_required", "The request requires a Content-Length header"),
     413: ("body_too_large", "The body is too large"),
     415: ("unsupported_media_type", "The body is not JSON"),
-    417: ("expectation_failed", "No other expectation than 100-continue is met"),
+    417: ("expectation_failed", "The only supported expectation is 100-continue"),
 }
 
 
 class Fault(Refusal):
-    """Something went wrong on our side."""
+    """An internal error occurred."""
 
     status = 500
     code = "internal_error"
@@ -36,7 +36,7 @@ class Fault(Refusal):
 
 
 def render(refusal: Refusal) -> web.Response:
-    """The answer of a refusal, with the request id by which operators find its log lines."""
+    """The response of a refusal, with the request id by which operators find its log lines."""
     document = refusal.problem() | {"request_id": tracing.request_id()}
     return web.Response(
         body=json.dumps(document).encode(),
@@ -48,15 +48,15 @@ def render(refusal: Refusal) -> web.Response:
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn everything raised below into a problem document; nothing of our inside leaves."""
+    """Convert every exception into a problem document without internal details."""
     try:
         return await handler(request)
     except Refusal as refusal:
         return render(refusal)
-    except web.HTTPException as answer:
-        if answer.status < 400:  # noqa: PLR2004 - redirects and the like are answers
+    except web.HTTPException as response:
+        if response.status < 400:  # noqa: PLR2004 - a redirect, for instance
             raise
-        return _render_http(answer)
+        return _render_http(response)
     except Exception as error:
         if is_unavailable(error) or isinstance(error, LockTimeout):
             return render(DatabaseUnavailable())
@@ -65,10 +65,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
-    """An expectation is refused before any middleware is asked; here that answer becomes a problem document too."""
+    """Convert the refusal of an expectation into a problem document: aiohttp refuses it before any middleware."""
     if not isinstance(response, web.HTTPExpectationFailed):
         return
-    # What is bound here belongs to the request before it on this line, if to any.
+    # The bound context belongs to the request before on this connection, if any.
     clear_contextvars()
     request_id = tracing.bind(request.headers)
     rendered = _render_http(response)
@@ -79,26 +79,26 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
 
 
 def route_of(request: web.Request) -> str:
-    """The route's pattern (never the raw path: its values are without bound)."""
+    """The pattern of the route. Never the raw path: its values are unbounded."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unmatched"
 
 
-def _render_http(answer: web.HTTPException) -> web.Response:
-    code, title = _CODES.get(answer.status, ("bad_request", answer.reason))
+def _render_http(response: web.HTTPException) -> web.Response:
+    code, title = _CODES.get(response.status, ("bad_request", response.reason))
     document = {
         "type": f"urn:payflow:problem:{code}",
         "title": title,
-        "status": answer.status,
+        "status": response.status,
         "detail": title,
         "code": code,
         "errors": [],
         "request_id": tracing.request_id(),
     }
-    headers = {"Allow": answer.headers["Allow"]} if "Allow" in answer.headers else None
+    headers = {"Allow": response.headers["Allow"]} if "Allow" in response.headers else None
     return web.Response(
         body=json.dumps(document).encode(),
-        status=answer.status,
+        status=response.status,
         headers=headers,
         content_type="application/problem+json",
     )

@@ -11,7 +11,7 @@ statements = Statements(Path(__file__).parent / "sql" / "queries_readiness.sql")
 
 
 class Readiness:
-    """Whether a pool's database accepts writes; its `ping` is for `/readyz`. What it finds wrong is replaced."""
+    """Checks whether the database of a pool accepts writes, and replaces connections with outdated settings."""
 
     def __init__(self, pool: Pool, *others: Pool) -> None:
         """`others` are pools of the same database on which readiness does not depend."""
@@ -20,14 +20,14 @@ class Readiness:
         self._settings: str | None = None
 
     async def ping(self) -> None:
-        """Raise unless a write succeeds.
+        """Raise unless a write succeeds; for `/readyz`.
 
-        The write waits for the log of changes, and for a synchronous standby where there is one.
+        The write waits for the write-ahead log, and for a synchronous standby if there is one.
         """
         async with connection(self._pool) as borrowed:
             settings = await borrowed.fetchval(statements.read_session_settings)
         if self._settings not in (None, settings):
-            # What is open was opened with other settings, and may work in the wrong schema without any error.
+            # Open connections have other settings, and may use the wrong schema without any error.
             for pool in self._pools:
                 await pool.expire_connections()
         self._settings = settings

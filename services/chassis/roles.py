@@ -29,17 +29,17 @@ log = structlog.get_logger()
 GARBAGE_THRESHOLD = 20_000
 CANCEL_SECONDS = 0.2
 STOP_SECONDS_MAX = 24.0
-"""From being told to end until the process is gone: 20 s to finish what is under way, and some. Whoever told us kills us then."""
+"""From the stop signal to the end of the process: 20 s for open requests, and a margin. Supervisors kill it afterwards."""
 
 METRICS_STOP_SECONDS = 1.0
-TASKS_TOLD_MAX = 20
+TASKS_LOGGED_MAX = 20
 EXIT_FAULT = 1
 EXIT_BAD_CONFIGURATION = 2
 
 
 @dataclass(slots=True)
 class Runtime:
-    """What a running role is given: who it is, its health, and the event that tells it to end."""
+    """The context of a running role: its identity, its health, and the event that stops it."""
 
     service: str
     role: str
@@ -53,12 +53,12 @@ class Runtime:
         await self.stopping.wait()
 
     def run_beside(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-        """Run side work until the stack closes. If it dies, the whole process ends, and is started again."""
+        """Run a background task until the stack closes. If it fails, the process ends, and its supervisor restarts it."""
         task = asyncio.create_task(work)
         task.add_done_callback(self._watch)
 
         async def end() -> None:
-            # Again and again: a driver that swallows a cancellation (redis-py does, while it connects) must not keep us.
+            # Repeatedly: a driver may swallow a cancellation (redis-py does while it connects).
             while not task.done():
                 task.cancel()
                 await asyncio.wait({task}, timeout=CANCEL_SECONDS)
@@ -71,7 +71,7 @@ class Runtime:
             self.stopping.set()
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, but not longer than until the role is told to end."""
+        """Sleep, at most until the role is stopped."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()
@@ -84,7 +84,7 @@ Serve = Callable[[Any, Runtime], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One way of running a service: its settings and the coroutine that runs until the runtime says stop."""
+    """One way to run a service: its settings, and the coroutine that runs until the runtime stops it."""
 
     settings: type[RoleSettings]
     serve: Serve
@@ -92,14 +92,14 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something done once: its settings and the coroutine that gets the remaining arguments."""
+    """A task that runs once: its settings, and the coroutine that gets the remaining arguments."""
 
     settings: type[BaseSettings]
     run: Callable[[Any, list[str]], Awaitable[None]]
 
 
 class JobFailed(Exception):  # noqa: N818 - reads as what it is
-    """The job could not be done; the message is the one line that says why."""
+    """The job failed; the message is the reason, in one line."""
 
 
 def run(service: str, roles: Mapping[str, Role], jobs: Mapping[str, Job], arguments: list[str]) -> NoReturn:
@@ -119,7 +119,7 @@ def _run_job(service: str, name: str, job: Job, arguments: list[str]) -> NoRetur
         logs.configure(service=service, role=name, instance=f"{service}-{name}", level="info", console=False)
         asyncio.run(job.run(settings, arguments))  # type: ignore[arg-type]
     except BadConfiguration as error:
-        print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201 - one line for a person
+        print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201 - one line for an operator
         sys.exit(EXIT_BAD_CONFIGURATION)
     except (JobFailed, OSError) as error:
         print(f"{service} {name}: {error}", file=sys.stderr)  # noqa: T201
@@ -158,18 +158,18 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
     try:
         await web.TCPSite(runner, settings.host, settings.metrics_port).start()
         log.info("role_started")
-        # What was built at start lives for ever: the collector need not look at it again. What a batch makes is gone,
-        # by reference count, when the batch is: looking every 700 objects only costs.
+        # Objects built at start live as long as the process: the collector need not scan them again. Objects of a batch are
+        # freed by reference counting: a scan every 700 objects only costs time.
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
         await role.serve(settings, runtime)
         if runtime.fault is not None:
-            raise runtime.fault  # noqa: TRY301 - it ends like any fault of the role
+            raise runtime.fault  # noqa: TRY301 - handled like any fault of the role
     except Exception:
         log.exception("role_failed")
         return EXIT_FAULT
     finally:
-        # Whatever else ends a role, from here on the clock runs.
+        # However the role ended, its time to stop starts here.
         runtime.stopping.set()
         await bound
         await runner.cleanup()
@@ -183,15 +183,15 @@ def _stop(runtime: Runtime) -> None:
 
 
 async def _bound_stop(runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
-    """Once told to end, the process is gone in time. A thread sees to it: what hangs may be the event loop itself."""
+    """Limit the time to stop. A thread does it, because the event loop itself may hang."""
     await runtime.stopping.wait()
-    clock = threading.Timer(STOP_SECONDS_MAX, _give_up, (loop,))
+    clock = threading.Timer(STOP_SECONDS_MAX, _abort, (loop,))
     clock.daemon = True
     clock.start()
 
 
-def _give_up(loop: asyncio.AbstractEventLoop) -> NoReturn:
-    """End the process at once, and name what it still waited for."""
+def _abort(loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """End the process at once, and log what it was still waiting for."""
     try:
         log.error("role_shutdown_timed_out", seconds=STOP_SECONDS_MAX, main=_main_frame(), tasks=_waiting(loop))
     finally:
@@ -199,23 +199,23 @@ def _give_up(loop: asyncio.AbstractEventLoop) -> NoReturn:
 
 
 def _main_frame() -> str:
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented, for just this
-    return "" if frame is None else _place(frame)
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented for this purpose
+    return "" if frame is None else _location(frame)
 
 
 def _waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Each task that is left: its name, and where it waits, the innermost function of ours or another's."""
-    return [f"{task.get_name()}: {_where(task)}" for task in list(asyncio.all_tasks(loop))[:TASKS_TOLD_MAX]]
+    """The remaining tasks: the name of each, and the functions in which it waits."""
+    return [f"{task.get_name()}: {_where(task)}" for task in list(asyncio.all_tasks(loop))[:TASKS_LOGGED_MAX]]
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    places = []
+    locations = []
     awaited: Any = task.get_coro()
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
-        places.append(_place(frame))
+        locations.append(_location(frame))
         awaited = awaited.cr_await
-    return " > ".join(places[:1] + places[-2:]) if len(places) > 2 else " > ".join(places)  # noqa: PLR2004
+    return " > ".join(locations[:1] + locations[-2:]) if len(locations) > 2 else " > ".join(locations)  # noqa: PLR2004
 
 
-def _place(frame: FrameType) -> str:
+def _location(frame: FrameType) -> str:
     return f"{frame.f_code.co_qualname} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"

@@ -22,25 +22,25 @@ from services.contracts.refusal import Refusal
 log = structlog.get_logger()
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-"""Internal calls carry lists; the public door sets its own, smaller limit."""
+"""Internal requests carry lists; the gateway sets its own, smaller limit."""
 
 DRAIN_SECONDS = 20.0
 KEEPALIVE_SECONDS = 75.0
 
 
-RESPONDED_AT: web.RequestKey[float] = web.RequestKey("answered_at", float)
-"""Set (`time.perf_counter()`) by a handler whose answer has begun and goes on: it is measured up to there."""
+RESPONDED_AT: web.RequestKey[float] = web.RequestKey("responded_at", float)
+"""Set (`time.perf_counter()`) by a handler of a stream: its duration is measured up to there."""
 
 
 class NotAService(Refusal):
-    """This address is for services, and the call has no valid service token."""
+    """This endpoint is for services only, and the request has no valid service token."""
 
     status = 401
     code = "service_token_required"
 
 
 class NotThisService(Refusal):
-    """This address is for other services than the caller."""
+    """This endpoint is for other services than the caller."""
 
     status = 403
     code = "service_not_allowed"
@@ -49,8 +49,8 @@ class NotThisService(Refusal):
 def application(
     service: str, *, middlewares: Sequence[Any] = (), body_bytes_max: int = BODY_BYTES_MAX
 ) -> web.Application:
-    """An application whose every answer is traced, measured, and a problem document when it is a "no"."""
-    # The pure-Python parser reads requests that the C parser refuses (request smuggling): never run on it.
+    """An application whose responses are traced and measured, and whose refusals are problem documents."""
+    # The pure-Python parser accepts requests that the C parser refuses (request smuggling).
     assert http_parser.HttpRequestParser is http_parser.HttpRequestParserC, "aiohttp runs without its C parser"
     app = web.Application(
         middlewares=[_observe(service), problems.middleware, *middlewares],
@@ -61,7 +61,7 @@ def application(
 
 
 def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
-    """A decorator for handlers that only these identities may call. No credential 401; another service's 403.
+    """A decorator for handlers that only these identities may call. Without a token 401, with that of another service 403.
 
     Raises:
         NotAService, NotThisService, TokenClockSkew
@@ -74,7 +74,7 @@ def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
                 raise NotAService
             caller = verifier.caller(token)
             if caller is None:
-                # Somebody is calling, only nobody we know as a service: a user's token, say.
+                # A token, but not that of a known service: that of a user, for instance.
                 raise NotThisService if token.count(".") == 2 else NotAService  # noqa: PLR2004
             if caller not in allowed:
                 raise NotThisService
@@ -86,16 +86,16 @@ def callers(verifier: TokenVerifier, allowed: Sequence[str]) -> Any:
 
 
 async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int, watch: Watchdog | None = None) -> None:
-    """Serve `app`, with `/livez` and `/readyz`, until told to stop; then finish what is under way, for at most 20 s."""
+    """Serve `app`, with `/livez` and `/readyz`, until the role stops; then drain open requests for at most 20 s."""
     health.add_routes(app, runtime.health)
     app.middlewares.insert(0, watchdog.middleware)
     watching = watch or Watchdog(runtime.service)
     async with AsyncExitStack() as stack:
-        # What idles is closed by the runner; the sockets are ours, so that each connection is one that is watched.
+        # The runner closes idle connections; the sockets are ours, so that the watchdog sees each connection.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, handle_signals=False)
         await runner.setup()
-        # Ends after the drain: a client that does not read its response is cut off during the drain, too.
-        runtime.run_beside(stack, watching.keep())
+        # Ends after the drain: a client that does not read its response is disconnected during the drain, too.
+        runtime.run_beside(stack, watching.run())
         stack.push_async_callback(runner.cleanup)
         listening = await asyncio.get_running_loop().create_server(
             lambda: Connection(_server_of(runner), watching, keepalive_seconds=KEEPALIVE_SECONDS),

@@ -1,7 +1,7 @@
-"""Who is calling: each role signs short-lived tokens with its own key; callees know the public keys by configuration.
+"""Service tokens: each role signs short-lived tokens with its own key; callees have the public keys in their configuration.
 
-Caller and callee need not agree on the time. A callee that refuses a token for its times alone says what time it is there,
-and the caller dates its tokens for that callee accordingly from then on.
+The clocks of caller and callee may differ. A callee that refuses a token only for its times returns its own time, and from then
+on the caller dates its tokens for that callee by it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from services.contracts.refusal import Refusal
 
 LIFETIME_SECONDS = 60
 LEEWAY_SECONDS = 5
-"""By how much two clocks may differ without a word."""
+"""How much two clocks may differ before a token is refused."""
 
 NOW = "now"
-"""The member of a refusal that tells the callee's time, in Unix seconds. The `Date` header would be somebody else's where a
-proxy stands in between, and is good to a second only; this is the very reading by which the token was judged."""
+"""The member of a refusal that contains the time of the callee, in Unix seconds. The `Date` header could be that of a proxy, and
+has a resolution of a second; this is the reading by which the token was checked."""
 
 _REUSE_SECONDS = 30
 _CACHE_MAX = 256
@@ -34,7 +34,7 @@ Clock = Callable[[], float]
 
 
 class TokenClockSkew(Refusal):
-    """The service token is genuine, but not valid at this time of this clock; nothing was done."""
+    """The service token is genuine, but not valid at the time of this clock; nothing was done."""
 
     status = 401
     code = "token_clock_skew"
@@ -43,7 +43,7 @@ class TokenClockSkew(Refusal):
 
 @dataclass(slots=True)
 class Identity:
-    """This role's private key and everybody's public keys by name (`gateway`, `transaction-worker`, ...)."""
+    """The private key of this role, and the public keys of all roles by name (`gateway`, `transaction-worker`, ...)."""
 
     key: Ed25519PrivateKey
     public_keys: Mapping[str, Ed25519PublicKey]
@@ -74,18 +74,18 @@ class Identity:
 
 @dataclass(slots=True)
 class TokenSigner:
-    """Makes the bearer token of this role for one callee, reused for half of its life."""
+    """Creates the bearer token of this role for one callee; each token is reused for half of its lifetime."""
 
     identity: Identity
     audience: str
     clock: Clock = time.time
-    """What this side takes for the Unix time; it may be wrong, and jump."""
+    """The Unix time of this process; it may be wrong, and jump."""
 
     timer: Clock = time.monotonic
-    """Seconds that never jump: by them a token is renewed."""
+    """Monotonic seconds, by which tokens are renewed."""
 
     callee_ahead_seconds: float = field(init=False, default=0.0)
-    """By how much the callee's clock is ahead of this one, as far as it had to say so."""
+    """By how much the clock of the callee is ahead of this one, according to its last refusal."""
 
     _issuer: str = field(init=False)
     _token: str = field(init=False, default="")
@@ -95,7 +95,7 @@ class TokenSigner:
         self._issuer = self.identity.name
 
     def token(self) -> str:
-        """A token that is good for at least half a minute, by the callee's clock as far as it is known."""
+        """A token that is valid for at least half a minute, by the clock of the callee as far as it is known."""
         elapsed = self.timer()
         if elapsed >= self._renew_at:
             now = int(self.clock() + self.callee_ahead_seconds)
@@ -105,9 +105,9 @@ class TokenSigner:
         return self._token
 
     def learn(self, refusal: Refusal) -> bool:
-        """Take over the time of the callee that refused the last token; False when it does not tell any.
+        """Use the time of the callee that refused the last token; False if the refusal contains none.
 
-        Only the times of the tokens for this callee follow it. No other clock does, for no other purpose.
+        It is used only to date the tokens for this callee.
         """
         now = refusal.extra.get(NOW)
         if not isinstance(now, int | float) or isinstance(now, bool) or not 0 < now < _UNIX_SECONDS_MAX:
@@ -119,7 +119,7 @@ class TokenSigner:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A token whose signature, audience and claims hold, at whatever time."""
+    """A token whose signature, audience and claims are valid, apart from its times."""
 
     caller: str
     issued_at: int
@@ -128,7 +128,7 @@ class _Verified:
 
 @dataclass(slots=True)
 class TokenVerifier:
-    """Tells which identity signed a token for this audience. What was verified is remembered; its times are judged anew."""
+    """Identifies the signer of a token for this audience. Verified tokens are cached; their times are checked with every use."""
 
     public_keys: Mapping[str, Ed25519PublicKey]
     audience: str
@@ -136,10 +136,10 @@ class TokenVerifier:
     _seen: dict[str, _Verified] = field(default_factory=dict)
 
     def caller(self, token: str) -> str | None:
-        """The identity behind the token, or None when it does not hold: key, signature, audience, claims.
+        """The identity that signed the token, or None if it is invalid: key, signature, audience, claims.
 
         Raises:
-            TokenClockSkew: it holds, but has expired or begins in the future; tells the time here.
+            TokenClockSkew: it is genuine, but expired or not valid yet; the refusal contains the time of this clock.
         """
         verified = self._seen.get(token) or self._verify(token)
         if verified is None:
@@ -155,7 +155,7 @@ class TokenVerifier:
 
     def _verify(self, token: str) -> _Verified | None:
         try:
-            # The header only chooses among our own keys; the algorithm is ours, never the token's.
+            # The header only selects one of our keys; the algorithm is fixed, never that of the token.
             issuer = jwt.get_unverified_header(token).get("kid")
             key = self.public_keys.get(issuer) if isinstance(issuer, str) else None
             if key is None:
@@ -168,7 +168,7 @@ class TokenVerifier:
                 issuer=issuer,
                 options={
                     "require": ["exp", "iat", "aud", "iss"],
-                    # By the clock above, not by the library's, and again with every use.
+                    # Checked above by our own clock, with every use.
                     "verify_exp": False,
                     "verify_iat": False,
                     "verify_nbf": False,

@@ -1,4 +1,4 @@
-"""Settings from `PAYFLOW_...` variables, read once, frozen; every fault is told at once, in one line."""
+"""Settings from `PAYFLOW_...` variables, read once and frozen; all faults are reported at once, in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRIVER_VARIABLES = (
     *("PGSSLMODE", "PGSSLNEGOTIATION", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT", "PGSSLCRL"),
     *("PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION", "PGTARGETSESSIONATTRS", "PGKRBSRVNAME", "PGGSSLIB"),
 )
-"""What the PostgreSQL driver would read for whatever a database's URL does not say: from the user's shell, unseen."""
+"""Variables that the PostgreSQL driver reads for what the URL of a database does not state. They are refused."""
 SECRET_LENGTH_MIN = 32
 PASSWORD_LENGTH_MIN = 12
 _KNOWN_DEFAULTS = re.compile(
@@ -28,7 +28,7 @@ _KNOWN_DEFAULTS = re.compile(
 
 
 class BadConfiguration(Exception):  # noqa: N818 - reads as what it is
-    """The environment does not describe a service that could run; the message names every faulty variable."""
+    """The environment is not a valid configuration; the message names every faulty variable."""
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -48,7 +48,7 @@ def _check_url(url: SecretStr) -> SecretStr:
 def _check_broker_urls(urls: SecretStr) -> SecretStr:
     for address in split_addresses(urls.get_secret_value()):
         parts = urlsplit(address)
-        # What follows a comma and is none of our addresses would else be taken for a part of the one before it.
+        # Without this check, text after a comma that is no AMQP URL would be taken for a part of the address before it.
         if parts.scheme not in ("amqp", "amqps") or "," in f"{parts.hostname}{parts.path}{parts.query}":
             raise ValueError("is not a list of amqp:// or amqps:// URLs")
         _check_address(address)
@@ -83,26 +83,26 @@ def _check_seed(seed: SecretStr) -> SecretStr:
 
 def _check_crash_point(text: str, others: ValidationInfo) -> str:
     if text and not others.data.get("demo"):
-        raise ValueError("ends the process, and is for drills alone: it needs PAYFLOW_DEMO=1")
+        raise ValueError("ends the process, for drills only: it needs PAYFLOW_DEMO=1")
     if text:
         crash_points.parse(text)
     return text
 
 
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
-"""A text only this deployment knows: at least 32 characters, not a well-known default."""
+"""A secret of this deployment: at least 32 characters, not a well-known default."""
 
 EngineUrl = Annotated[SecretStr, AfterValidator(_check_url)]
-"""Where an engine listens, with the credentials for it; hidden when printed."""
+"""The URL of an engine with its credentials; hidden when printed."""
 
 BrokerUrls = Annotated[SecretStr, AfterValidator(_check_broker_urls)]
-"""Where the nodes of a RabbitMQ cluster listen: one URL or several, separated by commas; hidden when printed."""
+"""The URLs of the nodes of a RabbitMQ cluster, separated by commas; hidden when printed."""
 
 KeySeed = Annotated[SecretStr, AfterValidator(_check_seed)]
 """The private half of an identity: base64 of 32 bytes."""
 
 CrashPoint = Annotated[str, AfterValidator(_check_crash_point)]
-"""Where the process is to end, for drills; empty: nowhere. Without `demo`, which stands before it, it is refused."""
+"""Where the process crashes, for drills; empty: nowhere. Refused without `demo`, which must be an earlier field."""
 
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -114,7 +114,7 @@ class RoleSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     instance: str = ""
-    host: str = "0.0.0.0"  # noqa: S104 - inside a container the network policy is the wall
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container, restricted by network policy
     metrics_port: Port = 9100
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiosql
 
-# It would like a mark for each statement without rows; what is called for rows and what is not shows in store.py.
+# aiosql warns about statements without a result marker; the store functions show which statements return rows.
 logging.getLogger("aiosql").setLevel(logging.ERROR)
 
 
@@ -15,10 +15,10 @@ class Statements:
     """The statements of one `queries.sql`, by name: `statements.lock_accounts` is its text."""
 
     def __init__(self, path: Path) -> None:
-        """Load once.
+        """Load the file.
 
         Raises:
-            aiosql.utils.SQLParseException: a name stands twice or the file is no list of named statements.
+            aiosql.utils.SQLParseException: a name occurs twice, or the file is not a list of named statements.
         """
         loaded = aiosql.from_path(path, "asyncpg", mandatory_parameters=False)
         self._texts = {
@@ -27,7 +27,7 @@ class Statements:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name, for the test that looks for unused ones."""
+        """All names, for the test that finds unused ones."""
         return frozenset(self._texts)
 
     def __getattr__(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A wakeup in Redis: it tells others that there is something to look at. They look regularly anyway: it may fail."""
+"""Wake-ups through Redis: a hint that there is something new. Receivers also poll, so a wake-up may be lost."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 REDIS_SECONDS = 0.05
-RING = "notify"
+DEFAULT_TEXT = "notify"
 
 log = structlog.get_logger()
 
 
 class Wakeup:
-    """Rings on one channel, where there is a Redis."""
+    """Notifies the receivers of one channel, if Redis is configured."""
 
     def __init__(self, url: str | None, channel: str) -> None:
-        """Without `url` it never notifies. The driver must not retry: by default it does so for seconds."""
+        """Without `url` it does nothing. Retries of the driver are off: by default it retries for seconds."""
         self._channel = channel
         self._redis: redis.asyncio.Redis | None = None
         if url is not None:
@@ -31,8 +31,8 @@ class Wakeup:
                 retry=Retry(NoBackoff(), 0),
             )
 
-    async def notify(self, text: str = RING) -> None:
-        """Ring once; never raises, never takes longer than 50 ms."""
+    async def notify(self, text: str = DEFAULT_TEXT) -> None:
+        """Notify once; never raises, never takes longer than 50 ms."""
         if self._redis is None:
             return
         try:

@@ -1,7 +1,7 @@
-"""Who sends its headers too slowly, or takes no answer, is cut off; and nobody holds more connections than its share.
+"""The connection watchdog: deadlines for request headers and for reading responses, and limits on open connections.
 
-aiohttp closes a connection that idles between two requests, but has no deadline for the headers of one. A body has its
-deadline where it is read.
+aiohttp closes a connection that idles between two requests, but has no deadline for the headers of a request. The deadline of a
+body is enforced where it is read.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from services.contracts.refusal import Refusal
 log = structlog.get_logger()
 
 HEADER_SECONDS = 8.0
-"""From the opening of a connection, or the first byte after an answer, to the end of the headers."""
+"""From the opening of a connection, or the first byte after a response, to the end of the headers."""
 
-ANSWER_SECONDS = 10.0
-"""How long a client may leave an answer unread before it counts as gone. Only what is larger than the buffers on the way waits
-for it: to keep its place it has to take about 5 kB a second."""
+RESPONSE_SECONDS = 10.0
+"""How long a client may leave a response unread. Only a response larger than the buffers on the way waits for its client, which
+must then read about 5 kB a second."""
 
 LINGER_SECONDS = 3.0
-"""How long a body is still read, and thrown away, after its request was answered without it."""
+"""How long the rest of a body is read and discarded after the response."""
 
 SWEEP_SECONDS = 1.0
 
 CUTS_AT_ONCE = 4
 PAUSE_SECONDS = 0.001
-"""After so many cuts. A crowd that came together is late together, and is back as soon as it was cut."""
+"""After so many closed connections: clients that connected together are late together, and reconnect at once."""
 
 
 class RequestTooSlow(Refusal):
@@ -49,7 +49,7 @@ class RequestTooSlow(Refusal):
 
 
 class NotHttp(Refusal):
-    """The request is not HTTP that we accept."""
+    """The request is not valid HTTP."""
 
     status = 400
     code = "bad_request"
@@ -57,7 +57,7 @@ class NotHttp(Refusal):
 
 @dataclass(eq=False)
 class Watchdog:
-    """Knows every connection of one server. `headers` go with the answers that no handler gave."""
+    """All connections of one server. `headers` are added to responses that no handler has made."""
 
     service: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -67,17 +67,17 @@ class Watchdog:
     _addresses: Counter[str] = field(default_factory=Counter)
 
     def admit(self, connection: Connection) -> bool:
-        """Whether one more connection of this address fits; then it is known until `forget`."""
-        everybody, one = len(self._connections), self._addresses[connection.address]
-        if _is_full(everybody, self.connections_max) or _is_full(one, self.per_address_max):
-            metrics.CONNECTIONS_CUT.labels(self.service, "crowd").inc()
+        """Whether the limits allow one more connection of this address; if so, it is counted until `forget`."""
+        total, of_address = len(self._connections), self._addresses[connection.address]
+        if _is_full(total, self.connections_max) or _is_full(of_address, self.per_address_max):
+            metrics.CONNECTIONS_CUT.labels(self.service, "limit").inc()
             return False
         self._connections.add(connection)
         self._addresses[connection.address] += 1
         return True
 
     def forget(self, connection: Connection) -> None:
-        """The connection has ended."""
+        """Stop counting a connection that has ended."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
@@ -85,8 +85,8 @@ class Watchdog:
         if not self._addresses[connection.address]:
             del self._addresses[connection.address]
 
-    async def keep(self) -> None:
-        """Look after all connections, once a second."""
+    async def run(self) -> None:
+        """Close late connections, once a second, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
@@ -102,7 +102,7 @@ class Watchdog:
 
 
 class Connection(web.RequestHandler):
-    """One connection, as aiohttp serves it, with an eye on the clock."""
+    """One connection as aiohttp serves it, with deadlines."""
 
     __slots__ = ("_ahead", "_at_work", "_begun", "_content", "_stuck_since", "_waiting_since", "_watchdog", "address")
 
@@ -112,9 +112,9 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=keepalive_seconds,
             lingering_time=LINGER_SECONDS,
-            # No encoded body is taken anywhere: so none is ever unpacked, either.
+            # Encoded bodies are refused everywhere, so none is ever unpacked.
             auto_decompress=False,
-            access_log=None,  # type: ignore[arg-type] # as the runner itself says "no access log"
+            access_log=None,  # type: ignore[arg-type] # the runner passes None for "no access log", too
         )
         self.address = ""
         self._watchdog = watchdog
@@ -124,7 +124,7 @@ class Connection(web.RequestHandler):
         self._begun = self._at_work = self._ahead = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, if there is room."""
+        """Admit the connection, or abort it if a limit is reached."""
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
         if not self._watchdog.admit(self):
             cast(asyncio.Transport, transport).abort()
@@ -133,12 +133,12 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """It has ended."""
+        """Stop counting the connection."""
         self._watchdog.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note when the headers of a request begin: with what comes after the body before them."""
+        """Record when the headers of a request begin: with the first data after the body of the request before."""
         if data and (self._content is None or self._content.is_eof()):
             self._begun = True
             if self._at_work:
@@ -148,39 +148,39 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """The client is not reading."""
         self._stuck_since = asyncio.get_running_loop().time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads on."""
+        """The client is reading again."""
         self._stuck_since = None
         super().resume_writing()
 
     def begin(self, content: StreamReader) -> None:
-        """A request is here with all its headers; what comes until `content` ends is its body."""
+        """The headers of a request are complete; the data until the end of `content` is its body."""
         self._content = content
         self._waiting_since = None
         self._at_work, self._begun, self._ahead = True, False, False
 
     def end(self) -> None:
-        """Its answer is made. Whoever has sent part of the next request already has begun it."""
+        """The response is complete. If part of the next request has arrived, its deadline starts now."""
         self._at_work = False
         if self._ahead:
             self._waiting_since = asyncio.get_running_loop().time()
 
     def cut_if_late(self, now: float) -> str | None:
-        """End this connection if its client is too slow, and say in what."""
+        """Close this connection if its client is too slow; the reason, None if it is not."""
         transport = self.transport
         if transport is None:
             return None
-        if self._stuck_since is not None and now - self._stuck_since > ANSWER_SECONDS:
+        if self._stuck_since is not None and now - self._stuck_since > RESPONSE_SECONDS:
             transport.abort()
-            return "answer"
+            return "response"
         if self._waiting_since is None or now - self._waiting_since <= HEADER_SECONDS:
             return None
         if transport.get_write_buffer_size():
-            # Still taking the answer before: then what came after it has not been looked at.
+            # The client is still reading the response before, so the data after it was not parsed yet.
             self._waiting_since = now
             return None
         if self._begun:
@@ -195,22 +195,22 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP is refused like anything else: with a problem document; then the connection ends."""
+        """Refuse a request that is not HTTP with a problem document, and close the connection."""
         if status != NotHttp.status:
             return super().handle_error(request, status, exc, message)
-        # No middleware has seen it: what is bound here belongs to the request before it on this line, if to any.
+        # No middleware has run: the bound context belongs to the request before on this connection, if any.
         clear_contextvars()
         request_id = tracing.bind({})
         log.info("request_unreadable", reason=type(exc).__name__)
         response = problems.render(NotHttp())
-        # aiohttp would tell its own name and version here: no hook of ours is asked for what is no request.
+        # Without this aiohttp would send its own name and version: our hooks do not run for an invalid request.
         ours = {"Server": self._watchdog.service, tracing.REQUEST_ID: request_id}
         response.headers.update({**self._watchdog.headers, **ours})
         response.force_close()
         return response
 
     def _raw(self, refusal: Refusal) -> bytes:
-        # No request, no response object: the few bytes are written as they are.
+        # Without a request there is no response object, so the bytes are written directly.
         request_id = tracing.request_id()
         body = json.dumps(refusal.problem() | {"request_id": request_id}).encode()
         headers = {
@@ -226,7 +226,7 @@ class Connection(web.RequestHandler):
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost one: tells the connection from when to when a request is at work. That may take as long as it likes."""
+    """The outermost middleware: marks when a request is being handled, which has no deadline here."""
     connection: Any = request.protocol
     if not isinstance(connection, Connection):
         return await handler(request)

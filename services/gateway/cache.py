@@ -22,7 +22,7 @@ RESPONSE_SECONDS = 0.05
 """The deadline of a round trip."""
 
 BATCH_MAX = 512
-FLIGHTS_MAX = 2
+CONCURRENCY_MAX = 2
 CONNECTIONS_MAX = 8
 
 FAILURES_MAX = 3
@@ -56,7 +56,7 @@ class Cache:
             retry=Retry(NoBackoff(), 0),
         )
         self._batcher: Batcher[Sequence[Command], list[Any]] = Batcher(
-            "cache", self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX, is_whole=lambda _error: True
+            "cache", self._flush, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX, concerns_all=lambda _error: True
         )
         self._failures = 0
         self._probe_at = 0.0

@@ -137,7 +137,7 @@ class InsufficientScope(Refusal):
 
 
 class NotFound(Refusal):
-    """There is nothing at this address."""
+    """The path does not exist."""
 
     status = 404
     code = "not_found"
@@ -151,7 +151,7 @@ class RecipientNotFound(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """This address does not take this method."""
+    """The method is not allowed for this path."""
 
     status = 405
     code = "method_not_allowed"

@@ -19,10 +19,10 @@ from services.gateway.idempotency import Accepted, KeyedRequest, ResponseCache
 from services.gateway.settings import REQUESTS_MAX
 
 BATCH_MAX = 256
-FLIGHTS_MAX = 2
+CONCURRENCY_MAX = 2
 """A second batch while the first is delayed; more would only make the batches smaller."""
 
-UNDER_WAY_MAX = FLIGHTS_MAX * BATCH_MAX
+UNDER_WAY_MAX = CONCURRENCY_MAX * BATCH_MAX
 QUEUE_SECONDS_MAX = 2.0
 """If more requests are under way than the batches carry and the oldest has waited so long, a new one would wait in vain."""
 
@@ -101,7 +101,7 @@ class Intake:
         self._by_email = self._lane("intake_by_email", requests_max)
 
     def _lane(self, name: str, requests_max: int) -> _Lane:
-        batcher = Batcher(name, self._flush, size_max=BATCH_MAX, flights_max=FLIGHTS_MAX)
+        batcher = Batcher(name, self._flush, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX)
         return _Lane(AdmissionCounter(requests_max), batcher)
 
     @property

@@ -11,7 +11,7 @@ from services.chassis import database, readiness
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
 from services.chassis.database import LockTimeout, Pool
-from services.chassis.dead_letter_archiver import Keeper
+from services.chassis.dead_letter_archiver import Archiver
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.refusals.notification import RecordingContended
@@ -50,9 +50,9 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         runtime.health.register("postgres", readiness.Readiness(pool).ping)
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
-        keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=FINALIZED_QUEUE, runtime=runtime)
-        runtime.run_beside(stack, keeper.run())
-        runtime.run_beside(stack, keeper.measure())
+        archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=FINALIZED_QUEUE, runtime=runtime)
+        runtime.run_beside(stack, archiver.run())
+        runtime.run_beside(stack, archiver.measure())
         transaction = Upstream(runtime.service, "transaction", settings.transaction_url, settings.identity_keys)
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, wakeup, with_deliveries=with_deliveries)

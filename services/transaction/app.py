@@ -11,7 +11,7 @@ from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer
 from services.chassis.database import Pool
 from services.chassis.dead_letter_api import DeadLetterApi
-from services.chassis.dead_letter_archiver import Keeper
+from services.chassis.dead_letter_archiver import Archiver
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -90,9 +90,9 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
         monitor = Monitor(pool, publisher, relay, runtime.instance)
         runtime.run_beside(stack, monitor.run())
         runtime.run_beside(stack, monitor.beat())
-        keeper = Keeper(pool, url=settings.rabbitmq_url.get_secret_value(), queue=REQUESTED_QUEUE, runtime=runtime)
-        runtime.run_beside(stack, keeper.run())
-        runtime.run_beside(stack, keeper.measure())
+        archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=REQUESTED_QUEUE, runtime=runtime)
+        runtime.run_beside(stack, archiver.run())
+        runtime.run_beside(stack, archiver.measure())
         await relay.run()
 
 

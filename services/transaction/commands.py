@@ -131,7 +131,7 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             await outbox.append(connection, TRANSFERS_REQUESTED, rows)
             for draft in new:
                 if draft.simulation.held_seconds:
-                    await outbox.hold(connection, [draft.transfer.id], draft.simulation.held_seconds)
+                    await outbox.delay(connection, [draft.transfer.id], draft.simulation.held_seconds)
         if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
             await audit.append(connection, [_audit_entry(draft) for draft in audited])
     for draft in new:

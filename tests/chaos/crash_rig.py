@@ -28,9 +28,9 @@ from deploy.local.process import Process
 from deploy.local.roles import ROLES, Wiring
 from deploy.local.stack import Stack, wait_ready
 from services.chassis import dead_letters
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.database import Pool, close_pool, open_pool
-from services.chassis.dead_letters import Replay
+from services.chassis.dead_letters import Actor
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import DELAY_SECONDS, QUEUES, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
@@ -259,7 +259,7 @@ class Rig:
         await self.publish(route, encode_envelope(route, [body], sent_at=datetime.now(UTC)))
 
     async def publish(self, route: Route, body: bytes) -> None:
-        assert [None] == await self.publisher.publish([Outgoing(route.exchange, route.type, body)])
+        assert [None] == await self.publisher.publish([OutgoingMessage(route.exchange, route.type, body)])
 
     async def depths(self) -> dict[str, int]:
         """The number of messages in both queues."""
@@ -285,7 +285,7 @@ class Rig:
             while not (rows := await pool.fetch(waiting)) or await self.exceptions():
                 await asyncio.sleep(0.05)
         for row in rows:
-            await dead_letters.discard(pool, row["id"], "a drill", Replay(new_id(), "drill"))
+            await dead_letters.discard(pool, row["id"], "a drill", Actor(new_id(), "drill"))
         return len(rows)
 
     async def quiet(self) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters for tests: a keeper in a task of its own, and the record of one service."""
+"""Dead letters for tests: an archiver in its own task, and the stored rows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.chassis.database import Pool, Record
-from services.chassis.dead_letter_archiver import Keeper
+from services.chassis.dead_letter_archiver import Archiver
 from services.chassis.roles import Runtime
 from services.contracts.topology import Queue
 
 
 @asynccontextmanager
-async def keeping(pool: Pool, url: str, queue: Queue) -> AsyncIterator[Keeper]:
-    """A keeper of this queue, as the role runs it."""
-    runtime = Runtime(service="test", role="keeper", instance="test-keeper")
-    keeper = Keeper(pool, url=url, queue=queue, runtime=runtime)
-    task = asyncio.create_task(keeper.run())
+async def archiving(pool: Pool, url: str, queue: Queue) -> AsyncIterator[Archiver]:
+    """Run an archiver of this queue, as a role does."""
+    runtime = Runtime(service="test", role="archiver", instance="test-archiver")
+    archiver = Archiver(pool, url=url, queue=queue, runtime=runtime)
+    task = asyncio.create_task(archiver.run())
     try:
-        yield keeper
+        yield archiver
     finally:
         runtime.stopping.set()
         await task
 
 
-async def kept(pool: Pool, count: int = 1, *, state: str = "waiting", seconds: float = 30) -> list[Record]:
+async def archived(pool: Pool, count: int = 1, *, state: str = "waiting", seconds: float = 30) -> list[Record]:
     """Wait until at least `count` dead letters are in this state; return all of them, oldest first."""
     async with asyncio.timeout(seconds):
         while len(rows := await pool.fetch("SELECT * FROM dead_letters WHERE state = $1 ORDER BY id", state)) < count:

@@ -15,14 +15,14 @@ from deploy.local.engines import RabbitMQ
 from deploy.local.engines.rabbitmq import ELECTION
 from deploy.local.ports import find_free
 from services.chassis import broker, metrics
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.consumer import Consumer, Delivery, Verdict
 from services.chassis.roles import Runtime
 from services.contracts import topology
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "queue-without-leader.md"
-PROBE = [Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")]
+PROBE = [OutgoingMessage(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")]
 
 
 async def test_connecting_skips_dead_nodes(rabbitmq: RabbitMQ) -> None:
@@ -65,7 +65,7 @@ async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
 
 
 def silent() -> bool:
-    return bool(metrics.QUEUE_SILENT.labels(REQUESTED_QUEUE.name)._value.get())
+    return bool(metrics.QUEUE_LEADERLESS.labels(REQUESTED_QUEUE.name)._value.get())
 
 
 @pytest.mark.full_drill

@@ -25,7 +25,7 @@ from deploy.local.engines import Postgres, RabbitMQ
 from services.chassis import broker, database, dead_letters, migrations, server
 from services.chassis.broker import Publisher
 from services.chassis.database import close_pool
-from services.chassis.dead_letters import Replay
+from services.chassis.dead_letters import Actor
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts import topology
@@ -251,11 +251,11 @@ async def write_outbox(path: MoneyPath, sent: dict[str, Sent]) -> None:
 async def write_messages(channel: AbstractChannel, sent: dict[str, Sent]) -> None:
     """The queues as that version declared them, with messages that no consumer had received."""
     await channel.declare_queue(OLD_QUEUE.dead_letter, durable=True, arguments={"x-queue-type": "quorum"})
-    arguments = broker._returning_to(OLD_QUEUE.dead_letter) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
+    arguments = broker._dead_lettering_to(OLD_QUEUE.dead_letter) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
     queue = await channel.declare_queue(OLD_QUEUE.name, durable=True, arguments=arguments)
     await queue.bind(EVENTS, routing_key=SETTLED.type)
     for seconds in topology.DELAY_SECONDS:
-        arguments = broker._returning_to(OLD_QUEUE.name) | {"x-message-ttl": seconds * 1000}
+        arguments = broker._dead_lettering_to(OLD_QUEUE.name) | {"x-message-ttl": seconds * 1000}
         await channel.declare_queue(OLD_QUEUE.delay(seconds), durable=True, arguments=arguments)
     events = [sent["undelivered"].event("insufficient_funds"), sent["redelivered"].event(None)]
     await publish(channel, EVENTS, SETTLED.type, envelope(SETTLED, events))
@@ -352,11 +352,11 @@ async def notification_worker(
 
 
 async def replay_dead_letters(url: str, rabbitmq_url: str) -> None:
-    """Replay every dead letter that waits."""
+    """Actor every dead letter that waits."""
     pool = await database.open_pool(url, name="test", size_max=2)
     publisher = Publisher(rabbitmq_url, "test")
     for letter in await pool.fetch("SELECT * FROM dead_letters WHERE state = 'waiting'"):
-        await dead_letters.replay(pool, publisher, letter, Replay(new_id(), "request"))
+        await dead_letters.replay(pool, publisher, letter, Actor(new_id(), "request"))
     await publisher.close()
     await close_pool(pool)
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from services.auth import api as auth_api
-from services.chassis import audit, broker, client, consumer, database, outbox, silence
+from services.chassis import audit, broker, client, consumer, database, leaderless, outbox
 from services.chassis.settings import RoleSettings
 from services.contracts import limits, topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
@@ -227,8 +227,10 @@ def test_silence_is_detected_soon() -> None:
     """A consumer checks more often than the broker's heartbeat; a queue counts as silent after two missed confirms."""
     assert broker.HEARTBEAT_SECONDS / 4 <= consumer.WATCH_SECONDS <= broker.HEARTBEAT_SECONDS
     assert broker.CONFIRM_SECONDS < consumer.CONSUME_SECONDS <= broker.OPEN_SECONDS
-    assert silence.MISSES_MIN * broker.CONFIRM_SECONDS < silence.SILENT_SECONDS <= 3 * broker.HEARTBEAT_SECONDS
-    assert silence.SILENT_SECONDS < REVERSAL_AFTER / 4
+    assert (
+        leaderless.TIMEOUTS_MIN * broker.CONFIRM_SECONDS < leaderless.LEADERLESS_SECONDS <= 3 * broker.HEARTBEAT_SECONDS
+    )
+    assert leaderless.LEADERLESS_SECONDS < REVERSAL_AFTER / 4
 
 
 def test_unavailable_after_a_few_missed_heartbeats() -> None:

@@ -146,7 +146,7 @@ def test_silence_means_more_than_one_missed_heartbeat() -> None:
 def test_slow_clients_are_gone_within_15_seconds() -> None:
     """Guarantee 51: headers and a body that arrive too slowly, and a response that is not read, end in time."""
     arriving_seconds = watchdog.HEADER_SECONDS + watchdog.SWEEP_SECONDS
-    reading_seconds = watchdog.ANSWER_SECONDS + watchdog.SWEEP_SECONDS
+    reading_seconds = watchdog.RESPONSE_SECONDS + watchdog.SWEEP_SECONDS
 
     assert max(arriving_seconds, reading_seconds, operations.BODY_SECONDS + watchdog.LINGER_SECONDS) < 15
 
@@ -262,7 +262,7 @@ PROMISED: dict[str, tuple[Any, Any]] = {
     "Prefer: wait": ((limits.PREFER_WAIT_SECONDS_MAX, gateway_api.transfers.WAIT_MARGIN_SECONDS), (30, 0.5)),
     "when to come back for a transfer": ((intake.QUEUE_SECONDS_MAX, intake.RETRY_AFTER_SECONDS), (2.0, 2)),
     "requests and batches": (
-        (intake.BATCH_MAX, intake.FLIGHTS_MAX, gateway_settings.REQUESTS_MAX),
+        (intake.BATCH_MAX, intake.CONCURRENCY_MAX, gateway_settings.REQUESTS_MAX),
         (256, 2, 1024),
     ),
     "passwords under way": (gateway_settings.PASSWORDS_MAX, 56),

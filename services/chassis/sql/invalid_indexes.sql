@@ -1,2 +1,2 @@
--- What a CREATE INDEX CONCURRENTLY left that did not come to its end.
+-- Indexes of a CREATE INDEX CONCURRENTLY that failed.
 SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid

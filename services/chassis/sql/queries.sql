@@ -1,6 +1,6 @@
 -- name: append_outbox
--- Rows of one commit; the wakeup rings the relay when the commit is done, and only then. Those who ring take turns at their
--- commits: a queue, not a conflict, so it may take longer than somebody's rows or keys may be waited for.
+-- Rows of one commit, which also notifies the relay. PostgreSQL lets commits that notify run one after the other. This is a queue
+-- and not a conflict, so its lock timeout is longer than that for rows and keys.
 WITH appended AS (
     INSERT INTO outbox (id, topic, body)
     SELECT id, $1, body FROM unnest($2::uuid[], $3::text[]) AS given(id, body)
@@ -8,7 +8,7 @@ WITH appended AS (
 SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
 -- name: claim_outbox
--- A lease, committed before anything is published: no transaction is open while the broker is awaited.
+-- A lease, committed before the publish: no transaction is open while the relay waits for the broker.
 WITH free AS MATERIALIZED (
     SELECT id FROM outbox
     WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
@@ -22,8 +22,8 @@ RETURNING outbox.id, topic, body;
 UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[]);
 
 -- name: release_outbox
--- What was not confirmed may be claimed again in a moment, by this relay or another: not at once, or rows that nobody
--- takes would stand before all others for ever.
+-- Rows without a confirm can be claimed again after a pause, by any relay. Without the pause, rows that are always refused would
+-- be claimed first every time.
 UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
 WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
@@ -32,7 +32,7 @@ SELECT count(*) AS unpublished, extract(epoch FROM clock_timestamp() - min(creat
 FROM outbox WHERE published_at IS NULL;
 
 -- name: prune_outbox
--- Published rows have served. Ids sort by time, so the old ones are found without an index of their own.
+-- Ids sort by time, so old rows are found without another index.
 DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox WHERE id < $1 AND published_at IS NOT NULL ORDER BY id LIMIT $2
 );

@@ -1,14 +1,14 @@
 -- name: append_audit
--- Acts of one commit.
+-- Actions of one commit.
 INSERT INTO audit_log (id, action, actor_id, user_id, subject_kind, subject_id, detail, request_id)
 SELECT id, action, actor_id, user_id, subject_kind, subject_id, detail::jsonb, request_id
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::text[])
      AS given(id, action, actor_id, user_id, subject_kind, subject_id, detail, request_id);
 
 -- name: list_audit
--- A page, newest first, below a position. Every service that keeps a log has a statement with these parameters: from, actor, user,
--- action, then the position and the length of the page. There are few actions, and each is found with one look-up: of each the newest
--- are read that concern the actor and the user. Only one of the five parts is run, by what is given.
+-- A page, newest first, below a position. Every service with an audit log has a statement with these parameters: from, actor, user,
+-- action, then the position and the length of the page. There are few kinds of action, each found with one look-up; of each the
+-- newest rows of the actor and the user are read. Only one of the five parts runs, depending on the parameters.
 WITH RECURSIVE known (action) AS (
     (SELECT action FROM audit_log ORDER BY action LIMIT 1)
     UNION ALL

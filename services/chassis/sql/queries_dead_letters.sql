@@ -1,6 +1,6 @@
--- name: keep_dead_letter
--- A copy of what waits already counts there. What the broker hands over a second time, because the first time was not
--- acknowledged, is recognised by its message id and changes nothing, also when an operator has dealt with it meanwhile.
+-- name: archive_dead_letter
+-- A copy of a waiting dead letter is counted there. A message that the broker delivers again, because it was not acknowledged,
+-- is recognised by its message id and changes nothing, even if an operator has resolved it meanwhile.
 INSERT INTO dead_letters (id, queue, reason, attempts, message_id, content_hash, body, subject_ids, request_ids)
 SELECT $1::uuid, $2::text, $3::text, $4::integer, $5::text, $6::bytea, $7::bytea, $8::uuid[], $9::text[]
 WHERE NOT EXISTS (SELECT FROM dead_letters WHERE queue = $2 AND message_id = $5)
@@ -15,7 +15,7 @@ SELECT * FROM dead_letters WHERE id = $1;
 SELECT * FROM dead_letters WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: list_dead_letters
--- A page, newest first, below a position: the newest of each queue and state that there are, each found with one look-up.
+-- A page, newest first, below a position: the newest of each existing queue and state, each found with one look-up.
 WITH RECURSIVE known (queue, state) AS (
     (SELECT queue, state FROM dead_letters ORDER BY queue, state LIMIT 1)
     UNION ALL
@@ -38,11 +38,10 @@ WITH RECURSIVE known (queue, state) AS (
 SELECT dead_letters.* FROM page JOIN dead_letters USING (id) ORDER BY dead_letters.first_seen_at DESC, id DESC;
 
 -- name: count_dead_letters
--- What waits for a human.
 SELECT count(*) FROM dead_letters WHERE queue = $1 AND state = 'waiting';
 
 -- name: mark_replayed
--- After the confirm. It may have failed again by now, and have come back: then it goes on waiting.
+-- After the confirm. If the message has failed again by now and was archived again, it stays waiting.
 UPDATE dead_letters SET replays = replays + 1, replayed_at = clock_timestamp(),
     state = CASE WHEN state = 'waiting' AND seen = $2::integer THEN 'replayed' ELSE state END
 WHERE id = $1

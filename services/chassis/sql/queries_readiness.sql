@@ -1,7 +1,7 @@
--- Every service: whether its sessions can do their work.
+-- Every service: whether its sessions can write.
 
 -- name: probe_writable
--- Raise what a write would raise: read-only, no schema, no procedural language, no room, no synchronous standby.
+-- Raise the error of a write: read-only, no schema, no procedural language, disk full, no synchronous standby.
 DO $$
 BEGIN
     IF current_setting('transaction_read_only')::boolean THEN
@@ -15,7 +15,7 @@ END
 $$;
 
 -- name: read_session_settings
--- What a new session of this role gets, in one text.
+-- The settings of a new session of this role, as one text.
 SELECT coalesce(string_agg(concat_ws(' ', setdatabase, setrole, setconfig::text), '; ' ORDER BY setdatabase, setrole), '')
 FROM pg_db_role_setting
 WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local.engines import RabbitMQ
 from services.chassis import broker, metrics
-from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
 from services.chassis.consumer import WINDOW_MESSAGES_MAX, Consumer, DeadLetter, Delivery, Handle, Retry, Verdict
 from services.chassis.roles import Runtime
 from services.contracts.messages import decode_envelope, encode_envelope
@@ -35,7 +35,7 @@ class Queue:
     async def send(self, *bundles: Sequence[int]) -> None:
         """One message for each bundle of numbers."""
         messages = [
-            Outgoing(
+            OutgoingMessage(
                 TRANSFERS_REQUESTED.exchange,
                 TRANSFERS_REQUESTED.type,
                 encode_envelope(

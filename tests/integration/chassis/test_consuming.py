@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.engines import RabbitMQ
 from services.chassis import broker
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.consumer import Consumer, Delivery, Handle, Retry, Verdict
 from services.chassis.roles import Runtime
 from services.contracts.messages import encode_envelope
@@ -46,7 +46,7 @@ class Consumers:
         await self.send_body(encode_envelope(TRANSFERS_REQUESTED, items, sent_at=datetime.now(UTC)))
 
     async def send_body(self, body: bytes) -> None:
-        outgoing = Outgoing(TRANSFERS_REQUESTED.exchange, TRANSFERS_REQUESTED.type, body)
+        outgoing = OutgoingMessage(TRANSFERS_REQUESTED.exchange, TRANSFERS_REQUESTED.type, body)
         assert [None] == await self.publisher.publish([outgoing])
 
 

@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel, AbstractQueue, DeliveryMode
 
 from deploy.local.engines import RabbitMQ
 from services.chassis import broker
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.contracts import topology
 
 
@@ -27,13 +27,13 @@ async def channel(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
         yield await connection.channel()
 
 
-async def reasons(publisher: Publisher, *messages: Outgoing) -> list[str | None]:
+async def reasons(publisher: Publisher, *messages: OutgoingMessage) -> list[str | None]:
     """Publish together; for each None, or why it is not known to be safe."""
     return [None if failed is None else failed.reason for failed in await publisher.publish(messages)]
 
 
-def to(queue: AbstractQueue, body: bytes = b"{}") -> Outgoing:
-    return Outgoing("", queue.name, body)
+def to(queue: AbstractQueue, body: bytes = b"{}") -> OutgoingMessage:
+    return OutgoingMessage("", queue.name, body)
 
 
 async def test_what_no_queue_takes_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
@@ -41,7 +41,7 @@ async def test_what_no_queue_takes_is_not_published(publisher: Publisher, channe
     queue = await channel.declare_queue(exclusive=True)
 
     assert ["unroutable", None] == await reasons(
-        publisher, Outgoing(topology.COMMANDS, "nobody.listens", b"{}"), to(queue)
+        publisher, OutgoingMessage(topology.COMMANDS, "nobody.listens", b"{}"), to(queue)
     )
 
 
@@ -58,7 +58,9 @@ async def test_a_broker_that_is_away_has_published_nothing() -> None:
     """Every message of a publish that reaches no broker is known not to be safe."""
     nobody = Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test")
 
-    assert ["away", "away"] == await reasons(nobody, Outgoing("", "a", b"{}"), Outgoing("", "b", b"{}"))
+    assert ["unavailable", "unavailable"] == await reasons(
+        nobody, OutgoingMessage("", "a", b"{}"), OutgoingMessage("", "b", b"{}")
+    )
 
 
 async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: AbstractChannel) -> None:
@@ -79,7 +81,7 @@ async def test_all_that_goes_with_a_message_arrives(publisher: Publisher, channe
     headers = {broker.ATTEMPTS: 3, broker.REASON: "test"}
 
     assert [None] == await reasons(
-        publisher, Outgoing("", queue.name, b"{}", headers, expires_after_seconds=1234.5, message_id="the-id-1")
+        publisher, OutgoingMessage("", queue.name, b"{}", headers, expires_after_seconds=1234.5, message_id="the-id-1")
     )
 
     async with asyncio.timeout(30):

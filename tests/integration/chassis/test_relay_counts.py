@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.chassis import database, metrics, outbox
-from services.chassis.broker import Outgoing, Publisher, PublishFailed
+from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import LEASE_SECONDS, RELEASE_SECONDS, Relay, Row
 from services.chassis.roles import Runtime
@@ -23,12 +23,12 @@ class Broker(Publisher):
     """A broker that confirms all messages but those for which it was told a reason."""
 
     def __init__(self) -> None:
-        self.messages: list[Outgoing] = []
+        self.messages: list[OutgoingMessage] = []
         self.reasons: list[str | None] = []
         self.during: list[int] = []
         self.pool: Pool | None = None
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         self.messages += messages
         if self.pool is not None:
             self.during.append(
@@ -137,7 +137,7 @@ async def test_a_held_row_waits_its_time(pool: Pool) -> None:
     held, other = new_id(), new_id()
     await append(pool, TRANSFERS_REQUESTED, held, other)
     async with database.transaction(pool) as connection:
-        await outbox.hold(connection, [held], 1000.0)
+        await outbox.delay(connection, [held], 1000.0)
     taking = Broker()
 
     await relay(pool, taking)._pass()

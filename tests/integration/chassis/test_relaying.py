@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.chassis import outbox
-from services.chassis.broker import Outgoing, Publisher, PublishFailed
+from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import KEEP_PUBLISHED_SECONDS, Relay, Row
 from services.chassis.roles import Runtime
@@ -23,13 +23,13 @@ class Broker(Publisher):
     """A broker that confirms everything, at once or when it is let."""
 
     def __init__(self, *, may_confirm: bool = True) -> None:
-        self.messages: list[Outgoing] = []
+        self.messages: list[OutgoingMessage] = []
         self.asked = asyncio.Event()
         self.may_confirm = asyncio.Event()
         if may_confirm:
             self.may_confirm.set()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         self.messages += messages
         self.asked.set()
         await self.may_confirm.wait()

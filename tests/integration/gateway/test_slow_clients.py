@@ -52,7 +52,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same watchdog with short time limits."""
     monkeypatch.setattr(watchdog, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 0.3)
     monkeypatch.setattr(watchdog, "SWEEP_SECONDS", 0.05)
 
 
@@ -169,7 +169,7 @@ async def test_unread_responses_end_the_connection(api: ApiClient, hasty: None) 
                 await asyncio.sleep(0.001)
         except (ConnectionError, TimeoutError):
             pass
-        assert await count(api, "answer") > 0
+        assert await count(api, "response") > 0
 
 
 async def count(api: ApiClient, reason: str) -> float:

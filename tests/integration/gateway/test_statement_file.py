@@ -230,7 +230,7 @@ async def test_a_stop_aborts_files_in_progress(
     open_client: Open, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that does not read its file does not delay the stop of the gateway, and sees an incomplete response."""
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 600.0)
     await _stop_with_a_stalled_client(open_client, token, user_id, monkeypatch)
 
 
@@ -241,9 +241,9 @@ async def test_clients_that_do_not_read_are_disconnected_during_a_stop(
     """The time limit for unread responses holds during the drain too; tested with a file that is not aborted by the stop."""
 
     async def abort(_files: file_stream.Files, _app: web.Application) -> None:
-        monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 0.2)
 
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 600.0)
     monkeypatch.setattr(file_stream.Files, "abort", abort)
     await _stop_with_a_stalled_client(open_client, token, user_id, monkeypatch)
 
@@ -253,7 +253,7 @@ async def test_files_of_a_user_are_limited(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more file than a user may download at the same time is a 429; other users, and files of one page, are not affected."""
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 600.0)
     wallet_id = api.fakes.wallet.add(user_id)
     fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
     other_user = str(new_id())
@@ -282,7 +282,7 @@ async def test_pages_wait_for_the_reader(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a client does not read, only what fits the buffers is read from the wallet service; then it gets all lines."""
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 600.0)
     count = MANY_PAGES * PAGE
     wallet_id = api.fakes.wallet.add(user_id)
     fill(api.fakes.wallet, count, None, LONG)
@@ -300,7 +300,7 @@ async def test_a_client_that_does_not_read_is_disconnected(
     api: ApiClient, token: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not keep its connection, and what it reads later is incomplete."""
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 0.2)
     wallet_id = api.fakes.wallet.add(user_id)
     fill(api.fakes.wallet, MANY_PAGES * PAGE, None, LONG)
     before = _cut()
@@ -319,7 +319,7 @@ async def test_the_end_of_a_session_ends_its_files(
     api: ApiClient, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the session has ended no further page is sent."""
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(watchdog, "RESPONSE_SECONDS", 600.0)
     session_id = str(new_id())
     token = api.fakes.auth.token(sub=user_id, sid=session_id)
     wallet_id = api.fakes.wallet.add(user_id)
@@ -396,7 +396,7 @@ def _fail_after(wallet: Wallet, lines: int) -> None:
 
 
 def _cut() -> float:
-    labels = {"service": "gateway", "reason": "answer"}
+    labels = {"service": "gateway", "reason": "response"}
     return REGISTRY.get_sample_value("payflow_connections_cut_total", labels) or 0.0
 
 

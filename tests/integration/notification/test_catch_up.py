@@ -16,7 +16,7 @@ from aiohttp import web
 from deploy.local.engines import RabbitMQ
 from deploy.local.ports import find_free
 from services.chassis import broker, server
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.client import Upstream
 from services.chassis.database import LockTimeout, Pool, close_pool
 from services.chassis.roles import Runtime
@@ -333,7 +333,9 @@ async def publish(rabbitmq: RabbitMQ, event: TransferEvent) -> None:
         await (await channel.get_queue(FINALIZED_QUEUE.name, ensure=False)).purge()
     publisher = Publisher(rabbitmq.url, "test")
     body = encode_envelope(TRANSFERS_FINALIZED, [encode_item(event)], sent_at=datetime.now(UTC))
-    assert [None] == await publisher.publish([Outgoing(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body)])
+    assert [None] == await publisher.publish(
+        [OutgoingMessage(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body)]
+    )
     await publisher.close()
 
 

@@ -10,7 +10,7 @@ from services.chassis.database import Pool
 from services.contracts.messages import encode_envelope, encode_item
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import commands, replay
-from tests.harness.dead_letters import kept
+from tests.harness.dead_letters import archived
 from tests.unit.notification.events import completed, failed
 
 
@@ -22,8 +22,8 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
     body = encode_envelope(
         TRANSFERS_FINALIZED, [encode_item(told), encode_item(untold), broken], sent_at=datetime.now(UTC)
     )
-    await dead_letters.keep(pool, [dead_letters.read(FINALIZED_QUEUE, body, {}, None)])
-    [row] = await kept(pool)
+    await dead_letters.archive(pool, [dead_letters.read(FINALIZED_QUEUE, body, {}, None)])
+    [row] = await archived(pool)
 
     prospect = await replay.previewer(pool)(row)
 
@@ -37,7 +37,7 @@ async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
 
 async def test_a_dry_run_of_what_is_no_message(pool: Pool) -> None:
     """Nothing in it can be read: nobody would be told anything."""
-    await dead_letters.keep(pool, [dead_letters.read(FINALIZED_QUEUE, b"no json", {}, None)])
-    [row] = await kept(pool)
+    await dead_letters.archive(pool, [dead_letters.read(FINALIZED_QUEUE, b"no json", {}, None)])
+    [row] = await archived(pool)
 
     assert ([], replay.UNREADABLE) == tuple(await replay.previewer(pool)(row))[:2]

@@ -19,7 +19,7 @@ from redis.asyncio import Redis as Client
 
 from deploy.local.engines import RabbitMQ, Redis
 from services.chassis import broker
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.consumer import Delivery
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
@@ -32,7 +32,7 @@ from services.notification.settings import WorkerSettings
 from services.notification.wakeup import CHANNEL, FeedWakeup
 from services.notification.worker import recorder, serve_worker
 from tests.harness.databases import TestDatabase
-from tests.harness.dead_letters import kept
+from tests.harness.dead_letters import archived
 from tests.integration.notification.polling import SECONDS_MAX, until
 from tests.unit.notification.events import completed, failed
 
@@ -62,7 +62,7 @@ class Workers:
         await self.send(*messages)
 
     async def send(self, *bodies: bytes) -> None:
-        outgoing = [Outgoing(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body) for body in bodies]
+        outgoing = [OutgoingMessage(TRANSFERS_FINALIZED.exchange, TRANSFERS_FINALIZED.type, body) for body in bodies]
         assert [None] * len(outgoing) == await self.publisher.publish(outgoing)
 
 
@@ -189,7 +189,7 @@ async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
     workers.start()
     await workers.publish(events)
     await until_told(pool, 63)
-    [letter] = await kept(pool)
+    [letter] = await archived(pool)
     assert json.loads(letter["body"])["events"] == [poison]
     assert letter["reason"].startswith("malformed")
     assert await notifications_count(pool) == 2 * 63
@@ -214,7 +214,7 @@ async def test_no_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
     await workers.send(body)
     await workers.publish([completed()])
     await until_told(pool, 1)
-    [letter] = await kept(pool)
+    [letter] = await archived(pool)
     assert bytes(letter["body"]) == body
 
 

@@ -15,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 from services.chassis import database, dead_letters
 from services.chassis.client import Upstream
 from services.chassis.database import Pool
-from services.chassis.dead_letters import DeadLetterResolved, Replay
+from services.chassis.dead_letters import Actor, DeadLetterResolved
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable
@@ -32,7 +32,7 @@ from tests.harness.services import Recipients, identities, request
 from tests.harness.standby import Pair
 
 NOWHERE = "http://127.0.0.1:9"
-BY = Replay(new_id(), "the-request-1")
+BY = Actor(new_id(), "the-request-1")
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ async def test_plain_read(pair: Pair, pool: Pool, intake: Intake, payment: Reque
 async def test_dead_letter_kept_before(pair: Pair, pool: Pool) -> None:
     """A dead letter that is on record already is taken from the broker once that is replicated."""
     letter = dead_letters.read(REQUESTED_QUEUE, str(new_id()).encode(), {}, str(new_id()))
-    await pair.leave_unknown(lambda: dead_letters.keep(pool, [letter]))
-    await pair.after_replication(lambda: dead_letters.keep(pool, [letter]))
+    await pair.leave_unknown(lambda: dead_letters.archive(pool, [letter]))
+    await pair.after_replication(lambda: dead_letters.archive(pool, [letter]))
 
 
 async def test_dead_letter_discarded_before(pair: Pair, pool: Pool) -> None:
@@ -208,7 +208,7 @@ async def test_dead_letter_replayed_before(pair: Pair, pool: Pool) -> None:
 
 async def kept(pool: Pool) -> UUID:
     body = str(new_id()).encode()
-    await dead_letters.keep(pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, str(new_id()))])
+    await dead_letters.archive(pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, str(new_id()))])
     return await pool.fetchval("SELECT id FROM dead_letters WHERE body = $1", body)
 
 

@@ -14,16 +14,16 @@ from services.chassis import broker, dead_letter_archiver, dead_letters
 from services.chassis.audit import Cursor
 from services.chassis.broker import ATTEMPTS, REASON, Publisher
 from services.chassis.database import Pool, close_pool
-from services.chassis.dead_letters import DeadLetterResolved, Letter, Replay
+from services.chassis.dead_letters import Actor, DeadLetterResolved, NewDeadLetter
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import FINALIZED_QUEUE, REQUESTED_QUEUE, TRANSFERS_REQUESTED, Queue
 from tests.harness.databases import TestDatabase
-from tests.harness.dead_letters import keeping, kept
+from tests.harness.dead_letters import archived, archiving
 from tests.harness.services import MoneyPath
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-BY = Replay(new_id(), "the-request-1")
+BY = Actor(new_id(), "the-request-1")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def pool(transaction_database: TestDatabase) -> AsyncIterator[Pool]:
     await close_pool(opened)
 
 
-def letter(body: bytes, *, attempts: int = 0, reason: str = "test", queue: Queue = REQUESTED_QUEUE) -> Letter:
+def letter(body: bytes, *, attempts: int = 0, reason: str = "test", queue: Queue = REQUESTED_QUEUE) -> NewDeadLetter:
     """A message that has just arrived among the dead letters."""
     return dead_letters.read(queue, body, {ATTEMPTS: attempts, REASON: reason}, str(new_id()))
 
@@ -45,10 +45,10 @@ async def only(pool: Pool) -> dict[str, object]:
 
 async def test_copies_are_counted_one_by_one(pool: Pool) -> None:
     """Three messages of the same items: seen three times, the most attempts, the last reason, first and last time."""
-    await dead_letters.keep(pool, [letter(b"poison", attempts=2, reason="first")])
+    await dead_letters.archive(pool, [letter(b"poison", attempts=2, reason="first")])
     first_time = (await only(pool))["first_seen_at"]
     for attempts, reason in ((8, "second"), (5, "third")):
-        await dead_letters.keep(pool, [letter(b"poison", attempts=attempts, reason=reason)])
+        await dead_letters.archive(pool, [letter(b"poison", attempts=attempts, reason=reason)])
     row = await only(pool)
 
     assert (3, 8, "third", "waiting", 0) == tuple(
@@ -60,9 +60,9 @@ async def test_copies_are_counted_one_by_one(pool: Pool) -> None:
 
 async def test_what_was_dealt_with_waits_anew_when_it_comes_again(pool: Pool) -> None:
     """After a discard the same items are a new dead letter: seen once, with its own time."""
-    await dead_letters.keep(pool, [letter(b"poison")])
+    await dead_letters.archive(pool, [letter(b"poison")])
     await dead_letters.discard(pool, (await only(pool))["id"], "seen", BY)  # type: ignore[arg-type]
-    await dead_letters.keep(pool, [letter(b"poison")])
+    await dead_letters.archive(pool, [letter(b"poison")])
 
     rows = await pool.fetch("SELECT state, seen, note FROM dead_letters ORDER BY id")
     assert [("discarded", 1, "seen"), ("waiting", 1, None)] == [tuple(row) for row in rows]
@@ -71,7 +71,7 @@ async def test_what_was_dealt_with_waits_anew_when_it_comes_again(pool: Pool) ->
 async def test_only_what_waits_in_this_queue_is_counted(pool: Pool) -> None:
     """Neither what was dealt with nor what another queue has."""
     letters = [letter(f"poison {number}".encode()) for number in range(3)]
-    await dead_letters.keep(pool, [*letters, letter(b"other", queue=FINALIZED_QUEUE)])
+    await dead_letters.archive(pool, [*letters, letter(b"other", queue=FINALIZED_QUEUE)])
     first = await pool.fetchval("SELECT id FROM dead_letters WHERE queue = $1 LIMIT 1", REQUESTED_QUEUE.name)
     await dead_letters.discard(pool, first, "seen", BY)
 
@@ -81,7 +81,7 @@ async def test_only_what_waits_in_this_queue_is_counted(pool: Pool) -> None:
 async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_database: TestDatabase) -> None:
     """By queue and state, newest first, page by page without a gap, also when they were kept at the same instant."""
     for queue, count in ((REQUESTED_QUEUE, 5), (FINALIZED_QUEUE, 2)):
-        await dead_letters.keep(pool, [letter(f"{queue.name} {n}".encode(), queue=queue) for n in range(count)])
+        await dead_letters.archive(pool, [letter(f"{queue.name} {n}".encode(), queue=queue) for n in range(count)])
     superuser = await transaction_database.pool(transaction_database.superuser_url)
     await superuser.execute("UPDATE dead_letters SET first_seen_at = $1 WHERE queue = $2", NOON, REQUESTED_QUEUE.name)
     await close_pool(superuser)
@@ -96,7 +96,9 @@ async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_data
     async def listed(state: str | None = None, queue_name: str | None = REQUESTED_QUEUE.name) -> list[UUID]:
         found: list[UUID] = []
         below: Cursor | None = None
-        while page := await dead_letters.list_letters(pool, queue_name=queue_name, state=state, below=below, limit=2):
+        while page := await dead_letters.list_dead_letters(
+            pool, queue_name=queue_name, state=state, below=below, limit=2
+        ):
             found += [row["id"] for row in page]
             below = Cursor(page[-1]["first_seen_at"], page[-1]["id"])
         return found
@@ -121,8 +123,8 @@ async def test_a_replay_starts_to_count_anew(path: MoneyPath) -> None:
     """The message that goes back has no attempts and an id of its own; the record counts the replay and keeps its attempts."""
     publisher = Publisher(path.rabbitmq_url, "test")
     path.stack.push_async_callback(publisher.close)
-    await dead_letters.keep(path.pool, [letter(b"poison", attempts=8)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [letter(b"poison", attempts=8)])
+    [row] = await archived(path.pool)
 
     marked = await dead_letters.replay(path.pool, publisher, row, BY)
 
@@ -145,8 +147,8 @@ async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
     bodies = [
         encode_envelope(TRANSFERS_REQUESTED, [json.dumps({"transfer_id": str(id_)})], sent_at=NOON) for id_ in ids
     ]
-    await dead_letters.keep(path.pool, [letter(body) for body in bodies])
-    rows = {bytes(row["body"]): row for row in await kept(path.pool, 2)}
+    await dead_letters.archive(path.pool, [letter(body) for body in bodies])
+    rows = {bytes(row["body"]): row for row in await archived(path.pool, 2)}
     first, second = (rows[body] for body in bodies)
 
     await dead_letters.replay(path.pool, publisher, first, BY)
@@ -172,13 +174,13 @@ async def test_the_gauge_says_how_many_wait(path: MoneyPath, monkeypatch: pytest
     """As many as are on record and wait, kept up to date."""
     monkeypatch.setattr(dead_letter_archiver, "MEASURE_SECONDS", 0.01)
     gauge = dead_letter_archiver.DEAD_LETTERS.labels(REQUESTED_QUEUE.name)
-    await dead_letters.keep(path.pool, [letter(b"one"), letter(b"two")])
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as keeper:
-        measuring = asyncio.create_task(keeper.measure())
+    await dead_letters.archive(path.pool, [letter(b"one"), letter(b"two")])
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as archiver:
+        measuring = asyncio.create_task(archiver.measure())
         async with asyncio.timeout(30):
             while gauge._value.get() != 2:
                 await asyncio.sleep(0.01)
-            await dead_letters.discard(path.pool, (await kept(path.pool, 2))[0]["id"], "seen", BY)
+            await dead_letters.discard(path.pool, (await archived(path.pool, 2))[0]["id"], "seen", BY)
             while gauge._value.get() != 1:
                 await asyncio.sleep(0.01)
         measuring.cancel()

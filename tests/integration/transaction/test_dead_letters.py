@@ -15,10 +15,10 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from services.chassis import dead_letters
-from services.chassis.broker import ATTEMPTS, REASON, Outgoing, Publisher
+from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
 from services.chassis.database import close_pool
 from services.chassis.dead_letter_api import DeadLetterApi
-from services.chassis.dead_letters import BrokerUnavailable, DeadLetterNotReplayable, DeadLetterResolved, Replay
+from services.chassis.dead_letters import Actor, BrokerUnavailable, DeadLetterNotReplayable, DeadLetterResolved
 from services.contracts.identifiers import new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
@@ -27,11 +27,11 @@ from services.transaction.commands import Accepted
 from services.transaction.transfer import Transfer
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
-from tests.harness.dead_letters import keeping, kept
+from tests.harness.dead_letters import archived, archiving
 from tests.harness.services import MoneyPath, accept, request
 
 NOBODY = "amqp://nobody:nobody-is-there@127.0.0.1:9"
-BY = Replay(new_id(), "the-request-1")
+BY = Actor(new_id(), "the-request-1")
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ async def put(
 ) -> None:
     """Put messages among the dead letters, each with an id of its own unless one is given."""
     queue = REQUESTED_QUEUE.dead_letter
-    letters = [Outgoing("", queue, body, {REASON: reason}, message_id=message_id or str(new_id())) for body in bodies]
+    letters = [
+        OutgoingMessage("", queue, body, {REASON: reason}, message_id=message_id or str(new_id())) for body in bodies
+    ]
     assert not any(await publisher.publish(letters))
 
 
@@ -72,8 +74,8 @@ async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publis
     odd = json.dumps(json.loads(command) | {"request_id": "a\x00b\r\n", "transfer_id": "\ud800"})
     bodies = [b"\xff\x00 no json", envelope(command).replace(b'"version":1', b'"version":9'), envelope(odd)]
     await put(publisher, *bodies, reason="malformed: \x00")
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
-        rows = await kept(path.pool, 3)
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        rows = await archived(path.pool, 3)
         async with asyncio.timeout(30):
             while await depth(publisher):
                 await asyncio.sleep(0.02)
@@ -89,9 +91,9 @@ async def test_odd_headers_keep_no_letter_out(path: MoneyPath) -> None:
     """Whatever the headers say, the letter is kept: one that could not be would hold up all behind it."""
     for number, attempts in enumerate(odd := (2**40, -1, "many", True)):
         body = f"poison {number}".encode()
-        await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {ATTEMPTS: attempts}, "\x00")])
+        await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {ATTEMPTS: attempts}, "\x00")])
 
-    assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await kept(path.pool, len(odd))]
+    assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await archived(path.pool, len(odd))]
 
 
 def test_no_depth_kills_the_keeper() -> None:
@@ -107,11 +109,11 @@ async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
     first, second = (dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, str(new_id())) for _ in range(2))
 
     for letters in ([first], [first], [second, first], [second]):
-        await dead_letters.keep(path.pool, letters)
-    [row] = await kept(path.pool)
+        await dead_letters.archive(path.pool, letters)
+    [row] = await archived(path.pool)
     seen = row["seen"]
     await dead_letters.discard(path.pool, row["id"], "seen", BY)
-    await dead_letters.keep(path.pool, [second])
+    await dead_letters.archive(path.pool, [second])
 
     assert seen >= 2
     assert ["discarded"] == [row["state"] for row in await path.pool.fetch("SELECT state FROM dead_letters")]
@@ -120,22 +122,22 @@ async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
 async def test_a_crash_before_the_acknowledgement_leaves_one_row(
     path: MoneyPath, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A keeper that dies between its commit and its acknowledgement gets the message again: one row, seen once."""
-    real, died = dead_letters.keep, asyncio.Event()
+    """An archiver that dies between its commit and its acknowledgement gets the message again: one row, seen once."""
+    real, died = dead_letters.archive, asyncio.Event()
 
-    async def keep_and_die(*arguments: object) -> None:
+    async def archive_and_die(*arguments: object) -> None:
         await real(*arguments)  # type: ignore[arg-type]
         if not died.is_set():
             died.set()
             raise ConnectionError("died here")
 
-    monkeypatch.setattr(dead_letters, "keep", keep_and_die)
+    monkeypatch.setattr(dead_letters, "archive", archive_and_die)
     await put(publisher, b"poison")
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE), asyncio.timeout(20):
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE), asyncio.timeout(20):
         await died.wait()
         while await depth(publisher):
             await asyncio.sleep(0.02)
-        [row] = await kept(path.pool)
+        [row] = await archived(path.pool)
 
     assert 1 == row["seen"]
 
@@ -143,19 +145,19 @@ async def test_a_crash_before_the_acknowledgement_leaves_one_row(
 async def test_what_cannot_be_kept_stays_at_the_broker(
     path: MoneyPath, publisher: Publisher, transaction_database: TestDatabase
 ) -> None:
-    """While the database takes no row nothing is acknowledged: the message is there when the keeper has gone, and kept later."""
+    """While the database accepts no row nothing is acknowledged: the message stays in the queue and is archived later."""
     owner = await asyncpg.connect(transaction_database.owner_url)
     await owner.execute("REVOKE INSERT ON dead_letters FROM payflow_transaction")
     await put(publisher, b"poison")
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as keeper, asyncio.timeout(20):
-        while await depth(publisher) or not keeper._consuming:
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as archiver, asyncio.timeout(20):
+        while await depth(publisher) or not archiver._consuming:
             await asyncio.sleep(0.02)
     async with asyncio.timeout(20):
         while await depth(publisher) != 1:
             await asyncio.sleep(0.02)
     await owner.execute("GRANT INSERT ON dead_letters TO payflow_transaction")
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
-        [row] = await kept(path.pool)
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await archived(path.pool)
     await owner.close()
 
     assert b"poison" == bytes(row["body"])
@@ -165,8 +167,8 @@ async def test_a_replay_carries_it_out_once(path: MoneyPath, publisher: Publishe
     """Guarantee 37: replayed five times, also beside a worker and after its outcome: the money moved once; each is on record."""
     transfer, command = await accepted(path)
     await put(publisher, envelope(command))
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
-        [row] = await kept(path.pool)
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await archived(path.pool)
     preview = replay.previewer(path.pool)
     before = await preview(row)
     path.start_worker()
@@ -199,8 +201,8 @@ async def until_taken(publisher: Publisher) -> None:
 async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
     """With the broker away a replay is refused with 503; the letter waits, and no action is on record."""
     _, command = await accepted(path)
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await archived(path.pool)
     nowhere = Publisher(NOBODY, "test")
 
     with pytest.raises(BrokerUnavailable):
@@ -213,10 +215,10 @@ async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
 async def test_what_fails_again_goes_on_waiting(path: MoneyPath, publisher: Publisher) -> None:
     """A letter that came back before its replay was marked is not marked as done: it waits, seen twice."""
     row_body = b"still no json"
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
-    [row] = await kept(path.pool)
-    # Back already, as a fast worker and keeper would have it.
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
+    [row] = await archived(path.pool)
+    # Back already, as a fast worker and archiver would have it.
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
     marked = await dead_letters.replay(path.pool, publisher, row, BY)
 
     assert ("waiting", 2, 1) == (marked["state"], marked["seen"], marked["replays"])
@@ -225,14 +227,14 @@ async def test_what_fails_again_goes_on_waiting(path: MoneyPath, publisher: Publ
 async def test_a_replayed_poison_comes_back(path: MoneyPath, publisher: Publisher) -> None:
     """Guarantee 37: what nobody can read is replayed without harm and waits again in the end; nothing dies of it."""
     await put(publisher, b"still no json")
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
-        [row] = await kept(path.pool)
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await archived(path.pool)
         path.start_worker()
         await dead_letters.replay(path.pool, publisher, row, BY)
         async with asyncio.timeout(20):
             while not await path.pool.fetchval("SELECT count(*) > 1 OR max(seen) > 1 FROM dead_letters"):
                 await asyncio.sleep(0.02)
-        waiting = await kept(path.pool)
+        waiting = await archived(path.pool)
 
     assert [b"still no json"] == [bytes(one["body"]) for one in waiting]
     assert waiting[0]["reason"].startswith("malformed")
@@ -253,8 +255,8 @@ async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
     )
     forged = [envelope(json.dumps(told | change)) for change in changes]
     letters = [dead_letters.read(REQUESTED_QUEUE, body, {}, None) for body in [envelope(command), *forged]]
-    await dead_letters.keep(path.pool, letters)
-    by_body = {bytes(row["body"]): row for row in await kept(path.pool, len(letters))}
+    await dead_letters.archive(path.pool, letters)
+    by_body = {bytes(row["body"]): row for row in await archived(path.pool, len(letters))}
     preview = replay.previewer(path.pool)
     prospects = [await preview(by_body[body]) for body in forged]
     honest = await preview(by_body[letters[0].body])
@@ -268,8 +270,8 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
     """A replay that must not be done is refused at the desk: nothing goes to the queue, nothing is marked."""
     _, command = await accepted(path)
     forged = envelope(command.replace('"amount":5', '"amount":6'))
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
+    [row] = await archived(path.pool)
     desk = DeadLetterApi(
         path.pool,
         REQUESTED_QUEUE,
@@ -289,8 +291,8 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
 async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_database: TestDatabase) -> None:
     """Lists and single dead letters are read on the pool for reads; what an operator does is written on the other."""
     _, command = await accepted(path)
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await archived(path.pool)
     read_pool = await transaction_database.pool(default_transaction_read_only="on")
     path.stack.push_async_callback(close_pool, read_pool)
     desk = DeadLetterApi(
@@ -325,8 +327,8 @@ async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
     clash, clash_command = await accepted(path)
     await commands.mark_conflicted(path.pool, [clash.id])
     body = envelope(late_command, odd_command.replace('"amount":5', '"amount":"5"'), clash_command)
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, None)])
+    [row] = await archived(path.pool)
 
     prospect = await replay.previewer(path.pool)(row)
 
@@ -340,8 +342,8 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
     """A discarded letter stays on record with the reason, once in the audit log; the reversal still ends its transfer."""
     path.reversal_after = timedelta(milliseconds=1)
     transfer, command = await accepted(path)
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
+    [row] = await archived(path.pool)
     before = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id]
 
     done = [await dead_letters.discard(path.pool, row["id"], "looked at", BY) for _ in range(2)]
@@ -362,8 +364,8 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
 
 async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, transaction_database: TestDatabase) -> None:
     """While the audit log takes no row a letter is not discarded."""
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
-    [row] = await kept(path.pool)
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
+    [row] = await archived(path.pool)
     owner = await asyncpg.connect(transaction_database.owner_url)
     await owner.execute("REVOKE INSERT ON audit_log FROM payflow_transaction")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -375,7 +377,7 @@ async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, tran
 
 async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: TestDatabase) -> None:
     """DELETE and TRUNCATE of dead letters are refused to everybody, and the service cannot change what was in one."""
-    await dead_letters.keep(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
+    await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
     removals = ["DELETE FROM dead_letters", "TRUNCATE dead_letters"]
     for role, statements in (
         ("service", [*removals, "UPDATE dead_letters SET body = ''"]),
@@ -393,8 +395,8 @@ async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publish
     """Guarantee 67: a transfer whose command was set aside says so, waits for the reversal, and after a replay is done."""
     transfer, command = await accepted(path)
     await put(publisher, envelope(command))
-    async with keeping(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
-        [row] = await kept(path.pool)
+    async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
+        [row] = await archived(path.pool)
     aside = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
     path.start_worker()
     await dead_letters.replay(path.pool, publisher, row, BY)

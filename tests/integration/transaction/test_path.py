@@ -14,7 +14,7 @@ import pytest
 
 from deploy.local.engines import Postgres
 from services.chassis import broker, metrics
-from services.chassis.broker import Outgoing, Publisher, PublishFailed
+from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.database import Pool
 from services.chassis.outbox import Relay
 from services.chassis.roles import Runtime
@@ -41,7 +41,7 @@ async def send(path: MoneyPath, *bundles: list[str] | bytes) -> None:
         bundle if isinstance(bundle, bytes) else encode_envelope(TRANSFERS_REQUESTED, bundle, sent_at=datetime.now(UTC))
         for bundle in bundles
     ]
-    left = [Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, body) for body in bodies]
+    left = [OutgoingMessage(topology.COMMANDS, TRANSFERS_REQUESTED.type, body) for body in bodies]
     async with asyncio.timeout(60):
         # A broker on a busy machine may confirm too late: then the message is sent again, as the relay does.
         while left:
@@ -335,7 +335,7 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
         channel = await connection.channel()
         queue = await channel.get_queue(REQUESTED_QUEUE.name)
         await queue.unbind(topology.COMMANDS, TRANSFERS_REQUESTED.type)
-        [failed] = await publisher.publish([Outgoing(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")])
+        [failed] = await publisher.publish([OutgoingMessage(topology.COMMANDS, TRANSFERS_REQUESTED.type, b"{}")])
     await publisher.close()
 
     unroutable = metrics.OUTBOX_FAILURES.labels("transaction", "unroutable")
@@ -451,7 +451,7 @@ async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath, monk
     path.stack.push_async_callback(publisher.close)
     reachable = publisher.publish
 
-    async def publish(messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+    async def publish(messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         commands = [message for message in messages if message.exchange == topology.COMMANDS]
         results = iter(await reachable(commands))
         return [next(results) if message in commands else PublishFailed("unroutable") for message in messages]

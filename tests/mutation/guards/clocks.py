@@ -47,7 +47,7 @@ MUTANTS = (
         changes=[
             Change(
                 CLIENT,
-                'raise UpstreamUnavailable(f"the {self.name} service does not agree on the time") from None\n',
+                'raise UpstreamUnavailable(f"the {self.name} service disagrees on the time") from None\n',
                 "raise\n",
             )
         ],

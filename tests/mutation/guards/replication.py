@@ -90,7 +90,7 @@ MUTANTS = (
         changes=[
             Change(
                 DATABASE,
-                "        if is_committing:\n            raise CommitUnknown from away\n        raise\n",
+                "        if is_committing:\n            raise CommitUnknown from error\n        raise\n",
                 "        raise\n",
             ),
         ],
@@ -129,8 +129,8 @@ MUTANTS = (
         changes=[
             Change(
                 "services/chassis/client.py",
-                '            if method == "GET":\n                outcome = "away"\n',
-                '            if method:\n                outcome = "away"\n',
+                '            if method == "GET":\n                outcome = "unavailable"\n',
+                '            if method:\n                outcome = "unavailable"\n',
             )
         ],
         works="tests/integration/chassis/test_lost_connections.py::test_connection_refused",
@@ -259,7 +259,7 @@ MUTANTS = (
     _missing_wait(
         "dead-letter",
         DEAD_LETTERS,
-        "        # What was on record already has written nothing.\n",
+        "        # A dead letter that was already stored has written nothing.\n",
         "",
         "test_transaction.py::test_dead_letter_kept_before",
     ),

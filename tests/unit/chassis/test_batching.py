@@ -1,4 +1,4 @@
-"""Natural batching: what gathers travels together, and a bad item fails alone."""
+"""Natural batching: waiting items form the next batch, and a bad item fails alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from services.chassis.batching import Batcher
 from services.contracts.refusal import Refusal, Unavailable
 
 
-async def test_what_gathers_during_a_flight_travels_together() -> None:
-    """The first item leaves at once, alone; all that arrive while it flies make the next batch."""
+async def test_items_that_wait_form_the_next_batch() -> None:
+    """The first item is processed at once, alone; all that arrive meanwhile form the next batch."""
     batches: list[list[int]] = []
-    landed = asyncio.Event()
+    finished = asyncio.Event()
 
     async def flush(items: Sequence[int]) -> list[int]:
         batches.append(list(items))
-        await landed.wait()
+        await finished.wait()
         return [item * 10 for item in items]
 
     batcher: Batcher[int, int] = Batcher("test", flush, size_max=100)
@@ -28,7 +28,7 @@ async def test_what_gathers_during_a_flight_travels_together() -> None:
         await asyncio.sleep(0)
     rest = [asyncio.create_task(batcher.submit(n)) for n in range(2, 6)]
     await asyncio.sleep(0)
-    landed.set()
+    finished.set()
 
     assert [10, 20, 30, 40, 50] == await asyncio.gather(first, *rest)
     assert [[1], [2, 3, 4, 5]] == batches
@@ -49,8 +49,8 @@ async def test_a_bad_item_fails_alone() -> None:
     assert isinstance(results[13], ZeroDivisionError)
 
 
-async def test_a_refusal_answers_one_item() -> None:
-    """An answer may be a refusal; it is raised to its own caller only."""
+async def test_a_refusal_concerns_one_item() -> None:
+    """A result may be a refusal; it is raised to its own caller only."""
 
     async def flush(items: Sequence[int]) -> list[int | Refusal]:
         return [Unavailable() if item == 2 else item for item in items]
@@ -62,15 +62,15 @@ async def test_a_refusal_answers_one_item() -> None:
     assert isinstance(results[1], Unavailable)
 
 
-@pytest.mark.parametrize("flights", [1, 2])
-async def test_nothing_is_left_behind(flights: int) -> None:
-    """However submissions and landings interleave, every item is answered."""
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_no_item_is_left_waiting(concurrency: int) -> None:
+    """However submissions and batches interleave, every item gets its result."""
 
     async def flush(items: Sequence[int]) -> list[int]:
         await asyncio.sleep(0)
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher("test", flush, size_max=3, flights_max=flights)
+    batcher: Batcher[int, int] = Batcher("test", flush, size_max=3, concurrency_max=concurrency)
 
     async def submit(n: int) -> int:
         for _ in range(n % 7):
@@ -81,8 +81,8 @@ async def test_nothing_is_left_behind(flights: int) -> None:
         assert list(range(300)) == await asyncio.gather(*(submit(n) for n in range(300)))
 
 
-async def test_nobody_waits_for_a_flight_that_was_ended() -> None:
-    """A flight that is cancelled leaves nobody waiting for its answer, and the next item takes off again."""
+async def test_cancelled_batches_leave_no_caller_waiting() -> None:
+    """The callers of a cancelled batch are cancelled, and the next item starts a new one."""
     ends = [True]
 
     async def flush(items: Sequence[int]) -> list[int]:
@@ -99,47 +99,49 @@ async def test_nobody_waits_for_a_flight_that_was_ended() -> None:
         assert 2 == await batcher.submit(2)
 
 
-async def gathered(*, size_max: int, flights_max: int, items: int) -> tuple[list[int], int]:
-    """Submit items at once; the sizes of the batches, and how many of them were under way at the same time."""
+async def gathered(*, size_max: int, concurrency_max: int, items: int) -> tuple[list[int], int]:
+    """Submit items at once; the sizes of the batches, and how many of them ran concurrently."""
     sizes: list[int] = []
-    flying = most = 0
+    running = most = 0
 
     async def flush(batch: Sequence[int]) -> list[int]:
-        nonlocal flying, most
+        nonlocal running, most
         sizes.append(len(batch))
-        flying += 1
-        most = max(most, flying)
+        running += 1
+        most = max(most, running)
         for _ in range(5):
             await asyncio.sleep(0)
-        flying -= 1
+        running -= 1
         return list(batch)
 
-    batcher: Batcher[int, int] = Batcher("sizes", flush, size_max=size_max, flights_max=flights_max)
+    batcher: Batcher[int, int] = Batcher("sizes", flush, size_max=size_max, concurrency_max=concurrency_max)
     assert list(range(items)) == await asyncio.gather(*(batcher.submit(n) for n in range(items)))
     return sizes, most
 
 
 @pytest.mark.parametrize(
-    ("size_max", "flights_max", "sizes", "most"),
+    ("size_max", "concurrency_max", "sizes", "most"),
     [(4, 1, [4, 4, 2], 1), (4, 2, [4, 4, 2], 2), (10, 3, [10], 1), (100, 1, [10], 1)],
 )
-async def test_batches_and_flights_are_bounded(size_max: int, flights_max: int, sizes: list[int], most: int) -> None:
-    """Ten items at once: batches and flights stay within their bounds, and each batch is counted with its size."""
+async def test_batches_and_concurrency_are_bounded(
+    size_max: int, concurrency_max: int, sizes: list[int], most: int
+) -> None:
+    """Ten items at once: the size and number of batches stay within their bounds, and each batch is counted with its size."""
     before = counted()
 
-    assert (sizes, most) == await gathered(size_max=size_max, flights_max=flights_max, items=10)
+    assert (sizes, most) == await gathered(size_max=size_max, concurrency_max=concurrency_max, items=10)
 
     assert (len(sizes), 10) == tuple(now - then for now, then in zip(counted(), before, strict=True))
 
 
 def counted() -> tuple[float, float]:
-    """How many batches were counted, and how many items."""
+    """The number of batches counted, and of items."""
     histogram = metrics.BATCH_ITEMS.labels("sizes")
     return sum(bucket.get() for bucket in histogram._buckets), histogram._sum.get()
 
 
-async def test_what_halving_cannot_cure_is_tried_once() -> None:
-    """A refusal of the whole batch, or an error of the other side, goes to every caller after one call."""
+async def test_errors_that_concern_all_items_are_not_halved() -> None:
+    """A refusal of the whole batch, or an error that concerns all items, goes to every caller after one call."""
     calls = 0
 
     async def refuse(_items: Sequence[int]) -> list[int]:
@@ -148,10 +150,10 @@ async def test_what_halving_cannot_cure_is_tried_once() -> None:
         raise Unavailable if calls == 1 else ConnectionError
 
     batcher: Batcher[int, int] = Batcher(
-        "test", refuse, size_max=100, is_whole=lambda error: isinstance(error, ConnectionError)
+        "test", refuse, size_max=100, concerns_all=lambda error: isinstance(error, ConnectionError)
     )  # fmt: skip
     refused = await asyncio.gather(*(batcher.submit(n) for n in range(5)), return_exceptions=True)
-    away = await asyncio.gather(*(batcher.submit(n) for n in range(5)), return_exceptions=True)
+    unavailable = await asyncio.gather(*(batcher.submit(n) for n in range(5)), return_exceptions=True)
 
     assert [Unavailable] * 5 == [type(one) for one in refused]
-    assert ([ConnectionError] * 5, 2) == ([type(one) for one in away], calls)
+    assert ([ConnectionError] * 5, 2) == ([type(one) for one in unavailable], calls)

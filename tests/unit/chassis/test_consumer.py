@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.chassis import consumer, metrics
-from services.chassis.broker import ATTEMPTS, REASON, Outgoing, PublishFailed
+from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, PublishFailed
 from services.chassis.consumer import Consumer, DeadLetter, Delivery, Retry
 from services.chassis.roles import Runtime
 from services.contracts.messages import MalformedMessage, decode_envelope, encode_envelope
@@ -111,10 +111,10 @@ async def test_only_what_was_not_confirmed_is_published_again(
 ) -> None:
     """Of three the second is refused twice and the third once: each is published until its confirm, and not once more."""
     monkeypatch.setattr("services.chassis.consumer.backoff.seconds", lambda _failures: 0.0)
-    reasons: dict[str, list[str]] = {"a": [], "b": ["refused", "timeout"], "c": ["away"]}
+    reasons: dict[str, list[str]] = {"a": [], "b": ["refused", "timeout"], "c": ["unavailable"]}
     published: list[list[str]] = []
 
-    async def publish(messages: Sequence[Outgoing]) -> list[PublishFailed | None]:
+    async def publish(messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         published.append([message.routing_key for message in messages])
         left = [reasons[message.routing_key] for message in messages]
         return [PublishFailed(one.pop(0)) if one else None for one in left]
@@ -122,7 +122,7 @@ async def test_only_what_was_not_confirmed_is_published_again(
     monkeypatch.setattr(consuming._publisher, "publish", publish)
     still: Any = Watch()
 
-    await consuming._finalize_exceptions(still, still, [Outgoing("", key, b"{}") for key in "abc"])
+    await consuming._finalize_exceptions(still, still, [OutgoingMessage("", key, b"{}") for key in "abc"])
 
     assert [["a", "b", "c"], ["b", "c"], ["b"]] == published
 

@@ -49,7 +49,7 @@ def test_a_point_is_a_seam_an_operation_and_a_number() -> None:
 )
 def test_what_is_no_point_is_refused(text: str) -> None:
     """An unknown seam, no operation, or a number below 1."""
-    with pytest.raises(ValueError, match="is no crash point"):
+    with pytest.raises(ValueError, match="is not a crash point"):
         parse(text)
 
 
@@ -145,7 +145,7 @@ def test_an_unknown_point_is_bad_configuration(configured: pytest.MonkeyPatch) -
     configured.setenv("PAYFLOW_DEMO", "1")
     configured.setenv("PAYFLOW_CRASH_AT", "after-lunch:anything")
 
-    with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: is no crash point[^\n]*before-commit[^\n]*$"):
+    with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: is not a crash point[^\n]*before-commit[^\n]*$"):
         load(RoleSettings)
 
 

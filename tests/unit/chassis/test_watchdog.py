@@ -1,4 +1,4 @@
-"""The round of the watchdog, with connections that are late by themselves."""
+"""The sweep of the watchdog, with connections that are always late."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from services.chassis import watchdog
 from services.chassis.watchdog import Watchdog
 
-CROWD = 50
+CONNECTIONS = 50
 
 
 class Turn:
-    """Numbers the turns of the loop, and holds how many were cut in each."""
+    """Numbers the iterations of the loop, and counts the connections closed in each."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -28,7 +28,7 @@ class Turn:
 
 
 class Late:
-    """A connection that is late from its beginning."""
+    """A connection that is late from the start."""
 
     address = "127.0.0.1"
 
@@ -42,15 +42,15 @@ class Late:
         return "silent"
 
 
-async def test_a_crowd_is_not_cut_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guarantee 51: between a few who are cut everybody else has a turn; still all of a crowd are cut in one round."""
+async def test_late_connections_are_closed_in_small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guarantee 51: other tasks run between small groups of closed connections; still one sweep closes all late ones."""
     monkeypatch.setattr(watchdog, "SWEEP_SECONDS", 0.01)
     watching, turn = Watchdog("test"), Turn()
-    for _ in range(CROWD):
+    for _ in range(CONNECTIONS):
         watching.admit(Late(watching, turn))  # type: ignore[arg-type]
-    beside = [asyncio.create_task(turn.count()), asyncio.create_task(watching.keep())]
+    beside = [asyncio.create_task(turn.count()), asyncio.create_task(watching.run())]
     async with asyncio.timeout(30):
-        while turn.cuts.total() < CROWD:
+        while turn.cuts.total() < CONNECTIONS:
             await asyncio.sleep(0.001)
     for task in beside:
         task.cancel()
@@ -61,7 +61,7 @@ async def test_a_crowd_is_not_cut_in_one_go(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_connections_have_two_limits() -> None:
-    """So many from one address, so many from all; one that ended makes room for exactly one other, of its address too."""
+    """Limits per address and in total; a connection that ends frees one slot of each."""
     watching, turn = Watchdog("test", connections_max=5, per_address_max=3), Turn()
 
     def opened(address: str) -> Late:
@@ -87,8 +87,8 @@ def test_connections_have_two_limits() -> None:
     ]
 
 
-def test_without_limits_everybody_is_let_in() -> None:
-    """A watchdog without numbers only watches."""
+def test_without_limits_every_connection_is_admitted() -> None:
+    """A watchdog without limits only enforces deadlines."""
     watching, turn = Watchdog("test"), Turn()
 
     assert all(watching.admit(Late(watching, turn)) for _ in range(2000))  # type: ignore[arg-type]
