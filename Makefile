@@ -4,8 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 T ?= tests
-# The whole suite mostly waits for processes: three parallel runs, each with its own engines, keep two cores busy.
-RUNS := $(if $(filter tests,$(T)),-n 3 --dist loadfile --durations=20)
+# The tests wait for processes part of the time: four parallel runs, each with its own engines, keep two cores busy.
+RUNS := $(if $(filter tests,$(T)),-n 4 --dist loadfile --durations=20)
 
 # Do not pass PYTHON* and locale variables of the caller's shell to any target.
 FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))

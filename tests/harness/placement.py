@@ -29,21 +29,25 @@ TOGETHER = {
 """Folders and files that run in one process, so that a run starts two session stacks and one broker, not one per process."""
 
 FIRST = (
-    "tests/e2e",
-    BROKER,
-    "tests/simulation/test_transfer_protocol.py",
     "tests/chaos",
+    BROKER,
+    "tests/e2e",
+    "tests/simulation/test_transfer_protocol.py",
     "tests/chaos/test_crash_points.py",
-    "tests/chaos/test_overload.py",
     "tests/integration/local/test_payflow.py",
-    "tests/chaos/test_disk_full.py",
-    "tests/integration/local/test_engines.py",
+    "tests/integration/test_plans.py",
     "tests/integration/wallet/test_ledger_machine.py",
-    "tests/integration/test_bad_configuration.py",
+    "tests/integration/local/test_permissions.py",
+    "tests/chaos/test_overload.py",
+    "tests/chaos/test_disk_full.py",
+    "tests/integration/local/test_moving.py",
+    "tests/integration/local/test_engines.py",
+    "tests/integration/wallet/test_races.py",
+    "tests/unit/wallet/test_ledger_machine.py",
     "tests/integration/test_migrations.py",
     "tests/integration/test_broker.py",
 )
-"""Groups that take half a minute to five, the longest first, but never three stack starts at once: a start takes 36 s of CPU.
+"""Groups that take a quarter of a minute or more, the longest first.
 
 A file listed here is not part of a folder that stays together.
 """
