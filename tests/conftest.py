@@ -14,7 +14,7 @@ import pytest
 from deploy.local import environment
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import logs
-from tests.harness import drills, leaks
+from tests.harness import databases, drills, leaks
 from tests.harness.api import ApiClient, Person
 from tests.harness.databases import DataFolder, Templates, TestDatabase
 from tests.harness.stack import Stack, running
@@ -67,7 +67,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 
 @pytest.fixture(scope="session")
 async def postgres(engines_directory: Path, data_folder: DataFolder) -> AsyncIterator[Postgres]:
-    engine = Postgres(engines_directory / "postgres")
+    engine = Postgres(engines_directory / "postgres", settings=databases.SETTINGS)
     if SHARED is None:
         await data_folder.copy(engine.directory, engine.directory / "secrets.json")
     async with _started(engine):
@@ -89,8 +89,10 @@ async def redis(engines_directory: Path) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def templates(postgres: Postgres) -> Templates:
-    return Templates(postgres)
+async def templates(postgres: Postgres) -> AsyncIterator[Templates]:
+    made = Templates(postgres)
+    yield made
+    await made.close()
 
 
 @pytest.fixture

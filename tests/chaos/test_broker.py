@@ -34,7 +34,7 @@ HANG_SECONDS = bound(15.0, 5.0)
 TERMINAL_SECONDS = 90
 """After the last fault. In the tests' stack the reversal ends a transfer 20 s after it was accepted."""
 
-pytestmark = pytest.mark.timeout(bound(150, 400))
+pytestmark = pytest.mark.timeout(bound(300, 400))
 
 
 @pytest.fixture(scope="module")

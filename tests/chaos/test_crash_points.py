@@ -47,8 +47,6 @@ STALE_SECONDS = 0.5
 POSTED_IN_SECONDS = 6.0
 """For transfers that must be posted before they expire."""
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder) -> AsyncIterator[Rig]:

@@ -102,7 +102,7 @@ def with_later_expiry(body: bytes) -> bytes:
     return json.dumps({"items": items}).encode()
 
 
-@pytest.mark.timeout(bound(120, 400))
+@pytest.mark.timeout(bound(300, 400))
 async def test_a_delayed_call_moves_no_money(path: MoneyPath) -> None:
     """Guarantee 3: a worker's calls are delayed while the reversal acts: FAILED; the late calls get `voided`; no money moves.
 

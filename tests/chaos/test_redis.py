@@ -145,7 +145,7 @@ async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     [(stopped, bound(6, 60)), (frozen, bound(6, 60)), (full, bound(2, 60)), (wrong, bound(2, 60))],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-@pytest.mark.timeout(bound(120, 400))
+@pytest.mark.timeout(bound(300, 400))
 async def test_faults_of_redis_do_not_affect_users(
     stack: Stack, api: ApiClient, users: list[TimedPerson], fault: Fault, seconds: float
 ) -> None:

@@ -28,7 +28,6 @@ FIRST_LINES = {
 SLOW_KINDS = tuple(kind for kind in FIRST_LINES if kind != "unread")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "kinds",
     [

@@ -22,8 +22,11 @@ TOGETHER = {
     "tests/integration/test_upgrade.py": BROKER,
     "tests/integration/notification/test_worker.py": BROKER,
     "tests/integration/notification/test_catch_up.py": BROKER,
+    "tests/integration/chassis/test_acknowledging.py": BROKER,
     "tests/integration/chassis/test_consuming.py": BROKER,
     "tests/integration/chassis/test_publishing.py": BROKER,
+    "tests/integration/chassis/test_topology.py": BROKER,
+    "tests/integration/test_upgrade.py": BROKER,
     "tests/integration/chaos/test_proxy_protocols.py": BROKER,
 }
 """Folders and files that run in one process, so that a run starts two session stacks and one broker, not one per process."""

@@ -16,7 +16,7 @@ from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import find_free
 from tests.harness import preloaded
 
-START_SECONDS_MAX = 240
+START_SECONDS_MAX = 500
 
 
 class Run:

@@ -19,7 +19,7 @@ from tests.harness import preloaded
 from tests.harness.databases import DataFolder
 from tests.harness.preloaded import PreloadedProcess
 
-START_SECONDS_MAX = 270
+START_SECONDS_MAX = 500
 STOP_SECONDS_MAX = 120
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ class Stack:
         """Keep a process down until `bring_up`."""
         (self.home / "down" / name).touch()
         pid = self["pids"].get(name)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while pid is not None and is_alive(pid):
                 await asyncio.sleep(0.05)
 
@@ -53,7 +53,7 @@ class Stack:
         """Let it start again."""
         (self.home / "down" / name).unlink(missing_ok=True)
 
-    async def ready(self, name: str, *, expected: int = 200, seconds: float = 60) -> None:
+    async def ready(self, name: str, *, expected: int = 200, seconds: float = 180) -> None:
         """Wait until the role's /readyz returns `expected`."""
         async with aiohttp.ClientSession() as session, asyncio.timeout(seconds):
             while await self.probe(session, name, "readyz") != expected:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-SHARED_SECONDS_MAX = 300.0
+SHARED_SECONDS_MAX = 600.0
 """For set-up or tear-down, which may start or stop everything shared, on a busy machine."""
 
 _LIMIT: pytest.StashKey[Any] = pytest.StashKey()

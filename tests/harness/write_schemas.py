@@ -21,11 +21,13 @@ async def main() -> None:
         postgres = Postgres(Path(directory) / "postgres")
         await postgres.start()
         await postgres.provision()
+        templates = Templates(postgres)
         try:
             for database in DATABASES:
-                made = await Templates(postgres).fresh(database)
+                made = await templates.fresh(database)
                 (SERVICES / database / "sql" / "schema.sql").write_text(schema(postgres, made.name))
         finally:
+            await templates.close()
             await postgres.stop()
 
 

@@ -386,7 +386,6 @@ def expected_lines(sent: dict[str, Sent]) -> Counter[tuple[UUID, str, str]]:
     return found
 
 
-@pytest.mark.timeout(300)
 async def test_nothing_of_the_previous_version_is_lost(
     path: MoneyPath,
     databases: dict[str, TestDatabase],

@@ -28,7 +28,7 @@ KEPT_DOWN = (*WORKERS, RELAY)
 WAIT_SECONDS_MAX = 120
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: Path) -> None:
     """Balances are kept, a new transfer completes, and two that were PENDING end: one at the broker, one in the outbox."""
     home = tmp_path / "home"

@@ -31,7 +31,7 @@ def start(home: Home, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     begun = time.time()
     while not home.stack.exists() or home.stack.stat().st_mtime < begun:
         assert run.poll() is None, (home.path / "run.log").read_text()
-        assert time.time() < begun + 240
+        assert time.time() < begun + 500
         time.sleep(0.05)
     return run
 
@@ -56,7 +56,7 @@ async def balances(gateway: str) -> dict[str, int]:
         return {user.email: (await user.wallet(seed.CURRENCY))["balance"] for user in users}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Path) -> None:
     """The stack starts from an empty folder, writes stack.json, runs the demo, and loses nothing when all of it is killed."""
     home = Home(tmp_path / "home")

@@ -38,7 +38,7 @@ def make_old_home(path: Path) -> None:
         (path / name).touch(mode=0o644)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_no_other_user_reads_or_connects(parent: Path) -> None:
     """A stack in a folder of an earlier version, with umask 0: no entry has permissions for others, and no login works.
 
