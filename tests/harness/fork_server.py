@@ -1,8 +1,9 @@
 """Start Python programs as forks of a process that has imported all services: milliseconds of CPU instead of a second each.
 
 `python -m services.SERVICE ROLE` spends most of its start on imports. The fork server imports everything once, starts no
-thread and no event loop, and forks itself for each program. A program is otherwise as if its command had been run: a child of the
-process that requested it, which dies with it, the leader of a session, with its own environment, folder, log and exit status.
+thread and no event loop, and forks itself for each program. Otherwise a program is as if its command had been run: a child of the
+process that requested it, ended by the kernel together with that process, and the leader of a session, with its own environment,
+log and exit status.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ class ForkServer:
             "parent": os.getpid(),
         }
         with _adopting_orphans():
-            files = [output.fileno(), (errors or output).fileno()]
-            socket.send_fds(self._connection, [json.dumps(program).encode()], files)
+            outputs = [output.fileno(), (errors or output).fileno()]
+            socket.send_fds(self._connection, [json.dumps(program).encode()], outputs)
             reply = self._connection.recv(REQUEST_BYTES_MAX)
         assert reply, "the fork server has ended"
         return Child(int(reply))

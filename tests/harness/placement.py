@@ -19,7 +19,6 @@ TOGETHER = {
     "tests/chaos/test_delayed_calls.py": BROKER,
     "tests/chaos/": "tests/chaos",
     "tests/integration/transaction/": BROKER,
-    "tests/integration/test_upgrade.py": BROKER,
     "tests/integration/notification/test_worker.py": BROKER,
     "tests/integration/notification/test_catch_up.py": BROKER,
     "tests/integration/chassis/test_acknowledging.py": BROKER,

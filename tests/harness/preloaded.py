@@ -28,7 +28,7 @@ RUN_SECONDS_MAX = 90.0
 POLL_SECONDS = 0.01
 
 MEASURED = "COVERAGE_"
-"""What variables of a run begin with that measures its processes from their start."""
+"""How the variables begin by which coverage is measured in each process from its start."""
 
 
 def is_allowed(environment: Mapping[str, str]) -> bool:
