@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -60,9 +61,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
         runtime.health.register("keys", keys.ping)
         runtime.health.register("revocations", revocations.ping)
         hub = Hub(clients.notification, streams_max=settings.streams_max)
-        are_limited = settings.rate_limits == "on"
-        if not are_limited:
-            log.warning("rate_limits_disabled")
+        are_limited = _are_limited(settings)
         quotas = Quotas(cache)
         stack.push_async_callback(quotas.close)
         app = build(
@@ -76,22 +75,16 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             trusted=settings.trusted_networks,
             requests_max=settings.requests_max,
             passwords_max=settings.passwords_max,
-            origins=Origins(
-                settings.allowed_origins, settings.own_origin, also=(api.transfers.SIMULATE,) if settings.demo else ()
-            ),
+            origins=_origins(settings),
         )
         if settings.demo:
             from services.gateway import simulation  # noqa: PLC0415 - loaded nowhere else
 
             simulation.install(app)
-        runtime.run_beside(stack, keys.run())
-        runtime.run_beside(stack, revocations.run())
-        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _message: revocations.notify()))
         revocations.subscribe(hub.end_session)
-        runtime.run_beside(stack, hub.run())
-        runtime.run_beside(stack, wakeup.listen(redis_url, wakeup.EVENTS, hub.notify))
-        watch = _watchdog(settings)
-        await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=watch)
+        for work in (keys.run(), revocations.run(), hub.run(), *_wakeups(redis_url, revocations, hub)):
+            runtime.run_beside(stack, work)
+        await server.serve(app, runtime, host=settings.host, port=settings.gateway_port, watch=_watchdog(settings))
 
 
 def build(
@@ -119,28 +112,33 @@ def build(
         body_bytes_max=BODY_BYTES_MAX,
     )
     app.middlewares.insert(0, admission.middleware)
-    app.on_response_prepare.append(responses.on_prepare)
-    app.on_response_prepare.append(rate_limit.on_prepare)
-    app[UPSTREAMS] = clients
-    app[KEYS] = keys
-    app[REVOCATIONS] = revocations
-    app[LIMITER] = limiter
-    app[LOGIN_THROTTLE] = login_throttle
+    app.on_response_prepare.extend([responses.on_prepare, rate_limit.on_prepare])
+    app[UPSTREAMS], app[HUB] = clients, hub
+    app[KEYS], app[REVOCATIONS] = keys, revocations
+    app[LIMITER], app[LOGIN_THROTTLE] = limiter, login_throttle
     app[PASSWORDS] = Passwords(under_way_max=passwords_max)
     app[INTAKE] = Intake(clients.transaction, cached, requests_max=requests_max)
-    long_polls = app[LONG_POLLS] = LongPolls()
-    app.on_shutdown.append(long_polls.end)
-    app[HUB] = hub
-    app.on_shutdown.append(hub.drain)
-    files = app[FILES] = Files()
-    app.on_shutdown.append(files.abort)
+    app[LONG_POLLS] = long_polls = LongPolls()
+    app[FILES] = files = Files()
+    app.on_shutdown.extend([long_polls.end, hub.drain, files.abort])
     app[api.wallets.FILE_PAGES] = asyncio.Semaphore(api.wallets.FILE_PAGES_AT_ONCE)
     app[WALLET_FACTS] = WalletFacts(clients.wallet)
-    app[api.reference.DOCUMENT] = _DOCUMENT_BYTES
-    app[api.reference.DOCS] = _DOCS
+    app[api.reference.DOCUMENT], app[api.reference.DOCS] = _DOCUMENT_BYTES, _DOCS
     operations.add_routes(app, OPERATIONS)
     origins.install(app, OPERATIONS)
     return app
+
+
+def _are_limited(settings: GatewaySettings) -> bool:
+    if settings.rate_limits == "on":
+        return True
+    log.warning("rate_limits_disabled")
+    return False
+
+
+def _origins(settings: GatewaySettings) -> Origins:
+    also = (api.transfers.SIMULATE,) if settings.demo else ()
+    return Origins(settings.allowed_origins, settings.own_origin, also=also)
 
 
 def _connect(settings: GatewaySettings) -> Upstreams:
@@ -151,6 +149,11 @@ def _connect(settings: GatewaySettings) -> Upstreams:
         transaction=settings.transaction_url,
         notification=settings.notification_url,
     )
+
+
+def _wakeups(redis_url: str, revocations: Revocations, hub: Hub) -> Iterator[Coroutine[Any, Any, None]]:
+    yield wakeup.listen(redis_url, wakeup.REVOCATIONS, lambda _message: revocations.notify())
+    yield wakeup.listen(redis_url, wakeup.EVENTS, hub.notify)
 
 
 def _watchdog(settings: GatewaySettings) -> Watchdog:

@@ -68,7 +68,9 @@ assert tuple(Ending) == metrics.STREAM_ENDINGS
 class Stream:
     """One client's stream: its position in the user's feed, and the events that are ready to send."""
 
-    def __init__(self, user_id: str, session_id: str, after: int | None, is_disconnected: Callable[[], bool]) -> None:
+    def __init__(
+        self, user_id: str, session_id: str, *, after: int | None, is_disconnected: Callable[[], bool]
+    ) -> None:
         """`after` is the number of the last event the client has; None: only new ones."""
         self.user_id = user_id
         self.session_id = session_id
@@ -157,7 +159,7 @@ class Hub:
 
     @asynccontextmanager
     async def open(
-        self, user_id: str, session_id: str, after: int | None, is_disconnected: Callable[[], bool]
+        self, user_id: str, session_id: str, *, after: int | None, is_disconnected: Callable[[], bool]
     ) -> AsyncIterator[Stream]:
         """A stream for as long as the block runs.
 
@@ -166,7 +168,7 @@ class Hub:
             NoStreamLeft: this process has.
         """
         self._make_room(user_id)
-        stream = Stream(user_id, session_id, after, is_disconnected)
+        stream = Stream(user_id, session_id, after=after, is_disconnected=is_disconnected)
         if self._draining:
             stream.end(Ending.SERVER_DRAINING)
         self._streams.setdefault(user_id, set()).add(stream)

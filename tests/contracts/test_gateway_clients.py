@@ -136,10 +136,8 @@ async def routes_of_gateway(app: web.Application, upstream: Upstream) -> set[tup
     return found
 
 
-@asynccontextmanager
-async def receiving(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Requests, Upstream]]:
-    """The routes of a service, which record what they receive, and the gateway's way to them."""
-    requests = Requests()
+def record_models(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record the names of each model that a route validates with, and what it rejects."""
 
     def spy(validate: Callable[..., Any]) -> Callable[..., Any]:
         def validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -157,6 +155,14 @@ async def receiving(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         for function in (chassis_body.validate, chassis_body.validate_json):
             if getattr(module, function.__name__, None) is function and module is not chassis_body:
                 monkeypatch.setattr(module, function.__name__, spy(function))
+
+
+@asynccontextmanager
+async def receiving(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Requests, Upstream]]:
+    """The routes of a service, which record what they receive, and the gateway's way to them."""
+    requests = Requests()
+
+    record_models(requests, monkeypatch)
 
     @web.middleware
     async def record(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:

@@ -49,7 +49,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return web.Response(headers=_HEADERS)
     principal, hub = request[PRINCIPAL], request.app[HUB]
-    async with hub.open(principal.user_id, principal.session_id, after, lambda: _is_disconnected(request)) as stream:
+    async with hub.open(
+        principal.user_id,
+        principal.session_id,
+        after=after,
+        is_disconnected=lambda: _is_disconnected(request),
+    ) as stream:
         if request.app[REVOCATIONS].is_revoked(principal.session_id):
             stream.end(Ending.SESSION_ENDED)
         expiry = asyncio.get_running_loop().call_later(

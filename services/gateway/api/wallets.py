@@ -113,7 +113,7 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
         raise errors.NoResponseInTime from None
     if wants_csv:
         return await _statement_file(
-            request, _File(wallet_id, facts.currency, params, query.limit is None), page, lines
+            request, _File(wallet_id, facts.currency, params, query.limit is None), page, lines=lines
         )
     return responses.document({"items": lines, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
 
@@ -129,11 +129,11 @@ async def _with_names(request: web.Request, page: dict[str, Any]) -> list[dict[s
 
 
 async def _statement_file(
-    request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
+    request: web.Request, file: _File, page: dict[str, Any], *, lines: list[dict[str, Any]]
 ) -> web.StreamResponse:
     headers = responses.attachment(f"statement-{file.wallet_id}.csv") | {"Vary": "Accept"}
     if page["next_cursor"] and file.is_whole:
-        parts, user_id = _parts(request, file, page, lines), request[PRINCIPAL].user_id
+        parts, user_id = _parts(request, file, page, lines=lines), request[PRINCIPAL].user_id
         return await file_stream.send(request, parts, user_id=user_id, content_type=CSV, headers=headers)
     if page["next_cursor"]:
         following = request.rel_url.update_query(cursor=page["next_cursor"])
@@ -143,7 +143,7 @@ async def _statement_file(
 
 
 async def _parts(
-    request: web.Request, file: _File, page: dict[str, Any], lines: list[dict[str, Any]]
+    request: web.Request, file: _File, page: dict[str, Any], *, lines: list[dict[str, Any]]
 ) -> AsyncGenerator[str]:
     """The file, page by page below the entry that was the newest; later entries are above it."""
     yield statement.CSV_HEADER + statement.render_csv(lines, file.currency)
