@@ -99,7 +99,7 @@ class ReplayedTransfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class ReplayResult:
     """The effect of a replay, or with `dry_run` the effect that it would have. `document` is the gateway's JSON."""
 
     dead_letter: DeadLetter

@@ -8,7 +8,7 @@ from payflow import document as read
 from payflow import limits, submission
 from payflow.account import Account, SigningKeys
 from payflow.audit import AuditLog
-from payflow.dead_letter import DeadLetter, DeadLetterDetail, DeadLetterList, Replay
+from payflow.dead_letter import DeadLetter, DeadLetterDetail, DeadLetterList, ReplayResult
 from payflow.gateway import Gateway
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.request import given, period, segment
@@ -135,7 +135,7 @@ class Operator:
         path = f"/ops/dead-letters/{segment(dead_letter_id)}"
         return await self._gateway.send("GET", path, DeadLetterDetail.read)
 
-    async def replay_dead_letter(self, dead_letter_id: str, *, dry_run: bool = False) -> Replay:
+    async def replay_dead_letter(self, dead_letter_id: str, *, dry_run: bool = False) -> ReplayResult:
         """Publish a dead letter to its queue again, or with `dry_run` only show the effect. Repeating it does no harm.
 
         Raises:
@@ -143,7 +143,7 @@ class Operator:
         """
         params = {"dry_run": "true" if dry_run else "false"}
         path = f"/ops/dead-letters/{segment(dead_letter_id)}/replay"
-        return await self._gateway.send("POST", path, Replay.read, params=params)
+        return await self._gateway.send("POST", path, ReplayResult.read, params=params)
 
     async def discard_dead_letter(self, dead_letter_id: str, reason: str) -> DeadLetter:
         """Discard a dead letter. Its record stays, and no transfer is changed.

@@ -15,7 +15,7 @@ from rich.text import Text
 from payflow.account import SigningKeys
 from payflow.api_key import ApiKey
 from payflow.audit import AuditLog
-from payflow.dead_letter import DeadLetterDetail, DeadLetterList, Replay
+from payflow.dead_letter import DeadLetterDetail, DeadLetterList, ReplayResult
 from payflow.money import Currency
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.prose import phrase, printable
@@ -156,7 +156,7 @@ def print_dead_letter(dead_letter: DeadLetterDetail) -> None:
     _print(_facts(facts))
 
 
-def print_replay(replay: Replay) -> None:
+def print_replay(replay: ReplayResult) -> None:
     """Print the effect on each transfer, and whether the dead letter was replayed."""
     table = _table("transfer", "status", "ledger", "effect", "detail")
     for transfer in replay.transfers:
