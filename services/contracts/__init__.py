@@ -1,1 +1,1 @@
-"""What the services say to each other: money, identifiers, messages, topology, refusals. Standard library only."""
+"""What the services share: money, identifiers, limits, messages, topology, refusals. Standard library only."""

@@ -1,7 +1,7 @@
-"""API keys: how one is written, by which the gateway refuses what was never one, and what a key may be good for.
+"""API keys: their format, by which the gateway refuses invalid ones without a request to auth, and their scopes.
 
-A key is `pfk_<12 characters that may be shown>_<43 characters of secret><6 of checksum>`, all of them letters and digits. The
-prefix and the checksum are for scanners that look for leaked secrets: they find a key, and know that it is one, offline.
+A key is `pfk_<12 characters that may be shown>_<43 characters of secret><6 of checksum>`, all letters and digits. Scanners for
+leaked secrets recognise a key offline by its prefix and checksum.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 MARK = "pfk_"
-"""What every key begins with."""
+"""The prefix of every key."""
 
 SHOWN_LENGTH = 12
 SECRET_LENGTH = 43
-"""Of 62 characters each: 256 bits."""
+"""Characters of an alphabet of 62: 256 bits."""
 
 CHECKSUM_LENGTH = 6
 LENGTH = len(MARK) + SHOWN_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH
@@ -28,7 +28,7 @@ _KEY = re.compile(rf"{MARK}[0-9A-Za-z]{{{SHOWN_LENGTH}}}_[0-9A-Za-z]{{{SECRET_LE
 
 
 class Scope(StrEnum):
-    """What a key may be good for. None includes another."""
+    """The scopes of a key. No scope includes another."""
 
     READ = "read"
     TRANSFER = "transfer"
@@ -36,32 +36,32 @@ class Scope(StrEnum):
 
 
 class ApiKey(NamedTuple):
-    """A key as it is handed out once, and the part by which it is recognised in lists."""
+    """A new key, returned once, and the prefix by which lists show it."""
 
     text: str
     prefix: str
 
 
 def new_key() -> ApiKey:
-    """A fresh key."""
+    """Create a key."""
     prefix = MARK + _random(SHOWN_LENGTH)
     body = f"{prefix}_{_random(SECRET_LENGTH)}"
     return ApiKey(body + _checksum(body), prefix)
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether somebody means this as an API key."""
+    """Whether a credential has the prefix of an API key."""
     return text.startswith(MARK)
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether it could be a key: form and checksum. A typing error and a guess are known without asking anybody."""
+    """Whether the format and the checksum are valid. Typing errors and guesses are detected without a request to auth."""
     body, checksum = text[:-CHECKSUM_LENGTH], text[-CHECKSUM_LENGTH:]
     return _KEY.fullmatch(text) is not None and _checksum(body) == checksum
 
 
 def hash_key(text: str) -> bytes:
-    """What is stored, asked for and remembered of a key. It is random and long: a plain hash cannot be searched backwards."""
+    """The hash that is stored, sent and cached instead of a key. Keys are long and random, so a plain hash cannot be reversed."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Make and read the identifiers of users, accounts, transfers and messages: UUID version 7 (RFC 9562)."""
+"""Create and parse the identifiers of users, accounts, transfers and messages: UUID version 7 (RFC 9562)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RANDOM_62 = (1 << 62) - 1
 
 
 def new_id() -> UUID:
-    """A new UUIDv7. Milliseconds, then twelve bits of the fraction (RFC 9562 method 3): ids of one process sort by time."""
+    """Create a UUIDv7: milliseconds, then twelve bits of the fraction (RFC 9562 method 3), so ids of one process sort by time."""
     nanoseconds = time.time_ns()
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     fraction = (rest << 12) // 1_000_000
@@ -21,13 +21,13 @@ def new_id() -> UUID:
 
 
 def first_id_at(unix_seconds: float) -> UUID:
-    """The smallest UUIDv7 of that millisecond: ids made earlier sort below it."""
+    """The smallest UUIDv7 of that millisecond: earlier ids sort below it."""
     return UUID(int=(int(unix_seconds * 1000) << 80) | _VERSION_7 | _VARIANT)
 
 
 def parse_id(text: str) -> UUID | None:
-    """The identifier written in its canonical form (36 characters), or None for anything else."""
-    if len(text) != 36:  # noqa: PLR2004 - UUID() would also take braces, urn: and missing hyphens
+    """Parse an identifier in its canonical form (36 characters); None for anything else."""
+    if len(text) != 36:  # noqa: PLR2004 - UUID() would also accept braces, urn: and missing hyphens
         return None
     try:
         return UUID(text)

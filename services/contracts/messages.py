@@ -1,7 +1,7 @@
-"""What travels through the broker: an envelope that carries a list of commands or events.
+"""The messages of the broker: an envelope with a list of commands or events.
 
-The outbox keeps each item as one JSON text; the relay joins the texts that have gathered into an envelope without parsing
-them again. Golden samples of the format are in `tests/contracts`.
+The outbox stores each item as one JSON text; the relay joins the waiting texts into an envelope without parsing them again.
+Golden samples of the format are in `tests/contracts`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from services.contracts.topology import Route
 
 
 class MalformedMessage(Exception):  # noqa: N818 - reads as what it is
-    """The message can never be understood by this code: no JSON, an unknown version, or a field that is wrong."""
+    """This code can never read the message: it is not JSON, has an unknown version, or an invalid field."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferCommand:
-    """Move this amount, if nothing was decided about this transfer id before `expires_at` (the ledger's clock)."""
+    """Move this amount, unless this transfer already has an outcome or `expires_at` has passed (by the clock of the ledger)."""
 
     transfer_id: UUID
     source_id: UUID
@@ -41,7 +41,7 @@ class TransferCommand:
 
 @dataclass(frozen=True, slots=True)
 class TransferEvent:
-    """A transfer reached its outcome. `type` is `transfer.completed` or `transfer.failed`; times are the ledger's."""
+    """A transfer has its outcome. `type` is `transfer.completed` or `transfer.failed`; times are those of the ledger."""
 
     event_id: UUID
     type: str
@@ -62,7 +62,7 @@ class TransferEvent:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message as received: its type and version, when it was sent, and its undecoded items."""
+    """A received message: its type and version, when it was sent, and its undecoded items."""
 
     id: UUID
     type: str
@@ -72,7 +72,7 @@ class Envelope:
 
 
 def encode_item(item: TransferCommand | TransferEvent) -> str:
-    """One command or event as JSON text, its fields in the order of the class."""
+    """Encode a command or event as JSON text, its fields in the order of the class."""
     return json.dumps(
         {name: _plain(getattr(item, name)) for name in item.__slots__},
         separators=(",", ":"),
@@ -81,7 +81,7 @@ def encode_item(item: TransferCommand | TransferEvent) -> str:
 
 
 def encode_envelope(route: Route, items: Sequence[str], *, sent_at: datetime) -> bytes:
-    """Join encoded items into one message; the texts are taken as they are."""
+    """Join encoded items into one message, without parsing them."""
     head = json.dumps(
         {
             "id": str(new_id()),
@@ -95,7 +95,7 @@ def encode_envelope(route: Route, items: Sequence[str], *, sent_at: datetime) ->
 
 
 def decode_envelope(route: Route, body: bytes) -> Envelope:
-    """Read a message of this route.
+    """Decode a message of this route.
 
     Raises:
         MalformedMessage: not JSON, another type, an unknown version, or no list of items.
@@ -119,7 +119,7 @@ def decode_envelope(route: Route, body: bytes) -> Envelope:
 
 
 def decode_command(item: Mapping[str, Any]) -> TransferCommand:
-    """Read one command.
+    """Decode one command.
 
     Raises:
         MalformedMessage: a field is missing, of a wrong type, or outside its bounds.
@@ -147,7 +147,7 @@ def decode_command(item: Mapping[str, Any]) -> TransferCommand:
 
 
 def decode_event(item: Mapping[str, Any]) -> TransferEvent:
-    """Read one event.
+    """Decode one event.
 
     Raises:
         MalformedMessage: a field is missing, of a wrong type, or outside its bounds.
@@ -179,7 +179,7 @@ def decode_event(item: Mapping[str, Any]) -> TransferEvent:
 
 
 def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as everywhere outside."""
+    """A time as RFC 3339 in UTC with microseconds, the format of the API."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

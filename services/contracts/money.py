@@ -11,18 +11,18 @@ AMOUNT_MAX = 10**15
 """The largest amount of one transfer, in minor units."""
 
 BALANCE_MAX = 2**53 - 1
-"""The largest balance of a user's account, in minor units: the largest integer that every reader of JSON reads exactly."""
+"""The largest balance of a user's account, in minor units: the largest integer that every JSON parser reads exactly."""
 
 EXTERNAL_BALANCE_MAX = 9 * 10**18
-"""How far an external account may go in either direction, in minor units: below 2^63, with room for one more transfer."""
+"""The largest balance of an external account, positive or negative, in minor units: one transfer below 2^63."""
 
 DEFAULT_CURRENCY = "USD"
-"""Every user has a wallet in it without asking."""
+"""Every user has a wallet in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """An ISO 4217 currency; `exponent` is how many decimal digits its minor unit stands for."""
+    """An ISO 4217 currency; `exponent` is the number of decimal digits of its minor unit."""
 
     code: str
     exponent: int
@@ -30,7 +30,7 @@ class Currency:
 
 
 def check_currency(code: str) -> str:
-    """The code itself.
+    """Return the code.
 
     Raises:
         ValueError: it is not one of `CURRENCIES`.
@@ -41,7 +41,7 @@ def check_currency(code: str) -> str:
 
 
 def format_amount(amount: int, currency: str) -> str:
-    """`1050, "USD"` as `10.50 USD`, for people. Digits are grouped by thousands."""
+    """Format `1050, "USD"` as `10.50 USD`. Digits are grouped by thousands."""
     exponent = CURRENCIES[currency].exponent
     sign = "-" if amount < 0 else ""
     whole, minor = divmod(abs(amount), 10**exponent)
@@ -50,7 +50,7 @@ def format_amount(amount: int, currency: str) -> str:
 
 
 CURRENCIES = MappingProxyType({row[0]: Currency(*row) for row in sorted((*currencies.LISTED, *currencies.WITHDRAWN))})
-"""Every currency that a wallet may be in, by code. One that ISO 4217 has withdrawn stays, for existing wallets."""
+"""All currencies of wallets, by code. Those that ISO 4217 has withdrawn remain, for existing wallets."""
 
 WITHDRAWN = frozenset(row[0] for row in currencies.WITHDRAWN)
-"""The codes of those in which new wallets cannot be opened."""
+"""The codes of currencies in which no new wallet can be opened."""

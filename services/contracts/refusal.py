@@ -1,8 +1,8 @@
-"""The base of every expected "no".
+"""The base class of refusals: the expected errors.
 
-A refusal is an answer, not a fault: it has a stable machine word (`code`), an HTTP status, and a title. The HTTP
-middleware renders it as a problem document (RFC 9457); the consumer takes it as final. Anything else that is raised is a
-fault: 500 at the gateway, a retry and then a dead letter at the queue.
+A refusal is a response, not a fault: it has a stable machine-readable `code`, an HTTP status and a title. The HTTP middleware
+renders it as a problem document (RFC 9457). Any other exception is a fault: 500 over HTTP; at a queue a retry, then a dead
+letter.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One faulty field of a request: where it is (dotted path) and what is wrong with it."""
+    """One invalid field of a request: its dotted path, and what is wrong with it."""
 
     field: str
     message: str
 
 
-class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an error of ours
+class Refusal(Exception):  # noqa: N818 - a refusal is not a fault
     """The request was understood and refused."""
 
     status: int = 422
@@ -35,7 +35,7 @@ class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an 
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Refuse with a sentence for the caller, its faulty fields, extra headers and extra members of the problem."""
+        """Refuse with a sentence for the caller, the invalid fields, extra headers, and extra members of the problem document."""
         super().__init__(detail or self.title())
         self.problem_title = self.title()
         self.detail = detail or self.problem_title
@@ -45,7 +45,7 @@ class Refusal(Exception):  # noqa: N818 - the field's word; a refusal is not an 
 
     @classmethod
     def title(cls) -> str:
-        """The first line of the class docstring, so that documentation and message cannot drift apart."""
+        """The first line of the class docstring, so that documentation and message are the same."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     def problem(self) -> dict[str, Any]:
@@ -70,14 +70,14 @@ class FieldRefusal(Refusal):
 
 
 class Unavailable(Refusal):
-    """Something behind this service is away; try again later."""
+    """A dependency of the service is unavailable; retry later."""
 
     status = 503
     code = "unavailable"
     retry_helps = True
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
-        """Refuse for now; `Retry-After` tells when to come back."""
+        """Refuse for now, with a `Retry-After` header."""
         super().__init__(detail, headers={"Retry-After": str(retry_after_seconds)})
 
 

@@ -1,4 +1,4 @@
-"""Exchanges, queues, bindings and their limits, as data. The broker is declared from here and nowhere else."""
+"""Exchanges, queues, bindings and their limits, as data: the only source of the declarations at the broker."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ COMMANDS = "payflow.commands"
 """Direct exchange: one consumer for each kind of command."""
 
 EVENTS = "payflow.events"
-"""Topic exchange: any number of listeners."""
+"""Topic exchange: any number of queues for each kind of event."""
 
 DELIVERY_LIMIT = 20
-"""How often the broker itself redelivers before it dead-letters: the last line, our own attempt count comes first."""
+"""How often the broker redelivers before it dead-letters: a last resort, our own limit of attempts is reached first."""
 
 DELAY_SECONDS = (1, 2, 4, 8, 16, 30)
-"""The steps of the backoff; each is a queue of its own, so that a long delay never stands before a short one."""
+"""The steps of the backoff. Each has its own queue, so that a long delay never blocks a short one."""
 
 BUNDLE_MAX = 64
-"""How many commands or events one message carries at most."""
+"""The most commands or events of one message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one kind of message travels: where it is published, and the name of its list.
+    """A kind of message: where it is published, and the name of its list.
 
     Each item is about one `subject`; the item's field `<subject>_id` is its id.
     """
@@ -36,7 +36,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A quorum queue, what it listens to, and its companions for delays and dead letters."""
+    """A quorum queue, its binding, and its queues for delays and dead letters."""
 
     name: str
     exchange: str
@@ -44,16 +44,16 @@ class Queue:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The queue itself and its companions."""
+        """The queue itself, and its queues for dead letters and delays."""
         return (self.name, self.dead_letter, *map(self.delay, DELAY_SECONDS))
 
     @property
     def dead_letter(self) -> str:
-        """The name of the queue in which refused messages wait for a human."""
+        """The name of the queue for dead letters."""
         return f"{self.name}.dead-letter"
 
     def delay(self, seconds: int) -> str:
-        """The name of the queue in which a message waits that many seconds and then comes back."""
+        """The name of the queue that returns a message to this one after so many seconds."""
         return f"{self.name}.delay.{seconds}"
 
 

@@ -1,4 +1,4 @@
-"""The wallet's internal routes: parse, command, render."""
+"""The internal routes of the wallet service: parse, command, render."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from services.wallet.proof import verify
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
-"""Of what users and operators read: posting, voiding and the checks of the intake do not wait for these connections."""
+"""For reads of users and operators: posting, voiding and the funds checks do not wait for its connections."""
 PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
 
 POST_SECONDS = 4.0
-"""Shorter than the worker's deadline for the call (5 s): what is not done by then is answered `retry`."""
+"""Shorter than the deadline of the worker for the call (5 s): items not done by then get the result `retry`."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
-    """Each route with the identities that may call it."""
+    """Add the routes, each with the identities that may call it."""
     worker = callers(verifier, ["transaction-worker"])
     voiders = callers(verifier, ["transaction-worker", "transaction-reversal", "transaction"])
     transaction = callers(verifier, ["transaction"])
@@ -54,7 +54,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 
 list_entries = audit.reader(READ_POOL, store_audit.LIST, parse_row_id=audit.read_whole_number, lowest_id=0)
-"""Who froze or unfrozen what."""
+"""The audit log: who froze or unfroze which wallet."""
 
 
 async def post(request: web.Request) -> web.Response:
@@ -63,21 +63,21 @@ async def post(request: web.Request) -> web.Response:
     batch = validate_json(schemas.POST, await request.read())
     postings = [item.posting() for item in batch.items]
     return web.json_response(
-        schemas.answers(await commands.post_transfers(request.app[POOL], postings, deadline=deadline))
+        schemas.results(await commands.post_transfers(request.app[POOL], postings, deadline=deadline))
     )
 
 
 async def void(request: web.Request) -> web.Response:
-    """Void a batch of transfers, or tell what became of them."""
+    """Void a batch of transfers, or return the outcomes that they have."""
     batch = validate_json(schemas.VOID, await request.read())
     voids = [item.void() for item in batch.items]
-    return web.json_response(schemas.answers(await commands.void_transfers(request.app[POOL], voids)))
+    return web.json_response(schemas.results(await commands.void_transfers(request.app[POOL], voids)))
 
 
 async def open_wallet(request: web.Request) -> web.Response:
-    """Open a wallet, or return the one that is open."""
-    asked = validate_json(schemas.OPEN, await request.read())
-    wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=asked.owner_id, currency=asked.currency)
+    """Open a wallet, or return the open one."""
+    body = validate_json(schemas.OPEN, await request.read())
+    wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=body.owner_id, currency=body.currency)
     return web.json_response(schemas.wallet(wallet), status=201 if opened else 200)
 
 
@@ -89,13 +89,13 @@ async def list_wallets(request: web.Request) -> web.Response:
 
 
 async def find(request: web.Request) -> web.Response:
-    """Accounts by id, by owner and currency, or the world's."""
-    asked = validate_json(schemas.FIND, await request.read())
+    """Accounts by id, by owner and currency, or external ones by currency."""
+    body = validate_json(schemas.FIND, await request.read())
     found = await commands.find_accounts(
         request.app[POOL],
-        ids=asked.ids,
-        owners=[(owner.owner_id, owner.currency) for owner in asked.owners],
-        external=asked.external,
+        ids=body.ids,
+        owners=[(owner.owner_id, owner.currency) for owner in body.owners],
+        external=body.external,
     )
     return web.json_response({"items": [schemas.account(row) for row in found]})
 
@@ -106,32 +106,32 @@ async def get_wallet(request: web.Request) -> web.Response:
 
 
 async def get_balance(request: web.Request) -> web.Response:
-    """The balance now, or the final one `at` a moment."""
-    asked = validate(schemas.BALANCE, dict(request.query))
-    balance = await commands.get_balance(request.app[READ_POOL], _wallet_id(request), asked.at)
+    """The balance now, or the final balance `at` a moment."""
+    query = validate(schemas.BALANCE, dict(request.query))
+    balance = await commands.get_balance(request.app[READ_POOL], _wallet_id(request), query.at)
     return web.json_response(schemas.balance(*balance))
 
 
 async def get_statement(request: web.Request) -> web.Response:
     """A page of entries, newest first."""
-    asked = validate(schemas.STATEMENT, dict(request.query))
+    query = validate(schemas.STATEMENT, dict(request.query))
     lines = await commands.list_statement(
         request.app[READ_POOL],
         _wallet_id(request),
-        below=schemas.decode_cursor(asked.cursor),
-        period=asked.period,
-        limit=asked.limit + 1,
+        below=schemas.decode_cursor(query.cursor),
+        period=query.period,
+        limit=query.limit + 1,
     )
-    return web.json_response(schemas.statement(lines, asked.limit))
+    return web.json_response(schemas.statement(lines, query.limit))
 
 
 async def availability(request: web.Request) -> web.Response:
-    """What several wallets can spend, and which of their owners' transfers are decided, at one instant."""
-    asked = validate_json(schemas.AVAILABILITY, await request.read())
+    """The available balances of several wallets, and which of the given transfers have an outcome, at one instant."""
+    body = validate_json(schemas.AVAILABILITY, await request.read())
     available, decided = await commands.read_availability(
         request.app[POOL],
-        wallet_ids=[item.wallet_id for item in asked.items],
-        transfer_ids=[id_ for item in asked.items for id_ in item.transfer_ids],
+        wallet_ids=[item.wallet_id for item in body.items],
+        transfer_ids=[id_ for item in body.items for id_ in item.transfer_ids],
     )
     items = [
         {
@@ -140,13 +140,13 @@ async def availability(request: web.Request) -> web.Response:
             "frozen": item.wallet_id in available and available[item.wallet_id][1],
             "finalized": [str(id_) for id_ in item.transfer_ids if id_ in decided],
         }
-        for item in asked.items
+        for item in body.items
     ]
     return web.json_response({"items": items})
 
 
 async def get_outcome(request: web.Request) -> web.Response:
-    """What was decided about a transfer."""
+    """The outcome of a transfer."""
     row = await commands.get_outcome(request.app[READ_POOL], path_id(request, OutcomeNotFound))
     return web.json_response(
         {
@@ -159,23 +159,23 @@ async def get_outcome(request: web.Request) -> web.Response:
 
 
 async def freeze(request: web.Request) -> web.Response:
-    """Let nothing in or out."""
+    """Freeze the wallet: it accepts neither debits nor credits."""
     return await _set_frozen(request, frozen=True)
 
 
 async def unfreeze(request: web.Request) -> web.Response:
-    """Open it again."""
+    """Unfreeze the wallet."""
     return await _set_frozen(request, frozen=False)
 
 
 async def get_balance_sheet(request: web.Request) -> web.Response:
-    """What customers hold and what the world gave, per currency."""
+    """The balances of customers and of external accounts, per currency."""
     moment, rows = await commands.read_balance_sheet(request.app[READ_POOL], request.app[PROOF_POOL])
     return web.json_response({"as_of": format_time(moment), "currencies": [dict(row.items()) for row in rows]})
 
 
 async def get_proof(request: web.Request) -> web.Response:
-    """The last round of the proof; `?full=1`, or the lack of one, makes a new round. `?head=` must be found in it."""
+    """The last run of the proof; a new run with `?full=1`, or if there is none. It must find the block of `?head=`."""
     query = validate(schemas.PROOF, dict(request.query))
     is_new = query.full or query.head is not None
     proof = None if is_new else await commands.find_last_proof(request.app[READ_POOL])
@@ -188,13 +188,13 @@ async def get_proof(request: web.Request) -> web.Response:
 
 
 async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
-    asked = validate_json(schemas.FREEZE, await request.read())
+    body = validate_json(schemas.FREEZE, await request.read())
     wallet = await commands.set_frozen(
         request.app[POOL],
         _wallet_id(request),
         frozen=frozen,
-        operator_id=asked.operator_id,
-        request_id=asked.request_id,
+        operator_id=body.operator_id,
+        request_id=body.request_id,
     )
     return web.json_response(schemas.wallet(wallet))
 

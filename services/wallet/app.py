@@ -12,13 +12,13 @@ from services.wallet.proof import watch_drift
 from services.wallet.sealer import Sealer
 from services.wallet.settings import SealSettings, WalletSettings
 
-# Statements over arrays of ids: the planner's guess for a table that was just created is a sequential scan or a merge
-# join, ten times slower; the generic plan with index look-ups is right at every size.
+# For statements over arrays of ids: for a new table the planner chooses a sequential scan or a merge join, ten times slower. The
+# generic plan with index look-ups is right at every size.
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 
 
 LONG_SECONDS = 120.0
-"""For statements that read whole tables; the roles that make them have this limit in the database, too."""
+"""For statements that read whole tables; their database roles have this limit, too."""
 
 
 async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
@@ -51,7 +51,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
 
 
 async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
-    """The seal role: new history into blocks, and the proof from time to time."""
+    """The seal role: seals new rows in blocks, and runs the proof periodically."""
     async with AsyncExitStack() as stack:
         pool = await database.open_pool(
             settings.wallet_seal_database_url.get_secret_value(),

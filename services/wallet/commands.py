@@ -1,4 +1,4 @@
-"""What the wallet can be told: one database transaction per function, and nowhere else."""
+"""The commands of the wallet service: one database transaction per function, and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
 from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
 from services.wallet import ledger, metrics, seal, store
-from services.wallet.ledger import Answer, Decision, Posting
+from services.wallet.ledger import Decision, Posting, Result
 from services.wallet.seal import Block, Head, HeadLost, Members, State
 from services.wallet.store import Line, Proof, Wallet
 
 SEAL_MAX = 10_000
-"""Outcomes in one block, and accounts in one: half a megabyte each. What is left goes into the next block, at once."""
+"""The most outcomes, and the most accounts, of one block: half a megabyte each. The rest goes into the next block at once."""
 
 log = structlog.get_logger()
 
 
 class Sealed(NamedTuple):
-    """What one block took in; `head` is the newest block now, and `more` says that a full block left some for the next."""
+    """The size of a new block. `head` is the newest block now; `more`: the block was full and rows are left."""
 
     head: Head | None
     outcomes: int
@@ -39,30 +39,30 @@ class Sealed(NamedTuple):
 
 
 class Void(NamedTuple):
-    """A request to void a transfer, or to be told what happened to it."""
+    """A request to void a transfer, or to return the outcome that it has."""
 
     transfer_id: UUID
     reason: str
     request_hash: bytes
 
 
-class _Outrun(Exception):  # noqa: N818 - caught where it is raised
-    """Somebody decided one of our transfers between our look and our insert."""
+class _LostRace(Exception):  # noqa: N818 - caught where it is raised
+    """A concurrent transaction recorded an outcome of this batch after it was read and before the insert."""
 
 
-async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: float) -> list[Answer]:
-    """Decide and post a batch; one answer per item, in order.
+async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: float) -> list[Result]:
+    """Decide and post a batch; one result per item, in order.
 
-    A batch that fails as a whole is halved until the bad item stands alone; what is not done by `deadline`
-    (`time.monotonic()` seconds) is answered `retry`.
+    A batch that fails as a whole is halved until the bad item is alone. Items not done by `deadline` (`time.monotonic()`
+    seconds) get the result `retry`.
 
-    What is returned is replicated, also where it was recorded before.
+    All results are replicated, also those recorded earlier.
 
     Raises:
-        DatabaseUnavailable: any of it may be written (CommitUnknown: in the last commit); the same batch may be sent again.
+        DatabaseUnavailable: parts may be written (CommitUnknown: in the last commit); the same batch can be sent again.
     """
 
-    async def post(part: Sequence[Posting]) -> list[Answer]:
+    async def post(part: Sequence[Posting]) -> list[Result]:
         if time.monotonic() >= deadline:
             return _retry(part)
         try:
@@ -77,56 +77,56 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     return await halving.run(postings, post, on_failure=_fail, raises=(DatabaseUnavailable,))
 
 
-def _fail(posting: Posting, error: Exception) -> Answer:
+def _fail(posting: Posting, error: Exception) -> Result:
     log.warning("posting_failed", transfer_id=str(posting.transfer_id), error=repr(error))
     return _retry([posting])[0]
 
 
-def _retry(postings: Sequence[Posting]) -> list[Answer]:
-    return [Answer(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
+def _retry(postings: Sequence[Posting]) -> list[Result]:
+    return [Result(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
 
 
-async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Answer]:
+async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Result]:
     account_ids = sorted({id_ for posting in postings for id_ in (posting.source_id, posting.destination_id)})
     transfer_ids = list({posting.transfer_id for posting in postings})
     async with database.transaction(pool) as connection:
         accounts, last_entry_at = await store.lock_accounts(connection, account_ids)
-        # Each time a void slips in, one more outcome can be read: as often as there are transfers, and once for good.
+        # With each concurrent void, one more outcome can be read: at most one repetition per transfer.
         for _ in range(len(transfer_ids) + 1):
             recorded, now = await store.read_outcomes(connection, transfer_ids)
-            # The clock of a server can be set back; the time of entries along an account never runs backwards.
+            # The clock of a server can be set back; the times of the entries of an account never decrease.
             decision = ledger.decide(accounts, postings, recorded, max(now, last_entry_at or now))
             try:
                 async with connection.transaction():
                     await _write(connection, decision)
-            except _Outrun:
-                # A later item of this batch may have lived on the voided one's money: forget the whole decision and
-                # make it again, now that the void can be read.
+            except _LostRace:
+                # A later item of this batch may depend on money from the voided transfer: discard the whole decision and decide
+                # again, now that the void can be read.
                 continue
             break
         else:
-            raise AssertionError("an outcome that is recorded can be read")
+            raise AssertionError("a recorded outcome can be read")
         if not decision.outcomes:
             await replication.await_replication(connection)
     _count(decision)
-    return decision.answers
+    return decision.results
 
 
 async def _write(connection: Connection, decision: Decision) -> None:
-    """Only a decision whose every outcome was won is written."""
+    """Write a decision, but only if all its outcomes were inserted."""
     if decision.outcomes and await store.insert_outcomes(connection, decision.outcomes) < len(decision.outcomes):
-        raise _Outrun
+        raise _LostRace
     if decision.entries:
         await store.write_entries(connection, decision)
 
 
-async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
-    """Void each transfer nobody has decided yet, and say what became of each, in order.
+async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Result]:
+    """Void each transfer that has no outcome; return the outcome of each, in order.
 
-    What is returned is replicated, also where it was recorded before.
+    All results are replicated, also those recorded earlier.
 
     Raises:
-        CommitUnknown: all or nothing may be written; send them again.
+        CommitUnknown: all or none may be voided; send them again.
         DatabaseUnavailable, LockTimeout: nothing was written; send them again.
     """
     ordered = sorted({void.transfer_id: void for void in voids}.values())
@@ -135,15 +135,15 @@ async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Answer]:
         inserted = await store.insert_voids(
             connection, ids, [void.reason for void in ordered], [void.request_hash for void in ordered]
         )
-        # A second statement: the first one does not see a row that somebody else inserted while it waited.
+        # A second statement: the first does not see a row that a concurrent transaction inserted while it waited.
         recorded, _ = await store.read_outcomes(connection, ids)
         if not inserted:
             await replication.await_replication(connection)
-    return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]
+    return [ledger.result_of(recorded[void.transfer_id], void.request_hash) for void in voids]
 
 
 async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wallet, bool]:
-    """The owner's wallet in this currency, and whether it was opened just now.
+    """Open the wallet of an owner in a currency, or find it; and whether it is new.
 
     Raises:
         InvalidParameter: the currency is withdrawn, and the owner has no wallet in it.
@@ -160,9 +160,9 @@ async def open_wallet(pool: Pool, *, owner_id: UUID, currency: str) -> tuple[Wal
 
 
 async def list_wallets(pool: Pool, read_pool: Pool, owner_id: UUID) -> list[Wallet]:
-    """All wallets of an owner, read on `read_pool`. Where the one in the default currency is missing, it is opened on `pool`.
+    """All wallets of an owner, read from `read_pool`. If the default-currency wallet is missing, it is opened through `pool`.
 
-    Balances are plain reads. That the wallets exist is replicated: their ids are given to those who pay.
+    Balances are plain reads. The existence of the wallets is replicated: their ids are given to payers.
     """
     wallets = await _read_wallets(read_pool, owner_id)
     if not any(wallet.currency == DEFAULT_CURRENCY for wallet in wallets):
@@ -183,9 +183,9 @@ async def _read_wallets(pool: Pool, owner_id: UUID) -> list[Wallet]:
 async def find_accounts(
     pool: Pool, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
 ) -> list[tuple[UUID, UUID | None, str]]:
-    """Accounts as (id, owner, currency); an owner's default wallet and the world's accounts are opened on demand.
+    """Accounts as (id, owner, currency). Default-currency wallets and external accounts are opened on demand.
 
-    That they exist is replicated: the transaction service remembers them permanently.
+    Their existence is replicated: the transaction service stores them permanently.
     """
     async with database.transaction(pool) as connection:
         found = await store.find_accounts(connection, ids, owners, external)
@@ -213,7 +213,7 @@ async def get_wallet(pool: Pool, wallet_id: UUID) -> Wallet:
 
 
 async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple[int, int, datetime]:
-    """Posted and held minor units and the moment they are of: a reading of now, or the final figure of a moment up to now.
+    """Posted and held minor units and their moment: the current figures, or the final ones at a moment up to now.
 
     Raises:
         WalletNotFound
@@ -231,9 +231,9 @@ async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple
 
 
 async def list_statement(pool: Pool, wallet_id: UUID, *, below: int | None, period: Period, limit: int) -> list[Line]:
-    """A page of the statement, newest first, of the entries of a period that have a seq under `below` (None: all).
+    """A page of the statement, newest first: the entries of a period with a seq less than `below` (None: all).
 
-    A period that has ended is final. Pages after the first are so in any case: below an entry that was visible there is no gap.
+    A period that has ended is final. Later pages are final in any case: below a visible entry there is no gap.
 
     Raises:
         MomentNotFinal: an open transaction may still write an entry of the period.
@@ -250,7 +250,7 @@ async def list_statement(pool: Pool, wallet_id: UUID, *, below: int | None, peri
 async def read_availability(
     pool: Pool, *, wallet_ids: Sequence[UUID], transfer_ids: Sequence[UUID]
 ) -> tuple[dict[UUID, tuple[int, bool]], set[UUID]]:
-    """What each wallet can spend, whether it is frozen, and which of the transfers are decided, all of one instant."""
+    """The available balance of each wallet, whether it is frozen, and which transfers have an outcome, at one instant."""
     async with database.snapshot(pool) as connection:
         available = await store.read_available(connection, wallet_ids)
         decided = await store.list_decided(connection, transfer_ids)
@@ -258,7 +258,7 @@ async def read_availability(
 
 
 async def get_outcome(pool: Pool, transfer_id: UUID) -> database.Record:
-    """What was decided about a transfer.
+    """The outcome of a transfer.
 
     Raises:
         OutcomeNotFound
@@ -271,7 +271,7 @@ async def get_outcome(pool: Pool, transfer_id: UUID) -> database.Record:
 
 
 async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: UUID, request_id: str) -> Wallet:
-    """Freeze or unfreeze a wallet, on record. A frozen one takes neither debit nor credit.
+    """Freeze or unfreeze a wallet, and audit it. A frozen wallet accepts neither debits nor credits.
 
     Raises:
         WalletNotFound
@@ -288,9 +288,9 @@ async def set_frozen(pool: Pool, wallet_id: UUID, *, frozen: bool, operator_id: 
 
 
 async def read_balance_sheet(pool: Pool, proof_pool: Pool) -> tuple[datetime, list[database.Record]]:
-    """A final moment (now), and per currency what customers held then, what came from external accounts, and their sum.
+    """A final moment (now), and per currency the balances of customers and of external accounts then, and their sum.
 
-    The sum is zero. The horizon is read by the role that posts (`pool`): another role does not see its transactions.
+    The sum is zero. The horizon is read with the role that posts (`pool`): other roles do not see its transactions.
 
     Raises:
         MomentNotFinal: an open transaction may still change the figures.
@@ -300,34 +300,34 @@ async def read_balance_sheet(pool: Pool, proof_pool: Pool) -> tuple[datetime, li
         return moment, await store.read_balance_sheet(connection, moment)
 
 
-async def seal_rows(pool: Pool, *, noted: Head | None, thorough: bool, with_accounts: bool) -> Sealed:
-    """Put what is in no block into a new one, if there is anything. Reads only what may be new, and locks nothing.
+async def seal_rows(pool: Pool, *, recorded_head: Head | None, thorough: bool, with_accounts: bool) -> Sealed:
+    """Seal unsealed rows in a new block, if there are any. It reads only rows that may be new, and locks nothing.
 
-    Without `thorough` outcomes that committed late wait for a pass that is, without `with_accounts` all accounts do: new ones
-    can be found only by reading all.
+    Outcomes that committed late are sealed only by a `thorough` pass. Accounts are sealed only `with_accounts`: finding new ones
+    requires reading all.
 
     Raises:
-        HeadLost: the block `noted` is not there; nothing was sealed.
-        DatabaseUnavailable, LockTimeout: a block may be sealed or not; do it again.
+        HeadLost: the block `recorded_head` is missing; nothing was sealed.
+        DatabaseUnavailable, LockTimeout: a block may be sealed or not; repeat the pass.
     """
     async with database.transaction(pool) as connection:
         await store.prefer_indexes(connection)
-        # In a statement of its own, before the rows: what had ended when it began is seen by all that follow.
+        # A separate statement before the rows: transactions that ended before it are visible to all later statements.
         state = await store.read_seal_state(connection)
-        if noted is not None and not await store.has_block(connection, noted):
-            raise HeadLost(noted)
+        if recorded_head is not None and not await store.has_block(connection, recorded_head):
+            raise HeadLost(recorded_head)
         outcomes, latest_at = await store.list_unsealed(connection, seal.scan_from(state, thorough=thorough), SEAL_MAX)
         accounts = await store.list_unsealed_accounts(connection, SEAL_MAX) if with_accounts else []
         if not outcomes and not accounts:
-            # A head that is new to the caller is noted elsewhere from here on: a failover must not lose it.
-            if state.head != noted:
+            # A head that is new to the caller will be recorded elsewhere: a failover must not lose it.
+            if state.head != recorded_head:
                 await replication.await_replication(connection)
             return Sealed(state.head, 0, 0, more=False)
         unread_from = latest_at if len(outcomes) == SEAL_MAX else None
         frontier = seal.close(state, thorough=thorough, unread_from=unread_from)
         head = await _insert_block(connection, state, outcomes, accounts, latest_at=latest_at, frontier=frontier)
     full = SEAL_MAX in (len(outcomes), len(accounts))
-    # Without a head somebody else sealed these meanwhile: look again.
+    # Without a head another sealer has sealed these rows meanwhile: run again.
     return Sealed(head, len(outcomes), len(accounts), more=full or head is None)
 
 
@@ -359,7 +359,7 @@ async def _insert_block(
 
 
 async def record_proof(pool: Pool, proof: Proof) -> None:
-    """Keep this round of the proof as the last one, unless there is a later one."""
+    """Store this run of the proof as the last one, unless a later one is stored."""
     async with database.transaction(pool) as connection:
         await store.upsert_last_proof(connection, proof)
 
@@ -383,10 +383,10 @@ def _missing(
 
 
 def _count(decision: Decision) -> None:
-    metrics.BATCH.observe(len(decision.answers))
+    metrics.BATCH.observe(len(decision.results))
     counts: dict[str, int] = {}
-    for answer in decision.answers:
-        counts[answer.outcome] = counts.get(answer.outcome, 0) + 1
+    for result in decision.results:
+        counts[result.outcome] = counts.get(result.outcome, 0) + 1
     for outcome, count in counts.items():
         metrics.DECIDED.labels(outcome).inc(count)
     conflicts = counts.get(ledger.CONFLICT, 0)

@@ -1,8 +1,7 @@
-"""The rules of the ledger, pure: account states and an ordered list of postings in, outcomes and entries out. No I/O.
+"""The rules of the ledger, pure: from account states and an ordered list of postings to outcomes and entries. No I/O.
 
-Signs: an account is a customer's claim on us, so a credit (money coming in) is positive and a debit negative. Every
-posting is one debit and one credit of the same amount and currency; the world outside is an account too, the only kind
-that may go below zero.
+Signs: an account is a claim of a customer, so a credit (money coming in) is positive and a debit negative. Every posting is one
+debit and one credit of the same amount and currency. External accounts are the only ones that may be negative.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Posting(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a transfer, for ever. The account ids and seqs are those of its entries, if it was posted."""
+    """The permanent outcome of a transfer. The account ids and seqs are those of its entries, if it was posted."""
 
     transfer_id: UUID
     outcome: str
@@ -80,8 +79,8 @@ class Entry(NamedTuple):
     balance_after: int
 
 
-class Answer(NamedTuple):
-    """What the caller is told about one item: an outcome, or `conflict` when the id belongs to another request."""
+class Result(NamedTuple):
+    """The result of one item: its outcome, or `conflict` if the id belongs to another request."""
 
     transfer_id: UUID
     outcome: str
@@ -98,52 +97,52 @@ class Running:
     seq: int
 
     def write(self, posting: Posting, amount: int) -> Entry:
-        """The next entry of this account."""
+        """Add an entry to this account."""
         self.posted += amount
         self.seq += 1
         return Entry(self.account.id, self.seq, posting.transfer_id, posting.currency, amount, self.posted)
 
 
 class Decision(NamedTuple):
-    """What to write, all of it `at` one moment, and what to tell: one answer per posting, in order."""
+    """What to write, all `at` one moment, and the results: one per posting, in order."""
 
     at: datetime
     outcomes: list[Outcome]
     entries: list[Entry]
     changed: list[Running]
-    answers: list[Answer]
+    results: list[Result]
 
 
 def decide(
     accounts: Iterable[Account], postings: Sequence[Posting], recorded: Mapping[UUID, Outcome], now: datetime
 ) -> Decision:
-    """Decide each posting in order, as if one after another.
+    """Decide the postings in order, as if one after another.
 
-    `recorded` are the outcomes that were there when the accounts were already locked; `now` is the ledger's clock, read
-    after the locks and not before any entry that these accounts have. An id that occurs twice in the batch is decided once.
+    `recorded` are the outcomes read after the accounts were locked; `now` is the clock of the ledger, read after the locks and
+    not before any entry of these accounts. An id that occurs twice in the batch is decided once.
     """
     running = {account.id: Running(account, account.posted, account.seq) for account in accounts}
     known = dict(recorded)
     outcomes: list[Outcome] = []
     entries: list[Entry] = []
-    answers: list[Answer] = []
+    results: list[Result] = []
     for posting in postings:
         outcome = known.get(posting.transfer_id)
         if outcome is None:
             outcome = _decide_one(running, posting, entries, now)
             known[posting.transfer_id] = outcome
             outcomes.append(outcome)
-        answers.append(answer(outcome, posting.request_hash))
-    assert sum(entry.amount for entry in entries) == 0, "the books of a batch must balance"
+        results.append(result_of(outcome, posting.request_hash))
+    assert sum(entry.amount for entry in entries) == 0, "the entries of a batch must balance"
     changed = [state for state in running.values() if state.seq != state.account.seq]
-    return Decision(now, outcomes, entries, changed, answers)
+    return Decision(now, outcomes, entries, changed, results)
 
 
-def answer(outcome: Outcome, request_hash: bytes) -> Answer:
-    """What to tell somebody who asks with this request: the outcome, unless the id belongs to another request."""
+def result_of(outcome: Outcome, request_hash: bytes) -> Result:
+    """The result for this request: the outcome, or `conflict` if the id belongs to another request."""
     if outcome.request_hash != request_hash:
-        return Answer(outcome.transfer_id, CONFLICT, None, None)
-    return Answer(outcome.transfer_id, outcome.outcome, outcome.reason, outcome.at)
+        return Result(outcome.transfer_id, CONFLICT, None, None)
+    return Result(outcome.transfer_id, outcome.outcome, outcome.reason, outcome.at)
 
 
 def _decide_one(running: Mapping[UUID, Running], posting: Posting, entries: list[Entry], now: datetime) -> Outcome:
@@ -156,7 +155,7 @@ def _decide_one(running: Mapping[UUID, Running], posting: Posting, entries: list
         return _without_money(posting, REJECTED, reason, now)
     assert source is not None, "an unknown source was refused above"
     assert destination is not None, "an unknown destination was refused above"
-    # From here on the transfer must succeed.
+    # From here on the transfer cannot fail.
     debit = source.write(posting, -posting.amount)
     credit = destination.write(posting, posting.amount)
     entries += (debit, credit)
@@ -175,7 +174,7 @@ def _decide_one(running: Mapping[UUID, Running], posting: Posting, entries: list
 
 
 def _refusal(source: Running | None, destination: Running | None, posting: Posting) -> str | None:
-    """The ladder of refusals, in order of precedence: one reason per cause."""
+    """The reason to reject a posting, in order of precedence; None: post it."""
     if source is None or destination is None:
         return WALLET_NOT_FOUND
     if source.account.currency != posting.currency or destination.account.currency != posting.currency:

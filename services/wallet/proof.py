@@ -1,4 +1,4 @@
-"""The proof of the ledger: what must hold over all entries, balances, outcomes and blocks, checked in one snapshot."""
+"""The proof of the ledger: the invariants of all entries, balances, outcomes and blocks, checked in one snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKS = (
 
 
 async def watch_drift(pool: Pool) -> None:
-    """Keep the drift gauge true between proofs: what all balances of a currency sum to, every few seconds."""
+    """Update the drift gauge between proofs: the sum of all balances of a currency, every few seconds."""
     while True:
         try:
             async with database.snapshot(pool) as connection:
@@ -39,7 +39,7 @@ async def watch_drift(pool: Pool) -> None:
 
 
 async def prove(pool: Pool) -> Proof:
-    """Run the checks of the books on a role that may read all. Reads everything: seconds on a large ledger.
+    """Run the checks of the books with a role that may read all tables. It reads everything: seconds on a large ledger.
 
     Raises:
         DatabaseUnavailable
@@ -49,30 +49,30 @@ async def prove(pool: Pool) -> Proof:
     return Proof(all(check.ok for check in checks), datetime.now(UTC), checks)
 
 
-async def verify(pool: Pool, asked: Head | None = None) -> Proof:
-    """Run all checks, those of the books and those of the sealed blocks, on a role that may read all.
+async def verify(pool: Pool, required: Head | None = None) -> Proof:
+    """Run all checks, of the books and of the sealed blocks, with a role that may read all tables.
 
-    The newest block of the last round that was kept must still be there; so must the one `asked` for, noted by somebody.
+    The newest block of the last stored run must still exist, and so must the `required` one of the caller.
 
     Raises:
         DatabaseUnavailable
     """
     async with database.snapshot(pool) as connection:
         last = await store.find_last_proof(connection)
-        noted = last.head if last else None
+        recorded = last.head if last else None
         checks = await _check_books(connection)
-        findings = await chain.examine(connection, [head for head in (noted, asked) if head is not None])
+        report = await chain.examine(connection, [head for head in (recorded, required) if head is not None])
         checks += [
-            _check("blocks_unbroken", findings.blocks),
-            _check("noted_blocks_there", findings.noted),
-            _check("sealed_rows_unchanged", findings.altered),
-            _check("nothing_came_late", findings.late),
-            _check("sealing_keeps_up", findings.waiting),
+            _check("blocks_unbroken", report.blocks),
+            _check("recorded_blocks_present", report.lost),
+            _check("sealed_rows_unchanged", report.altered),
+            _check("nothing_came_late", report.late),
+            _check("sealing_keeps_up", report.waiting),
         ]
-        # The head is noted by those who read it: a failover must not lose it.
+        # Callers record the head: a failover must not lose it.
         await replication.await_replication(connection)
-    # A head that was lost stays noted: else the next round would take the forged chain for granted.
-    head = noted if findings.noted else findings.head
+    # A lost head stays recorded: otherwise the next run would accept the forged chain.
+    head = recorded if report.lost else report.head
     proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head)
     metrics.PROVED.set(proof.ok)
     if not proof.ok:
@@ -83,9 +83,9 @@ async def verify(pool: Pool, asked: Head | None = None) -> Proof:
 async def _check_books(connection: Connection) -> list[Check]:
     checks = []
     for statement in CHECKS:
-        rows = await store.broken(connection, statement)
-        told = [", ".join(f"{name} {value}" for name, value in row.items()) for row in rows]
-        checks.append(_check(statement.removeprefix("prove_"), told))
+        rows = await store.list_violations(connection, statement)
+        violations = [", ".join(f"{name} {value}" for name, value in row.items()) for row in rows]
+        checks.append(_check(statement.removeprefix("prove_"), violations))
     _observe_drift(await store.read_balance_sheet(connection))
     return checks
 

@@ -1,4 +1,4 @@
-"""JSON in and out of the wallet's internal routes."""
+"""Requests and responses of the internal routes of the wallet service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.contracts import limits
 from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, check_currency
 from services.wallet.commands import Void
-from services.wallet.ledger import Answer, Posting
+from services.wallet.ledger import Posting, Result
 from services.wallet.seal import Head
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
 
@@ -45,7 +45,7 @@ class PostItem(_Model):
     request_hash: RequestHash
 
     def posting(self) -> Posting:
-        """As the ledger wants it."""
+        """The posting for the ledger."""
         return Posting(
             self.transfer_id,
             self.source_id,
@@ -65,14 +65,14 @@ class PostRequest(_Model):
 
 
 class VoidItem(_Model):
-    """One transfer to void, or to be told about."""
+    """One transfer to void."""
 
     transfer_id: UUID
     reason: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
     request_hash: RequestHash
 
     def void(self) -> Void:
-        """As the command wants it."""
+        """The void for the command."""
         return Void(self.transfer_id, self.reason, _bytes(self.request_hash))
 
 
@@ -90,14 +90,14 @@ class OpenRequest(_Model):
 
 
 class OwnerCurrency(_Model):
-    """Whose wallet, in which currency."""
+    """The owner and the currency of a wallet."""
 
     owner_id: UUID
     currency: CurrencyCode
 
 
 class FindRequest(_Model):
-    """Accounts asked for by id, by owner and currency, or as the world's in a currency."""
+    """Accounts to find: by id, by owner and currency, or external ones by currency."""
 
     ids: Annotated[list[UUID], Field(max_length=limits.ITEMS_MAX)] = []
     owners: Annotated[list[OwnerCurrency], Field(max_length=limits.ITEMS_MAX)] = []
@@ -105,7 +105,7 @@ class FindRequest(_Model):
 
 
 class AvailabilityItem(_Model):
-    """A wallet, and the transfers that its owner has under way."""
+    """A wallet, and the pending transfers of its owner."""
 
     wallet_id: UUID
     transfer_ids: Annotated[list[UUID], Field(max_length=limits.ITEMS_MAX)]
@@ -118,14 +118,14 @@ class AvailabilityRequest(_Model):
 
 
 class FreezeRequest(_Model):
-    """Which operator acts, by which request."""
+    """The operator who freezes or unfreezes, and the request."""
 
     operator_id: UUID
     request_id: str
 
 
 class OwnerQuery(_Model):
-    """Whose wallets."""
+    """The owner of wallets."""
 
     owner_id: Id
 
@@ -145,13 +145,13 @@ class ProofQuery(_Model):
 
 
 class BalanceQuery(_Model):
-    """The balance at which moment."""
+    """The moment of a balance."""
 
     at: Moment | None = None
 
 
 class StatementQuery(_Model, PeriodParameters):
-    """Which entries."""
+    """Filters and position of a page of entries."""
 
     limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)] = limits.PAGE_DEFAULT
     cursor: str | None = None
@@ -169,8 +169,8 @@ BALANCE = TypeAdapter(BalanceQuery)
 STATEMENT = TypeAdapter(StatementQuery)
 
 
-def answers(items: list[Answer]) -> dict[str, Any]:
-    """The answer to post and void, one item per item asked."""
+def results(items: list[Result]) -> dict[str, Any]:
+    """The response to post and void: one result per item, in order."""
     return {
         "items": [
             {
@@ -199,7 +199,7 @@ def wallet(found: Wallet) -> dict[str, Any]:
 
 
 def account(found: tuple[UUID, UUID | None, str]) -> dict[str, Any]:
-    """What never changes about an account."""
+    """The immutable columns of an account."""
     account_id, owner_id, currency = found
     return {"id": str(account_id), "owner_id": str(owner_id) if owner_id else None, "currency": currency}
 
@@ -210,7 +210,7 @@ def balance(posted: int, held: int, as_of: datetime) -> dict[str, Any]:
 
 
 def statement(lines: list[Line], limit: int) -> dict[str, Any]:
-    """A page of a statement; `lines` may hold one more than `limit`, which tells that there is a next page."""
+    """A page of a statement; `lines` has one more than `limit` if there is a next page."""
     page = lines[:limit]
     return {
         "items": [_line(line) for line in page],
@@ -218,23 +218,23 @@ def statement(lines: list[Line], limit: int) -> dict[str, Any]:
     }
 
 
-def proof(round_: Proof) -> dict[str, Any]:
-    """A round of the proof."""
+def proof(run: Proof) -> dict[str, Any]:
+    """A run of the proof."""
     return {
-        "ok": round_.ok,
-        "at": format_time(round_.at),
-        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in round_.checks],
-        "head": {"number": round_.head.number, "hash": round_.head.hash.hex()} if round_.head else None,
+        "ok": run.ok,
+        "at": format_time(run.at),
+        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in run.checks],
+        "head": {"number": run.head.number, "hash": run.head.hash.hex()} if run.head else None,
     }
 
 
 def encode_cursor(seq: int) -> str:
-    """Where the next page goes on, as opaque text."""
+    """The cursor of the next page, as opaque text."""
     return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None) -> int | None:
-    """The seq below which the page starts; None: at the newest.
+    """The seq below which the page starts; None: start at the newest.
 
     Raises:
         InvalidParameter

@@ -1,8 +1,8 @@
-"""How the history is sealed, pure: which outcomes a block closes, and what its hash covers. No I/O.
+"""The rules of sealing, pure: which outcomes a block covers, and what its hash covers. No I/O.
 
-A block lists outcomes and accounts with a digest of each. The digest of an outcome covers its row and the two entries that
-it points at; that of an account what never changes about it. The hash of a block covers the list and the hash of the block
-before. So whoever remembers one hash has fixed every row up to there.
+A block lists outcomes and accounts with a digest of each. The digest of an outcome covers its row and its two entries; that of an
+account covers its immutable columns. The hash of a block covers the list and the hash of the block before. So one recorded hash
+fixes every row up to its block.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from uuid import UUID
 from services.contracts import limits
 
 VERSION = 1
-"""Of the digests and of the hash. A change of either is a new number, and the old way stays readable."""
+"""The version of the digests and of the hash. A change of either needs a new version; old versions remain readable."""
 
 DIGEST_BYTES = 32
 GONE = bytes(DIGEST_BYTES)
-"""In place of the digest of a row that is not there."""
+"""Instead of the digest of a missing row."""
 
 BEFORE_FIRST = bytes(DIGEST_BYTES)
-"""What the first block names as the hash before it."""
+"""The previous hash of the first block."""
 
 
 SLACK = timedelta(seconds=15)
-"""How much earlier than its database transaction got a number an outcome may be dated.
+"""How much earlier than the transaction number of its database transaction an outcome may be dated.
 
-A batch of unknown accounts reads the clock, then decides, then writes: at most 5 s idle in a transaction, at most 5 s in a
-statement. A void reads the clock microseconds before.
+A batch reads the clock, then decides, then writes: at most 5 s idle in a transaction, at most 5 s in a statement. A void reads
+the clock microseconds before.
 """
 
 OVERLAP = timedelta(seconds=1)
@@ -42,21 +42,21 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Head(NamedTuple):
-    """The newest block: enough to notice later that something before it was changed."""
+    """The newest block: it suffices to detect later changes of anything before it."""
 
     number: int
     hash: bytes
 
     def __str__(self) -> str:
-        """As people note it down: `NUMBER:HASH`."""
+        """As text: `NUMBER:HASH`."""
         return f"{self.number}:{self.hash.hex()}"
 
     @classmethod
     def parse(cls, text: str) -> Head:
-        """Read what was noted down.
+        """Parse a head.
 
         Raises:
-            ValueError: it is no `NUMBER:HASH`.
+            ValueError: it is not `NUMBER:HASH`.
         """
         number, _, digest = text.partition(":")
         head = cls(int(number), bytes.fromhex(digest))
@@ -70,9 +70,9 @@ class HeadLost(Exception):  # noqa: N818 - reads as what it is
 
 
 class State(NamedTuple):
-    """Where sealing stands. `now` is the database's clock, read before the rows are.
+    """The state of sealing. `now` is the clock of the database, read before the rows.
 
-    Every transaction of the database that got its number before `finalized_at` has ended: what it wrote can be read.
+    Every transaction of the database that got its number before `finalized_at` has ended: its rows can be read.
     """
 
     now: datetime
@@ -83,14 +83,14 @@ class State(NamedTuple):
 
 
 class Members(NamedTuple):
-    """Rows of one kind in a block: ids, and 32 bytes for each in the same order."""
+    """Rows of one kind in a block: their ids, and 32 bytes of digest for each, in the same order."""
 
     ids: Sequence[UUID]
     digests: bytes
 
 
 class Block(NamedTuple):
-    """What is hashed. Times are microseconds since 1970 as text, so that any time that a table can hold can be told."""
+    """A block as it is hashed. Times are microseconds since 1970 as text, which can represent any time of a table."""
 
     number: int
     version: int
@@ -104,10 +104,10 @@ class Block(NamedTuple):
 
 
 def scan_from(state: State, *, thorough: bool) -> datetime | None:
-    """The earliest time that an outcome without a block can have; None: any.
+    """The earliest time of an unsealed outcome; None: any time.
 
-    Everything below the frontier is sealed. If the server's clock was set back, what is new may lie below it. A pass that is
-    not thorough looks for what is new since the last block, and leaves what commits late to one that is.
+    Everything below the frontier is sealed. If the clock of the server was set back, new rows may be below it. A pass that is not
+    thorough finds rows since the last block only; rows that commit late are found by a thorough pass.
     """
     if state.frontier is None or state.sealed_at is None:
         return None
@@ -117,9 +117,9 @@ def scan_from(state: State, *, thorough: bool) -> datetime | None:
 
 
 def close(state: State, *, thorough: bool, unread_from: datetime | None) -> datetime | None:
-    """The frontier of the next block: each outcome that is older is in a block then. None: nothing is known.
+    """The frontier of the next block: every older outcome is in a block then. None: unknown.
 
-    `unread_from` is the time from which outcomes were left for the block after it, if some were.
+    `unread_from`: the time from which outcomes were left for the following block, if any were.
     """
     if state.finalized_at is None or not thorough:
         return state.frontier
@@ -128,12 +128,12 @@ def close(state: State, *, thorough: bool, unread_from: datetime | None) -> date
 
 
 def microseconds(moment: datetime | None) -> str | None:
-    """A time as it is hashed."""
+    """A time in the form that is hashed."""
     return None if moment is None else str((moment - _EPOCH) // _MICROSECOND)
 
 
 def block_hash(block: Block) -> bytes:
-    """SHA-256 over everything that the block says: a line of JSON that tells all lengths, then ids and digests."""
+    """SHA-256 of the block: a line of JSON that includes all lengths, then ids and digests."""
     line = [
         block.version,
         block.number,
@@ -152,10 +152,10 @@ def block_hash(block: Block) -> bytes:
 
 
 def differing(members: Members, found: bytes) -> Iterator[tuple[UUID, bool]]:
-    """The rows whose digest is not the one `found` now, and whether the row is gone."""
+    """The rows whose digest differs from the one `found` now, and whether the row is missing."""
     if members.digests == found:
         return
-    for place, id_ in enumerate(members.ids):
-        part = slice(place * DIGEST_BYTES, (place + 1) * DIGEST_BYTES)
+    for position, id_ in enumerate(members.ids):
+        part = slice(position * DIGEST_BYTES, (position + 1) * DIGEST_BYTES)
         if members.digests[part] != found[part]:
             yield id_, found[part] == GONE

@@ -1,7 +1,7 @@
-"""The sealer: every second what is in no block goes into one, and from time to time the whole ledger is proved.
+"""The sealer: seals unsealed rows in blocks, every second, and runs the proof of the whole ledger periodically.
 
-Nothing that a post needs is ever locked. Two sealers at once do no harm, and neither does one that is killed: a block is one
-row of one commit, and what is in none is found again.
+It locks nothing that a post needs. Two concurrent sealers do no harm, and neither does a killed one: a block is one row of one
+commit, and unsealed rows are found again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from services.wallet.seal import Head, HeadLost
 SEAL_JOB = "seal"
 PROOF_JOB = "proof"
 
-NOTE_SECONDS = 300.0
-"""How often the newest block is written to the log, where nobody who rewrites the database can reach it."""
+HEAD_LOG_SECONDS = 300.0
+"""How often the newest block is logged, out of reach of an attacker who rewrites the database."""
 
 THOROUGH_PASSES = 10
-"""One pass of so many looks for outcomes that committed late, and for accounts."""
+"""One of so many passes also finds outcomes that committed late, and accounts."""
 
 WORK_SHARE = 20
-"""What reads whole tables pauses at least so many times as long as it took: a twentieth of a processor at most."""
+"""Work that reads whole tables pauses at least so many times its duration: it uses at most a twentieth of a processor."""
 
 log = structlog.get_logger()
 
 
 class Pace:
-    """When something that grows with the ledger may be done again."""
+    """Schedules work whose duration grows with the ledger."""
 
     def __init__(self, every_seconds: float, *, work_share: float = WORK_SHARE) -> None:
         self._every_seconds = every_seconds
@@ -42,68 +42,70 @@ class Pace:
 
     @property
     def is_due(self) -> bool:
-        """Whether it may be done now."""
+        """Whether it is due now."""
         return self.wait_seconds == 0
 
     @property
     def wait_seconds(self) -> float:
-        """How long until it is due."""
+        """Seconds until it is due."""
         return max(0.0, self._due - time.monotonic())
 
     def done(self, started: float) -> None:
-        """It was begun at `started` and has ended just now."""
+        """Record that it started at `started` and has just ended."""
         now = time.monotonic()
         self._due = now + max(self._every_seconds, self._work_share * (now - started))
 
 
 class Sealer:
-    """One process that seals."""
+    """Seals rows and runs the proof, in one process."""
 
     def __init__(self, pool: Pool, runtime: Runtime, *, every_seconds: float, proof_every_seconds: float) -> None:
-        """`pool` is the seal role's."""
+        """`pool` belongs to the database role `seal`."""
         self._pool = pool
         self._runtime = runtime
         self._every_seconds = every_seconds
         self._thorough = Pace(THOROUGH_PASSES * every_seconds, work_share=0)
         self._accounts = Pace(THOROUGH_PASSES * every_seconds)
         self._proofs = Pace(proof_every_seconds)
-        self._behind = False
+        self._has_more = False
         self._head: Head | None = None
-        self._told: Head | None = None
-        self._tell_at = 0.0
+        self._logged: Head | None = None
+        self._log_at = 0.0
         self._complete_at = time.monotonic()
         metrics.SEAL_LAG.set_function(lambda: time.monotonic() - self._complete_at)
 
     async def run(self) -> None:
-        """Seal until told to stop."""
+        """Seal until the role stops."""
         while not self._runtime.stopping.is_set():
             more = False
             try:
                 more = await self.seal()
-            except (DatabaseUnavailable, LockTimeout) as trouble:
-                log.warning("sealing_waits", reason=str(trouble))
+            except (DatabaseUnavailable, LockTimeout) as error:
+                log.warning("sealing_delayed", reason=str(error))
             except HeadLost as lost:
-                log.error("seal_head_lost", head=str(lost))  # noqa: TRY400 - no trace helps
+                log.error("seal_head_lost", head=str(lost))  # noqa: TRY400 - a traceback would not help
             except Exception:
-                # Whatever somebody did to the tables: what cannot be sealed must not end the proof, which tells of it.
+                # The tables may have been tampered with: an error here must not stop the proof, which reports it.
                 log.exception("sealing_failed")
             await self._runtime.pause(0.0 if more else self._every_seconds)
 
     async def seal(self) -> bool:
-        """One block, if there is anything to seal; whether there is more.
+        """Seal one block, if there are unsealed rows; whether there are more.
 
         Raises:
-            HeadLost: the newest block that this process, or the last proof, has seen is gone. It seals no more.
+            HeadLost: the newest block seen by this process or the last proof is missing. Nothing more is sealed.
             DatabaseUnavailable, LockTimeout: a block may be sealed or not.
         """
         if self._head is None:
             last = await commands.find_last_proof(self._pool)
             self._head = last.head if last else None
         started = time.monotonic()
-        # What did not fit into a block may be older than a pass that is not thorough looks.
-        thorough, with_accounts = self._behind or self._thorough.is_due, self._accounts.is_due
-        sealed = await commands.seal_rows(self._pool, noted=self._head, thorough=thorough, with_accounts=with_accounts)
-        self._behind = sealed.more
+        # Rows that did not fit into the last block may be too old for a pass that is not thorough.
+        thorough, with_accounts = self._has_more or self._thorough.is_due, self._accounts.is_due
+        sealed = await commands.seal_rows(
+            self._pool, recorded_head=self._head, thorough=thorough, with_accounts=with_accounts
+        )
+        self._has_more = sealed.more
         if thorough and not sealed.more:
             self._thorough.done(started)
         if with_accounts and not sealed.more:
@@ -112,14 +114,14 @@ class Sealer:
         return sealed.more
 
     async def prove(self) -> None:
-        """Prove the whole ledger from time to time, and keep the round, until told to stop."""
+        """Run the proof periodically and store each run, until the role stops."""
         while not self._runtime.stopping.is_set():
             started = time.monotonic()
             try:
                 await commands.record_proof(self._pool, await proof.verify(self._pool))
                 chassis_metrics.JOB_LAST_SUCCESS.labels(PROOF_JOB).set_to_current_time()
-            except (DatabaseUnavailable, LockTimeout) as trouble:
-                log.warning("proof_waits", reason=str(trouble))
+            except (DatabaseUnavailable, LockTimeout) as error:
+                log.warning("proof_delayed", reason=str(error))
             self._proofs.done(started)
             await self._runtime.pause(self._proofs.wait_seconds)
 
@@ -133,6 +135,6 @@ class Sealer:
             metrics.SEALED_BLOCKS.inc()
         self._head = sealed.head
         metrics.SEAL_HEAD.set(sealed.head.number)
-        if self._head != self._told and time.monotonic() >= self._tell_at:
+        if self._head != self._logged and time.monotonic() >= self._log_at:
             log.info("seal_head_recorded", head=str(self._head))
-            self._told, self._tell_at = self._head, time.monotonic() + NOTE_SECONDS
+            self._logged, self._log_at = self._head, time.monotonic() + HEAD_LOG_SECONDS

@@ -23,7 +23,7 @@ SEQ_MAX = 2**62
 
 
 class Wallet(NamedTuple):
-    """An account as its owner sees it; amounts in minor units."""
+    """An account as its owner sees it. Amounts in minor units."""
 
     id: UUID
     owner_id: UUID | None
@@ -35,7 +35,7 @@ class Wallet(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of a statement: an entry and who was on the other side."""
+    """One line of a statement: an entry and its counterparty."""
 
     seq: int
     transfer_id: UUID
@@ -55,7 +55,7 @@ class Locked(NamedTuple):
 
 
 class Check(NamedTuple):
-    """One statement about the whole ledger, and what contradicts it, as text."""
+    """The result of one check of the whole ledger; `detail` lists its violations."""
 
     name: str
     ok: bool
@@ -63,7 +63,7 @@ class Check(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """A round of checks over one snapshot. `head` is the newest block that is known to be genuine, for later rounds."""
+    """A run of all checks over one snapshot. `head` is the newest block known to be genuine, for later runs."""
 
     ok: bool
     at: datetime
@@ -71,8 +71,8 @@ class Proof(NamedTuple):
     head: Head | None = None
 
 
-class LeftOut(NamedTuple):
-    """An outcome that should be in a block and is in none. `late`: older than what the newest block closed."""
+class Overdue(NamedTuple):
+    """An outcome that should be in a block and is not. `late`: older than the frontier of the newest block."""
 
     transfer_id: UUID
     late: bool
@@ -87,7 +87,7 @@ class Recorded(NamedTuple):
 
 
 async def lock_accounts(connection: Connection, account_ids: Sequence[UUID]) -> Locked:
-    """Lock these accounts, in id order, until the transaction ends; unknown ids are left out."""
+    """Lock these accounts, in id order, until the transaction ends; unknown ids are omitted."""
     row = await connection.fetchrow(statements.lock_accounts, account_ids)
     assert row is not None, "an aggregate always has a row"
     *columns, last_entry_at = row
@@ -97,20 +97,20 @@ async def lock_accounts(connection: Connection, account_ids: Sequence[UUID]) -> 
 
 
 async def read_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> Recorded:
-    """What is recorded about these transfers, and the clock."""
+    """The recorded outcomes of these transfers, and the clock."""
     rows = await connection.fetch(statements.read_outcomes, transfer_ids)
     found = {row["transfer_id"]: Outcome._make(tuple(row)[:-1]) for row in rows if row["outcome"] is not None}
     return Recorded(found, rows[0]["now"])
 
 
 async def insert_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> int:
-    """Record outcomes; how many were won. Sorted by id, else two of these could deadlock."""
+    """Insert outcomes; return how many were inserted. Sorted by id, or two concurrent inserts could deadlock."""
     columns = zip(*sorted(outcomes, key=_transfer_id), strict=True)
     return int(await connection.fetchval(statements.insert_outcomes, *columns))
 
 
 async def write_entries(connection: Connection, decision: Decision) -> None:
-    """Write the entries of a batch and the balances they lead to."""
+    """Write the entries of a batch and the new balances."""
     entries = zip(*decision.entries, strict=True)
     changed = zip(*((state.account.id, state.posted, state.seq) for state in decision.changed), strict=True)
     await connection.execute(statements.write_entries, *entries, decision.at, *changed)
@@ -129,7 +129,7 @@ async def insert_account(connection: Connection, account_id: UUID, owner_id: UUI
 
 
 async def insert_accounts(connection: Connection, accounts: Sequence[tuple[UUID, UUID | None, str]]) -> None:
-    """Open many accounts (id, owner or None for the world, currency), leaving those that exist as they are."""
+    """Open accounts (id, owner or None for an external account, currency); existing ones do not change."""
     ordered = sorted(accounts, key=lambda account: (str(account[1]), account[2]))
     await connection.execute(statements.insert_accounts, *(list(column) for column in zip(*ordered, strict=True)))
 
@@ -154,7 +154,7 @@ async def list_wallets_of(connection: Connection, owner_id: UUID) -> list[Wallet
 async def find_accounts(
     connection: Connection, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
 ) -> list[tuple[UUID, UUID | None, str]]:
-    """The id, owner and currency of the accounts asked for by id, by (owner, currency), or as the world's in a currency."""
+    """Id, owner and currency of accounts: by id, by (owner, currency), or external ones by currency."""
     rows = await connection.fetch(
         statements.find_accounts, ids, [owner for owner, _ in owners], [currency for _, currency in owners], external
     )
@@ -162,7 +162,7 @@ async def find_accounts(
 
 
 async def read_balance(connection: Connection, wallet_id: UUID) -> tuple[int, int, datetime] | None:
-    """Posted and held minor units now, and when now was."""
+    """Posted and held minor units now, and the time."""
     row = await connection.fetchrow(statements.read_balance, wallet_id)
     return (row["posted"], row["held"], row["as_of"]) if row else None
 
@@ -183,19 +183,19 @@ async def last_seq_before(connection: Connection, wallet_id: UUID, moment: datet
 async def list_entries(
     connection: Connection, wallet_id: UUID, *, below: int, above: int, up_to: int, limit: int
 ) -> list[Line]:
-    """A page of the statement, newest first: seqs under `below`, over `above`, not over `up_to`."""
+    """A page of the statement, newest first: seqs less than `below`, greater than `above`, at most `up_to`."""
     rows = await connection.fetch(statements.list_entries, wallet_id, below, above, up_to, limit)
     return [Line(*row) for row in rows]
 
 
 async def read_available(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
-    """What each wallet's owner can spend, in minor units, and whether it is frozen."""
+    """The available balance of each wallet, in minor units, and whether it is frozen."""
     rows = await connection.fetch(statements.read_available, wallet_ids)
     return {row["id"]: (row["available"], row["frozen"]) for row in rows}
 
 
 async def list_decided(connection: Connection, transfer_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the transfers that have an outcome."""
+    """The given transfers that have an outcome."""
     return {row["transfer_id"] for row in await connection.fetch(statements.list_decided, transfer_ids)}
 
 
@@ -213,7 +213,7 @@ async def set_frozen(connection: Connection, wallet_id: UUID, *, frozen: bool) -
 async def insert_audit(
     connection: Connection, *, actor_id: UUID, action: str, account_id: UUID, request_id: str
 ) -> None:
-    """Write down who did what."""
+    """Record an action in the audit log."""
     await connection.execute(statements.insert_audit, actor_id, action, account_id, request_id)
 
 
@@ -222,18 +222,18 @@ async def read_balance_sheet(connection: Connection, moment: datetime | None = N
     return list(await connection.fetch(statements.read_balance_sheet, moment))
 
 
-async def broken(connection: Connection, check: str) -> list[Record]:
-    """The rows that violate the named `prove_...` statement, at most twenty."""
+async def list_violations(connection: Connection, check: str) -> list[Record]:
+    """The rows that violate the check of the named `prove_...` statement, at most twenty."""
     return list(await connection.fetch(getattr(statements, check)))
 
 
 async def prefer_indexes(connection: Connection) -> None:
-    """Look rows up rather than scan tables, until the transaction ends."""
+    """Make the planner prefer index look-ups to scans, until the transaction ends."""
     await connection.execute(statements.prefer_indexes)
 
 
 async def read_seal_state(connection: Connection) -> State:
-    """Where sealing stands, and how far all transactions of the database have ended."""
+    """The state of sealing, and up to where all transactions of the database have ended."""
     row = await connection.fetchrow(statements.read_seal_state)
     assert row is not None, "there is always a clock"
     head = None if row["number"] is None else Head(row["number"], row["hash"])
@@ -243,19 +243,19 @@ async def read_seal_state(connection: Connection) -> State:
 async def list_unsealed(
     connection: Connection, since: datetime | None, limit: int
 ) -> tuple[list[UUID], datetime | None]:
-    """Outcomes in no block that are not older than `since`, oldest first, and the time of the last of them."""
+    """Unsealed outcomes not older than `since`, oldest first, and the time of the last of them."""
     row = await connection.fetchrow(statements.list_unsealed, since, limit)
     assert row is not None, "an aggregate always has a row"
     return row[0] or [], row[1]
 
 
 async def list_unsealed_accounts(connection: Connection, limit: int) -> list[UUID]:
-    """Accounts in no block. Reads the whole table."""
+    """Unsealed accounts. It reads the whole table."""
     return await connection.fetchval(statements.list_unsealed_accounts, limit) or []
 
 
 async def digest_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> bytes:
-    """The digests of these outcomes as they are now, 32 bytes each, in order; zeros for one that is not there."""
+    """The current digests of these outcomes, 32 bytes each, in order; zeros for a missing one."""
     return await connection.fetchval(statements.digest_outcomes, transfer_ids) or b""
 
 
@@ -265,7 +265,7 @@ async def digest_accounts(connection: Connection, account_ids: Sequence[UUID]) -
 
 
 async def number_transaction(connection: Connection) -> int:
-    """The number of this database transaction; it gets one if it has none."""
+    """The number of this database transaction; it is assigned if necessary."""
     return int(await connection.fetchval(statements.number_transaction))
 
 
@@ -278,7 +278,7 @@ async def insert_block(
     frontier: datetime | None,
     latest_at: datetime | None,
 ) -> bool:
-    """Write a block, its times as times; False when somebody else has written one with this number."""
+    """Insert a block; False if another sealer has inserted one with this number."""
     number = await connection.fetchval(
         statements.insert_block,
         *(block.number, block.version, block.previous, hash_, sealed_at, block.xid, frontier, latest_at),
@@ -288,7 +288,7 @@ async def insert_block(
 
 
 async def list_blocks(connection: Connection, after: int, rows: int) -> list[tuple[Block, bytes]]:
-    """The blocks after a number with their hashes, as many as hold about so many rows together, at least one."""
+    """The blocks after a number with their hashes, so many that they have about `rows` rows together, at least one."""
     return [_block(row) for row in await connection.fetch(statements.list_blocks, after, rows)]
 
 
@@ -297,25 +297,25 @@ async def has_block(connection: Connection, head: Head) -> bool:
     return bool(await connection.fetchval(statements.has_block, head.number, head.hash))
 
 
-async def list_left_out(connection: Connection, patience: timedelta) -> list[LeftOut]:
-    """Outcomes in no block though older than what the newest closed, or than `patience`; at most twenty."""
-    return [LeftOut(*row) for row in await connection.fetch(statements.list_left_out, patience)]
+async def list_overdue(connection: Connection, grace: timedelta) -> list[Overdue]:
+    """Unsealed outcomes older than the frontier of the newest block, or than `grace`; at most twenty."""
+    return [Overdue(*row) for row in await connection.fetch(statements.list_overdue, grace)]
 
 
-async def list_accounts_left_out(connection: Connection, patience: timedelta) -> list[UUID]:
-    """Accounts in no block that were opened longer than `patience` ago; at most twenty."""
-    return [row["id"] for row in await connection.fetch(statements.list_accounts_left_out, patience)]
+async def list_overdue_accounts(connection: Connection, grace: timedelta) -> list[UUID]:
+    """Unsealed accounts opened longer than `grace` ago; at most twenty."""
+    return [row["id"] for row in await connection.fetch(statements.list_overdue_accounts, grace)]
 
 
 async def upsert_last_proof(connection: Connection, proof: Proof) -> None:
-    """Keep this round, unless a later one is kept."""
+    """Store this run, unless a later one is stored."""
     checks = json.dumps([check._asdict() for check in proof.checks])
     number, hash_ = proof.head or (None, None)
     await connection.execute(statements.upsert_last_proof, proof.at, proof.ok, checks, number, hash_)
 
 
 async def find_last_proof(connection: Connection) -> Proof | None:
-    """The round that was kept."""
+    """The stored run."""
     row = await connection.fetchrow(statements.find_last_proof)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""The statement by which the audit log is read; `services.chassis.audit` runs it. Acts are written by the store."""
+"""The statement that reads the audit log; `services.chassis.audit` runs it. The store writes the log."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, a
 
     assert 0 == before[0], before
     assert 3 == during[0]
-    assert f"transfer {transfer['id']} of block {blocks[0]['number']} is not what was sealed" in during[2]
+    assert f"transfer {transfer['id']} of block {blocks[0]['number']} has changed since it was sealed" in during[2]
     assert 0 == after[0], after
     assert (3, True) == (forged[0], f"block {head['number']}" in forged[2])
 

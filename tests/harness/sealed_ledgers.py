@@ -39,7 +39,9 @@ class Ledger:
 
     async def seal(self, *, with_accounts: bool = True) -> Head:
         """Seal once; return the newest block."""
-        sealed = await commands.seal_rows(self.seal_pool, noted=None, thorough=True, with_accounts=with_accounts)
+        sealed = await commands.seal_rows(
+            self.seal_pool, recorded_head=None, thorough=True, with_accounts=with_accounts
+        )
         assert sealed.head is not None
         return sealed.head
 

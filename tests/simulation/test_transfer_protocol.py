@@ -149,7 +149,7 @@ def test_the_model_decides_as_the_ledger_does(*, expired: bool, funds: bool, rec
     decision = ledger.decide(accounts, [posting], outcomes, NOW)
 
     expected = recorded or transfer_protocol.decide(expired=expired, funds=funds)
-    assert [expected] == [answer.outcome for answer in decision.answers]
+    assert [expected] == [answer.outcome for answer in decision.results]
     assert (recorded is None) == bool(decision.outcomes)
     assert (recorded is None and expected == ledger.POSTED) == bool(decision.entries)
 

@@ -274,7 +274,7 @@ def test_sealing_waits_for_running_transactions() -> None:
 def test_unsealed_rows_are_reported_in_time() -> None:
     """A row is sealed after a thorough pass at the latest; the proof reports a missing seal then, not before."""
     thorough = sealer.THOROUGH_PASSES * SEAL_EVERY
-    outcomes, accounts = chain.OUTCOME_PATIENCE.total_seconds(), chain.ACCOUNT_PATIENCE.total_seconds()
+    outcomes, accounts = chain.OUTCOME_GRACE.total_seconds(), chain.ACCOUNT_GRACE.total_seconds()
 
     assert 5 <= sealer.THOROUGH_PASSES
     assert seal.SLACK.total_seconds() + thorough < outcomes <= PROOF_EVERY
@@ -288,7 +288,7 @@ def test_full_scans_have_their_own_limits() -> None:
     """The driver waits as long as the database works on the proof; the head is logged every few proofs, drift more often."""
     limits = re.findall(r"ALTER ROLE payflow_wallet_(?:proof|seal) SET statement_timeout = '(\d+)s'", PROVISION)
     assert [wallet_app.LONG_SECONDS] * 2 == [float(limit) for limit in limits]
-    assert PROOF_EVERY < sealer.NOTE_SECONDS <= 10 * PROOF_EVERY
+    assert PROOF_EVERY < sealer.HEAD_LOG_SECONDS <= 10 * PROOF_EVERY
     assert 1 <= proof.DRIFT_SECONDS <= PROOF_EVERY / 4
 
 

@@ -1,6 +1,6 @@
 -- name: lock_accounts
--- In id order, always: two batches that share accounts wait for each other and never deadlock. One row of arrays: a
--- driver reads those three times faster than a row per account.
+-- Always in id order: two batches that share accounts wait for each other and never deadlock. One row of arrays, because the
+-- driver reads it three times faster than one row per account.
 WITH locked AS MATERIALIZED (
     SELECT id, owner_id IS NULL AS external, currency, frozen, posted, held, seq, last_entry_at
     FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
@@ -10,14 +10,14 @@ SELECT array_agg(id), array_agg(external), array_agg(currency), array_agg(frozen
 FROM locked;
 
 -- name: read_outcomes
--- A statement of its own after the locks: one that had waited for a lock would see the new balance and the old outcomes.
--- Its start is the ledger's clock; where nothing is recorded, one row with the clock alone comes back.
+-- A separate statement after the locks: a statement that waited for a lock sees the new balance and the old outcomes.
+-- Its start is the clock of the ledger. If nothing is recorded, it returns one row with the clock alone.
 SELECT transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq, destination_seq, description, at,
        now
 FROM (SELECT statement_timestamp() AS now) AS clock LEFT JOIN outcomes ON transfer_id = ANY($1::uuid[]);
 
 -- name: insert_outcomes
--- Sorted by the caller. What is counted was won; the rest was decided by somebody else meanwhile.
+-- Sorted by the caller. Returns how many were inserted; a concurrent transaction has recorded the others.
 WITH won AS (
     INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq,
                           destination_seq, description, at)
@@ -29,7 +29,7 @@ WITH won AS (
 SELECT count(*) FROM won;
 
 -- name: write_entries
--- Both sides of every posting and the balances they lead to, in one statement.
+-- Both entries of every posting and the new balances, in one statement.
 WITH written AS (
     INSERT INTO entries (account_id, seq, transfer_id, currency, amount, balance_after, created_at)
     SELECT *, $7 FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[])
@@ -39,7 +39,7 @@ FROM unnest($8::uuid[], $9::bigint[], $10::bigint[]) AS changed(id, posted, seq)
 WHERE accounts.id = changed.id;
 
 -- name: insert_voids
--- Void, or leave what is there. Sorted; locks no account, so that a hot account cannot hold it up.
+-- Void, or leave the recorded outcome. Sorted. It locks no account, so a hot account cannot delay it.
 INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
 SELECT id, 'voided', reason, request_hash, clock_timestamp()
 FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS given(id, reason, request_hash)
@@ -65,12 +65,12 @@ SELECT id, owner_id, currency, frozen, posted, held, created_at FROM accounts WH
 SELECT id, owner_id, currency, frozen, posted, held, created_at FROM accounts WHERE owner_id = $1 ORDER BY currency;
 
 -- name: find_accounts
--- By id, by owner and currency, and the world's by currency; each once.
+-- By id, by owner and currency, and external accounts by currency; each account once.
 SELECT id, owner_id, currency FROM accounts WHERE id = ANY($1::uuid[])
 UNION
 SELECT id, owner_id, accounts.currency FROM accounts
-JOIN unnest($2::uuid[], $3::text[]) AS asked(owner, currency)
-  ON accounts.owner_id = asked.owner AND accounts.currency = asked.currency
+JOIN unnest($2::uuid[], $3::text[]) AS wanted(owner, currency)
+  ON accounts.owner_id = wanted.owner AND accounts.currency = wanted.currency
 UNION
 SELECT id, owner_id, currency FROM accounts WHERE owner_id IS NULL AND currency = ANY($4::text[]);
 
@@ -78,7 +78,7 @@ SELECT id, owner_id, currency FROM accounts WHERE owner_id IS NULL AND currency 
 SELECT posted, held, clock_timestamp() AS as_of FROM accounts WHERE id = $1;
 
 -- name: read_balance_at
--- The balance after the last entry at or before that moment. Holds leave no trace here yet: held is the present one's 0.
+-- The balance after the last entry at or before the moment. Past holds are not recorded yet, so `held` is 0.
 SELECT coalesce((SELECT balance_after FROM entries WHERE account_id = $1 AND seq = last_seq_at($1, $2)), 0) AS posted, 0 AS held
 FROM accounts WHERE id = $1;
 
@@ -94,7 +94,7 @@ WHERE entries.account_id = $1 AND entries.seq < $2 AND entries.seq > $3 AND entr
 ORDER BY entries.seq DESC LIMIT $5;
 
 -- name: last_seq_before
--- Times are whole microseconds: what is before a moment is at or before the microsecond before it.
+-- Times are whole microseconds: before a moment means at or before the preceding microsecond.
 SELECT last_seq_at($1, $2::timestamptz - interval '1 microsecond');
 
 -- name: read_available
@@ -114,7 +114,7 @@ RETURNING id, owner_id, currency, frozen, posted, held, created_at;
 INSERT INTO audit_log (actor_id, action, account_id, request_id) VALUES ($1, $2, $3, $4);
 
 -- name: read_balance_sheet
--- Now, or at a moment: most accounts have no later entry, and their balance is the one row that is read in any case.
+-- Now, or at a moment. Most accounts have no later entry, so their balance is that of the account row.
 SELECT currency,
        coalesce(sum(posted) FILTER (WHERE owner_id IS NOT NULL), 0)::bigint AS customers,
        coalesce(sum(posted) FILTER (WHERE owner_id IS NULL), 0)::bigint AS external,
@@ -146,7 +146,7 @@ WHERE accounts.posted <> coalesce(history.total, 0)
 LIMIT 20;
 
 -- name: prove_chains_unbroken
--- Each entry continues the one before: no gap, the balance adds up, the clock never runs backwards, nobody overdrawn.
+-- Each entry continues the entry before: no gap, the balance adds up, times never decrease, no account is overdrawn.
 SELECT account_id, seq FROM (
     SELECT entries.account_id, entries.seq, amount, balance_after, entries.created_at, entries.currency,
            accounts.owner_id, accounts.currency AS held_in,
@@ -161,7 +161,7 @@ WHERE seq <> seq_before + 1 OR balance_after <> balance_before + amount OR creat
 LIMIT 20;
 
 -- name: prove_outcomes_equal_entries
--- A posted outcome points at its two entries; every entry is pointed at by one.
+-- A posted outcome references its two entries; every entry is referenced by one outcome.
 SELECT coalesce(outcomes.transfer_id, line.transfer_id) AS transfer_id
 FROM (SELECT transfer_id, source_id, source_seq, destination_id, destination_seq FROM outcomes WHERE outcome = 'posted') AS outcomes
 FULL JOIN (
@@ -172,23 +172,23 @@ WHERE outcomes.transfer_id IS NULL OR line.transfer_id IS NULL
 LIMIT 20;
 
 -- name: read_seal_state
--- The clock of this statement is read before its snapshot is taken. A block whose transaction number is not above the oldest
--- running one was written when everything that runs now had not begun: what is dated before that block can be read now.
--- Prepared transactions and those of other databases count as running; no clock but that of the rows is asked.
+-- The clock of this statement is read before its snapshot is taken. A block whose transaction number is at most that of the oldest
+-- running transaction was written before all running transactions began: rows dated before that block can be read now.
+-- Prepared transactions and those of other databases count as running. Only the clock of the rows is used.
 SELECT statement_timestamp() AS now, head.number, head.hash, head.sealed_at, head.frontier,
        (SELECT sealed_at FROM blocks WHERE xid <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint
         ORDER BY number DESC LIMIT 1) AS finalized_at
 FROM (VALUES (1)) AS always LEFT JOIN (SELECT number, hash, sealed_at, frontier FROM blocks ORDER BY number DESC LIMIT 1) AS head ON true;
 
 -- name: prefer_indexes
--- For the rest of the transaction. Tables here only grow, and what is asked for is a small and known part of them; the planner's
--- guess for an array or a table that was never analysed is a scan of everything.
+-- For the rest of the transaction. These tables only grow, and a small, known part of them is read; for an array, or a table without
+-- statistics, the planner would choose a scan of everything.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
 
 -- name: list_unsealed
--- Outcomes in no block, oldest first. Only blocks that reach to that time can hold one of them. Grouped, not joined: no guess of
--- the planner can make it quadratic.
+-- Unsealed outcomes, oldest first. Only blocks that reach that time can contain one of them. Grouped, not joined: no estimate of the
+-- planner can make it quadratic.
 SELECT array_agg(id ORDER BY at, id), max(at)
 FROM (
     SELECT id, max(at) AS at
@@ -213,8 +213,8 @@ FROM (
 ) AS unsealed;
 
 -- name: digest_outcomes
--- One digest for each id, in order; zeros where there is no outcome. The binary form of a row tells the type and length of
--- every column and depends on no setting. What stands here is version 1 and is never changed: a new version is a new name.
+-- One digest for each id, in order; zeros where there is no outcome. The binary form of a row includes the type and length of
+-- every column and depends on no setting. This is version 1 and never changes: a new version gets a new name.
 SELECT string_agg(
     CASE WHEN outcomes.transfer_id IS NULL THEN decode(repeat('00', 32), 'hex') ELSE sha256(record_send(ROW(
         outcomes.transfer_id, outcomes.outcome, outcomes.reason, outcomes.request_hash, outcomes.source_id,
@@ -222,33 +222,33 @@ SELECT string_agg(
         debit.account_id, debit.seq, debit.transfer_id, debit.currency, debit.amount, debit.balance_after, debit.created_at,
         credit.account_id, credit.seq, credit.transfer_id, credit.currency, credit.amount, credit.balance_after,
         credit.created_at
-    ))) END, ''::bytea ORDER BY place
+    ))) END, ''::bytea ORDER BY position
 )
-FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place)
-LEFT JOIN outcomes ON outcomes.transfer_id = asked.id
+FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted (id, position)
+LEFT JOIN outcomes ON outcomes.transfer_id = wanted.id
 LEFT JOIN entries AS debit ON debit.account_id = outcomes.source_id AND debit.seq = outcomes.source_seq
 LEFT JOIN entries AS credit ON credit.account_id = outcomes.destination_id AND credit.seq = outcomes.destination_seq;
 
 -- name: digest_accounts
--- What never changes about an account. Version 1, as above.
+-- The immutable columns of an account. Version 1, as above.
 SELECT string_agg(
     CASE WHEN accounts.id IS NULL THEN decode(repeat('00', 32), 'hex')
-    ELSE sha256(record_send(ROW(accounts.id, owner_id, currency, created_at))) END, ''::bytea ORDER BY place
+    ELSE sha256(record_send(ROW(accounts.id, owner_id, currency, created_at))) END, ''::bytea ORDER BY position
 )
-FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place) LEFT JOIN accounts ON accounts.id = asked.id;
+FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted (id, position) LEFT JOIN accounts ON accounts.id = wanted.id;
 
 -- name: number_transaction
 SELECT pg_current_xact_id()::text::bigint;
 
 -- name: insert_block
--- Whoever inserts the number first has sealed; another sealer has done the same work for nothing.
+-- The first insert of a number wins; a concurrent sealer inserts nothing.
 INSERT INTO blocks (number, version, previous, hash, sealed_at, xid, frontier, latest_at, outcomes, outcome_digests, accounts,
                     account_digests)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT DO NOTHING RETURNING number;
 
 -- name: list_blocks
--- The blocks after a number, as many as hold about so many rows together. Times as they are hashed, whatever they are.
+-- The blocks after a number, so many that they have about so many rows together. Times in the form that is hashed.
 SELECT number, version, previous, hash, trunc(extract(epoch FROM sealed_at) * 1000000)::text AS sealed_at, xid,
        trunc(extract(epoch FROM frontier) * 1000000)::text AS frontier,
        trunc(extract(epoch FROM latest_at) * 1000000)::text AS latest_at, outcomes, outcome_digests, accounts, account_digests
@@ -267,8 +267,8 @@ ORDER BY number;
 -- name: has_block
 SELECT EXISTS (SELECT FROM blocks WHERE number = $1 AND hash = $2);
 
--- name: list_left_out
--- Outcomes that should be in a block and are in none: below the frontier of the newest block, or simply waiting too long.
+-- name: list_overdue
+-- Unsealed outcomes that should be in a block: below the frontier of the newest block, or unsealed for too long.
 SELECT id, coalesce(max(at) < (SELECT frontier FROM blocks ORDER BY number DESC LIMIT 1), false) AS late, max(at)::text
 FROM (
     SELECT transfer_id AS id, at, false AS sealed FROM outcomes
@@ -278,7 +278,7 @@ FROM (
 ) AS either
 GROUP BY id HAVING NOT bool_or(sealed) ORDER BY late DESC, max(at) LIMIT 20;
 
--- name: list_accounts_left_out
+-- name: list_overdue_accounts
 SELECT id
 FROM (
     SELECT id, false AS sealed FROM accounts WHERE created_at < statement_timestamp() - $1::interval
@@ -288,7 +288,7 @@ FROM (
 GROUP BY id HAVING NOT bool_or(sealed) LIMIT 20;
 
 -- name: upsert_last_proof
--- Rounds may overlap: the later one stays.
+-- Runs may overlap: the later one is kept.
 INSERT INTO last_proof (at, ok, checks, head_number, head_hash) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE
 SET at = excluded.at, ok = excluded.ok, checks = excluded.checks, head_number = excluded.head_number, head_hash = excluded.head_hash

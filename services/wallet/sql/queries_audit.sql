@@ -1,6 +1,6 @@
 -- name: list_audit
--- A page of the log, newest first, below a position, as the statement of the same name in the chassis. Who owns a wallet is recorded
--- in the accounts: a user's actions are those about the wallets of the user.
+-- A page of the log, newest first, below a position, like the statement of the same name in the chassis. The owner of a wallet is a
+-- column of its account: actions that concern a user are those on the wallets of the user.
 WITH RECURSIVE known (action) AS (
     (SELECT action FROM audit_log ORDER BY action LIMIT 1)
     UNION ALL

@@ -32,7 +32,7 @@ async def seal_pool(pair: Pair) -> AsyncIterator[Pool]:
 
 
 async def seal(pool: Pool, noted: Head | None) -> Sealed:
-    return await commands.seal_rows(pool, noted=noted, thorough=True, with_accounts=True)
+    return await commands.seal_rows(pool, recorded_head=noted, thorough=True, with_accounts=True)
 
 
 async def seal_all(pool: Pool) -> Head | None:

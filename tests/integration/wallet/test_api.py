@@ -270,7 +270,7 @@ async def test_the_balance_sheet_tells_customers_from_the_world(served: Api, poo
 async def test_the_last_proof_is_told_until_a_new_one_is_asked_for(served: Api, pool: Pool) -> None:
     """`full=1` makes a new run and records it; a run that looks for a given block is that caller's answer and not recorded."""
     await fund(pool, [100])
-    await commands.seal_rows(served.seal_pool, noted=None, thorough=True, with_accounts=True)
+    await commands.seal_rows(served.seal_pool, recorded_head=None, thorough=True, with_accounts=True)
 
     first = await served.get("/internal/proof")
     repeated = await served.get("/internal/proof")
@@ -281,7 +281,7 @@ async def test_the_last_proof_is_told_until_a_new_one_is_asked_for(served: Api, 
     assert (True, 10) == (first["ok"], len(first["checks"]))
     assert first == repeated
     assert full["at"] > first["at"]
-    assert ["noted_blocks_there"] == [check["name"] for check in lost["checks"] if not check["ok"]]
+    assert ["recorded_blocks_present"] == [check["name"] for check in lost["checks"] if not check["ok"]]
     assert full == last
 
 

@@ -218,7 +218,7 @@ class OnPostgres:
         return digest
 
     @staticmethod
-    def _results(answers: Sequence[ledger.Answer]) -> list[Result]:
+    def _results(answers: Sequence[ledger.Result]) -> list[Result]:
         return [
             Result(answer.outcome, answer.reason, None if answer.at is None else _seconds(answer.at))
             for answer in answers

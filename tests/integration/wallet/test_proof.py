@@ -209,7 +209,7 @@ async def account_never_sealed(ledger: Ledger) -> str:
         """INSERT INTO accounts (id, owner_id, currency, created_at)
            VALUES ($1, gen_random_uuid(), 'USD', now() - $2::interval - interval '1 minute')""",
         waiting,
-        chain.ACCOUNT_PATIENCE,
+        chain.ACCOUNT_GRACE,
     )
     return str(waiting)
 
@@ -232,7 +232,7 @@ FAULTS: dict[Fault, set[str]] = {
     entries_missing: {"outcomes_equal_entries"},
     outcome_points_elsewhere: {"outcomes_equal_entries"},
     block_rewritten: {"blocks_unbroken"},
-    recorded_head_gone: {"noted_blocks_there"},
+    recorded_head_gone: {"recorded_blocks_present"},
     sealed_row_changed: {"sealed_rows_unchanged"},
     row_of_a_closed_time: {"nothing_came_late"},
     account_never_sealed: {"sealing_keeps_up"},
@@ -264,7 +264,7 @@ async def test_the_recorded_block_is_looked_for_beside_the_given_one(ledger: Led
     newest = Head(*row)
     await recorded_head_gone(ledger)
 
-    assert ["noted_blocks_there"] == list(faults(await ledger.verify(newest)))
+    assert ["recorded_blocks_present"] == list(faults(await ledger.verify(newest)))
 
 
 async def test_the_last_rows_of_a_long_chain_are_compared(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from services.contracts.identifiers import new_id
 from services.wallet import commands, ledger, store
 from services.wallet.app import PLANNER
 from services.wallet.commands import Void
-from services.wallet.ledger import Answer, Posting
+from services.wallet.ledger import Posting, Result
 from tests.harness import drills
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import balance, fund, post, posting, random_posting
@@ -36,7 +36,7 @@ HANG_SECONDS = 60.0
 PATIENCE = {"lock_timeout": "60s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
 """For tests that order the steps themselves: on a machine that is busy a step may take longer than a service would wait."""
 
-Call = Callable[[], Awaitable[list[Answer]]]
+Call = Callable[[], Awaitable[list[Result]]]
 
 
 async def open_all(url: str, **settings: str) -> Pool:
@@ -83,7 +83,7 @@ class Hammer:
         self.pool = pool
         self.items = items
         self.rng = random.Random(seed)
-        self.told: dict[UUID, list[Answer]] = defaultdict(list)
+        self.told: dict[UUID, list[Result]] = defaultdict(list)
         self.slowest = 0.0
         self.retries = 0
 
@@ -112,8 +112,8 @@ class Hammer:
         return batches
 
     def _posting(self, batch: list[Posting]) -> Call:
-        async def ask() -> list[Answer]:
-            told: list[Answer] = []
+        async def ask() -> list[Result]:
+            told: list[Result] = []
             left = batch
             while left:
                 answers = await commands.post_transfers(self.pool, left, deadline=time.monotonic() + POST_SECONDS)
@@ -128,7 +128,7 @@ class Hammer:
         reasons = [self.rng.choice(["timed_out", "cancelled"]) for _ in batch]
         voids = [Void(item.transfer_id, why, item.request_hash) for item, why in zip(batch, reasons, strict=True)]
 
-        async def ask() -> list[Answer]:
+        async def ask() -> list[Result]:
             while True:
                 try:
                     return await commands.void_transfers(self.pool, voids)
@@ -192,7 +192,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     frozen = await freezing
 
     rows = await pool.fetch("SELECT transfer_id, outcome, reason, at FROM outcomes")
-    outcomes = {row["transfer_id"]: Answer(*row) for row in rows}
+    outcomes = {row["transfer_id"]: Result(*row) for row in rows}
     lines = Counter(row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM entries"))
     expected = dict.fromkeys(wallets, 40)
     for item in items:

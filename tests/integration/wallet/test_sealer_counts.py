@@ -55,7 +55,7 @@ async def test_what_did_not_fit_is_sealed_by_the_next_passes(
     alice, bob = await fund(pool, [100, 0])
     # With a frontier, which the second block is the first to have, a pass that is not thorough looks at new rows alone.
     for _ in range(2):
-        await commands.seal_rows(seal_pool, noted=None, thorough=True, with_accounts=True)
+        await commands.seal_rows(seal_pool, recorded_head=None, thorough=True, with_accounts=True)
         await post(pool, posting(alice, bob, 1))
     await sealer.seal()
     for _ in range(5):

@@ -50,7 +50,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 async def seal_all(pool: Pool) -> Head:
     """Seal until there is nothing left."""
     while (
-        sealed := await commands.seal_rows(pool, noted=None, thorough=True, with_accounts=True)
+        sealed := await commands.seal_rows(pool, recorded_head=None, thorough=True, with_accounts=True)
     ).more or sealed.outcomes:
         pass
     assert sealed.head is not None
@@ -134,7 +134,7 @@ async def test_nothing_is_missed_under_load(pool: Pool, seal_pool: Pool) -> None
         while not done.is_set():
             try:
                 await commands.seal_rows(
-                    seal_pool, noted=None, thorough=rng.random() < 0.3, with_accounts=rng.random() < 0.1
+                    seal_pool, recorded_head=None, thorough=rng.random() < 0.3, with_accounts=rng.random() < 0.1
                 )
             except LockTimeout:
                 continue
@@ -186,7 +186,7 @@ async def test_a_block_has_an_end(pool: Pool, seal_pool: Pool, monkeypatch: pyte
     for _ in range(3):
         await post(pool, *(posting(alice, bob, 1) for _ in range(6)))
 
-    first = await commands.seal_rows(seal_pool, noted=None, thorough=True, with_accounts=True)
+    first = await commands.seal_rows(seal_pool, recorded_head=None, thorough=True, with_accounts=True)
     await post(pool, posting(alice, bob, 1))
     await seal_all(seal_pool)
 
@@ -213,4 +213,4 @@ async def test_the_sealer_role(pool: Pool, seal_pool: Pool) -> None:
 
     assert 10 == len(proof.checks)
     with pytest.raises(HeadLost):
-        await commands.seal_rows(seal_pool, noted=Head(1, bytes(32)), thorough=True, with_accounts=False)
+        await commands.seal_rows(seal_pool, recorded_head=Head(1, bytes(32)), thorough=True, with_accounts=False)

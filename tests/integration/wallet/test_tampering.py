@@ -86,7 +86,7 @@ async def transfer_removed(ledger: Ledger) -> str:
     await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", touched)
     await ledger.tamper("UPDATE accounts SET posted = posted + 10, seq = seq - 1 WHERE id = $1", ledger.alice)
     await ledger.tamper("UPDATE accounts SET posted = posted - 10, seq = seq - 1 WHERE id = $1", ledger.bob)
-    return f"transfer {touched} of block {BLOCKS} is gone"
+    return f"transfer {touched} of block {BLOCKS} is missing"
 
 
 async def entries_swapped(ledger: Ledger) -> str:
@@ -136,7 +136,7 @@ async def voided_made_posted(ledger: Ledger) -> str:
 async def rejection_removed(ledger: Ledger) -> str:
     """A rejection leaves no trace in any balance."""
     await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", ledger.rejected[2])
-    return f"transfer {ledger.rejected[2]} of block 2 is gone"
+    return f"transfer {ledger.rejected[2]} of block 2 is missing"
 
 
 async def void_altered(ledger: Ledger) -> str:
@@ -148,7 +148,7 @@ async def void_altered(ledger: Ledger) -> str:
 async def owner_changed(ledger: Ledger) -> str:
     """The wallet and what is in it belong to somebody else."""
     await ledger.tamper("UPDATE accounts SET owner_id = gen_random_uuid() WHERE id = $1", ledger.bob)
-    return f"account {ledger.bob} of block 1 is not what was sealed"
+    return f"account {ledger.bob} of block 1 has changed since it was sealed"
 
 
 async def account_currency_changed(ledger: Ledger) -> str:
@@ -158,12 +158,12 @@ async def account_currency_changed(ledger: Ledger) -> str:
 
 async def account_opened_earlier(ledger: Ledger) -> str:
     await ledger.tamper("UPDATE accounts SET created_at = created_at - interval '1 day' WHERE id = $1", ledger.bob)
-    return f"account {ledger.bob} of block 1 is not what was sealed"
+    return f"account {ledger.bob} of block 1 has changed since it was sealed"
 
 
 async def account_removed(ledger: Ledger) -> str:
     await ledger.tamper("DELETE FROM accounts WHERE id = $1", ledger.bob)
-    return f"account {ledger.bob} of block 1 is gone"
+    return f"account {ledger.bob} of block 1 is missing"
 
 
 @pytest.mark.parametrize(
@@ -266,12 +266,12 @@ async def block_removed(ledger: Ledger) -> tuple[str, str]:
 
 async def hash_rewritten(ledger: Ledger) -> tuple[str, str]:
     await ledger.tamper("UPDATE blocks SET hash = sha256('x') WHERE number = 2")
-    return "blocks_unbroken", "block 2 is not what its hash was made of; block 3 does not follow block 2"
+    return "blocks_unbroken", "block 2 does not match its hash; block 3 does not follow block 2"
 
 
 async def time_of_block_rewritten(ledger: Ledger) -> tuple[str, str]:
     await ledger.tamper("UPDATE blocks SET sealed_at = '200000-01-01' WHERE number = 2")
-    return "blocks_unbroken", "block 2 is not what its hash was made of"
+    return "blocks_unbroken", "block 2 does not match its hash"
 
 
 async def blocks_swapped(ledger: Ledger) -> tuple[str, str]:
@@ -285,21 +285,21 @@ async def digest_rewritten(ledger: Ledger) -> tuple[str, str]:
     await ledger.tamper(
         f"UPDATE blocks SET outcome_digests = sha256('x') || substr(outcome_digests, 33) WHERE number = {BLOCKS}"
     )
-    return "blocks_unbroken", f"block {BLOCKS} is not what its hash was made of"
+    return "blocks_unbroken", f"block {BLOCKS} does not match its hash"
 
 
 async def blocks_truncated(ledger: Ledger) -> tuple[str, str]:
     noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
     await ledger.superuser.execute("ALTER TABLE blocks DISABLE TRIGGER ALL")
     await ledger.superuser.execute("TRUNCATE blocks")
-    return "noted_blocks_there", f"block {noted} with hash "
+    return "recorded_blocks_present", f"block {noted} with hash "
 
 
 async def latest_blocks_removed_with_their_rows(ledger: Ledger) -> tuple[str, str]:
     noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
     await ledger.tamper("DELETE FROM blocks WHERE number >= $1", noted)
     await transfer_removed(ledger)
-    return "noted_blocks_there", f"block {noted} with hash "
+    return "recorded_blocks_present", f"block {noted} with hash "
 
 
 @pytest.mark.parametrize(
@@ -346,9 +346,9 @@ async def test_a_chain_made_anew_is_noticed_by_a_noted_head(ledger: Ledger) -> N
     noticed = await ledger.verify(newest)
 
     assert {} == faults(unnoticed)
-    assert {
-        "noted_blocks_there": f"block {newest.number} with hash {newest.hash.hex()} is not there any more"
-    } == faults(noticed)
+    assert {"recorded_blocks_present": f"block {newest.number} with hash {newest.hash.hex()} is missing"} == faults(
+        noticed
+    )
 
 
 async def test_a_lost_head_stays_noted(ledger: Ledger) -> None:
@@ -363,7 +363,7 @@ async def test_a_lost_head_stays_noted(ledger: Ledger) -> None:
         rounds.append(await ledger.verify())
         await commands.record_proof(ledger.seal_pool, rounds[-1])
 
-    assert all("noted_blocks_there" in faults(proof) for proof in rounds)
+    assert all("recorded_blocks_present" in faults(proof) for proof in rounds)
     assert rounds[0].head == rounds[1].head
 
 

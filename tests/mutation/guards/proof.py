@@ -18,11 +18,11 @@ CHECKS = {
     "balances_equal_entries": '    "prove_balances_equal_entries",\n',
     "chains_unbroken": '    "prove_chains_unbroken",\n',
     "outcomes_equal_entries": '    "prove_outcomes_equal_entries",\n',
-    "blocks_unbroken": '            _check("blocks_unbroken", findings.blocks),\n',
-    "noted_blocks_there": '            _check("noted_blocks_there", findings.noted),\n',
-    "sealed_rows_unchanged": '            _check("sealed_rows_unchanged", findings.altered),\n',
-    "nothing_came_late": '            _check("nothing_came_late", findings.late),\n',
-    "sealing_keeps_up": '            _check("sealing_keeps_up", findings.waiting),\n',
+    "blocks_unbroken": '            _check("blocks_unbroken", report.blocks),\n',
+    "recorded_blocks_present": '            _check("recorded_blocks_present", report.lost),\n',
+    "sealed_rows_unchanged": '            _check("sealed_rows_unchanged", report.altered),\n',
+    "nothing_came_late": '            _check("nothing_came_late", report.late),\n',
+    "sealing_keeps_up": '            _check("sealing_keeps_up", report.waiting),\n',
 }
 
 # Of the conditions of the last check, those for a missing side are implied by the comparison of both sides.
@@ -95,8 +95,8 @@ MUTANTS = (
         changes=[
             Change(
                 PROOF,
-                "[head for head in (noted, asked) if head is not None]",
-                "[head for head in (asked or noted,) if head is not None]",
+                "[head for head in (recorded, required) if head is not None]",
+                "[head for head in (required or recorded,) if head is not None]",
             )
         ],
         works=WORKS,

@@ -238,7 +238,7 @@ MUTANTS = (
     _missing_wait(
         "block",
         WALLET,
-        "            if state.head != noted:\n",
+        "            if state.head != recorded_head:\n",
         "            return Sealed(state.head, 0, 0, more=False)\n",
         "test_wallet.py::test_sealed_before",
         indent=16,
@@ -249,7 +249,7 @@ MUTANTS = (
     _missing_wait(
         "proof",
         PROOF,
-        "        # The head is noted by those who read it: a failover must not lose it.\n",
+        "        # Callers record the head: a failover must not lose it.\n",
         "",
         "test_wallet.py::test_proof_of_a_new_block",
     ),

@@ -62,8 +62,8 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        if noted is not None and not await store.has_block(connection, noted):\n"
-                "            raise HeadLost(noted)\n",
+                "        if recorded_head is not None and not await store.has_block(connection, recorded_head):\n"
+                "            raise HeadLost(recorded_head)\n",
                 "",
             )
         ],

@@ -86,7 +86,9 @@ MUTANTS = (
     Mutant(
         name="lost-race-ignored",
         guard="a decision is written only if all its outcomes were inserted",
-        changes=[Change(COMMANDS, "< len(decision.outcomes):\n        raise _Outrun", "< 0:\n        raise _Outrun")],
+        changes=[
+            Change(COMMANDS, "< len(decision.outcomes):\n        raise _LostRace", "< 0:\n        raise _LostRace")
+        ],
         works=WORKS,
         caught_by=[f"{RACES}::test_void_that_slips_in_takes_its_dependants_along"],
         faults=("postgres/lock-wallets", "rabbitmq/duplicate", "transaction-worker-1>wallet/black-hole"),
@@ -172,9 +174,9 @@ MUTANTS = (
             Change(COMMANDS, "        recorded, _ = await store.read_outcomes(connection, ids)\n", ""),
             Change(
                 COMMANDS,
-                "return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]",
+                "return [ledger.result_of(recorded[void.transfer_id], void.request_hash) for void in voids]",
                 "return [\n"
-                "        ledger.answer(recorded[void.transfer_id], void.request_hash)\n"
+                "        ledger.result_of(recorded[void.transfer_id], void.request_hash)\n"
                 "        if void.transfer_id in recorded\n"
                 "        else Answer(void.transfer_id, ledger.VOIDED, void.reason, now)\n"
                 "        for void in voids\n"
@@ -203,9 +205,9 @@ MUTANTS = (
             ),
             Change(
                 COMMANDS,
-                "return [ledger.answer(recorded[void.transfer_id], void.request_hash) for void in voids]",
+                "return [ledger.result_of(recorded[void.transfer_id], void.request_hash) for void in voids]",
                 "return [\n"
-                "        ledger.answer(recorded[void.transfer_id], void.request_hash)\n"
+                "        ledger.result_of(recorded[void.transfer_id], void.request_hash)\n"
                 "        if void.transfer_id in recorded\n"
                 "        else Answer(void.transfer_id, ledger.VOIDED, void.reason, now)\n"
                 "        for void in voids\n"

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.wallet import chain, seal
-from services.wallet.chain import Findings
+from services.wallet.chain import ChainReport
 from services.wallet.seal import Block, Head, Members
 
 BEFORE = Head(6, bytes(range(32)))
@@ -26,7 +26,7 @@ BLOCK = Block(
 
 def found(block: Block, hash_: bytes | None = None) -> list[str]:
     """What is said about a block after `BEFORE`, sealed as it is unless a hash is given."""
-    findings = Findings(head=BEFORE)
+    findings = ChainReport(head=BEFORE)
     chain._follow(findings, block, hash_ or seal.block_hash(block))
     return findings.blocks
 
@@ -41,8 +41,8 @@ def test_a_genuine_block_follows() -> None:
     [
         (BLOCK._replace(number=8), None, "block 7 is missing"),
         (BLOCK._replace(previous=bytes(32)), None, "block 7 does not follow block 6"),
-        (BLOCK._replace(version=seal.VERSION + 1), None, "block 7 has version 2, which nobody writes"),
-        (BLOCK, bytes(32), "block 7 is not what its hash was made of"),
+        (BLOCK._replace(version=seal.VERSION + 1), None, "block 7 has version 2, which is unknown"),
+        (BLOCK, bytes(32), "block 7 does not match its hash"),
     ],
     ids=["number", "previous", "version", "hash"],
 )
@@ -53,8 +53,8 @@ def test_each_fault_of_a_block_is_named(block: Block, hash_: bytes | None, said:
 
 def test_a_few_faults_of_a_kind_are_named() -> None:
     """However many faults there are, as many are named as one can read, and not one fewer."""
-    findings = Findings()
+    findings = ChainReport()
     for number in range(chain.FAULTS_MAX + 5):
-        chain._note(findings.blocks, str(number))
+        chain._add(findings.blocks, str(number))
 
     assert [str(number) for number in range(chain.FAULTS_MAX)] == findings.blocks

@@ -20,4 +20,4 @@ def test_an_id_that_stands_twice_in_a_batch_is_decided_once() -> None:
     decision = ledger.decide([alice, bob], [twin, twin], {}, datetime.now(UTC))
 
     assert (1, 2) == (len(decision.outcomes), len(decision.entries))
-    assert ["posted", "posted"] == [answer.outcome for answer in decision.answers]
+    assert ["posted", "posted"] == [answer.outcome for answer in decision.results]

@@ -98,7 +98,7 @@ def test_a_batch_is_the_same_as_one_after_another(
 
     decision = ledger.decide(accounts, postings, recorded, NOW)
 
-    assert expected == [(answer.outcome, answer.reason) for answer in decision.answers]
+    assert expected == [(answer.outcome, answer.reason) for answer in decision.results]
     after = balances_after(accounts, decision)
     assert balances == after
     assert len(known) - len(recorded) == len(decision.outcomes)
@@ -120,7 +120,7 @@ def test_refusals_come_in_their_order() -> None:
     posting = Posting(UUID(int=5), poor.id, other.id, 10, "USD", NOW + timedelta(seconds=1), None, b"a")
 
     reasons = [
-        ledger.decide(accounts, [posting], {}, NOW).answers[0].reason
+        ledger.decide(accounts, [posting], {}, NOW).results[0].reason
         for accounts in (
             [other],
             [poor, other],
@@ -164,7 +164,7 @@ def posted_in_turn(
         Posting(UUID(int=50 + n), source.id, to.id, amount, "USD", NOW + timedelta(seconds=1), None, b"a")
         for n, (source, to, amount) in enumerate(moves)
     ]
-    return [(answer.outcome, answer.reason) for answer in ledger.decide(accounts, postings, {}, NOW).answers]
+    return [(answer.outcome, answer.reason) for answer in ledger.decide(accounts, postings, {}, NOW).results]
 
 
 def transfer_of(amount: int, source: Account, destination: Account, **changes: object) -> Posting:
@@ -173,7 +173,7 @@ def transfer_of(amount: int, source: Account, destination: Account, **changes: o
 
 
 def reason_of(posting: Posting, *accounts: Account) -> str | None:
-    return ledger.decide(accounts, [posting], {}, NOW).answers[0].reason
+    return ledger.decide(accounts, [posting], {}, NOW).results[0].reason
 
 
 WORLD = Account(EXTERNAL, True, "USD", False, 0, 0, 1)

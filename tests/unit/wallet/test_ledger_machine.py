@@ -65,7 +65,7 @@ class InMemory:
     def post(self, batch: Sequence[Transfer]) -> list[Result]:
         decision = self._decide(self._postings(batch))
         self._write(decision)
-        return self._results(decision.answers)
+        return self._results(decision.results)
 
     def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
         answers = []
@@ -73,7 +73,7 @@ class InMemory:
             id_, request_hash = self._id(name), self._hash(request)
             empty = (None, None, None, None, None)
             outcome = self.outcomes.setdefault(id_, Outcome(id_, ledger.VOIDED, reason, request_hash, *empty, self.now))
-            answers.append(ledger.answer(outcome, request_hash))
+            answers.append(ledger.result_of(outcome, request_hash))
         return self._results(answers)
 
     def post_with_concurrent_voids(
@@ -161,7 +161,7 @@ class InMemory:
         )
 
     @staticmethod
-    def _results(answers: Sequence[ledger.Answer]) -> list[Result]:
+    def _results(answers: Sequence[ledger.Result]) -> list[Result]:
         return [Result(answer.outcome, answer.reason, seconds(answer.at)) for answer in answers]
 
 
