@@ -1,1 +1,1 @@
-"""The notification service: who was told what about which transfer; database `notification`."""
+"""The notification service: notifications, live events and e-mails; database `notification`."""

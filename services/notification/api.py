@@ -1,4 +1,4 @@
-"""The notification service's internal routes: parse, command, render."""
+"""Internal routes of the notification service: parse, run a command, render."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.notification import commands, commands_events, feed, schemas
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
-"""Of what users and operators list: live events do not wait for these connections."""
+"""For lists of users and operators: live events do not wait for these connections."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -51,17 +51,19 @@ async def read_notification(request: web.Request) -> web.Response:
 
 
 async def list_notifications_of_transfer(request: web.Request) -> web.Response:
-    """Who was told about a transfer."""
+    """The notifications of a transfer."""
     transfer_id = parse_id(request.match_info["transfer_id"])
     if transfer_id is None:
         raise InvalidParameter("transfer_id", "must be an id")
     return web.json_response(
-        schemas.told(await commands.list_notifications_of_transfer(request.app[READ_POOL], transfer_id))
+        schemas.transfer_notifications(
+            await commands.list_notifications_of_transfer(request.app[READ_POOL], transfer_id)
+        )
     )
 
 
 async def list_events(request: web.Request) -> web.Response:
-    """What is new in the feeds of many users; those without news are left out."""
+    """New lines in the feeds of many users; feeds without new lines are omitted."""
     asked = validate_json(schemas.FEEDS, await request.read())
-    news = await commands_events.read_feeds(request.app[POOL], asked.places, limit=asked.limit)
-    return web.json_response(schemas.feeds(news))
+    updates = await commands_events.read_feeds(request.app[POOL], asked.cursors, limit=asked.limit)
+    return web.json_response(schemas.feeds(updates))

@@ -29,7 +29,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
-        desk = DeadLetterApi(
+        dead_letter_api = DeadLetterApi(
             pool,
             FINALIZED_QUEUE,
             read_pool=read_pool,
@@ -39,5 +39,5 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         )
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="notification")
         api.add_routes(app, verifier)
-        desk.add_routes(app, verifier)
+        dead_letter_api.add_routes(app, verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.notification_port)

@@ -1,7 +1,7 @@
-"""The catch-up: the broker may lose every event, for the transaction service is asked what was finalized.
+"""The catch-up: reads finalized transfers from the transaction service, so that no outcome is lost with its message.
 
-It reads on from where everything was told, in the order of settlement, and tells what no message brought. It never decides
-what a copy is: the inbox does, as for messages.
+It continues from a recorded position, in the order in which transfers were finalized, and records the outcomes of which no
+message arrived. The inbox recognizes copies, as for messages.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from services.notification.store import Finalized
 from services.notification.wakeup import FeedWakeup
 
 PAGE_MAX = 1000
-"""How many finalized transfers are looked at at a time: ids only, most of them are known."""
+"""How many finalized transfers are read at a time: ids only, most of them are known."""
 
 EVENTS_MAX = 500
-"""How many events are fetched and told at a time: as much as the widest window of messages."""
+"""How many events are fetched and recorded at a time: as many as in the largest window of messages."""
 
 CALL_SECONDS = 5.0
 JOB = "catch-up"
@@ -36,14 +36,14 @@ log = structlog.get_logger()
 
 
 class _Page(NamedTuple):
-    """Some finalized transfers in their order, and the place of the last."""
+    """A page of finalized transfers in their order, and the position of the last."""
 
     transfer_ids: list[UUID]
     end: Finalized
 
 
 class CatchUp:
-    """Tells what the broker lost. Several may run: they share the position, and the inbox lets each event in once."""
+    """Records events that the broker lost. Several may run: they share the position, and the inbox records each event once."""
 
     def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup, *, with_deliveries: bool) -> None:
         self._pool = pool
@@ -52,54 +52,54 @@ class CatchUp:
         self._with_deliveries = with_deliveries
 
     async def run(self, runtime: Runtime, *, every_seconds: float) -> None:
-        """A round every few seconds until told to stop; a pause first, in which messages that wait are heard."""
+        """A pass every few seconds until the role stops; a pause first, in which waiting messages are consumed."""
         while True:
             await runtime.pause(every_seconds)
             if runtime.stopping.is_set():
                 return
-            await self._try_round()
+            await self._try_catch_up()
 
     async def catch_up(self) -> int:
-        """One round over everything finalized since the last one; how many events it had to tell.
+        """One pass over everything finalized since the last one; how many events it recorded.
 
         Raises:
-            Refusal, LockTimeout: something is away or in the way; the next round goes on from the last whole page.
+            Refusal, LockTimeout: something is unavailable or locked; the next pass continues after the last complete page.
         """
-        told_count = 0
+        recorded_count = 0
         while True:
             page = await self._list_finalized(await commands.find_position(self._pool))
             if page is None:
-                return told_count
-            told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))
+                return recorded_count
+            recorded_count += await self._record(await commands.list_unrecorded(self._pool, page.transfer_ids))
             await commands.advance_position(self._pool, page.end)
             if len(page.transfer_ids) < PAGE_MAX:
-                return told_count
+                return recorded_count
 
-    async def _try_round(self) -> None:
+    async def _try_catch_up(self) -> None:
         try:
-            told_count = await self.catch_up()
+            recorded_count = await self.catch_up()
         except (Unavailable, OutcomeUnknown, LockTimeout) as trouble:
-            log.debug("catch_up_waits", reason=str(trouble))
+            log.debug("catch_up_delayed", reason=str(trouble))
         except Exception:
-            # Never worth the messages: they go on, and so does the next round, from the same place.
+            # Consuming messages goes on; the next pass starts from the same position.
             log.exception("catch_up_failed")
         else:
             chassis_metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
-            if told_count:
-                log.warning("events_caught_up", events=told_count)
+            if recorded_count:
+                log.warning("events_caught_up", events=recorded_count)
 
-    async def _tell(self, transfer_ids: Sequence[UUID]) -> int:
-        told_count = 0
+    async def _record(self, transfer_ids: Sequence[UUID]) -> int:
+        recorded_count = 0
         for start in range(0, len(transfer_ids), EVENTS_MAX):
             events = await self._list_events(transfer_ids[start : start + EVENTS_MAX])
             recorded = await commands.record_events(self._pool, events, with_deliveries=self._with_deliveries)
             self._wakeup.notify(recorded.user_ids)
             metrics.CAUGHT_UP.inc(recorded.events_count)
-            told_count += recorded.events_count
-        return told_count
+            recorded_count += recorded.events_count
+        return recorded_count
 
     async def _list_finalized(self, after: Finalized) -> _Page | None:
-        answer = await self._transaction.call(
+        response = await self._transaction.call(
             "GET",
             "/internal/finalized",
             params={
@@ -109,13 +109,13 @@ class CatchUp:
             },
             seconds=CALL_SECONDS,
         )
-        ids = [UUID(text) for text in answer["transfer_ids"]]
-        return _Page(ids, Finalized(datetime.fromisoformat(answer["finalized_at"]), ids[-1])) if ids else None
+        ids = [UUID(text) for text in response["transfer_ids"]]
+        return _Page(ids, Finalized(datetime.fromisoformat(response["finalized_at"]), ids[-1])) if ids else None
 
     async def _list_events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
         body = {"transfer_ids": [str(id_) for id_ in transfer_ids]}
-        answer = await self._transaction.call("POST", "/internal/events", body=body, seconds=CALL_SECONDS)
-        events = [decode_event(item) for item in answer["events"]]
-        # The position must not pass what could not be told.
-        assert {event.transfer_id for event in events} == set(transfer_ids), "what is finalized has an event"
+        response = await self._transaction.call("POST", "/internal/events", body=body, seconds=CALL_SECONDS)
+        events = [decode_event(item) for item in response["events"]]
+        # The position must not pass an event that is not recorded.
+        assert {event.transfer_id for event in events} == set(transfer_ids), "each finalized transfer has an event"
         return events

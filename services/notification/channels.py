@@ -1,4 +1,4 @@
-"""How an e-mail leaves the house: over SMTP, one conversation for many of them; or into a folder, on one's own machine."""
+"""Channels for e-mails: SMTP, one conversation for many e-mails, or a folder on the local machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PERMANENT = range(500, 600)
 
 
 class Mail(NamedTuple):
-    """An e-mail to one person; `id` stays the same on every attempt. Without a name nobody is called by one."""
+    """An e-mail to one user; `id` is the same on every attempt. Without a name the greeting contains none."""
 
     id: UUID
     address: str
@@ -36,11 +36,11 @@ class Mail(NamedTuple):
 
 
 class ChannelUnavailable(Exception):  # noqa: N818 - reads as what it is
-    """The mail server cannot be reached, or will not talk to us at all: no mail's fault."""
+    """The mail server is unreachable or rejects the connection: not the fault of an e-mail."""
 
 
 class MailRefused(Exception):  # noqa: N818 - reads as what it is
-    """This e-mail was not taken; `reason` names no person, `permanent` says that trying again is useless."""
+    """The e-mail was not accepted. `reason` contains no personal data; `permanent`: a retry is useless."""
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
         super().__init__(reason)
@@ -49,14 +49,14 @@ class MailRefused(Exception):  # noqa: N818 - reads as what it is
 
 
 class Conversation(Protocol):
-    """E-mails can be handed over, one after another."""
+    """An open connection that accepts e-mails, one after another."""
 
     @property
     def is_open(self) -> bool:
-        """Whether another e-mail can be handed over."""
+        """Whether another e-mail can be sent."""
 
     async def send(self, mail: Mail) -> None:
-        """Hand over one e-mail.
+        """Send one e-mail.
 
         Raises:
             MailRefused
@@ -64,10 +64,10 @@ class Conversation(Protocol):
 
 
 class Channel(Protocol):
-    """A way out of the house."""
+    """A way to send e-mails."""
 
     def conversation(self) -> AbstractAsyncContextManager[Conversation]:
-        """Open it, and close it at the end.
+        """Open a conversation, and close it at the end.
 
         Raises:
             ChannelUnavailable
@@ -83,11 +83,11 @@ class SmtpConversation:
 
     @property
     def is_open(self) -> bool:
-        """Whether another e-mail can be handed over."""
+        """Whether another e-mail can be sent."""
         return self._client.is_connected
 
     async def send(self, mail: Mail) -> None:
-        """Hand over one e-mail.
+        """Send one e-mail.
 
         Raises:
             MailRefused
@@ -104,13 +104,13 @@ class SmtpConversation:
         except (ValueError, IndexError, MessageError, aiosmtplib.SMTPNotSupported) as error:
             raise MailRefused(f"unusable address: {type(error).__name__}", permanent=True) from error
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            # What the server has read is unknown, and the next answer would be this one's: start a new conversation.
+            # What the server has read is unknown, and the next response would be that to this e-mail: open a new conversation.
             self._client.close()
-            raise MailRefused(f"no answer: {type(error).__name__}", permanent=False) from error
+            raise MailRefused(f"no response: {type(error).__name__}", permanent=False) from error
 
 
 class Smtp:
-    """The mail server that takes our e-mails."""
+    """The mail server."""
 
     def __init__(self, url: str, sender: str) -> None:
         """`url` is smtp://[user:password@]host[:port], or smtps for TLS from the first byte; STARTTLS is used if offered."""
@@ -119,7 +119,7 @@ class Smtp:
 
     @asynccontextmanager
     async def conversation(self) -> AsyncIterator[SmtpConversation]:
-        """Connect, and say goodbye at the end.
+        """Connect, and quit at the end.
 
         Raises:
             ChannelUnavailable
@@ -145,12 +145,12 @@ class Smtp:
 
 
 class Folder:
-    """A folder on one's own machine, in which each e-mail is a file that mail programs open. Not for production."""
+    """A folder on the local machine; each e-mail is a file that mail programs open. Not for production."""
 
     is_open = True
 
     def __init__(self, path: Path, sender: str) -> None:
-        """The folder is made when there is something to write."""
+        """The folder is created with the first e-mail."""
         self._path = path
         self._sender = sender
 
@@ -160,10 +160,10 @@ class Folder:
         yield self
 
     async def send(self, mail: Mail) -> None:
-        """Write one e-mail; a second attempt of the same takes the place of the first.
+        """Write one e-mail; a second attempt of the same replaces the first.
 
         Raises:
-            MailRefused: its address cannot stand in a header, or the disk does not take it.
+            MailRefused: the address cannot be part of a header, or the file cannot be written.
         """
         try:
             message = compose(mail, self._sender).as_bytes()
@@ -176,23 +176,23 @@ class Folder:
     def _write(self, name: str, message: bytes) -> None:
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path / f".{name}.{os.getpid()}"
-        # Letters open accounts: for the owner's eyes only. Renamed when whole, so that nobody reads half of one.
+        # E-mails contain tokens: readable by the owner only. Renamed when complete, so that no reader sees a part.
         with open(draft, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(message)
         draft.replace(self._path / name)
 
 
 def open_channel(url: str, sender: str) -> Channel:
-    """The channel behind a URL: `smtp:`, `smtps:` or `file:`. Nothing is connected yet."""
+    """The channel of a URL: `smtp:`, `smtps:` or `file:`. Does not connect."""
     parts = urlsplit(url)
     return Folder(Path(unquote(parts.path)), sender) if parts.scheme == "file" else Smtp(url, sender)
 
 
 def compose(mail: Mail, sender: str) -> EmailMessage:
-    """The message; two attempts of the same e-mail have the same id, so that mailboxes can drop the second.
+    """The message. All attempts of an e-mail have the same Message-ID, so that mailboxes can drop copies.
 
     Raises:
-        ValueError, IndexError, MessageError: the name or address cannot stand in a header.
+        ValueError, IndexError, MessageError: the name or address cannot be part of a header.
     """
     message = EmailMessage()
     message["From"] = sender
@@ -203,7 +203,7 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     hello = f"Hello {mail.name}" if mail.name else "Hello"
     text = f"{hello},\n\n{mail.body}\n\nPayFlow\n"
-    # Left to itself the library breaks a link that is longer than a line into two.
+    # By default the library breaks a link that is longer than a line.
     message.set_content(text, cte="7bit" if text.isascii() else None)
     return message
 

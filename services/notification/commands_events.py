@@ -1,4 +1,4 @@
-"""What the notification service can be asked about the feeds: one database transaction per function."""
+"""Commands that read feeds: one database transaction per function."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import UUID
 from services.chassis import database
 from services.chassis.database import Pool
 from services.notification import store_events
-from services.notification.store_events import Event, Place
+from services.notification.store_events import Cursor, Event
 
 
-class News(NamedTuple):
-    """How far a feed goes, and its lines after the place that was asked for: at most as many as were asked for."""
+class FeedUpdate(NamedTuple):
+    """The number of the last line of a feed, and its lines after the cursor, at most `limit`."""
 
     user_id: UUID
     after: int | None
@@ -21,17 +21,17 @@ class News(NamedTuple):
     events: list[Event]
 
 
-async def read_feeds(pool: Pool, places: Sequence[Place], *, limit: int) -> list[News]:
-    """What is new at these places; a place at which nothing is new is left out.
+async def read_feeds(pool: Pool, cursors: Sequence[Cursor], *, limit: int) -> list[FeedUpdate]:
+    """New lines after each cursor; a cursor without new lines is omitted.
 
     Raises:
         DatabaseUnavailable
     """
     async with database.connection(pool) as connection:
-        last_seqs = await store_events.find_last_seqs(connection, places)
-        moved = [places[index] for index in last_seqs]
+        last_seqs = await store_events.find_last_seqs(connection, cursors)
+        moved = [cursors[index] for index in last_seqs]
         events = await store_events.list_events(connection, moved, limit=limit) if moved else []
     return [
-        News(place.user_id, place.after, last_seq, lines)
-        for place, last_seq, lines in zip(moved, last_seqs.values(), events, strict=True)
+        FeedUpdate(cursor.user_id, cursor.after, last_seq, lines)
+        for cursor, last_seq, lines in zip(moved, last_seqs.values(), events, strict=True)
     ]

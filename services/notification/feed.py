@@ -1,4 +1,4 @@
-"""A user's feed: the numbered lines from which live events are served, without gap and in order. Pure."""
+"""A user's feed: numbered lines, without gaps and in order, from which live events are served. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PENDING = "transfer.pending"
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-class Accepted(NamedTuple):
+class PendingTransfer(NamedTuple):
     """A transfer as it was accepted."""
 
     transfer_id: UUID
@@ -33,7 +33,7 @@ class Accepted(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """A notification as it is recorded."""
+    """A notification as recorded."""
 
     id: UUID
     kind: str
@@ -45,7 +45,7 @@ class Notification(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One thing a user is shown live: its type and its JSON text."""
+    """An event for one user: its type and its JSON text."""
 
     user_id: UUID
     type: str
@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
 
 class NumberedLine(NamedTuple):
-    """A line and its place in its user's feed, from 1 without a gap."""
+    """A line and its number in the user's feed, from 1 without gaps."""
 
     user_id: UUID
     seq: int
@@ -69,9 +69,9 @@ def viewers(event: TransferEvent) -> list[UUID]:
     return [event.sender_id, recipient_id]
 
 
-def accepted(event: TransferEvent) -> Accepted:
-    """The finalized transfer as it was accepted."""
-    return Accepted(
+def pending(event: TransferEvent) -> PendingTransfer:
+    """The transfer of an outcome as it was accepted."""
+    return PendingTransfer(
         transfer_id=event.transfer_id,
         kind=event.kind,
         amount=event.amount,
@@ -83,25 +83,25 @@ def accepted(event: TransferEvent) -> Accepted:
     )
 
 
-def pending_line(transfer: Accepted) -> Line:
-    """The transfer as it was accepted, for its sender: nobody else sees it before it is completed."""
+def pending_line(transfer: PendingTransfer) -> Line:
+    """The transfer as it was accepted, for its sender; the recipient sees it only when it is completed."""
     payload = _transfer(transfer, "PENDING", completed_at=None, failed_at=None, failure=None)
     return Line(transfer.sender_id, PENDING, payload)
 
 
 def transfer_lines(event: TransferEvent) -> list[Line]:
-    """The transfer as it now is, for each of its viewers; the fields have the names and meaning they have in the API."""
+    """The transfer with its outcome, for each of its viewers. The fields are those of the public API."""
     at = format_time(event.occurred_at)
     if event.type == COMPLETED:
-        payload = _transfer(accepted(event), "COMPLETED", completed_at=at, failed_at=None, failure=None)
+        payload = _transfer(pending(event), "COMPLETED", completed_at=at, failed_at=None, failure=None)
     else:
         failure = _failure(event.failure_code)
-        payload = _transfer(accepted(event), "FAILED", completed_at=None, failed_at=at, failure=failure)
+        payload = _transfer(pending(event), "FAILED", completed_at=None, failed_at=at, failure=failure)
     return [Line(user_id, event.type, payload) for user_id in viewers(event)]
 
 
 def notification(recorded: Notification) -> dict[str, Any]:
-    """A notification as the API shows it."""
+    """A notification as the public API shows it."""
     return {
         "id": str(recorded.id),
         "kind": recorded.kind,
@@ -114,17 +114,17 @@ def notification(recorded: Notification) -> dict[str, Any]:
 
 
 def notification_line(user_id: UUID, recorded: Notification) -> Line:
-    """The notification for the one it is for."""
+    """The line of a notification, for its user."""
     return Line(user_id, NOTIFICATION, _json(notification(recorded)))
 
 
 def count(lines: Sequence[Line]) -> Counter[UUID]:
-    """How many lines each user gets."""
+    """The number of lines of each user."""
     return Counter(line.user_id for line in lines)
 
 
 def number(lines: Sequence[Line], last_seqs: Mapping[UUID, int]) -> list[NumberedLine]:
-    """Give each user's lines, in the order they come in, the numbers that end at `last_seqs`."""
+    """Number each user's lines, in their order; the last number is that of `last_seqs`."""
     used = {user_id: last_seqs[user_id] - lines_count for user_id, lines_count in count(lines).items()}
     numbered = []
     for line in lines:
@@ -133,7 +133,7 @@ def number(lines: Sequence[Line], last_seqs: Mapping[UUID, int]) -> list[Numbere
     return numbered
 
 
-def _transfer(transfer: Accepted, status: str, **outcome: Any) -> str:
+def _transfer(transfer: PendingTransfer, status: str, **outcome: Any) -> str:
     return _json(
         {
             "id": str(transfer.transfer_id),

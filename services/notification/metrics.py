@@ -1,13 +1,15 @@
-"""The series of the notification service."""
+"""Metrics of the notification service."""
 
 from __future__ import annotations
 
 from prometheus_client import Counter
 
 NOTIFICATIONS = Counter("payflow_notifications_total", "Notifications recorded, by kind.", ["kind"])
-REPEATS = Counter("payflow_notification_events_repeated_total", "Events that came again and were recognised.")
+REPEATS = Counter(
+    "payflow_notification_events_repeated_total", "Events that arrived again and were recognized as copies."
+)
 CAUGHT_UP = Counter(
-    "payflow_notification_events_caught_up_total", "Events that no message brought and the catch-up did."
+    "payflow_notification_events_caught_up_total", "Events that the catch-up recorded because no message had arrived."
 )
 DELIVERIES = Counter(
     "payflow_deliveries_total", "Attempts to send the e-mail of a notification, by outcome.", ["outcome"]

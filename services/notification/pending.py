@@ -1,8 +1,8 @@
-"""Accepted transfers that are not done at once: their senders are told that they are PENDING.
+"""Records PENDING events of transfers that are not final soon after acceptance.
 
-No message brings this: most transfers are done before anybody could be told, and then the line is written with the outcome,
-before it, in the same commit. Only what takes longer is asked for, so that a queue that stands still is told as well. What
-is missed here, because its commit was slow, is told with the outcome at the latest.
+There is no message for it. Most transfers are final within moments; their PENDING line is written together with the outcome and
+before it. Transfers that take longer are polled from the transaction service, so that senders see them while a queue is blocked.
+A transfer that is missed here, because its commit was slow, gets its PENDING line with the outcome.
 """
 
 from __future__ import annotations
@@ -18,74 +18,74 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands
-from services.notification.feed import Accepted
+from services.notification.feed import PendingTransfer
 from services.notification.store import BEGINNING
 from services.notification.wakeup import FeedWakeup
 
 EVERY_SECONDS = 1.0
 PAGE_MAX = 500
 OVERLAP = timedelta(seconds=2)
-"""How far back is looked again: transfers become visible in another order than they expire."""
+"""How far back each poll begins: transfers become visible in another order than they expire."""
 
 CALL_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
-class PendingWatch:
-    """Tells senders of what is under way. Several may run: the inbox lets each line in once."""
+class PendingPoller:
+    """Polls pending transfers. Several may run: the inbox records each line once."""
 
     def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup) -> None:
         self._pool = pool
         self._transaction = transaction
         self._wakeup = wakeup
         self._after = BEGINNING.at
-        self._told: dict[UUID, datetime] = {}
+        self._recorded: dict[UUID, datetime] = {}
 
     async def run(self, runtime: Runtime) -> None:
-        """A round every second until told to stop."""
+        """A pass every second until the role stops."""
         while not runtime.stopping.is_set():
             try:
-                await self.look()
+                await self.poll()
             except (Unavailable, OutcomeUnknown, LockTimeout) as trouble:
-                log.debug("pending_not_told", reason=str(trouble))
+                log.debug("pending_not_recorded", reason=str(trouble))
             except Exception:
-                # Never worth the messages: each of these lines is written with its outcome, too.
-                log.exception("pending_failed")
+                # Consuming messages goes on; each of these lines is written with its outcome at the latest.
+                log.exception("pending_poll_failed")
             await runtime.pause(EVERY_SECONDS)
 
-    async def look(self) -> None:
-        """One round over what is PENDING and was not seen before.
+    async def poll(self) -> None:
+        """One pass over new PENDING transfers.
 
         Raises:
-            Refusal, LockTimeout: something is away or in the way; the next round begins at the same place.
+            Refusal, LockTimeout: something is unavailable or locked; the next pass starts from the same position.
         """
         after = self._after
         while True:
-            answer = await self._transaction.call(
+            response = await self._transaction.call(
                 "GET",
-                "/internal/accepted",
+                "/internal/pending",
                 params={"expires_after": format_time(after), "limit": str(PAGE_MAX)},
                 seconds=CALL_SECONDS,
             )
-            found = [(_accepted(item), datetime.fromisoformat(item["expires_at"])) for item in answer["items"]]
-            await self._tell([accepted for accepted, _ in found if accepted.transfer_id not in self._told])
-            self._told |= {accepted.transfer_id: expires_at for accepted, expires_at in found}
+            found = [(_transfer(item), datetime.fromisoformat(item["expires_at"])) for item in response["items"]]
+            await self._record([transfer for transfer, _ in found if transfer.transfer_id not in self._recorded])
+            self._recorded |= {transfer.transfer_id: expires_at for transfer, expires_at in found}
             if not found or found[-1][1] == after:
                 break
             after = found[-1][1]
             if len(found) < PAGE_MAX:
                 break
         self._after = max(self._after, after - OVERLAP)
-        self._told = {id_: expires_at for id_, expires_at in self._told.items() if expires_at >= self._after}
+        self._recorded = {id_: expires_at for id_, expires_at in self._recorded.items() if expires_at >= self._after}
 
-    async def _tell(self, accepted: list[Accepted]) -> None:
-        if accepted:
-            self._wakeup.notify(await commands.record_accepted(self._pool, accepted))
+    async def _record(self, transfers: list[PendingTransfer]) -> None:
+        if transfers:
+            self._wakeup.notify(await commands.record_pending(self._pool, transfers))
 
 
-def _accepted(item: dict[str, object]) -> Accepted:
-    return Accepted(
+def _transfer(item: dict[str, object]) -> PendingTransfer:
+    return PendingTransfer(
         transfer_id=UUID(str(item["id"])),
         kind=str(item["kind"]),
         amount=int(str(item["amount"])),

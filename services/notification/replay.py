@@ -1,4 +1,4 @@
-"""What a replay of a dead letter would do: who would be told what they were not told before."""
+"""Preview of a replay: which outcomes of a dead dead_letter are not recorded yet."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from services.contracts.messages import MalformedMessage, decode_envelope, decod
 from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import commands
 
-UNREADABLE = "It cannot be read: its consumer would set it aside again. Nobody is told anything."
-READABLE = "It would be put into its queue once more, with a fresh count of attempts."
+UNREADABLE = "The message cannot be decoded: it would become a dead dead_letter again. Nothing would be recorded."
+READABLE = "The message would be published to its queue again, with its attempt count reset."
 
 
 def previewer(pool: Pool) -> Preview:
-    """Who tells what a replay would do, by what was told until now."""
+    """The preview of a replay, from what is recorded now."""
 
-    async def preview(letter: Record) -> ReplayPreview:
-        ids = letter["subject_ids"]
-        untold = set(await commands.list_untold(pool, ids)) if ids else set()
-        readable = _read(bytes(letter["body"]))
-        effects = [_effect(transfer_id, transfer_id in untold, transfer_id in readable) for transfer_id in ids]
+    async def preview(dead_letter: Record) -> ReplayPreview:
+        ids = dead_letter["subject_ids"]
+        unrecorded = set(await commands.list_unrecorded(pool, ids)) if ids else set()
+        readable = _read(bytes(dead_letter["body"]))
+        effects = [_effect(transfer_id, transfer_id not in unrecorded, transfer_id in readable) for transfer_id in ids]
         return ReplayPreview(effects, READABLE if readable else UNREADABLE)
 
     return preview
 
 
 def _read(body: bytes) -> set[UUID]:
-    """The transfers of the events in it that this code can read."""
+    """The transfers of the events that this version can decode."""
     try:
         items = decode_envelope(TRANSFERS_FINALIZED, body).items
     except MalformedMessage:
@@ -42,11 +42,10 @@ def _read(body: bytes) -> set[UUID]:
     return found
 
 
-def _effect(transfer_id: UUID, is_untold: bool, is_readable: bool) -> Effect:
-    if not is_untold:
-        return Effect(transfer_id, "notified", "nothing", "All users concerned are notified; a copy is ignored.")
+def _effect(transfer_id: UUID, is_recorded: bool, is_readable: bool) -> Effect:
+    if is_recorded:
+        return Effect(transfer_id, "notified", "nothing", "The users are notified; a copy is ignored.")
     if not is_readable:
-        return Effect(
-            transfer_id, "not_notified", "dead_letter", "Its event cannot be read and would be set aside again."
-        )
-    return Effect(transfer_id, "not_notified", "notify", "All users concerned would be notified now.")
+        detail = "Its event cannot be decoded and would become a dead dead_letter again."
+        return Effect(transfer_id, "not_notified", "dead_letter", detail)
+    return Effect(transfer_id, "not_notified", "notify", "The users would be notified.")

@@ -1,4 +1,4 @@
-"""JSON in and out of the notification service's internal routes."""
+"""JSON of the internal routes of the notification service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from services.chassis.body import InvalidParameter
 from services.contracts import limits
 from services.contracts.messages import format_time
 from services.notification import feed
-from services.notification.commands_events import News
+from services.notification.commands_events import FeedUpdate
 from services.notification.feed import Notification
-from services.notification.store import NEWEST, Position, Told
-from services.notification.store_events import Place
+from services.notification.store import NEWEST, NotifiedUser, Position
+from services.notification.store_events import Cursor
 
 FEEDS_MAX = 1000
 
@@ -32,7 +32,7 @@ class _Model(BaseModel):
 
 
 class Page(_Model):
-    """Which part of whose notifications."""
+    """A page of a user's notifications."""
 
     user_id: UUID
     limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)] = limits.PAGE_DEFAULT
@@ -40,18 +40,18 @@ class Page(_Model):
 
     @property
     def below(self) -> Position:
-        """Where the page begins."""
+        """The position below which the page begins."""
         return NEWEST if self.cursor is None else decode_cursor(self.cursor)
 
 
 class ReadRequest(_Model):
-    """Who has read it."""
+    """The user who has read the notification."""
 
     user_id: UUID
 
 
-class FeedPlace(_Model):
-    """Whose feed, and the number after which it is asked for; null: only how far it goes."""
+class FeedCursor(_Model):
+    """A user's feed, and the number after which its lines are requested; null: only the number of its last line."""
 
     user_id: UUID
     after: Annotated[int, Field(ge=0, le=limits.BIGINT_MAX)] | None
@@ -60,13 +60,13 @@ class FeedPlace(_Model):
 class FeedsRequest(_Model):
     """The feeds of many users at once, at most `limit` lines of each."""
 
-    items: Annotated[list[FeedPlace], Field(max_length=FEEDS_MAX)]
+    items: Annotated[list[FeedCursor], Field(max_length=FEEDS_MAX)]
     limit: Annotated[int, Field(ge=1, le=limits.PAGE_MAX)]
 
     @property
-    def places(self) -> list[Place]:
-        """Where each feed is to be read from."""
-        return [Place(item.user_id, item.after) for item in self.items]
+    def cursors(self) -> list[Cursor]:
+        """The position in each feed."""
+        return [Cursor(item.user_id, item.after) for item in self.items]
 
 
 PAGE = TypeAdapter(Page)
@@ -75,7 +75,7 @@ READ = TypeAdapter(ReadRequest)
 
 
 def page(found: Sequence[Notification], limit: int) -> dict[str, Any]:
-    """A page, given one notification more than it holds if there is one."""
+    """A page of notifications. One more than `limit` in `found` means that there is a next page."""
     shown = found[:limit]
     more = len(found) > limit
     return {
@@ -84,22 +84,22 @@ def page(found: Sequence[Notification], limit: int) -> dict[str, Any]:
     }
 
 
-def told(rows: Sequence[Told]) -> dict[str, Any]:
-    """Who was told, and when."""
+def transfer_notifications(rows: Sequence[NotifiedUser]) -> dict[str, Any]:
+    """The notifications of a transfer: user, kind and time."""
     return {"items": [{"at": format_time(row.at), "user_id": str(row.user_id), "kind": row.kind} for row in rows]}
 
 
-def feeds(news: Sequence[News]) -> dict[str, Any]:
-    """What is new in feeds; the payload of each line stays the JSON text that it is."""
+def feeds(updates: Sequence[FeedUpdate]) -> dict[str, Any]:
+    """New lines of feeds; the payload of each line stays JSON text."""
     return {
         "items": [
             {
-                "user_id": str(feed_news.user_id),
-                "after": feed_news.after,
-                "last_seq": feed_news.last_seq,
-                "events": [event._asdict() for event in feed_news.events],
+                "user_id": str(update.user_id),
+                "after": update.after,
+                "last_seq": update.last_seq,
+                "events": [event._asdict() for event in update.events],
             }
-            for feed_news in news
+            for update in updates
         ]
     }
 
@@ -111,10 +111,10 @@ def encode_cursor(position: Position) -> str:
 
 
 def decode_cursor(text: str) -> Position:
-    """The position in a cursor of ours.
+    """The position that a cursor encodes.
 
     Raises:
-        InvalidParameter: it is none.
+        InvalidParameter: it is not a cursor of this service.
     """
     try:
         microseconds, id_bytes = _POSITION.unpack(base64.b64decode(text, altchars=b"-_", validate=True))

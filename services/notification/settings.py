@@ -24,7 +24,7 @@ def _check_smtp_url(url: SecretStr, others: ValidationInfo) -> SecretStr:
 def _check_folder_url(url: SecretStr, others: ValidationInfo) -> SecretStr:
     parts = urlsplit(url.get_secret_value())
     if not others.data.get("demo"):
-        raise ValueError("writes e-mails to a folder, and is for a machine of one's own: it needs PAYFLOW_DEMO=1")
+        raise ValueError("writes e-mails to a folder, which is for local use: it requires PAYFLOW_DEMO=1")
     if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ValueError("is not file:///folder")
     return url
@@ -35,8 +35,8 @@ def _empty_is_none(text: object) -> object:
 
 
 SmtpUrl = Annotated[SecretStr, AfterValidator(_check_smtp_url)]
-"""Where e-mails are handed over, with credentials if it wants any; `smtps` speaks TLS from the first byte. In demo mode also
-`file:///folder`, into which they are written."""
+"""The mail server, with credentials if it requires any; `smtps` uses TLS from the first byte. In demo mode also `file:///folder`,
+to which e-mails are written."""
 
 OptionalSmtpUrl = Annotated[SmtpUrl | None, BeforeValidator(_empty_is_none)]
 """Empty or missing: no e-mails."""
@@ -46,7 +46,7 @@ ServiceUrl = Annotated[str, Field(pattern=r"^https?://")]
 """Scheme, host and port of another service."""
 
 PublicUrl = Annotated[Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")] | None, BeforeValidator(_empty_is_none)]
-"""Where people reach the web front end: scheme, host, port if need be, and a path if it lives below one."""
+"""The public address of the web front end: scheme, host, and a port and a path if it has them."""
 
 
 class ApiSettings(RoleSettings):

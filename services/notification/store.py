@@ -15,25 +15,25 @@ from services.notification.feed import Notification, NumberedLine
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
 PLANNER = {"enable_seqscan": "off", "jit": "off"}
-"""For a table that was just created the planner guesses a sequential scan; the index is right at every size."""
+"""For a new table the planner chooses a sequential scan; the index is better at every size."""
 
 
-class Telling(NamedTuple):
-    """The key under which a copy of an event is recognised: a transfer reaches an outcome once."""
+class InboxKey(NamedTuple):
+    """The key by which a copy of an event is recognized: a transfer reaches an outcome once."""
 
     transfer_id: UUID
     type: str
 
 
-class Won(NamedTuple):
-    """What this transaction may tell, and its time, which is that of everything it records."""
+class NewKeys(NamedTuple):
+    """The keys that this transaction inserted, and its time, which is that of everything it records."""
 
-    tellings: set[Telling]
+    keys: set[InboxKey]
     at: datetime | None
 
 
 class Position(NamedTuple):
-    """A row's place in a list that runs from the newest to the oldest."""
+    """The position of a row in a list from the newest to the oldest."""
 
     created_at: datetime
     id: UUID
@@ -44,18 +44,18 @@ NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
 class Finalized(NamedTuple):
-    """A place in the order in which transfers were finalized, by the transaction service's database."""
+    """A position in the order in which the database of the transaction service finalized transfers."""
 
     at: datetime
     transfer_id: UUID
 
 
 BEGINNING = Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
-"""Before everything that was finalized."""
+"""Before every finalized transfer."""
 
 
-class Told(NamedTuple):
-    """That a user was told about a transfer."""
+class NotifiedUser(NamedTuple):
+    """A notification of a transfer: the user, its kind and time."""
 
     at: datetime
     user_id: UUID
@@ -63,7 +63,7 @@ class Told(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """An e-mail to send; `attempts` counts those that failed on its own account."""
+    """An e-mail to send; `attempts` counts those that failed by its own fault."""
 
     id: UUID
     user_id: UUID
@@ -72,36 +72,38 @@ class Claimed(NamedTuple):
     body: str
 
 
-async def insert_inbox(connection: Connection, tellings: Sequence[Telling]) -> Won:
-    """Mark as told what was not told before. Sorted by key, else two of these could deadlock."""
-    rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(tellings)))
-    return Won({Telling(row["transfer_id"], row["type"]) for row in rows}, rows[0]["received_at"] if rows else None)
+async def insert_inbox(connection: Connection, keys: Sequence[InboxKey]) -> NewKeys:
+    """Insert keys; returns those that are new. Sorted, so that two transactions cannot deadlock."""
+    rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(keys)))
+    return NewKeys(
+        {InboxKey(row["transfer_id"], row["type"]) for row in rows}, rows[0]["received_at"] if rows else None
+    )
 
 
-async def list_untold(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of the transfers whose outcome was never told."""
-    return [row["id"] for row in await connection.fetch(statements.list_untold, transfer_ids)]
+async def list_unrecorded(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the transfers whose outcome is not recorded."""
+    return [row["id"] for row in await connection.fetch(statements.list_unrecorded, transfer_ids)]
 
 
 async def find_position(connection: Connection, route: str) -> Finalized | None:
-    """Up to where everything was told; None: nobody has looked yet."""
+    """The position up to which everything is recorded; None before the first catch-up."""
     row = await connection.fetchrow(statements.find_position, route)
     return Finalized(*row) if row else None
 
 
 async def advance_position(connection: Connection, route: str, position: Finalized) -> None:
-    """Record that everything up to there was told; back it never goes."""
+    """Move the position forwards; an earlier position changes nothing."""
     await connection.execute(statements.advance_position, route, *position)
 
 
 async def insert_notifications(connection: Connection, notifications: Sequence[tuple[UUID, Notification]]) -> None:
-    """Record notifications, each with the user it is for; their time is the transaction's."""
+    """Record notifications, each with its user; their time is the transaction's."""
     rows = [(n.id, user_id, n.transfer_id, n.kind, n.title, n.body) for user_id, n in notifications]
     await connection.execute(statements.insert_notifications, *_columns(rows))
 
 
 async def advance_counters(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
-    """Take so many numbers for each user; the last one taken. Sorted by user, else two of these could deadlock."""
+    """Take `counts` numbers for each user; returns the last one. Sorted, so that two transactions cannot deadlock."""
     rows = await connection.fetch(statements.advance_counters, *_columns(sorted(counts.items())))
     return {row["user_id"]: row["last_seq"] for row in rows}
 
@@ -112,7 +114,7 @@ async def insert_events(connection: Connection, lines: Sequence[NumberedLine]) -
 
 
 async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, UUID]]) -> None:
-    """Have an e-mail sent for each (delivery id, notification id, user id)."""
+    """Queue an e-mail for each (delivery id, notification id, user id)."""
     await connection.execute(statements.insert_deliveries, *_columns(deliveries))
 
 
@@ -130,37 +132,39 @@ async def mark_read(connection: Connection, notification_id: UUID, user_id: UUID
     return Notification(*row) if row else None
 
 
-async def list_notifications_of_transfer(connection: Connection, transfer_id: UUID) -> list[Told]:
-    """Who was told about a transfer, and when."""
-    return [Told(*row) for row in await connection.fetch(statements.list_notifications_of_transfer, transfer_id)]
+async def list_notifications_of_transfer(connection: Connection, transfer_id: UUID) -> list[NotifiedUser]:
+    """The notifications of a transfer: user, kind and time."""
+    return [
+        NotifiedUser(*row) for row in await connection.fetch(statements.list_notifications_of_transfer, transfer_id)
+    ]
 
 
 async def claim_deliveries(connection: Connection, *, limit: int, lease_seconds: float) -> list[Claimed]:
-    """Take e-mails that are due; nobody else gets them before the lease ends."""
+    """Claim e-mails that are due; no other process gets them before the lease ends."""
     rows = await connection.fetch(statements.claim_deliveries, limit, lease_seconds)
     return [Claimed(*row) for row in rows]
 
 
 async def mark_delivery_sent(connection: Connection, delivery_id: UUID) -> None:
-    """The mail server took it."""
+    """Record that the mail server accepted an e-mail."""
     await connection.execute(statements.mark_delivery_sent, delivery_id)
 
 
 async def delay_delivery(connection: Connection, delivery_id: UUID, *, seconds: float, error: str) -> None:
-    """Try again after so many seconds."""
+    """Record a failed attempt; the next is due in so many seconds."""
     await connection.execute(statements.delay_delivery, delivery_id, seconds, error)
 
 
 async def mark_delivery_failed(connection: Connection, delivery_id: UUID, *, error: str) -> None:
-    """Give it up."""
+    """Record that an e-mail will not be sent."""
     await connection.execute(statements.mark_delivery_failed, delivery_id, error)
 
 
 async def release_deliveries(connection: Connection, delivery_ids: Sequence[UUID]) -> None:
-    """Give claimed e-mails back untried."""
+    """Return claimed e-mails that were not attempted."""
     await connection.execute(statements.release_deliveries, delivery_ids)
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    """Rows as one list for each column; needs at least one row."""
+    """Rows as one list per column; requires at least one row."""
     return [list(column) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""One typed function per statement on the feeds as they are served."""
+"""One typed function per statement that reads feeds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from services.chassis.statements import Statements
 statements = Statements(Path(__file__).parent / "sql" / "queries_events.sql")
 
 
-class Place(NamedTuple):
-    """Somebody's feed, and the number after which it is asked for; None: only how far the feed goes."""
+class Cursor(NamedTuple):
+    """A user's feed, and the number after which its lines are requested; None: only the number of its last line."""
 
     user_id: UUID
     after: int | None
@@ -28,19 +28,19 @@ class Event(NamedTuple):
     payload: str
 
 
-async def find_last_seqs(connection: Connection, places: Sequence[Place]) -> dict[int, int]:
-    """How far each feed goes, by the index of its place; those that end where they are asked for are left out."""
-    rows = await connection.fetch(statements.find_last_seqs, *_columns(places))
+async def find_last_seqs(connection: Connection, cursors: Sequence[Cursor]) -> dict[int, int]:
+    """The last number of each feed, by the index of its cursor; feeds without newer lines are omitted."""
+    rows = await connection.fetch(statements.find_last_seqs, *_columns(cursors))
     return {row["at"] - 1: row["last_seq"] for row in rows}
 
 
-async def list_events(connection: Connection, places: Sequence[Place], *, limit: int) -> list[list[Event]]:
-    """For each place the next lines of its feed, in order, at most `limit` of each."""
-    found: list[list[Event]] = [[] for _ in places]
-    for at, *event in await connection.fetch(statements.list_events, *_columns(places), limit):
+async def list_events(connection: Connection, cursors: Sequence[Cursor], *, limit: int) -> list[list[Event]]:
+    """The next lines after each cursor, in order, at most `limit` per feed."""
+    found: list[list[Event]] = [[] for _ in cursors]
+    for at, *event in await connection.fetch(statements.list_events, *_columns(cursors), limit):
         found[at - 1].append(Event(*event))
     return found
 
 
-def _columns(places: Sequence[Place]) -> tuple[list[UUID], list[int | None]]:
-    return [place.user_id for place in places], [place.after for place in places]
+def _columns(cursors: Sequence[Cursor]) -> tuple[list[UUID], list[int | None]]:
+    return [cursor.user_id for cursor in cursors], [cursor.after for cursor in cursors]

@@ -1,4 +1,4 @@
-"""What is told to whom: an event becomes a title and a body in the customer's words. Pure."""
+"""Texts of notifications and e-mails: an event becomes a title and a body for the customer. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRANSFER_FAILED = "transfer_failed"
 REASONS = MappingProxyType(
     {
         "insufficient_funds": "there was not enough money in your wallet",
-        "wallet_not_found": "the wallet it was meant for does not exist",
+        "wallet_not_found": "the recipient's wallet does not exist",
         "wallet_frozen": "one of the two wallets is frozen",
         "currency_mismatch": "the two wallets hold different currencies",
         "balance_limit": "a wallet cannot hold that much",
@@ -27,7 +27,7 @@ REASONS = MappingProxyType(
         "cancelled": "you cancelled it",
     }
 )
-"""Why a transfer failed, as the end of a sentence; a code that is missing here is told without a reason."""
+"""Why a transfer failed, as the end of a sentence. An unknown code gives no reason."""
 
 
 TOKEN_EMAILS = MappingProxyType(
@@ -91,7 +91,7 @@ class EmailText(NamedTuple):
 
 
 class NotificationText(NamedTuple):
-    """What one user is told about one transfer."""
+    """The notification of one user about one transfer."""
 
     user_id: UUID
     kind: str
@@ -136,7 +136,7 @@ def account_email(kind: str, detail: str, created_at: str) -> EmailText | None:
 
 
 def reason(failure_code: str | None) -> str | None:
-    """Why a transfer failed, as the end of a sentence; None when there are no words for the code."""
+    """Why a transfer failed, as the end of a sentence; None for an unknown code."""
     return REASONS.get(failure_code or "")
 
 
@@ -146,7 +146,7 @@ def _sent(event: TransferEvent) -> NotificationText:
 
 
 def _received(event: TransferEvent) -> NotificationText:
-    assert event.recipient_id is not None, "asked by notifications() alone, for a recipient that is known"
+    assert event.recipient_id is not None, "notifications() calls this only with a known recipient"
     if KINDS[event.kind].source is Source.EXTERNAL_ACCOUNT:
         body = f"{_amount(event)} was added to your wallet{_note(event)}."
         return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
@@ -171,6 +171,6 @@ def _amount(event: TransferEvent) -> str:
 
 
 def _note(event: TransferEvent) -> str:
-    """The sender's words, on one line and visibly somebody else's: they may not pass for ours."""
-    words = " ".join((event.description or "").replace('"', "'").split())
-    return f' with the note "{words}"' if words else ""
+    """The description, quoted on one line: it must not pass for text of PayFlow."""
+    note = " ".join((event.description or "").replace('"', "'").split())
+    return f' with the note "{note}"' if note else ""

@@ -1,4 +1,4 @@
-"""The wakeup that tells gateways whose feeds have new lines. They look every two seconds anyway."""
+"""The wake-up for gateways: it names the users whose feeds have new lines. Without it gateways poll every two seconds."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from services.chassis import wakeup
 CHANNEL = "payflow:events"
 
 NAMES_MAX = 1000
-EVERYBODY = "*"
-"""Rung instead of more names than that."""
+ALL_USERS = "*"
+"""Sent instead of more names."""
 
 
 class FeedWakeup:
-    """Rings with the names of those concerned. Nobody waits for it: what gathers while it notifies is rung together, next."""
+    """Publishes the ids of users with new lines, in the background. Ids that gather meanwhile are sent together next."""
 
     def __init__(self, url: str | None) -> None:
         self._wakeup = wakeup.Wakeup(url, CHANNEL)
         self._waiting: set[UUID] = set()
-        self._flight: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     def notify(self, user_ids: Iterable[UUID]) -> None:
-        """Ring soon, for what is committed; never raises."""
+        """Wake up soon, for committed lines; never raises."""
         self._waiting.update(user_ids)
-        if self._waiting and (self._flight is None or self._flight.done()):
-            self._flight = asyncio.create_task(self._fly())
+        if self._waiting and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.create_task(self._send())
 
     async def close(self) -> None:
-        """Ring what waits, and close the connection."""
-        if self._flight is not None:
-            await self._flight
+        """Send what waits, and close the connection."""
+        if self._sending is not None:
+            await self._sending
         await self._wakeup.close()
 
-    async def _fly(self) -> None:
+    async def _send(self) -> None:
         while self._waiting:
             names, self._waiting = self._waiting, set()
             few = len(names) <= NAMES_MAX
-            await self._wakeup.notify(",".join(map(str, names)) if few else EVERYBODY)
+            await self._wakeup.notify(",".join(map(str, names)) if few else ALL_USERS)

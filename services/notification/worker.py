@@ -1,4 +1,4 @@
-"""The worker: every outcome of a transfer is told to those whom it concerns. One window, one database transaction."""
+"""The worker: records the notifications and events of each outcome. One window, one database transaction."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from services.notification import catch_up, commands, pending, store
 from services.notification.settings import WorkerSettings
 from services.notification.wakeup import FeedWakeup
 
-# One window at a time, the catch-up, the watch over what is pending, the dead letters and a ping beside it.
+# One window at a time; beside it the catch-up, the poller of pending transfers, the dead letters and a ping.
 POOL_SIZE_MAX = 5
 
 log = structlog.get_logger()
 
 
 async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
-    """The worker role: consume until told to stop."""
+    """The worker role: consume until it stops."""
     async with AsyncExitStack() as stack:
         pool = await database.open_pool(
             settings.notification_database_url.get_secret_value(),
@@ -57,7 +57,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, wakeup, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
-        runtime.run_beside(stack, pending.PendingWatch(pool, transaction, wakeup).run(runtime))
+        runtime.run_beside(stack, pending.PendingPoller(pool, transaction, wakeup).run(runtime))
         await consumer.run()
 
 
@@ -70,7 +70,7 @@ def recorder(pool: Pool, wakeup: FeedWakeup, *, with_deliveries: bool) -> Handle
                 pool, [delivery.item for delivery in window], with_deliveries=with_deliveries
             )
         except LockTimeout as error:
-            # Another worker is telling a copy of this, or froze while it did. Nobody's fault: keep the window and wait.
+            # Another worker is recording a copy, or froze while it did. Not a failed attempt: keep the window and wait.
             raise RecordingContended from error
         wakeup.notify(recorded.user_ids)
         log.info(

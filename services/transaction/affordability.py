@@ -1,4 +1,4 @@
-"""Whether a wallet can clearly not afford a transfer, pure. A courtesy: only the ledger decides."""
+"""Whether a wallet clearly cannot afford a transfer. Pure. This is an early check; only the ledger decides."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ WALLETS_MAX = 100_000
 
 
 class KnownBalances:
-    """What each wallet could still spend when it was last asked, less what was accepted since. Bounded, oldest out first.
+    """The spendable balance of wallets as last read, less what was accepted since. Bounded; the oldest entry is evicted first.
 
-    It errs to one side only: money that came in meanwhile is not seen, and then the wallet service is asked again.
+    It is never too high because of this process: incoming money is not seen, and then the balance is read again.
     """
 
     def __init__(self, wallets_max: int = WALLETS_MAX) -> None:
@@ -20,27 +20,27 @@ class KnownBalances:
         self._wallets_max = wallets_max
 
     def covers(self, wallet_id: UUID, amount: int) -> bool:
-        """Whether the amount is covered by what is known; False means: ask."""
+        """Whether the known balance covers the amount. False: read the balance."""
         return self._spendable.get(wallet_id, 0) >= amount
 
     def spend(self, wallet_id: UUID, amount: int) -> None:
-        """A transfer of this amount was accepted."""
+        """Subtract the amount of an accepted transfer."""
         if wallet_id in self._spendable:
             self._spendable[wallet_id] -= amount
 
     def learn(self, wallet_id: UUID, spendable: int) -> None:
-        """The wallet service was asked."""
+        """Store a balance read from the wallet service."""
         self._spendable[wallet_id] = spendable
         self._spendable.move_to_end(wallet_id)
         if len(self._spendable) > self._wallets_max:
             self._spendable.popitem(last=False)
 
     def forget(self, wallet_id: UUID) -> None:
-        """What was known may be wrong."""
+        """Remove a balance that may be wrong."""
         self._spendable.pop(wallet_id, None)
 
 
 def spendable(available: int, pending: Mapping[UUID, int], decided: Iterable[UUID]) -> int:
-    """What remains of `available` when every transfer under way that is not yet decided takes its amount (minor units)."""
+    """`available` less the amounts of all pending transfers that the ledger has not decided (minor units)."""
     undecided = pending.keys() - set(decided)
     return available - sum(pending[transfer_id] for transfer_id in undecided)

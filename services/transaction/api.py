@@ -1,4 +1,4 @@
-"""The transaction service's internal routes: parse, command, render."""
+"""Internal routes of the transaction service: parse, run a command, render."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from services.transaction.wallet_client import WalletClient
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
-"""Of what users and operators read: however slow it is, payments do not wait for these connections."""
+"""For reads of users and operators: payments do not wait for these connections, however slow the reads are."""
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")
 WALLET: web.AppKey[WalletClient] = web.AppKey("wallet")
 WAITING: web.AppKey[Waiting] = web.AppKey("waiting")
 BACKLOG: web.AppKey[Backlog] = web.AppKey("backlog")
 SIMULATES: web.AppKey[bool] = web.AppKey("simulates")
-"""Demo mode: the gateway may ask for a simulation."""
+"""Demo mode: requests may contain a simulation."""
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -48,27 +48,27 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/overview", gateway(get_overview)),
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.get("/internal/finalized", notifier(list_finalized)),
-            web.get("/internal/accepted", notifier(list_accepted)),
+            web.get("/internal/pending", notifier(list_pending)),
             web.post("/internal/events", notifier(list_events)),
         ]
     )
 
 
 async def create_transfers(request: web.Request) -> web.Response:
-    """Accept a batch; each item has its own answer, also one that is not well formed."""
-    asked = schemas.read_requests(await request.read(), simulates=request.app[SIMULATES])
-    requests = [one for one in asked if not isinstance(one, Refusal)]
+    """Accept a batch; each item has its own result, also one that is malformed."""
+    items = schemas.read_requests(await request.read(), simulates=request.app[SIMULATES])
+    requests = [item for item in items if not isinstance(item, Refusal)]
     accepted = iter(
         await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()
     )
-    answers = [one if isinstance(one, Refusal) else next(accepted) for one in asked]
-    return web.json_response({"items": [schemas.answer(answer) for answer in answers]})
+    results = [item if isinstance(item, Refusal) else next(accepted) for item in items]
+    return web.json_response({"items": [schemas.result(result) for result in results]})
 
 
 async def get_transfer(request: web.Request) -> web.Response:
-    """A transfer as its viewer may see it; with `wait`, held until it is terminal or the time is over."""
+    """A transfer as its viewer may see it; with `wait`, the response waits until it is terminal, at most so long."""
     query = validate(schemas.GET, dict(request.query))
-    # A client that waits for an outcome is making a payment.
+    # A client that waits for an outcome is making a payment: it does not share connections with reads.
     pool = request.app[POOL if query.wait else READ_POOL]
     transfer = await commands.get_transfer(pool, _transfer_id(request), query.viewer)
     if query.wait and transfer.terminal:
@@ -79,7 +79,7 @@ async def get_transfer(request: web.Request) -> web.Response:
 
 
 async def list_transfers(request: web.Request) -> web.Response:
-    """A page of the viewer's transfers, newest first; or the one that their key made."""
+    """A page of the viewer's transfers, newest first; or the one that their idempotency key made."""
     query = validate(schemas.LIST, dict(request.query))
     if query.idempotency_key is not None:
         found = await commands.find_by_key(request.app[READ_POOL], query.viewer, query.idempotency_key)
@@ -95,49 +95,49 @@ async def list_transfers(request: web.Request) -> web.Response:
 
 
 async def cancel_transfer(request: web.Request) -> web.Response:
-    """Void a transfer for its sender. Cancelled, also on repeat: 200; anything else: 409 with the transfer."""
-    asked = validate_json(schemas.CANCEL, await request.read())
+    """Void a transfer for its sender: 200 when it is cancelled, also on repeat; otherwise 409 with the transfer."""
+    body = validate_json(schemas.CANCEL, await request.read())
     pool = request.app[POOL]
-    transfer = await _own(pool, _transfer_id(request), asked.viewer)
+    transfer = await _own(pool, _transfer_id(request), body.viewer)
     if not transfer.terminal:
         await reversal.void_transfers(pool, request.app[WALLET], [(transfer.id, transfer.request_hash)], CANCELLED)
-    transfer = await commands.get_replicated_transfer(pool, transfer.id, asked.viewer)
+    transfer = await commands.get_replicated_transfer(pool, transfer.id, body.viewer)
     if transfer.status != FAILED or transfer.failure_code != CANCELLED:
         raise TransferNotCancellable(extra={"transfer": schemas.transfer(transfer)})
     return web.json_response(schemas.transfer(transfer))
 
 
 async def get_steps(request: web.Request) -> web.Response:
-    """The way of a transfer so far."""
+    """The progress of a transfer."""
     query = validate(schemas.STEPS, dict(request.query))
     pool, transfer_id = request.app[READ_POOL], _transfer_id(request)
     row, heartbeats = await commands.find_steps(pool, transfer_id)
     transfer = (await commands.find_transfers(pool, [transfer_id]))[transfer_id]
-    seen = transfer if query.viewer is None else transfer.seen_by(query.viewer)
-    if seen is None:
+    visible = transfer if query.viewer is None else transfer.visible_to(query.viewer)
+    if visible is None:
         raise TransferNotFound
-    way = steps.describe(dict(row), heartbeats)
+    progress = steps.describe(dict(row), heartbeats)
     return web.json_response(
         {
-            "transfer": schemas.transfer(seen),
-            "steps": way.steps,
-            "waiting_for": way.waiting_for,
-            "summary": way.summary,
+            "transfer": schemas.transfer(visible),
+            "steps": progress.steps,
+            "waiting_for": progress.waiting_for,
+            "summary": progress.summary,
         }
     )
 
 
 async def put_freeze_hint(request: web.Request) -> web.Response:
-    """An operator froze or unfrozen a wallet: ask the wallet service about it from now on, or no more."""
-    asked = validate_json(schemas.FREEZE_HINT, await request.read())
+    """Record that a wallet may be frozen, so that the funds check reads its state; or remove the record."""
+    body = validate_json(schemas.FREEZE_HINT, await request.read())
     wallet_id = parse_id(request.match_info["id"])
     if wallet_id is not None:
-        await commands.set_freeze_hint(request.app[POOL], wallet_id, frozen=asked.frozen)
+        await commands.set_freeze_hint(request.app[POOL], wallet_id, frozen=body.frozen)
     return web.Response(status=204)
 
 
 async def get_overview(request: web.Request) -> web.Response:
-    """Queue, outbox, pending, dead letters and jobs at a glance."""
+    """Queues, outbox, pending transfers, dead letters and jobs."""
     pool = request.app[READ_POOL]
     row, heartbeats = await commands.measure(pool)
     outbox = await commands.measure_outbox(pool)
@@ -146,24 +146,24 @@ async def get_overview(request: web.Request) -> web.Response:
 
 
 async def list_finalized(request: web.Request) -> web.Response:
-    """What was finalized after a place, in order, for whoever may have missed the events."""
-    asked = validate(schemas.FINALIZED, dict(request.query))
+    """Transfers finalized after a position, in order, for a consumer that may have missed their events."""
+    query = validate(schemas.FINALIZED, dict(request.query))
     return web.json_response(
-        schemas.finalized(await commands.list_finalized(request.app[POOL], asked.after, asked.limit))
+        schemas.finalized(await commands.list_finalized(request.app[POOL], query.after, query.limit))
     )
 
 
-async def list_accepted(request: web.Request) -> web.Response:
-    """What is under way for a moment already, for whoever tells its senders."""
-    asked = validate(schemas.ACCEPTED, dict(request.query))
-    found = await commands.list_accepted(request.app[POOL], asked.expires_after, asked.limit)
-    return web.json_response(schemas.accepted(found))
+async def list_pending(request: web.Request) -> web.Response:
+    """Transfers that have been PENDING for a moment, for the notification of their senders."""
+    query = validate(schemas.PENDING, dict(request.query))
+    found = await commands.list_pending(request.app[POOL], query.expires_after, query.limit)
+    return web.json_response(schemas.pending(found))
 
 
 async def list_events(request: web.Request) -> web.Response:
-    """The events of these transfers once more."""
-    asked = validate_json(schemas.EVENTS, await request.read())
-    events = await commands.list_events(request.app[POOL], asked.transfer_ids)
+    """The events of these transfers again."""
+    body = validate_json(schemas.EVENTS, await request.read())
+    events = await commands.list_events(request.app[POOL], body.transfer_ids)
     return web.Response(text=schemas.events(events), content_type="application/json")
 
 

@@ -28,8 +28,8 @@ from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
 from services.transaction.worker import Worker
 
-# Statements over arrays of ids: see the wallet's; and twins of one idempotency key wait for
-# each other at most a second: half of it with their batch, half of it alone.
+# For statements over arrays of ids, as in the wallet service. Concurrent duplicates of one idempotency key wait for each other
+# at most a second: half of it in a batch, half of it alone.
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 INTAKE_SETTINGS = PLANNER | {"lock_timeout": "500ms"}
 READ_SETTINGS = PLANNER | database.READ_LIMITS
@@ -37,7 +37,7 @@ BACKGROUND_POOL_MAX = 6
 
 
 async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
-    """The api role: accept, read, cancel."""
+    """The api role: accept, read and cancel transfers."""
     async with AsyncExitStack() as stack:
         pool, read_pool = await database.open_service_pools(
             stack,
@@ -48,12 +48,12 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=INTAKE_SETTINGS,
             read_settings=READ_SETTINGS,
         )
-        # Readiness does not depend on the second: the role takes payments also while every read is slow.
+        # Readiness does not depend on the read pool: the role accepts payments while reads are slow.
         runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
         backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)
-        runtime.run_beside(stack, backlog.watch())
+        runtime.run_beside(stack, backlog.run())
         app = server.application("transaction")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
@@ -61,7 +61,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
         app[api.SIMULATES] = settings.demo
-        desk = DeadLetterApi(
+        dead_letter_api = DeadLetterApi(
             pool,
             REQUESTED_QUEUE,
             read_pool=read_pool,
@@ -74,12 +74,12 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         )
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="transaction")
         api.add_routes(app, verifier)
-        desk.add_routes(app, verifier)
+        dead_letter_api.add_routes(app, verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.transaction_port)
 
 
 async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
-    """The relay role: the outbox to the broker, the dead letters out of it, and the figures of the queue."""
+    """The relay role: publish the outbox, archive dead letters, measure the queue."""
     async with AsyncExitStack() as stack:
         pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
         publisher = Publisher(settings.rabbitmq_url.get_secret_value(), runtime.instance)
@@ -89,7 +89,7 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
         runtime.health.register("outbox", relay.ping)
         monitor = Monitor(pool, publisher, relay, runtime.instance)
         runtime.run_beside(stack, monitor.run())
-        runtime.run_beside(stack, monitor.beat())
+        runtime.run_beside(stack, monitor.run_heartbeat())
         archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=REQUESTED_QUEUE, runtime=runtime)
         runtime.run_beside(stack, archiver.run())
         runtime.run_beside(stack, archiver.measure())
@@ -97,7 +97,7 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
 
 
 async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
-    """The worker role: commands from the queue to the wallet, and its answers to the record."""
+    """The worker role: post the commands of the queue in the wallet and record the outcomes."""
     async with AsyncExitStack() as stack:
         pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
@@ -114,12 +114,12 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
         runtime.health.register("wallet", wallet.ping)
-        runtime.run_beside(stack, worker.beat())
+        runtime.run_beside(stack, worker.run_heartbeat())
         await consumer.run()
 
 
 async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
-    """The reversal role: what has outlived its expiry is voided and finalized."""
+    """The reversal role: void and finalize expired transfers."""
     async with AsyncExitStack() as stack:
         pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))

@@ -1,4 +1,4 @@
-"""What this service asks auth: who is behind an e-mail address."""
+"""Client of the auth service: users by e-mail address."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ RECIPIENTS_SECONDS = 1.0
 
 
 class AuthClient:
-    """The auth service as intake sees it."""
+    """The auth service, as the intake uses it."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
     async def find_recipients(self, emails: Sequence[str]) -> dict[str, UUID]:
-        """The users behind these addresses, by case-folded address; unknown ones are left out. Raises as `Upstream.call`."""
+        """Users by case-folded e-mail address; unknown addresses are omitted. Raises as `Upstream.call` does."""
         answer = await self._upstream.call(
             "POST", "/internal/recipients", body={"emails": list(emails)}, seconds=RECIPIENTS_SECONDS
         )

@@ -1,4 +1,4 @@
-"""Whether there is more work ahead than can be done in time; then new requests are refused early, and told when to return."""
+"""Load shedding: refuse new requests while the work ahead takes too long, and say when to retry."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from services.contracts.refusals.transaction import Busy
 from services.transaction import commands
 from services.transaction.steps import MONITOR, SILENT_SECONDS
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 PENDING_MIN = 1000
-"""Below this nobody is refused: the rate of a system that was idle a moment ago means nothing."""
+"""With fewer pending transfers nothing is refused: after an idle time the measured rate means nothing."""
 
 RETRY_AFTER_SECONDS_MAX = 60
 
 
 class Backlog:
-    """What the monitor last said about the work ahead, looked up every second."""
+    """Reads the figures of the monitor every second."""
 
     def __init__(self, pool: Pool, *, seconds_max: float) -> None:
         self._pool = pool
         self._seconds_max = seconds_max
         self.refusal: Busy | None = None
-        """What new requests are told; None: they are welcome."""
+        """The refusal for new requests; None: they are accepted."""
 
-    async def watch(self) -> None:
-        """Look for ever; while the database is away nothing is known, and nobody refused for it."""
+    async def run(self) -> None:
+        """Poll the backlog. While the database is unavailable, accept everything."""
         while True:
             try:
-                self.refusal = judge(await commands.list_heartbeats(self._pool), seconds_max=self._seconds_max)
+                self.refusal = evaluate(await commands.list_heartbeats(self._pool), seconds_max=self._seconds_max)
             except (Unavailable, LockTimeout):
                 self.refusal = None
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
 
-def judge(heartbeats: Mapping[str, Mapping[str, Any]], *, seconds_max: float) -> Busy | None:
-    """Refuse when the work ahead takes longer than `seconds_max` at the measured rate.
+def evaluate(heartbeats: Mapping[str, Mapping[str, Any]], *, seconds_max: float) -> Busy | None:
+    """The refusal when the work ahead takes longer than `seconds_max` at the measured rate.
 
-    A broker outage alone never refuses: there is no rate to measure, and what is accepted is safe.
+    An unavailable broker alone refuses nothing: no rate can be measured, and accepted transfers are safe.
     """
     monitor = heartbeats.get(MONITOR)
     if monitor is None or monitor["age_seconds"] > SILENT_SECONDS or monitor["depths"] is None:

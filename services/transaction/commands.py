@@ -1,4 +1,4 @@
-"""What the transaction service does to its database: one database transaction per function, and nowhere else."""
+"""Commands of the transaction service. Each is one database transaction; no other module opens one."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from services.contracts.transfer_kinds import KINDS
 from services.transaction import metrics, simulation, store
 from services.transaction.simulation import Simulation
-from services.transaction.store import Filter, Finalized, Key, Keys, Position, Standing, Told, WalletFacts
+from services.transaction.store import Filter, Finalized, Key, Keys, Position, TransferState, WalletFacts, WalletResult
 from services.transaction.transfer import COMPLETED, Transfer
 
 ALONE_MAX = 6
-"""How many drafts are tried by themselves at a time, when their batch is held up."""
+"""How many drafts are recorded separately at a time, when their batch waits for a lock."""
 
 PENDING_AGE_SECONDS = 0.25
-"""What is done sooner than this is told with its outcome: nobody has to be asked about most transfers."""
+"""Transfers that are final sooner are not listed as pending: their PENDING event is recorded with the outcome."""
 
 FINALIZED_GRACE_SECONDS = 5.0
-"""How long an event has to arrive before anybody is told that it should have. If another server takes over, its clock may be
-behind by as much: what it finalizes is still above everything that was listed before."""
+"""How long the message of an outcome may take before the catch-up is given the outcome. After a failover the clock of the new
+primary may be behind by as much: what it finalizes still comes after everything that was listed before."""
 
 log = structlog.get_logger()
 
 
 class Draft(NamedTuple):
-    """A transfer about to be accepted, with the key that must be new and the ids that its messages carry on."""
+    """A transfer to be accepted, with its idempotency key and the ids that its messages carry."""
 
     transfer: Transfer
     idempotency_key: str
@@ -63,13 +63,13 @@ class Lost(NamedTuple):
 
 
 class Replays(NamedTuple):
-    """What used keys were used for, and the transfers that they made, all of it replicated."""
+    """Used keys and the transfers they made, all replicated."""
 
     used: Mapping[tuple[UUID, str], Key]
     first: Mapping[UUID, Transfer]
 
     def response_to(self, pair: tuple[UUID, str], key_hash: bytes) -> Accepted | Refusal:
-        """The response to a used (user, key) pair: that of its first request, or that it belongs to another request."""
+        """The response to a used (user, key) pair: that of its first request, or a refusal if that request was different."""
         key = self.used[pair]
         if key.request_hash != key_hash:
             return IdempotencyKeyReused()
@@ -77,7 +77,7 @@ class Replays(NamedTuple):
 
 
 async def find_keys(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
-    """What these (user, key) pairs were used for, and the clock by which a new transfer is dated."""
+    """Find used (user, key) pairs, and read the clock that dates new transfers."""
     async with database.connection(pool) as connection:
         return await store.find_keys(connection, pairs)
 
@@ -97,7 +97,7 @@ async def accept_transfers(pool: Pool, drafts: Sequence[Draft]) -> list[Accepted
     except LockTimeout:
         if len(drafts) == 1:
             return [IdempotencyKeyInUse()]
-        # One key is held up: each draft by itself, side by side, so that only that one goes on waiting.
+        # The lock of one key is held: record each draft separately and concurrently, so that only that one waits on.
         return await _accept_separately(pool, drafts)
     return [
         Accepted(draft.transfer, replayed=False) if draft.transfer.id in new else Lost(draft.transfer.id)
@@ -113,7 +113,7 @@ async def _accept_separately(pool: Pool, drafts: Sequence[Draft]) -> list[Accept
             try:
                 [result] = await accept_transfers(pool, [draft])
             except DatabaseUnavailable as unavailable:
-                # Of this draft alone: the commits of the others are their own.
+                # Of this draft only: the others have their own commits.
                 return unavailable
             return result
 
@@ -140,46 +140,46 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
 
 
 async def find_replays(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Replays:
-    """Find the first response to each used (user, key) pair.
+    """Find the transfer of each used (user, key) pair.
 
     Raises:
-        CommitUnknown: they are recorded, and not known to be replicated.
+        CommitUnknown: they are recorded, but may not be replicated.
     """
     try:
         async with database.transaction(pool) as connection:
             used = (await store.find_keys(connection, pairs)).used
             first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])
             await replication.await_replication(connection)
-    except DatabaseUnavailable as away:
-        raise CommitUnknown from away
+    except DatabaseUnavailable as unavailable:
+        raise CommitUnknown from unavailable
     return Replays(used, first)
 
 
 async def find_transfers(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, Transfer]:
-    """The transfers with these ids."""
+    """Find transfers by id."""
     async with database.connection(pool) as connection:
         return await store.find_transfers(connection, transfer_ids)
 
 
-async def find_standings(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, Standing]:
-    """Where those of these transfers stand that are known."""
+async def find_transfer_states(pool: Pool, transfer_ids: Sequence[UUID]) -> dict[UUID, TransferState]:
+    """Find the states of transfers by id."""
     async with database.connection(pool) as connection:
-        return await store.find_standings(connection, transfer_ids)
+        return await store.find_transfer_states(connection, transfer_ids)
 
 
-async def finalize_transfers(pool: Pool, told: Sequence[Told]) -> int:
-    """Apply what the wallet told, whoever asked it: the status and its event in one commit, once; how many moved.
+async def finalize_transfers(pool: Pool, results: Sequence[WalletResult]) -> int:
+    """Record outcomes of the wallet: the status and its event in one commit, once. Returns how many transfers changed.
 
-    When it returns all of them have their outcome on record, replicated: their commands may be acknowledged.
+    Afterwards all of them have their outcome, replicated: their commands may be acknowledged.
 
     Raises:
         CommitUnknown: all or nothing may be applied; apply again.
         DatabaseUnavailable, LockTimeout: nothing was applied; apply again.
     """
-    if not told:
+    if not results:
         return 0
     async with database.transaction(pool) as connection:
-        moved = await store.finalize_transfers(connection, told)
+        moved = await store.finalize_transfers(connection, results)
         if moved:
             events = [_event(row) for row in moved]
             rows = [Row(event.event_id, encode_item(event)) for event in events]
@@ -195,27 +195,27 @@ async def finalize_transfers(pool: Pool, told: Sequence[Told]) -> int:
 
 
 async def list_finalized(pool: Pool, after: Finalized, limit: int) -> list[Finalized]:
-    """What was finalized after this place, in order; what is listed is never joined by something before it."""
+    """List what was finalized after a position, in order. Nothing can appear later below what was listed."""
     async with database.connection(pool) as connection:
-        # Two statements, each with its own look: whoever was writing at the first one has ended, or is above the horizon.
+        # Two statements with two snapshots: a transaction that was open at the first one has ended, or is above the horizon.
         horizon = await store.find_finalized_horizon(connection, FINALIZED_GRACE_SECONDS)
         return await store.list_finalized(connection, after, horizon, limit)
 
 
-async def list_accepted(pool: Pool, expires_after: datetime, limit: int) -> list[Record]:
-    """What is PENDING for a moment already and expires from then on, in that order."""
+async def list_pending(pool: Pool, expires_after: datetime, limit: int) -> list[Record]:
+    """List transfers that have been PENDING for a moment and expire at or after a time, by expiry."""
     async with database.connection(pool) as connection:
-        return await store.list_accepted(connection, expires_after, age_seconds=PENDING_AGE_SECONDS, limit=limit)
+        return await store.list_pending(connection, expires_after, age_seconds=PENDING_AGE_SECONDS, limit=limit)
 
 
 async def list_events(pool: Pool, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
-    """The events of those transfers that have their outcome, told again under new event ids."""
+    """The events of those transfers that have their outcome, under new event ids."""
     async with database.connection(pool) as connection:
         return [_event(row) for row in await store.list_outcomes(connection, transfer_ids)]
 
 
 async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
-    """The wallet knows these ids with another request: leave them PENDING for a human, on record."""
+    """Mark transfers that the wallet knows with another request. They stay PENDING until an operator resolves them."""
     async with database.transaction(pool) as connection:
         marked = await store.mark_conflicted(connection, transfer_ids)
         if not marked:
@@ -225,14 +225,14 @@ async def mark_conflicted(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
         log.error("transfer_conflicted", transfer_ids=[str(id_) for id_ in transfer_ids])
 
 
-async def note_attempts(pool: Pool, attempts: Mapping[UUID, str]) -> None:
-    """Write down that a worker has these in hand and waits."""
+async def record_attempts(pool: Pool, attempts: Mapping[UUID, str]) -> None:
+    """Record attempts of a worker that has these commands and waits."""
     async with database.transaction(pool) as connection:
-        await store.note_attempts(connection, attempts)
+        await store.record_attempts(connection, attempts)
 
 
 async def list_stale(pool: Pool, limit: int) -> list[tuple[UUID, bytes]]:
-    """Ids and request hashes of what has outlived its expiry."""
+    """Ids and request hashes of expired PENDING transfers."""
     async with database.connection(pool) as connection:
         return await store.list_stale(connection, limit)
 
@@ -241,19 +241,19 @@ async def get_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
     """A transfer as this user may see it.
 
     Raises:
-        TransferNotFound: unknown, or not theirs to see.
+        TransferNotFound: unknown, or not visible to them.
     """
     async with database.connection(pool) as connection:
         found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
-    return _seen(found, viewer)
+    return _visible(found, viewer)
 
 
 async def get_replicated_transfer(pool: Pool, transfer_id: UUID, viewer: UUID) -> Transfer:
-    """A transfer as this user may see it, for a response that says what became of it. Raises as `get_transfer` does."""
+    """As `get_transfer`, replicated: for a response that confirms an outcome."""
     async with database.transaction(pool) as connection:
         found = (await store.find_transfers(connection, [transfer_id])).get(transfer_id)
         await replication.await_replication(connection)
-    return _seen(found, viewer)
+    return _visible(found, viewer)
 
 
 async def list_terminal(pool: Pool, transfer_ids: Sequence[UUID]) -> list[UUID]:
@@ -271,11 +271,11 @@ async def list_transfers(pool: Pool, viewer: UUID, *, below: Position, matching:
     """A page of what this user may see, newest first."""
     async with database.connection(pool) as connection:
         page = await store.list_transfers(connection, viewer, below=below, matching=matching, limit=limit)
-    return [seen for transfer in page if (seen := transfer.seen_by(viewer)) is not None]
+    return [visible for transfer in page if (visible := transfer.visible_to(viewer)) is not None]
 
 
 async def find_by_key(pool: Pool, user_id: UUID, key: str) -> Transfer | None:
-    """What this user's key made, replicated: the requester takes it for accepted."""
+    """The transfer that this user's key made, replicated: to the client it is accepted."""
     async with database.transaction(pool) as connection:
         transfer_id = await store.find_by_key(connection, user_id, key)
         if transfer_id is None:
@@ -285,7 +285,7 @@ async def find_by_key(pool: Pool, user_id: UUID, key: str) -> Transfer | None:
 
 
 async def find_steps(pool: Pool, transfer_id: UUID) -> tuple[Record, dict[str, dict[str, Any]]]:
-    """The way of one transfer so far, and how the background processes fare.
+    """What this service recorded about one transfer, and the heartbeats of the background processes.
 
     Raises:
         TransferNotFound
@@ -300,23 +300,21 @@ async def find_steps(pool: Pool, transfer_id: UUID) -> tuple[Record, dict[str, d
 async def find_wallets(
     pool: Pool, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
 ) -> list[WalletFacts]:
-    """Wallets from the directory."""
+    """Find wallets in the directory."""
     async with database.connection(pool) as connection:
         return await store.find_wallets(connection, ids, owners, external)
 
 
-async def remember_wallets(pool: Pool, wallets: Sequence[WalletFacts]) -> None:
-    """Write wallets into the directory, for good."""
+async def record_wallets(pool: Pool, wallets: Sequence[WalletFacts]) -> None:
+    """Add wallets to the directory, permanently."""
     async with database.transaction(pool) as connection:
         await store.insert_wallets(connection, wallets)
 
 
-async def read_under_way(
-    pool: Pool, owners: Mapping[UUID, UUID], wallets: Sequence[UUID]
-) -> tuple[dict[UUID, dict[UUID, int]], set[UUID]]:
-    """What the wallets in `owners` have under way, and which of `wallets` may be frozen. `owners`: owner by wallet."""
+async def list_pending_amounts(pool: Pool, owners: Mapping[UUID, UUID]) -> dict[UUID, dict[UUID, int]]:
+    """Per wallet, the amounts of its outgoing PENDING transfers by transfer id. `owners`: owner by wallet."""
     async with database.connection(pool) as connection:
-        return await store.list_pending_of(connection, owners), await store.list_freeze_hints(connection, wallets)
+        return await store.list_pending_amounts(connection, owners)
 
 
 async def list_freeze_hints(pool: Pool, wallet_ids: Sequence[UUID]) -> set[UUID]:
@@ -326,40 +324,40 @@ async def list_freeze_hints(pool: Pool, wallet_ids: Sequence[UUID]) -> set[UUID]
 
 
 async def set_freeze_hint(pool: Pool, wallet_id: UUID, *, frozen: bool) -> None:
-    """An operator froze or unfrozen a wallet."""
+    """Record that an operator froze a wallet, or remove the record when it is unfrozen."""
     async with database.transaction(pool) as connection:
         await store.set_freeze_hint(connection, wallet_id, frozen=frozen)
 
 
-async def beat(pool: Pool, name: str, state: Mapping[str, Any]) -> None:
-    """Say that a background process is alive, and how it fares."""
+async def record_heartbeat(pool: Pool, name: str, state: Mapping[str, Any]) -> None:
+    """Record that a background process is alive, and its state."""
     async with database.transaction(pool) as connection:
-        await store.beat(connection, name, state)
+        await store.record_heartbeat(connection, name, state)
 
 
 async def list_heartbeats(pool: Pool) -> dict[str, dict[str, Any]]:
-    """How the background processes fare."""
+    """The last state of each background process."""
     async with database.connection(pool) as connection:
         return await store.list_heartbeats(connection)
 
 
 async def measure(pool: Pool) -> tuple[Record, dict[str, dict[str, Any]]]:
-    """What is under way, and how the background processes fare."""
+    """Measure pending transfers, and read the heartbeats of the background processes."""
     async with database.connection(pool) as connection:
         return await store.measure_pending(connection), await store.list_heartbeats(connection)
 
 
 async def measure_outbox(pool: Pool) -> Record:
-    """How many outbox rows no confirm covers yet, and how old the oldest is."""
+    """How many outbox rows are not confirmed, and the age of the oldest."""
     async with database.connection(pool) as connection:
         return await outbox.measure(connection)
 
 
-def _seen(found: Transfer | None, viewer: UUID) -> Transfer:
-    seen = found.seen_by(viewer) if found is not None else None
-    if seen is None:
+def _visible(found: Transfer | None, viewer: UUID) -> Transfer:
+    visible = found.visible_to(viewer) if found is not None else None
+    if visible is None:
         raise TransferNotFound
-    return seen
+    return visible
 
 
 def _command(draft: Draft) -> TransferCommand:

@@ -1,4 +1,4 @@
-"""Facts about wallets that never change: in memory, in the database, and learnt once from the wallet service."""
+"""Facts about wallets that never change: read once from the wallet service, then stored in the database and in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.transaction import commands
 from services.transaction.store import WalletFacts
 from services.transaction.wallet_client import WalletClient
 
-REMEMBERED_MAX = 200_000
+CACHED_MAX = 200_000
 
 
 class ById(NamedTuple):
@@ -28,70 +28,72 @@ class ByOwner(NamedTuple):
     currency: str
 
 
-class OfTheWorld(NamedTuple):
+class ExternalAccount(NamedTuple):
     """The external account of this currency."""
 
     currency: str
 
 
-Wanted = ById | ByOwner | OfTheWorld
+WalletKey = ById | ByOwner | ExternalAccount
 
 
 class Directory:
-    """Finds many wallets at once. Transfers between wallets seen before need no wallet service."""
+    """Finds many wallets at once. Transfers between stored wallets do not depend on the wallet service."""
 
     def __init__(self, pool: Pool, wallet: WalletClient) -> None:
         self._pool = pool
         self._wallet = wallet
-        self._known: dict[Wanted, WalletFacts] = {}
+        self._known: dict[WalletKey, WalletFacts] = {}
 
-    async def find(self, wanted: Iterable[Wanted]) -> dict[Wanted, WalletFacts | Refusal]:
-        """What is known about each; unknown wallets are left out.
+    async def find(self, keys: Iterable[WalletKey]) -> dict[WalletKey, WalletFacts | Refusal]:
+        """The facts about each wallet; unknown wallets are omitted.
 
-        A Refusal stands where the wallet service had to be asked and is away.
+        A wallet that is not stored has a Refusal as its value while the wallet service is unavailable.
         """
-        asked = set(wanted)
-        missing = asked - self._known.keys()
+        requested = set(keys)
+        missing = requested - self._known.keys()
         if missing:
-            ids, owners, external = _by_kind(missing)
-            self._remember(await commands.find_wallets(self._pool, ids=ids, owners=owners, external=external))
-            missing = asked - self._known.keys()
-        away = await self._learn(missing) if missing else None
-        found: dict[Wanted, WalletFacts | Refusal] = {one: self._known[one] for one in asked if one in self._known}
-        return found if away is None else found | dict.fromkeys(missing, away)
+            ids, owners, external = _by_type(missing)
+            self._cache(await commands.find_wallets(self._pool, ids=ids, owners=owners, external=external))
+            missing = requested - self._known.keys()
+        unavailable = await self._fetch(missing) if missing else None
+        found: dict[WalletKey, WalletFacts | Refusal] = {
+            key: self._known[key] for key in requested if key in self._known
+        }
+        return found if unavailable is None else found | dict.fromkeys(missing, unavailable)
 
-    async def _learn(self, missing: set[Wanted]) -> Refusal | None:
-        ids, owners, external = _by_kind(missing)
+    async def _fetch(self, missing: set[WalletKey]) -> Refusal | None:
+        ids, owners, external = _by_type(missing)
         try:
             facts = await self._wallet.find(ids=ids, owners=owners, external=external)
-        except Refusal as away:
-            return away
+        except Refusal as unavailable:
+            return unavailable
         if facts:
-            await commands.remember_wallets(self._pool, facts)
-            self._remember(facts)
+            await commands.record_wallets(self._pool, facts)
+            self._cache(facts)
         return None
 
-    def _remember(self, facts: Iterable[WalletFacts]) -> None:
-        if len(self._known) > REMEMBERED_MAX:
+    def _cache(self, facts: Iterable[WalletFacts]) -> None:
+        if len(self._known) > CACHED_MAX:
             self._known.clear()
         for wallet in facts:
             self._known[ById(wallet.id)] = wallet
             if wallet.owner_id is None:
-                self._known[OfTheWorld(wallet.currency)] = wallet
+                self._known[ExternalAccount(wallet.currency)] = wallet
             else:
                 self._known[ByOwner(wallet.owner_id, wallet.currency)] = wallet
 
 
-def _by_kind(wanted: Iterable[Wanted]) -> tuple[list[UUID], list[tuple[UUID, str]], list[str]]:
+def _by_type(keys: Iterable[WalletKey]) -> tuple[list[UUID], list[tuple[UUID, str]], list[str]]:
     ids: list[UUID] = []
     owners: list[tuple[UUID, str]] = []
     external: list[str] = []
-    for one in wanted:
-        match one:
+    for key in keys:
+        match key:
             case ById(id_):
                 ids.append(id_)
             case ByOwner(owner_id, currency):
                 owners.append((owner_id, currency))
-            case OfTheWorld(currency):
+            case ExternalAccount(currency):
                 external.append(currency)
     return ids, owners, external

@@ -32,14 +32,14 @@ class FundsCheck:
         transfers = [draft.transfer for draft in doubtful]
         owners = {one.from_wallet_id: one.user_id for one in transfers if KINDS[one.kind].checks_funds}
         wallet_ids = {id_ for one in transfers for id_ in (one.from_wallet_id, one.to_wallet_id)}
-        under_way, _ = await commands.read_under_way(self._pool, owners, list(wallet_ids))
+        pending = await commands.list_pending_amounts(self._pool, owners)
         try:
-            states = await self._wallet.availability({id_: list(under_way.get(id_, ())) for id_ in wallet_ids})
+            states = await self._wallet.availability({id_: list(pending.get(id_, ())) for id_ in wallet_ids})
         except Refusal:
             return {}
         for wallet_id in owners.keys() & states.keys():
             state = states[wallet_id]
-            spendable = affordability.spendable(state.available, under_way[wallet_id], state.decided)
+            spendable = affordability.spendable(state.available, pending[wallet_id], state.decided)
             self._balances.learn(wallet_id, spendable)
         frozen = {wallet_id for wallet_id, state in states.items() if state.frozen}
         return self._refuse(transfers, frozen, states.keys())

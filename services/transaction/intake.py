@@ -1,8 +1,8 @@
-"""Accepting: from a list of requests to PENDING transfers, each request with its own answer.
+"""Accept transfers: a batch of requests becomes PENDING transfers, each request with its own result.
 
-The order is what makes retries safe. Keys are looked up first, and a used key is answered with what it was used for, whatever
-has happened since. Only a new key meets the checks of wallets and funds; before any refusal by those the key is looked up
-once more, for a twin may have been accepted meanwhile.
+The order makes retries safe. Keys are looked up first, and a used key gets the result of its first request, whatever has
+happened since. Only new keys meet the checks of wallets and funds. Before such a refusal is returned, the key is looked up
+again: a concurrent duplicate may have been accepted meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.contracts.transfer_kinds import KINDS, Source
 from services.transaction import commands, metrics, simulation
 from services.transaction.auth_client import AuthClient
 from services.transaction.commands import Accepted, Draft, Lost
-from services.transaction.directory import ById, ByOwner, Directory, OfTheWorld, Wanted
+from services.transaction.directory import ById, ByOwner, Directory, ExternalAccount, WalletKey
 from services.transaction.funds_check import FundsCheck
 from services.transaction.simulation import Simulation
 from services.transaction.store import Keys, WalletFacts
@@ -38,7 +38,7 @@ from services.transaction.wallet_client import WalletClient
 
 
 class Request(NamedTuple):
-    """One request to move money, as the gateway hands it over. Amount in minor units."""
+    """One request to move money, as the gateway sends it. Amount in minor units."""
 
     user_id: UUID
     idempotency_key: str
@@ -57,7 +57,7 @@ class Request(NamedTuple):
 
     @property
     def key(self) -> tuple[UUID, str]:
-        """What must be new for this to be a new transfer."""
+        """The user and their idempotency key; a new pair makes a new transfer."""
         return self.user_id, self.idempotency_key
 
 
@@ -77,7 +77,7 @@ class Intake:
         auth: AuthClient,
         reversal_after: timedelta,
     ) -> None:
-        """A transfer that has no outcome `reversal_after` its acceptance is failed by the reversal."""
+        """`reversal_after`: how long after acceptance a transfer without an outcome expires; the reversal then voids it."""
         self._pool = pool
         self._auth = auth
         self._directory = Directory(pool, wallet)
@@ -87,7 +87,7 @@ class Intake:
     async def accept(self, requests: Sequence[Request], *, refuse_new: Refusal | None = None) -> list[Result]:
         """Accept a batch; the result of each request, in order. New keys get `refuse_new` while there is too much work ahead.
 
-        A batch that fails as a whole is halved until the bad request stands alone.
+        A batch that fails as a whole is halved until the bad request is alone.
 
         Raises:
             CommitUnknown: all or nothing may be recorded; send the same keys again to find out.
@@ -170,17 +170,17 @@ class Intake:
         ]
 
     async def _draft(self, requests: Sequence[Request], now: datetime) -> list[Draft | Refusal]:
-        """A draft of each request, its wallets found; or why it cannot be one."""
-        people = await self._find_people(requests)
-        sides = [_sides(request, people) for request in requests]
-        wanted: set[Wanted] = {one for side in sides if not isinstance(side, Refusal) for one in side}
-        found = await self._directory.find(wanted)
+        """A draft of each request with its two wallets, or why it is refused."""
+        recipients = await self._find_recipients(requests)
+        pairs = [_wallet_keys(request, recipients) for request in requests]
+        keys: set[WalletKey] = {key for pair in pairs if not isinstance(pair, Refusal) for key in pair}
+        found = await self._directory.find(keys)
         return [
-            side if isinstance(side, Refusal) else self._draft_one(request, found.get(side[0]), found.get(side[1]), now)
-            for request, side in zip(requests, sides, strict=True)
+            pair if isinstance(pair, Refusal) else self._draft_one(request, found.get(pair[0]), found.get(pair[1]), now)
+            for request, pair in zip(requests, pairs, strict=True)
         ]
 
-    async def _find_people(self, requests: Sequence[Request]) -> Mapping[str, UUID] | Refusal:
+    async def _find_recipients(self, requests: Sequence[Request]) -> Mapping[str, UUID] | Refusal:
         emails = sorted({request.to_email for request in requests if request.to_email is not None})
         if not emails:
             return {}
@@ -235,41 +235,41 @@ def _fail(request: Request, error: Exception) -> Result:
     return Fault()
 
 
-def _sides(request: Request, people: Mapping[str, UUID] | Refusal) -> tuple[Wanted, Wanted] | Refusal:
-    """Which two wallets this is about."""
-    source: Wanted
+def _wallet_keys(request: Request, recipients: Mapping[str, UUID] | Refusal) -> tuple[WalletKey, WalletKey] | Refusal:
+    """How to find the source and the destination. `recipients`: user by address, or why they cannot be looked up."""
+    source: WalletKey
     if KINDS[request.kind].source is Source.EXTERNAL_ACCOUNT:
-        source = OfTheWorld(request.currency)
+        source = ExternalAccount(request.currency)
     elif request.from_wallet_id is not None:
         source = ById(request.from_wallet_id)
     else:
         source = ByOwner(request.user_id, request.currency)
     if request.to_wallet_id is not None:
         return source, ById(request.to_wallet_id)
-    if isinstance(people, Refusal):
-        return people
-    recipient = people.get((request.to_email or "").strip().casefold())
+    if isinstance(recipients, Refusal):
+        return recipients
+    recipient = recipients.get((request.to_email or "").strip().casefold())
     if recipient is None:
-        return UnknownRecipient("to.email", "nobody here has this address")
+        return UnknownRecipient("to.email", "no user has this e-mail address")
     return source, ByOwner(recipient, request.currency)
 
 
 def _refusal(
     request: Request, source: WalletFacts | Refusal | None, destination: WalletFacts | Refusal | None
 ) -> Refusal | None:
-    """The ladder of refusals that need no balance, in order of precedence."""
-    for side in (source, destination):
-        if isinstance(side, Refusal):
-            return side
+    """The first refusal that needs no balance, in order of precedence."""
+    for wallet in (source, destination):
+        if isinstance(wallet, Refusal):
+            return wallet
     if not isinstance(source, WalletFacts) or _is_foreign(request, source):
         return UnknownWallet("from_wallet_id" if request.from_wallet_id else "currency", "you have no such wallet")
     if not isinstance(destination, WalletFacts) or destination.owner_id is None:
         return UnknownWallet("to", "the recipient has no such wallet")
-    for field, side in (("from_wallet_id", source), ("to", destination)):
-        if side.currency != request.currency:
-            return CurrencyMismatch("currency", f"the wallet in `{field}` is in {side.currency}")
+    for field, wallet in (("from_wallet_id", source), ("to", destination)):
+        if wallet.currency != request.currency:
+            return CurrencyMismatch("currency", f"the wallet in `{field}` is in {wallet.currency}")
     if source.id == destination.id:
-        return SameWallet("to", "is the wallet the money comes from")
+        return SameWallet("to", "is the same wallet as the source")
     return None
 
 

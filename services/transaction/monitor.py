@@ -1,4 +1,4 @@
-"""What the people who watch the queue see: depth, age, drain; measured once a second beside the relay."""
+"""Measures the queue once a second, in the relay role: depth, age and drain rate."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from services.transaction.steps import MONITOR
 
 MEASURE_SECONDS = 1.0
 SMOOTHING = 0.3
-"""How much the newest second counts in the drain rate."""
+"""Weight of the newest second in the drain rate."""
 
 QUEUE = topology.REQUESTED_QUEUE
 
-# Here and not in metrics.py: every process exports what it has imported, and only this one measures these.
-PENDING = Gauge("payflow_pending_transfers", "Accepted and not terminal.")
-STALE = Gauge("payflow_stale_pending_transfers", "PENDING past their expiry.")
-QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Depth in transfers: accepted and not terminal.", ["queue"])
-QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer that waits.", ["queue"])
-QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers finalized per second, lately.", ["queue"])
+# Not in metrics.py: a process exports every metric that it imports, and only this one measures these.
+PENDING = Gauge("payflow_pending_transfers", "Transfers without an outcome.")
+STALE = Gauge("payflow_stale_pending_transfers", "PENDING transfers past their expiry.")
+QUEUE_TRANSFERS = Gauge("payflow_queue_transfers", "Transfers without an outcome, by queue.", ["queue"])
+QUEUE_OLDEST = Gauge("payflow_queue_oldest_age_seconds", "Age of the oldest transfer without an outcome.", ["queue"])
+QUEUE_DRAIN = Gauge("payflow_queue_drain_per_second", "Transfers finalized per second, smoothed.", ["queue"])
 
 log = structlog.get_logger()
 
 
 class Monitor:
-    """Measures and publishes: as gauges for Prometheus, as a heartbeat for the api."""
+    """Publishes the figures as gauges for Prometheus and as a heartbeat for the api role."""
 
     def __init__(self, pool: Pool, publisher: Publisher, relay: Relay, instance: str) -> None:
         self._pool = pool
@@ -48,7 +48,7 @@ class Monitor:
         self._last: tuple[float, Mapping[str, int]] | None = None
 
     async def run(self) -> None:
-        """Measure for ever; a database or broker that is away is waited for."""
+        """Measure until cancelled; skip a second in which the database is unavailable."""
         while True:
             try:
                 await self._measure()
@@ -56,11 +56,13 @@ class Monitor:
                 log.debug("measurement_missed")
             await asyncio.sleep(MEASURE_SECONDS)
 
-    async def beat(self) -> None:
-        """Tell the others how the relay fares; a loop of its own, for a frozen broker holds the measurements up."""
+    async def run_heartbeat(self) -> None:
+        """Record the state of the relay; a separate loop, because a frozen broker delays the measurements."""
         while True:
             try:
-                await commands.beat(self._pool, self._instance, {"role": "relay", "failing": self._relay.failing})
+                await commands.record_heartbeat(
+                    self._pool, self._instance, {"role": "relay", "failing": self._relay.failing}
+                )
             except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
             await asyncio.sleep(MEASURE_SECONDS)
@@ -77,7 +79,7 @@ class Monitor:
             "drain_per_s": self._drain,
             "depths": depths,
         }
-        await commands.beat(self._pool, MONITOR, state)
+        await commands.record_heartbeat(self._pool, MONITOR, state)
         PENDING.set(row["pending"])
         STALE.set(row["stale"])
         QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])
@@ -95,12 +97,12 @@ class Monitor:
             return None
 
     def _observe_drain(self, heartbeats: Mapping[str, Mapping[str, Any]], *, pending: int) -> None:
-        """The rate at which all workers finalize when there is enough to do; a quiet second shows what they can do at least."""
+        """Measure how fast all workers finalize. With little to do the rate only rises: a quiet second shows a lower bound."""
         now = time.monotonic()
         finalized = {name: int(beat["finalized"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
         if self._last is not None:
             then, before = self._last
-            # A worker that was born again counts from zero.
+            # A restarted worker counts from zero.
             moved = sum(max(0, count - before.get(name, 0)) for name, count in finalized.items() if name in before)
             rate = moved / (now - then)
             if moved and pending >= BUSY_FROM:

@@ -1,4 +1,4 @@
-"""The queue at a glance, pure: what the people who watch it see first."""
+"""The state of the queue for operators. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def describe(
     *,
     dead_letters_kept: int,
 ) -> dict[str, Any]:
-    """`pending`: pending, oldest_seconds, stale; `outbox`: unpublished, lag_seconds; all measured just now.
+    """`pending` has pending, oldest_seconds and stale; `outbox` has unpublished and lag_seconds; all current.
 
-    Dead letters are those on record here, and those of all queues that were still at the broker when it was last asked.
+    Dead letters are those recorded here, and those of all queues that were still in the broker at its last measurement.
     """
     monitor = heartbeats.get(MONITOR, {})
     depths = monitor.get("depths") or {}

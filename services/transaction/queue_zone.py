@@ -1,4 +1,4 @@
-"""What a queue's depth and age mean to the person who watches it, pure."""
+"""What the depth and age of a queue mean to operators. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DELAYED_AGE_SECONDS = 5.0
 
 
 def zone(transfers: int, oldest_seconds: float) -> str:
-    """`normal`, `busy` or `delayed`: a deep queue that moves is busy; delayed needs depth and age."""
+    """`normal`, `busy` or `delayed`. A deep queue that drains is busy; delayed requires depth and age."""
     if transfers < BUSY_FROM:
         return "normal"
     if transfers >= DELAYED_FROM and oldest_seconds > DELAYED_AGE_SECONDS:
@@ -17,7 +17,7 @@ def zone(transfers: int, oldest_seconds: float) -> str:
 
 
 def seconds_of_work(transfers: int, drain_per_second: float) -> float | None:
-    """How long the depth takes at this rate; None while nothing drains and something waits."""
+    """How long the queue takes to drain at this rate; None while it does not drain."""
     if not transfers:
         return 0.0
     return transfers / drain_per_second if drain_per_second > 0 else None

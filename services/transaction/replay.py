@@ -1,4 +1,4 @@
-"""What a replay of a dead letter would do to its transfers."""
+"""Preview of a replay: what it would do to the transfers of a dead dead_letter."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from services.chassis.dead_letter_api import Effect, Preview, ReplayPreview
 from services.contracts.messages import MalformedMessage, TransferCommand, decode_command, decode_envelope
 from services.contracts.topology import TRANSFERS_REQUESTED
 from services.transaction import commands
-from services.transaction.store import Standing
+from services.transaction.store import TransferState
 
-UNREADABLE = "It cannot be read: its consumer would set it aside again. No transfer is touched."
-READABLE = "It would be put into its queue once more, with a fresh count of attempts."
-NOT_ASKED_FOR = (
-    "It holds a command that is not the one of an accepted transfer: "
-    "replayed, it could move money that no client asked for."
+UNREADABLE = "The message cannot be decoded: it would become a dead dead_letter again. No transfer changes."
+READABLE = "The message would be published to its queue again, with its attempt count reset."
+NOT_ACCEPTED = (
+    "The message contains a command that does not match an accepted transfer: "
+    "a replay could move money that no client requested."
 )
 
 
 def previewer(pool: Pool) -> Preview:
-    """Who tells what a replay would do, by what is on record now."""
+    """The preview of a replay, from what is recorded now."""
 
-    async def preview(letter: Record) -> ReplayPreview:
-        standings = await commands.find_standings(pool, letter["subject_ids"])
-        readable = _read(bytes(letter["body"]))
+    async def preview(dead_letter: Record) -> ReplayPreview:
+        states = await commands.find_transfer_states(pool, dead_letter["subject_ids"])
+        readable = _read(bytes(dead_letter["body"]))
         effects = [
-            _effect(standings.get(transfer_id), readable.get(transfer_id), Effect(transfer_id, None, "", ""))
-            for transfer_id in letter["subject_ids"]
+            _effect(states.get(transfer_id), readable.get(transfer_id), Effect(transfer_id, None, "", ""))
+            for transfer_id in dead_letter["subject_ids"]
         ]
-        odd = [
-            command for command in readable.values() if not _is_asked_for(standings.get(command.transfer_id), command)
+        mismatched = [
+            command for command in readable.values() if not _is_accepted(states.get(command.transfer_id), command)
         ]
-        return ReplayPreview(effects, READABLE if readable else UNREADABLE, NOT_ASKED_FOR if odd else None)
+        return ReplayPreview(effects, READABLE if readable else UNREADABLE, NOT_ACCEPTED if mismatched else None)
 
     return preview
 
 
-def _is_asked_for(standing: Standing | None, command: TransferCommand) -> bool:
-    """Whether a client has asked for just this. The ledger takes a command at its word where it has not decided yet."""
-    return standing is not None and standing.terms == (
+def _is_accepted(state: TransferState | None, command: TransferCommand) -> bool:
+    """Whether the command is that of an accepted transfer. The ledger executes any command whose transfer it has not decided."""
+    return state is not None and state.terms == (
         command.source_id,
         command.destination_id,
         command.amount,
@@ -50,7 +50,7 @@ def _is_asked_for(standing: Standing | None, command: TransferCommand) -> bool:
 
 
 def _read(body: bytes) -> dict[UUID, TransferCommand]:
-    """The commands in it that this code can read, by transfer."""
+    """The commands that this version can decode, by transfer."""
     try:
         items = decode_envelope(TRANSFERS_REQUESTED, body).items
     except MalformedMessage:
@@ -65,21 +65,26 @@ def _read(body: bytes) -> dict[UUID, TransferCommand]:
     return found
 
 
-def _effect(standing: Standing | None, command: TransferCommand | None, about: Effect) -> Effect:
-    known = about._replace(status=standing.status if standing else None)
-    if standing is not None and standing.is_terminal:
-        return known._replace(effect="nothing", detail="It has its outcome; the ledger would give the same one again.")
-    if command is None:
-        return known._replace(effect="dead_letter", detail="Its command cannot be read and would be set aside again.")
-    if standing is None or not _is_asked_for(standing, command):
-        return known._replace(effect="refused", detail="Nobody here has accepted this command.")
-    if standing.is_conflicted:
+def _effect(state: TransferState | None, command: TransferCommand | None, about: Effect) -> Effect:
+    known = about._replace(status=state.status if state else None)
+    if state is not None and state.is_terminal:
         return known._replace(
-            effect="dead_letter", detail="The ledger knows its id with another request and would say so again."
+            effect="nothing", detail="The transfer has its outcome; the ledger would return the same one."
         )
-    if standing.is_expired:
+    if command is None:
+        return known._replace(
+            effect="dead_letter", detail="Its command cannot be decoded and would become a dead dead_letter again."
+        )
+    if state is None or not _is_accepted(state, command):
+        return known._replace(effect="refused", detail="No such command was accepted.")
+    if state.is_conflicted:
+        return known._replace(
+            effect="dead_letter",
+            detail="The ledger knows this id with another request and would return the same conflict.",
+        )
+    if state.is_expired:
         return known._replace(
             effect="void",
-            detail="It is past its expiry: unless it was posted before, the ledger would end it as timed out.",
+            detail="The transfer has expired: unless it was posted before, the ledger would record it as timed out.",
         )
-    return known._replace(effect="post", detail="The ledger would decide it: posted, or rejected with a reason.")
+    return known._replace(effect="post", detail="The ledger would post or reject the transfer.")

@@ -1,6 +1,6 @@
-"""The reversal: each PENDING transfer past its expiry is voided in the wallet, then recorded as what the wallet answered.
+"""The reversal: voids each expired PENDING transfer in the wallet, then records the outcome that the wallet returns.
 
-It never decides: a transfer whose worker died after the ledger commit is answered `posted`, and becomes COMPLETED.
+It never decides: for a transfer whose worker died after the ledger commit the wallet returns `posted`, and it becomes COMPLETED.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
 from services.transaction import commands
-from services.transaction.store import Told
+from services.transaction.store import WalletResult
 from services.transaction.transfer import TIMED_OUT
 from services.transaction.wallet_client import WalletClient
 
@@ -26,22 +26,22 @@ log = structlog.get_logger()
 
 
 async def void_transfers(pool: Pool, wallet: WalletClient, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> int:
-    """Void these (id, request hash) in the wallet and apply what it answers; how many moved. Also how a sender cancels.
+    """Void transfers (id, request hash) in the wallet and record the outcomes; how many changed. Also how a sender cancels.
 
     Raises:
-        Refusal, LockTimeout: what the wallet said is not known, or not applied; do it again.
+        Refusal, LockTimeout: the outcomes are not known, or not recorded; call again.
     """
-    answers = await wallet.void(transfers, reason)
-    told = [Told(answer.transfer_id, answer.outcome, answer.reason, answer.at, None) for answer in answers if answer.at]
-    moved = await commands.finalize_transfers(pool, told)
-    conflicts = [answer.transfer_id for answer in answers if answer.at is None]
+    responses = await wallet.void(transfers, reason)
+    results = [WalletResult(one.transfer_id, one.outcome, one.reason, one.at, None) for one in responses if one.at]
+    moved = await commands.finalize_transfers(pool, results)
+    conflicts = [response.transfer_id for response in responses if response.at is None]
     if conflicts:
         await commands.mark_conflicted(pool, conflicts)
     return moved
 
 
 async def sweep(pool: Pool, wallet: WalletClient) -> int:
-    """One pass over everything stale, in batches; how many transfers moved. Raises as `void_transfers` does."""
+    """One pass over all expired transfers, in batches; how many changed. Raises as `void_transfers` does."""
     moved = 0
     while True:
         stale = await commands.list_stale(pool, BATCH_MAX)
@@ -52,15 +52,15 @@ async def sweep(pool: Pool, wallet: WalletClient) -> int:
 
 
 async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_seconds: float) -> None:
-    """A pass every few seconds until told to stop. Two of these at once do no harm."""
+    """A pass every few seconds until the role stops. Several may run."""
     while not runtime.stopping.is_set():
         try:
             moved = await sweep(pool, wallet)
-            await commands.beat(pool, runtime.instance, {"role": JOB})
+            await commands.record_heartbeat(pool, runtime.instance, {"role": JOB})
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
                 log.warning("stale_transfers_finalized", moved=moved)
         except (Refusal, LockTimeout) as trouble:
-            # Whatever it is, the next pass finds the same transfers again: they are PENDING until somebody finalizes them.
-            log.warning("reversal_waits", reason=str(trouble))
+            # The next pass finds the same transfers again: they stay PENDING until they are finalized.
+            log.warning("reversal_delayed", reason=str(trouble))
         await runtime.pause(every_seconds)

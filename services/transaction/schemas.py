@@ -1,4 +1,4 @@
-"""JSON in and out of the transaction service's internal routes."""
+"""JSON of the internal routes of the transaction service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Model(BaseModel):
 
 
 class Recipient(_Model):
-    """Who gets it: a person by address, or a wallet."""
+    """The recipient: a user by e-mail address, or a wallet."""
 
     email: str | None = None
     wallet_id: UUID | None = None
@@ -54,7 +54,7 @@ class Recipient(_Model):
 
 
 class TransferItem(_Model):
-    """One request to move money, with the ids that its way through the services carries."""
+    """One request to move money, with the ids that its messages and log lines carry."""
 
     user_id: UUID
     idempotency_key: Annotated[str, Field(min_length=1, max_length=limits.IDEMPOTENCY_KEY_LENGTH_MAX)]
@@ -70,7 +70,7 @@ class TransferItem(_Model):
     traceparent: str | None = None
 
     def request(self) -> Request:
-        """As intake wants it."""
+        """The request in the form of the intake."""
         return Request(
             user_id=self.user_id,
             idempotency_key=self.idempotency_key,
@@ -89,13 +89,13 @@ class TransferItem(_Model):
 
 
 class TransferRequest(_Model):
-    """A batch of them."""
+    """A batch of requests to move money."""
 
     items: Annotated[list[TransferItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class SimulationFields(_Model):
-    """What is simulated by one request."""
+    """The simulated failure of one request."""
 
     unchecked: bool = False
     held_seconds: Annotated[float, Field(ge=0, le=HELD_SECONDS_MAX)] = 0.0
@@ -103,36 +103,36 @@ class SimulationFields(_Model):
 
 
 class SimulatedItem(TransferItem):
-    """A request as the gateway may send it in demo mode. Elsewhere the field is as unknown as any other."""
+    """A request in demo mode. Otherwise `simulation` is an unknown field."""
 
     simulation: SimulationFields | None = None
 
     def request(self) -> Request:
-        """As intake wants it."""
-        asked = NONE if self.simulation is None else Simulation(**dict(self.simulation))
-        return super().request()._replace(simulation=asked)
+        """The request in the form of the intake, with its simulation."""
+        simulation = NONE if self.simulation is None else Simulation(**dict(self.simulation))
+        return super().request()._replace(simulation=simulation)
 
 
 class SimulatedRequest(_Model):
-    """A batch of them."""
+    """A batch of requests in demo mode."""
 
     items: Annotated[list[SimulatedItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
 class CancelRequest(_Model):
-    """Who cancels."""
+    """The user who cancels."""
 
     viewer: UUID
 
 
 class FreezeHintRequest(_Model):
-    """Whether an operator froze the wallet, or unfrozen it."""
+    """Whether the wallet is frozen."""
 
     frozen: bool
 
 
 class FinalizedQuery(_Model):
-    """After which place in the order of settlement, and how many."""
+    """A position in the order in which transfers were finalized, and a page size."""
 
     finalized_at: AwareDatetime
     transfer_id: UUID
@@ -140,19 +140,19 @@ class FinalizedQuery(_Model):
 
     @property
     def after(self) -> Finalized:
-        """The place."""
+        """The position."""
         return Finalized(self.finalized_at, self.transfer_id)
 
 
-class AcceptedQuery(_Model):
-    """Which expire from this moment on, and how many."""
+class PendingQuery(_Model):
+    """The earliest expiry, and a page size."""
 
     expires_after: AwareDatetime
     limit: Annotated[int, Field(ge=1, le=FINALIZED_MAX)] = FINALIZED_MAX
 
 
 class EventsRequest(_Model):
-    """Whose events."""
+    """The transfers whose events are requested."""
 
     transfer_ids: Annotated[list[UUID], Field(min_length=1, max_length=EVENTS_MAX)]
 
@@ -164,13 +164,13 @@ class _Query(BaseModel):
 
 
 class GetQuery(_Query):
-    """Who asks for a transfer, and how many seconds they wait for its outcome."""
+    """The viewer of a transfer, and how many seconds to wait for its outcome."""
 
     wait: Annotated[float, Field(ge=0, le=limits.PREFER_WAIT_SECONDS_MAX)] = 0.0
 
 
 class StepsQuery(BaseModel):
-    """Who asks for the way of a transfer; nobody: an operator."""
+    """The viewer of the progress of a transfer; None: an operator."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -178,7 +178,7 @@ class StepsQuery(BaseModel):
 
 
 class ListQuery(_Query, PeriodParameters):
-    """Which transfers to list."""
+    """A page of the viewer's transfers, with filters."""
 
     status: Literal["PENDING", "COMPLETED", "FAILED"] | None = None
     kind: Literal["transfer", "deposit"] | None = None
@@ -189,7 +189,7 @@ class ListQuery(_Query, PeriodParameters):
 
     @property
     def matching(self) -> Filter:
-        """The filter, without the page."""
+        """The filters, without the page."""
         return Filter(self.status, self.kind, self.wallet_id, *self.period)
 
 
@@ -203,15 +203,15 @@ GET = TypeAdapter(GetQuery)
 STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
 FINALIZED = TypeAdapter(FinalizedQuery)
-ACCEPTED = TypeAdapter(AcceptedQuery)
+PENDING = TypeAdapter(PendingQuery)
 EVENTS = TypeAdapter(EventsRequest)
 
 
 def read_requests(raw: bytes, *, simulates: bool = False) -> list[Request | InvalidRequest]:
-    """The requests of a batch; an item that is not well formed is refused alone. `simulates`: demo mode, `simulation` is a field.
+    """The requests of a batch; a malformed item is refused alone. `simulates`: demo mode, in which `simulation` is a field.
 
     Raises:
-        InvalidRequest, MalformedJson: there is no list of items to look at.
+        InvalidRequest, MalformedJson: there is no list of items.
     """
     try:
         batch = validate_json(SIMULATED_TRANSFERS, raw) if simulates else validate_json(TRANSFERS, raw)
@@ -237,7 +237,7 @@ def transfer(found: Transfer) -> dict[str, Any]:
     if found.failure_code is not None:
         failure = {
             "code": found.failure_code,
-            "message": FAILURES.get(found.failure_code, "It could not be carried out."),
+            "message": FAILURES.get(found.failure_code, "The transfer could not be carried out."),
         }
     return {
         "id": str(found.id),
@@ -257,15 +257,15 @@ def transfer(found: Transfer) -> dict[str, Any]:
     }
 
 
-def answer(given: Accepted | Refusal) -> dict[str, Any]:
-    """One item of the answer to a batch."""
-    if isinstance(given, Refusal):
-        return {"problem": given.problem(), "headers": given.headers}
-    return {"transfer": transfer(given.transfer), "replayed": given.replayed}
+def result(accepted: Accepted | Refusal) -> dict[str, Any]:
+    """One item of the response to a batch."""
+    if isinstance(accepted, Refusal):
+        return {"problem": accepted.problem(), "headers": accepted.headers}
+    return {"transfer": transfer(accepted.transfer), "replayed": accepted.replayed}
 
 
 def page(found: list[Transfer], limit: int) -> dict[str, Any]:
-    """A page of transfers; `found` may hold one more than `limit`, which tells that there is a next page."""
+    """A page of transfers. One more than `limit` in `found` means that there is a next page."""
     items = found[:limit]
     return {
         "items": [transfer(one) for one in items],
@@ -274,15 +274,15 @@ def page(found: list[Transfer], limit: int) -> dict[str, Any]:
 
 
 def finalized(found: list[Finalized]) -> dict[str, Any]:
-    """The ids in their order, and the time of the last; its id with that time is where the next list begins."""
+    """The ids in order, and the time of the last; that id and time are the position of the next list."""
     return {
         "transfer_ids": [str(one.transfer_id) for one in found],
         "finalized_at": format_time(found[-1].at) if found else None,
     }
 
 
-def accepted(rows: list[Record]) -> dict[str, Any]:
-    """Transfers under way, as far as their senders are told of them."""
+def pending(rows: list[Record]) -> dict[str, Any]:
+    """PENDING transfers, with the fields of their senders' events."""
     return {
         "items": [
             {
@@ -302,7 +302,7 @@ def accepted(rows: list[Record]) -> dict[str, Any]:
 
 
 def events(found: list[TransferEvent]) -> str:
-    """Events as JSON text, each as it travels in a message."""
+    """Events as JSON text, each in the format of a message."""
     return f'{{"events":[{",".join(encode_item(event) for event in found)}]}}'
 
 

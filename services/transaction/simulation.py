@@ -1,7 +1,7 @@
-"""What a front end may ask to see on purpose, in demo mode: an unlikely path that is really taken. Pure.
+"""Simulated failures, in demo mode: a client can request an unlikely path, and it is really taken. Pure.
 
-None of it decides anything. A transfer that nobody checked at the gateway is decided by the ledger like any other; one whose
-command is held back is posted late, or voided when it has expired. See docs/simulated-failures.md.
+No simulation decides an outcome. The ledger decides a transfer whose funds were not checked as it decides any other; a delayed
+command is posted late, or voided when it has expired. See docs/simulated-failures.md.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from datetime import timedelta
 from typing import NamedTuple
 
 HELD_SECONDS_MAX = 120.0
-"""How long a command may be held back."""
+"""The longest delay of a command."""
 
 EXPIRES_SECONDS_MAX = 60.0
-"""The latest expiry that may be asked for."""
+"""The latest expiry."""
 
 
 class Simulation(NamedTuple):
-    """How one transfer is accepted otherwise than usual."""
+    """How the acceptance of one transfer differs from the usual one."""
 
     unchecked: bool = False
-    """The courtesy check of funds and freezes is left out: the ledger is the first to say no."""
+    """Skip the early check of funds and freezes, so that the ledger rejects the transfer."""
 
     held_seconds: float = 0.0
-    """So much later the relay sees the command."""
+    """Delay of the command in the outbox."""
 
     expires_seconds: float | None = None
-    """The expiry, counted from acceptance; None: the usual one."""
+    """The expiry, from acceptance; None: the usual one."""
 
     def lifetime(self, usual: timedelta) -> timedelta:
-        """How long the ledger posts it."""
+        """How long after acceptance the ledger may post the transfer."""
         return usual if self.expires_seconds is None else timedelta(seconds=self.expires_seconds)
 
 
 NONE = Simulation()
-"""As usual."""
+"""No simulation."""

@@ -17,37 +17,37 @@ from services.transaction.transfer import PENDING, Transfer
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
 HASH_VERSION = 1
-"""Which rules made the request hashes; a later version compares only with its own."""
+"""The version of the rules that made a request hash; hashes of different versions are not compared."""
 
-UNDER_WAY_MAX = 1000
+PENDING_MAX = 1000
 
 
 class Key(NamedTuple):
-    """What an idempotency key was used for."""
+    """A used idempotency key: the hash of its request, and its transfer."""
 
     request_hash: bytes
     transfer_id: UUID
 
 
 class Keys(NamedTuple):
-    """The keys found, by (user, key), and the database's clock."""
+    """The used keys, by (user, key), and the time of the database."""
 
     used: dict[tuple[UUID, str], Key]
     now: datetime
 
 
 class WalletFacts(NamedTuple):
-    """What never changes about a wallet. Nobody owns the world's accounts."""
+    """What never changes about a wallet. External accounts have no owner."""
 
     id: UUID
     owner_id: UUID | None
     currency: str
 
 
-class Told(NamedTuple):
-    """What the wallet said about a transfer: posted, rejected or voided, why, and when (the ledger's clock).
+class WalletResult(NamedTuple):
+    """The outcome of a transfer from the wallet: posted, rejected or voided, the reason, and the time (the ledger's clock).
 
-    `attempt` is the JSON of the worker's attempt that got this answer, if it was a worker.
+    `attempt` is the JSON of the worker's attempt that received it, if it was a worker.
     """
 
     transfer_id: UUID
@@ -58,24 +58,24 @@ class Told(NamedTuple):
 
 
 class Finalized(NamedTuple):
-    """A place in the order in which transfers were finalized, by the database's clock."""
+    """A position in the order in which transfers were finalized, by the database's clock."""
 
     at: datetime
     transfer_id: UUID
 
 
-class Standing(NamedTuple):
-    """Where a transfer stands, by the database's clock, and what was accepted."""
+class TransferState(NamedTuple):
+    """The state of a transfer, by the database's clock, and what was accepted."""
 
     status: str
     is_conflicted: bool
     is_expired: bool
     terms: tuple[UUID, UUID, int, str, str, datetime]
-    """From, to, amount, currency, hash of the request in hex, expiry."""
+    """Source, destination, amount, currency, hash of the request in hex, expiry."""
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it has its outcome."""
+        """Whether the transfer has its outcome."""
         return self.status != PENDING
 
 
@@ -93,7 +93,7 @@ LOWEST_ID = UUID(int=0)
 
 
 class Filter(NamedTuple):
-    """Which transfers of a user to list."""
+    """Filters of a user's transfers."""
 
     status: str | None = None
     kind: str | None = None
@@ -103,7 +103,7 @@ class Filter(NamedTuple):
 
 
 async def find_keys(connection: Connection, pairs: Sequence[tuple[UUID, str]]) -> Keys:
-    """What these (user, key) pairs were used for."""
+    """Find used (user, key) pairs."""
     rows = await connection.fetch(statements.find_keys, [user for user, _ in pairs], [key for _, key in pairs])
     used = {
         (row["user_id"], row["key"]): Key(row["request_hash"], row["resource_id"])
@@ -147,28 +147,28 @@ async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer
     await connection.execute(statements.insert_transfers, *columns)
 
 
-async def finalize_transfers(connection: Connection, told: Sequence[Told]) -> list[Record]:
-    """Move PENDING transfers to what the wallet told; the rows that moved just now."""
-    return list(await connection.fetch(statements.finalize_transfers, *zip(*told, strict=True)))
+async def finalize_transfers(connection: Connection, results: Sequence[WalletResult]) -> list[Record]:
+    """Record the outcomes of PENDING transfers; returns the rows that changed."""
+    return list(await connection.fetch(statements.finalize_transfers, *zip(*results, strict=True)))
 
 
 async def find_finalized_horizon(connection: Connection, grace_seconds: float) -> datetime:
-    """The time below which no finalized transfer can appear any more; at least so long ago."""
+    """The time below which no finalized transfer can appear any more; at least `grace_seconds` ago."""
     horizon: datetime = await connection.fetchval(statements.find_finalized_horizon, grace_seconds)
     return horizon
 
 
 async def list_finalized(connection: Connection, after: Finalized, horizon: datetime, limit: int) -> list[Finalized]:
-    """What was finalized after a place and before a time, in that order."""
+    """Transfers finalized after a position and before a time, in that order."""
     rows = await connection.fetch(statements.list_finalized, *after, horizon, limit)
     return [Finalized(*row) for row in rows]
 
 
-async def list_accepted(
+async def list_pending(
     connection: Connection, expires_after: datetime, *, age_seconds: float, limit: int
 ) -> list[Record]:
-    """PENDING transfers of at least that age that expire from then on, in that order."""
-    return list(await connection.fetch(statements.list_accepted, expires_after, age_seconds, limit))
+    """PENDING transfers of at least this age that expire at or after a time, by expiry."""
+    return list(await connection.fetch(statements.list_pending, expires_after, age_seconds, limit))
 
 
 async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> list[Record]:
@@ -176,13 +176,13 @@ async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) ->
     return list(await connection.fetch(statements.list_outcomes, transfer_ids))
 
 
-async def note_attempts(connection: Connection, attempts: Mapping[UUID, str]) -> None:
-    """Write down that a worker has these in hand and could not finish."""
-    await connection.execute(statements.note_attempts, list(attempts), list(attempts.values()))
+async def record_attempts(connection: Connection, attempts: Mapping[UUID, str]) -> None:
+    """Record attempts of a worker that could not finish."""
+    await connection.execute(statements.record_attempts, list(attempts), list(attempts.values()))
 
 
 async def mark_conflicted(connection: Connection, transfer_ids: Sequence[UUID]) -> int:
-    """Leave these PENDING for a human; how many were marked just now."""
+    """Mark transfers as conflicted; how many were not marked before."""
     return len(await connection.fetch(statements.mark_conflicted, sorted(transfer_ids)))
 
 
@@ -197,10 +197,12 @@ async def find_transfers(connection: Connection, transfer_ids: Sequence[UUID]) -
     return {row["id"]: _transfer(row) for row in rows}
 
 
-async def find_standings(connection: Connection, transfer_ids: Sequence[UUID]) -> dict[UUID, Standing]:
-    """Where those of these transfers stand that are known."""
-    rows = await connection.fetch(statements.find_standings, transfer_ids)
-    return {row["id"]: Standing(row["status"], row["is_conflicted"], row["is_expired"], tuple(row)[4:]) for row in rows}
+async def find_transfer_states(connection: Connection, transfer_ids: Sequence[UUID]) -> dict[UUID, TransferState]:
+    """Find the states of transfers by id."""
+    rows = await connection.fetch(statements.find_transfer_states, transfer_ids)
+    return {
+        row["id"]: TransferState(row["status"], row["is_conflicted"], row["is_expired"], tuple(row)[4:]) for row in rows
+    }
 
 
 async def list_terminal(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
@@ -222,24 +224,24 @@ async def list_transfers(
 
 
 async def find_by_key(connection: Connection, user_id: UUID, key: str) -> UUID | None:
-    """The transfer that this user's key made."""
+    """Find the transfer that this user's key made."""
     found: UUID | None = await connection.fetchval(statements.find_by_key, user_id, key)
     return found
 
 
-async def list_pending_of(connection: Connection, owners: Mapping[UUID, UUID]) -> dict[UUID, dict[UUID, int]]:
-    """Per wallet, the amounts of its outgoing transfers under way by transfer id, in minor units. `owners`: owner by wallet."""
-    under_way: dict[UUID, dict[UUID, int]] = {wallet_id: {} for wallet_id in owners}
-    rows = await connection.fetch(statements.list_pending_of, list(owners.values()), list(owners), UNDER_WAY_MAX)
+async def list_pending_amounts(connection: Connection, owners: Mapping[UUID, UUID]) -> dict[UUID, dict[UUID, int]]:
+    """Per wallet, the amounts of its outgoing PENDING transfers by transfer id, in minor units. `owners`: owner by wallet."""
+    pending: dict[UUID, dict[UUID, int]] = {wallet_id: {} for wallet_id in owners}
+    rows = await connection.fetch(statements.list_pending_amounts, list(owners.values()), list(owners), PENDING_MAX)
     for row in rows:
-        under_way[row["from_wallet_id"]][row["id"]] = row["amount"]
-    return under_way
+        pending[row["from_wallet_id"]][row["id"]] = row["amount"]
+    return pending
 
 
 async def find_wallets(
     connection: Connection, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
 ) -> list[WalletFacts]:
-    """Known wallets by id, by (owner, currency), and the world's by currency."""
+    """Stored wallets by id, by (owner, currency), and external accounts by currency."""
     rows = await connection.fetch(
         statements.find_wallets, ids, [owner for owner, _ in owners], [currency for _, currency in owners], external
     )
@@ -247,38 +249,38 @@ async def find_wallets(
 
 
 async def insert_wallets(connection: Connection, wallets: Sequence[WalletFacts]) -> None:
-    """Remember wallets for good."""
+    """Add wallets, permanently."""
     await connection.execute(statements.insert_wallets, *zip(*sorted(wallets, key=lambda facts: facts.id), strict=True))
 
 
 async def list_freeze_hints(connection: Connection, wallet_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the wallets that were frozen at some time."""
+    """Those of the wallets that may be frozen."""
     return {row["wallet_id"] for row in await connection.fetch(statements.list_freeze_hints, wallet_ids)}
 
 
 async def set_freeze_hint(connection: Connection, wallet_id: UUID, *, frozen: bool) -> None:
-    """Remember, or forget, that an operator froze this wallet."""
+    """Record that an operator froze this wallet, or remove the record."""
     await connection.execute(statements.insert_freeze_hint if frozen else statements.delete_freeze_hint, wallet_id)
 
 
 async def find_steps(connection: Connection, transfer_id: UUID) -> Record | None:
-    """All this service knows about the way of one transfer."""
+    """Everything that this service recorded about one transfer."""
     return await connection.fetchrow(statements.find_steps, transfer_id)
 
 
-async def beat(connection: Connection, name: str, state: Mapping[str, Any]) -> None:
-    """Say that a background process is alive, and how it fares."""
-    await connection.execute(statements.beat, name, json.dumps(state))
+async def record_heartbeat(connection: Connection, name: str, state: Mapping[str, Any]) -> None:
+    """Record that a background process is alive, and its state."""
+    await connection.execute(statements.record_heartbeat, name, json.dumps(state))
 
 
 async def list_heartbeats(connection: Connection) -> dict[str, dict[str, Any]]:
-    """By name: what each background process last said, and `age_seconds` since."""
+    """The last state of each background process by name, with its `age_seconds`."""
     rows = await connection.fetch(statements.list_heartbeats)
     return {row["name"]: json.loads(row["state"]) | {"age_seconds": row["age_seconds"]} for row in rows}
 
 
 async def measure_pending(connection: Connection) -> Record:
-    """pending, oldest_seconds, stale."""
+    """Measure `pending`, `oldest_seconds` and `stale`."""
     row = await connection.fetchrow(statements.measure_pending)
     assert row is not None, "an aggregate always has a row"
     return row

@@ -1,4 +1,4 @@
-"""A transfer and its rules, pure: states, who may see it, what its request hash covers."""
+"""A transfer and its rules: states, visibility, request hash. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANCELLED = "cancelled"
 TIMED_OUT = "timed_out"
 
 FINALIZE_MARGIN = timedelta(seconds=30)
-"""How long after its expiry a transfer may still be on its way to its outcome: a pass of the reversal, and some."""
+"""How long after its expiry a transfer may still become final: a pass of the reversal, with a margin."""
 
 FAILURES = {
     "insufficient_funds": "The wallet did not hold enough money.",
@@ -29,7 +29,7 @@ FAILURES = {
 
 
 class Transfer(NamedTuple):
-    """A transfer as it is recorded. Amount in minor units; times of an outcome are the ledger's."""
+    """A transfer as recorded. Amount in minor units; the time of an outcome is the ledger's."""
 
     id: UUID
     user_id: UUID
@@ -51,20 +51,20 @@ class Transfer(NamedTuple):
 
     @property
     def final_by(self) -> datetime:
-        """Done or cancelled by then, as long as the ledger can be reached."""
+        """The transfer is final by then, as long as the ledger is reachable."""
         return self.expires_at + FINALIZE_MARGIN
 
     @property
     def terminal(self) -> bool:
-        """Whether it has its outcome, for ever."""
+        """Whether it has its outcome, which never changes."""
         return self.status != PENDING
 
     def as_accepted(self) -> Transfer:
-        """As it was in the accepting commit: what every replay of its key is answered."""
+        """The transfer as the accepting commit recorded it: the response to every replay of its key."""
         return self._replace(status=PENDING, completed_at=None, failed_at=None, failure_code=None)
 
-    def seen_by(self, viewer: UUID) -> Transfer | None:
-        """What this user may see: the sender all of it; the recipient, once completed, all but what is the sender's own."""
+    def visible_to(self, viewer: UUID) -> Transfer | None:
+        """What this user may see: the sender everything; the recipient, once it is completed, everything but the metadata."""
         if viewer == self.user_id:
             return self
         if viewer == self.recipient_id and self.status == COMPLETED:
@@ -73,5 +73,5 @@ class Transfer(NamedTuple):
 
 
 def request_hash(source_id: UUID, destination_id: UUID, amount: int, currency: str) -> bytes:
-    """What the wallet holds a transfer id to: the same id with anything else is a conflict."""
+    """The hash that the wallet stores with a transfer id: the same id with another hash is a conflict."""
     return sha256(f"{source_id}|{destination_id}|{amount}|{currency}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Who waits for an outcome: one look at the database for all of them, often, and only while somebody waits."""
+"""Requests that wait for an outcome: one query for all of them, polled only while a request waits."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from services.chassis.database import LockTimeout, Pool
 from services.contracts.refusal import Unavailable
 from services.transaction import commands
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 class Waiting:
-    """Lets any number of requests wait for their transfers at the cost of one query per look."""
+    """Lets any number of requests wait for their transfers at the cost of one query per poll."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._events: dict[UUID, asyncio.Event] = {}
         self._waiters: dict[UUID, int] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
 
     async def until_terminal(self, transfer_id: UUID, seconds: float) -> bool:
-        """Return when the transfer has its outcome, replicated, or the time is over; whether it has it."""
+        """Wait until the transfer has its outcome, replicated, at most `seconds`; returns whether it has."""
         event = self._events.setdefault(transfer_id, asyncio.Event())
         self._waiters[transfer_id] = self._waiters.get(transfer_id, 0) + 1
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -38,12 +38,12 @@ class Waiting:
                 del self._waiters[transfer_id], self._events[transfer_id]
         return True
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         while self._events:
             try:
                 for transfer_id in await commands.list_terminal(self._pool, list(self._events)):
                     if transfer_id in self._events:
                         self._events[transfer_id].set()
             except (Unavailable, LockTimeout):
-                pass  # The next look may find it back; whoever waits has a deadline of their own.
-            await asyncio.sleep(LOOK_SECONDS)
+                pass  # The next poll may succeed; each request has its own deadline.
+            await asyncio.sleep(POLL_SECONDS)

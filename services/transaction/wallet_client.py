@@ -1,4 +1,4 @@
-"""What this service asks the wallet: post, void, who owns what, and what a sender can still spend."""
+"""Client of the wallet service: post, void, look up wallets, read what can be spent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FIND_SECONDS = 1.0
 AFFORD_SECONDS = 0.1
 
 
-class WalletAnswer(NamedTuple):
-    """What the wallet says about one transfer: posted, rejected, voided, conflict or retry."""
+class WalletResponse(NamedTuple):
+    """The response for one transfer: posted, rejected, voided, conflict or retry."""
 
     transfer_id: UUID
     outcome: str
@@ -26,7 +26,7 @@ class WalletAnswer(NamedTuple):
 
 
 class Availability(NamedTuple):
-    """A wallet at one instant: what it can spend (minor units), whether it is frozen, which transfers are decided."""
+    """A wallet at one instant: what it can spend (minor units), whether it is frozen, which transfers the ledger has decided."""
 
     available: int
     frozen: bool
@@ -34,13 +34,13 @@ class Availability(NamedTuple):
 
 
 class WalletClient:
-    """The wallet service as its transaction roles see it."""
+    """The wallet service, as the roles of the transaction service use it."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def post(self, commands: Sequence[TransferCommand]) -> list[WalletAnswer]:
-        """Post a batch; one answer per command, in order. Raises as `Upstream.call` does: unknown, never failed."""
+    async def post(self, commands: Sequence[TransferCommand]) -> list[WalletResponse]:
+        """Post a batch; one response per command, in order. Raises as `Upstream.call` does: the outcome is then unknown."""
         items = [
             {
                 "transfer_id": str(command.transfer_id),
@@ -54,25 +54,25 @@ class WalletClient:
             }
             for command in commands
         ]
-        answer = await self._upstream.call("POST", "/internal/post", body={"items": items}, seconds=CALL_SECONDS)
-        return [_answer(item) for item in answer["items"]]
+        response = await self._upstream.call("POST", "/internal/post", body={"items": items}, seconds=CALL_SECONDS)
+        return [_response(item) for item in response["items"]]
 
-    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletAnswer]:
-        """Void each (id, request hash) nobody has decided, and say what became of each, in order."""
+    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletResponse]:
+        """Void each transfer (id, request hash) that is not decided; the outcome of each, in order."""
         items = [
             {"transfer_id": str(transfer_id), "reason": reason, "request_hash": request_hash.hex()}
             for transfer_id, request_hash in transfers
         ]
-        answer = await self._upstream.call("POST", "/internal/void", body={"items": items}, seconds=CALL_SECONDS)
-        return [_answer(item) for item in answer["items"]]
+        response = await self._upstream.call("POST", "/internal/void", body={"items": items}, seconds=CALL_SECONDS)
+        return [_response(item) for item in response["items"]]
 
     async def find(
         self, *, ids: Sequence[UUID], owners: Sequence[tuple[UUID, str]], external: Sequence[str]
     ) -> list[WalletFacts]:
-        """Wallets by id, by (owner, currency), and the world's; default wallets are opened on demand.
+        """Find wallets by id, by (owner, currency), and external accounts by currency; default wallets are opened on demand.
 
         Raises:
-            UpstreamUnavailable: also without a response in time: a look-up decides nothing about the transfers it is for.
+            UpstreamUnavailable: also without a response in time, because a look-up decides nothing.
         """
         body = {
             "ids": [str(id_) for id_ in ids],
@@ -80,35 +80,35 @@ class WalletClient:
             "external": list(external),
         }
         try:
-            answer = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
-        except UpstreamTimeout as silent:
-            raise UpstreamUnavailable("wallets cannot be looked up at the moment") from silent
+            response = await self._upstream.call("POST", "/internal/wallets/find", body=body, seconds=FIND_SECONDS)
+        except UpstreamTimeout as timeout:
+            raise UpstreamUnavailable("wallets cannot be looked up at the moment") from timeout
         return [
             WalletFacts(UUID(item["id"]), UUID(item["owner_id"]) if item["owner_id"] else None, item["currency"])
-            for item in answer["items"]
+            for item in response["items"]
         ]
 
-    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
-        """For each wallet and the transfers it has under way: its state, all of one instant."""
-        items = [{"wallet_id": str(id_), "transfer_ids": [str(t) for t in ids]} for id_, ids in asked.items()]
-        answer = await self._upstream.call(
+    async def availability(self, pending: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
+        """The state of each wallet, all at one instant. `pending`: the PENDING transfers of each wallet."""
+        items = [{"wallet_id": str(id_), "transfer_ids": [str(t) for t in ids]} for id_, ids in pending.items()]
+        response = await self._upstream.call(
             "POST", "/internal/availability", body={"items": items}, seconds=AFFORD_SECONDS
         )
         return {
             UUID(item["wallet_id"]): Availability(
                 item["available"], item["frozen"], frozenset(UUID(id_) for id_ in item["finalized"])
             )
-            for item in answer["items"]
+            for item in response["items"]
             if item["available"] is not None
         }
 
     async def ping(self) -> None:
-        """Raise when the wallet cannot be reached."""
+        """Raise when the wallet service is unreachable."""
         await self._upstream.ping()
 
 
-def _answer(item: Mapping[str, str | None]) -> WalletAnswer:
+def _response(item: Mapping[str, str | None]) -> WalletResponse:
     transfer_id, outcome, at = item["transfer_id"], item["outcome"], item["at"]
-    assert transfer_id is not None, "the wallet answers by id"
-    assert outcome is not None, "the wallet always says an outcome"
-    return WalletAnswer(UUID(transfer_id), outcome, item["reason"], datetime.fromisoformat(at) if at else None)
+    assert transfer_id is not None, "each item has its transfer id"
+    assert outcome is not None, "each item has an outcome"
+    return WalletResponse(UUID(transfer_id), outcome, item["reason"], datetime.fromisoformat(at) if at else None)

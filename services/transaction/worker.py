@@ -1,4 +1,4 @@
-"""The worker: one window of commands, one call to the wallet, one commit of what it said."""
+"""The worker: one window of commands, one call to the wallet, one commit of the outcomes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from services.chassis.database import LockTimeout, Pool
 from services.contracts.messages import TransferCommand, format_time
 from services.contracts.refusal import Refusal, Unavailable
 from services.transaction import commands
-from services.transaction.store import Told
-from services.transaction.wallet_client import WalletAnswer, WalletClient
+from services.transaction.store import WalletResult
+from services.transaction.wallet_client import WalletClient, WalletResponse
 
 CONFLICT = "conflict"
 RETRY = "retry"
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 MALFORMED = frozenset({400, 413, 422})
-"""What the wallet says when something in the list itself is wrong: then the window is halved until it stands alone."""
+"""Statuses for a malformed command in the window: the window is then halved until that command is alone."""
 
 log = structlog.get_logger()
 
 
 class Worker:
-    """Carries out commands. Everything here may happen twice: the wallet and the status update both know the id."""
+    """Carries out commands. Each may be delivered twice: the wallet and the status update recognize the transfer id."""
 
     def __init__(self, pool: Pool, wallet: WalletClient, instance: str) -> None:
         self._pool = pool
@@ -37,66 +37,66 @@ class Worker:
         self.wallet_unavailable = False
 
     async def on_transfers_requested(self, window: Sequence[Delivery[TransferCommand]]) -> list[Verdict]:
-        """Post a window and record what the wallet said; the verdict of each delivery.
+        """Post a window and record the outcomes; returns the verdict on each delivery.
 
         Raises:
-            Unavailable: the wallet or the database is away, or gave no answer: unknown, never failed. Nothing of the
-                window is acknowledged.
+            Unavailable: the wallet or the database is unavailable or did not respond: the outcomes are unknown. Nothing of
+                the window is acknowledged.
         """
         picked_up_at = datetime.now(UTC)
         try:
-            answers = await self._wallet.post([delivery.item for delivery in window])
+            responses = await self._wallet.post([delivery.item for delivery in window])
         except Refusal as refusal:
             if refusal.status in MALFORMED:
                 raise
-            # Away, silent, broken or not knowing this worker's key: no fault of any transfer, and unknown, never failed.
+            # Unavailable, silent, broken or rejecting this worker's key: not the fault of a transfer. The outcomes are unknown.
             self.wallet_unavailable = True
-            await self._note(window, picked_up_at)
+            await self._record_attempts(window, picked_up_at)
             raise Unavailable(refusal.detail) from refusal
         self.wallet_unavailable = False
         try:
-            moved = await self._record(window, answers, picked_up_at)
+            moved = await self._record(window, responses, picked_up_at)
         except LockTimeout as held:
-            # Somebody else is settling some of these: nobody's failure, and worth no attempt.
-            raise Unavailable("the transfers are held by somebody else") from held
+            # Another process is finalizing some of these: not a failed attempt.
+            raise Unavailable("the transfers are locked by another process") from held
         log.info("window_finalized", items=len(window), moved=moved)
-        return [_verdict(answer) for answer in answers]
+        return [_verdict(response) for response in responses]
 
     async def _record(
-        self, window: Sequence[Delivery[TransferCommand]], answers: Sequence[WalletAnswer], picked_up_at: datetime
+        self, window: Sequence[Delivery[TransferCommand]], responses: Sequence[WalletResponse], picked_up_at: datetime
     ) -> int:
-        told = {
-            answer.transfer_id: Told(
-                answer.transfer_id, answer.outcome, answer.reason, answer.at, self._attempt(delivery, picked_up_at)
+        results = {
+            one.transfer_id: WalletResult(
+                one.transfer_id, one.outcome, one.reason, one.at, self._attempt(delivery, picked_up_at)
             )
-            for delivery, answer in zip(window, answers, strict=True)
-            if answer.at is not None
+            for delivery, one in zip(window, responses, strict=True)
+            if one.at is not None
         }
-        moved = await commands.finalize_transfers(self._pool, list(told.values()))
+        moved = await commands.finalize_transfers(self._pool, list(results.values()))
         self.finalized += moved
-        conflicts = [answer.transfer_id for answer in answers if answer.outcome == CONFLICT]
+        conflicts = [response.transfer_id for response in responses if response.outcome == CONFLICT]
         if conflicts:
             await commands.mark_conflicted(self._pool, conflicts)
         return moved
 
-    async def beat(self) -> None:
-        """Tell the others, every second, that this worker is alive and how much it has finalized."""
+    async def run_heartbeat(self) -> None:
+        """Record every second that this worker is alive, and how many transfers it has finalized."""
         while True:
             try:
-                await commands.beat(self._pool, self._instance, self._state())
+                await commands.record_heartbeat(self._pool, self._instance, self._state())
             except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _state(self) -> dict[str, object]:
         return {"role": "worker", "finalized": self.finalized, "wallet_unavailable": self.wallet_unavailable}
 
-    async def _note(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
+    async def _record_attempts(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
         attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}
         try:
-            await commands.note_attempts(self._pool, attempts)
+            await commands.record_attempts(self._pool, attempts)
         except LockTimeout:
-            log.debug("attempt_not_noted")
+            log.debug("attempts_not_recorded")
 
     def _attempt(self, delivery: Delivery[TransferCommand], picked_up_at: datetime) -> str:
         return json.dumps(
@@ -110,9 +110,9 @@ class Worker:
         )
 
 
-def _verdict(answer: WalletAnswer) -> Verdict:
-    if answer.outcome == CONFLICT:
+def _verdict(response: WalletResponse) -> Verdict:
+    if response.outcome == CONFLICT:
         return DeadLetter(CONFLICT)
-    if answer.outcome == RETRY:
+    if response.outcome == RETRY:
         return Retry("wallet_busy")
     return None

@@ -133,9 +133,9 @@ def _transaction() -> Iterator[Moment]:
         "after-use:find_keys",
         "after-use:find_wallets",
         *_call("POST /internal/wallets/find"),
-        *_commit("remember_wallets"),
+        *_commit("record_wallets"),
         "after-use:list_freeze_hints",
-        "after-use:read_under_way",
+        "after-use:list_pending_amounts",
         *_call("POST /internal/availability"),
     )
     for point in points:
@@ -175,7 +175,7 @@ def _worker() -> Iterator[Moment]:
     for point in _publish(f"{COMMAND_QUEUE}.dead-letter"):
         yield Moment(WORKER_ROLE, point, (ACCEPTED, COMPLETED), REDELIVERY, POISONED, once=once, brief=False)
     once = "each attempt of the same window passes it, and their number depends on time"
-    for point in _commit("note_attempts"):
+    for point in _commit("record_attempts"):
         yield Moment(WORKER_ROLE, point, (ACCEPTED,), REDELIVERY, WALLET_DOWN, once=once, brief=False)
 
 
@@ -289,15 +289,15 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
     r"after-use:(measure|_measure|_prune|_pass|count)": "metrics, deletion of published rows, idle passes of the outbox",
-    r"(before|after)-commit:beat": "a heartbeat: it belongs to no transfer",
+    r"(before|after)-commit:record_heartbeat": "a heartbeat: it belongs to no transfer",
     r"(before|after)-answer:GET .*": "a response to a read",
     r"(before-request|after-request|after-response):GET .*": "a request that only reads",
     r"(before|after)-(commit:(list_wallets|_read_wallets)|answer:POST /api/v1/auth/.*)": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/emails/.*": "e-mails of auth: they belong to no transfer",
     r"after-use:list_heartbeats": "the backlog of all transfers: a read",
-    r"after-use:list_accepted": "finds pending transfers to announce: a read",
-    r"(before|after)-commit:record_accepted": "the live event PENDING: the next pass sends it once, unless the outcome exists",
+    r"after-use:list_pending": "finds pending transfers to announce: a read",
+    r"(before|after)-commit:record_pending": "the live event PENDING: the next pass sends it once, unless the outcome exists",
 }
 """Points passed during a transfer that cannot affect it, as patterns, and the reason."""
 

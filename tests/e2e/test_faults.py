@@ -153,7 +153,7 @@ async def test_broker_down(stack: Stack, alice: Person, bob: Person) -> None:
         stack.bring_up("rabbitmq")
 
     assert 202 == accepted.status
-    assert "safely on record" in way["summary"]
+    assert "safely recorded" in way["summary"]
     done = await alice.finalized(accepted.body["id"])
     assert done["status"] in ("COMPLETED", "FAILED")
     await stack.ready("transaction-worker-1")

@@ -55,7 +55,7 @@ BEYOND_THE_GATEWAY = {
     ("wallet", "POST", "/internal/wallets/find"): {"transaction"},
     ("wallet", "POST", "/internal/availability"): {"transaction"},
     ("transaction", "GET", "/internal/finalized"): {"notification-worker"},
-    ("transaction", "GET", "/internal/accepted"): {"notification-worker"},
+    ("transaction", "GET", "/internal/pending"): {"notification-worker"},
     ("transaction", "POST", "/internal/events"): {"notification-worker"},
 }
 """Routes with callers other than the gateway. All others are for the gateway only."""

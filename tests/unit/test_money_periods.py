@@ -182,7 +182,7 @@ def test_windows_bundles_and_batches_fit_into_each_other() -> None:
     window = consumer.WINDOW_MESSAGES_MAX * topology.BUNDLE_MAX
     assert limits.ITEMS_MAX / 4 <= window <= limits.ITEMS_MAX
     assert limits.ITEMS_MAX / 4 <= reversal.BATCH_MAX <= limits.ITEMS_MAX
-    assert limits.ITEMS_MAX / 4 <= store.UNDER_WAY_MAX <= limits.ITEMS_MAX
+    assert limits.ITEMS_MAX / 4 <= store.PENDING_MAX <= limits.ITEMS_MAX
     assert gateway_intake.BATCH_MAX <= limits.ITEMS_MAX
 
 
@@ -196,7 +196,7 @@ def test_pages_and_waits_are_those_of_the_gateway() -> None:
 def test_memory_caches_are_bounded() -> None:
     """A hundred thousand balances and the facts of as many wallets: tens of megabytes."""
     assert 50_000 <= affordability.WALLETS_MAX <= 500_000
-    assert affordability.WALLETS_MAX <= directory.REMEMBERED_MAX <= 5 * affordability.WALLETS_MAX
+    assert affordability.WALLETS_MAX <= directory.CACHED_MAX <= 5 * affordability.WALLETS_MAX
 
 
 def test_connections_are_enough_and_not_more() -> None:
@@ -235,7 +235,7 @@ def test_silence_is_detected_soon() -> None:
 
 def test_unavailable_after_a_few_missed_heartbeats() -> None:
     """After three to ten missed heartbeats a process counts as unavailable."""
-    for every in (worker.BEAT_SECONDS, monitor.MEASURE_SECONDS, backlog.LOOK_SECONDS, outbox.MEASURE_SECONDS):
+    for every in (worker.HEARTBEAT_SECONDS, monitor.MEASURE_SECONDS, backlog.POLL_SECONDS, outbox.MEASURE_SECONDS):
         assert 3 * every < steps.SILENT_SECONDS <= 10 * every
     assert steps.SILENT_SECONDS < BACKLOG_MAX
 
@@ -249,7 +249,7 @@ def test_early_refusals_begin_where_a_queue_is_long() -> None:
 
 def test_fast_transfers_send_no_pending_event() -> None:
     """Most transfers are terminal before a PENDING event is due; it is sent a few passes later."""
-    assert 0.005 <= waiting.LOOK_SECONDS <= commands.PENDING_AGE_SECONDS / 10
+    assert 0.005 <= waiting.POLL_SECONDS <= commands.PENDING_AGE_SECONDS / 10
     assert 2 * commands.PENDING_AGE_SECONDS <= pending.EVERY_SECONDS <= 2
     overlap = pending.OVERLAP.total_seconds()
     assert pending.EVERY_SECONDS + commands.PENDING_AGE_SECONDS < overlap <= 5 * pending.EVERY_SECONDS

@@ -1,14 +1,14 @@
 -- name: find_keys
--- What these (user, key) pairs were used for, and the clock, which comes back also when there is nothing.
+-- Used (user, key) pairs, and the clock, which is returned also when no key is used.
 SELECT found.user_id, found.key, found.request_hash, found.resource_id, now
 FROM (SELECT statement_timestamp() AS now) AS clock
 LEFT JOIN (
     SELECT idempotency_keys.* FROM idempotency_keys
-    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (user_id, key)
+    JOIN unnest($1::uuid[], $2::text[]) AS requested(user_id, key) USING (user_id, key)
 ) AS found ON true;
 
 -- name: insert_keys
--- Sorted by the caller. What comes back is new; the rest was there, or stands twice in this batch.
+-- Sorted by the caller. Returns the new keys; the others existed, or occur twice in this batch.
 INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id)
 SELECT user_id, key, request_hash, $5, resource_id
 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[]) AS given(user_id, key, request_hash, resource_id)
@@ -26,27 +26,27 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::te
               request_hash, request_id, traceparent, created_at, expires_at);
 
 -- name: finalize_transfers
--- Only what is still PENDING moves, in id order (two appliers never deadlock); what comes back has moved just now.
-WITH told AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) AS told(id, outcome, reason, at, attempt)
+-- Changes only PENDING transfers, locked in id order so that two processes cannot deadlock; returns those that changed.
+WITH result AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) AS result(id, outcome, reason, at, attempt)
 ), locked AS MATERIALIZED (
     SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE transfers SET
-    status       = CASE told.outcome WHEN 'posted' THEN 'COMPLETED' ELSE 'FAILED' END,
-    completed_at = CASE told.outcome WHEN 'posted' THEN told.at END,
-    failed_at    = CASE told.outcome WHEN 'posted' THEN NULL ELSE told.at END,
-    failure_code = told.reason,
-    finalized_at   = clock_timestamp(),
-    attempts     = CASE WHEN told.attempt IS NULL THEN attempts ELSE attempts || told.attempt::jsonb END
-FROM told JOIN locked USING (id)
-WHERE transfers.id = told.id AND transfers.status = 'PENDING'
+    status       = CASE result.outcome WHEN 'posted' THEN 'COMPLETED' ELSE 'FAILED' END,
+    completed_at = CASE result.outcome WHEN 'posted' THEN result.at END,
+    failed_at    = CASE result.outcome WHEN 'posted' THEN NULL ELSE result.at END,
+    failure_code = result.reason,
+    finalized_at = clock_timestamp(),
+    attempts     = CASE WHEN result.attempt IS NULL THEN attempts ELSE attempts || result.attempt::jsonb END
+FROM result JOIN locked USING (id)
+WHERE transfers.id = result.id AND transfers.status = 'PENDING'
 RETURNING transfers.id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
-          failure_code, told.at, request_id, traceparent, created_at;
+          failure_code, result.at, request_id, traceparent, created_at;
 
 -- name: find_finalized_horizon
--- Nothing can appear below it any more: what appears later is finalized by somebody who has not begun yet. To be read before
--- what is finalized, in a statement of its own.
+-- No transfer can appear below it any more: a later one is finalized by a transaction that has not begun. To be read before the
+-- finalized transfers, in a separate statement.
 SELECT least(min(xact_start), clock_timestamp() - make_interval(secs => $1)) FROM pg_stat_activity
 WHERE datname = current_database();
 
@@ -55,20 +55,20 @@ SELECT finalized_at, id FROM transfers
 WHERE (finalized_at, id) > ($1, $2) AND finalized_at < $3
 ORDER BY finalized_at, id LIMIT $4;
 
--- name: list_accepted
--- What is still under way after a moment: most transfers are done before anybody would look. In the order of the index.
+-- name: list_pending
+-- Transfers that are PENDING for longer than a moment; most are final before. In the order of the index.
 SELECT id, kind, amount, currency, from_wallet_id, to_wallet_id, user_id, description, expires_at FROM transfers
 WHERE status = 'PENDING' AND expires_at >= $1 AND created_at < clock_timestamp() - make_interval(secs => $2)
 ORDER BY expires_at LIMIT $3;
 
 -- name: list_outcomes
--- As finalize_transfers told them, again.
+-- The rows that finalize_transfers returned.
 SELECT id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
        failure_code, coalesce(completed_at, failed_at) AS at, request_id, traceparent
 FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
 
--- name: note_attempts
--- A worker picked it up and could not finish; each attempt of each worker is noted once, at most twenty.
+-- name: record_attempts
+-- Attempts of a worker that could not finish. Each attempt of each worker is recorded once, at most twenty per transfer.
 UPDATE transfers SET attempts = attempts || given.attempt::jsonb
 FROM unnest($1::uuid[], $2::text[]) AS given(id, attempt)
 WHERE transfers.id IN (SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status = 'PENDING' ORDER BY id FOR NO KEY UPDATE)
@@ -81,7 +81,7 @@ WHERE id = ANY($1::uuid[]) AND status = 'PENDING' AND conflicted_at IS NULL
 RETURNING id;
 
 -- name: list_stale
--- Oldest first; what only a human can finalize is left alone.
+-- Oldest first, without conflicted transfers, which only an operator can resolve.
 SELECT id, request_hash FROM transfers
 WHERE status = 'PENDING' AND expires_at < clock_timestamp() AND conflicted_at IS NULL
 ORDER BY expires_at LIMIT $1;
@@ -95,9 +95,9 @@ FROM transfers WHERE id = ANY($1::uuid[]);
 SELECT id FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';
 
 -- name: list_transfers
--- What this user may see: own in any state, received ones when completed. Newest first, below a position.
--- `sent` and `received` are the few combinations that the user's transfers have, found with one index look-up each. The page is
--- the newest of each combination: as many rows as fit on the page are read, whatever the filter and however many do not match.
+-- What this user may see: sent transfers in any state, received ones when completed. Newest first, below a position.
+-- `sent` and `received` are the combinations of the user's transfers, found with one index look-up each. The page is made of the
+-- newest of each combination: at most a page of rows is read per combination, whatever the filter and however many do not match.
 WITH RECURSIVE sent (from_wallet_id, status, kind) AS (
     (SELECT from_wallet_id, status, kind FROM transfers WHERE user_id = $1 ORDER BY from_wallet_id, status, kind LIMIT 1)
     UNION ALL
@@ -140,7 +140,7 @@ SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id
 FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
 
 -- name: list_transfers_of_wallet
--- The same for the transfers from or to one wallet: the user's own one, or the one on the other side.
+-- The same for transfers from or to one wallet, which may be the user's own or that of the other party.
 WITH groups (status, kind) AS (
     SELECT status, kind FROM unnest(ARRAY['PENDING', 'COMPLETED', 'FAILED']) AS status, unnest(ARRAY['transfer', 'deposit']) AS kind
     WHERE ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
@@ -183,8 +183,8 @@ FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DES
 -- name: find_by_key
 SELECT resource_id FROM idempotency_keys WHERE user_id = $1 AND key = $2;
 
--- name: list_pending_of
--- What these users have under way from these wallets of theirs, for affordability.
+-- name: list_pending_amounts
+-- PENDING transfers of these users from these wallets of theirs, for the funds check.
 SELECT id, from_wallet_id, amount FROM transfers
 JOIN unnest($1::uuid[], $2::uuid[]) AS source(user_id, from_wallet_id) USING (user_id, from_wallet_id)
 WHERE status = 'PENDING' LIMIT $3;
@@ -193,7 +193,7 @@ WHERE status = 'PENDING' LIMIT $3;
 SELECT id, owner_id, currency FROM wallets WHERE id = ANY($1::uuid[])
 UNION
 SELECT id, owner_id, wallets.currency FROM wallets
-JOIN unnest($2::uuid[], $3::text[]) AS asked(owner, currency) ON owner_id = asked.owner AND wallets.currency = asked.currency
+JOIN unnest($2::uuid[], $3::text[]) AS requested(owner, currency) ON owner_id = requested.owner AND wallets.currency = requested.currency
 UNION
 SELECT id, owner_id, currency FROM wallets WHERE owner_id IS NULL AND currency = ANY($4::text[]);
 
@@ -212,7 +212,7 @@ INSERT INTO freeze_hints (wallet_id) VALUES ($1) ON CONFLICT DO NOTHING;
 DELETE FROM freeze_hints WHERE wallet_id = $1;
 
 -- name: find_steps
--- Everything this service knows about the way of one transfer.
+-- Everything that this service recorded about one transfer.
 SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status, transfers.created_at, transfers.expires_at,
        transfers.completed_at, transfers.failed_at, transfers.failure_code, transfers.attempts, transfers.conflicted_at,
        outbox.id IS NOT NULL AS in_outbox, outbox.published_at, clock_timestamp() AS now,
@@ -225,7 +225,7 @@ SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status
 FROM transfers LEFT JOIN outbox ON outbox.id = transfers.id
 WHERE transfers.id = $1;
 
--- name: beat
+-- name: record_heartbeat
 INSERT INTO heartbeats (name, at, state) VALUES ($1, clock_timestamp(), $2::jsonb)
 ON CONFLICT (name) DO UPDATE SET at = excluded.at, state = excluded.state;
 
@@ -233,13 +233,13 @@ ON CONFLICT (name) DO UPDATE SET at = excluded.at, state = excluded.state;
 SELECT name, at, state, extract(epoch FROM clock_timestamp() - at)::float8 AS age_seconds FROM heartbeats;
 
 -- name: measure_pending
--- How much is under way, how long the oldest has waited, and how much has outlived its expiry.
+-- How many transfers are PENDING, how long the oldest has waited, and how many have expired.
 SELECT count(*) AS pending,
        coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_seconds,
        count(*) FILTER (WHERE expires_at < clock_timestamp()) AS stale
 FROM transfers WHERE status = 'PENDING';
 
--- name: find_standings
+-- name: find_transfer_states
 SELECT id, status, conflicted_at IS NOT NULL AS is_conflicted, expires_at < clock_timestamp() AS is_expired,
        from_wallet_id, to_wallet_id, amount, currency, encode(request_hash, 'hex'), expires_at
 FROM transfers WHERE id = ANY($1::uuid[]);

@@ -78,7 +78,7 @@ async def served(
         host="127.0.0.1",
         notification_port=find_free(),
         notification_database_url=notification_database.service_url,
-        rabbitmq_url="amqp://nobody:nobody-is-there@127.0.0.1:9",
+        rabbitmq_url="amqp://user:password@127.0.0.1:9",
         service_key=seeds["notification"],
         service_public_keys=public_keys,
     )
@@ -107,7 +107,7 @@ async def record(pool: Pool, *events: Any) -> None:
 
 
 async def test_list(served: Api, pool: Pool) -> None:
-    """A user's notifications come newest first, with the fields of the contract, and nobody else's among them."""
+    """A user's notifications are listed newest first, with the fields of the contract, without those of other users."""
     first, second = completed(sender_id=ALICE, recipient_id=BOB), failed(sender_id=ALICE)
     await record(pool, first)
     await record(pool, second)
@@ -119,13 +119,13 @@ async def test_list(served: Api, pool: Pool) -> None:
     assert page["items"][0]["read_at"] is None
 
 
-async def test_list_of_nobody(served: Api) -> None:
-    """A user who was never told anything has an empty list."""
+async def test_empty_list(served: Api) -> None:
+    """A user without notifications has an empty list."""
     assert await served.page(new_id()) == {"items": [], "next_cursor": None}
 
 
 async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> None:
-    """Notifications of one window share a time; they are still listed in the order in which they happened."""
+    """Notifications of one window share a time; they are still listed in order."""
     events = [completed(sender_id=ALICE) for _ in range(9)]
     await record(pool, *events)
     listed = [item["transfer_id"] async for page in served.pages(ALICE, 2) for item in page]
@@ -133,7 +133,7 @@ async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> Non
 
 
 async def test_pages_while_rows_are_inserted(served: Api, pool: Pool) -> None:
-    """Whoever turns pages while notifications arrive sees every older one once, and no newer one on a later page."""
+    """While notifications arrive, pages contain every older one once, and no newer one on a later page."""
     old = [completed(sender_id=ALICE) for _ in range(25)]
     for start in range(0, 25, 5):
         await record(pool, *old[start : start + 5])
@@ -145,7 +145,7 @@ async def test_pages_while_rows_are_inserted(served: Api, pool: Pool) -> None:
 
 
 async def test_mark_read(served: Api, pool: Pool) -> None:
-    """A notification is read once: the second time gives the same answer."""
+    """A notification is marked once: the second request gives the same response."""
     await record(pool, completed(sender_id=ALICE))
     [unread] = (await served.page(ALICE))["items"]
     read = await served.read(unread["id"], ALICE)
@@ -155,8 +155,8 @@ async def test_mark_read(served: Api, pool: Pool) -> None:
     assert (await served.page(ALICE))["items"] == [read]
 
 
-async def test_anothers_notification(served: Api, pool: Pool) -> None:
-    """Another user's notification is as unknown as one that does not exist or no id at all, and stays unread."""
+async def test_notification_of_another_user(served: Api, pool: Pool) -> None:
+    """Another user's notification is as unknown as one that does not exist or a malformed id, and stays unread."""
     await record(pool, completed(sender_id=ALICE))
     [unread] = (await served.page(ALICE))["items"]
     problems = []
@@ -183,8 +183,8 @@ async def test_anothers_notification(served: Api, pool: Pool) -> None:
         ({"limit": "0", "cursor": "x", "page": "1"}, ["user_id", "limit", "page"]),
     ],
 )
-async def test_bad_parameters(served: Api, params: dict[str, str], fields: list[str]) -> None:
-    """What is asked wrongly is refused with every faulty field."""
+async def test_malformed_parameters(served: Api, params: dict[str, str], fields: list[str]) -> None:
+    """Malformed parameters are refused with every faulty field."""
     with pytest.raises(Refusal) as refused:
         await served.gateway.call("GET", "/internal/notifications", params=params, seconds=SECONDS)
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
@@ -192,15 +192,15 @@ async def test_bad_parameters(served: Api, params: dict[str, str], fields: list[
 
 
 @pytest.mark.parametrize("body", [None, {}, {"user_id": 1}, {"user_id": str(ALICE), "read": True}, []])
-async def test_bad_body(served: Api, body: Any) -> None:
-    """A body that does not say who has read it is refused."""
+async def test_malformed_body(served: Api, body: Any) -> None:
+    """A body without the user is refused."""
     with pytest.raises(Refusal) as refused:
         await served.gateway.call("POST", f"/internal/notifications/{new_id()}/read", body=body, seconds=SECONDS)
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
 
 
 async def test_notifications_of_a_transfer(served: Api, pool: Pool) -> None:
-    """The timeline can tell who was told about a transfer, and when."""
+    """The notifications of a transfer have user, kind and time, for the timeline."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, completed(sender_id=ALICE))
     path = f"/internal/transfers/{event.transfer_id}/notifications"
@@ -216,7 +216,7 @@ async def test_notifications_of_a_transfer(served: Api, pool: Pool) -> None:
 
 
 async def test_notifications_of_an_unknown_transfer(served: Api) -> None:
-    """Nobody was told about a transfer that is not there; what is no id is refused."""
+    """An unknown transfer has none; a malformed id is refused."""
     assert await served.gateway.call("GET", f"/internal/transfers/{new_id()}/notifications", seconds=SECONDS) == {
         "items": []
     }
@@ -226,12 +226,12 @@ async def test_notifications_of_an_unknown_transfer(served: Api) -> None:
 
 
 async def test_feeds(served: Api, pool: Pool) -> None:
-    """Many feeds are read at once, each from its place; those without news are left out, strangers' feeds are empty."""
-    nobody = new_id()
+    """Many feeds are read at once, each from its position; feeds without new lines are omitted, unknown users have none."""
+    unknown = new_id()
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     await record(pool, failed(sender_id=ALICE))
 
-    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 6), (ALICE, None), (BOB, 9), (nobody, 0), (nobody, None))
+    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 6), (ALICE, None), (BOB, 9), (unknown, 0), (unknown, None))
 
     lines = {place: [(line["seq"], line["type"]) for line in events] for place, (_, events) in news.items()}
     alices = [(1, "transfer.pending"), (2, "transfer.completed"), (3, "notification")]
@@ -241,15 +241,15 @@ async def test_feeds(served: Api, pool: Pool) -> None:
         (str(ALICE), 2): alices[2:],
         (str(ALICE), None): [],
         (str(BOB), 9): [],
-        (str(nobody), None): [],
+        (str(unknown), None): [],
     }
     assert {place: last_seq for place, (last_seq, _) in news.items()} == {
-        (str(ALICE), 0): 6, (str(ALICE), 2): 6, (str(ALICE), None): 6, (str(BOB), 9): 2, (str(nobody), None): 0,
+        (str(ALICE), 0): 6, (str(ALICE), 2): 6, (str(ALICE), None): 6, (str(BOB), 9): 2, (str(unknown), None): 0,
     }  # fmt: skip
 
 
 async def test_feeds_in_parts(served: Api, pool: Pool) -> None:
-    """At most so many lines of each feed come at once, the next ones first; their text is one line, whatever it says."""
+    """At most so many lines of each feed at once, the next ones first; their text is one line."""
     events = [completed(sender_id=ALICE, recipient_id=BOB, description='a\r\nb\u2028c"') for _ in range(3)]
     await record(pool, *events)
 
@@ -269,7 +269,7 @@ async def test_feeds_in_parts(served: Api, pool: Pool) -> None:
      {"items": [{"user_id": str(ALICE), "after": 2**63}], "limit": 1}],
 )  # fmt: skip
 async def test_feeds_malformed(served: Api, body: Any) -> None:
-    """What is no list of places is refused."""
+    """A malformed list of positions is refused."""
     with pytest.raises(Refusal) as refused:
         await served.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
     assert (422, "invalid_request") == (refused.value.status, refused.value.code)
@@ -287,7 +287,7 @@ def _routes() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("method", "path"), _routes())
 async def test_guard(served: Api, seeds: dict[str, str], public_keys: dict[str, str], method: str, path: str) -> None:
-    """No route answers without a service token, to another service's, or to the gateway's for another audience."""
+    """No route responds without a service token, to that of another service, or to the gateway's for another audience."""
     gateway = Identity.from_base64(seeds["gateway"], public_keys)
     worker = Identity.from_base64(seeds["transaction-worker"], public_keys)
     tokens = {
@@ -305,5 +305,5 @@ async def test_guard(served: Api, seeds: dict[str, str], public_keys: dict[str, 
 
 
 def test_guard_covers_all_routes() -> None:
-    """The test above looks at every route there is."""
+    """The test above covers every route."""
     assert len(_routes()) == 5

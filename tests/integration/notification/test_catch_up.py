@@ -1,4 +1,4 @@
-"""The catch-up: the broker loses events, and everybody is told all the same, once."""
+"""The catch-up: the broker loses events, and all are recorded once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from services.notification.worker import serve_worker
 from services.transaction import api, store
 from services.transaction import commands as transaction
 from services.transaction.app import PLANNER
-from services.transaction.store import Told
+from services.transaction.store import WalletResult
 from services.transaction.transfer import PENDING, Transfer, request_hash
 from tests.harness.databases import TestDatabase
 from tests.integration.notification.polling import until
@@ -46,7 +46,7 @@ OTHERS = ("gateway", "auth", "transaction-worker", "notification", "notification
 
 @dataclass(slots=True)
 class Transfers:
-    """The transaction service: its database, its api, and what it told the broker, which nobody need ever have heard."""
+    """The transaction service: its database, its api, and the events that it published, which may be lost."""
 
     pool: Pool
     verifier: TokenVerifier
@@ -66,14 +66,14 @@ class Transfers:
         self.stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
 
-    async def accept(self, count: int, **changes: object) -> list[Told]:
+    async def accept(self, count: int, **changes: object) -> list[WalletResult]:
         """So many PENDING transfers, and what the wallet will say of them: every third one was rejected."""
         drafts = [_draft(**changes) for _ in range(count)]
         assert count == len(await transaction.accept_transfers(self.pool, drafts))
         said = [("rejected", "insufficient_funds") if number % 3 == 2 else ("posted", None) for number in range(count)]
         long_ago = datetime.now(UTC) - timedelta(hours=1)
         return [
-            Told(draft.transfer.id, outcome, reason, long_ago, None)
+            WalletResult(draft.transfer.id, outcome, reason, long_ago, None)
             for draft, (outcome, reason) in zip(drafts, said, strict=True)
         ]
 
@@ -191,8 +191,8 @@ def expected(events: Sequence[TransferEvent]) -> dict[UUID, list[tuple[UUID, str
     }
 
 
-async def test_lost_events_are_told_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """Every message is lost: the catch-up tells everybody, and has nothing to tell the next time."""
+async def test_lost_events_are_recorded_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """Every message is lost: the catch-up records all events, and none in the next pass."""
     events = await transfers.finalize(7)
 
     counts = [await catching_up.catch_up(), await catching_up.catch_up()]
@@ -201,8 +201,8 @@ async def test_lost_events_are_told_once(transfers: Transfers, catching_up: Catc
     assert expected(events) == await told(pool)
 
 
-async def test_events_are_told_again_as_they_were(transfers: Transfers, upstream: Upstream) -> None:
-    """What is told again has every field of the message that was lost, but for the id of the event."""
+async def test_events_are_returned_as_they_were(transfers: Transfers, upstream: Upstream) -> None:
+    """A returned event has every field of the lost message, but for the id of the event."""
     events = await transfers.finalize(3)
     ids = [str(event.transfer_id) for event in events]
 
@@ -212,8 +212,8 @@ async def test_events_are_told_again_as_they_were(transfers: Transfers, upstream
     assert events == [replace(again[event.transfer_id], event_id=event.event_id) for event in events]
 
 
-async def test_messages_and_catch_up_tell_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """Some messages come before the catch-up, all of them after it: only what was missing is told, nothing twice."""
+async def test_messages_and_catch_up_record_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """Some messages come before the catch-up, all of them after it: only the missing ones are recorded, each once."""
     events = await transfers.finalize(8)
     await hear(pool, events[::2])
 
@@ -225,8 +225,8 @@ async def test_messages_and_catch_up_tell_once(transfers: Transfers, catching_up
     assert expected(events) == await told(pool)
 
 
-async def test_a_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """More was lost than fits into a page, before and after a restart: all of it is told."""
+async def test_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """More was lost than fits into a page, before and after a restart: all of it is recorded."""
     first = await transfers.finalize(PAGE_MAX + EVENTS_MAX + 1)
     assert len(first) == await catching_up.catch_up()
     second = await transfers.finalize(PAGE_MAX)
@@ -236,8 +236,8 @@ async def test_a_long_gap_is_filled_page_by_page(transfers: Transfers, catching_
     assert expected([*first, *second]) == await told(pool)
 
 
-async def test_who_commits_late_is_not_passed_over(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """A transfer finalized in a commit that takes long is told, though others were finalized after it and seen before."""
+async def test_late_commit_is_not_skipped(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
+    """A transfer of a long transaction is recorded, though others were finalized after it and recorded before."""
     early = await transfers.accept(1)
     async with transfers.pool.acquire() as slow:
         under_way = slow.transaction()
@@ -252,7 +252,7 @@ async def test_who_commits_late_is_not_passed_over(transfers: Transfers, catchin
 
 
 async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
-    """Three workers catch up while the messages come as well: each event is told once."""
+    """Three workers catch up while the messages arrive as well: each event is recorded once."""
     events = await transfers.finalize(900)
 
     catching = asyncio.gather(*(catching_up.catch_up() for _ in range(3)))
@@ -262,10 +262,10 @@ async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool:
     assert expected(events) == await told(pool)
 
 
-async def test_what_could_not_be_told_is_not_passed(
+async def test_position_does_not_pass_unrecorded_events(
     transfers: Transfers, upstream: Upstream, notification_database: TestDatabase, pool: Pool
 ) -> None:
-    """Somebody is in the way of telling: the next round begins at the same place."""
+    """A lock prevents recording: the next pass starts from the same position."""
     impatient = await notification_database.pool(lock_timeout="100ms")
     catching_up = CatchUp(impatient, upstream, FeedWakeup(None), with_deliveries=False)
     alice = new_id()
@@ -284,8 +284,8 @@ async def test_what_could_not_be_told_is_not_passed(
     assert expected([*first, *second]) == await told(pool)
 
 
-async def test_the_position_never_goes_back(pool: Pool) -> None:
-    """A slower worker that records where it has come does not undo what a faster one recorded."""
+async def test_position_never_goes_back(pool: Pool) -> None:
+    """The position of a slower worker does not replace that of a faster one."""
     now = datetime.now(UTC)
     far, near = (Finalized(now - timedelta(seconds=age), new_id()) for age in (0, 60))
 
@@ -295,10 +295,10 @@ async def test_the_position_never_goes_back(pool: Pool) -> None:
     assert far == await commands.find_position(pool)
 
 
-async def test_messages_go_on_without_the_transaction_service(
+async def test_worker_without_the_transaction_service(
     transfers: Transfers, settings: WorkerSettings, rabbitmq: RabbitMQ, pool: Pool
 ) -> None:
-    """The transaction service is away: the worker is ready and tells what arrives. It is back: what was lost is told."""
+    """Without the transaction service the worker is ready and records messages; with it again, lost events are recorded."""
     lost, [sent] = await transfers.finalize(3), await transfers.finalize(1)
     runtime = Runtime(service="notification", role="worker", instance="notification-worker-test")
     role = asyncio.create_task(serve_worker(settings, runtime))
@@ -340,10 +340,10 @@ async def publish(rabbitmq: RabbitMQ, event: TransferEvent) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-async def test_nobody_else_may_ask(
+async def test_only_the_notification_worker_reads_events(
     transfers: Transfers, seeds: dict[str, str], public_keys: dict[str, str], name: str
 ) -> None:
-    """Events tell of everybody's money: only the notification worker is told them."""
+    """Only the notification worker may read the events of all users."""
     await transfers.serve()
     other = Upstream("other", "transaction", transfers.url, Identity.from_base64(seeds[name], public_keys))
     where = {"finalized_at": "1970-01-01T00:00:00Z", "transfer_id": str(new_id())}
@@ -357,33 +357,33 @@ async def test_nobody_else_may_ask(
     assert [403, 403] == [listing.value.status, events.value.status]
 
 
-async def test_the_worker_may_ask_nothing_else(upstream: Upstream) -> None:
-    """The notification worker's identity opens its two routes and no other of the transaction service."""
+async def test_notification_worker_reads_nothing_else(upstream: Upstream) -> None:
+    """The identity of the notification worker may use its routes and no other of the transaction service."""
     with pytest.raises(Refusal) as refused:
         await upstream.call("GET", "/internal/overview", seconds=SECONDS)
 
     assert 403 == refused.value.status
 
 
-async def test_what_takes_longer_is_told_to_be_pending(
+async def test_slow_transfer_gets_a_pending_event(
     transfers: Transfers, catching_up: CatchUp, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is under way is told to its sender once; its outcome, which no message brings, is told nevertheless."""
+    """A pending transfer is shown to its sender once; its outcome, of which no message arrives, is recorded as well."""
     monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
     monkeypatch.setattr(pending, "PAGE_MAX", 3)
-    watch = pending.PendingWatch(pool, upstream, FeedWakeup(None))
+    watch = pending.PendingPoller(pool, upstream, FeedWakeup(None))
     alice = new_id()
     told = await transfers.accept(8, user_id=alice)
-    await watch.look()
-    await watch.look()
+    await watch.poll()
+    await watch.poll()
     told += await transfers.accept(1, user_id=alice)
-    await watch.look()
+    await watch.poll()
 
     lines = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 ORDER BY seq", alice)
     assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in told}) == Counter(map(tuple, lines))
     await transaction.finalize_transfers(transfers.pool, told)
     assert 9 == await catching_up.catch_up()
-    await watch.look()
+    await watch.poll()
     assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")
 
 
@@ -398,8 +398,8 @@ class NotingWakeup(FeedWakeup):
         self.rung.append(set(user_ids))
 
 
-async def test_what_was_lost_is_told_in_every_way(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
-    """A lost event brings the e-mails, the wake-up of those concerned, and one count each, as its message would have."""
+async def test_lost_event_has_all_its_effects(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
+    """A lost event causes the e-mails, the wake-up of its users, and one count each, as its message would have."""
     wakeup = NotingWakeup()
     catching_up = CatchUp(pool, upstream, wakeup, with_deliveries=True)
     events = await transfers.finalize(4)
@@ -416,21 +416,21 @@ async def test_what_was_lost_is_told_in_every_way(transfers: Transfers, upstream
     assert 3 == metrics.CAUGHT_UP._value.get() - counted
 
 
-async def test_pending_is_told_late_and_rings(
+async def test_late_pending_event_wakes_the_sender(
     transfers: Transfers, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transfer that is seen later than one that expires after it is told all the same, once; its sender is woken up."""
+    """A transfer that becomes visible after one that expires later is recorded once; its sender is woken up."""
     monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
     wakeup = NotingWakeup()
-    watch = pending.PendingWatch(pool, upstream, wakeup)
+    watch = pending.PendingPoller(pool, upstream, wakeup)
     expires_at = datetime.now(UTC) + timedelta(minutes=10)
     alice, bob = new_id(), new_id()
 
     await transfers.accept(1, user_id=alice, expires_at=expires_at)
-    await watch.look()
+    await watch.poll()
     await transfers.accept(1, user_id=bob, expires_at=expires_at - timedelta(seconds=1.5))
     for _ in range(2):
-        await watch.look()
+        await watch.poll()
 
     told = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
     assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in told]

@@ -41,7 +41,7 @@ SENDER = "PayFlow <no-reply@payflow.example>"
 
 
 class Sink:
-    """A mail server that takes everything, or answers what it is told to answer."""
+    """A mail server that accepts everything, or responds as configured."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -103,7 +103,7 @@ async def sink() -> AsyncIterator[Sink]:
 
 @pytest.fixture
 async def auth_url(public_keys: dict[str, str], seeds: dict[str, str]) -> AsyncIterator[str]:
-    """An auth service that knows Alice and Bob, and answers nobody but the deliver role."""
+    """An auth service that knows Alice and Bob and responds only to the deliver role."""
     keys = Identity.from_base64(seeds["auth"], public_keys).public_keys
 
     async def contacts(request: web.Request) -> web.Response:
@@ -146,8 +146,8 @@ def sender_to(url: str, pool: Pool, auth: Upstream, runtime: Runtime) -> Sender[
     return Sender(NotificationEmails(pool, auth), Smtp(url, SENDER), runtime, retry_seconds=0.01, attempts_max=4)
 
 
-async def owe(pool: Pool, **fields: Any) -> None:
-    """Have a transfer of Alice to Bob told, with e-mails."""
+async def queue(pool: Pool, **fields: Any) -> None:
+    """Record a transfer of Alice to Bob, with e-mails to send."""
     event = completed(**({"sender_id": ALICE, "recipient_id": BOB} | fields))
     await commands.record_events(pool, [event], with_deliveries=True)
 
@@ -157,7 +157,7 @@ async def states(pool: Pool) -> Counter[str]:
 
 
 async def send_all(sender: Sender[Claimed], pool: Pool) -> None:
-    """Pass after pass until nothing waits any more."""
+    """Send until no e-mail waits."""
     async with asyncio.timeout(SECONDS):
         while (await states(pool))["waiting"]:
             await sender.send_due()
@@ -165,8 +165,8 @@ async def send_all(sender: Sender[Claimed], pool: Pool) -> None:
 
 
 async def test_sent(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """Each notification goes out once to the address that auth knows, in its words."""
-    await owe(pool, description="Miete für Mai")
+    """Each notification is sent once to the address that auth knows, with its text."""
+    await queue(pool, description="Miete für Mai")
     await sender.send_due()
     await sender.send_due()
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
@@ -180,8 +180,8 @@ async def test_sent(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
 
 
 async def test_retried(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A mail that the server refuses for now is tried again until it is taken, under the same Message-ID."""
-    await owe(pool, recipient_id=None)
+    """A temporary refusal is retried until the e-mail is accepted, under the same Message-ID."""
+    await queue(pool, recipient_id=None)
     sink.refuse("RCPT", "451 greylisted")
     sink.refuse("DATA", "452 no room", "554 not today")
     await send_all(sender, pool)
@@ -192,9 +192,9 @@ async def test_retried(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
     assert sink.mails[0]["Message-ID"] == f"<{row['id']}@payflow.example>"
 
 
-async def test_not_at_once(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A refused mail waits longer with each attempt."""
-    await owe(pool, recipient_id=None)
+async def test_delays_grow(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
+    """The delay grows with each refused attempt."""
+    await queue(pool, recipient_id=None)
     sender._retry_seconds = 100.0
     waits = []
     for _ in range(3):
@@ -208,9 +208,9 @@ async def test_not_at_once(sender: Sender[Claimed], pool: Pool, sink: Sink) -> N
     assert sink.mails == []
 
 
-async def test_given_up(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A mail that is refused every time is given up after the last attempt, with its reason and without the address."""
-    await owe(pool, recipient_id=None)
+async def test_attempts_are_bounded(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
+    """After the last attempt an e-mail is failed, with its reason and without the address."""
+    await queue(pool, recipient_id=None)
     sink.refuse("DATA", *["450 never <alice@example.com>"] * 9)
     await send_all(sender, pool)
     row = await pool.fetchrow("SELECT state, attempts, last_error FROM deliveries")
@@ -220,8 +220,8 @@ async def test_given_up(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None
 
 
 async def test_unknown_mailbox(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A mailbox that does not exist is not tried again; its neighbour is not held up."""
-    await owe(pool)
+    """An unknown mailbox is not retried; the other e-mail is not delayed."""
+    await queue(pool)
     sink.refuse("RCPT", "550 no such user")
     await send_all(sender, pool)
     assert await states(pool) == {"failed": 1, "sent": 1}
@@ -229,43 +229,43 @@ async def test_unknown_mailbox(sender: Sender[Claimed], pool: Pool, sink: Sink) 
 
 
 async def test_no_address(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A user of whom auth knows nothing gets no mail; his neighbour does."""
-    await owe(pool, sender_id=new_id())
+    """A user without an address gets no e-mail; the other user does."""
+    await queue(pool, sender_id=new_id())
     await send_all(sender, pool)
     assert await states(pool) == {"failed": 1, "sent": 1}
     assert sink.readers == {"bob@example.com": 1}
 
 
-async def test_hang_up(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """A server that hangs up in the middle gets a new conversation; what it may have read is sent again."""
-    await owe(pool)
+async def test_closed_connection(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
+    """A server that closes the connection gets a new conversation; the e-mail it may have read is sent again."""
+    await queue(pool)
     sink.refuse("DATA", "hang up", "421 closing", "hang up")
     await send_all(sender, pool)
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
     assert await states(pool) == {"sent": 2}
 
 
-async def test_silence(sender: Sender[Claimed], pool: Pool, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a server's silence nothing more is said to it: a late answer must not be taken for that of the next mail."""
-    await owe(pool)
+async def test_no_response(sender: Sender[Claimed], pool: Pool, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a timeout the conversation ends: a late response must not be taken for that to the next e-mail."""
+    await queue(pool)
     sink.refuse("DATA", "silence")
     with monkeypatch.context() as patience:
         patience.setattr(channels, "SEND_SECONDS", 0.3)
         await sender.send_due()
     rows = await pool.fetch("SELECT attempts, last_error FROM deliveries ORDER BY attempts")
-    assert [tuple(row) for row in rows] == [(0, None), (1, "no answer: TimeoutError")]
+    assert [tuple(row) for row in rows] == [(0, None), (1, "no response: TimeoutError")]
     assert sink.mails == []
     await send_all(sender, pool)
     assert sink.readers == {"alice@example.com": 1, "bob@example.com": 1}
 
 
-async def test_server_away(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
-    """While the mail server is away no attempt counts; when it is back everything goes out."""
+async def test_server_unavailable(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
+    """While the mail server is unavailable no attempt counts; afterwards everything is sent."""
     later = Sink()
     async with listening(later) as url:
         pass
     away = sender_to(url, pool, auth, runtime)
-    await owe(pool)
+    await queue(pool)
     for _ in range(6):
         with pytest.raises(ChannelUnavailable):
             await away.send_due()
@@ -276,14 +276,14 @@ async def test_server_away(pool: Pool, auth: Upstream, sink: Sink, runtime: Runt
     assert sink.mails == []
 
 
-async def test_auth_away(
+async def test_auth_unavailable(
     pool: Pool, sink: Sink, runtime: Runtime, seeds: dict[str, str], public_keys: dict[str, str]
 ) -> None:
-    """While auth is away mails wait, untried."""
+    """While auth is unavailable e-mails wait without an attempt."""
     identity = Identity.from_base64(seeds["notification-deliver"], public_keys)
     auth = Upstream("notification", "auth", "http://127.0.0.1:9", identity)
     sender = sender_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime)
-    await owe(pool)
+    await queue(pool)
     with pytest.raises(Refusal):
         await sender.send_due()
     await auth.close()
@@ -292,9 +292,9 @@ async def test_auth_away(
     assert await pool.fetchval("SELECT bool_and(claimed_until <= clock_timestamp()) FROM deliveries")
 
 
-async def test_died_between_sending_and_marking(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """What a dead process had claimed goes out when its lease is over, and not before."""
-    await owe(pool)
+async def test_crash_between_sending_and_marking(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
+    """E-mails claimed by a dead process are sent when its lease ends, and not before."""
+    await queue(pool)
     assert len(await commands.claim_deliveries(pool, limit=50, lease_seconds=60)) == 2
     assert await sender.send_due() == 0
     assert sink.mails == []
@@ -304,8 +304,8 @@ async def test_died_between_sending_and_marking(sender: Sender[Claimed], pool: P
 
 
 async def test_claims_do_not_wait(pool: Pool) -> None:
-    """Who claims takes what nobody is claiming at this moment, without waiting for anybody."""
-    await owe(pool)
+    """A claim takes the e-mails that no other process is claiming, without waiting."""
+    await queue(pool)
     async with pool.acquire() as other, other.transaction():
         await other.execute("SELECT FROM deliveries WHERE user_id = $1 FOR UPDATE", ALICE)
         async with asyncio.timeout(30):
@@ -316,17 +316,17 @@ async def test_claims_do_not_wait(pool: Pool) -> None:
 async def test_several_senders(pool: Pool, auth: Upstream, sink: Sink, runtime: Runtime) -> None:
     """Two senders at a time send nothing twice."""
     for _ in range(40):
-        await owe(pool)
+        await queue(pool)
     both = [sender_to(f"smtp://127.0.0.1:{sink.port}", pool, auth, runtime) for _ in range(2)]
     await asyncio.gather(*(send_all(one, pool) for one in both))
     assert sink.readers == {"alice@example.com": 40, "bob@example.com": 40}
     assert len({mail["Message-ID"] for mail in sink.mails}) == 80
 
 
-async def test_no_more_than_asked_for_are_claimed(pool: Pool) -> None:
-    """So many at a time, each for as long as the lease is, and what is claimed is not there for another."""
+async def test_claims_are_bounded(pool: Pool) -> None:
+    """A claim takes at most its limit, for as long as its lease; claimed e-mails are not claimed again."""
     for _ in range(3):
-        await owe(pool)
+        await queue(pool)
 
     claims = [await commands.claim_deliveries(pool, limit=4, lease_seconds=1000) for _ in range(3)]
 
@@ -338,11 +338,11 @@ async def test_no_more_than_asked_for_are_claimed(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("why", ["the lease ends", "the role ends"])
-async def test_what_is_not_begun_in_time_is_given_back(
+async def test_emails_not_attempted_in_time_are_released(
     sender: Sender[Claimed], pool: Pool, sink: Sink, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, why: str
 ) -> None:
-    """Too little of the lease left for another e-mail, or told to end: nothing more is sent, all is due again, untried."""
-    await owe(pool)
+    """With too little of the lease left, or when the role stops, nothing more is sent; all is due again."""
+    await queue(pool)
     if why == "the lease ends":
         monkeypatch.setattr(deliver, "LEASE_SECONDS", 2 * channels.SEND_SECONDS)
     else:
@@ -355,12 +355,12 @@ async def test_what_is_not_begun_in_time_is_given_back(
     assert [("waiting", 0, True)] * 2 == [tuple(row) for row in rows]
 
 
-async def test_each_try_is_counted(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
-    """Sent, retried and failed, each e-mail once for each try."""
+async def test_each_attempt_is_counted(sender: Sender[Claimed], pool: Pool, sink: Sink) -> None:
+    """Sent, retried and failed, each e-mail once for each attempt."""
     names = ("sent", "retried", "failed")
     before = [metrics.DELIVERIES.labels(name)._value.get() for name in names]
-    await owe(pool)
-    await owe(pool)
+    await queue(pool)
+    await queue(pool)
     sink.refuse("RCPT", "451 later", "451 later", "550 no such user")
     await send_all(sender, pool)
 
@@ -383,15 +383,15 @@ def settings(
 
 
 async def test_role(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: Runtime) -> None:
-    """The role sends what was owed before it started and what comes later, is ready, and ends when told to."""
-    await owe(pool)
+    """The role sends what was queued before its start and after it, is ready, and stops when requested."""
+    await queue(pool)
     role = asyncio.create_task(serve_deliver(settings, runtime))
 
     async def sent(count: int) -> bool:
         return len(sink.mails) == count
 
     await until(lambda: sent(2))
-    await owe(pool)
+    await queue(pool)
     await until(lambda: sent(4))
     assert (await runtime.health.check())[0] == ["postgres", "auth"]
     runtime.stopping.set()
@@ -399,8 +399,8 @@ async def test_role(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: 
 
 
 async def test_role_without_mail_server(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: Runtime) -> None:
-    """Without a mail server the role is ready, sends nothing, not even what is owed, and ends when told to."""
-    await owe(pool)
+    """Without a mail server the role is ready, sends nothing, not even queued e-mails, and stops when requested."""
+    await queue(pool)
     role = asyncio.create_task(serve_deliver(settings.model_copy(update={"smtp_url": None}), runtime))
     await asyncio.sleep(0)
     assert await runtime.health.check() == ([], [])

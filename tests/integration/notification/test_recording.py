@@ -53,8 +53,8 @@ def _stable(row: asyncpg.Record) -> str:
     return json.dumps(payload, sort_keys=True)
 
 
-async def test_both_sides(pool: Pool) -> None:
-    """A completed transfer leaves one notification for each side, and shows each the transfer before the notification."""
+async def test_both_users(pool: Pool) -> None:
+    """A completed transfer makes a notification for both users, the sender first."""
     recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     assert recorded == Recorded(1, 2, 0, frozenset({ALICE, BOB}))
     assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
@@ -63,7 +63,7 @@ async def test_both_sides(pool: Pool) -> None:
 
 
 async def test_failed(pool: Pool) -> None:
-    """The recipient of a failed transfer never hears of it."""
+    """The recipient of a failed transfer gets nothing."""
     await record(pool, failed(sender_id=ALICE, recipient_id=BOB))
     assert await kinds(pool) == {(ALICE, "transfer_failed"): 1}
     assert await shown(pool, ALICE) == ["transfer.pending", "transfer.failed", "notification"]
@@ -71,21 +71,21 @@ async def test_failed(pool: Pool) -> None:
 
 
 async def test_deposit(pool: Pool) -> None:
-    """A deposit is a notification for the owner of the wallet; the operator only sees it finalize."""
+    """The owner of the wallet gets a notification of a deposit; the operator gets only its live event."""
     await record(pool, deposit(OPERATOR, BOB))
     assert await kinds(pool) == {(BOB, "transfer_received"): 1}
     assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.completed"]
 
 
 async def test_failed_deposit(pool: Pool) -> None:
-    """A window in which nobody gets a notification is recorded all the same."""
+    """A window without notifications is recorded too."""
     await record(pool, failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB))
     assert await kinds(pool) == {}
     assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.failed"]
 
 
-async def test_notification_line_is_the_notification(pool: Pool) -> None:
-    """What is shown live is what the list will show, to the microsecond."""
+async def test_live_notification_equals_the_listed_one(pool: Pool) -> None:
+    """The live event equals the item of the list, to the microsecond."""
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     [line] = await pool.fetch("SELECT payload FROM events WHERE user_id = $1 AND type = 'notification'", BOB)
     [listed] = await commands.list_notifications(pool, BOB, below=NEWEST, limit=10)
@@ -93,12 +93,12 @@ async def test_notification_line_is_the_notification(pool: Pool) -> None:
 
 
 async def test_pending_before_the_outcome(pool: Pool) -> None:
-    """The sender alone is told that a transfer is PENDING: at once or with the outcome, never after it and never twice."""
+    """Only the sender gets a PENDING event: before or with the outcome, never after it and never twice."""
     early, late = (completed(sender_id=ALICE, recipient_id=BOB) for _ in range(2))
-    assert {ALICE} == await commands.record_accepted(pool, [feed.accepted(early)])
-    assert frozenset() == await commands.record_accepted(pool, [feed.accepted(early)])
+    assert {ALICE} == await commands.record_pending(pool, [feed.pending(early)])
+    assert frozenset() == await commands.record_pending(pool, [feed.pending(early)])
     await record(pool, early, late)
-    assert frozenset() == await commands.record_accepted(pool, [feed.accepted(early), feed.accepted(late)])
+    assert frozenset() == await commands.record_pending(pool, [feed.pending(early), feed.pending(late)])
 
     rows = await pool.fetch(
         "SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 AND type <> 'notification' ORDER BY seq",
@@ -111,11 +111,11 @@ async def test_pending_before_the_outcome(pool: Pool) -> None:
 
 
 async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
-    """Whoever is first, the watch or the worker: one line that it is PENDING for each transfer, before its outcome."""
+    """Whichever is first, the poller or the worker: one PENDING line for each transfer, before its outcome."""
     events = [completed(sender_id=ALICE, recipient_id=None) for _ in range(100)]
     windows = [events[start : start + 10] for start in range(0, 100, 10)]
     telling = [record(pool, *window) for window in windows]
-    watching = [commands.record_accepted(pool, [feed.accepted(event) for event in events[::-1]]) for _ in range(4)]
+    watching = [commands.record_pending(pool, [feed.pending(event) for event in events[::-1]]) for _ in range(4)]
     work = [*telling, *watching]
     random.shuffle(work)
     await asyncio.gather(*work)
@@ -128,7 +128,7 @@ async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
 
 
 async def test_repeat(pool: Pool) -> None:
-    """A copy is recognised, in the same window and in a later one, also under another event id."""
+    """A copy is recognized, in the same window and in a later one, also under another event id."""
     event = completed()
     assert (await record(pool, event, event))[:3] == (1, 2, 1)
     assert (await record(pool, event))[:3] == (0, 0, 1)
@@ -137,7 +137,7 @@ async def test_repeat(pool: Pool) -> None:
 
 
 async def test_notifications_and_copies_are_counted(pool: Pool) -> None:
-    """Each notification once under its kind, each copy once; what is told for the first time is no copy."""
+    """Each notification once under its kind, each copy once; a new event is not a copy."""
     kinds_ = ("transfer_completed", "transfer_received", "transfer_failed")
     before = [*(metrics.NOTIFICATIONS.labels(kind)._value.get() for kind in kinds_), metrics.REPEATS._value.get()]
     events = [*(completed(recipient_id=BOB) for _ in range(3)), *(failed() for _ in range(2)), deposit(OPERATOR, BOB)]
@@ -149,7 +149,7 @@ async def test_notifications_and_copies_are_counted(pool: Pool) -> None:
 
 
 async def test_repeats_in_any_order(pool: Pool, notification_database: TestDatabase) -> None:
-    """Ten copies of every event in random order and random windows leave what one of each leaves."""
+    """Ten copies of every event in random order and random windows have the effect of one of each."""
     users = [new_id() for _ in range(7)]
     events = [_random_event(users) for _ in range(60)]
     copies = events * 10
@@ -186,7 +186,7 @@ async def test_two_workers(pool: Pool) -> None:
 
 
 async def test_copies_at_the_same_moment(pool: Pool) -> None:
-    """Eight workers get the same message at once: one tells, the others wait and recognise it."""
+    """Eight workers get the same message at once: one records it, the others wait and recognize it."""
     events = [completed(sender_id=ALICE, recipient_id=BOB) for _ in range(20)]
     recorded = await asyncio.gather(*(record(pool, *random.sample(events, 20)) for _ in range(8)))
     assert sum(one.events_count for one in recorded) == 20
@@ -207,7 +207,7 @@ async def test_opposite_orders(pool: Pool) -> None:
 
 
 async def test_feed_in_order(pool: Pool) -> None:
-    """A reader who sees a number has seen every number before it, while two workers write."""
+    """A reader that sees a number has seen every number before it, while two workers write."""
     stop = asyncio.Event()
 
     async def write() -> None:
@@ -226,8 +226,8 @@ async def test_feed_in_order(pool: Pool) -> None:
     assert len(await shown(pool, ALICE)) == 360
 
 
-async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
-    """A window that cannot be written leaves neither notifications, nor numbers taken, nor the mark that it was told."""
+async def test_failed_window_records_nothing(pool: Pool) -> None:
+    """A window that cannot be written leaves no notifications, numbers or inbox rows."""
     good, bad = completed(sender_id=ALICE), completed(sender_id=ALICE, description="NUL \x00")
     with pytest.raises(asyncpg.PostgresError):
         await record(pool, good, bad)
@@ -237,7 +237,7 @@ async def test_poison_takes_nothing_with_it(pool: Pool) -> None:
 
 
 async def test_deliveries(pool: Pool) -> None:
-    """With a mail server every notification gets one e-mail to send, with copies still one."""
+    """With a mail server every notification has one e-mail to send, with copies still one."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, with_deliveries=True)
     await record(pool, event, with_deliveries=True)
@@ -253,9 +253,9 @@ async def test_no_deliveries(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM deliveries") == 0
 
 
-async def test_database_away() -> None:
-    """A database that is away is no fault of the events."""
-    away = await open_pool("postgresql://payflow:nobody@127.0.0.1:9/notification", name="test", size_max=1)
+async def test_database_unavailable() -> None:
+    """An unavailable database is not the fault of the events."""
+    away = await open_pool("postgresql://payflow:password@127.0.0.1:9/notification", name="test", size_max=1)
     with pytest.raises(DatabaseUnavailable):
         await record(away, completed())
     await close_pool(away)
@@ -276,7 +276,7 @@ async def test_database_away() -> None:
     ],
 )
 async def test_grants(pool: Pool, statement: str) -> None:
-    """The service can add to what was told; it cannot take it back."""
+    """The service can insert what it records; it cannot delete it."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pool.execute(statement)
 

@@ -1,4 +1,4 @@
-"""What a replay of a dead letter would do, by what was told until now."""
+"""The preview of a replay of a dead letter."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tests.harness.dead_letters import archived
 from tests.unit.notification.events import completed, failed
 
 
-async def test_a_dry_run_says_who_would_be_told(pool: Pool) -> None:
-    """What was told is recognised, what was not would be told, and what cannot be read would be set aside again."""
-    told, untold, odd = completed(), failed(), completed()
-    await commands.record_events(pool, [told], with_deliveries=False)
-    broken = json.dumps(json.loads(encode_item(odd)) | {"amount": "10.50"})
+async def test_dry_run_shows_each_effect(pool: Pool) -> None:
+    """A recorded outcome is recognized, another would be recorded, an unreadable event would become a dead letter again."""
+    recorded, missing, unreadable = completed(), failed(), completed()
+    await commands.record_events(pool, [recorded], with_deliveries=False)
+    broken = json.dumps(json.loads(encode_item(unreadable)) | {"amount": "10.50"})
     body = encode_envelope(
-        TRANSFERS_FINALIZED, [encode_item(told), encode_item(untold), broken], sent_at=datetime.now(UTC)
+        TRANSFERS_FINALIZED, [encode_item(recorded), encode_item(missing), broken], sent_at=datetime.now(UTC)
     )
     await dead_letters.archive(pool, [dead_letters.read(FINALIZED_QUEUE, body, {}, None)])
     [row] = await archived(pool)
 
-    prospect = await replay.previewer(pool)(row)
+    preview = await replay.previewer(pool)(row)
 
     assert {
-        told.transfer_id: ("notified", "nothing"),
-        untold.transfer_id: ("not_notified", "notify"),
-        odd.transfer_id: ("not_notified", "dead_letter"),
-    } == {effect.subject_id: (effect.status, effect.effect) for effect in prospect.effects}
-    assert (replay.READABLE, None) == (prospect.detail, prospect.refusal)
+        recorded.transfer_id: ("notified", "nothing"),
+        missing.transfer_id: ("not_notified", "notify"),
+        unreadable.transfer_id: ("not_notified", "dead_letter"),
+    } == {effect.subject_id: (effect.status, effect.effect) for effect in preview.effects}
+    assert (replay.READABLE, None) == (preview.detail, preview.refusal)
 
 
-async def test_a_dry_run_of_what_is_no_message(pool: Pool) -> None:
-    """Nothing in it can be read: nobody would be told anything."""
+async def test_dry_run_of_a_malformed_message(pool: Pool) -> None:
+    """A message that cannot be decoded would record nothing."""
     await dead_letters.archive(pool, [dead_letters.read(FINALIZED_QUEUE, b"no json", {}, None)])
     [row] = await archived(pool)
 

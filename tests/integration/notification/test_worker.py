@@ -37,12 +37,12 @@ from tests.integration.notification.polling import SECONDS_MAX, until
 from tests.unit.notification.events import completed, failed
 
 ALICE, BOB = new_id(), new_id()
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 @dataclass(slots=True)
 class Workers:
-    """Any number of worker roles on one queue, and somebody who fills it."""
+    """Any number of worker roles on one queue, and a publisher."""
 
     settings: WorkerSettings
     publisher: Publisher
@@ -87,7 +87,7 @@ async def workers(
         settings = WorkerSettings(
             notification_database_url=notification_database.service_url,
             rabbitmq_url=rabbitmq.url,
-            transaction_url=NOBODY,
+            transaction_url=UNREACHABLE,
             service_key=seeds["notification-worker"],
             service_public_keys=public_keys,
         )
@@ -113,8 +113,8 @@ async def notifications_count(pool: Pool) -> int:
     return int(await pool.fetchval("SELECT count(*) FROM notifications"))
 
 
-async def test_told(workers: Workers, pool: Pool) -> None:
-    """A finalized transfer that arrives as a message is told to both sides."""
+async def test_recorded(workers: Workers, pool: Pool) -> None:
+    """The event of a finalized transfer makes a notification for both users."""
     workers.start()
     await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
     await until_told(pool, 1)
@@ -122,8 +122,8 @@ async def test_told(workers: Workers, pool: Pool) -> None:
     assert [tuple(row) for row in rows] == [(ALICE, "transfer_completed"), (BOB, "transfer_received")]
 
 
-async def test_the_wakeup_names_those_concerned(workers: Workers, redis: Redis) -> None:
-    """Once it is committed, the wakeup notifies with the names of those whose feeds have new lines."""
+async def test_wakeup_names_the_users(workers: Workers, redis: Redis) -> None:
+    """After the commit the wake-up names the users whose feeds have new lines."""
     workers.settings = workers.settings.model_copy(update={"redis_url": SecretStr(redis.url)})
     async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(CHANNEL)
@@ -139,8 +139,8 @@ async def test_the_wakeup_names_those_concerned(workers: Workers, redis: Redis) 
 
 
 @pytest.mark.parametrize("count", [1000, 1001])
-async def test_the_wakeup_names_so_many_and_then_everybody(redis: Redis, count: int) -> None:
-    """A thousand users are named; for more than that all feeds are said to have something new."""
+async def test_wakeup_of_many_users(redis: Redis, count: int) -> None:
+    """A thousand users are named; with more, all feeds are woken up."""
     users = [new_id() for _ in range(count)]
     wakeup = FeedWakeup(redis.url)
     async with Client.from_url(redis.url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
@@ -156,8 +156,8 @@ async def test_the_wakeup_names_so_many_and_then_everybody(redis: Redis, count: 
     assert ({str(user) for user in users} if count == 1000 else {"*"}) == named
 
 
-async def test_a_worker_with_a_mail_server_owes_e_mails(workers: Workers, pool: Pool) -> None:
-    """With an address for e-mails each notification of a message gets one to send, without it none."""
+async def test_worker_with_a_mail_server_queues_emails(workers: Workers, pool: Pool) -> None:
+    """With a mail server each notification gets an e-mail to send, without one none."""
     await commands.record_events(pool, [completed()], with_deliveries=False)
     workers.settings = workers.settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
     workers.start()
@@ -167,10 +167,10 @@ async def test_a_worker_with_a_mail_server_owes_e_mails(workers: Workers, pool: 
     assert 3 == await pool.fetchval("SELECT count(*) FROM deliveries")
 
 
-async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
-    """The wakeup is rung beside the work: with a Redis that never answers, telling goes on, and closing takes no time."""
+async def test_silent_redis_delays_nothing(pool: Pool) -> None:
+    """With a Redis that never responds events are recorded as fast, and closing takes no time."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        wakeup = FeedWakeup(f"redis://:nobody-answers@127.0.0.1:{silent.getsockname()[1]}/0")
+        wakeup = FeedWakeup(f"redis://:password@127.0.0.1:{silent.getsockname()[1]}/0")
         handle = recorder(pool, wakeup, with_deliveries=False)
         for _ in range(20):
             await handle([Delivery(completed(), 1, False, datetime.now(UTC))])
@@ -181,22 +181,22 @@ async def test_a_silent_redis_delays_nobody(pool: Pool) -> None:
     assert 40 == await notifications_count(pool)
 
 
-async def test_malformed_among_neighbours(workers: Workers, pool: Pool) -> None:
-    """An item that cannot be read is dead-lettered alone, at once, while its 63 neighbours are recorded."""
+async def test_malformed_item_in_a_bundle(workers: Workers, pool: Pool) -> None:
+    """An item that cannot be decoded is dead-lettered alone, at once; the other 63 are recorded."""
     events: list[TransferEvent | str] = [completed() for _ in range(63)]
     poison = json.loads(encode_item(completed())) | {"amount": "10.50"}
     events.insert(17, json.dumps(poison))
     workers.start()
     await workers.publish(events)
     await until_told(pool, 63)
-    [letter] = await archived(pool)
-    assert json.loads(letter["body"])["events"] == [poison]
-    assert letter["reason"].startswith("malformed")
+    [dead_letter] = await archived(pool)
+    assert json.loads(dead_letter["body"])["events"] == [poison]
+    assert dead_letter["reason"].startswith("malformed")
     assert await notifications_count(pool) == 2 * 63
 
 
-async def test_unwritable_among_neighbours(workers: Workers, pool: Pool) -> None:
-    """An item that the database refuses is set aside alone while its 63 neighbours are recorded once each."""
+async def test_unwritable_item_in_a_bundle(workers: Workers, pool: Pool) -> None:
+    """An item that the database refuses becomes a dead letter alone; the other 63 are recorded once each."""
     events = [completed() for _ in range(63)]
     poison = completed(description="NUL \x00")
     workers.start()
@@ -208,18 +208,18 @@ async def test_unwritable_among_neighbours(workers: Workers, pool: Pool) -> None
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"[]", b'{"events": []}', b'{"type": "transfers.finalized", "version": 2}'])
-async def test_no_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
-    """A message that is no envelope is dead-lettered as it is; the next one is recorded."""
+async def test_malformed_envelope(workers: Workers, pool: Pool, body: bytes) -> None:
+    """A malformed message is dead-lettered as it is; the next one is recorded."""
     workers.start()
     await workers.send(body)
     await workers.publish([completed()])
     await until_told(pool, 1)
-    [letter] = await archived(pool)
-    assert bytes(letter["body"]) == body
+    [dead_letter] = await archived(pool)
+    assert bytes(dead_letter["body"]) == body
 
 
 async def test_copies(workers: Workers, pool: Pool) -> None:
-    """Two workers, ten copies of every message in random order: every transfer is told once."""
+    """Two workers, ten copies of every message in random order: every transfer is recorded once."""
     users = [new_id() for _ in range(6)]
     bundles = [
         [
@@ -244,7 +244,7 @@ async def test_copies(workers: Workers, pool: Pool) -> None:
 
 
 async def test_stop(workers: Workers, pool: Pool) -> None:
-    """A worker that is told to end finishes its window; another goes on with the rest, and nothing is lost or doubled."""
+    """A worker that stops finishes its window; another continues, and nothing is lost or doubled."""
     bundles = [[completed() for _ in range(64)] for _ in range(30)]
     workers.start()
     await workers.publish(*bundles)
@@ -256,7 +256,7 @@ async def test_stop(workers: Workers, pool: Pool) -> None:
 
 
 async def test_contended(notification_database: TestDatabase, pool: Pool) -> None:
-    """What another worker holds is waited for, not failed: the window is kept and told when the other lets go."""
+    """A row that another worker locks is waited for, not failed: the window is kept and recorded afterwards."""
     impatient = await notification_database.pool(lock_timeout="100ms")
     window = [Delivery(completed(sender_id=ALICE), 1, redelivered=False, sent_at=datetime.now(UTC))]
     handle = recorder(impatient, FeedWakeup(None), with_deliveries=False)

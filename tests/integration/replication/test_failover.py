@@ -114,7 +114,7 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, keyring: Keyring
     pair = failing_pair
     safe, lost = (Work() for _ in range(2))
     async with services_on(pair.primary, keyring, hashing) as services:
-        await commands.remember_wallets(services.pools["transaction"], [PAYER, RECIPIENT])
+        await commands.record_wallets(services.pools["transaction"], [PAYER, RECIPIENT])
         for action in safe.actions(services):
             await action()
         for action in lost.actions(services):

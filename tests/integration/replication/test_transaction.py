@@ -24,7 +24,7 @@ from services.contracts.transfer_kinds import DEPOSIT
 from services.transaction import api, commands
 from services.transaction.commands import Accepted
 from services.transaction.intake import Intake, Request, Result
-from services.transaction.store import Told, WalletFacts
+from services.transaction.store import WalletFacts, WalletResult
 from services.transaction.transfer import CANCELLED, Transfer
 from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
@@ -53,7 +53,7 @@ async def payment(pool: Pool) -> Request:
     """A request between two wallets that the directory knows."""
     owner_id = new_id()
     source, destination = WalletFacts(new_id(), owner_id, "USD"), WalletFacts(new_id(), new_id(), "USD")
-    await commands.remember_wallets(pool, [source, destination])
+    await commands.record_wallets(pool, [source, destination])
     return request(owner_id, destination.id, 10)
 
 
@@ -73,8 +73,8 @@ async def accepted(intake: Intake, payment: Request) -> Transfer:
     return answer.transfer
 
 
-def told(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[Told]:
-    return [Told(transfer.id, outcome, reason, datetime.now(UTC), None)]
+def told(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[WalletResult]:
+    return [WalletResult(transfer.id, outcome, reason, datetime.now(UTC), None)]
 
 
 async def test_used_key(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:

@@ -1,4 +1,4 @@
-"""The transaction service's routes on the real database and the real wallet: who may do what, and what is answered."""
+"""The routes of the transaction service on the real database and the real wallet: permissions and responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.transaction import api, commands
 from services.transaction.commands import Accepted
-from services.transaction.store import Told
+from services.transaction.store import WalletResult
 from services.transaction.transfer import Transfer
 from services.transaction.waiting import Waiting
 from tests.harness.services import MoneyPath, accept, request
@@ -65,12 +65,12 @@ async def finalize(path: MoneyPath, transfer: Transfer) -> None:
     [answer] = await path.wallet("transaction-reversal").void([(transfer.id, transfer.request_hash)], "timed_out")
     assert answer.at is not None
     await commands.finalize_transfers(
-        path.pool, [Told(transfer.id, answer.outcome, answer.reason, answer.at, None)]
+        path.pool, [WalletResult(transfer.id, answer.outcome, answer.reason, answer.at, None)]
     )  # fmt: skip
 
 
-async def test_a_sender_cancels_and_nobody_else(path: MoneyPath, gateway: Upstream) -> None:
-    """A recipient and a stranger are told that there is no such transfer; the sender cancels it, also twice."""
+async def test_only_the_sender_cancels(path: MoneyPath, gateway: Upstream) -> None:
+    """To the recipient and other users the transfer does not exist; the sender cancels it, also twice."""
     transfer = await accepted(path)
     refused = []
     for viewer in (transfer.recipient_id, new_id()):
@@ -88,8 +88,8 @@ async def test_a_sender_cancels_and_nobody_else(path: MoneyPath, gateway: Upstre
     )
 
 
-async def test_what_has_another_outcome_is_not_cancelled(path: MoneyPath, gateway: Upstream) -> None:
-    """Completed, and so seen by the recipient as well: 409 with the transfer for the sender, 404 for the recipient."""
+async def test_other_outcome_is_not_cancelled(path: MoneyPath, gateway: Upstream) -> None:
+    """A completed transfer: 409 with the transfer for the sender, 404 for the recipient, who can see it."""
     transfer = await accepted(path)
     path.start_relay()
     path.start_worker()
@@ -105,8 +105,8 @@ async def test_what_has_another_outcome_is_not_cancelled(path: MoneyPath, gatewa
     assert (404, "transfer_not_found") == (recipient.value.status, recipient.value.code)
 
 
-async def test_who_waits_is_answered_with_the_outcome(path: MoneyPath, gateway: Upstream) -> None:
-    """Several wait for one transfer: who gives up early gets it PENDING, and the others get its outcome all the same."""
+async def test_waiting_requests_get_the_outcome(path: MoneyPath, gateway: Upstream) -> None:
+    """Several requests wait for one transfer: one that ends early gets it PENDING, the others get its outcome."""
     transfer = await accepted(path)
     patient = [asyncio.create_task(get(gateway, transfer, wait=30)) for _ in range(2)]
     impatient = await get(gateway, transfer, wait=0.05)

@@ -1,4 +1,4 @@
-"""What operators do here is on record in the commit of the action, and stays there."""
+"""Actions of operators are audited in the commit of the action, permanently."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def deposit(operator: UUID, to_wallet: UUID, amount: int = 5, **changes: Any) ->
     return request(operator, to_wallet, amount, kind="deposit", request_id="the-request-1", **changes)
 
 
-async def test_a_deposit_is_on_record(path: MoneyPath) -> None:
-    """A deposit leaves one row with who, whom, what and which request, however often it is sent; a transfer leaves none."""
+async def test_deposit_is_audited(path: MoneyPath) -> None:
+    """A deposit writes one entry with actor, user, subject and request, however often it is sent; a transfer writes none."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([100, 0])
     operator = new_id()
     one = deposit(operator, alice_wallet)
@@ -41,10 +41,8 @@ async def test_a_deposit_is_on_record(path: MoneyPath) -> None:
     assert {"wallet_id": str(alice_wallet), "amount": 5, "currency": "USD"} == json.loads(row["detail"])
 
 
-async def test_a_deposit_that_cannot_be_on_record_is_refused(
-    path: MoneyPath, transaction_database: TestDatabase
-) -> None:
-    """While the log takes no row there is neither deposit, key nor command; transfers go on. Later it is accepted once."""
+async def test_deposit_that_cannot_be_audited_is_refused(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """While the log cannot be written there is no deposit, key or command; transfers go on. Later it is accepted once."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([100, 0])
     owner = await asyncpg.connect(transaction_database.owner_url)
     one = deposit(new_id(), alice_wallet)
@@ -65,8 +63,8 @@ async def test_a_deposit_that_cannot_be_on_record_is_refused(
     assert [again.transfer.id] == [row["subject_id"] for row in await path.pool.fetch("SELECT * FROM audit_log")]
 
 
-async def test_an_act_that_did_not_happen_is_not_on_record(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """A deposit whose command cannot be written is refused, and the log has no row of it."""
+async def test_failed_action_is_not_audited(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """A deposit whose command cannot be written is refused and leaves no entry."""
     [(_, alice_wallet)] = await path.users([100])
     owner = await asyncpg.connect(transaction_database.owner_url)
 
@@ -80,7 +78,7 @@ async def test_an_act_that_did_not_happen_is_not_on_record(path: MoneyPath, tran
 
 
 @pytest.mark.parametrize("role", ["service", "owner", "superuser"])
-async def test_the_log_only_grows(path: MoneyPath, transaction_database: TestDatabase, role: str) -> None:
+async def test_audit_log_is_append_only(path: MoneyPath, transaction_database: TestDatabase, role: str) -> None:
     """UPDATE, DELETE and TRUNCATE of the audit log are refused to the service, to the owner, and to the superuser."""
     [(_, alice_wallet)] = await path.users([100])
     await accept(path.intake(), deposit(new_id(), alice_wallet))

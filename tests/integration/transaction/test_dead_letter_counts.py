@@ -1,4 +1,4 @@
-"""What is counted and kept of dead letters: how often, how many, since when, and which are listed."""
+"""What is counted and stored of dead letters: copies, times, and what is listed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def pool(transaction_database: TestDatabase) -> AsyncIterator[Pool]:
     await close_pool(opened)
 
 
-def letter(body: bytes, *, attempts: int = 0, reason: str = "test", queue: Queue = REQUESTED_QUEUE) -> NewDeadLetter:
+def read(body: bytes, *, attempts: int = 0, reason: str = "test", queue: Queue = REQUESTED_QUEUE) -> NewDeadLetter:
     """A message that has just arrived among the dead letters."""
     return dead_letters.read(queue, body, {ATTEMPTS: attempts, REASON: reason}, str(new_id()))
 
@@ -45,10 +45,10 @@ async def only(pool: Pool) -> dict[str, object]:
 
 async def test_copies_are_counted_one_by_one(pool: Pool) -> None:
     """Three messages of the same items: seen three times, the most attempts, the last reason, first and last time."""
-    await dead_letters.archive(pool, [letter(b"poison", attempts=2, reason="first")])
+    await dead_letters.archive(pool, [read(b"poison", attempts=2, reason="first")])
     first_time = (await only(pool))["first_seen_at"]
     for attempts, reason in ((8, "second"), (5, "third")):
-        await dead_letters.archive(pool, [letter(b"poison", attempts=attempts, reason=reason)])
+        await dead_letters.archive(pool, [read(b"poison", attempts=attempts, reason=reason)])
     row = await only(pool)
 
     assert (3, 8, "third", "waiting", 0) == tuple(
@@ -58,30 +58,30 @@ async def test_copies_are_counted_one_by_one(pool: Pool) -> None:
     assert row["last_seen_at"] > row["first_seen_at"]  # type: ignore[operator]
 
 
-async def test_what_was_dealt_with_waits_anew_when_it_comes_again(pool: Pool) -> None:
+async def test_resolved_dead_letter_that_returns_is_new(pool: Pool) -> None:
     """After a discard the same items are a new dead letter: seen once, with its own time."""
-    await dead_letters.archive(pool, [letter(b"poison")])
+    await dead_letters.archive(pool, [read(b"poison")])
     await dead_letters.discard(pool, (await only(pool))["id"], "seen", BY)  # type: ignore[arg-type]
-    await dead_letters.archive(pool, [letter(b"poison")])
+    await dead_letters.archive(pool, [read(b"poison")])
 
     rows = await pool.fetch("SELECT state, seen, note FROM dead_letters ORDER BY id")
     assert [("discarded", 1, "seen"), ("waiting", 1, None)] == [tuple(row) for row in rows]
 
 
-async def test_only_what_waits_in_this_queue_is_counted(pool: Pool) -> None:
-    """Neither what was dealt with nor what another queue has."""
-    letters = [letter(f"poison {number}".encode()) for number in range(3)]
-    await dead_letters.archive(pool, [*letters, letter(b"other", queue=FINALIZED_QUEUE)])
+async def test_only_waiting_dead_letters_of_the_queue_are_counted(pool: Pool) -> None:
+    """Neither resolved dead letters nor those of other queues are counted."""
+    made = [read(f"poison {number}".encode()) for number in range(3)]
+    await dead_letters.archive(pool, [*made, read(b"other", queue=FINALIZED_QUEUE)])
     first = await pool.fetchval("SELECT id FROM dead_letters WHERE queue = $1 LIMIT 1", REQUESTED_QUEUE.name)
     await dead_letters.discard(pool, first, "seen", BY)
 
     assert (2, 1) == (await dead_letters.count(pool, REQUESTED_QUEUE), await dead_letters.count(pool, FINALIZED_QUEUE))
 
 
-async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_database: TestDatabase) -> None:
-    """By queue and state, newest first, page by page without a gap, also when they were kept at the same instant."""
+async def test_dead_letters_are_listed_by_queue_and_state(pool: Pool, transaction_database: TestDatabase) -> None:
+    """By queue and state, newest first, page by page without a gap, also when they were archived at the same instant."""
     for queue, count in ((REQUESTED_QUEUE, 5), (FINALIZED_QUEUE, 2)):
-        await dead_letters.archive(pool, [letter(f"{queue.name} {n}".encode(), queue=queue) for n in range(count)])
+        await dead_letters.archive(pool, [read(f"{queue.name} {n}".encode(), queue=queue) for n in range(count)])
     superuser = await transaction_database.pool(transaction_database.superuser_url)
     await superuser.execute("UPDATE dead_letters SET first_seen_at = $1 WHERE queue = $2", NOON, REQUESTED_QUEUE.name)
     await close_pool(superuser)
@@ -109,21 +109,21 @@ async def test_dead_letters_are_listed_as_asked_for(pool: Pool, transaction_data
     assert (2, 7) == (len(await listed(None, FINALIZED_QUEUE.name)), len(await listed(None, None)))
 
 
-def test_every_transfer_of_a_letter_is_named() -> None:
+def test_every_transfer_of_a_dead_letter_is_named() -> None:
     """All of a bundle, each once, in order, with the ids of their requests."""
     ids = [new_id() for _ in range(64)]
     items = [json.dumps({"transfer_id": str(id_), "request_id": f"r{number % 2}"}) for number, id_ in enumerate(ids)]
 
-    read = letter(encode_envelope(TRANSFERS_REQUESTED, [*items, items[0]], sent_at=NOON))
+    bundle = read(encode_envelope(TRANSFERS_REQUESTED, [*items, items[0]], sent_at=NOON))
 
-    assert (ids, ["r0", "r1"]) == (read.subject_ids, read.request_ids)
+    assert (ids, ["r0", "r1"]) == (bundle.subject_ids, bundle.request_ids)
 
 
-async def test_a_replay_starts_to_count_anew(path: MoneyPath) -> None:
-    """The message that goes back has no attempts and an id of its own; the record counts the replay and keeps its attempts."""
+async def test_replay_resets_the_attempt_count(path: MoneyPath) -> None:
+    """The replayed message has no attempts and its own id; the dead letter counts the replay and keeps its attempts."""
     publisher = Publisher(path.rabbitmq_url, "test")
     path.stack.push_async_callback(publisher.close)
-    await dead_letters.archive(path.pool, [letter(b"poison", attempts=8)])
+    await dead_letters.archive(path.pool, [read(b"poison", attempts=8)])
     [row] = await archived(path.pool)
 
     marked = await dead_letters.replay(path.pool, publisher, row, BY)
@@ -139,15 +139,15 @@ async def test_a_replay_starts_to_count_anew(path: MoneyPath) -> None:
     assert marked["replayed_at"] is not None
 
 
-async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
-    """Who replayed or discarded which one, by which request, of which queue and transfers, and why it was discarded."""
+async def test_actions_on_dead_letters_are_audited(path: MoneyPath) -> None:
+    """The operator, the request, the dead letter with its queue and transfers, and the reason of a discard."""
     publisher = Publisher(path.rabbitmq_url, "test")
     path.stack.push_async_callback(publisher.close)
     ids = [new_id() for _ in range(2)]
     bodies = [
         encode_envelope(TRANSFERS_REQUESTED, [json.dumps({"transfer_id": str(id_)})], sent_at=NOON) for id_ in ids
     ]
-    await dead_letters.archive(path.pool, [letter(body) for body in bodies])
+    await dead_letters.archive(path.pool, [read(body) for body in bodies])
     rows = {bytes(row["body"]): row for row in await archived(path.pool, 2)}
     first, second = (rows[body] for body in bodies)
 
@@ -170,11 +170,11 @@ async def test_acts_on_dead_letters_are_on_record(path: MoneyPath) -> None:
     assert ["odd", "odd"] == [row["note"] for row in discarded]
 
 
-async def test_the_gauge_says_how_many_wait(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as are on record and wait, kept up to date."""
+async def test_gauge_counts_waiting_dead_letters(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as wait in the database, kept up to date."""
     monkeypatch.setattr(dead_letter_archiver, "MEASURE_SECONDS", 0.01)
     gauge = dead_letter_archiver.DEAD_LETTERS.labels(REQUESTED_QUEUE.name)
-    await dead_letters.archive(path.pool, [letter(b"one"), letter(b"two")])
+    await dead_letters.archive(path.pool, [read(b"one"), read(b"two")])
     async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE) as archiver:
         measuring = asyncio.create_task(archiver.measure())
         async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""Dead letters: out of the broker onto the record, and what an operator may do with them."""
+"""Dead letters: archived from the broker, and what an operator can do with them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.harness.databases import TestDatabase
 from tests.harness.dead_letters import archived, archiving
 from tests.harness.services import MoneyPath, accept, request
 
-NOBODY = "amqp://nobody:nobody-is-there@127.0.0.1:9"
+UNREACHABLE = "amqp://user:password@127.0.0.1:9"
 BY = Actor(new_id(), "the-request-1")
 
 
@@ -58,18 +58,18 @@ async def put(
 ) -> None:
     """Put messages among the dead letters, each with an id of its own unless one is given."""
     queue = REQUESTED_QUEUE.dead_letter
-    letters = [
+    messages = [
         OutgoingMessage("", queue, body, {REASON: reason}, message_id=message_id or str(new_id())) for body in bodies
     ]
-    assert not any(await publisher.publish(letters))
+    assert not any(await publisher.publish(messages))
 
 
 async def depth(publisher: Publisher) -> int:
     return (await publisher.depths([REQUESTED_QUEUE.dead_letter]))[REQUESTED_QUEUE.dead_letter]
 
 
-async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publisher) -> None:
-    """Guarantee 37: bytes, an unknown version, odd ids and a NUL: each is kept as it came, with what is in it."""
+async def test_any_message_is_archived(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: bytes, an unknown version, malformed ids and a NUL: each is archived as it arrived, with its content."""
     transfer, command = await accepted(path)
     odd = json.dumps(json.loads(command) | {"request_id": "a\x00b\r\n", "transfer_id": "\ud800"})
     bodies = [b"\xff\x00 no json", envelope(command).replace(b'"version":1', b'"version":9'), envelope(odd)]
@@ -87,8 +87,8 @@ async def test_whatever_it_is_it_is_on_record(path: MoneyPath, publisher: Publis
     assert {"malformed: \ufffd"} == {row["reason"] for row in rows}
 
 
-async def test_odd_headers_keep_no_letter_out(path: MoneyPath) -> None:
-    """Whatever the headers say, the letter is kept: one that could not be would hold up all behind it."""
+async def test_malformed_headers_are_archived(path: MoneyPath) -> None:
+    """Whatever the headers are, the dead letter is archived: one that could not be would block all after it."""
     for number, attempts in enumerate(odd := (2**40, -1, "many", True)):
         body = f"poison {number}".encode()
         await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {ATTEMPTS: attempts}, "\x00")])
@@ -96,20 +96,20 @@ async def test_odd_headers_keep_no_letter_out(path: MoneyPath) -> None:
     assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await archived(path.pool, len(odd))]
 
 
-def test_no_depth_kills_the_keeper() -> None:
-    """A message nested just as deep as can be read, or deeper, is a letter like any other."""
+def test_deeply_nested_message_is_archived() -> None:
+    """A message nested as deep as can be parsed, or deeper, is archived like any other."""
     for depth in range(900, 1010):
         body = b'{"type":"t","version":1,"commands":[' + b"[" * depth + b"]" * depth + b"]}"
         assert body == dead_letters.read(REQUESTED_QUEUE, body, {}, None).body
 
 
-async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
-    """Copies count on one row while it waits; a message that is handed over again changes nothing, even once dealt with."""
+async def test_copies_share_one_row(path: MoneyPath) -> None:
+    """Copies are counted in one row while it waits; a redelivered message changes nothing, even once resolved."""
     _, command = await accepted(path)
     first, second = (dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, str(new_id())) for _ in range(2))
 
-    for letters in ([first], [first], [second, first], [second]):
-        await dead_letters.archive(path.pool, letters)
+    for batch in ([first], [first], [second, first], [second]):
+        await dead_letters.archive(path.pool, batch)
     [row] = await archived(path.pool)
     seen = row["seen"]
     await dead_letters.discard(path.pool, row["id"], "seen", BY)
@@ -119,7 +119,7 @@ async def test_one_row_for_what_is_told_twice(path: MoneyPath) -> None:
     assert ["discarded"] == [row["state"] for row in await path.pool.fetch("SELECT state FROM dead_letters")]
 
 
-async def test_a_crash_before_the_acknowledgement_leaves_one_row(
+async def test_crash_before_the_acknowledgement_leaves_one_row(
     path: MoneyPath, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archiver that dies between its commit and its acknowledgement gets the message again: one row, seen once."""
@@ -142,10 +142,10 @@ async def test_a_crash_before_the_acknowledgement_leaves_one_row(
     assert 1 == row["seen"]
 
 
-async def test_what_cannot_be_kept_stays_at_the_broker(
+async def test_message_that_cannot_be_archived_stays_in_the_broker(
     path: MoneyPath, publisher: Publisher, transaction_database: TestDatabase
 ) -> None:
-    """While the database accepts no row nothing is acknowledged: the message stays in the queue and is archived later."""
+    """While the database cannot be written nothing is acknowledged; the message stays and is archived later."""
     owner = await asyncpg.connect(transaction_database.owner_url)
     await owner.execute("REVOKE INSERT ON dead_letters FROM payflow_transaction")
     await put(publisher, b"poison")
@@ -163,8 +163,8 @@ async def test_what_cannot_be_kept_stays_at_the_broker(
     assert b"poison" == bytes(row["body"])
 
 
-async def test_a_replay_carries_it_out_once(path: MoneyPath, publisher: Publisher) -> None:
-    """Guarantee 37: replayed five times, also beside a worker and after its outcome: the money moved once; each is on record."""
+async def test_replay_moves_money_once(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: replayed five times, also beside a worker and after its outcome: the money moved once; each is audited."""
     transfer, command = await accepted(path)
     await put(publisher, envelope(command))
     async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
@@ -198,12 +198,12 @@ async def until_taken(publisher: Publisher) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
-    """With the broker away a replay is refused with 503; the letter waits, and no action is on record."""
+async def test_unconfirmed_replay_marks_nothing(path: MoneyPath) -> None:
+    """With the broker unavailable a replay is 503; the dead letter waits, and no action is audited."""
     _, command = await accepted(path)
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
     [row] = await archived(path.pool)
-    nowhere = Publisher(NOBODY, "test")
+    nowhere = Publisher(UNREACHABLE, "test")
 
     with pytest.raises(BrokerUnavailable):
         await dead_letters.replay(path.pool, nowhere, row, BY)
@@ -212,20 +212,20 @@ async def test_nothing_is_marked_without_the_confirm(path: MoneyPath) -> None:
     assert 0 == await path.pool.fetchval("SELECT count(*) FROM audit_log")
 
 
-async def test_what_fails_again_goes_on_waiting(path: MoneyPath, publisher: Publisher) -> None:
-    """A letter that came back before its replay was marked is not marked as done: it waits, seen twice."""
+async def test_dead_letter_that_fails_again_stays_waiting(path: MoneyPath, publisher: Publisher) -> None:
+    """A dead letter that returned before its replay was marked is not marked as replayed: it waits, seen twice."""
     row_body = b"still no json"
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
     [row] = await archived(path.pool)
-    # Back already, as a fast worker and archiver would have it.
+    # Returned already, as with a fast worker and archiver.
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, row_body, {}, str(new_id()))])
     marked = await dead_letters.replay(path.pool, publisher, row, BY)
 
     assert ("waiting", 2, 1) == (marked["state"], marked["seen"], marked["replays"])
 
 
-async def test_a_replayed_poison_comes_back(path: MoneyPath, publisher: Publisher) -> None:
-    """Guarantee 37: what nobody can read is replayed without harm and waits again in the end; nothing dies of it."""
+async def test_replayed_poison_message_returns(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 37: a message that cannot be decoded is replayed without harm and waits again; no process ends."""
     await put(publisher, b"still no json")
     async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
         [row] = await archived(path.pool)
@@ -240,10 +240,10 @@ async def test_a_replayed_poison_comes_back(path: MoneyPath, publisher: Publishe
     assert waiting[0]["reason"].startswith("malformed")
 
 
-async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
-    """A command that is not the one accepted would move money nobody asked for: a dry run says so, a replay is refused."""
+async def test_command_that_was_not_accepted_is_not_replayed(path: MoneyPath) -> None:
+    """A command that no client requested would move money: the preview says so, and a replay is refused."""
     _, command = await accepted(path)
-    told = json.loads(command)
+    fields = json.loads(command)
     changes = (
         {"transfer_id": str(new_id())},
         {"amount": 6},
@@ -253,26 +253,26 @@ async def test_what_nobody_accepted_is_not_replayed(path: MoneyPath) -> None:
         {"expires_at": "2999-01-01T00:00:00.000000Z"},
         {"request_hash": "00" * 32},
     )
-    forged = [envelope(json.dumps(told | change)) for change in changes]
-    letters = [dead_letters.read(REQUESTED_QUEUE, body, {}, None) for body in [envelope(command), *forged]]
-    await dead_letters.archive(path.pool, letters)
-    by_body = {bytes(row["body"]): row for row in await archived(path.pool, len(letters))}
+    forged = [envelope(json.dumps(fields | change)) for change in changes]
+    read = [dead_letters.read(REQUESTED_QUEUE, body, {}, None) for body in [envelope(command), *forged]]
+    await dead_letters.archive(path.pool, read)
+    by_body = {bytes(row["body"]): row for row in await archived(path.pool, len(read))}
     preview = replay.previewer(path.pool)
-    prospects = [await preview(by_body[body]) for body in forged]
-    honest = await preview(by_body[letters[0].body])
+    previews = [await preview(by_body[body]) for body in forged]
+    accepted_preview = await preview(by_body[read[0].body])
 
-    assert [["refused"]] * len(changes) == [[effect.effect for effect in one.effects] for one in prospects]
-    assert None not in [one.refusal for one in prospects]
-    assert (["post"], None) == ([effect.effect for effect in honest.effects], honest.refusal)
+    assert [["refused"]] * len(changes) == [[effect.effect for effect in one.effects] for one in previews]
+    assert None not in [one.refusal for one in previews]
+    assert (["post"], None) == ([effect.effect for effect in accepted_preview.effects], accepted_preview.refusal)
 
 
-async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Publisher) -> None:
-    """A replay that must not be done is refused at the desk: nothing goes to the queue, nothing is marked."""
+async def test_refused_replay_publishes_nothing(path: MoneyPath, publisher: Publisher) -> None:
+    """A refused replay publishes nothing and marks nothing."""
     _, command = await accepted(path)
     forged = envelope(command.replace('"amount":5', '"amount":6'))
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, forged, {}, None)])
     [row] = await archived(path.pool)
-    desk = DeadLetterApi(
+    dead_letter_api = DeadLetterApi(
         path.pool,
         REQUESTED_QUEUE,
         read_pool=path.pool,
@@ -282,20 +282,20 @@ async def test_a_refused_replay_publishes_nothing(path: MoneyPath, publisher: Pu
     )
     body = json.dumps({"operator_id": str(BY.operator_id), "request_id": BY.request_id}).encode()
     with pytest.raises(DeadLetterNotReplayable):
-        await desk.replay(asked(row["id"], body))
+        await dead_letter_api.replay(asked(row["id"], body))
 
     assert 0 == (await publisher.depths([REQUESTED_QUEUE.name]))[REQUESTED_QUEUE.name]
     assert 0 == await path.pool.fetchval("SELECT sum(replays) FROM dead_letters")
 
 
-async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """Lists and single dead letters are read on the pool for reads; what an operator does is written on the other."""
+async def test_discard_writes_on_the_main_pool(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """Dead letters are read on the read pool; actions of operators are written on the other."""
     _, command = await accepted(path)
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
     [row] = await archived(path.pool)
     read_pool = await transaction_database.pool(default_transaction_read_only="on")
     path.stack.push_async_callback(close_pool, read_pool)
-    desk = DeadLetterApi(
+    dead_letter_api = DeadLetterApi(
         path.pool,
         REQUESTED_QUEUE,
         read_pool=read_pool,
@@ -304,42 +304,42 @@ async def test_a_discard_writes_on_the_main_pool(path: MoneyPath, transaction_da
         preview=replay.previewer(read_pool),
     )
     body = {"operator_id": str(BY.operator_id), "request_id": BY.request_id, "reason": "a test"}
-    response = await desk.discard(asked(row["id"], json.dumps(body).encode()))
+    response = await dead_letter_api.discard(asked(row["id"], json.dumps(body).encode()))
 
     assert 200 == response.status
     assert "discarded" == await path.pool.fetchval("SELECT state FROM dead_letters")
 
 
 def asked(letter_id: UUID, body: bytes) -> web.Request:
-    """A request to the desk, as the server would hand it over."""
+    """A request to the dead-letter API, as from the server."""
     payload = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
     payload.feed_data(body)
     payload.feed_eof()
     return make_mocked_request("POST", "/", match_info={"id": str(letter_id)}, payload=payload)
 
 
-async def test_a_dry_run_tells_each_fate(path: MoneyPath) -> None:
-    """PENDING past its expiry would be voided, a conflict or what cannot be read comes back; nothing is published."""
+async def test_dry_run_shows_the_effect_on_each_transfer(path: MoneyPath) -> None:
+    """An expired PENDING transfer would be voided, a conflict or an undecodable command returns; nothing is published."""
     path.reversal_after = timedelta(milliseconds=1)
     late, late_command = await accepted(path)
     path.reversal_after = timedelta(seconds=60)
-    odd, odd_command = await accepted(path)
+    malformed, malformed_command = await accepted(path)
     clash, clash_command = await accepted(path)
     await commands.mark_conflicted(path.pool, [clash.id])
-    body = envelope(late_command, odd_command.replace('"amount":5', '"amount":"5"'), clash_command)
+    body = envelope(late_command, malformed_command.replace('"amount":5', '"amount":"5"'), clash_command)
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, None)])
     [row] = await archived(path.pool)
 
-    prospect = await replay.previewer(path.pool)(row)
+    preview = await replay.previewer(path.pool)(row)
 
-    assert {late.id: "void", odd.id: "dead_letter", clash.id: "dead_letter"} == {
-        effect.subject_id: effect.effect for effect in prospect.effects
+    assert {late.id: "void", malformed.id: "dead_letter", clash.id: "dead_letter"} == {
+        effect.subject_id: effect.effect for effect in preview.effects
     }
-    assert prospect.refusal is None
+    assert preview.refusal is None
 
 
-async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publisher) -> None:
-    """A discarded letter stays on record with the reason, once in the audit log; the reversal still ends its transfer."""
+async def test_discard_changes_no_transfer(path: MoneyPath, publisher: Publisher) -> None:
+    """A discarded dead letter keeps its reason, once in the audit log; the reversal still ends its transfer."""
     path.reversal_after = timedelta(milliseconds=1)
     transfer, command = await accepted(path)
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, envelope(command), {}, None)])
@@ -362,8 +362,8 @@ async def test_discarding_touches_no_transfer(path: MoneyPath, publisher: Publis
     ]
 
 
-async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """While the audit log takes no row a letter is not discarded."""
+async def test_action_that_cannot_be_audited_is_not_done(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """While the audit log cannot be written a dead letter is not discarded."""
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
     [row] = await archived(path.pool)
     owner = await asyncpg.connect(transaction_database.owner_url)
@@ -375,8 +375,8 @@ async def test_an_act_that_cannot_be_on_record_is_not_done(path: MoneyPath, tran
     assert "waiting" == await path.pool.fetchval("SELECT state FROM dead_letters")
 
 
-async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """DELETE and TRUNCATE of dead letters are refused to everybody, and the service cannot change what was in one."""
+async def test_dead_letters_are_never_removed(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """DELETE and TRUNCATE are refused to all roles, and the service cannot change the content of a dead letter."""
     await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, b"poison", {}, None)])
     removals = ["DELETE FROM dead_letters", "TRUNCATE dead_letters"]
     for role, statements in (
@@ -391,8 +391,8 @@ async def test_a_record_is_never_removed(path: MoneyPath, transaction_database: 
         await connection.close()
 
 
-async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publisher) -> None:
-    """Guarantee 67: a transfer whose command was set aside says so, waits for the reversal, and after a replay is done."""
+async def test_progress_names_a_dead_letter(path: MoneyPath, publisher: Publisher) -> None:
+    """Guarantee 67: a transfer whose command is a dead letter says so, waits for the reversal, and after a replay is final."""
     transfer, command = await accepted(path)
     await put(publisher, envelope(command))
     async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
@@ -403,7 +403,7 @@ async def test_the_trace_names_a_dead_letter(path: MoneyPath, publisher: Publish
     await path.finalized([transfer.id])
     done = steps.describe(dict((await commands.find_steps(path.pool, transfer.id))[0]), {})
 
-    assert ("reversal", True) == (aside.waiting_for, "a person can look into it" in aside.summary)
+    assert ("reversal", True) == (aside.waiting_for, "our team can retry it" in aside.summary)
     assert "dead_lettered" in [step["step"] for step in aside.steps]
     assert {"dead_lettered", "replayed", "completed"} <= {step["step"] for step in done.steps}
     assert None is done.waiting_for

@@ -1,4 +1,4 @@
-"""The guards of accepting and settling that only a certain order of events shows, each driven to that order."""
+"""Guards of accepting and finalizing that only a certain order of events shows; each test forces that order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.contracts.refusals.transaction import Busy
 from services.transaction import commands, store
 from services.transaction.app import PLANNER
 from services.transaction.commands import Accepted
-from services.transaction.store import Told
+from services.transaction.store import WalletResult
 from services.transaction.transfer import Transfer
 from services.transaction.worker import Worker
 from services.wallet import commands as wallet_commands
@@ -70,11 +70,13 @@ async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[
     return sorted(transfers)
 
 
-async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[Told]:
+async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[WalletResult]:
     """Void them in the wallet; what there is to finalize."""
     voids = [Void(transfer.id, "cancelled", transfer.request_hash) for transfer in transfers]
     answers = await wallet_commands.void_transfers(path.wallet_pool, voids)
-    return [Told(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in answers]
+    return [
+        WalletResult(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in answers
+    ]
 
 
 async def delivery(path: MoneyPath) -> Delivery[TransferCommand]:
@@ -83,8 +85,8 @@ async def delivery(path: MoneyPath) -> Delivery[TransferCommand]:
     return Delivery(decode_command(json.loads(row["body"])), 1, redelivered=False, sent_at=datetime.now(UTC))
 
 
-async def test_a_transfer_without_its_command_is_not_kept(path: MoneyPath, owner: asyncpg.Connection) -> None:
-    """While the command cannot be written there is neither transfer nor used key; later the same key is accepted."""
+async def test_transfer_without_its_command_is_not_recorded(path: MoneyPath, owner: asyncpg.Connection) -> None:
+    """While the command cannot be written there is no transfer and no used key; later the same key is accepted."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     one = request(alice, bob_wallet, 5)
 
@@ -103,8 +105,8 @@ async def test_a_transfer_without_its_command_is_not_kept(path: MoneyPath, owner
     assert again.transfer.id == (await delivery(path)).item.transfer_id
 
 
-async def test_a_status_without_its_event_is_not_kept(path: MoneyPath, owner: asyncpg.Connection) -> None:
-    """While the event cannot be written the transfer stays PENDING; then it moves once, with one event."""
+async def test_status_without_its_event_is_not_recorded(path: MoneyPath, owner: asyncpg.Connection) -> None:
+    """While the event cannot be written the transfer stays PENDING; then it changes once, with one event."""
     [transfer] = await accepted(path)
     told = await voided(path, [transfer])
 
@@ -119,8 +121,8 @@ async def test_a_status_without_its_event_is_not_kept(path: MoneyPath, owner: as
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
 
 
-async def test_settling_again_moves_nothing(path: MoneyPath) -> None:
-    """Guarantee 6: told the same thrice, in one list too, a transfer moves once, tells once, and nobody has trouble."""
+async def test_finalizing_again_changes_nothing(path: MoneyPath) -> None:
+    """Guarantee 6: with the same outcome three times, also in one list, a transfer changes once, with one event and no error."""
     [transfer] = await accepted(path)
     [told] = await voided(path, [transfer])
 
@@ -130,8 +132,8 @@ async def test_settling_again_moves_nothing(path: MoneyPath) -> None:
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
 
 
-async def test_statuses_move_in_one_order(path: MoneyPath, patient: Pool) -> None:
-    """Two who finalize the same transfers in opposite orders wait for each other; neither dies of a deadlock."""
+async def test_statuses_change_in_one_order(path: MoneyPath, patient: Pool) -> None:
+    """Two processes that finalize the same transfers in opposite orders wait for each other without a deadlock."""
     transfers = await accepted(path, 3)
     first, middle, last = await voided(path, transfers)
 
@@ -149,7 +151,7 @@ async def test_statuses_move_in_one_order(path: MoneyPath, patient: Pool) -> Non
 
 
 async def test_keys_are_inserted_in_one_order(patient: Pool) -> None:
-    """Two batches with the same keys in opposite orders wait for each other; neither dies of a deadlock."""
+    """Two batches with the same keys in opposite orders wait for each other without a deadlock."""
     user = new_id()
 
     async def insert(*keys: str) -> int:
@@ -169,8 +171,8 @@ async def test_keys_are_inserted_in_one_order(patient: Pool) -> None:
     assert (3, 0) == (await backwards, await forwards)
 
 
-async def test_a_used_key_is_answered_while_new_work_is_refused(path: MoneyPath) -> None:
-    """Guarantee 17: with too much work ahead a used key still gets its first answer; a new one is told to come back."""
+async def test_used_key_is_replayed_while_new_work_is_refused(path: MoneyPath) -> None:
+    """Guarantee 17: with too much work ahead a used key still gets its first response; a new one is refused with Retry-After."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     intake = path.intake()
     used = request(alice, bob_wallet, 5)
@@ -183,23 +185,23 @@ async def test_a_used_key_is_answered_while_new_work_is_refused(path: MoneyPath)
     assert isinstance(new, Busy)
 
 
-async def test_a_twin_that_spent_the_balance_meanwhile_is_the_answer(path: MoneyPath) -> None:
-    """Guarantee 17: the twin got in between the look at the key and the look at the balance, and took all of it."""
+async def test_duplicate_that_spent_the_balance_is_replayed(path: MoneyPath) -> None:
+    """Guarantee 17: a concurrent duplicate was accepted between the look-ups of key and balance and spent all of it."""
     [(alice, _), (bob, _)] = await path.users([300, 0])
-    twin = request(alice, new_id(), 300, key="same", to_wallet_id=None, to_email="bob@example.com")
+    duplicate = request(alice, new_id(), 300, key="same", to_wallet_id=None, to_email="bob@example.com")
     path.people.known["bob@example.com"] = bob
     quick = path.intake()
-    path.people = Meanwhile(path.people.known, lambda: accept(quick, twin))
+    path.people = Meanwhile(path.people.known, lambda: accept(quick, duplicate))
 
-    [answer] = await accept(path.intake(), twin)
+    [answer] = await accept(path.intake(), duplicate)
 
     assert isinstance(answer, Accepted)
     assert answer.replayed
     assert [answer.transfer.id] == [row["id"] for row in await path.pool.fetch("SELECT id FROM transfers")]
 
 
-async def test_the_reversal_leaves_what_has_not_expired(path: MoneyPath) -> None:
-    """A transfer that is only slow is not voided: a pass of the reversal before its expiry does nothing."""
+async def test_reversal_ignores_transfers_before_expiry(path: MoneyPath) -> None:
+    """A slow transfer is not voided: a pass of the reversal before its expiry changes nothing."""
     [transfer] = await accepted(path)
 
     moved = await path.sweep()
@@ -208,8 +210,8 @@ async def test_the_reversal_leaves_what_has_not_expired(path: MoneyPath) -> None
     assert 0 == await path.wallet_pool.fetchval("SELECT count(*) FROM outcomes WHERE transfer_id = $1", transfer.id)
 
 
-async def test_the_verdict_of_a_conflict_is_a_dead_letter(path: MoneyPath) -> None:
-    """Guarantee 10: an id that the wallet knows with another request is left to a human, and marked."""
+async def test_verdict_of_a_conflict_is_a_dead_letter(path: MoneyPath) -> None:
+    """Guarantee 10: an id that the wallet knows with another request is left to an operator, and marked."""
     [transfer] = await accepted(path)
     forged = ledgers.posting(transfer.from_wallet_id, transfer.to_wallet_id, 99, transfer_id=transfer.id)
     await ledgers.post(path.wallet_pool, forged)
@@ -221,8 +223,8 @@ async def test_the_verdict_of_a_conflict_is_a_dead_letter(path: MoneyPath) -> No
     assert await path.pool.fetchval("SELECT status = 'PENDING' AND conflicted_at IS NOT NULL FROM transfers")
 
 
-async def test_the_verdict_of_a_busy_wallet_is_another_try(path: MoneyPath) -> None:
-    """A transfer whose account was held too long is neither finalized nor done: it comes back."""
+async def test_verdict_of_a_busy_wallet_is_a_retry(path: MoneyPath) -> None:
+    """A transfer whose account was locked too long is not finalized: it is retried."""
     [transfer] = await accepted(path)
     worker = Worker(path.pool, path.wallet("transaction-worker"), "test")
 

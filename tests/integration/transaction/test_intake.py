@@ -1,4 +1,4 @@
-"""Accepting: keys, twins, and the checks a new request meets."""
+"""Accepting: keys, concurrent duplicates, and the checks of a new request."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ async def count(path: MoneyPath) -> int:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection may be long in coming: for crowds that are not collected into batches, on a machine that is busy."""
+    """A connection may be long in coming: for bursts that are not batched, on a busy machine."""
     monkeypatch.setattr(database, "ACQUIRE_SECONDS", 30.0)
     monkeypatch.setattr(wallet_client, "FIND_SECONDS", 30.0)
 
 
-async def test_a_hundred_twins_make_one_transfer(path: MoneyPath, patient: None) -> None:
-    """Guarantee 17: the same key and body a hundred times at once, over two intakes: one transfer, one answer to all."""
+async def test_a_hundred_concurrent_duplicates_make_one_transfer(path: MoneyPath, patient: None) -> None:
+    """Guarantee 17: the same key and body a hundred times at once, over two intakes: one transfer, one response."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     intakes = [path.intake(), path.intake()]
-    twin = request(alice, bob_wallet, 300, key="same")
+    duplicate = request(alice, bob_wallet, 300, key="same")
 
     answers: list[Result] = []
     async with asyncio.timeout(60):
@@ -57,7 +57,7 @@ async def test_a_hundred_twins_make_one_transfer(path: MoneyPath, patient: None)
         while len(final := [answer for answer in answers if code(answer) != "idempotency_key_in_use"]) < 100:
             repeats = 100 - len(final)
             answers = final + [
-                a for [a] in await asyncio.gather(*(accept(intakes[n % 2], twin) for n in range(repeats)))
+                a for [a] in await asyncio.gather(*(accept(intakes[n % 2], duplicate) for n in range(repeats)))
             ]
 
     assert {"accepted": 1, "replayed": 99} == Counter(code(answer) for answer in answers)
@@ -65,23 +65,23 @@ async def test_a_hundred_twins_make_one_transfer(path: MoneyPath, patient: None)
     assert 1 == await count(path)
 
 
-async def test_twins_in_one_batch_make_one_transfer(path: MoneyPath) -> None:
+async def test_duplicates_in_one_batch_make_one_transfer(path: MoneyPath) -> None:
     """The same key twice in one batch is accepted once and replayed once; with another body it is refused."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
-    twin = request(alice, bob_wallet, 10, key="same")
+    duplicate = request(alice, bob_wallet, 10, key="same")
 
-    answers = await accept(path.intake(), twin, twin, request(alice, bob_wallet, 11, key="same"))
+    answers = await accept(path.intake(), duplicate, duplicate, request(alice, bob_wallet, 11, key="same"))
 
     assert {"accepted": 1, "replayed": 1, "idempotency_key_reused": 1} == Counter(map(code, answers))
 
 
 @pytest.mark.parametrize("fate", ["spent", "completed", "failed", "cancelled"])
-async def test_a_replay_is_answered_whatever_happened_since(path: MoneyPath, fate: str) -> None:
-    """Guarantee 17: the key answers with the PENDING body of its accepting commit after any outcome."""
+async def test_replay_returns_the_first_response_after_any_outcome(path: MoneyPath, fate: str) -> None:
+    """Guarantee 17: the key returns the PENDING body of its accepting commit after any outcome."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
     intake = path.intake()
-    twin = request(alice, bob_wallet, 300, key="same")
-    [first] = await accept(intake, twin)
+    duplicate = request(alice, bob_wallet, 300, key="same")
+    [first] = await accept(intake, duplicate)
     assert isinstance(first, Accepted)
     if fate == "completed":
         path.start_relay()
@@ -92,7 +92,7 @@ async def test_a_replay_is_answered_whatever_happened_since(path: MoneyPath, fat
         reason = "timed_out" if fate == "failed" else "cancelled"
         await reversal.void_transfers(path.pool, path.wallet("transaction-reversal"), voided, reason)
 
-    [again] = await accept(path.intake(), twin)
+    [again] = await accept(path.intake(), duplicate)
 
     assert isinstance(again, Accepted)
     assert again.replayed
@@ -100,7 +100,7 @@ async def test_a_replay_is_answered_whatever_happened_since(path: MoneyPath, fat
     assert alice_wallet == again.transfer.from_wallet_id
 
 
-async def test_a_key_belongs_to_its_user_and_its_request(path: MoneyPath) -> None:
+async def test_key_belongs_to_its_user_and_its_request(path: MoneyPath) -> None:
     """Guarantee 18: reused with another amount: refused; by another user: an independent transfer."""
     [(alice, _), (bob, bob_wallet), (_, carol_wallet)] = await path.users([300, 300, 0])
     intake = path.intake()
@@ -119,7 +119,7 @@ async def test_a_key_belongs_to_its_user_and_its_request(path: MoneyPath) -> Non
     assert bob_wallet
 
 
-async def test_two_honest_equal_payments_are_both_made(path: MoneyPath) -> None:
+async def test_equal_payments_with_different_keys_are_both_made(path: MoneyPath) -> None:
     """Guarantee 23: equal bodies with different keys are different transfers."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
 
@@ -150,7 +150,7 @@ async def test_refusals_record_nothing(path: MoneyPath) -> None:
         request(alice, bob_wallet, 301),
         request(alice, bob_wallet, 1, from_wallet_id=euro_wallet),
         request(alice, bob_wallet, 1, currency="EUR"),
-        request(alice, bob_wallet, 1, to_wallet_id=None, to_email="nobody@example.com"),
+        request(alice, bob_wallet, 1, to_wallet_id=None, to_email="unknown@example.com"),
         request(bob, alice_wallet, 1, from_wallet_id=alice_wallet),
     )
 
@@ -170,8 +170,8 @@ async def test_refusals_record_nothing(path: MoneyPath) -> None:
     assert 0 == await path.pool.fetchval("SELECT count(*) FROM idempotency_keys")
 
 
-async def test_the_email_finds_the_wallet(path: MoneyPath) -> None:
-    """A recipient by address gets it into the wallet of that currency, opened on demand for the default one."""
+async def test_recipient_by_email(path: MoneyPath) -> None:
+    """A recipient by address receives in the wallet of that currency; the default one is opened on demand."""
     [(alice, _)] = await path.users([300])
     dora: UUID = new_id()
     intake = path.intake()
@@ -184,7 +184,7 @@ async def test_the_email_finds_the_wallet(path: MoneyPath) -> None:
 
 
 async def test_pending_transfers_count_against_the_balance(path: MoneyPath) -> None:
-    """What is under way is not there to be spent again; when it failed it is."""
+    """The amount of a pending transfer cannot be spent again; after a failure it can."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     [first] = await accept(path.intake(), request(alice, bob_wallet, 200))
     assert isinstance(first, Accepted)
@@ -201,8 +201,8 @@ async def test_pending_transfers_count_against_the_balance(path: MoneyPath) -> N
     assert ["insufficient_funds", "accepted"] == [code(refused), code(accepted)]
 
 
-async def test_known_wallets_are_accepted_while_the_wallet_is_away(path: MoneyPath) -> None:
-    """With the wallet service away: wallets seen before are accepted, new ones are told to come back."""
+async def test_stored_wallets_are_accepted_without_the_wallet_service(path: MoneyPath) -> None:
+    """With the wallet service unavailable: stored wallets are accepted, new ones are refused with Retry-After."""
     [(alice, _), (_, bob_wallet), (_, carol_wallet)] = await path.users([300, 0, 0])
     await accept(path.intake(), request(alice, bob_wallet, 1))
     intake = path.intake()
@@ -213,7 +213,7 @@ async def test_known_wallets_are_accepted_while_the_wallet_is_away(path: MoneyPa
     assert ["accepted", "upstream_unavailable"] == [code(answer) for answer in answers]
 
 
-async def test_a_wallet_service_without_a_response_records_nothing(
+async def test_wallet_lookup_without_a_response_records_nothing(
     path: MoneyPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wallets that cannot be looked up in time: 503, because nothing was recorded; not an unknown outcome."""
@@ -228,8 +228,8 @@ async def test_a_wallet_service_without_a_response_records_nothing(
     assert 0 == await count(path)
 
 
-async def test_a_twin_that_takes_too_long_is_told_to_come_back(path: MoneyPath) -> None:
-    """A key whose first request hangs in its commit is answered `in use` within the lock timeout; a neighbour is accepted."""
+async def test_duplicate_of_a_blocked_request_is_in_use(path: MoneyPath) -> None:
+    """A key whose first request hangs in its commit is refused as in use within the lock timeout; others are accepted."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     intake = path.intake()
     await accept(intake, request(alice, bob_wallet, 1))
@@ -249,8 +249,8 @@ async def test_a_twin_that_takes_too_long_is_told_to_come_back(path: MoneyPath) 
     assert "500ms" == INTAKE_SETTINGS["lock_timeout"], "in the batch and once more alone: a second in all"
 
 
-async def test_a_terminal_transfer_cannot_be_changed(path: MoneyPath) -> None:
-    """The database itself keeps a terminal status for ever, and keeps every transfer and key."""
+async def test_terminal_transfer_cannot_be_changed(path: MoneyPath) -> None:
+    """The database itself keeps a terminal status, and every transfer and key."""
     path.reversal_after = timedelta(milliseconds=1)
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     await accept(path.intake(), request(alice, bob_wallet, 1))
@@ -266,8 +266,8 @@ async def test_a_terminal_transfer_cannot_be_changed(path: MoneyPath) -> None:
     assert 0 == await ledgers.balance(path.wallet_pool, bob_wallet)
 
 
-async def test_a_request_that_cannot_be_stored_fails_alone(path: MoneyPath) -> None:
-    """One request of 16 that the database refuses gets a fault of its own; its neighbours are accepted."""
+async def test_request_that_cannot_be_stored_fails_alone(path: MoneyPath) -> None:
+    """One request of 16 that the database refuses gets a fault of its own; the others are accepted."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     requests = [request(alice, bob_wallet, 1) for _ in range(16)]
     requests[9] = request(alice, bob_wallet, 1, description="NUL \x00")
@@ -278,7 +278,7 @@ async def test_a_request_that_cannot_be_stored_fails_alone(path: MoneyPath) -> N
     assert 15 == await count(path)
 
 
-def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
+def test_malformed_item_is_refused_alone() -> None:
     """Of a batch with one malformed item the others are read."""
     good = {
         "user_id": str(new_id()),
@@ -301,12 +301,12 @@ def test_an_item_that_is_not_well_formed_is_refused_alone() -> None:
 
 @asynccontextmanager
 async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody's commit notifies the wakeup and does not end: it waits for a replica that is not there."""
+    """A commit notifies the wake-up and does not end: it waits for a replica that does not exist."""
     superuser, ringer = [await asyncpg.connect(database.superuser_url) for _ in range(2)]
     await superuser.execute("SET synchronous_commit = local")
-    await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
     await superuser.execute("SELECT pg_reload_conf()")
-    while await ringer.fetchval("SHOW synchronous_standby_names") != "nobody":
+    while await ringer.fetchval("SHOW synchronous_standby_names") != "absent":
         await asyncio.sleep(0.01)
     ringing = asyncio.create_task(
         ringer.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
@@ -324,8 +324,8 @@ async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connec
         await ringer.close()
 
 
-async def test_a_queue_at_the_wakeup_is_no_twin(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """A commit that waits behind another's wakeup for longer than twins wait for each other is accepted, as what it is: new."""
+async def test_wait_for_the_wakeup_is_not_a_duplicate(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """A commit that waits behind the wake-up of another, longer than duplicates wait for each other, is accepted as new."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     # The wallets are known before: to look one up also waits for the replica.
     await accept(path.intake(), request(alice, bob_wallet, 1))

@@ -1,4 +1,4 @@
-"""Keys raced at the transaction service: random twins, other bodies, other users, over two intakes that are restarted."""
+"""Races for keys: random duplicates, other bodies, other users, over two intakes that are restarted."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.simulation.naive_keys import Call, Recorded
 
 CLIENTS = 12
 CALLS = drills.bound(25, 60)
-"""How often each client calls."""
+"""The calls of each client."""
 
 
 class Race:
-    """Clients that send the same few keys at the same time, and everything they were told."""
+    """Clients that send the same few keys at the same time, and the history of their results."""
 
     def __init__(self, path: MoneyPath, users: Sequence[UUID], receiver: UUID, seed: int) -> None:
         self.path = path
@@ -46,39 +46,39 @@ class Race:
 
     async def _client(self, number: int) -> None:
         for turn in range(CALLS):
-            requests = [self._think_up(turn) for _ in range(self.rng.randint(1, 4))]
+            requests = [self._next_request(turn) for _ in range(self.rng.randint(1, 4))]
             began = next(self.ticks)
-            answers = await self._ask(self.intakes[number % 2], requests)
+            results = await self._send(self.intakes[number % 2], requests)
             ended = next(self.ticks)
             self.history += [
-                self._said(one, began, ended, answer) for one, answer in zip(requests, answers, strict=True)
+                self._entry(one, began, ended, result) for one, result in zip(requests, results, strict=True)
             ]
 
-    async def _ask(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Result | None]:
+    async def _send(self, intake: Intake, requests: Sequence[Request]) -> Sequence[Result | None]:
         try:
             return await intake.accept(requests)
         except DatabaseUnavailable:
             return [None] * len(requests)
 
-    def _think_up(self, turn: int) -> Request:
-        """One of a few keys that everybody uses at about this turn, with one of two bodies, by one of the users."""
+    def _next_request(self, turn: int) -> Request:
+        """A request with one of a few keys of about this turn, one of two bodies, by one of the users."""
         user = self.rng.choice(self.users)
         key = f"key {turn + self.rng.randint(0, 2)}"
         return request(user, self.receiver, self.rng.choice([1, 1, 1, 2]), key=key)
 
-    def _said(self, one: Request, began: int, ended: int, answer: Result | None) -> Call:
+    def _entry(self, one: Request, began: int, ended: int, result: Result | None) -> Call:
         said = Call(str(one.user_id), one.idempotency_key, one.amount, began, ended, naive_keys.UNKNOWN)
-        if answer is None:
+        if result is None:
             return said
-        if isinstance(answer, Refusal):
-            # Beyond 500 the service says that it does not know, or has no time: a client asks again.
-            return said if answer.status >= 500 else said._replace(kind=answer.code)
-        self.accepted.append(answer)
-        kind = naive_keys.REPLAYED if answer.replayed else naive_keys.ACCEPTED
-        return said._replace(kind=kind, transfer=str(answer.transfer.id), body=repr(answer.transfer))
+        if isinstance(result, Refusal):
+            # From 500 the outcome is unknown or the service is busy: a client repeats the request.
+            return said if result.status >= 500 else said._replace(kind=result.code)
+        self.accepted.append(result)
+        kind = naive_keys.REPLAYED if result.replayed else naive_keys.ACCEPTED
+        return said._replace(kind=kind, transfer=str(result.transfer.id), body=repr(result.transfer))
 
     async def _cancel(self) -> None:
-        """Now and then somebody cancels what was accepted."""
+        """Cancel accepted transfers now and then."""
         wallet = self.path.wallet("transaction-reversal")
         for _ in range(CALLS):
             await asyncio.sleep(0.02)
@@ -89,14 +89,14 @@ class Race:
                     await reversal.void_transfers(self.path.pool, wallet, voided, "cancelled")
 
     async def _restart(self) -> None:
-        """Now and then an intake is another one, which remembers nothing."""
+        """Replace an intake by a new one now and then."""
         for _ in range(CALLS):
             await asyncio.sleep(0.02)
             self.intakes[self.rng.randint(0, 1)] = self.path.intake()
 
 
 async def read_record(path: MoneyPath) -> dict[naive_keys.Name, Recorded]:
-    """What is on record for each key."""
+    """What is recorded for each key."""
     rows = await path.pool.fetch(
         "SELECT keys.user_id, key, resource_id, amount FROM idempotency_keys AS keys JOIN transfers ON id = resource_id"
     )
@@ -106,7 +106,7 @@ async def read_record(path: MoneyPath) -> dict[naive_keys.Name, Recorded]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(drills.bound(3, 40)))
 async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) -> None:
-    """Guarantees 17, 18, 23: whatever is raced, each user and key make one transfer, and every answer says so."""
+    """Guarantees 17, 18, 23: in any race each user and key make one transfer, and every response agrees."""
     path.reversal_after = timedelta(seconds=60)
     path.start_relay()
     path.start_worker()
@@ -123,16 +123,16 @@ async def test_one_transfer_for_each_user_and_key(path: MoneyPath, seed: int) ->
         kind: {(s.user, s.key) for s in race.history if s.kind == kind} for kind in {s.kind for s in race.history}
     }
     assert recorded.keys() - by_kind["accepted"] <= by_kind.get("unknown", set()), (
-        "told as new, unless the answer was lost"
+        "accepted as new, unless the response was lost"
     )
     assert {"accepted", "replayed", "idempotency_key_reused"} <= by_kind.keys()
-    # The gateway looks at funds when there is time; else the ledger says it.
+    # The early check refuses when it has the balance in time; else the ledger rejects.
     broke = await path.pool.fetchval("SELECT count(*) FROM transfers WHERE failure_code = 'insufficient_funds'")
     assert broke > 0 or "insufficient_funds" in by_kind
 
 
-async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
-    """Guarantee 24: asked while it is raced, a key finds nothing before its transfer and always that one after."""
+async def test_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
+    """Guarantee 24: during a race a look-up by key finds nothing before its transfer and always that one after."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     intakes = [path.intake(), path.intake()]
     for number in range(20):
@@ -144,7 +144,7 @@ async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
         while not all(task.done() for task in sending):
             seen.append(await commands.find_by_key(path.pool, alice, key))
             await asyncio.sleep(0)
-        told = {answer.transfer.id for task in sending for answer in await task if isinstance(answer, Accepted)}
+        told = {result.transfer.id for task in sending for result in await task if isinstance(result, Accepted)}
 
         found = [None if transfer is None else transfer.id for transfer in seen]
         first = next((index for index, one in enumerate(found) if one is not None), len(found))
@@ -156,27 +156,27 @@ async def test_a_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
 
 
 class Meanwhile(WalletClient):
-    """The wallet; before it tells what is available something else happens."""
+    """The wallet; an action runs before it returns what is available."""
 
     def __init__(self, wallet: WalletClient, action: Callable[[], Awaitable[None]]) -> None:
         super().__init__(wallet._upstream)
         self._act = action
 
-    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
+    async def availability(self, pending: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
         await self._act()
-        return await super().availability(asked)
+        return await super().availability(pending)
 
 
-async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPath) -> None:
-    """Guarantee 17: whose twin is accepted and posted after the look at its key is told of it, not of missing funds."""
+async def test_duplicate_posted_meanwhile_is_replayed(path: MoneyPath) -> None:
+    """Guarantee 17: a duplicate accepted and posted after the look-up of its key is replayed, not refused for missing funds."""
     path.start_relay()
     path.start_worker()
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
-    twin = request(alice, bob_wallet, 300, key="same")
+    duplicate = request(alice, bob_wallet, 300, key="same")
     firsts: list[Result] = []
 
     async def spend() -> None:
-        firsts.extend(await path.intake().accept([twin]))
+        firsts.extend(await path.intake().accept([duplicate]))
         assert isinstance(firsts[0], Accepted)
         await path.finalized([firsts[0].transfer.id])
 
@@ -186,7 +186,7 @@ async def test_a_twin_that_spent_everything_meanwhile_is_replayed(path: MoneyPat
         auth=path.people,
         reversal_after=path.reversal_after,
     )
-    [again] = await late.accept([twin])
+    [again] = await late.accept([duplicate])
 
     assert isinstance(firsts[0], Accepted)
     assert [Accepted(firsts[0].transfer, replayed=True)] == [again]

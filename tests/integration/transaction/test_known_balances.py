@@ -1,4 +1,4 @@
-"""What an intake knows of balances from one request to the next, and when it asks the wallet again."""
+"""The known balances of an intake from one request to the next, and when it reads them again."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def said(answer: Result) -> str:
     return "replayed" if answer.replayed else "accepted"
 
 
-async def test_an_accepted_transfer_uses_up_what_is_known(path: MoneyPath) -> None:
-    """The same intake accepts 60 of 100, asks again for the next 60, and refuses it; the 40 that remain it knows."""
+async def test_accepted_transfer_reduces_the_known_balance(path: MoneyPath) -> None:
+    """The same intake accepts 60 of 100, reads the balance for the next 60 and refuses it; it knows the remaining 40."""
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     intake, wallet = one_intake(path)
 
@@ -59,8 +59,8 @@ async def test_an_accepted_transfer_uses_up_what_is_known(path: MoneyPath) -> No
     assert 3 == wallet.asked
 
 
-async def test_what_was_accepted_at_once_is_used_up_too(path: MoneyPath) -> None:
-    """Three of 40 each in one batch are let in by what was known before; the next request is not."""
+async def test_batch_reduces_the_known_balance(path: MoneyPath) -> None:
+    """Three in one batch are accepted by the known balance; the next request is not."""
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     intake, _ = one_intake(path)
 
@@ -70,8 +70,8 @@ async def test_what_was_accepted_at_once_is_used_up_too(path: MoneyPath) -> None
     assert "insufficient_funds amount" == said(answer)
 
 
-async def test_a_replay_uses_up_nothing(path: MoneyPath) -> None:
-    """The same key twice in a batch and once more later counts once: what remains is known without asking."""
+async def test_replay_does_not_reduce_the_known_balance(path: MoneyPath) -> None:
+    """The same key twice in a batch and once more later counts once: the rest is known without a read."""
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     intake, wallet = one_intake(path)
     same = request(alice, bob_wallet, 60, key="same")
@@ -84,8 +84,8 @@ async def test_a_replay_uses_up_nothing(path: MoneyPath) -> None:
     assert ("accepted", 1) == (said(rest), wallet.asked)
 
 
-async def test_only_the_senders_balance_is_used_up(path: MoneyPath) -> None:
-    """What Bob is sent takes nothing from what is known of Bob."""
+async def test_only_the_senders_known_balance_is_reduced(path: MoneyPath) -> None:
+    """What Bob receives does not reduce the known balance of Bob."""
     [(alice, _), (bob, bob_wallet), (_, carol_wallet)] = await path.users([100, 50, 0])
     intake, wallet = one_intake(path)
 
@@ -97,8 +97,8 @@ async def test_only_the_senders_balance_is_used_up(path: MoneyPath) -> None:
     assert ("accepted", asked) == (said(answer), wallet.asked)
 
 
-async def test_all_that_is_under_way_counts(path: MoneyPath) -> None:
-    """Many small transfers under way leave nothing for another one, also for an intake that was started just now."""
+async def test_all_pending_transfers_count(path: MoneyPath) -> None:
+    """Many small pending transfers leave nothing for another one, also for an intake that was just started."""
     [(alice, _), (_, bob_wallet)] = await path.users([55, 0])
     await accept(path.intake(), *(request(alice, bob_wallet, 10) for _ in range(5)))
 
@@ -108,8 +108,8 @@ async def test_all_that_is_under_way_counts(path: MoneyPath) -> None:
     assert ["accepted"] == list(map(said, await accept(path.intake(), request(alice, bob_wallet, 5))))
 
 
-async def test_what_the_ledger_has_decided_counts_once(path: MoneyPath) -> None:
-    """A transfer that is posted, and still PENDING here, is in the balance: it is not taken off once more."""
+async def test_decided_transfers_count_once(path: MoneyPath) -> None:
+    """A transfer that is posted, and still PENDING here, is in the balance: it is not subtracted again."""
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([300, 0])
     [first] = await accept(path.intake(), request(alice, bob_wallet, 200))
     assert isinstance(first, Accepted)
@@ -117,20 +117,20 @@ async def test_what_the_ledger_has_decided_counts_once(path: MoneyPath) -> None:
     assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=first.transfer.request_hash))
 
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 100))
-    under_way, _ = await commands.read_under_way(path.pool, {alice_wallet: alice}, [])
+    pending = await commands.list_pending_amounts(path.pool, {alice_wallet: alice})
     await path.sweep()
     path.start_relay()
     path.start_worker()
     assert isinstance(answer, Accepted)
     await path.finalized([first.transfer.id, answer.transfer.id])
-    later, _ = await commands.read_under_way(path.pool, {alice_wallet: alice, bob_wallet: bob}, [])
+    later = await commands.list_pending_amounts(path.pool, {alice_wallet: alice, bob_wallet: bob})
 
-    assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == under_way
+    assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == pending
     assert {alice_wallet: {}, bob_wallet: {}} == later
 
 
-async def test_a_frozen_sender_is_refused_by_name(path: MoneyPath) -> None:
-    """A frozen wallet pays nothing and takes nothing, and the refusal says which side it is; opened again it pays."""
+async def test_refusal_names_the_frozen_wallet(path: MoneyPath) -> None:
+    """A frozen wallet neither sends nor receives, and the refusal names the side; unfrozen it sends."""
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([100, 100])
     intake, _ = one_intake(path)
     await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))

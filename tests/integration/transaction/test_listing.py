@@ -137,7 +137,7 @@ async def test_every_combination_of_filters(client: TestClient[web.Request, web.
     assert {0, 1} < sizes, "some combinations hold nothing, some one transfer, some many"
 
 
-async def test_pages_are_the_list_in_parts(client: TestClient[web.Request, web.Application], rows: list[Row]) -> None:
+async def test_pages_have_no_gap_or_repeat(client: TestClient[web.Request, web.Application], rows: list[Row]) -> None:
     """Pages of seven follow each other without a gap or a repeat, also between transfers of one microsecond."""
     early = START + timedelta(microseconds=5)
     lists: list[tuple[UUID, dict[str, Any]]] = [
@@ -161,10 +161,8 @@ async def test_pages_are_the_list_in_parts(client: TestClient[web.Request, web.A
         assert PAGE < len(seen)
 
 
-async def test_what_is_not_the_recipients_own_is_left_out(
-    client: TestClient[web.Request, web.Application], rows: list[Row]
-) -> None:
-    """Metadata is in a transfer of one's own and in no other one."""
+async def test_metadata_is_the_senders(client: TestClient[web.Request, web.Application], rows: list[Row]) -> None:
+    """Only the sender sees the metadata of a transfer."""
     viewer = USERS[0]
     own = {str(row.id) for row in rows if row.user_id == viewer}
     items = (await page(client, viewer, {"limit": 200}))["items"]
@@ -173,8 +171,8 @@ async def test_what_is_not_the_recipients_own_is_left_out(
     assert own < {item["id"] for item in items}
 
 
-async def test_a_cursor_of_another_list_is_refused(client: TestClient[web.Request, web.Application]) -> None:
-    """Text that is no cursor, or the cursor of another list, is 422 and named."""
+async def test_cursor_of_another_list_is_refused(client: TestClient[web.Request, web.Application]) -> None:
+    """A text that is not a cursor, or the cursor of another list, is 422 and named."""
     for cursor in ("nonsense", "aWQ6MDE5MTE", "", "eyJhdXRoIjoieCJ9"):
         response = await client.get("/transfers", params={"viewer": str(USERS[0]), "cursor": cursor})
         assert 422 == response.status

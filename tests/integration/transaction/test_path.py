@@ -1,4 +1,4 @@
-"""From an accepted request to a finalized transfer, and what may go wrong in between."""
+"""From an accepted request to a finalized transfer, and failures in between."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def dead_letters(path: MoneyPath, count: int, *, seconds: float = 30) -> l
     return found
 
 
-async def test_a_transfer_goes_all_the_way(path: MoneyPath) -> None:
-    """An accepted transfer is posted, COMPLETED, and its event waits in the outbox; the answer said PENDING."""
+async def test_transfer_is_completed(path: MoneyPath) -> None:
+    """An accepted transfer is posted and COMPLETED, and its event is in the outbox; the response said PENDING."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([1000, 0])
     path.start_relay()
     path.start_worker()
@@ -84,7 +84,7 @@ async def test_a_transfer_goes_all_the_way(path: MoneyPath) -> None:
     assert 700 == await ledgers.balance(path.wallet_pool, alice_wallet)
 
 
-async def test_a_thousand_finalize_as_the_ledger_says(path: MoneyPath) -> None:
+async def test_thousand_statuses_equal_their_outcomes(path: MoneyPath) -> None:
     """Guarantee 1, short form: many transfers, some unaffordable; each status equals its outcome."""
     users = await path.users([500] * 20)
     path.start_relay()
@@ -108,7 +108,7 @@ async def test_a_thousand_finalize_as_the_ledger_says(path: MoneyPath) -> None:
 
 
 async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
-    """Guarantee 6: 1,000 messages delivered 1, 2 or 10 times in random order; each transfer moves once and tells once."""
+    """Guarantee 6: 1,000 messages delivered 1, 2 or 10 times in random order; each transfer changes once, with one event."""
     users = await path.users([100_000] * 10)
     intake = path.intake()
     rng = random.Random(9)
@@ -147,7 +147,7 @@ async def deadlocks(pool: Pool) -> int:
     return count
 
 
-async def test_a_rejection_outlives_a_top_up(path: MoneyPath) -> None:
+async def test_rejection_is_final_after_a_top_up(path: MoneyPath) -> None:
     """Guarantee 5: FAILED for funds, then topped up and the message sent again five times: still FAILED, no money moves."""
     [(alice, alice_wallet), (_, bob_wallet), (_, rich_wallet)] = await path.users([100, 0, 1000])
     intake = path.intake()
@@ -175,8 +175,8 @@ async def test_a_rejection_outlives_a_top_up(path: MoneyPath) -> None:
     )
 
 
-async def test_the_reversal_fails_what_nobody_did(path: MoneyPath) -> None:
-    """A transfer whose message is lost is FAILED with `timed_out` once it expired; a late message moves nothing."""
+async def test_reversal_fails_a_lost_transfer(path: MoneyPath) -> None:
+    """A transfer whose message is lost is FAILED with `timed_out` after its expiry; a late message moves nothing."""
     path.reversal_after = timedelta(milliseconds=1)
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([1000, 0])
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
@@ -192,8 +192,8 @@ async def test_the_reversal_fails_what_nobody_did(path: MoneyPath) -> None:
     assert 1000 == await ledgers.balance(path.wallet_pool, alice_wallet)
 
 
-async def test_the_reversal_completes_what_was_posted(path: MoneyPath) -> None:
-    """Guarantee 4: the worker died after the ledger commit and never came back; the reversal makes it COMPLETED."""
+async def test_reversal_completes_a_posted_transfer(path: MoneyPath) -> None:
+    """Guarantee 4: the worker died after the ledger commit and did not return; the reversal makes the transfer COMPLETED."""
     path.reversal_after = timedelta(seconds=1)
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
@@ -211,8 +211,8 @@ async def test_the_reversal_completes_what_was_posted(path: MoneyPath) -> None:
     assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
 
 
-async def test_many_reversals_beside_workers_contradict_nobody(path: MoneyPath) -> None:
-    """Guarantee 8, short form: two reversals without pause beside two workers; one event per transfer, no contradiction."""
+async def test_reversals_beside_workers_do_not_contradict_them(path: MoneyPath) -> None:
+    """Guarantee 8, short form: two continuous reversals beside two workers; one event per transfer, no contradiction."""
     path.reversal_after = timedelta(milliseconds=30)
     users = await path.users([10_000] * 6)
     intake = path.intake()
@@ -242,8 +242,8 @@ async def test_many_reversals_beside_workers_contradict_nobody(path: MoneyPath) 
     assert kinds["COMPLETED"] + kinds["FAILED"] == len(ids)
 
 
-async def test_a_conflicting_command_is_left_to_a_human(path: MoneyPath) -> None:
-    """Guarantee 10: an id the wallet knows with another request is dead-lettered, stays PENDING, and the reversal leaves it."""
+async def test_conflicting_command_is_left_to_an_operator(path: MoneyPath) -> None:
+    """Guarantee 10: an id the wallet knows with another request is dead-lettered, stays PENDING, and the reversal ignores it."""
     path.reversal_after = timedelta(seconds=1)
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
@@ -265,8 +265,8 @@ async def test_a_conflicting_command_is_left_to_a_human(path: MoneyPath) -> None
     assert "PENDING" == await path.pool.fetchval("SELECT status FROM transfers")
 
 
-async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
-    """Guarantee 37: no JSON, unknown version, a broken command in a bundle of 64: dead letters; the other 63 are done."""
+async def test_poison_message_affects_only_itself(path: MoneyPath) -> None:
+    """Guarantee 37: no JSON, unknown version, a broken command in a bundle of 64: dead letters; the other 63 are carried out."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
     answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(63)))
     ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
@@ -279,17 +279,17 @@ async def test_poison_hurts_only_itself(path: MoneyPath) -> None:
 
     path.start_worker()
     await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]], [odd])
-    letters = await dead_letters(path, 4)
+    found = await dead_letters(path, 4)
     done = await path.finalized(ids)
 
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
-    assert all(reason.startswith("malformed") for _, reason in letters)
+    assert all(reason.startswith("malformed") for _, reason in found)
 
 
-async def test_a_handler_that_always_throws_gives_up_after_its_attempts(
+async def test_handler_that_always_fails_stops_after_its_attempts(
     path: MoneyPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guarantee 37: what always fails goes through its delays and ends as a dead letter; neighbours are done at once."""
+    """Guarantee 37: an item that always fails is delayed and then becomes a dead letter; others are carried out at once."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
     answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(10)))
     ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
@@ -311,7 +311,7 @@ async def test_a_handler_that_always_throws_gives_up_after_its_attempts(
     assert str(ids[4]).encode() in body
 
 
-async def test_unknown_wallet_is_an_answer(path: MoneyPath) -> None:
+async def test_unknown_wallet_is_an_outcome(path: MoneyPath) -> None:
     """Guarantee 37: a command for a wallet that does not exist fails the transfer with `wallet_not_found`."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
@@ -325,8 +325,8 @@ async def test_unknown_wallet_is_an_answer(path: MoneyPath) -> None:
     assert ("FAILED", "wallet_not_found") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
 
 
-async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
-    """Guarantee 36: with the queue gone the publish comes back, the row stays unpublished, and later it goes out."""
+async def test_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
+    """Guarantee 36: with the queue gone the publish is returned, the row stays unpublished and is published later."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     publisher = Publisher(path.rabbitmq_url, "test")
     await publisher.ping()
@@ -366,8 +366,8 @@ async def test_an_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     assert "COMPLETED" == done[answer.transfer.id].status
 
 
-async def test_a_wallet_that_is_away_pauses_the_worker(path: MoneyPath) -> None:
-    """While the wallet is away nothing is failed, republished or lost; when it is back everything is done."""
+async def test_unavailable_wallet_pauses_the_worker(path: MoneyPath) -> None:
+    """While the wallet is unavailable nothing is failed, republished or lost; afterwards everything is carried out."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     intake = path.intake()
     answers = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(20)))
@@ -386,8 +386,8 @@ async def test_a_wallet_that_is_away_pauses_the_worker(path: MoneyPath) -> None:
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
 
 
-async def test_a_transfer_held_by_somebody_else_is_waited_for(path: MoneyPath) -> None:
-    """While another transaction holds the transfer's row, the worker keeps its window: no attempt counts, nothing is lost."""
+async def test_locked_transfer_is_waited_for(path: MoneyPath) -> None:
+    """While another transaction locks the transfer's row, the worker keeps its window: no attempt counts, nothing is lost."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
     assert isinstance(answer, Accepted)
@@ -414,10 +414,10 @@ async def test_a_transfer_held_by_somebody_else_is_waited_for(path: MoneyPath) -
     assert "COMPLETED" == done[answer.transfer.id].status
 
 
-async def test_a_wallet_without_its_database_is_away_too(
+async def test_wallet_without_its_database_pauses_the_worker(
     path: MoneyPath, wallet_database: TestDatabase, postgres: Postgres
 ) -> None:
-    """A wallet that answers 503 is waited for like one that does not answer: nothing is counted, republished or dead."""
+    """A wallet that returns 503 is waited for like one that does not respond: no attempt, republish or dead letter."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(5)))
     ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
@@ -439,8 +439,8 @@ async def test_a_wallet_without_its_database_is_away_too(
     assert {"COMPLETED"} == {transfer.status for transfer in done.values()}
 
 
-async def test_events_nobody_takes_do_not_hold_up_commands(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six hundred rows that cannot be routed, older than a command, wait aside; the command goes out and is done."""
+async def test_unroutable_events_do_not_delay_commands(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hundred rows that cannot be routed, older than a command, are postponed; the command is published and carried out."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     stuck = [new_id() for _ in range(600)]
     await path.pool.execute(

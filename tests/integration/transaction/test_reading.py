@@ -1,4 +1,4 @@
-"""Reading transfers back: pages, filters, and who sees what."""
+"""Reading transfers: pages, filters and visibility."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def pages(path: MoneyPath, viewer: UUID, *, limit: int, between: asyncio.E
             return seen
 
 
-async def test_a_thousand_rows_paged_while_two_hundred_arrive(path: MoneyPath) -> None:
+async def test_pages_are_stable_while_rows_are_inserted(path: MoneyPath) -> None:
     """Guarantee 59: of 1,000 rows paged while 200 more are inserted none is skipped or repeated, newest first."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
     intake = path.intake()
@@ -53,8 +53,8 @@ async def test_a_thousand_rows_paged_while_two_hundred_arrive(path: MoneyPath) -
     assert 1200 == len(await pages(path, alice, limit=200))
 
 
-async def test_the_recipient_sees_what_arrived(path: MoneyPath) -> None:
-    """A recipient's list holds completed transfers only, without the sender's metadata; a stranger's holds nothing."""
+async def test_recipient_sees_completed_transfers(path: MoneyPath) -> None:
+    """A recipient's list has completed transfers only, without the sender's metadata; that of another user is empty."""
     [(alice, _), (bob, bob_wallet)] = await path.users([100, 0])
     intake = path.intake()
     path.start_relay()

@@ -1,4 +1,4 @@
-"""What is recorded of a transfer on its way, field by field and count by count."""
+"""What is recorded of a transfer, field by field and count by count."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def attempts_of(path: MoneyPath, transfer_id: UUID) -> list[dict[str, Any]
     return found
 
 
-async def test_the_command_says_all_that_was_accepted(path: MoneyPath) -> None:
+async def test_command_has_every_accepted_field(path: MoneyPath) -> None:
     """Every field of the command is that of the accepted transfer and its request."""
     [transfer] = await accepted(path, 10, description="Miete", request_id="the-request-1", traceparent=TRACE)
 
@@ -82,8 +82,8 @@ async def test_the_command_says_all_that_was_accepted(path: MoneyPath) -> None:
     ] == await commands_of(path)
 
 
-async def test_what_was_accepted_is_read_back(path: MoneyPath) -> None:
-    """Description, metadata and every other field come back from the database as they were answered."""
+async def test_accepted_fields_are_read_back(path: MoneyPath) -> None:
+    """Description, metadata and every other field are read from the database as in the first response."""
     [transfer] = await accepted(path, 10, description="Miete", metadata={"order": 7, "tags": ["a"]})
 
     assert {transfer.id: transfer} == await commands.find_transfers(path.pool, [transfer.id])
@@ -91,7 +91,7 @@ async def test_what_was_accepted_is_read_back(path: MoneyPath) -> None:
 
 
 @pytest.mark.parametrize(("amount", "type_", "code"), [(10, "completed", None), (5000, "failed", "insufficient_funds")])
-async def test_the_event_says_all_that_is_known(path: MoneyPath, amount: int, type_: str, code: str | None) -> None:
+async def test_event_has_every_field(path: MoneyPath, amount: int, type_: str, code: str | None) -> None:
     """Every field of the event is that of the transfer and of the ledger's outcome; its id is new."""
     [transfer] = await accepted(path, amount, description="Miete", request_id="the-request-1", traceparent=TRACE)
     await worker(path).on_transfers_requested(delivered(await commands_of(path)))
@@ -122,7 +122,7 @@ async def test_the_event_says_all_that_is_known(path: MoneyPath, amount: int, ty
     )
 
 
-async def test_the_attempt_that_finalized_is_recorded(path: MoneyPath) -> None:
+async def test_finalizing_attempt_is_recorded(path: MoneyPath) -> None:
     """With its number, its worker, whether it was redelivered, and when it was queued and picked up."""
     [transfer] = await accepted(path, 10)
     before = datetime.now(UTC)
@@ -136,8 +136,8 @@ async def test_the_attempt_that_finalized_is_recorded(path: MoneyPath) -> None:
     } == attempt  # fmt: skip
 
 
-async def test_an_attempt_is_noted_once_and_at_most_twenty(path: MoneyPath) -> None:
-    """A worker that waits for the wallet notes each attempt once, twenty at most, and none after the outcome."""
+async def test_attempts_are_recorded_once_and_at_most_twenty(path: MoneyPath) -> None:
+    """A worker that waits for the wallet records each attempt once, at most twenty, and none after the outcome."""
     one, done = await accepted(path, 10, 20)
     waiting = worker(path, away=True)
     by_id = {command.transfer_id: command for command in await commands_of(path)}
@@ -154,19 +154,19 @@ async def test_an_attempt_is_noted_once_and_at_most_twenty(path: MoneyPath) -> N
     assert [1] == [attempt["number"] for attempt in await attempts_of(path, done.id)]
 
 
-async def test_what_a_worker_says_of_itself(path: MoneyPath) -> None:
-    """It counts the transfers that moved by it, not the answers it got; whether the wallet is away; and when it said so."""
+async def test_heartbeat_of_a_worker(path: MoneyPath) -> None:
+    """It has the number of transfers that this worker finalized, whether the wallet is unavailable, and the time."""
     await accepted(path, 10, 20)
     window = delivered(await commands_of(path))
     one = worker(path)
     for again in (window, window, [*window, *window]):
         await one.on_transfers_requested(again)
-    await commands.beat(path.pool, "worker-7", one._state())
+    await commands.record_heartbeat(path.pool, "worker-7", one._state())
     _, first = await commands.measure(path.pool)
     await path.pool.execute("UPDATE heartbeats SET at = at - interval '1 hour'")
     _, aged = await commands.measure(path.pool)
     one.wallet_unavailable = True
-    await commands.beat(path.pool, "worker-7", one._state())
+    await commands.record_heartbeat(path.pool, "worker-7", one._state())
     _, second = await commands.measure(path.pool)
 
     assert ("worker", 2, False) == tuple(
@@ -179,7 +179,7 @@ async def test_what_a_worker_says_of_itself(path: MoneyPath) -> None:
 
 
 async def test_each_transfer_is_counted_once(path: MoneyPath) -> None:
-    """Accepted, replayed, refused and finalized are counted one by one; what comes again is counted as a replay only."""
+    """Accepted, replayed, refused and finalized are counted one by one; a repeat is counted as a replay only."""
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     one, other = request(alice, bob_wallet, 1, key="one"), request(alice, bob_wallet, 2)
     results = ("accepted", "replayed", "same_wallet", "wallet_not_found")
@@ -206,8 +206,8 @@ def counted(results: Sequence[str]) -> dict[str, float]:
     }
 
 
-async def test_what_is_under_way_is_measured(path: MoneyPath) -> None:
-    """How many are PENDING, the age of the oldest of them, and how many have outlived their expiry; not what is done."""
+async def test_pending_transfers_are_measured(path: MoneyPath) -> None:
+    """How many are PENDING, the age of the oldest, and how many have expired; terminal ones do not count."""
     transfers = await accepted(path, 1, 2, 3, 4)
     by_id = {command.transfer_id: command for command in await commands_of(path)}
     await worker(path).on_transfers_requested(delivered([by_id[transfers[0].id]]))
@@ -224,8 +224,8 @@ async def test_what_is_under_way_is_measured(path: MoneyPath) -> None:
     assert before <= row["oldest_seconds"] <= after
 
 
-async def test_events_are_told_of_what_is_done_only(path: MoneyPath) -> None:
-    """Asked for the events of all, of a PENDING transfer there is none."""
+async def test_only_terminal_transfers_have_an_event(path: MoneyPath) -> None:
+    """A PENDING transfer has no event."""
     done, _pending = transfers = await accepted(path, 1, 2)
     by_id = {command.transfer_id: command for command in await commands_of(path)}
     await worker(path).on_transfers_requested(delivered([by_id[done.id]]))
@@ -237,8 +237,8 @@ async def test_events_are_told_of_what_is_done_only(path: MoneyPath) -> None:
     assert told == replace(events[0], event_id=told.event_id)
 
 
-async def test_a_key_finds_the_transfer_of_its_user_only(path: MoneyPath) -> None:
-    """The same key of two users finds for each the transfer that it made for them, and nothing for a third."""
+async def test_key_finds_the_transfer_of_its_user_only(path: MoneyPath) -> None:
+    """The same key of two users finds the transfer of each, and nothing for a third."""
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([100, 100])
     intake = path.intake()
     answers = await accept(
@@ -252,10 +252,10 @@ async def test_a_key_finds_the_transfer_of_its_user_only(path: MoneyPath) -> Non
     assert None is await commands.find_by_key(path.pool, alice, "K")
 
 
-async def test_who_finalized_before_a_place_is_not_listed_after_it(
+async def test_finalized_transfers_are_listed_after_a_position(
     path: MoneyPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list goes on behind the place it is given, in order, and as long as it may be; what is fresh waits for the grace."""
+    """The list continues after a position, in order, up to its limit; new transfers are listed after the grace time."""
     transfers = await accepted(path, *range(1, 6))
     for command in await commands_of(path):
         await worker(path).on_transfers_requested(delivered([command]))
@@ -274,14 +274,14 @@ async def test_who_finalized_before_a_place_is_not_listed_after_it(
     assert [] == await commands.list_finalized(path.pool, rest[-1], 10)
 
 
-async def test_what_is_under_way_is_listed_from_its_expiry_on(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From that very moment, in the order of the expiry, at most as many as asked for; not before it is old enough."""
+async def test_pending_transfers_are_listed_by_expiry(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a time on, in the order of expiry, up to the limit; not before they are old enough."""
     first, second, third = [*await accepted(path, 1), *await accepted(path, 2), *await accepted(path, 3)]
     monkeypatch.setattr(commands, "PENDING_AGE_SECONDS", 3600.0)
-    young = await commands.list_accepted(path.pool, first.expires_at, 10)
+    young = await commands.list_pending(path.pool, first.expires_at, 10)
     monkeypatch.setattr(commands, "PENDING_AGE_SECONDS", 0.0)
 
-    found = [await commands.list_accepted(path.pool, second.expires_at, limit) for limit in (10, 1)]
+    found = [await commands.list_pending(path.pool, second.expires_at, limit) for limit in (10, 1)]
 
     assert [] == young
     assert [[second.id, third.id], [second.id]] == [[row["id"] for row in rows] for rows in found]
@@ -290,7 +290,7 @@ async def test_what_is_under_way_is_listed_from_its_expiry_on(path: MoneyPath, m
     )
 
 
-def test_the_hash_covers_every_part_of_a_request() -> None:
+def test_request_hash_covers_every_field() -> None:
     """Another account on either side, another amount or another currency under the same id is another request."""
     ids = [UUID(int=number) for number in range(4)]
     hashes = {

@@ -1,4 +1,4 @@
-"""The reversal against the real queries: what it takes up, in which order, how much at a time, and what it leaves alone."""
+"""The reversal against the real queries: which transfers it ends, in which order, and how many at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.contracts.identifiers import new_id
 from services.transaction import commands, metrics, reversal
 from services.transaction.commands import Accepted
 from services.transaction.transfer import TIMED_OUT, Transfer
-from services.transaction.wallet_client import WalletAnswer, WalletClient
+from services.transaction.wallet_client import WalletClient, WalletResponse
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
@@ -30,7 +30,7 @@ class Noting(WalletClient):
         super().__init__(wallet._upstream)
         self.batches: list[list[UUID]] = []
 
-    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletAnswer]:
+    async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletResponse]:
         self.batches.append([transfer_id for transfer_id, _ in transfers])
         return await super().void(transfers, reason)
 
@@ -66,10 +66,10 @@ async def forge(path: MoneyPath, transfer: Transfer) -> None:
     assert ["posted"] == await ledgers.post(path.wallet_pool, forged)
 
 
-async def test_a_conflicted_transfer_is_asked_about_once(
+async def test_conflicted_transfer_is_voided_once(
     path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
 ) -> None:
-    """Guarantee 10: the reversal that meets a conflict marks it; later passes leave it alone, and take up the others."""
+    """Guarantee 10: the reversal that meets a conflict marks it; later passes ignore it and go on with the others."""
     clash, other = await accepted(path, 2)
     await forge(path, clash)
     await expire(transaction_database, clash)
@@ -88,7 +88,7 @@ async def test_a_conflicted_transfer_is_asked_about_once(
     assert ("PENDING", True) == tuple(row)
 
 
-async def test_a_conflict_is_marked_once(path: MoneyPath) -> None:
+async def test_conflict_is_marked_once(path: MoneyPath) -> None:
     """Marked again, together with one that is new: the first keeps its time, and each counts once."""
     first, second = await accepted(path, 2)
     counted = metrics.CONFLICTED._value.get()
@@ -101,9 +101,7 @@ async def test_a_conflict_is_marked_once(path: MoneyPath) -> None:
     assert 2 == metrics.CONFLICTED._value.get() - counted
 
 
-async def test_what_expired_first_is_taken_up_first(
-    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
-) -> None:
+async def test_oldest_expiry_comes_first(path: MoneyPath, wallet: Noting, transaction_database: TestDatabase) -> None:
     """In the order of the expiry, whatever the order of the acceptance."""
     transfers = await accepted(path, 4)
     for transfer, seconds in zip(transfers, (10, 40, 20, 30), strict=True):
@@ -120,10 +118,10 @@ async def test_what_expired_first_is_taken_up_first(
     assert (4, [[transfer.id for transfer in in_order]]) == (moved, wallet.batches)
 
 
-async def test_one_pass_ends_all_that_expired(
+async def test_one_pass_ends_all_expired_transfers(
     path: MoneyPath, wallet: Noting, transaction_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than fits into a batch: the pass goes on until nothing is left, and says how many moved altogether."""
+    """More than fits into a batch: the pass continues until nothing is left, and returns how many changed altogether."""
     monkeypatch.setattr(reversal, "BATCH_MAX", 3)
     transfers = await accepted(path, 8)
     await expire(transaction_database, *transfers[:7])
@@ -137,10 +135,10 @@ async def test_one_pass_ends_all_that_expired(
     )
 
 
-async def test_the_time_of_an_outcome_is_the_ledgers(
+async def test_time_of_an_outcome_is_the_ledgers(
     path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
 ) -> None:
-    """Completed or failed when the ledger decided it, however much later the transfer is told."""
+    """Completed or failed when the ledger decided, however much later the outcome is recorded."""
     done, failed = await accepted(path, 2)
     posted = ledgers.posting(done.from_wallet_id, done.to_wallet_id, 1, transfer_id=done.id)
     assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=done.request_hash))
@@ -160,10 +158,10 @@ async def test_the_time_of_an_outcome_is_the_ledgers(
     )  # fmt: skip
 
 
-async def test_the_role_goes_on_when_the_wallet_was_away(
+async def test_role_continues_after_the_wallet_was_unavailable(
     path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
 ) -> None:
-    """While the wallet is away nothing is decided or reported; when it is back what expired is ended, and reported."""
+    """While the wallet is unavailable nothing is decided or reported; afterwards expired transfers end, and are reported."""
     [transfer] = await accepted(path)
     await expire(transaction_database, transfer)
     runtime = Runtime(service="transaction", role="reversal", instance="transaction-reversal-7")
@@ -184,7 +182,7 @@ async def test_the_role_goes_on_when_the_wallet_was_away(
     assert "reversal" == heard["transaction-reversal-7"]["role"]
 
 
-async def test_a_transfer_expires_as_long_after_its_acceptance_as_set(path: MoneyPath) -> None:
+async def test_expiry_is_counted_from_acceptance(path: MoneyPath) -> None:
     """Neither earlier nor later, and by the clock of the database."""
     path.reversal_after = timedelta(seconds=37)
 

@@ -41,8 +41,8 @@ async def balances(path: MoneyPath, *wallets: UUID) -> list[int]:
     return [posted[wallet] for wallet in wallets]
 
 
-async def test_rejected_by_the_ledger_as_simulated(path: MoneyPath) -> None:
-    """Unchecked: more than there is is accepted, and the ledger rejects it; what there is it pays, whoever checked."""
+async def test_ledger_rejects_an_unchecked_transfer(path: MoneyPath) -> None:
+    """Unchecked: more than the balance is accepted and the ledger rejects it; what is covered is posted."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
     path.start_relay()
     path.start_worker()
@@ -59,8 +59,8 @@ async def test_rejected_by_the_ledger_as_simulated(path: MoneyPath) -> None:
     assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
 
 
-async def test_the_neighbours_of_a_simulation_are_checked(path: MoneyPath) -> None:
-    """In one batch with an unchecked one, an ordinary request for too much is refused at the gateway as ever."""
+async def test_other_items_of_the_batch_are_checked(path: MoneyPath) -> None:
+    """In one batch with an unchecked item an ordinary request for too much is refused at acceptance."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
 
     answers = await accept(
@@ -72,8 +72,8 @@ async def test_the_neighbours_of_a_simulation_are_checked(path: MoneyPath) -> No
     assert [None, "insufficient_funds"] == [getattr(answer, "code", None) for answer in answers]
 
 
-async def test_held_back_then_carried_out(path: MoneyPath) -> None:
-    """Held: PENDING and unpublished for so long, beside others that go at once; then COMPLETED."""
+async def test_delayed_command_is_carried_out(path: MoneyPath) -> None:
+    """Delayed: PENDING and unpublished for so long, beside others that are published at once; then COMPLETED."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     path.start_relay()
     path.start_worker()
@@ -91,8 +91,8 @@ async def test_held_back_then_carried_out(path: MoneyPath) -> None:
     assert 1 <= (done.completed_at - done.created_at).total_seconds()
 
 
-async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
-    """Held beyond its expiry: the reversal voids it, and the command that comes afterwards moves nothing."""
+async def test_command_after_the_reversal_moves_nothing(path: MoneyPath) -> None:
+    """Delayed beyond its expiry: the reversal voids it, and the command that comes afterwards moves nothing."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
     late = Simulation(held_seconds=1.5, expires_seconds=0.2)
 
@@ -115,7 +115,7 @@ async def test_reversed_and_then_posted_late(path: MoneyPath) -> None:
     assert [0, 300] == await balances(path, alice_wallet, bob_wallet)
 
 
-async def test_a_crowd_of_simulations_loses_and_doubles_nothing(path: MoneyPath) -> None:
+async def test_many_simulations_lose_and_double_nothing(path: MoneyPath) -> None:
     """Everything simulated at once, each key twice, for more than there is: one outcome each, and only what was there moves.
 
     The fixture proves the ledger afterwards, and holds every status against its outcome.
@@ -130,7 +130,7 @@ async def test_a_crowd_of_simulations_loses_and_doubles_nothing(path: MoneyPath)
         request(
             *((alice, bob_wallet) if n % 2 else (bob, alice_wallet)),
             50 + n,
-            key=f"crowd-{n}",
+            key=f"burst-{n}",
             simulation=kinds[n // 2 % len(kinds)],
         )
         for n in range(80)
@@ -168,7 +168,7 @@ async def sweep(path: MoneyPath) -> None:
 async def test_outside_demo_mode_the_field_is_unknown(
     path: MoneyPath, transaction_database: TestDatabase, demo: bool
 ) -> None:
-    """A transaction service that is not in demo mode refuses an item that asks for a simulation, alone, and records nothing."""
+    """A transaction service that is not in demo mode refuses an item with a simulation, alone, and records nothing."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     ordinary = {
         "user_id": str(alice),
@@ -237,8 +237,8 @@ async def answers(upstream: Upstream) -> bool:
 @pytest.mark.parametrize(
     "asked", [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}]
 )
-def test_a_simulation_has_its_limits(asked: dict[str, float]) -> None:
-    """Nothing is held back or kept alive for longer than a person would wait."""
+def test_simulations_are_bounded(asked: dict[str, float]) -> None:
+    """No command is delayed, and no transfer kept pending, for longer than the limits."""
     read = schemas.read_requests(json.dumps({"items": [{"simulation": asked}]}).encode(), simulates=True)
 
     assert isinstance(read[0], Refusal)

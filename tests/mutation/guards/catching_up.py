@@ -9,7 +9,12 @@ QUERIES = "services/notification/sql/queries.sql"
 FINALIZED = "services/transaction/sql/queries.sql"
 
 CATCHING_UP = "tests/integration/notification/test_catch_up.py"
-WORKS = f"{CATCHING_UP}::test_lost_events_are_told_once"
+WORKS = f"{CATCHING_UP}::test_lost_events_are_recorded_once"
+
+RECORD = (
+    "            recorded_count += await self._record(await commands.list_unrecorded(self._pool, page.transfer_ids))\n"
+)
+ADVANCE = "            await commands.advance_position(self._pool, page.end)\n"
 
 MUTANTS = (
     Mutant(
@@ -18,14 +23,12 @@ MUTANTS = (
         changes=[
             Change(
                 CATCH_UP,
-                "            told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))\n"
-                "            await commands.advance_position(self._pool, page.end)\n",
-                "            await commands.advance_position(self._pool, page.end)\n"
-                "            told_count += await self._tell(await commands.list_untold(self._pool, page.transfer_ids))\n",
+                RECORD + ADVANCE,
+                ADVANCE + RECORD,
             )
         ],
         works=WORKS,
-        caught_by=[f"{CATCHING_UP}::test_what_could_not_be_told_is_not_passed"],
+        caught_by=[f"{CATCHING_UP}::test_position_does_not_pass_unrecorded_events"],
     ),
     Mutant(
         name="position-goes-back",
@@ -38,20 +41,20 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{CATCHING_UP}::test_the_position_never_goes_back"],
+        caught_by=[f"{CATCHING_UP}::test_position_never_goes_back"],
     ),
     Mutant(
         name="late-commits-skipped",
         guard="only rows below every running commit are taken as complete",
         changes=[Change(FINALIZED, " AND finalized_at < $3\n", " AND ($3::timestamptz IS NOT NULL)\n")],
         works=WORKS,
-        caught_by=[f"{CATCHING_UP}::test_who_commits_late_is_not_passed_over"],
+        caught_by=[f"{CATCHING_UP}::test_late_commit_is_not_skipped"],
     ),
     Mutant(
         name="lost-event-without-its-e-mail",
         guard="a lost event is caught up together with its e-mails",
         changes=[Change(CATCH_UP, "with_deliveries=self._with_deliveries)", "with_deliveries=False)")],
         works=WORKS,
-        caught_by=[f"{CATCHING_UP}::test_what_was_lost_is_told_in_every_way"],
+        caught_by=[f"{CATCHING_UP}::test_lost_event_has_all_its_effects"],
     ),
 )

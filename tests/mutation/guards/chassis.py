@@ -20,7 +20,7 @@ PUBLISHING = "tests/integration/chassis/test_publishing.py"
 STOPPING = "tests/integration/chassis/test_stopping.py"
 UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
-WORKS = "tests/integration/transaction/test_path.py::test_a_transfer_goes_all_the_way"
+WORKS = "tests/integration/transaction/test_path.py::test_transfer_is_completed"
 
 MUTANTS = (
     Mutant(
@@ -187,8 +187,8 @@ MUTANTS = (
                 "    if False:\n        raise BrokerUnavailable(",
             )
         ],
-        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
-        caught_by=[f"{LETTERS}::test_nothing_is_marked_without_the_confirm"],
+        works=f"{LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{LETTERS}::test_unconfirmed_replay_marks_nothing"],
     ),
     Mutant(
         name="replay-of-an-altered-command",
@@ -196,12 +196,12 @@ MUTANTS = (
         changes=[
             Change(
                 "services/transaction/replay.py",
-                "return standing is not None and standing.terms == (",
+                "return state is not None and state.terms == (",
                 "return True or (",
             )
         ],
-        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
-        caught_by=[f"{LETTERS}::test_a_refused_replay_publishes_nothing"],
+        works=f"{LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{LETTERS}::test_refused_replay_publishes_nothing"],
     ),
     Mutant(
         name="returned-dead-letter-marked-done",
@@ -209,8 +209,8 @@ MUTANTS = (
         changes=[
             Change(LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0")
         ],
-        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
-        caught_by=[f"{LETTERS}::test_what_fails_again_goes_on_waiting"],
+        works=f"{LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{LETTERS}::test_dead_letter_that_fails_again_stays_waiting"],
     ),
     Mutant(
         name="redelivered-dead-letter-recorded-twice",
@@ -222,8 +222,8 @@ MUTANTS = (
                 "WHERE true\n",
             )
         ],
-        works=f"{LETTERS}::test_a_replay_carries_it_out_once",
-        caught_by=[f"{LETTERS}::test_one_row_for_what_is_told_twice"],
+        works=f"{LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{LETTERS}::test_copies_share_one_row"],
     ),
     Mutant(
         name="stop-without-an-end",

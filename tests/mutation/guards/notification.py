@@ -9,7 +9,7 @@ STORE = "services/notification/store.py"
 SCHEMA = "services/notification/sql/migrations/0001.sql"
 
 RECORDING = "tests/integration/notification/test_recording.py"
-WORKS = f"{RECORDING}::test_both_sides"
+WORKS = f"{RECORDING}::test_both_users"
 
 MUTANTS = (
     Mutant(
@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         name="inbox-inserted-unsorted",
         guard="the inbox is written in key order",
-        changes=[Change(STORE, "*_columns(sorted(tellings))", "*_columns(list(tellings))")],
+        changes=[Change(STORE, "*_columns(sorted(keys))", "*_columns(list(keys))")],
         works=WORKS,
         caught_by=[f"{RECORDING}::test_opposite_orders"],
     ),
@@ -57,6 +57,6 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{RECORDING}::test_poison_takes_nothing_with_it"],
+        caught_by=[f"{RECORDING}::test_failed_window_records_nothing"],
     ),
 )

@@ -140,7 +140,7 @@ MUTANTS = (
         "key",
         TRANSACTION,
         "            first = await store.find_transfers(connection, [key.transfer_id for key in used.values()])\n",
-        "    except DatabaseUnavailable as away:\n",
+        "    except DatabaseUnavailable as unavailable:\n",
         "test_transaction.py::test_used_key",
         "test_transaction.py::test_key_lost_to_a_duplicate",
         indent=12,
@@ -189,7 +189,7 @@ MUTANTS = (
         changes=[
             Change(
                 TRANSACTION_API,
-                "    transfer = await commands.get_replicated_transfer(pool, transfer.id, asked.viewer)\n",
+                "    transfer = await commands.get_replicated_transfer(pool, transfer.id, body.viewer)\n",
                 "    transfer = await _own(pool, transfer.id, asked.viewer)\n",
             )
         ],
@@ -254,7 +254,7 @@ MUTANTS = (
         "test_wallet.py::test_proof_of_a_new_block",
     ),
     _missing_wait(
-        "inbox", NOTIFICATION, "        if not won:\n", "", "test_notification.py::test_recorded_before", indent=12
+        "inbox", NOTIFICATION, "        if not new_keys:\n", "", "test_notification.py::test_recorded_before", indent=12
     ),
     _missing_wait(
         "dead-letter",

@@ -18,8 +18,8 @@ GUARDS = "tests/integration/transaction/test_guards.py"
 REVERSAL = "tests/integration/transaction/test_reversal.py"
 BALANCES = "tests/integration/transaction/test_known_balances.py"
 RECORDING = "tests/integration/transaction/test_recording.py"
-WORKS = f"{PATH}::test_a_transfer_goes_all_the_way"
-ACCEPTS = f"{ACCEPTING}::test_two_honest_equal_payments_are_both_made"
+WORKS = f"{PATH}::test_transfer_is_completed"
+ACCEPTS = f"{ACCEPTING}::test_equal_payments_with_different_keys_are_both_made"
 
 TRIGGER = """\
 CREATE TRIGGER transfers_terminal_for_ever BEFORE UPDATE ON transfers
@@ -40,7 +40,7 @@ UNCONDITIONAL = (
         "WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE\n)\nUPDATE",
     ),
     Change(
-        QUERIES, "WHERE transfers.id = told.id AND transfers.status = 'PENDING'\n", "WHERE transfers.id = told.id\n"
+        QUERIES, "WHERE transfers.id = result.id AND transfers.status = 'PENDING'\n", "WHERE transfers.id = result.id\n"
     ),
 )
 FIRST_LOOK = "        results = await self._resolve_used_keys(requests, keys)\n"
@@ -61,14 +61,14 @@ MUTANTS = (
         guard="only a transfer that is still PENDING changes its status",
         changes=UNCONDITIONAL,
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
+        caught_by=[f"{GUARDS}::test_finalizing_again_changes_nothing"],
     ),
     Mutant(
         name="terminal-transfer-changed",
         guard="the database refuses every change of a terminal transfer",
         changes=[*WITHOUT_TRIGGER],
         works=WORKS,
-        caught_by=[f"{ACCEPTING}::test_a_terminal_transfer_cannot_be_changed"],
+        caught_by=[f"{ACCEPTING}::test_terminal_transfer_cannot_be_changed"],
     ),
     # The condition and the trigger both guard this; each has a mutant above, this one removes both.
     Mutant(
@@ -76,7 +76,7 @@ MUTANTS = (
         guard="an event is written only for rows that this commit changed",
         changes=[*UNCONDITIONAL, *WITHOUT_TRIGGER],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_settling_again_moves_nothing"],
+        caught_by=[f"{GUARDS}::test_finalizing_again_changes_nothing"],
         faults=("rabbitmq/duplicate",),
     ),
     Mutant(
@@ -85,14 +85,14 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        moved = await store.finalize_transfers(connection, told)\n"
+                "        moved = await store.finalize_transfers(connection, results)\n"
                 "        if moved:\n"
                 "            events = [_event(row) for row in moved]\n"
                 "            rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
                 "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n"
                 "        else:\n"
                 "            await replication.await_replication(connection)\n",
-                "        moved = await store.finalize_transfers(connection, told)\n"
+                "        moved = await store.finalize_transfers(connection, results)\n"
                 "        if not moved:\n"
                 "            await replication.await_replication(connection)\n"
                 "    if moved:\n"
@@ -103,7 +103,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_a_status_without_its_event_is_not_kept"],
+        caught_by=[f"{GUARDS}::test_status_without_its_event_is_not_recorded"],
     ),
     Mutant(
         name="statuses-locked-in-any-order",
@@ -116,7 +116,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_statuses_move_in_one_order"],
+        caught_by=[f"{GUARDS}::test_statuses_change_in_one_order"],
     ),
     # A look-up without the user alone changes nothing, because the primary key is the scope; so both are removed.
     Mutant(
@@ -127,13 +127,13 @@ MUTANTS = (
             Change(
                 QUERIES,
                 "    SELECT idempotency_keys.* FROM idempotency_keys\n"
-                "    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (user_id, key)\n",
-                "    SELECT asked.user_id, key, request_hash, resource_id FROM idempotency_keys\n"
-                "    JOIN unnest($1::uuid[], $2::text[]) AS asked(user_id, key) USING (key)\n",
+                "    JOIN unnest($1::uuid[], $2::text[]) AS requested(user_id, key) USING (user_id, key)\n",
+                "    SELECT requested.user_id, key, request_hash, resource_id FROM idempotency_keys\n"
+                "    JOIN unnest($1::uuid[], $2::text[]) AS requested(user_id, key) USING (key)\n",
             ),
         ],
         works=ACCEPTS,
-        caught_by=[f"{ACCEPTING}::test_a_key_belongs_to_its_user_and_its_request"],
+        caught_by=[f"{ACCEPTING}::test_key_belongs_to_its_user_and_its_request"],
         faults=("redis/flush",),
     ),
     Mutant(
@@ -148,7 +148,7 @@ MUTANTS = (
         guard="a key used again with another request is refused",
         changes=[Change(COMMANDS, "    if key.request_hash != key_hash:", "    if False:")],
         works=ACCEPTS,
-        caught_by=[f"{ACCEPTING}::test_a_key_belongs_to_its_user_and_its_request"],
+        caught_by=[f"{ACCEPTING}::test_key_belongs_to_its_user_and_its_request"],
         faults=("redis/flush",),
     ),
     Mutant(
@@ -156,7 +156,7 @@ MUTANTS = (
         guard="a key is looked up before any check of state, and once more before a refusal by state",
         changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK), Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
         works=ACCEPTS,
-        caught_by=[f"{ACCEPTING}::test_a_replay_is_answered_whatever_happened_since"],
+        caught_by=[f"{ACCEPTING}::test_replay_returns_the_first_response_after_any_outcome"],
         faults=("redis/keep-down",),
     ),
     Mutant(
@@ -164,14 +164,14 @@ MUTANTS = (
         guard="a used key is replayed also while new work is refused",
         changes=[Change(INTAKE, FIRST_LOOK, NO_FIRST_LOOK)],
         works=ACCEPTS,
-        caught_by=[f"{GUARDS}::test_a_used_key_is_answered_while_new_work_is_refused"],
+        caught_by=[f"{GUARDS}::test_used_key_is_replayed_while_new_work_is_refused"],
     ),
     Mutant(
         name="key-not-looked-up-again",
         guard="before a refusal by state the key is looked up again: a concurrent duplicate may have been accepted",
         changes=[Change(INTAKE, SECOND_LOOK, NO_SECOND_LOOK)],
         works=ACCEPTS,
-        caught_by=[f"{GUARDS}::test_a_twin_that_spent_the_balance_meanwhile_is_the_answer"],
+        caught_by=[f"{GUARDS}::test_duplicate_that_spent_the_balance_is_replayed"],
     ),
     Mutant(
         name="command-in-another-commit",
@@ -188,7 +188,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_a_transfer_without_its_command_is_not_kept"],
+        caught_by=[f"{GUARDS}::test_transfer_without_its_command_is_not_recorded"],
     ),
     Mutant(
         name="audit-in-another-commit",
@@ -203,8 +203,8 @@ MUTANTS = (
                 "            await audit.append(connection, [_audit_entry(draft) for draft in audited])\n",
             )
         ],
-        works="tests/integration/transaction/test_audit.py::test_a_deposit_is_on_record",
-        caught_by=["tests/integration/transaction/test_audit.py::test_a_deposit_that_cannot_be_on_record_is_refused"],
+        works="tests/integration/transaction/test_audit.py::test_deposit_is_audited",
+        caught_by=["tests/integration/transaction/test_audit.py::test_deposit_that_cannot_be_audited_is_refused"],
     ),
     Mutant(
         name="any-wallet-may-pay",
@@ -225,16 +225,16 @@ MUTANTS = (
         changes=[
             Change(
                 WORKER,
-                "            await self._note(window, picked_up_at)\n"
+                "            await self._record_attempts(window, picked_up_at)\n"
                 "            raise Unavailable(refusal.detail) from refusal\n",
-                "            answers = [\n"
-                '                WalletAnswer(delivery.item.transfer_id, "rejected", "timed_out", picked_up_at)\n'
+                "            responses = [\n"
+                '                WalletResponse(delivery.item.transfer_id, "rejected", "timed_out", picked_up_at)\n'
                 "                for delivery in window\n"
                 "            ]\n",
             )
         ],
         works=WORKS,
-        caught_by=[f"{PATH}::test_a_wallet_that_is_away_pauses_the_worker"],
+        caught_by=[f"{PATH}::test_unavailable_wallet_pauses_the_worker"],
         faults=("transaction-worker-1>wallet/drop-responses", "wallet/kill"),
     ),
     Mutant(
@@ -243,14 +243,14 @@ MUTANTS = (
         changes=[
             Change(
                 "services/transaction/reversal.py",
-                "    answers = await wallet.void(transfers, reason)\n",
+                "    responses = await wallet.void(transfers, reason)\n",
                 "    from datetime import UTC, datetime\n"
-                "    from services.transaction.wallet_client import WalletAnswer\n"
-                '    answers = [WalletAnswer(id_, "voided", reason, datetime.now(UTC)) for id_, _ in transfers]\n',
+                "    from services.transaction.wallet_client import WalletResponse\n"
+                '    responses = [WalletResponse(id_, "voided", reason, datetime.now(UTC)) for id_, _ in transfers]\n',
             )
         ],
         works=WORKS,
-        caught_by=[f"{PATH}::test_the_reversal_completes_what_was_posted"],
+        caught_by=[f"{PATH}::test_reversal_completes_a_posted_transfer"],
         faults=("rabbitmq/delete-queue", "transaction-worker-1/kill"),
     ),
     Mutant(
@@ -264,7 +264,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_the_reversal_leaves_what_has_not_expired"],
+        caught_by=[f"{GUARDS}::test_reversal_ignores_transfers_before_expiry"],
     ),
     Mutant(
         name="conflict-reversed-repeatedly",
@@ -277,7 +277,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{REVERSAL}::test_a_conflicted_transfer_is_asked_about_once"],
+        caught_by=[f"{REVERSAL}::test_conflicted_transfer_is_voided_once"],
     ),
     Mutant(
         name="conflict-not-marked-by-the-reversal",
@@ -290,14 +290,14 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{REVERSAL}::test_a_conflicted_transfer_is_asked_about_once"],
+        caught_by=[f"{REVERSAL}::test_conflicted_transfer_is_voided_once"],
     ),
     Mutant(
         name="one-batch-of-the-expired",
         guard="a pass of the reversal ends all expired transfers",
         changes=[Change("services/transaction/reversal.py", "        if len(stale) < BATCH_MAX:", "        if True:")],
         works=WORKS,
-        caught_by=[f"{REVERSAL}::test_one_pass_ends_all_that_expired"],
+        caught_by=[f"{REVERSAL}::test_one_pass_ends_all_expired_transfers"],
     ),
     Mutant(
         name="known-balance-not-reduced",
@@ -310,7 +310,7 @@ MUTANTS = (
             )
         ],
         works=ACCEPTS,
-        caught_by=[f"{BALANCES}::test_an_accepted_transfer_uses_up_what_is_known"],
+        caught_by=[f"{BALANCES}::test_accepted_transfer_reduces_the_known_balance"],
     ),
     Mutant(
         name="key-finds-another-users-transfer",
@@ -323,7 +323,7 @@ MUTANTS = (
             )
         ],
         works=ACCEPTS,
-        caught_by=[f"{RECORDING}::test_a_key_finds_the_transfer_of_its_user_only"],
+        caught_by=[f"{RECORDING}::test_key_finds_the_transfer_of_its_user_only"],
     ),
     *(
         Mutant(
@@ -333,7 +333,7 @@ MUTANTS = (
                 Change("services/transaction/transfer.py", "{source_id}|{destination_id}|{amount}|{currency}", rest)
             ],
             works=ACCEPTS,
-            caught_by=[f"{RECORDING}::test_the_hash_covers_every_part_of_a_request"],
+            caught_by=[f"{RECORDING}::test_request_hash_covers_every_field"],
         )
         for part, rest in {
             "source_id": "{destination_id}|{amount}|{currency}",
@@ -348,33 +348,33 @@ MUTANTS = (
         changes=[
             Change(
                 QUERIES,
-                "FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';\n\n-- name: note_attempts",
-                "FROM transfers WHERE id = ANY($1::uuid[]);\n\n-- name: note_attempts",
+                "FROM transfers WHERE id = ANY($1::uuid[]) AND status <> 'PENDING';\n\n-- name: record_attempts",
+                "FROM transfers WHERE id = ANY($1::uuid[]);\n\n-- name: record_attempts",
             )
         ],
         works=WORKS,
-        caught_by=[f"{RECORDING}::test_events_are_told_of_what_is_done_only"],
+        caught_by=[f"{RECORDING}::test_only_terminal_transfers_have_an_event"],
     ),
     Mutant(
         name="failed-by-another-clock",
         guard="the time of an outcome is the ledger's",
-        changes=[Change(QUERIES, "ELSE told.at END,\n    failure", "ELSE clock_timestamp() END,\n    failure")],
+        changes=[Change(QUERIES, "ELSE result.at END,\n    failure", "ELSE clock_timestamp() END,\n    failure")],
         works=WORKS,
-        caught_by=[f"{REVERSAL}::test_the_time_of_an_outcome_is_the_ledgers"],
+        caught_by=[f"{REVERSAL}::test_time_of_an_outcome_is_the_ledgers"],
     ),
     Mutant(
         name="conflict-not-dead-lettered",
         guard="a conflict becomes a dead letter, for an operator",
         changes=[Change(WORKER, "        return DeadLetter(CONFLICT)\n", "        return None\n")],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_the_verdict_of_a_conflict_is_a_dead_letter"],
+        caught_by=[f"{GUARDS}::test_verdict_of_a_conflict_is_a_dead_letter"],
     ),
     Mutant(
         name="busy-taken-for-done",
         guard="what the wallet could not decide in time is retried later",
         changes=[Change(WORKER, '        return Retry("wallet_busy")\n', "        return None\n")],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_the_verdict_of_a_busy_wallet_is_another_try"],
+        caught_by=[f"{GUARDS}::test_verdict_of_a_busy_wallet_is_a_retry"],
     ),
     Mutant(
         name="simulation-outside-demo-mode",

@@ -13,7 +13,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def completed(**fields: Any) -> TransferEvent:
-    """10.50 USD from somebody to somebody, unless `fields` say otherwise."""
+    """10.50 USD from one user to another, unless `fields` differ."""
     return _event("transfer.completed", None, fields)
 
 
@@ -23,7 +23,7 @@ def failed(code: str = "insufficient_funds", **fields: Any) -> TransferEvent:
 
 
 def deposit(operator_id: UUID, recipient_id: UUID, **fields: Any) -> TransferEvent:
-    """Money that an operator put into somebody's wallet."""
+    """A deposit of an operator to a user's wallet."""
     return completed(kind="deposit", sender_id=operator_id, recipient_id=recipient_id, **fields)
 
 

@@ -1,4 +1,4 @@
-"""What an e-mail looks like."""
+"""The form of an e-mail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENDER = "PayFlow <no-reply@payflow.example>"
 
 
 def test_message() -> None:
-    """An e-mail greets its reader by name and says what the notification says."""
+    """An e-mail greets its reader by name and contains the text of the notification."""
     mail = Mail(new_id(), "bob@example.com", "Bób Müller", "Money received", "You received 10.50 USD.")
     message = compose(mail, SENDER)
     assert message["To"].addresses[0].addr_spec == "bob@example.com"
@@ -28,8 +28,8 @@ def test_message() -> None:
     assert abs((datetime.now(UTC) - message["Date"].datetime).total_seconds()) < 3600
 
 
-def test_long_lines_stay_whole() -> None:
-    """A link that is longer than a line is not broken, nor written in another alphabet."""
+def test_long_lines_are_not_broken() -> None:
+    """A link that is longer than a line is not broken or encoded."""
     link = "https://pay.example/verify-email#token=" + "x" * 100
     message = compose(Mail(new_id(), "bob@example.com", "Bob", "Verify", link), SENDER)
     assert f"\n{link}\n" in message.as_string()
@@ -52,8 +52,8 @@ async def test_folder(tmp_path: Path) -> None:
     assert "\n\nthe-token\n" in email.message_from_bytes(file.read_bytes()).get_payload()
 
 
-async def test_folder_that_takes_nothing(tmp_path: Path) -> None:
-    """A folder that cannot be written is a reason to try again later."""
+async def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that cannot be written is a temporary refusal."""
     (tmp_path / "mail").write_text("in the way")
     async with open_channel((tmp_path / "mail").as_uri(), SENDER).conversation() as conversation:
         with pytest.raises(MailRefused, match="not written") as refused:
@@ -78,6 +78,6 @@ def test_message_id() -> None:
     ],
 )
 def test_header_injection(address: str, name: str) -> None:
-    """A name or address that would add a header or a second reader makes no message."""
+    """A name or address that would add a header or a second recipient makes no message."""
     with pytest.raises((ValueError, IndexError, MessageError)):
         compose(Mail(new_id(), address, name, "Money received", "You received 10.50 USD."), SENDER)

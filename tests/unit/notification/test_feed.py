@@ -18,19 +18,19 @@ USERS = [UUID(int=n) for n in range(1, 5)]
 
 
 def test_viewers_of_a_completed_transfer() -> None:
-    """A completed transfer is seen by both sides, by one who is both only once."""
+    """Both users see a completed transfer; a user who is both sees it once."""
     assert feed.viewers(completed(sender_id=ALICE, recipient_id=BOB)) == [ALICE, BOB]
     assert feed.viewers(completed(sender_id=ALICE, recipient_id=ALICE)) == [ALICE]
     assert feed.viewers(completed(sender_id=ALICE, recipient_id=None)) == [ALICE]
 
 
 def test_viewers_of_a_failed_transfer() -> None:
-    """A failed transfer is seen by its sender alone."""
+    """Only the sender sees a failed transfer."""
     assert feed.viewers(failed(sender_id=ALICE, recipient_id=BOB)) == [ALICE]
 
 
 def test_viewers_of_a_deposit() -> None:
-    """The operator sees the deposit finalize, the owner of the wallet sees it once it is there."""
+    """The operator sees the outcome of the deposit; the owner of the wallet sees it when it is completed."""
     assert feed.viewers(deposit(ALICE, BOB)) == [ALICE, BOB]
 
 
@@ -85,7 +85,7 @@ def test_notification() -> None:
 
 @given(st.lists(st.sampled_from(USERS)), st.lists(st.integers(0, 9), min_size=4, max_size=4))
 def test_numbers(users: list[UUID], used: list[int]) -> None:
-    """Each user's lines continue his numbers without a gap, in the order in which they came."""
+    """Each user's lines continue that user's numbers without a gap, in order."""
     lines = [Line(user, "notification", str(position)) for position, user in enumerate(users)]
     before = dict(zip(USERS, used, strict=True))
     counts = feed.count(lines)

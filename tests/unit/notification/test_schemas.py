@@ -19,7 +19,7 @@ from tests.unit.notification.events import AT
 
 @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), st.uuids())  # noqa: DTZ001 - the zone is given below
 def test_cursor_round_trip(moment: datetime, id_: object) -> None:
-    """A cursor leads back to the very row it was made from."""
+    """A cursor decodes to the position it was made from."""
     position = Position(moment.replace(tzinfo=UTC), id_)  # type: ignore[arg-type]
     assert schemas.decode_cursor(schemas.encode_cursor(position)) == position
 
@@ -39,27 +39,27 @@ def test_cursor_round_trip(moment: datetime, id_: object) -> None:
     ],
 )
 def test_malformed_cursor(cursor: str) -> None:
-    """What is no cursor of ours is refused with the field's name."""
+    """A text that is not a cursor is refused with the field's name."""
     with pytest.raises(InvalidParameter) as refused:
         schemas.decode_cursor(cursor)
     assert [error.field for error in refused.value.errors] == ["cursor"]
 
 
 def test_page_begins_at_the_newest() -> None:
-    """Without a cursor a page begins above every row and holds fifty."""
+    """Without a cursor a page begins above every row and has fifty items."""
     asked = schemas.PAGE.validate_python({"user_id": str(new_id())})
     assert (asked.below, asked.limit) == (NEWEST, 50)
 
 
 def test_last_page() -> None:
-    """A page after which nothing comes has no cursor."""
+    """The last page has no cursor."""
     found = [_notification() for _ in range(2)]
     assert schemas.page(found, 2)["next_cursor"] is None
     assert schemas.page([], 2) == {"items": [], "next_cursor": None}
 
 
 def test_page_with_more() -> None:
-    """A page after which more comes leads on from its last row."""
+    """A page that is followed by another continues from its last row."""
     found = [_notification() for _ in range(3)]
     page = schemas.page(found, 2)
     assert [item["id"] for item in page["items"]] == [str(notification.id) for notification in found[:2]]

@@ -32,7 +32,7 @@ def test_no_mail_server(environment: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["smtp://localhost:2525", "smtps://user:p%40ss@mail.example.com"])
 def test_mail_server(environment: pytest.MonkeyPatch, url: str) -> None:
-    """A mail server may do without a password, on a private network."""
+    """A mail server can be without a password, on a private network."""
     environment.setenv("PAYFLOW_SMTP_URL", url)
     smtp_url = load(DeliverSettings).smtp_url
     assert smtp_url is not None
@@ -42,15 +42,15 @@ def test_mail_server(environment: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:25", "http://localhost", "smtp://", "smtp://host:port", "smtp://h:99999"])
 def test_no_smtp_url(environment: pytest.MonkeyPatch, url: str) -> None:
-    """What is no address of a mail server is named as the faulty variable."""
+    """A malformed address of a mail server names the faulty variable."""
     environment.setenv("PAYFLOW_SMTP_URL", url)
     with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_URL"):
         load(DeliverSettings)
 
 
-@pytest.mark.parametrize("sender", ["nobody", "a@example.com\nBcc: b@example.com"])
+@pytest.mark.parametrize("sender", ["no-address", "a@example.com\nBcc: b@example.com"])
 def test_no_sender(environment: pytest.MonkeyPatch, sender: str) -> None:
-    """A sender that cannot stand in a header is refused at the start, not at the first e-mail."""
+    """A sender that cannot be part of a header is refused at the start, not at the first e-mail."""
     environment.setenv("PAYFLOW_SMTP_SENDER", sender)
     with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_SENDER"):
         load(DeliverSettings)
@@ -67,7 +67,7 @@ def test_folder(environment: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["file://mail", "file:mail", "file:///mail?x", "file://host/mail"])
 def test_no_folder(environment: pytest.MonkeyPatch, url: str) -> None:
-    """What is no folder is named as the faulty variable."""
+    """A malformed folder URL names the faulty variable."""
     environment.setenv("PAYFLOW_DEMO", "1")
     environment.setenv("PAYFLOW_SMTP_URL", url)
     with pytest.raises(BadConfiguration, match="PAYFLOW_SMTP_URL"):
@@ -78,7 +78,7 @@ def test_no_folder(environment: pytest.MonkeyPatch, url: str) -> None:
     ("url", "good"), [("https://pay.example", True), ("", True), ("pay.example", False), ("http://a@b", False)]
 )
 def test_public_url(environment: pytest.MonkeyPatch, url: str, good: bool) -> None:
-    """Where the web front end is: an address that an e-mail can contain, or none."""
+    """The web front end: an address that an e-mail can contain, or none."""
     environment.setenv("PAYFLOW_PUBLIC_URL", url)
     if good:
         assert load(DeliverSettings).public_url == (url or None)

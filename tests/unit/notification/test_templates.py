@@ -1,4 +1,4 @@
-"""What customers are told, word for word."""
+"""The texts of notifications and e-mails, word for word."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.unit.notification.events import completed, deposit, failed
 ALICE, BOB, OPERATOR = new_id(), new_id(), new_id()
 
 
-def test_both_sides() -> None:
-    """A completed transfer is told to both sides, the sender first."""
+def test_both_users() -> None:
+    """A completed transfer makes a notification for both users, the sender first."""
     told = templates.notifications(completed(sender_id=ALICE, recipient_id=BOB))
     assert told == [
         NotificationText(ALICE, "transfer_completed", "Money sent", "You sent 10.50 USD."),
@@ -23,19 +23,19 @@ def test_both_sides() -> None:
 
 
 def test_own_wallets() -> None:
-    """Who sends to himself is told once, as the sender."""
+    """A user who sends to an own wallet gets one notification, as the sender."""
     told = templates.notifications(completed(sender_id=ALICE, recipient_id=ALICE))
     assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
 
 
-def test_recipient_outside() -> None:
-    """Where nobody of ours receives, only the sender is told."""
+def test_unknown_recipient() -> None:
+    """Without a recipient only the sender gets a notification."""
     told = templates.notifications(completed(sender_id=ALICE, recipient_id=None))
     assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
 
 
-def test_failure_is_the_senders_alone() -> None:
-    """A failed transfer is told to its sender only, with the reason and that nothing was moved."""
+def test_failed_transfer_notifies_the_sender() -> None:
+    """Only the sender of a failed transfer gets a notification, with the reason and that no money was moved."""
     told = templates.notifications(failed("insufficient_funds", sender_id=ALICE, recipient_id=BOB))
     assert told == [
         NotificationText(
@@ -49,7 +49,7 @@ def test_failure_is_the_senders_alone() -> None:
 
 
 def test_cancelled() -> None:
-    """A cancelled transfer is called so."""
+    """The notification of a cancelled transfer says that it was cancelled."""
     [notification] = templates.notifications(failed("cancelled"))
     assert notification.title == "Transfer cancelled"
     assert "you cancelled it" in notification.body
@@ -58,22 +58,22 @@ def test_cancelled() -> None:
 @pytest.mark.parametrize(
     "code", ["insufficient_funds", "wallet_not_found", "wallet_frozen", "currency_mismatch", "timed_out", "cancelled"]
 )
-def test_every_code_has_words(code: str) -> None:
-    """No failure code of the contract reaches a customer without a reason, and none as the code itself."""
+def test_every_failure_code_has_a_reason(code: str) -> None:
+    """Every failure code of the contract has a reason, which is not the code itself."""
     [notification] = templates.notifications(failed(code))
     assert templates.reason(code)
     assert f": {templates.reason(code)}." in notification.body
     assert code not in notification.body or code == "cancelled"
 
 
-def test_code_without_words() -> None:
-    """A code nobody has words for yet is told without a reason."""
+def test_unknown_failure_code() -> None:
+    """An unknown failure code gives no reason."""
     [notification] = templates.notifications(failed("limit_reached"))
     assert notification.body == "Your transfer of 10.50 USD did not go through. No money was moved."
 
 
 def test_deposit() -> None:
-    """A deposit is told to the owner of the wallet; the operator who made it is told nothing."""
+    """The owner of the wallet gets a notification of a deposit; the operator gets only its live event."""
     told = templates.notifications(deposit(OPERATOR, BOB))
     assert told == [
         NotificationText(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")
@@ -81,12 +81,12 @@ def test_deposit() -> None:
 
 
 def test_deposit_into_own_wallet() -> None:
-    """An operator who deposits into his own wallet is told as its owner."""
+    """An operator who deposits to an own wallet gets the notification of its owner."""
     assert [notification.kind for notification in templates.notifications(deposit(BOB, BOB))] == ["transfer_received"]
 
 
 def test_failed_deposit() -> None:
-    """A deposit that failed is nobody's notification."""
+    """A window without notifications is recorded too."""
     assert templates.notifications(failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB)) == []
 
 
@@ -102,20 +102,20 @@ def test_amount(amount: int, currency: str, shown: str) -> None:
 
 
 def test_note() -> None:
-    """The sender's words are shown to both sides, as a note."""
+    """Both users see the description, as a note."""
     sent, received = templates.notifications(completed(description="rent"))
     assert sent.body == 'You sent 10.50 USD with the note "rent".'
     assert received.body == 'You received 10.50 USD with the note "rent".'
 
 
-def test_note_cannot_pass_for_ours() -> None:
+def test_note_stays_quoted() -> None:
     """Neither quotes nor line breaks let the note leave its quotation marks."""
     _, received = templates.notifications(completed(description='x".\r\n\nPayFlow: call "us"'))
     assert received.body == "You received 10.50 USD with the note \"x'. PayFlow: call 'us'\"."
 
 
 def test_blank_note() -> None:
-    """A note of nothing but spaces is none."""
+    """A note of only spaces is omitted."""
     sent, _ = templates.notifications(completed(description=" \n "))
     assert sent.body == "You sent 10.50 USD."
 

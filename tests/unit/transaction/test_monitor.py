@@ -1,4 +1,4 @@
-"""The drain rate that a monitor works out of what the workers say."""
+"""The drain rate that a monitor computes from the heartbeats of the workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.transaction.queue_zone import BUSY_FROM
 
 
 class Watched:
-    """A monitor with a clock that stands until it is set."""
+    """A monitor with a clock that only the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         nothing: Any = None
@@ -20,11 +20,14 @@ class Watched:
         monkeypatch.setattr("services.transaction.monitor.time.monotonic", lambda: self.now)
 
     def after(self, seconds: float, *, pending: int = BUSY_FROM, **finalized: int) -> float:
-        """The rate so many seconds later, when the workers have finalized so much since they were started."""
+        """The rate after so many seconds, given how much each worker has finalized since its start."""
         self.now += seconds
-        beats = {name: {"role": "worker", "finalized": count} for name, count in finalized.items()}
-        beats |= {"relay-1": {"role": "relay", "failing": None}, "monitor": {"role": "monitor", "finalized": 10**6}}
-        self.monitor._observe_drain(beats, pending=pending)
+        heartbeats = {name: {"role": "worker", "finalized": count} for name, count in finalized.items()}
+        heartbeats |= {
+            "relay-1": {"role": "relay", "failing": None},
+            "monitor": {"role": "monitor", "finalized": 10**6},
+        }
+        self.monitor._observe_drain(heartbeats, pending=pending)
         return self.monitor._drain
 
 
@@ -33,15 +36,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return Watched(monkeypatch)
 
 
-def test_the_newest_second_counts_three_tenths(watched: Watched) -> None:
-    """With enough to do the rate follows what all workers finalize together, per second."""
+def test_newest_second_has_a_weight_of_three_tenths(watched: Watched) -> None:
+    """With enough pending work the rate follows what all workers finalize together, per second."""
     assert 0.0 == watched.after(1, one=100, two=500)
     assert pytest.approx(30.0) == watched.after(1, one=150, two=550)
     assert pytest.approx(30.0 + 0.3 * (200 - 30)) == watched.after(2, one=350, two=750)
 
 
-def test_a_worker_that_starts_is_no_work(watched: Watched) -> None:
-    """Neither one that begins to count from zero again nor one that was never heard of before moves the rate."""
+def test_started_worker_does_not_change_the_rate(watched: Watched) -> None:
+    """Neither a worker that counts from zero again nor a new one changes the rate."""
     watched.after(1, one=1000)
     before = watched.after(1, one=1100)
 
@@ -50,8 +53,8 @@ def test_a_worker_that_starts_is_no_work(watched: Watched) -> None:
     assert before == watched.after(1, one=5, two=9000)
 
 
-def test_a_quiet_second_shows_the_least_that_can_be_done(watched: Watched) -> None:
-    """With little to do the rate never falls, and rises to what was seen."""
+def test_quiet_second_is_a_lower_bound(watched: Watched) -> None:
+    """With little pending work the rate never falls, and rises to what was measured."""
     watched.after(1, pending=BUSY_FROM - 1, one=0)
 
     rates = [watched.after(1, pending=BUSY_FROM - 1, one=count) for count in (40, 50, 50, 130)]
@@ -59,8 +62,8 @@ def test_a_quiet_second_shows_the_least_that_can_be_done(watched: Watched) -> No
     assert [40.0, 40.0, 40.0, 80.0] == rates
 
 
-def test_a_queue_that_stands_still_keeps_its_rate(watched: Watched) -> None:
-    """Nothing moved although there was enough to do: the workers are away, and what they can do is not known anew."""
+def test_blocked_queue_keeps_its_rate(watched: Watched) -> None:
+    """Nothing was finalized although work was pending: the workers are unavailable, and their rate stays as measured."""
     watched.after(1, one=0)
     before = watched.after(1, one=100)
 

@@ -1,4 +1,4 @@
-"""The queue at a glance: each number from where it belongs."""
+"""The overview of the queue: each figure from its source."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ HEARTBEATS: dict[str, dict[str, Any]] = {
 }
 
 
-def seen(**changes: Any) -> dict[str, Any]:
+def described(**changes: Any) -> dict[str, Any]:
     pending = {"pending": 250, "oldest_seconds": 6.12345, "stale": 4}
     outbox = {"unpublished": 9, "lag_seconds": 1.23456}
     return overview.describe(pending, outbox, HEARTBEATS | changes, dead_letters_kept=11)
 
 
-def test_every_number_stands_in_its_place() -> None:
-    """Transfers by the database, messages by the broker, dead letters by both, work by the rate."""
-    told = seen()
+def test_every_figure_has_its_source() -> None:
+    """Transfers from the database, messages from the broker, dead letters from both, work from the rate."""
+    found = described()
 
     assert {
         "name": REQUESTED_QUEUE.name, "transfers": 250, "messages": 7, "zone": "delayed", "oldest_seconds": 6.123,
         "drain_per_s": 25.0, "seconds_of_work": 250 / 25.04,
-    } == told["queues"][0]  # fmt: skip
+    } == found["queues"][0]  # fmt: skip
     assert {
         "name": FINALIZED_QUEUE.name, "transfers": 60, "messages": 60, "zone": "busy", "oldest_seconds": 0.0,
         "drain_per_s": 0.0, "seconds_of_work": None,
-    } == told["queues"][1]  # fmt: skip
-    assert {"unpublished": 9, "lag_seconds": 1.235} == told["outbox"]
-    assert (250, 4, 11 + 2 + 3) == (told["pending"], told["stale_pending"], told["dead_letters"])
+    } == found["queues"][1]  # fmt: skip
+    assert {"unpublished": 9, "lag_seconds": 1.235} == found["outbox"]
+    assert (250, 4, 11 + 2 + 3) == (found["pending"], found["stale_pending"], found["dead_letters"])
 
 
-def test_a_job_was_last_heard_of_in_the_past() -> None:
-    """The reversal alone, without the name of its service, as long ago as its last pass."""
-    [job] = seen()["jobs"]
+def test_job_reports_its_last_pass() -> None:
+    """Only the reversal is a job, without the name of its service; its time is that of its last pass."""
+    [job] = described()["jobs"]
     ago = datetime.now(UTC) - datetime.fromisoformat(job["last_success"])
 
     assert "reversal-1" == job["name"]
@@ -55,16 +55,16 @@ def test_a_job_was_last_heard_of_in_the_past() -> None:
 
 
 @pytest.mark.parametrize("monitor", [{}, {"depths": None}])
-def test_without_the_broker_the_database_tells_what_it_knows(monitor: dict[str, Any]) -> None:
-    """No depths: messages are unknown, dead letters are those on record."""
-    told = seen(monitor=monitor)
+def test_overview_without_the_broker(monitor: dict[str, Any]) -> None:
+    """Without depths the messages are unknown, and dead letters are those recorded here."""
+    found = described(monitor=monitor)
 
-    assert (None, 250, 11) == (told["queues"][0]["messages"], told["queues"][0]["transfers"], told["dead_letters"])
+    assert (None, 250, 11) == (found["queues"][0]["messages"], found["queues"][0]["transfers"], found["dead_letters"])
 
 
 @pytest.mark.parametrize(
     ("transfers", "drain", "seconds"), [(0, 0.0, 0.0), (0, 5.0, 0.0), (100, 4.0, 25.0), (100, 0.0, None)]
 )
-def test_work_is_depth_by_rate(transfers: int, drain: float, seconds: float | None) -> None:
-    """Nothing waits: no time; nothing drains: nobody knows."""
+def test_seconds_of_work(transfers: int, drain: float, seconds: float | None) -> None:
+    """No pending transfer: no time. No drain rate: unknown."""
     assert seconds == queue_zone.seconds_of_work(transfers, drain)

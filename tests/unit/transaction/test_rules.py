@@ -1,4 +1,4 @@
-"""The pure rules of the transaction service: zones, affordability, who sees what, and where a transfer is."""
+"""The pure rules of the transaction service: zones, affordability, visibility and progress."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ ALICE, BOB, CAROL = (UUID(int=number) for number in (1, 2, 3))
         (100_000, 1, "busy"),
     ],
 )
-def test_a_queue_is_delayed_only_when_deep_and_old(transfers: int, oldest: float, zone: str) -> None:
-    """Guarantee 64, in part: depth alone is busy; delayed needs an oldest transfer of more than five seconds as well."""
+def test_queue_is_delayed_only_when_deep_and_old(transfers: int, oldest: float, zone: str) -> None:
+    """Guarantee 64, in part: depth alone is busy; delayed also requires an oldest transfer of more than five seconds."""
     assert zone == queue_zone.zone(transfers, oldest)
 
 
-def test_undecided_transfers_take_from_what_can_be_spent() -> None:
-    """Of the transfers under way only those without an outcome count: the others are in the balance already."""
+def test_undecided_transfers_reduce_what_can_be_spent() -> None:
+    """Only pending transfers without an outcome count: the others are already in the balance."""
     pending = {ALICE: 30, BOB: 50}
 
     assert 20 == affordability.spendable(100, pending, [])
     assert 50 == affordability.spendable(100, pending, [ALICE])
 
 
-def test_what_is_not_known_is_not_covered() -> None:
-    """An unknown wallet covers nothing; a known one covers what is left of what was learnt."""
+def test_unknown_balance_covers_nothing() -> None:
+    """An unknown wallet covers nothing; a known one covers what is left of the stored balance."""
     known = KnownBalances(wallets_max=2)
     known.learn(ALICE, 100)
     known.spend(ALICE, 60)
@@ -58,8 +58,8 @@ def test_what_is_not_known_is_not_covered() -> None:
     assert not known.covers(ALICE, 1)
 
 
-def test_what_was_learnt_long_ago_is_forgotten_first() -> None:
-    """A wallet that was asked about again stays; the one that was not for longest goes. What is forgotten covers nothing."""
+def test_oldest_balance_is_evicted_first() -> None:
+    """A balance that was read again stays; the one read longest ago is evicted. A removed balance covers nothing."""
     known = KnownBalances(wallets_max=2)
     known.learn(ALICE, 10)
     known.learn(BOB, 20)
@@ -96,15 +96,15 @@ def transfer(status: str) -> Transfer:
 
 
 @pytest.mark.parametrize("status", ["PENDING", "COMPLETED", "FAILED"])
-def test_who_may_see_a_transfer(status: str) -> None:
+def test_visibility_of_a_transfer(status: str) -> None:
     """The sender sees it in any state; the recipient when completed, without the sender's metadata; others never."""
     one = transfer(status)
-    seen = one.seen_by(BOB)
+    seen = one.visible_to(BOB)
 
-    assert one == one.seen_by(ALICE)
+    assert one == one.visible_to(ALICE)
     assert (seen is not None) == (status == "COMPLETED")
     assert seen is None or seen.metadata is None
-    assert one.seen_by(CAROL) is None
+    assert one.visible_to(CAROL) is None
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -160,21 +160,21 @@ ATTEMPT = json.dumps(
         ),
     ],
 )
-def test_the_way_says_who_has_to_act(
+def test_progress_names_what_the_transfer_waits_for(
     changes: dict[str, Any], relay_failing: str | None, waiting_for: str | None, names: list[str]
 ) -> None:
-    """Whatever hop a transfer stands at, the way names it, in time order, with a sentence for the customer."""
-    beats: dict[str, dict[str, Any]] = {
+    """At each hop the progress names the component that has to act, in time order, with a sentence for the customer."""
+    heartbeats: dict[str, dict[str, Any]] = {
         "relay-1": {"role": "relay", "failing": relay_failing, "age_seconds": 0.5},
         "worker-1": {"role": "worker", "wallet_unavailable": False, "age_seconds": 0.5},
     }
 
-    way = steps.describe(row(**changes), beats)
+    progress = steps.describe(row(**changes), heartbeats)
 
-    assert waiting_for == way.waiting_for
-    assert names == [step["step"] for step in way.steps]
-    assert sorted(step["at"] for step in way.steps) == [step["at"] for step in way.steps]
-    assert way.summary
+    assert waiting_for == progress.waiting_for
+    assert names == [step["step"] for step in progress.steps]
+    assert sorted(step["at"] for step in progress.steps) == [step["at"] for step in progress.steps]
+    assert progress.summary
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_the_way_says_who_has_to_act(
         ({"wallet_unavailable": True, "age_seconds": 60.0}, "worker"),
     ],
 )
-def test_behind_a_worker_that_waits_everybody_waits_for_the_wallet(worker: dict[str, Any], waiting_for: str) -> None:
-    """A queued transfer nobody has picked up waits for the wallet if every living worker does, else for a worker."""
+def test_queued_transfer_waits_for_the_wallet_if_all_workers_do(worker: dict[str, Any], waiting_for: str) -> None:
+    """A queued transfer that no worker has picked up waits for the wallet if every live worker does, else for a worker."""
     queued = row(published_at=NOW + timedelta(milliseconds=100))
 
-    way = steps.describe(queued, {"worker-1": {"role": "worker"} | worker})
+    progress = steps.describe(queued, {"worker-1": {"role": "worker"} | worker})
 
-    assert waiting_for == way.waiting_for
+    assert waiting_for == progress.waiting_for
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_behind_a_worker_that_waits_everybody_waits_for_the_wallet(worker: dict[
         ({"transfers": 900, "drain_per_s": 1.0}, False),
     ],
 )
-def test_too_much_work_ahead_refuses_early(changes: dict[str, Any], refuses: bool) -> None:
-    """Only a measured rate that cannot do the work in time refuses; a broker that is away never does."""
+def test_too_much_work_ahead_refuses_new_requests(changes: dict[str, Any], refuses: bool) -> None:
+    """Only a measured rate that is too low refuses; an unavailable broker never does."""
     monitor = {"age_seconds": 0.5, "transfers": 50_000, "drain_per_s": 1000.0, "depths": {}} | changes
 
-    busy = backlog.judge({"monitor": monitor}, seconds_max=20)
+    busy = backlog.evaluate({"monitor": monitor}, seconds_max=20)
 
     assert refuses == (busy is not None)
     assert busy is None or 1 <= int(busy.headers["Retry-After"]) <= 60
@@ -227,17 +227,17 @@ def test_too_much_work_ahead_refuses_early(changes: dict[str, Any], refuses: boo
         ({"transfers": 2001, "drain_per_s": 100.0, "age_seconds": 5.1}, None),
     ],
 )
-def test_who_is_refused_comes_back_when_there_is_room(changes: dict[str, Any], seconds: int | None) -> None:
-    """From a thousand transfers on: after as long as they take too long, a minute at most; by fresh figures alone."""
+def test_retry_after_is_the_excess_work(changes: dict[str, Any], seconds: int | None) -> None:
+    """From a thousand transfers: the time by which the work exceeds the limit, a minute at most; old figures do not count."""
     monitor = {"age_seconds": 0.5, "depths": {}} | changes
 
-    busy = backlog.judge({"monitor": monitor}, seconds_max=20)
+    busy = backlog.evaluate({"monitor": monitor}, seconds_max=20)
 
     assert (None if seconds is None else str(min(60, seconds))) == (busy and busy.headers["Retry-After"])
 
 
-def test_a_transfer_is_promised_an_end() -> None:
-    """The sentence for the customer and the field of the API name the same moment: half a minute after the expiry."""
+def test_final_by_is_half_a_minute_after_expiry() -> None:
+    """The sentence for the customer and the field of the API name the same time."""
     one = transfer("PENDING")
 
     assert one.final_by == NOW + timedelta(seconds=90)
@@ -245,45 +245,45 @@ def test_a_transfer_is_promised_an_end() -> None:
 
 
 @pytest.mark.parametrize(("age", "waiting_for"), [(4.9, "wallet"), (5.0, "worker")])
-def test_a_process_is_believed_for_five_seconds(age: float, waiting_for: str) -> None:
-    """What a worker said longer ago does not count."""
+def test_heartbeat_counts_for_five_seconds(age: float, waiting_for: str) -> None:
+    """The state of an older heartbeat does not count."""
     queued = row(published_at=NOW + timedelta(milliseconds=100))
-    beats = {"worker-1": {"role": "worker", "wallet_unavailable": True, "age_seconds": age}}
+    heartbeats = {"worker-1": {"role": "worker", "wallet_unavailable": True, "age_seconds": age}}
 
-    assert waiting_for == steps.describe(queued, beats).waiting_for
+    assert waiting_for == steps.describe(queued, heartbeats).waiting_for
 
 
-def set_aside(**changes: Any) -> str:
-    """One dead letter of a transfer, as the database writes it."""
-    letter = {
+def dead_letter(**changes: Any) -> str:
+    """A dead letter of a transfer, as the database returns it."""
+    fields = {
         "state": "waiting",
         "attempts": 8,
         "at": "2026-01-01T00:00:02.5",
         "replayed_at": None,
         "discarded_at": None,
     }
-    return json.dumps([letter | changes])
+    return json.dumps([fields | changes])
 
 
 @pytest.mark.parametrize(
-    ("changes", "waiting_for", "said"),
+    ("changes", "waiting_for", "phrase"),
     [
-        ({"dead_letters": set_aside()}, "reversal", "a person can look into it"),
-        ({"dead_letters": set_aside(), "now": NOW + timedelta(seconds=70)}, "reversal", "took too long"),
-        ({"dead_letters": set_aside(), "conflicted_at": NOW}, None, "by hand"),
+        ({"dead_letters": dead_letter()}, "reversal", "our team can retry it"),
+        ({"dead_letters": dead_letter(), "now": NOW + timedelta(seconds=70)}, "reversal", "took too long"),
+        ({"dead_letters": dead_letter(), "conflicted_at": NOW}, None, "reviewing"),
         (
-            {"dead_letters": set_aside(state="replayed", replayed_at="2026-01-01T00:00:02.9")},
+            {"dead_letters": dead_letter(state="replayed", replayed_at="2026-01-01T00:00:02.9")},
             "worker",
-            "being worked on",
+            "in progress",
         ),
     ],
 )
-def test_a_transfer_whose_command_was_set_aside(changes: dict[str, Any], waiting_for: str | None, said: str) -> None:
-    """Guarantee 67: a dead letter is a step of its transfer; nobody but the reversal acts next, until it is replayed."""
-    way = steps.describe(row(published_at=NOW, **changes), {})
+def test_progress_of_a_dead_lettered_command(changes: dict[str, Any], waiting_for: str | None, phrase: str) -> None:
+    """Guarantee 67: a dead letter is a step of its transfer; only the reversal acts next, until it is replayed."""
+    progress = steps.describe(row(published_at=NOW, **changes), {})
 
-    assert waiting_for == way.waiting_for
-    assert said in way.summary
-    [aside, *later] = [step for step in way.steps if step["step"] in ("dead_lettered", "replayed")]
-    assert ("2026-01-01T00:00:02.500000Z", True) == (aside["at"], "after attempt 8" in aside["detail"])
+    assert waiting_for == progress.waiting_for
+    assert phrase in progress.summary
+    [first, *later] = [step for step in progress.steps if step["step"] in ("dead_lettered", "replayed")]
+    assert ("2026-01-01T00:00:02.500000Z", True) == (first["at"], "after attempt 8" in first["detail"])
     assert ["replayed"] * (waiting_for == "worker") == [step["step"] for step in later]
