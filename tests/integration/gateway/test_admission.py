@@ -46,7 +46,7 @@ async def test_excess_transfers_are_refused_at_once(open_client: Open, redis_cli
         before = _counted()
         for path in ("transfers", "ops/deposits"):
             refused = await api.call(
-                "POST", f"/api/v1/{path}", token="nobody's", data=b"{", headers={"X-Request-Id": "mine-1"}
+                "POST", f"/api/v1/{path}", token="invalid", data=b"{", headers={"X-Request-Id": "mine-1"}
             )
 
             assert (503, "2") == (refused.status, refused.headers["Retry-After"])
@@ -87,7 +87,7 @@ async def test_slots_are_freed_after_responses(open_client: Open, redis_client: 
             api.fakes.transaction.silent_at = None
             responses = await asyncio.gather(*burst)
 
-            assert 4 * [202] + 16 * [503] == sorted(reply.status for reply in responses)
+            assert 4 * [202] + 16 * [503] == sorted(response.status for response in responses)
 
 
 async def _are_done(tasks: list[asyncio.Task[Response]], count: int) -> bool:

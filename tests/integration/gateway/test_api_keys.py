@@ -198,8 +198,8 @@ async def test_a_session_creates_and_lists_keys(api: ApiClient, token: str, user
 
     assert (201, f"{KEYS}/{made['id']}") == (created.status, created.headers["Location"])
     session_id = jwt.decode(token, options={"verify_signature": False})["sid"]
-    who = {"user_id": user_id, "session_id": session_id}
-    assert body | who | {"expires_at": "2100-01-01T00:00:00Z", "totp": None} == call.body
+    owner = {"user_id": user_id, "session_id": session_id}
+    assert body | owner | {"expires_at": "2100-01-01T00:00:00Z", "totp": None} == call.body
     assert {"items": [], "next_cursor": None} == listed.json()
     assert {"name", "scopes.0", "password", "expires_at", "user_id"} == {
         each["field"] for each in faulty.json()["errors"]

@@ -290,7 +290,7 @@ async def test_tokens_are_checked_by_the_clock_that_dates_them(
         await eventually(lambda: _status(api, "/api/v1/wallets", short, 401))
 
 
-CROWD = 70
+BURST = 70
 """More than there are connections to one service."""
 
 
@@ -302,7 +302,7 @@ async def test_a_burst_of_logins_delays_no_other_request(
         api.fakes.auth.responses[f"GET /internal/users/{user_id}"] = ALICE | {"id": user_id}
         api.fakes.auth.silent_at = "/internal/login"
         body = {"email": "bob@example.com", "password": "x"}
-        burst = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(CROWD)]
+        burst = [asyncio.ensure_future(api.call("POST", "/api/v1/auth/login", json=body)) for _ in range(BURST)]
         await eventually(lambda: _received(api, "POST", "/internal/login", CONNECTIONS_MAX))
         response = await api.call("GET", ME, token=token)
         api.fakes.auth.silent_at = None
@@ -318,7 +318,7 @@ async def test_revocations_are_known_while_auth_is_busy(api: ApiClient, token: s
     path = f"/internal/users/{user_id}"
     api.fakes.auth.responses[f"GET {path}"] = ALICE | {"id": user_id}
     api.fakes.auth.silent_at = path
-    burst = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(CROWD)]
+    burst = [asyncio.ensure_future(api.call("GET", ME, token=token)) for _ in range(BURST)]
     await eventually(lambda: _received(api, "GET", path, CONNECTIONS_MAX))
     api.fakes.auth.ended.append(session_id)
     await eventually(lambda: _status(api, "/api/v1/wallets", ended, 401))

@@ -122,9 +122,9 @@ async def test_frozen_redis_does_not_block(api: ApiClient, token: str, own_redis
     calls = api.fakes.transaction.calls_to
 
     async def is_replayed_without_asking() -> bool:
-        asked = len(calls("POST", "/internal/transfers"))
+        calls_before = len(calls("POST", "/internal/transfers"))
         await api.send(token, "k-1")
-        return len(calls("POST", "/internal/transfers")) == asked
+        return len(calls("POST", "/internal/transfers")) == calls_before
 
     await eventually(is_replayed_without_asking)
 

@@ -72,14 +72,14 @@ async def test_listed_origins_may_read_responses(open_to: ApiClient, token: str)
         ("OPTIONS", "/api/v1/wallets", None, 405),
         ("GET", "/livez", None, 200),
     )
-    for method, path, who, status in requests:
-        response = await open_to.call(method, path, token=who, headers={"Origin": LISTED})
+    for method, path, bearer, status in requests:
+        response = await open_to.call(method, path, token=bearer, headers={"Origin": LISTED})
         assert (status, LISTED) == (response.status, response.headers["Access-Control-Allow-Origin"]), path
         exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
         assert {"Location", "ETag", "Retry-After", "RateLimit", "X-Request-Id"} <= set(exposed)
         assert "Origin" in response.headers["Vary"]
         for origin in (*OTHERS, None):
-            other = await open_to.call(method, path, token=who, headers={"Origin": origin} if origin else {})
+            other = await open_to.call(method, path, token=bearer, headers={"Origin": origin} if origin else {})
             assert status == other.status
             assert not [name for name in other.headers if name.startswith("Access-Control")]
             assert "Origin" in other.headers["Vary"]

@@ -33,7 +33,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown currency": ({"currency": "ZZZ"}, "currency"),
     "currency in lower case": ({"currency": "usd"}, "currency"),
     "currency as number": ({"currency": 840}, "currency"),
-    "nobody": ({"to": {}}, "to"),
+    "no recipient": ({"to": {}}, "to"),
     "two recipients": ({"to": {"email": "b@example.com", "wallet_id": SOME_ID}}, "to"),
     "recipient as text": ({"to": "bob@example.com"}, "to"),
     "no e-mail address": ({"to": {"email": "bob"}}, "to.email"),

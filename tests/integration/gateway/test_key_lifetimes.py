@@ -88,18 +88,18 @@ async def test_key_use_is_reported_until_auth_responds(api: ApiClient, clock_of:
     clock = clock_of(verified_keys)
     key = api.fakes.auth.api_key("read", fresh_seconds=100.0)
 
-    async def asked(count: int) -> bool:
+    async def queried(count: int) -> bool:
         return len(api.fakes.auth.calls_to("POST", VERIFY)) == count
 
     assert [(200, 1), (200, 1)] == await statuses(api, key, clock, 0, 99)
     api.fakes.auth.broken_at = VERIFY
     await statuses(api, key, clock, 1)
     # A call whose connection breaks is made twice.
-    await eventually(lambda: asked(3))
+    await eventually(lambda: queried(3))
     assert [(200, 3)] == await statuses(api, key, clock, 0.9)
     api.fakes.auth.broken_at = None
     await statuses(api, key, clock, 0.2)
-    await eventually(lambda: asked(4))
+    await eventually(lambda: queried(4))
     assert [(200, 4)] == await statuses(api, key, clock, 90)
 
 

@@ -117,7 +117,7 @@ async def test_exact_limits_are_exact(redis: object, redis_client: Client) -> No
     for each in quotas:
         await each.take_exactly(Limit("register", 1, 60, is_exact=True), "warm")
 
-    counts = await asyncio.gather(*(quotas[number % 2].take_exactly(limit, "who") for number in range(60)))
+    counts = await asyncio.gather(*(quotas[number % 2].take_exactly(limit, "subject") for number in range(60)))
 
     assert 20 == sum(count.fits for count in counts)
     for cache in caches:
@@ -130,12 +130,12 @@ async def test_invalid_counts_in_redis_have_no_effect(redis: object, redis_clien
     limit = Limit("login", 5, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     quotas = Quotas(cache)
-    await redis_client.set("payflow:rate:login:who", invalid)
+    await redis_client.set("payflow:rate:login:subject", invalid)
     await redis_client.rpush("payflow:rate:login:other", invalid)
 
-    for who in ("who", "other"):
-        assert [True] * 5 + [False] == [(await quotas.take_exactly(limit, who)).fits for _ in range(6)]
-        assert 0 < await redis_client.ttl(f"payflow:rate:login:{who}") <= 60
+    for subject in ("subject", "other"):
+        assert [True] * 5 + [False] == [(await quotas.take_exactly(limit, subject)).fits for _ in range(6)]
+        assert 0 < await redis_client.ttl(f"payflow:rate:login:{subject}") <= 60
     await cache.close()
 
 
@@ -145,10 +145,10 @@ async def test_own_counts_survive_a_flush(redis: object, redis_client: Client) -
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     quotas = Quotas(cache)
     for _ in range(3):
-        assert (await quotas.take_exactly(limit, "who")).fits
+        assert (await quotas.take_exactly(limit, "subject")).fits
     await redis_client.flushall()
 
-    assert [True, True, False, False] == [(await quotas.take_exactly(limit, "who")).fits for _ in range(4)]
+    assert [True, True, False, False] == [(await quotas.take_exactly(limit, "subject")).fits for _ in range(4)]
     await cache.close()
 
 
@@ -159,8 +159,8 @@ async def test_redis_cannot_end_every_quota(redis: object, redis_client: Client)
     quotas = Quotas(cache)
     fits = 0
     for _ in range(30):
-        await redis_client.set("payflow:rate:login:who", 0, px=50)
-        fits += (await quotas.take_exactly(limit, "who")).fits
+        await redis_client.set("payflow:rate:login:subject", 0, px=50)
+        fits += (await quotas.take_exactly(limit, "subject")).fits
         await asyncio.sleep(0.05)
 
     assert 5 <= fits <= 10
@@ -172,12 +172,12 @@ async def test_a_check_counts_nothing(redis: object) -> None:
     limit = Limit("wrong_key", 2, 60, is_exact=True)
     cache = Cache(str(redis.url))  # type: ignore[attr-defined]
     quotas = Quotas(cache)
-    looks = [quotas.look(limit, "who").fits for _ in range(10)]
+    looks = [quotas.look(limit, "subject").fits for _ in range(10)]
     for _ in range(2):
-        await quotas.take_exactly(limit, "who")
+        await quotas.take_exactly(limit, "subject")
 
     assert [True] * 10 == looks
-    assert not quotas.look(limit, "who").fits
+    assert not quotas.look(limit, "subject").fits
     await cache.close()
 
 
@@ -208,10 +208,10 @@ async def test_address_is_limited_before_authentication(open_client: Open, token
     What the request says about that does not matter; health is answered all the same.
     """
     async with open_client(rate_limits="on") as api:
-        asked = [("/api/v1/wallets", "forged"), ("/api/v1/nothing", None), ("/api/v1/currencies", None)] * 3
+        requests = [("/api/v1/wallets", "forged"), ("/api/v1/nothing", None), ("/api/v1/currencies", None)] * 3
         responses = [
             await api.call("GET", path, token=bearer, headers={"X-Forwarded-For": f"1.2.3.{number}"})
-            for number, (path, bearer) in enumerate(asked)
+            for number, (path, bearer) in enumerate(requests)
         ]
         with_token = await api.call("GET", "/api/v1/wallets", token=token)
         unhindered = await api.call("GET", "/livez")

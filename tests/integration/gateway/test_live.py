@@ -39,7 +39,7 @@ def texts(received: list[Event]) -> list[str]:
 async def add_events(api: ApiClient, redis_client: Client, user_id: str, *lines: str) -> None:
     """Events in a user's feed, and the wake-up."""
     api.fakes.notification.add_events(user_id, *lines)
-    await redis_client.publish(wakeup.EVENTS, f"somebody-else,{user_id}")
+    await redis_client.publish(wakeup.EVENTS, f"another-user,{user_id}")
 
 
 async def is_subscribed(redis_client: Client) -> None:
@@ -126,7 +126,7 @@ async def test_without_the_wakeup(open_client: Open, token: str, user_id: str, m
     """While Redis is unavailable an event is sent with the next poll."""
     monkeypatch.setattr(live, "POLL_SECONDS", 0.2)
     async with (
-        open_client(redis_url="redis://:nobody-is-there@127.0.0.1:1/0") as api,
+        open_client(redis_url="redis://:unavailable-redis@127.0.0.1:1/0") as api,
         listening(api, token) as reader,
     ):
         api.fakes.notification.add_events(user_id, "one")
@@ -139,7 +139,7 @@ async def test_invalid_wakeups(api: ApiClient, redis_client: Client, token: str,
     await is_subscribed(redis_client)
     async with listening(api, token) as reader:
         await reader._block()
-        asked = len(api.fakes.notification.calls)
+        calls_before = len(api.fakes.notification.calls)
         for message in (b"\xff\x00" * 1000, b",,,,", b"{}", b"0" * 100_000, user_id.encode()[:-1]):
             await redis_client.publish(wakeup.EVENTS, message)
         for _ in range(200):
@@ -147,7 +147,7 @@ async def test_invalid_wakeups(api: ApiClient, redis_client: Client, token: str,
         await add_events(api, redis_client, user_id, "true")
 
         assert "true" == (await reader.next()).data["text"]
-        assert len(api.fakes.notification.calls) - asked < 50
+        assert len(api.fakes.notification.calls) - calls_before < 50
 
 
 @pytest.mark.parametrize(

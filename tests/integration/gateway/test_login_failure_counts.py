@@ -62,9 +62,9 @@ async def test_an_account_has_twenty_attempts(open_client: Open, clients: Client
     async with open_client(rate_limits="on") as api:
         made = [(await clients.log_in(api, address(number)))[0] for number in range(20)]
         next_one = (await clients.log_in(api, address(20)))[0]
-        asked = len(api.fakes.auth.calls_to("POST", "/internal/login"))
+        checked = len(api.fakes.auth.calls_to("POST", "/internal/login"))
 
-    assert ([401] * 20, 429, 20) == (made, next_one, asked)
+    assert ([401] * 20, 429, 20) == (made, next_one, checked)
     assert [[20], [1] * 20] == [
         await wrong(redis_client, rule) for rule in (login_throttle.ACCOUNT, login_throttle.PAIR)
     ]

@@ -76,8 +76,8 @@ class Clients:
         if address not in self._sessions:
             connector = aiohttp.TCPConnector(local_addr=(address, 0))
             self._sessions[address] = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        asked = {"email": email, "password": password} | more
-        async with self._sessions[address].post(api.url + LOGIN, json=asked) as response:
+        body = {"email": email, "password": password} | more
+        async with self._sessions[address].post(api.url + LOGIN, json=body) as response:
             return response.status, dict(response.headers), await response.json()
 
     async def attack(self, api: ApiClient, count: int) -> list[int]:
@@ -135,25 +135,25 @@ async def test_sixth_wrong_password_waits(open_client: Open, clients: Clients) -
 async def test_every_secret_is_throttled(open_client: Open, token: str, row: Operation) -> None:
     """Passwords, current passwords, codes of the second factor and recovery codes: after five failures none is checked.
 
-    Not a right one either. A refusal that is no "wrong" counts for nothing.
+    Not even the right one. A refusal with another code does not count.
     """
     assert row.body is not None
     body = {name: value for name, value in (SECRETS | OTHERS).items() if name in row.body.model_fields}
-    fakes = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
+    upstream = f"{row.method} {row.path.replace('/api/v1/auth', '/internal').replace('/api/v1', '/internal')}"
     async with open_client(rate_limits="on") as api:
 
         async def attempt(response: Any) -> int:
-            api.fakes.auth.responses[fakes] = response
+            api.fakes.auth.responses[upstream] = response
             return (await api.call(row.method, row.path, token=token, json=body)).status
 
         uncounted = [await attempt(problem(401, "totp_required")) for _ in range(10)]
         wrong = [await attempt(problem(401, "invalid_credentials")) for _ in range(5)]
-        asked = len(api.fakes.auth.calls_to(*fakes.split()))
+        checked = len(api.fakes.auth.calls_to(*upstream.split()))
         right = await attempt(problem(409, "right"))
 
         assert [401] * 15 == uncounted + wrong
         assert 429 == right
-        assert asked == len(api.fakes.auth.calls_to(*fakes.split()))
+        assert checked == len(api.fakes.auth.calls_to(*upstream.split()))
 
 
 async def test_codes_are_throttled_more_strictly(open_client: Open, clients: Clients) -> None:
@@ -230,12 +230,12 @@ async def test_attackers_do_not_count_for_the_owner(open_client: Open, clients: 
         assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
         await clients.attack(api, 100)
         owner = [(await clients.log_in(api, "127.0.0.1"))[0] for _ in range(4)]
-        asked = len(api.fakes.auth.calls_to("POST", "/internal/known-locations"))
+        queries = len(api.fakes.auth.calls_to("POST", "/internal/known-locations"))
         await clients.attack(api, 100)
 
         assert [401] * 4 == owner
         assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
-        assert len(api.fakes.auth.calls_to("POST", "/internal/known-locations")) - asked <= 50
+        assert len(api.fakes.auth.calls_to("POST", "/internal/known-locations")) - queries <= 50
 
 
 @pytest.mark.parametrize("failure", ["killed", "frozen"])
@@ -305,10 +305,10 @@ async def test_unchecked_passwords_are_not_counted(open_client: Open, clients: C
     """While auth is unavailable no password is checked, so there is no wait when it is back."""
     async with open_client(rate_limits="on") as api:
         await api.fakes.auth.stop()
-        away = {(await clients.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
+        unavailable = {(await clients.log_in(api, "127.0.0.1"))[0] for _ in range(8)}
         await api.fakes.auth.start()
 
-        assert {503} == away
+        assert {503} == unavailable
         assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
 
 

@@ -56,7 +56,7 @@ async def test_refused_logins_retry_at_different_times(open_client: Open, redis_
     async with open_client(passwords_max=1) as api, _under_way(api, 1):
         responses = await asyncio.gather(*(_log_in(api) for _ in range(40)))
 
-        assert len({reply.headers["Retry-After"] for reply in responses}) > 1
+        assert len({response.headers["Retry-After"] for response in responses}) > 1
 
 
 async def test_other_requests_are_served(open_client: Open, redis_client: Client, token: str) -> None:
@@ -76,7 +76,7 @@ async def test_a_burst_gets_exactly_the_free_slots(open_client: Open, redis_clie
             api.fakes.auth.silent_at = None
             responses = await asyncio.gather(*burst)
 
-            assert 16 == [reply.status for reply in responses].count(503)
+            assert 16 == [response.status for response in responses].count(503)
 
 
 async def _are_done(tasks: list[asyncio.Task[Response]], count: int) -> bool:

@@ -139,7 +139,7 @@ async def test_the_tag_changes_with_the_transfer(api: ApiClient, token: str) -> 
     assert (304, b"") == (unchanged.status, unchanged.body)
     assert (200, "cancelled") == (last_field.status, last_field.json()["failure"]["code"])
     assert (200, "COMPLETED") == (completed.status, completed.json()["status"])
-    assert 4 == len({reply.headers["ETag"] for reply in (pending, other, last_field, completed)})
+    assert 4 == len({response.headers["ETag"] for response in (pending, other, last_field, completed)})
     assert 34 == len(completed.headers["ETag"])
 
 

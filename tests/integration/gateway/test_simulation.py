@@ -79,9 +79,9 @@ async def test_shutdown_ends_delayed_responses(open_client: Open, redis_client: 
 )
 async def test_simulated_refusals_do_nothing(stage: ApiClient, token: str, word: str, status: int, code: str) -> None:
     """unavailable, rate-limited: refused with `Retry-After`, and nothing was done."""
-    reply = await simulate(stage, token, word, "none")
+    response = await simulate(stage, token, word, "none")
 
-    assert (status, code, "7") == (reply.status, reply.json()["code"], reply.headers["Retry-After"])
+    assert (status, code, "7") == (response.status, response.json()["code"], response.headers["Retry-After"])
     assert [] == items(stage.fakes)
 
 
@@ -93,16 +93,16 @@ async def test_simulated_unknown_outcomes_are_accepted(
     stage: ApiClient, token: str, word: str, status: int, code: str
 ) -> None:
     """outcome-unknown, in-use: despite the response the transfer exists, and the key finds it."""
-    reply = await simulate(stage, token, word, "unknown")
+    response = await simulate(stage, token, word, "unknown")
     again = await stage.send(token, "unknown")
 
-    assert (status, code) == (reply.status, reply.json()["code"])
+    assert (status, code) == (response.status, response.json()["code"])
     assert (202, "true") == (again.status, again.headers.get("Idempotent-Replayed"))
     assert 1 == len(stage.fakes.transaction.transfers)
 
 
 @pytest.mark.parametrize(
-    ("word", "asked"),
+    ("word", "sent"),
     [
         ("insufficient-funds", {"unchecked": True}),
         ("reversed-late=2", {"held_seconds": 17, "expires_seconds": 2}),
@@ -110,14 +110,14 @@ async def test_simulated_unknown_outcomes_are_accepted(
     ],
 )
 async def test_simulations_are_passed_to_the_transaction_service(
-    stage: ApiClient, token: str, word: str, asked: dict[str, Any]
+    stage: ApiClient, token: str, word: str, sent: dict[str, Any]
 ) -> None:
     """Failures of the transfer are requested by one field of its item, which no other item has."""
-    replies = [await simulate(stage, token, word, "asked"), await stage.send(token, "ordinary")]
+    responses = [await simulate(stage, token, word, "simulated"), await stage.send(token, "ordinary")]
     simulated, ordinary = items(stage.fakes)
 
-    assert [202, 202] == [reply.status for reply in replies]
-    assert asked == simulated["simulation"]
+    assert [202, 202] == [response.status for response in responses]
+    assert sent == simulated["simulation"]
     assert "simulation" not in ordinary
 
 
@@ -138,10 +138,10 @@ async def test_a_covered_amount_is_refused(stage: ApiClient, token: str, user_id
 )
 async def test_an_unknown_word_is_refused(stage: ApiClient, token: str, word: str) -> None:
     """An unknown word or an invalid number: 422 that names the header and the words; nothing is done."""
-    reply = await simulate(stage, token, word, "none")
-    [error] = reply.json()["errors"]
+    response = await simulate(stage, token, word, "none")
+    [error] = response.json()["errors"]
 
-    assert (422, "invalid_request", HEADER) == (reply.status, reply.json()["code"], error["field"])
+    assert (422, "invalid_request", HEADER) == (response.status, response.json()["code"], error["field"])
     assert "seconds" in error["message"] or "number" in error["message"] or "response-lost, slow" in error["message"]
     assert [] == items(stage.fakes)
 
@@ -170,7 +170,7 @@ async def test_simulation_requires_demo_mode(api: ApiClient, token: str, operato
     document = await api.call("GET", "/api/v1/openapi.json")
 
     assert [422, 422] == [sent.status, brought.status]
-    assert ["PayFlow-Simulate"] * 2 == [reply.json()["errors"][0]["field"] for reply in (sent, brought)]
+    assert ["PayFlow-Simulate"] * 2 == [response.json()["errors"][0]["field"] for response in (sent, brought)]
     assert 200 == read.status
     assert "x-simulation" not in document.json()
     assert [] == items(api.fakes)
@@ -186,7 +186,7 @@ async def test_the_document_lists_the_words(stage: ApiClient) -> None:
 
 def test_the_module_is_loaded_in_demo_mode_only() -> None:
     """Outside demo mode the module is not even loaded."""
-    asked = "import sys, services.gateway.app; print('services.gateway.simulation' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT, check=True)
+    code = "import sys, services.gateway.app; print('services.gateway.simulation' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
 
     assert "False" == ran.stdout.strip()

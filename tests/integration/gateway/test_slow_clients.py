@@ -152,9 +152,9 @@ async def test_half_a_request_after_a_whole_one(open_client: Open, redis_client:
 
 async def test_a_response_may_take_long(api: ApiClient, token: str, hasty: None) -> None:
     """`Prefer: wait` may take longer than the header limit, and the connection stays open."""
-    reply = await api.send(token, "slow-answer", headers={"Prefer": "wait=1"})
+    response = await api.send(token, "slow-answer", headers={"Prefer": "wait=1"})
 
-    assert reply.status == 202
+    assert response.status == 202
 
 
 async def test_unread_responses_end_the_connection(api: ApiClient, hasty: None) -> None:

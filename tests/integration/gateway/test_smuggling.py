@@ -68,7 +68,7 @@ REFUSED = {
     "gzip and chunks": Bytes(b"Transfer-Encoding: gzip, chunked\r\n", CHUNKED),
     "identity": Bytes(b"Transfer-Encoding: identity\r\n" + length()),
     "chunks in quotes": Bytes(b'Transfer-Encoding: "chunked"\r\n', CHUNKED),
-    "chunks behind a vertical tab": Bytes(b"Transfer-Encoding: \x0bchunked\r\n", CHUNKED),
+    "chunks after a vertical tab": Bytes(b"Transfer-Encoding: \x0bchunked\r\n", CHUNKED),
     "chunks before NUL": Bytes(b"Transfer-Encoding: chunked\x00\r\n", CHUNKED),
     "chunks folded": Bytes(b"Transfer-Encoding:\r\n chunked\r\n", CHUNKED),
     "chunks in HTTP/1.0": Bytes(CHUNKS, CHUNKED, start=b"POST /api/v1/transfers HTTP/1.0\r\n"),

@@ -288,10 +288,10 @@ async def test_pages_wait_for_the_reader(
     fill(api.fakes.wallet, count, None, LONG)
     async with _asked(api, token, wallet_id) as reader:
         await _until_still(lambda: len(_pages(api, wallet_id)))
-        asked = len(_pages(api, wallet_id))
+        read = len(_pages(api, wallet_id))
         body = await _read_chunks(reader)
 
-    assert asked < MANY_PAGES // 2
+    assert read < MANY_PAGES // 2
     assert list(range(count, 0, -1)) == seqs(body)
 
 

@@ -108,7 +108,7 @@ def fill(wallet: Wallet, count: int, owner_id: str | None, description: str | No
 async def test_statement_names_the_counterparty(api: ApiClient, token: str, user_id: str) -> None:
     """The counterparty is shown by name, without the owner's id; external accounts have no name."""
     bob = str(new_id())
-    api.fakes.auth.people["bob@example.com"] = (bob, "Bob Stone")
+    api.fakes.auth.users["bob@example.com"] = (bob, "Bob Stone")
     wallet_id = api.fakes.wallet.add(user_id)
     fill(api.fakes.wallet, 1, bob)
     named = (await api.call("GET", f"{WALLETS}/{wallet_id}/statement", token=token)).json()["items"][0]
@@ -158,7 +158,7 @@ async def test_statement_is_paged(api: ApiClient, token: str, user_id: str) -> N
 async def test_statement_as_a_file(api: ApiClient, token: str, user_id: str) -> None:
     """`Accept: text/csv` returns all lines; text of other users cannot become a formula."""
     mallory = str(new_id())
-    api.fakes.auth.people["m@example.com"] = (mallory, "@Mallory")
+    api.fakes.auth.users["m@example.com"] = (mallory, "@Mallory")
     wallet_id = api.fakes.wallet.add(user_id, "JPY")
     fill(api.fakes.wallet, 450, mallory, '=HYPERLINK("http://evil.example"),\n2')
 
@@ -230,7 +230,7 @@ async def test_balance_while_the_wallet_service_is_unavailable(api: ApiClient, t
 async def test_recipient_is_masked(api: ApiClient, token: str) -> None:
     """The masked recipient; unknown: 404; auth unavailable: 503."""
     bob = str(new_id())
-    api.fakes.auth.people["bob@example.com"] = (bob, "Bob van Stone")
+    api.fakes.auth.users["bob@example.com"] = (bob, "Bob van Stone")
     path = "/api/v1/recipients"
 
     found = await api.call("GET", path, token=token, params={"email": "bob@example.com"})

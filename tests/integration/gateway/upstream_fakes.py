@@ -128,7 +128,7 @@ class Auth(Service):
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     key_id: str = "key-1"
     ended: list[str] = field(default_factory=list)
-    people: dict[str, tuple[str, str]] = field(default_factory=dict)
+    users: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Id and name by e-mail address."""
     passwords: dict[str, str] = field(default_factory=dict)
     revocations_max: int | None = None
@@ -209,13 +209,13 @@ class Auth(Service):
                 return web.json_response(known) if known else problem(404, "api_key_not_found")
             case "POST", "/internal/recipients":
                 found = [
-                    {"email": email, "user_id": self.people[email][0], "name": self.people[email][1]}
+                    {"email": email, "user_id": self.users[email][0], "name": self.users[email][1]}
                     for email in call.body["emails"]
-                    if email in self.people
+                    if email in self.users
                 ]
                 return web.json_response({"items": found})
             case "POST", "/internal/names":
-                named = dict(self.people.values())
+                named = dict(self.users.values())
                 found = [{"user_id": id_, "name": named[id_]} for id_ in call.body["ids"] if id_ in named]
                 return web.json_response({"items": found})
             case "POST", "/internal/login":
