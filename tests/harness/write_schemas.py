@@ -9,8 +9,9 @@ from pathlib import Path
 
 from deploy.local import environment
 from deploy.local.engines import Postgres
+from deploy.local.engines.postgres import DATABASES
 from tests.harness.databases import Templates
-from tests.integration.test_migrations import DATABASES, SERVICES, schema
+from tests.integration.test_migrations import SERVICES, schema
 
 
 async def main() -> None:

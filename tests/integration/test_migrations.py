@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 
 from deploy.local.engines import Postgres
+from deploy.local.engines.postgres import DATABASES
 from tests.harness import preloaded
 from tests.harness.databases import Templates
 
 SERVICES = Path(__file__).parents[2] / "services"
-DATABASES = ["auth", "wallet", "transaction", "notification"]
 
 
 def schema(postgres: Postgres, database: str) -> str:

@@ -28,7 +28,7 @@ def test_every_variable_is_explained(name: str) -> None:
     explained = (write_readmes.SERVICES.parent / "docs" / "operations" / "settings.md").read_text()
     variables = re.findall(r"^\| `PAYFLOW_(\w+)`", write_readmes.document(name).read_text(), flags=re.MULTILINE)
 
-    assert len(variables) > 3
+    assert variables
     assert [] == [
         variable for variable in variables if variable not in explained and not variable.endswith("_OWNER_DATABASE_URL")
     ]
