@@ -22,7 +22,7 @@ run: .venv/.installed  ## Start everything on this machine and stay in the foreg
 demo: .venv/.installed  ## Send one real transfer, show its timeline, prove that the money moved once
 	@$(BIN)/python -m deploy.local demo
 
-chaos: engines  ## Inject faults under load, check that no money is lost or doubled (SEED= ROUNDS= ONLY=)
+chaos: engines  ## Inject faults under load, check that no money is lost or duplicated (SEED= ROUNDS= ONLY=)
 	@$(BIN)/python -m tests.chaos
 
 stop: .venv/.installed  ## Stop what make run started
@@ -36,7 +36,7 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data, after a confirma
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
 
-test-fast: .venv/.installed  ## Run the tests that need no engine: unit, contracts, simulation, tidy (under a minute)
+test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contracts, simulation, tidy (under a minute)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contracts tests/simulation tests/tidy
 
 drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py \
@@ -44,7 +44,7 @@ drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_ev
 drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 
-mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must turn red; ONLY="name name" for some
+mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must fail; ONLY="name name" for some
 	@$(BIN)/python -m tests.mutation $(ONLY)
 
 lint: .venv/.installed  ## Check format, style, types, import boundaries and the subjects of new commits (BASE=origin/main)
