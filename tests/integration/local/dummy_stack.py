@@ -72,12 +72,12 @@ class DummyPlan:
 async def run(home: Home) -> None:
     options = sys.argv[3:]
     plan = DummyPlan(home, int(sys.argv[2]), orphans="orphans" in options, broken="broken" in options)
-    async with commands.running(home, plan) as (_, watching):
-        await watching
+    async with commands.running(home, plan) as (_, supervising):
+        await supervising
 
 
 if __name__ == "__main__":
-    # As a shell that started it in the foreground would have it.
+    # As after a start in the foreground of a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PAYFLOW_HOME"] = str(Path(sys.argv[1]))
     commands.run = run

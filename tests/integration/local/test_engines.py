@@ -213,7 +213,7 @@ async def test_rabbitmq_keeps_confirmed_messages_through_kill_9(tmp_path: Path) 
         assert await consume(address, 50) == [f"{number}".encode() for number in range(50)]
     finally:
         engine.kill()
-    assert not process.in_directory(engine.directory, programs=engine.programs), "no port mapper is left"
+    assert not process.in_directory(engine.directory, programs=engine.programs), "no port mapper is left running"
 
 
 async def wait_until_queue_is_on_disk(engine: RabbitMQ) -> None:

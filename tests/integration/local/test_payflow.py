@@ -81,7 +81,7 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
         run = start(home, environment)
 
         again = read(home)
-        assert again["databases"] == stack["databases"], "yesterday's addresses and passwords"
+        assert again["databases"] == stack["databases"], "the same addresses and passwords"
         assert await balances(again["gateway"]) == {seed.ALICE: 98_750, seed.BOB: 101_250}
     finally:
         run.send_signal(signal.SIGTERM)

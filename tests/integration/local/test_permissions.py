@@ -52,7 +52,7 @@ async def test_no_other_user_reads_or_connects(parent: Path) -> None:
         assert open_to_others(home) == []
         await refuse_logins(run)
         if IS_ROOT:
-            assert read_as_nobody(parent), "else this test shows nothing"
+            assert read_as_nobody(parent), "or this test proves nothing"
             assert not any(read_as_nobody(path) for path in (home, run.home.stack, run.home.secrets, home / "logs"))
     assert open_to_others(home) == []
 
@@ -107,7 +107,7 @@ async def test_postgres_has_access_to_a_closed_folder(parent: Path) -> None:
         assert open_to_others(home.path) == []
         if IS_ROOT:
             expected = server_user.find(parent)
-            assert expected is not None, "the package of PostgreSQL makes this user"
+            assert expected is not None, "the package of PostgreSQL creates this user"
             assert Path(f"/proc/{engine.pid}").stat().st_uid == expected.pw_uid
     finally:
         await engine.stop()

@@ -236,7 +236,7 @@ def test_leftovers_of_a_killed_supervisor_are_ended_by_the_next_run(runs: Callab
     run = runs("orphans")
     pids = run.wait_ready()["pids"]
     run.end(signal.SIGKILL)
-    assert process.is_alive(pids["worker"]), "else this test shows nothing"
+    assert process.is_alive(pids["worker"]), "or this test proves nothing"
 
     again = runs("orphans", port=run.port)
     eventually("a new worker", lambda: again.pid("worker") not in (None, pids["worker"]), seconds_max=START_SECONDS_MAX)
