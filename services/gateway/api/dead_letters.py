@@ -53,8 +53,8 @@ async def list_dead_letters(request: web.Request) -> web.Response:
 
 async def get_dead_letter(request: web.Request) -> web.Response:
     """Get a dead letter with its body."""
-    _, letter = await _find(request)
-    return responses.document(letter)
+    _, dead_letter = await _find(request)
+    return responses.document(dead_letter)
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
@@ -65,15 +65,15 @@ async def replay_dead_letter(request: web.Request) -> web.Response:
     published; the response previews the replay.
     """
     query: schemas.dead_letters.ReplayQuery = request[QUERY]
-    service, letter = await _find(request)
+    service, dead_letter = await _find(request)
     result, outcomes = await asyncio.gather(
         service.replay_dead_letter(
-            letter["id"],
+            dead_letter["id"],
             operator_id=request[PRINCIPAL].user_id,
             request_id=tracing.request_id(),
             dry_run=query.dry_run == "true",
         ),
-        _outcomes(request.app[UPSTREAMS].wallet, letter["transfer_ids"]),
+        _outcomes(request.app[UPSTREAMS].wallet, dead_letter["transfer_ids"]),
     )
     for transfer in result["transfers"]:
         transfer.update(outcomes.get(transfer["transfer_id"], {"outcome": None, "outcome_known": None}))
@@ -87,9 +87,9 @@ async def discard_dead_letter(request: web.Request) -> web.Response:
     leaves its transfer PENDING.
     """
     body: schemas.dead_letters.Discard = request[BODY]
-    service, letter = await _find(request)
+    service, dead_letter = await _find(request)
     discarded = await service.discard_dead_letter(
-        letter["id"],
+        dead_letter["id"],
         operator_id=request[PRINCIPAL].user_id,
         request_id=tracing.request_id(),
         reason=body.reason,
@@ -113,9 +113,9 @@ async def _find(request: web.Request) -> tuple[DeadLetterClient, dict[str, Any]]
         DeadLetterNotFound: no service has it.
         Refusal: it was not found, and not every service responded.
     """
-    letter_id = path_id(request, DeadLetterNotFound)
+    dead_letter_id = path_id(request, DeadLetterNotFound)
     services = list(_owners(request.app[UPSTREAMS]).values())
-    found = await asyncio.gather(*(each.get_dead_letter(letter_id) for each in services), return_exceptions=True)
+    found = await asyncio.gather(*(each.get_dead_letter(dead_letter_id) for each in services), return_exceptions=True)
     for service, result in zip(services, found, strict=True):
         if isinstance(result, dict):
             return service, result

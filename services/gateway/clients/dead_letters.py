@@ -24,21 +24,21 @@ class DeadLetterClient(ServiceClient):
         count: int = (await call(self._upstream, "GET", f"{PATH}/waiting", seconds=service.SIDE_SECONDS))["waiting"]
         return count
 
-    async def get_dead_letter(self, letter_id: str) -> Json:
+    async def get_dead_letter(self, dead_letter_id: str) -> Json:
         """One dead letter with its body."""
-        letter: Json = await call(self._upstream, "GET", f"{PATH}/{letter_id}", missing=DeadLetterNotFound)
-        return letter
+        dead_letter: Json = await call(self._upstream, "GET", f"{PATH}/{dead_letter_id}", missing=DeadLetterNotFound)
+        return dead_letter
 
-    async def replay_dead_letter(self, letter_id: str, *, operator_id: str, request_id: str, dry_run: bool) -> Json:
+    async def replay_dead_letter(self, dead_letter_id: str, *, operator_id: str, request_id: str, dry_run: bool) -> Json:
         """Publish the message again, or preview what that would do."""
         body = {"operator_id": operator_id, "request_id": request_id, "dry_run": dry_run}
-        path = f"{PATH}/{letter_id}/replay"
+        path = f"{PATH}/{dead_letter_id}/replay"
         preview: Json = await call(self._upstream, "POST", path, body=body, missing=DeadLetterNotFound)
         return preview
 
-    async def discard_dead_letter(self, letter_id: str, *, operator_id: str, request_id: str, reason: str) -> Json:
+    async def discard_dead_letter(self, dead_letter_id: str, *, operator_id: str, request_id: str, reason: str) -> Json:
         """Discard it; its transfer is not touched."""
         body = {"operator_id": operator_id, "request_id": request_id, "reason": reason}
-        path = f"{PATH}/{letter_id}/discard"
-        letter: Json = await call(self._upstream, "POST", path, body=body, missing=DeadLetterNotFound)
-        return letter
+        path = f"{PATH}/{dead_letter_id}/discard"
+        dead_letter: Json = await call(self._upstream, "POST", path, body=body, missing=DeadLetterNotFound)
+        return dead_letter
