@@ -29,7 +29,9 @@ class DeadLetterClient(ServiceClient):
         dead_letter: Json = await call(self._upstream, "GET", f"{PATH}/{dead_letter_id}", missing=DeadLetterNotFound)
         return dead_letter
 
-    async def replay_dead_letter(self, dead_letter_id: str, *, operator_id: str, request_id: str, dry_run: bool) -> Json:
+    async def replay_dead_letter(
+        self, dead_letter_id: str, *, operator_id: str, request_id: str, dry_run: bool
+    ) -> Json:
         """Publish the message again, or preview what that would do."""
         body = {"operator_id": operator_id, "request_id": request_id, "dry_run": dry_run}
         path = f"{PATH}/{dead_letter_id}/replay"
