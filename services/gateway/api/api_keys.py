@@ -17,8 +17,8 @@ BASE = f"{operations.BASE}/api-keys"
 async def create_api_key(request: web.Request) -> web.Response:
     """Create an API key.
 
-    Requires the password, and a code if a second factor is enabled: a stolen access token, which expires after ten minutes, must
-    not create something that lasts. Wrong ones are throttled as at login. An email announces each new key.
+    Requires the password, and a code if a second factor is enabled, because a key outlives an access token. Wrong passwords and
+    codes are throttled as at login. The user gets an e-mail about each new key.
 
     The key is shown only in this response; only its hash is stored. It works within its scopes, which do not include one another;
     `operate` is for operators. Logging out does not end it. Revoking it does, and so does everything that ends all sessions: a

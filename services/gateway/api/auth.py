@@ -25,7 +25,7 @@ _COOKIE = ("Set-Cookie",)
 async def register(request: web.Request) -> web.Response:
     """Register.
 
-    The wallet in the default currency exists at once. An email to verify the address is sent.
+    The wallet in the default currency exists at once. An e-mail to verify the address is sent.
     """
     body: schemas.auth.Register = request[BODY]
     _check_origin(request, body)
@@ -64,8 +64,8 @@ async def log_in(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """Refresh tokens.
 
-    The refresh token is spent; using a spent one again ends the whole session. Without a token in the body, the one in the
-    cookie is used and the new one is set as the cookie; this requires a page of this gateway's own origin or of an allowed one.
+    The refresh token works once; a second use ends the session. Without a token in the body, the one in the cookie is used and
+    the new one is set as the cookie; this requires a page of this gateway's own origin or of an allowed one.
     """
     body: schemas.auth.Refresh | None = request[BODY]
     token = body.refresh_token if body is not None else None

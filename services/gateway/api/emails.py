@@ -1,4 +1,4 @@
-"""Routes for tokens sent by email: verifying an address and resetting a password."""
+"""Routes for tokens sent by e-mail: verifying an address and resetting a password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = f"{operations.BASE}/auth"
 async def verify_email(request: web.Request) -> web.Response:
     """Verify an e-mail address.
 
-    The token of the email works once, for 24 hours, and only until a newer email is sent. No login is needed.
+    The token of the e-mail works once, for 24 hours, and only until a newer e-mail is sent. No login is needed.
     """
     body: schemas.auth.EmailToken = request[BODY]
     await request.app[UPSTREAMS].auth.verify_email(body.token)
@@ -27,7 +27,7 @@ async def verify_email(request: web.Request) -> web.Response:
 
 
 async def request_verification(request: web.Request) -> web.Response:
-    """Send another verification email.
+    """Send another verification e-mail.
 
     Within a minute of the previous one (longer after several) none is sent; the previous token still works.
     """
@@ -38,7 +38,7 @@ async def request_verification(request: web.Request) -> web.Response:
 async def forgot_password(request: web.Request) -> web.Response:
     """Request a password reset.
 
-    Sends an email with a token. The response is the same, and takes as long, whether or not the address is registered.
+    Sends an e-mail with a token. The response is the same, and takes as long, whether or not the address is registered.
     """
     body: schemas.auth.ForgotPassword = request[BODY]
     await request.app[UPSTREAMS].auth.request_password_reset(body.email)
@@ -48,7 +48,7 @@ async def forgot_password(request: web.Request) -> web.Response:
 async def reset_password(request: web.Request) -> web.Response:
     """Reset a password.
 
-    The token of the email works once, for 30 minutes, and only until a newer email is sent. Every session and API key of the
+    The token of the e-mail works once, for 30 minutes, and only until a newer e-mail is sent. Every session and API key of the
     user ends, everywhere within a second. A second factor stays enabled.
     """
     body: schemas.auth.ResetPassword = request[BODY]
@@ -74,7 +74,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/email/verification",
         request_verification,
-        (Response(202, "The email is queued.", schemas.auth.EmailQueued),),
+        (Response(202, "The e-mail is queued.", schemas.auth.EmailQueued),),
         body=schemas.types.Empty,
         body_required=False,
         refusals=(errors.EmailVerified, errors.UserNotFound),
@@ -84,7 +84,7 @@ OPERATIONS = (
         "POST",
         f"{BASE}/password/forgot",
         forgot_password,
-        (Response(202, "The email is queued, if the address is registered.", schemas.auth.EmailQueued),),
+        (Response(202, "The e-mail is queued, if the address is registered.", schemas.auth.EmailQueued),),
         access=Access.PUBLIC,
         body=schemas.auth.ForgotPassword,
         limit="emails",

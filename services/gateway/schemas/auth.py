@@ -1,4 +1,4 @@
-"""Users, sessions, email tokens and the second factor."""
+"""Users, sessions, e-mail tokens and the second factor."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Login(Request):
 
 
 class Refresh(Request):
-    """Refresh request. The token is spent. Without one, the cookie is used."""
+    """Refresh request. The token works once; if it is omitted, the cookie is used."""
 
     refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_LENGTH_MAX)] | None = None
 
@@ -60,7 +60,7 @@ class Logout(Request):
 
 
 class EmailToken(Request):
-    """The token of a verification email. It is spent."""
+    """The token of a verification e-mail. It works once."""
 
     token: EmailTokenText
 
@@ -72,7 +72,7 @@ class ForgotPassword(Request):
 
 
 class ResetPassword(Request):
-    """The token of a password reset email, which is spent, and the new password."""
+    """The token of a password reset e-mail, which works once, and the new password."""
 
     token: EmailTokenText
     new_password: Password
@@ -157,6 +157,6 @@ class Session(Response):
 
 
 class EmailQueued(Response):
-    """An email is queued, if its recipient exists. `expires_in` is the lifetime of its token in seconds."""
+    """An e-mail is queued, if its recipient exists. `expires_in` is the lifetime of its token in seconds."""
 
     expires_in: int
