@@ -1,4 +1,4 @@
-"""The messages as they travel, held to golden samples: a changed byte is a new version, not a surprise."""
+"""Messages against golden samples: a changed byte needs a new version."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SAMPLES = [(TRANSFERS_REQUESTED, COMMAND), (TRANSFERS_FINALIZED, EVENT)]
 
 @pytest.mark.parametrize(("route", "item"), SAMPLES, ids=lambda value: getattr(value, "type", ""))
 def test_messages_look_like_their_golden_sample(route: Route, item: TransferCommand | TransferEvent) -> None:
-    """Encoded today, a message is byte for byte the sample, but for its own id."""
+    """An encoded message equals the sample byte for byte, except for its id."""
     sample = (GOLDEN / f"{route.type}.v{route.version}.json").read_bytes().rstrip()
 
     encoded = messages.encode_envelope(route, [messages.encode_item(item)], sent_at=AT)
@@ -102,7 +102,7 @@ def test_a_command_without_a_field_is_malformed(field: str) -> None:
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "1", True, None, 10**15 + 1, [1]])
 def test_an_impossible_amount_is_malformed(amount: object) -> None:
-    """Amounts are integers of the minor unit within their bounds, never anything like them."""
+    """Amounts are integers of the minor unit within their bounds, and nothing else."""
     raw = json.loads(messages.encode_item(COMMAND)) | {"amount": amount}
 
     with pytest.raises(MalformedMessage):

@@ -1,4 +1,4 @@
-"""How much of a queue is acknowledged, and when: no message more than what is safe, and none less."""
+"""Which messages of a queue are acknowledged, and when: exactly those whose results are safe."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Queue:
 
     @asynccontextmanager
     async def consuming(self, handle: Handle[Item], **options: Any) -> AsyncIterator[Consumer[Item]]:
-        """A consumer that is told to stop at the end, and does."""
+        """A consumer that is stopped at the end."""
         consumer = self.consumer(handle, **options)
         task = asyncio.create_task(consumer.run())
         try:
@@ -100,7 +100,7 @@ async def queue(rabbitmq: RabbitMQ) -> AsyncIterator[Queue]:
 
 
 class Gate:
-    """A handler that waits until it may go on, and what it has finished."""
+    """A handler that waits for permission, and what it has finished."""
 
     def __init__(self) -> None:
         self.windows: list[list[int]] = []
@@ -124,7 +124,7 @@ class Gate:
 
 
 async def test_every_message_is_acknowledged_once(queue: Queue) -> None:
-    """Forty messages in windows of several: each is handled once, and when the consumer has gone none comes back."""
+    """Forty messages in windows of several: each is handled once, and none is delivered again afterwards."""
     gate = Gate()
     await queue.send(*([number] for number in range(40)))
     async with queue.consuming(gate.handle):
@@ -139,8 +139,8 @@ async def test_every_message_is_acknowledged_once(queue: Queue) -> None:
     assert {(1, False)} == {(delivery.attempt, delivery.redelivered) for delivery in gate.deliveries}
 
 
-async def test_what_is_in_hand_is_not_acknowledged_with_what_is_done(queue: Queue) -> None:
-    """A consumer dies with its second window in hand: all of that window and what it had not begun come back, nothing else."""
+async def test_an_unfinished_window_is_not_acknowledged(queue: Queue) -> None:
+    """A consumer dies during its second window: exactly that window and the rest are delivered again."""
     gate = Gate()
     await queue.send(*([number] for number in range(20)))
     consumer = queue.consumer(gate.handle)
@@ -167,8 +167,8 @@ async def test_what_is_in_hand_is_not_acknowledged_with_what_is_done(queue: Queu
     assert sorted(set(range(20)) - done) == sorted(number for window in again.windows for number in window)
 
 
-async def test_nothing_is_acknowledged_while_it_is_in_hand(queue: Queue) -> None:
-    """The gauge says how many messages were taken and not acknowledged; afterwards there are none."""
+async def test_messages_are_acknowledged_only_when_handled(queue: Queue) -> None:
+    """The gauge is the number of unacknowledged messages; afterwards there are none."""
     unacknowledged = metrics.QUEUE_MESSAGES.labels(REQUESTED_QUEUE.name, "unacked")
     gate = Gate()
     await queue.send([1], [2], [3])
@@ -204,8 +204,8 @@ async def test_a_stop_during_a_pause_returns_the_window_unchanged(queue: Queue) 
     assert dict(zip(names, (1, 0), strict=True)) == depths
 
 
-async def test_an_item_is_tried_as_often_as_allowed(queue: Queue) -> None:
-    """Of a bundle of three one always fails: it alone is tried three times, then it is a dead letter that says so."""
+async def test_an_item_has_a_limited_number_of_attempts(queue: Queue) -> None:
+    """Of a bundle of three one item always fails: it alone is attempted three times, then it is a dead dead_letter."""
     tried: list[tuple[int, int]] = []
 
     async def handle(window: Window) -> list[Verdict]:
@@ -214,16 +214,16 @@ async def test_an_item_is_tried_as_often_as_allowed(queue: Queue) -> None:
 
     await queue.send([1, 2, 3])
     async with queue.consuming(handle, attempts_max=3):
-        [letter] = await queue.dead_letters(1)
+        [dead_letter] = await queue.dead_letters(1)
     await queue.until_ready(0)
 
     assert [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)] == sorted(tried)
-    assert (3, "attempts_max: test") == (letter.headers[ATTEMPTS], letter.headers[REASON])
-    assert [{"number": 2}] == list(decode_envelope(TRANSFERS_REQUESTED, letter.body).items)
+    assert (3, "attempts_max: test") == (dead_letter.headers[ATTEMPTS], dead_letter.headers[REASON])
+    assert [{"number": 2}] == list(decode_envelope(TRANSFERS_REQUESTED, dead_letter.body).items)
 
 
 async def test_each_verdict_is_for_its_own_item(queue: Queue) -> None:
-    """Of seven items two are given up, and five are finalized: two dead letters, each with its reason and an id of its own."""
+    """Of seven items five are finalized and two become dead dead_letters, each with its reason and its own id."""
 
     async def handle(window: Window) -> list[Verdict]:
         return [
@@ -235,19 +235,19 @@ async def test_each_verdict_is_for_its_own_item(queue: Queue) -> None:
     before = counted._value.get()
     await queue.send([1, 2, 3], [4], [5, 6, 7])
     async with queue.consuming(handle):
-        letters = await queue.dead_letters(2)
+        dead_letters = await queue.dead_letters(2)
     await queue.until_ready(0)
     left = await queue.ready(REQUESTED_QUEUE.dead_letter)
 
     assert {(3, "odd 3", 1), (5, "odd 5", 1)} == {
         (*[item["number"] for item in decode_envelope(TRANSFERS_REQUESTED, one.body).items], one.headers[REASON],
-         one.headers[ATTEMPTS]) for one in letters
+         one.headers[ATTEMPTS]) for one in dead_letters
     }  # fmt: skip
-    assert (0, 2, 1) == (left, len({one.message_id for one in letters}), counted._value.get() - before)
+    assert (0, 2, 1) == (left, len({one.message_id for one in dead_letters}), counted._value.get() - before)
 
 
 async def test_a_queue_without_consumer_is_noticed(queue: Queue) -> None:
-    """A consumer asks whether the broker still feeds it: with one that does all is well, with none it is an error."""
+    """A consumer checks whether the broker still delivers to it: without a registered consumer it is an error."""
     gate = Gate()
     async with await broker.connect(queue.url, "test") as connection:
         with pytest.raises(ConnectionError):

@@ -16,7 +16,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 class Closing:
-    """A server that reads the headers of a request and closes the connection, the first `times`; then it answers."""
+    """A server that reads the headers of the first `times` requests and closes the connection; then it responds."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -62,13 +62,13 @@ METHODS = pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 
 
 def lost(method: str) -> type[Exception]:
-    """What a lost connection means: a request that only reads has changed nothing, any other is unknown."""
+    """The error of a lost connection: a read-only request has changed nothing, any other is unknown."""
     return UpstreamUnavailable if method == "GET" else UpstreamTimeout
 
 
 @METHODS
-async def test_a_broken_connection_is_tried_twice(closing: Closing, upstream: Upstream, method: str) -> None:
-    """What may arrive twice is sent once more when the connection broke, and not a third time."""
+async def test_a_lost_connection_is_retried_once(closing: Closing, upstream: Upstream, method: str) -> None:
+    """An idempotent request is sent again when the connection is lost, but not a third time."""
     with pytest.raises(lost(method)):
         await upstream.call(method, "/internal/x", body={}, seconds=20)
 
@@ -89,7 +89,7 @@ async def test_a_fault_of_the_second_attempt_leaves_the_first_unknown(
 
 
 async def test_the_second_attempt_counts(closing: Closing, upstream: Upstream) -> None:
-    """When it gets through, the caller hears nothing of the first one."""
+    """If it succeeds, the caller gets its response."""
     closing.times = 1
 
     assert {"ok": True} == await upstream.call("POST", "/internal/x", body={}, seconds=20)
@@ -97,16 +97,16 @@ async def test_the_second_attempt_counts(closing: Closing, upstream: Upstream) -
 
 
 @METHODS
-async def test_what_must_not_arrive_twice_is_sent_once(closing: Closing, upstream: Upstream, method: str) -> None:
-    """A refresh token or a code is spent by its use: such a request is not repeated, whatever its method."""
+async def test_non_idempotent_requests_are_sent_once(closing: Closing, upstream: Upstream, method: str) -> None:
+    """A refresh token or a code can be used once: such a request is not repeated, whatever its method."""
     with pytest.raises(lost(method)):
         await upstream.call(method, "/internal/x", body={}, seconds=20, attempts=1)
 
     assert 1 == closing.requests
 
 
-async def test_silence_is_not_repeated(closing: Closing, upstream: Upstream) -> None:
-    """Without a response in time nothing is known, and nothing is sent again."""
+async def test_a_timeout_is_not_retried(closing: Closing, upstream: Upstream) -> None:
+    """Without a response in time the outcome is unknown, and the request is not sent again."""
     closing.is_silent = True
     with pytest.raises(UpstreamTimeout):
         await upstream.call("POST", "/internal/x", body={}, seconds=0.3)

@@ -1,4 +1,4 @@
-"""Consuming on the real broker: a message goes only when what came of it is safe."""
+"""Consuming from a real broker: a message is acknowledged only when its result is safe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Item = dict[str, Any]
 
 @dataclass
 class Consumers:
-    """Consumers of the queue of commands, each in a task of its own, and somebody who fills the queue."""
+    """Consumers of the queue of commands, each in its own task, and a publisher."""
 
     url: str
     publisher: Publisher
@@ -63,8 +63,8 @@ async def consumers(rabbitmq: RabbitMQ) -> AsyncIterator[Consumers]:
     await purge(rabbitmq.url)
 
 
-async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consumers) -> None:
-    """Guarantee 31: a worker that dies before its commit has taken nothing with it; another gets the message again."""
+async def test_the_window_of_a_dead_worker_is_redelivered(consumers: Consumers) -> None:
+    """Guarantee 31: if a worker dies before its commit, another one gets its messages again."""
     in_hand, finalized = asyncio.Event(), asyncio.Event()
     seen: list[Delivery[Item]] = []
 
@@ -91,7 +91,7 @@ async def test_a_window_in_hand_comes_back_when_its_worker_dies(consumers: Consu
 
 
 async def test_an_item_whose_delay_queue_is_gone_is_not_lost(consumers: Consumers) -> None:
-    """What failed is acknowledged only when its delayed copy is safe: the queue was deleted, the item comes back anyway."""
+    """A failed item is acknowledged only when its delayed copy is confirmed, so it is not lost without its delay queue."""
     done: dict[int, asyncio.Event] = {1: asyncio.Event(), 2: asyncio.Event()}
 
     async def fail_once(window: Sequence[Delivery[Item]]) -> list[Verdict]:
@@ -112,8 +112,8 @@ async def test_an_item_whose_delay_queue_is_gone_is_not_lost(consumers: Consumer
         await done[2].wait()
 
 
-async def test_a_body_nobody_can_read_is_kept(consumers: Consumers) -> None:
-    """Guarantee 37: what is no message is a dead letter, as it came."""
+async def test_an_unreadable_body_becomes_a_dead_letter(consumers: Consumers) -> None:
+    """Guarantee 37: a body that is not a message becomes a dead letter, unchanged."""
 
     async def finalize(window: Sequence[Delivery[Item]]) -> list[Verdict]:
         return [None] * len(window)
@@ -124,6 +124,6 @@ async def test_a_body_nobody_can_read_is_kept(consumers: Consumers) -> None:
     async with await broker.connect(consumers.url, "test") as connection:
         queue = await (await connection.channel()).get_queue(REQUESTED_QUEUE.dead_letter)
         async with asyncio.timeout(15):
-            while (letter := await queue.get(fail=False, no_ack=True)) is None:
+            while (dead_letter := await queue.get(fail=False, no_ack=True)) is None:
                 await asyncio.sleep(0.02)
-    assert b"\xff no message" == letter.body
+    assert b"\xff no message" == dead_letter.body

@@ -1,4 +1,4 @@
-"""Calls from service to service: what is known when the connection is lost."""
+"""Calls between services: what is known when the connection is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.services import identities
 
 @asynccontextmanager
 async def hanging_up(*, times: int) -> AsyncIterator[str]:
-    """A server that takes so many requests, sends no response and closes each connection; then it is gone."""
+    """A server that reads so many requests, sends no response and closes each connection; then it stops."""
     taken = 0
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,14 +43,14 @@ async def caller(url: str) -> AsyncIterator[Upstream]:
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_connection_lost_after_sending(times: int) -> None:
-    """A request that was sent and got no response is unknown, also where the second attempt reaches nobody any more."""
+    """A request that was sent and got no response is unknown, even if the second attempt cannot connect."""
     async with hanging_up(times=times) as url, caller(url) as upstream:
         with pytest.raises(UpstreamTimeout):
             await upstream.call("POST", "/internal/transfers", body={}, seconds=30)
 
 
 async def test_connection_lost_while_reading() -> None:
-    """A request that only reads has changed nothing: the service is unavailable."""
+    """A read-only request has changed nothing: the service is unavailable."""
     async with hanging_up(times=1) as url, caller(url) as upstream:
         with pytest.raises(UpstreamUnavailable):
             await upstream.call("GET", "/internal/transfers", seconds=30)

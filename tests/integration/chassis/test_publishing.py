@@ -1,4 +1,4 @@
-"""Publishing on the real broker: what it does not keep is known not to be published."""
+"""Publishing to a real broker: a message that it does not store is reported as not published."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def channel(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
 
 
 async def reasons(publisher: Publisher, *messages: OutgoingMessage) -> list[str | None]:
-    """Publish together; for each None, or why it is not known to be safe."""
+    """Publish together; for each message None, or the reason why it is not confirmed."""
     return [None if failed is None else failed.reason for failed in await publisher.publish(messages)]
 
 
@@ -36,17 +36,17 @@ def to(queue: AbstractQueue, body: bytes = b"{}") -> OutgoingMessage:
     return OutgoingMessage("", queue.name, body)
 
 
-async def test_what_no_queue_takes_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
-    """Guarantee 36: a message that no queue listens for is known not to be safe; its neighbour is published."""
+async def test_an_unroutable_message_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Guarantee 36: a message without a queue is reported as unroutable; the other one is published."""
     queue = await channel.declare_queue(exclusive=True)
 
     assert ["unroutable", None] == await reasons(
-        publisher, OutgoingMessage(topology.COMMANDS, "nobody.listens", b"{}"), to(queue)
+        publisher, OutgoingMessage(topology.COMMANDS, "without.queue", b"{}"), to(queue)
     )
 
 
-async def test_what_a_full_queue_refuses_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
-    """Guarantee 36: a message that its queue refuses is known not to be safe."""
+async def test_a_refused_message_is_not_published(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Guarantee 36: a message that its queue refuses is reported as refused."""
     queue = await channel.declare_queue(
         exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
     )  # fmt: skip
@@ -54,17 +54,17 @@ async def test_what_a_full_queue_refuses_is_not_published(publisher: Publisher, 
     assert [[None], ["refused"], ["refused"]] == [await reasons(publisher, to(queue)) for _ in range(3)]
 
 
-async def test_a_broker_that_is_away_has_published_nothing() -> None:
-    """Every message of a publish that reaches no broker is known not to be safe."""
-    nobody = Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test")
+async def test_an_unavailable_broker_has_published_nothing() -> None:
+    """Every message of a publish without a broker is reported as unavailable."""
+    publisher = Publisher("amqp://unused:nothing@127.0.0.1:9/", "test")
 
     assert ["unavailable", "unavailable"] == await reasons(
-        nobody, OutgoingMessage("", "a", b"{}"), OutgoingMessage("", "b", b"{}")
+        publisher, OutgoingMessage("", "a", b"{}"), OutgoingMessage("", "b", b"{}")
     )
 
 
-async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: AbstractChannel) -> None:
-    """Messages are persistent: also a queue that does not keep everything by itself writes them to disk."""
+async def test_messages_are_persistent(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Messages are persistent: even a classic queue writes them to disk."""
     queue = await channel.declare_queue(exclusive=True)
 
     assert [None] == await reasons(publisher, to(queue, b"kept"))
@@ -75,8 +75,8 @@ async def test_a_message_is_marked_to_be_kept(publisher: Publisher, channel: Abs
     assert (b"kept", DeliveryMode.PERSISTENT) == (message.body, message.delivery_mode)
 
 
-async def test_all_that_goes_with_a_message_arrives(publisher: Publisher, channel: AbstractChannel) -> None:
-    """Headers, message id, content type and how long it may wait are those it was published with."""
+async def test_the_properties_of_a_message_arrive(publisher: Publisher, channel: AbstractChannel) -> None:
+    """Headers, message id, content type and expiration are those of the publish."""
     queue = await channel.declare_queue(exclusive=True)
     headers = {broker.ATTEMPTS: 3, broker.REASON: "test"}
 

@@ -1,4 +1,4 @@
-"""What a relay takes, in which order and for how long, how it is cut into messages, and what it says of itself."""
+"""Which rows a relay claims, in which order and for how long, how they form messages, and what the relay reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.databases import TestDatabase
 
 
 class Broker(Publisher):
-    """A broker that confirms all messages but those for which it was told a reason."""
+    """A broker that confirms all messages except those with a given reason."""
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
@@ -63,8 +63,8 @@ async def unpublished(pool: Pool) -> set[UUID]:
     return {row["id"] for row in await pool.fetch("SELECT id FROM outbox WHERE published_at IS NULL")}
 
 
-async def test_what_gathered_is_cut_into_bundles(pool: Pool) -> None:
-    """Each topic by itself, in the order of the ids, every row once, and no message with more than a bundle."""
+async def test_claimed_rows_form_bundles(pool: Pool) -> None:
+    """Each topic separately, in the order of the ids, every row once, and at most a bundle per message."""
     requested, finalized = [new_id() for _ in range(2 * BUNDLE_MAX + 3)], [new_id() for _ in range(5)]
     await append(pool, TRANSFERS_REQUESTED, *requested[::-1])
     await append(pool, TRANSFERS_FINALIZED, *finalized[::-1])
@@ -79,8 +79,8 @@ async def test_what_gathered_is_cut_into_bundles(pool: Pool) -> None:
     assert ((136, 0), set()) == (counts, await unpublished(pool))
 
 
-async def test_only_what_was_confirmed_is_published(pool: Pool) -> None:
-    """One of three messages is refused: exactly its rows wait for another try, and that is counted, once."""
+async def test_only_confirmed_rows_are_marked_published(pool: Pool) -> None:
+    """One of three messages is refused: exactly its rows wait for another attempt, and it is counted once."""
     ids = [new_id() for _ in range(2 * BUNDLE_MAX + 3)]
     await append(pool, TRANSFERS_REQUESTED, *ids)
     refusing = Broker()
@@ -103,7 +103,7 @@ async def test_only_what_was_confirmed_is_published(pool: Pool) -> None:
 
 
 async def test_the_oldest_rows_go_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more rows than one pass takes: so many at a time, in the order of their ids, whatever order they were written in."""
+    """With more rows than one pass claims: in the order of their ids, whatever order they were written in."""
     monkeypatch.setattr(outbox, "CLAIM_MAX", 3)
     ids = sorted(new_id() for _ in range(7))
     for id_ in ids[::-1]:
@@ -117,7 +117,7 @@ async def test_the_oldest_rows_go_first(pool: Pool, monkeypatch: pytest.MonkeyPa
 
 
 async def test_rows_are_leased_while_they_are_published(pool: Pool) -> None:
-    """From before the publish on, for as long as the lease is, and no longer."""
+    """From before the publish until the lease expires."""
     await append(pool, TRANSFERS_REQUESTED, new_id(), new_id())
     taking = Broker()
     taking.pool = pool
@@ -132,8 +132,8 @@ async def test_rows_are_leased_while_they_are_published(pool: Pool) -> None:
     )
 
 
-async def test_a_held_row_waits_its_time(pool: Pool) -> None:
-    """It is held for the seconds that were asked for; others go out meanwhile."""
+async def test_a_delayed_row_waits(pool: Pool) -> None:
+    """It is delayed for the given seconds; other rows are published meanwhile."""
     held, other = new_id(), new_id()
     await append(pool, TRANSFERS_REQUESTED, held, other)
     async with database.transaction(pool) as connection:
@@ -149,8 +149,8 @@ async def test_a_held_row_waits_its_time(pool: Pool) -> None:
     assert 900 < seconds <= 1000
 
 
-async def test_a_relay_says_that_nothing_goes_out(pool: Pool) -> None:
-    """Nothing confirmed: it is not ready and says why. Something confirmed: it is ready, and still says what failed."""
+async def test_a_relay_reports_that_nothing_is_published(pool: Pool) -> None:
+    """Nothing confirmed: it is not ready, with the reason. Something confirmed: it is ready, and still reports the failure."""
     publishing = Broker()
     one = relay(pool, publishing)
     said = []
@@ -178,7 +178,7 @@ async def is_ready(one: Relay) -> bool:
 
 
 async def test_the_backlog_is_measured(pool: Pool) -> None:
-    """What no confirm covers counts, claimed or not, by the age of the oldest; what is published does not."""
+    """Rows without a confirm count, claimed or not, with the age of the oldest; published rows do not."""
     async with database.connection(pool) as connection:
         empty = tuple(await outbox.measure(connection))
     old, claimed, done = new_id(), new_id(), new_id()
@@ -198,7 +198,7 @@ async def test_the_backlog_is_measured(pool: Pool) -> None:
 
 
 async def test_the_gauges_follow_the_backlog(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many rows wait, and for how long; when another relay has published them, this one is well again."""
+    """How many rows wait, and for how long; when another relay has published them, this one is ready again."""
     monkeypatch.setattr(outbox, "MEASURE_SECONDS", 0.01)
     waiting, lag = metrics.OUTBOX_UNPUBLISHED.labels("counted"), metrics.OUTBOX_LAG.labels("counted")
     refusing = Broker()
@@ -222,8 +222,8 @@ async def test_the_gauges_follow_the_backlog(pool: Pool, monkeypatch: pytest.Mon
     assert (("refused", False), False, True, 0) == (stuck, still, await is_ready(one), lag._value.get())
 
 
-async def test_pruning_takes_so_many_at_a_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest first, so that no statement takes long however many there are."""
+async def test_pruning_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest first, with a bounded statement however many there are."""
     monkeypatch.setattr(outbox, "PRUNE_MAX", 2)
     monkeypatch.setattr(outbox, "PRUNE_SECONDS", 3600.0)
     old = [first_id_at(1_700_000_000 + number) for number in range(5)]

@@ -1,4 +1,4 @@
-"""The relay on a real database: each row is published at least once, and none is given up."""
+"""The relay on a real database: each row is published at least once, and none is abandoned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.databases import TestDatabase
 
 
 class Broker(Publisher):
-    """A broker that confirms everything, at once or when it is let."""
+    """A broker that confirms everything, at once or when the test allows it."""
 
     def __init__(self, *, may_confirm: bool = True) -> None:
         self.messages: list[OutgoingMessage] = []
@@ -56,11 +56,11 @@ async def unpublished(pool: Pool) -> int:
     return await pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
 
 
-async def test_rows_wait_for_a_broker_that_is_away(pool: Pool) -> None:
-    """Guarantee 36: without a confirm a row is not published; with the broker back it is."""
+async def test_rows_wait_for_an_unavailable_broker(pool: Pool) -> None:
+    """Guarantee 36: without a confirm a row is not published; when the broker returns, it is."""
     await append(pool, *(new_id() for _ in range(100)))
 
-    without = await relay(pool, Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test"))._pass()
+    without = await relay(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test"))._pass()
     waiting = await unpublished(pool)
     await pool.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
     back = await relay(pool, Broker())._pass()
@@ -70,7 +70,7 @@ async def test_rows_wait_for_a_broker_that_is_away(pool: Pool) -> None:
 
 
 async def test_two_relays_do_not_publish_the_same_rows(pool: Pool) -> None:
-    """What one relay has claimed, and waits for, is not there for another; what comes meanwhile is."""
+    """Another relay does not claim the rows that one has claimed, but claims new rows."""
     slow, quick = Broker(may_confirm=False), Broker()
     await append(pool, *(new_id() for _ in range(10)))
 
@@ -87,7 +87,7 @@ async def test_two_relays_do_not_publish_the_same_rows(pool: Pool) -> None:
 
 
 async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
-    """A relay that died between claim and confirm leaves a lease that runs out; another publishes its rows."""
+    """The lease of a relay that died between claim and confirm expires; another relay publishes its rows."""
     await append(pool, new_id(), new_id())
     doomed = Broker(may_confirm=False)
     dying = asyncio.create_task(relay(pool, doomed)._pass())
@@ -103,8 +103,8 @@ async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
     assert (2, 0) == await relay(pool, Broker())._pass()
 
 
-async def test_old_rows_go_when_they_are_published_and_not_before(pool: Pool) -> None:
-    """Pruning takes what was published long ago; what no confirm covers stays, however old it is."""
+async def test_only_published_rows_are_pruned(pool: Pool) -> None:
+    """Pruning deletes rows published long ago; rows without a confirm stay, however old they are."""
     long_ago = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS - 60)
     stuck = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS - 3600)
     recent = new_id()

@@ -1,4 +1,4 @@
-"""A role that is told to end does, whatever it still waits for."""
+"""A stopped role ends in time, whatever it still waits for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SECONDS_MAX = 20
 
 
 async def ended(how: str) -> tuple[int, list[dict[str, object]]]:
-    """Run a role that does this when it is told to end, tell it, and wait: its exit code and its log."""
+    """Run a role that does this when it is stopped, and stop it: its exit code and its log."""
     variables = os.environ | {
         "PAYFLOW_METRICS_PORT": str(find_free()),
         "PAYFLOW_HOST": "127.0.0.1",
@@ -70,8 +70,8 @@ async def ended(how: str) -> tuple[int, list[dict[str, object]]]:
     [(STUBBORN, "hold_on"), ("time.sleep(60)", "hold_on"), (LEFT_BEHIND, "shutdown_default_executor")],
     ids=["a-task-that-swallows-its-end", "a-loop-that-is-blocked", "a-thread-left-behind"],
 )
-async def test_a_stop_that_hangs_is_given_up(how: str, named: str) -> None:
-    """What does not end in time is ended, exit code 1, and one line of the log names what it waited for."""
+async def test_a_hanging_stop_is_aborted(how: str, named: str) -> None:
+    """A role that does not end in time is killed, exit code 1, and one log line names what it waited for."""
     code, lines = await ended(how)
     [given_up] = [line for line in lines if line["event"] == "role_shutdown_timed_out"]
 
@@ -79,7 +79,7 @@ async def test_a_stop_that_hangs_is_given_up(how: str, named: str) -> None:
     assert named in f"{given_up['main']} {given_up['tasks']}"
 
 
-async def test_an_orderly_stop_is_none_of_its_business() -> None:
+async def test_an_orderly_stop_exits_with_0() -> None:
     """A role that ends in time ends with 0."""
     code, lines = await ended("await asyncio.sleep(0)")
 

@@ -1,4 +1,4 @@
-"""The queues as the broker has them, with the limits that the topology says."""
+"""The queues of the broker have the limits of the topology."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.services import purge
 
 
 def ask(rabbitmq: RabbitMQ, path: str) -> Any:
-    """What the management API says."""
+    """A response of the management API."""
     parts = urlsplit(rabbitmq.management_url)
     login = b64encode(f"{parts.username}:{parts.password}".encode()).decode()
     request = urllib.request.Request(
@@ -83,7 +83,7 @@ async def test_retired_queues_are_deleted(rabbitmq: RabbitMQ) -> None:
     await purge(rabbitmq.url)
 
 
-async def test_each_queue_hears_of_its_own(rabbitmq: RabbitMQ) -> None:
+async def test_each_queue_is_bound_to_its_own_messages(rabbitmq: RabbitMQ) -> None:
     """Commands through the direct exchange, events through the topic exchange, and each kind to one queue of ours."""
     connection = await broker.connect(rabbitmq.url, "test")
     async with connection:

@@ -217,7 +217,7 @@ async def reset_within_a_statement(pool: Pool) -> None:
 
 
 async def test_settings_that_raise_no_error_are_followed(transaction: Subject) -> None:
-    """A search path to a copy of the tables makes no error; readiness notices that settings changed and renews sessions."""
+    """A search path to a copy of the tables causes no error; readiness detects changed settings and renews the sessions."""
     await transaction.administer("CREATE SCHEMA copied")
     for table in ("transfers", "alembic_version"):
         await transaction.administer(f"CREATE TABLE copied.{table} (LIKE public.{table} INCLUDING ALL)")
@@ -249,7 +249,7 @@ async def test_a_relay_outlives_an_unusable_database(transaction: Subject, monke
     await transaction.administer(BREAK["search-path"])
     async with opened(transaction) as pool:
         runtime = Runtime(service="test", role="relay", instance="test")
-        publisher = Publisher("amqp://nobody:nothing@127.0.0.1:9/", "test")
+        publisher = Publisher("amqp://unused:nothing@127.0.0.1:9/", "test")
         running = asyncio.create_task(Relay(pool, publisher, runtime).run())
         with pytest.raises(DatabaseUnavailable):
             await transaction.write(pool)

@@ -1,4 +1,4 @@
-"""Guarantee 33b: the auth service: what rests on rows found is returned only when these are replicated."""
+"""Guarantee 33b: the auth service: results that depend on rows found are returned only when these are replicated."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Auth:
     async def token(self) -> str:
         """The token of the newest e-mail to the user."""
         claimed = await commands.emails.claim_emails(self.pool, self.keyring, limit=1000, lease_seconds=1)
-        return next(letter.token for letter in reversed(claimed) if letter.email == self.email and letter.token)
+        return next(email.token for email in reversed(claimed) if email.email == self.email and email.token)
 
     async def forget(self) -> None:
         await commands.emails.request_password_reset(self.pool, self.keyring, email=self.email)
@@ -236,7 +236,7 @@ async def test_token_spent_by_a_duplicate(pair: Pair, auth: Auth, monkeypatch: p
 
 
 async def test_second_factor_on_before(pair: Pair, auth: Auth) -> None:
-    """That the second factor is on is said once that is replicated, to who confirms it again and to who starts again."""
+    """The refusal of an enabled second factor is returned once that is replicated, when confirming and when starting again."""
     user_id = (await auth.register()).user.id
     code = (await auth.start_totp(user_id)).code()
     await pair.leave_unknown(lambda: auth.confirm_totp(user_id, code))

@@ -28,7 +28,7 @@ def service() -> str:
 
 @pytest.fixture
 async def impatient(pair: Pair) -> AsyncIterator[Pool]:
-    """One connection, whose statements may take a moment only."""
+    """One connection with a short time limit for statements."""
     url = pair.primary.dsn("transaction", "payflow_transaction")
     opened = await database.open_pool(url, name="test", size_max=1, command_seconds=0.2)
     yield opened
@@ -76,7 +76,7 @@ async def test_terminated_wait_is_unknown(pair: Pair, pool: Pool) -> None:
 
 
 async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: Pool) -> None:
-    """A COMMIT that takes too long is unknown; its connection is used again, in no transaction."""
+    """A COMMIT that takes too long is unknown; its connection is used again, outside a transaction."""
     id_ = new_id()
     await pair.lose_standby()
     async with asyncio.timeout(30):
@@ -130,7 +130,7 @@ async def test_task_cancelled_at_commit(pair: Pair, impatient: Pool) -> None:
 
 
 async def test_error_before_commit_is_known(pool: Pool) -> None:
-    """What fails before COMMIT was not recorded: the database is unavailable, and nothing is unknown."""
+    """An error before COMMIT means that nothing was recorded: the database is unavailable."""
     id_ = new_id()
 
     async def fail() -> None:
@@ -152,7 +152,7 @@ async def test_barrier_outside_a_transaction(pool: Pool) -> None:
 
 
 async def test_refusal_once_replicated(pair: Pair, pool: Pool) -> None:
-    """A refusal that rests on rows found commits, waits, and is raised then."""
+    """A refusal that depends on rows found commits, waits, and is raised afterwards."""
 
     async def refuse() -> None:
         async with database.transaction(pool) as connection:

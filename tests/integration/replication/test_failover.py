@@ -76,7 +76,7 @@ class Services(NamedTuple):
             )
 
     async def recorded(self) -> dict[str, set[Any]]:
-        """What is on record: keys of payments, transfers with their outcome, addresses."""
+        """What is recorded: keys of payments, transfers with their outcome, addresses."""
         transaction, wallet, auth = (self.pools[name] for name in ("transaction", "wallet", "auth"))
         keys = await transaction.fetch("SELECT key FROM idempotency_keys WHERE user_id = $1", PAYER.owner_id)
         outcomes = await wallet.fetch("SELECT transfer_id FROM outcomes")
@@ -106,7 +106,7 @@ async def failing_pair(pair: Pair) -> AsyncIterator[Pair]:
 
 
 async def test_nothing_acknowledged_is_lost(failing_pair: Pair, keyring: Keyring, hashing: Hashing) -> None:
-    """Guarantee 33b: what was acknowledged, at first or by a repeat, is there after a failover; what is lost was never confirmed.
+    """Guarantee 33b: everything acknowledged, at first or by a repeat, exists after a failover; what is lost was never confirmed.
 
     Payments, outcomes of the ledger and registrations: one of each acknowledged while the standby follows, one committed on the
     primary alone. That one is repeated, and then the primary dies.
@@ -133,7 +133,7 @@ async def test_nothing_acknowledged_is_lost(failing_pair: Pair, keyring: Keyring
         assert {0, 1, 2, 3} == lost.missing(recorded), (
             "what the primary alone had is lost: this is what the wait is for"
         )
-        # A client that repeats what is unknown to it gets it done.
+        # A client that repeats an unknown request succeeds.
         for action in lost.actions(services):
             await action()
         assert not lost.missing(await services.recorded())
@@ -158,7 +158,7 @@ class Work:
         ]
 
     def missing(self, recorded: Mapping[str, set[Any]]) -> set[int]:
-        """The numbers of those actions that are not on record."""
+        """The numbers of the actions that are not recorded."""
         parts = (
             self.key in recorded["keys"],
             self.item.transfer_id in recorded["outcomes"],

@@ -1,4 +1,4 @@
-"""Guarantee 33b: the notification service: what rests on rows found is acknowledged only when these are replicated."""
+"""Guarantee 33b: the notification service: results that depend on rows found are acknowledged only when these are replicated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def service() -> str:
 
 
 async def test_recorded_before(pair: Pair, pool: Pool) -> None:
-    """An event that the inbox knows is acknowledged once that is replicated."""
+    """An event in the inbox is acknowledged once it is replicated."""
     event = completed()
 
     async def record() -> Recorded:

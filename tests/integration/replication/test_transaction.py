@@ -1,4 +1,4 @@
-"""Guarantee 33b: the transaction service: what rests on rows found is returned only when these are replicated."""
+"""Guarantee 33b: the transaction service: results that depend on rows found are returned only when these are replicated."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_used_key_of_a_deposit(pair: Pair, pool: Pool, intake: Intake, pay
 
 
 async def test_key_used_for_another_request(pair: Pair, intake: Intake, payment: Request) -> None:
-    """That a key belongs to another request is said once that request is replicated."""
+    """The refusal of a reused key is returned once the first request is replicated."""
     await pair.leave_unknown(lambda: accept(intake, payment))
     [again] = await pair.after_replication(lambda: accept(intake, payment._replace(key_hash=b"another")))
     assert isinstance(again, Refusal)
@@ -113,7 +113,7 @@ async def test_key_lost_to_a_duplicate(pair: Pair, pool: Pool, intake: Intake, p
 
 
 async def test_batch_with_an_unknown_commit(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
-    """One commit accepts a batch; where it is unknown it is so for every item, and each key tells later what became of it."""
+    """One commit accepts a batch; if it is unknown, it is so for every item, and each key finds the result later."""
     batch = [payment._replace(idempotency_key=str(new_id())) for _ in range(3)]
     await pair.leave_unknown(lambda: accept(intake, *batch))
     pair.resume()
@@ -154,7 +154,7 @@ async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment:
 
 
 async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
-    """That a transfer is completed and cannot be cancelled is said once that is replicated."""
+    """The refusal to cancel a completed transfer is returned once its outcome is replicated."""
     transfer = await accepted(intake, payment)
     await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer, "posted", None)))
     with pytest.raises(TransferNotCancellable):
@@ -172,41 +172,41 @@ async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, p
 
 
 async def test_plain_read(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
-    """A plain read waits for nothing: it shows what this server has, also while no commit succeeds."""
+    """A plain read does not wait: it returns the rows of this server, also while no commit succeeds."""
     await pair.leave_unknown(lambda: accept(intake, payment))
     answer = await api.get_transfer(asked(pool, "GET", (await found(pool, payment))))
     assert '"status": "PENDING"' in str(answer.text)
 
 
-async def test_dead_letter_kept_before(pair: Pair, pool: Pool) -> None:
-    """A dead letter that is on record already is taken from the broker once that is replicated."""
-    letter = dead_letters.read(REQUESTED_QUEUE, str(new_id()).encode(), {}, str(new_id()))
-    await pair.leave_unknown(lambda: dead_letters.archive(pool, [letter]))
-    await pair.after_replication(lambda: dead_letters.archive(pool, [letter]))
+async def test_dead_letter_archived_before(pair: Pair, pool: Pool) -> None:
+    """A dead letter that is already archived is acknowledged once it is replicated."""
+    dead_letter = dead_letters.read(REQUESTED_QUEUE, str(new_id()).encode(), {}, str(new_id()))
+    await pair.leave_unknown(lambda: dead_letters.archive(pool, [dead_letter]))
+    await pair.after_replication(lambda: dead_letters.archive(pool, [dead_letter]))
 
 
 async def test_dead_letter_discarded_before(pair: Pair, pool: Pool) -> None:
     """Discarding a dead letter again succeeds once the first time is replicated."""
-    letter_id = await kept(pool)
-    await pair.leave_unknown(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
-    again = await pair.after_replication(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
+    dead_letter_id = await archived(pool)
+    await pair.leave_unknown(lambda: dead_letters.discard(pool, dead_letter_id, "a test", BY))
+    again = await pair.after_replication(lambda: dead_letters.discard(pool, dead_letter_id, "a test", BY))
     assert dead_letters.DISCARDED == again["state"]
 
 
 async def test_dead_letter_replayed_before(pair: Pair, pool: Pool) -> None:
-    """That a dead letter was replayed and cannot be discarded is said once that is replicated."""
-    letter_id = await kept(pool)
+    """The refusal to discard a replayed dead letter is returned once the replay is replicated."""
+    dead_letter_id = await archived(pool)
 
     async def mark_replayed() -> None:
         async with database.transaction(pool) as connection:
-            await connection.fetchrow(dead_letters.statements.mark_replayed, letter_id, 1)
+            await connection.fetchrow(dead_letters.statements.mark_replayed, dead_letter_id, 1)
 
     await pair.leave_unknown(mark_replayed)
     with pytest.raises(DeadLetterResolved):
-        await pair.after_replication(lambda: dead_letters.discard(pool, letter_id, "a test", BY))
+        await pair.after_replication(lambda: dead_letters.discard(pool, dead_letter_id, "a test", BY))
 
 
-async def kept(pool: Pool) -> UUID:
+async def archived(pool: Pool) -> UUID:
     body = str(new_id()).encode()
     await dead_letters.archive(pool, [dead_letters.read(REQUESTED_QUEUE, body, {}, str(new_id()))])
     return await pool.fetchval("SELECT id FROM dead_letters WHERE body = $1", body)
@@ -218,7 +218,7 @@ async def found(pool: Pool, payment: Request) -> Transfer:
 
 
 def asked(pool: Pool, method: str, transfer: Transfer, more: str = "") -> web.Request:
-    """A request of the transfer's sender to one of its routes, as the gateway hands it over."""
+    """A request of the sender of the transfer to one of its routes, as the gateway sends it."""
     app = web.Application()
     app[api.POOL] = app[api.READ_POOL] = pool
     app[api.WAITING] = Waiting(pool)

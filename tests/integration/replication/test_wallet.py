@@ -1,4 +1,4 @@
-"""Guarantee 33b: the wallet service: what rests on rows found is returned only when these are replicated."""
+"""Guarantee 33b: the wallet service: results that depend on rows found are returned only when these are replicated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def seal(pool: Pool, noted: Head | None) -> Sealed:
 
 
 async def seal_all(pool: Pool) -> Head | None:
-    """Seal what other tests left; the newest block."""
+    """Seal the rows of other tests; the newest block."""
     while (sealed := await seal(pool, None)).more:
         pass
     return sealed.head
@@ -76,7 +76,7 @@ async def test_wallet_opened_before(pair: Pair, pool: Pool) -> None:
 
 
 async def test_wallets_listed(pair: Pair, pool: Pool) -> None:
-    """A wallet that the first look opened is listed once it is replicated; from then on a list is a plain read."""
+    """A wallet that the first list opened is returned once it is replicated; from then on a list is a plain read."""
     owner = new_id()
     await pair.leave_unknown(lambda: commands.list_wallets(pool, pool, owner))
     [wallet] = await pair.after_replication(lambda: commands.list_wallets(pool, pool, owner))
@@ -85,7 +85,7 @@ async def test_wallets_listed(pair: Pair, pool: Pool) -> None:
 
 
 async def test_accounts_found(pair: Pair, pool: Pool) -> None:
-    """The transaction service learns of an account once it is replicated: it remembers it for good."""
+    """The transaction service gets an account once it is replicated: it stores it permanently."""
     owner = new_id()
 
     async def find() -> list[object]:
@@ -110,7 +110,7 @@ async def test_frozen_before(pair: Pair, pool: Pool) -> None:
 
 
 async def test_sealed_before(pair: Pair, pool: Pool, seal_pool: Pool) -> None:
-    """The newest block is known to the sealer once it is replicated: it is noted outside the database from then on."""
+    """The sealer gets the newest head once it is replicated: it is recorded outside the database from then on."""
     noted = await seal_all(seal_pool)
     await post(pool, posting(new_id(), new_id(), 10))
     await pair.leave_unknown(lambda: seal(seal_pool, noted))

@@ -15,7 +15,7 @@ from tests.harness.sealed_ledgers import Ledger, sealed_ledger
 
 @pytest.fixture
 async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
-    """As the service connects. Whatever a test did, the whole ledger must prove right afterwards."""
+    """A pool as the service opens it. After each test the proof of the whole ledger must pass."""
     opened = await wallet_database.pool(**PLANNER)
     yield opened
     proof_pool = await wallet_database.pool(wallet_database.proof_url)
@@ -27,6 +27,6 @@ async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def ledger(wallet_database: TestDatabase) -> AsyncIterator[Ledger]:
-    """A sealed history that a test may change; nothing has to prove right afterwards."""
+    """A sealed history that a test may change; the proof need not pass afterwards."""
     async with sealed_ledger(wallet_database) as made:
         yield made

@@ -1,4 +1,4 @@
-"""The wallet's routes on the real database: what they say of accounts, outcomes and the proof, field by field."""
+"""The routes of the wallet service on a real database: accounts, outcomes and the proof, field by field."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ACT = {"operator_id": str(OPERATOR), "request_id": "the-request-1"}
 
 
 class Api:
-    """The wallet's api on a free port, as the gateway and the transaction service call it."""
+    """The api of the wallet service on a free port, as the gateway and the transaction service call it."""
 
     def __init__(self, gateway: Upstream, transaction: Upstream, seal_pool: Pool) -> None:
         self.gateway = gateway
@@ -44,7 +44,7 @@ class Api:
         return await self.gateway.call("GET", path, params=params, seconds=SECONDS)
 
     async def ask(self, path: str, **body: Any) -> list[dict[str, Any]]:
-        """What the transaction service is told."""
+        """The items that the transaction service receives."""
         answer = await self.transaction.call("POST", path, body=body, seconds=SECONDS)
         items: list[dict[str, Any]] = answer["items"]
         return items
@@ -58,7 +58,7 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
     async with AsyncExitStack() as stack:
         proof_pool = await wallet_database.pool(wallet_database.proof_url)
         seal_pool = await wallet_database.pool(wallet_database.seal_url)
-        # Whatever writes on the pool for reads fails here.
+        # Writes through the pool for reads fail here.
         read_pool = await wallet_database.pool(default_transaction_read_only="on")
         for opened in (proof_pool, seal_pool, read_pool):
             stack.push_async_callback(close_pool, opened)
@@ -124,7 +124,7 @@ async def test_invalid_parameters_are_refused(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_an_external_account_cannot_be_frozen(served: Api, pool: Pool, method: str) -> None:
-    """A frozen external account would stop all deposits: it is no wallet of anybody, nothing changes, deposits go on."""
+    """A frozen external account would stop all deposits. It is not a wallet, so it is not found, and deposits continue."""
     [alice] = await fund(pool, [100])
     world = await external(pool)
 
@@ -138,8 +138,8 @@ async def test_an_external_account_cannot_be_frozen(served: Api, pool: Pool, met
     assert 150 == await balance(pool, alice)
 
 
-async def test_freezing_is_on_record(served: Api, pool: Pool) -> None:
-    """Each action leaves one row: which action, by whom, on what, by which request; the wallet is told as it is now."""
+async def test_freezing_is_audited(served: Api, pool: Pool) -> None:
+    """Each action is audited in one row: action, actor, wallet and request; the response is the wallet."""
     alice, bob = await fund(pool, [100, 0])
 
     frozen = await served.freeze(alice)
@@ -156,7 +156,7 @@ async def test_freezing_is_on_record(served: Api, pool: Pool) -> None:
 
 
 async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None:
-    """Balance, hold and what remains are three numbers, wherever they are told; the ledger goes by what remains."""
+    """Balance, hold and available balance are three numbers in every response; the ledger uses the available balance."""
     alice, bob = await fund(pool, [100, 0])
     await pool.execute("UPDATE accounts SET held = 30 WHERE id = $1", alice)
 
@@ -172,8 +172,8 @@ async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None
     )
 
 
-async def test_availability_tells_each_wallet_its_own(served: Api, pool: Pool) -> None:
-    """One item for each wallet, in order: frozen or not, and of its transfers those that are decided; nothing of an unknown."""
+async def test_availability_has_one_item_per_wallet(served: Api, pool: Pool) -> None:
+    """One item per wallet, in order: whether it is frozen, and which transfers have an outcome; null for an unknown wallet."""
     alice, bob = await fund(pool, [100, 50])
     await served.freeze(bob)
     done = [posting(alice, await external(pool), 1) for _ in range(2)]
@@ -192,7 +192,7 @@ async def test_availability_tells_each_wallet_its_own(served: Api, pool: Pool) -
 
 
 async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:
-    """Answers come in the order of the request, each with the reason it was voided for, also when told again."""
+    """Results are in the order of the request, each with the reason of its void, also on repeat."""
     first, second = sorted((new_id() for _ in range(2)), reverse=True)
     items = [
         {"transfer_id": str(first), "reason": "cancelled", "request_hash": "ab" * 32},
@@ -214,7 +214,7 @@ async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:
 
 
 async def test_only_default_wallets_and_external_accounts_open_on_demand(served: Api, pool: Pool) -> None:
-    """Who sends to a user without a wallet in another currency than the default one is told that there is none."""
+    """A wallet in another currency than the default one is not opened on demand: it is not found."""
     user = str(new_id())
     owners = [{"owner_id": user, "currency": code} for code in (DEFAULT_CURRENCY, "EUR")]
 
@@ -239,7 +239,7 @@ async def test_a_wallet_is_opened_once(served: Api) -> None:
 
 
 async def test_the_default_wallet_is_always_there(served: Api) -> None:
-    """Who has a wallet in another currency only has the default one as well; by currency, and the same ones again."""
+    """The default-currency wallet always exists; the list is sorted by currency, and repeatable."""
     owner = str(new_id())
     await served.gateway.call(
         "POST", "/internal/wallets", body={"owner_id": owner, "currency": "CHF"}, seconds=SECONDS
@@ -254,8 +254,8 @@ async def test_the_default_wallet_is_always_there(served: Api) -> None:
     assert lists[0] == lists[1]
 
 
-async def test_the_balance_sheet_tells_customers_from_the_world(served: Api, pool: Pool) -> None:
-    """Per currency: what users hold, what came from outside with the opposite sign, and zero as their sum."""
+async def test_the_balance_sheet_separates_customers_and_external_accounts(served: Api, pool: Pool) -> None:
+    """Per currency: the balances of users, those of external accounts with the opposite sign, and a sum of zero."""
     await fund(pool, [100, 50])
     await fund(pool, [7], currency="EUR")
 
@@ -267,8 +267,8 @@ async def test_the_balance_sheet_tells_customers_from_the_world(served: Api, poo
     ] == sheet["currencies"]
 
 
-async def test_the_last_proof_is_told_until_a_new_one_is_asked_for(served: Api, pool: Pool) -> None:
-    """`full=1` makes a new run and records it; a run that looks for a given block is that caller's answer and not recorded."""
+async def test_the_last_proof_is_returned_until_a_new_one_is_requested(served: Api, pool: Pool) -> None:
+    """`full=1` makes a new run and stores it; a run with a required head is not stored."""
     await fund(pool, [100])
     await commands.seal_rows(served.seal_pool, recorded_head=None, thorough=True, with_accounts=True)
 
@@ -304,7 +304,7 @@ def replace_at(proof: Any) -> Any:
 
 
 async def test_outcomes_are_counted_one_by_one(pool: Pool) -> None:
-    """Guarantee 10: each answer counts once under its outcome, repeats included; conflicts also in a counter of their own."""
+    """Guarantee 10: each result is counted once under its outcome, repeats included; conflicts also have their own counter."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 1)
     forged = [posting(alice, bob, amount, transfer_id=item.transfer_id) for amount in (2, 3)]
@@ -319,8 +319,8 @@ async def test_outcomes_are_counted_one_by_one(pool: Pool) -> None:
     assert 2 == metrics.CONFLICTS._value.get() - conflicts
 
 
-async def test_the_gauges_tell_what_the_proof_found(pool: Pool, wallet_database: TestDatabase) -> None:
-    """Drift is what the balances of a currency sum to; the proof's gauge is 1 while it holds and 0 when it does not."""
+async def test_the_gauges_show_the_result_of_the_proof(pool: Pool, wallet_database: TestDatabase) -> None:
+    """Drift is the sum of the balances of a currency; the gauge of the proof is 1 if it passed and 0 if it failed."""
     [alice] = await fund(pool, [100])
     superuser = await wallet_database.pool(wallet_database.superuser_url)
 
@@ -335,8 +335,8 @@ async def test_the_gauges_tell_what_the_proof_found(pool: Pool, wallet_database:
     assert (0, 1) == (metrics.DRIFT.labels("USD")._value.get(), metrics.PROVED._value.get())
 
 
-async def test_descriptions_and_accounts_stand_in_the_rows(pool: Pool) -> None:
-    """What a transfer was for, and between whom, is recorded with its outcome, posted or rejected."""
+async def test_descriptions_and_accounts_are_recorded(pool: Pool) -> None:
+    """The description and the accounts of a transfer are recorded with its outcome, posted or rejected."""
     alice, bob = await fund(pool, [100, 0])
     items = [posting(alice, bob, amount)._replace(description=f"rent {amount}") for amount in (10, 1000)]
 
@@ -352,8 +352,8 @@ async def test_descriptions_and_accounts_stand_in_the_rows(pool: Pool) -> None:
     } == {tuple(row) for row in rows}
 
 
-async def test_voids_take_part_in_no_account(pool: Pool, wallet_database: TestDatabase) -> None:
-    """A voided transfer leaves the books as they were: nothing to prove differently."""
+async def test_voids_change_no_account(pool: Pool, wallet_database: TestDatabase) -> None:
+    """A voided transfer leaves the books unchanged, and the proof passes."""
     await fund(pool, [100])
     [answer] = await commands.void_transfers(pool, [Void(new_id(), "cancelled", bytes(32))])
     proof_pool = await wallet_database.pool(wallet_database.proof_url)
@@ -364,10 +364,10 @@ async def test_voids_take_part_in_no_account(pool: Pool, wallet_database: TestDa
     assert ("voided", True, 5) == (answer.outcome, proof.ok, len(proof.checks))
 
 
-async def test_a_withdrawn_currency_goes_on_where_there_are_wallets(
+async def test_a_withdrawn_currency_works_for_existing_wallets(
     pool: Pool, served: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Money in a currency that ISO has withdrawn moves, is read and brought in as before; only new wallets are refused."""
+    """In a withdrawn currency transfers, reads and deposits work as before; only new wallets are refused."""
     owner = new_id()
     body = {"owner_id": str(owner), "currency": "EUR"}
     before = await served.gateway.call("POST", "/internal/wallets", body=body, seconds=SECONDS)

@@ -1,4 +1,4 @@
-"""Who may move money: the wallet's routes against callers of every kind."""
+"""Who may move money: the routes of the wallet service with callers of every kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAY = {
 
 
 class Wallet:
-    """The wallet's api on a free port, and everybody's keys."""
+    """The api of the wallet service on a free port, and the keys of all roles."""
 
     def __init__(self, url: str, keys: dict[str, Identity]) -> None:
         self.url = url
@@ -66,14 +66,14 @@ async def test_only_the_named_roles_may_call(wallet: Wallet, path: str) -> None:
         for name, key in wallet.keys.items()
     }
 
-    # Whoever may call gets past the guard: what they sent is a void, so post calls it malformed.
+    # An allowed caller passes the guard: its body is a void, which `post` refuses as malformed.
     welcome = 200 if path == VOID else 422
     assert {name: welcome if name in MAY[path] else 403 for name in wallet.keys} == statuses
 
 
 @pytest.mark.parametrize("path", [POST, VOID])
-async def test_strangers_are_turned_away(wallet: Wallet, path: str) -> None:
-    """Guarantee 48: no credential or an expired one 401; a user's token, another audience's or a forged one: 403."""
+async def test_unknown_callers_are_refused(wallet: Wallet, path: str) -> None:
+    """Guarantee 48: no token or an expired one: 401; the token of a user, for another audience or forged: 403."""
     worker = wallet.keys["transaction-worker"]
     now = int(time.time())
     claims = {"iss": "transaction-worker", "aud": "wallet", "iat": now, "exp": now + 60}
@@ -81,7 +81,7 @@ async def test_strangers_are_turned_away(wallet: Wallet, path: str) -> None:
     forged = jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=kid)
     expired = jwt.encode(claims | {"iat": now - 120, "exp": now - 60}, worker.key, algorithm="EdDSA", headers=kid)
     long_lived = jwt.encode(claims | {"exp": now + 3600}, worker.key, algorithm="EdDSA", headers=kid)
-    user = jwt.encode({"sub": "somebody", "aud": "payflow-api"}, "x" * 32, algorithm="HS256")
+    user = jwt.encode({"sub": "user", "aud": "payflow-api"}, "x" * 32, algorithm="HS256")
     elsewhere = TokenSigner(worker, audience="auth").token()
 
     assert [401] * 3 == [await wallet.status(path, token) for token in (None, "no token", expired)]

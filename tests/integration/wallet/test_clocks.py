@@ -1,4 +1,4 @@
-"""The wallet's api and its callers while their clocks disagree."""
+"""The api of the wallet service and its callers with different clocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 
 class Skewed:
-    """A clock that can be set, as a difference from the true time."""
+    """A clock with an offset from the true time."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -35,7 +35,7 @@ class Skewed:
 
 
 class Wallet:
-    """The wallet's api on a free port, with a clock of its own and a count of the requests that got past the guard."""
+    """The api of the wallet service on a free port, with its own clock and a count of the requests that passed the guard."""
 
     def __init__(self, pool: Pool, stack: AsyncExitStack) -> None:
         self.clock = Skewed()
@@ -73,7 +73,7 @@ class Wallet:
 
 
 async def _relay(_request: web.Request) -> web.Response:
-    """What a service would say that passed on the refusal of one behind it."""
+    """The refusal of an upstream service, passed on."""
     raise TokenClockSkew(extra={"now": 1.0})
 
 
@@ -98,7 +98,7 @@ async def test_a_caller_an_hour_off_is_served(wallet: Wallet, seconds: float) ->
     upstream = wallet.caller(clock=clock)
     for difference in (0.0, seconds, 0.0, -seconds):
         clock.seconds = difference
-        # A fresh caller signs at once; this one when its token is half a minute old.
+        # A new caller signs at once; this one when its token is half a minute old.
         assert "voided" == await void(upstream, new_id())
         assert "voided" == await void(wallet.caller(clock=clock), new_id())
 
@@ -114,15 +114,15 @@ async def test_a_wallet_an_hour_off_serves(wallet: Wallet, seconds: float) -> No
 
 
 async def test_what_must_not_be_sent_twice_is_carried_out_once(wallet: Wallet) -> None:
-    """A refusal for the time comes before anything is done: a call of one attempt is served, and once."""
+    """A refusal for the time comes before anything is done: a call with a single attempt is carried out, once."""
     upstream = wallet.caller(clock=Skewed(HOUR))
 
     assert {} == await upstream.call("POST", "/count", seconds=5, attempts=1)
     assert 1 == wallet.handled
 
 
-async def test_a_time_from_further_behind_is_not_believed_for_long(wallet: Wallet) -> None:
-    """A callee that goes on refusing for the time is away; the refusal itself reaches nobody who called us."""
+async def test_repeated_refusals_for_the_time_mean_unavailable(wallet: Wallet) -> None:
+    """A callee that keeps refusing for the time is reported as unavailable; its refusal is not passed on."""
     upstream = wallet.caller()
 
     with pytest.raises(UpstreamUnavailable):
@@ -132,11 +132,11 @@ async def test_a_time_from_further_behind_is_not_believed_for_long(wallet: Walle
 
 
 @pytest.mark.parametrize("seconds", [0.0, HOUR])
-async def test_a_stranger_is_not_told_the_time(wallet: Wallet, seconds: float) -> None:
-    """Guarantee 48: whoever has no key the wallet knows stays refused as ever, whatever the time is."""
-    stranger = identities(["transaction"])["transaction"]
+async def test_unknown_callers_do_not_get_the_time(wallet: Wallet, seconds: float) -> None:
+    """Guarantee 48: a caller with an unknown key is refused, whatever the time, without the time of the callee."""
+    unknown = identities(["transaction"])["transaction"]
     for upstream in (
-        wallet.caller(identity=stranger, clock=Skewed(seconds)),
+        wallet.caller(identity=unknown, clock=Skewed(seconds)),
         wallet.caller("gateway", clock=Skewed(seconds)),
     ):
         with pytest.raises(Refusal) as refusal:

@@ -1,4 +1,4 @@
-"""The guards of the ledger that only a certain order of events shows, each driven to that order."""
+"""Guards of the ledger that only a certain order of events tests; each test forces that order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HASH = b"request"
 
 @pytest.fixture
 async def patient(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Pool]:
-    """As the service connects, but a wait for a lock ends only when the lock is free, or in a deadlock."""
+    """A pool as the service opens it, but without a lock timeout: a wait ends when the lock is free, or in a deadlock."""
     opened = await wallet_database.pool(**PLANNER, **PATIENT)
     yield opened
     await close_pool(opened)
@@ -48,7 +48,7 @@ async def insert(pool: Pool, transfer_ids: Sequence[UUID]) -> int:
 
 
 async def test_a_second_outcome_is_not_written(pool: Pool) -> None:
-    """Guarantee 2: what comes after the first outcome of an id is not written, and is told the first one."""
+    """Guarantee 2: a second outcome of an id is not written, and its caller gets the first one."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 10)
 
@@ -61,7 +61,7 @@ async def test_a_second_outcome_is_not_written(pool: Pool) -> None:
 
 
 async def test_outcomes_are_inserted_in_one_order(patient: Pool) -> None:
-    """A batch that names its ids backwards and a void of the same ids wait for each other; neither dies of a deadlock."""
+    """A batch that names its ids backwards and a void of the same ids wait for each other; neither fails with a deadlock."""
     first, middle, last = sorted(new_id() for _ in range(3))
 
     async with patient.acquire() as holder:
@@ -78,7 +78,7 @@ async def test_outcomes_are_inserted_in_one_order(patient: Pool) -> None:
 
 
 async def test_voids_are_inserted_in_one_order(patient: Pool) -> None:
-    """Two voids that name the same ids in opposite orders wait for each other; neither dies of a deadlock."""
+    """Two voids that name the same ids in opposite orders wait for each other; neither fails with a deadlock."""
     first, middle, last = sorted(new_id() for _ in range(3))
 
     async with patient.acquire() as holder:
@@ -95,10 +95,10 @@ async def test_voids_are_inserted_in_one_order(patient: Pool) -> None:
 
 
 async def test_accounts_are_locked_in_one_order(patient: Pool) -> None:
-    """Guarantee 12: two batches that name the same accounts in opposite orders wait; neither dies of a deadlock."""
+    """Guarantee 12: two batches that name the same accounts in opposite orders wait; neither fails with a deadlock."""
     first, middle, last = sorted(await fund(patient, [100, 100, 100]))
 
-    # Not by `post_transfers`, which would hide a deadlock behind halves and another try.
+    # Not through `post_transfers`, which would hide a deadlock by halving and a retry.
     async with patient.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
@@ -115,7 +115,7 @@ async def test_accounts_are_locked_in_one_order(patient: Pool) -> None:
 
 
 async def test_a_copy_that_waited_for_the_accounts_reads_the_outcome(patient: Pool) -> None:
-    """Guarantee 2: what was posted while a copy waited for the accounts is what the copy is told; money moves once."""
+    """Guarantee 2: a copy that waited for the accounts gets the outcome posted meanwhile; money moves once."""
     alice, bob = await fund(patient, [100, 0])
     item = posting(alice, bob, 60)
 
@@ -133,7 +133,7 @@ async def test_a_copy_that_waited_for_the_accounts_reads_the_outcome(patient: Po
 
 
 async def test_accounts_stay_locked_until_the_decision_is_committed(patient: Pool) -> None:
-    """Guarantee 13: while one batch is between its decision and its commit, nobody else decides on the same balance."""
+    """Guarantee 13: between the decision and the commit of a batch, no other batch decides on the same balance."""
     alice, bob = await fund(patient, [100, 0])
     first, second = posting(alice, bob, 100), posting(alice, bob, 100)
 
@@ -154,7 +154,7 @@ async def test_accounts_stay_locked_until_the_decision_is_committed(patient: Poo
 
 
 async def test_a_transfer_that_expires_while_it_waits_is_voided(patient: Pool) -> None:
-    """The moment that counts is the one after the wait for the accounts: what expired meanwhile moves nothing."""
+    """Expiry is checked after the wait for the accounts: a transfer that expired meanwhile moves nothing."""
     alice, bob = await fund(patient, [100, 0])
     item = posting(alice, bob, 10, seconds=0.5)
 
@@ -174,7 +174,7 @@ async def test_a_transfer_that_expires_while_it_waits_is_voided(patient: Pool) -
 
 
 async def test_a_clock_set_back_does_not_reach_the_entries(pool: Pool) -> None:
-    """An account's last entry lies an hour ahead of the clock: the next entry is not dated before it."""
+    """The last entry of an account is dated an hour ahead of the clock: the next entry is not dated before it."""
     alice, bob = await fund(pool, [100, 0])
     ahead = await pool.fetchval(
         "UPDATE accounts SET last_entry_at = clock_timestamp() + interval '1 hour' WHERE id = $1 RETURNING last_entry_at",
@@ -188,7 +188,7 @@ async def test_a_clock_set_back_does_not_reach_the_entries(pool: Pool) -> None:
     assert [ahead, ahead] == [row["created_at"] for row in dates]
 
 
-async def test_an_outcome_without_its_entries_is_not_kept(pool: Pool, wallet_database: TestDatabase) -> None:
+async def test_an_outcome_without_its_entries_is_rolled_back(pool: Pool, wallet_database: TestDatabase) -> None:
     """While entries cannot be written a transfer has no outcome either; later the same transfer is posted."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 10)
@@ -208,7 +208,7 @@ async def test_an_outcome_without_its_entries_is_not_kept(pool: Pool, wallet_dat
 @pytest.mark.parametrize("role", ["service", "owner"])
 @pytest.mark.parametrize("action", ["DELETE FROM accounts", "TRUNCATE accounts"])
 async def test_an_account_cannot_be_removed(pool: Pool, wallet_database: TestDatabase, role: str, action: str) -> None:
-    """An account stays, with and without money in it; the service and the owner of the table are refused."""
+    """An account cannot be removed, with or without a balance, by the service or by the owner of the table."""
     await fund(pool, [100, 0])
     connection = await asyncpg.connect(
         wallet_database.owner_url if role == "owner" else wallet_database.service_url

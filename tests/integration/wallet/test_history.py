@@ -1,4 +1,4 @@
-"""Reading the past of a wallet on PostgreSQL: balances, statements and the balance sheet at a moment, and that they are final."""
+"""Past figures on PostgreSQL: balances, statements and the balance sheet at a moment are final."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def balance_at(pool: Pool, wallet: UUID, moment: datetime) -> int:
 
 
 async def statement(pool: Pool, wallet: UUID, period: Period = ALWAYS, *, limit: int = 200) -> list[Line]:
-    """A whole statement, page by page as the api reads it."""
+    """A whole statement, read page by page like the api."""
     found: list[Line] = []
     below: int | None = None
     while True:
@@ -52,7 +52,7 @@ async def statement(pool: Pool, wallet: UUID, period: Period = ALWAYS, *, limit:
 
 @pytest.fixture
 async def patient(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Pool]:
-    """As the service connects, with waits that end by what the test does."""
+    """A pool as the service opens it, without time limits."""
     opened = await wallet_database.pool(**PLANNER, **PATIENT, statement_timeout="60s")
     yield opened
     await close_pool(opened)
@@ -60,7 +60,7 @@ async def patient(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Po
 
 @asynccontextmanager
 async def held_up(pool: Pool, database: TestDatabase, source: UUID, destination: UUID) -> AsyncIterator[None]:
-    """A posting of 100 that has dated its entries and cannot commit before the end of the block, which waits for it."""
+    """A posting of 100 that has dated its entries and commits only at the end of this context."""
     one = posting(source, destination, 100)
     owner = await asyncpg.connect(database.owner_url)
     try:
@@ -79,7 +79,7 @@ async def held_up(pool: Pool, database: TestDatabase, source: UUID, destination:
         await owner.close()
 
 
-async def test_a_moment_with_an_open_posting_is_waited_for(patient: Pool, wallet_database: TestDatabase) -> None:
+async def test_a_read_waits_for_open_postings_of_its_moment(patient: Pool, wallet_database: TestDatabase) -> None:
     """Guarantee 59c: a balance at a moment is not returned before an open posting of that moment has ended."""
     source, destination = await fund(patient, [1000, 0])
     before = await clock(patient)
@@ -101,7 +101,7 @@ async def test_a_moment_with_an_open_posting_is_waited_for(patient: Pool, wallet
 async def test_a_moment_that_stays_open_is_refused(
     patient: Pool, wallet_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, read: str
 ) -> None:
-    """When the commit takes longer than a reader waits, the moment is refused, with the moment before which all is final."""
+    """If the commit takes longer than a reader waits, the moment is refused, with the time before which all is final."""
     source, destination = await fund(patient, [1000, 0])
     proof_pool = await wallet_database.pool(wallet_database.proof_url)
     monkeypatch.setattr(finality, "WAIT_SECONDS", 0.3)
@@ -130,8 +130,8 @@ async def test_a_moment_that_stays_open_is_refused(
     await close_pool(proof_pool)
 
 
-async def test_without_a_moment_nothing_is_waited_for(patient: Pool, wallet_database: TestDatabase) -> None:
-    """The balance now is a reading: it is returned while a commit is held up."""
+async def test_a_read_of_now_does_not_wait(patient: Pool, wallet_database: TestDatabase) -> None:
+    """The current balance is a plain read: it is returned while a commit is delayed."""
     source, destination = await fund(patient, [1000, 0])
     async with held_up(patient, wallet_database, source, destination):
         assert 1000 == (await commands.get_balance(patient, source, None))[0]
@@ -140,7 +140,7 @@ async def test_without_a_moment_nothing_is_waited_for(patient: Pool, wallet_data
 async def test_an_untracked_session_makes_nothing_final(
     pool: Pool, wallet_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the server does not tell when transactions began, a moment is refused rather than guessed."""
+    """If the server does not report when transactions began, a moment is refused."""
     [wallet] = await fund(pool, [1000])
     monkeypatch.setattr(finality, "WAIT_SECONDS", 0.0)
     superuser = await asyncpg.connect(wallet_database.superuser_url)
@@ -153,7 +153,7 @@ async def test_an_untracked_session_makes_nothing_final(
     await superuser.close()
 
 
-async def test_past_figures_stay_under_postings(pool: Pool, wallet_database: TestDatabase) -> None:
+async def test_past_figures_do_not_change(pool: Pool, wallet_database: TestDatabase) -> None:
     """Guarantee 59c: past balances, statements and the balance sheet, read during postings, never change."""
     wallets = await fund(pool, [10_000] * 4)
     chance = random.Random(6)
@@ -201,7 +201,7 @@ async def test_the_balance_at_a_moment(pool: Pool) -> None:
 
 
 async def test_a_moment_ahead_is_now(pool: Pool) -> None:
-    """`at` in the future gives the final balance of now by the database's clock, and says so in `as_of`."""
+    """With `at` in the future, the final balance of now is returned, with that time in `as_of`."""
     [wallet] = await fund(pool, [1000])
     earliest = await clock(pool)
     balance, _, as_of = await commands.get_balance(pool, wallet, datetime.max.replace(tzinfo=earliest.tzinfo))
@@ -213,7 +213,7 @@ async def test_a_moment_ahead_is_now(pool: Pool) -> None:
 async def test_the_balance_sheet_is_of_its_moment(
     pool: Pool, wallet_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its figures are those of `as_of`, the database's moment: an entry written after it does not count, one at it does."""
+    """Its figures are those at `as_of`: a later entry does not count, one at that moment does."""
     source, other = await fund(pool, [1000, 0])
     await fund(pool, [5], currency="JPY")
     proof_pool = await wallet_database.pool(wallet_database.proof_url)
@@ -232,7 +232,7 @@ async def test_the_balance_sheet_is_of_its_moment(
 
 
 async def test_a_statement_of_a_period(pool: Pool) -> None:
-    """Its entries are those of the wallet alone, newest first, with the other side, its owner, and the balance after each."""
+    """Only the entries of the wallet, newest first, with the counterparty, its owner, and the balance after each."""
     [alice, bob] = await fund(pool, [1000, 0])
     owners = {row["id"]: row["owner_id"] for row in await pool.fetch("SELECT id, owner_id FROM accounts")}
     one = posting(alice, bob, 1)._replace(description="one")
@@ -260,8 +260,8 @@ async def test_a_statement_of_a_period(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 7, 200])
-async def test_pages_of_a_period_hold_each_entry_once(pool: Pool, limit: int) -> None:
-    """Whatever the size of a page, the pages of a period together are the period, and the last says that it is the last."""
+async def test_pages_of_a_period_contain_each_entry_once(pool: Pool, limit: int) -> None:
+    """Whatever the page size, all pages together contain the period, and the last has no next page."""
     [alice, bob] = await fund(pool, [1000, 0])
     for _ in range(5):
         await post(pool, posting(alice, bob, 1), posting(alice, bob, 1))

@@ -62,7 +62,7 @@ PATIENCE = {"lock_timeout": "60s", "statement_timeout": "60s", "idle_in_transact
 
 
 class Real:
-    """What the histories of one test share: a loop, a database, and the currencies that nobody has used yet."""
+    """Shared by the histories of one test: a loop, a database, and the unused currencies."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         self.loop = loop
@@ -75,7 +75,7 @@ class Real:
 
 
 class OnPostgres:
-    """The wallet's commands, called by names."""
+    """The commands of the wallet service, called by names."""
 
     def __init__(self, real: Real) -> None:
         self.real = real
@@ -147,14 +147,14 @@ class OnPostgres:
             await store.insert_voids(intruder, *(list(column) for column in zip(*ordered, strict=True)))
             slipped_in = await intruder.fetchval("SELECT count(*) FROM outcomes") > before
             posting = asyncio.create_task(self._post(batch))
-            while slipped_in and not posting.done() and not await self._somebody_waits(intruder):
+            while slipped_in and not posting.done() and not await self._has_waiter(intruder):
                 await asyncio.sleep(0)
             await transaction.commit()
         return await posting
 
     @staticmethod
-    async def _somebody_waits(intruder: database.Connection) -> bool:
-        """Whether somebody waits for this connection to end its transaction."""
+    async def _has_waiter(intruder: database.Connection) -> bool:
+        """Whether another session waits for this connection to end its transaction."""
         return await intruder.fetchval(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
         )

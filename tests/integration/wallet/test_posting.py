@@ -1,4 +1,4 @@
-"""Posting and voiding on a real PostgreSQL: the fence and the ledger."""
+"""Posting and voiding on a real PostgreSQL: the outcome record and the ledger."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ async def test_a_bad_item_fails_alone(pool: Pool) -> None:
     alice, poor, bob = await fund(pool, [10_000, 5, 0])
     good = [posting(alice, bob, 1) for _ in range(254)]
     bad = posting(poor, bob, 6)
-    twin = good[17]
+    duplicate = good[17]
 
-    answers = await post(pool, *good[:100], bad, *good[100:], twin)
+    answers = await post(pool, *good[:100], bad, *good[100:], duplicate)
 
     assert "rejected:insufficient_funds" == answers[100]
     assert ["posted"] * 255 == answers[:100] + answers[101:]
@@ -203,7 +203,7 @@ async def test_sum_is_constant_in_every_snapshot(pool: Pool) -> None:
 
 
 async def test_a_hot_account_does_not_hold_up_a_void(pool: Pool) -> None:
-    """Void locks no account: it answers while somebody holds the account's row."""
+    """A void locks no account: it returns while another transaction holds the row of the account."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 10)
 

@@ -125,7 +125,7 @@ async def entries_in_a_foreign_currency(ledger: Ledger) -> str:
 
 
 async def overdrawn_for_a_while(ledger: Ledger) -> str:
-    """A user's account is below zero between two transfers, and in order before and after."""
+    """A user's account is negative between two transfers, and valid before and after."""
     away, back = posting(ledger.alice, ledger.bob, 10), posting(ledger.bob, ledger.alice, 10)
     assert ["posted", "posted"] == await post(ledger.pool, away, back)
     more = 10**6
@@ -149,7 +149,7 @@ async def outcome_missing(ledger: Ledger) -> str:
 
 
 async def entries_missing(ledger: Ledger) -> str:
-    """An outcome that says posted, without entries."""
+    """A posted outcome without entries."""
     stray = new_id()
     await ledger.tamper(
         """INSERT INTO outcomes SELECT $1, 'posted', null, sha256('x'), $2, $3, 1, 1, null, clock_timestamp()""",
@@ -161,7 +161,7 @@ async def entries_missing(ledger: Ledger) -> str:
 
 
 async def outcome_points_elsewhere(ledger: Ledger) -> str:
-    """Two outcomes that point at the debit of each other."""
+    """Two outcomes that reference the debit of each other."""
     first, second = await ledger.post(2)
     await ledger.tamper(
         """UPDATE outcomes SET source_seq = other.source_seq FROM outcomes AS other
@@ -174,7 +174,7 @@ async def outcome_points_elsewhere(ledger: Ledger) -> str:
 
 
 async def block_rewritten(ledger: Ledger) -> str:
-    """A block that is not what its hash was made of."""
+    """A block that does not match its hash."""
     await ledger.tamper("UPDATE blocks SET sealed_at = sealed_at + interval '1 microsecond' WHERE number = 2")
     return "block 2"
 
@@ -186,13 +186,13 @@ async def recorded_head_gone(ledger: Ledger) -> str:
 
 
 async def sealed_row_changed(ledger: Ledger) -> str:
-    """Something that no check of the books looks at."""
+    """A change that no check of the books covers."""
     await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
     return str(ledger.posted[0])
 
 
 async def row_of_a_closed_time(ledger: Ledger) -> str:
-    """A void from before the frontier, which no block holds."""
+    """An unsealed void from before the frontier."""
     late = new_id()
     await ledger.tamper(
         """INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)
@@ -203,7 +203,7 @@ async def row_of_a_closed_time(ledger: Ledger) -> str:
 
 
 async def account_never_sealed(ledger: Ledger) -> str:
-    """An account that has been in no block for longer than accounts may wait."""
+    """An account that is unsealed for longer than the grace period."""
     waiting = new_id()
     await ledger.tamper(
         """INSERT INTO accounts (id, owner_id, currency, created_at)
@@ -215,7 +215,7 @@ async def account_never_sealed(ledger: Ledger) -> str:
 
 
 FAULTS: dict[Fault, set[str]] = {
-    # What is wrong in total is wrong in some transfer too.
+    # A wrong total implies a wrong transfer.
     money_appears: {"entries_sum_to_zero", "transfers_balance"},
     two_transfers_unequal: {"transfers_balance"},
     four_entries_of_one_transfer: {"transfers_balance", "outcomes_equal_entries"},
@@ -241,7 +241,7 @@ FAULTS: dict[Fault, set[str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_a_fault_fails_its_check(ledger: Ledger, fault: Fault) -> None:
-    """Guarantee 16: each check of the proof finds its fault, names it, and no other check fails for it."""
+    """Guarantee 16: each check of the proof finds and names its fault, and no other check fails."""
     before = faults(await ledger.verify())
 
     named = await fault(ledger)
@@ -257,8 +257,8 @@ def test_every_check_has_a_fault() -> None:
     assert 10 == len(set().union(*FAULTS.values()))
 
 
-async def test_the_recorded_block_is_looked_for_beside_the_given_one(ledger: Ledger) -> None:
-    """A run that is given a genuine block still misses the one of the last run."""
+async def test_both_the_recorded_and_the_given_block_must_exist(ledger: Ledger) -> None:
+    """A run with a genuine required head still reports the missing head of the last run."""
     row = await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")
     assert row is not None
     newest = Head(*row)
@@ -268,7 +268,7 @@ async def test_the_recorded_block_is_looked_for_beside_the_given_one(ledger: Led
 
 
 async def test_the_last_rows_of_a_long_chain_are_compared(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More blocks than are read at a time: what is changed in the last one is named as in the first, and the head is the last."""
+    """With more blocks than are read at a time, a change in the last one is found, and the head is the last one."""
     monkeypatch.setattr(chain, "ROWS", 1)
     genuine = await ledger.verify()
     await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[-1])

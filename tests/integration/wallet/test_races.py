@@ -1,4 +1,4 @@
-"""Many callers and the same few accounts and ids: who was first decides, and everybody is told so."""
+"""Many callers and the same few accounts and ids: the first outcome counts, and every caller gets it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.harness.ledgers import balance, fund, post, posting, random_posting
 CONNECTIONS = 12
 WINDOW = 60
 POST_SECONDS = 4.0
-"""How long the wallet works at one call; what is not done by then is answered `retry`."""
+"""The deadline of one call; items not done by then get the result `retry`."""
 
 HANG_SECONDS = 60.0
 """A call that takes longer than all its time limits together hangs."""
 
 PATIENCE = {"lock_timeout": "60s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
-"""For tests that order the steps themselves: on a machine that is busy a step may take longer than a service would wait."""
+"""For tests that order the steps themselves: on a busy machine a step may take longer than the timeouts of a service."""
 
 Call = Callable[[], Awaitable[list[Result]]]
 
 
 async def open_all(url: str, **settings: str) -> Pool:
-    """A pool whose connections are all there already and stay, so that nobody waits for one."""
+    """A pool whose connections are all open and stay open, so that no caller waits for one."""
     return await asyncpg.create_pool(
         url,
         min_size=CONNECTIONS,
@@ -52,7 +52,7 @@ async def open_all(url: str, **settings: str) -> Pool:
 
 @pytest.fixture
 async def twelve(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Pool]:
-    """Twelve connections. PostgreSQL itself must not have had to end a single deadlock on this database."""
+    """Twelve connections. Afterwards PostgreSQL must not have detected any deadlock in this database."""
     opened = await open_all(wallet_database.service_url)
     yield opened
     await close_pool(opened)
@@ -67,7 +67,7 @@ async def twelve(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Poo
 
 @pytest.fixture
 async def patient(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Pool]:
-    """Connections that wait as long as it takes."""
+    """Connections without time limits."""
     opened = await open_all(wallet_database.service_url, **PATIENCE)
     yield opened
     await close_pool(opened)
@@ -76,7 +76,7 @@ async def patient(wallet_database: TestDatabase, pool: Pool) -> AsyncIterator[Po
 class Hammer:
     """Every id posted three times and voided twice, in batches cut at random, by twelve callers at once.
 
-    As a worker does, a caller who is told `retry`, or that somebody was in the way for too long, asks again.
+    Like a worker, a caller sends its batch again after `retry` or a lock timeout.
     """
 
     def __init__(self, pool: Pool, items: Sequence[Posting], seed: int) -> None:
@@ -92,12 +92,12 @@ class Hammer:
         await asyncio.gather(*(self._work(calls) for _ in range(CONNECTIONS)))
 
     def _calls(self) -> list[Call]:
-        """Window by window, so that the calls about one id come at nearly the same time."""
+        """Window by window, so that the calls for one id are nearly concurrent."""
         calls: list[Call] = []
         for start in range(0, len(self.items), WINDOW):
             window = self.items[start : start + WINDOW]
             near = [(self.rng.random(), self._posting(batch)) for batch in self._cut([*window] * 3, 24)]
-            # A little later, or nearly all would be voided: a void waits for no account.
+            # Delayed, or nearly all would be voided: a void waits for no account.
             near += [(self.rng.uniform(0.5, 1.5), self._voiding(batch)) for batch in self._cut([*window] * 2, 12)]
             calls += [call for _, call in sorted(near, key=itemgetter(0))]
         return calls
@@ -148,7 +148,7 @@ class Hammer:
 
 
 async def set_frozen(pool: Pool, wallet: UUID, *, frozen: bool) -> None:
-    """Freeze or unfreeze, also when everybody else is in the way."""
+    """Freeze or unfreeze, also under contention."""
     while True:
         with suppress(LockTimeout):
             await commands.set_frozen(pool, wallet, frozen=frozen, operator_id=new_id(), request_id="race")
@@ -156,7 +156,7 @@ async def set_frozen(pool: Pool, wallet: UUID, *, frozen: bool) -> None:
 
 
 async def freeze_and_unfreeze(pool: Pool, wallets: Sequence[UUID], done: asyncio.Event) -> int:
-    """Freeze one wallet after the other for a moment; none takes a line meanwhile. How many were frozen."""
+    """Freeze one wallet after the other for a moment, during which it gets no entry; how many were frozen."""
     rng = random.Random(3)
     rounds = 0
     while not done.is_set():
@@ -174,7 +174,7 @@ async def freeze_and_unfreeze(pool: Pool, wallets: Sequence[UUID], done: asyncio
 @pytest.mark.timeout(drills.bound(600, 1800))
 @pytest.mark.parametrize("seed", range(drills.bound(1, 20)))
 async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, seed: int) -> None:
-    """Guarantee 2: 3,000 ids posted thrice and voided twice at once: one outcome each, the same told to all, entries if posted.
+    """Guarantee 2: 3,000 ids posted thrice and voided twice concurrently: one outcome each, for all callers, entries if posted.
 
     Beside it wallets are frozen and opened again. PostgreSQL meets no deadlock, and no call hangs.
     """
@@ -209,8 +209,8 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     print(f"{dict(kinds)}, {frozen} times frozen, {hammer.retries} asked again, slowest call {hammer.slowest:.2f} s")
 
 
-async def until_somebody_waits_for(connection: Connection) -> None:
-    """Wait until somebody waits for this connection to end its transaction."""
+async def until_another_session_waits_for(connection: Connection) -> None:
+    """Wait until another session waits for this connection to end its transaction."""
     async with asyncio.timeout(30):
         while not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
@@ -219,7 +219,7 @@ async def until_somebody_waits_for(connection: Connection) -> None:
 
 
 async def start_void(connection: Connection, *items: Posting) -> asyncpg.transaction.Transaction:
-    """Void these in a transaction that is left open."""
+    """Void these in a transaction that stays open."""
     transaction = connection.transaction()
     await transaction.start()
     ordered = sorted(items, key=lambda item: item.transfer_id)
@@ -228,15 +228,15 @@ async def start_void(connection: Connection, *items: Posting) -> asyncpg.transac
     return transaction
 
 
-async def test_void_that_slips_in_takes_its_dependants_along(patient: Pool) -> None:
-    """Guarantee 3b: a void commits between look and insert; the transfer that lived on that money is rejected."""
+async def test_a_concurrent_void_rejects_its_dependants(patient: Pool) -> None:
+    """Guarantee 3b: a void commits between read and insert; the transfer that depends on that money is rejected."""
     alice, bob, carol = await fund(patient, [100, 0, 0])
     first, second = posting(alice, bob, 100), posting(bob, carol, 100)
 
     async with patient.acquire() as intruder:
         void = await start_void(intruder, first)
         batch = asyncio.create_task(post(patient, first, second))
-        await until_somebody_waits_for(intruder)
+        await until_another_session_waits_for(intruder)
         await void.commit()
     answers = await batch
 
@@ -244,17 +244,17 @@ async def test_void_that_slips_in_takes_its_dependants_along(patient: Pool) -> N
     assert [100, 0, 0] == [await balance(patient, wallet) for wallet in (alice, bob, carol)]
 
 
-async def test_voids_that_slip_in_one_after_the_other(patient: Pool) -> None:
-    """Guarantee 3b: each void that commits after the batch has looked makes it decide again, as often as it takes."""
+async def test_repeated_concurrent_voids(patient: Pool) -> None:
+    """Guarantee 3b: each void that commits after the read makes the batch decide again, as often as necessary."""
     wallets = await fund(patient, [100, 0, 0, 0])
     chain = [posting(source, destination, 100) for source, destination in pairwise(wallets)]
 
     async with patient.acquire() as one, patient.acquire() as other:
         first, second = await start_void(one, chain[0]), await start_void(other, chain[1])
         batch = asyncio.create_task(post(patient, *chain))
-        await until_somebody_waits_for(one)
+        await until_another_session_waits_for(one)
         await first.commit()
-        await until_somebody_waits_for(other)
+        await until_another_session_waits_for(other)
         await second.commit()
     answers = await batch
 
@@ -262,15 +262,15 @@ async def test_voids_that_slip_in_one_after_the_other(patient: Pool) -> None:
     assert [100, 0, 0, 0] == [await balance(patient, wallet) for wallet in wallets]
 
 
-async def test_a_void_that_does_not_commit_decides_nothing(patient: Pool) -> None:
-    """Guarantee 3b: a void that is rolled back while the batch waits for it leaves the batch's decision as it was."""
+async def test_a_rolled_back_void_changes_nothing(patient: Pool) -> None:
+    """Guarantee 3b: a void that is rolled back while the batch waits for it does not change the decision."""
     alice, bob, carol = await fund(patient, [100, 0, 0])
     first, second = posting(alice, bob, 100), posting(bob, carol, 100)
 
     async with patient.acquire() as intruder:
         void = await start_void(intruder, first)
         batch = asyncio.create_task(post(patient, first, second))
-        await until_somebody_waits_for(intruder)
+        await until_another_session_waits_for(intruder)
         await void.rollback()
     answers = await batch
 
@@ -279,7 +279,7 @@ async def test_a_void_that_does_not_commit_decides_nothing(patient: Pool) -> Non
 
 
 async def test_a_void_reads_what_was_decided_while_it_waited(patient: Pool) -> None:
-    """Guarantee 2: a void that had to wait for a batch's commit tells that batch's outcome, not none and not its own."""
+    """Guarantee 2: a void that waited for the commit of a batch returns the outcome of that batch."""
     alice, bob = await fund(patient, [100, 0])
     item = posting(alice, bob, 10)
 
@@ -294,7 +294,7 @@ async def test_a_void_reads_what_was_decided_while_it_waited(patient: Pool) -> N
         voiding = asyncio.create_task(
             commands.void_transfers(patient, [Void(item.transfer_id, "cancelled", item.request_hash)])
         )
-        await until_somebody_waits_for(holder)
+        await until_another_session_waits_for(holder)
         await transaction.commit()
     [answer] = await voiding
 
@@ -302,7 +302,7 @@ async def test_a_void_reads_what_was_decided_while_it_waited(patient: Pool) -> N
 
 
 async def test_two_requests_under_one_id_race(patient: Pool) -> None:
-    """Guarantee 10: one id with two requests on accounts that do not meet, posted at once: one is posted, one a conflict."""
+    """Guarantee 10: one id with two requests on different accounts, posted concurrently: one is posted, one is a conflict."""
     wallets = await fund(patient, [1000, 0, 1000, 0])
     pairs = []
     for _ in range(150):

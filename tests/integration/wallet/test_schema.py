@@ -1,4 +1,4 @@
-"""What the wallet's database itself refuses, whoever asks."""
+"""What the database of the wallet service refuses by itself, whatever the client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENTRY = """INSERT INTO entries (account_id, seq, transfer_id, currency, amount, 
 async def test_unbalanced_entries_are_refused(
     pool: Pool, wallet_database: TestDatabase, role: str, currencies: list[str], amounts: list[int]
 ) -> None:
-    """Guarantee 14: one-sided, unequal or cross-currency entries do not get in."""
+    """Guarantee 14: one-sided, unequal or cross-currency entries are refused."""
     wallets = (await fund(pool, [0, 0]))[: len(amounts)]
     as_role = await wallet_database.pool(wallet_database.owner_url if role == "owner" else None)
 
@@ -64,7 +64,7 @@ async def test_accounts_cannot_go_below_zero(pool: Pool) -> None:
 
 @pytest.mark.parametrize("role", ["service", "owner"])
 async def test_users_accounts_cannot_exceed_the_limit(pool: Pool, wallet_database: TestDatabase, role: str) -> None:
-    """The last line of defence: a user's balance above 2^53 - 1 is refused by the table; an external account may go on."""
+    """The last line of defence: a user's balance above 2^53 - 1 is refused by the table; an external account may have more."""
     [alice] = await fund(pool, [100])
     as_role = await wallet_database.pool(wallet_database.owner_url if role == "owner" else None)
     update = "UPDATE accounts SET posted = $2 WHERE id = $1"
@@ -83,7 +83,7 @@ async def test_users_accounts_cannot_exceed_the_limit(pool: Pool, wallet_databas
 
 
 async def test_services_cannot_reach_each_others_databases(pool: Pool, wallet_database: TestDatabase) -> None:
-    """The service role may not create anything, nor read what it was not given."""
+    """The service role can neither create objects nor read what it has no grant for."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pool.execute("CREATE TABLE mine (id int)")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

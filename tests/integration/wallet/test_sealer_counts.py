@@ -1,4 +1,4 @@
-"""One process that seals: how much at a time, what it counts, and how far it says it is behind."""
+"""The sealer: the size of its blocks, its counters, and its lag."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def sizes(pool: Pool) -> list[int]:
     return [row["size"] for row in rows]
 
 
-async def test_blocks_are_counted_when_they_hold_something(sealer: Sealer, pool: Pool) -> None:
-    """A pass with nothing to seal makes no block and counts none; the newest number is told."""
+async def test_only_blocks_with_rows_are_counted(sealer: Sealer, pool: Pool) -> None:
+    """A pass with nothing to seal writes and counts no block; the gauge is the newest number."""
     before = metrics.SEALED_BLOCKS._value.get()
     alice, bob = await fund(pool, [100, 0])
     more = [await sealer.seal(), await sealer.seal()]
@@ -47,13 +47,13 @@ async def test_blocks_are_counted_when_they_hold_something(sealer: Sealer, pool:
     assert (2, 2) == (metrics.SEALED_BLOCKS._value.get() - before, metrics.SEAL_HEAD._value.get())
 
 
-async def test_what_did_not_fit_is_sealed_by_the_next_passes(
+async def test_rows_that_did_not_fit_are_sealed_by_the_next_passes(
     sealer: Sealer, pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pass that left something says so and is not done: the next one looks at what is older, too, until nothing is left."""
+    """A pass that left rows reports it: the next one is thorough, too, until nothing is left."""
     monkeypatch.setattr(seal, "OVERLAP", timedelta(0))
     alice, bob = await fund(pool, [100, 0])
-    # With a frontier, which the second block is the first to have, a pass that is not thorough looks at new rows alone.
+    # With a frontier (the second block is the first to have one), a pass that is not thorough scans new rows only.
     for _ in range(2):
         await commands.seal_rows(seal_pool, recorded_head=None, thorough=True, with_accounts=True)
         await post(pool, posting(alice, bob, 1))

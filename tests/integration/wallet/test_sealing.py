@@ -1,4 +1,4 @@
-"""Sealing while the ledger works: nothing is missed, whoever commits when."""
+"""Sealing under load: no row is missed, whatever the order of commits."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ async def seal_pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def late(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection of the service's role that will commit late."""
+    """A connection of the role of the service that will commit late."""
     async with pool.acquire() as connection:
         yield connection
 
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No slack: the rule alone decides what is closed."""
+    """No slack: the rule alone decides what a block covers."""
     monkeypatch.setattr(seal, "SLACK", timedelta(0))
     monkeypatch.setattr(seal, "OVERLAP", timedelta(0))
 
@@ -62,7 +62,7 @@ async def faults(pool: Pool) -> dict[str, str]:
 
 
 async def begin_void(connection: Connection) -> tuple[UUID, Callable[[], Awaitable[None]]]:
-    """Write a void in a transaction that stays open; how to commit it."""
+    """Write a void in a transaction that stays open; a function that commits it."""
     transaction = connection.transaction()
     await transaction.start()
     # A post has its number before it reads the clock: it locks first.
@@ -90,10 +90,10 @@ async def test_a_late_commit_is_sealed(pool: Pool, seal_pool: Pool, late: asyncp
 
 
 @pytest.mark.usefixtures("strict")
-async def test_without_the_rule_a_late_commit_is_missed_and_named(
+async def test_without_the_rule_a_late_commit_is_missed_and_reported(
     pool: Pool, seal_pool: Pool, late: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sealer that takes the clock for the frontier misses what commits late, and `verify` names it: nothing is silent."""
+    """A sealer that uses the clock as the frontier misses late commits, and `verify` reports them."""
 
     def close(state: State, *, thorough: bool, unread_from: datetime | None) -> datetime | None:
         return unread_from or state.now
@@ -153,10 +153,10 @@ async def test_nothing_is_missed_under_load(pool: Pool, seal_pool: Pool) -> None
     assert await seal_pool.fetchval("SELECT count(*) FROM blocks") > 5
 
 
-async def test_a_clock_that_was_set_back_loses_nothing(
+async def test_no_row_is_lost_when_the_clock_is_set_back(
     pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks sealed an hour ahead, then the clock is right again: what is written now is sealed, nothing is taken for late."""
+    """Blocks were sealed an hour ahead and the clock is set back: new rows are sealed, and none is reported as late."""
     read = store.read_seal_state
 
     async def read_ahead(connection: Connection) -> State:
@@ -179,8 +179,8 @@ async def test_a_clock_that_was_set_back_loses_nothing(
     assert {} == await faults(seal_pool)
 
 
-async def test_a_block_has_an_end(pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than fits into a block: the rest goes into the next ones, and the frontier does not pass what was left."""
+async def test_a_block_has_a_maximum_size(pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than fits into a block: the rest goes into the next ones, and the frontier does not pass the rest."""
     monkeypatch.setattr(commands, "SEAL_MAX", 7)
     alice, bob = await fund(pool, [1000, 0])
     for _ in range(3):
@@ -196,7 +196,7 @@ async def test_a_block_has_an_end(pool: Pool, seal_pool: Pool, monkeypatch: pyte
 
 
 async def test_the_sealer_role(pool: Pool, seal_pool: Pool) -> None:
-    """The role seals, proves and keeps the round; it ends when told to. When its last block is gone it seals no more."""
+    """The role seals, runs the proof and stores the run, until stopped. If its last block is missing, it seals nothing more."""
     alice, bob = await fund(pool, [1000, 0])
     runtime = Runtime(service="wallet", role="seal", instance="test")
     sealer = Sealer(seal_pool, runtime, every_seconds=0.01, proof_every_seconds=0.01)

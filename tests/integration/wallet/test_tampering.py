@@ -1,4 +1,4 @@
-"""What somebody with all rights on the database may do to the history, and how it is noticed."""
+"""Changes of the history by an attacker with all rights on the database, and how they are detected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
 
 
 async def test_a_genuine_history_is_verified(ledger: Ledger) -> None:
-    """Nothing was touched: every check holds, with the newest block noted down and with an older one."""
+    """Nothing was changed: every check passes, with the newest head and with an older one."""
     head = await ledger.seal() if await ledger.post() else None
     assert head is not None
 
@@ -40,7 +40,7 @@ BY_TRANSFER: dict[str, str] = {
     "currency of both entries": "UPDATE entries SET currency = 'EUR' WHERE transfer_id = $1",
     "time by a microsecond": """UPDATE entries SET created_at = created_at + interval '1 microsecond'
                                 WHERE transfer_id = $1 AND amount > 0""",
-    "time for ever": "UPDATE entries SET created_at = 'infinity' WHERE transfer_id = $1",
+    "time infinity": "UPDATE entries SET created_at = 'infinity' WHERE transfer_id = $1",
     "transfer of an entry": "UPDATE entries SET transfer_id = gen_random_uuid() WHERE transfer_id = $1 AND amount < 0",
     "an entry removed": "DELETE FROM entries WHERE transfer_id = $1 AND amount > 0",
     "both entries removed": "DELETE FROM entries WHERE transfer_id = $1",
@@ -51,14 +51,14 @@ BY_TRANSFER: dict[str, str] = {
     "description": "UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1",
     "description made empty": "UPDATE outcomes SET description = '' WHERE transfer_id = $1",
     "time of the outcome": "UPDATE outcomes SET at = at - interval '1 day' WHERE transfer_id = $1",
-    "outcome for ever": "UPDATE outcomes SET at = 'infinity' WHERE transfer_id = $1",
+    "outcome infinity": "UPDATE outcomes SET at = 'infinity' WHERE transfer_id = $1",
     "sender": "UPDATE outcomes SET source_id = gen_random_uuid() WHERE transfer_id = $1",
 }
 
 
 @pytest.mark.parametrize("action", BY_TRANSFER.values(), ids=BY_TRANSFER.keys())
 async def test_a_change_names_the_transfer(ledger: Ledger, action: str) -> None:
-    """Guarantee 16: whatever of a sealed transfer is changed, and however little: the transfer and its block are named."""
+    """Guarantee 16: any change of a sealed transfer, however small, is reported with the transfer and its block."""
     touched = ledger.posted[4]
 
     await ledger.tamper(action, touched)
@@ -80,7 +80,7 @@ async def amounts_with_balances(ledger: Ledger) -> str:
 
 
 async def transfer_removed(ledger: Ledger) -> str:
-    """The last transfer, with balances and numbers as if it had never been."""
+    """The last transfer is removed, with balances and numbers adjusted."""
     touched = ledger.posted[-1]
     await ledger.tamper("DELETE FROM entries WHERE transfer_id = $1", touched)
     await ledger.tamper("DELETE FROM outcomes WHERE transfer_id = $1", touched)
@@ -90,7 +90,7 @@ async def transfer_removed(ledger: Ledger) -> str:
 
 
 async def entries_swapped(ledger: Ledger) -> str:
-    """Two entries of one account trade places: same amounts, same sums."""
+    """Two entries of one account are swapped: same amounts, same sums."""
     first, second = ledger.posted[0], ledger.posted[1]
     await ledger.tamper(
         """UPDATE entries SET transfer_id = CASE transfer_id WHEN $1 THEN $2 ELSE $1 END
@@ -102,7 +102,7 @@ async def entries_swapped(ledger: Ledger) -> str:
 
 
 async def reasons_swapped(ledger: Ledger) -> str:
-    """Two rejections trade their reasons."""
+    """The reasons of two rejections are swapped."""
     first, second = ledger.rejected[0], ledger.rejected[1]
     await ledger.tamper(
         """UPDATE outcomes
@@ -146,7 +146,7 @@ async def void_altered(ledger: Ledger) -> str:
 
 
 async def owner_changed(ledger: Ledger) -> str:
-    """The wallet and what is in it belong to somebody else."""
+    """The wallet and its balance belong to another user."""
     await ledger.tamper("UPDATE accounts SET owner_id = gen_random_uuid() WHERE id = $1", ledger.bob)
     return f"account {ledger.bob} of block 1 has changed since it was sealed"
 
@@ -174,21 +174,21 @@ async def account_removed(ledger: Ledger) -> str:
     ],
 )  # fmt: skip
 async def test_a_consistent_change_names_the_row(ledger: Ledger, action: Callable[[Ledger], Awaitable[str]]) -> None:
-    """Guarantee 16: a change that leaves the books in order, or touches no money at all, is named all the same."""
+    """Guarantee 16: a change that keeps the books consistent, or changes no amount, is reported as well."""
     expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())["sealed_rows_unchanged"]
 
 
-async def test_books_that_stay_in_order_are_told_by_the_seal_alone(ledger: Ledger) -> None:
-    """The checks of the books do not notice amounts, balances and accounts that were all changed alike: the blocks do."""
+async def test_consistent_changes_are_detected_by_the_blocks_alone(ledger: Ledger) -> None:
+    """A consistent change of amounts, balances and accounts passes the checks of the books, but not those of the blocks."""
     await amounts_with_balances(ledger)
 
     assert ["sealed_rows_unchanged"] == list(faults(await ledger.verify()))
 
 
 async def insert_transfer(ledger: Ledger, at: str) -> UUID:
-    """A transfer of nobody's, complete with outcome, entries and balances, between two wallets that were idle."""
+    """A forged transfer, complete with outcome, entries and balances, between two idle wallets."""
     transfer_id = new_id()
     [source] = await fund(ledger.pool, [100])
     [target] = await fund(ledger.pool, [0])
@@ -208,8 +208,8 @@ async def insert_transfer(ledger: Ledger, at: str) -> UUID:
     return transfer_id
 
 
-async def test_a_transfer_slipped_into_the_past_is_named(ledger: Ledger) -> None:
-    """A consistent transfer dated before the frontier: in no block, named as too late, and the sealer does not take it in."""
+async def test_a_transfer_inserted_into_the_past_is_reported(ledger: Ledger) -> None:
+    """A consistent transfer dated before the frontier: it is unsealed, reported as late, and not sealed afterwards."""
     slipped = await insert_transfer(ledger, "now() - interval '1 hour'")
     frontier = await ledger.superuser.fetchval("SELECT frontier FROM blocks ORDER BY number DESC LIMIT 1")
     await ledger.post()
@@ -250,10 +250,10 @@ async def entries_without_outcome(ledger: Ledger) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("action", [balances_alone, unsealed_amount, unsealed_removed, entries_without_outcome])
-async def test_what_no_block_holds_is_proved(
+async def test_unsealed_rows_are_checked(
     ledger: Ledger, action: Callable[[Ledger], Awaitable[tuple[str, str]]]
 ) -> None:
-    """Balances, and what is too young to be sealed: what contradicts itself is named by the checks of the books."""
+    """Balances and unsealed rows: contradictions are reported by the checks of the books."""
     check, expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())[check]
@@ -312,14 +312,14 @@ async def latest_blocks_removed_with_their_rows(ledger: Ledger) -> tuple[str, st
 async def test_a_change_of_blocks_names_the_block(
     ledger: Ledger, action: Callable[[Ledger], Awaitable[tuple[str, str]]]
 ) -> None:
-    """Blocks that were removed, swapped or written anew do not fit; of the newest the last round remembers one."""
+    """Removed, swapped or rewritten blocks are reported; the last run records the newest one."""
     check, expected = await action(ledger)
 
     assert expected in faults(await ledger.verify())[check]
 
 
 async def rechain(ledger: Ledger, first: int) -> None:
-    """Seal rows as they are now into the same blocks, from this one on: what somebody does who knows how."""
+    """Seal the current rows in the same blocks again, from this one on, as a skilled attacker would."""
     blocks = [entry for entry in await store.list_blocks(ledger.superuser, 0, 10**6) if entry[0].number >= first]
     previous = await ledger.superuser.fetchval("SELECT hash FROM blocks WHERE number = $1", first - 1)
     for block, _ in blocks:
@@ -334,8 +334,8 @@ async def rechain(ledger: Ledger, first: int) -> None:
         )
 
 
-async def test_a_chain_made_anew_is_noticed_by_a_noted_head(ledger: Ledger) -> None:
-    """All blocks from an old one on sealed again over altered rows: only who noted a later head sees it, and sees it for sure."""
+async def test_a_rewritten_chain_is_detected_by_a_recorded_head(ledger: Ledger) -> None:
+    """All blocks from an old one on are sealed again over altered rows: only a recorded later head reveals it."""
     row = await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")
     assert row is not None
     newest = Head(*row)
@@ -351,8 +351,8 @@ async def test_a_chain_made_anew_is_noticed_by_a_noted_head(ledger: Ledger) -> N
     )
 
 
-async def test_a_lost_head_stays_noted(ledger: Ledger) -> None:
-    """The round that misses the noted block does not take the forged chain for granted: the next round misses it as well."""
+async def test_a_lost_head_stays_recorded(ledger: Ledger) -> None:
+    """A run that does not find the recorded block does not record the forged chain: the next run reports it as well."""
     await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
     await ledger.tamper("UPDATE blocks SET previous = previous WHERE number = 1")
     await rechain(ledger, 2)
@@ -377,7 +377,7 @@ async def test_the_service_and_the_sealer_cannot_rewrite_blocks(ledger: Ledger, 
         await connection.close()
 
 
-async def test_the_sealer_can_only_witness(ledger: Ledger) -> None:
+async def test_the_sealer_can_only_write_blocks(ledger: Ledger) -> None:
     """The sealer's role writes neither entries nor outcomes nor accounts, and the service's role no blocks."""
     for action in ("INSERT INTO entries DEFAULT VALUES", "DELETE FROM outcomes", "UPDATE accounts SET posted = 0"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -386,8 +386,8 @@ async def test_the_sealer_can_only_witness(ledger: Ledger) -> None:
         await ledger.pool.execute("INSERT INTO blocks DEFAULT VALUES")
 
 
-async def test_a_sealer_that_is_dead_is_told_apart(ledger: Ledger) -> None:
-    """An outcome that waits for a block longer than 30 s: said in a check of its own, no tampering is claimed."""
+async def test_a_stopped_sealer_is_reported_separately(ledger: Ledger) -> None:
+    """An outcome that is unsealed for more than 30 s: reported by a separate check, not as tampering."""
     waiting = new_id()
     await ledger.tamper(
         """INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, at)

@@ -89,7 +89,7 @@ MUTANTS = (
             )
         ],
         works="tests/integration/chassis/test_calling.py::test_the_second_attempt_counts",
-        caught_by=["tests/integration/chassis/test_calling.py::test_what_must_not_arrive_twice_is_sent_once"],
+        caught_by=["tests/integration/chassis/test_calling.py::test_non_idempotent_requests_are_sent_once"],
     ),
     Mutant(
         name="read-only-key-pays",

@@ -35,7 +35,7 @@ MUTANTS = (
             ),
         ],
         works=WORKS,
-        caught_by=[f"{CONSUMING}::test_a_window_in_hand_comes_back_when_its_worker_dies"],
+        caught_by=[f"{CONSUMING}::test_the_window_of_a_dead_worker_is_redelivered"],
         faults=("notification-worker/kill", "transaction-worker-1/kill"),
     ),
     Mutant(
@@ -83,14 +83,14 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{CONSUMING}::test_a_body_nobody_can_read_is_kept"],
+        caught_by=[f"{CONSUMING}::test_an_unreadable_body_becomes_a_dead_letter"],
     ),
     Mutant(
         name="mandatory-off",
         guard="a message that no queue accepts is returned to its publisher",
         changes=[Change(BROKER, "mandatory=True", "mandatory=False")],
         works=WORKS,
-        caught_by=[f"{PUBLISHING}::test_what_no_queue_takes_is_not_published"],
+        caught_by=[f"{PUBLISHING}::test_an_unroutable_message_is_not_published"],
     ),
     Mutant(
         name="channel-without-confirms",
@@ -103,7 +103,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{PUBLISHING}::test_what_a_full_queue_refuses_is_not_published"],
+        caught_by=[f"{PUBLISHING}::test_a_refused_message_is_not_published"],
         faults=("rabbitmq/kill",),
     ),
     Mutant(
@@ -117,7 +117,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{RELAYING}::test_rows_wait_for_a_broker_that_is_away"],
+        caught_by=[f"{RELAYING}::test_rows_wait_for_an_unavailable_broker"],
         faults=("transaction-relay>rabbitmq",),
     ),
     # Quorum queues keep every message, persistent or not. The mark matters only for another queue type.
@@ -126,7 +126,7 @@ MUTANTS = (
         guard="messages are marked as persistent",
         changes=[Change(BROKER, "DeliveryMode.PERSISTENT", "DeliveryMode.NOT_PERSISTENT")],
         works=WORKS,
-        caught_by=[f"{PUBLISHING}::test_a_message_is_marked_to_be_kept"],
+        caught_by=[f"{PUBLISHING}::test_messages_are_persistent"],
     ),
     Mutant(
         name="refused-message-marked-as-published",
@@ -138,8 +138,8 @@ MUTANTS = (
                 '[r["id"] for r in rows[: start + BUNDLE_MAX]]',
             )
         ],
-        works="tests/integration/chassis/test_relay_counts.py::test_a_held_row_waits_its_time",
-        caught_by=["tests/integration/chassis/test_relay_counts.py::test_only_what_was_confirmed_is_published"],
+        works="tests/integration/chassis/test_relay_counts.py::test_a_delayed_row_waits",
+        caught_by=["tests/integration/chassis/test_relay_counts.py::test_only_confirmed_rows_are_marked_published"],
     ),
     Mutant(
         name="claim-without-a-lease",
@@ -175,7 +175,7 @@ MUTANTS = (
             Change(QUERIES, "WHERE id < $1 AND published_at IS NOT NULL ORDER BY id", "WHERE id < $1 ORDER BY id")
         ],
         works=WORKS,
-        caught_by=[f"{RELAYING}::test_old_rows_go_when_they_are_published_and_not_before"],
+        caught_by=[f"{RELAYING}::test_only_published_rows_are_pruned"],
     ),
     Mutant(
         name="replay-marked-without-the-confirm",
@@ -229,8 +229,8 @@ MUTANTS = (
         name="stop-without-an-end",
         guard="a role that was asked to stop exits in time, whatever it waits for",
         changes=[Change("services/chassis/roles.py", "    clock.start()\n", "")],
-        works=f"{STOPPING}::test_an_orderly_stop_is_none_of_its_business",
-        caught_by=[f"{STOPPING}::test_a_stop_that_hangs_is_given_up"],
+        works=f"{STOPPING}::test_an_orderly_stop_exits_with_0",
+        caught_by=[f"{STOPPING}::test_a_hanging_stop_is_aborted"],
     ),
     Mutant(
         name="read-only-session-back-to-the-pool",

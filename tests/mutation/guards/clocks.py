@@ -25,7 +25,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{RULES}::test_a_remembered_token_is_judged_by_the_time_it_is_now"],
+        caught_by=[f"{RULES}::test_times_of_a_cached_token_are_checked_again"],
     ),
     Mutant(
         name="time-sent-to-unverified-callers",
@@ -39,7 +39,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{RULES}::test_only_times_are_talked_about"],
+        caught_by=[f"{RULES}::test_only_refusals_for_times_contain_the_time"],
     ),
     Mutant(
         name="upstream-time-passed-on",
@@ -52,6 +52,6 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{CLOCKS}::test_a_time_from_further_behind_is_not_believed_for_long"],
+        caught_by=[f"{CLOCKS}::test_repeated_refusals_for_the_time_mean_unavailable"],
     ),
 )

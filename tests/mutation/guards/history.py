@@ -22,7 +22,7 @@ MUTANTS = (
         guard="a time that open transactions can still write to is not returned",
         changes=[Change(FINALITY, "    while horizon.final_before < before:", "    while False:")],
         works=WORKS,
-        caught_by=[f"{HISTORY}::test_a_moment_with_an_open_posting_is_waited_for"],
+        caught_by=[f"{HISTORY}::test_a_read_waits_for_open_postings_of_its_moment"],
     ),
     Mutant(
         name="horizon-is-the-clock",
@@ -33,7 +33,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[f"{HISTORY}::test_a_moment_with_an_open_posting_is_waited_for"],
+        caught_by=[f"{HISTORY}::test_a_read_waits_for_open_postings_of_its_moment"],
     ),
     Mutant(
         name="horizon-of-another-role",

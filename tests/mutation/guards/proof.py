@@ -100,8 +100,6 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=[
-            "tests/integration/wallet/test_proof.py::test_the_recorded_block_is_looked_for_beside_the_given_one"
-        ],
+        caught_by=["tests/integration/wallet/test_proof.py::test_both_the_recorded_and_the_given_block_must_exist"],
     ),
 )

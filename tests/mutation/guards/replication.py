@@ -261,7 +261,7 @@ MUTANTS = (
         DEAD_LETTERS,
         "        # A dead letter that was already stored has written nothing.\n",
         "",
-        "test_transaction.py::test_dead_letter_kept_before",
+        "test_transaction.py::test_dead_letter_archived_before",
     ),
     _refusal(
         "dead-letter-replayed",

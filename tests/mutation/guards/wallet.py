@@ -33,7 +33,7 @@ MUTANTS = (
         works=WORKS,
         caught_by=[
             f"{GUARDS}::test_a_second_outcome_is_not_written",
-            f"{RACES}::test_void_that_slips_in_takes_its_dependants_along",
+            f"{RACES}::test_a_concurrent_void_rejects_its_dependants",
         ],
         faults=("rabbitmq/duplicate", "transaction-worker-1>wallet/drop-responses"),
     ),
@@ -90,7 +90,7 @@ MUTANTS = (
             Change(COMMANDS, "< len(decision.outcomes):\n        raise _LostRace", "< 0:\n        raise _LostRace")
         ],
         works=WORKS,
-        caught_by=[f"{RACES}::test_void_that_slips_in_takes_its_dependants_along"],
+        caught_by=[f"{RACES}::test_a_concurrent_void_rejects_its_dependants"],
         faults=("postgres/lock-wallets", "rabbitmq/duplicate", "transaction-worker-1>wallet/black-hole"),
     ),
     Mutant(
@@ -239,7 +239,7 @@ MUTANTS = (
         changes=[Change(LEDGER, "            known[posting.transfer_id] = outcome\n", "")],
         works=f"{POSTING}::test_a_recorded_rejection_stays",
         caught_by=[
-            "tests/unit/wallet/test_concurrent_duplicates.py::test_an_id_that_stands_twice_in_a_batch_is_decided_once"
+            "tests/unit/wallet/test_concurrent_duplicates.py::test_an_id_that_occurs_twice_in_a_batch_is_decided_once"
         ],
     ),
     Mutant(
@@ -251,7 +251,7 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=[
-            "tests/integration/wallet/test_api.py::test_a_withdrawn_currency_goes_on_where_there_are_wallets",
+            "tests/integration/wallet/test_api.py::test_a_withdrawn_currency_works_for_existing_wallets",
         ],
     ),
     Mutant(
@@ -344,7 +344,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=["tests/integration/wallet/test_api.py::test_freezing_is_on_record"],
+        caught_by=["tests/integration/wallet/test_api.py::test_freezing_is_audited"],
     ),
     Mutant(
         name="hold-spent-by-the-ledger",
@@ -357,7 +357,7 @@ MUTANTS = (
             )
         ],
         works=WORKS,
-        caught_by=["tests/unit/wallet/test_ledger.py::test_a_hold_is_not_there_to_be_spent"],
+        caught_by=["tests/unit/wallet/test_ledger.py::test_a_hold_cannot_be_spent"],
     ),
     Mutant(
         name="hold-shown-as-available",
@@ -394,7 +394,7 @@ MUTANTS = (
             ),
         ],
         works=WORKS,
-        caught_by=[f"{GUARDS}::test_an_outcome_without_its_entries_is_not_kept"],
+        caught_by=[f"{GUARDS}::test_an_outcome_without_its_entries_is_rolled_back"],
         faults=("wallet/kill", "postgres/kill"),
     ),
     Mutant(

@@ -26,7 +26,7 @@ class Settings(BaseModel):
     ids=["one", "two", "spaces", "comma in a password"],
 )
 def test_several_addresses_are_separated_by_commas(text: str, addresses: list[str]) -> None:
-    """Each node has a URL of its own; a comma inside a password separates nothing."""
+    """Each node has its own URL; a comma inside a password is not a separator."""
     assert addresses == split_addresses(text)
     assert text == Settings(urls=text).urls.get_secret_value()
 
@@ -44,7 +44,7 @@ def test_several_addresses_are_separated_by_commas(text: str, addresses: list[st
         "redis://:kW3vQ9sZ1xT7pL5m@one/",
     ],
 )
-def test_one_bad_address_spoils_the_list(text: str) -> None:
-    """Guarantee 55: every address must be one of RabbitMQ with a password that is no default."""
+def test_one_invalid_address_invalidates_the_list(text: str) -> None:
+    """Guarantee 55: every address must be an AMQP URL with a password that is not a default."""
     with pytest.raises(ValidationError):
         Settings(urls=text)

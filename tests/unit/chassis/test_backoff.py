@@ -1,4 +1,4 @@
-"""The pause between two tries."""
+"""The pause between two attempts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def test_each_failure_doubles_the_pause_up_to_the_longest() -> None:
 
 
 @pytest.mark.parametrize("failures", [32, 33, 2000])
-def test_any_number_of_failures_has_a_pause(failures: int) -> None:
-    """However many failures there were, the pause is the longest one and a number."""
+def test_any_number_of_failures_has_a_bounded_pause(failures: int) -> None:
+    """However many failures there were, the pause is the longest one."""
     assert 3600.0 == backoff.seconds(failures, first=30.0, longest=3600.0)
 
 
-def test_first_and_longest_are_the_callers() -> None:
+def test_first_and_longest_pause_are_parameters() -> None:
     """Without a failure the first pause, then doubled."""
     assert [30.0, 60.0, 120.0, 150.0] == [backoff.seconds(n, first=30.0, longest=150.0) for n in range(4)]

@@ -1,4 +1,4 @@
-"""Where an item goes that did not finalize: its next attempt, or the dead letters."""
+"""Items that were not finalized: the next attempt, or a dead dead_letter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def consuming() -> Consumer[Any]:
         return []
 
     return Consumer(
-        url="amqp://nobody@127.0.0.1:9/",
+        url="amqp://unused@127.0.0.1:9/",
         queue=REQUESTED_QUEUE,
         route=TRANSFERS_REQUESTED,
         decode=dict,
@@ -53,7 +53,7 @@ def dead_lettered(reason: str) -> float:
     ("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (7, 30)]
 )  # fmt: skip
 def test_each_failure_waits_longer(consuming: Consumer[Any], attempt: int, seconds: int) -> None:
-    """After each attempt the next delay queue, at last the longest again, and between half of its time and all of it."""
+    """Each attempt uses the next delay queue, finally the longest, with a delay between half of its time and all of it."""
     before = delayed()
 
     outgoing = [consuming._exception(entry(attempt), Retry("test")) for _ in range(200)]
@@ -67,7 +67,7 @@ def test_each_failure_waits_longer(consuming: Consumer[Any], attempt: int, secon
 
 
 def test_the_delays_are_those_of_the_queues() -> None:
-    """The steps that the tests of this file count with."""
+    """The delays that the tests of this file expect."""
     assert (1, 2, 4, 8, 16, 30) == DELAY_SECONDS
 
 
@@ -80,25 +80,25 @@ def test_the_delays_are_those_of_the_queues() -> None:
         (3, DeadLetter("x" * 600), "x" * 500),
     ],
 )
-def test_what_is_given_up_is_a_dead_letter(
+def test_items_without_attempts_left_become_dead_letters(
     consuming: Consumer[Any], attempt: int, verdict: Retry | DeadLetter, reason: str
 ) -> None:
-    """With the last attempt, or at once where only a person can help: with its reason, its attempts, and an id."""
+    """After the last attempt, or at once for a verdict of dead letter: with its reason, its attempts and an id."""
     counted = reason.partition(":")[0] if len(reason) < 500 else "x" * 600
     before, delays = dead_lettered(counted), delayed()
 
-    letters = [consuming._exception(entry(attempt), verdict) for _ in range(2)]
+    dead_letters = [consuming._exception(entry(attempt), verdict) for _ in range(2)]
 
     assert {("", REQUESTED_QUEUE.dead_letter, None)} == {
-        (one.exchange, one.routing_key, one.expires_after_seconds) for one in letters
+        (one.exchange, one.routing_key, one.expires_after_seconds) for one in dead_letters
     }
-    assert [{ATTEMPTS: attempt, REASON: reason}] * 2 == [dict(one.headers) for one in letters]
-    assert 2 == len({one.message_id for one in letters} - {None})
+    assert [{ATTEMPTS: attempt, REASON: reason}] * 2 == [dict(one.headers) for one in dead_letters]
+    assert 2 == len({one.message_id for one in dead_letters} - {None})
     assert (2, 0) == (dead_lettered(counted) - before, delayed() - delays)
 
 
 class Watch:
-    """A channel that stays open, and a watch that goes on."""
+    """A channel that stays open, and a watch that does not end."""
 
     is_closed = False
 
@@ -106,10 +106,10 @@ class Watch:
         return False
 
 
-async def test_only_what_was_not_confirmed_is_published_again(
+async def test_only_unconfirmed_messages_are_published_again(
     consuming: Consumer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of three the second is refused twice and the third once: each is published until its confirm, and not once more."""
+    """Of three messages one is refused twice and one once: each is published until its confirm, and not again."""
     monkeypatch.setattr("services.chassis.consumer.backoff.seconds", lambda _failures: 0.0)
     reasons: dict[str, list[str]] = {"a": [], "b": ["refused", "timeout"], "c": ["unavailable"]}
     published: list[list[str]] = []
@@ -128,7 +128,7 @@ async def test_only_what_was_not_confirmed_is_published_again(
 
 
 class Arrived:
-    """A message as the driver hands it over."""
+    """A message as the driver delivers it."""
 
     def __init__(self, body: bytes, **headers: object) -> None:
         self.body = body
@@ -136,8 +136,8 @@ class Arrived:
         self.redelivered = False
 
 
-def test_attempts_are_those_of_an_item_that_came_alone(consuming: Consumer[Any]) -> None:
-    """In a bundle nobody's attempts are told; an odd header counts as none; what is poison was never tried."""
+def test_only_single_items_have_attempts(consuming: Consumer[Any]) -> None:
+    """A bundle has no attempts; an invalid header counts as none; a malformed message was never attempted."""
     alone = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}'], sent_at=NOW)
     bundle = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}', '{"n":2}'], sent_at=NOW)
     messages: Any = [
@@ -156,8 +156,8 @@ def test_attempts_are_those_of_an_item_that_came_alone(consuming: Consumer[Any])
     assert [b"no json"] == [one.body for one in poison]
 
 
-def test_an_item_that_cannot_be_read_is_set_aside_alone(consuming: Consumer[Any]) -> None:
-    """Its neighbours in the bundle are handled, and it is a dead letter by itself that was never tried."""
+def test_an_unreadable_item_is_dead_lettered_alone(consuming: Consumer[Any]) -> None:
+    """The other items of the bundle are handled, and it becomes a dead letter with 0 attempts."""
 
     def decode(raw: dict[str, Any]) -> Any:
         if raw["n"] == 2:
@@ -168,8 +168,8 @@ def test_an_item_that_cannot_be_read_is_set_aside_alone(consuming: Consumer[Any]
     bundle = encode_envelope(TRANSFERS_REQUESTED, ['{"n":1}', '{"n":2}', '{"n":3}'], sent_at=NOW)
     messages: Any = [Arrived(bundle, **{ATTEMPTS: 3})]
 
-    entries, [letter] = consuming._read(messages)
+    entries, [dead_letter] = consuming._read(messages)
 
     assert [1, 3] == [one.raw["n"] for one in entries]
-    assert [{"n": 2}] == list(decode_envelope(TRANSFERS_REQUESTED, letter.body).items)
-    assert {ATTEMPTS: 0, REASON: "malformed: odd"} == dict(letter.headers)
+    assert [{"n": 2}] == list(decode_envelope(TRANSFERS_REQUESTED, dead_letter.body).items)
+    assert {ATTEMPTS: 0, REASON: "malformed: odd"} == dict(dead_letter.headers)

@@ -1,4 +1,4 @@
-"""Where a process is told to end, it ends; and nowhere else, and only in a demo."""
+"""A process crashes at its armed crash point, nowhere else, and in demo mode only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = base64.b64encode(bytes(range(32))).decode()
 
 
 def run(program: str) -> tuple[int, list[str]]:
-    """The exit status of a process of its own that runs this, and the lines that it wrote."""
+    """Run this in a process; its exit status, and the lines that it wrote."""
     text = (
         f"from services.chassis import crash_points, database\nfrom services.chassis.crash_points import *\n{program}"
     )
@@ -38,7 +38,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_a_point_is_a_seam_an_operation_and_a_number() -> None:
-    """The number is 1 where none is given; operations may hold spaces and slashes."""
+    """The default number is 1; operations may contain spaces and slashes."""
     assert CrashPoint("after-commit:finalize_transfers", 2) == parse("after-commit:finalize_transfers@2")
     assert CrashPoint("before-answer:POST /internal/post", 1) == parse("before-answer:POST /internal/post")
 
@@ -47,14 +47,14 @@ def test_a_point_is_a_seam_an_operation_and_a_number() -> None:
     "text",
     ["after-commit", "after-commit:", "after-lunch:x", "after-commit:x@0", "after-commit:x@", "after-commit:x@two"],
 )
-def test_what_is_no_point_is_refused(text: str) -> None:
+def test_invalid_crash_points_are_refused(text: str) -> None:
     """An unknown seam, no operation, or a number below 1."""
     with pytest.raises(ValueError, match="is not a crash point"):
         parse(text)
 
 
-def test_the_process_ends_at_the_pass_it_was_told() -> None:
-    """It is killed the second time it comes by, not the first, and not at another point."""
+def test_the_process_ends_at_the_given_pass() -> None:
+    """It is killed at the second pass, not at the first, and not at another point."""
     status, said = run(
         """
 arm(parse("before-ack:queue@2"))
@@ -72,8 +72,8 @@ print("twice")
     assert ["once", "elsewhere"] == [line for line in said if line in ("once", "elsewhere", "twice")]
 
 
-def test_an_unarmed_process_lives() -> None:
-    """Nothing is counted, told or ended."""
+def test_an_unarmed_process_does_not_crash() -> None:
+    """Nothing is counted, logged or killed."""
     status, said = run(
         """
 import asyncio
@@ -89,7 +89,7 @@ print(sum(crash_points._passes.values()))
     assert (0, ["0"]) == (status, said)
 
 
-def test_a_use_of_the_database_is_called_by_who_uses_it() -> None:
+def test_a_use_of_the_database_is_named_after_its_caller() -> None:
     """The operation of a context manager is the function that enters and leaves it, also through another one."""
     status, _ = run(
         """
@@ -110,8 +110,8 @@ asyncio.run(finalize_things())
     assert -signal.SIGKILL == status
 
 
-def test_ids_in_an_operation_do_not_count() -> None:
-    """Addresses are told by their pattern."""
+def test_ids_in_an_operation_are_replaced() -> None:
+    """Paths are logged as patterns."""
     status, _ = run(
         """
 arm(parse("before-answer:GET /transfers/{id}/steps"))
@@ -123,7 +123,7 @@ pass_by("before-answer", "GET", "/transfers/01a1fc70-68eb-7d62-bd2e-ad77d1cb0697
 
 
 def test_only_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
-    """Guarantee 55, of its kind: outside of a demo the setting is bad configuration, in one line that names it."""
+    """Guarantee 55: outside demo mode the setting is a bad configuration, reported in one line that names it."""
     configured.setenv("PAYFLOW_CRASH_AT", "after-commit:finalize_transfers")
 
     with pytest.raises(BadConfiguration, match=r"^PAYFLOW_CRASH_AT: [^\n]* needs PAYFLOW_DEMO=1$"):
@@ -131,8 +131,8 @@ def test_only_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("demo", ["0", "false"])
-def test_a_demo_that_is_none_cannot_be_armed(configured: pytest.MonkeyPatch, demo: str) -> None:
-    """Saying no to the demo is as good as saying nothing."""
+def test_crash_points_need_demo_mode(configured: pytest.MonkeyPatch, demo: str) -> None:
+    """A false value of PAYFLOW_DEMO is the same as none."""
     configured.setenv("PAYFLOW_DEMO", demo)
     configured.setenv("PAYFLOW_CRASH_AT", "after-commit:finalize_transfers")
 
@@ -141,7 +141,7 @@ def test_a_demo_that_is_none_cannot_be_armed(configured: pytest.MonkeyPatch, dem
 
 
 def test_an_unknown_point_is_bad_configuration(configured: pytest.MonkeyPatch) -> None:
-    """One line that names the variable and the seams there are."""
+    """One line that names the variable and all seams."""
     configured.setenv("PAYFLOW_DEMO", "1")
     configured.setenv("PAYFLOW_CRASH_AT", "after-lunch:anything")
 
@@ -149,8 +149,8 @@ def test_an_unknown_point_is_bad_configuration(configured: pytest.MonkeyPatch) -
         load(RoleSettings)
 
 
-def test_a_demo_may_be_armed_and_need_not_be(configured: pytest.MonkeyPatch) -> None:
-    """With PAYFLOW_DEMO=1 a known point is taken; without PAYFLOW_CRASH_AT nothing is."""
+def test_a_demo_can_be_armed(configured: pytest.MonkeyPatch) -> None:
+    """With PAYFLOW_DEMO=1 a known point is armed; without PAYFLOW_CRASH_AT none is."""
     configured.setenv("PAYFLOW_DEMO", "1")
     assert "" == load(RoleSettings).crash_at
 

@@ -1,4 +1,4 @@
-"""What `/readyz` and `/livez` say, and when."""
+"""The responses of `/readyz` and `/livez`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ async def asked() -> AsyncIterator[tuple[Health, TestClient[web.Request, web.App
         yield watched, client
 
 
-async def test_ready_while_everything_answers(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
-    """200 and the names of what answers."""
+async def test_ready_while_all_dependencies_respond(
+    asked: tuple[Health, TestClient[web.Request, web.Application]],
+) -> None:
+    """200 and the names of the dependencies that respond."""
     watched, client = asked
     watched.register("postgres", good)
     async with client.get("/readyz") as response:
@@ -42,10 +44,10 @@ async def test_ready_while_everything_answers(asked: tuple[Health, TestClient[we
         assert "Retry-After" not in response.headers
 
 
-async def test_not_ready_while_something_is_away(
+async def test_not_ready_while_a_dependency_is_unavailable(
     asked: tuple[Health, TestClient[web.Request, web.Application]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """503 with `Retry-After` and the names; what says nothing in time is away; the process is alive all the same."""
+    """503 with `Retry-After` and the names; a dependency that does not respond in time is unavailable; the process is alive."""
     monkeypatch.setattr(health, "PING_SECONDS", 0.1)
     watched, client = asked
     for name, ping in (("postgres", good), ("redis", away), ("rabbitmq", silent)):
@@ -58,8 +60,8 @@ async def test_not_ready_while_something_is_away(
             assert (200, {"status": "ok"}) == (response.status, await response.json())
 
 
-async def test_not_ready_once_it_ends(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
-    """A process that ends says so before it closes, whatever answers it."""
+async def test_not_ready_while_draining(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
+    """A draining process is not ready, even if all dependencies respond."""
     watched, client = asked
     watched.register("postgres", good)
     watched.draining = True

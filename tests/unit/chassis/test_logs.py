@@ -1,4 +1,4 @@
-"""What is replaced before a line is logged."""
+"""Redaction of log lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SECRET_FIELDS = (
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
-def test_a_field_that_may_hold_a_secret_is_replaced(name: str) -> None:
-    """Whatever its value is; the event and the identifiers beside it stay."""
+def test_secret_fields_are_redacted(name: str) -> None:
+    """Whatever its value; the event and its identifiers stay."""
     for value in ("hunter2", 7, None, {"a": "b"}):
         assert {"event": "tried", name: "[redacted]", "user_id": "u-1"} == logs.redact(
             None, "info", {"event": "tried", name: value, "user_id": "u-1"}
@@ -36,6 +36,6 @@ def test_a_field_that_may_hold_a_secret_is_replaced(name: str) -> None:
         ("10 @ 20", "10 @ 20"),
     ],
 )
-def test_credentials_and_addresses_inside_a_text_are_replaced(text: str, logged: str) -> None:
-    """Also in the text of an exception, where a driver may quote the address it connected to."""
+def test_credentials_and_addresses_in_texts_are_redacted(text: str, logged: str) -> None:
+    """Also in the text of an exception: a driver may quote the URL."""
     assert {"exception": logged, "reason": logged} == logs.redact(None, "info", {"exception": text, "reason": text})

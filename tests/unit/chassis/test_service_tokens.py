@@ -1,4 +1,4 @@
-"""Service tokens between two sides whose clocks disagree."""
+"""Service tokens between a caller and a callee with different clocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRUE_TIME = 1_800_000_000.0
 
 
 @dataclass
-class Hands:
+class ManualClock:
     """A clock that is set by hand."""
 
     now: float = TRUE_TIME
@@ -29,11 +29,11 @@ class Hands:
 
 @dataclass
 class Pair:
-    """A caller `worker` and a callee `wallet`, each with a clock of its own, and the caller's monotonic one."""
+    """A caller `worker` and a callee `wallet`, each with its own clock, and the monotonic clock of the caller."""
 
-    caller_clock: Hands = field(default_factory=Hands)
-    timer: Hands = field(default_factory=lambda: Hands(50.0))
-    callee_clock: Hands = field(default_factory=Hands)
+    caller_clock: ManualClock = field(default_factory=ManualClock)
+    timer: ManualClock = field(default_factory=lambda: ManualClock(50.0))
+    callee_clock: ManualClock = field(default_factory=ManualClock)
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
 
     def __post_init__(self) -> None:
@@ -60,8 +60,8 @@ class Pair:
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, -66, 6, HOUR])
-def test_a_caller_learns_the_callees_time(seconds: float) -> None:
-    """Refused once with the callee's time, the caller's next token is valid there, and so are all that follow."""
+def test_a_caller_uses_the_time_of_the_callee(seconds: float) -> None:
+    """After one refusal with the time of the callee, all later tokens of the caller are valid there."""
     pair = Pair()
     pair.caller_clock.now += seconds
 
@@ -73,8 +73,8 @@ def test_a_caller_learns_the_callees_time(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_a_learnt_token_lives_no_longer_than_any(seconds: float) -> None:
-    """By the callee's clock it is valid from now on for a minute and the leeway, and not a second longer."""
+def test_a_corrected_token_has_the_usual_lifetime(seconds: float) -> None:
+    """By the clock of the callee it is valid for a minute and the leeway, and no longer."""
     pair = Pair()
     pair.caller_clock.now += seconds
     pair.agree()
@@ -90,8 +90,8 @@ def test_a_learnt_token_lives_no_longer_than_any(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_the_callees_jumps_are_followed(seconds: float) -> None:
-    """The callee's clock jumps and comes back: two refusals, and each time the next token is good."""
+def test_jumps_of_the_callee_clock_are_followed(seconds: float) -> None:
+    """The clock of the callee jumps and returns: two refusals, and each time the next token is valid."""
     pair = Pair()
     assert "worker" == pair.verifier.caller(pair.signer.token())
     for now in (TRUE_TIME + seconds, TRUE_TIME):
@@ -103,8 +103,8 @@ def test_the_callees_jumps_are_followed(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
-def test_the_callers_jumps_do_not_stop_renewal(seconds: float) -> None:
-    """A token is renewed after half a minute that really passed, wherever the caller's clock has jumped meanwhile."""
+def test_jumps_of_the_caller_clock_do_not_stop_renewal(seconds: float) -> None:
+    """A token is renewed after half a minute of elapsed time, wherever the clock of the caller has jumped."""
     pair = Pair()
     first = pair.signer.token()
     pair.caller_clock.now += seconds
@@ -115,8 +115,8 @@ def test_the_callers_jumps_do_not_stop_renewal(seconds: float) -> None:
     assert first != pair.signer.token()
 
 
-def test_a_remembered_token_is_judged_by_the_time_it_is_now() -> None:
-    """A token that was seen does not come to life again when the callee's clock runs back, nor live on in its memory."""
+def test_times_of_a_cached_token_are_checked_again() -> None:
+    """The times of a cached token are checked with every use, also when the clock of the callee is set back."""
     pair = Pair()
     token = pair.signer.token()
     assert "worker" == pair.verifier.caller(token)
@@ -130,15 +130,15 @@ def test_a_remembered_token_is_judged_by_the_time_it_is_now() -> None:
     assert "worker" == pair.verifier.caller(token)
 
 
-def test_only_times_are_talked_about() -> None:
-    """Whatever else is wrong with a token is refused without a word, in time or not: nothing to learn, no retry."""
+def test_only_refusals_for_times_contain_the_time() -> None:
+    """Any other invalid token is refused without the time of the callee: nothing to learn, no retry."""
     pair = Pair()
     for iat in (int(TRUE_TIME), int(TRUE_TIME - HOUR)):
         times: dict[str, Any] = {"iat": iat, "exp": iat + 60}
         for token in (
             pair.token(Ed25519PrivateKey.generate(), **times),
             pair.token(**times | {"aud": "auth"}),
-            pair.token(**times | {"iss": "somebody"}),
+            pair.token(**times | {"iss": "unknown"}),
             pair.token(**times | {"exp": iat + 61}),
             pair.token(**times | {"exp": str(iat + 60)}),
             pair.token(**times | {"iat": float(iat)}),
@@ -153,8 +153,8 @@ def test_only_times_are_talked_about() -> None:
 
 
 @pytest.mark.parametrize("told", [None, "1800000000", True, -1, 0, float("nan"), float("inf"), 1e300, [1]])
-def test_a_time_that_is_none_is_not_learnt(told: object) -> None:
-    """A refusal that tells no sensible time changes nothing."""
+def test_an_invalid_time_is_ignored(told: object) -> None:
+    """A refusal without a valid time changes nothing."""
     pair = Pair()
     token = pair.signer.token()
 
@@ -163,7 +163,7 @@ def test_a_time_that_is_none_is_not_learnt(told: object) -> None:
 
 
 def test_each_callee_has_its_own_time() -> None:
-    """What one callee says about the time changes no token for another."""
+    """The time of one callee does not affect tokens for another."""
     pair = Pair()
     other = TokenSigner(pair.signer.identity, audience="auth", clock=pair.caller_clock, timer=pair.timer)
     pair.callee_clock.now += HOUR
@@ -172,8 +172,8 @@ def test_each_callee_has_its_own_time() -> None:
     assert TRUE_TIME == jwt.decode(other.token(), options={"verify_signature": False})["iat"]
 
 
-def test_without_clocks_given_the_systems_is_used() -> None:
-    """In a service both sides read the time of day."""
+def test_the_default_clock_is_the_system_clock() -> None:
+    """By default both sides use the system clock."""
     pair = Pair()
     signer = TokenSigner(pair.signer.identity, audience="wallet")
 

@@ -1,4 +1,4 @@
-"""Which secrets and addresses are good enough to start with, to the character."""
+"""Which secrets and addresses are valid settings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def accepts(kind: Any, text: str) -> bool:
         ("Example" + RANDOM, False),
     ],
 )
-def test_a_secret_is_long_and_its_own(text: str, good: bool) -> None:
-    """At least 32 characters, 8 of them different, and no default that everybody knows."""
+def test_a_secret_is_long_and_not_a_default(text: str, good: bool) -> None:
+    """At least 32 characters, 8 of them different, and not a well-known default."""
     assert good == accepts(Secret, text)
 
 
@@ -42,8 +42,8 @@ def test_a_secret_is_long_and_its_own(text: str, good: bool) -> None:
 @pytest.mark.parametrize(
     ("password", "good"), [(RANDOM[:12], True), (RANDOM[:11], False), ("guest-guest-guest", False), ("", False)]
 )
-def test_an_address_carries_a_password(kind: Any, password: str, good: bool) -> None:
-    """At least 12 characters, and no default that everybody knows."""
+def test_an_address_has_a_password(kind: Any, password: str, good: bool) -> None:
+    """At least 12 characters, and not a well-known default."""
     assert good == accepts(kind, f"amqp://payflow:{password}@127.0.0.1:5672/x")
 
 
@@ -52,13 +52,13 @@ def test_an_address_carries_a_password(kind: Any, password: str, good: bool) -> 
     [(bytes(range(32)), True), (bytes(range(31)), False), (bytes(range(33)), False), (b"a" * 32, False)],
 )
 def test_a_seed_has_32_bytes(raw: bytes, good: bool) -> None:
-    """The private half of an identity is exactly as long as Ed25519 has it, and not one byte over and over."""
+    """A seed has the length that Ed25519 requires, and is not one repeated byte."""
     assert good == accepts(KeySeed, base64.b64encode(raw).decode())
 
 
 @pytest.mark.parametrize(("demo", "good"), [("1", True), ("0", False), (None, False)])
 def test_only_a_demo_ends_itself(monkeypatch: pytest.MonkeyPatch, demo: str | None, good: bool) -> None:
-    """A crash point of the drills is refused outside of demo mode."""
+    """A crash point is refused outside demo mode."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PAYFLOW_CRASH_AT", "before-request:POST:/internal/post")
@@ -73,7 +73,7 @@ def test_only_a_demo_ends_itself(monkeypatch: pytest.MonkeyPatch, demo: str | No
 
 
 def test_other_postgresql_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables of PostgreSQL's programs that the driver does not read stop no start."""
+    """Variables of other PostgreSQL programs, which the driver does not read, are accepted."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     for name in ("PGDATA", "PGTZ", "PGOPTIONS"):

@@ -1,4 +1,4 @@
-"""What is taken over of somebody's trace."""
+"""Which request ids and trace contexts are accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.chassis import tracing
 
 @pytest.fixture(autouse=True)
 def _nothing_bound() -> Iterator[None]:
-    """No context of another test, and none for the next one."""
+    """Clear the context before and after each test."""
     clear_contextvars()
     yield
     clear_contextvars()
@@ -21,8 +21,8 @@ def _nothing_bound() -> Iterator[None]:
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def test_trace_goes_on() -> None:
-    """What W3C Trace Context allows is carried as it came."""
+def test_a_valid_trace_is_passed_on() -> None:
+    """A trace context that W3C Trace Context allows is passed on unchanged."""
     sent = f"00-{TRACE}-{SPAN}-01"
     with bound_contextvars():
         tracing.bind({tracing.TRACEPARENT: sent})
@@ -41,8 +41,8 @@ def test_trace_goes_on() -> None:
         f"00-{TRACE}-{SPAN}-01\n",
     ],
 )
-def test_what_is_no_trace_is_replaced(sent: str) -> None:
-    """All zeros are an id of nothing (W3C Trace Context, 3.2.2): whoever got them would have to drop the trace."""
+def test_an_invalid_trace_is_replaced(sent: str) -> None:
+    """Ids of all zeros are invalid (W3C Trace Context, 3.2.2): a receiver would drop the trace."""
     with bound_contextvars():
         tracing.bind({tracing.TRACEPARENT: sent})
 
@@ -53,8 +53,8 @@ def test_what_is_no_trace_is_replaced(sent: str) -> None:
     assert not {"0" * 32, "0" * 16} & set(made.split("-"))
 
 
-def test_what_is_bound_goes_on_to_the_next_service() -> None:
-    """Request id and trace context are carried together, under their names."""
+def test_bound_ids_are_sent_to_the_next_service() -> None:
+    """Request id and trace context are passed on together."""
     sent = {tracing.REQUEST_ID: "the-request-1", tracing.TRACEPARENT: f"00-{TRACE}-{SPAN}-01"}
     with bound_contextvars():
         assert "the-request-1" == tracing.bind(sent)
@@ -64,8 +64,8 @@ def test_what_is_bound_goes_on_to_the_next_service() -> None:
 
 
 @pytest.mark.parametrize("sent", ["", "a" * 65, "a b", "a\n", "\u00e4", "../x"])
-def test_an_odd_request_id_is_replaced(sent: str) -> None:
-    """At most 64 letters, digits and a few signs; anything else gets an id of our own, which is carried on."""
+def test_an_invalid_request_id_is_replaced(sent: str) -> None:
+    """At most 64 letters or digits or a few signs; anything else is replaced by a new id, which is passed on."""
     with bound_contextvars():
         made = tracing.bind({tracing.REQUEST_ID: sent})
 
@@ -74,13 +74,13 @@ def test_an_odd_request_id_is_replaced(sent: str) -> None:
 
 
 def test_the_longest_request_id_is_kept() -> None:
-    """64 characters of the caller's own."""
+    """An id of 64 characters is accepted."""
     with bound_contextvars():
         assert "a" * 64 == tracing.bind({tracing.REQUEST_ID: "a" * 64})
 
 
-def test_without_a_request_there_is_nothing_to_carry() -> None:
-    """A background process sends no headers of a request, and makes an id where it needs one."""
+def test_without_a_request_there_are_no_headers() -> None:
+    """A background process sends no headers, and creates an id where it needs one."""
     with bound_contextvars():
         assert {} == tracing.headers()
         assert None is tracing.traceparent()

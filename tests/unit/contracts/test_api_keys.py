@@ -1,4 +1,4 @@
-"""How an API key is written."""
+"""The format of API keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.contracts import api_keys
 
 
 def test_key_is_recognised_and_nothing_else() -> None:
-    """A fresh key is well formed; with any character changed, dropped or added it is known not to be one, offline."""
+    """A new key is well-formed; with any character changed, removed or added it is not, which is detected offline."""
     key = api_keys.new_key().text
     damaged = [key[:at] + ("x" if character != "x" else "y") + key[at + 1 :] for at, character in enumerate(key)]
 
@@ -19,7 +19,7 @@ def test_key_is_recognised_and_nothing_else() -> None:
 
 
 def test_keys_are_random_and_their_prefix_is_part_of_them() -> None:
-    """No two keys share their prefix or their secret; the secret alone has 256 bits; what may be shown tells nothing of it."""
+    """No two keys share their prefix or their secret; the secret has 256 bits; the prefix reveals nothing of it."""
     keys = [api_keys.new_key() for _ in range(1000)]
 
     assert 1000 == len({key.prefix for key in keys}) == len({key.text.rpartition("_")[2] for key in keys})

@@ -1,4 +1,4 @@
-"""The table of currencies: it is the locked list of ISO 4217, and never forgets a code."""
+"""The table of currencies: it is the locked list of ISO 4217, and never loses a code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_table_is_the_locked_list() -> None:
 
 
 def test_every_country_has_its_currency() -> None:
-    """Each currency of the list that circulates is there, XCG of Curaçao among them, and no fund, metal or test code."""
+    """Each circulating currency of the list is included, XCG of Curaçao for instance, and no fund, metal or test code."""
     left_out = {code for code in iso4217.raw_table if code} - CURRENCIES.keys()
 
     assert CURRENCIES["XCG"].name == "Caribbean Guilder"
@@ -45,13 +45,13 @@ def test_every_country_has_its_currency() -> None:
     }
 
 
-def test_reads_what_circulates() -> None:
-    """Once for each code, by code; funds, what has no minor unit, units of account and countries without one are left out."""
+def test_circulating_currencies_are_read() -> None:
+    """One row per code, sorted; funds, units of account and rows without a minor unit or a code are omitted."""
     assert [("AAA", 2, "Alpha"), ("BBB", 0, "Beta")] == write_currencies.read_rows(fromstring(LIST))
 
 
 def test_withdrawn_code_is_kept() -> None:
-    """A code that the list drops moves to the withdrawn ones; what was withdrawn before stays, and may come back."""
+    """A code that the list drops becomes withdrawn; withdrawn codes stay, and may return."""
     listed, withdrawn = write_currencies.merge([("AAA", 2, "Alpha"), ("DDD", 2, "Delta")], KNOWN)
     again, still = write_currencies.merge([("AAA", 2, "Alpha"), ("CCC", 3, "Gamma")], [*listed, *withdrawn])
 
@@ -62,7 +62,7 @@ def test_withdrawn_code_is_kept() -> None:
 
 
 def test_name_may_change_and_exponent_may_not() -> None:
-    """Amounts are kept in minor units: another exponent would change every one of them, so nothing is written."""
+    """Amounts are stored in minor units: another exponent would change them all, so nothing is written."""
     listed, _ = write_currencies.merge([("AAA", 2, "Alpha dollar")], KNOWN)
 
     assert [("AAA", 2, "Alpha dollar")] == listed
@@ -78,7 +78,7 @@ def test_withdrawn_codes_can_still_be_used() -> None:
 
 @pytest.mark.parametrize("code", CURRENCIES)
 def test_client_formats_as_the_services_do(code: str) -> None:
-    """What the client makes of the list of currencies is what stands in e-mails."""
+    """The client formats amounts like the e-mails."""
     listed = CURRENCIES[code]
     read = Currency.read({"code": code, "exponent": listed.exponent, "name": listed.name, "withdrawn": False})
 

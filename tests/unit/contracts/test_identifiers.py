@@ -1,4 +1,4 @@
-"""Identifiers sort by time, and are read in one form only."""
+"""Identifiers sort by time, and have only one valid form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_ids_of_one_millisecond_sort_by_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_first_id_of_a_moment_divides_before_from_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids made a millisecond earlier are below it, those of the same millisecond are not."""
+    """Ids created a millisecond earlier are below it, those of the same millisecond are not."""
     moment = NANOSECONDS // 1_000_000 / 1000
     ids = []
     for shift in (-1_000_000, 0):
@@ -36,7 +36,7 @@ def test_the_first_id_of_a_moment_divides_before_from_after(monkeypatch: pytest.
 
 
 def test_new_ids_differ() -> None:
-    """Also those that are made in the same instant."""
+    """Even those created at the same instant."""
     assert 1000 == len({new_id() for _ in range(1000)})
     assert new_id() < first_id_at(time.time() + 3600)
 
@@ -49,13 +49,13 @@ def test_new_ids_differ() -> None:
         "urn:uuid:0197b0f0-0000-7000-8000-000000000000", "0197b0f0-0000-7000-8000-00000000000g",
     ],
 )  # fmt: skip
-def test_what_is_not_canonical_is_no_id(text: str) -> None:
+def test_only_the_canonical_form_is_an_id(text: str) -> None:
     """36 characters with hyphens, and nothing else."""
     assert None is parse_id(text)
 
 
 def test_a_canonical_id_is_read() -> None:
-    """The id that it says."""
+    """The id is parsed."""
     text = "0197b0f0-0000-7000-8000-000000000000"
 
     assert UUID(text) == parse_id(text)

@@ -1,4 +1,4 @@
-"""A refusal that another service made passes through as it was."""
+"""A refusal of another service passes through unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Teapot(Refusal):
 
 
 def test_a_refusal_is_rebuilt_as_it_was_rendered() -> None:
-    """Status, code, title, detail, faulty fields and further members are those of the problem document."""
+    """Status, code, title, detail, invalid fields and further members are those of the problem document."""
     sent = Teapot("no coffee", errors=[FieldError("cup", "is a pot")], extra={"transfer": {"id": 1}})
 
     rebuilt = from_problem(sent.problem() | {"request_id": "r"}, {"Retry-After": "7", "Server": "x"})
@@ -28,8 +28,8 @@ def test_a_refusal_is_rebuilt_as_it_was_rendered() -> None:
 @pytest.mark.parametrize(
     ("made", "kind"), [(Unavailable(retry_after_seconds=9), Unavailable), (OutcomeUnknown(), OutcomeUnknown)]
 )
-def test_away_and_unknown_stay_what_they_are(made: Refusal, kind: type[Refusal]) -> None:
-    """Who calls tells them apart from a refusal by their kind, whichever service said it; the time to come back is kept."""
+def test_unavailable_and_unknown_keep_their_class(made: Refusal, kind: type[Refusal]) -> None:
+    """Callers distinguish them from other refusals by their class, whichever service raised them; `Retry-After` is kept."""
     rebuilt = from_problem(made.problem(), made.headers)
 
     assert isinstance(rebuilt, kind)
@@ -38,5 +38,5 @@ def test_away_and_unknown_stay_what_they_are(made: Refusal, kind: type[Refusal])
 
 
 def test_a_document_without_members_is_a_fault() -> None:
-    """Nothing in it says what was refused: 500."""
+    """Without a status and a code it is a fault: 500."""
     assert (500, "refused") == (from_problem({}, {}).status, from_problem({}, {}).code)

@@ -1,4 +1,4 @@
-"""What is wrong between a block and the one before it, each fault by itself."""
+"""The faults between a block and the block before, each alone."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BLOCK = Block(
 
 
 def found(block: Block, hash_: bytes | None = None) -> list[str]:
-    """What is said about a block after `BEFORE`, sealed as it is unless a hash is given."""
+    """The faults of a block after `BEFORE`; its hash is valid unless another is given."""
     findings = ChainReport(head=BEFORE)
     chain._follow(findings, block, hash_ or seal.block_hash(block))
     return findings.blocks
 
 
 def test_a_genuine_block_follows() -> None:
-    """Nothing to say, and it is the new head."""
+    """It has no faults, and is the new head."""
     assert [] == found(BLOCK)
 
 
@@ -47,12 +47,12 @@ def test_a_genuine_block_follows() -> None:
     ids=["number", "previous", "version", "hash"],
 )
 def test_each_fault_of_a_block_is_named(block: Block, hash_: bytes | None, said: str) -> None:
-    """Guarantee 16: a block sealed correctly in every other way is named for this one fault alone."""
+    """Guarantee 16: a block with a single fault is reported for this fault alone."""
     assert [said] == found(block, hash_)
 
 
-def test_a_few_faults_of_a_kind_are_named() -> None:
-    """However many faults there are, as many are named as one can read, and not one fewer."""
+def test_the_listed_faults_of_a_kind_are_limited() -> None:
+    """However many faults there are, exactly the maximum is listed."""
     findings = ChainReport()
     for number in range(chain.FAULTS_MAX + 5):
         chain._add(findings.blocks, str(number))

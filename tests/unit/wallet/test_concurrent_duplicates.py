@@ -10,14 +10,14 @@ from services.wallet.ledger import Account
 from tests.harness.ledgers import posting
 
 
-def test_an_id_that_stands_twice_in_a_batch_is_decided_once() -> None:
-    """Guarantee 16b: one outcome and two entries for both of them, and both are told the same."""
+def test_an_id_that_occurs_twice_in_a_batch_is_decided_once() -> None:
+    """Guarantee 16b: one outcome and two entries, and the same result for both."""
     alice, bob = (
         Account(new_id(), external=False, currency="USD", frozen=False, posted=100, held=0, seq=1) for _ in "ab"
     )
-    twin = posting(alice.id, bob.id, 60)
+    duplicate = posting(alice.id, bob.id, 60)
 
-    decision = ledger.decide([alice, bob], [twin, twin], {}, datetime.now(UTC))
+    decision = ledger.decide([alice, bob], [duplicate, duplicate], {}, datetime.now(UTC))
 
     assert (1, 2) == (len(decision.outcomes), len(decision.entries))
     assert ["posted", "posted"] == [answer.outcome for answer in decision.results]

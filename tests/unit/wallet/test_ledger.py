@@ -1,4 +1,4 @@
-"""The ledger's rules against a naive model: one transfer at a time, plain integers, nothing clever."""
+"""The rules of the ledger against a naive model: one transfer at a time, plain integers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ postings_strategy = st.lists(
 
 
 def naive(accounts: dict[UUID, Account], balances: dict[UUID, int], posting: Posting) -> tuple[str, str | None]:
-    """What one transfer should come to, said as plainly as possible; moves the money in `balances`."""
+    """The expected outcome of one transfer; it moves the money in `balances`."""
     if posting.expires_at < NOW:
         return "voided", "timed_out"
     if posting.source_id not in accounts or posting.destination_id not in accounts:
@@ -78,7 +78,7 @@ def naive(accounts: dict[UUID, Account], balances: dict[UUID, int], posting: Pos
 def test_a_batch_is_the_same_as_one_after_another(
     accounts: tuple[Account, ...], postings: list[Posting], data: st.DataObject
 ) -> None:
-    """Answers, balances and seqs of a batch equal those of a model that does the transfers singly, repeats included."""
+    """Results, balances and seqs of a batch equal those of a model that processes the transfers one by one, repeats included."""
     by_id = {account.id: account for account in accounts}
     balances = {account.id: account.posted for account in accounts}
     recorded = {}
@@ -114,7 +114,7 @@ def balances_after(accounts: tuple[Account, ...], decision: ledger.Decision) -> 
 
 
 def test_refusals_come_in_their_order() -> None:
-    """Where several reasons hold, the first of the ladder is told."""
+    """If several reasons apply, the first in order of precedence is returned."""
     poor = Account(ACCOUNTS[1], False, "EUR", True, 0, 0, 0)
     other = Account(ACCOUNTS[2], False, "USD", True, 0, 0, 0)
     posting = Posting(UUID(int=5), poor.id, other.id, 10, "USD", NOW + timedelta(seconds=1), None, b"a")
@@ -133,7 +133,7 @@ def test_refusals_come_in_their_order() -> None:
 
 
 def test_a_balance_has_an_upper_limit() -> None:
-    """A user's account holds 2^53 - 1 at most: one more is rejected, in the same batch too, and a debit makes room again."""
+    """A user's account has at most 2^53 - 1: one more is rejected, also within a batch, and a debit makes room again."""
     rich = Account(ACCOUNTS[1], False, "USD", False, 10**15, 0, 1)
     full = Account(ACCOUNTS[2], False, "USD", False, LIMIT - 5, 0, 1)
 
@@ -144,8 +144,8 @@ def test_a_balance_has_an_upper_limit() -> None:
     assert float(LIMIT + 2) != LIMIT + 2
 
 
-def test_an_external_account_has_sixty_four_bits() -> None:
-    """The other side of deposits goes far beyond the limit of users, and is stopped before it leaves 64 bits."""
+def test_an_external_account_has_an_upper_limit() -> None:
+    """The external account of deposits has a much larger limit, below 64 bits."""
     outside = Account(EXTERNAL, True, "USD", False, 3 - EXTERNAL_LIMIT, 0, 1)
     creditor = Account(ACCOUNTS[3], True, "USD", False, EXTERNAL_LIMIT - 3, 0, 1)
     user = Account(ACCOUNTS[1], False, "USD", False, 100, 0, 1)
@@ -159,7 +159,7 @@ def test_an_external_account_has_sixty_four_bits() -> None:
 def posted_in_turn(
     accounts: tuple[Account, ...], moves: list[tuple[Account, Account, int]]
 ) -> list[tuple[str, str | None]]:
-    """What becomes of these moves in one batch."""
+    """The results of these moves in one batch."""
     postings = [
         Posting(UUID(int=50 + n), source.id, to.id, amount, "USD", NOW + timedelta(seconds=1), None, b"a")
         for n, (source, to, amount) in enumerate(moves)
@@ -197,14 +197,14 @@ def test_the_upper_limit_can_be_reached(posted: int, reason: str | None) -> None
     ids=["reached", "passed"],
 )
 def test_an_external_account_has_a_lower_limit(posted: int, reason: str | None) -> None:
-    """What came in from outside is limited like a balance, with the other sign."""
+    """The balance of an external account is limited in both directions."""
     world = WORLD._replace(posted=posted)
 
     assert reason == reason_of(transfer_of(10, world, PERSON), world, PERSON)
 
 
-def test_a_hold_is_not_there_to_be_spent() -> None:
-    """Of 100 with 30 on hold 70 can be sent, and not 71."""
+def test_a_hold_cannot_be_spent() -> None:
+    """Of 100 with 30 on hold, 70 can be sent, but not 71."""
     holding = PERSON._replace(held=30)
 
     assert None is reason_of(transfer_of(70, holding, OTHER), holding, OTHER)
@@ -212,7 +212,7 @@ def test_a_hold_is_not_there_to_be_spent() -> None:
 
 
 def test_a_transfer_may_be_posted_at_its_very_expiry() -> None:
-    """It is late from the next microsecond on."""
+    """It expires with the next microsecond."""
     in_time = transfer_of(1, PERSON, OTHER, expires_at=NOW)
     late = transfer_of(1, PERSON, OTHER, expires_at=NOW - timedelta(microseconds=1))
 
@@ -230,7 +230,7 @@ def test_a_transfer_may_be_posted_at_its_very_expiry() -> None:
 def test_an_outcome_holds_the_whole_request(
     changes: dict[str, object], outcome: str, seqs: tuple[int | None, int | None]
 ) -> None:
-    """Whatever became of a transfer: its accounts, description, hash and time are recorded, its entries if there are any."""
+    """Every outcome records accounts, description, hash and time of the transfer, and its entries if there are any."""
     posting = transfer_of(1, PERSON, OTHER, description="rent")._replace(**changes)  # type: ignore[arg-type]
 
     [recorded] = ledger.decide([PERSON, OTHER], [posting], {}, NOW).outcomes

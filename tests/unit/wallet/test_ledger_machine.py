@@ -1,4 +1,4 @@
-"""The ledger's rules, driven through whole histories, against the naive model."""
+"""The rules of the ledger, through whole histories, against the naive model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def uuid(name: str) -> UUID:
 
 
 class InMemory:
-    """Keeps in dictionaries what the rules decide. It has no rules of its own."""
+    """Stores the decisions of the rules in dictionaries. It has no rules of its own."""
 
     def __init__(self) -> None:
         self.names: dict[UUID, str] = {}

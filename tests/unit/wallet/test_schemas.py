@@ -1,4 +1,4 @@
-"""What the wallet takes for a batch, whoever sends it: bounds are checked once more where money is."""
+"""Which batches the wallet service accepts: it checks all bounds again, whichever service sends them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOID: dict[str, Any] = {"transfer_id": str(UUID(int=1)), "reason": "timed_out", 
 
 
 def taken(adapter: Any, *items: dict[str, Any]) -> bool:
-    """Whether the wallet takes these as a batch."""
+    """Whether the wallet service accepts this batch."""
     try:
         return bool(validate_json(adapter, json.dumps({"items": items}).encode()))
     except InvalidRequest:
@@ -47,14 +47,14 @@ def test_amounts_up_to_the_limit_are_posted(amount: int) -> None:
         {"request_hash": "AB" * 32}, {"more": 1}, {"source_id": "x"},
     ],
 )  # fmt: skip
-def test_what_no_command_says_is_not_posted(changes: dict[str, Any]) -> None:
-    """Another amount, currency, time, hash or field than a command can have."""
+def test_items_that_no_command_can_have_are_refused(changes: dict[str, Any]) -> None:
+    """An amount, currency, time, hash or field that no command can have."""
     assert not taken(schemas.POST, ITEM | changes)
 
 
 @pytest.mark.parametrize("changes", [{"reason": ""}, {"reason": "Timed out"}, {"request_hash": "ab"}, {"amount": 1}])
-def test_what_no_reversal_says_is_not_voided(changes: dict[str, Any]) -> None:
-    """Another reason, hash or field than a void can have."""
+def test_voids_that_no_reversal_can_send_are_refused(changes: dict[str, Any]) -> None:
+    """A reason, hash or field that no void can have."""
     assert taken(schemas.VOID, VOID)
     assert not taken(schemas.VOID, VOID | changes)
 
@@ -65,8 +65,8 @@ def test_a_batch_has_bounds(adapter: Any, item: dict[str, Any]) -> None:
     assert [False, True, True, False] == [taken(adapter, *[item] * count) for count in (0, 1, 1024, 1025)]
 
 
-def test_an_item_says_what_is_posted() -> None:
-    """Each field reaches the ledger under its own name."""
+def test_each_field_of_an_item_is_posted() -> None:
+    """Each field of an item is passed to the ledger."""
     batch = validate_json(schemas.POST, json.dumps({"items": [ITEM | {"description": "rent"}]}).encode())
     [posting] = [item.posting() for item in batch.items]
 

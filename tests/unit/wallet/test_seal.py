@@ -1,4 +1,4 @@
-"""What a block closes, and what its hash covers."""
+"""Which outcomes a block covers, and what its hash covers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def state(**changes: Any) -> State:
 
 
 def test_the_hash_of_a_block_is_frozen() -> None:
-    """Whoever noted a hash must find it again with every later version: the bytes that are hashed never change."""
+    """A recorded hash must remain valid with every later version: the hashed bytes never change."""
     line = f'[1,7,"{BLOCK.previous.hex()}","1767355200000000",1234,null,"1767355199999999",2,64,1,32]\n'
     ids = [bytes(15) + bytes([last]) for last in (1, 2, 3)]
     content = line.encode() + ids[0] + ids[1] + b"\1" * 32 + b"\2" * 32 + ids[2] + b"\3" * 32
@@ -59,12 +59,12 @@ def test_the_hash_of_a_block_is_frozen() -> None:
     ],
 )
 def test_every_part_of_a_block_is_hashed(changed: Block) -> None:
-    """No part can be altered, left out or moved to another one."""
+    """No part can be altered, omitted or moved to another one."""
     assert seal.block_hash(BLOCK) != seal.block_hash(changed)
 
 
-def test_only_what_differs_is_named() -> None:
-    """Altered and missing rows, in the order of the block; nothing when all are as they were."""
+def test_only_differing_rows_are_listed() -> None:
+    """Altered and missing rows, in the order of the block; none if all are unchanged."""
     members = Members([UUID(int=number) for number in range(4)], bytes([1] * 32 + [2] * 32 + [3] * 32 + [4] * 32))
     found = bytes([1] * 32 + [9] * 32 + [0] * 32 + [4] * 32)
 
@@ -72,8 +72,8 @@ def test_only_what_differs_is_named() -> None:
     assert [] == list(seal.differing(members, members.digests))
 
 
-def test_nothing_is_closed_that_may_still_appear() -> None:
-    """The frontier lies before the last block that everything running now began after, and before what was left over."""
+def test_the_frontier_excludes_rows_that_may_still_appear() -> None:
+    """The frontier is before the last block that precedes all running transactions, and before outcomes that were left."""
     assert None is seal.close(state(finalized_at=None), thorough=True, unread_from=NOON)
     assert NOON - timedelta(seconds=1) - seal.SLACK == seal.close(state(), thorough=True, unread_from=None)
     assert NOON - timedelta(hours=1) == seal.close(state(), thorough=True, unread_from=NOON - timedelta(hours=1))
@@ -83,15 +83,15 @@ def test_nothing_is_closed_that_may_still_appear() -> None:
     )
 
 
-def test_new_rows_are_looked_for_from_the_frontier_on() -> None:
-    """Everything the first time; from the frontier afterwards; from the present when the clock was set back."""
+def test_new_rows_are_searched_from_the_frontier_on() -> None:
+    """Everything the first time; then from the frontier on; from the present if the clock was set back."""
     assert None is seal.scan_from(state(), thorough=True)
     assert NOON - timedelta(days=1) == seal.scan_from(state(frontier=NOON - timedelta(days=1)), thorough=True)
     assert NOON - seal.SLACK == seal.scan_from(state(frontier=NOON + timedelta(hours=1)), thorough=True)
 
 
-def test_a_quick_pass_closes_nothing() -> None:
-    """It looks from the last block on, and what it did not look at stays open."""
+def test_a_quick_pass_does_not_move_the_frontier() -> None:
+    """It scans from the last block on, and does not move the frontier."""
     frontier = NOON - timedelta(hours=1)
     quick = state(frontier=frontier, sealed_at=NOON - timedelta(seconds=2))
 
@@ -100,7 +100,7 @@ def test_a_quick_pass_closes_nothing() -> None:
     assert None is seal.scan_from(state(), thorough=False)
 
 
-def test_a_head_is_noted_and_read_again() -> None:
+def test_a_head_is_formatted_and_parsed() -> None:
     """`NUMBER:HASH`, and nothing else."""
     head = Head(12, bytes(range(32)))
 

@@ -1,4 +1,4 @@
-"""How often what grows with the ledger is done again."""
+"""How often work that grows with the ledger is repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.wallet.sealer import Pace
 
 
 class Clock:
-    """A monotonic clock that stands until it is set."""
+    """A monotonic clock that stops until it is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -16,8 +16,8 @@ class Clock:
 
 
 @pytest.mark.parametrize(("took", "wait"), [(0.0, 10.0), (0.5, 10.0), (2.0, 40.0)])
-def test_long_work_is_done_less_often(monkeypatch: pytest.MonkeyPatch, took: float, wait: float) -> None:
-    """At once the first time; then after its period, or after twenty times as long as it took, if that is longer."""
+def test_long_work_runs_less_often(monkeypatch: pytest.MonkeyPatch, took: float, wait: float) -> None:
+    """At once the first time; then after its period, or after twenty times its duration, if that is longer."""
     clock = Clock(monkeypatch)
     pace = Pace(10.0)
     first = pace.is_due
@@ -33,7 +33,7 @@ def test_long_work_is_done_less_often(monkeypatch: pytest.MonkeyPatch, took: flo
 
 
 def test_without_a_share_only_the_period_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass that looks only at what is new may be done every period, however long it took."""
+    """A pass over new rows only runs every period, however long it took."""
     clock = Clock(monkeypatch)
     pace = Pace(10.0, work_share=0)
     clock.now += 100.0
