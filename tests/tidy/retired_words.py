@@ -73,14 +73,21 @@ PLAIN = (
     "lower case letters",
     "letters and digits",
     "letters or digits",
+    "letters digits",
+    "one letter of each word",
     "as nobody",
     "user nobody",
     "account nobody",
+    "amqp nobody",
+    "nobody example com",
     "tokens of letters that wait to be sent",
     "notices transfers settled",
     "events transfers settled",
+    "notices told once",
+    "transfers terminal for ever",
 )
-"""The alphabet, the Unix user `nobody`, an input of a key derivation, which cannot change, and a queue that is deleted."""
+"""The alphabet, `nobody` as a user of Unix or in an address, an input of a key derivation, which cannot change, a queue that is
+deleted, and lines of old revisions that mutants patch."""
 
 ALLOWED = (
     "CHANGELOG.md",

@@ -26,7 +26,7 @@ from tests.harness.api import ApiClient as Gateway
 from tests.harness.databases import Templates, TestDatabase
 from tests.integration.auth.service import PUBLIC_KEYS, SEEDS, AuthService, running
 
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5.0) -> float:
@@ -80,7 +80,7 @@ class Stack:
     gateways: list[Gateway]
 
     async def register(self, email: str) -> SignedIn:
-        body = {"email": email, "password": PASSWORD, "name": "Somebody"}
+        body = {"email": email, "password": PASSWORD, "name": "Alice Test"}
         return SignedIn(self, email, (await self.gateways[0].send("POST", "/auth/register", json=body)).body)
 
     async def log_in(self, email: str, password: str = PASSWORD, **more: Any) -> Response:
@@ -113,9 +113,9 @@ async def _gateway(auth_url: str, redis_url: str, session: aiohttp.ClientSession
         host="127.0.0.1",
         gateway_port=port,
         auth_url=auth_url,
-        wallet_url=NOBODY,
-        transaction_url=NOBODY,
-        notification_url=NOBODY,
+        wallet_url=UNREACHABLE,
+        transaction_url=UNREACHABLE,
+        notification_url=UNREACHABLE,
         redis_url=redis_url,
         service_key=SEEDS["gateway"],
         service_public_keys=PUBLIC_KEYS,

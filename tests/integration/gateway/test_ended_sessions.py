@@ -104,7 +104,7 @@ async def test_a_cached_token_validates_no_other(api: ApiClient, user_id: str) -
 async def test_revocations_at_this_gateway_apply_at_once(
     open_client: Open, fakes: FakeServices, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A password change ends the own session in the same response; the list is pulled at once, not at the next interval."""
+    """A password change ends its session in the same response; the list is pulled at once, not at the next interval."""
     monkeypatch.setattr(revocations, "PULL_EVERY_SECONDS", 3600)
     own, other, third = (str(new_id()) for _ in range(3))
     tokens_of = {each: fakes.auth.token(sub=user_id, sid=each) for each in (own, other, third)}

@@ -162,13 +162,13 @@ async def test_codes_are_throttled_more_strictly(open_client: Open, clients: Cli
         assert 200 == (await clients.log_in(api, "127.0.0.1", RIGHT))[0]
         api.fakes.auth.responses["POST /internal/login"] = problem(401, "invalid_credentials")
 
-        crowded = await asyncio.gather(*(clients.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
+        at_once = await asyncio.gather(*(clients.log_in(api, "127.0.0.2", RIGHT, totp=f"{n:06}") for n in range(30)))
         spread = [await clients.log_in(api, address, RIGHT, totp="123456") for address in ATTACKERS[1:31]]
 
         del api.fakes.auth.responses["POST /internal/login"]
         owner = await clients.log_in(api, "127.0.0.1", RIGHT, totp="123456")
 
-    tried = [status for status, _, _ in crowded].count(401)
+    tried = [status for status, _, _ in at_once].count(401)
     assert 1 <= tried <= login_throttle.CODE_PAIR.parallel
     # One more for each wait that a slow test has completed: the tenth second is five waits away.
     assert [status for status, _, _ in spread].count(401) <= login_throttle.CODE.free - tried + 5

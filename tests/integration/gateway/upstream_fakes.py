@@ -317,7 +317,10 @@ class Transaction(Service):
 
     def _accept(self, item: dict[str, Any]) -> dict[str, Any]:
         if item["to"].get("email") in self.unregistered:
-            return {"problem": {"code": "recipient_not_found", "status": 422, "title": "Nobody."}, "headers": {}}
+            return {
+                "problem": {"code": "recipient_not_found", "status": 422, "title": "Recipient not found."},
+                "headers": {},
+            }
         place = item["user_id"], item["idempotency_key"]
         known = self.keys.get(place)
         if known is not None and known[0] != item["request_hash"]:

@@ -181,7 +181,7 @@ async def test_empty_code_is_sent(gateway: Any, alice: PayFlow) -> None:
     assert "" == gateway.seen("POST /auth/login")[0].body["totp"]
 
 
-class CountingKeeper(MemorySessionStore):
+class EmptySessionStore(MemorySessionStore):
     """A session store with a length: it is false while it is empty."""
 
     def __len__(self) -> int:
@@ -190,7 +190,7 @@ class CountingKeeper(MemorySessionStore):
 
 async def test_empty_session_store_is_used(gateway: Any) -> None:
     """A session store is used also while it is empty and therefore false."""
-    session_store = CountingKeeper()
+    session_store = EmptySessionStore()
     async with PayFlow(
         gateway.url, email="alice@example.com", password="payflow-demo-1", session_store=session_store
     ) as client:

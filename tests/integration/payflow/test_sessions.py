@@ -217,11 +217,11 @@ async def test_emails(gateway: Any, faults: Any) -> None:
         await client.verify_email("t")
         await client.forgot_password(EMAIL)
         await client.reset_password("t", "another one")
-        nobody = client.user
+        user = client.user
         await client.send_verification()
     bodies = [gateway.seen(f"POST {route}")[0].body for route in routes]
 
-    assert nobody is None
+    assert user is None
     assert [{"token": "t"}, None, {"email": EMAIL}, {"token": "t", "new_password": "another one"}] == bodies
     assert gateway.seen(f"POST {routes[1]}")[0].headers["Authorization"] == "Bearer access-0"
     assert client.user is not None
