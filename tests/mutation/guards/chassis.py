@@ -11,11 +11,11 @@ CONSUMER = "services/chassis/consumer.py"
 OUTBOX = "services/chassis/outbox.py"
 QUERIES = "services/chassis/sql/queries.sql"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
-LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
+DEAD_LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
 
 ACKNOWLEDGING = "tests/integration/chassis/test_acknowledging.py"
 CONSUMING = "tests/integration/chassis/test_consuming.py"
-LETTERS = "tests/integration/transaction/test_dead_letters.py"
+DEAD_LETTERS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
 STOPPING = "tests/integration/chassis/test_stopping.py"
 UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
@@ -187,8 +187,8 @@ MUTANTS = (
                 "    if False:\n        raise BrokerUnavailable(",
             )
         ],
-        works=f"{LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{LETTERS}::test_unconfirmed_replay_marks_nothing"],
+        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTERS}::test_unconfirmed_replay_marks_nothing"],
     ),
     Mutant(
         name="replay-of-an-altered-command",
@@ -200,30 +200,32 @@ MUTANTS = (
                 "return True or (",
             )
         ],
-        works=f"{LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{LETTERS}::test_refused_replay_publishes_nothing"],
+        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTERS}::test_refused_replay_publishes_nothing"],
     ),
     Mutant(
         name="returned-dead-letter-marked-done",
         guard="a dead letter that returns before its replay is marked stays waiting",
         changes=[
-            Change(LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0")
+            Change(
+                DEAD_LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0"
+            )
         ],
-        works=f"{LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{LETTERS}::test_dead_letter_that_fails_again_stays_waiting"],
+        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTERS}::test_dead_letter_that_fails_again_stays_waiting"],
     ),
     Mutant(
         name="redelivered-dead-letter-recorded-twice",
         guard="a redelivered dead letter is recognised, also after it was resolved",
         changes=[
             Change(
-                LETTER_QUERIES,
+                DEAD_LETTER_QUERIES,
                 "WHERE NOT EXISTS (SELECT FROM dead_letters WHERE queue = $2 AND message_id = $5)\n",
                 "WHERE true\n",
             )
         ],
-        works=f"{LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{LETTERS}::test_copies_share_one_row"],
+        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTERS}::test_copies_share_one_row"],
     ),
     Mutant(
         name="stop-without-an-end",
