@@ -15,7 +15,7 @@ DEAD_LETTER_QUERIES = "services/chassis/sql/queries_dead_letters.sql"
 
 ACKNOWLEDGING = "tests/integration/chassis/test_acknowledging.py"
 CONSUMING = "tests/integration/chassis/test_consuming.py"
-DEAD_LETTERS = "tests/integration/transaction/test_dead_letters.py"
+DEAD_LETTER_TESTS = "tests/integration/transaction/test_dead_letters.py"
 PUBLISHING = "tests/integration/chassis/test_publishing.py"
 STOPPING = "tests/integration/chassis/test_stopping.py"
 UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
@@ -187,8 +187,8 @@ MUTANTS = (
                 "    if False:\n        raise BrokerUnavailable(",
             )
         ],
-        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{DEAD_LETTERS}::test_unconfirmed_replay_marks_nothing"],
+        works=f"{DEAD_LETTER_TESTS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTER_TESTS}::test_unconfirmed_replay_marks_nothing"],
     ),
     Mutant(
         name="replay-of-an-altered-command",
@@ -200,8 +200,8 @@ MUTANTS = (
                 "return True or (",
             )
         ],
-        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{DEAD_LETTERS}::test_refused_replay_publishes_nothing"],
+        works=f"{DEAD_LETTER_TESTS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTER_TESTS}::test_refused_replay_publishes_nothing"],
     ),
     Mutant(
         name="returned-dead-letter-marked-done",
@@ -211,8 +211,8 @@ MUTANTS = (
                 DEAD_LETTER_QUERIES, "state = 'waiting' AND seen = $2::integer", "state = 'waiting' AND $2::integer > 0"
             )
         ],
-        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{DEAD_LETTERS}::test_dead_letter_that_fails_again_stays_waiting"],
+        works=f"{DEAD_LETTER_TESTS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTER_TESTS}::test_dead_letter_that_fails_again_stays_waiting"],
     ),
     Mutant(
         name="redelivered-dead-letter-recorded-twice",
@@ -224,8 +224,8 @@ MUTANTS = (
                 "WHERE true\n",
             )
         ],
-        works=f"{DEAD_LETTERS}::test_replay_moves_money_once",
-        caught_by=[f"{DEAD_LETTERS}::test_copies_share_one_row"],
+        works=f"{DEAD_LETTER_TESTS}::test_replay_moves_money_once",
+        caught_by=[f"{DEAD_LETTER_TESTS}::test_copies_share_one_row"],
     ),
     Mutant(
         name="stop-without-an-end",
