@@ -34,19 +34,19 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
 
 async def list_notifications(request: web.Request) -> web.Response:
     """A page of one user's notifications, newest first."""
-    asked = validate(schemas.PAGE, dict(request.query))
+    query = validate(schemas.PAGE, dict(request.query))
     found = await commands.list_notifications(
-        request.app[READ_POOL], asked.user_id, below=asked.below, limit=asked.limit + 1
+        request.app[READ_POOL], query.user_id, below=query.below, limit=query.limit + 1
     )
-    return web.json_response(schemas.page(found, asked.limit))
+    return web.json_response(schemas.page(found, query.limit))
 
 
 async def read_notification(request: web.Request) -> web.Response:
     """Mark a notification as read."""
-    asked = validate_json(schemas.READ, await request.read())
+    body = validate_json(schemas.READ, await request.read())
     notification_id = path_id(request, NotificationNotFound)
     return web.json_response(
-        feed.notification(await commands.mark_read(request.app[POOL], notification_id, asked.user_id))
+        feed.notification(await commands.mark_read(request.app[POOL], notification_id, body.user_id))
     )
 
 
@@ -64,6 +64,6 @@ async def list_notifications_of_transfer(request: web.Request) -> web.Response:
 
 async def list_events(request: web.Request) -> web.Response:
     """New lines in the feeds of many users; feeds without new lines are omitted."""
-    asked = validate_json(schemas.FEEDS, await request.read())
-    updates = await commands_events.read_feeds(request.app[POOL], asked.cursors, limit=asked.limit)
+    body = validate_json(schemas.FEEDS, await request.read())
+    updates = await commands_events.read_feeds(request.app[POOL], body.cursors, limit=body.limit)
     return web.json_response(schemas.feeds(updates))

@@ -78,8 +78,8 @@ class CatchUp:
     async def _try_catch_up(self) -> None:
         try:
             recorded_count = await self.catch_up()
-        except (Unavailable, OutcomeUnknown, LockTimeout) as trouble:
-            log.debug("catch_up_delayed", reason=str(trouble))
+        except (Unavailable, OutcomeUnknown, LockTimeout) as error:
+            log.debug("catch_up_delayed", reason=str(error))
         except Exception:
             # Consuming messages goes on; the next pass starts from the same position.
             log.exception("catch_up_failed")

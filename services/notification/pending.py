@@ -47,8 +47,8 @@ class PendingPoller:
         while not runtime.stopping.is_set():
             try:
                 await self.poll()
-            except (Unavailable, OutcomeUnknown, LockTimeout) as trouble:
-                log.debug("pending_not_recorded", reason=str(trouble))
+            except (Unavailable, OutcomeUnknown, LockTimeout) as error:
+                log.debug("pending_not_recorded", reason=str(error))
             except Exception:
                 # Consuming messages goes on; each of these lines is written with its outcome at the latest.
                 log.exception("pending_poll_failed")

@@ -18,7 +18,7 @@ class AuthClient:
 
     async def find_recipients(self, emails: Sequence[str]) -> dict[str, UUID]:
         """Users by case-folded e-mail address; unknown addresses are omitted. Raises as `Upstream.call` does."""
-        answer = await self._upstream.call(
+        response = await self._upstream.call(
             "POST", "/internal/recipients", body={"emails": list(emails)}, seconds=RECIPIENTS_SECONDS
         )
-        return {item["email"].casefold(): UUID(item["user_id"]) for item in answer["items"]}
+        return {item["email"].casefold(): UUID(item["user_id"]) for item in response["items"]}

@@ -99,7 +99,9 @@ class Monitor:
     def _observe_drain(self, heartbeats: Mapping[str, Mapping[str, Any]], *, pending: int) -> None:
         """Measure how fast all workers finalize. With little to do the rate only rises: a quiet second shows a lower bound."""
         now = time.monotonic()
-        finalized = {name: int(beat["finalized"]) for name, beat in heartbeats.items() if beat.get("role") == "worker"}
+        finalized = {
+            name: int(state["finalized"]) for name, state in heartbeats.items() if state.get("role") == "worker"
+        }
         if self._last is not None:
             then, before = self._last
             # A restarted worker counts from zero.

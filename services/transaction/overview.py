@@ -31,7 +31,7 @@ def describe(
         "pending": pending["pending"],
         "stale_pending": pending["stale"],
         "dead_letters": dead_letters_kept + sum(depths.get(queue.dead_letter, 0) for queue in topology.QUEUES),
-        "jobs": [_job(name, beat) for name, beat in sorted(heartbeats.items()) if beat.get("role") == "reversal"],
+        "jobs": [_job(name, state) for name, state in sorted(heartbeats.items()) if state.get("role") == "reversal"],
     }
 
 
@@ -53,6 +53,6 @@ def _queue(
     }
 
 
-def _job(name: str, beat: Mapping[str, Any]) -> dict[str, Any]:
-    at = datetime.now(UTC) - timedelta(seconds=float(beat["age_seconds"]))
+def _job(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    at = datetime.now(UTC) - timedelta(seconds=float(state["age_seconds"]))
     return {"name": name.removeprefix("transaction-"), "last_success": format_time(at)}

@@ -60,7 +60,7 @@ async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_secon
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
                 log.warning("stale_transfers_finalized", moved=moved)
-        except (Refusal, LockTimeout) as trouble:
+        except (Refusal, LockTimeout) as error:
             # The next pass finds the same transfers again: they stay PENDING until they are finalized.
-            log.warning("reversal_delayed", reason=str(trouble))
+            log.warning("reversal_delayed", reason=str(error))
         await runtime.pause(every_seconds)

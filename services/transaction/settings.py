@@ -41,7 +41,7 @@ class WorkerSettings(RoleSettings):
 
 
 class ReversalSettings(RoleSettings):
-    """The reversal role: one pass every few seconds, until told to stop or, as a CronJob, for a while."""
+    """The reversal role: a pass every few seconds, until it stops or, as a CronJob, for a limited time."""
 
     transaction_database_url: EngineUrl
     wallet_url: str

@@ -21,7 +21,7 @@ CREATE TABLE public.audit_log (
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
     request_id text NOT NULL
 );
-COMMENT ON COLUMN public.audit_log.user_id IS 'whom it concerns; null when that is nobody, or several';
+COMMENT ON COLUMN public.audit_log.user_id IS 'the user concerned; null when it concerns no user, or several';
 CREATE TABLE public.dead_letters (
     id uuid NOT NULL,
     queue text NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE public.dead_letters (
 );
 COMMENT ON COLUMN public.dead_letters.message_id IS 'of the last copy that arrived: a message that the broker hands over again is recognised';
 COMMENT ON COLUMN public.dead_letters.content_hash IS 'of its items, whatever envelope they came in';
-COMMENT ON COLUMN public.dead_letters.seen IS 'how many messages told of it while it waited';
+COMMENT ON COLUMN public.dead_letters.seen IS 'how many copies arrived while it waited';
 CREATE TABLE public.deliveries (
     id uuid NOT NULL,
     notification_id uuid NOT NULL,

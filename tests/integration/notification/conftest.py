@@ -17,7 +17,7 @@ IDENTITIES = ("gateway", "auth", "transaction-worker", "notification", "notifica
 
 @pytest.fixture
 async def pool(notification_database: TestDatabase) -> AsyncIterator[Pool]:
-    """As the service connects. Whatever a test did, every feed must be whole afterwards."""
+    """As the service connects. After each test every feed must be complete."""
     opened = await notification_database.pool()
     yield opened
     torn = await opened.fetch(
@@ -34,7 +34,7 @@ async def pool(notification_database: TestDatabase) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 def runtime() -> Runtime:
-    """A process that was not told to end yet."""
+    """A process that runs."""
     return Runtime(service="notification", role="test", instance="notification-test")
 
 

@@ -57,8 +57,8 @@ class Api:
     async def news(self, *places: tuple[UUID, int | None], limit: int = 32) -> dict[tuple[str, int | None], Any]:
         """What is new at each place at which something is: how far the feed goes, and the lines."""
         body = {"items": [{"user_id": str(user_id), "after": after} for user_id, after in places], "limit": limit}
-        answer = await self.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
-        return {(item["user_id"], item["after"]): (item["last_seq"], item["events"]) for item in answer["items"]}
+        response = await self.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
+        return {(item["user_id"], item["after"]): (item["last_seq"], item["events"]) for item in response["items"]}
 
     async def read(self, notification_id: object, user_id: UUID) -> Any:
         path = f"/internal/notifications/{notification_id}/read"
@@ -204,15 +204,15 @@ async def test_notifications_of_a_transfer(served: Api, pool: Pool) -> None:
     event = completed(sender_id=ALICE, recipient_id=BOB)
     await record(pool, event, completed(sender_id=ALICE))
     path = f"/internal/transfers/{event.transfer_id}/notifications"
-    answer = await served.gateway.call("GET", path, seconds=SECONDS)
-    assert [(item["user_id"], item["kind"]) for item in answer["items"]] == [
+    response = await served.gateway.call("GET", path, seconds=SECONDS)
+    assert [(item["user_id"], item["kind"]) for item in response["items"]] == [
         (str(ALICE), "transfer_completed"),
         (str(BOB), "transfer_received"),
     ]
     notification = next(
         item for item in (await served.page(BOB))["items"] if item["transfer_id"] == str(event.transfer_id)
     )
-    assert {item["at"] for item in answer["items"]} == {notification["created_at"]}
+    assert {item["at"] for item in response["items"]} == {notification["created_at"]}
 
 
 async def test_notifications_of_an_unknown_transfer(served: Api) -> None:

@@ -67,7 +67,7 @@ class Transfers:
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
 
     async def accept(self, count: int, **changes: object) -> list[WalletResult]:
-        """So many PENDING transfers, and what the wallet will say of them: every third one was rejected."""
+        """PENDING transfers, and their outcomes: every third one is rejected."""
         drafts = [_draft(**changes) for _ in range(count)]
         assert count == len(await transaction.accept_transfers(self.pool, drafts))
         said = [("rejected", "insufficient_funds") if number % 3 == 2 else ("posted", None) for number in range(count)]
@@ -78,13 +78,13 @@ class Transfers:
         ]
 
     async def finalize(self, count: int, **changes: object) -> list[TransferEvent]:
-        """So many transfers finalized just now; their events, as they stand in the outbox."""
-        told = await self.accept(count, **changes)
+        """Transfers finalized just now; their events, as in the outbox."""
+        outcomes = await self.accept(count, **changes)
         for start in range(0, count, 400):
-            assert len(told[start : start + 400]) == await transaction.finalize_transfers(
-                self.pool, told[start : start + 400]
+            assert len(outcomes[start : start + 400]) == await transaction.finalize_transfers(
+                self.pool, outcomes[start : start + 400]
             )
-        return await self.events([one.transfer_id for one in told])
+        return await self.events([one.transfer_id for one in outcomes])
 
     async def events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
         rows = await self.pool.fetch("SELECT body FROM outbox WHERE topic = $1", TRANSFERS_FINALIZED.type)
@@ -125,7 +125,7 @@ async def transfers(
     public_keys: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Transfers]:
-    """Not served yet. No grace: what was finalized may be asked for at once."""
+    """Not served yet. Without grace: finalized transfers are listed at once."""
     monkeypatch.setattr(transaction, "FINALIZED_GRACE_SECONDS", 0.0)
     keys = Identity.from_base64(seeds["notification"], public_keys).public_keys
     async with AsyncExitStack() as stack:
@@ -168,13 +168,13 @@ def catching_up(pool: Pool, upstream: Upstream) -> CatchUp:
     return CatchUp(pool, upstream, FeedWakeup(None), with_deliveries=False)
 
 
-async def hear(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded:
-    """What the worker does with a message."""
+async def record(pool: Pool, events: Sequence[TransferEvent]) -> commands.Recorded:
+    """Record events, as the worker does."""
     return await commands.record_events(pool, events, with_deliveries=False)
 
 
-async def told(pool: Pool) -> dict[UUID, list[tuple[UUID, str]]]:
-    """By transfer, who was told and what."""
+async def notified(pool: Pool) -> dict[UUID, list[tuple[UUID, str]]]:
+    """By transfer, the users and kinds of its notifications."""
     rows = await pool.fetch("SELECT transfer_id, user_id, kind FROM notifications ORDER BY transfer_id, kind")
     found: dict[UUID, list[tuple[UUID, str]]] = {}
     for row in rows:
@@ -198,7 +198,7 @@ async def test_lost_events_are_recorded_once(transfers: Transfers, catching_up: 
     counts = [await catching_up.catch_up(), await catching_up.catch_up()]
 
     assert [7, 0] == counts
-    assert expected(events) == await told(pool)
+    assert expected(events) == await notified(pool)
 
 
 async def test_events_are_returned_as_they_were(transfers: Transfers, upstream: Upstream) -> None:
@@ -215,14 +215,14 @@ async def test_events_are_returned_as_they_were(transfers: Transfers, upstream: 
 async def test_messages_and_catch_up_record_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
     """Some messages come before the catch-up, all of them after it: only the missing ones are recorded, each once."""
     events = await transfers.finalize(8)
-    await hear(pool, events[::2])
+    await record(pool, events[::2])
 
     caught_up = await catching_up.catch_up()
-    late = await hear(pool, events)
+    late = await record(pool, events)
 
     assert 4 == caught_up
     assert (0, 8) == (late.events_count, late.repeats_count)
-    assert expected(events) == await told(pool)
+    assert expected(events) == await notified(pool)
 
 
 async def test_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
@@ -233,7 +233,7 @@ async def test_long_gap_is_filled_page_by_page(transfers: Transfers, catching_up
     restarted = CatchUp(pool, catching_up._transaction, FeedWakeup(None), with_deliveries=False)
 
     assert PAGE_MAX == await restarted.catch_up()
-    assert expected([*first, *second]) == await told(pool)
+    assert expected([*first, *second]) == await notified(pool)
 
 
 async def test_late_commit_is_not_skipped(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
@@ -248,7 +248,7 @@ async def test_late_commit_is_not_skipped(transfers: Transfers, catching_up: Cat
         await under_way.commit()
     await catching_up.catch_up()
 
-    assert {early[0].transfer_id, late[0].transfer_id} == set(await told(pool))
+    assert {early[0].transfer_id, late[0].transfer_id} == set(await notified(pool))
 
 
 async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool: Pool) -> None:
@@ -256,10 +256,10 @@ async def test_several_at_once(transfers: Transfers, catching_up: CatchUp, pool:
     events = await transfers.finalize(900)
 
     catching = asyncio.gather(*(catching_up.catch_up() for _ in range(3)))
-    heard, caught_up = await asyncio.gather(hear(pool, events), catching)
+    consumed, caught_up = await asyncio.gather(record(pool, events), catching)
 
-    assert 900 == heard.events_count + sum(caught_up)
-    assert expected(events) == await told(pool)
+    assert 900 == consumed.events_count + sum(caught_up)
+    assert expected(events) == await notified(pool)
 
 
 async def test_position_does_not_pass_unrecorded_events(
@@ -270,7 +270,7 @@ async def test_position_does_not_pass_unrecorded_events(
     catching_up = CatchUp(impatient, upstream, FeedWakeup(None), with_deliveries=False)
     alice = new_id()
     first = await transfers.finalize(1, user_id=alice)
-    await hear(pool, first)
+    await record(pool, first)
     second = await transfers.finalize(1, user_id=alice)
 
     async with pool.acquire() as other, other.transaction():
@@ -281,7 +281,7 @@ async def test_position_does_not_pass_unrecorded_events(
     await close_pool(impatient)
 
     assert 1 == caught_up
-    assert expected([*first, *second]) == await told(pool)
+    assert expected([*first, *second]) == await notified(pool)
 
 
 async def test_position_never_goes_back(pool: Pool) -> None:
@@ -304,18 +304,18 @@ async def test_worker_without_the_transaction_service(
     role = asyncio.create_task(serve_worker(settings, runtime))
     await publish(rabbitmq, sent)
 
-    async def ready_and_told() -> bool:
+    async def ready_and_recorded() -> bool:
         _, failing = await runtime.health.check()
-        return not failing and sent.transfer_id in await told(pool)
+        return not failing and sent.transfer_id in await notified(pool)
 
-    async def all_told() -> bool:
-        return expected([*lost, sent]) == await told(pool)
+    async def all_recorded() -> bool:
+        return expected([*lost, sent]) == await notified(pool)
 
     try:
-        await until(ready_and_told)
-        alone = set(await told(pool))
+        await until(ready_and_recorded)
+        alone = set(await notified(pool))
         await transfers.serve()
-        await until(all_told)
+        await until(all_recorded)
     finally:
         runtime.stopping.set()
         await role
@@ -373,15 +373,15 @@ async def test_slow_transfer_gets_a_pending_event(
     monkeypatch.setattr(pending, "PAGE_MAX", 3)
     watch = pending.PendingPoller(pool, upstream, FeedWakeup(None))
     alice = new_id()
-    told = await transfers.accept(8, user_id=alice)
+    outcomes = await transfers.accept(8, user_id=alice)
     await watch.poll()
     await watch.poll()
-    told += await transfers.accept(1, user_id=alice)
+    outcomes += await transfers.accept(1, user_id=alice)
     await watch.poll()
 
     lines = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 ORDER BY seq", alice)
-    assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in told}) == Counter(map(tuple, lines))
-    await transaction.finalize_transfers(transfers.pool, told)
+    assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in outcomes}) == Counter(map(tuple, lines))
+    await transaction.finalize_transfers(transfers.pool, outcomes)
     assert 9 == await catching_up.catch_up()
     await watch.poll()
     assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")
@@ -408,8 +408,8 @@ async def test_lost_event_has_all_its_effects(transfers: Transfers, upstream: Up
 
     assert [3, 0] == [await catching_up.catch_up() for _ in range(2)]
 
-    notifications_count = sum(len(told) for told in expected(events).values())
-    concerned = {user for told in expected(events[1:]).values() for user, _ in told}
+    notifications_count = sum(len(users) for users in expected(events).values())
+    concerned = {user for users in expected(events[1:]).values() for user, _ in users}
     assert notifications_count == await pool.fetchval("SELECT count(*) FROM deliveries")
     assert notifications_count == await pool.fetchval("SELECT count(DISTINCT notification_id) FROM deliveries")
     assert concerned == set().union(*wakeup.rung)
@@ -432,6 +432,6 @@ async def test_late_pending_event_wakes_the_sender(
     for _ in range(2):
         await watch.poll()
 
-    told = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
-    assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in told]
+    lines = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
+    assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in lines]
     assert [{alice}, {bob}] == wakeup.rung

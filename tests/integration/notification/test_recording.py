@@ -121,10 +121,10 @@ async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
     await asyncio.gather(*work)
 
     rows = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE type <> 'notification' ORDER BY seq")
-    told: dict[str, list[str]] = {}
+    notified: dict[str, list[str]] = {}
     for row in rows:
-        told.setdefault(row["id"], []).append(row["type"])
-    assert {str(event.transfer_id): ["transfer.pending", "transfer.completed"] for event in events} == told
+        notified.setdefault(row["id"], []).append(row["type"])
+    assert {str(event.transfer_id): ["transfer.pending", "transfer.completed"] for event in events} == notified
 
 
 async def test_repeat(pool: Pool) -> None:

@@ -100,13 +100,13 @@ def _message(items: Sequence[str]) -> bytes:
     return encode_envelope(TRANSFERS_FINALIZED, items, sent_at=datetime.now(UTC))
 
 
-async def until_told(pool: Pool, transfers_count: int) -> None:
-    async def told() -> bool:
+async def until_recorded(pool: Pool, transfers_count: int) -> None:
+    async def recorded() -> bool:
         return bool(
             await pool.fetchval("SELECT count(*) FROM inbox WHERE type <> 'transfer.pending'") >= transfers_count
         )
 
-    await until(told)
+    await until(recorded)
 
 
 async def notifications_count(pool: Pool) -> int:
@@ -117,7 +117,7 @@ async def test_recorded(workers: Workers, pool: Pool) -> None:
     """The event of a finalized transfer makes a notification for both users."""
     workers.start()
     await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
-    await until_told(pool, 1)
+    await until_recorded(pool, 1)
     rows = await pool.fetch("SELECT user_id, kind FROM notifications ORDER BY kind")
     assert [tuple(row) for row in rows] == [(ALICE, "transfer_completed"), (BOB, "transfer_received")]
 
@@ -162,7 +162,7 @@ async def test_worker_with_a_mail_server_queues_emails(workers: Workers, pool: P
     workers.settings = workers.settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:9")})
     workers.start()
     await workers.publish([completed(), failed()])
-    await until_told(pool, 3)
+    await until_recorded(pool, 3)
 
     assert 3 == await pool.fetchval("SELECT count(*) FROM deliveries")
 
@@ -188,7 +188,7 @@ async def test_malformed_item_in_a_bundle(workers: Workers, pool: Pool) -> None:
     events.insert(17, json.dumps(poison))
     workers.start()
     await workers.publish(events)
-    await until_told(pool, 63)
+    await until_recorded(pool, 63)
     [dead_letter] = await archived(pool)
     assert json.loads(dead_letter["body"])["events"] == [poison]
     assert dead_letter["reason"].startswith("malformed")
@@ -201,9 +201,9 @@ async def test_unwritable_item_in_a_bundle(workers: Workers, pool: Pool) -> None
     poison = completed(description="NUL \x00")
     workers.start()
     await workers.publish([*events[:40], poison, *events[40:]])
-    await until_told(pool, 63)
-    told = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM inbox")}
-    assert told == {event.transfer_id for event in events}
+    await until_recorded(pool, 63)
+    recorded = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM inbox")}
+    assert recorded == {event.transfer_id for event in events}
     assert await notifications_count(pool) == 2 * 63
 
 
@@ -213,7 +213,7 @@ async def test_malformed_envelope(workers: Workers, pool: Pool, body: bytes) -> 
     workers.start()
     await workers.send(body)
     await workers.publish([completed()])
-    await until_told(pool, 1)
+    await until_recorded(pool, 1)
     [dead_letter] = await archived(pool)
     assert bytes(dead_letter["body"]) == body
 
@@ -236,7 +236,7 @@ async def test_copies(workers: Workers, pool: Pool) -> None:
     await workers.publish(*copies)
     await workers.publish([last])
     transfers = {event.transfer_id for bundle in bundles for event in bundle} | {last.transfer_id}
-    await until_told(pool, len(transfers))
+    await until_recorded(pool, len(transfers))
     await workers.stop()
     expected = sum(1 if event.sender_id == event.recipient_id else 2 for bundle in bundles for event in bundle) + 1
     assert await notifications_count(pool) == expected
@@ -248,10 +248,10 @@ async def test_stop(workers: Workers, pool: Pool) -> None:
     bundles = [[completed() for _ in range(64)] for _ in range(30)]
     workers.start()
     await workers.publish(*bundles)
-    await until_told(pool, 1)
+    await until_recorded(pool, 1)
     await workers.stop()
     workers.start()
-    await until_told(pool, 30 * 64)
+    await until_recorded(pool, 30 * 64)
     assert await notifications_count(pool) == 2 * 30 * 64
 
 

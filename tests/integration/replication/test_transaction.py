@@ -73,7 +73,7 @@ async def accepted(intake: Intake, payment: Request) -> Transfer:
     return answer.transfer
 
 
-def told(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[WalletResult]:
+def outcomes(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[WalletResult]:
     return [WalletResult(transfer.id, outcome, reason, datetime.now(UTC), None)]
 
 
@@ -133,7 +133,7 @@ async def test_lookup_by_key(pair: Pair, pool: Pool, intake: Intake, payment: Re
 
 async def test_outcome_applied_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A command whose outcome is recorded already is acknowledged once that is replicated."""
-    outcome = told(await accepted(intake, payment))
+    outcome = outcomes(await accepted(intake, payment))
     await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcome))
     assert 0 == await pair.after_replication(lambda: commands.finalize_transfers(pool, outcome))
 
@@ -148,7 +148,7 @@ async def test_conflict_marked_before(pair: Pair, pool: Pool, intake: Intake, pa
 async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """Cancelling a transfer that is cancelled already succeeds once that is replicated."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer)))
     answer = await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
     assert 200 == answer.status
 
@@ -156,7 +156,7 @@ async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment:
 async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """The refusal to cancel a completed transfer is returned once its outcome is replicated."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer, "posted", None)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer, "posted", None)))
     with pytest.raises(TransferNotCancellable):
         await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
 
@@ -164,7 +164,7 @@ async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, paymen
 async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A request that waits for the outcome gets it once it is replicated, whether or not it was there from the beginning."""
     transfer = await accepted(intake, payment)
-    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, told(transfer)))
+    await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer)))
     assert [transfer.id] == await pair.after_replication(lambda: commands.list_terminal(pool, [transfer.id]))
     await pair.lose_standby()
     answer = await pair.after_replication(lambda: api.get_transfer(asked(pool, "GET", transfer, "&wait=5")))

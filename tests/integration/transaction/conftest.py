@@ -18,7 +18,7 @@ from tests.harness.services import MoneyPath, open_money_path
 async def path(
     wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ
 ) -> AsyncIterator[MoneyPath]:
-    """Whatever a test did, the ledger must prove right, and every status must be what the ledger says."""
+    """After each test the ledger must prove correct, and every status must match its outcome."""
     async with AsyncExitStack() as stack:
         opened = await open_money_path(stack, wallet_database, transaction_database, rabbitmq)
         yield opened
@@ -31,5 +31,5 @@ async def path(
         outcomes = {row["transfer_id"]: row["outcome"] for row in outcome_rows}
         statuses = {row["id"]: row["status"] for row in status_rows}
     assert proof.ok, proof
-    told = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
-    assert statuses == {id_: told[outcomes[id_]] for id_ in statuses}
+    statuses_by_outcome = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
+    assert statuses == {id_: statuses_by_outcome[outcomes[id_]] for id_ in statuses}

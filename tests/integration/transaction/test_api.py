@@ -44,9 +44,9 @@ async def gateway(path: MoneyPath) -> AsyncIterator[Upstream]:
 
 async def accepted(path: MoneyPath, amount: int = 10) -> Transfer:
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, amount))
-    assert isinstance(answer, Accepted)
-    return answer.transfer
+    [result] = await accept(path.intake(), request(alice, bob_wallet, amount))
+    assert isinstance(result, Accepted)
+    return result.transfer
 
 
 async def cancel(gateway: Upstream, transfer: Transfer, viewer: UUID | None) -> Any:
@@ -62,10 +62,10 @@ async def get(gateway: Upstream, transfer: Transfer, *, wait: float) -> Any:
 
 async def finalize(path: MoneyPath, transfer: Transfer) -> None:
     """As the reversal does."""
-    [answer] = await path.wallet("transaction-reversal").void([(transfer.id, transfer.request_hash)], "timed_out")
-    assert answer.at is not None
+    [result] = await path.wallet("transaction-reversal").void([(transfer.id, transfer.request_hash)], "timed_out")
+    assert result.at is not None
     await commands.finalize_transfers(
-        path.pool, [WalletResult(transfer.id, answer.outcome, answer.reason, answer.at, None)]
+        path.pool, [WalletResult(transfer.id, result.outcome, result.reason, result.at, None)]
     )  # fmt: skip
 
 
@@ -79,10 +79,10 @@ async def test_only_the_sender_cancels(path: MoneyPath, gateway: Upstream) -> No
         refused.append((refusal.value.status, refusal.value.code))
     pending = (await commands.find_transfers(path.pool, [transfer.id]))[transfer.id].status
 
-    told = [await cancel(gateway, transfer, transfer.user_id) for _ in range(2)]
+    cancelled = [await cancel(gateway, transfer, transfer.user_id) for _ in range(2)]
 
     assert ([(404, "transfer_not_found")] * 2, "PENDING") == (refused, pending)
-    assert [("FAILED", "cancelled")] * 2 == [(one["status"], one["failure"]["code"]) for one in told]
+    assert [("FAILED", "cancelled")] * 2 == [(one["status"], one["failure"]["code"]) for one in cancelled]
     assert "cancelled" == await path.wallet_pool.fetchval(
         "SELECT reason FROM outcomes WHERE transfer_id = $1", transfer.id
     )

@@ -152,7 +152,7 @@ async def test_actions_on_dead_letters_are_audited(path: MoneyPath) -> None:
     first, second = (rows[body] for body in bodies)
 
     await dead_letters.replay(path.pool, publisher, first, BY)
-    discarded = [await dead_letters.discard(path.pool, second["id"], reason, BY) for reason in ("odd", "again")]
+    discarded = [await dead_letters.discard(path.pool, second["id"], reason, BY) for reason in ("a test", "again")]
     with pytest.raises(DeadLetterResolved):
         await dead_letters.discard(path.pool, first["id"], "too late", BY)
     with pytest.raises(DeadLetterResolved):
@@ -164,10 +164,10 @@ async def test_actions_on_dead_letters_are_audited(path: MoneyPath) -> None:
     about = {"queue": REQUESTED_QUEUE.name}
     assert [
         ("dead_letter_replayed", first["id"], about | {"transfer_ids": [str(ids[0])]}),
-        ("dead_letter_discarded", second["id"], about | {"transfer_ids": [str(ids[1])], "reason": "odd"}),
+        ("dead_letter_discarded", second["id"], about | {"transfer_ids": [str(ids[1])], "reason": "a test"}),
     ] == [(action["action"], action["subject_id"], json.loads(action["detail"])) for action in actions]
     assert {(BY.operator_id, BY.request_id)} == {(action["actor_id"], action["request_id"]) for action in actions}
-    assert ["odd", "odd"] == [row["note"] for row in discarded]
+    assert ["a test", "a test"] == [row["note"] for row in discarded]
 
 
 async def test_gauge_counts_waiting_dead_letters(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,9 @@ async def publisher(path: MoneyPath) -> AsyncIterator[Publisher]:
 async def accepted(path: MoneyPath, amount: int = 5) -> tuple[Transfer, str]:
     """A PENDING transfer and its command."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, amount))
-    assert isinstance(answer, Accepted)
-    return answer.transfer, await path.pool.fetchval("SELECT body FROM outbox WHERE id = $1", answer.transfer.id)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, amount))
+    assert isinstance(result, Accepted)
+    return result.transfer, await path.pool.fetchval("SELECT body FROM outbox WHERE id = $1", result.transfer.id)
 
 
 def envelope(*commands_: str) -> bytes:
@@ -71,8 +71,8 @@ async def depth(publisher: Publisher) -> int:
 async def test_any_message_is_archived(path: MoneyPath, publisher: Publisher) -> None:
     """Guarantee 37: bytes, an unknown version, malformed ids and a NUL: each is archived as it arrived, with its content."""
     transfer, command = await accepted(path)
-    odd = json.dumps(json.loads(command) | {"request_id": "a\x00b\r\n", "transfer_id": "\ud800"})
-    bodies = [b"\xff\x00 no json", envelope(command).replace(b'"version":1', b'"version":9'), envelope(odd)]
+    malformed = json.dumps(json.loads(command) | {"request_id": "a\x00b\r\n", "transfer_id": "\ud800"})
+    bodies = [b"\xff\x00 no json", envelope(command).replace(b'"version":1', b'"version":9'), envelope(malformed)]
     await put(publisher, *bodies, reason="malformed: \x00")
     async with archiving(path.pool, path.rabbitmq_url, REQUESTED_QUEUE):
         rows = await archived(path.pool, 3)
@@ -89,11 +89,11 @@ async def test_any_message_is_archived(path: MoneyPath, publisher: Publisher) ->
 
 async def test_malformed_headers_are_archived(path: MoneyPath) -> None:
     """Whatever the headers are, the dead letter is archived: one that could not be would block all after it."""
-    for number, attempts in enumerate(odd := (2**40, -1, "many", True)):
+    for number, attempts in enumerate(malformed := (2**40, -1, "many", True)):
         body = f"poison {number}".encode()
         await dead_letters.archive(path.pool, [dead_letters.read(REQUESTED_QUEUE, body, {ATTEMPTS: attempts}, "\x00")])
 
-    assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await archived(path.pool, len(odd))]
+    assert [2**31 - 1, 0, 0, 1] == [row["attempts"] for row in await archived(path.pool, len(malformed))]
 
 
 def test_deeply_nested_message_is_archived() -> None:
@@ -282,7 +282,7 @@ async def test_refused_replay_publishes_nothing(path: MoneyPath, publisher: Publ
     )
     body = json.dumps({"operator_id": str(BY.operator_id), "request_id": BY.request_id}).encode()
     with pytest.raises(DeadLetterNotReplayable):
-        await dead_letter_api.replay(asked(row["id"], body))
+        await dead_letter_api.replay(api_request(row["id"], body))
 
     assert 0 == (await publisher.depths([REQUESTED_QUEUE.name]))[REQUESTED_QUEUE.name]
     assert 0 == await path.pool.fetchval("SELECT sum(replays) FROM dead_letters")
@@ -304,18 +304,18 @@ async def test_discard_writes_on_the_main_pool(path: MoneyPath, transaction_data
         preview=replay.previewer(read_pool),
     )
     body = {"operator_id": str(BY.operator_id), "request_id": BY.request_id, "reason": "a test"}
-    response = await dead_letter_api.discard(asked(row["id"], json.dumps(body).encode()))
+    response = await dead_letter_api.discard(api_request(row["id"], json.dumps(body).encode()))
 
     assert 200 == response.status
     assert "discarded" == await path.pool.fetchval("SELECT state FROM dead_letters")
 
 
-def asked(letter_id: UUID, body: bytes) -> web.Request:
+def api_request(dead_letter_id: UUID, body: bytes) -> web.Request:
     """A request to the dead-letter API, as from the server."""
     payload = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
     payload.feed_data(body)
     payload.feed_eof()
-    return make_mocked_request("POST", "/", match_info={"id": str(letter_id)}, payload=payload)
+    return make_mocked_request("POST", "/", match_info={"id": str(dead_letter_id)}, payload=payload)
 
 
 async def test_dry_run_shows_the_effect_on_each_transfer(path: MoneyPath) -> None:

@@ -42,14 +42,14 @@ async def patient(path: MoneyPath, transaction_database: TestDatabase) -> AsyncI
 
 @pytest.fixture
 async def owner(transaction_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The owner of the tables, who can take a grant away from the service."""
+    """The owner of the tables, who can revoke a grant of the service."""
     connection = await asyncpg.connect(transaction_database.owner_url)
     yield connection
     await connection.close()
 
 
 class Meanwhile(Recipients):
-    """Auth, and something that happens while it is being asked."""
+    """Auth, with an action that runs during the look-up."""
 
     def __init__(self, known: dict[str, UUID], action: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class Meanwhile(Recipients):
 async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[Transfer]:
     """So many PENDING transfers, in id order."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, amount) for _ in range(count)))
-    transfers = [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, amount) for _ in range(count)))
+    transfers = [result.transfer for result in results if isinstance(result, Accepted)]
     assert count == len(transfers)
     return sorted(transfers)
 
@@ -73,9 +73,9 @@ async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[
 async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[WalletResult]:
     """Void them in the wallet; what there is to finalize."""
     voids = [Void(transfer.id, "cancelled", transfer.request_hash) for transfer in transfers]
-    answers = await wallet_commands.void_transfers(path.wallet_pool, voids)
+    results = await wallet_commands.void_transfers(path.wallet_pool, voids)
     return [
-        WalletResult(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in answers
+        WalletResult(one.transfer_id, one.outcome, one.reason, one.at or datetime.now(UTC), None) for one in results
     ]
 
 
@@ -108,25 +108,27 @@ async def test_transfer_without_its_command_is_not_recorded(path: MoneyPath, own
 async def test_status_without_its_event_is_not_recorded(path: MoneyPath, owner: asyncpg.Connection) -> None:
     """While the event cannot be written the transfer stays PENDING; then it changes once, with one event."""
     [transfer] = await accepted(path)
-    told = await voided(path, [transfer])
+    outcomes = await voided(path, [transfer])
 
     await owner.execute("REVOKE INSERT ON outbox FROM payflow_transaction")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await commands.finalize_transfers(path.pool, told)
+        await commands.finalize_transfers(path.pool, outcomes)
     status = await path.pool.fetchval("SELECT status FROM transfers")
     await owner.execute("GRANT INSERT ON outbox TO payflow_transaction")
 
     assert "PENDING" == status
-    assert [1, 0] == [await commands.finalize_transfers(path.pool, told) for _ in range(2)]
+    assert [1, 0] == [await commands.finalize_transfers(path.pool, outcomes) for _ in range(2)]
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
 
 
 async def test_finalizing_again_changes_nothing(path: MoneyPath) -> None:
     """Guarantee 6: with the same outcome three times, also in one list, a transfer changes once, with one event and no error."""
     [transfer] = await accepted(path)
-    [told] = await voided(path, [transfer])
+    [outcome] = await voided(path, [transfer])
 
-    moved = [await commands.finalize_transfers(path.pool, again) for again in ([told], [told], [told, told])]
+    moved = [
+        await commands.finalize_transfers(path.pool, again) for again in ([outcome], [outcome], [outcome, outcome])
+    ]
 
     assert [1, 0, 0] == moved
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
@@ -193,11 +195,11 @@ async def test_duplicate_that_spent_the_balance_is_replayed(path: MoneyPath) -> 
     quick = path.intake()
     path.people = Meanwhile(path.people.known, lambda: accept(quick, duplicate))
 
-    [answer] = await accept(path.intake(), duplicate)
+    [result] = await accept(path.intake(), duplicate)
 
-    assert isinstance(answer, Accepted)
-    assert answer.replayed
-    assert [answer.transfer.id] == [row["id"] for row in await path.pool.fetch("SELECT id FROM transfers")]
+    assert isinstance(result, Accepted)
+    assert result.replayed
+    assert [result.transfer.id] == [row["id"] for row in await path.pool.fetch("SELECT id FROM transfers")]
 
 
 async def test_reversal_ignores_transfers_before_expiry(path: MoneyPath) -> None:

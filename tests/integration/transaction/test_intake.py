@@ -27,11 +27,11 @@ from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
-def code(answer: Result) -> str:
+def code(result: Result) -> str:
     """`accepted`, `replayed`, or the code of a refusal."""
-    if isinstance(answer, Refusal):
-        return answer.code
-    return "replayed" if answer.replayed else "accepted"
+    if isinstance(result, Refusal):
+        return result.code
+    return "replayed" if result.replayed else "accepted"
 
 
 async def count(path: MoneyPath) -> int:
@@ -51,17 +51,17 @@ async def test_a_hundred_concurrent_duplicates_make_one_transfer(path: MoneyPath
     intakes = [path.intake(), path.intake()]
     duplicate = request(alice, bob_wallet, 300, key="same")
 
-    answers: list[Result] = []
+    results: list[Result] = []
     async with asyncio.timeout(60):
         # On a busy machine a commit can take longer than its duplicates may wait. A client then sends the request again.
-        while len(final := [answer for answer in answers if code(answer) != "idempotency_key_in_use"]) < 100:
+        while len(final := [result for result in results if code(result) != "idempotency_key_in_use"]) < 100:
             repeats = 100 - len(final)
-            answers = final + [
+            results = final + [
                 a for [a] in await asyncio.gather(*(accept(intakes[n % 2], duplicate) for n in range(repeats)))
             ]
 
-    assert {"accepted": 1, "replayed": 99} == Counter(code(answer) for answer in answers)
-    assert 1 == len({answer.transfer.as_accepted() for answer in answers if isinstance(answer, Accepted)})
+    assert {"accepted": 1, "replayed": 99} == Counter(code(result) for result in results)
+    assert 1 == len({result.transfer.as_accepted() for result in results if isinstance(result, Accepted)})
     assert 1 == await count(path)
 
 
@@ -70,9 +70,9 @@ async def test_duplicates_in_one_batch_make_one_transfer(path: MoneyPath) -> Non
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
     duplicate = request(alice, bob_wallet, 10, key="same")
 
-    answers = await accept(path.intake(), duplicate, duplicate, request(alice, bob_wallet, 11, key="same"))
+    results = await accept(path.intake(), duplicate, duplicate, request(alice, bob_wallet, 11, key="same"))
 
-    assert {"accepted": 1, "replayed": 1, "idempotency_key_reused": 1} == Counter(map(code, answers))
+    assert {"accepted": 1, "replayed": 1, "idempotency_key_reused": 1} == Counter(map(code, results))
 
 
 @pytest.mark.parametrize("fate", ["spent", "completed", "failed", "cancelled"])
@@ -105,17 +105,17 @@ async def test_key_belongs_to_its_user_and_its_request(path: MoneyPath) -> None:
     [(alice, _), (bob, bob_wallet), (_, carol_wallet)] = await path.users([300, 300, 0])
     intake = path.intake()
 
-    answers = [
-        code(answer)
+    results = [
+        code(result)
         for one in (
             request(alice, carol_wallet, 10, key="k"),
             request(alice, carol_wallet, 11, key="k"),
             request(bob, carol_wallet, 10, key="k"),
         )
-        for answer in await accept(intake, one)
+        for result in await accept(intake, one)
     ]
 
-    assert ["accepted", "idempotency_key_reused", "accepted"] == answers
+    assert ["accepted", "idempotency_key_reused", "accepted"] == results
     assert bob_wallet
 
 
@@ -123,9 +123,9 @@ async def test_equal_payments_with_different_keys_are_both_made(path: MoneyPath)
     """Guarantee 23: equal bodies with different keys are different transfers."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
 
-    answers = await accept(path.intake(), request(alice, bob_wallet, 10), request(alice, bob_wallet, 10))
+    results = await accept(path.intake(), request(alice, bob_wallet, 10), request(alice, bob_wallet, 10))
 
-    assert ["accepted", "accepted"] == [code(answer) for answer in answers]
+    assert ["accepted", "accepted"] == [code(result) for result in results]
     assert 2 == await count(path)
 
 
@@ -140,7 +140,7 @@ async def test_refusals_record_nothing(path: MoneyPath) -> None:
     await commands.set_freeze_hint(path.pool, frozen_wallet, frozen=True)
     [external] = await path.wallet_pool.fetch("SELECT id FROM accounts WHERE owner_id IS NULL AND currency = 'USD'")
 
-    answers = await accept(
+    results = await accept(
         path.intake(),
         request(alice, alice_wallet, 1),
         request(alice, new_id(), 1),
@@ -165,7 +165,7 @@ async def test_refusals_record_nothing(path: MoneyPath) -> None:
         ("wallet_not_found", "currency"),
         ("recipient_not_found", "to.email"),
         ("wallet_not_found", "from_wallet_id"),
-    ] == [(code(answer), answer.errors[0].field) for answer in answers if isinstance(answer, Refusal)]
+    ] == [(code(result), result.errors[0].field) for result in results if isinstance(result, Refusal)]
     assert 0 == await count(path)
     assert 0 == await path.pool.fetchval("SELECT count(*) FROM idempotency_keys")
 
@@ -177,10 +177,10 @@ async def test_recipient_by_email(path: MoneyPath) -> None:
     intake = path.intake()
     path.people.known["dora@example.com"] = dora
 
-    [answer] = await accept(intake, request(alice, new_id(), 5, to_wallet_id=None, to_email="dora@example.com"))
+    [result] = await accept(intake, request(alice, new_id(), 5, to_wallet_id=None, to_email="dora@example.com"))
 
-    assert isinstance(answer, Accepted)
-    assert dora == answer.transfer.recipient_id
+    assert isinstance(result, Accepted)
+    assert dora == result.transfer.recipient_id
 
 
 async def test_pending_transfers_count_against_the_balance(path: MoneyPath) -> None:
@@ -208,9 +208,9 @@ async def test_stored_wallets_are_accepted_without_the_wallet_service(path: Mone
     intake = path.intake()
     intake._directory._wallet._upstream._base_url = "http://127.0.0.1:9"
 
-    answers = await accept(intake, request(alice, bob_wallet, 1), request(alice, carol_wallet, 1))
+    results = await accept(intake, request(alice, bob_wallet, 1), request(alice, carol_wallet, 1))
 
-    assert ["accepted", "upstream_unavailable"] == [code(answer) for answer in answers]
+    assert ["accepted", "upstream_unavailable"] == [code(result) for result in results]
 
 
 async def test_wallet_lookup_without_a_response_records_nothing(
@@ -222,9 +222,9 @@ async def test_wallet_lookup_without_a_response_records_nothing(
     intake = path.intake()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         intake._directory._wallet._upstream._base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        [answer] = await accept(intake, request(alice, bob_wallet, 1))
+        [result] = await accept(intake, request(alice, bob_wallet, 1))
 
-    assert "upstream_unavailable" == code(answer)
+    assert "upstream_unavailable" == code(result)
     assert 0 == await count(path)
 
 
@@ -241,11 +241,11 @@ async def test_duplicate_of_a_blocked_request_is_in_use(path: MoneyPath) -> None
             new_id(),
         )
         # The key is locked until the end of the block: only the lock timeout can end the wait.
-        answers = await accept(
+        results = await accept(
             intake, request(alice, bob_wallet, 1, key="held"), *(request(alice, bob_wallet, 1) for _ in range(60))
         )
 
-    assert ["idempotency_key_in_use"] + ["accepted"] * 60 == [code(answer) for answer in answers]
+    assert ["idempotency_key_in_use"] + ["accepted"] * 60 == [code(result) for result in results]
     assert "500ms" == INTAKE_SETTINGS["lock_timeout"], "in the batch and once more alone: a second in all"
 
 
@@ -272,9 +272,9 @@ async def test_request_that_cannot_be_stored_fails_alone(path: MoneyPath) -> Non
     requests = [request(alice, bob_wallet, 1) for _ in range(16)]
     requests[9] = request(alice, bob_wallet, 1, description="NUL \x00")
 
-    answers = await accept(path.intake(), *requests)
+    results = await accept(path.intake(), *requests)
 
-    assert ["accepted"] * 9 + ["internal_error"] + ["accepted"] * 6 == [code(answer) for answer in answers]
+    assert ["accepted"] * 9 + ["internal_error"] + ["accepted"] * 6 == [code(result) for result in results]
     assert 15 == await count(path)
 
 
@@ -302,14 +302,14 @@ def test_malformed_item_is_refused_alone() -> None:
 @asynccontextmanager
 async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
     """A commit notifies the wake-up and does not end: it waits for a replica that does not exist."""
-    superuser, ringer = [await asyncpg.connect(database.superuser_url) for _ in range(2)]
+    superuser, notifier = [await asyncpg.connect(database.superuser_url) for _ in range(2)]
     await superuser.execute("SET synchronous_commit = local")
     await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
     await superuser.execute("SELECT pg_reload_conf()")
-    while await ringer.fetchval("SHOW synchronous_standby_names") != "absent":
+    while await notifier.fetchval("SHOW synchronous_standby_names") != "absent":
         await asyncio.sleep(0.01)
-    ringing = asyncio.create_task(
-        ringer.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
+    notifying = asyncio.create_task(
+        notifier.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
     )
     try:
         async with asyncio.timeout(30):
@@ -319,9 +319,9 @@ async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connec
     finally:
         await superuser.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await superuser.execute("SELECT pg_reload_conf()")
-        await ringing
+        await notifying
         await superuser.close()
-        await ringer.close()
+        await notifier.close()
 
 
 async def test_wait_for_the_wakeup_is_not_a_duplicate(path: MoneyPath, transaction_database: TestDatabase) -> None:
@@ -339,6 +339,6 @@ async def test_wait_for_the_wakeup_is_not_a_duplicate(path: MoneyPath, transacti
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > interval '700 ms'"
         ):
             await asyncio.sleep(0.02)
-    [answer] = await accepting
+    [result] = await accepting
 
-    assert "accepted" == code(answer)
+    assert "accepted" == code(result)

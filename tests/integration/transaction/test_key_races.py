@@ -144,15 +144,15 @@ async def test_key_finds_its_transfer_at_any_moment(path: MoneyPath) -> None:
         while not all(task.done() for task in sending):
             seen.append(await commands.find_by_key(path.pool, alice, key))
             await asyncio.sleep(0)
-        told = {result.transfer.id for task in sending for result in await task if isinstance(result, Accepted)}
+        accepted_ids = {result.transfer.id for task in sending for result in await task if isinstance(result, Accepted)}
 
         found = [None if transfer is None else transfer.id for transfer in seen]
         first = next((index for index, one in enumerate(found) if one is not None), len(found))
-        assert 1 == len(told)
-        assert [None] * first + [*told] * (len(found) - first) == found
+        assert 1 == len(accepted_ids)
+        assert [None] * first + [*accepted_ids] * (len(found) - first) == found
         kept = await commands.find_by_key(path.pool, alice, key)
         assert kept is not None
-        assert told == {kept.id}
+        assert accepted_ids == {kept.id}
 
 
 class Meanwhile(WalletClient):

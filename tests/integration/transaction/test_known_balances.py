@@ -20,20 +20,20 @@ from tests.harness.services import MoneyPath, accept, request
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wallet may take its time: without its answer nothing is checked."""
+    """The wallet may be slow: without its response nothing is checked."""
     monkeypatch.setattr(wallet_client, "AFFORD_SECONDS", 30.0)
 
 
 class Counting(WalletClient):
-    """The wallet, and how often it was asked what can be spent."""
+    """The wallet, and how often its balances were read."""
 
     def __init__(self, wallet: WalletClient) -> None:
         super().__init__(wallet._upstream)
-        self.asked = 0
+        self.reads = 0
 
-    async def availability(self, asked: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
-        self.asked += 1
-        return await super().availability(asked)
+    async def availability(self, pending: Mapping[UUID, Sequence[UUID]]) -> dict[UUID, Availability]:
+        self.reads += 1
+        return await super().availability(pending)
 
 
 def one_intake(path: MoneyPath) -> tuple[Intake, Counting]:
@@ -42,10 +42,10 @@ def one_intake(path: MoneyPath) -> tuple[Intake, Counting]:
     return Intake(path.pool, wallet=wallet, auth=path.people, reversal_after=path.reversal_after), wallet
 
 
-def said(answer: Result) -> str:
-    if isinstance(answer, Refusal):
-        return f"{answer.code} {answer.errors[0].field}"
-    return "replayed" if answer.replayed else "accepted"
+def label(result: Result) -> str:
+    if isinstance(result, Refusal):
+        return f"{result.code} {result.errors[0].field}"
+    return "replayed" if result.replayed else "accepted"
 
 
 async def test_accepted_transfer_reduces_the_known_balance(path: MoneyPath) -> None:
@@ -53,10 +53,10 @@ async def test_accepted_transfer_reduces_the_known_balance(path: MoneyPath) -> N
     [(alice, _), (_, bob_wallet)] = await path.users([100, 0])
     intake, wallet = one_intake(path)
 
-    answers = [said((await accept(intake, request(alice, bob_wallet, amount)))[0]) for amount in (60, 60, 40, 1)]
+    results = [label((await accept(intake, request(alice, bob_wallet, amount)))[0]) for amount in (60, 60, 40, 1)]
 
-    assert ["accepted", "insufficient_funds amount", "accepted", "insufficient_funds amount"] == answers
-    assert 3 == wallet.asked
+    assert ["accepted", "insufficient_funds amount", "accepted", "insufficient_funds amount"] == results
+    assert 3 == wallet.reads
 
 
 async def test_batch_reduces_the_known_balance(path: MoneyPath) -> None:
@@ -65,9 +65,9 @@ async def test_batch_reduces_the_known_balance(path: MoneyPath) -> None:
     intake, _ = one_intake(path)
 
     await accept(intake, *(request(alice, bob_wallet, 30) for _ in range(3)))
-    [answer] = await accept(intake, request(alice, bob_wallet, 11))
+    [result] = await accept(intake, request(alice, bob_wallet, 11))
 
-    assert "insufficient_funds amount" == said(answer)
+    assert "insufficient_funds amount" == label(result)
 
 
 async def test_replay_does_not_reduce_the_known_balance(path: MoneyPath) -> None:
@@ -80,8 +80,8 @@ async def test_replay_does_not_reduce_the_known_balance(path: MoneyPath) -> None
     again = await accept(intake, same)
     [rest] = await accept(intake, request(alice, bob_wallet, 40))
 
-    assert ["accepted", "replayed", "replayed"] == sorted(map(said, [*twice, *again]))
-    assert ("accepted", 1) == (said(rest), wallet.asked)
+    assert ["accepted", "replayed", "replayed"] == sorted(map(label, [*twice, *again]))
+    assert ("accepted", 1) == (label(rest), wallet.reads)
 
 
 async def test_only_the_senders_known_balance_is_reduced(path: MoneyPath) -> None:
@@ -91,10 +91,10 @@ async def test_only_the_senders_known_balance_is_reduced(path: MoneyPath) -> Non
 
     await accept(intake, request(bob, carol_wallet, 10))
     await accept(intake, request(alice, bob_wallet, 30))
-    asked = wallet.asked
-    [answer] = await accept(intake, request(bob, carol_wallet, 40))
+    reads = wallet.reads
+    [result] = await accept(intake, request(bob, carol_wallet, 40))
 
-    assert ("accepted", asked) == (said(answer), wallet.asked)
+    assert ("accepted", reads) == (label(result), wallet.reads)
 
 
 async def test_all_pending_transfers_count(path: MoneyPath) -> None:
@@ -102,10 +102,10 @@ async def test_all_pending_transfers_count(path: MoneyPath) -> None:
     [(alice, _), (_, bob_wallet)] = await path.users([55, 0])
     await accept(path.intake(), *(request(alice, bob_wallet, 10) for _ in range(5)))
 
-    answers = await accept(path.intake(), request(alice, bob_wallet, 6))
+    results = await accept(path.intake(), request(alice, bob_wallet, 6))
 
-    assert ["insufficient_funds amount"] == list(map(said, answers))
-    assert ["accepted"] == list(map(said, await accept(path.intake(), request(alice, bob_wallet, 5))))
+    assert ["insufficient_funds amount"] == list(map(label, results))
+    assert ["accepted"] == list(map(label, await accept(path.intake(), request(alice, bob_wallet, 5))))
 
 
 async def test_decided_transfers_count_once(path: MoneyPath) -> None:
@@ -116,16 +116,16 @@ async def test_decided_transfers_count_once(path: MoneyPath) -> None:
     posted = ledgers.posting(alice_wallet, bob_wallet, 200, transfer_id=first.transfer.id)
     assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=first.transfer.request_hash))
 
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 100))
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 100))
     pending = await commands.list_pending_amounts(path.pool, {alice_wallet: alice})
     await path.sweep()
     path.start_relay()
     path.start_worker()
-    assert isinstance(answer, Accepted)
-    await path.finalized([first.transfer.id, answer.transfer.id])
+    assert isinstance(result, Accepted)
+    await path.finalized([first.transfer.id, result.transfer.id])
     later = await commands.list_pending_amounts(path.pool, {alice_wallet: alice, bob_wallet: bob})
 
-    assert {alice_wallet: {first.transfer.id: 200, answer.transfer.id: 100}} == pending
+    assert {alice_wallet: {first.transfer.id: 200, result.transfer.id: 100}} == pending
     assert {alice_wallet: {}, bob_wallet: {}} == later
 
 
@@ -148,7 +148,7 @@ async def test_refusal_names_the_frozen_wallet(path: MoneyPath) -> None:
     await set_frozen(frozen=False)
     opened = await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))
 
-    assert ["wallet_frozen from_wallet_id", "wallet_frozen to", "wallet_frozen to"] == list(map(said, refused))
+    assert ["wallet_frozen from_wallet_id", "wallet_frozen to", "wallet_frozen to"] == list(map(label, refused))
     assert {alice_wallet} == hinted
-    assert ["accepted", "accepted"] == list(map(said, opened))
+    assert ["accepted", "accepted"] == list(map(label, opened))
     assert set() == await commands.list_freeze_hints(path.pool, [alice_wallet, bob_wallet])

@@ -26,9 +26,9 @@ ROWS = 240
 PAGE = 7
 START = datetime(2026, 1, 1, tzinfo=UTC)
 USERS = [UUID(int=n + 1) for n in range(4)]
-STRANGER = UUID(int=99)
+OTHER = UUID(int=99)
 WALLETS = {user: [UUID(int=user.int * 16 + n) for n in range(2)] for user in USERS}
-WORLD = UUID(int=0xE000)
+EXTERNAL = UUID(int=0xE000)
 STATUSES = ("PENDING", "COMPLETED", "FAILED")
 INSERT = """
 INSERT INTO transfers (id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, metadata,
@@ -59,23 +59,23 @@ def make_rows(rng: random.Random) -> list[Row]:
         sender, recipient = rng.choice(USERS), rng.choice(USERS)
         kind = rng.choice(["transfer", "transfer", "deposit"])
         to_wallet = rng.choice(WALLETS[recipient])
-        source = WORLD if kind == "deposit" else rng.choice([w for w in WALLETS[sender] if w != to_wallet])
+        source = EXTERNAL if kind == "deposit" else rng.choice([w for w in WALLETS[sender] if w != to_wallet])
         moment = START + timedelta(microseconds=rng.randrange(40))
         made.append(Row(new_id(), sender, recipient, kind, rng.choice(STATUSES), source, to_wallet, moment))
     return rng.sample(made, len(made))
 
 
-def model(rows: list[Row], viewer: UUID, asked: dict[str, Any]) -> list[str]:
+def model(rows: list[Row], viewer: UUID, query: dict[str, Any]) -> list[str]:
     """Ids of what the list holds, in its order."""
     held = [
         row
         for row in rows
         if (row.user_id == viewer or (row.recipient_id == viewer and row.status == "COMPLETED"))
-        and asked.get("status") in (None, row.status)
-        and asked.get("kind") in (None, row.kind)
-        and asked.get("wallet_id") in (None, row.from_wallet_id, row.to_wallet_id)
-        and (asked.get("from") is None or row.created_at >= asked["from"])
-        and (asked.get("to") is None or row.created_at < asked["to"])
+        and query.get("status") in (None, row.status)
+        and query.get("kind") in (None, row.kind)
+        and query.get("wallet_id") in (None, row.from_wallet_id, row.to_wallet_id)
+        and (query.get("from") is None or row.created_at >= query["from"])
+        and (query.get("to") is None or row.created_at < query["to"])
     ]
     return [str(row.id) for row in sorted(held, key=lambda row: (row.created_at, row.id), reverse=True)]
 
@@ -84,15 +84,15 @@ def filters() -> Iterator[tuple[UUID, dict[str, Any]]]:
     """Each filter alone and with the others: a user's own wallet, another's, and that of deposits."""
     early, late = START + timedelta(microseconds=10), START + timedelta(microseconds=25)
     for viewer, status, kind, wallet, since, until in product(
-        (USERS[0], USERS[1], STRANGER),
+        (USERS[0], USERS[1], OTHER),
         (None, *STATUSES),
         (None, "transfer", "deposit"),
-        (None, WALLETS[USERS[0]][0], WALLETS[USERS[1]][1], WORLD),
+        (None, WALLETS[USERS[0]][0], WALLETS[USERS[1]][1], EXTERNAL),
         (None, early),
         (None, late),
     ):
-        asked = {"status": status, "kind": kind, "wallet_id": wallet, "from": since, "to": until}
-        yield viewer, {name: value for name, value in asked.items() if value is not None}
+        query = {"status": status, "kind": kind, "wallet_id": wallet, "from": since, "to": until}
+        yield viewer, {name: value for name, value in query.items() if value is not None}
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ async def rows(transaction_database: TestDatabase) -> list[Row]:
     return made
 
 
-async def page(client: TestClient[web.Request, web.Application], viewer: UUID, asked: dict[str, Any]) -> Any:
-    """One page as the gateway asks for it."""
-    said = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in asked.items()}
-    response = await client.get("/transfers", params={"viewer": str(viewer), **said})
+async def page(client: TestClient[web.Request, web.Application], viewer: UUID, query: dict[str, Any]) -> Any:
+    """One page, as the gateway requests it."""
+    params = {name: format_time(value) if isinstance(value, datetime) else str(value) for name, value in query.items()}
+    response = await client.get("/transfers", params={"viewer": str(viewer), **params})
     assert response.status == 200, await response.text()
     return await response.json()
 
@@ -129,10 +129,10 @@ async def page(client: TestClient[web.Request, web.Application], viewer: UUID, a
 async def test_every_combination_of_filters(client: TestClient[web.Request, web.Application], rows: list[Row]) -> None:
     """Status, kind, wallet on either side and period, alone and together: exactly the visible transfers, newest first."""
     sizes = set()
-    for viewer, asked in filters():
-        found = (await page(client, viewer, asked | {"limit": 200}))["items"]
-        expected = model(rows, viewer, asked)
-        assert expected == [item["id"] for item in found], (viewer, asked)
+    for viewer, query in filters():
+        found = (await page(client, viewer, query | {"limit": 200}))["items"]
+        expected = model(rows, viewer, query)
+        assert expected == [item["id"] for item in found], (viewer, query)
         sizes.add(len(expected))
     assert {0, 1} < sizes, "some combinations hold nothing, some one transfer, some many"
 
@@ -145,19 +145,19 @@ async def test_pages_have_no_gap_or_repeat(client: TestClient[web.Request, web.A
         (USERS[1], {"status": "COMPLETED"}),
         (USERS[2], {"wallet_id": WALLETS[USERS[2]][0], "from": early}),
         (USERS[3], {"to": START + timedelta(microseconds=35), "kind": "transfer"}),
-        (USERS[3], {"wallet_id": WORLD}),
+        (USERS[3], {"wallet_id": EXTERNAL}),
     ]
-    for viewer, asked in lists:
+    for viewer, query in lists:
         seen: list[str] = []
         cursor: dict[str, Any] = {}
         while True:
-            part = await page(client, viewer, asked | cursor | {"limit": PAGE})
+            part = await page(client, viewer, query | cursor | {"limit": PAGE})
             seen += [item["id"] for item in part["items"]]
             if part["next_cursor"] is None:
                 break
             assert PAGE == len(part["items"])
             cursor = {"cursor": part["next_cursor"]}
-        assert model(rows, viewer, asked) == seen, (viewer, asked)
+        assert model(rows, viewer, query) == seen, (viewer, query)
         assert PAGE < len(seen)
 
 

@@ -73,12 +73,12 @@ async def test_transfer_is_completed(path: MoneyPath) -> None:
     path.start_relay()
     path.start_worker()
 
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
-    assert isinstance(answer, Accepted)
-    done = await path.finalized([answer.transfer.id])
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(result, Accepted)
+    done = await path.finalized([result.transfer.id])
 
-    assert "PENDING" == answer.transfer.status
-    assert "COMPLETED" == done[answer.transfer.id].status
+    assert "PENDING" == result.transfer.status
+    assert "COMPLETED" == done[result.transfer.id].status
     assert 300 == await ledgers.balance(path.wallet_pool, bob_wallet)
     assert 1 == await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
     assert 700 == await ledgers.balance(path.wallet_pool, alice_wallet)
@@ -151,13 +151,13 @@ async def test_rejection_is_final_after_a_top_up(path: MoneyPath) -> None:
     """Guarantee 5: FAILED for funds, then topped up and the message sent again five times: still FAILED, no money moves."""
     [(alice, alice_wallet), (_, bob_wallet), (_, rich_wallet)] = await path.users([100, 0, 1000])
     intake = path.intake()
-    [answer] = await accept(intake, request(alice, bob_wallet, 100))
-    assert isinstance(answer, Accepted)
+    [result] = await accept(intake, request(alice, bob_wallet, 100))
+    assert isinstance(result, Accepted)
     await ledgers.post(path.wallet_pool, ledgers.posting(alice_wallet, rich_wallet, 60))
     command = await commands_of(path)
     path.start_worker()
     await send(path, command)
-    failed = (await path.finalized([answer.transfer.id]))[answer.transfer.id]
+    failed = (await path.finalized([result.transfer.id]))[result.transfer.id]
 
     await ledgers.post(path.wallet_pool, ledgers.posting(rich_wallet, alice_wallet, 1000))
     [after] = await accept(intake, request(alice, bob_wallet, 1))
@@ -165,7 +165,7 @@ async def test_rejection_is_final_after_a_top_up(path: MoneyPath) -> None:
     await send(path, *[command] * 5, (await commands_of(path))[1:])
     await path.finalized([after.transfer.id])
     await path.stop_all()
-    again = (await path.finalized([answer.transfer.id]))[answer.transfer.id]
+    again = (await path.finalized([result.transfer.id]))[result.transfer.id]
 
     assert ("FAILED", "insufficient_funds") == (failed.status, failed.failure_code)
     assert failed == again
@@ -179,16 +179,16 @@ async def test_reversal_fails_a_lost_transfer(path: MoneyPath) -> None:
     """A transfer whose message is lost is FAILED with `timed_out` after its expiry; a late message moves nothing."""
     path.reversal_after = timedelta(milliseconds=1)
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([1000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
-    assert isinstance(answer, Accepted)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(result, Accepted)
 
     moved = await path.sweep()
     path.start_worker()
     await send(path, await commands_of(path))
-    done = await path.finalized([answer.transfer.id])
+    done = await path.finalized([result.transfer.id])
 
     assert 1 == moved
-    assert ("FAILED", "timed_out") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
+    assert ("FAILED", "timed_out") == (done[result.transfer.id].status, done[result.transfer.id].failure_code)
     assert 1000 == await ledgers.balance(path.wallet_pool, alice_wallet)
 
 
@@ -196,9 +196,9 @@ async def test_reversal_completes_a_posted_transfer(path: MoneyPath) -> None:
     """Guarantee 4: the worker died after the ledger commit and did not return; the reversal makes the transfer COMPLETED."""
     path.reversal_after = timedelta(seconds=1)
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
-    assert isinstance(answer, Accepted)
-    transfer = answer.transfer
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(result, Accepted)
+    transfer = result.transfer
     posted = ledgers.posting(transfer.from_wallet_id, bob_wallet, 300, transfer_id=transfer.id)
     assert ["posted"] == await ledgers.post(path.wallet_pool, posted._replace(request_hash=transfer.request_hash))
 
@@ -246,9 +246,9 @@ async def test_conflicting_command_is_left_to_an_operator(path: MoneyPath) -> No
     """Guarantee 10: an id the wallet knows with another request is dead-lettered, stays PENDING, and the reversal ignores it."""
     path.reversal_after = timedelta(seconds=1)
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 300))
-    assert isinstance(answer, Accepted)
-    forged = ledgers.posting(answer.transfer.from_wallet_id, bob_wallet, 999, transfer_id=answer.transfer.id)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 300))
+    assert isinstance(result, Accepted)
+    forged = ledgers.posting(result.transfer.from_wallet_id, bob_wallet, 999, transfer_id=result.transfer.id)
     await ledgers.post(path.wallet_pool, forged)
 
     path.start_worker()
@@ -268,17 +268,17 @@ async def test_conflicting_command_is_left_to_an_operator(path: MoneyPath) -> No
 async def test_poison_message_affects_only_itself(path: MoneyPath) -> None:
     """Guarantee 37: no JSON, unknown version, a broken command in a bundle of 64: dead letters; the other 63 are carried out."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(63)))
-    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(63)))
+    ids = [result.transfer.id for result in results if isinstance(result, Accepted)]
     bundle = await commands_of(path)
     broken = bundle[0].replace('"amount":1', '"amount":"1"').replace(str(ids[0]), str(new_id()))
-    odd = bundle[1].replace('"currency":"USD"', '"currency":[]').replace(str(ids[1]), str(new_id()))
+    malformed = bundle[1].replace('"currency":"USD"', '"currency":[]').replace(str(ids[1]), str(new_id()))
     future = encode_envelope(TRANSFERS_REQUESTED, bundle[:1], sent_at=datetime.now(UTC)).replace(
         b'"version":1', b'"version":9'
     )
 
     path.start_worker()
-    await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]], [odd])
+    await send(path, b"\xff no json", future, [*bundle[:30], broken, *bundle[30:]], [malformed])
     found = await dead_letters(path, 4)
     done = await path.finalized(ids)
 
@@ -291,8 +291,8 @@ async def test_handler_that_always_fails_stops_after_its_attempts(
 ) -> None:
     """Guarantee 37: an item that always fails is delayed and then becomes a dead letter; others are carried out at once."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(10)))
-    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(10)))
+    ids = [result.transfer.id for result in results if isinstance(result, Accepted)]
     worker = path.start_worker(attempts_max=2)
     good = worker._wallet.post
 
@@ -314,15 +314,15 @@ async def test_handler_that_always_fails_stops_after_its_attempts(
 async def test_unknown_wallet_is_an_outcome(path: MoneyPath) -> None:
     """Guarantee 37: a command for a wallet that does not exist fails the transfer with `wallet_not_found`."""
     [(alice, _), (_, bob_wallet)] = await path.users([10_000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
-    assert isinstance(answer, Accepted)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(result, Accepted)
     [body] = await commands_of(path)
 
     path.start_worker()
     await send(path, [body.replace(str(bob_wallet), str(new_id()))])
-    done = await path.finalized([answer.transfer.id])
+    done = await path.finalized([result.transfer.id])
 
-    assert ("FAILED", "wallet_not_found") == (done[answer.transfer.id].status, done[answer.transfer.id].failure_code)
+    assert ("FAILED", "wallet_not_found") == (done[result.transfer.id].status, done[result.transfer.id].failure_code)
 
 
 async def test_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
@@ -346,8 +346,8 @@ async def test_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     async with connection:
         queue = await (await connection.channel()).get_queue(REQUESTED_QUEUE.name)
         await queue.unbind(topology.COMMANDS, TRANSFERS_REQUESTED.type)
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
-    assert isinstance(answer, Accepted)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(result, Accepted)
     relay = Relay(path.pool, relaying, Runtime(service="transaction", role="relay", instance="test"))
     _, kept = await relay._pass()
     row = await path.pool.fetchrow(
@@ -356,22 +356,22 @@ async def test_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     await relaying.close()
     path.start_relay()
     path.start_worker()
-    done = await path.finalized([answer.transfer.id])
+    done = await path.finalized([result.transfer.id])
 
     assert row is not None
     assert (1, None, True) == (kept, row["published_at"], row["soon"])
     assert counted + 1 == unroutable._value.get()
     assert failed is not None
     assert "unroutable" == failed.reason
-    assert "COMPLETED" == done[answer.transfer.id].status
+    assert "COMPLETED" == done[result.transfer.id].status
 
 
 async def test_unavailable_wallet_pauses_the_worker(path: MoneyPath) -> None:
     """While the wallet is unavailable nothing is failed, republished or lost; afterwards everything is carried out."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     intake = path.intake()
-    answers = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(20)))
-    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(20)))
+    ids = [result.transfer.id for result in results if isinstance(result, Accepted)]
     worker = path.start_worker()
     url, worker._wallet._upstream._base_url = worker._wallet._upstream._base_url, "http://127.0.0.1:9"
     await send(path, await commands_of(path))
@@ -389,8 +389,8 @@ async def test_unavailable_wallet_pauses_the_worker(path: MoneyPath) -> None:
 async def test_locked_transfer_is_waited_for(path: MoneyPath) -> None:
     """While another transaction locks the transfer's row, the worker keeps its window: no attempt counts, nothing is lost."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
-    assert isinstance(answer, Accepted)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(result, Accepted)
 
     async with path.pool.acquire() as holder:
         transaction = holder.transaction()
@@ -400,7 +400,7 @@ async def test_locked_transfer_is_waited_for(path: MoneyPath) -> None:
         await send(path, await commands_of(path))
         async with asyncio.timeout(20):
             while not await path.wallet_pool.fetchval(
-                "SELECT count(*) FROM outcomes WHERE transfer_id = $1", answer.transfer.id
+                "SELECT count(*) FROM outcomes WHERE transfer_id = $1", result.transfer.id
             ):
                 await asyncio.sleep(0.02)
             # The worker waits for the row longer than its lock timeout, and comes back.
@@ -409,9 +409,9 @@ async def test_locked_transfer_is_waited_for(path: MoneyPath) -> None:
             while await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
         await transaction.rollback()
-    done = await path.finalized([answer.transfer.id])
+    done = await path.finalized([result.transfer.id])
 
-    assert "COMPLETED" == done[answer.transfer.id].status
+    assert "COMPLETED" == done[result.transfer.id].status
 
 
 async def test_wallet_without_its_database_pauses_the_worker(
@@ -419,8 +419,8 @@ async def test_wallet_without_its_database_pauses_the_worker(
 ) -> None:
     """A wallet that returns 503 is waited for like one that does not respond: no attempt, republish or dead letter."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(5)))
-    ids = [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(5)))
+    ids = [result.transfer.id for result in results if isinstance(result, Accepted)]
     superuser = await asyncpg.connect(postgres.dsn("postgres"))
 
     await superuser.execute(f'ALTER DATABASE "{wallet_database.name}" ALLOW_CONNECTIONS false')
@@ -460,11 +460,11 @@ async def test_unroutable_events_do_not_delay_commands(path: MoneyPath, monkeypa
     runtime = path._runtime("relay")
     path.tasks["relay"] = asyncio.create_task(Relay(path.pool, publisher, runtime).run())
     path.start_worker()
-    [answer] = await accept(path.intake(), request(alice, bob_wallet, 5))
-    assert isinstance(answer, Accepted)
-    done = await path.finalized([answer.transfer.id], seconds=15)
+    [result] = await accept(path.intake(), request(alice, bob_wallet, 5))
+    assert isinstance(result, Accepted)
+    done = await path.finalized([result.transfer.id], seconds=15)
 
-    assert "COMPLETED" == done[answer.transfer.id].status
+    assert "COMPLETED" == done[result.transfer.id].status
     assert 600 == await path.pool.fetchval(
         "SELECT count(*) FROM outbox WHERE id = ANY($1::uuid[]) AND published_at IS NULL", stuck
     )

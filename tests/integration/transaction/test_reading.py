@@ -35,8 +35,8 @@ async def test_pages_are_stable_while_rows_are_inserted(path: MoneyPath) -> None
     intake = path.intake()
     old: list[UUID] = []
     for _ in range(10):
-        answers = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(100)))
-        old += [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+        results = await accept(intake, *(request(alice, bob_wallet, 1) for _ in range(100)))
+        old += [result.transfer.id for result in results if isinstance(result, Accepted)]
     started = asyncio.Event()
 
     async def insert() -> None:

@@ -31,8 +31,8 @@ async def accepted(path: MoneyPath, *amounts: int, **changes: Any) -> list[Trans
     """PENDING transfers of these amounts from Alice, who has 1,000, to Bob."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     changes = {"simulation": UNCHECKED} | changes
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, amount, **changes) for amount in amounts))
-    return [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, amount, **changes) for amount in amounts))
+    return [result.transfer for result in results if isinstance(result, Accepted)]
 
 
 async def outbox(path: MoneyPath, topic: str) -> list[dict[str, Any]]:
@@ -48,9 +48,9 @@ def delivered(items: Sequence[TransferCommand], *, attempt: int = 1) -> list[Del
     return [Delivery(item, attempt, redelivered=attempt > 1, sent_at=SENT_AT) for item in items]
 
 
-def worker(path: MoneyPath, *, away: bool = False) -> Worker:
+def worker(path: MoneyPath, *, unavailable: bool = False) -> Worker:
     wallet = path.wallet("transaction-worker")
-    if away:
+    if unavailable:
         wallet._upstream._base_url = "http://127.0.0.1:9"
     return Worker(path.pool, wallet, "worker-7")
 
@@ -139,7 +139,7 @@ async def test_finalizing_attempt_is_recorded(path: MoneyPath) -> None:
 async def test_attempts_are_recorded_once_and_at_most_twenty(path: MoneyPath) -> None:
     """A worker that waits for the wallet records each attempt once, at most twenty, and none after the outcome."""
     one, done = await accepted(path, 10, 20)
-    waiting = worker(path, away=True)
+    waiting = worker(path, unavailable=True)
     by_id = {command.transfer_id: command for command in await commands_of(path)}
     await worker(path).on_transfers_requested(delivered([by_id[done.id]]))
     counts = []
@@ -233,18 +233,18 @@ async def test_only_terminal_transfers_have_an_event(path: MoneyPath) -> None:
     events = await commands.list_events(path.pool, [one.id for one in transfers])
 
     assert [(done.id, "transfer.completed")] == [(event.transfer_id, event.type) for event in events]
-    [told] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
-    assert told == replace(events[0], event_id=told.event_id)
+    [event] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
+    assert event == replace(events[0], event_id=event.event_id)
 
 
 async def test_key_finds_the_transfer_of_its_user_only(path: MoneyPath) -> None:
     """The same key of two users finds the transfer of each, and nothing for a third."""
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([100, 100])
     intake = path.intake()
-    answers = await accept(
+    results = await accept(
         intake, request(alice, bob_wallet, 1, key="k"), request(bob, alice_wallet, 2, key="k")
     )  # fmt: skip
-    made = [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    made = [result.transfer for result in results if isinstance(result, Accepted)]
 
     found = [await commands.find_by_key(path.pool, user, "k") for user in (alice, bob, new_id())]
 

@@ -24,7 +24,7 @@ from tests.harness.services import MoneyPath, accept, request
 
 
 class Noting(WalletClient):
-    """The wallet, and which transfers it was asked to void, batch by batch."""
+    """The wallet, and the transfers it was called to void, batch by batch."""
 
     def __init__(self, wallet: WalletClient) -> None:
         super().__init__(wallet._upstream)
@@ -43,8 +43,8 @@ def wallet(path: MoneyPath) -> Noting:
 async def accepted(path: MoneyPath, count: int = 1) -> list[Transfer]:
     """So many PENDING transfers, in the order of their acceptance."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
-    answers = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(count)))
-    transfers = [answer.transfer for answer in answers if isinstance(answer, Accepted)]
+    results = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(count)))
+    transfers = [result.transfer for result in results if isinstance(result, Accepted)]
     assert count == len(transfers)
     return transfers
 
@@ -170,16 +170,16 @@ async def test_role_continues_after_the_wallet_was_unavailable(
     async with asyncio.timeout(60):
         while len(wallet.batches) < 3:
             await asyncio.sleep(0.01)
-        away = await commands.measure(path.pool)
+        unavailable = await commands.measure(path.pool)
         wallet._upstream._base_url = url
         await path.finalized([transfer.id])
-        while "transaction-reversal-7" not in (heard := (await commands.measure(path.pool))[1]):
+        while "transaction-reversal-7" not in (heartbeats := (await commands.measure(path.pool))[1]):
             await asyncio.sleep(0.01)
     runtime.stopping.set()
     await role
 
-    assert (1, {}) == (away[0]["stale"], away[1])
-    assert "reversal" == heard["transaction-reversal-7"]["role"]
+    assert (1, {}) == (unavailable[0]["stale"], unavailable[1])
+    assert "reversal" == heartbeats["transaction-reversal-7"]["role"]
 
 
 async def test_expiry_is_counted_from_acceptance(path: MoneyPath) -> None:

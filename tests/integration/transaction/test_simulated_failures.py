@@ -30,9 +30,9 @@ UNCHECKED = Simulation(unchecked=True)
 
 
 async def accepted(path: MoneyPath, *requests: Request) -> list[UUID]:
-    answers: list[Result] = await accept(path.intake(), *requests)
-    assert not [answer for answer in answers if isinstance(answer, Refusal)], answers
-    return [answer.transfer.id for answer in answers if isinstance(answer, Accepted)]
+    results: list[Result] = await accept(path.intake(), *requests)
+    assert not [result for result in results if isinstance(result, Refusal)], results
+    return [result.transfer.id for result in results if isinstance(result, Accepted)]
 
 
 async def balances(path: MoneyPath, *wallets: UUID) -> list[int]:
@@ -63,13 +63,13 @@ async def test_other_items_of_the_batch_are_checked(path: MoneyPath) -> None:
     """In one batch with an unchecked item an ordinary request for too much is refused at acceptance."""
     [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
 
-    answers = await accept(
+    results = await accept(
         path.intake(),
         request(alice, bob_wallet, 301, simulation=UNCHECKED),
         request(alice, bob_wallet, 301),
     )
 
-    assert [None, "insufficient_funds"] == [getattr(answer, "code", None) for answer in answers]
+    assert [None, "insufficient_funds"] == [getattr(result, "code", None) for result in results]
 
 
 async def test_delayed_command_is_carried_out(path: MoneyPath) -> None:
@@ -137,15 +137,15 @@ async def test_many_simulations_lose_and_double_nothing(path: MoneyPath) -> None
     ]
     intakes = [path.intake(), path.intake()]
     batches = await asyncio.gather(accept(intakes[0], *requests[:40]), accept(intakes[1], *requests[40:]))
-    first = [answer for batch in batches for answer in batch]
+    first = [result for batch in batches for result in batch]
     again = await accept(intakes[0], *(one._replace(simulation=Simulation()) for one in requests))
-    ids = {answer.transfer.id for answer in first if isinstance(answer, Accepted)}
+    ids = {result.transfer.id for result in first if isinstance(result, Accepted)}
     sweeping = asyncio.create_task(sweep(path))
     finalized = await path.finalized(list(ids))
     sweeping.cancel()
 
     # Refused at the gateway (those that are checked): nothing was recorded, so the second send of its key was a first one.
-    recorded = {answer.transfer.id for answer in again if isinstance(answer, Accepted)}
+    recorded = {result.transfer.id for result in again if isinstance(result, Accepted)}
     assert ids <= recorded
     finalized |= await path.finalized(list(recorded))
     moved = Counter({alice_wallet: 1000, bob_wallet: 1000})
@@ -183,14 +183,14 @@ async def test_outside_demo_mode_the_field_is_unknown(
     simulated = ordinary | {"idempotency_key": "simulated", "simulation": {"held_seconds": 3}}
 
     async with service(path, transaction_database, demo=demo) as gateway:
-        answer = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, simulated]}, seconds=8)
+        response = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, simulated]}, seconds=8)
 
     recorded = await path.pool.fetch("SELECT key FROM idempotency_keys ORDER BY key")
-    assert "transfer" in answer["items"][0]
+    assert "transfer" in response["items"][0]
     if demo:
-        assert "transfer" in answer["items"][1]
+        assert "transfer" in response["items"][1]
     else:
-        assert ["simulation"] == [error["field"] for error in answer["items"][1]["problem"]["errors"]]
+        assert ["simulation"] == [error["field"] for error in response["items"][1]["problem"]["errors"]]
     assert (["ordinary", "simulated"] if demo else ["ordinary"]) == [row["key"] for row in recorded]
 
 
@@ -216,7 +216,7 @@ async def service(path: MoneyPath, database: TestDatabase, *, demo: bool) -> Asy
     upstream = Upstream("gateway", "transaction", f"http://127.0.0.1:{port}", path.keys["gateway"])
     try:
         async with asyncio.timeout(20):
-            while not await answers(upstream):
+            while not await is_reachable(upstream):
                 assert not serving.done(), serving
                 await asyncio.sleep(0.02)
         yield upstream
@@ -226,7 +226,7 @@ async def service(path: MoneyPath, database: TestDatabase, *, demo: bool) -> Asy
         await serving
 
 
-async def answers(upstream: Upstream) -> bool:
+async def is_reachable(upstream: Upstream) -> bool:
     try:
         await upstream.ping()
     except aiohttp.ClientError:
@@ -235,11 +235,14 @@ async def answers(upstream: Upstream) -> bool:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}]
+    "simulation",
+    [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}],
 )
-def test_simulations_are_bounded(asked: dict[str, float]) -> None:
+def test_simulations_are_bounded(simulation: dict[str, float]) -> None:
     """No command is delayed, and no transfer kept pending, for longer than the limits."""
-    read = schemas.read_requests(json.dumps({"items": [{"simulation": asked}]}).encode(), simulates=True)
+    read = schemas.read_requests(json.dumps({"items": [{"simulation": simulation}]}).encode(), simulates=True)
 
     assert isinstance(read[0], Refusal)
-    assert [f"simulation.{next(iter(asked))}"] == [e.field for e in read[0].errors if e.field.startswith("simulation")]
+    assert [f"simulation.{next(iter(simulation))}"] == [
+        e.field for e in read[0].errors if e.field.startswith("simulation")
+    ]

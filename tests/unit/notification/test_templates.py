@@ -15,8 +15,8 @@ ALICE, BOB, OPERATOR = new_id(), new_id(), new_id()
 
 def test_both_users() -> None:
     """A completed transfer makes a notification for both users, the sender first."""
-    told = templates.notifications(completed(sender_id=ALICE, recipient_id=BOB))
-    assert told == [
+    texts = templates.notifications(completed(sender_id=ALICE, recipient_id=BOB))
+    assert texts == [
         NotificationText(ALICE, "transfer_completed", "Money sent", "You sent 10.50 USD."),
         NotificationText(BOB, "transfer_received", "Money received", "You received 10.50 USD."),
     ]
@@ -24,20 +24,20 @@ def test_both_users() -> None:
 
 def test_own_wallets() -> None:
     """A user who sends to an own wallet gets one notification, as the sender."""
-    told = templates.notifications(completed(sender_id=ALICE, recipient_id=ALICE))
-    assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
+    texts = templates.notifications(completed(sender_id=ALICE, recipient_id=ALICE))
+    assert [(notification.user_id, notification.kind) for notification in texts] == [(ALICE, "transfer_completed")]
 
 
 def test_unknown_recipient() -> None:
     """Without a recipient only the sender gets a notification."""
-    told = templates.notifications(completed(sender_id=ALICE, recipient_id=None))
-    assert [(notification.user_id, notification.kind) for notification in told] == [(ALICE, "transfer_completed")]
+    texts = templates.notifications(completed(sender_id=ALICE, recipient_id=None))
+    assert [(notification.user_id, notification.kind) for notification in texts] == [(ALICE, "transfer_completed")]
 
 
 def test_failed_transfer_notifies_the_sender() -> None:
     """Only the sender of a failed transfer gets a notification, with the reason and that no money was moved."""
-    told = templates.notifications(failed("insufficient_funds", sender_id=ALICE, recipient_id=BOB))
-    assert told == [
+    texts = templates.notifications(failed("insufficient_funds", sender_id=ALICE, recipient_id=BOB))
+    assert texts == [
         NotificationText(
             ALICE,
             "transfer_failed",
@@ -74,8 +74,8 @@ def test_unknown_failure_code() -> None:
 
 def test_deposit() -> None:
     """The owner of the wallet gets a notification of a deposit; the operator gets only its live event."""
-    told = templates.notifications(deposit(OPERATOR, BOB))
-    assert told == [
+    texts = templates.notifications(deposit(OPERATOR, BOB))
+    assert texts == [
         NotificationText(BOB, "transfer_received", "Deposit received", "10.50 USD was added to your wallet.")
     ]
 
