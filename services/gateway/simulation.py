@@ -175,12 +175,12 @@ async def _skip_funds_check(request: web.Request, handler: Handler, _: int) -> w
 
 
 async def _expire(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
-    request[SIMULATED] = {"held_seconds": seconds + REVERSAL_MARGIN_SECONDS, "expires_seconds": seconds}
+    request[SIMULATED] = {"delay_seconds": seconds + REVERSAL_MARGIN_SECONDS, "expires_seconds": seconds}
     return await handler(request)
 
 
 async def _delay_transfer(request: web.Request, handler: Handler, seconds: int) -> web.StreamResponse:
-    request[SIMULATED] = {"held_seconds": seconds}
+    request[SIMULATED] = {"delay_seconds": seconds}
     return await handler(request)
 
 

@@ -130,8 +130,8 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
             rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
             await outbox.append(connection, TRANSFERS_REQUESTED, rows)
             for draft in new:
-                if draft.simulation.held_seconds:
-                    await outbox.delay(connection, [draft.transfer.id], draft.simulation.held_seconds)
+                if draft.simulation.delay_seconds:
+                    await outbox.delay(connection, [draft.transfer.id], draft.simulation.delay_seconds)
         if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
             await audit.append(connection, [_audit_entry(draft) for draft in audited])
     for draft in new:

@@ -28,7 +28,7 @@ from services.contracts.money import AMOUNT_MAX, check_currency
 from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.intake import Request
-from services.transaction.simulation import EXPIRES_SECONDS_MAX, HELD_SECONDS_MAX, NONE, Simulation
+from services.transaction.simulation import DELAY_SECONDS_MAX, EXPIRES_SECONDS_MAX, NONE, Simulation
 from services.transaction.store import NEWEST, Filter, Finalized, Position
 from services.transaction.transfer import FAILURES, Transfer
 
@@ -98,7 +98,7 @@ class SimulationFields(_Model):
     """The simulated failure of one request."""
 
     unchecked: bool = False
-    held_seconds: Annotated[float, Field(ge=0, le=HELD_SECONDS_MAX)] = 0.0
+    delay_seconds: Annotated[float, Field(ge=0, le=DELAY_SECONDS_MAX)] = 0.0
     expires_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
 
 

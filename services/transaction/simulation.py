@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-HELD_SECONDS_MAX = 120.0
+DELAY_SECONDS_MAX = 120.0
 """The longest delay of a command."""
 
 EXPIRES_SECONDS_MAX = 60.0
@@ -22,7 +22,7 @@ class Simulation(NamedTuple):
     unchecked: bool = False
     """Skip the early check of funds and freezes, so that the ledger rejects the transfer."""
 
-    held_seconds: float = 0.0
+    delay_seconds: float = 0.0
     """Delay of the command in the outbox."""
 
     expires_seconds: float | None = None

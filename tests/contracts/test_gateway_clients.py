@@ -79,7 +79,7 @@ def item(**to: str) -> TransferItem:
         "metadata": {"order": 7},
         "request_id": "request",
         "traceparent": None,
-        "simulation": {"unchecked": True, "held_seconds": 1.0, "expires_seconds": 1.0},
+        "simulation": {"unchecked": True, "delay_seconds": 1.0, "expires_seconds": 1.0},
     }
 
 

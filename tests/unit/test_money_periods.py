@@ -131,7 +131,7 @@ def test_a_transfer_lives_longer_than_a_short_outage() -> None:
     assert relay_died + wallet_late < REVERSAL_AFTER
     assert 2 * BACKLOG_MAX < REVERSAL_AFTER <= 6 * BACKLOG_MAX
     assert simulation.EXPIRES_SECONDS_MAX == REVERSAL_AFTER
-    assert simulation.HELD_SECONDS_MAX == 2 * REVERSAL_AFTER
+    assert simulation.DELAY_SECONDS_MAX == 2 * REVERSAL_AFTER
 
 
 def test_an_expired_transfer_ends_in_time() -> None:

@@ -105,8 +105,8 @@ async def test_simulated_unknown_outcomes_are_accepted(
     ("word", "sent"),
     [
         ("insufficient-funds", {"unchecked": True}),
-        ("reversed-late=2", {"held_seconds": 17, "expires_seconds": 2}),
-        ("slow-pending=3", {"held_seconds": 3}),
+        ("reversed-late=2", {"delay_seconds": 17, "expires_seconds": 2}),
+        ("slow-pending=3", {"delay_seconds": 3}),
     ],
 )
 async def test_simulations_are_passed_to_the_transaction_service(

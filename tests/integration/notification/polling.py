@@ -10,7 +10,7 @@ POLL_SECONDS = 0.02
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Return once the condition holds; fail when it takes longer than anything may take."""
+    """Wait until the condition holds; fail after the longest time that anything may take."""
     async with asyncio.timeout(SECONDS_MAX):
         while True:
             if await condition():

@@ -36,7 +36,7 @@ SECONDS = 5.0
 
 @dataclass(slots=True)
 class Api:
-    """The api role as the gateway sees it."""
+    """The api role, called by the gateway."""
 
     url: str
     gateway: Upstream
@@ -54,9 +54,9 @@ class Api:
                 return
             cursor = {"cursor": page["next_cursor"]}
 
-    async def news(self, *places: tuple[UUID, int | None], limit: int = 32) -> dict[tuple[str, int | None], Any]:
-        """What is new at each place at which something is: how far the feed goes, and the lines."""
-        body = {"items": [{"user_id": str(user_id), "after": after} for user_id, after in places], "limit": limit}
+    async def updates(self, *positions: tuple[UUID, int | None], limit: int = 32) -> dict[tuple[str, int | None], Any]:
+        """The updates of feeds, by position: the last number of the feed, and its new lines."""
+        body = {"items": [{"user_id": str(user_id), "after": after} for user_id, after in positions], "limit": limit}
         response = await self.gateway.call("POST", "/internal/events", body=body, seconds=SECONDS)
         return {(item["user_id"], item["after"]): (item["last_seq"], item["events"]) for item in response["items"]}
 
@@ -78,7 +78,7 @@ async def served(
         host="127.0.0.1",
         notification_port=find_free(),
         notification_database_url=notification_database.service_url,
-        rabbitmq_url="amqp://user:password@127.0.0.1:9",
+        rabbitmq_url="amqp://user:not-a-real-password@127.0.0.1:9",
         service_key=seeds["notification"],
         service_public_keys=public_keys,
     )
@@ -231,9 +231,11 @@ async def test_feeds(served: Api, pool: Pool) -> None:
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     await record(pool, failed(sender_id=ALICE))
 
-    news = await served.news((ALICE, 0), (ALICE, 2), (ALICE, 6), (ALICE, None), (BOB, 9), (unknown, 0), (unknown, None))
+    updates = await served.updates(
+        (ALICE, 0), (ALICE, 2), (ALICE, 6), (ALICE, None), (BOB, 9), (unknown, 0), (unknown, None)
+    )
 
-    lines = {place: [(line["seq"], line["type"]) for line in events] for place, (_, events) in news.items()}
+    lines = {place: [(line["seq"], line["type"]) for line in events] for place, (_, events) in updates.items()}
     alices = [(1, "transfer.pending"), (2, "transfer.completed"), (3, "notification")]
     alices += [(4, "transfer.pending"), (5, "transfer.failed"), (6, "notification")]
     assert lines == {
@@ -243,7 +245,7 @@ async def test_feeds(served: Api, pool: Pool) -> None:
         (str(BOB), 9): [],
         (str(unknown), None): [],
     }
-    assert {place: last_seq for place, (last_seq, _) in news.items()} == {
+    assert {place: last_seq for place, (last_seq, _) in updates.items()} == {
         (str(ALICE), 0): 6, (str(ALICE), 2): 6, (str(ALICE), None): 6, (str(BOB), 9): 2, (str(unknown), None): 0,
     }  # fmt: skip
 
@@ -253,8 +255,8 @@ async def test_feeds_in_parts(served: Api, pool: Pool) -> None:
     events = [completed(sender_id=ALICE, recipient_id=BOB, description='a\r\nb\u2028c"') for _ in range(3)]
     await record(pool, *events)
 
-    first = (await served.news((ALICE, 0), (BOB, 3), limit=2))[str(ALICE), 0]
-    second = (await served.news((ALICE, 2), limit=200))[str(ALICE), 2]
+    first = (await served.updates((ALICE, 0), (BOB, 3), limit=2))[str(ALICE), 0]
+    second = (await served.updates((ALICE, 2), limit=200))[str(ALICE), 2]
 
     assert (9, [1, 2]) == (first[0], [line["seq"] for line in first[1]])
     assert (9, [3, 4, 5, 6, 7, 8, 9]) == (second[0], [line["seq"] for line in second[1]])

@@ -136,7 +136,7 @@ async def transfers(
 
 @pytest.fixture
 async def upstream(transfers: Transfers, seeds: dict[str, str], public_keys: dict[str, str]) -> AsyncIterator[Upstream]:
-    """The transaction service as the worker sees it."""
+    """The transaction service, as the worker calls it."""
     await transfers.serve()
     identity = Identity.from_base64(seeds["notification-worker"], public_keys)
     made = Upstream("notification", "transaction", transfers.url, identity)
@@ -152,7 +152,7 @@ def settings(
     seeds: dict[str, str],
     public_keys: dict[str, str],
 ) -> WorkerSettings:
-    """A worker that catches up all the time."""
+    """A worker that catches up continuously."""
     return WorkerSettings(
         notification_database_url=notification_database.service_url,
         rabbitmq_url=rabbitmq.url,
@@ -325,7 +325,7 @@ async def test_worker_without_the_transaction_service(
 
 
 async def publish(rabbitmq: RabbitMQ, event: TransferEvent) -> None:
-    """Into an empty queue."""
+    """Publish an event to the emptied queue."""
     connection = await broker.connect(rabbitmq.url, "test")
     async with connection:
         channel = await connection.channel()
@@ -387,8 +387,8 @@ async def test_slow_transfer_gets_a_pending_event(
     assert 9 == await pool.fetchval("SELECT count(*) FROM events WHERE type = 'transfer.pending'")
 
 
-class NotingWakeup(FeedWakeup):
-    """A wakeup that notes whom it was rung for."""
+class RecordingWakeup(FeedWakeup):
+    """A wake-up that records its users."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -400,7 +400,7 @@ class NotingWakeup(FeedWakeup):
 
 async def test_lost_event_has_all_its_effects(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
     """A lost event causes the e-mails, the wake-up of its users, and one count each, as its message would have."""
-    wakeup = NotingWakeup()
+    wakeup = RecordingWakeup()
     catching_up = CatchUp(pool, upstream, wakeup, with_deliveries=True)
     events = await transfers.finalize(4)
     counted = metrics.CAUGHT_UP._value.get()
@@ -421,7 +421,7 @@ async def test_late_pending_event_wakes_the_sender(
 ) -> None:
     """A transfer that becomes visible after one that expires later is recorded once; its sender is woken up."""
     monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
-    wakeup = NotingWakeup()
+    wakeup = RecordingWakeup()
     watch = pending.PendingPoller(pool, upstream, wakeup)
     expires_at = datetime.now(UTC) + timedelta(minutes=10)
     alice, bob = new_id(), new_id()

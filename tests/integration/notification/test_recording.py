@@ -38,7 +38,7 @@ async def shown(pool: Pool, user_id: UUID) -> list[str]:
 
 
 async def everything(pool: Pool) -> tuple[Any, Any]:
-    """All notifications and all feeds, without what differs from run to run: ids and times."""
+    """All notifications and feeds, without what differs between runs: ids and times."""
     notifications = await pool.fetch(
         "SELECT transfer_id, user_id, kind, title, body FROM notifications ORDER BY 1, 2, 3"
     )

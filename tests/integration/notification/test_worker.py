@@ -130,7 +130,7 @@ async def test_wakeup_names_the_users(workers: Workers, redis: Redis) -> None:
         workers.start()
         said = None
         async with asyncio.timeout(SECONDS_MAX):
-            # A Redis that does not answer within its few milliseconds is not waited for: one notify may be missing.
+            # A Redis that does not respond within a few milliseconds is not waited for: a wake-up may be missing.
             while said is None:
                 await workers.publish([completed(sender_id=ALICE, recipient_id=BOB)])
                 said = await heard.get_message(timeout=1.0)

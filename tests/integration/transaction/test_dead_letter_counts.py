@@ -34,7 +34,7 @@ async def pool(transaction_database: TestDatabase) -> AsyncIterator[Pool]:
 
 
 def read(body: bytes, *, attempts: int = 0, reason: str = "test", queue: Queue = REQUESTED_QUEUE) -> NewDeadLetter:
-    """A message that has just arrived among the dead letters."""
+    """A dead letter that has just arrived."""
     return dead_letters.read(queue, body, {ATTEMPTS: attempts, REASON: reason}, str(new_id()))
 
 

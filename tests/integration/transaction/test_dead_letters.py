@@ -56,7 +56,7 @@ def envelope(*commands_: str) -> bytes:
 async def put(
     publisher: Publisher, *bodies: bytes, reason: str = "attempts_max: test", message_id: str | None = None
 ) -> None:
-    """Put messages among the dead letters, each with an id of its own unless one is given."""
+    """Put messages among the dead letters, each with its own id unless one is given."""
     queue = REQUESTED_QUEUE.dead_letter
     messages = [
         OutgoingMessage("", queue, body, {REASON: reason}, message_id=message_id or str(new_id())) for body in bodies

@@ -62,7 +62,7 @@ class Meanwhile(Recipients):
 
 
 async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[Transfer]:
-    """So many PENDING transfers, in id order."""
+    """PENDING transfers, in id order."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     results = await accept(path.intake(), *(request(alice, bob_wallet, amount) for _ in range(count)))
     transfers = [result.transfer for result in results if isinstance(result, Accepted)]
@@ -71,7 +71,7 @@ async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[
 
 
 async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[WalletResult]:
-    """Void them in the wallet; what there is to finalize."""
+    """Void transfers in the wallet; returns the outcomes to record."""
     voids = [Void(transfer.id, "cancelled", transfer.request_hash) for transfer in transfers]
     results = await wallet_commands.void_transfers(path.wallet_pool, voids)
     return [

@@ -40,7 +40,7 @@ async def count(path: MoneyPath) -> int:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection may be long in coming: for bursts that are not batched, on a busy machine."""
+    """Connections may take long: for bursts that are not batched, on a busy machine."""
     monkeypatch.setattr(database, "ACQUIRE_SECONDS", 30.0)
     monkeypatch.setattr(wallet_client, "FIND_SECONDS", 30.0)
 

@@ -40,7 +40,7 @@ VALUES ($1, $2, $3, $4, $5::text, 1, 'USD', $6, $7, '{"a": 1}', '', 'r', $8::tim
 
 
 class Row(NamedTuple):
-    """A transfer as far as the list looks at it."""
+    """The fields of a transfer that the list depends on."""
 
     id: UUID
     user_id: UUID
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def make_rows(rng: random.Random) -> list[Row]:
-    """Transfers between few wallets in few moments; ids are in another order than the moments."""
+    """Transfers between few wallets at few times; ids are in another order than the times."""
     made = []
     for _ in range(ROWS):
         sender, recipient = rng.choice(USERS), rng.choice(USERS)
@@ -66,7 +66,7 @@ def make_rows(rng: random.Random) -> list[Row]:
 
 
 def model(rows: list[Row], viewer: UUID, query: dict[str, Any]) -> list[str]:
-    """Ids of what the list holds, in its order."""
+    """Ids of the listed transfers, in order."""
     held = [
         row
         for row in rows
@@ -97,7 +97,7 @@ def filters() -> Iterator[tuple[UUID, dict[str, Any]]]:
 
 @pytest.fixture
 async def client(transaction_database: TestDatabase) -> AsyncIterator[TestClient[web.Request, web.Application]]:
-    """The handler of the list alone: who may call it is tested elsewhere."""
+    """Only the handler of the list: its callers are tested elsewhere."""
     pool = await transaction_database.pool(**READ_SETTINGS)
     app = server.application("transaction")
     app[api.READ_POOL] = pool

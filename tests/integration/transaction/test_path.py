@@ -51,7 +51,7 @@ async def send(path: MoneyPath, *bundles: list[str] | bytes) -> None:
 
 
 async def dead_letters(path: MoneyPath, count: int, *, seconds: float = 30) -> list[tuple[bytes, str]]:
-    """Wait for so many dead letters; their bodies and reasons."""
+    """Wait for `count` dead letters; returns their bodies and reasons."""
     found: list[tuple[bytes, str]] = []
     connection = await broker.connect(path.rabbitmq_url, "test dead letters")
     async with connection:
@@ -403,7 +403,7 @@ async def test_locked_transfer_is_waited_for(path: MoneyPath) -> None:
                 "SELECT count(*) FROM outcomes WHERE transfer_id = $1", result.transfer.id
             ):
                 await asyncio.sleep(0.02)
-            # The worker waits for the row longer than its lock timeout, and comes back.
+            # The worker waits for the row longer than its lock timeout, and tries again.
             while not await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
             while await path.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):

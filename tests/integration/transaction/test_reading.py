@@ -13,7 +13,7 @@ from tests.harness.services import MoneyPath, accept, request
 
 
 async def pages(path: MoneyPath, viewer: UUID, *, limit: int, between: asyncio.Event | None = None) -> list[UUID]:
-    """Walk all pages as the api does; the ids in order."""
+    """Read all pages, as the api does; returns the ids in order."""
     seen: list[UUID] = []
     cursor: str | None = None
     while True:

@@ -23,7 +23,7 @@ from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, request
 
 
-class Noting(WalletClient):
+class Recording(WalletClient):
     """The wallet, and the transfers it was called to void, batch by batch."""
 
     def __init__(self, wallet: WalletClient) -> None:
@@ -36,12 +36,12 @@ class Noting(WalletClient):
 
 
 @pytest.fixture
-def wallet(path: MoneyPath) -> Noting:
-    return Noting(path.wallet("transaction-reversal"))
+def wallet(path: MoneyPath) -> Recording:
+    return Recording(path.wallet("transaction-reversal"))
 
 
 async def accepted(path: MoneyPath, count: int = 1) -> list[Transfer]:
-    """So many PENDING transfers, in the order of their acceptance."""
+    """PENDING transfers, in the order of acceptance."""
     [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
     results = await accept(path.intake(), *(request(alice, bob_wallet, 1) for _ in range(count)))
     transfers = [result.transfer for result in results if isinstance(result, Accepted)]
@@ -50,7 +50,7 @@ async def accepted(path: MoneyPath, count: int = 1) -> list[Transfer]:
 
 
 async def expire(database: TestDatabase, *transfers: Transfer, seconds: float = 1.0) -> None:
-    """Let these have expired so many seconds ago."""
+    """Set the expiry of transfers into the past."""
     owner = await asyncpg.connect(database.superuser_url)
     await owner.execute(
         "UPDATE transfers SET expires_at = clock_timestamp() - make_interval(secs => $2) WHERE id = ANY($1::uuid[])",
@@ -61,13 +61,13 @@ async def expire(database: TestDatabase, *transfers: Transfer, seconds: float = 
 
 
 async def forge(path: MoneyPath, transfer: Transfer) -> None:
-    """Have the wallet know the id with another request."""
+    """Make the wallet know the id with another request."""
     forged = ledgers.posting(transfer.from_wallet_id, transfer.to_wallet_id, 99, transfer_id=transfer.id)
     assert ["posted"] == await ledgers.post(path.wallet_pool, forged)
 
 
 async def test_conflicted_transfer_is_voided_once(
-    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+    path: MoneyPath, wallet: Recording, transaction_database: TestDatabase
 ) -> None:
     """Guarantee 10: the reversal that meets a conflict marks it; later passes ignore it and go on with the others."""
     clash, other = await accepted(path, 2)
@@ -101,13 +101,15 @@ async def test_conflict_is_marked_once(path: MoneyPath) -> None:
     assert 2 == metrics.CONFLICTED._value.get() - counted
 
 
-async def test_oldest_expiry_comes_first(path: MoneyPath, wallet: Noting, transaction_database: TestDatabase) -> None:
+async def test_oldest_expiry_comes_first(
+    path: MoneyPath, wallet: Recording, transaction_database: TestDatabase
+) -> None:
     """In the order of the expiry, whatever the order of the acceptance."""
     transfers = await accepted(path, 4)
     for transfer, seconds in zip(transfers, (10, 40, 20, 30), strict=True):
         await expire(transaction_database, transfer, seconds=seconds)
 
-    # Without an index that happens to be in this order.
+    # Without an index that has this order.
     scanning = await transaction_database.pool(enable_indexscan="off", enable_bitmapscan="off")
     oldest = await commands.list_stale(scanning, 2)
     await close_pool(scanning)
@@ -119,7 +121,7 @@ async def test_oldest_expiry_comes_first(path: MoneyPath, wallet: Noting, transa
 
 
 async def test_one_pass_ends_all_expired_transfers(
-    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+    path: MoneyPath, wallet: Recording, transaction_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than fits into a batch: the pass continues until nothing is left, and returns how many changed altogether."""
     monkeypatch.setattr(reversal, "BATCH_MAX", 3)
@@ -136,7 +138,7 @@ async def test_one_pass_ends_all_expired_transfers(
 
 
 async def test_time_of_an_outcome_is_the_ledgers(
-    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+    path: MoneyPath, wallet: Recording, transaction_database: TestDatabase
 ) -> None:
     """Completed or failed when the ledger decided, however much later the outcome is recorded."""
     done, failed = await accepted(path, 2)
@@ -159,7 +161,7 @@ async def test_time_of_an_outcome_is_the_ledgers(
 
 
 async def test_role_continues_after_the_wallet_was_unavailable(
-    path: MoneyPath, wallet: Noting, transaction_database: TestDatabase
+    path: MoneyPath, wallet: Recording, transaction_database: TestDatabase
 ) -> None:
     """While the wallet is unavailable nothing is decided or reported; afterwards expired transfers end, and are reported."""
     [transfer] = await accepted(path)

@@ -79,7 +79,7 @@ async def test_delayed_command_is_carried_out(path: MoneyPath) -> None:
     path.start_worker()
 
     [held, free] = await accepted(
-        path, request(alice, bob_wallet, 1, simulation=Simulation(held_seconds=1)), request(alice, bob_wallet, 2)
+        path, request(alice, bob_wallet, 1, simulation=Simulation(delay_seconds=1)), request(alice, bob_wallet, 2)
     )
     await path.finalized([free])
     [early] = await path.pool.fetch("SELECT status FROM transfers WHERE id = $1", held)
@@ -94,7 +94,7 @@ async def test_delayed_command_is_carried_out(path: MoneyPath) -> None:
 async def test_command_after_the_reversal_moves_nothing(path: MoneyPath) -> None:
     """Delayed beyond its expiry: the reversal voids it, and the command that comes afterwards moves nothing."""
     [(alice, alice_wallet), (_, bob_wallet)] = await path.users([300, 0])
-    late = Simulation(held_seconds=1.5, expires_seconds=0.2)
+    late = Simulation(delay_seconds=1.5, expires_seconds=0.2)
 
     [id_] = await accepted(path, request(alice, bob_wallet, 300, simulation=late))
     async with asyncio.timeout(30):
@@ -107,7 +107,7 @@ async def test_command_after_the_reversal_moves_nothing(path: MoneyPath) -> None
         while not await path.pool.fetchval("SELECT published_at FROM outbox WHERE id = $1", id_):
             await asyncio.sleep(0.05)
     [after] = await accepted(path, request(alice, bob_wallet, 300))
-    # The late command stands in the queue before this one.
+    # The late command is in the queue before this one.
     finalized = await path.finalized([after])
 
     assert ("FAILED", "timed_out") == (reversed_.status, reversed_.failure_code)
@@ -121,7 +121,7 @@ async def test_many_simulations_lose_and_double_nothing(path: MoneyPath) -> None
     The fixture proves the ledger afterwards, and holds every status against its outcome.
     """
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([1000, 1000])
-    kinds = (UNCHECKED, Simulation(held_seconds=0.3), Simulation(True, 0.9, 0.3), Simulation(expires_seconds=0.01))
+    kinds = (UNCHECKED, Simulation(delay_seconds=0.3), Simulation(True, 0.9, 0.3), Simulation(expires_seconds=0.01))
     path.start_relay()
     path.start_worker()
     path.start_worker("worker-2")
@@ -144,7 +144,7 @@ async def test_many_simulations_lose_and_double_nothing(path: MoneyPath) -> None
     finalized = await path.finalized(list(ids))
     sweeping.cancel()
 
-    # Refused at the gateway (those that are checked): nothing was recorded, so the second send of its key was a first one.
+    # Checked requests were refused at acceptance: nothing was recorded, so the second request of a key was a first one.
     recorded = {result.transfer.id for result in again if isinstance(result, Accepted)}
     assert ids <= recorded
     finalized |= await path.finalized(list(recorded))
@@ -180,7 +180,7 @@ async def test_outside_demo_mode_the_field_is_unknown(
         "to": {"wallet_id": str(bob_wallet)},
         "request_id": "request",
     }
-    simulated = ordinary | {"idempotency_key": "simulated", "simulation": {"held_seconds": 3}}
+    simulated = ordinary | {"idempotency_key": "simulated", "simulation": {"delay_seconds": 3}}
 
     async with service(path, transaction_database, demo=demo) as gateway:
         response = await gateway.call("POST", "/internal/transfers", body={"items": [ordinary, simulated]}, seconds=8)
@@ -196,7 +196,7 @@ async def test_outside_demo_mode_the_field_is_unknown(
 
 @asynccontextmanager
 async def service(path: MoneyPath, database: TestDatabase, *, demo: bool) -> AsyncIterator[Upstream]:
-    """The api role as it is composed, seen by the gateway."""
+    """The api role as it is composed, called by the gateway."""
     identity, port = path.keys["transaction"], find_free()
     settings = ApiSettings(
         demo=demo,
@@ -236,7 +236,7 @@ async def is_reachable(upstream: Upstream) -> bool:
 
 @pytest.mark.parametrize(
     "simulation",
-    [{"held_seconds": 121}, {"held_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}],
+    [{"delay_seconds": 121}, {"delay_seconds": -1}, {"expires_seconds": 0}, {"expires_seconds": 61}, {"free": 1}],
 )
 def test_simulations_are_bounded(simulation: dict[str, float]) -> None:
     """No command is delayed, and no transfer kept pending, for longer than the limits."""
