@@ -10,7 +10,7 @@ import bisect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,9 @@ INSTEAD = {
     "allowance, allowances": "quota",
     "door, doors": "gateway, edge",
     "anew": "again",
+    "judge, judges, judged": "evaluate, check",
+    "tally, tallies": "counter",
+    "outlook": "preview",
     "painted": "faked",
     "the fence": "outcome record",
     "cache given up, cache found again": "cache_circuit_opened, cache_circuit_closed",
@@ -176,16 +179,6 @@ def search_files(folder: Path = ROOT) -> Iterator[Use]:
 def search_document(document: object) -> list[Use]:
     """Uses of retired words in the OpenAPI document."""
     return list(search("openapi.json", json.dumps(document, indent=1)))
-
-
-def count(uses: Iterable[Use], areas: Iterable[str]) -> dict[str, int]:
-    """The number of uses in each area, by the longest path that a use lies below."""
-    counts: dict[str, int] = {}
-    ordered = sorted(areas, key=len, reverse=True)
-    for use in uses:
-        area = next((area for area in ordered if use.path.startswith(area)), use.path)
-        counts[area] = counts.get(area, 0) + 1
-    return counts
 
 
 if __name__ == "__main__":

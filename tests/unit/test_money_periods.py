@@ -298,7 +298,7 @@ def test_a_block_is_half_a_megabyte() -> None:
     assert wallet_commands.SEAL_MAX <= chain.ROWS <= 10 * wallet_commands.SEAL_MAX
 
 
-@pytest.mark.parametrize("lease", [deliver.LEASE_SECONDS, auth_api.LEASE_SECONDS], ids=["deliveries", "letters"])
+@pytest.mark.parametrize("lease", [deliver.LEASE_SECONDS, auth_api.LEASE_SECONDS], ids=["deliveries", "emails"])
 def test_a_lease_outlives_the_e_mail_it_is_for(lease: float) -> None:
     """Half of it is enough to look up the addresses, to connect, and for two e-mails at their slowest."""
     assert deliver.CONTACTS_SECONDS + channels.CONNECT_SECONDS + 2 * channels.SEND_SECONDS <= lease / 2
