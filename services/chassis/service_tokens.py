@@ -181,7 +181,7 @@ class TokenVerifier:
 
 def _read(claims: Mapping[str, Any]) -> _Verified | None:
     issued_at, expires_at = claims["iat"], claims["exp"]
-    # Ours are whole numbers and say nothing of "not before"; a token that does is none of ours.
+    # Our tokens have whole numbers and no "not before"; a token with one was not issued by us.
     if type(issued_at) is not int or type(expires_at) is not int or "nbf" in claims:
         return None
     if expires_at - issued_at > LIFETIME_SECONDS:

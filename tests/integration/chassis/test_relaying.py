@@ -24,14 +24,14 @@ class Broker(Publisher):
 
     def __init__(self, *, may_confirm: bool = True) -> None:
         self.messages: list[OutgoingMessage] = []
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.may_confirm = asyncio.Event()
         if may_confirm:
             self.may_confirm.set()
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         self.messages += messages
-        self.asked.set()
+        self.called.set()
         await self.may_confirm.wait()
         return [None] * len(messages)
 
@@ -76,7 +76,7 @@ async def test_two_relays_do_not_publish_the_same_rows(pool: Pool) -> None:
 
     first = asyncio.create_task(relay(pool, slow)._pass())
     async with asyncio.timeout(30):
-        await slow.asked.wait()
+        await slow.called.wait()
     second = await relay(pool, quick)._pass()
     await append(pool, new_id())
     third = await relay(pool, quick)._pass()
@@ -92,7 +92,7 @@ async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
     doomed = Broker(may_confirm=False)
     dying = asyncio.create_task(relay(pool, doomed)._pass())
     async with asyncio.timeout(30):
-        await doomed.asked.wait()
+        await doomed.called.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
 

@@ -25,8 +25,8 @@ def ask(rabbitmq: RabbitMQ, path: str) -> Any:
     request = urllib.request.Request(
         f"http://{parts.hostname}:{parts.port}/api{path}", headers={"Authorization": f"Basic {login}"}
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
 
 
 def arguments(rabbitmq: RabbitMQ, name: str) -> tuple[bool, dict[str, Any]]:

@@ -274,7 +274,7 @@ async def test_role_granted_before(pair: Pair, auth: Auth) -> None:
 
 @pytest.mark.parametrize("disabled", [True, False])
 async def test_disabled_or_enabled_before(pair: Pair, auth: Auth, *, disabled: bool) -> None:
-    """Disabling a user who is disabled, and enabling one who is enabled, succeeds once that is replicated."""
+    """Disabling a disabled user, or enabling an enabled one, succeeds once that is replicated."""
     user_id = (await auth.register()).user.id
 
     async def disable() -> bool:

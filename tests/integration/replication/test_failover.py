@@ -53,20 +53,20 @@ class Services(NamedTuple):
         )
         try:
             assert PAYER.owner_id is not None
-            [answer] = await intake.accept([request(PAYER.owner_id, RECIPIENT.id, 10, key=key)])
+            [result] = await intake.accept([request(PAYER.owner_id, RECIPIENT.id, 10, key=key)])
         finally:
             await upstream.close()
-        assert isinstance(answer, Accepted)
-        return answer.replayed
+        assert isinstance(result, Accepted)
+        return result.replayed
 
     async def post(self, item: Posting) -> None:
         assert ["rejected:wallet_not_found"] == await post(self.pools["wallet"], item)
 
     async def void(self, transfer_id: UUID) -> None:
-        [answer] = await wallet_commands.void_transfers(
+        [result] = await wallet_commands.void_transfers(
             self.pools["wallet"], [Void(transfer_id, "timed_out", b"h" * 32)]
         )
-        assert "voided" == answer.outcome
+        assert "voided" == result.outcome
 
     async def register(self, email: str) -> None:
         """An address that is taken is one whose registration is confirmed."""

@@ -68,9 +68,9 @@ async def recorded(pool: Pool, payment: Request) -> UUID:
 
 
 async def accepted(intake: Intake, payment: Request) -> Transfer:
-    [answer] = await accept(intake, payment)
-    assert isinstance(answer, Accepted)
-    return answer.transfer
+    [result] = await accept(intake, payment)
+    assert isinstance(result, Accepted)
+    return result.transfer
 
 
 def outcomes(transfer: Transfer, outcome: str = "voided", reason: str | None = CANCELLED) -> list[WalletResult]:
@@ -117,9 +117,9 @@ async def test_batch_with_an_unknown_commit(pair: Pair, pool: Pool, intake: Inta
     batch = [payment._replace(idempotency_key=str(new_id())) for _ in range(3)]
     await pair.leave_unknown(lambda: accept(intake, *batch))
     pair.resume()
-    answers = await accept(intake, *batch)
+    results = await accept(intake, *batch)
     assert [(True, await recorded(pool, one)) for one in batch] == [
-        (answer.replayed, answer.transfer.id) for answer in answers if isinstance(answer, Accepted)
+        (result.replayed, result.transfer.id) for result in results if isinstance(result, Accepted)
     ]
 
 
@@ -149,8 +149,8 @@ async def test_cancelled_before(pair: Pair, pool: Pool, intake: Intake, payment:
     """Cancelling a transfer that is cancelled already succeeds once that is replicated."""
     transfer = await accepted(intake, payment)
     await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer)))
-    answer = await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
-    assert 200 == answer.status
+    result = await pair.after_replication(lambda: api.cancel_transfer(request_to(pool, "POST", transfer)))
+    assert 200 == result.status
 
 
 async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
@@ -158,7 +158,7 @@ async def test_too_late_to_cancel(pair: Pair, pool: Pool, intake: Intake, paymen
     transfer = await accepted(intake, payment)
     await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer, "posted", None)))
     with pytest.raises(TransferNotCancellable):
-        await pair.after_replication(lambda: api.cancel_transfer(asked(pool, "POST", transfer)))
+        await pair.after_replication(lambda: api.cancel_transfer(request_to(pool, "POST", transfer)))
 
 
 async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
@@ -167,15 +167,15 @@ async def test_waiting_for_the_outcome(pair: Pair, pool: Pool, intake: Intake, p
     await pair.leave_unknown(lambda: commands.finalize_transfers(pool, outcomes(transfer)))
     assert [transfer.id] == await pair.after_replication(lambda: commands.list_terminal(pool, [transfer.id]))
     await pair.lose_standby()
-    answer = await pair.after_replication(lambda: api.get_transfer(asked(pool, "GET", transfer, "&wait=5")))
-    assert '"status": "FAILED"' in str(answer.text)
+    result = await pair.after_replication(lambda: api.get_transfer(request_to(pool, "GET", transfer, "&wait=5")))
+    assert '"status": "FAILED"' in str(result.text)
 
 
 async def test_plain_read(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A plain read does not wait: it returns the rows of this server, also while no commit succeeds."""
     await pair.leave_unknown(lambda: accept(intake, payment))
-    answer = await api.get_transfer(asked(pool, "GET", (await found(pool, payment))))
-    assert '"status": "PENDING"' in str(answer.text)
+    result = await api.get_transfer(request_to(pool, "GET", (await found(pool, payment))))
+    assert '"status": "PENDING"' in str(result.text)
 
 
 async def test_dead_letter_archived_before(pair: Pair, pool: Pool) -> None:
@@ -217,7 +217,7 @@ async def found(pool: Pool, payment: Request) -> Transfer:
     return (await commands.find_transfers(pool, [transfer_id]))[transfer_id]
 
 
-def asked(pool: Pool, method: str, transfer: Transfer, more: str = "") -> web.Request:
+def request_to(pool: Pool, method: str, transfer: Transfer, more: str = "") -> web.Request:
     """A request of the sender of the transfer to one of its routes, as the gateway sends it."""
     app = web.Application()
     app[api.POOL] = app[api.READ_POOL] = pool

@@ -31,8 +31,8 @@ async def seal_pool(pair: Pair) -> AsyncIterator[Pool]:
     await close_pool(opened)
 
 
-async def seal(pool: Pool, noted: Head | None) -> Sealed:
-    return await commands.seal_rows(pool, recorded_head=noted, thorough=True, with_accounts=True)
+async def seal(pool: Pool, recorded: Head | None) -> Sealed:
+    return await commands.seal_rows(pool, recorded_head=recorded, thorough=True, with_accounts=True)
 
 
 async def seal_all(pool: Pool) -> Head | None:
@@ -63,8 +63,8 @@ async def test_voided_before(pair: Pair, pool: Pool) -> None:
     item = posting(source, destination, 10)
     void = Void(item.transfer_id, "timed_out", item.request_hash)
     await pair.leave_unknown(lambda: post(pool, item))
-    [answer] = await pair.after_replication(lambda: commands.void_transfers(pool, [void]))
-    assert "posted" == answer.outcome
+    [result] = await pair.after_replication(lambda: commands.void_transfers(pool, [void]))
+    assert "posted" == result.outcome
 
 
 async def test_wallet_opened_before(pair: Pair, pool: Pool) -> None:
@@ -111,23 +111,23 @@ async def test_frozen_before(pair: Pair, pool: Pool) -> None:
 
 async def test_sealed_before(pair: Pair, pool: Pool, seal_pool: Pool) -> None:
     """The sealer gets the newest head once it is replicated: it is recorded outside the database from then on."""
-    noted = await seal_all(seal_pool)
+    recorded = await seal_all(seal_pool)
     await post(pool, posting(new_id(), new_id(), 10))
-    await pair.leave_unknown(lambda: seal(seal_pool, noted))
-    sealed = await pair.after_replication(lambda: seal(seal_pool, noted))
+    await pair.leave_unknown(lambda: seal(seal_pool, recorded))
+    sealed = await pair.after_replication(lambda: seal(seal_pool, recorded))
     assert sealed.head is not None
-    assert sealed.head != noted
+    assert sealed.head != recorded
     await pair.lose_standby()
     assert sealed == await seal(seal_pool, sealed.head)
 
 
 async def test_proof_of_a_new_block(pair: Pair, pool: Pool, seal_pool: Pool) -> None:
     """A proof names a block once it is replicated."""
-    noted = await seal_all(seal_pool)
+    recorded = await seal_all(seal_pool)
     await post(pool, posting(new_id(), new_id(), 10))
-    await pair.leave_unknown(lambda: seal(seal_pool, noted))
+    await pair.leave_unknown(lambda: seal(seal_pool, recorded))
     proved = await pair.after_replication(lambda: proof.verify(seal_pool))
-    assert proved.head != noted
+    assert proved.head != recorded
 
 
 async def test_last_proof(pair: Pair, pool: Pool, seal_pool: Pool) -> None:

@@ -45,8 +45,8 @@ class Api:
 
     async def ask(self, path: str, **body: Any) -> list[dict[str, Any]]:
         """The items that the transaction service receives."""
-        answer = await self.transaction.call("POST", path, body=body, seconds=SECONDS)
-        items: list[dict[str, Any]] = answer["items"]
+        result = await self.transaction.call("POST", path, body=body, seconds=SECONDS)
+        items: list[dict[str, Any]] = result["items"]
         return items
 
     async def freeze(self, wallet: UUID, method: str = "PUT") -> Any:
@@ -165,8 +165,8 @@ async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None
     now = await served.get(f"/internal/wallets/{alice}/balance")
 
     assert 70 == state["available"]
-    for told in (wallet, now):
-        assert (100, 30, 70) == (told["balance"], told["held"], told["available"])
+    for returned in (wallet, now):
+        assert (100, 30, 70) == (returned["balance"], returned["held"], returned["available"])
     assert ["rejected:insufficient_funds", "posted"] == await post(
         pool, posting(alice, bob, 71), posting(alice, bob, 70)
     )
@@ -179,9 +179,9 @@ async def test_availability_has_one_item_per_wallet(served: Api, pool: Pool) -> 
     done = [posting(alice, await external(pool), 1) for _ in range(2)]
     assert ["posted"] * 2 == await post(pool, *done)
     open_, unknown = new_id(), new_id()
-    asked = {bob: [open_], unknown: [], alice: [done[1].transfer_id, open_, done[0].transfer_id]}
+    requested = {bob: [open_], unknown: [], alice: [done[1].transfer_id, open_, done[0].transfer_id]}
 
-    items = [{"wallet_id": str(id_), "transfer_ids": [str(one) for one in ids]} for id_, ids in asked.items()]
+    items = [{"wallet_id": str(id_), "transfer_ids": [str(one) for one in ids]} for id_, ids in requested.items()]
     states = await served.ask("/internal/availability", items=items)
 
     assert [
@@ -199,15 +199,15 @@ async def test_a_void_keeps_its_reason(served: Api, pool: Pool) -> None:
         {"transfer_id": str(second), "reason": "timed_out", "request_hash": "cd" * 32},
     ]
 
-    told = await served.ask("/internal/void", items=items)
+    returned = await served.ask("/internal/void", items=items)
     again = await served.ask("/internal/void", items=[one | {"reason": "other"} for one in items])
     outcome = await served.get(f"/internal/outcomes/{first}")
 
     assert [(str(first), "voided", "cancelled"), (str(second), "voided", "timed_out")] == [
-        (one["transfer_id"], one["outcome"], one["reason"]) for one in told
+        (one["transfer_id"], one["outcome"], one["reason"]) for one in returned
     ]
-    assert told == again
-    assert told[0] == outcome
+    assert returned == again
+    assert returned[0] == outcome
     row = await pool.fetchrow("SELECT request_hash, source_id FROM outcomes WHERE transfer_id = $1", second)
     assert row is not None
     assert (bytes.fromhex("cd" * 32), None) == tuple(row)
@@ -355,13 +355,13 @@ async def test_descriptions_and_accounts_are_recorded(pool: Pool) -> None:
 async def test_voids_change_no_account(pool: Pool, wallet_database: TestDatabase) -> None:
     """A voided transfer leaves the books unchanged, and the proof passes."""
     await fund(pool, [100])
-    [answer] = await commands.void_transfers(pool, [Void(new_id(), "cancelled", bytes(32))])
+    [result] = await commands.void_transfers(pool, [Void(new_id(), "cancelled", bytes(32))])
     proof_pool = await wallet_database.pool(wallet_database.proof_url)
 
     proof = await prove(proof_pool)
 
     await close_pool(proof_pool)
-    assert ("voided", True, 5) == (answer.outcome, proof.ok, len(proof.checks))
+    assert ("voided", True, 5) == (result.outcome, proof.ok, len(proof.checks))
 
 
 async def test_a_withdrawn_currency_works_for_existing_wallets(

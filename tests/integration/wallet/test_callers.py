@@ -38,9 +38,9 @@ class Wallet:
         item = {"transfer_id": str(new_id()), "reason": "cancelled", "request_hash": "ab" * 32}
         async with (
             aiohttp.ClientSession() as session,
-            session.post(self.url + path, json={"items": [item]}, headers=headers) as answer,
+            session.post(self.url + path, json={"items": [item]}, headers=headers) as response,
         ):
-            return answer.status
+            return response.status
 
 
 @pytest.fixture

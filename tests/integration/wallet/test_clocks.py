@@ -87,8 +87,8 @@ async def wallet(pool: Pool) -> AsyncIterator[Wallet]:
 
 async def void(upstream: Upstream, transfer_id: UUID) -> Any:
     item = {"transfer_id": str(transfer_id), "reason": "cancelled", "request_hash": "ab" * 32}
-    answer = await upstream.call("POST", VOID, body={"items": [item]}, seconds=5)
-    return answer["items"][0]["outcome"]
+    result = await upstream.call("POST", VOID, body={"items": [item]}, seconds=5)
+    return result["items"][0]["outcome"]
 
 
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])

@@ -39,7 +39,7 @@ def rejected(transfer_id: UUID) -> Outcome:
 
 async def voided(pool: Pool, *transfer_ids: UUID) -> list[str]:
     voids = [Void(id_, "timed_out", HASH) for id_ in transfer_ids]
-    return [answer.outcome for answer in await commands.void_transfers(pool, voids)]
+    return [result.outcome for result in await commands.void_transfers(pool, voids)]
 
 
 async def insert(pool: Pool, transfer_ids: Sequence[UUID]) -> int:
@@ -111,7 +111,7 @@ async def test_accounts_are_locked_in_one_order(patient: Pool) -> None:
         await until_waiting(patient, 2)
         await transaction.rollback()
 
-    assert ["posted"] * 3 == [answer.outcome for answer in [*await downwards, *await upwards]]
+    assert ["posted"] * 3 == [result.outcome for result in [*await downwards, *await upwards]]
 
 
 async def test_a_copy_that_waited_for_the_accounts_reads_the_outcome(patient: Pool) -> None:

@@ -102,8 +102,8 @@ class OnPostgres:
         return self.real.run(self._post(batch))
 
     def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
-        asked = [Void(self._id(name), reason, self._hash(request)) for name, request in voids]
-        return self._results(self.real.run(commands.void_transfers(self.pool, asked)))
+        requested = [Void(self._id(name), reason, self._hash(request)) for name, request in voids]
+        return self._results(self.real.run(commands.void_transfers(self.pool, requested)))
 
     def post_with_concurrent_voids(
         self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
@@ -218,10 +218,10 @@ class OnPostgres:
         return digest
 
     @staticmethod
-    def _results(answers: Sequence[ledger.Result]) -> list[Result]:
+    def _results(results: Sequence[ledger.Result]) -> list[Result]:
         return [
-            Result(answer.outcome, answer.reason, None if answer.at is None else _seconds(answer.at))
-            for answer in answers
+            Result(result.outcome, result.reason, None if result.at is None else _seconds(result.at))
+            for result in results
         ]
 
 
@@ -264,7 +264,7 @@ def real(clock_database: TestDatabase) -> Iterator[Real]:
 
 @pytest.mark.timeout(drills.bound(600, 1800))
 def test_postgres_does_what_the_naive_ledger_does(real: Real) -> None:
-    """Guarantees 2, 3b, 10, 16b: step by step answers, balances, lines and outcomes are those of the naive ledger."""
+    """Guarantees 2, 3b, 10, 16b: step by step results, balances, lines and outcomes are those of the naive ledger."""
     began = time.monotonic()
     counts = ledger_machine.run(lambda: OnPostgres(real), examples=drills.bound(80, 2500), fixed=not drills.FULL)
     took = time.monotonic() - began

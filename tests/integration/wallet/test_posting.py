@@ -17,8 +17,8 @@ from tests.harness.ledgers import balance, fund, post, posting, random_posting
 
 
 async def void(pool: Pool, item: Posting, reason: str = "timed_out") -> str:
-    [answer] = await commands.void_transfers(pool, [Void(item.transfer_id, reason, item.request_hash)])
-    return answer.outcome
+    [result] = await commands.void_transfers(pool, [Void(item.transfer_id, reason, item.request_hash)])
+    return result.outcome
 
 
 async def entries_of(pool: Pool, transfer_id: UUID) -> int:
@@ -63,7 +63,7 @@ async def test_a_recorded_rejection_stays(pool: Pool) -> None:
     first = await post(pool, item)
     [rich] = await fund(pool, [1000])
     await post(pool, posting(rich, alice, 1000))
-    later = [answer for _ in range(5) for answer in await post(pool, item)]
+    later = [result for _ in range(5) for result in await post(pool, item)]
 
     assert ["rejected:insufficient_funds"] == first
     assert ["rejected:insufficient_funds"] * 5 == later
@@ -77,9 +77,9 @@ async def test_late_transfer_is_voided_by_the_ledgers_clock(pool: Pool) -> None:
     posted = posting(alice, bob, 10)
 
     await post(pool, posted)
-    answers = await post(pool, late, posted._replace(expires_at=late.expires_at))
+    results = await post(pool, late, posted._replace(expires_at=late.expires_at))
 
-    assert ["voided:timed_out", "posted"] == answers
+    assert ["voided:timed_out", "posted"] == results
     assert 90 == await balance(pool, alice)
 
 
@@ -90,9 +90,9 @@ async def test_same_id_with_another_amount_is_a_conflict(pool: Pool) -> None:
     forged = posting(alice, bob, 99, transfer_id=item.transfer_id)
 
     await post(pool, item)
-    answers = await post(pool, forged)
+    results = await post(pool, forged)
 
-    assert ["conflict"] == answers
+    assert ["conflict"] == results
     assert "conflict" == await void(pool, forged)
     assert 90 == await balance(pool, alice)
 
@@ -104,10 +104,10 @@ async def test_a_bad_item_fails_alone(pool: Pool) -> None:
     bad = posting(poor, bob, 6)
     duplicate = good[17]
 
-    answers = await post(pool, *good[:100], bad, *good[100:], duplicate)
+    results = await post(pool, *good[:100], bad, *good[100:], duplicate)
 
-    assert "rejected:insufficient_funds" == answers[100]
-    assert ["posted"] * 255 == answers[:100] + answers[101:]
+    assert "rejected:insufficient_funds" == results[100]
+    assert ["posted"] * 255 == results[:100] + results[101:]
     assert 254 == await balance(pool, bob)
 
 
@@ -118,7 +118,7 @@ async def test_every_refusal_has_its_reason(pool: Pool) -> None:
     [frozen] = await fund(pool, [100])
     await commands.set_frozen(pool, frozen, frozen=True, operator_id=new_id(), request_id="test")
 
-    answers = await post(
+    results = await post(
         pool,
         posting(new_id(), bob, 1),
         posting(alice, new_id(), 1),
@@ -135,7 +135,7 @@ async def test_every_refusal_has_its_reason(pool: Pool) -> None:
         "rejected:wallet_frozen",
         "rejected:wallet_frozen",
         "rejected:insufficient_funds",
-    ] == answers
+    ] == results
 
 
 async def test_spending_a_balance_fifty_times_at_once(pool: Pool) -> None:
@@ -150,27 +150,27 @@ async def test_spending_a_balance_fifty_times_at_once(pool: Pool) -> None:
             except DatabaseUnavailable:
                 await asyncio.sleep(0.05)
 
-    answers = await asyncio.gather(*(spend(posting(alice, bob, 500)) for _ in range(50)))
+    results = await asyncio.gather(*(spend(posting(alice, bob, 500)) for _ in range(50)))
 
-    assert Counter({"rejected:insufficient_funds": 49, "posted": 1}) == Counter(a for [a] in answers)
+    assert Counter({"rejected:insufficient_funds": 49, "posted": 1}) == Counter(a for [a] in results)
 
 
 async def test_opposite_transfers_never_deadlock(pool: Pool) -> None:
-    """Guarantee 12, short form: batches of opposite transfers at once; none is answered `retry`, and the sum is right."""
+    """Guarantee 12, short form: batches of opposite transfers at once; none gets `retry`, and the sum is right."""
     alice, bob, carol = await fund(pool, [10_000, 10_000, 10_000])
     wallets = [alice, bob, carol]
     rng = random.Random(5)
 
     async def batches() -> list[str]:
-        told: list[str] = []
+        returned: list[str] = []
         for _ in range(20):
             pairs = [rng.sample(wallets, 2) for _ in range(10)]
-            told += await post(pool, *(posting(a, b, rng.randint(1, 50)) for a, b in pairs))
-        return told
+            returned += await post(pool, *(posting(a, b, rng.randint(1, 50)) for a, b in pairs))
+        return returned
 
-    answers = [answer for told in await asyncio.gather(*(batches() for _ in range(10))) for answer in told]
+    results = [result for returned in await asyncio.gather(*(batches() for _ in range(10))) for result in returned]
 
-    assert {"posted"} == set(answers)
+    assert {"posted"} == set(results)
     assert 30_000 == sum([await balance(pool, wallet) for wallet in wallets])
 
 
@@ -210,18 +210,18 @@ async def test_a_hot_account_does_not_hold_up_a_void(pool: Pool) -> None:
     async with pool.acquire() as holder, holder.transaction():
         await store.lock_accounts(holder, [alice, bob])
         async with asyncio.timeout(30):
-            told = await void(pool, item)
+            returned = await void(pool, item)
 
-    assert "voided" == told
+    assert "voided" == returned
     assert ["voided:timed_out"] == await post(pool, item)
 
 
 async def test_an_account_held_too_long_answers_retry(pool: Pool) -> None:
-    """Who cannot get an account in time is told `retry`; a neighbour in the same batch is posted."""
+    """An item whose account is not free in time gets `retry`; another item of the batch is posted."""
     alice, bob, carol = await fund(pool, [100, 100, 0])
 
     async with pool.acquire() as holder, holder.transaction():
         await store.lock_accounts(holder, [alice])
-        answers = await post(pool, posting(alice, carol, 1), posting(bob, carol, 1))
+        results = await post(pool, posting(alice, carol, 1), posting(bob, carol, 1))
 
-    assert ["retry", "posted"] == answers
+    assert ["retry", "posted"] == results

@@ -126,10 +126,10 @@ async def entries_in_a_foreign_currency(ledger: Ledger) -> str:
 
 async def overdrawn_for_a_while(ledger: Ledger) -> str:
     """A user's account is negative between two transfers, and valid before and after."""
-    away, back = posting(ledger.alice, ledger.bob, 10), posting(ledger.bob, ledger.alice, 10)
-    assert ["posted", "posted"] == await post(ledger.pool, away, back)
+    there, back = posting(ledger.alice, ledger.bob, 10), posting(ledger.bob, ledger.alice, 10)
+    assert ["posted", "posted"] == await post(ledger.pool, there, back)
     more = 10**6
-    for transfer_id, shift in ((away.transfer_id, more), (back.transfer_id, 0)):
+    for transfer_id, shift in ((there.transfer_id, more), (back.transfer_id, 0)):
         await ledger.tamper(
             """UPDATE entries SET amount = amount + sign(amount) * $2, balance_after = balance_after + CASE account_id
                WHEN $3 THEN -$4::bigint ELSE $4::bigint END WHERE transfer_id = $1""",

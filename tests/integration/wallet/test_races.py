@@ -83,7 +83,7 @@ class Hammer:
         self.pool = pool
         self.items = items
         self.rng = random.Random(seed)
-        self.told: dict[UUID, list[Result]] = defaultdict(list)
+        self.returned: dict[UUID, list[Result]] = defaultdict(list)
         self.slowest = 0.0
         self.retries = 0
 
@@ -113,14 +113,14 @@ class Hammer:
 
     def _posting(self, batch: list[Posting]) -> Call:
         async def ask() -> list[Result]:
-            told: list[Result] = []
+            returned: list[Result] = []
             left = batch
             while left:
-                answers = await commands.post_transfers(self.pool, left, deadline=time.monotonic() + POST_SECONDS)
-                left = [item for item, answer in zip(left, answers, strict=True) if answer.outcome == ledger.RETRY]
-                told += [answer for answer in answers if answer.outcome != ledger.RETRY]
+                results = await commands.post_transfers(self.pool, left, deadline=time.monotonic() + POST_SECONDS)
+                left = [item for item, result in zip(left, results, strict=True) if result.outcome == ledger.RETRY]
+                returned += [result for result in results if result.outcome != ledger.RETRY]
                 self.retries += len(left)
-            return told
+            return returned
 
         return ask
 
@@ -141,9 +141,9 @@ class Hammer:
         for call in calls:
             began = time.monotonic()
             async with asyncio.timeout(HANG_SECONDS):
-                answers = await call()
-            for answer in answers:
-                self.told[answer.transfer_id].append(answer)
+                results = await call()
+            for result in results:
+                self.returned[result.transfer_id].append(result)
             self.slowest = max(self.slowest, time.monotonic() - began)
 
 
@@ -197,7 +197,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     expected = dict.fromkeys(wallets, 40)
     for item in items:
         recorded = outcomes[item.transfer_id]
-        assert [recorded] * 5 == hammer.told[item.transfer_id]
+        assert [recorded] * 5 == hammer.returned[item.transfer_id]
         assert (2 if recorded.outcome == "posted" else 0) == lines[item.transfer_id]
         if recorded.outcome == "posted":
             expected[item.source_id] -= item.amount
@@ -206,7 +206,7 @@ async def test_one_outcome_when_post_and_void_race(pool: Pool, twelve: Pool, see
     kinds = Counter(outcomes[item.transfer_id].reason or "posted" for item in items)
     assert {"posted", "timed_out", "cancelled", "insufficient_funds", "wallet_frozen"} == kinds.keys()
     assert frozen > 0
-    print(f"{dict(kinds)}, {frozen} times frozen, {hammer.retries} asked again, slowest call {hammer.slowest:.2f} s")
+    print(f"{dict(kinds)}, {frozen} times frozen, {hammer.retries} sent again, slowest call {hammer.slowest:.2f} s")
 
 
 async def until_another_session_waits_for(connection: Connection) -> None:
@@ -238,9 +238,9 @@ async def test_a_concurrent_void_rejects_its_dependants(patient: Pool) -> None:
         batch = asyncio.create_task(post(patient, first, second))
         await until_another_session_waits_for(intruder)
         await void.commit()
-    answers = await batch
+    results = await batch
 
-    assert ["voided:timed_out", "rejected:insufficient_funds"] == answers
+    assert ["voided:timed_out", "rejected:insufficient_funds"] == results
     assert [100, 0, 0] == [await balance(patient, wallet) for wallet in (alice, bob, carol)]
 
 
@@ -256,9 +256,9 @@ async def test_repeated_concurrent_voids(patient: Pool) -> None:
         await first.commit()
         await until_another_session_waits_for(other)
         await second.commit()
-    answers = await batch
+    results = await batch
 
-    assert ["voided:timed_out", "voided:timed_out", "rejected:insufficient_funds"] == answers
+    assert ["voided:timed_out", "voided:timed_out", "rejected:insufficient_funds"] == results
     assert [100, 0, 0, 0] == [await balance(patient, wallet) for wallet in wallets]
 
 
@@ -272,9 +272,9 @@ async def test_a_rolled_back_void_changes_nothing(patient: Pool) -> None:
         batch = asyncio.create_task(post(patient, first, second))
         await until_another_session_waits_for(intruder)
         await void.rollback()
-    answers = await batch
+    results = await batch
 
-    assert ["posted", "posted"] == answers
+    assert ["posted", "posted"] == results
     assert [0, 0, 100] == [await balance(patient, wallet) for wallet in (alice, bob, carol)]
 
 
@@ -296,9 +296,9 @@ async def test_a_void_reads_what_was_decided_while_it_waited(patient: Pool) -> N
         )
         await until_another_session_waits_for(holder)
         await transaction.commit()
-    [answer] = await voiding
+    [result] = await voiding
 
-    assert ("rejected", "drill") == (answer.outcome, answer.reason)
+    assert ("rejected", "drill") == (result.outcome, result.reason)
 
 
 async def test_two_requests_under_one_id_race(patient: Pool) -> None:
@@ -309,11 +309,11 @@ async def test_two_requests_under_one_id_race(patient: Pool) -> None:
         item = posting(wallets[0], wallets[1], 1)
         pairs.append((item, posting(wallets[2], wallets[3], 1, transfer_id=item.transfer_id)))
 
-    answers = [
-        told
+    results = [
+        returned
         for item, forged in pairs
-        for told in [sorted(a for [a] in await asyncio.gather(post(patient, item), post(patient, forged)))]
+        for returned in [sorted(a for [a] in await asyncio.gather(post(patient, item), post(patient, forged)))]
     ]
 
-    assert [["conflict", "posted"]] * len(pairs) == answers
+    assert [["conflict", "posted"]] * len(pairs) == results
     assert len(pairs) == await balance(patient, wallets[1]) + await balance(patient, wallets[3])

@@ -289,17 +289,17 @@ async def digest_rewritten(ledger: Ledger) -> tuple[str, str]:
 
 
 async def blocks_truncated(ledger: Ledger) -> tuple[str, str]:
-    noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
+    recorded = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
     await ledger.superuser.execute("ALTER TABLE blocks DISABLE TRIGGER ALL")
     await ledger.superuser.execute("TRUNCATE blocks")
-    return "recorded_blocks_present", f"block {noted} with hash "
+    return "recorded_blocks_present", f"block {recorded} with hash "
 
 
 async def latest_blocks_removed_with_their_rows(ledger: Ledger) -> tuple[str, str]:
-    noted = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
-    await ledger.tamper("DELETE FROM blocks WHERE number >= $1", noted)
+    recorded = await ledger.superuser.fetchval("SELECT head_number FROM last_proof")
+    await ledger.tamper("DELETE FROM blocks WHERE number >= $1", recorded)
     await transfer_removed(ledger)
-    return "recorded_blocks_present", f"block {noted} with hash "
+    return "recorded_blocks_present", f"block {recorded} with hash "
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ async def good() -> None:
     """Answers."""
 
 
-async def away() -> None:
+async def unavailable() -> None:
     raise OSError("connection refused")
 
 
@@ -26,7 +26,7 @@ async def silent() -> None:
 
 
 @pytest.fixture
-async def asked() -> AsyncIterator[tuple[Health, TestClient[web.Request, web.Application]]]:
+async def served() -> AsyncIterator[tuple[Health, TestClient[web.Request, web.Application]]]:
     """The health of a process, and a client of it."""
     watched = Health()
     async with TestClient(TestServer(health.metrics_application(watched))) as client:
@@ -34,10 +34,10 @@ async def asked() -> AsyncIterator[tuple[Health, TestClient[web.Request, web.App
 
 
 async def test_ready_while_all_dependencies_respond(
-    asked: tuple[Health, TestClient[web.Request, web.Application]],
+    served: tuple[Health, TestClient[web.Request, web.Application]],
 ) -> None:
     """200 and the names of the dependencies that respond."""
-    watched, client = asked
+    watched, client = served
     watched.register("postgres", good)
     async with client.get("/readyz") as response:
         assert (200, {"ok": ["postgres"], "failing": []}) == (response.status, await response.json())
@@ -45,12 +45,12 @@ async def test_ready_while_all_dependencies_respond(
 
 
 async def test_not_ready_while_a_dependency_is_unavailable(
-    asked: tuple[Health, TestClient[web.Request, web.Application]], monkeypatch: pytest.MonkeyPatch
+    served: tuple[Health, TestClient[web.Request, web.Application]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with `Retry-After` and the names; a dependency that does not respond in time is unavailable; the process is alive."""
     monkeypatch.setattr(health, "PING_SECONDS", 0.1)
-    watched, client = asked
-    for name, ping in (("postgres", good), ("redis", away), ("rabbitmq", silent)):
+    watched, client = served
+    for name, ping in (("postgres", good), ("redis", unavailable), ("rabbitmq", silent)):
         watched.register(name, ping)
     async with asyncio.timeout(20):
         async with client.get("/readyz") as response:
@@ -60,9 +60,9 @@ async def test_not_ready_while_a_dependency_is_unavailable(
             assert (200, {"status": "ok"}) == (response.status, await response.json())
 
 
-async def test_not_ready_while_draining(asked: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
+async def test_not_ready_while_draining(served: tuple[Health, TestClient[web.Request, web.Application]]) -> None:
     """A draining process is not ready, even if all dependencies respond."""
-    watched, client = asked
+    watched, client = served
     watched.register("postgres", good)
     watched.draining = True
     async with client.get("/readyz") as response:

@@ -152,13 +152,13 @@ def test_only_refusals_for_times_contain_the_time() -> None:
             assert pair.verifier.caller(token) is None, token
 
 
-@pytest.mark.parametrize("told", [None, "1800000000", True, -1, 0, float("nan"), float("inf"), 1e300, [1]])
-def test_an_invalid_time_is_ignored(told: object) -> None:
+@pytest.mark.parametrize("now", [None, "1800000000", True, -1, 0, float("nan"), float("inf"), 1e300, [1]])
+def test_an_invalid_time_is_ignored(now: object) -> None:
     """A refusal without a valid time changes nothing."""
     pair = Pair()
     token = pair.signer.token()
 
-    assert not pair.signer.learn(Refusal(extra={} if told is None else {NOW: told}))
+    assert not pair.signer.learn(Refusal(extra={} if now is None else {NOW: now}))
     assert token == pair.signer.token()
 
 

@@ -20,4 +20,4 @@ def test_an_id_that_occurs_twice_in_a_batch_is_decided_once() -> None:
     decision = ledger.decide([alice, bob], [duplicate, duplicate], {}, datetime.now(UTC))
 
     assert (1, 2) == (len(decision.outcomes), len(decision.entries))
-    assert ["posted", "posted"] == [answer.outcome for answer in decision.results]
+    assert ["posted", "posted"] == [result.outcome for result in decision.results]

@@ -98,7 +98,7 @@ def test_a_batch_is_the_same_as_one_after_another(
 
     decision = ledger.decide(accounts, postings, recorded, NOW)
 
-    assert expected == [(answer.outcome, answer.reason) for answer in decision.results]
+    assert expected == [(result.outcome, result.reason) for result in decision.results]
     after = balances_after(accounts, decision)
     assert balances == after
     assert len(known) - len(recorded) == len(decision.outcomes)
@@ -137,9 +137,9 @@ def test_a_balance_has_an_upper_limit() -> None:
     rich = Account(ACCOUNTS[1], False, "USD", False, 10**15, 0, 1)
     full = Account(ACCOUNTS[2], False, "USD", False, LIMIT - 5, 0, 1)
 
-    answers = posted_in_turn((rich, full), [(rich, full, 5), (rich, full, 1), (full, rich, 1), (rich, full, 1)])
+    results = posted_in_turn((rich, full), [(rich, full, 5), (rich, full, 1), (full, rich, 1), (rich, full, 1)])
 
-    assert [("posted", None), ("rejected", "balance_limit"), ("posted", None), ("posted", None)] == answers
+    assert [("posted", None), ("rejected", "balance_limit"), ("posted", None), ("posted", None)] == results
     assert float(LIMIT) == LIMIT
     assert float(LIMIT + 2) != LIMIT + 2
 
@@ -151,9 +151,9 @@ def test_an_external_account_has_an_upper_limit() -> None:
     user = Account(ACCOUNTS[1], False, "USD", False, 100, 0, 1)
     moves = [(outside, user, 4), (outside, user, 3), (user, creditor, 4), (user, creditor, 3)]
 
-    answers = posted_in_turn((outside, creditor, user), moves)
+    results = posted_in_turn((outside, creditor, user), moves)
 
-    assert [("rejected", "balance_limit"), ("posted", None)] * 2 == answers
+    assert [("rejected", "balance_limit"), ("posted", None)] * 2 == results
 
 
 def posted_in_turn(
@@ -164,7 +164,7 @@ def posted_in_turn(
         Posting(UUID(int=50 + n), source.id, to.id, amount, "USD", NOW + timedelta(seconds=1), None, b"a")
         for n, (source, to, amount) in enumerate(moves)
     ]
-    return [(answer.outcome, answer.reason) for answer in ledger.decide(accounts, postings, {}, NOW).results]
+    return [(result.outcome, result.reason) for result in ledger.decide(accounts, postings, {}, NOW).results]
 
 
 def transfer_of(amount: int, source: Account, destination: Account, **changes: object) -> Posting:

@@ -68,18 +68,18 @@ class InMemory:
         return self._results(decision.results)
 
     def void(self, voids: Sequence[tuple[str, Request]], reason: str) -> list[Result]:
-        answers = []
+        results = []
         for name, request in voids:
             id_, request_hash = self._id(name), self._hash(request)
             empty = (None, None, None, None, None)
             outcome = self.outcomes.setdefault(id_, Outcome(id_, ledger.VOIDED, reason, request_hash, *empty, self.now))
-            answers.append(ledger.result_of(outcome, request_hash))
-        return self._results(answers)
+            results.append(ledger.result_of(outcome, request_hash))
+        return self._results(results)
 
     def post_with_concurrent_voids(
         self, batch: Sequence[Transfer], voids: Sequence[tuple[str, Request]], reason: str
     ) -> list[Result]:
-        """A decision that is thrown away has left no trace in what it was made from."""
+        """A discarded decision has not changed its inputs."""
         self._decide(self._postings(batch))
         self.void(voids, reason)
         return self.post(batch)
@@ -161,8 +161,8 @@ class InMemory:
         )
 
     @staticmethod
-    def _results(answers: Sequence[ledger.Result]) -> list[Result]:
-        return [Result(answer.outcome, answer.reason, seconds(answer.at)) for answer in answers]
+    def _results(results: Sequence[ledger.Result]) -> list[Result]:
+        return [Result(result.outcome, result.reason, seconds(result.at)) for result in results]
 
 
 @pytest.mark.timeout(drills.bound(600, 1800))

@@ -77,7 +77,7 @@ def test_the_frontier_excludes_rows_that_may_still_appear() -> None:
     assert None is seal.close(state(finalized_at=None), thorough=True, unread_from=NOON)
     assert NOON - timedelta(seconds=1) - seal.SLACK == seal.close(state(), thorough=True, unread_from=None)
     assert NOON - timedelta(hours=1) == seal.close(state(), thorough=True, unread_from=NOON - timedelta(hours=1))
-    # The clock was set back: nothing that it may tell again is closed.
+    # The clock was set back: times that it may return again are not covered.
     assert NOON - seal.SLACK == seal.close(
         state(finalized_at=NOON + timedelta(hours=1)), thorough=True, unread_from=None
     )
