@@ -1,4 +1,4 @@
-"""Preview of a replay: which outcomes of a dead dead_letter are not recorded yet."""
+"""Preview of a replay: which outcomes of a dead letter are not recorded yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.contracts.messages import MalformedMessage, decode_envelope, decod
 from services.contracts.topology import TRANSFERS_FINALIZED
 from services.notification import commands
 
-UNREADABLE = "The message cannot be decoded: it would become a dead dead_letter again. Nothing would be recorded."
+UNREADABLE = "The message cannot be decoded: it would become a dead letter again. Nothing would be recorded."
 READABLE = "The message would be published to its queue again, with its attempt count reset."
 
 
@@ -46,6 +46,6 @@ def _effect(transfer_id: UUID, is_recorded: bool, is_readable: bool) -> Effect:
     if is_recorded:
         return Effect(transfer_id, "notified", "nothing", "The users are notified; a copy is ignored.")
     if not is_readable:
-        detail = "Its event cannot be decoded and would become a dead dead_letter again."
+        detail = "Its event cannot be decoded and would become a dead letter again."
         return Effect(transfer_id, "not_notified", "dead_letter", detail)
     return Effect(transfer_id, "not_notified", "notify", "The users would be notified.")

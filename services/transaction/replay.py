@@ -1,4 +1,4 @@
-"""Preview of a replay: what it would do to the transfers of a dead dead_letter."""
+"""Preview of a replay: what it would do to the transfers of a dead letter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.contracts.topology import TRANSFERS_REQUESTED
 from services.transaction import commands
 from services.transaction.store import TransferState
 
-UNREADABLE = "The message cannot be decoded: it would become a dead dead_letter again. No transfer changes."
+UNREADABLE = "The message cannot be decoded: it would become a dead letter again. No transfer changes."
 READABLE = "The message would be published to its queue again, with its attempt count reset."
 NOT_ACCEPTED = (
     "The message contains a command that does not match an accepted transfer: "
@@ -73,7 +73,7 @@ def _effect(state: TransferState | None, command: TransferCommand | None, about:
         )
     if command is None:
         return known._replace(
-            effect="dead_letter", detail="Its command cannot be decoded and would become a dead dead_letter again."
+            effect="dead_letter", detail="Its command cannot be decoded and would become a dead letter again."
         )
     if state is None or not _is_accepted(state, command):
         return known._replace(effect="refused", detail="No such command was accepted.")

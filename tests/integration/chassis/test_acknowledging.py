@@ -205,7 +205,7 @@ async def test_a_stop_during_a_pause_returns_the_window_unchanged(queue: Queue) 
 
 
 async def test_an_item_has_a_limited_number_of_attempts(queue: Queue) -> None:
-    """Of a bundle of three one item always fails: it alone is attempted three times, then it is a dead dead_letter."""
+    """Of a bundle of three one item always fails: it alone is attempted three times, then it is a dead letter."""
     tried: list[tuple[int, int]] = []
 
     async def handle(window: Window) -> list[Verdict]:
@@ -223,7 +223,7 @@ async def test_an_item_has_a_limited_number_of_attempts(queue: Queue) -> None:
 
 
 async def test_each_verdict_is_for_its_own_item(queue: Queue) -> None:
-    """Of seven items five are finalized and two become dead dead_letters, each with its reason and its own id."""
+    """Of seven items five are finalized and two become dead letters, each with its reason and its own id."""
 
     async def handle(window: Window) -> list[Verdict]:
         return [

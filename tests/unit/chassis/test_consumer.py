@@ -1,4 +1,4 @@
-"""Items that were not finalized: the next attempt, or a dead dead_letter."""
+"""Items that were not finalized: the next attempt, or a dead letter."""
 
 from __future__ import annotations
 
