@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
-    """The deliver role. Without a mail server it has nothing to do, is ready, and depends on nothing."""
+    """The deliver role: sends e-mails. Without a mail server it is idle and ready."""
     if settings.smtp_url is None:
         log.info("sending_disabled")
         await runtime.until_stopped()

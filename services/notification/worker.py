@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
-    """The worker role: consume until it stops."""
+    """The worker role: consume events until it stops."""
     async with AsyncExitStack() as stack:
         pool = await database.open_pool(
             settings.notification_database_url.get_secret_value(),

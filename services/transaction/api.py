@@ -66,7 +66,7 @@ async def create_transfers(request: web.Request) -> web.Response:
 
 
 async def get_transfer(request: web.Request) -> web.Response:
-    """A transfer as its viewer may see it; with `wait`, the response waits until it is terminal, at most so long."""
+    """A transfer as its viewer may see it; with `wait`, the response waits up to that many seconds for its outcome."""
     query = validate(schemas.GET, dict(request.query))
     # A client that waits for an outcome is making a payment: it does not share connections with reads.
     pool = request.app[POOL if query.wait else READ_POOL]
@@ -79,7 +79,7 @@ async def get_transfer(request: web.Request) -> web.Response:
 
 
 async def list_transfers(request: web.Request) -> web.Response:
-    """A page of the viewer's transfers, newest first; or the one that their idempotency key made."""
+    """A page of the viewer's transfers, newest first; or the transfer of an idempotency key."""
     query = validate(schemas.LIST, dict(request.query))
     if query.idempotency_key is not None:
         found = await commands.find_by_key(request.app[READ_POOL], query.viewer, query.idempotency_key)
