@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 )
 @command.standard
 def events(invocation: Invocation, after: int | None, count: int | None) -> None:
-    """Follow the events of your transfers live; with --json one document per line.
+    """Follow the events of your transfers live.
 
-    A broken connection is reopened, and no event is missing.
+    With --json: one document per line. A broken connection is reopened, and no event is missing.
     """
 
     async def follow(payflow: PayFlow) -> None:

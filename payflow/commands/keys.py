@@ -10,13 +10,16 @@ from payflow.command import Invocation
 
 @click.group
 def keys() -> None:
-    """List and rotate the keys that sign access tokens (for operators)."""
+    """List and rotate the signing keys (for operators)."""
 
 
 @keys.command("list")
 @command.standard
 def list_keys(invocation: Invocation) -> None:
-    """List all keys with their state: waiting, signing, verifying or retired."""
+    """List all keys with their state.
+
+    A key is waiting, signing, verifying or retired.
+    """
     found = invocation.call(lambda payflow: payflow.operator.signing_keys())
     if invocation.as_json:
         invocation.print_json(found.document)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group
 def ledger() -> None:
-    """Verify the ledger and show its balance sheet (for operators)."""
+    """Verify the ledger, show the balance sheet (for operators)."""
 
 
 @ledger.command
@@ -26,7 +26,7 @@ def ledger() -> None:
 )
 @command.standard
 def verify(invocation: Invocation, head: str | None) -> None:
-    """Check every entry of the ledger and every sealed block, now.
+    """Check every entry and every sealed block, now.
 
     Prints each check, and the head: the newest sealed block. Record it outside of the system and pass it with --head
     later, to detect any change of the history that was sealed by then. Exits with 3 and names the failed checks if the
@@ -47,9 +47,9 @@ def verify(invocation: Invocation, head: str | None) -> None:
 @ledger.command("balance-sheet")
 @command.standard
 def balance_sheet(invocation: Invocation) -> None:
-    """Show the sums of customer accounts and of external accounts, by currency.
+    """Show the balance sheet: customer and external accounts.
 
-    Exits with 3 and names the currency if they do not add up to zero.
+    One row of sums per currency. Exits with 3 and names the currency if the sums do not add up to zero.
     """
     sheet, currencies = invocation.call(_read_sheet)
     if invocation.as_json:

@@ -11,7 +11,7 @@ from payflow.command import Invocation
 @click.command
 @command.standard
 def queue(invocation: Invocation) -> None:
-    """Show the queues and everything that is pending (for operators).
+    """Show the queues and all pending work (for operators).
 
     For each queue: its depth in transfers and in messages, its zone, the age of the oldest transfer, its drain rate and
     the seconds of work left. Then the outbox, pending and stale transfers, dead letters, the proof of the ledger, jobs

@@ -45,9 +45,10 @@ def promote(invocation: Invocation, email: str, role: str) -> None:
 @click.option("--reason", required=True, help="Why; stored in the audit log and shown to operators.")
 @command.standard
 def disable(invocation: Invocation, email: str, reason: str) -> None:
-    """Disable EMAIL: no login, all sessions end, and the user is no longer found by e-mail.
+    """Disable EMAIL and end all sessions.
 
-    Payments to the user's wallet id still arrive; an operator stops them with `PUT /api/v1/ops/wallets/{id}/freeze`.
+    The user can neither log in nor be found by e-mail. Payments to the user's wallet id still arrive; an operator stops them
+    with `PUT /api/v1/ops/wallets/{id}/freeze`.
     """
     _change(invocation, email, lambda payflow, account: payflow.operator.disable_user(account.id, reason))
 
