@@ -91,6 +91,7 @@ async def running(home: Home, plan: Plan, *, report: Report = report) -> AsyncIt
     """A started stack: the address of its gateway, and the task that supervises it."""
     home.open()
     with lock.held(home.lock):
+        home.rename_hold_folder()
         leftovers.refuse_copy(home.processes)
         stack = Stack(home, plan, report=report)
         supervising: asyncio.Task[None] | None = None

@@ -100,9 +100,9 @@ class Home:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._restrict()
-            self._rename_hold_folder()
-            for folder in (self.logs, self.down):
-                files.make_folder(folder)
+            files.make_folder(self.logs)
+            if not self._hold.is_dir():
+                files.make_folder(self.down)
             free = shutil.disk_usage(self.path).free
         except OSError as error:
             raise LocalError(f"{self.path} cannot be used: {error.strerror}") from error
@@ -112,6 +112,15 @@ class Home:
             raise LocalError(
                 f"only {free // 1_000_000} MB free below {self.path}: {DISK_FREE_BYTES_MIN // 1_000_000} MB are needed"
             )
+
+    def rename_hold_folder(self) -> None:
+        """Take over the folder `down` from an earlier version, which called it `hold` and reads it while it has the lock."""
+        if self._hold.is_dir() and not self.down.exists():
+            self._hold.rename(self.down)
+
+    @property
+    def _hold(self) -> Path:
+        return self.path / "hold"
 
     def _restrict(self) -> None:
         """Deny other users access to the folder and everything below it, except the one that PostgreSQL runs as.
@@ -128,12 +137,6 @@ class Home:
         if os.geteuid() == 0:
             user = server_user.find(self.path.absolute().parent, owner=self.path.stat().st_uid)
             os.chown(self.path, *((0, 0) if user is None else (user.pw_uid, user.pw_gid)))
-
-    def _rename_hold_folder(self) -> None:
-        """Take over the folder `down` from an earlier version, which called it `hold`."""
-        earlier = self.path / "hold"
-        if earlier.is_dir() and not self.down.exists():
-            earlier.rename(self.down)
 
     def _foreign_folder(self) -> str | None:
         """A folder in here that no stack created, if other users have access: restricting it would lock them out."""

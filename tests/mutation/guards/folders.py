@@ -25,6 +25,9 @@ CONFIGURATION = "tests/integration/test_bad_configuration.py"
 LEFTOVERS = "deploy/local/leftovers.py"
 CHILD = f"{CHILDREN}::test_files_of_a_child_are_for_its_owner_alone"
 KILLED = f"{CHILDREN}::test_killing_ends_children_that_left_the_group"
+DATA_FOLDER = "tests/unit/local/test_home.py"
+RENAMED = f"{DATA_FOLDER}::test_the_folder_down_of_an_earlier_version_is_renamed"
+LEFT_TO_ITS_STACK = f"{DATA_FOLDER}::test_a_refused_start_leaves_the_folder_hold_to_the_running_stack"
 RECORDED = f"{CHILDREN}::test_a_recorded_process_is_distinguished_from_a_later_one_with_its_id"
 
 MUTANTS = (
@@ -34,6 +37,13 @@ MUTANTS = (
         changes=[Change(HOME, "        files.restrict(self.path)\n", "")],
         works=SHARED,
         caught_by=[RESTRICTED],
+    ),
+    Mutant(
+        name="folder-renamed-under-a-running-stack",
+        guard="a start that is refused changes nothing of the running stack",
+        changes=[Change(HOME, "            files.make_folder(self.logs)\n", "            self.rename_hold_folder()\n")],
+        works=RENAMED,
+        caught_by=[LEFT_TO_ITS_STACK],
     ),
     Mutant(
         name="links-of-the-folder-followed",
