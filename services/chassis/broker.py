@@ -20,6 +20,7 @@ from services.contracts.topology import Queue
 
 CONNECT_SECONDS = 5.0
 OPEN_SECONDS = 10.0
+DELETE_SECONDS = 60.0
 """For connecting and declaring everything."""
 
 CONFIRM_SECONDS = 3.0
@@ -79,16 +80,35 @@ async def _connect_to(address: str, name: str) -> AbstractConnection:
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Declare all exchanges and queues, and delete retired queues. Idempotent; every role does it before it works."""
+    """Declare all exchanges and queues. Idempotent; every role does it before it works."""
     await channel.declare_exchange(topology.COMMANDS, ExchangeType.DIRECT, durable=True)
     await channel.declare_exchange(topology.EVENTS, ExchangeType.TOPIC, durable=True)
     for queue in topology.QUEUES:
         await _declare_queue(channel, queue)
-    for queue in topology.RETIRED_QUEUES:
-        for name in queue.names:
-            # The messages can be lost, as `RETIRED_QUEUES` requires. An absent queue is no error. A process of the earlier
-            # version declares its queues again; they are deleted when the next process of this version connects.
-            await channel.queue_delete(name)
+
+
+async def delete_retired_queues(url: str, name: str) -> None:
+    """Delete the queues of earlier versions, on a connection of its own.
+
+    Nothing may wait for it: a queue without a leader responds late, and a refusal of the broker closes the connection. An absent
+    queue is no error. The messages can be lost, as `RETIRED_QUEUES` requires.
+
+    Raises:
+        one of `UNAVAILABLE`
+    """
+    connection = await connect(url, name)
+    try:
+        async with asyncio.timeout(DELETE_SECONDS):
+            channel = await connection.channel()
+            for queue in topology.RETIRED_QUEUES:
+                for queue_name in queue.names:
+                    await channel.queue_delete(queue_name)
+    finally:
+        try:
+            async with asyncio.timeout(1):
+                await connection.close()
+        except UNAVAILABLE:
+            pass
 
 
 async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:

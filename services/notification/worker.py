@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from services.chassis import database, readiness
+from services.chassis import backoff, broker, database, readiness
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
 from services.chassis.database import LockTimeout, Pool
@@ -53,12 +53,30 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=FINALIZED_QUEUE, runtime=runtime)
         runtime.run_beside(stack, archiver.run())
         runtime.run_beside(stack, archiver.measure())
+        runtime.run_beside(stack, delete_retired_queues(settings.rabbitmq_url.get_secret_value(), runtime))
         transaction = Upstream(runtime.service, "transaction", settings.transaction_url, settings.identity_keys)
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, wakeup, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
         runtime.run_beside(stack, pending.PendingPoller(pool, transaction, wakeup).run(runtime))
         await consumer.run()
+
+
+async def delete_retired_queues(url: str, runtime: Runtime) -> None:
+    """Delete the queues of earlier versions once, and try again until it succeeds.
+
+    A process of an earlier version declares its queues again; the next worker that starts deletes them.
+    """
+    failures = 0
+    while not runtime.stopping.is_set():
+        try:
+            await broker.delete_retired_queues(url, f"{runtime.instance} retired queues")
+        except broker.UNAVAILABLE as error:
+            failures += 1
+            log.warning("retired_queues_not_deleted", error=type(error).__name__)
+            await runtime.pause(backoff.seconds(failures))
+        else:
+            return
 
 
 def recorder(pool: Pool, wakeup: FeedWakeup, *, with_deliveries: bool) -> Handle[TransferEvent]:

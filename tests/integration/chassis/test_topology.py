@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local.engines import RabbitMQ
 from services.chassis import broker
+from services.chassis.broker import OutgoingMessage, Publisher
 from services.contracts import topology
 from services.contracts.topology import Queue
 from tests.harness.services import purge
@@ -72,8 +73,8 @@ async def test_retired_queues_are_deleted(rabbitmq: RabbitMQ) -> None:
         retired = {name for queue in topology.RETIRED_QUEUES for name in queue.names}
         assert retired <= {one["name"] for one in ask(rabbitmq, "/queues/%2F")}
 
-        await broker.declare(channel)
-        await broker.declare(channel)
+        await broker.delete_retired_queues(rabbitmq.url, "test")
+        await broker.delete_retired_queues(rabbitmq.url, "test")
 
         names = {one["name"] for one in ask(rabbitmq, "/queues/%2F")}
         assert not retired & names
@@ -101,3 +102,28 @@ async def test_each_queue_is_bound_to_its_own_messages(rabbitmq: RabbitMQ) -> No
         (topology.COMMANDS, "transfers.requested", "transfers.requested"),
         (topology.EVENTS, "transfers.finalized", "notifications.transfers-finalized"),
     ] == sorted(bindings)
+
+
+async def test_a_retired_queue_that_does_not_respond_delays_no_publish(rabbitmq: RabbitMQ) -> None:
+    """The broker deletes such a queue late or not at all; publishes of commands do not wait for that."""
+    await purge(rabbitmq.url)
+    [queue] = topology.RETIRED_QUEUES
+    servers = [f'whereis(list_to_atom("%2F_{name}"))' for name in (queue.name, queue.dead_letter)]
+    connection = await broker.connect(rabbitmq.url, "test")
+    publisher = Publisher(rabbitmq.url, "test")
+    async with connection:
+        await broker._declare_queue(await connection.channel(), queue)
+        try:
+            for server in servers:
+                await rabbitmq.evaluate(f"sys:suspend({server}).")
+            [failed] = await publisher.publish(
+                [OutgoingMessage(topology.COMMANDS, topology.TRANSFERS_REQUESTED.type, b"{}")]
+            )
+        finally:
+            for server in servers:
+                await rabbitmq.evaluate(f"case {server} of undefined -> ok; Pid -> sys:resume(Pid) end.")
+            await publisher.close()
+    assert failed is None
+
+    await broker.delete_retired_queues(rabbitmq.url, "test")
+    await purge(rabbitmq.url)

@@ -22,7 +22,27 @@ UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
 WORKS = "tests/integration/transaction/test_path.py::test_transfer_is_completed"
 
+TOPOLOGY = "tests/integration/chassis/test_topology.py"
+DELETED = f"{TOPOLOGY}::test_retired_queues_are_deleted"
+DELAYS_NOTHING = f"{TOPOLOGY}::test_a_retired_queue_that_does_not_respond_delays_no_publish"
+
 MUTANTS = (
+    Mutant(
+        name="publishes-wait-for-retired-queues",
+        guard="no publish waits for the deletion of a retired queue",
+        changes=[
+            Change(
+                BROKER,
+                "        await _declare_queue(channel, queue)\n\n\n",
+                "        await _declare_queue(channel, queue)\n"
+                "    for queue in topology.RETIRED_QUEUES:\n"
+                "        for name in queue.names:\n"
+                "            await channel.queue_delete(name)\n\n\n",
+            )
+        ],
+        works=DELETED,
+        caught_by=[DELAYS_NOTHING],
+    ),
     Mutant(
         name="ack-before-the-commit",
         guard="a window is acknowledged after its commit, not before",
