@@ -17,6 +17,13 @@ RACES = "tests/integration/wallet/test_races.py"
 TABLES = "tests/integration/wallet/test_schema.py"
 WORKS = f"{POSTING}::test_posting_moves_money_once"
 
+WITHOUT_BARRIER = Change(
+    COMMANDS,
+    "        if not decision.outcomes:\n            await replication.await_replication(connection)\n",
+    "",
+)
+"""The barrier requires a transaction: a mutant without one could not repeat a posting."""
+
 MUTANTS = (
     Mutant(
         name="outcome-not-unique",
@@ -101,7 +108,8 @@ MUTANTS = (
                 COMMANDS,
                 "    async with database.transaction(pool) as connection:\n        accounts, last_entry_at",
                 "    async with database.connection(pool) as connection:\n        accounts, last_entry_at",
-            )
+            ),
+            WITHOUT_BARRIER,
         ],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_accounts_stay_locked_until_the_decision_is_committed"],
@@ -386,6 +394,7 @@ MUTANTS = (
                 "    async with database.transaction(pool) as connection:\n        accounts, last_entry_at",
                 "    async with database.connection(pool) as connection:\n        accounts, last_entry_at",
             ),
+            WITHOUT_BARRIER,
             Change(
                 COMMANDS,
                 "                async with connection.transaction():\n"
