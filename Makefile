@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies smoke
 
 ##@ Use
 
@@ -36,8 +36,8 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data, after a confirma
 test: engines  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
 
-test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contracts, simulation, tidy (under a minute)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contracts tests/simulation tests/tidy
+test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contracts, simulation, tidy, deploy (under a minute)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contracts tests/simulation tests/tidy tests/deploy
 
 drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py \
 	tests/e2e/test_money.py::test_thousands_of_transfers
@@ -79,6 +79,11 @@ currencies: .venv/.installed  ## Write services/contracts/currencies.py from the
 
 schema: engines  ## Write services/*/sql/schema.sql from the migrations
 	@$(BIN)/python -m tests.harness.write_schemas
+
+##@ Deploy
+
+smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
+	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"
 
 ##@ Set up (other targets do it when needed)
 

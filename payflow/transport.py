@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -155,5 +156,8 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
         return f"there is no host {error.host}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not valid"
+    if isinstance(error.os_error, ssl.SSLError):
+        # Its number is one of OpenSSL's, which means another error in the list of the operating system.
+        return f"no TLS connection ({error.os_error.reason or 'the handshake failed'})"
     number = error.os_error.errno
     return os.strerror(number).lower() if number is not None and number in errno.errorcode else str(error.os_error)

@@ -20,6 +20,7 @@ from tests.mutation.guards import (
     proof,
     replication,
     sealing,
+    smoke,
     throttles,
     transaction,
     wallet,
@@ -47,4 +48,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *live.MUTANTS,
     *folders.MUTANTS,
     *replication.MUTANTS,
+    *smoke.MUTANTS,
 )

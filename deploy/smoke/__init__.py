@@ -1,0 +1,1 @@
+"""One transfer through the published address of a deployment."""
