@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies smoke
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies smoke image pin-images sbom
 
 ##@ Use
 
@@ -49,6 +49,7 @@ mutants: engines  ## Remove each guard in turn from a copy of the tree: a check 
 
 lint: .venv/.installed  ## Check format, style, types, import boundaries and the subjects of new commits (BASE=origin/main)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/hadolint deploy/image/Dockerfile
 	@$(BIN)/python -m tests.tidy.commit_subjects
 
 format: .venv/.installed  ## Format the code
@@ -84,6 +85,15 @@ schema: engines  ## Write services/*/sql/schema.sql from the migrations
 
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"
+
+image: .venv/.installed  ## Build the image payflow:dev with Docker (PAYFLOW_IMAGE= for another name)
+	@$(BIN)/python -m deploy.image build
+
+pin-images: .venv/.installed  ## Write the digests of all base, engine and monitoring images; needs Docker and the internet
+	@$(BIN)/python -m deploy.image pin
+
+sbom: .venv/.installed  ## Write the bill of materials of the image's Python packages to dist/ (CycloneDX)
+	@$(BIN)/python -m deploy.image sbom
 
 ##@ Set up (other targets do it when needed)
 

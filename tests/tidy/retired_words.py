@@ -27,7 +27,7 @@ INSTEAD = {
     "somebody, nobody, whoever, everybody, anybody, stranger, strangers": "the caller, the user, the request",
     "letter, letters": "email (dead letter stays)",
     "notices": "notifications",
-    "rehearsal, rehearsals, rehearse, rehearses, rehearsed": "simulated failure",
+    "rehearse, rehearses, rehearsed": "simulated failure (a rehearsal is that of a deployment)",
     "thaw, thaws, thawed": "unfreeze",
     "of the world, the world s": "external account",
     "furnish, furnishes, furnished": "fund",
@@ -111,7 +111,7 @@ LEFT_OUT = re.compile(
     r"(^|/)(\.(git|venv|payflow|hypothesis)|[^/]*_cache|__pycache__|[^/]*\.egg-info|node_modules|build|dist)(/|$)"
 )
 SUFFIXES = frozenset({".py", ".sql", ".md", ".toml", ".yml", ".yaml", ".json", ".awk", ".js", ".css", ".html", ".sh"})
-NAMES = frozenset({"Makefile", "run"})
+NAMES = frozenset({"Makefile", "run", "Dockerfile", ".dockerignore", "images.lock"})
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _RETIRED = re.compile(

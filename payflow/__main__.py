@@ -1,0 +1,9 @@
+"""`python -m payflow`: the command line, where the script `payflow` is not on PATH."""
+
+from __future__ import annotations
+
+import sys
+
+from payflow.cli import main
+
+sys.exit(main())
