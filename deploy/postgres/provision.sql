@@ -17,6 +17,7 @@ SET client_min_messages = warning;
 \getenv transaction_password PAYFLOW_TRANSACTION_PASSWORD
 \getenv notification_owner_password PAYFLOW_NOTIFICATION_OWNER_PASSWORD
 \getenv notification_password PAYFLOW_NOTIFICATION_PASSWORD
+\getenv backup_password PAYFLOW_BACKUP_PASSWORD
 
 -- Missing roles.
 SELECT format('CREATE ROLE %I LOGIN', wanted.name)
@@ -24,7 +25,7 @@ FROM unnest(ARRAY[
     'payflow_auth_owner', 'payflow_auth',
     'payflow_wallet_owner', 'payflow_wallet', 'payflow_wallet_proof', 'payflow_wallet_seal',
     'payflow_transaction_owner', 'payflow_transaction',
-    'payflow_notification_owner', 'payflow_notification'
+    'payflow_notification_owner', 'payflow_notification', 'payflow_backup'
 ]) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name)
 \gexec
@@ -39,6 +40,8 @@ ALTER ROLE payflow_transaction_owner PASSWORD :'transaction_owner_password';
 ALTER ROLE payflow_transaction PASSWORD :'transaction_password';
 ALTER ROLE payflow_notification_owner PASSWORD :'notification_owner_password';
 ALTER ROLE payflow_notification PASSWORD :'notification_password';
+-- Backups: it may copy the whole server, and connect to no database.
+ALTER ROLE payflow_backup REPLICATION PASSWORD :'backup_password';
 
 -- Missing databases, each with its owner.
 SELECT format('CREATE DATABASE %I OWNER %I', wanted.name, 'payflow_' || wanted.name || '_owner')

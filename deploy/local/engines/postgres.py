@@ -34,6 +34,7 @@ ROLES = (
     *(f"payflow_{database}" for database in DATABASES),
     "payflow_wallet_proof",
     "payflow_wallet_seal",
+    "payflow_backup",
 )
 PROVISIONING = Path(__file__).parents[2] / "postgres" / "provision.sql"
 LOGIN_SECONDS_MAX = 2.0
