@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes lint format schema engines currencies smoke image pin-images sbom
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom
 
 ##@ Use
 
@@ -71,6 +71,9 @@ coverage: engines  ## Measure the branch coverage of services, payflow and deplo
 
 readmes: .venv/.installed  ## Write the tables of services/*/README.md from the code
 	@$(BIN)/python -m tests.harness.write_readmes
+
+manifests: .venv/.installed  ## Write the alert rules of monitoring/ as a Kubernetes manifest
+	@$(BIN)/python -m tests.harness.write_manifests
 
 guarantees: .venv/.installed  ## Write docs/guarantee-tests.md from the docstrings of the tests
 	@$(BIN)/python -m tests.harness.write_guarantees

@@ -1,0 +1,197 @@
+"""The production overlay: what the operator must give, and what the engines promise."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from services.gateway.address import parse_networks
+from tests.deploy.k8s import production_builds
+from tests.deploy.k8s.production_builds import SITE, BuildFailed, build_production, example_site
+
+
+def get(kind: str, name: str) -> dict[str, Any]:
+    """The resource of this kind and name."""
+    found = [
+        each for each in production_builds.production() if each["kind"] == kind and each["metadata"]["name"] == name
+    ]
+    assert len(found) == 1, f"{kind} {name}"
+    return found[0]
+
+
+def texts(value: Any) -> list[str]:
+    """Every string in a resource."""
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in texts(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in texts(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+def labels(policy: dict[str, Any]) -> dict[str, str]:
+    """The pods that a NetworkPolicy selects."""
+    selected: dict[str, str] = policy["spec"]["podSelector"].get("matchLabels", {})
+    return selected
+
+
+def test_nothing_builds_without_the_values_of_the_site() -> None:
+    """Without site.env the overlay does not build, and the error names the file."""
+    with pytest.raises(BuildFailed, match=r"site\.env"):
+        build_production(None)
+
+
+@pytest.mark.parametrize("missing", ["HOST", "STORAGE_CLASS"])
+def test_nothing_builds_without_one_value(missing: str) -> None:
+    """A value that site.env lacks is no empty one: the overlay does not build."""
+    with pytest.raises(BuildFailed, match=missing):
+        build_production({name: value for name, value in SITE.items() if name != missing})
+
+
+def test_every_value_of_the_site_is_used() -> None:
+    """The example has exactly the values that the overlay needs, and each of them is somewhere in what is built."""
+    assert sorted(example_site()) == sorted(SITE)
+    built = texts(list(production_builds.production()))
+    assert [name for name, value in SITE.items() if not any(value in text for text in built)] == []
+
+
+def test_no_value_of_the_example_is_usable() -> None:
+    """Every value of the example is in angle brackets, which no name, image, network or address of Kubernetes may have."""
+    assert [name for name, value in example_site().items() if not re.fullmatch(r"<[^<>]+>", value)] == []
+    with pytest.raises(ValueError, match="network"):
+        parse_networks(example_site()["TRUSTED_PROXIES"])
+
+
+def test_no_placeholder_is_left() -> None:
+    """No word in capitals that stands for a value of the site is left in what is built."""
+    words = "|".join(SITE)
+    left = [
+        text
+        for resource in production_builds.production()
+        for text in texts(resource)
+        if re.search(rf"(^|[/-])({words})($|[/-])", text)
+    ]
+    assert left == []
+
+
+def test_every_image_is_pinned() -> None:
+    """Every image, also those that operators run, has the digest that the site gives."""
+    images = [
+        value
+        for resource in production_builds.production()
+        for name, value in fields(resource)
+        if name in ("image", "imageName")
+    ]
+    assert len(images) >= len(("payflow", "postgres", "rabbitmq", "redis"))
+    assert [image for image in images if not image.endswith(production_builds.DIGEST)] == []
+
+
+def fields(value: Any) -> list[tuple[str, Any]]:
+    """Every field of a resource with its value, at any depth."""
+    if isinstance(value, dict):
+        return [*value.items(), *(pair for inner in value.values() for pair in fields(inner))]
+    if isinstance(value, list):
+        return [pair for inner in value for pair in fields(inner)]
+    return []
+
+
+def test_migrations_are_named_by_release() -> None:
+    """The name of each migration ends with the release, because a finished Job cannot be changed."""
+    jobs = [each["metadata"]["name"] for each in production_builds.production() if each["kind"] == "Job"]
+    migrations = [name for name in jobs if "-migrate" in name]
+    assert len(migrations) == len(("auth", "wallet", "transaction", "notification"))
+    assert [name for name in jobs if not name.endswith(f"-{SITE['RELEASE']}")] == []
+
+
+def test_one_host_name_everywhere() -> None:
+    """The Ingress, its certificate and the public address of the gateway have the same host."""
+    ingress = get("Ingress", "gateway")["spec"]
+    assert ingress["rules"][0]["host"] == SITE["HOST"]
+    assert ingress["tls"] == [{"hosts": [SITE["HOST"]], "secretName": "gateway-tls"}]
+    certificate = get("Certificate", "gateway")["spec"]
+    assert (certificate["dnsNames"], certificate["secretName"]) == ([SITE["HOST"]], "gateway-tls")
+    gateway = get("Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]
+    variables = {variable["name"]: variable.get("value") for variable in gateway["env"]}
+    assert variables["PAYFLOW_PUBLIC_URL"] == f"https://{SITE['HOST']}"
+    assert variables["PAYFLOW_TRUSTED_PROXIES"] == SITE["TRUSTED_PROXIES"]
+
+
+def test_certificate_is_of_a_public_authority() -> None:
+    """The local authority of the component tls is not in production; the only Issuer uses ACME."""
+    issuers = [each for each in production_builds.production() if each["kind"] == "Issuer"]
+    assert [(issuer["metadata"]["name"], list(issuer["spec"])) for issuer in issuers] == [("payflow", ["acme"])]
+    certificates = [each for each in production_builds.production() if each["kind"] == "Certificate"]
+    assert [certificate["spec"]["issuerRef"]["name"] for certificate in certificates] == ["payflow"]
+
+
+def test_solver_of_the_authority_is_reachable() -> None:
+    """The pod that proves control of the host to the authority is reachable from the ingress controller alone."""
+    policy = get("NetworkPolicy", "acme-solver")
+    assert labels(policy) == {"acme.cert-manager.io/http01-solver": "true"}
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
+    (source,) = rule["from"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": SITE["INGRESS_NAMESPACE"]}
+
+
+def test_commit_waits_for_a_standby() -> None:
+    """PostgreSQL writes only with a standby in sync, and promotes only one that has every acknowledged commit."""
+    cluster = get("Cluster", "postgres")["spec"]
+    assert cluster["instances"] == 3
+    assert cluster["postgresql"]["synchronous"] == {
+        "method": "any",
+        "number": 1,
+        "dataDurability": "required",
+        "failoverQuorum": True,
+    }
+    assert "synchronous_commit" not in cluster["postgresql"]["parameters"]
+    assert cluster["affinity"]["podAntiAffinityType"] == "required"
+
+
+def test_broker_keeps_a_majority() -> None:
+    """RabbitMQ has three nodes on three machines; a node without the others pauses, and one at most is taken down at once."""
+    cluster = get("RabbitmqCluster", "rabbitmq")["spec"]
+    assert cluster["replicas"] == 3
+    assert "cluster_partition_handling = pause_minority" in cluster["rabbitmq"]["additionalConfig"].splitlines()
+    required = cluster["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert [term["topologyKey"] for term in required] == ["kubernetes.io/hostname"]
+    assert get("PodDisruptionBudget", "rabbitmq")["spec"]["maxUnavailable"] == 1
+
+
+def test_backups_reach_the_object_store() -> None:
+    """WAL is archived continuously and a base backup is made every day, both to the object store of the site."""
+    (plugin,) = get("Cluster", "postgres")["spec"]["plugins"]
+    assert plugin["isWALArchiver"]
+    store = get("ObjectStore", plugin["parameters"]["barmanObjectName"])["spec"]
+    assert store["configuration"]["destinationPath"] == SITE["BACKUP_PATH"]
+    backup = get("ScheduledBackup", "postgres")["spec"]
+    assert (backup["method"], backup["pluginConfiguration"]["name"]) == ("plugin", plugin["name"])
+    assert len(backup["schedule"].split()) == 6
+
+
+@pytest.mark.parametrize("engine", ["postgres", "rabbitmq", "redis"])
+def test_engine_is_reachable_by_its_clients_alone(engine: str) -> None:
+    """The pods of an engine have the label that its clients may connect to, and only clients may connect to its port."""
+    port = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}[engine]
+    (egress,) = get("NetworkPolicy", f"{engine}-clients")["spec"]["egress"]
+    assert egress["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": engine}}}]
+    policy = get("NetworkPolicy", engine)
+    (ingress,) = policy["spec"]["ingress"]
+    assert ingress == {
+        "from": [{"podSelector": {"matchLabels": {f"payflow/uses-{engine}": "true"}}}],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }
+    assert labels(policy).items() <= pod_labels(engine).items()
+    assert pod_labels(engine)["app.kubernetes.io/name"] == engine
+
+
+def pod_labels(engine: str) -> dict[str, str]:
+    """The labels that the pods of an engine get, from its operator or its Deployment."""
+    if engine == "postgres":
+        inherited: dict[str, str] = get("Cluster", "postgres")["spec"]["inheritedMetadata"]["labels"]
+        return inherited | {"cnpg.io/cluster": "postgres"}
+    if engine == "rabbitmq":
+        return {"app.kubernetes.io/name": get("RabbitmqCluster", "rabbitmq")["metadata"]["name"]}
+    deployed: dict[str, str] = get("Deployment", "redis")["spec"]["template"]["metadata"]["labels"]
+    return deployed
