@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings, Secret
+from services.chassis.settings import EngineUrl, Port, ProcessSettings, RoleSettings, Secret
 
 
 class AuthSettings(RoleSettings):
@@ -20,27 +19,26 @@ class AuthSettings(RoleSettings):
     auth_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
     redis_url: EngineUrl | None = None
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return self.auth_pool_size_max + self.auth_read_pool_size_max
 
-class MigrateSettings(BaseSettings):
+
+class MigrateSettings(ProcessSettings):
     """The migrate job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     auth_owner_database_url: EngineUrl
 
 
-class GrantSettings(BaseSettings):
+class GrantSettings(ProcessSettings):
     """The grant job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     auth_database_url: EngineUrl
 
 
-class RotateSettings(BaseSettings):
+class RotateSettings(ProcessSettings):
     """The rotate-keys job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     auth_database_url: EngineUrl
     auth_secret: Secret

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+BUILD = Gauge(
+    "payflow_build_info",
+    "Always 1: the version of this process, and the revision of the source it was built from.",
+    ["version", "revision"],
+)
 HTTP_SECONDS = Histogram(
     "payflow_http_request_duration_seconds",
     "Time from the headers of the request to the last byte of its response; of a stream, to the first.",

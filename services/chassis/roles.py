@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,11 +19,10 @@ from typing import Any, NoReturn
 import structlog
 import uvloop
 from aiohttp import web
-from pydantic_settings import BaseSettings
 
-from services.chassis import crash_points, logs
+from services.chassis import crash_points, logs, metrics
 from services.chassis.health import Health, metrics_application
-from services.chassis.settings import BadConfiguration, RoleSettings, load
+from services.chassis.settings import BadConfiguration, ProcessSettings, RoleSettings, list_unread_files, load
 
 log = structlog.get_logger()
 
@@ -33,6 +33,8 @@ STOP_SECONDS_MAX = 24.0
 
 METRICS_STOP_SECONDS = 1.0
 TASKS_LOGGED_MAX = 20
+DISTRIBUTION = "payflow-server"
+UNKNOWN = "unknown"
 EXIT_FAULT = 1
 EXIT_BAD_CONFIGURATION = 2
 
@@ -94,7 +96,7 @@ class Role:
 class Job:
     """A task that runs once: its settings, and the coroutine that gets the remaining arguments."""
 
-    settings: type[BaseSettings]
+    settings: type[ProcessSettings]
     run: Callable[[Any, list[str]], Awaitable[None]]
 
 
@@ -142,9 +144,19 @@ def _run_role(service: str, name: str, role: Role) -> NoReturn:
         level=settings.log_level,
         console=settings.log_format == "console",
     )
+    if unread := list_unread_files(settings):
+        log.warning("settings_files_ignored", files=unread)
+    metrics.BUILD.labels(_version(), settings.revision or UNKNOWN).set(1)
     if settings.crash_at:
         crash_points.arm(crash_points.parse(settings.crash_at))
     sys.exit(uvloop.run(_serve(role, settings, Runtime(service=service, role=name, instance=instance))))
+
+
+def _version() -> str:
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:  # the sources were copied without being installed
+        return UNKNOWN
 
 
 async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:

@@ -1,10 +1,15 @@
-"""Settings from `PAYFLOW_...` variables, read once and frozen; all faults are reported at once, in one line."""
+"""Settings from `PAYFLOW_...` variables and files, read once and frozen; all faults are reported at once, in one line.
+
+Each variable may also be a file of the same name, in either case, in the folder `PAYFLOW_SECRETS_DIR`.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo
@@ -108,10 +113,16 @@ Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class RoleSettings(BaseSettings):
-    """What every role reads."""
+class ProcessSettings(BaseSettings):
+    """What every role and job reads."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    secrets_dir: str = ""
+
+
+class RoleSettings(ProcessSettings):
+    """What every role reads."""
 
     instance: str = ""
     host: str = "0.0.0.0"  # noqa: S104 - inside a container, restricted by network policy
@@ -120,8 +131,14 @@ class RoleSettings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     demo: bool = False
     crash_at: CrashPoint = ""
+    revision: str = ""
     service_key: KeySeed
     service_public_keys: dict[str, str]
+
+    @property
+    def database_connections_max(self) -> int:
+        """How many connections to PostgreSQL one process of this role opens at most."""
+        return 0
 
     @property
     def identity_keys(self) -> Identity:
@@ -129,18 +146,25 @@ class RoleSettings(BaseSettings):
         return Identity.from_base64(self.service_key.get_secret_value(), self.service_public_keys)
 
 
-Settings = TypeVar("Settings", bound=BaseSettings)
+Settings = TypeVar("Settings", bound=ProcessSettings)
 
 
 def load(settings: type[Settings]) -> Settings:
-    """Read the environment.
+    """Read the environment, and the files of the folder that `PAYFLOW_SECRETS_DIR` names, if it names one.
 
     Raises:
         BadConfiguration: with one line that names every missing or malformed variable, never its value.
     """
+    variables = EnvSettingsSource(BaseSettings).env_vars
+    folder = variables.get(f"{PREFIX}secrets_dir".lower()) or None
     faults = _driver_faults()
+    file_faults = _file_faults(settings, Path(folder), variables) if folder else []
+    if file_faults:
+        raise BadConfiguration("; ".join(faults + file_faults))
+    # mypy knows the fields of the class, not the options that every settings class takes.
+    options: dict[str, Any] = {"_secrets_dir": folder}
     try:
-        read = settings()
+        read = settings(**options)
     except ValidationError as error:
         faults += [_fault(fault["loc"], fault["msg"]) for fault in error.errors()]
     except ValueError as error:  # pydantic-settings: a JSON variable that is not JSON
@@ -148,6 +172,40 @@ def load(settings: type[Settings]) -> Settings:
     if faults:
         raise BadConfiguration("; ".join(faults))
     return read
+
+
+def list_unread_files(settings: ProcessSettings) -> list[str]:
+    """The `payflow_` files that the settings do not read: of a later release, or misspelt."""
+    if not settings.secrets_dir:
+        return []
+    known = {_variable(name) for name in type(settings).model_fields}
+    names = (path.name for path in Path(settings.secrets_dir).iterdir())
+    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def _file_faults(settings: type[ProcessSettings], folder: Path, variables: Mapping[str, str | None]) -> list[str]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        return [f"{PREFIX}SECRETS_DIR: {folder} cannot be read ({error.strerror})"]
+    faults = []
+    for variable in map(_variable, settings.model_fields):
+        found = [path for path in files if path.name.upper() == variable]
+        given = [str(path) for path in found] + ["the environment"] * (variable.lower() in variables)
+        if found and len(given) > 1:
+            faults.append(f"{variable}: given more than once, by {' and by '.join(given)}")
+        faults += [f"{variable}: {path} cannot be read ({why})" for path in found if (why := _why_unreadable(path))]
+    return faults
+
+
+def _why_unreadable(path: Path) -> str | None:
+    try:
+        path.read_text()
+    except OSError as error:
+        return error.strerror
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    return None
 
 
 def _driver_faults() -> list[str]:
@@ -158,6 +216,10 @@ def _driver_faults() -> list[str]:
     return [f"{', '.join(found)}: not supported; unset them and put the settings into the database's URL"]
 
 
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
 def _fault(location: tuple[int | str, ...], message: str) -> str:
-    variable = PREFIX + str(location[0]).upper() if location else f"the {PREFIX} variables"
+    variable = _variable(str(location[0])) if location else f"the {PREFIX} variables"
     return f"{variable}: {'missing' if message == 'Field required' else message.removeprefix('Value error, ')}"

@@ -16,13 +16,12 @@ from services.notification import channels, commands, store
 from services.notification.channels import Mail, MailRefused
 from services.notification.emails import AuthEmails
 from services.notification.sender import Sender
-from services.notification.settings import DeliverSettings
+from services.notification.settings import DELIVER_POOL_SIZE_MAX, DeliverSettings
 from services.notification.store import Claimed
 
 LEASE_SECONDS = 60.0
 CONTACTS_SECONDS = 3.0
 
-POOL_SIZE_MAX = 2
 
 log = structlog.get_logger()
 
@@ -37,7 +36,7 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
         pool = await database.open_pool(
             settings.notification_database_url.get_secret_value(),
             name=runtime.instance,
-            size_max=POOL_SIZE_MAX,
+            size_max=DELIVER_POOL_SIZE_MAX,
             server_settings=store.PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)

@@ -6,9 +6,8 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings, Seconds
+from services.chassis.settings import BrokerUrls, EngineUrl, Port, ProcessSettings, RoleSettings, Seconds
 
 
 def _check_smtp_url(url: SecretStr, others: ValidationInfo) -> SecretStr:
@@ -48,6 +47,9 @@ ServiceUrl = Annotated[str, Field(pattern=r"^https?://")]
 PublicUrl = Annotated[Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")] | None, BeforeValidator(_empty_is_none)]
 """The public address of the web front end: scheme, host, and a port and a path if it has them."""
 
+WORKER_POOL_SIZE_MAX = 5
+DELIVER_POOL_SIZE_MAX = 2
+
 
 class ApiSettings(RoleSettings):
     """The api role."""
@@ -58,6 +60,11 @@ class ApiSettings(RoleSettings):
     notification_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 8
     notification_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return self.notification_pool_size_max + self.notification_read_pool_size_max
+
 
 class WorkerSettings(RoleSettings):
     """The worker role."""
@@ -67,7 +74,13 @@ class WorkerSettings(RoleSettings):
     transaction_url: ServiceUrl
     redis_url: EngineUrl | None = None
     catch_up_seconds: Seconds = 5.0
-    smtp_url: OptionalSmtpUrl = None
+    # Only whether there is one counts: this role sends nothing.
+    smtp_url: Annotated[OptionalSmtpUrl, Field(json_schema_extra={"connects": False})] = None
+
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return WORKER_POOL_SIZE_MAX
 
 
 class DeliverSettings(RoleSettings):
@@ -79,10 +92,13 @@ class DeliverSettings(RoleSettings):
     public_url: PublicUrl = None
     smtp_sender: Annotated[str, Field(pattern=r"^[^\r\n]*@[^\r\n]*$")] = "PayFlow <no-reply@localhost>"
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return DELIVER_POOL_SIZE_MAX
 
-class MigrateSettings(BaseSettings):
+
+class MigrateSettings(ProcessSettings):
     """The migrate job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     notification_owner_database_url: EngineUrl

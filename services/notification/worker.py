@@ -17,11 +17,10 @@ from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.refusals.notification import RecordingContended
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import catch_up, commands, pending, store
-from services.notification.settings import WorkerSettings
+from services.notification.settings import WORKER_POOL_SIZE_MAX, WorkerSettings
 from services.notification.wakeup import FeedWakeup
 
 # One window at a time; beside it the catch-up, the poller of pending transfers, the dead letters and a ping.
-POOL_SIZE_MAX = 5
 
 log = structlog.get_logger()
 
@@ -32,7 +31,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         pool = await database.open_pool(
             settings.notification_database_url.get_secret_value(),
             name=runtime.instance,
-            size_max=POOL_SIZE_MAX,
+            size_max=WORKER_POOL_SIZE_MAX,
             server_settings=store.PLANNER,
         )
         stack.push_async_callback(database.close_pool, pool)

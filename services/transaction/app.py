@@ -23,7 +23,13 @@ from services.transaction.auth_client import AuthClient
 from services.transaction.backlog import Backlog
 from services.transaction.intake import Intake
 from services.transaction.monitor import Monitor
-from services.transaction.settings import ApiSettings, RelaySettings, ReversalSettings, WorkerSettings
+from services.transaction.settings import (
+    BACKGROUND_POOL_SIZE_MAX,
+    ApiSettings,
+    RelaySettings,
+    ReversalSettings,
+    WorkerSettings,
+)
 from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
 from services.transaction.worker import Worker
@@ -33,7 +39,6 @@ from services.transaction.worker import Worker
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 INTAKE_SETTINGS = PLANNER | {"lock_timeout": "500ms"}
 READ_SETTINGS = PLANNER | database.READ_LIMITS
-BACKGROUND_POOL_MAX = 6
 
 
 async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
@@ -81,7 +86,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
 async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
     """The relay role: publish the outbox, archive dead letters, measure the queue."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
         publisher = Publisher(settings.rabbitmq_url.get_secret_value(), runtime.instance)
         stack.push_async_callback(publisher.close)
         runtime.health.register("rabbitmq", publisher.ping)
@@ -99,7 +104,7 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
 async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
     """The worker role: post the commands of the queue in the wallet and record the outcomes."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         worker = Worker(pool, wallet, runtime.instance)
         consumer = Consumer(
@@ -121,10 +126,16 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
 async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
     """The reversal role: void and finalize expired transfers."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_MAX, PLANNER)
+        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         runtime.health.register("wallet", wallet.ping)
-        await reversal.run(pool, wallet, runtime, every_seconds=settings.reversal_every_seconds)
+        await reversal.run(
+            pool,
+            wallet,
+            runtime,
+            every_seconds=settings.reversal_every_seconds,
+            seconds_max=settings.reversal_seconds_max,
+        )
 
 
 async def _open_pool(

@@ -5,6 +5,8 @@ It never decides: for a transfer whose worker died after the ledger commit the w
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -51,9 +53,16 @@ async def sweep(pool: Pool, wallet: WalletClient) -> int:
             return moved
 
 
-async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_seconds: float) -> None:
-    """A pass every few seconds until the role stops. Several may run."""
+async def run(
+    pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_seconds: float, seconds_max: float | None = None
+) -> None:
+    """A pass every few seconds until the role stops, or for `seconds_max`. Several may run.
+
+    A last pass begins when the time is over, so that a successor that starts late leaves no gap.
+    """
+    ends_at = math.inf if seconds_max is None else time.monotonic() + seconds_max
     while not runtime.stopping.is_set():
+        is_last = time.monotonic() >= ends_at
         try:
             moved = await sweep(pool, wallet)
             await commands.record_heartbeat(pool, runtime.instance, {"role": JOB})
@@ -63,4 +72,6 @@ async def run(pool: Pool, wallet: WalletClient, runtime: Runtime, *, every_secon
         except (Refusal, LockTimeout) as error:
             # The next pass finds the same transfers again: they stay PENDING until they are finalized.
             log.warning("reversal_delayed", reason=str(error))
-        await runtime.pause(every_seconds)
+        if is_last:
+            return
+        await runtime.pause(min(every_seconds, ends_at - time.monotonic()))

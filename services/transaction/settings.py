@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, BrokerUrls, EngineUrl, Port, RoleSettings, Seconds
+from services.chassis.settings import BrokerUrls, EngineUrl, Port, ProcessSettings, RoleSettings, Seconds
+
+BACKGROUND_POOL_SIZE_MAX = 6
+"""Database connections of a role that serves no requests."""
 
 
 class ApiSettings(RoleSettings):
@@ -23,12 +25,22 @@ class ApiSettings(RoleSettings):
     reversal_after_seconds: Seconds = 60.0
     backlog_seconds_max: Seconds = 20.0
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return self.transaction_pool_size_max + self.transaction_read_pool_size_max
+
 
 class RelaySettings(RoleSettings):
     """The relay role."""
 
     transaction_database_url: EngineUrl
     rabbitmq_url: BrokerUrls
+
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return BACKGROUND_POOL_SIZE_MAX
 
 
 class WorkerSettings(RoleSettings):
@@ -39,6 +51,11 @@ class WorkerSettings(RoleSettings):
     wallet_url: str
     consumer_attempts_max: Annotated[int, Field(ge=1, le=100)] = 8
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return BACKGROUND_POOL_SIZE_MAX
+
 
 class ReversalSettings(RoleSettings):
     """The reversal role: a pass every few seconds, until it stops or, as a CronJob, for a limited time."""
@@ -46,11 +63,15 @@ class ReversalSettings(RoleSettings):
     transaction_database_url: EngineUrl
     wallet_url: str
     reversal_every_seconds: Seconds = 5.0
+    reversal_seconds_max: Seconds | None = None
+
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return BACKGROUND_POOL_SIZE_MAX
 
 
-class MigrateSettings(BaseSettings):
+class MigrateSettings(ProcessSettings):
     """The migrate job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     transaction_owner_database_url: EngineUrl

@@ -10,7 +10,7 @@ from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
 from services.wallet.proof import watch_drift
 from services.wallet.sealer import Sealer
-from services.wallet.settings import SealSettings, WalletSettings
+from services.wallet.settings import PROOF_POOL_SIZE_MAX, SEAL_POOL_SIZE_MAX, SealSettings, WalletSettings
 
 # For statements over arrays of ids: for a new table the planner chooses a sequential scan or a merge join, ten times slower. The
 # generic plan with index look-ups is right at every size.
@@ -36,7 +36,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         proof_pool = await database.open_pool(
             settings.wallet_proof_database_url.get_secret_value(),
             name=f"{runtime.instance} proof",
-            size_max=2,
+            size_max=PROOF_POOL_SIZE_MAX,
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
@@ -56,7 +56,7 @@ async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
         pool = await database.open_pool(
             settings.wallet_seal_database_url.get_secret_value(),
             name=runtime.instance,
-            size_max=3,
+            size_max=SEAL_POOL_SIZE_MAX,
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, pool)

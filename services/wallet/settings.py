@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.chassis.settings import PREFIX, EngineUrl, Port, RoleSettings, Seconds
+from services.chassis.settings import EngineUrl, Port, ProcessSettings, RoleSettings, Seconds
+
+PROOF_POOL_SIZE_MAX = 2
+SEAL_POOL_SIZE_MAX = 3
 
 
 class WalletSettings(RoleSettings):
@@ -19,6 +21,11 @@ class WalletSettings(RoleSettings):
     wallet_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
     wallet_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 6
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return self.wallet_pool_size_max + self.wallet_read_pool_size_max + PROOF_POOL_SIZE_MAX
+
 
 class SealSettings(RoleSettings):
     """The seal role."""
@@ -27,10 +34,13 @@ class SealSettings(RoleSettings):
     seal_every_seconds: Seconds = 1.0
     proof_every_seconds: Seconds = 60.0
 
+    @property
+    def database_connections_max(self) -> int:
+        """The pools of the role."""
+        return SEAL_POOL_SIZE_MAX
 
-class MigrateSettings(BaseSettings):
+
+class MigrateSettings(ProcessSettings):
     """The migrate job."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     wallet_owner_database_url: EngineUrl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 
 import aiohttp
 
@@ -29,6 +30,7 @@ PROMISED = [
     "payflow_rate_limited_total",
     "payflow_job_last_success_timestamp_seconds{job}",
     "payflow_ledger_proof_ok",
+    "payflow_build_info{version,revision}",
     "payflow_seal_lag_seconds",
     "payflow_seal_head_number",
     "payflow_sealed_blocks_total",
@@ -59,6 +61,14 @@ async def test_every_promised_series_is_exported(stack: Stack, alice: Person, bo
         if not any(wanted <= set(re.findall(r"(\w+)=", line)) for line in lines):
             missing.append(promised)
     assert [] == missing
+
+
+async def test_every_role_exports_its_version(stack: Stack) -> None:
+    """Each role states the version of the distribution, and that its revision is unknown where none is set."""
+    found = re.findall(r"^payflow_build_info{(.*)} 1\.0$", await pages(stack), flags=re.MULTILINE)
+
+    assert len([name for name in stack["metrics"] if name not in ("postgres", "rabbitmq", "redis")]) == len(found)
+    assert {f'revision="unknown",version="{version("payflow-server")}"'} == set(found)
 
 
 async def test_metrics_never_go_through_the_gateway(stack: Stack, alice: Person) -> None:

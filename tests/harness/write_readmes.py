@@ -18,7 +18,7 @@ from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.health import Health, metrics_application
 from services.chassis.roles import Job, Role
 from services.chassis.service_tokens import TokenVerifier
-from services.chassis.settings import PREFIX, RoleSettings
+from services.chassis.settings import PREFIX, ProcessSettings, RoleSettings
 from services.gateway.api import OPERATIONS, reference
 
 SERVICES = Path(__file__).parents[2] / "services"
@@ -122,7 +122,7 @@ def _common_variables() -> Iterator[tuple[str, str]]:
 
 
 def _own_fields(settings: type[BaseSettings]) -> Iterator[tuple[str, str]]:
-    common = RoleSettings.model_fields if issubclass(settings, RoleSettings) else {}
+    common = (RoleSettings if issubclass(settings, RoleSettings) else ProcessSettings).model_fields
     return (_field(name, field) for name, field in settings.model_fields.items() if name not in common)
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from deploy.local.ports import find_free
 from tests.harness import preloaded
 
 STRONG = "kW3vQ9sZ1xT7pL5mB2nR8dF4"
 SEED = base64.b64encode(bytes(range(32))).decode()
+PUBLIC_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+"""The public half of `SEED`."""
+
 ROLES = [
     ("gateway", "api"),
     ("auth", "api"),
@@ -121,6 +126,26 @@ async def test_one_line_names_all_faults() -> None:
     assert 2 == code
     assert 1 == len(lines), lines
     assert [] == [variable for variable in faulty if variable not in lines[0]]
+
+
+async def test_secrets_are_read_from_files(tmp_path: Path) -> None:
+    """A role whose secrets are files starts; without its folder it exits with one line that names the folder."""
+    variables = environment() | {"PAYFLOW_REVERSAL_SECONDS_MAX": "0.01", "PAYFLOW_HOST": "127.0.0.1"}
+    variables |= {"PAYFLOW_METRICS_PORT": str(find_free()), "PAYFLOW_SECRETS_DIR": str(tmp_path / "secrets")}
+    variables["PAYFLOW_SERVICE_PUBLIC_KEYS"] = json.dumps({"transaction-reversal": PUBLIC_KEY})
+    missing = await start("transaction", "reversal", variables)
+    (tmp_path / "secrets").mkdir()
+    for name in ("PAYFLOW_SERVICE_KEY", "PAYFLOW_SERVICE_PUBLIC_KEYS", "PAYFLOW_TRANSACTION_DATABASE_URL"):
+        (tmp_path / "secrets" / name.lower()).write_text(variables.pop(name) + "\n")
+    (tmp_path / "secrets" / "payflow_later").touch()
+    code, lines = await start("transaction", "reversal", variables)
+    events = [json.loads(line) for line in lines]
+
+    line = f"transaction reversal: PAYFLOW_SECRETS_DIR: {tmp_path}/secrets cannot be read (No such file or directory)"
+    assert (2, [line]) == missing
+    assert 0 == code
+    assert [["payflow_later"]] == [event["files"] for event in events if event["event"] == "settings_files_ignored"]
+    assert "role_stopped" == events[-1]["event"]
 
 
 @pytest.mark.parametrize("service", ["gateway", "auth", "wallet", "transaction", "notification"])

@@ -79,8 +79,10 @@ def test_only_the_consumer_acknowledges() -> None:
 
 
 def test_only_settings_read_the_environment() -> None:
-    """Inside a service only pydantic-settings reads the environment."""
-    assert [] == found(r"os\.environ|os\.getenv", sorted(SERVICES.rglob("*.py")))
+    """Inside a service only pydantic-settings reads the environment, and the health check, which imports no package."""
+    others = [path for path in sorted(SERVICES.rglob("*.py")) if path != SERVICES / "chassis" / "healthcheck.py"]
+
+    assert [] == found(r"os\.environ|os\.getenv", others)
 
 
 def test_statements_live_in_sql_files() -> None:

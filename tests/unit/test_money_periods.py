@@ -19,7 +19,6 @@ from services.gateway.clients import service
 from services.notification import catch_up, channels, deliver, pending, sender
 from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
-from services.notification import worker as notification_worker
 from services.transaction import (
     affordability,
     app,
@@ -203,9 +202,9 @@ def test_connections_are_enough_and_not_more() -> None:
     """A relay does six things at a time; drafts tried one by one leave half of the intake's connections to others."""
     pool = default(transaction_settings.ApiSettings, "transaction_pool_size_max")
 
-    assert 4 <= app.BACKGROUND_POOL_MAX <= pool
+    assert 4 <= transaction_settings.BACKGROUND_POOL_SIZE_MAX <= pool
     assert pool / 4 <= commands.ALONE_MAX <= pool / 2
-    assert 2 <= deliver.POOL_SIZE_MAX <= notification_worker.POOL_SIZE_MAX <= 10
+    assert 2 <= notification_settings.DELIVER_POOL_SIZE_MAX <= notification_settings.WORKER_POOL_SIZE_MAX <= 10
 
 
 def test_limits_of_proof_queries_match_its_lists() -> None:

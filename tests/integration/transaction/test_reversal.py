@@ -184,6 +184,22 @@ async def test_role_continues_after_the_wallet_was_unavailable(
     assert "reversal" == heartbeats["transaction-reversal-7"]["role"]
 
 
+async def test_role_ends_after_its_time(path: MoneyPath, wallet: Recording, transaction_database: TestDatabase) -> None:
+    """With a limit the role ends by itself, and what had expired until then is final."""
+    first, second = await accepted(path, 2)
+    await expire(transaction_database, first)
+    runtime = Runtime(service="transaction", role="reversal", instance="transaction-reversal-7")
+    role = asyncio.create_task(reversal.run(path.pool, wallet, runtime, every_seconds=60.0, seconds_max=0.5))
+    async with asyncio.timeout(60):
+        await path.finalized([first.id])
+        await expire(transaction_database, second)
+        await role
+
+    assert not runtime.stopping.is_set()
+    assert [first.id, second.id] == list(await path.finalized([first.id, second.id]))
+    assert [[first.id], [second.id]] == wallet.batches
+
+
 async def test_expiry_is_counted_from_acceptance(path: MoneyPath) -> None:
     """Neither earlier nor later, and by the clock of the database."""
     path.reversal_after = timedelta(seconds=37)

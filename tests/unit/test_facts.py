@@ -1,0 +1,98 @@
+"""The facts that deployments are derived from are those of the code."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+from typing import Any
+
+import pytest
+
+from deploy import facts
+from deploy.local.ports import find_free
+from services.chassis import database
+from services.chassis.roles import Runtime
+
+SEED = base64.b64encode(bytes(range(32))).decode()
+PUBLIC_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+
+
+def value_of(variable: facts.Variable, role: str) -> str:
+    """A value with which the role starts; its engines and upstreams are unreachable."""
+    special = {
+        "PAYFLOW_SERVICE_KEY": SEED,
+        "PAYFLOW_SERVICE_PUBLIC_KEYS": f'{{"{role}": "{PUBLIC_KEY}"}}',
+        "PAYFLOW_AUTH_SECRET": "kW3vQ9sZ1xT7pL5mB2nR8dF4" * 2,
+        "PAYFLOW_RABBITMQ_URL": "amqp://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/",
+        "PAYFLOW_REDIS_URL": "redis://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/0",
+        "PAYFLOW_SMTP_URL": "smtp://127.0.0.1:9",
+    }
+    address = "http://127.0.0.1:9" if not variable.is_secret else "postgresql://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/x"
+    return special.get(variable.name, address)
+
+
+@pytest.mark.parametrize("name", facts.ROLES)
+async def test_connections_are_those_of_the_pools(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each role, really started, opens pools of exactly the stated number of connections, one login per database URL."""
+    process = facts.ROLES[name]
+    monkeypatch.delenv("PAYFLOW_SECRETS_DIR", raising=False)
+    for variable in process.variables.values():
+        if variable.is_required or variable.name == "PAYFLOW_SMTP_URL":
+            monkeypatch.setenv(variable.name, value_of(variable, name))
+    if process.port:
+        monkeypatch.setenv(f"PAYFLOW_{process.service.upper()}_PORT", str(find_free()))
+    sizes: list[int] = []
+    opened = database.open_pool
+
+    async def open_pool(url: str, *, size_max: int, **options: Any) -> database.Pool:
+        sizes.append(size_max)
+        return await opened(url, size_max=size_max, **options)
+
+    monkeypatch.setattr(database, "open_pool", open_pool)
+    runtime = Runtime(service=process.service, role=process.command, instance="test")
+    runtime.stopping.set()
+    main = importlib.import_module(f"services.{process.service}.__main__")
+    await main.ROLES[process.command].serve(process.settings(), runtime)
+
+    assert process.database_connections_max == sum(sizes)
+    assert bool(process.databases) == ("postgres" in process.engines) == bool(sizes)
+
+
+def test_edges_are_those_of_the_architecture() -> None:
+    """Which role calls which service; a setting that is only tested for presence is no edge."""
+    calls = {name: set(process.upstreams) for name, process in facts.ROLES.items() if process.upstreams}
+    mail = {name for name, process in facts.ROLES.items() if "smtp" in process.engines}
+
+    assert calls == {
+        "gateway": {"auth", "wallet", "transaction", "notification"},
+        "transaction": {"auth", "wallet"},
+        "transaction-worker": {"wallet"},
+        "transaction-reversal": {"wallet"},
+        "notification-worker": {"transaction"},
+        "notification-deliver": {"auth"},
+    }
+    assert mail == {"notification-deliver"}
+
+
+def test_every_service_listens_where_its_callers_look() -> None:
+    """Each role with an API has a port, each role a metrics port, and no job has either."""
+    ports = {name for name, process in facts.ROLES.items() if process.port}
+
+    assert ports == set(facts.SERVICES)
+    assert [] == [name for name, process in facts.ROLES.items() if process.metrics_port is None]
+    assert [] == [name for name, process in facts.JOBS.items() if process.port or process.metrics_port]
+
+
+def test_every_password_and_key_is_a_secret() -> None:
+    """URLs of engines, keys and auth's secret, and no other variable."""
+    secrets = set().union(*(process.secrets for process in facts.PROCESSES.values()))
+    variables = set().union(*(process.variables for process in facts.PROCESSES.values()))
+    engines = ("_DATABASE_URL", "_RABBITMQ_URL", "_REDIS_URL", "_SMTP_URL")
+
+    assert secrets == {name for name in variables if name.endswith((*engines, "_SERVICE_KEY", "_AUTH_SECRET"))}
+
+
+def test_an_expired_transfer_is_not_retried() -> None:
+    """A message that always fails outlives its transfer, or a transfer could expire behind a dead letter."""
+    assert facts.PERIODS.reversal_after < facts.PERIODS.message_lifetime
+    assert facts.PERIODS.reversal_every < facts.PERIODS.reversal_gap_max
