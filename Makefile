@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom programs
 
 ##@ Use
 
@@ -33,7 +33,7 @@ clean: .venv/.installed  ## Remove .payflow/ with all its data, after a confirma
 
 ##@ Develop
 
-test: engines  ## Run all tests, or those below T=path
+test: programs  ## Run all tests, or those below T=path
 	@$(BIN)/python -m pytest $(RUNS) $(T)
 
 test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contracts, simulation, tidy, deploy (under a minute)
@@ -41,7 +41,7 @@ test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contra
 
 drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/integration/payflow/test_cli.py \
 	tests/e2e/test_money.py::test_thousands_of_transfers
-drills: engines  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
+drills: programs  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 
 mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must fail; ONLY="name name" for some
@@ -102,6 +102,9 @@ sbom: .venv/.installed  ## Write the bill of materials of the image's Python pac
 
 engines: .venv/.installed  ## Install PostgreSQL, RabbitMQ and Redis from the OS packages if missing; starts nothing
 	@$(BIN)/python -m deploy.local install
+
+programs: .venv/.installed  ## Install those and what only tests need (Prometheus, Alertmanager, exporters); starts nothing
+	@$(BIN)/python -m deploy.local install-all
 
 # The scripts in .venv contain its path, and so does the stamp: after a move of the clone they are created again.
 MOVED := $(shell test "$$(cat .venv/.installed 2>/dev/null)" = "$$(pwd -P)" || echo moved)

@@ -1,4 +1,4 @@
-"""`python -m deploy.local run|demo|stop|clean|install`: what the Makefile calls."""
+"""`python -m deploy.local run|demo|stop|clean|install|install-all`: what the Makefile calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.local import environment
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
 
-COMMANDS = ("run", "demo", "stop", "clean", "install")
+COMMANDS = ("run", "demo", "stop", "clean", "install", "install-all")
 USAGE = f"usage: python -m deploy.local {'|'.join(COMMANDS)}"
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_ERROR = 1
@@ -50,6 +50,7 @@ async def _until_signalled(name: str, home: Home) -> int:
         "stop": commands.stop,
         "clean": commands.clean,
         "install": commands.install_engines,
+        "install-all": commands.install_all,
     }
     task = asyncio.ensure_future(work[name](home))
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The commands: run, demo, stop, clean, install."""
+"""The commands: run, demo, stop, clean, install, install-all."""
 
 from __future__ import annotations
 
@@ -84,6 +84,11 @@ async def clean(home: Home) -> None:
 async def install_engines(_home: Home) -> None:
     """Install the engines' OS packages where they are missing."""
     await install.ensure(report)
+
+
+async def install_all(_home: Home) -> None:
+    """Install the OS packages of the engines and of the tests where they are missing."""
+    await install.ensure(report, also=tuple(install.EXTRA_FINDERS))
 
 
 @contextlib.asynccontextmanager

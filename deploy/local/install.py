@@ -17,6 +17,7 @@ from pathlib import Path
 from deploy.local.engines import postgres, rabbitmq, redis
 from deploy.local.errors import LocalError
 from deploy.local.progress import Report
+from deploy.monitoring import programs
 
 ATTEMPTS_MAX = 2
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -48,8 +49,11 @@ def find_faketime() -> Path | None:
     return None
 
 
-EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {"faketime": find_faketime}
-"""The same for packages that only drills and tests need."""
+EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {"faketime": find_faketime, **programs.FINDERS}
+"""The same for packages that only drills, tests and monitoring need."""
+
+SERVICES = FINDERS.keys() | programs.FINDERS.keys()
+"""The packages that install a service of the same name."""
 
 
 def missing(also: Sequence[str] = ()) -> list[str]:
@@ -73,7 +77,7 @@ async def ensure(report: Report, *, also: Sequence[str] = ()) -> None:
     report(f"installing {names} with apt-get")
     with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
         await _install(packages)
-    _disable([package for package in packages if package in FINDERS])
+    _disable([package for package in packages if package in SERVICES])
     remaining = missing(also)
     if remaining:
         raise LocalError(
