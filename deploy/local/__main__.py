@@ -9,8 +9,8 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from deploy.local import environment
-from deploy.local.errors import LocalError
 from deploy.local.home import Home
+from deploy.programs import DeployError
 
 COMMANDS = ("run", "demo", "stop", "clean", "install", "install-all")
 USAGE = f"usage: python -m deploy.local {'|'.join(COMMANDS)}"
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     environment.forget_driver_variables(os.environ)
     try:
         return asyncio.run(_until_signalled(arguments[0], Home.from_environment(os.environ)))
-    except LocalError as error:
+    except DeployError as error:
         print(f"payflow: {error}", file=sys.stderr)
     except OSError as error:
         print(f"payflow: {error.filename or ''}: {error.strerror or error}".replace(" : ", " "), file=sys.stderr)

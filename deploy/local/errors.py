@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from deploy.programs import DeployError
 
-class LocalError(Exception):
+
+class LocalError(DeployError):
     """A command of the local stack that failed; its text is one line that says what to do."""

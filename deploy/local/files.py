@@ -16,16 +16,21 @@ UMASK = 0o077
 """For child processes: only the owner may use their files, whatever the umask of the caller."""
 
 
-def write_atomically(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
-    """Replace `path` by `text`; a reader sees either the old file or the complete new one."""
+def write_atomically(path: Path, text: str, *, mode: int = FILE_MODE, durable: bool = True) -> None:
+    """Replace `path` by `text`; a reader sees either the old file or the complete new one, with exactly this mode.
+
+    A file that can be made again need not be `durable`: it may be lost when the machine fails.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.unlink(missing_ok=True)  # a leftover draft may have another mode
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)  # not limited by the umask of the caller
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -15,8 +15,8 @@ from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.progress import report, timed
 from deploy.local.roles import ROLES, SERVICES, Engines, Wiring
-from deploy.local.secrets import Secrets
 from deploy.local.stack import run_to_end
+from deploy.secrets.store import Secrets
 
 MIGRATION_SECONDS_MAX = 60.0
 GRANT_SECONDS_MAX = 30.0

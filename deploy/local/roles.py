@@ -13,7 +13,7 @@ from deploy.local.errors import LocalError
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import LOOPBACK, Ports
 from deploy.local.process import Process
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 
 GATEWAY_PORT = 8000
 PORT_MAX = 65535

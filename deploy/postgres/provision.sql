@@ -1,47 +1,60 @@
--- Databases and roles of PayFlow, for psql; safe to repeat.
+-- Databases and roles of PayFlow, for psql as a superuser; safe to repeat, and it changes passwords that have changed.
 --
 -- One database per service. Its owner runs the migrations, its service role gets only what the
 -- migrations grant, and each role may connect only to its own database. The passwords come
--- from the environment, one variable per role: PAYFLOW_WALLET_OWNER_PASSWORD and so on.
+-- from files, one per role, in the folder PAYFLOW_SECRETS_DIR: payflow_wallet_owner_password and so on.
 
 \set ON_ERROR_STOP on
+\set SHOW_CONTEXT never
 SET client_min_messages = warning;
 
-\getenv auth_owner_password PAYFLOW_AUTH_OWNER_PASSWORD
-\getenv auth_password PAYFLOW_AUTH_PASSWORD
-\getenv wallet_owner_password PAYFLOW_WALLET_OWNER_PASSWORD
-\getenv wallet_password PAYFLOW_WALLET_PASSWORD
-\getenv wallet_proof_password PAYFLOW_WALLET_PROOF_PASSWORD
-\getenv wallet_seal_password PAYFLOW_WALLET_SEAL_PASSWORD
-\getenv transaction_owner_password PAYFLOW_TRANSACTION_OWNER_PASSWORD
-\getenv transaction_password PAYFLOW_TRANSACTION_PASSWORD
-\getenv notification_owner_password PAYFLOW_NOTIFICATION_OWNER_PASSWORD
-\getenv notification_password PAYFLOW_NOTIFICATION_PASSWORD
-\getenv backup_password PAYFLOW_BACKUP_PASSWORD
+\set auth_owner_password `cat "$PAYFLOW_SECRETS_DIR/payflow_auth_owner_password"`
+\set auth_password `cat "$PAYFLOW_SECRETS_DIR/payflow_auth_password"`
+\set wallet_owner_password `cat "$PAYFLOW_SECRETS_DIR/payflow_wallet_owner_password"`
+\set wallet_password `cat "$PAYFLOW_SECRETS_DIR/payflow_wallet_password"`
+\set wallet_proof_password `cat "$PAYFLOW_SECRETS_DIR/payflow_wallet_proof_password"`
+\set wallet_seal_password `cat "$PAYFLOW_SECRETS_DIR/payflow_wallet_seal_password"`
+\set transaction_owner_password `cat "$PAYFLOW_SECRETS_DIR/payflow_transaction_owner_password"`
+\set transaction_password `cat "$PAYFLOW_SECRETS_DIR/payflow_transaction_password"`
+\set notification_owner_password `cat "$PAYFLOW_SECRETS_DIR/payflow_notification_owner_password"`
+\set notification_password `cat "$PAYFLOW_SECRETS_DIR/payflow_notification_password"`
+\set backup_password `cat "$PAYFLOW_SECRETS_DIR/payflow_backup_password"`
+\set monitor_password `cat "$PAYFLOW_SECRETS_DIR/payflow_monitor_password"`
+\set scaler_password `cat "$PAYFLOW_SECRETS_DIR/payflow_scaler_password"`
+
+CREATE TEMPORARY TABLE logins (name text, password text);
+INSERT INTO logins VALUES
+    ('payflow_auth_owner', :'auth_owner_password'),
+    ('payflow_auth', :'auth_password'),
+    ('payflow_wallet_owner', :'wallet_owner_password'),
+    ('payflow_wallet', :'wallet_password'),
+    ('payflow_wallet_proof', :'wallet_proof_password'),
+    ('payflow_wallet_seal', :'wallet_seal_password'),
+    ('payflow_transaction_owner', :'transaction_owner_password'),
+    ('payflow_transaction', :'transaction_password'),
+    ('payflow_notification_owner', :'notification_owner_password'),
+    ('payflow_notification', :'notification_password'),
+    ('payflow_backup', :'backup_password'),
+    ('payflow_monitor', :'monitor_password'),
+    ('payflow_scaler', :'scaler_password');
+
+-- PostgreSQL would take an empty password for none, and lock the role out.
+DO $$
+DECLARE
+    missing text := (SELECT string_agg(name || '_password', ', ') FROM logins WHERE length(password) < 12);
+BEGIN
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'missing, or shorter than 12 characters: %', missing;
+    END IF;
+END $$;
 
 -- Missing roles.
-SELECT format('CREATE ROLE %I LOGIN', wanted.name)
-FROM unnest(ARRAY[
-    'payflow_auth_owner', 'payflow_auth',
-    'payflow_wallet_owner', 'payflow_wallet', 'payflow_wallet_proof', 'payflow_wallet_seal',
-    'payflow_transaction_owner', 'payflow_transaction',
-    'payflow_notification_owner', 'payflow_notification', 'payflow_backup'
-]) AS wanted (name)
-WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name)
+SELECT format('CREATE ROLE %I LOGIN', name) FROM logins
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
 
-ALTER ROLE payflow_auth_owner PASSWORD :'auth_owner_password';
-ALTER ROLE payflow_auth PASSWORD :'auth_password';
-ALTER ROLE payflow_wallet_owner PASSWORD :'wallet_owner_password';
-ALTER ROLE payflow_wallet PASSWORD :'wallet_password';
-ALTER ROLE payflow_wallet_proof PASSWORD :'wallet_proof_password';
-ALTER ROLE payflow_wallet_seal PASSWORD :'wallet_seal_password';
-ALTER ROLE payflow_transaction_owner PASSWORD :'transaction_owner_password';
-ALTER ROLE payflow_transaction PASSWORD :'transaction_password';
-ALTER ROLE payflow_notification_owner PASSWORD :'notification_owner_password';
-ALTER ROLE payflow_notification PASSWORD :'notification_password';
--- Backups: it may copy the whole server, and connect to no database.
-ALTER ROLE payflow_backup REPLICATION PASSWORD :'backup_password';
+SELECT format('ALTER ROLE %I PASSWORD %L', name, password) FROM logins
+\gexec
 
 -- Missing databases, each with its owner.
 SELECT format('CREATE DATABASE %I OWNER %I', wanted.name, 'payflow_' || wanted.name || '_owner')
@@ -53,7 +66,7 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = wanted.name)
 REVOKE ALL ON DATABASE postgres, template1, auth, wallet, transaction, notification FROM PUBLIC;
 GRANT CONNECT ON DATABASE auth TO payflow_auth;
 GRANT CONNECT ON DATABASE wallet TO payflow_wallet, payflow_wallet_proof, payflow_wallet_seal;
-GRANT CONNECT ON DATABASE transaction TO payflow_transaction;
+GRANT CONNECT ON DATABASE transaction TO payflow_transaction, payflow_scaler;
 GRANT CONNECT ON DATABASE notification TO payflow_notification;
 
 -- Roles that serve requests have short time limits. Owners have none: migrations set their own.
@@ -75,3 +88,18 @@ ALTER ROLE payflow_wallet_proof SET default_transaction_read_only = 'on';
 ALTER ROLE payflow_wallet_seal SET statement_timeout = '120s';
 ALTER ROLE payflow_wallet_seal SET lock_timeout = '2s';
 ALTER ROLE payflow_wallet_seal SET idle_in_transaction_session_timeout = '30s';
+
+-- Backups: it may copy the whole server, and connect to no database.
+ALTER ROLE payflow_backup REPLICATION;
+
+-- The exporter of metrics reads statistics of the server, and no table of a service.
+GRANT CONNECT ON DATABASE postgres TO payflow_monitor;
+GRANT pg_monitor TO payflow_monitor;
+ALTER ROLE payflow_monitor CONNECTION LIMIT 5;
+ALTER ROLE payflow_monitor SET statement_timeout = '10s';
+ALTER ROLE payflow_monitor SET default_transaction_read_only = 'on';
+
+-- The autoscaler counts transfers by status: a migration grants it that one column.
+ALTER ROLE payflow_scaler CONNECTION LIMIT 5;
+ALTER ROLE payflow_scaler SET statement_timeout = '5s';
+ALTER ROLE payflow_scaler SET default_transaction_read_only = 'on';

@@ -21,6 +21,7 @@ from deploy.local import environment, files, install, lock, progress
 from deploy.local import seed as demo
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
+from deploy.programs import DeployError
 from tests.chaos import deployment, faults, report, run, schedule
 from tests.chaos.checks import FinalState, Verdict
 from tests.chaos.load import Load, register_clients
@@ -55,7 +56,7 @@ def main(**options: object) -> None:
     environment.forget_driver_variables(os.environ)
     try:
         document = uvloop.run(_run(**options))  # type: ignore[arg-type]
-    except (LocalError, NoSuchFault) as error:
+    except (DeployError, NoSuchFault) as error:
         print(f"chaos: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

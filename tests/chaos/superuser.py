@@ -10,7 +10,7 @@ import asyncpg
 
 from deploy.local.engines.postgres import SUPERUSER
 from deploy.local.home import Home
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 from tests.harness.stack import Stack
 
 

@@ -18,7 +18,7 @@ from deploy.local.engines import RabbitMQ
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.roles import Engines
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 from services.contracts import topology
 from services.contracts.topology import Queue
 from tests.harness.stack import Stack

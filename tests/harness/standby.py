@@ -16,7 +16,7 @@ import pytest
 
 from deploy.local.engines import Postgres
 from deploy.local.engines import postgres as engine
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 from services.chassis import migrations
 from services.chassis.database import CommitUnknown
 

@@ -13,7 +13,7 @@ from deploy.local import process
 from deploy.local.errors import LocalError
 from deploy.local.ports import Ports
 from deploy.local.process import Process
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 
 READY_POLL_SECONDS = 0.03
 ATTEMPTS_MAX = 3

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from deploy.local.engines.engine import Engine
 from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, Ports
 from deploy.local.process import ENDED_WITH_PARENT, Process
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 
 VERSION_MIN = 15
 SUPERUSER = "payflow"
@@ -35,7 +36,11 @@ ROLES = (
     "payflow_wallet_proof",
     "payflow_wallet_seal",
     "payflow_backup",
+    "payflow_monitor",
+    "payflow_scaler",
 )
+"""The roles of the databases, as `provision.sql` creates them."""
+
 PROVISIONING = Path(__file__).parents[2] / "postgres" / "provision.sql"
 LOGIN_SECONDS_MAX = 2.0
 PACKAGED = Path("/usr/lib/postgresql")
@@ -156,7 +161,6 @@ class Postgres(Engine):
             LocalError: the server refused a statement.
         """
         programs = self._find_programs()
-        passwords = {f"{role.upper()}_PASSWORD": self._secrets.password(f"postgres:{role}") for role in ROLES}
         login = {
             "PGHOST": LOOPBACK,
             "PGPORT": str(self._port()),
@@ -165,7 +169,11 @@ class Postgres(Engine):
             "PGPASSWORD": self._secrets.password(f"postgres:{SUPERUSER}"),
         }
         command = [str(programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(PROVISIONING)]
-        await _run("psql", command, environment=CLEAN_ENVIRONMENT | login | passwords)
+        with tempfile.TemporaryDirectory(dir=self.directory) as passwords:
+            for role in ROLES:
+                files.write_atomically(Path(passwords, f"{role}_password"), self._secrets.password(f"postgres:{role}"))
+            environment = CLEAN_ENVIRONMENT | login | {"PAYFLOW_SECRETS_DIR": passwords}
+            await _run("psql", command, environment=environment)
 
     async def stop(self) -> None:
         """Stop PostgreSQL at once but cleanly: it closes its connections, and loses nothing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.local import files
 from deploy.local.engines.rabbitmq import Node, port_mapper
 from deploy.local.ports import Ports
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 
 NODES_COUNT = 3
 

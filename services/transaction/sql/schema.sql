@@ -180,6 +180,7 @@ GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(status) ON TABLE public.transfers TO payflow_transaction;
+GRANT SELECT(status) ON TABLE public.transfers TO payflow_scaler;
 GRANT UPDATE(completed_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(failed_at) ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(failure_code) ON TABLE public.transfers TO payflow_transaction;

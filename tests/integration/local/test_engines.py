@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis as RedisClient
 
 from deploy.local import process
-from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
+from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis, postgres
 from deploy.local.errors import LocalError
 
 
@@ -98,7 +98,50 @@ async def test_provisioning_can_be_repeated(postgres_below: Postgres) -> None:
     await proof.close()
 
 
-@pytest.mark.parametrize("role", ["payflow_auth", "payflow_wallet_proof", "payflow_transaction_owner"])
+async def test_provisioning_changes_passwords(provisioned: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password that has changed is set by the next run; one that is missing stops it before anything has changed."""
+    before = provisioned.dsn("notification", "payflow_notification")
+    values = provisioned._secrets._load()
+    monkeypatch.setitem(values, "postgres:payflow_notification", "changed-by-hand-1")
+    await provisioned.provision()
+
+    await (await asyncpg.connect(provisioned.dsn("notification", "payflow_notification"))).close()
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(before)
+
+    monkeypatch.setitem(values, "postgres:payflow_scaler", "")
+    monkeypatch.setitem(values, "postgres:payflow_notification", "changed-by-hand-2")
+    with pytest.raises(LocalError, match="missing, or shorter than 12 characters: payflow_scaler_password"):
+        await provisioned.provision()
+    monkeypatch.setitem(values, "postgres:payflow_notification", "changed-by-hand-1")
+    await (await asyncpg.connect(provisioned.dsn("notification", "payflow_notification"))).close()
+    monkeypatch.undo()
+    await provisioned.provision()
+
+
+async def test_a_missing_password_file_stops_provisioning(
+    provisioned: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role without a file of its password is not left without a password."""
+    monkeypatch.setattr(postgres, "ROLES", [role for role in postgres.ROLES if role != "payflow_notification"])
+
+    with pytest.raises(LocalError, match="psql failed"):
+        await provisioned.provision()
+    await (await asyncpg.connect(provisioned.dsn("notification", "payflow_notification"))).close()
+
+
+async def test_the_exporter_reads_statistics_only(provisioned: Postgres) -> None:
+    """payflow_monitor sees the queries of all sessions, and can connect to no database of a service."""
+    connection = await asyncpg.connect(provisioned.dsn("postgres", "payflow_monitor"))
+    assert await connection.fetchval("SELECT pg_has_role('pg_monitor', 'USAGE')")
+    await connection.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await asyncpg.connect(provisioned.dsn("transaction", "payflow_monitor"))
+
+
+@pytest.mark.parametrize(
+    "role", ["payflow_auth", "payflow_wallet_proof", "payflow_transaction_owner", "payflow_scaler"]
+)
 @pytest.mark.parametrize("database", ["notification", "postgres", "template1"])
 async def test_a_role_connects_to_its_own_database_only(provisioned: Postgres, role: str, database: str) -> None:
     """Every other database refuses the login."""

@@ -9,7 +9,7 @@ from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.roles import ROLES, Engines, Role, Wiring, gateway_port
-from deploy.local.secrets import Secrets
+from deploy.secrets.store import Secrets
 
 STACK_NAMES = {
     "gateway",

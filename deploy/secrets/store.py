@@ -1,4 +1,4 @@
-"""Secrets of one stack: generated once and stored in one file that only its owner may read."""
+"""Secrets of one deployment: generated once and stored in one file that only its owner may read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local import files
-from deploy.local.errors import LocalError
+from deploy.programs import DeployError
 
 PASSWORD_BYTES = 24
 
@@ -20,12 +20,16 @@ class Secrets:
 
     def __init__(self, path: Path) -> None:
         """Store the secrets in the JSON file `path`."""
-        self._path = path
+        self.path = path
         self._values: dict[str, str] | None = None
 
     def has(self, name: str) -> bool:
         """Whether this secret exists."""
         return name in self._load()
+
+    def find(self, name: str) -> str | None:
+        """A secret that only the operator can know; None if it is not in the file."""
+        return self._load().get(name)
 
     def password(self, name: str) -> str:
         """A password of hexadecimal digits, which needs no quoting anywhere."""
@@ -40,16 +44,19 @@ class Secrets:
 
     def public_key(self, identity: str) -> str:
         """The raw Ed25519 public key that belongs to `private_key`: 32 bytes, base64."""
-        seed = base64.b64decode(self.private_key(identity))
-        public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+        try:
+            seed = base64.b64decode(self.private_key(identity), validate=True)
+            public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+        except ValueError:
+            raise DeployError(f"{self.path}: service_key:{identity} is not the base64 of 32 bytes") from None
         return base64.b64encode(public.public_bytes_raw()).decode()
 
     def _get_or_make(self, name: str, make: Callable[[], str]) -> str:
         values = self._load()
         if name not in values:
             values[name] = make()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(self._path, values)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(self.path, values)
         return values[name]
 
     def _load(self) -> dict[str, str]:
@@ -58,11 +65,11 @@ class Secrets:
         return self._values
 
     def _read(self) -> dict[str, str]:
-        if not self._path.exists():
+        if not self.path.exists():
             return {}
-        stored = files.read_object(self._path)
+        stored = files.read_object(self.path)
         if stored is None:
-            raise LocalError(
-                f"{self._path} is not valid JSON; restore it from a backup: without these passwords the data cannot be read"
+            raise DeployError(
+                f"{self.path} is not valid JSON; restore it from a backup: without these passwords the data cannot be read"
             )
         return {name: str(value) for name, value in stored.items()}

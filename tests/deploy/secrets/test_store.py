@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from deploy.local.errors import LocalError
-from deploy.local.secrets import Secrets
+from deploy.programs import DeployError
+from deploy.secrets.store import Secrets
 
 
 def test_a_secret_is_generated_once(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_an_unreadable_file_is_an_error_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     path.write_text('{"redis": ')
 
-    with pytest.raises(LocalError, match="is not valid JSON"):
+    with pytest.raises(DeployError, match="is not valid JSON"):
         Secrets(path).password("redis")
 
     assert path.read_text() == '{"redis": '

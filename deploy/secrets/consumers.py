@@ -1,0 +1,171 @@
+"""The files of secrets that each container needs. Those of a role or job follow from its settings class."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from deploy.local.engines import postgres
+from deploy.local.roles import IDENTITIES, ROLES, SERVICES
+from deploy.programs import DeployError
+from deploy.secrets.store import Secrets
+
+PREFIX = "payflow_"
+"""Of the file of a setting: its variable in lower case."""
+
+BROKER_USER = "payflow"
+_UNQUOTED = re.compile(r"[A-Za-z0-9._~-]{12,}")
+"""Characters that need no quotes in a URL, a shell, and the configuration of any engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where the engines of a deployment listen: host and port."""
+
+    postgres: str = "postgres:5432"
+    rabbitmq: str = "rabbitmq:5672"
+    redis: str = "redis:6379"
+
+
+def setting_fields(name: str) -> frozenset[str]:
+    """The settings of a role or migrate job that are generated: its secrets, and the public keys of all roles."""
+    return frozenset(
+        field
+        for field, info in _settings(name).model_fields.items()
+        if field == "service_public_keys" or _is_secret(info.annotation)
+    )
+
+
+def role_names() -> tuple[str, ...]:
+    """The roles, one name for all replicas of a role."""
+    return IDENTITIES
+
+
+def job_names() -> tuple[str, ...]:
+    """The migrate jobs."""
+    return tuple(f"{service}-migrate" for service in SERVICES)
+
+
+class Consumers:
+    """The files of every consumer, for one deployment."""
+
+    def __init__(self, secrets: Secrets, hosts: Hosts) -> None:
+        """Take passwords and keys from `secrets`, generating those that are missing."""
+        self._secrets = secrets
+        self._hosts = hosts
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """The text of each file, by consumer and name.
+
+        Raises:
+            DeployError: a value that the operator gave cannot be used.
+        """
+        services = {name: self._settings_files(name) for name in (*role_names(), *job_names())}
+        seed = {"demo-seed": {f"{PREFIX}auth_database_url": self._database_url("auth")}}
+        return services | seed | self._engines() | self._monitoring()
+
+    def _settings_files(self, name: str) -> dict[str, str]:
+        values = ((field, self._setting(field, name)) for field in sorted(setting_fields(name)))
+        return {f"{PREFIX}{field}": value for field, value in values if value is not None}
+
+    def _setting(self, field: str, name: str) -> str | None:
+        if field.endswith("_database_url"):
+            return self._database_url(field.removesuffix("_database_url"))
+        values: dict[str, Callable[[], str | None]] = {
+            "service_key": lambda: self._private_key(name),
+            "service_public_keys": self._public_keys,
+            "auth_secret": lambda: self._secrets.password("auth_secret"),
+            "rabbitmq_url": lambda: f"amqp://{BROKER_USER}:{self._password('rabbitmq')}@{self._hosts.rabbitmq}/",
+            "redis_url": lambda: f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
+            # Only the operator knows the mail server: without this line in secrets.json there are no e-mails.
+            "smtp_url": lambda: self._secrets.find("smtp_url"),
+        }
+        return values[field]()
+
+    def _database_url(self, login: str) -> str:
+        """The URL for `wallet`, `wallet_owner`, `wallet_proof`...: the first word is the database."""
+        role, database = f"payflow_{login}", login.partition("_")[0]
+        return f"postgresql://{role}:{self._role_password(role)}@{self._hosts.postgres}/{database}"
+
+    def _engines(self) -> dict[str, dict[str, str]]:
+        passwords = {f"{role}_password": self._role_password(role) for role in postgres.ROLES}
+        return {
+            "postgres": {"postgres_password": self._role_password(postgres.SUPERUSER)},
+            "provision": {"pg_service.conf": self._superuser_login()} | passwords,
+            "rabbitmq": {
+                "20-payflow.conf": f"default_user = {BROKER_USER}\ndefault_pass = {self._password('rabbitmq')}\n"
+            },
+            "backup": {"payflow_backup_password": self._role_password("payflow_backup")},
+            "redis": {"redis.conf": f"requirepass {self._password('redis')}\n"},
+        }
+
+    def _monitoring(self) -> dict[str, dict[str, str]]:
+        scaler = self._role_password("payflow_scaler")
+        return {
+            "postgres-exporter": {"postgres_password": self._role_password("payflow_monitor")},
+            "redis-exporter": {
+                "redis_passwords.json": json.dumps({f"redis://{self._hosts.redis}": self._password("redis")})
+            },
+            "grafana": {"grafana_admin_password": self._password("grafana")},
+            "scaler": {
+                "postgres_password": scaler,
+                "postgres_url": f"postgresql://payflow_scaler:{scaler}@{self._hosts.postgres}/transaction",
+            },
+        }
+
+    def _superuser_login(self) -> str:
+        """A connection service file: libpq reads it whatever its mode, unlike a password file."""
+        host, _, port = self._hosts.postgres.partition(":")
+        login = {
+            "host": host,
+            "port": port,
+            "user": postgres.SUPERUSER,
+            "password": self._role_password(postgres.SUPERUSER),
+            "dbname": "postgres",
+        }
+        return "[provision]\n" + "".join(f"{name}={value}\n" for name, value in login.items())
+
+    def _private_key(self, identity: str) -> str:
+        self._secrets.public_key(identity)  # refuses a malformed key here, not at the start of a role
+        return self._secrets.private_key(identity)
+
+    def _public_keys(self) -> str:
+        return json.dumps({identity: self._secrets.public_key(identity) for identity in IDENTITIES})
+
+    def _role_password(self, role: str) -> str:
+        return self._password(f"postgres:{role}")
+
+    def _password(self, name: str) -> str:
+        password = self._secrets.password(name)
+        if not _UNQUOTED.fullmatch(password):
+            raise DeployError(
+                f"the password {name} in {self._secrets.path} must be at least 12 of the characters A-Z a-z 0-9 . _ ~ -"
+            )
+        return password
+
+
+def _settings(name: str) -> type[BaseSettings]:
+    """The settings class of a role or migrate job."""
+    if name.endswith("-migrate"):
+        jobs = importlib.import_module(f"services.{name.removesuffix('-migrate')}.__main__").JOBS
+        return jobs["migrate"].settings  # type: ignore[no-any-return]
+    role = next(role for role in ROLES if role.identity == name)
+    roles = importlib.import_module(f"services.{role.service}.__main__").ROLES
+    return roles[role.role].settings  # type: ignore[no-any-return]
+
+
+def _is_secret(annotation: Any) -> bool:
+    return any(part is SecretStr for part in _parts(annotation))
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
