@@ -90,6 +90,7 @@ def example_site() -> dict[str, str]:
 def _copy(folder: Path) -> Path:
     """The parts of the repository that an overlay refers to, with secrets."""
     shutil.copytree(K8S, folder / "deploy/k8s", ignore=shutil.ignore_patterns("site.env", "microk8s", "__pycache__"))
+    shutil.copytree(ROOT / "deploy/postgres", folder / "deploy/postgres")
     secrets = folder / ".deploy/production/secrets"
     secrets.mkdir(parents=True)
     names = sorted(set(re.findall(r"[a-z-]+-secrets", "".join(path.read_text() for path in K8S.rglob("*.yaml")))))
