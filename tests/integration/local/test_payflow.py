@@ -16,6 +16,7 @@ from deploy.local.payflow import newest_revision
 from deploy.local.ports import find_free
 from deploy.local.roles import ROLES, SERVICES
 from deploy.local.user import User, http_session
+from tests.harness.environments import HOSTILE
 
 KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
 ENGINES = {"postgres", "rabbitmq", "redis"}
@@ -58,9 +59,12 @@ async def balances(gateway: str) -> dict[str, int]:
 
 @pytest.mark.timeout(1200)
 async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Path) -> None:
-    """The stack starts from an empty folder, writes stack.json, runs the demo, and loses nothing when all of it is killed."""
+    """The stack starts from an empty folder, writes stack.json, runs the demo, and loses nothing when all of it is killed.
+
+    The shell that it is started from also has the variables of HOSTILE: all of this works as without them.
+    """
     home = Home(tmp_path / "home")
-    environment = os.environ | {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
+    environment = os.environ | HOSTILE | {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
     run = start(home, environment)
     try:
         stack = read(home)
