@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
+from deploy.monitoring import alerting
+from deploy.monitoring.alerting import CONFIGURATION, Receivers
 from tests.harness.monitoring import FOLDER, RULE_TESTS
 
 
@@ -22,3 +25,24 @@ def test_every_alert_fires_at_its_limit_and_clears() -> None:
 def test_the_configuration_of_prometheus_is_valid() -> None:
     """So are the rule files that it names."""
     run("promtool", "check", "config", FOLDER / "prometheus" / "prometheus.yml")
+
+
+def test_the_configuration_of_alertmanager_is_valid(tmp_path: Path) -> None:
+    """Without settings and with all of them; each severity is routed to its receiver."""
+    texts = {
+        "email_to": "on-call@example.com",
+        "email_from": "payflow@example.com",
+        "smtp_host": "mail.example.com:587",
+        "smtp_username": "payflow",
+        "smtp_password": "a-real-password",
+        "webhook_url": "https://hooks.example.com/services/1",
+        "runbooks_url": "https://git.example.com/payflow/blob/main",
+    }
+    alerting.write(Receivers(), tmp_path / "default")
+    alerting.write(Receivers.model_validate(texts), tmp_path / "full")
+    run("amtool", "check-config", tmp_path / "default" / CONFIGURATION, tmp_path / "full" / CONFIGURATION)
+
+    routes = ("config", "routes", "test", f"--config.file={tmp_path / 'full' / CONFIGURATION}")
+    assert ["critical", "warning"] == [
+        run("amtool", *routes, f"severity={severity}").strip() for severity in ("critical", "warning")
+    ]

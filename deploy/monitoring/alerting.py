@@ -1,0 +1,155 @@
+"""The configuration of Alertmanager: the one in `monitoring/alertmanager/`, with the receivers that the settings name.
+
+The settings are files in one folder, named after what they hold. A file that is not known is refused, because an alert that was
+meant for a misspelt address would be lost without a trace.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+
+from deploy.local import files
+from deploy.local.home import REPOSITORY
+from deploy.programs import DeployError
+
+SOURCE = REPOSITORY / "monitoring" / "alertmanager"
+CONFIGURATION = "alertmanager.yml"
+RUNBOOKS = "templates/runbooks.tmpl"
+PASSWORD = "smtp_password"  # noqa: S105 - the name of a file
+MOUNTED = "/etc/alertmanager"
+"""Where the container has the folder."""
+
+FOLDER_MODE = 0o755
+FILE_MODE = 0o444
+"""Readable by the user of the container; the folder of the deployment around it is closed to other users."""
+
+EMAIL_RECEIVERS = ("critical", "warning")
+WEBHOOK_RECEIVERS = ("critical",)
+
+
+def _check_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("is not an http:// or https:// address")
+    return text
+
+
+def _check_host(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("is not host:port")
+    return text
+
+
+def _check_email(text: str) -> str:
+    if not all(address.count("@") == 1 for address in text.split(",")):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+class Receivers(BaseModel):
+    """Where alerts go, beside the log of `alert-log`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    email_to: Annotated[str, AfterValidator(_check_email)] | None = None
+    """One or several addresses, separated by commas: they get all alerts."""
+    email_from: Annotated[str, AfterValidator(_check_email)] | None = None
+    smtp_host: Annotated[str, AfterValidator(_check_host)] | None = None
+    """`host:port` of the mail server. It must offer TLS."""
+    smtp_username: str | None = None
+    smtp_password: str | None = None
+    webhook_url: Annotated[str, AfterValidator(_check_address)] | None = None
+    """Critical alerts are sent there, in the format of Alertmanager's webhooks."""
+    runbooks_url: Annotated[str, AfterValidator(_check_address)] | None = None
+    """The address at which this repository is read; without it notifications name the path of a runbook."""
+
+    @model_validator(mode="after")
+    def _check_mail(self) -> Receivers:
+        if self.email_to and not (self.email_from and self.smtp_host):
+            raise ValueError("email_to needs email_from and smtp_host")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("smtp_username and smtp_password belong together")
+        return self
+
+
+def read(folder: Path) -> Receivers:
+    """The settings in a folder; none if it does not exist.
+
+    Raises:
+        DeployError: a file is not known, or its content is wrong.
+    """
+    texts = {path.name: path.read_text().strip() for path in sorted(folder.glob("*")) if path.is_file()}
+    try:
+        return Receivers.model_validate({name: text for name, text in texts.items() if text or name not in _known()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = "is not known" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise DeployError(f"{folder}: {' '.join([*map(str, first['loc']), what])}") from None
+
+
+def configuration(receivers: Receivers) -> dict[str, Any]:
+    """The configuration with these receivers."""
+    made: dict[str, Any] = yaml.safe_load((SOURCE / CONFIGURATION).read_text())
+    by_name = {receiver["name"]: receiver for receiver in made["receivers"]}
+    if receivers.email_to:
+        made["global"] |= _mail_server(receivers)
+        for name in EMAIL_RECEIVERS:
+            by_name[name]["email_configs"] = [_email(receivers.email_to)]
+    if receivers.webhook_url:
+        for name in WEBHOOK_RECEIVERS:
+            by_name[name]["webhook_configs"].append({"url": receivers.webhook_url, "send_resolved": True})
+    return made
+
+
+def prepare(target: Path) -> None:
+    """Write `alertmanager/` of a deployment from its settings in `alerts/`; safe to repeat.
+
+    Raises:
+        DeployError: a setting is wrong; nothing was written then.
+    """
+    settings = target / "alerts"
+    files.make_folder(settings)
+    write(read(settings), target / "alertmanager")
+
+
+def write(receivers: Receivers, folder: Path) -> None:
+    """Write everything that Alertmanager reads. The folder is mounted into a container whose user must be able to read it."""
+    texts = {f"templates/{path.name}": path.read_text() for path in (SOURCE / "templates").iterdir()}
+    if receivers.runbooks_url:
+        texts[RUNBOOKS] = '{{ define "payflow.runbooks" }}' + receivers.runbooks_url.rstrip("/") + "/{{ end }}\n"
+    if receivers.smtp_password:
+        texts[PASSWORD] = receivers.smtp_password
+    made = yaml.safe_dump(configuration(receivers), sort_keys=False, allow_unicode=True)
+    texts[CONFIGURATION] = f"# Written by python -m deploy.monitoring alertmanager.\n{made}"
+    for made_folder in (folder, folder / "templates"):
+        made_folder.mkdir(parents=True, exist_ok=True)
+        made_folder.chmod(FOLDER_MODE)
+    for name, text in texts.items():
+        files.write_atomically(folder / name, text, mode=FILE_MODE)
+
+
+def _known() -> set[str]:
+    return set(Receivers.model_fields)
+
+
+def _mail_server(receivers: Receivers) -> dict[str, Any]:
+    server: dict[str, Any] = {"smtp_smarthost": receivers.smtp_host, "smtp_from": receivers.email_from}
+    if receivers.smtp_username:
+        server |= {"smtp_auth_username": receivers.smtp_username, "smtp_auth_password_file": f"{MOUNTED}/{PASSWORD}"}
+    return server
+
+
+def _email(to: str) -> dict[str, Any]:
+    return {
+        "to": to,
+        "send_resolved": True,
+        "headers": {"Subject": '{{ template "payflow.subject" . }}'},
+        "text": '{{ template "payflow.text" . }}',
+        "html": "",
+    }
