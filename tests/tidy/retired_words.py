@@ -110,7 +110,25 @@ SHARED_SCRIPTS = frozenset(f"services/chassis/sql/{name}.sql" for name in ("audi
 LEFT_OUT = re.compile(
     r"(^|/)(\.(git|venv|payflow|hypothesis)|[^/]*_cache|__pycache__|[^/]*\.egg-info|node_modules|build|dist)(/|$)"
 )
-SUFFIXES = frozenset({".py", ".sql", ".md", ".toml", ".yml", ".yaml", ".json", ".awk", ".js", ".css", ".html", ".sh"})
+SUFFIXES = frozenset(
+    {
+        ".py",
+        ".sql",
+        ".md",
+        ".toml",
+        ".yml",
+        ".yaml",
+        ".json",
+        ".awk",
+        ".js",
+        ".css",
+        ".html",
+        ".sh",
+        ".conf",
+        ".example",
+        ".tmpl",
+    }
+)
 NAMES = frozenset({"Makefile", "run", "Dockerfile", ".dockerignore", "images.lock"})
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
