@@ -1,0 +1,1 @@
+"""Backup and restore: `backup.sh` copies the server, `python -m deploy.backup` checks and completes a restore."""
