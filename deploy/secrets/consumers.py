@@ -69,7 +69,7 @@ class Consumers:
         """
         services = {name: self._settings_files(name) for name in (*role_names(), *job_names())}
         seed = {"demo-seed": {f"{PREFIX}auth_database_url": self._database_url("auth")}}
-        return services | seed | self._engines() | self._monitoring()
+        return services | seed | self._engines() | self._monitoring() | {"restore": self._restore()}
 
     def _settings_files(self, name: str) -> dict[str, str]:
         values = ((field, self._setting(field, name)) for field in sorted(setting_fields(name)))
@@ -104,6 +104,17 @@ class Consumers:
             },
             "backup": {"payflow_backup_password": self._role_password("payflow_backup")},
             "redis": {"redis.conf": f"requirepass {self._password('redis')}\n"},
+        }
+
+    def _restore(self) -> dict[str, str]:
+        """What `python -m deploy.backup` needs after a restore: the owners' databases, and the engines it empties."""
+        broker = self._hosts.rabbitmq.partition(":")[0]
+        owners = {
+            f"{PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
+        }
+        return owners | {
+            f"{PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
+            f"{PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
         }
 
     def _monitoring(self) -> dict[str, dict[str, str]]:

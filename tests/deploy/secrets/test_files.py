@@ -77,12 +77,13 @@ def test_a_container_knows_the_passwords_it_needs_and_no_other(folder: Path) -> 
     assert held["postgres:payflow_backup"] == {"backup", "provision"}
     assert held["postgres:payflow_scaler"] == {"scaler", "provision"}
     for service in postgres.DATABASES:
-        assert held[f"postgres:payflow_{service}_owner"] == {f"{service}-migrate", "provision"}
+        assert held[f"postgres:payflow_{service}_owner"] == {f"{service}-migrate", "provision", "restore"}
     for name in consumers.role_names():
         assert held[f"service_key:{name}"] == {name}
     assert held["auth_secret"] == {"auth"}
-    assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter"}
+    assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter", "restore"}
     assert held["rabbitmq"] == {
+        "restore",
         *("rabbitmq", "transaction", "transaction-relay", "transaction-worker"),
         *("notification", "notification-worker"),
     }
