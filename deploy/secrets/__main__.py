@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from deploy import programs
-from deploy.secrets import files
+from deploy.secrets import files, production
 
-TARGETS = ("compose", "microk8s", "rehearsal")
+TARGETS = ("compose", "microk8s", "rehearsal", "production")
 USAGE = f"usage: python -m deploy.secrets {'|'.join(TARGETS)}"
 NAMESPACE = "payflow"
 EXIT_USAGE = 2
@@ -23,6 +23,10 @@ def main(arguments: list[str]) -> int:
 
 def _write(target: str) -> None:
     folder = files.target_folder(target)
+    if target == "production":
+        names = production.write(folder)
+        print(f"{len(names)} Secrets are in {folder}; keep {folder / files.STORE} safe")
+        return
     written = files.write(folder)
     if target == "microk8s":
         files.write_kustomization(folder, written, namespace=NAMESPACE)

@@ -17,7 +17,7 @@ FILE_MODE = 0o444
 
 
 def target_folder(target: str) -> Path:
-    """The folder of a deployment: `compose`, `microk8s`, `rehearsal`."""
+    """The folder of a deployment: `compose`, `microk8s`, `rehearsal`, `production`."""
     return FOLDER / target
 
 
@@ -32,12 +32,16 @@ def write(folder: Path, hosts: Hosts | None = None) -> dict[str, tuple[str, ...]
     """
     files.make_folder(folder)
     wanted = Consumers(Secrets(folder / STORE), hosts or Hosts()).files()
-    root = folder / "secrets"
+    write_texts(folder / "secrets", wanted)
+    return {consumer: tuple(sorted(texts)) for consumer, texts in wanted.items()}
+
+
+def write_texts(root: Path, wanted: Mapping[str, Mapping[str, str]]) -> None:
+    """Write `<consumer>/<file>` below `root`, and remove the files that no consumer uses any more."""
     files.make_folder(root)
     for consumer, texts in wanted.items():
         _write_consumer(root / consumer, texts)
     _remove_others(root, wanted)
-    return {consumer: tuple(sorted(texts)) for consumer, texts in wanted.items()}
 
 
 def write_kustomization(folder: Path, written: Mapping[str, tuple[str, ...]], *, namespace: str) -> Path:

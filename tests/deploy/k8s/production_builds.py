@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from deploy.programs import find
+from deploy.secrets import production as production_secrets
 
 ROOT = Path(__file__).parents[3]
 PRODUCTION = Path("deploy/k8s/overlays/production")
@@ -39,6 +41,9 @@ SITE = {
 }
 """A site for the tests."""
 
+OBJECT_STORE = {"object_store_access_key_id": "access", "object_store_secret_access_key": "secret"}
+"""What only the operator knows, for the tests."""
+
 Resource = dict[str, Any]
 
 
@@ -62,7 +67,7 @@ def base_with(component: str) -> tuple[Resource, ...]:
         shutil.copy(root / PRODUCTION / "ingress.yaml", overlay)
         kustomization = {
             "namespace": "payflow",
-            "resources": ["../../base", "../../../../.deploy/production/secrets", "ingress.yaml"],
+            "resources": ["../../base", "../../../../.deploy/production", "ingress.yaml"],
             "components": [f"../../components/{component}"],
         }
         (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -91,12 +96,10 @@ def _copy(folder: Path) -> Path:
     """The parts of the repository that an overlay refers to, with secrets."""
     shutil.copytree(K8S, folder / "deploy/k8s", ignore=shutil.ignore_patterns("site.env", "microk8s", "__pycache__"))
     shutil.copytree(ROOT / "deploy/postgres", folder / "deploy/postgres")
-    secrets = folder / ".deploy/production/secrets"
+    secrets = folder / ".deploy/production"
     secrets.mkdir(parents=True)
-    names = sorted(set(re.findall(r"[a-z-]+-secrets", "".join(path.read_text() for path in K8S.rglob("*.yaml")))))
-    (secrets / "kustomization.yaml").write_text(
-        yaml.safe_dump({"secretGenerator": [{"name": name, "literals": ["postgres_password=x"]} for name in names]})
-    )
+    (secrets / "secrets.json").write_text(json.dumps(OBJECT_STORE))
+    production_secrets.write(secrets)
     return folder
 
 

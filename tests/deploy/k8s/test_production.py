@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.programs import DeployError
+from deploy.secrets import production as production_secrets
 from services.gateway.address import parse_networks
 from tests.deploy.k8s import production_builds
 from tests.deploy.k8s.production_builds import SITE, BuildFailed, build_production, example_site
@@ -195,3 +199,61 @@ def pod_labels(engine: str) -> dict[str, str]:
         return {"app.kubernetes.io/name": get("RabbitmqCluster", "rabbitmq")["metadata"]["name"]}
     deployed: dict[str, str] = get("Deployment", "redis")["spec"]["template"]["metadata"]["labels"]
     return deployed
+
+
+def secrets() -> dict[str, set[str]]:
+    """The keys of every Secret that is built, by its name."""
+    return {
+        each["metadata"]["name"]: set(each["data"])
+        for each in production_builds.production()
+        if each["kind"] == "Secret"
+    }
+
+
+def references(value: Any) -> list[tuple[str, str | None]]:
+    """The Secrets that a resource names, with the key where one is named."""
+    if isinstance(value, list):
+        return [found for item in value for found in references(item)]
+    if not isinstance(value, dict):
+        return []
+    found = [reference for inner in value.values() for reference in references(inner)]
+    fields_of_operators = ("passwordSecret", "externalSecret", "accessKeyId", "secretAccessKey")
+    found += [(value[field]["name"], value[field].get("key")) for field in fields_of_operators if field in value]
+    if isinstance(value.get("secret"), dict) and "secretName" in value["secret"]:
+        found.append((value["secret"]["secretName"], None))
+    return found
+
+
+def test_every_secret_that_is_named_exists() -> None:
+    """What roles, jobs and operators read is in a Secret of that name, under that key; and every other Secret has a use."""
+    existing = secrets()
+    named = references(list(production_builds.production()))
+    assert [(name, key) for name, key in named if name not in existing or (key and key not in existing[name])] == []
+    unused = {re.sub(r"-[a-z0-9]{10}$", "", name) for name in existing.keys() - {name for name, _ in named}}
+    # The component keda-postgresql reads it, which is the alternative to keda-prometheus.
+    assert unused == {"scaler-secrets"}
+
+
+def test_secrets_have_the_keys_that_operators_read() -> None:
+    """CloudNativePG reads a name and a password, the RabbitMQ operator a file of configuration beside them."""
+    assert {"username", "password"} <= secrets()["postgres-superuser"]
+    assert {"default_user.conf", "username", "password"} <= secrets()["rabbitmq-default-user"]
+
+
+def test_secrets_of_production_need_the_object_store(tmp_path: Path) -> None:
+    """Without the keys of the object store nothing is written, and the error says which to add to which file."""
+    with pytest.raises(
+        DeployError, match=r"object_store_access_key_id and object_store_secret_access_key .*secrets\.json"
+    ):
+        production_secrets.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_roles_connect_to_the_primary(tmp_path: Path) -> None:
+    """The address of the database is the Service that CloudNativePG points at the primary."""
+    (tmp_path / "secrets.json").write_text(json.dumps(production_builds.OBJECT_STORE))
+    production_secrets.write(tmp_path)
+    cluster = get("Cluster", "postgres")["metadata"]["name"]
+    for role in ("wallet", "transaction-worker"):
+        (url,) = {path.read_text() for path in (tmp_path / "secrets" / role).glob("*[tn]_database_url")}
+        assert f"@{cluster}-rw:5432/" in url
