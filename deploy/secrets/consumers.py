@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings
-
+from deploy import facts
 from deploy.local.engines import postgres
-from deploy.local.roles import IDENTITIES, ROLES, SERVICES
+from deploy.local.roles import IDENTITIES, SERVICES
 from deploy.programs import DeployError
 from deploy.secrets.store import Secrets
+from services.chassis.settings import PREFIX
 
-PREFIX = "payflow_"
+FILE_PREFIX = PREFIX.lower()
 """Of the file of a setting: its variable in lower case."""
 
+PUBLIC_KEYS = "PAYFLOW_SERVICE_PUBLIC_KEYS"
 BROKER_USER = "payflow"
 _UNQUOTED = re.compile(r"[A-Za-z0-9._~-]{12,}")
 """Characters that need no quotes in a URL, a shell, and the configuration of any engine."""
@@ -35,22 +33,15 @@ class Hosts:
 
 
 def setting_fields(name: str) -> frozenset[str]:
-    """The settings of a role or migrate job that are generated: its secrets, and the public keys of all roles."""
-    return frozenset(
-        field
-        for field, info in _settings(name).model_fields.items()
-        if field == "service_public_keys" or _is_secret(info.annotation)
-    )
+    """The settings of a role or migrate job that are files: its secrets, and the public keys of all roles."""
+    process = facts.PROCESSES[name]
+    variables = process.secrets | (process.required & {PUBLIC_KEYS})
+    return frozenset(variable.removeprefix(PREFIX).lower() for variable in variables)
 
 
-def role_names() -> tuple[str, ...]:
-    """The roles, one name for all replicas of a role."""
-    return IDENTITIES
-
-
-def job_names() -> tuple[str, ...]:
-    """The migrate jobs."""
-    return tuple(f"{service}-migrate" for service in SERVICES)
+def process_names() -> tuple[str, ...]:
+    """The roles, and the migrate jobs. The other jobs of auth run in its container."""
+    return (*facts.ROLES, *(name for name, job in facts.JOBS.items() if job.command == "migrate"))
 
 
 class Consumers:
@@ -67,13 +58,13 @@ class Consumers:
         Raises:
             DeployError: a value that the operator gave cannot be used.
         """
-        services = {name: self._settings_files(name) for name in (*role_names(), *job_names())}
-        seed = {"demo-seed": {f"{PREFIX}auth_database_url": self._database_url("auth")}}
+        services = {name: self._settings_files(name) for name in process_names()}
+        seed = {"demo-seed": {f"{FILE_PREFIX}auth_database_url": self._database_url("auth")}}
         return services | seed | self._engines() | self._monitoring() | {"restore": self._restore()}
 
     def _settings_files(self, name: str) -> dict[str, str]:
         values = ((field, self._setting(field, name)) for field in sorted(setting_fields(name)))
-        return {f"{PREFIX}{field}": value for field, value in values if value is not None}
+        return {f"{FILE_PREFIX}{field}": value for field, value in values if value is not None}
 
     def _setting(self, field: str, name: str) -> str | None:
         if field.endswith("_database_url"):
@@ -110,11 +101,11 @@ class Consumers:
         """What `python -m deploy.backup` needs after a restore: the owners' databases, and the engines it empties."""
         broker = self._hosts.rabbitmq.partition(":")[0]
         owners = {
-            f"{PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
+            f"{FILE_PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
         }
         return owners | {
-            f"{PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
-            f"{PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
+            f"{FILE_PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
+            f"{FILE_PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
         }
 
     def _monitoring(self) -> dict[str, dict[str, str]]:
@@ -160,23 +151,3 @@ class Consumers:
                 f"the password {name} in {self._secrets.path} must be at least 12 of the characters A-Z a-z 0-9 . _ ~ -"
             )
         return password
-
-
-def _settings(name: str) -> type[BaseSettings]:
-    """The settings class of a role or migrate job."""
-    if name.endswith("-migrate"):
-        jobs = importlib.import_module(f"services.{name.removesuffix('-migrate')}.__main__").JOBS
-        return jobs["migrate"].settings  # type: ignore[no-any-return]
-    role = next(role for role in ROLES if role.identity == name)
-    roles = importlib.import_module(f"services.{role.service}.__main__").ROLES
-    return roles[role.role].settings  # type: ignore[no-any-return]
-
-
-def _is_secret(annotation: Any) -> bool:
-    return any(part is SecretStr for part in _parts(annotation))
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / ".deploy"
 STORE = "secrets.json"
 FILE_MODE = 0o444
+FOLDER_MODE = 0o755
 """The user of a container has to read them; on this machine the folder above is closed to all but its owner."""
 
 
@@ -59,7 +60,8 @@ def write_kustomization(folder: Path, written: Mapping[str, tuple[str, ...]], *,
 
 
 def _write_consumer(folder: Path, texts: Mapping[str, str]) -> None:
-    files.make_folder(folder)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(FOLDER_MODE)
     for name, text in texts.items():
         path = folder / name
         # An unchanged file stays: a running container keeps seeing the file that it was started with.

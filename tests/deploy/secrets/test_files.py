@@ -14,13 +14,14 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from deploy import facts
 from deploy.local.engines import postgres
 from deploy.programs import DeployError
 from deploy.secrets import consumers, files
 from deploy.secrets.store import Secrets
 
 ROOT = Path(__file__).parents[3]
-SERVICES = [*consumers.role_names(), *consumers.job_names()]
+NAMES = consumers.process_names()
 ADDRESSES: dict[str, Any] = {
     name: f"http://{name.partition('_')[0]}:8000"
     for name in ("auth_url", "wallet_url", "transaction_url", "notification_url")
@@ -41,10 +42,14 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-@pytest.mark.parametrize("name", SERVICES)
+def mode(path: Path) -> str:
+    return oct(path.stat().st_mode & 0o777)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_role_starts_from_its_files(folder: Path, name: str) -> None:
     """Every required setting of a role or migrate job is in its files, except the addresses of other services."""
-    settings: type[BaseSettings] = consumers._settings(name)
+    settings: type[BaseSettings] = facts.PROCESSES[name].settings
 
     read = settings(_secrets_dir=folder / "secrets" / name, **ADDRESSES)
 
@@ -54,8 +59,8 @@ def test_a_role_starts_from_its_files(folder: Path, name: str) -> None:
 
 def test_every_secret_setting_is_written_or_is_the_operators(folder: Path) -> None:
     """A new secret in a settings class is generated, or it is the mail server's address, which cannot be."""
-    wanted = {f"payflow_{field}" for name in SERVICES for field in consumers.setting_fields(name)}
-    written = {path.name for name in SERVICES for path in (folder / "secrets" / name).iterdir()}
+    wanted = {f"payflow_{field}" for name in NAMES for field in consumers.setting_fields(name)}
+    written = {path.name for name in NAMES for path in (folder / "secrets" / name).iterdir()}
 
     assert {"payflow_smtp_url"} == wanted - written
 
@@ -78,7 +83,7 @@ def test_a_container_knows_the_passwords_it_needs_and_no_other(folder: Path) -> 
     assert held["postgres:payflow_scaler"] == {"scaler", "provision"}
     for service in postgres.DATABASES:
         assert held[f"postgres:payflow_{service}_owner"] == {f"{service}-migrate", "provision", "restore"}
-    for name in consumers.role_names():
+    for name in facts.ROLES:
         assert held[f"service_key:{name}"] == {name}
     assert held["auth_secret"] == {"auth"}
     assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter", "restore"}
@@ -90,14 +95,15 @@ def test_a_container_knows_the_passwords_it_needs_and_no_other(folder: Path) -> 
 
 
 def test_files_can_be_read_by_a_container_and_by_no_other_user(tmp_path: Path, umask: int) -> None:
-    """Whatever the umask: mode 0444 in folders of mode 0700."""
+    """Whatever the umask: mode 0444 in folders of mode 0755, and the two folders above them are closed."""
     files.write(tmp_path / "compose")
 
-    paths = [tmp_path / "compose", *(tmp_path / "compose").rglob("*")]
-    modes = {oct(path.stat().st_mode & 0o777) for path in paths if path.is_file() and path.name != files.STORE}
-    assert modes == {"0o444"}
-    assert {oct(path.stat().st_mode & 0o777) for path in paths if path.is_dir()} == {"0o700"}
-    assert oct((tmp_path / "compose" / files.STORE).stat().st_mode & 0o777) == "0o600"
+    secrets = tmp_path / "compose/secrets"
+    assert {"0o444"} == {mode(path) for path in secrets.glob("*/*")}
+    assert {"0o755"} == {mode(path) for path in secrets.iterdir()}
+    assert ["0o700", "0o700", "0o600"] == [
+        mode(path) for path in (secrets.parent, secrets, secrets.parent / files.STORE)
+    ]
 
 
 def test_secrets_are_generated_once(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""PayFlow on one machine with Docker Compose."""
