@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.local.engines import postgres, rabbitmq
 from deploy.programs import DeployError
 from deploy.secrets import production as production_secrets
 from services.gateway.address import parse_networks
@@ -32,12 +34,6 @@ def texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for inner in value for text in texts(inner)]
     return [value] if isinstance(value, str) else []
-
-
-def labels(policy: dict[str, Any]) -> dict[str, str]:
-    """The pods that a NetworkPolicy selects."""
-    selected: dict[str, str] = policy["spec"]["podSelector"].get("matchLabels", {})
-    return selected
 
 
 def test_nothing_builds_without_the_values_of_the_site() -> None:
@@ -132,7 +128,7 @@ def test_certificate_is_of_a_public_authority() -> None:
 def test_solver_of_the_authority_is_reachable() -> None:
     """The pod that proves control of the host to the authority is reachable from the ingress controller alone."""
     policy = get("NetworkPolicy", "acme-solver")
-    assert labels(policy) == {"acme.cert-manager.io/http01-solver": "true"}
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"acme.cert-manager.io/http01-solver": "true"}}
     (rule,) = policy["spec"]["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 8089}]
     (source,) = rule["from"]
@@ -157,7 +153,9 @@ def test_broker_keeps_a_majority() -> None:
     """RabbitMQ has three nodes on three machines; a node without the others pauses, and one at most is taken down at once."""
     cluster = get("RabbitmqCluster", "rabbitmq")["spec"]
     assert cluster["replicas"] == 3
-    assert "cluster_partition_handling = pause_minority" in cluster["rabbitmq"]["additionalConfig"].splitlines()
+    configuration = cluster["rabbitmq"]["additionalConfig"].splitlines()
+    assert "cluster_partition_handling = pause_minority" in configuration
+    assert f"heartbeat = {rabbitmq.HEARTBEAT_SECONDS}" in configuration
     required = cluster["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert [term["topologyKey"] for term in required] == ["kubernetes.io/hostname"]
     assert get("PodDisruptionBudget", "rabbitmq")["spec"]["maxUnavailable"] == 1
@@ -174,31 +172,19 @@ def test_backups_reach_the_object_store() -> None:
     assert len(backup["schedule"].split()) == 6
 
 
-@pytest.mark.parametrize("engine", ["postgres", "rabbitmq", "redis"])
-def test_engine_is_reachable_by_its_clients_alone(engine: str) -> None:
-    """The pods of an engine have the label that its clients may connect to, and only clients may connect to its port."""
-    port = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}[engine]
-    (egress,) = get("NetworkPolicy", f"{engine}-clients")["spec"]["egress"]
-    assert egress["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": engine}}}]
-    policy = get("NetworkPolicy", engine)
-    (ingress,) = policy["spec"]["ingress"]
-    assert ingress == {
-        "from": [{"podSelector": {"matchLabels": {f"payflow/uses-{engine}": "true"}}}],
-        "ports": [{"protocol": "TCP", "port": port}],
-    }
-    assert labels(policy).items() <= pod_labels(engine).items()
-    assert pod_labels(engine)["app.kubernetes.io/name"] == engine
-
-
-def pod_labels(engine: str) -> dict[str, str]:
-    """The labels that the pods of an engine get, from its operator or its Deployment."""
-    if engine == "postgres":
-        inherited: dict[str, str] = get("Cluster", "postgres")["spec"]["inheritedMetadata"]["labels"]
-        return inherited | {"cnpg.io/cluster": "postgres"}
-    if engine == "rabbitmq":
-        return {"app.kubernetes.io/name": get("RabbitmqCluster", "rabbitmq")["metadata"]["name"]}
-    deployed: dict[str, str] = get("Deployment", "redis")["spec"]["template"]["metadata"]["labels"]
-    return deployed
+def test_parameters_are_those_of_postgres() -> None:
+    """PostgreSQL knows every parameter that the Cluster sets; values that the local stack sets, too, are the same or larger."""
+    programs = postgres.find_programs()
+    assert programs is not None
+    done = subprocess.run([programs / "postgres", "--describe-config"], capture_output=True, text=True, check=True)
+    known = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    cluster = get("Cluster", "postgres")["spec"]
+    parameters = cluster["postgresql"]["parameters"]
+    assert set(parameters) - known == set()
+    assert (parameters["jit"], parameters["TimeZone"]) == (postgres.SETTINGS["jit"], postgres.SETTINGS["timezone"])
+    # Each changes what is durable, and is on by default.
+    assert {"fsync", "full_page_writes", "synchronous_commit"} & set(parameters) == set()
+    assert cluster["managed"]["roles"][0]["name"] == postgres.SUPERUSER
 
 
 def secrets() -> dict[str, set[str]]:
