@@ -78,6 +78,9 @@ manifests: .venv/.installed  ## Write the alert rules of monitoring/ as a Kubern
 guarantees: .venv/.installed  ## Write docs/guarantee-tests.md from the docstrings of the tests
 	@$(BIN)/python -m tests.harness.write_guarantees
 
+dashboards: .venv/.installed  ## Write monitoring/grafana/dashboards/ from deploy/monitoring/
+	@$(BIN)/python -m deploy.monitoring dashboards
+
 currencies: .venv/.installed  ## Write services/contracts/currencies.py from the locked list of ISO 4217
 	@$(BIN)/python -m tests.harness.write_currencies
 

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from deploy.local import files
 from deploy.local.home import REPOSITORY
 from deploy.programs import DeployError
 
@@ -23,10 +22,6 @@ RUNBOOKS = "templates/runbooks.tmpl"
 PASSWORD = "smtp_password"  # noqa: S105 - the name of a file
 MOUNTED = "/etc/alertmanager"
 """Where the container has the folder."""
-
-FOLDER_MODE = 0o755
-FILE_MODE = 0o444
-"""Readable by the user of the container; the folder of the deployment around it is closed to other users."""
 
 EMAIL_RECEIVERS = ("critical", "warning")
 WEBHOOK_RECEIVERS = ("critical",)
@@ -107,31 +102,15 @@ def configuration(receivers: Receivers) -> dict[str, Any]:
     return made
 
 
-def prepare(target: Path) -> None:
-    """Write `alertmanager/` of a deployment from its settings in `alerts/`; safe to repeat.
-
-    Raises:
-        DeployError: a setting is wrong; nothing was written then.
-    """
-    settings = target / "alerts"
-    files.make_folder(settings)
-    write(read(settings), target / "alertmanager")
-
-
-def write(receivers: Receivers, folder: Path) -> None:
-    """Write everything that Alertmanager reads. The folder is mounted into a container whose user must be able to read it."""
-    texts = {f"templates/{path.name}": path.read_text() for path in (SOURCE / "templates").iterdir()}
+def texts(receivers: Receivers) -> dict[str, str]:
+    """Every file that Alertmanager reads, by its path below the folder that it is mounted from."""
+    made = {f"templates/{path.name}": path.read_text() for path in (SOURCE / "templates").iterdir()}
     if receivers.runbooks_url:
-        texts[RUNBOOKS] = '{{ define "payflow.runbooks" }}' + receivers.runbooks_url.rstrip("/") + "/{{ end }}\n"
+        made[RUNBOOKS] = '{{ define "payflow.runbooks" }}' + receivers.runbooks_url.rstrip("/") + "/{{ end }}\n"
     if receivers.smtp_password:
-        texts[PASSWORD] = receivers.smtp_password
-    made = yaml.safe_dump(configuration(receivers), sort_keys=False, allow_unicode=True)
-    texts[CONFIGURATION] = f"# Written by python -m deploy.monitoring alertmanager.\n{made}"
-    for made_folder in (folder, folder / "templates"):
-        made_folder.mkdir(parents=True, exist_ok=True)
-        made_folder.chmod(FOLDER_MODE)
-    for name, text in texts.items():
-        files.write_atomically(folder / name, text, mode=FILE_MODE)
+        made[PASSWORD] = receivers.smtp_password
+    text = yaml.safe_dump(configuration(receivers), sort_keys=False, allow_unicode=True)
+    return made | {CONFIGURATION: f"# Written by python -m deploy.monitoring prepare.\n{text}"}
 
 
 def _known() -> set[str]:

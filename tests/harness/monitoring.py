@@ -21,7 +21,7 @@ EXPORTERS = {
     "postgres": ("pg_up", "pg_stat_.*", "pg_settings_max_connections", "pg_database_size_bytes"),
     "redis": ("redis_up", "redis_memory_used_bytes", "redis_commands_processed_total", "redis_connected_clients"),
     "rabbitmq": ("rabbitmq_.*",),
-    "prometheus": ("up",),
+    "prometheus": ("up", "ALERTS"),
     # cAdvisor cannot run in the tests. Names and labels: docs/storage/prometheus.md of google/cadvisor.
     "cadvisor": ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes"),
 }
@@ -59,6 +59,11 @@ def exporter_of(series: str) -> str | None:
         if any(re.fullmatch(pattern, series) for pattern in patterns):
             return exporter
     return None
+
+
+def expressions(panel: dict[str, Any]) -> list[str]:
+    """The queries of a panel, with the variables of Grafana replaced."""
+    return [target["expr"].replace("$__rate_interval", "1m") for target in panel["targets"]]
 
 
 def read(path: Path) -> Any:

@@ -39,7 +39,12 @@ class Stack:
         self.home = home
 
     def __getitem__(self, name: str) -> Any:
-        return json.loads((self.home / "stack.json").read_text())[name]
+        return self.description()[name]
+
+    def description(self) -> dict[str, Any]:
+        """The content of stack.json."""
+        made: dict[str, Any] = json.loads((self.home / "stack.json").read_text())
+        return made
 
     async def take_down(self, name: str) -> None:
         """Keep a process down until `bring_up`."""

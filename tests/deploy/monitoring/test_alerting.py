@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import urllib.error
@@ -16,6 +17,7 @@ import yaml
 
 from deploy.monitoring import alert_log, alerting
 from deploy.monitoring.alerting import CONFIGURATION, SOURCE, Receivers
+from deploy.monitoring.prepare import prepare
 from deploy.programs import DeployError
 from tests.harness import monitoring
 
@@ -46,6 +48,20 @@ def test_without_settings_every_alert_is_logged() -> None:
     assert ["webhook_configs"] == integrations(BASE, "critical") == integrations(BASE, "warning")
 
 
+def test_containers_can_read_what_is_prepared(tmp_path: Path) -> None:
+    """Whatever the umask: they run as other users. The settings stay closed to them."""
+    before = os.umask(0o077)
+    try:
+        prepare(tmp_path)
+    finally:
+        os.umask(before)
+    made = [tmp_path / "monitoring", *(tmp_path / "monitoring").rglob("*")]
+
+    assert {0o755} == {path.stat().st_mode & 0o777 for path in made if path.is_dir()}
+    assert {0o444} == {path.stat().st_mode & 0o777 for path in made if path.is_file()}
+    assert 0o700 == (tmp_path / "alerts").stat().st_mode & 0o777
+
+
 def test_receivers_are_added(tmp_path: Path) -> None:
     """E-mail gets all alerts, the webhook only critical ones, and the log remains."""
     made = alerting.configuration(
@@ -58,22 +74,22 @@ def test_receivers_are_added(tmp_path: Path) -> None:
 
 def test_the_password_is_a_file_of_its_own(tmp_path: Path) -> None:
     """It is not in the configuration, which the pages of Alertmanager show."""
-    alerting.prepare(settings(tmp_path, **MAIL, smtp_username="payflow", smtp_password="a-real-password"))
-    written = (tmp_path / "alertmanager" / CONFIGURATION).read_text()
+    prepare(settings(tmp_path, **MAIL, smtp_username="payflow", smtp_password="a-real-password"))
+    written = (tmp_path / "monitoring" / "alertmanager" / CONFIGURATION).read_text()
 
     assert "a-real-password" not in written
     assert "/etc/alertmanager/smtp_password" in written
-    assert "a-real-password" == (tmp_path / "alertmanager" / "smtp_password").read_text()
+    assert "a-real-password" == (tmp_path / "monitoring" / "alertmanager" / "smtp_password").read_text()
 
 
 def test_a_repeated_run_follows_the_settings(tmp_path: Path) -> None:
     """A setting that was removed is not used any more."""
-    alerting.prepare(settings(tmp_path, runbooks_url="https://git.example/blob/main"))
-    runbooks = tmp_path / "alertmanager" / alerting.RUNBOOKS
+    prepare(settings(tmp_path, runbooks_url="https://git.example/blob/main"))
+    runbooks = tmp_path / "monitoring" / "alertmanager" / alerting.RUNBOOKS
     assert "https://git.example/blob/main/{{" in runbooks.read_text()
 
     (tmp_path / "alerts" / "runbooks_url").unlink()
-    alerting.prepare(tmp_path)
+    prepare(tmp_path)
     assert runbooks.read_text() == (SOURCE / alerting.RUNBOOKS).read_text()
 
 
@@ -92,11 +108,11 @@ def test_a_repeated_run_follows_the_settings(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_refused(tmp_path: Path, texts: dict[str, str], line: str) -> None:
     """One line names it, without its value, and nothing is written: an alert must not be lost for a misspelt name."""
     with pytest.raises(DeployError, match=re.escape(line)) as error:
-        alerting.prepare(settings(tmp_path, **texts))
+        prepare(settings(tmp_path, **texts))
 
     assert "\n" not in str(error.value)
     assert "a-real-password" not in str(error.value)
-    assert not (tmp_path / "alertmanager").exists()
+    assert not (tmp_path / "monitoring").exists()
 
 
 @pytest.mark.parametrize("rule", BASE["inhibit_rules"], ids=lambda rule: str(rule["source_matchers"][0]))

@@ -38,9 +38,11 @@ def test_the_configuration_of_alertmanager_is_valid(tmp_path: Path) -> None:
         "webhook_url": "https://hooks.example.com/services/1",
         "runbooks_url": "https://git.example.com/payflow/blob/main",
     }
-    alerting.write(Receivers(), tmp_path / "default")
-    alerting.write(Receivers.model_validate(texts), tmp_path / "full")
-    run("amtool", "check-config", tmp_path / "default" / CONFIGURATION, tmp_path / "full" / CONFIGURATION)
+    for name, receivers in (("default", Receivers()), ("full", Receivers.model_validate(texts))):
+        (tmp_path / name / "templates").mkdir(parents=True)
+        for path, text in alerting.texts(receivers).items():
+            (tmp_path / name / path).write_text(text)
+        run("amtool", "check-config", tmp_path / name / CONFIGURATION)
 
     routes = ("config", "routes", "test", f"--config.file={tmp_path / 'full' / CONFIGURATION}")
     assert ["critical", "warning"] == [

@@ -1,0 +1,54 @@
+"""Write what the containers of the monitoring profile read: copies of `monitoring/`, and the configuration of Alertmanager.
+
+They are copies because the user of a container must be able to read them, whatever the umask of the clone. The folder of the
+deployment around them is closed to other users.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.local import files
+from deploy.local.home import REPOSITORY
+from deploy.monitoring import alert_log, alerting
+
+SOURCE = REPOSITORY / "monitoring"
+COPIED = (
+    "prometheus/prometheus.yml",
+    "prometheus/rules/*.yml",
+    "grafana/provisioning/*/*.yml",
+    "grafana/dashboards/*.json",
+)
+SETTINGS = "alerts"
+FOLDER = "monitoring"
+FOLDER_MODE = 0o755
+FILE_MODE = 0o444
+
+
+def prepare(target: Path) -> None:
+    """Write `monitoring/` of a deployment; its settings are files in `alerts/`. Safe to repeat.
+
+    Raises:
+        DeployError: a setting is wrong; nothing was changed then.
+    """
+    files.make_folder(target / SETTINGS)
+    texts = {f"alertmanager/{name}": text for name, text in alerting.texts(alerting.read(target / SETTINGS)).items()}
+    texts |= {
+        path.relative_to(SOURCE).as_posix(): path.read_text() for pattern in COPIED for path in SOURCE.glob(pattern)
+    }
+    texts["alert_log.py"] = Path(alert_log.__file__).read_text()
+    _write(target / FOLDER, texts)
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    """Replace the content of a folder. The folders stay: a container that has one mounted would lose it."""
+    for name, text in texts.items():
+        path = folder / name
+        for parent in (path.parent, *path.parent.parents):
+            if parent.is_relative_to(folder):
+                parent.mkdir(parents=True, exist_ok=True)
+                parent.chmod(FOLDER_MODE)
+        files.write_atomically(path, text, mode=FILE_MODE)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in texts:
+            path.unlink()

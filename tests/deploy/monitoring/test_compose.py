@@ -1,0 +1,94 @@
+"""The profile `monitoring` of Compose: its containers, what they read, and what Prometheus scrapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.home import REPOSITORY
+from deploy.local.roles import IDENTITIES
+from deploy.monitoring.prepare import prepare
+from tests.harness import monitoring
+
+SERVICES: dict[str, dict[str, Any]] = monitoring.read(REPOSITORY / "deploy" / "compose" / "monitoring.yaml")["services"]
+SCRAPED = {
+    job["job_name"]: job
+    for job in monitoring.read(monitoring.FOLDER / "prometheus" / "prometheus.yml")["scrape_configs"]
+}
+DEPLOY = "${PAYFLOW_DEPLOY:-../../.deploy/compose}/"
+HOST_FOLDERS = {
+    "node-exporter": {"/"},
+    "cadvisor": {"/", "/sys", "/var/lib/docker", "/var/run/docker.sock"},
+}
+ELSEWHERE = {"rabbitmq"}
+"""A service of compose.yaml."""
+
+EACH = pytest.mark.parametrize("name", SERVICES)
+
+
+def mounts(name: str) -> list[dict[str, Any]]:
+    """The bind mounts of a service."""
+    return [mount for mount in SERVICES[name].get("volumes", []) if mount["type"] == "bind"]
+
+
+def test_every_role_is_scraped() -> None:
+    """By its name, on its metrics port, and it gets the label `role`."""
+    (discovery,) = SCRAPED["payflow"]["dns_sd_configs"]
+    (relabel,) = SCRAPED["payflow"]["relabel_configs"]
+
+    assert sorted(IDENTITIES) == sorted(discovery["names"])
+    assert 9100 == discovery["port"]
+    assert (["__meta_dns_name"], "role") == (relabel["source_labels"], relabel["target_label"])
+
+
+def test_every_exporter_is_scraped() -> None:
+    """Each other target is a service, and each exporter is a target."""
+    hosts = {
+        target.partition(":")[0]
+        for name, job in SCRAPED.items()
+        if name != "payflow"
+        for config in job["static_configs"]
+        for target in config["targets"]
+    }
+
+    assert hosts - ELSEWHERE - {"localhost"} <= set(SERVICES)
+    assert {name for name in SERVICES if name.endswith("exporter")} | {"cadvisor", "alertmanager"} <= hosts
+
+
+@EACH
+def test_a_container_is_confined(name: str) -> None:
+    """Only with the profile; read-only, without capabilities, with limits; pages are published on the loopback only."""
+    service = SERVICES[name]
+
+    assert ["monitoring"] == service["profiles"]
+    assert service["read_only"]
+    assert ["ALL"] == service["cap_drop"]
+    assert ["no-new-privileges:true"] == service["security_opt"]
+    assert {"cpus", "memory", "pids"} == set(service["deploy"]["resources"]["limits"])
+    assert name == "cadvisor" or not service["user"].startswith(("0", "root"))
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+@EACH
+def test_a_container_reads_only_its_own_files(tmp_path: Path, name: str) -> None:
+    """Each mounted file is prepared or is this container's folder of secrets, and cannot be written."""
+    prepare(tmp_path)
+    for mount in mounts(name):
+        source = mount["source"]
+        assert mount["read_only"]
+        if source in HOST_FOLDERS.get(name, set()):
+            continue
+        assert source.startswith(DEPLOY), source
+        path = source.removeprefix(DEPLOY)
+        assert path == f"secrets/{name}" or (tmp_path / path).exists(), path
+        assert not mount["bind"]["create_host_path"]
+
+
+@EACH
+def test_no_secret_is_in_the_environment(name: str) -> None:
+    """Passwords are files: `docker inspect` shows the environment."""
+    secret = [key for key in SERVICES[name].get("environment", {}) if "PASS" in key and not key.endswith("_FILE")]
+
+    assert [] == secret

@@ -1,0 +1,86 @@
+"""The dashboards of Grafana and how they are provisioned. Grafana itself does not run here: it is not packaged for Debian."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from deploy.monitoring import overview
+from tests.harness import monitoring, promql
+from tests.harness.monitoring import DASHBOARDS, FOLDER
+
+DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "overview.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EACH = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
+PROVISIONING = FOLDER / "grafana" / "provisioning"
+
+
+def test_the_file_is_what_its_source_makes() -> None:
+    """`make dashboards` writes it."""
+    assert DASHBOARDS == [FOLDER / "grafana" / "dashboards" / "overview.json"]
+    assert overview.text() == DASHBOARDS[0].read_text()
+
+
+@EACH
+def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
+    """It has a title, a unit, and whole sentences that say what it shows or what to do."""
+    assert panel["title"]
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["description"].endswith(".")
+
+
+@EACH
+def test_every_series_is_exported(panel: dict[str, Any]) -> None:
+    """A query reads series and labels that the services, a listed exporter or a recording rule has."""
+    exported = promql.exported()
+    for expression in monitoring.expressions(panel):
+        for selector in promql.selectors(expression):
+            known = selector.name in monitoring.recorded() or monitoring.exporter_of(selector.name)
+            assert known or selector.name in exported, selector
+            if not known:
+                assert selector.labels <= exported[selector.name], selector
+
+
+@EACH
+def test_a_panel_reads_the_chosen_data_source(panel: dict[str, Any]) -> None:
+    """Panel and queries name the variable, never a fixed data source; the letters of the queries are distinct."""
+    letters = [target["refId"] for target in panel["targets"]]
+
+    assert {"${datasource}"} == {one["datasource"]["uid"] for one in (panel, *panel["targets"])}
+    assert len(letters) == len(set(letters))
+
+
+@EACH
+def test_limits_are_drawn_in_order(panel: dict[str, Any]) -> None:
+    """Grafana requires that thresholds rise, and that the first has no value."""
+    values = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+
+    assert values[0] is None
+    assert all(low < high for low, high in pairwise(values[1:]))
+
+
+def test_panels_do_not_overlap() -> None:
+    """They fill a grid of 24 columns, and their numbers are distinct."""
+    cells: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        own = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not own & cells, panel["title"]
+        cells |= own
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_everything_is_provisioned_from_files() -> None:
+    """The data source is the Prometheus of Compose, and dashboards come from the folder that Compose mounts."""
+    (source,) = monitoring.read(PROVISIONING / "datasources" / "prometheus.yml")["datasources"]
+    (provider,) = monitoring.read(PROVISIONING / "dashboards" / "payflow.yml")["providers"]
+    scrape = monitoring.read(FOLDER / "prometheus" / "prometheus.yml")["global"]["scrape_interval"]
+
+    assert ("prometheus", "http://prometheus:9090", True) == (source["type"], source["url"], source["isDefault"])
+    assert scrape == source["jsonData"]["timeInterval"]
+    assert "/etc/grafana/dashboards" == provider["options"]["path"]

@@ -1,0 +1,126 @@
+"""A real Prometheus with the exporters of the OS packages, beside a stack."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import yaml
+
+from deploy.local.ports import LOOPBACK, find_free
+from deploy.local.process import Process
+from deploy.monitoring import local
+from tests.harness.stack import ROOT, Stack
+
+READY_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.1
+
+
+class Prometheus:
+    """A running server."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self.url = url
+
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an instant query: `metric` and `value`."""
+        async with self._session.post(f"{self.url}/api/v1/query", data={"query": expression}) as response:
+            document = await response.json()
+        assert document["status"] == "success", (expression, document)
+        result = document["data"]["result"]
+        # A scalar is [time, value].
+        return [{"metric": {}, "value": result}] if document["data"]["resultType"] == "scalar" else list(result)
+
+    async def value(self, expression: str) -> float | None:
+        """The value of an expression with at most one sample; None without one."""
+        samples = await self.query(expression)
+        assert len(samples) <= 1, samples
+        return float(samples[0]["value"][1]) if samples else None
+
+    async def get(self, path: str) -> Any:
+        """The data of a page of the API."""
+        async with self._session.get(f"{self.url}/api/v1/{path}") as response:
+            return (await response.json())["data"]
+
+    async def until(self, expression: str, *, seconds: float = READY_SECONDS_MAX) -> None:
+        """Wait until the expression has samples."""
+        async with asyncio.timeout(seconds):
+            while not await self.query(expression):
+                await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def running(
+    stack: Stack, folder: Path, *, exporters: bool = False, interval: str = "1s"
+) -> AsyncIterator[Prometheus]:
+    """Prometheus with the rules of this repository, scraping a stack; with `exporters` those of engines and machine too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as processes, aiohttp.ClientSession() as session:
+        addresses = await _start_exporters(stack, folder, processes) if exporters else {}
+        broker = f"{LOOPBACK}:{json.loads((stack.home / 'ports.json').read_text())['rabbitmq_prometheus']}"
+        made = local.configuration(stack.description(), rabbitmq=broker, exporters=addresses, interval=interval)
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(made))
+        address = f"{LOOPBACK}:{find_free()}"
+        options = {
+            "config.file": folder / "prometheus.yml",
+            "storage.tsdb.path": folder / "data",
+            "web.listen-address": address,
+        }
+        await _start(processes, folder, "prometheus", [f"--{name}={value}" for name, value in options.items()])
+        await _respond(session, f"http://{address}/-/ready")
+        yield Prometheus(session, f"http://{address}")
+
+
+async def _start_exporters(stack: Stack, folder: Path, processes: AsyncExitStack) -> dict[str, str]:
+    addresses = {name: f"{LOOPBACK}:{find_free()}" for name in ("node", "postgres", "redis")}
+    database = f"{stack['databases']['transaction']}?sslmode=disable"
+    cache = urlsplit(stack["redis"])
+    environments = {
+        "node": {},
+        "postgres": {"DATA_SOURCE_NAME": database},
+        "redis": {
+            "REDIS_ADDR": urlunsplit((cache.scheme, f"{cache.hostname}:{cache.port}", "", "", "")),
+            "REDIS_PASSWORD": cache.password or "",
+        },
+    }
+    for name, address in addresses.items():
+        listen = [f"--web.listen-address={address}"]
+        await _start(processes, folder, f"prometheus-{name}-exporter", listen, environments[name])
+    return addresses
+
+
+async def _start(
+    processes: AsyncExitStack,
+    folder: Path,
+    program: str,
+    arguments: list[str],
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    process = Process(
+        program,
+        [program, *arguments],
+        environment={"PATH": "/usr/bin:/bin:/usr/local/bin"} | dict(environment or {}),
+        directory=ROOT,
+        log=folder / f"{program}.log",
+    )
+    process.spawn()
+    processes.push_async_callback(process.stop)
+
+
+async def _respond(session: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(READY_SECONDS_MAX):
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(POLL_SECONDS)
