@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom programs
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom programs dashboards
 
 ##@ Use
 
