@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom programs dashboards
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards
 
 ##@ Use
 
@@ -89,6 +89,9 @@ schema: engines  ## Write services/*/sql/schema.sql from the migrations
 
 ##@ Deploy
 
+# Only what is given to this call of make names a cluster, never a variable of the shell.
+K8S_CONTEXT = $(if $(filter command line,$(origin CONTEXT)),--context="$(CONTEXT)")
+
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"
 
@@ -100,6 +103,12 @@ pin-images: .venv/.installed  ## Write the digests of all base, engine and monit
 
 sbom: .venv/.installed  ## Write the bill of materials of the image's Python packages to dist/ (CycloneDX)
 	@$(BIN)/python -m deploy.image sbom
+
+microk8s-deploy: .venv/.installed  ## Deploy to MicroK8s on this machine (HOST= TLS=1 PAYFLOW_IMAGE=), or to the cluster CONTEXT=
+	@$(BIN)/python -m deploy.k8s $(K8S_CONTEXT) deploy $(if $(filter command line,$(origin HOST)),--host="$(HOST)") $(if $(filter command line,$(origin TLS)),--tls="$(TLS)")
+
+microk8s-delete: .venv/.installed  ## Remove what make microk8s-deploy made, but for the data, after a confirmation (YES=1: without)
+	@$(BIN)/python -m deploy.k8s $(K8S_CONTEXT) delete
 
 ##@ Set up (other targets do it when needed)
 

@@ -47,6 +47,6 @@ def test_every_target_has_a_help_text() -> None:
     """`make` without arguments lists all targets."""
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.findall(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)[0].split())
-    helped = set(re.findall(r"^([a-z-]+):.*  ## \S", makefile, flags=re.MULTILINE))
+    helped = set(re.findall(r"^([a-z0-9-]+):.*  ## \S", makefile, flags=re.MULTILINE))
 
     assert phony == helped
