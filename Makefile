@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down
 
 ##@ Use
 
@@ -94,6 +94,12 @@ K8S_CONTEXT = $(if $(filter command line,$(origin CONTEXT)),--context="$(CONTEXT
 
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"
+
+compose-up: .venv/.installed  ## Start everything with Docker Compose and wait until it serves (DEMO=1 MONITORING=1)
+	@$(BIN)/python -m deploy.compose up
+
+compose-down: .venv/.installed  ## Stop what make compose-up started (VOLUMES=1: remove its data, after a confirmation; YES=1: without)
+	@$(BIN)/python -m deploy.compose down
 
 image: .venv/.installed  ## Build the image payflow:dev with Docker (PAYFLOW_IMAGE= for another name)
 	@$(BIN)/python -m deploy.image build

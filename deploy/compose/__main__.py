@@ -1,23 +1,32 @@
-"""`python -m deploy.compose prepare`: what the Makefile calls."""
+"""`python -m deploy.compose up|down|prepare`: what the Makefile calls."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 
 from deploy import programs
-from deploy.compose import prepare
+from deploy.compose.down import down
+from deploy.compose.prepare import prepare
+from deploy.compose.up import up
 from deploy.secrets import files
 
-USAGE = "usage: python -m deploy.compose prepare"
+COMMANDS: dict[str, Callable[[], None]] = {
+    "up": lambda: up(os.environ),
+    "down": lambda: down(os.environ),
+    "prepare": lambda: prepare(files.target_folder("compose")),
+}
+USAGE = f"usage: python -m deploy.compose {'|'.join(COMMANDS)}"
 EXIT_USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
     """Run the command that the arguments name; returns the exit code."""
-    if arguments != ["prepare"]:
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(USAGE, file=sys.stderr)
         return EXIT_USAGE
-    return programs.exit_code(lambda: prepare.prepare(files.target_folder("compose")))
+    return programs.exit_code(COMMANDS[arguments[0]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,183 @@
+"""The Compose project: finds Docker Compose and runs its commands; every error is one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy import programs
+from deploy.programs import DeployError
+from deploy.secrets import files as secrets
+
+FILE = Path(__file__).with_name("compose.yaml")
+OVERRIDE = "override.yaml"
+"""A Compose file of the operator beside secrets.json: more replicas, other limits."""
+
+SETTINGS = "settings.env"
+"""Settings of the operator beside secrets.json, one `PAYFLOW_NAME=value` a line."""
+
+NAME = "payflow"
+VERSION_MIN = (2, 24)
+SOCKET = Path("/var/run/docker.sock")
+INSTALL = "install Docker Engine with its Compose plugin (https://docs.docker.com/engine/install)"
+SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container of the project."""
+
+    service: str
+    state: str
+    health: str
+    exit_code: int
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it ended with an error, or its health check fails."""
+        ended = self.state in {"exited", "dead"} and self.exit_code != 0
+        return ended or self.state == "restarting" or self.health == "unhealthy"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is healthy, or has ended without an error."""
+        if self.state == "exited":
+            return self.exit_code == 0
+        return self.state == "running" and self.health in {"", "healthy"}
+
+
+class Project:
+    """The containers, networks and volumes of one deployment."""
+
+    def __init__(self, caller: Mapping[str, str], *, demo: bool = False, monitoring: bool = False) -> None:
+        """Find Docker Compose.
+
+        Raises:
+            DeployError: there is none.
+        """
+        self.folder = Path(caller.get("PAYFLOW_DEPLOY") or secrets.target_folder("compose")).absolute()
+        self.name = caller.get("COMPOSE_PROJECT_NAME") or NAME
+        self.docker = shutil.which("docker", path=caller.get("PATH"))
+        self.program = find_compose(self.docker, caller)
+        self._profiles = ["demo"] * demo + ["monitoring"] * monitoring
+        # A shell that is set up for the local stack must not switch on the simulated failures here.
+        self._environment = {**caller, "PAYFLOW_DEPLOY": str(self.folder), "PAYFLOW_DEMO": "1" if demo else "0"}
+
+    def require_engine(self) -> None:
+        """Raises DeployError: the engine does not respond."""
+        try:
+            self.output("ls", "--quiet", what="docker compose ls", plain=True)
+        except DeployError as error:
+            reason = str(error).partition(": ")[2]
+            raise DeployError(f"no connection to Docker: start it, or get permission to use it ({reason})") from None
+
+    def config(self) -> dict[str, Any]:
+        """The project as Compose reads it."""
+        text = self.output("config", "--format", "json", what="docker compose config")
+        return json.loads(text)  # type: ignore[no-any-return]
+
+    def containers(self) -> list[Container]:
+        """All containers, also those that have ended."""
+        text = self.output("ps", "--all", "--format", "json", what="docker compose ps")
+        return [_container(document) for document in _documents(text)]
+
+    def published_ports(self) -> set[int]:
+        """The ports of this machine that containers of the project publish."""
+        text = self.output("ps", "--format", "json", what="docker compose ps")
+        publishers = (publisher for document in _documents(text) for publisher in document.get("Publishers") or ())
+        return {publisher["PublishedPort"] for publisher in publishers}
+
+    def volumes(self) -> list[str]:
+        """The names of the project's volumes."""
+        if self.docker is None:
+            return self.output("volumes", "--quiet", what="docker compose volumes").split()
+        label = f"label=com.docker.compose.project={self.name}"
+        command = [self.docker, "volume", "ls", "--quiet", "--filter", label]
+        return self._run(command, what="docker volume ls").split()
+
+    def last_log_line(self, service: str) -> str:
+        """The last line that a service has logged."""
+        command = ("logs", "--no-color", "--no-log-prefix", "--tail", "20", service)
+        return programs.last_line(self.output(*command, what="docker compose logs"))
+
+    def output(self, *arguments: str, what: str, plain: bool = False) -> str:
+        """The output of a Compose command; `plain` without the project's files.
+
+        Raises:
+            DeployError: it failed.
+        """
+        command = [*self.program, *arguments] if plain else self.command(*arguments)
+        return self._run(command, what=what)
+
+    def follow(self, *arguments: str) -> str | None:
+        """Run a Compose command and print what it does; returns its last line if it failed."""
+        command = self.command("--progress", "plain", *arguments)
+        last = ""
+        with subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as child:
+            for line in child.stdout or ():
+                print(line, end="", flush=True)
+                last = line.strip() or last
+        return None if child.returncode == 0 else last or f"exit code {child.returncode}"
+
+    def command(self, *arguments: str) -> list[str]:
+        """A Compose command for this project."""
+        paths = [FILE, *[self.folder / OVERRIDE] * (self.folder / OVERRIDE).exists()]
+        command = [*self.program, "--project-name", self.name]
+        command += [part for path in paths for part in ("--file", str(path))]
+        if (self.folder / SETTINGS).exists():
+            command += ["--env-file", str(self.folder / SETTINGS)]
+        return [*command, *(part for profile in self._profiles for part in ("--profile", profile)), *arguments]
+
+    def _run(self, command: Sequence[str], *, what: str) -> str:
+        return programs.output(command, what=what, environment=self._environment, seconds_max=SECONDS_MAX)
+
+
+def find_compose(docker: str | None, caller: Mapping[str, str]) -> list[str]:
+    """Docker's plugin, or the program of the project's environment, which needs an engine but not the command `docker`.
+
+    Raises:
+        DeployError: there is neither Docker nor the address of an engine.
+    """
+    if docker is None and not caller.get("DOCKER_HOST") and not SOCKET.exists():
+        raise DeployError(f"Docker is not installed: {INSTALL}")
+    if docker is not None and _plugin_version(docker) >= VERSION_MIN:
+        return [docker, "compose"]
+    return [programs.find("docker-compose", hint=INSTALL)]
+
+
+def _plugin_version(docker: str) -> tuple[int, ...]:
+    command = [docker, "compose", "version", "--short"]
+    try:
+        text = programs.output(command, what="docker compose version", seconds_max=20.0)
+    except DeployError:
+        return ()
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    """What `--format json` prints: one document a line, or all of them in a list in older versions."""
+    if text.lstrip().startswith("["):
+        return json.loads(text)  # type: ignore[no-any-return]
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _container(document: Mapping[str, Any]) -> Container:
+    return Container(
+        service=document["Service"],
+        state=document["State"],
+        health=document.get("Health") or "",
+        exit_code=document.get("ExitCode") or 0,
+    )
