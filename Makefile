@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down
 
 ##@ Use
 
@@ -91,6 +91,9 @@ schema: engines  ## Write services/*/sql/schema.sql from the migrations
 
 # Only what is given to this call of make names a cluster, never a variable of the shell.
 K8S_CONTEXT = $(if $(filter command line,$(origin CONTEXT)),--context="$(CONTEXT)")
+
+doctor: .venv/.installed  ## Check a deployment: TARGET=local, compose or microk8s; BEFORE=1 before it is started (JSON=1)
+	@$(BIN)/python -m deploy.doctor $(or $(TARGET),local) $(if $(BEFORE),--before) $(if $(JSON),--json)
 
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"

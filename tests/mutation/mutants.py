@@ -12,6 +12,7 @@ from tests.mutation.guards import (
     clocks,
     compose,
     deploying,
+    doctor,
     edge,
     folders,
     gateway,
@@ -57,4 +58,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *folders.MUTANTS,
     *replication.MUTANTS,
     *smoke.MUTANTS,
+    *doctor.MUTANTS,
 )

@@ -1,0 +1,227 @@
+"""The deployment of `make microk8s-deploy`. Only `microk8s kubectl` is run, which knows no other cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from deploy import facts, programs
+from deploy.doctor import (
+    addons,
+    cluster,
+    containers,
+    host,
+    networks,
+    periods,
+    processes,
+    quantities,
+    revisions,
+    secrets,
+)
+from deploy.doctor.cluster import Object
+from deploy.doctor.containers import Running
+from deploy.doctor.findings import Finding, warn
+from deploy.doctor.periods import PoolUse
+from deploy.local import files
+from deploy.local.home import REPOSITORY
+from deploy.programs import DeployError
+from deploy.secrets.files import STORE, target_folder
+
+NAMESPACE = "payflow"
+OVERLAY = REPOSITORY / "deploy" / "k8s" / "overlays" / "microk8s"
+STORAGE_CLASS = "payflow-retain"
+DATA = Path("/var/snap/microk8s/common")
+ENGINES = ("postgres", "rabbitmq", "redis")
+JOBS = ("provision", *(name for name in facts.JOBS if name.endswith("-migrate")))
+REVERSAL = "transaction-reversal"
+ADVICE = f"microk8s kubectl -n {NAMESPACE} logs deployment/ROLE"
+APPLY = "run `make microk8s-deploy`"
+
+NAMESPACED = (
+    "deployments,statefulsets,pods,jobs,cronjobs,networkpolicies,ingresses,persistentvolumeclaims,resourcequotas,"
+    "horizontalpodautoscalers"
+)
+SHARED = "nodes,storageclasses,persistentvolumes,ingressclasses,namespaces"
+
+
+def before() -> Iterator[Finding]:
+    """What can be known before `make microk8s-deploy`.
+
+    Raises:
+        DeployError: MicroK8s is missing or does not run.
+    """
+    microk8s = _microk8s()
+    yield from addons.check_addons(addons.parse(_status(microk8s)))
+    shared = _get(microk8s, SHARED)
+    yield from cluster.check_dns(_get(microk8s, "deployments", namespace="kube-system"))
+    yield from cluster.check_storage_class(shared, STORAGE_CLASS)
+    manifests = build()
+    wanted = quantities.declared(manifests)
+    quotas = cluster.of_kind(
+        _get(microk8s, "resourcequotas,persistentvolumeclaims", namespace=NAMESPACE), "ResourceQuota"
+    )
+    yield from quantities.check_quotas(quotas, wanted)
+    yield from quantities.check_nodes(cluster.of_kind(shared, "Node"), wanted)
+    yield from cluster.check_ingress([*cluster.of_kind(shared, "IngressClass"), *cluster.of_kind(manifests, "Ingress")])
+    yield from host.check_images(cluster.images(manifests))
+    claims = cluster.of_kind(_get(microk8s, "persistentvolumeclaims", namespace=NAMESPACE), "PersistentVolumeClaim")
+    store = target_folder("microk8s") / STORE
+    yield from secrets.check_orphaned_volumes(
+        [cluster.name(claim) for claim in claims], has_store=store.exists(), path=str(store)
+    )
+    yield from _check_disk()
+
+
+def after() -> Iterator[Finding]:
+    """The objects of the cluster, and what the processes in it say of themselves.
+
+    Raises:
+        DeployError: MicroK8s is missing or does not run, or nothing is deployed.
+    """
+    microk8s = _microk8s()
+    objects = _get(microk8s, NAMESPACED, namespace=NAMESPACE)
+    if not cluster.of_kind(objects, "Deployment"):
+        raise DeployError(f"nothing is deployed in the namespace {NAMESPACE}: {APPLY}")
+    yield from addons.check_addons(addons.parse(_status(microk8s)))
+    yield from cluster.check_dns(_get(microk8s, "deployments", namespace="kube-system"))
+    yield from check_objects([*objects, *_get(microk8s, SHARED)], now=datetime.now(UTC))
+    names = _kubectl(microk8s, "--namespace", NAMESPACE, "get", "secrets", "--output=name").split()
+    yield from cluster.check_secrets(objects, [name.partition("/")[2] for name in names])
+    yield from _check_processes(microk8s, objects)
+    yield from _check_databases(microk8s, objects)
+    yield from _check_secret_store()
+    yield from secrets.check_grafana(_grafana_password(microk8s), where="the namespace observability")
+    yield from _check_disk()
+
+
+def check_objects(objects: Sequence[Object], *, now: datetime) -> Iterator[Finding]:
+    """Everything that the objects alone show."""
+    deployed = [name for name in facts.ROLES if name != REVERSAL]
+    yield from cluster.check_workloads(objects, [*deployed, *ENGINES])
+    yield from cluster.check_pods(objects)
+    yield from cluster.check_jobs(objects, JOBS)
+    yield from cluster.check_cron_jobs(objects, [REVERSAL], now=now)
+    for each in cluster.of_kind(objects, "CronJob"):
+        if cluster.name(each) == REVERSAL:
+            yield from periods.check_reversal_schedule(each)
+    yield from cluster.check_storage(objects)
+    wanted = quantities.declared(objects)
+    yield from quantities.check_quotas(cluster.of_kind(objects, "ResourceQuota"), wanted)
+    yield from quantities.check_nodes(cluster.of_kind(objects, "Node"), wanted)
+    yield from cluster.check_policies(objects)
+    yield from cluster.check_ingress(objects)
+    yield from cluster.check_image_ids(objects, facts.ROLES)
+    yield from host.check_images(cluster.images(objects))
+    names = {name for process in facts.PROCESSES.values() for name in process.secrets}
+    yield from secrets.check_environments(cluster.environments(objects), names)
+    yield from periods.check_stopping(cluster.stopping(objects, facts.ROLES), drain=facts.PERIODS.stop_max)
+    yield from periods.check_transfer_periods(
+        reversal_after=cluster.reversal_after(objects, facts.PERIODS.reversal_after),
+        message_lifetime=facts.PERIODS.message_lifetime,
+    )
+
+
+def build() -> list[Object]:
+    """The objects of the overlay, as kubectl builds them."""
+    kubectl = programs.find("kubectl", hint="run `make engines`")
+    text = programs.output([kubectl, "kustomize", str(OVERLAY)], what=f"kubectl kustomize {OVERLAY}")
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def _check_processes(microk8s: str, objects: Sequence[Object]) -> Iterator[Finding]:
+    def run_in(pod: Object) -> containers.Command:
+        name = cluster.name(pod)
+        return lambda command: [
+            *(microk8s, "kubectl", "--namespace", NAMESPACE, "exec", name, "--container=payflow", "--"),
+            *command,
+        ]
+
+    running = [
+        Running(cluster.name(pod), cluster.label(pod), run_in(pod))
+        for pod in cluster.of_kind(objects, "Pod")
+        if cluster.label(pod) in facts.ROLES and pod["status"]["phase"] == "Running"
+    ]
+    allowed = {name: networks.edges(role.upstreams, role.engines) for name, role in facts.ROLES.items()}
+    every = frozenset().union(*allowed.values())
+    probes = containers.probe_all(running, {name: sorted(every - {f"{name}:8000"}) for name in allowed})
+    yield from processes.check_roles(probes, [name for name in facts.ROLES if name != REVERSAL], advice=ADVICE)
+    yield from processes.check_readiness(probes, advice=ADVICE)
+    yield from processes.check_versions(probes)
+    if any(probe.role == REVERSAL for probe in probes):
+        yield from processes.check_jobs(probes, now=time.time(), advice=ADVICE)
+    yield from processes.check_queues(probes)
+    yield from processes.check_ledger(probes)
+    yield from processes.check_clocks(probes)
+    yield from processes.check_open_files(probes)
+    yield from networks.check_dns(probes, allowed)
+    advice = "see whether the network plugin enforces NetworkPolicy (microk8s enable ha-cluster)"
+    yield from networks.check_edges(probes, allowed, advice=advice)
+
+
+def _check_databases(microk8s: str, objects: Sequence[Object]) -> Iterator[Finding]:
+    command = [
+        *("--namespace", NAMESPACE, "exec", "statefulset/postgres", "--container=postgres", "--"),
+        *("sh", "-c", revisions.shell()),
+    ]
+    try:
+        output = _kubectl(microk8s, *command)
+    except DeployError:
+        output = ""
+    found, connections_max = revisions.parse(output)
+    yield from host.check_revisions(found, revisions.expected())
+    pools = [
+        PoolUse(role, count, facts.ROLES[role].database_connections_max)
+        for role, count in cluster.replicas_max(objects).items()
+        if role in facts.ROLES
+    ]
+    yield from periods.check_connections(pools, connections_max=connections_max)
+
+
+def _check_secret_store() -> Iterator[Finding]:
+    store = target_folder("microk8s") / STORE
+    if not store.exists():
+        sentence = f"{store} is not on this machine: whether passwords are strong was not checked"
+        yield warn("secrets", sentence, "run the doctor where `make microk8s-deploy` ran")
+        return
+    yield from secrets.check_store(files.read_object(store) or {}, path=str(store))
+    yield from secrets.check_modes({str(path): path.stat().st_mode & 0o777 for path in (store.parent, store)})
+
+
+def _check_disk() -> Iterator[Finding]:
+    existing = DATA if DATA.exists() else Path("/")
+    usage = shutil.disk_usage(existing)
+    yield from host.check_disk(str(existing), total=usage.total, free=usage.free)
+
+
+def _grafana_password(microk8s: str) -> str | None:
+    command = ("--namespace", "observability", "get", "secret", "kube-prom-stack-grafana", "--ignore-not-found")
+    encoded = _kubectl(microk8s, *command, "--output=jsonpath={.data.admin-password}").strip()
+    return base64.b64decode(encoded).decode() if encoded else None
+
+
+def _microk8s() -> str:
+    microk8s = programs.find("microk8s", hint="sudo snap install microk8s --classic")
+    _status(microk8s)
+    return microk8s
+
+
+def _status(microk8s: str) -> str:
+    return programs.output([microk8s, "status", "--format", "yaml"], what="microk8s status", seconds_max=60.0)
+
+
+def _get(microk8s: str, kinds: str, *, namespace: str | None = None) -> list[Object]:
+    where = [] if namespace is None else ["--namespace", namespace]
+    document = json.loads(_kubectl(microk8s, *where, "get", kinds, "--output=json"))
+    found: list[Object] = document["items"]
+    return found
+
+
+def _kubectl(microk8s: str, *arguments: str) -> str:
+    return programs.output([microk8s, "kubectl", *arguments], what="microk8s kubectl", seconds_max=60.0)
