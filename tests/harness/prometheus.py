@@ -20,6 +20,8 @@ from tests.harness.stack import ROOT, Stack
 
 READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.1
+NAMESPACE = "payflow"
+"""The label that a Prometheus in Kubernetes adds."""
 
 
 class Prometheus:
@@ -66,6 +68,8 @@ async def running(
         addresses = await _start_exporters(stack, folder, processes) if exporters else {}
         broker = f"{LOOPBACK}:{json.loads((stack.home / 'ports.json').read_text())['rabbitmq_prometheus']}"
         made = local.configuration(stack.description(), rabbitmq=broker, exporters=addresses, interval=interval)
+        for process in made["scrape_configs"][0]["static_configs"]:
+            process["labels"]["namespace"] = NAMESPACE
         (folder / "prometheus.yml").write_text(yaml.safe_dump(made))
         address = f"{LOOPBACK}:{find_free()}"
         options = {

@@ -1,0 +1,186 @@
+"""A real Prometheus reads a real stack: every query has data, and the number of workers follows the depth of the queue.
+
+With `PAYFLOW_DRILLS=full` the stack is one of its own whose roles are started by their commands: a fork of a process that has
+imported all services exports the metrics of all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from deploy.local.home import REPOSITORY
+from tests.harness import drills, monitoring, prometheus, promql
+from tests.harness.api import ApiClient, Person
+from tests.harness.prometheus import Prometheus
+from tests.harness.stack import Stack, running
+
+SCALED = REPOSITORY / "deploy" / "k8s" / "components" / "keda-prometheus" / "scaled-object.yaml"
+QUEUE = "transfers.requested"
+KEPT_DOWN = ("transaction-worker-1", "transaction-worker-2", "transaction-reversal")
+WITH_TROUBLE_ONLY = {"payflow_queue_leaderless"}
+"""Series that appear with the first trouble."""
+
+SCRAPE_SECONDS_MAX = 60.0
+TARGETS = 16
+"""Twelve processes, the broker and three exporters."""
+
+
+@pytest.fixture(scope="module")
+async def monitored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The shared stack, or one of commands."""
+    if not drills.FULL:
+        yield stack
+        return
+    async with running(tmp_path_factory.mktemp("monitored"), forked=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+async def people(monitored: Stack) -> AsyncIterator[tuple[Person, Person]]:
+    """A user with money, and one without."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session:
+        api = ApiClient(session, monitored["gateway"])
+        operator = await api.login("ops@example.com", "payflow-demo-1")
+        sender, recipient = await api.register("Sam Sender"), await api.register("Rita Recipient")
+        await operator.fund(sender, 100_000)
+        yield sender, recipient
+
+
+@pytest.fixture(scope="module")
+async def server(monitored: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+    """Prometheus with all exporters; every target was read at least once."""
+    async with prometheus.running(monitored, tmp_path_factory.mktemp("prometheus"), exporters=True) as started:
+        await started.until(f"count(up == 1) == {TARGETS}", seconds=SCRAPE_SECONDS_MAX)
+        yield started
+
+
+@asynccontextmanager
+async def load(people: tuple[Person, Person]) -> AsyncIterator[None]:
+    """One transfer after another, so that every rate has something to count."""
+    sender, recipient = people
+
+    async def send() -> None:
+        while True:
+            await sender.send_money(recipient, 1, wait=20)
+            await asyncio.sleep(0.1)
+
+    sending = asyncio.create_task(send())
+    try:
+        yield
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def has_data(server: Prometheus, expression: str) -> bool:
+    """Whether the expression has a sample that is a number, within the time of a few scrapes."""
+    try:
+        async with asyncio.timeout(SCRAPE_SECONDS_MAX):
+            while not any(not math.isnan(float(sample["value"][1])) for sample in await server.query(expression)):
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        return False
+    return True
+
+
+def is_read_here(expression: str) -> bool:
+    """Whether everything that an expression reads is exported on this machine, without trouble."""
+    names = {selector.name for selector in promql.selectors(expression)}
+    return not any(name in WITH_TROUBLE_ONLY or monitoring.exporter_of(name) == "cadvisor" for name in names)
+
+
+async def test_every_query_has_data(server: Prometheus, people: tuple[Person, Person]) -> None:
+    """Each query of the dashboard and each series that a rule reads, those of containers excepted, after a little load."""
+    panels = [panel for path in monitoring.DASHBOARDS for panel in monitoring.read(path)["panels"]]
+    queries = [query for panel in panels if panel["type"] != "row" for query in monitoring.expressions(panel)]
+    series = {selector.name for rule in monitoring.rules() for selector in promql.selectors(rule["expr"])}
+    wanted = [expression for expression in [*queries, *sorted(series)] if is_read_here(expression)]
+    async with load(people):
+        found = await asyncio.gather(*(has_data(server, expression) for expression in wanted))
+
+    assert [] == [expression for expression, has in zip(wanted, found, strict=True) if not has]
+    assert len(wanted) > 60
+
+
+async def test_rules_are_evaluated_without_an_error(server: Prometheus) -> None:
+    """All groups are loaded, and no rule fails, for instance by matching several series with one."""
+    groups = (await server.get("rules"))["groups"]
+    loaded: list[dict[str, Any]] = [rule for group in groups for rule in group["rules"]]
+
+    assert sorted(rule["name"] for rule in loaded) == sorted(
+        rule.get("alert") or rule["record"] for rule in monitoring.rules()
+    )
+    assert [] == [(rule["name"], rule["lastError"]) for rule in loaded if rule.get("lastError")]
+
+
+@asynccontextmanager
+async def kept_down(stack: Stack, *names: str) -> AsyncIterator[None]:
+    """Processes that are down meanwhile; all of them are ready afterwards."""
+    await asyncio.gather(*(stack.take_down(name) for name in names))
+    try:
+        yield
+    finally:
+        for name in names:
+            stack.bring_up(name)
+        await asyncio.gather(*(stack.ready(name) for name in names))
+
+
+def trigger() -> dict[str, str]:
+    """What the autoscaler reads: the trigger of the ScaledObject."""
+    spec = yaml.safe_load(SCALED.read_text())["spec"]
+    (only,) = spec["triggers"]
+    return dict(only["metadata"]) | {"min": str(spec["minReplicaCount"]), "max": str(spec["maxReplicaCount"])}
+
+
+def requested_workers(depth: float) -> int:
+    """As the HorizontalPodAutoscaler computes it for an external metric with an average value per pod."""
+    scaling = trigger()
+    return min(max(math.ceil(depth / float(scaling["threshold"])), int(scaling["min"])), int(scaling["max"]))
+
+
+async def test_zone_and_workers_follow_the_depth(
+    monitored: Stack, server: Prometheus, people: tuple[Person, Person]
+) -> None:
+    """Guarantee 64: depths of 40, 120 and 300 are normal, busy, delayed, and the autoscaler's query requests 2, 3, 6 workers.
+
+    The workers are kept down meanwhile, so that the depth is exact.
+    """
+    sender, recipient = people
+    seen = []
+    async with kept_down(monitored, *KEPT_DOWN):
+        await server.until(f'payflow:queue_transfers{{queue="{QUEUE}"}} == 0', seconds=SCRAPE_SECONDS_MAX)
+        sent = 0
+        for depth, zone in ((40, 0), (120, 1), (300, 2)):
+            responses = await asyncio.gather(*(sender.send_money(recipient, 1) for _ in range(depth - sent)))
+            assert {202} == {response.status for response in responses}
+            sent = depth
+            await server.until(
+                f'payflow:queue_transfers{{queue="{QUEUE}"}} == {depth} and payflow:queue_zone == {zone}',
+                seconds=SCRAPE_SECONDS_MAX,
+            )
+            found = await server.value(trigger()["query"])
+            assert found is not None
+            seen.append((zone, requested_workers(found)))
+    await server.until(f'payflow:queue_transfers{{queue="{QUEUE}"}} == 0', seconds=SCRAPE_SECONDS_MAX)
+
+    assert [(0, 2), (1, 3), (2, 6)] == seen
+
+
+async def test_without_a_relay_the_depth_is_unknown(monitored: Stack, server: Prometheus) -> None:
+    """Guarantee 64: the query of the autoscaler has no result then. It is not 0, so no worker is stopped, and an alert is due."""
+    assert await server.value(trigger()["query"]) is not None
+    async with kept_down(monitored, "transaction-relay"):
+        await server.until('up{role="transaction-relay"} == 0', seconds=SCRAPE_SECONDS_MAX)
+
+        assert await server.value(trigger()["query"]) is None
+        assert "false" == trigger()["ignoreNullValues"]
+        await server.until('ALERTS{alertname="PayflowQueueUnmeasured"}', seconds=SCRAPE_SECONDS_MAX)
+    await server.until(trigger()["query"], seconds=SCRAPE_SECONDS_MAX)
