@@ -10,13 +10,14 @@ import asyncpg
 
 from deploy.local import files, install, seed
 from deploy.local.engines import Engine
-from deploy.local.home import REPOSITORY, Home
+from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.progress import report, timed
 from deploy.local.roles import ROLES, SERVICES, Engines, Wiring
 from deploy.local.stack import run_to_end
 from deploy.secrets.store import Secrets
+from services.chassis import revisions
 
 MIGRATION_SECONDS_MAX = 60.0
 GRANT_SECONDS_MAX = 30.0
@@ -79,7 +80,7 @@ class PayFlow:
     async def _migrate(self, service: str) -> None:
         """Run the service's migrations, unless its database is at the newest one: a check saves a second."""
         url = self._private.postgres.dsn(service, f"payflow_{service}_owner")
-        if await revision(url) != newest_revision(service):
+        if await revision(url) != revisions.newest(service):
             await run_to_end(self.wiring.migration(service), seconds_max=MIGRATION_SECONDS_MAX)
 
 
@@ -92,8 +93,3 @@ async def revision(url: str) -> str | None:
         return None
     finally:
         await connection.close()
-
-
-def newest_revision(service: str) -> str:
-    """The newest revision of a service's database: its migrations are numbered."""
-    return max(path.stem for path in (REPOSITORY / "services" / service / "sql" / "migrations").glob("*.sql"))

@@ -40,7 +40,7 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
             read_size_max=settings.auth_read_pool_size_max,
             read_settings=READ_SETTINGS,
         )
-        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
+        await readiness.register(runtime, pool, read_pool).wait(runtime, serves=True)
         hashing = Hashing()
         stack.callback(hashing.close)
         wakeup = Wakeup(settings.redis_url.get_secret_value() if settings.redis_url else None)

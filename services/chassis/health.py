@@ -17,6 +17,7 @@ class Health:
 
     def __init__(self) -> None:
         self._pings: dict[str, Ping] = {}
+        self.starting = False
         self.draining = False
 
     def register(self, name: str, ping: Ping) -> None:
@@ -29,7 +30,8 @@ class Health:
         results = await asyncio.gather(*(self._responds(name) for name in names))
         ok = [name for name, responds in zip(names, results, strict=True) if responds]
         failing = [name for name, responds in zip(names, results, strict=True) if not responds]
-        return ok, ["draining", *failing] if self.draining else failing
+        states = {"starting": self.starting, "draining": self.draining}
+        return ok, [state for state, is_so in states.items() if is_so] + failing
 
     async def _responds(self, name: str) -> bool:
         try:

@@ -163,6 +163,7 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, runtime)
+    runtime.health.starting = True
     metrics_app = metrics_application(runtime.health)
     runner = web.AppRunner(metrics_app, access_log=None, shutdown_timeout=METRICS_STOP_SECONDS)
     await runner.setup()

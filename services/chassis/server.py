@@ -104,6 +104,7 @@ async def serve(app: web.Application, runtime: Runtime, *, host: str, port: int,
             backlog=1024,
         )
         stack.callback(listening.close)
+        runtime.health.starting = False
         log.info("server_started", port=port)
         await runtime.until_stopped()
 

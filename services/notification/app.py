@@ -25,7 +25,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             server_settings=store.PLANNER,
             read_settings=store.PLANNER | database.READ_LIMITS,
         )
-        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
+        await readiness.register(runtime, pool, read_pool).wait(runtime, serves=True)
         app = server.application("notification")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool

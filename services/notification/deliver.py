@@ -30,6 +30,7 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
     """The deliver role: sends e-mails. Without a mail server it is idle and ready."""
     if settings.smtp_url is None:
         log.info("sending_disabled")
+        runtime.health.starting = False
         await runtime.until_stopped()
         return
     async with AsyncExitStack() as stack:
@@ -42,11 +43,13 @@ async def serve_deliver(settings: DeliverSettings, runtime: Runtime) -> None:
         stack.push_async_callback(database.close_pool, pool)
         auth = Upstream(runtime.service, "auth", settings.auth_url, settings.identity_keys)
         stack.push_async_callback(auth.close)
-        runtime.health.register("postgres", readiness.Readiness(pool).ping)
+        schema = readiness.register(runtime, pool)
         runtime.health.register("auth", auth.ping)
         channel = channels.open_channel(settings.smtp_url.get_secret_value(), settings.smtp_sender)
         # Two loops: the e-mails of auth are sent while this service's database is unavailable.
         runtime.run_beside(stack, Sender(AuthEmails(auth, settings.public_url), channel, runtime).run())
+        await schema.wait(runtime)
+        runtime.health.starting = False
         await Sender(NotificationEmails(pool, auth), channel, runtime).run()
 
 

@@ -46,9 +46,11 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
             handle=recorder(pool, wakeup, with_deliveries=with_deliveries),
             runtime=runtime,
         )
-        runtime.health.register("postgres", readiness.Readiness(pool).ping)
+        schema = readiness.register(runtime, pool)
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
+        await schema.wait(runtime)
+        runtime.health.starting = False
         archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=FINALIZED_QUEUE, runtime=runtime)
         runtime.run_beside(stack, archiver.run())
         runtime.run_beside(stack, archiver.measure())

@@ -15,7 +15,7 @@ from services.contracts.identifiers import parse_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable, TransferNotFound
 from services.contracts.topology import REQUESTED_QUEUE
-from services.transaction import commands, overview, reversal, schemas, steps
+from services.transaction import commands, commands_heartbeats, overview, reversal, schemas, steps
 from services.transaction.backlog import Backlog
 from services.transaction.intake import Intake
 from services.transaction.transfer import CANCELLED, FAILED, Transfer
@@ -139,7 +139,7 @@ async def put_freeze_hint(request: web.Request) -> web.Response:
 async def get_overview(request: web.Request) -> web.Response:
     """Queues, outbox, pending transfers, dead letters and jobs."""
     pool = request.app[READ_POOL]
-    row, heartbeats = await commands.measure(pool)
+    row, heartbeats = await commands_heartbeats.measure(pool)
     outbox = await commands.measure_outbox(pool)
     kept = await dead_letters.count(pool, REQUESTED_QUEUE)
     return web.json_response(overview.describe(dict(row), dict(outbox), heartbeats, dead_letters_kept=kept))

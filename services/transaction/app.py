@@ -13,6 +13,7 @@ from services.chassis.database import Pool
 from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.dead_letter_archiver import Archiver
 from services.chassis.outbox import Relay
+from services.chassis.readiness import Schema
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.chassis.settings import EngineUrl, RoleSettings
@@ -54,7 +55,7 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
             read_settings=READ_SETTINGS,
         )
         # Readiness does not depend on the read pool: the role accepts payments while reads are slow.
-        runtime.health.register("postgres", readiness.Readiness(pool, read_pool).ping)
+        await readiness.register(runtime, pool, read_pool).wait(runtime, serves=True)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         auth = AuthClient(_open_upstream(stack, "auth", settings.auth_url, settings))
         backlog = Backlog(pool, seconds_max=settings.backlog_seconds_max)
@@ -86,15 +87,18 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
 async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
     """The relay role: publish the outbox, archive dead letters, measure the queue."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
+        pool, schema = await _open_pool(stack, settings.transaction_database_url, runtime)
         publisher = Publisher(settings.rabbitmq_url.get_secret_value(), runtime.instance)
         stack.push_async_callback(publisher.close)
         runtime.health.register("rabbitmq", publisher.ping)
         relay = Relay(pool, publisher, runtime)
         runtime.health.register("outbox", relay.ping)
+        await schema.wait(runtime)
+        runtime.health.starting = False
         monitor = Monitor(pool, publisher, relay, runtime.instance)
         runtime.run_beside(stack, monitor.run())
         runtime.run_beside(stack, monitor.run_heartbeat())
+        runtime.run_beside(stack, monitor.run_deletion())
         archiver = Archiver(pool, url=settings.rabbitmq_url.get_secret_value(), queue=REQUESTED_QUEUE, runtime=runtime)
         runtime.run_beside(stack, archiver.run())
         runtime.run_beside(stack, archiver.measure())
@@ -104,7 +108,7 @@ async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:
 async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
     """The worker role: post the commands of the queue in the wallet and record the outcomes."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
+        pool, schema = await _open_pool(stack, settings.transaction_database_url, runtime)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         worker = Worker(pool, wallet, runtime.instance)
         consumer = Consumer(
@@ -119,6 +123,8 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         runtime.health.register("rabbitmq", consumer.ping)
         runtime.health.register("queue", consumer.ping_queue)
         runtime.health.register("wallet", wallet.ping)
+        await schema.wait(runtime)
+        runtime.health.starting = False
         runtime.run_beside(stack, worker.run_heartbeat())
         await consumer.run()
 
@@ -126,9 +132,11 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
 async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
     """The reversal role: void and finalize expired transfers."""
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(stack, settings.transaction_database_url, runtime, BACKGROUND_POOL_SIZE_MAX, PLANNER)
+        # It does not wait for the schema: it may have little time, and a pass that fails holds nothing.
+        pool, _ = await _open_pool(stack, settings.transaction_database_url, runtime)
         wallet = WalletClient(_open_upstream(stack, "wallet", settings.wallet_url, settings))
         runtime.health.register("wallet", wallet.ping)
+        runtime.health.starting = False
         await reversal.run(
             pool,
             wallet,
@@ -138,15 +146,13 @@ async def serve_reversal(settings: ReversalSettings, runtime: Runtime) -> None:
         )
 
 
-async def _open_pool(
-    stack: AsyncExitStack, url: EngineUrl, runtime: Runtime, size_max: int, server_settings: dict[str, str]
-) -> Pool:
+async def _open_pool(stack: AsyncExitStack, url: EngineUrl, runtime: Runtime) -> tuple[Pool, Schema]:
+    """The pool of a role that serves no requests, and its schema."""
     pool = await database.open_pool(
-        url.get_secret_value(), name=runtime.instance, size_max=size_max, server_settings=server_settings
+        url.get_secret_value(), name=runtime.instance, size_max=BACKGROUND_POOL_SIZE_MAX, server_settings=PLANNER
     )
     stack.push_async_callback(database.close_pool, pool)
-    runtime.health.register("postgres", readiness.Readiness(pool).ping)
-    return pool
+    return pool, readiness.register(runtime, pool)
 
 
 def _open_upstream(stack: AsyncExitStack, name: str, url: str, settings: RoleSettings) -> Upstream:

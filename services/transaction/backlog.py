@@ -9,7 +9,7 @@ from typing import Any
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.refusal import Unavailable
 from services.contracts.refusals.transaction import Busy
-from services.transaction import commands
+from services.transaction import commands_heartbeats
 from services.transaction.steps import MONITOR, SILENT_SECONDS
 
 POLL_SECONDS = 1.0
@@ -32,7 +32,9 @@ class Backlog:
         """Poll the backlog. While the database is unavailable, accept everything."""
         while True:
             try:
-                self.refusal = evaluate(await commands.list_heartbeats(self._pool), seconds_max=self._seconds_max)
+                self.refusal = evaluate(
+                    await commands_heartbeats.list_heartbeats(self._pool), seconds_max=self._seconds_max
+                )
             except (Unavailable, LockTimeout):
                 self.refusal = None
             await asyncio.sleep(POLL_SECONDS)

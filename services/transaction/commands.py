@@ -329,24 +329,6 @@ async def set_freeze_hint(pool: Pool, wallet_id: UUID, *, frozen: bool) -> None:
         await store.set_freeze_hint(connection, wallet_id, frozen=frozen)
 
 
-async def record_heartbeat(pool: Pool, name: str, state: Mapping[str, Any]) -> None:
-    """Record that a background process is alive, and its state."""
-    async with database.transaction(pool) as connection:
-        await store.record_heartbeat(connection, name, state)
-
-
-async def list_heartbeats(pool: Pool) -> dict[str, dict[str, Any]]:
-    """The last state of each background process."""
-    async with database.connection(pool) as connection:
-        return await store.list_heartbeats(connection)
-
-
-async def measure(pool: Pool) -> tuple[Record, dict[str, dict[str, Any]]]:
-    """Measure pending transfers, and read the heartbeats of the background processes."""
-    async with database.connection(pool) as connection:
-        return await store.measure_pending(connection), await store.list_heartbeats(connection)
-
-
 async def measure_outbox(pool: Pool) -> Record:
     """How many outbox rows are not confirmed, and the age of the oldest."""
     async with database.connection(pool) as connection:

@@ -16,11 +16,13 @@ from services.chassis.database import LockTimeout, Pool
 from services.chassis.outbox import Relay
 from services.contracts import topology
 from services.contracts.refusal import Unavailable
-from services.transaction import commands
+from services.transaction import commands_heartbeats
 from services.transaction.queue_zone import BUSY_FROM
 from services.transaction.steps import MONITOR
 
 MEASURE_SECONDS = 1.0
+DELETE_SECONDS = 600.0
+HEARTBEAT_KEPT_SECONDS = 24 * 3600.0
 SMOOTHING = 0.3
 """Weight of the newest second in the drain rate."""
 
@@ -60,15 +62,24 @@ class Monitor:
         """Record the state of the relay; a separate loop, because a frozen broker delays the measurements."""
         while True:
             try:
-                await commands.record_heartbeat(
+                await commands_heartbeats.record_heartbeat(
                     self._pool, self._instance, {"role": "relay", "failing": self._relay.failing}
                 )
             except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
             await asyncio.sleep(MEASURE_SECONDS)
 
+    async def run_deletion(self) -> None:
+        """Delete old heartbeats: where processes have names of their own, as in a cluster, each leaves one."""
+        while True:
+            try:
+                await commands_heartbeats.delete_old_heartbeats(self._pool, HEARTBEAT_KEPT_SECONDS)
+            except (Unavailable, LockTimeout):
+                log.debug("heartbeats_not_deleted")
+            await asyncio.sleep(DELETE_SECONDS)
+
     async def _measure(self) -> None:
-        row, heartbeats = await commands.measure(self._pool)
+        row, heartbeats = await commands_heartbeats.measure(self._pool)
         self._observe_drain(heartbeats, pending=row["pending"])
         depths = await self._depths()
         state = {
@@ -79,7 +90,7 @@ class Monitor:
             "drain_per_s": self._drain,
             "depths": depths,
         }
-        await commands.record_heartbeat(self._pool, MONITOR, state)
+        await commands_heartbeats.record_heartbeat(self._pool, MONITOR, state)
         PENDING.set(row["pending"])
         STALE.set(row["stale"])
         QUEUE_TRANSFERS.labels(QUEUE.name).set(row["pending"])

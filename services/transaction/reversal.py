@@ -16,7 +16,7 @@ from services.chassis import metrics
 from services.chassis.database import LockTimeout, Pool
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
-from services.transaction import commands
+from services.transaction import commands, commands_heartbeats
 from services.transaction.store import WalletResult
 from services.transaction.transfer import TIMED_OUT
 from services.transaction.wallet_client import WalletClient
@@ -65,7 +65,7 @@ async def run(
         is_last = time.monotonic() >= ends_at
         try:
             moved = await sweep(pool, wallet)
-            await commands.record_heartbeat(pool, runtime.instance, {"role": JOB})
+            await commands_heartbeats.record_heartbeat(pool, runtime.instance, {"role": JOB})
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
                 log.warning("stale_transfers_finalized", moved=moved)

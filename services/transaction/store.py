@@ -273,6 +273,11 @@ async def record_heartbeat(connection: Connection, name: str, state: Mapping[str
     await connection.execute(statements.record_heartbeat, name, json.dumps(state))
 
 
+async def delete_old_heartbeats(connection: Connection, seconds: float) -> None:
+    """Delete the heartbeats of processes that have been silent for so long."""
+    await connection.execute(statements.delete_old_heartbeats, seconds)
+
+
 async def list_heartbeats(connection: Connection) -> dict[str, dict[str, Any]]:
     """The last state of each background process by name, with its `age_seconds`."""
     rows = await connection.fetch(statements.list_heartbeats)

@@ -13,7 +13,7 @@ from services.chassis.consumer import DeadLetter, Delivery, Retry, Verdict
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.messages import TransferCommand, format_time
 from services.contracts.refusal import Refusal, Unavailable
-from services.transaction import commands
+from services.transaction import commands, commands_heartbeats
 from services.transaction.store import WalletResult
 from services.transaction.wallet_client import WalletClient, WalletResponse
 
@@ -83,7 +83,7 @@ class Worker:
         """Record every second that this worker is alive, and how many transfers it has finalized."""
         while True:
             try:
-                await commands.record_heartbeat(self._pool, self._instance, self._state())
+                await commands_heartbeats.record_heartbeat(self._pool, self._instance, self._state())
             except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
             await asyncio.sleep(HEARTBEAT_SECONDS)

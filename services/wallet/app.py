@@ -40,7 +40,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, proof_pool)
-        runtime.health.register("postgres", readiness.Readiness(pool, read_pool, proof_pool).ping)
+        await readiness.register(runtime, pool, read_pool, proof_pool).wait(runtime, serves=True)
         runtime.run_beside(stack, watch_drift(proof_pool))
         app = server.application("wallet")
         app[api.POOL] = pool
@@ -60,7 +60,8 @@ async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
             command_seconds=LONG_SECONDS,
         )
         stack.push_async_callback(database.close_pool, pool)
-        runtime.health.register("postgres", readiness.Readiness(pool).ping)
+        await readiness.register(runtime, pool).wait(runtime)
+        runtime.health.starting = False
         sealer = Sealer(
             pool,
             runtime,

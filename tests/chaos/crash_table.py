@@ -289,7 +289,7 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
     r"after-use:(measure|_measure|_prune|_pass|count)": "metrics, deletion of published rows, idle passes of the outbox",
-    r"(before|after)-commit:record_heartbeat": "a heartbeat: it belongs to no transfer",
+    r"(before|after)-commit:(record_heartbeat|delete_old_heartbeats)": "a heartbeat: it belongs to no transfer",
     r"(before|after)-answer:GET .*": "a response to a read",
     r"(before-request|after-request|after-response):GET .*": "a request that only reads",
     r"(before|after)-(commit:(list_wallets|_read_wallets)|answer:POST /api/v1/auth/.*)": "before the transfer: the login",

@@ -14,7 +14,7 @@ import asyncpg
 from deploy.local import files, payflow
 from deploy.local.engines import Postgres
 from deploy.local.engines.postgres import DATABASES
-from services.chassis import database, migrations
+from services.chassis import database, migrations, revisions
 from services.chassis.database import Pool
 
 SETTINGS = {
@@ -113,7 +113,7 @@ class Templates:
     async def _migrate(self, service: str) -> None:
         """Migrate the template, unless it is a copy of one that was."""
         url = self._postgres.dsn(service, f"payflow_{service}_owner")
-        if await payflow.revision(url) != payflow.newest_revision(service):
+        if await payflow.revision(url) != revisions.newest(service):
             await migrations.migrate(service, url)
 
     async def drop(self, made: TestDatabase) -> None:

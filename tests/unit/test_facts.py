@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 from typing import Any
 
 import pytest
 
 from deploy import facts
-from deploy.local.ports import find_free
 from services.chassis import database
 from services.chassis.roles import Runtime
-
-SEED = base64.b64encode(bytes(range(32))).decode()
-PUBLIC_KEY = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
-
-
-def value_of(variable: facts.Variable, role: str) -> str:
-    """A value with which the role starts; its engines and upstreams are unreachable."""
-    special = {
-        "PAYFLOW_SERVICE_KEY": SEED,
-        "PAYFLOW_SERVICE_PUBLIC_KEYS": f'{{"{role}": "{PUBLIC_KEY}"}}',
-        "PAYFLOW_AUTH_SECRET": "kW3vQ9sZ1xT7pL5mB2nR8dF4" * 2,
-        "PAYFLOW_RABBITMQ_URL": "amqp://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/",
-        "PAYFLOW_REDIS_URL": "redis://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/0",
-        "PAYFLOW_SMTP_URL": "smtp://127.0.0.1:9",
-    }
-    address = "http://127.0.0.1:9" if not variable.is_secret else "postgresql://someone:kW3vQ9sZ1xT7pL5m@127.0.0.1:9/x"
-    return special.get(variable.name, address)
+from tests.harness import roles
 
 
 @pytest.mark.parametrize("name", facts.ROLES)
@@ -36,11 +18,8 @@ async def test_connections_are_those_of_the_pools(monkeypatch: pytest.MonkeyPatc
     """Each role, really started, opens pools of exactly the stated number of connections, one login per database URL."""
     process = facts.ROLES[name]
     monkeypatch.delenv("PAYFLOW_SECRETS_DIR", raising=False)
-    for variable in process.variables.values():
-        if variable.is_required or variable.name == "PAYFLOW_SMTP_URL":
-            monkeypatch.setenv(variable.name, value_of(variable, name))
-    if process.port:
-        monkeypatch.setenv(f"PAYFLOW_{process.service.upper()}_PORT", str(find_free()))
+    for variable, value in roles.environment(name, PAYFLOW_SMTP_URL=roles.ADDRESSES["_SMTP_URL"]).items():
+        monkeypatch.setenv(variable, value)
     sizes: list[int] = []
     opened = database.open_pool
 

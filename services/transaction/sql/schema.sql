@@ -175,7 +175,7 @@ GRANT UPDATE(replayed_at) ON TABLE public.dead_letters TO payflow_transaction;
 GRANT UPDATE(discarded_at) ON TABLE public.dead_letters TO payflow_transaction;
 GRANT UPDATE(note) ON TABLE public.dead_letters TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE ON TABLE public.freeze_hints TO payflow_transaction;
-GRANT SELECT,INSERT,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.transfers TO payflow_transaction;

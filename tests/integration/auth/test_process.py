@@ -178,7 +178,7 @@ async def test_process_serves_logs_no_secret_and_ends_cleanly(auth_database: Tes
     output = "".join(lines)
 
     assert process.returncode == 0
-    assert ready.body == {"ok": ["postgres"], "failing": []}
+    assert ready.body == {"ok": ["postgres", "schema"], "failing": []}
     for event in (
         "signing_key_created",
         "user_registered",

@@ -12,10 +12,10 @@ import pytest
 
 from deploy.local import files, process, seed
 from deploy.local.home import REPOSITORY, Home
-from deploy.local.payflow import newest_revision
 from deploy.local.ports import find_free
 from deploy.local.roles import ROLES, SERVICES
 from deploy.local.user import User, http_session
+from services.chassis import revisions
 from tests.harness.environments import HOSTILE
 
 KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
@@ -97,7 +97,7 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_newest_revision_is_known_to_alembic(service: str) -> None:
     """The number of the newest migration file is the revision that it sets."""
-    newest = newest_revision(service)
+    newest = revisions.newest(service)
     text = (REPOSITORY / "services" / service / "sql" / "migrations" / f"{newest}.py").read_text()
 
     assert f'revision = "{newest}"' in text

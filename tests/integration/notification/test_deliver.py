@@ -393,7 +393,7 @@ async def test_role(settings: DeliverSettings, pool: Pool, sink: Sink, runtime: 
     await until(lambda: sent(2))
     await queue(pool)
     await until(lambda: sent(4))
-    assert (await runtime.health.check())[0] == ["postgres", "auth"]
+    assert (await runtime.health.check())[0] == ["postgres", "schema", "auth"]
     runtime.stopping.set()
     await asyncio.wait_for(role, SECONDS)
 

@@ -14,7 +14,7 @@ import pytest
 from services.chassis.consumer import Delivery
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, decode_command, decode_event, format_time
-from services.transaction import commands, metrics
+from services.transaction import commands, commands_heartbeats, metrics
 from services.transaction.commands import Accepted
 from services.transaction.simulation import Simulation
 from services.transaction.store import Finalized
@@ -161,13 +161,13 @@ async def test_heartbeat_of_a_worker(path: MoneyPath) -> None:
     one = worker(path)
     for again in (window, window, [*window, *window]):
         await one.on_transfers_requested(again)
-    await commands.record_heartbeat(path.pool, "worker-7", one._state())
-    _, first = await commands.measure(path.pool)
+    await commands_heartbeats.record_heartbeat(path.pool, "worker-7", one._state())
+    _, first = await commands_heartbeats.measure(path.pool)
     await path.pool.execute("UPDATE heartbeats SET at = at - interval '1 hour'")
-    _, aged = await commands.measure(path.pool)
+    _, aged = await commands_heartbeats.measure(path.pool)
     one.wallet_unavailable = True
-    await commands.record_heartbeat(path.pool, "worker-7", one._state())
-    _, second = await commands.measure(path.pool)
+    await commands_heartbeats.record_heartbeat(path.pool, "worker-7", one._state())
+    _, second = await commands_heartbeats.measure(path.pool)
 
     assert ("worker", 2, False) == tuple(
         first["worker-7"][name] for name in ("role", "finalized", "wallet_unavailable")
@@ -217,7 +217,7 @@ async def test_pending_transfers_are_measured(path: MoneyPath) -> None:
     age = "SELECT extract(epoch FROM clock_timestamp() - min(created_at)) FROM transfers WHERE status = 'PENDING'"
 
     before = await path.pool.fetchval(age)
-    row, _ = await commands.measure(path.pool)
+    row, _ = await commands_heartbeats.measure(path.pool)
     after = await path.pool.fetchval(age)
 
     assert (4, 1) == (row["pending"], row["stale"])

@@ -14,7 +14,7 @@ import pytest
 from services.chassis.database import close_pool
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
-from services.transaction import commands, metrics, reversal
+from services.transaction import commands, commands_heartbeats, metrics, monitor, reversal
 from services.transaction.commands import Accepted
 from services.transaction.transfer import TIMED_OUT, Transfer
 from services.transaction.wallet_client import WalletClient, WalletResponse
@@ -172,10 +172,10 @@ async def test_role_continues_after_the_wallet_was_unavailable(
     async with asyncio.timeout(60):
         while len(wallet.batches) < 3:
             await asyncio.sleep(0.01)
-        unavailable = await commands.measure(path.pool)
+        unavailable = await commands_heartbeats.measure(path.pool)
         wallet._upstream._base_url = url
         await path.finalized([transfer.id])
-        while "transaction-reversal-7" not in (heartbeats := (await commands.measure(path.pool))[1]):
+        while "transaction-reversal-7" not in (heartbeats := (await commands_heartbeats.measure(path.pool))[1]):
             await asyncio.sleep(0.01)
     runtime.stopping.set()
     await role
@@ -198,6 +198,19 @@ async def test_role_ends_after_its_time(path: MoneyPath, wallet: Recording, tran
     assert not runtime.stopping.is_set()
     assert [first.id, second.id] == list(await path.finalized([first.id, second.id]))
     assert [[first.id], [second.id]] == wallet.batches
+
+
+async def test_old_heartbeats_are_deleted(path: MoneyPath, transaction_database: TestDatabase) -> None:
+    """Those of processes that have been silent for a day: each process of a cluster has a name of its own."""
+    for name in ("worker-a", "worker-b"):
+        await commands_heartbeats.record_heartbeat(path.pool, name, {"role": "worker"})
+    owner = await asyncpg.connect(transaction_database.superuser_url)
+    await owner.execute("UPDATE heartbeats SET at = at - interval '25 hours' WHERE name = 'worker-a'")
+    await owner.close()
+
+    await commands_heartbeats.delete_old_heartbeats(path.pool, monitor.HEARTBEAT_KEPT_SECONDS)
+
+    assert ["worker-b"] == list(await commands_heartbeats.list_heartbeats(path.pool))
 
 
 async def test_expiry_is_counted_from_acceptance(path: MoneyPath) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from tests.mutation.mutant import Change, Mutant
 
 SETTINGS = "services/chassis/settings.py"
+READINESS = "services/chassis/readiness.py"
 REVERSAL = "services/transaction/reversal.py"
 
 FILES = "tests/unit/chassis/test_settings_files.py"
+SCHEMA = "tests/integration/chassis/test_schema_revision.py"
+WAITS = f"{SCHEMA}::test_a_role_waits_for_its_database_and_migration"
 TIMING = "tests/unit/transaction/test_reversal_timing.py"
 EVERY_SETTING = f"{FILES}::test_every_setting_may_be_a_file"
 
@@ -47,5 +50,53 @@ MUTANTS = (
         ],
         works=f"{TIMING}::test_a_pass_in_progress_is_finished",
         caught_by=[f"{TIMING}::test_successive_jobs_leave_no_long_gap", f"{TIMING}::test_a_job_ends_with_a_last_pass"],
+    ),
+    Mutant(
+        name="ready-on-an-old-schema",
+        guard="a role is not ready while the schema is older than its code",
+        changes=[
+            Change(
+                READINESS,
+                "        is_outdated = found is None or found < self._needed\n",
+                "        is_outdated = found is None\n",
+            )
+        ],
+        works=WAITS,
+        caught_by=[f"{SCHEMA}::test_readiness_depends_on_the_revision"],
+    ),
+    Mutant(
+        name="revision-read-once",
+        guard="a role is not ready after its database was replaced by an older one",
+        changes=[
+            Change(
+                READINESS,
+                "        async with connection(self._pool) as borrowed:\n"
+                "            is_readable = await borrowed.fetchval(statements.can_read_revision)\n",
+                "        if getattr(self, '_accepted', False):\n"
+                "            return\n"
+                "        async with connection(self._pool) as borrowed:\n"
+                "            is_readable = await borrowed.fetchval(statements.can_read_revision)\n",
+            ),
+            Change(
+                READINESS,
+                "        self._is_outdated = is_outdated\n",
+                "        self._is_outdated = is_outdated\n        self._accepted = not is_outdated\n",
+            ),
+        ],
+        works=WAITS,
+        caught_by=[f"{SCHEMA}::test_readiness_depends_on_the_revision"],
+    ),
+    Mutant(
+        name="work-on-an-old-schema",
+        guard="a role serves and consumes nothing while the schema is older than its code",
+        changes=[
+            Change(
+                READINESS,
+                "            except SchemaOutdated:\n                pass\n",
+                "            except SchemaOutdated:\n                return\n",
+            )
+        ],
+        works=f"{SCHEMA}::test_readiness_depends_on_the_revision",
+        caught_by=[f"{SCHEMA}::test_nothing_is_served_or_consumed_on_an_old_schema"],
     ),
 )

@@ -11,7 +11,7 @@ import pytest
 
 from deploy import facts
 from services.chassis.roles import Runtime
-from services.transaction import commands, reversal
+from services.transaction import commands_heartbeats, reversal
 
 EVERY = facts.PERIODS.reversal_every
 START_EVERY = 60.0
@@ -54,7 +54,7 @@ async def run_job(monkeypatch: pytest.MonkeyPatch, *, started: float, pass_secon
 
     monkeypatch.setattr(reversal, "time", clock)
     monkeypatch.setattr(reversal, "sweep", sweep)
-    monkeypatch.setattr(commands, "record_heartbeat", record_heartbeat)
+    monkeypatch.setattr(commands_heartbeats, "record_heartbeat", record_heartbeat)
     nothing = cast("Any", None)
     await reversal.run(nothing, nothing, runtime, every_seconds=EVERY, seconds_max=START_EVERY)
     return clock.passes
