@@ -64,7 +64,8 @@ async def reset(to: Addresses, report: Callable[[str], None]) -> None:
         DeployError: a role is connected, or an engine cannot be reached; the earlier steps are done.
     """
     await _refuse_running_roles(to.databases)
-    report(f"broker: {await empty_broker(to.management)} queues deleted; the roles declare them again")
+    deleted = await empty_broker(to.management)
+    report(f"broker: {deleted} queues deleted; the roles declare them again")
     await _empty_redis(to.redis)
     report("Redis: emptied")
     for line in await _end_access(to.databases["auth"]):
@@ -91,10 +92,10 @@ async def empty_broker(url: str) -> int:
     """
     parts = urlsplit(url)
     base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
-    login = aiohttp.BasicAuth(parts.username or "", parts.password or "")
+    login = {"Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")}
     timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
     try:
-        async with aiohttp.ClientSession(auth=login, timeout=timeout, raise_for_status=True) as session:
+        async with aiohttp.ClientSession(headers=login, timeout=timeout, raise_for_status=True) as session:
             names = await _queues(session, base)
             for vhost, name in names:
                 async with session.delete(f"{base}/api/queues/{quote(vhost, safe='')}/{quote(name, safe='')}"):
