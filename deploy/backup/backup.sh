@@ -189,7 +189,7 @@ abandon() {
 
 recover() {
     echo "local all all reject" >"$scratch/pg_hba.conf"
-    postgres -D "$1" -c listen_addresses= -c "unix_socket_directories=$scratch" -c "hba_file=$scratch/pg_hba.conf" -c hot_standby=off \
+    postgres -D "$1" -c listen_addresses= -c unix_socket_directories=. -c "hba_file=$scratch/pg_hba.conf" -c hot_standby=off \
         -c logging_collector=off -c log_destination=stderr -c synchronous_standby_names= -c archive_mode=off \
         -c "restore_command='$SELF' fetch '$2' %f %p" -c recovery_target_timeline=current -c "recovery_target_time=$3" \
         -c recovery_target_action=promote >"$scratch/log" 2>&1 &
