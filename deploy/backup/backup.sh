@@ -23,7 +23,11 @@ USAGE="usage: backup.sh COMMAND
   verify               verify the newest base backup and the log since
   restore DATA [TIME]  create the data folder DATA from the backups: all of them, or up to TIME (2026-11-30 12:00:00+00)
   try                  restore into a scratch folder below TMPDIR and remove it
-  prune COUNT          keep the newest COUNT base backups and the log since the oldest of them"
+  replace DATA [TIME]  move DATA aside, unless a server responds at PGHOST, and restore
+  prune COUNT          keep the newest COUNT base backups and the log since the oldest of them
+  nightly COUNT        base, verify, try and prune
+  fresh                fail unless the log was received lately
+TIME may also be in PAYFLOW_RESTORE_TIME."
 
 fail() {
     echo "payflow: $*" >&2
@@ -159,7 +163,7 @@ fetch() {
 # The recovery runs here, without a network, and ends before the command does: the folder then needs the backups no more.
 restore() {
     data=$1
-    time=${2:-}
+    time=$2
     [ "$(id -u)" -ne 0 ] || fail "PostgreSQL does not run as root: run this as the user that owns the data"
     [ -z "$time" ] || date -d "$time" >/dev/null 2>&1 || fail "$time is not a time"
     [ ! -e "$data" ] || [ -z "$(ls -A "$data")" ] || fail "$data is not empty: nothing was restored"
@@ -211,10 +215,35 @@ try() {
     place=$(mktemp -d)
     began=$(date +%s)
     # In a subshell, so that the folder is removed after a failure too.
-    (restore "$place/data") && status=0 || status=$?
+    (restore "$place/data" "") && status=0 || status=$?
     rm -rf "$place"
     [ "$status" -ne 0 ] || echo "the restore took $(($(date +%s) - began)) s; it was removed again"
     return "$status"
+}
+
+replace() {
+    if pg_isready --quiet --host "${PGHOST:-localhost}" --timeout 3; then
+        fail "a server responds at ${PGHOST:-localhost}: stop it first"
+    fi
+    if [ -e "$1" ]; then
+        aside="$1.lost-$(date -u +%Y%m%dT%H%M%SZ)"
+        mv "$1" "$aside"
+        echo "moved $1 to $aside; remove it once it is needed no more"
+    fi
+    restore "$1" "$2"
+}
+
+nightly() {
+    base
+    verify
+    try
+    prune "$1"
+}
+
+fresh() {
+    minutes=$(((AGE_SECONDS_MAX + 59) / 60))
+    [ -n "$(find "$FOLDER" -path '*/wal/*.partial' -mmin "-$minutes" 2>/dev/null | head -n 1)" ] \
+        || fail "no log was received for $AGE_SECONDS_MAX s"
 }
 
 prune() {
@@ -241,7 +270,10 @@ case "${1:-}:$#" in
     base:1) base ;;
     list:1) list ;;
     verify:1) verify ;;
-    restore:2 | restore:3) restore "$2" "${3:-}" ;;
+    restore:2 | restore:3) restore "$2" "${3:-${PAYFLOW_RESTORE_TIME:-}}" ;;
+    replace:2 | replace:3) replace "$2" "${3:-${PAYFLOW_RESTORE_TIME:-}}" ;;
+    nightly:2) nightly "$2" ;;
+    fresh:1) fresh ;;
     try:1) try ;;
     prune:2) prune "$2" ;;
     fetch:4) fetch "$2" "$3" "$4" ;;

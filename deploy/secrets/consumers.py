@@ -60,7 +60,7 @@ class Consumers:
         """
         services = {name: self._settings_files(name) for name in process_names()}
         seed = {"demo-seed": {f"{FILE_PREFIX}auth_database_url": self._database_url("auth")}}
-        return services | seed | self._engines() | self._monitoring() | {"restore": self._restore()}
+        return services | seed | self._engines() | self._monitoring() | self._after_restore()
 
     def _settings_files(self, name: str) -> dict[str, str]:
         values = ((field, self._setting(field, name)) for field in sorted(setting_fields(name)))
@@ -97,16 +97,17 @@ class Consumers:
             "redis": {"redis.conf": f"requirepass {self._password('redis')}\n"},
         }
 
-    def _restore(self) -> dict[str, str]:
-        """What `python -m deploy.backup` needs after a restore: the owners' databases, and the engines it empties."""
+    def _after_restore(self) -> dict[str, dict[str, str]]:
+        """For `python -m deploy.backup`: the owners' databases, and the engines that a reset empties."""
         broker = self._hosts.rabbitmq.partition(":")[0]
         owners = {
-            f"{FILE_PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
+            f"{PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
         }
-        return owners | {
-            f"{FILE_PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
-            f"{FILE_PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
+        engines = {
+            f"{PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
+            f"{PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
         }
+        return {"compare": owners, "reset": owners | engines}
 
     def _monitoring(self) -> dict[str, dict[str, str]]:
         scaler = self._role_password("payflow_scaler")

@@ -31,8 +31,8 @@ class Losses:
 
     @property
     def window_seconds(self) -> float:
-        """From the first lost acceptance to the loss of the server; 0 if nothing was lost."""
-        return 0.0 if self.first_lost_at is None else self.destroyed_at - self.first_lost_at
+        """From the first lost acceptance to the loss of the server; 0 if nothing was lost, or if its response came just after."""
+        return 0.0 if self.first_lost_at is None else max(0.0, self.destroyed_at - self.first_lost_at)
 
     def document(self) -> dict[str, Any]:
         """The figures."""
@@ -67,9 +67,9 @@ async def measure(stack: Stack, load: Load, losses: Losses) -> None:
 
 
 def _acknowledged(intent: Intent) -> list[tuple[str, float]]:
-    """Each transfer of this key, and when its client first knew of it."""
+    """Each transfer of this key, and when the response came that accepted it, or else the first that named it."""
     first: dict[str, float] = {}
-    for attempt in intent.attempts:
+    for attempt in sorted(intent.attempts, key=lambda attempt: attempt.replayed):
         if attempt.transfer_id is not None:
             first.setdefault(attempt.transfer_id, attempt.finished_at)
     return list(first.items())

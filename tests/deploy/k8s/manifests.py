@@ -57,7 +57,7 @@ class Workload:
 
     @property
     def component(self) -> str:
-        """Whether it is a role, a job or an engine."""
+        """Whether it is a role, a job, an engine or a part of the backups."""
         return self.labels["app.kubernetes.io/component"]
 
     @property
@@ -66,6 +66,11 @@ class Workload:
         (container,) = self.pod["containers"]
         found: Resource = container
         return found
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs the image of the roles."""
+        return bool(self.container["image"] == "payflow")
 
     @property
     def environment(self) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from tests.deploy.k8s.networks import Edge
 
 API_PORT = 8000
 METRICS_PORT = 9100
+MANAGEMENT_PORT = 15672
 ENGINE_PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}
 MAIL_PORTS = (25, 465, 587)
 MONITORING = ("namespace:observability", "namespace:monitoring")
@@ -32,12 +33,15 @@ def edges_of_the_code() -> set[Edge]:
         edges |= {Edge(process.name, engine, ENGINE_PORTS[engine]) for engine in process.engines if engine != "smtp"}
         if "smtp" in process.engines:
             edges |= {Edge(process.name, "anywhere", port) for port in MAIL_PORTS}
-    return edges | {Edge("provision", "postgres", ENGINE_PORTS["postgres"])}
+    others = ("provision", "backup", "restore", "compare", "reset")
+    edges |= {Edge(name, "postgres", ENGINE_PORTS["postgres"]) for name in others}
+    # A reset after a restore empties both.
+    return edges | {Edge("reset", "redis", ENGINE_PORTS["redis"]), Edge("reset", "rabbitmq", MANAGEMENT_PORT)}
 
 
 def edges_of_the_cluster() -> set[Edge]:
     """What the cluster itself needs: names, the ingress controller, monitoring."""
-    callers = [pod for pod in pods() if pod.component in {"role", "job"}]
+    callers = [pod for pod in pods() if pod.component in {"role", "job", "backup"}]
     roles = [pod for pod in pods() if pod.component == "role"]
     dns = {Edge(pod.name, DNS, 53, protocol) for pod in callers for protocol in ("TCP", "UDP")}
     scrapes = {Edge(source, pod.name, METRICS_PORT) for pod in roles for source in MONITORING}

@@ -81,10 +81,13 @@ def test_addresses_name_a_service() -> None:
 
 
 def test_secrets_are_those_that_are_written() -> None:
-    """A pod mounts the Secret of its own name, and no other one."""
+    """A pod mounts the Secret of its own name, and no other one; what copies the data of a stopped server needs none."""
     for pod in workloads(microk8s()):
         names = [volume["secret"]["secretName"] for volume in pod.pod["volumes"] if "secret" in volume]
 
+        if pod.name == "restore":
+            assert names == []
+            continue
         assert names == [f"{pod.name}-secrets"]
         assert pod.name in written()
         mounts = [mount for mount in pod.container["volumeMounts"] if mount["name"] == "secrets"]

@@ -82,13 +82,13 @@ def test_a_container_knows_the_passwords_it_needs_and_no_other(folder: Path) -> 
     assert held["postgres:payflow_backup"] == {"backup", "provision"}
     assert held["postgres:payflow_scaler"] == {"scaler", "provision"}
     for service in postgres.DATABASES:
-        assert held[f"postgres:payflow_{service}_owner"] == {f"{service}-migrate", "provision", "restore"}
+        assert held[f"postgres:payflow_{service}_owner"] == {f"{service}-migrate", "provision", "compare", "reset"}
     for name in facts.ROLES:
         assert held[f"service_key:{name}"] == {name}
     assert held["auth_secret"] == {"auth"}
-    assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter", "restore"}
+    assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter", "reset"}
     assert held["rabbitmq"] == {
-        "restore",
+        "reset",
         *("rabbitmq", "transaction", "transaction-relay", "transaction-worker"),
         *("notification", "notification-worker"),
     }
