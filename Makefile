@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill
 
 ##@ Use
 
@@ -118,6 +118,9 @@ microk8s-deploy: .venv/.installed  ## Deploy to MicroK8s on this machine (HOST= 
 
 microk8s-delete: .venv/.installed  ## Remove what make microk8s-deploy made, but for the data, after a confirmation (YES=1: without)
 	@$(BIN)/python -m deploy.k8s $(K8S_CONTEXT) delete
+
+restore-drill: engines  ## Destroy the database server under load, restore it from its backups, account for every payment (SEED=)
+	@$(BIN)/python -m tests.chaos.restore_drill
 
 ##@ Set up (other targets do it when needed)
 
