@@ -12,10 +12,18 @@ from deploy.compose.prepare import prepare
 from deploy.compose.up import up
 from deploy.secrets import files
 
+
+def write() -> None:
+    """Write what the containers mount, and start nothing."""
+    folder = files.target_folder("compose")
+    prepare(folder)
+    print(f"secrets and configuration are in {folder}; keep {folder / files.STORE} safe")
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "up": lambda: up(os.environ),
     "down": lambda: down(os.environ),
-    "prepare": lambda: prepare(files.target_folder("compose")),
+    "prepare": write,
 }
 USAGE = f"usage: python -m deploy.compose {'|'.join(COMMANDS)}"
 EXIT_USAGE = 2

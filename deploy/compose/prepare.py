@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.local import files
@@ -24,8 +26,10 @@ SEED_MODULES = (
 """The demo users are no part of the image: the job that creates them mounts these modules as one archive."""
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path) -> str:
     """Write everything that compose.yaml mounts below `folder`; missing secrets are generated, existing ones are kept.
+
+    Returns a digest of all these files.
 
     Raises:
         DeployError: secrets.json is not valid JSON, or a value in it cannot be used.
@@ -36,6 +40,14 @@ def prepare(folder: Path) -> None:
     for name in COPIES:
         _write(root / Path(name).name, (REPOSITORY / name).read_bytes())
     _write(root / SEED, _seed_archive())
+    return _digest([*(folder / "secrets").glob("*/*"), *root.iterdir()])
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(hashlib.sha256(path.name.encode()).digest() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _seed_archive() -> bytes:

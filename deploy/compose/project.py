@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class Project:
         # A shell that is set up for the local stack must not switch on the simulated failures here.
         self._environment = {**caller, "PAYFLOW_DEPLOY": str(self.folder), "PAYFLOW_DEMO": "1" if demo else "0"}
 
+    def use(self, **variables: str) -> None:
+        """Set variables of the Compose file."""
+        self._environment |= variables
+
     def require_engine(self) -> None:
         """Raises DeployError: the engine does not respond."""
         try:
@@ -77,15 +82,16 @@ class Project:
             reason = str(error).partition(": ")[2]
             raise DeployError(f"no connection to Docker: start it, or get permission to use it ({reason})") from None
 
+    @cached_property
     def config(self) -> dict[str, Any]:
-        """The project as Compose reads it."""
+        """The project as Compose reads it, with the profiles in use."""
         text = self.output("config", "--format", "json", what="docker compose config")
         return json.loads(text)  # type: ignore[no-any-return]
 
     def containers(self) -> list[Container]:
-        """All containers, also those that have ended."""
+        """The containers of the profiles in use, also those that have ended."""
         text = self.output("ps", "--all", "--format", "json", what="docker compose ps")
-        return [_container(document) for document in _documents(text)]
+        return [_container(document) for document in _documents(text) if document["Service"] in self.config["services"]]
 
     def published_ports(self) -> set[int]:
         """The ports of this machine that containers of the project publish."""

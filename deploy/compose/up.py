@@ -41,19 +41,18 @@ def up(caller: Mapping[str, str]) -> None:
     project = Project(caller, demo=demo, monitoring=monitoring)
     project.require_engine()
     refuse_lost_secrets(project.folder, project.volumes())
-    prepare.prepare(project.folder)
+    project.use(PAYFLOW_FILES=prepare.prepare(project.folder))
     if monitoring:
         prepare_monitoring(project.folder)
-    config = project.config()
-    host, port = published(config)
+    host, port = published(project.config)
     if port not in project.published_ports():
         require_free_port(host, port)
-    require_image(project, config["services"]["gateway"]["image"])
+    require_image(project, project.config["services"]["gateway"]["image"])
     url = f"http://{LOOPBACK if host == ANY else host}:{port}"
     _start(project, url)
     _explain(project, url, demo=demo)
     if monitoring:
-        _explain_monitoring(project, config)
+        _explain_monitoring(project)
 
 
 def refuse_lost_secrets(folder: Path, volumes: list[str]) -> None:
@@ -187,7 +186,7 @@ def _explain(project: Project, url: str, *, demo: bool) -> None:
     print("  stop      make compose-down\n")
 
 
-def _explain_monitoring(project: Project, config: Mapping[str, Any]) -> None:
-    [port] = config["services"]["grafana"]["ports"]
+def _explain_monitoring(project: Project) -> None:
+    [port] = project.config["services"]["grafana"]["ports"]
     password = project.folder / "secrets" / "grafana" / "grafana_admin_password"
     print(f"  Grafana   http://{LOOPBACK}:{port['published']}, user admin, password in {password}\n")

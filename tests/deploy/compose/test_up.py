@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +25,12 @@ from deploy.secrets import files
 STAND_IN = """\
 #!/bin/sh
 cd "$(dirname "$0")"
-echo "demo=$PAYFLOW_DEMO $*" >> calls
+echo "demo=$PAYFLOW_DEMO files=$PAYFLOW_FILES $*" >> calls
 case "$*" in
     "compose version --short") cat version ;;
     "volume ls"*) cat volumes ;;
     "image inspect"*) echo unknown ;;
-    *"config --format json") shift; exec "{compose}" "$@" ;;
+    *" config "*) if [ -s config ]; then cat config; else shift; exec "{compose}" "$@"; fi ;;
     *"ps --all"*) if grep -q "plain up" calls; then cat after; else cat before; fi ;;
     *"ps --format"*) cat before ;;
     *logs*) cat log ;;
@@ -47,7 +48,19 @@ class Docker:
         program = folder / "docker"
         program.write_text(STAND_IN.format(compose=compose))
         program.chmod(0o755)
-        self.set(version="5.6.1\n", volumes="", before="", after=container("gateway"), log="", exit="0")
+        services: dict[str, Any] = {name: {} for name in ("provision", "postgres", "wallet-migrate")}
+        services |= {
+            "gateway": {"image": "payflow:dev", "ports": [{"host_ip": "127.0.0.1", "published": str(gateway_port)}]}
+        }
+        self.set(
+            config=json.dumps({"services": services}),
+            version="5.6.1\n",
+            volumes="",
+            before="",
+            after=container("gateway"),
+            log="",
+            exit="0",
+        )
         (folder / "calls").touch()
         self.deploy = folder / "deploy"
         self.caller = {
@@ -214,8 +227,25 @@ def test_demo_mode_is_chosen_by_the_command_alone(docker: Docker, capsys: pytest
     assert "alice@example.com" in capsys.readouterr().out
 
 
+def test_a_changed_secret_reaches_running_containers(docker: Docker) -> None:
+    """The containers have a label that changes with the files, so that Compose creates them again; else it does not change."""
+    up.up(docker.caller)
+    up.up(docker.caller)
+    store = docker.deploy / files.STORE
+    store.write_text(json.dumps(json.loads(store.read_text()) | {"redis": "chosen-by-hand-1"}))
+    up.up(docker.caller)
+
+    first, second, third = (line.split()[1] for line in docker.calls("up"))
+
+    assert first == second != third
+    docker.set(config="")
+    labels = Project(docker.caller).config["services"]["gateway"]["labels"]
+    assert labels == {"payflow.files": ""}
+
+
 def test_monitoring_is_written_and_started_by_its_profile(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
     """MONITORING=1 writes what its containers mount, and prints where Grafana is."""
+    docker.set(config="")
     up.up(docker.caller | {"MONITORING": "1"})
 
     [call] = docker.calls("up")
@@ -238,6 +268,16 @@ def test_a_job_that_fails_is_named_and_everything_stops(docker: Docker) -> None:
     assert docker.calls("down")
     assert not [line for line in docker.calls("down") if "--volumes" in line]
     assert "no space left" in (docker.deploy / up.FAILED_LOG).read_text()
+
+
+def test_a_job_of_another_profile_is_no_failure(docker: Docker) -> None:
+    """The demo job that failed yesterday does not concern a start without it."""
+    docker.set(config="", after=container("gateway") + container("demo-seed", "exited", health="", exit_code=1))
+
+    up.up(docker.caller)
+
+    with pytest.raises(DeployError, match=r"^demo-seed failed"):
+        up.up(docker.caller | {"DEMO": "1"})
 
 
 def test_an_unhealthy_container_is_a_failed_start(docker: Docker) -> None:
@@ -267,6 +307,7 @@ def test_an_update_that_fails_leaves_what_runs(docker: Docker) -> None:
 
 def test_settings_and_overrides_of_the_operator_are_used(docker: Docker) -> None:
     """settings.env and override.yaml beside secrets.json; a variable of the shell wins."""
+    docker.set(config="")
     docker.deploy.mkdir()
     (docker.deploy / "settings.env").write_text(
         "PAYFLOW_GATEWAY_PORT=9123\nPAYFLOW_PUBLIC_URL=https://pay.example.com\n"
@@ -274,12 +315,12 @@ def test_settings_and_overrides_of_the_operator_are_used(docker: Docker) -> None
     (docker.deploy / "override.yaml").write_text("services: {gateway: {environment: {PAYFLOW_LOG_LEVEL: debug}}}\n")
     port = docker.caller.pop("PAYFLOW_GATEWAY_PORT")
 
-    config = Project(docker.caller).config()
+    config = Project(docker.caller).config
 
     assert ("127.0.0.1", 9123) == published(config)
     assert "https://pay.example.com" == config["services"]["gateway"]["environment"]["PAYFLOW_PUBLIC_URL"]
     assert "debug" == config["services"]["gateway"]["environment"]["PAYFLOW_LOG_LEVEL"]
-    assert int(port) == published(Project(docker.caller | {"PAYFLOW_GATEWAY_PORT": port}).config())[1]
+    assert int(port) == published(Project(docker.caller | {"PAYFLOW_GATEWAY_PORT": port}).config)[1]
 
 
 def test_down_keeps_the_data(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:

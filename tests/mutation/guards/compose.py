@@ -51,9 +51,9 @@ MUTANTS = (
         caught_by=[f"{TESTS}::test_demo_mode_is_chosen_by_the_command_alone"],
     ),
     Mutant(
-        name="data-are-removed-unasked",
+        name="data-are-removed-at-once",
         guard="data are removed only after a confirmation",
-        changes=[Change(DOWN, 'if volumes and caller.get("YES") != "1" and not _agrees(', "if False and not _agrees(")],
+        changes=[Change(DOWN, '        raise DeployError("nothing was removed")\n', "        pass\n")],
         works=KEPT,
         caught_by=[f"{TESTS}::test_data_are_removed_only_after_a_confirmation"],
     ),
