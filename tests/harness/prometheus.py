@@ -77,7 +77,7 @@ async def running(
             "storage.tsdb.path": folder / "data",
             "web.listen-address": address,
         }
-        await _start(processes, folder, "prometheus", [f"--{name}={value}" for name, value in options.items()])
+        await _start(processes, folder, ["prometheus", *(f"--{name}={value}" for name, value in options.items())])
         await _respond(session, f"http://{address}/-/ready")
         yield Prometheus(session, f"http://{address}")
 
@@ -95,21 +95,22 @@ async def _start_exporters(stack: Stack, folder: Path, processes: AsyncExitStack
         },
     }
     for name, address in addresses.items():
-        listen = [f"--web.listen-address={address}"]
-        await _start(processes, folder, f"prometheus-{name}-exporter", listen, environments[name])
+        command = [f"prometheus-{name}-exporter", f"--web.listen-address={address}"]
+        await _start(processes, folder, command, environment=environments[name])
     return addresses
 
 
 async def _start(
     processes: AsyncExitStack,
     folder: Path,
-    program: str,
-    arguments: list[str],
+    command: list[str],
+    *,
     environment: Mapping[str, str] | None = None,
 ) -> None:
+    program = command[0]
     process = Process(
         program,
-        [program, *arguments],
+        command,
         environment={"PATH": "/usr/bin:/bin:/usr/local/bin"} | dict(environment or {}),
         directory=ROOT,
         log=folder / f"{program}.log",
