@@ -14,6 +14,9 @@ PODS = "tests/deploy/k8s/test_pod_security.py"
 EDGES = "tests/deploy/k8s/test_networks.py"
 WORKLOADS = "tests/deploy/k8s/test_workloads.py"
 SETTINGS = "tests/deploy/k8s/test_settings.py"
+DEPLOYING = "tests/deploy/k8s/test_deploying.py"
+WORKS_DEPLOYING = f"{DEPLOYING}::test_an_old_cluster"
+COMMANDS = "deploy/k8s/commands.py"
 WORKS = "tests/deploy/k8s/test_schemas.py::test_each_resource_is_there_once"
 
 MUTANTS = (
@@ -102,5 +105,54 @@ MUTANTS = (
         changes=[Change(POSTGRES, "        - --max_connections=400\n", "        - --max_connections=200\n")],
         works=WORKS,
         caught_by=[f"{SETTINGS}::test_postgres_has_connections_for_all"],
+    ),
+    Mutant(
+        name="deploy-without-a-trial",
+        guard="the API server checks everything before anything is applied",
+        changes=[
+            Change(
+                COMMANDS,
+                "        cluster.apply(resources, is_trial=True)\n",
+                "        cluster.apply(namespace, is_trial=True)\n",
+            )
+        ],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_a_refusal_leaves_nothing"],
+    ),
+    Mutant(
+        name="roles-before-their-schema",
+        guard="roles are updated after their migrations have succeeded",
+        changes=[Change(COMMANDS, "        waiting.for_jobs([observed.name(job) for job in jobs])\n", "")],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_a_failed_migration_leaves_the_roles"],
+    ),
+    Mutant(
+        name="new-secrets-for-old-data",
+        guard="secrets are not generated for data that were made with others",
+        changes=[Change(COMMANDS, "    if volumes and not store.exists():\n", "    if False:\n")],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_data_without_secrets"],
+    ),
+    Mutant(
+        name="current-context-used",
+        guard="no cluster is touched but MicroK8s of this machine and the one that is named",
+        changes=[
+            Change(
+                "deploy/k8s/cluster.py",
+                "            raise DeployError(NO_MICROK8S)\n",
+                '            return Cluster((find("kubectl", hint=KUBECTL_HINT),), None)\n',
+            )
+        ],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_without_microk8s"],
+    ),
+    Mutant(
+        name="delete-with-the-data",
+        guard="deleting PayFlow keeps its data",
+        changes=[
+            Change(COMMANDS, '"configmaps", "secrets"),\n', '"configmaps", "secrets", "persistentvolumeclaims"),\n')
+        ],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_delete_keeps_the_data"],
     ),
 )
