@@ -93,7 +93,7 @@ schema: engines  ## Write services/*/sql/schema.sql from the migrations
 K8S_CONTEXT = $(if $(filter command line,$(origin CONTEXT)),--context="$(CONTEXT)")
 
 doctor: .venv/.installed  ## Check a deployment: TARGET=local, compose or microk8s; BEFORE=1 before it is started (JSON=1)
-	@$(BIN)/python -m deploy.doctor $(or $(TARGET),local) $(if $(BEFORE),--before) $(if $(JSON),--json)
+	@$(BIN)/python -m deploy.doctor $(or $(TARGET),local) $(K8S_CONTEXT) $(if $(BEFORE),--before) $(if $(JSON),--json)
 
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"

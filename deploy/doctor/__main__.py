@@ -19,14 +19,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.doctor", description=__doc__, allow_abbrev=False)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--before", action="store_true", help="check what can be known before the deployment")
+    parser.add_argument("--context", help="a context of your kubeconfig, in place of MicroK8s on this machine")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args()
+    if options.context is not None and options.target != "microk8s":
+        raise DeployError(f"the target {options.target} has no context: it is on this machine")
     # Each target loads only its own drivers.
     target = importlib.import_module(f"deploy.doctor.targets.{options.target}")
+    check = target.before if options.before else target.after
     try:
-        found = list(target.before() if options.before else target.after())
+        found = list(check() if options.context is None else check(options.context))
     except LocalError as error:
         raise DeployError(str(error)) from None
+    if options.context is not None:
+        found = [findings.for_context(finding, options.context) for finding in found]
     print(findings.report(options.target, found, as_json=options.json))
     return findings.exit_code(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Level = Literal["ok", "warn", "fail"]
@@ -42,6 +42,12 @@ def fail(check: str, sentence: str, advice: str) -> Finding:
 def passed_unless(found: Iterable[Finding], check: str, sentence: str) -> list[Finding]:
     """The findings, or that the check passed if there are none."""
     return list(found) or [ok(check, sentence)]
+
+
+def for_context(finding: Finding, context: str) -> Finding:
+    """The finding with commands for a named context in place of those for MicroK8s."""
+    advice = finding.advice.replace("microk8s kubectl", f"kubectl --context={context}")
+    return replace(finding, advice=advice.replace("make microk8s-deploy", f"make microk8s-deploy CONTEXT={context}"))
 
 
 def report(target: str, found: Sequence[Finding], *, as_json: bool) -> str:

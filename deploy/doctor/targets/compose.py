@@ -141,8 +141,9 @@ def _containers(docker: str) -> list[Container]:
 
 
 def _docker() -> str:
-    docker = programs.find("docker", hint=HINT)
-    programs.output([docker, "version", "--format", "{{.Server.Version}}"], what="docker version", seconds_max=20.0)
+    """The command of Docker, or of Podman if there is no Docker; both have the same options here."""
+    docker = shutil.which("docker") or shutil.which("podman") or programs.find("docker", hint=HINT)
+    _output([docker, "version", "--format", "{{.Server.Version}}"])
     return docker
 
 

@@ -1,9 +1,8 @@
-"""The deployment of `make microk8s-deploy`. Only `microk8s kubectl` is run, which knows no other cluster."""
+"""The deployment of `make microk8s-deploy`: on MicroK8s of this machine, or on the cluster of a context that is named."""
 
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -29,19 +28,21 @@ from deploy.doctor.cluster import Object
 from deploy.doctor.containers import Running
 from deploy.doctor.findings import Finding, warn
 from deploy.doctor.periods import PoolUse
+from deploy.k8s import cluster as clusters
+from deploy.k8s.cluster import NAMESPACE, Cluster
+from deploy.k8s.commands import folder_of
 from deploy.local import files
 from deploy.local.home import REPOSITORY
 from deploy.programs import DeployError
-from deploy.secrets.files import STORE, target_folder
+from deploy.secrets.files import STORE
 
-NAMESPACE = "payflow"
 OVERLAY = REPOSITORY / "deploy" / "k8s" / "overlays" / "microk8s"
 STORAGE_CLASS = "payflow-retain"
 DATA = Path("/var/snap/microk8s/common")
 ENGINES = ("postgres", "rabbitmq", "redis")
 JOBS = ("provision", *(name for name in facts.JOBS if name.endswith("-migrate")))
 REVERSAL = "transaction-reversal"
-ADVICE = f"microk8s kubectl -n {NAMESPACE} logs deployment/ROLE"
+ADVICE = f"read its log: microk8s kubectl -n {NAMESPACE} logs"
 APPLY = "run `make microk8s-deploy`"
 
 NAMESPACED = (
@@ -51,54 +52,52 @@ NAMESPACED = (
 SHARED = "nodes,storageclasses,persistentvolumes,ingressclasses,namespaces"
 
 
-def before() -> Iterator[Finding]:
+def before(context: str | None = None) -> Iterator[Finding]:
     """What can be known before `make microk8s-deploy`.
 
     Raises:
-        DeployError: MicroK8s is missing or does not run.
+        DeployError: MicroK8s or the context is missing, or the cluster does not respond.
     """
-    microk8s = _microk8s()
-    yield from addons.check_addons(addons.parse(_status(microk8s)))
-    shared = _get(microk8s, SHARED)
-    yield from cluster.check_dns(_get(microk8s, "deployments", namespace="kube-system"))
+    chosen = clusters.choose(context)
+    yield from _check_add_ons(chosen)
+    shared = _get(chosen, SHARED)
+    yield from cluster.check_dns(_get(chosen, "deployments", namespace="kube-system"))
     yield from cluster.check_storage_class(shared, STORAGE_CLASS)
     manifests = build()
     wanted = quantities.declared(manifests)
-    quotas = cluster.of_kind(
-        _get(microk8s, "resourcequotas,persistentvolumeclaims", namespace=NAMESPACE), "ResourceQuota"
-    )
-    yield from quantities.check_quotas(quotas, wanted)
+    existing = _get(chosen, "resourcequotas,persistentvolumeclaims", namespace=NAMESPACE)
+    yield from quantities.check_quotas(cluster.of_kind(existing, "ResourceQuota"), wanted)
     yield from quantities.check_nodes(cluster.of_kind(shared, "Node"), wanted)
     yield from cluster.check_ingress([*cluster.of_kind(shared, "IngressClass"), *cluster.of_kind(manifests, "Ingress")])
     yield from host.check_images(cluster.images(manifests))
-    claims = cluster.of_kind(_get(microk8s, "persistentvolumeclaims", namespace=NAMESPACE), "PersistentVolumeClaim")
-    store = target_folder("microk8s") / STORE
-    yield from secrets.check_orphaned_volumes(
-        [cluster.name(claim) for claim in claims], has_store=store.exists(), path=str(store)
-    )
-    yield from _check_disk()
+    claims = [cluster.name(claim) for claim in cluster.of_kind(existing, "PersistentVolumeClaim")]
+    store = folder_of(context) / STORE
+    yield from secrets.check_orphaned_volumes(claims, has_store=store.exists(), path=str(store))
+    if context is None:
+        yield from _check_disk()
 
 
-def after() -> Iterator[Finding]:
+def after(context: str | None = None) -> Iterator[Finding]:
     """The objects of the cluster, and what the processes in it say of themselves.
 
     Raises:
-        DeployError: MicroK8s is missing or does not run, or nothing is deployed.
+        DeployError: MicroK8s or the context is missing, the cluster does not respond, or nothing is deployed.
     """
-    microk8s = _microk8s()
-    objects = _get(microk8s, NAMESPACED, namespace=NAMESPACE)
+    chosen = clusters.choose(context)
+    objects = _get(chosen, NAMESPACED, namespace=NAMESPACE)
     if not cluster.of_kind(objects, "Deployment"):
-        raise DeployError(f"nothing is deployed in the namespace {NAMESPACE}: {APPLY}")
-    yield from addons.check_addons(addons.parse(_status(microk8s)))
-    yield from cluster.check_dns(_get(microk8s, "deployments", namespace="kube-system"))
-    yield from check_objects([*objects, *_get(microk8s, SHARED)], now=datetime.now(UTC))
-    names = _kubectl(microk8s, "--namespace", NAMESPACE, "get", "secrets", "--output=name").split()
+        raise DeployError(f"nothing is deployed in the namespace {NAMESPACE} of {chosen}: {APPLY}")
+    yield from _check_add_ons(chosen)
+    yield from cluster.check_dns(_get(chosen, "deployments", namespace="kube-system"))
+    yield from check_objects([*objects, *_get(chosen, SHARED)], now=datetime.now(UTC))
+    names = _run(chosen, "get", "secrets", "--namespace", NAMESPACE, "--output=name").split()
     yield from cluster.check_secrets(objects, [name.partition("/")[2] for name in names])
-    yield from _check_processes(microk8s, objects)
-    yield from _check_databases(microk8s, objects)
-    yield from _check_secret_store()
-    yield from secrets.check_grafana(_grafana_password(microk8s), where="the namespace observability")
-    yield from _check_disk()
+    yield from _check_processes(chosen, objects)
+    yield from _check_databases(chosen, objects)
+    yield from _check_secret_store(folder_of(context) / STORE)
+    yield from secrets.check_grafana(_grafana_password(chosen), where="the namespace observability")
+    if context is None:
+        yield from _check_disk()
 
 
 def check_objects(objects: Sequence[Object], *, now: datetime) -> Iterator[Finding]:
@@ -135,11 +134,12 @@ def build() -> list[Object]:
     return [each for each in yaml.safe_load_all(text) if each]
 
 
-def _check_processes(microk8s: str, objects: Sequence[Object]) -> Iterator[Finding]:
+def _check_processes(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Finding]:
     def run_in(pod: Object) -> containers.Command:
         name = cluster.name(pod)
         return lambda command: [
-            *(microk8s, "kubectl", "--namespace", NAMESPACE, "exec", name, "--container=payflow", "--"),
+            *chosen.command,
+            *("exec", "--namespace", NAMESPACE, name, "--container=payflow", "--"),
             *command,
         ]
 
@@ -165,13 +165,13 @@ def _check_processes(microk8s: str, objects: Sequence[Object]) -> Iterator[Findi
     yield from networks.check_edges(probes, allowed, advice=advice)
 
 
-def _check_databases(microk8s: str, objects: Sequence[Object]) -> Iterator[Finding]:
+def _check_databases(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Finding]:
     command = [
-        *("--namespace", NAMESPACE, "exec", "statefulset/postgres", "--container=postgres", "--"),
+        *("exec", "--namespace", NAMESPACE, "statefulset/postgres", "--container=postgres", "--"),
         *("sh", "-c", revisions.shell()),
     ]
     try:
-        output = _kubectl(microk8s, *command)
+        output = _run(chosen, *command)
     except DeployError:
         output = ""
     found, connections_max = revisions.parse(output)
@@ -184,8 +184,7 @@ def _check_databases(microk8s: str, objects: Sequence[Object]) -> Iterator[Findi
     yield from periods.check_connections(pools, connections_max=connections_max)
 
 
-def _check_secret_store() -> Iterator[Finding]:
-    store = target_folder("microk8s") / STORE
+def _check_secret_store(store: Path) -> Iterator[Finding]:
     if not store.exists():
         sentence = f"{store} is not on this machine: whether passwords are strong was not checked"
         yield warn("secrets", sentence, "run the doctor where `make microk8s-deploy` ran")
@@ -194,34 +193,30 @@ def _check_secret_store() -> Iterator[Finding]:
     yield from secrets.check_modes({str(path): path.stat().st_mode & 0o777 for path in (store.parent, store)})
 
 
+def _check_add_ons(chosen: Cluster) -> Iterator[Finding]:
+    """Only MicroK8s has add-ons."""
+    if chosen.context is None:
+        command = [chosen.command[0], "status", "--format", "yaml"]
+        yield from addons.check_addons(addons.parse(programs.output(command, what="microk8s status")))
+
+
 def _check_disk() -> Iterator[Finding]:
     existing = DATA if DATA.exists() else Path("/")
     usage = shutil.disk_usage(existing)
     yield from host.check_disk(str(existing), total=usage.total, free=usage.free)
 
 
-def _grafana_password(microk8s: str) -> str | None:
-    command = ("--namespace", "observability", "get", "secret", "kube-prom-stack-grafana", "--ignore-not-found")
-    encoded = _kubectl(microk8s, *command, "--output=jsonpath={.data.admin-password}").strip()
+def _grafana_password(chosen: Cluster) -> str | None:
+    where = ("kube-prom-stack-grafana", "--namespace", "observability", "--ignore-not-found")
+    encoded = _run(chosen, "get", "secret", *where, "--output=jsonpath={.data.admin-password}").strip()
     return base64.b64decode(encoded).decode() if encoded else None
 
 
-def _microk8s() -> str:
-    microk8s = programs.find("microk8s", hint="sudo snap install microk8s --classic")
-    _status(microk8s)
-    return microk8s
-
-
-def _status(microk8s: str) -> str:
-    return programs.output([microk8s, "status", "--format", "yaml"], what="microk8s status", seconds_max=60.0)
-
-
-def _get(microk8s: str, kinds: str, *, namespace: str | None = None) -> list[Object]:
+def _get(chosen: Cluster, kinds: str, *, namespace: str | None = None) -> list[Object]:
     where = [] if namespace is None else ["--namespace", namespace]
-    document = json.loads(_kubectl(microk8s, *where, "get", kinds, "--output=json"))
-    found: list[Object] = document["items"]
+    found: list[Object] = chosen.get(kinds, *where).get("items", [])
     return found
 
 
-def _kubectl(microk8s: str, *arguments: str) -> str:
-    return programs.output([microk8s, "kubectl", *arguments], what="microk8s kubectl", seconds_max=60.0)
+def _run(chosen: Cluster, *arguments: str) -> str:
+    return chosen.run(arguments, what=f"{arguments[0]} {arguments[1]} of {chosen}")

@@ -17,13 +17,14 @@ import pytest
 
 from deploy import facts
 from deploy.doctor import __main__ as command
-from deploy.doctor import cluster, compose
+from deploy.doctor import cluster, compose, findings
 from deploy.doctor.targets import compose as compose_target
 from deploy.doctor.targets import local, microk8s
 from deploy.local import ports
 from deploy.programs import exit_code
 from tests.harness import cluster_samples
 
+GET = "kubectl get --request-timeout=20s --ignore-not-found --output=json"
 Stub = Callable[[str, dict[str, str]], Path]
 
 PROGRAM = """\
@@ -89,7 +90,9 @@ def test_missing_microk8s_is_one_line(
     calls = stub("kubectl", {"": ""})
 
     assert 1 == run(monkeypatch, arguments)
-    assert "payflow: microk8s is not installed: sudo snap install microk8s --classic\n" == capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(
+        "payflow: MicroK8s is not installed (sudo snap install microk8s --classic)"
+    )
     assert not calls.exists()
 
 
@@ -113,7 +116,8 @@ def test_an_empty_namespace_is_one_line(
 
     assert 1 == run(monkeypatch, "microk8s")
     assert (
-        "payflow: nothing is deployed in the namespace payflow: run `make microk8s-deploy`\n" == capsys.readouterr().err
+        "payflow: nothing is deployed in the namespace payflow of MicroK8s: run `make microk8s-deploy`\n"
+        == capsys.readouterr().err
     )
 
 
@@ -147,18 +151,20 @@ def probe_output(**fields: Any) -> str:
 
 def test_microk8s_is_only_read(stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Only `microk8s status` and reading commands of `microk8s kubectl` are run, and no value of a Secret is read."""
-    objects = {"items": cluster_samples.objects(datetime.now(UTC))}
+    listed = cluster_samples.objects(datetime.now(UTC))
+    # One pod of each role is enough.
+    objects = {"items": [each for each in listed if each["kind"] != "Pod" or each["metadata"]["name"].endswith("-0")]}
     calls = stub(
         "microk8s",
         {
             "status": cluster_samples.STATUS,
-            "kubectl --namespace kube-system get": json.dumps({"items": [cluster_samples.dns()]}),
-            "kubectl --namespace payflow get secrets --output=name": "secret/auth-secrets\n",
-            "kubectl --namespace payflow get": json.dumps(objects),
-            "kubectl get nodes": json.dumps({"items": []}),
-            "kubectl --namespace payflow exec statefulset/postgres": "auth=0011\nmax_connections=400\n",
-            "kubectl --namespace payflow exec": probe_output(),
-            "kubectl --namespace observability get secret kube-prom-stack-grafana": "cHJvbS1vcGVyYXRvcg==",
+            f"{GET} deployments --namespace kube-system": json.dumps({"items": [cluster_samples.dns()]}),
+            f"{GET} deployments,": json.dumps(objects),
+            f"{GET} nodes": json.dumps({"items": []}),
+            "kubectl get secrets --namespace payflow --output=name": "secret/auth-secrets\n",
+            "kubectl get secret kube-prom-stack-grafana": "cHJvbS1vcGVyYXRvcg==",
+            "kubectl exec --namespace payflow statefulset/postgres": "auth=0011\nmax_connections=400\n",
+            "kubectl exec --namespace payflow": probe_output(),
         },
     )
 
@@ -175,6 +181,34 @@ def test_microk8s_is_only_read(stub: Stub, monkeypatch: pytest.MonkeyPatch, caps
     assert not [line for line in recorded if '"get", "secrets"' in line and "--output=name" not in line]
 
 
+def test_only_the_named_context_is_read(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A context that is not in the kubeconfig ends with one line; one that is there is named in every command."""
+    calls = stub("kubectl", {"config get-contexts": "production\nstaging\n", "--context=staging": '{"items": []}'})
+
+    assert 1 == run(monkeypatch, "microk8s --context=prod")
+    assert (
+        "payflow: there is no context prod in your kubeconfig: it has production, staging\n" == capsys.readouterr().err
+    )
+    assert 1 == run(monkeypatch, "microk8s --context=staging")
+    assert "payflow: nothing is deployed in the namespace payflow of the context staging" in capsys.readouterr().err
+    assert {"config", "--context=staging"} == {json.loads(line)[0] for line in calls.read_text().splitlines()}
+
+
+def test_only_a_cluster_has_a_context(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other targets are on this machine."""
+    assert 1 == run(monkeypatch, "local --context=staging")
+    assert "payflow: the target local has no context: it is on this machine\n" == capsys.readouterr().err
+
+
+def test_commands_are_those_of_the_context() -> None:
+    """Advice that can be copied must not lead to another cluster."""
+    finding = findings.fail("pods", "waits", "microk8s kubectl -n payflow logs x")
+
+    assert "kubectl --context=staging -n payflow logs x" == findings.for_context(finding, "staging").advice
+
+
 def test_microk8s_before_a_deployment(
     built: list[cluster.Object], stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,10 +219,9 @@ def test_microk8s_before_a_deployment(
         "microk8s",
         {
             "status": cluster_samples.STATUS.replace("status: enabled", "status: disabled"),
-            "kubectl --namespace kube-system get": json.dumps({"items": []}),
-            "kubectl --namespace payflow get resourcequotas": json.dumps({"items": [quota]}),
-            "kubectl --namespace payflow get persistentvolumeclaims": json.dumps({"items": []}),
-            "kubectl get": json.dumps({"items": cluster_samples.shared()}),
+            f"{GET} deployments --namespace kube-system": json.dumps({"items": []}),
+            f"{GET} resourcequotas": json.dumps({"items": [quota]}),
+            f"{GET} nodes": json.dumps({"items": cluster_samples.shared()}),
         },
     )
 

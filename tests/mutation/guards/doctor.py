@@ -11,19 +11,18 @@ RELATIONS = f"{TESTS}/test_relations.py"
 TARGETS = f"{TESTS}/test_targets.py"
 WORKS = f"{CLUSTER}::test_a_deployment_that_is_well_has_only_unpinned_images"
 
+OTHER_CLUSTER = 'found: list[Object] = Cluster(("kubectl",), None).get('
+"""kubectl without a context takes the current one."""
+
 MUTANTS = (
     Mutant(
-        name="doctor-trusts-any-kubectl",
-        guard="only `microk8s kubectl` is run, never a kubectl with the current context of the user",
+        name="doctor-ignores-the-context",
+        guard="every command goes to MicroK8s or to the context that is named, never to the current context of the user",
         changes=[
-            Change(
-                f"{FOLDER}/targets/microk8s.py",
-                '    return programs.output([microk8s, "kubectl", *arguments],',
-                '    return programs.output(["kubectl", *arguments],',
-            )
+            Change(f"{FOLDER}/targets/microk8s.py", "found: list[Object] = chosen.get(", OTHER_CLUSTER),
         ],
         works=WORKS,
-        caught_by=[f"{TARGETS}::test_microk8s_is_only_read"],
+        caught_by=[f"{TARGETS}::test_only_the_named_context_is_read"],
     ),
     Mutant(
         name="doctor-reads-secrets",
@@ -31,8 +30,8 @@ MUTANTS = (
         changes=[
             Change(
                 f"{FOLDER}/targets/microk8s.py",
-                '"get", "secrets", "--output=name"',
-                '"get", "secrets", "--output=json"',
+                '"get", "secrets", "--namespace", NAMESPACE, "--output=name"',
+                '"get", "secrets", "--namespace", NAMESPACE, "--output=json"',
             )
         ],
         works=WORKS,
