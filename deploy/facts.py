@@ -62,7 +62,7 @@ class Process:
     @property
     def variables(self) -> dict[str, Variable]:
         """Everything it reads, by the name of the variable."""
-        found = (_variable(name, field) for name, field in self.settings.model_fields.items())
+        found = (variable_of(name, field) for name, field in self.settings.model_fields.items())
         return {variable.name: variable for variable in found}
 
     @property
@@ -146,7 +146,8 @@ def _list_processes() -> Iterator[Process]:
             yield Process(f"{service}-{command}", service, command, is_role=False, settings=job.settings)
 
 
-def _variable(name: str, field: FieldInfo) -> Variable:
+def variable_of(name: str, field: FieldInfo) -> Variable:
+    """The variable of a field of a settings class."""
     is_required = field.default is PydanticUndefined
     return Variable(
         name=PREFIX + name.upper(),

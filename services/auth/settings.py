@@ -13,11 +13,22 @@ class AuthSettings(RoleSettings):
     """The api role."""
 
     auth_database_url: EngineUrl
+    """The database, as `payflow_auth`."""
+
     auth_port: Port = 8000
+    """The port of the API."""
+
     auth_secret: Secret
+    """Seals signing keys and second factors in the database. With another one auth does not start."""
+
     auth_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 10
+    """Connections for urgent work (2 to 100)."""
+
     auth_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
+    """Connections for reads of users and operators (1 to 100)."""
+
     redis_url: EngineUrl | None = None
+    """Wakes the gateways when a session ends; without it they poll."""
 
     @property
     def database_connections_max(self) -> int:
@@ -29,16 +40,21 @@ class MigrateSettings(ProcessSettings):
     """The migrate job."""
 
     auth_owner_database_url: EngineUrl
+    """The database, as its owner."""
 
 
 class GrantSettings(ProcessSettings):
     """The grant job."""
 
     auth_database_url: EngineUrl
+    """The database, as `payflow_auth`."""
 
 
 class RotateSettings(ProcessSettings):
     """The rotate-keys job."""
 
     auth_database_url: EngineUrl
+    """The database, as `payflow_auth`."""
+
     auth_secret: Secret
+    """Seals signing keys and second factors in the database. With another one auth does not start."""

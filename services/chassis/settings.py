@@ -116,24 +116,44 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class ProcessSettings(BaseSettings):
     """What every role and job reads."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     secrets_dir: str = ""
+    """A folder with settings as files; empty: there is none."""
 
 
 class RoleSettings(ProcessSettings):
     """What every role reads."""
 
     instance: str = ""
+    """The name of this process in logs, heartbeats and connections, one for each process. Empty: `<service>-<role>`."""
+
     host: str = "0.0.0.0"  # noqa: S104 - inside a container, restricted by network policy
+    """The address it listens on."""
+
     metrics_port: Port = 9100
+    """The port of `/livez`, `/readyz` and `/metrics`."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """`debug`, `info`, `warning` or `error`."""
+
     log_format: Literal["json", "console"] = "json"
+    """`json`, or `console` for a terminal."""
+
     demo: bool = False
+    """`1` on a private machine: demo users, [simulated failures](../simulated-failures.md), and what tests need."""
+
     crash_at: CrashPoint = ""
+    """For tests, with `PAYFLOW_DEMO=1` only: where the process kills itself ([crash points](../crash-points.md))."""
+
     revision: str = ""
+    """The revision of the source, for `payflow_build_info`."""
+
     service_key: KeySeed
+    """This role's Ed25519 private seed, 32 bytes in base64."""
+
     service_public_keys: dict[str, str]
+    """JSON: identity → public key, 32 bytes in base64. The role's own is among them."""
 
     @property
     def database_connections_max(self) -> int:

@@ -75,24 +75,61 @@ class GatewaySettings(RoleSettings):
     """The api role."""
 
     gateway_port: Port = 8000
+    """The port of the public API."""
+
     auth_url: Address
+    """Auth's API."""
+
     wallet_url: Address
+    """The wallet's API."""
+
     transaction_url: Address
+    """The transaction service's API."""
+
     notification_url: Address
+    """The notification service's API."""
+
     redis_url: EngineUrl
+    """Finished responses, shared rate limits and wake-ups. Nothing is lost without it."""
+
     public_url: PublicUrl = None
+    """The web front end; its origin is also the gateway's own."""
+
     allowed_origins: OriginList = frozenset()
+    """Web pages of these origins may use the API, separated by commas."""
+
     rate_limits: Literal["on", "off"] = "on"
+    """`off` disables rate limits and login delays, for load tests on a private machine."""
+
     rate_limit_address: PerMinute = 30_000
+    """Requests per minute per network address."""
+
     rate_limit_user: PerMinute = 6_000
+    """Requests per minute per user."""
+
     rate_limit_key: PerMinute = 6_000
+    """Requests per minute per API key."""
+
     rate_limit_login: PerMinute = 300
+    """Logins per minute per network address."""
+
     trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = ""
+    """Networks of the proxies whose `X-Forwarded-For` is trusted, separated by commas."""
+
     streams_max: Annotated[int, Field(ge=1)] = STREAMS_MAX
+    """Open event streams of a process."""
+
     passwords_max: Annotated[int, Field(ge=1, le=64)] = PASSWORDS_MAX
+    """Concurrent password checks (1 to 64)."""
+
     requests_max: Annotated[int, Field(ge=1)] = REQUESTS_MAX
+    """Transfers that may wait to be accepted."""
+
     connections_max: Annotated[int, Field(ge=1)] = CONNECTIONS_MAX
+    """Client connections of a process."""
+
     connections_per_address_max: Annotated[int, Field(ge=1)] = CONNECTIONS_PER_ADDRESS_MAX
+    """Client connections per peer address."""
 
     @property
     def own_origin(self) -> str | None:

@@ -55,10 +55,19 @@ class ApiSettings(RoleSettings):
     """The api role."""
 
     notification_database_url: EngineUrl
+    """The database, as `payflow_notification`."""
+
     notification_port: Port = 8000
+    """The port of the API."""
+
     rabbitmq_url: BrokerUrls
+    """The broker; several nodes of a cluster, separated by commas."""
+
     notification_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 8
+    """Connections for urgent work (1 to 100)."""
+
     notification_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
+    """Connections for reads of users and operators (1 to 100)."""
 
     @property
     def database_connections_max(self) -> int:
@@ -70,12 +79,22 @@ class WorkerSettings(RoleSettings):
     """The worker role."""
 
     notification_database_url: EngineUrl
+    """The database, as `payflow_notification`."""
+
     rabbitmq_url: BrokerUrls
+    """The broker; several nodes of a cluster, separated by commas."""
+
     transaction_url: ServiceUrl
+    """The transaction service's API."""
+
     redis_url: EngineUrl | None = None
+    """Wakes the gateways when there are live events; without it they poll."""
+
     catch_up_seconds: Seconds = 5.0
-    # Only whether there is one counts: this role sends nothing.
+    """The pause between two passes of the catch-up. A lost event arrives up to 5 s later."""
+
     smtp_url: Annotated[OptionalSmtpUrl, Field(json_schema_extra={"connects": False})] = None
+    """Whether transfer notifications are queued as e-mails: only that it is set counts, this role sends nothing."""
 
     @property
     def database_connections_max(self) -> int:
@@ -87,10 +106,19 @@ class DeliverSettings(RoleSettings):
     """The deliver role."""
 
     notification_database_url: EngineUrl
+    """The database, as `payflow_notification`."""
+
     auth_url: ServiceUrl
+    """Auth's API."""
+
     smtp_url: OptionalSmtpUrl = None
+    """The mail server. None: e-mails wait."""
+
     public_url: PublicUrl = None
+    """The web front end that links in e-mails lead to; without it e-mails contain only tokens."""
+
     smtp_sender: Annotated[str, Field(pattern=r"^[^\r\n]*@[^\r\n]*$")] = "PayFlow <no-reply@localhost>"
+    """The sender of e-mails."""
 
     @property
     def database_connections_max(self) -> int:
@@ -102,3 +130,4 @@ class MigrateSettings(ProcessSettings):
     """The migrate job."""
 
     notification_owner_database_url: EngineUrl
+    """The database, as its owner."""

@@ -16,10 +16,19 @@ class WalletSettings(RoleSettings):
     """The api role."""
 
     wallet_database_url: EngineUrl
+    """The database, as `payflow_wallet`."""
+
     wallet_proof_database_url: EngineUrl
+    """The database, as `payflow_wallet_proof`: it reads everything and writes nothing."""
+
     wallet_port: Port = 8000
+    """The port of the API."""
+
     wallet_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 12
+    """Connections for urgent work (2 to 100)."""
+
     wallet_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 6
+    """Connections for reads of users and operators (1 to 100)."""
 
     @property
     def database_connections_max(self) -> int:
@@ -31,8 +40,13 @@ class SealSettings(RoleSettings):
     """The seal role."""
 
     wallet_seal_database_url: EngineUrl
+    """The database, as `payflow_wallet_seal`: it seals and cannot post."""
+
     seal_every_seconds: Seconds = 1.0
+    """The pause between two blocks."""
+
     proof_every_seconds: Seconds = 60.0
+    """The pause after a run of the proof; at least twenty times as long as the run."""
 
     @property
     def database_connections_max(self) -> int:
@@ -44,3 +58,4 @@ class MigrateSettings(ProcessSettings):
     """The migrate job."""
 
     wallet_owner_database_url: EngineUrl
+    """The database, as its owner."""

@@ -1,4 +1,4 @@
-"""`make readmes`: write the tables of services/*/README.md from the code."""
+"""`make readmes`: write the tables of services/*/README.md and of the settings reference from the code."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any, cast
 
 from aiohttp import web
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from deploy import facts
 from deploy.local import roles
 from services.chassis.dead_letter_api import DeadLetterApi
 from services.chassis.health import Health, metrics_application
 from services.chassis.roles import Job, Role
 from services.chassis.service_tokens import TokenVerifier
-from services.chassis.settings import PREFIX, ProcessSettings, RoleSettings
+from services.chassis.settings import ProcessSettings, RoleSettings
 from services.gateway.api import OPERATIONS, reference
+from tests.harness import write_settings
 
 SERVICES = Path(__file__).parents[2] / "services"
 NAMES = ("gateway", *roles.SERVICES)
@@ -127,18 +128,8 @@ def _own_fields(settings: type[BaseSettings]) -> Iterator[tuple[str, str]]:
 
 
 def _field(name: str, field: FieldInfo) -> tuple[str, str]:
-    default = field.default
-    if default is PydanticUndefined:
-        text = "required"
-    elif default is None or default in ("", frozenset()):
-        text = "none"
-    elif isinstance(default, bool):
-        text = "on" if default else "off"
-    elif isinstance(default, float):
-        text = f"{default:g}"
-    else:
-        text = f"`{default}`" if isinstance(default, str) else str(default)
-    return f"`{PREFIX}{name.upper()}`", text
+    variable = facts.variable_of(name, field)
+    return f"`{variable.name}`", write_settings.default_text(variable)
 
 
 def _modules(name: str) -> Iterator[tuple[str, str]]:
@@ -160,3 +151,4 @@ PAGES = (*NAMES, "chassis", "contracts")
 if __name__ == "__main__":
     for each in PAGES:
         document(each).write_text(page(each))
+    write_settings.DOCUMENT.write_text(write_settings.page())

@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings
 
 from services.auth import api as auth_api
 from services.chassis import audit, broker, client, consumer, database, leaderless, outbox
-from services.chassis.settings import RoleSettings
 from services.contracts import limits, topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
 from services.gateway import intake as gateway_intake
@@ -49,16 +48,6 @@ ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/operations/settings.md").read_text()
 PROVISION = (ROOT / "deploy/postgres/provision.sql").read_text()
 
-ROLES: dict[str, type[BaseSettings]] = {
-    "wallet api": wallet_settings.WalletSettings,
-    "wallet seal": wallet_settings.SealSettings,
-    "transaction api": transaction_settings.ApiSettings,
-    "transaction worker": transaction_settings.WorkerSettings,
-    "transaction reversal": transaction_settings.ReversalSettings,
-    "notification api": notification_settings.ApiSettings,
-    "notification worker": notification_settings.WorkerSettings,
-}
-
 
 def default(settings: type[BaseSettings], name: str) -> float:
     """The default of a setting, in its unit."""
@@ -78,26 +67,6 @@ CATCH_UP = default(notification_settings.WorkerSettings, "catch_up_seconds")
 SEAL_EVERY = default(wallet_settings.SealSettings, "seal_every_seconds")
 PROOF_EVERY = default(wallet_settings.SealSettings, "proof_every_seconds")
 FINALIZE_MARGIN = transfer.FINALIZE_MARGIN.total_seconds()
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_defaults_are_those_of_the_manual(role: str) -> None:
-    """Each number in the table of roles is the default of its setting, and no setting is missing there."""
-    [row] = re.findall(rf"^\| `{role}` \|.*$", MANUAL, re.MULTILINE)
-    stated = {name.lower(): float(value) for name, value in re.findall(r"`([A-Z_]+)` \((\d+)\)", row)}
-    common = set(fields_of_every_role())
-    numbers = {
-        name: float(field.default)
-        for name, field in ROLES[role].model_fields.items()
-        if isinstance(field.default, int | float) and not isinstance(field.default, bool) and name not in common
-    }
-
-    assert stated == numbers
-
-
-def fields_of_every_role() -> list[str]:
-    """The settings of every role; the manual lists them once."""
-    return list(RoleSettings.model_fields)
 
 
 def test_a_call_to_the_wallet_outlives_the_work_on_it() -> None:
