@@ -1,0 +1,44 @@
+"""The backups in the manifests and the Compose file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.k8s.manifests import microk8s, of_kind, workloads
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_server_lets_backups_log_in() -> None:
+    """PostgreSQL for MicroK8s has the logins of the one for Compose, and cannot fill its disk for a receiver that is down."""
+    logins = of_kind(microk8s(), "ConfigMap")["postgres-logins"]
+    (server,) = [pod for pod in workloads(microk8s()) if pod.name == "postgres"]
+
+    assert logins["data"]["pg_hba.conf"] == (ROOT / "deploy" / "postgres" / "pg_hba.conf").read_text()
+    assert "--hba_file=/etc/payflow/pg_hba.conf" in server.container["args"]
+    assert any(argument.startswith("--max_slot_wal_keep_size=") for argument in server.container["args"])
+
+
+@pytest.mark.parametrize("name", ["restore", "compare", "reset"])
+def test_steps_of_a_restore_never_run_by_themselves(name: str) -> None:
+    """The CronJobs of a restore are suspended: a person makes a Job of one of them."""
+    cron_job = of_kind(microk8s(), "CronJob")[name]
+
+    assert cron_job["spec"]["suspend"] is True
+    assert cron_job["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0
+
+
+def test_backups_are_kept_when_their_claim_is_deleted() -> None:
+    """The volume of the backups outlives its claim, as that of the data does."""
+    claim = of_kind(microk8s(), "PersistentVolumeClaim")["backups"]
+
+    assert of_kind(microk8s(), "StorageClass")[claim["spec"]["storageClassName"]]["reclaimPolicy"] == "Retain"
+
+
+def test_one_script_everywhere() -> None:
+    """The containers run the script that the drill runs."""
+    scripts = [resource for resource in of_kind(microk8s(), "ConfigMap").values() if "backup.sh" in resource["data"]]
+
+    assert [script["data"]["backup.sh"] for script in scripts] == [(ROOT / "deploy/backup/backup.sh").read_text()]
