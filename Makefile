@@ -98,7 +98,7 @@ doctor: .venv/.installed  ## Check a deployment: TARGET=local, compose or microk
 smoke: .venv/.installed  ## Complete one transfer of two new users through the address URL= (JSON=1)
 	@$(BIN)/python -m deploy.smoke $(if $(JSON),--json) "$(URL)"
 
-compose-up: .venv/.installed  ## Start everything with Docker Compose and wait until it serves (DEMO=1 MONITORING=1)
+compose-up: .venv/.installed  ## Start everything with Docker Compose and wait until it serves (DEMO=1 MONITORING=1 BACKUP=1)
 	@$(BIN)/python -m deploy.compose up
 
 compose-down: .venv/.installed  ## Stop what make compose-up started (VOLUMES=1: remove its data, after a confirmation; YES=1: without)

@@ -195,7 +195,7 @@ recover() {
     echo "local all all reject" >"$scratch/pg_hba.conf"
     postgres -D "$1" -c listen_addresses= -c unix_socket_directories=. -c "hba_file=$scratch/pg_hba.conf" -c hot_standby=off \
         -c logging_collector=off -c log_destination=stderr -c synchronous_standby_names= -c archive_mode=off \
-        -c "restore_command='$SELF' fetch '$2' %f %p" -c recovery_target_timeline=current -c "recovery_target_time=$3" \
+        -c "restore_command=sh '$SELF' fetch '$2' %f %p" -c recovery_target_timeline=current -c "recovery_target_time=$3" \
         -c recovery_target_action=promote >"$scratch/log" 2>&1 &
     server=$!
     waited=0
@@ -225,9 +225,9 @@ replace() {
     if pg_isready --quiet --host "${PGHOST:-localhost}" --timeout 3; then
         fail "a server responds at ${PGHOST:-localhost}: stop it first"
     fi
-    if [ -e "$1" ]; then
+    if [ -e "$1" ] && [ -n "$(ls -A "$1")" ]; then
         aside="$1.lost-$(date -u +%Y%m%dT%H%M%SZ)"
-        mv "$1" "$aside"
+        mv "$1" "$aside" || fail "$1 was not moved: nothing was restored"
         echo "moved $1 to $aside; remove it once it is needed no more"
     fi
     restore "$1" "$2"

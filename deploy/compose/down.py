@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from deploy.compose.project import Project
+from deploy.compose.project import PROFILES, Project
 from deploy.programs import DeployError
 
 
@@ -15,7 +15,7 @@ def down(caller: Mapping[str, str]) -> None:
     Raises:
         DeployError: the user does not agree, and nothing was changed; or Docker failed.
     """
-    project = Project(caller, demo=True, monitoring=True)
+    project = Project(caller, profiles=PROFILES)
     project.require_engine()
     volumes = project.volumes() if caller.get("VOLUMES") == "1" else []
     if (

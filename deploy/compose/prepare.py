@@ -12,7 +12,12 @@ from deploy.local import files
 from deploy.secrets import files as secrets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COPIES = ("deploy/postgres/provision.sql", "deploy/postgres/pg_hba.conf", "deploy/compose/rabbitmq.conf")
+COPIES = (
+    "deploy/postgres/provision.sql",
+    "deploy/postgres/pg_hba.conf",
+    "deploy/compose/rabbitmq.conf",
+    "deploy/backup/backup.sh",
+)
 SEED = "demo-seed.pyz"
 SEED_MAIN = "deploy/compose/demo_seed.py"
 SEED_MODULES = (

@@ -27,6 +27,9 @@ NAME = "payflow"
 VERSION_MIN = (2, 24)
 SOCKET = Path("/var/run/docker.sock")
 INSTALL = "install Docker Engine with its Compose plugin (https://docs.docker.com/engine/install)"
+PROFILES = ("demo", "monitoring", "backup")
+"""What `make compose-up` starts only if a variable of that name, in capitals, is 1."""
+
 SECONDS_MAX = 60.0
 
 
@@ -56,7 +59,7 @@ class Container:
 class Project:
     """The containers, networks and volumes of one deployment."""
 
-    def __init__(self, caller: Mapping[str, str], *, demo: bool = False, monitoring: bool = False) -> None:
+    def __init__(self, caller: Mapping[str, str], *, profiles: Sequence[str] = ()) -> None:
         """Find Docker Compose.
 
         Raises:
@@ -66,9 +69,13 @@ class Project:
         self.name = caller.get("COMPOSE_PROJECT_NAME") or NAME
         self.docker = shutil.which("docker", path=caller.get("PATH"))
         self.program = find_compose(self.docker, caller)
-        self._profiles = ["demo"] * demo + ["monitoring"] * monitoring
+        self._profiles = list(profiles)
         # A shell that is set up for the local stack must not switch on the simulated failures here.
-        self._environment = {**caller, "PAYFLOW_DEPLOY": str(self.folder), "PAYFLOW_DEMO": "1" if demo else "0"}
+        self._environment = {
+            **caller,
+            "PAYFLOW_DEPLOY": str(self.folder),
+            "PAYFLOW_DEMO": "1" if "demo" in profiles else "0",
+        }
 
     def use(self, **variables: str) -> None:
         """Set variables of the Compose file."""

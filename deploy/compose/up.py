@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.compose import prepare
-from deploy.compose.project import Container, Project
+from deploy.compose.project import PROFILES, Container, Project
 from deploy.image import build
 from deploy.local import seed
 from deploy.local.ports import LOOPBACK
@@ -37,12 +37,12 @@ def up(caller: Mapping[str, str]) -> None:
     Raises:
         DeployError: a check failed, and nothing was changed; or a container failed, and what was started is stopped again.
     """
-    demo, monitoring = caller.get("DEMO") == "1", caller.get("MONITORING") == "1"
-    project = Project(caller, demo=demo, monitoring=monitoring)
+    profiles = [name for name in PROFILES if caller.get(name.upper()) == "1"]
+    project = Project(caller, profiles=profiles)
     project.require_engine()
     refuse_lost_secrets(project.folder, project.volumes())
     project.use(PAYFLOW_FILES=prepare.prepare(project.folder))
-    if monitoring:
+    if "monitoring" in profiles:
         prepare_monitoring(project.folder)
     host, port = published(project.config)
     if port not in project.published_ports():
@@ -50,8 +50,8 @@ def up(caller: Mapping[str, str]) -> None:
     require_image(project, project.config["services"]["gateway"]["image"])
     url = f"http://{LOOPBACK if host == ANY else host}:{port}"
     _start(project, url)
-    _explain(project, url, demo=demo)
-    if monitoring:
+    _explain(project, url, demo="demo" in profiles)
+    if "monitoring" in profiles:
         _explain_monitoring(project)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.deploy.k8s.manifests import microk8s, of_kind, workloads
 
@@ -42,3 +43,17 @@ def test_one_script_everywhere() -> None:
     scripts = [resource for resource in of_kind(microk8s(), "ConfigMap").values() if "backup.sh" in resource["data"]]
 
     assert [script["data"]["backup.sh"] for script in scripts] == [(ROOT / "deploy/backup/backup.sh").read_text()]
+
+
+def test_removal_of_a_deployment_keeps_its_backups() -> None:
+    """The volume of the backups is not one that make compose-down VOLUMES=1 removes, and only by-hand services write data."""
+    backups = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())
+
+    assert backups["volumes"]["backups"]["external"] is True
+    started = [name for name, service in backups["services"].items() if service["profiles"] == ["backup"]]
+    assert started == ["backup"]
+    for name, service in backups["services"].items():
+        mounted = {mount.get("source"): mount for mount in service["volumes"]}
+        assert ("postgres" in mounted) is (name == "restore")
+        if name == "restore":
+            assert mounted["backups"]["read_only"] is True
