@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ K8S = Path(__file__).parents[3] / "deploy" / "k8s"
 KUBECTL = programs.ENVIRONMENT_PROGRAMS / "kubectl"
 PARTS = ("overlays/microk8s", "jobs")
 """What make microk8s-deploy applies, but for Secrets; the base is a part of the overlay."""
+
+QUANTITY = re.compile(r"([1-9][0-9]*)(m|Ki|Mi|Gi)?")
+FACTORS = {None: 1.0, "m": 0.001, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 
 Resource = dict[str, Any]
 
@@ -113,6 +117,13 @@ def containers(pod: Resource) -> Iterator[Resource]:
     """All containers of a pod, of every sort."""
     for sort in ("initContainers", "containers", "ephemeralContainers"):
         yield from pod.get(sort, [])
+
+
+def quantity(text: str) -> float:
+    """A quantity of Kubernetes as a number."""
+    match = QUANTITY.fullmatch(text)
+    assert match is not None, f"{text} is no quantity"
+    return int(match[1]) * FACTORS[match[2]]
 
 
 def matches(selector: Resource, labels: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from tests.deploy.k8s import pod_security
 from tests.deploy.k8s.manifests import Resource, Workload, containers, microk8s, of_kind, workloads
 
 PODS = 24
-"""What MicroK8s runs: ten Deployments, one CronJob, five Jobs, three engines."""
+"""What MicroK8s runs: ten roles and the reversal, five Jobs, three engines, and the backups with four CronJobs."""
 
 
 def some_role() -> Workload:

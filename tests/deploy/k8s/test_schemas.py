@@ -10,11 +10,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from tests.deploy.k8s import schemas
-from tests.deploy.k8s.manifests import Resource, microk8s, of_kind, workloads
+from tests.deploy.k8s.manifests import Resource, microk8s, of_kind, quantity, workloads
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-QUANTITY = re.compile(r"([1-9][0-9]*)(m|Ki|Mi|Gi)?")
 NAME_LENGTH_MAX = 63
 PORT_NAME_LENGTH_MAX = 15
 SUFFIX_LENGTH_MAX = 36
@@ -82,14 +81,7 @@ def test_quantities_are_valid() -> None:
     for each in workloads(microk8s()):
         resources = each.container["resources"]
         for resource in ("cpu", "memory"):
-            assert _amount(resources["requests"][resource]) <= _amount(resources["limits"][resource]), each
-
-
-def _amount(text: str) -> float:
-    match = QUANTITY.fullmatch(text)
-    assert match is not None, text
-    factor = {None: 1.0, "m": 0.001, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}[match[2]]
-    return int(match[1]) * factor
+            assert quantity(resources["requests"][resource]) <= quantity(resources["limits"][resource]), each
 
 
 def test_nothing_secret_is_in_a_manifest() -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from deploy import facts
 from services.chassis.roles import STOP_SECONDS_MAX
-from tests.deploy.k8s.manifests import K8S, Workload, matches, microk8s, of_kind, workloads
+from tests.deploy.k8s.manifests import K8S, Workload, matches, microk8s, of_kind, quantity, workloads
 
 MARGIN_SECONDS = 5.0
 SERVICES_WITHOUT_WAITING = {"gateway", "postgres", "rabbitmq", "redis"}
@@ -286,3 +286,18 @@ def test_each_role_has_its_own_file() -> None:
 def _first(path: Path) -> str:
     name: str = next(iter(yaml.load_all(path.read_text(), yaml.CSafeLoader)))["metadata"]["name"]
     return name
+
+
+def test_the_page_states_what_the_pods_request() -> None:
+    """docs/deploy/microk8s.md states the sum of what everything that runs all the time requests, with one run of the reversal."""
+    running = [pod for pod in workloads(microk8s()) if pod.kind != "Job" and (pod.kind != "CronJob" or pod in roles())]
+    sums = {
+        resource: sum(
+            pod.resource["spec"].get("replicas", 1) * quantity(pod.container["resources"]["requests"][resource])
+            for pod in running
+        )
+        for resource in ("cpu", "memory")
+    }
+
+    page = (K8S.parents[1] / "docs/deploy/microk8s.md").read_text()
+    assert f"The pods request {sums['cpu']:.1f} processors and {sums['memory'] / 2**30:.1f} GiB" in page
