@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy import facts
 from deploy.compose.prepare import prepare
@@ -248,3 +250,13 @@ def test_demo_mode_is_off_unless_it_is_chosen(services: dict[str, dict[str, Any]
     for name in facts.ROLES:
         assert services[name]["environment"]["PAYFLOW_DEMO"] == "0"
     assert services["demo-seed"]["profiles"] == ["demo"]
+
+
+def test_every_variable_of_the_file_is_documented() -> None:
+    """The page names each, except those that `make compose-up` sets itself."""
+    variables = set(re.findall(r"\$\{(\w+)", FILE.read_text()))
+    page = (ROOT / "docs/deploy/compose.md").read_text()
+
+    assert {"PAYFLOW_DEPLOY", "PAYFLOW_FILES", "PAYFLOW_DEMO"} == {name for name in variables if name not in page}
+    networks = yaml.safe_load(FILE.read_text())["networks"]
+    assert f"There are {len(networks)} of" in page
