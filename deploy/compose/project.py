@@ -41,6 +41,8 @@ class Container:
     state: str
     health: str
     exit_code: int
+    is_job: bool
+    """Whether it must end, instead of running on."""
 
     @property
     def is_failed(self) -> bool:
@@ -50,9 +52,9 @@ class Container:
 
     @property
     def is_done(self) -> bool:
-        """Whether it is healthy, or has ended without an error."""
-        if self.state == "exited":
-            return self.exit_code == 0
+        """Whether it is healthy, or is a job that has ended without an error."""
+        if self.is_job:
+            return self.state == "exited" and self.exit_code == 0
         return self.state == "running" and self.health in {"", "healthy"}
 
 
@@ -97,8 +99,9 @@ class Project:
 
     def containers(self) -> list[Container]:
         """The containers of the profiles in use, also those that have ended."""
-        text = self.output("ps", "--all", "--format", "json", what="docker compose ps")
-        return [_container(document) for document in _documents(text) if document["Service"] in self.config["services"]]
+        documents = _documents(self.output("ps", "--all", "--format", "json", what="docker compose ps"))
+        services = self.config["services"]
+        return [_container(it, services[it["Service"]]) for it in documents if it["Service"] in services]
 
     def published_ports(self) -> set[int]:
         """The ports of this machine that containers of the project publish."""
@@ -187,10 +190,11 @@ def _documents(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-def _container(document: Mapping[str, Any]) -> Container:
+def _container(document: Mapping[str, Any], service: Mapping[str, Any]) -> Container:
     return Container(
         service=document["Service"],
         state=document["State"],
         health=document.get("Health") or "",
         exit_code=document.get("ExitCode") or 0,
+        is_job=service.get("restart") == "no",
     )

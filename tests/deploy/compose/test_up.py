@@ -48,7 +48,8 @@ class Docker:
         program = folder / "docker"
         program.write_text(STAND_IN.format(compose=compose))
         program.chmod(0o755)
-        services: dict[str, Any] = {name: {} for name in ("provision", "postgres", "wallet-migrate")}
+        services: dict[str, Any] = {name: {"restart": "no"} for name in ("provision", "wallet-migrate")}
+        services["postgres"] = {"restart": "unless-stopped"}
         services |= {
             "gateway": {"image": "payflow:dev", "ports": [{"host_ip": "127.0.0.1", "published": str(gateway_port)}]}
         }
@@ -268,6 +269,19 @@ def test_a_job_that_fails_is_named_and_everything_stops(docker: Docker) -> None:
     assert docker.calls("down")
     assert not [line for line in docker.calls("down") if "--volumes" in line]
     assert "no space left" in (docker.deploy / up.FAILED_LOG).read_text()
+
+
+def test_a_start_waits_for_its_jobs(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that still runs is not done, and a role that has ended is not, whatever its exit code."""
+    monkeypatch.setattr(up, "HEALTHY_SECONDS_MAX", 0.0)
+    running = container("wallet-migrate", health="") + container("gateway")
+    docker.set(after=running)
+    with pytest.raises(DeployError, match=r"^not healthy after 0 s: wallet-migrate;"):
+        up.up(docker.caller)
+
+    docker.set(after=container("gateway") + container("postgres", "exited", health=""))
+    with pytest.raises(DeployError, match=r"^not healthy after 0 s: postgres;"):
+        up.up(docker.caller)
 
 
 def test_a_job_of_another_profile_is_no_failure(docker: Docker) -> None:

@@ -44,9 +44,16 @@ MUTANTS = (
         caught_by=[f"{TESTS}::test_an_update_that_fails_leaves_what_runs"],
     ),
     Mutant(
+        name="jobs-may-still-run",
+        guard="a start has ended when its jobs have",
+        changes=[Change(PROJECT, 'is_job=service.get("restart") == "no"', "is_job=False")],
+        works=f"{TESTS}::test_down_keeps_the_data",
+        caught_by=[f"{TESTS}::test_a_start_waits_for_its_jobs"],
+    ),
+    Mutant(
         name="the-shell-switches-on-demo",
         guard="demo mode is chosen by the command, not by a variable of the shell",
-        changes=[Change(PROJECT, ', "PAYFLOW_DEMO": "1" if demo else "0"}', "}")],
+        changes=[Change(PROJECT, '            "PAYFLOW_DEMO": "1" if "demo" in profiles else "0",\n', "")],
         works=STARTED,
         caught_by=[f"{TESTS}::test_demo_mode_is_chosen_by_the_command_alone"],
     ),
