@@ -148,6 +148,10 @@ def test_rabbitmq_has_the_settings_of_the_local_stack() -> None:
     """The heartbeat is that of the local broker, the memory mark is below the limit of the container, the user is PayFlow's."""
     text = (K8S / "overlays/microk8s/rabbitmq.conf").read_text()
 
+    # Keys that the local broker, which the tests run, accepts.
+    assert set(re.findall(r"^\S+", text, re.MULTILINE)) <= set(
+        re.findall(r"^\S+", rabbitmq.CONFIGURATION, re.MULTILINE)
+    )
     assert f"heartbeat = {rabbitmq.HEARTBEAT_SECONDS}\n" in text
     assert "vm_memory_high_watermark.absolute = 600MB\n" in text
     assert _pod("rabbitmq").container["resources"]["limits"]["memory"] == "1Gi"
