@@ -96,6 +96,7 @@ def _copy(folder: Path) -> Path:
     """The parts of the repository that an overlay refers to, with secrets."""
     shutil.copytree(K8S, folder / "deploy/k8s", ignore=shutil.ignore_patterns("site.env", "microk8s", "__pycache__"))
     shutil.copytree(ROOT / "deploy/postgres", folder / "deploy/postgres")
+    shutil.copytree(ROOT / "monitoring/grafana/dashboards", folder / "monitoring/grafana/dashboards")
     secrets = folder / ".deploy/production"
     secrets.mkdir(parents=True)
     (secrets / "secrets.json").write_text(json.dumps(OBJECT_STORE))

@@ -12,6 +12,10 @@ from tests.deploy.k8s import production_builds
 from tests.harness import write_manifests
 
 PROMTOOL = find("promtool", hint="run `make engines`")
+DASHBOARDS = production_builds.ROOT / "monitoring/grafana/dashboards"
+APPLIED_SIZE_MAX = 262_144
+"""Of the annotation in which `kubectl apply` keeps what it applied."""
+
 TEST = Path(__file__).with_name("rules_test.yml")
 
 
@@ -59,3 +63,14 @@ def test_names_of_alerts_are_unique() -> None:
     """No two rules raise an alert of the same name."""
     alerts = [rule["alert"] for group in groups() for rule in group["rules"] if "alert" in rule]  # type: ignore[attr-defined]
     assert sorted(alerts) == sorted(set(alerts))
+
+
+def test_every_dashboard_is_in_a_config_map() -> None:
+    """Grafana in a cluster gets the dashboards of Compose, unchanged and small enough to be applied."""
+    (config_map,) = [
+        each for each in production_builds.production() if each["metadata"]["name"] == "payflow-dashboards"
+    ]
+    assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+    dashboards = {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}
+    assert config_map["data"] == dashboards
+    assert sum(map(len, dashboards.values())) < APPLIED_SIZE_MAX
