@@ -86,7 +86,7 @@ def _panels(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             "title": row.title,
             "collapsed": False,
             "panels": [],
-            "gridPos": _place(0, top, COLUMNS, 1),
+            "gridPos": _place(0, top, width=COLUMNS, height=1),
         }
         top += 1
         left = height = 0
@@ -94,12 +94,12 @@ def _panels(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             if left + panel.width > COLUMNS:
                 left, top = 0, top + height
             height = STAT_HEIGHT if panel.kind == "stat" else GRAPH_HEIGHT
-            yield _panel(panel) | {"gridPos": _place(left, top, panel.width, height)}
+            yield _panel(panel) | {"gridPos": _place(left, top, width=panel.width, height=height)}
             left += panel.width
         top += height
 
 
-def _place(left: int, top: int, width: int, height: int) -> dict[str, int]:
+def _place(left: int, top: int, *, width: int, height: int) -> dict[str, int]:
     return {"x": left, "y": top, "w": width, "h": height}
 
 

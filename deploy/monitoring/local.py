@@ -23,11 +23,13 @@ def configuration(
     *,
     rabbitmq: str,
     exporters: Mapping[str, str] | None = None,
+    alertmanager: str | None = None,
     interval: str = SCRAPE_INTERVAL,
 ) -> dict[str, Any]:
     """The configuration of Prometheus for the stack that a stack.json describes.
 
     `rabbitmq` is host:port of the broker's own metrics; `exporters` are host:port of further exporters, by the name of their job.
+    Alerts are sent to `alertmanager`, host:port too.
     """
     processes = [
         {"targets": [urlsplit(stack["metrics"][role.name]).netloc], "labels": {"role": role.identity}} for role in ROLES
@@ -35,6 +37,7 @@ def configuration(
     jobs = {"rabbitmq": rabbitmq, **(exporters or {})}
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
         "rule_files": [str(RULES / "*.yml")],
         "scrape_configs": [
             {"job_name": "payflow", "static_configs": processes},

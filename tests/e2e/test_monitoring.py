@@ -7,9 +7,12 @@ imported all services exports the metrics of all of them.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -29,6 +32,8 @@ WITH_TROUBLE_ONLY = {"payflow_queue_leaderless"}
 """Series that appear with the first trouble."""
 
 SCRAPE_SECONDS_MAX = 60.0
+FIRES_SECONDS_MAX = 120.0
+CLEARS_SECONDS_MAX = 300.0
 TARGETS = 16
 """Twelve processes, the broker and three exporters."""
 
@@ -184,3 +189,44 @@ async def test_without_a_relay_the_depth_is_unknown(monitored: Stack, server: Pr
         assert "false" == trigger()["ignoreNullValues"]
         await server.until('ALERTS{alertname="PayflowQueueUnmeasured"}', seconds=SCRAPE_SECONDS_MAX)
     await server.until(trigger()["query"], seconds=SCRAPE_SECONDS_MAX)
+
+
+@pytest.mark.full_drill
+async def test_an_alert_is_notified_and_resolved(
+    monitored: Stack, people: tuple[Person, Person], tmp_path: Path
+) -> None:
+    """Workers that are down reach the log of alerts, and so does their return. What follows from it is inhibited."""
+    sender, recipient = people
+    async with prometheus.alerting(tmp_path / "alerts") as (address, log), AsyncExitStack() as servers:
+        server = await servers.enter_async_context(
+            prometheus.running(monitored, tmp_path / "prometheus", exporters=True, alertmanager=address)
+        )
+        await server.until(f"count(up == 1) == {TARGETS}", seconds=SCRAPE_SECONDS_MAX)
+        began = time.monotonic()
+        async with kept_down(monitored, *KEPT_DOWN):
+            await asyncio.gather(*(sender.send_money(recipient, 1) for _ in range(300)))
+            await notified(log, "PayflowTransferProcessDown", "firing")
+            fired = time.monotonic() - began
+            await server.until(
+                'ALERTS{alertname="PayflowQueueDelayed", alertstate="firing"}', seconds=FIRES_SECONDS_MAX
+            )
+        healed = time.monotonic()
+        await notified(log, "PayflowTransferProcessDown", "resolved")
+        cleared = time.monotonic() - healed
+
+    print(f"PayflowTransferProcessDown: notified after {fired:.0f} s, resolved after {cleared:.0f} s")
+    assert [] == [line for line in alert_lines(log) if line["alertname"] == "PayflowQueueDelayed"]
+    assert fired < FIRES_SECONDS_MAX
+    assert cleared < CLEARS_SECONDS_MAX
+
+
+async def notified(log: Path, alert: str, status: str) -> None:
+    """Wait for a line of the log of alerts."""
+    async with asyncio.timeout(CLEARS_SECONDS_MAX):
+        while not any((line["alertname"], line["status"]) == (alert, status) for line in alert_lines(log)):
+            await asyncio.sleep(0.5)
+
+
+def alert_lines(log: Path) -> list[dict[str, Any]]:
+    """The alerts that were notified."""
+    return [json.loads(line) for line in log.read_text().splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ import yaml
 
 from deploy.local.ports import LOOPBACK, find_free
 from deploy.local.process import Process
-from deploy.monitoring import local
+from deploy.monitoring import alert_log, local
+from deploy.monitoring import alerting as receivers
+from deploy.monitoring.alerting import CONFIGURATION, Receivers
 from tests.harness.stack import ROOT, Stack
 
 READY_SECONDS_MAX = 60.0
@@ -60,14 +63,16 @@ class Prometheus:
 
 @asynccontextmanager
 async def running(
-    stack: Stack, folder: Path, *, exporters: bool = False, interval: str = "1s"
+    stack: Stack, folder: Path, *, exporters: bool = False, alertmanager: str | None = None
 ) -> AsyncIterator[Prometheus]:
-    """Prometheus with the rules of this repository, scraping a stack; with `exporters` those of engines and machine too."""
+    """Prometheus with the rules of this repository, scraping a stack each second; with `exporters` engines and machine too."""
     folder.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as processes, aiohttp.ClientSession() as session:
         addresses = await _start_exporters(stack, folder, processes) if exporters else {}
         broker = f"{LOOPBACK}:{json.loads((stack.home / 'ports.json').read_text())['rabbitmq_prometheus']}"
-        made = local.configuration(stack.description(), rabbitmq=broker, exporters=addresses, interval=interval)
+        made = local.configuration(
+            stack.description(), rabbitmq=broker, exporters=addresses, alertmanager=alertmanager, interval="1s"
+        )
         for process in made["scrape_configs"][0]["static_configs"]:
             process["labels"]["namespace"] = NAMESPACE
         (folder / "prometheus.yml").write_text(yaml.safe_dump(made))
@@ -80,6 +85,30 @@ async def running(
         await _start(processes, folder, ["prometheus", *(f"--{name}={value}" for name, value in options.items())])
         await _respond(session, f"http://{address}/-/ready")
         yield Prometheus(session, f"http://{address}")
+
+
+@asynccontextmanager
+async def alerting(folder: Path) -> AsyncIterator[tuple[str, Path]]:
+    """Alertmanager as it is configured without settings, with its receiver: its address, and the log of the alerts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as processes, aiohttp.ClientSession() as session:
+        address, receiver = (f"{LOOPBACK}:{find_free()}" for _ in range(2))
+        for name, text in receivers.texts(Receivers()).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text.replace("alert-log:9095", receiver))
+        log_alerts = [sys.executable, str(Path(alert_log.__file__)), receiver.partition(":")[2]]
+        log = await _start(processes, folder, log_alerts)
+        options = {
+            "config.file": folder / CONFIGURATION,
+            "storage.path": folder / "data",
+            "web.listen-address": address,
+            "cluster.listen-address": "",
+        }
+        command = ["prometheus-alertmanager", *(f"--{name}={value}" for name, value in options.items())]
+        await _start(processes, folder, command)
+        await _respond(session, f"http://{receiver}/")
+        await _respond(session, f"http://{address}/-/ready")
+        yield address, log
 
 
 async def _start_exporters(stack: Stack, folder: Path, processes: AsyncExitStack) -> dict[str, str]:
@@ -106,8 +135,9 @@ async def _start(
     command: list[str],
     *,
     environment: Mapping[str, str] | None = None,
-) -> None:
-    program = command[0]
+) -> Path:
+    """Start a program that is stopped with `processes`; its log."""
+    program = Path(command[0]).name
     process = Process(
         program,
         command,
@@ -117,6 +147,7 @@ async def _start(
     )
     process.spawn()
     processes.push_async_callback(process.stop)
+    return process.log
 
 
 async def _respond(session: aiohttp.ClientSession, url: str) -> None:
