@@ -115,8 +115,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
     }
 
 
-def _target(query: Query, letter: str) -> dict[str, Any]:
-    return {"refId": letter, "datasource": DATASOURCE, "expr": query.expression, "legendFormat": query.legend}
+def _target(query: Query, ref_id: str) -> dict[str, Any]:
+    return {"refId": ref_id, "datasource": DATASOURCE, "expr": query.expression, "legendFormat": query.legend}
 
 
 def _defaults(panel: Panel) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from deploy.local.roles import ROLES
 from deploy.programs import DeployError
 
 RULES = REPOSITORY / "monitoring" / "prometheus" / "rules"
+NEED_EXPORTERS = ("engines.yml", "hosts.yml")
+"""Rules that report a missing exporter."""
+
 SCRAPE_INTERVAL = "5s"
 
 
@@ -29,7 +32,7 @@ def configuration(
     """The configuration of Prometheus for the stack that a stack.json describes.
 
     `rabbitmq` is host:port of the broker's own metrics; `exporters` are host:port of further exporters, by the name of their job.
-    Alerts are sent to `alertmanager`, host:port too.
+    Without exporters the rules about engines and machines are left out. Alerts are sent to `alertmanager`, host:port too.
     """
     processes = [
         {"targets": [urlsplit(stack["metrics"][role.name]).netloc], "labels": {"role": role.identity}} for role in ROLES
@@ -38,7 +41,7 @@ def configuration(
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
-        "rule_files": [str(RULES / "*.yml")],
+        "rule_files": [str(path) for path in sorted(RULES.iterdir()) if exporters or path.name not in NEED_EXPORTERS],
         "scrape_configs": [
             {"job_name": "payflow", "static_configs": processes},
             *({"job_name": job, "static_configs": [{"targets": [address]}]} for job, address in jobs.items()),

@@ -46,11 +46,11 @@ def test_every_series_is_exported(panel: dict[str, Any]) -> None:
 
 @EACH
 def test_a_panel_reads_the_chosen_data_source(panel: dict[str, Any]) -> None:
-    """Panel and queries name the variable, never a fixed data source; the letters of the queries are distinct."""
-    letters = [target["refId"] for target in panel["targets"]]
+    """Panel and queries name the variable, never a fixed data source; the ids of the queries are distinct."""
+    ids = [target["refId"] for target in panel["targets"]]
 
     assert {"${datasource}"} == {one["datasource"]["uid"] for one in (panel, *panel["targets"])}
-    assert len(letters) == len(set(letters))
+    assert len(ids) == len(set(ids))
 
 
 @EACH
