@@ -16,15 +16,6 @@ VERSIONS = ("1.32.0", "1.34.0", "1.37.0")
 Resource = dict[str, Any]
 
 
-GROUPS = re.compile(r"v1|(apps|batch|policy|autoscaling)/v[0-9]+|[a-z]+\.k8s\.io/v[0-9]+")
-"""The groups of Kubernetes itself."""
-
-
-def is_built_in(resource: Resource) -> bool:
-    """Whether Kubernetes itself defines the kind."""
-    return GROUPS.fullmatch(resource["apiVersion"]) is not None
-
-
 def find_faults(resource: Resource, version: str) -> list[str]:
     """What the schema of a version refuses.
 

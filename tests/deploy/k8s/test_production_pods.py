@@ -1,64 +1,159 @@
-"""The pods of the production overlay keep the rules that those of MicroK8s keep. Its engines are those of operators."""
+"""The rules for pods and networks hold in production too, for what the operators of the engines start as well."""
 
 from __future__ import annotations
 
+from functools import cache
+
+import pytest
+
+from deploy import facts
 from tests.deploy.k8s import networks, pod_security, production_builds, schemas
-from tests.deploy.k8s.manifests import Workload, microk8s, workloads
+from tests.deploy.k8s.manifests import Resource, Workload, of_kind, workloads
+from tests.deploy.k8s.networks import Edge
+from tests.deploy.k8s.production_builds import SITE
+from tests.deploy.k8s.test_custom_resources import KUBERNETES_GROUPS
 
-PODS = 17
-"""Ten roles and the reversal, five Jobs, Redis."""
+API_PORT = 8000
+ENGINE_PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}
+METRICS_PORTS = {"postgres": 9187, "rabbitmq": 15692}
+MONITORING = ("namespace:observability", "namespace:monitoring")
+DNS = "namespace:kube-system/kube-dns"
+API_SERVER_AND_OBJECT_STORE = (443, 6443)
 
 
-def pods() -> list[Workload]:
-    """Every pod of the overlay."""
-    return workloads(production_builds.production())
+@cache
+def pods() -> tuple[Workload, ...]:
+    """Everything that runs, by the name of its role, job or engine."""
+    started = [
+        Workload(pod.kind, pod.labels["app.kubernetes.io/name"], pod.resource, pod.template)
+        for pod in workloads(production_builds.production())
+    ]
+    return (*started, _postgres(), _rabbitmq())
 
 
-def test_every_pod_of_production_passes_restricted() -> None:
-    """Guarantee 56: no pod of the production overlay violates Pod Security restricted."""
+def _postgres() -> Workload:
+    """The pods of CloudNativePG, as far as the Cluster says what they are."""
+    cluster = of_kind(production_builds.production(), "Cluster")["postgres"]
+    labels = cluster["spec"]["inheritedMetadata"]["labels"] | {"cnpg.io/cluster": "postgres"}
+    return Workload("Cluster", "postgres", cluster, {"metadata": {"labels": labels}, "spec": {"containers": []}})
+
+
+def _rabbitmq() -> Workload:
+    """The pods of the RabbitMQ operator, as far as the RabbitmqCluster says what they are."""
+    cluster = of_kind(production_builds.production(), "RabbitmqCluster")["rabbitmq"]
+    spec = cluster["spec"]["override"]["statefulSet"]["spec"]["template"]["spec"]
+    labels = {"app.kubernetes.io/name": "rabbitmq", "app.kubernetes.io/component": "rabbitmq"}
+    return Workload("RabbitmqCluster", "rabbitmq", cluster, {"metadata": {"labels": labels}, "spec": spec})
+
+
+@pytest.mark.parametrize("version", schemas.VERSIONS)
+def test_every_built_in_resource_fits_the_schema(version: str) -> None:
+    """In production and in each component, every resource of Kubernetes itself has known fields with values of their types."""
+    built = [*production_builds.production(), *production_builds.base_with("keda-postgresql")]
+    assert {
+        f"{resource['kind']} {resource['metadata']['name']}": faults
+        for resource in built
+        if resource["apiVersion"] in KUBERNETES_GROUPS and (faults := schemas.find_faults(resource, version))
+    } == {}
+
+
+def test_every_pod_passes_restricted() -> None:
+    """Guarantee 56: in production, too, every pod whose security context is stated here passes Pod Security *restricted*."""
     assert {str(pod): faults for pod in pods() if (faults := pod_security.find_faults(pod.template))} == {}
-    assert len(pods()) == PODS
+    namespace = of_kind(production_builds.production(), "Namespace")["payflow"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_every_pod_of_production_is_isolated() -> None:
-    """Guarantee 56: nothing reaches a pod of the production overlay, and it reaches nothing, but by a rule that names it."""
+def test_everything_has_requests_and_limits() -> None:
+    """Every container states what it needs and what it may use, and so do the engines that operators run."""
+    for pod in workloads(production_builds.production()):
+        assert _is_limited(pod.container["resources"]), pod
+    for kind, name in (("Cluster", "postgres"), ("RabbitmqCluster", "rabbitmq")):
+        assert _is_limited(of_kind(production_builds.production(), kind)[name]["spec"]["resources"]), name
+
+
+def _is_limited(resources: Resource) -> bool:
+    return {kind: set(amounts) for kind, amounts in resources.items()} == {
+        "requests": {"cpu", "memory"},
+        "limits": {"cpu", "memory"},
+    }
+
+
+def test_no_pod_of_ours_has_a_token() -> None:
+    """No role, job or cache gets a token of Kubernetes. Operators give their engines one, which they need."""
+    for pod in workloads(production_builds.production()):
+        assert pod.pod["automountServiceAccountToken"] is False, pod
+
+
+def test_no_pod_of_ours_can_write_to_its_image() -> None:
+    """Guarantee 56: in production, too, every container has a read-only root file system."""
+    for pod in workloads(production_builds.production()):
+        assert pod.container["securityContext"]["readOnlyRootFilesystem"] is True, pod
+
+
+def test_every_pod_is_isolated() -> None:
+    """Guarantee 56: in production, too, nothing reaches a pod, and a pod reaches nothing, but by a rule that names it."""
     for pod in pods():
         assert networks.isolated(production_builds.production(), pod) == {"Ingress", "Egress"}, pod
 
 
-def test_no_rule_of_production_is_without_effect() -> None:
-    """Each connection between pods is allowed at both ends."""
+def test_exactly_the_edges_of_the_code_and_of_the_operators() -> None:
+    """Guarantee 56: the policies of production allow what the code connects to and what the operators need, and no more."""
+    allowed = networks.allowed(production_builds.production(), pods())
+    assert allowed == _edges_of_the_code() | _edges_of_the_cluster() | _edges_of_the_operators()
     assert networks.half_open(production_builds.production(), pods()) == set()
 
 
-def test_roles_reach_what_they_reach_on_microk8s() -> None:
-    """Between the roles the production overlay allows the same connections."""
-    resources = production_builds.production()
-    roles = [pod for pod in pods() if pod.component == "role"]
-    others = [pod for pod in workloads(microk8s()) if pod.component == "role"]
-    names = {pod.name for pod in roles}
-
-    assert between(networks.allowed(resources, roles), names) == between(networks.allowed(microk8s(), others), names)
-
-
-def between(edges: set[networks.Edge], names: set[str]) -> set[networks.Edge]:
-    """The edges with both ends among these."""
-    return {edge for edge in edges if {edge.source, edge.target} <= names}
-
-
-def test_every_container_of_production_is_confined() -> None:
-    """Limits, a read-only root file system and no token hold there, too."""
-    for pod in pods():
-        resources = pod.container["resources"]
-        assert all(set(resources[kind]) == {"cpu", "memory"} for kind in ("requests", "limits")), pod
-        assert pod.container["securityContext"]["readOnlyRootFilesystem"] is True, pod
-        assert (pod.pod["automountServiceAccountToken"], pod.pod["enableServiceLinks"]) == (False, False), pod
+def _edges_of_the_code() -> set[Edge]:
+    running = {pod.name for pod in pods()}
+    edges = {Edge("provision", "postgres", ENGINE_PORTS["postgres"])}
+    for process in facts.PROCESSES.values():
+        if process.name in running:
+            edges |= {Edge(process.name, service, API_PORT) for service in process.upstreams}
+            edges |= {
+                Edge(process.name, engine, ENGINE_PORTS[engine]) for engine in process.engines if engine != "smtp"
+            }
+            if "smtp" in process.engines:
+                edges |= {Edge(process.name, "anywhere", port) for port in (25, 465, 587)}
+    return edges
 
 
-def test_every_resource_of_production_fits_the_schema() -> None:
-    """Every built-in resource has known fields only, in all three versions."""
-    resources = [resource for resource in production_builds.production() if schemas.is_built_in(resource)]
+def _edges_of_the_cluster() -> set[Edge]:
+    callers = [pod.name for pod in pods() if pod.name != "redis"]
+    roles = [pod.name for pod in pods() if pod.labels.get("app.kubernetes.io/component") == "role"]
+    names = {Edge(caller, DNS, 53, protocol) for caller in callers for protocol in ("TCP", "UDP")}
+    scrapes = {Edge(source, role, 9100) for role in roles for source in MONITORING}
+    scrapes |= {Edge(source, engine, port) for engine, port in METRICS_PORTS.items() for source in MONITORING}
+    return names | scrapes | {Edge(f"namespace:{SITE['INGRESS_NAMESPACE']}", "gateway", API_PORT)}
 
-    assert len(resources) > PODS
-    for version in schemas.VERSIONS:
-        assert [fault for resource in resources for fault in schemas.find_faults(resource, version)] == []
+
+def _edges_of_the_operators() -> set[Edge]:
+    """Instances among themselves, operators to their instances, and both engines to the API server of Kubernetes."""
+    edges = {Edge(engine, "anywhere", port) for engine in METRICS_PORTS for port in API_SERVER_AND_OBJECT_STORE}
+    edges |= {Edge("rabbitmq", "rabbitmq", port) for port in (4369, 25672, 35672)}
+    edges |= {Edge("namespace:rabbitmq-system/rabbitmq-operator", "rabbitmq", 15672)}
+    for source in ("postgres", "namespace:cnpg-system/cloudnative-pg"):
+        edges |= {Edge(source, "postgres", port) for port in (5432, 8000)}
+    return edges
+
+
+def test_keda_reaches_postgres_alone() -> None:
+    """The component keda-postgresql lets KEDA connect to PostgreSQL, and to nothing else."""
+    added = (
+        of_kind(production_builds.base_with("keda-postgresql"), "NetworkPolicy").keys()
+        - of_kind(production_builds.production(), "NetworkPolicy").keys()
+    )
+    assert added == {"postgres-scaler"}
+    policy = of_kind(production_builds.base_with("keda-postgresql"), "NetworkPolicy")["postgres-scaler"]
+    edges = networks.allowed([policy], [_postgres()])
+    assert edges == {Edge("namespace:keda", "postgres", ENGINE_PORTS["postgres"])}
+
+
+def test_everything_is_in_the_namespace() -> None:
+    """Only the namespace itself is outside of the namespace payflow: the overlay touches nothing else of the cluster."""
+    outside = {
+        resource["kind"]
+        for resource in production_builds.production()
+        if resource["metadata"].get("namespace") != "payflow"
+    }
+    assert outside == {"Namespace"}
