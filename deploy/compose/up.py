@@ -112,8 +112,7 @@ def _start(project: Project, url: str) -> None:
     try:
         failure = _run(project) or _wait_ready(url)
         if failure is not None:
-            _keep_logs(project)
-            raise DeployError(f"{failure}; all logs are in {project.folder / FAILED_LOG}")  # noqa: TRY301 - cleaned up below
+            raise DeployError(failure + _keep_logs(project))  # noqa: TRY301 - cleaned up below
     except BaseException:
         # An update that fails leaves the running containers to the operator.
         if not ran_before:
@@ -168,10 +167,14 @@ def _describe(project: Project, containers: list[Container]) -> str | None:
     return f"{failed.service} failed ({how}): {project.last_log_line(failed.service) or 'it logged nothing'}"
 
 
-def _keep_logs(project: Project) -> None:
-    """The logs of containers are lost when they are removed."""
+def _keep_logs(project: Project) -> str:
+    """Keep the logs, which are lost when containers are removed; returns where they are, if there are any."""
+    logs = project.output("logs", "--no-color", "--timestamps", what="docker compose logs")
+    if not logs.strip():
+        return ""
     path = project.folder / FAILED_LOG
-    path.write_text(project.output("logs", "--no-color", "--timestamps", what="docker compose logs"))
+    path.write_text(logs)
+    return f"; all logs are in {path}"
 
 
 def _explain(project: Project, url: str, *, demo: bool) -> None:

@@ -14,6 +14,7 @@ import yaml
 from deploy import facts
 from deploy.compose.prepare import prepare
 from deploy.image import lock
+from deploy.local.engines import rabbitmq, redis
 from deploy.secrets import consumers
 from services.chassis.settings import PREFIX
 
@@ -243,6 +244,19 @@ def test_the_database_is_durable(services: dict[str, dict[str, Any]]) -> None:
     command = services["postgres"]["command"]
     assert {"--fsync=on", "--synchronous_commit=on", "--full_page_writes=on"} <= set(command)
     assert {mount["source"] for mount in services["postgres"]["volumes"] if mount["type"] == "volume"} == {"postgres"}
+
+
+def test_the_broker_and_the_cache_are_set_as_in_the_local_stack(services: dict[str, dict[str, Any]]) -> None:
+    """What the tests of the broker rely on, and a cache that refuses instead of forgetting."""
+    lines = set((FOLDER / "rabbitmq.conf").read_text().splitlines())
+    local = set(rabbitmq.CONFIGURATION.replace("{heartbeat_seconds}", str(rabbitmq.HEARTBEAT_SECONDS)).splitlines())
+    different = {"disk_free_limit.absolute = 1GB", "vm_memory_high_watermark.absolute = 600MB"}
+
+    assert different == lines - local
+    assert (
+        services["redis"]["command"][-2:]
+        == redis.CONFIGURATION.splitlines()[7].replace("maxmemory", "--maxmemory").split()
+    )
 
 
 def test_demo_mode_is_off_unless_it_is_chosen(services: dict[str, dict[str, Any]]) -> None:

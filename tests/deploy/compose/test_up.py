@@ -271,16 +271,26 @@ def test_a_job_that_fails_is_named_and_everything_stops(docker: Docker) -> None:
     assert "no space left" in (docker.deploy / up.FAILED_LOG).read_text()
 
 
+def test_a_start_without_a_container_has_the_line_of_docker(docker: Docker) -> None:
+    """An image that cannot be pulled: the last line of Compose, and no mention of logs that do not exist."""
+    docker.set(exit="1", after="")
+
+    with pytest.raises(DeployError, match=r"^Container started$"):
+        up.up(docker.caller)
+
+    assert not (docker.deploy / up.FAILED_LOG).exists()
+
+
 def test_a_start_waits_for_its_jobs(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that still runs is not done, and a role that has ended is not, whatever its exit code."""
     monkeypatch.setattr(up, "HEALTHY_SECONDS_MAX", 0.0)
     running = container("wallet-migrate", health="") + container("gateway")
     docker.set(after=running)
-    with pytest.raises(DeployError, match=r"^not healthy after 0 s: wallet-migrate;"):
+    with pytest.raises(DeployError, match=r"^not healthy after 0 s: wallet-migrate$"):
         up.up(docker.caller)
 
     docker.set(after=container("gateway") + container("postgres", "exited", health=""))
-    with pytest.raises(DeployError, match=r"^not healthy after 0 s: postgres;"):
+    with pytest.raises(DeployError, match=r"^not healthy after 0 s: postgres$"):
         up.up(docker.caller)
 
 
