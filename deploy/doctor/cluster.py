@@ -78,6 +78,13 @@ def _pod_findings(pod: Object) -> Iterator[Finding]:
             yield warn("pods", f"{name(pod)} was restarted {status['restartCount']} times", advice)
 
 
+def list_expected(manifests: Sequence[Object]) -> tuple[list[str], list[str]]:
+    """The workloads of the manifests, and their CronJobs that run by themselves; a suspended one is run by hand."""
+    workloads = [name(each) for each in of_kind(manifests, "Deployment", "StatefulSet")]
+    cron_jobs = [name(each) for each in of_kind(manifests, "CronJob") if not each["spec"].get("suspend")]
+    return workloads, cron_jobs
+
+
 def check_jobs(objects: Sequence[Object], expected: Iterable[str]) -> list[Finding]:
     """Each job was applied and its newest run has completed."""
     found = []
@@ -95,17 +102,18 @@ def check_jobs(objects: Sequence[Object], expected: Iterable[str]) -> list[Findi
     return passed_unless(found, "one-shot jobs", "every Job has completed")
 
 
-def check_cron_jobs(objects: Sequence[Object], expected: Iterable[str], *, now: datetime) -> list[Finding]:
-    """Each CronJob was applied, is not suspended, and has succeeded recently."""
+def check_cron_jobs(objects: Sequence[Object], expected: Sequence[str], *, now: datetime) -> list[Finding]:
+    """Each of these CronJobs was applied, is not suspended, and has succeeded recently. Others are run by hand."""
     cron_jobs = {name(each): each for each in of_kind(objects, "CronJob")}
     found = [
         fail("cron jobs", f"the CronJob {wanted} was never applied", APPLY)
         for wanted in expected
         if wanted not in cron_jobs
     ]
-    for each in cron_jobs.values():
-        found += _cron_job_findings(each, now)
-    return passed_unless(found, "cron jobs", f"succeeded recently: {', '.join(sorted(cron_jobs))}")
+    for wanted in expected:
+        if wanted in cron_jobs:
+            found += _cron_job_findings(cron_jobs[wanted], now)
+    return passed_unless(found, "cron jobs", f"succeeded recently: {', '.join(expected)}")
 
 
 def _cron_job_findings(each: Object, now: datetime) -> Iterator[Finding]:
@@ -134,8 +142,8 @@ def check_storage(objects: Sequence[Object]) -> list[Finding]:
     for claim in claims:
         if claim["spec"].get("storageClassName") in unknown:
             continue
-        if claim["status"]["phase"] != "Bound":
-            sentence = f"the claim {name(claim)} is {claim['status']['phase']}"
+        if claim.get("status", {}).get("phase") != "Bound":
+            sentence = f"the claim {name(claim)} is {claim.get('status', {}).get('phase')}"
             found.append(fail("storage", sentence, f"microk8s kubectl -n payflow describe pvc {name(claim)}"))
         else:
             volume = volumes.get(claim["spec"].get("volumeName", ""), {"spec": {}})
@@ -216,10 +224,10 @@ def images(objects: Sequence[Object]) -> dict[str, str]:
     return {workload: container["image"] for workload, container, _ in containers(objects)}
 
 
-def environments(objects: Sequence[Object]) -> dict[str, list[str]]:
-    """The names of the variables of each workload, except those of the kind that a Secret fills in."""
+def environments(objects: Sequence[Object]) -> dict[str, dict[str, str]]:
+    """The variables of each workload; the value is empty where it comes from elsewhere."""
     return {
-        workload: [entry["name"] for entry in container.get("env", [])]
+        workload: {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
         for workload, container, _ in containers(objects)
     }
 
@@ -285,8 +293,4 @@ def _has_condition(each: Object, kind: str) -> bool:
 
 def reversal_after(objects: Sequence[Object], default: float) -> float:
     """The age at which transfers expire, as the transaction service is configured."""
-    for workload, container, _ in containers(objects):
-        for entry in container.get("env", []):
-            if workload == "transaction" and entry["name"] == "PAYFLOW_REVERSAL_AFTER_SECONDS":
-                return float(entry["value"])
-    return default
+    return float(environments(objects).get("transaction", {}).get("PAYFLOW_REVERSAL_AFTER_SECONDS", default))

@@ -36,12 +36,19 @@ def check_running(containers: Sequence[Container], expected: Sequence[str]) -> l
         if wanted not in by_service
     ]
     for container in containers:
-        if service(container) in expected and (why := _why_down(container)):
+        runs = service(container) in expected or _restarts(container)
+        if runs and (why := _why_down(container)):
             found.append(fail("containers", f"{name(container)} {why}", f"{LOGS} {name(container)}"))
         elif container.get("RestartCount", 0) > RESTARTS_MAX:
             sentence = f"{name(container)} was restarted {container['RestartCount']} times"
             found.append(warn("containers", sentence, f"{LOGS} {name(container)}"))
     return passed_unless(found, "containers", f"{len(containers)} containers, all run and are healthy")
+
+
+def _restarts(container: Container) -> bool:
+    """Whether Docker starts it again when it ends: it is no one-shot job."""
+    policy = container["HostConfig"]["RestartPolicy"]["Name"]
+    return policy not in ("", "no")
 
 
 def _why_down(container: Container) -> str | None:
@@ -88,10 +95,10 @@ def _published(container: Container) -> Iterable[tuple[str, str]]:
             yield binding["HostIp"] or "0.0.0.0", binding["HostPort"]  # noqa: S104 - what an empty address means
 
 
-def environments(containers: Sequence[Container]) -> dict[str, list[str]]:
-    """The names of the variables of each container; the values are not looked at."""
+def environments(containers: Sequence[Container]) -> dict[str, dict[str, str]]:
+    """The variables of each container."""
     return {
-        name(container): [entry.partition("=")[0] for entry in container["Config"].get("Env") or []]
+        name(container): dict(entry.partition("=")[::2] for entry in container["Config"].get("Env") or [])
         for container in containers
     }
 
@@ -128,7 +135,5 @@ def reversal_after(containers: Sequence[Container], default: float) -> float:
     """The age at which transfers expire, as the transaction service is configured."""
     for container in containers:
         if service(container) == "transaction":
-            for entry in container["Config"].get("Env") or []:
-                if entry.startswith("PAYFLOW_REVERSAL_AFTER_SECONDS="):
-                    return float(entry.partition("=")[2])
+            return float(environments([container])[name(container)].get("PAYFLOW_REVERSAL_AFTER_SECONDS", default))
     return default

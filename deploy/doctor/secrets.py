@@ -13,6 +13,7 @@ from services.chassis.settings import EngineUrl, KeySeed, Secret
 
 CHECK = "secrets"
 _URL, _KEY, _SECRET = (TypeAdapter[object](kind) for kind in (EngineUrl, KeySeed, Secret))
+_OFF = frozenset({"", "0", "false", "off", "no"})
 GRAFANA_DEFAULTS = frozenset({"prom-operator", "admin", "grafana"})
 
 
@@ -68,6 +69,21 @@ def check_environments(environments: Mapping[str, Iterable[str]], secret_names: 
         for name in sorted(secret.intersection(names))
     ]
     return passed_unless(found, CHECK, "no secret is in an environment")
+
+
+def check_demo(environments: Mapping[str, Mapping[str, str]]) -> list[Finding]:
+    """No container runs in demo mode or without rate limits, which are for a private machine."""
+    demo = [container for container, values in environments.items() if values.get("PAYFLOW_DEMO", "0") not in _OFF]
+    found = []
+    if demo:
+        sentence = f"{len(demo)} containers run in demo mode: the demo users, one an operator, have a public password"
+        found.append(warn("demo", sentence, "use it on a private machine only"))
+    found += [
+        warn("demo", f"{container} runs without rate limits", "set PAYFLOW_RATE_LIMITS=on")
+        for container, values in environments.items()
+        if values.get("PAYFLOW_RATE_LIMITS") == "off"
+    ]
+    return passed_unless(found, "demo", "no demo mode, and rate limits are on")
 
 
 def check_orphaned_volumes(volumes: Sequence[str], *, has_store: bool, path: str) -> list[Finding]:

@@ -5,12 +5,11 @@ No cluster was recorded: there is none here. The fields are those of the API ref
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-
-import yaml
 
 from deploy import programs
 from deploy.doctor.targets import microk8s
@@ -54,18 +53,25 @@ addons:
 
 
 @cache
-def _manifests() -> str:
+def _built() -> tuple[str, str]:
+    """Overlay and Jobs, as JSON: each test changes its own copy."""
     kubectl = programs.find("kubectl", hint="make engines")
     jobs = programs.output(
         [kubectl, "kustomize", str(REPOSITORY / "deploy" / "k8s" / "jobs")], what="kubectl kustomize"
     )
-    return jobs + "---\n" + yaml.safe_dump_all(microk8s.build())
+    return json.dumps(microk8s.build()), json.dumps(microk8s.parse(jobs))
+
+
+def manifests() -> list[Object]:
+    """The objects of the overlay, as they are deployed."""
+    found: list[Object] = json.loads(_built()[0])
+    return found
 
 
 def objects(now: datetime) -> list[Object]:
     """All objects of a deployment that is well at this time."""
     made: list[Object] = []
-    for each in yaml.safe_load_all(_manifests()):
+    for each in [*manifests(), *json.loads(_built()[1])]:
         each["metadata"] |= {"creationTimestamp": _time(now - timedelta(days=1)), "generation": 2}
         complete = COMPLETE.get(each["kind"])
         made += complete(each, now) if complete else [each]
@@ -76,6 +82,7 @@ def shared() -> list[Object]:
     """What the cluster itself has: a node, and the classes of the add-ons."""
     return [
         {
+            "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": "laptop"},
             "status": {
@@ -83,10 +90,12 @@ def shared() -> list[Object]:
                 "conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "False"}],
             },
         },
-        {"kind": "IngressClass", "metadata": {"name": "public"}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "public"}},
         {
+            "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
             "metadata": {"name": "microk8s-hostpath"},
+            "provisioner": "microk8s.io/hostpath",
             "reclaimPolicy": "Delete",
         },
     ]
@@ -95,16 +104,18 @@ def shared() -> list[Object]:
 def dns(ready: int = 1) -> Object:
     """The DNS server of the cluster."""
     return {
+        "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "coredns", "namespace": "kube-system", "generation": 1},
-        "spec": {"replicas": 1, "template": {"spec": {"containers": []}}},
+        "spec": {"replicas": 1, "selector": {}, "template": {"spec": {"containers": []}}},
         "status": {"readyReplicas": ready, "updatedReplicas": 1, "observedGeneration": 1},
     }
 
 
 def _workload(each: Object, _now: datetime) -> list[Object]:
-    replicas = each["spec"]["replicas"]
-    each["status"] = {"readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": 2}
+    replicas = each["spec"].get("replicas", 1)
+    counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
+    each["status"] = counts | {"observedGeneration": 2}
     pods = [_pod(each, f"{each['metadata']['name']}-{number}") for number in range(replicas)]
     return [each, *pods, *_volumes(each)]
 
@@ -112,6 +123,7 @@ def _workload(each: Object, _now: datetime) -> list[Object]:
 def _pod(owner: Object, name: str) -> Object:
     template = owner["spec"]["template"]
     return {
+        "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "payflow", "labels": template["metadata"]["labels"]},
         "spec": template["spec"],
@@ -136,23 +148,32 @@ def _pod(owner: Object, name: str) -> Object:
 
 def _volumes(owner: Object) -> list[Object]:
     found: list[Object] = []
-    for claim in owner["spec"].get("volumeClaimTemplates", []):
-        name = f"{claim['metadata']['name']}-{owner['metadata']['name']}-0"
-        found += [
-            {
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": name, "namespace": "payflow"},
-                "spec": claim["spec"] | {"volumeName": f"pvc-{name}"},
-                "status": {"phase": "Bound"},
-            },
-            {
-                "kind": "PersistentVolume",
-                "metadata": {"name": f"pvc-{name}"},
-                "spec": {"persistentVolumeReclaimPolicy": "Retain"},
-                "status": {"phase": "Bound"},
-            },
-        ]
+    for template in owner["spec"].get("volumeClaimTemplates", []):
+        name = f"{template['metadata']['name']}-{owner['metadata']['name']}-0"
+        claim = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": "payflow"},
+            "spec": template["spec"],
+        }
+        found += _claim(claim, datetime.now(UTC))
     return found
+
+
+def _claim(each: Object, _now: datetime) -> list[Object]:
+    volume = f"pvc-{each['metadata']['name']}"
+    each["spec"]["volumeName"] = volume
+    each["status"] = {"phase": "Bound"}
+    return [
+        each,
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {"persistentVolumeReclaimPolicy": "Retain"},
+            "status": {"phase": "Bound"},
+        },
+    ]
 
 
 def _job(each: Object, _now: datetime) -> list[Object]:
@@ -173,6 +194,7 @@ COMPLETE: dict[str, Callable[[Object, datetime], list[Object]]] = {
     "StatefulSet": _workload,
     "Job": _job,
     "CronJob": _cron_job,
+    "PersistentVolumeClaim": _claim,
 }
 
 

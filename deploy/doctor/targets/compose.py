@@ -67,6 +67,7 @@ def after() -> Iterator[Finding]:
     yield from host.check_images(compose.images(inspected))
     names = {name for process in facts.PROCESSES.values() for name in process.secrets}
     yield from secrets.check_environments(compose.environments(inspected), names)
+    yield from secrets.check_demo(compose.environments(inspected))
     yield from periods.check_stopping(compose.stopping(inspected, facts.ROLES), drain=facts.PERIODS.stop_max)
     yield from _check_processes(docker, inspected)
     yield from _check_databases(docker, inspected)

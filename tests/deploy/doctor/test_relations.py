@@ -109,6 +109,16 @@ def test_no_secret_is_in_an_environment() -> None:
     assert line.startswith("fail secrets: auth has PAYFLOW_AUTH_SECRET in its environment")
 
 
+def test_demo_mode_is_for_a_private_machine() -> None:
+    """A warning: the local stack and `make compose-up DEMO=1` are meant to be so."""
+    assert [] == lines(secrets.check_demo({"auth": {"PAYFLOW_DEMO": "0"}, "gateway": {"PAYFLOW_RATE_LIMITS": "on"}}))
+    [demo, limits] = lines(
+        secrets.check_demo({"auth": {"PAYFLOW_DEMO": "1"}, "gateway": {"PAYFLOW_RATE_LIMITS": "off"}})
+    )
+    assert demo.startswith("warn demo: 1 containers run in demo mode")
+    assert limits.startswith("warn demo: gateway runs without rate limits")
+
+
 def test_data_without_its_secrets_stops_a_deployment() -> None:
     """New secrets beside old data would only hide the loss."""
     assert [] == lines(secrets.check_orphaned_volumes([], has_store=False, path="s"))

@@ -17,13 +17,14 @@ import pytest
 
 from deploy import facts
 from deploy.doctor import __main__ as command
-from deploy.doctor import cluster, compose, findings
+from deploy.doctor import cluster, compose, findings, periods
 from deploy.doctor.targets import compose as compose_target
 from deploy.doctor.targets import local, microk8s
 from deploy.local import ports
 from deploy.programs import exit_code
 from tests.harness import cluster_samples
 
+SAMPLES = Path(__file__).with_name("samples")
 GET = "kubectl get --request-timeout=20s --ignore-not-found --output=json"
 Stub = Callable[[str, dict[str, str]], Path]
 
@@ -149,8 +150,11 @@ def probe_output(**fields: Any) -> str:
     return json.dumps(document | fields)
 
 
-def test_microk8s_is_only_read(stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_microk8s_is_only_read(
+    built: list[cluster.Object], stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Only `microk8s status` and reading commands of `microk8s kubectl` are run, and no value of a Secret is read."""
+    monkeypatch.setattr(microk8s, "build", lambda: built)
     listed = cluster_samples.objects(datetime.now(UTC))
     # One pod of each role is enough.
     objects = {"items": [each for each in listed if each["kind"] != "Pod" or each["metadata"]["name"].endswith("-0")]}
@@ -237,27 +241,31 @@ def test_microk8s_before_a_deployment(
         assert line in text
 
 
-def container(service: str, **state: Any) -> dict[str, Any]:
-    """A container in the form of `docker inspect`."""
-    return {
-        "Id": f"{service}-id",
-        "Name": f"/payflow-{service}-1",
-        "Image": "sha256:" + "1a" * 32,
-        "RestartCount": 0,
-        "State": {"Status": "running", "ExitCode": 0, "OOMKilled": False, "Health": {"Status": "healthy"}} | state,
-        "Config": {
-            "Image": "payflow:dev",
-            "Env": ["PATH=/usr/bin", "PAYFLOW_SECRETS_DIR=/run/secrets"],
-            "Labels": {"com.docker.compose.project": "payflow", "com.docker.compose.service": service},
-            "StopTimeout": 35,
-        },
-        "NetworkSettings": {"Ports": {"8000/tcp": None}},
-    }
+def recorded(name: str) -> list[dict[str, Any]]:
+    """Containers as `inspect` of Podman's Docker API showed them, without what the doctor does not read."""
+    found: list[dict[str, Any]] = json.loads((SAMPLES / f"compose-{name}.json").read_text())
+    return found
 
 
 def project() -> list[dict[str, Any]]:
-    running = [container(name) for name in (*facts.ROLES, *compose_target.ENGINES)]
-    return running + [container(name, Status="exited", Health=None) for name in compose_target.JOBS]
+    return recorded("good")
+
+
+def check_all(containers: list[dict[str, Any]]) -> list[str]:
+    found = [
+        *compose.check_running(containers, [*facts.ROLES, *compose_target.ENGINES]),
+        *compose.check_jobs(containers, compose_target.JOBS),
+        *compose.check_published(containers, public=frozenset({"gateway"})),
+        *compose.check_image_ids(containers, facts.ROLES),
+        *periods.check_stopping(compose.stopping(containers, facts.ROLES), drain=facts.PERIODS.stop_max),
+    ]
+    return [finding.sentence for finding in found if finding.level != "ok"]
+
+
+def test_a_project_that_is_well_has_no_findings() -> None:
+    """Recorded from the real Compose file under Podman, once as it was and once after the relay was killed."""
+    assert [] == check_all(project())
+    assert ["payflow-transaction-relay-1 is exited (exit code 137)"] == check_all(recorded("relay-killed"))
 
 
 def test_compose_is_read_from_inspect(
@@ -265,6 +273,7 @@ def test_compose_is_read_from_inspect(
 ) -> None:
     """Every role is probed in its container; the databases are read in that of PostgreSQL."""
     monkeypatch.setenv("PAYFLOW_DEPLOY", str(tmp_path / "deploy"))
+    [postgres] = [each["Id"] for each in project() if compose.service(each) == "postgres"]
     calls = stub(
         "docker",
         {
@@ -272,7 +281,7 @@ def test_compose_is_read_from_inspect(
             "info": "/",
             "ps": "one\ntwo\n",
             "inspect": json.dumps(project()),
-            "exec postgres-id": "auth=0011\nmax_connections=40\n",
+            f"exec {postgres}": "auth=0011\nmax_connections=40\n",
             "exec": probe_output(),
         },
     )
@@ -280,11 +289,11 @@ def test_compose_is_read_from_inspect(
     assert 1 == run(monkeypatch, "compose")
     text = capsys.readouterr().out
     for line in (
-        "ok   containers: 19 containers, all run and are healthy",
+        "ok   containers: 21 containers, all run and are healthy",
         "ok   one-shot jobs: every one-shot job has completed",
         "ok   stopping: every grace period",
         f"ok   roles: {len(facts.ROLES)} roles",
-        "fail connections: the roles may open 92 connections, and max_connections leaves 25",
+        "fail connections: the roles may open 98 connections, and max_connections leaves 25",
         "fail secrets:",
     ):
         assert line in text
@@ -312,8 +321,13 @@ def test_compose_is_read_from_inspect(
             {"State": {"Status": "running", "Healthcheck": {"Status": "starting"}}},
             "payflow-wallet-1 is starting",
         ),
+        (
+            "redis",
+            {"State": {"Status": "running", "Health": {"Status": "unhealthy"}}},
+            "payflow-redis-1 is unhealthy",
+        ),
         ("wallet", {"RestartCount": 7}, "payflow-wallet-1 was restarted 7 times"),
-        ("wallet", {"Image": "sha256:2b"}, "the roles run 2 images: sha256:1a1a1a1a1a1a: auth, gateway"),
+        ("wallet", {"Image": "sha256:2b"}, "the roles run 2 images: sha256:2b: wallet; sha256:f3a5c34e289e: auth"),
         (
             "auth-migrate",
             {"State": {"Status": "exited", "ExitCode": 1}},
@@ -330,14 +344,8 @@ def test_compose_is_read_from_inspect(
 def test_one_broken_container_is_one_line(service: str, change: dict[str, Any], line: str) -> None:
     """Samples in the form of `docker inspect`."""
     containers = [each | change if compose.service(each) == service else each for each in project()]
-    found = [
-        *compose.check_running(containers, [*facts.ROLES, *compose_target.ENGINES]),
-        *compose.check_jobs(containers, compose_target.JOBS),
-        *compose.check_published(containers, public=frozenset({"gateway"})),
-        *compose.check_image_ids(containers, facts.ROLES),
-    ]
 
-    assert [line] == [finding.sentence[: len(line)] for finding in found if finding.level != "ok"]
+    assert [line] == [text[: len(line)] for text in check_all(containers)]
 
 
 def test_a_missing_container_is_one_line() -> None:

@@ -28,8 +28,12 @@ KINDS: dict[str, list[tuple[str, str, bool]]] = {
         ("services", "Service", True),
         ("pods", "Pod", True),
         ("persistentvolumeclaims", "PersistentVolumeClaim", True),
+        ("persistentvolumes", "PersistentVolume", False),
+        ("nodes", "Node", False),
+        ("resourcequotas", "ResourceQuota", True),
     ],
     "apps/v1": [("deployments", "Deployment", True), ("statefulsets", "StatefulSet", True)],
+    "autoscaling/v2": [("horizontalpodautoscalers", "HorizontalPodAutoscaler", True)],
     "batch/v1": [("jobs", "Job", True), ("cronjobs", "CronJob", True)],
     "networking.k8s.io/v1": [
         ("ingresses", "Ingress", True),

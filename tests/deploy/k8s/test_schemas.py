@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import re
+from datetime import UTC, datetime
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import Resource, microk8s, of_kind, quantity, workloads
+from tests.harness import cluster_samples
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -93,3 +95,9 @@ def test_nothing_secret_is_in_a_manifest() -> None:
 
 def _without_statements(resource: Resource) -> Resource:
     return {**resource, "data": {}} if resource["metadata"]["name"].startswith("provision-") else resource
+
+
+def test_samples_of_a_cluster_fit_the_schema() -> None:
+    """What the tests of the doctor take for the output of a cluster has only fields of the API, status included."""
+    objects = [*cluster_samples.objects(datetime.now(UTC)), cluster_samples.dns()]
+    assert [f"{each['kind']}: {fault}" for each in objects for fault in schemas.find_faults(each, "1.34.0")] == []
