@@ -65,8 +65,8 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 @pytest.fixture(scope="module")
 def built() -> list[cluster.Object]:
-    """Built while PATH has the real kubectl."""
-    return microk8s.build()
+    """Built while PATH has the real kubectl; the samples keep it."""
+    return list(cluster_samples.manifests())
 
 
 def run(monkeypatch: pytest.MonkeyPatch, arguments: str) -> int:
