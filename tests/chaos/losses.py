@@ -53,26 +53,29 @@ async def measure(stack: Stack, load: Load, losses: Losses) -> None:
     rows = await stack.query("transaction", "SELECT id, status FROM transfers")
     status = {str(row["id"]): row["status"] for row in rows}
     for intent in load.history.intents:
-        for transfer_id, acknowledged_at in _acknowledged(intent):
+        for transfer_id, acknowledged_at in _acknowledged(intent).items():
             losses.accepted += 1
             if transfer_id in status:
-                losses.last_kept_at = max(losses.last_kept_at, acknowledged_at)
+                losses.last_kept_at = max(losses.last_kept_at, acknowledged_at or 0.0)
             else:
                 losses.lost_ids.add(transfer_id)
                 losses.keys.add(intent.key)
-                losses.first_lost_at = min(losses.first_lost_at or acknowledged_at, acknowledged_at)
+                if acknowledged_at is not None:
+                    losses.first_lost_at = min(losses.first_lost_at or acknowledged_at, acknowledged_at)
     losses.undone_ids = {
         id_ for id_ in load.history.terminal if id_ in status and status[id_] not in TERMINAL
     } - losses.lost_ids
 
 
-def _acknowledged(intent: Intent) -> list[tuple[str, float]]:
-    """Each transfer of this key, and when the response came that accepted it, or else the first that named it."""
-    first: dict[str, float] = {}
-    for attempt in sorted(intent.attempts, key=lambda attempt: attempt.replayed):
+def _acknowledged(intent: Intent) -> dict[str, float | None]:
+    """Each transfer that a response to this key named, and when the response came that accepted it; None: only replays came."""
+    accepted: dict[str, float | None] = {}
+    for attempt in intent.attempts:
         if attempt.transfer_id is not None:
-            first.setdefault(attempt.transfer_id, attempt.finished_at)
-    return list(first.items())
+            accepted.setdefault(attempt.transfer_id, None)
+            if not attempt.replayed:
+                accepted[attempt.transfer_id] = attempt.finished_at
+    return accepted
 
 
 def forget(load: Load, losses: Losses) -> None:
