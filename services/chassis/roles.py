@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -32,6 +33,9 @@ STOP_SECONDS_MAX = 24.0
 """From the stop signal to the end of the process: 20 s for open requests, and a margin. Supervisors kill it afterwards."""
 
 METRICS_STOP_SECONDS = 1.0
+OPEN_FILES_MAX = 65_536
+"""More than the connections that any role accepts. Container engines start processes with a limit of 1,024."""
+
 TASKS_LOGGED_MAX = 20
 DISTRIBUTION = "payflow-server"
 UNKNOWN = "unknown"
@@ -149,7 +153,16 @@ def _run_role(service: str, name: str, role: Role) -> NoReturn:
     metrics.BUILD.labels(_version(), settings.revision or UNKNOWN).set(1)
     if settings.crash_at:
         crash_points.arm(crash_points.parse(settings.crash_at))
+    _raise_file_limit()
     sys.exit(uvloop.run(_serve(role, settings, Runtime(service=service, role=name, instance=instance))))
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it is permitted to, at most OPEN_FILES_MAX; each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _version() -> str:
