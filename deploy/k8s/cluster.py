@@ -22,6 +22,7 @@ NO_MICROK8S = (
     "for another cluster name a context of your kubeconfig: CONTEXT=name"
 )
 NO_PERMISSION = "you may not use MicroK8s: sudo usermod -a -G microk8s $USER, then log in again"
+POD_REFUSED = "would violate PodSecurity"
 KUBECTL_HINT = "install it, or run make engines"
 
 Resource = dict[str, Any]
@@ -39,16 +40,13 @@ class Cluster:
         """How messages name it."""
         return "MicroK8s" if self.context is None else f"the context {self.context}"
 
-    def run(self, arguments: Sequence[str], *, what: str, text: str | None = None, seconds_max: float = 60.0) -> str:
-        """Run kubectl to its end and return its output; `text` is its input.
+    def run(self, arguments: Sequence[str], *, what: str, seconds_max: float = CALL_SECONDS_MAX) -> str:
+        """Run kubectl to its end and return its output.
 
         Raises:
             DeployError: it failed or took too long; one line.
         """
-        done = self._run(arguments, what=what, text=text, seconds_max=seconds_max)
-        if done.returncode != 0:
-            raise DeployError(f"{what} failed: {explain(done.stderr) or f'exit code {done.returncode}'}")
-        return done.stdout
+        return self._run(arguments, what=what, text=None, seconds_max=seconds_max).stdout
 
     def get(self, *arguments: str) -> Resource:
         """What `kubectl get` returns: a resource, or a list with `items`; a list without items if there is nothing."""
@@ -69,19 +67,27 @@ class Cluster:
         names = self.run(command, what=f"reading custom resources from {self}").split()
         return frozenset(name.partition("/")[2] for name in names)
 
-    def apply(self, resources: Iterable[Resource], *, is_trial: bool = False) -> str:
-        """Apply resources; as a trial the API server checks everything and stores nothing."""
+    def apply(self, resources: Iterable[Resource], *, is_trial: bool = False) -> None:
+        """Apply resources; as a trial the API server checks everything and stores nothing.
+
+        Raises:
+            DeployError: it refuses something. A pod that its namespace would refuse is refused here, too: of a Deployment
+                the API server only warns.
+        """
         documents = "\n---\n".join(json.dumps(resource) for resource in resources)
         trial = ["--dry-run=server"] if is_trial else []
         command = ["apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", *trial, "--filename=-"]
         what = f"the trial on {self}" if is_trial else f"applying to {self}"
-        return self.run(command, what=what, text=documents, seconds_max=5 * CALL_SECONDS_MAX)
+        done = self._run(command, what=what, text=documents, seconds_max=5 * CALL_SECONDS_MAX)
+        refused = [line for line in done.stderr.splitlines() if POD_REFUSED in line]
+        if refused:
+            raise DeployError(f"{what} failed: {refused[0].removeprefix('Warning: ')}")
 
     def _run(
         self, arguments: Sequence[str], *, what: str, text: str | None, seconds_max: float
     ) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(
+            done = subprocess.run(
                 [*self.command, *arguments],
                 input=text,
                 stdin=subprocess.DEVNULL if text is None else None,
@@ -94,6 +100,9 @@ class Cluster:
             raise DeployError(f"{what} failed: {error}") from None
         except subprocess.TimeoutExpired:
             raise DeployError(f"{what} did not finish within {seconds_max:g} s") from None
+        if done.returncode != 0:
+            raise DeployError(f"{what} failed: {explain(done.stderr) or f'exit code {done.returncode}'}")
+        return done
 
 
 def choose(context: str | None) -> Cluster:

@@ -24,6 +24,11 @@ REMOVED = (
 )
 """What `delete` removes; claims, and with them the data, stay."""
 
+REMOVED_CUSTOM = frozenset(
+    {observed.KEDA, *observed.PROMETHEUS, observed.CERTIFICATES, "issuers.cert-manager.io"},
+)
+"""What it removes, too, where the cluster knows it."""
+
 DELETE_SECONDS_MAX = 300.0
 
 
@@ -39,12 +44,13 @@ def deploy(context: str | None, *, host: str | None, tls: bool | None) -> None:
     definitions = check_cluster(cluster, builds=given is None)
     folder = folder_of(context)
     require_secrets(cluster, folder)
-    chosen = site.remember(folder, host=host, tls=tls)
+    chosen = site.choose(folder, host=host, tls=tls)
     if chosen.tls and observed.CERTIFICATES not in definitions:
         raise DeployError("TLS=1 needs cert-manager: microk8s enable cert-manager")
     if given is None:
         publishing.require_builder()
     image = given or publishing.publish()
+    site.remember(folder, chosen)
     resources = render(folder, image, chosen=chosen, components=observed.components(definitions))
     print(f"{len(resources)} resources; trial on {cluster}")
     parts = phases.order(resources)
@@ -172,7 +178,7 @@ def delete(context: str | None) -> None:
         return
     if os.environ.get("YES") != "1" and not _agrees(f"Remove PayFlow from {cluster}? Its data are kept. [y/N] "):
         raise DeployError("nothing was deleted")
-    kinds = [*REMOVED, *(["scaledobjects"] if observed.KEDA in cluster.definitions() else [])]
+    kinds = [*REMOVED, *sorted(REMOVED_CUSTOM & cluster.definitions())]
     command = ["delete", IN_NAMESPACE, "--all", ",".join(kinds)]
     cluster.run(command, what=f"deleting from {cluster}", seconds_max=DELETE_SECONDS_MAX)
     volumes = observed.items(cluster.get("persistentvolumeclaims", IN_NAMESPACE))

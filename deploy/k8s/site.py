@@ -27,8 +27,8 @@ class Site:
         return f"{'https' if self.tls else 'http'}://{self.host or 'localhost'}"
 
 
-def remember(folder: Path, *, host: str | None, tls: bool | None) -> Site:
-    """The site as it was deployed last, with what is given now; it is written for the next time.
+def choose(folder: Path, *, host: str | None, tls: bool | None) -> Site:
+    """The site as it was deployed last, with what is given now.
 
     Raises:
         DeployError: the host is no name, or HTTPS is wanted without one.
@@ -41,6 +41,10 @@ def remember(folder: Path, *, host: str | None, tls: bool | None) -> Site:
         raise DeployError(f"HOST={site.host} is no host name: give it without scheme, port and path")
     if site.tls and site.host is None:
         raise DeployError("TLS=1 needs the name of the host that the certificate is for: HOST=pay.example.com")
+    return site
+
+
+def remember(folder: Path, site: Site) -> None:
+    """Write the site for the next deployment."""
     files.make_folder(folder)
     files.write_json(folder / FILE, asdict(site))
-    return site

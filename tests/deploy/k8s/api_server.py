@@ -64,6 +64,8 @@ class Cluster:
     deleted: list[tuple[str, str]] = field(default_factory=list)
     refused: frozenset[str] = frozenset()
     """Names that the server refuses to apply."""
+    violating: frozenset[str] = frozenset()
+    """Names of workloads whose pods the namespace would refuse."""
     failing_jobs: frozenset[str] = frozenset()
     """Starts of the names of Jobs that fail."""
 
@@ -151,7 +153,10 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send({"kind": "Status", "apiVersion": "v1", "status": "Failure", **reason}, UNPROCESSABLE)
         else:
-            self._send(applied)
+            violates = resource["metadata"]["name"] in self.state.violating
+            self._send(
+                applied, warning='would violate PodSecurity "restricted:latest": privileged' if violates else None
+            )
 
     def do_DELETE(self) -> None:
         path, _ = self._path()
@@ -207,10 +212,12 @@ class _Handler(BaseHTTPRequestHandler):
             return {"kind": f"{kind}List", "apiVersion": version, "metadata": {}, "items": found}
         return self.state.stored.get((path[-2], path[-1])) if len(path) > 1 else None
 
-    def _send(self, document: Resource, status: int = 200) -> None:
+    def _send(self, document: Resource, status: int = 200, *, warning: str | None = None) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        if warning is not None:
+            self.send_header("Warning", f"299 - {json.dumps(warning)}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -129,6 +129,16 @@ def test_a_refusal_leaves_nothing(small_machine: Machine, capsys: pytest.Capture
     assert "the trial on MicroK8s failed" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_pod_that_the_namespace_refuses_is_found(small_machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a Deployment whose pods violate Pod Security the API server only warns: the trial fails all the same."""
+    small_machine.cluster.violating = frozenset({"wallet"})
+
+    assert small_machine.deploy() == 1
+    assert small_machine.cluster.applied == [NAMESPACE]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == 'payflow: the trial on MicroK8s failed: would violate PodSecurity "restricted:latest": privileged'
+
+
 def test_a_refused_update_leaves_what_runs(small_machine: Machine) -> None:
     """If there is a namespace already, a refusal does not remove it."""
     small_machine.cluster.add("namespaces", "Namespace", "payflow")
@@ -214,6 +224,7 @@ def test_https_without_cert_manager(machine: Machine, capsys: pytest.CaptureFixt
     """HTTPS needs cert-manager, and one line says how to enable it."""
     assert __main__.main(["deploy", "--host=pay.example.com", "--tls=1"]) == 1
     assert capsys.readouterr().err == "payflow: TLS=1 needs cert-manager: microk8s enable cert-manager\n"
+    assert not machine.folder.exists(), "it is not remembered"
 
 
 def test_delete_keeps_the_data(

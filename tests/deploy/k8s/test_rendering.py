@@ -141,24 +141,26 @@ def test_the_digest_is_that_of_the_registry() -> None:
 
 def test_a_site_is_remembered(tmp_path: Path) -> None:
     """Host and HTTPS hold until others are given; an empty host removes it."""
-    assert site.remember(tmp_path, host=None, tls=None) == Site(None, tls=False)
-    assert site.remember(tmp_path, host="pay.example.com", tls=True) == Site("pay.example.com", tls=True)
-    assert site.remember(tmp_path, host=None, tls=None) == Site("pay.example.com", tls=True)
-    assert site.remember(tmp_path, host="", tls=False) == Site(None, tls=False)
+    named = Site("pay.example.com", tls=True)
+    assert site.choose(tmp_path, host=None, tls=None) == Site(None, tls=False)
+    assert site.choose(tmp_path, host="pay.example.com", tls=True) == named
+
+    site.remember(tmp_path, named)
+    assert site.choose(tmp_path, host=None, tls=None) == named
+    assert site.choose(tmp_path, host="", tls=False) == Site(None, tls=False)
 
 
 @pytest.mark.parametrize("host", ["http://pay.example.com", "pay.example.com:80", "Pay", "pay/", "-a", "a..b", "a b"])
 def test_a_wrong_host_is_refused(tmp_path: Path, host: str) -> None:
-    """What is no host name is refused and not remembered."""
+    """What is no host name is refused."""
     with pytest.raises(DeployError, match="no host name"):
-        site.remember(tmp_path, host=host, tls=None)
-    assert not (tmp_path / site.FILE).exists()
+        site.choose(tmp_path, host=host, tls=None)
 
 
 def test_https_needs_a_host(tmp_path: Path) -> None:
     """A certificate is for a name."""
     with pytest.raises(DeployError, match="TLS=1 needs the name"):
-        site.remember(tmp_path, host=None, tls=True)
+        site.choose(tmp_path, host=None, tls=True)
 
 
 def test_each_cluster_has_its_own_folder() -> None:

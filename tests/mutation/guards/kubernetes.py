@@ -120,6 +120,13 @@ MUTANTS = (
         caught_by=[f"{DEPLOYING}::test_a_refusal_leaves_nothing"],
     ),
     Mutant(
+        name="warned-of-pods-applied",
+        guard="a pod that the namespace would refuse fails the trial",
+        changes=[Change("deploy/k8s/cluster.py", "        if refused:\n", "        if refused and not is_trial:\n")],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_a_pod_that_the_namespace_refuses_is_found"],
+    ),
+    Mutant(
         name="roles-before-their-schema",
         guard="roles are updated after their migrations have succeeded",
         changes=[Change(COMMANDS, "        waiting.for_jobs([observed.name(job) for job in jobs])\n", "")],
