@@ -79,6 +79,12 @@ class Project:
             "PAYFLOW_DEMO": "1" if "demo" in profiles else "0",
         }
 
+    @property
+    def shown(self) -> str:
+        """How the user calls Compose for this project."""
+        program = "docker compose" if self.program[1:] else self.program[0]
+        return f"{program} --project-name {self.name}"
+
     def use(self, **variables: str) -> None:
         """Set variables of the Compose file."""
         self._environment |= variables

@@ -178,14 +178,15 @@ def _keep_logs(project: Project) -> str:
 
 
 def _explain(project: Project, url: str, *, demo: bool) -> None:
-    compose = f"docker compose --project-name {project.name}"
     print(f"\nPayFlow is ready: {url}\n")
     if demo:
         print(f"  users     {seed.ALICE}, {seed.BOB}, {seed.OPERATOR} (operator); password {seed.PASSWORD}")
     else:
-        print(f"  operator  register a user, then: {compose} exec auth python -m services.auth grant EMAIL operator")
+        print(
+            f"  operator  register a user, then: {project.shown} exec auth python -m services.auth grant EMAIL operator"
+        )
     print(f"  secrets   {project.folder / secrets.STORE}: back it up, the data are useless without it")
-    print(f"  logs      {compose} logs --follow gateway")
+    print(f"  logs      {project.shown} logs --follow gateway")
     print("  stop      make compose-down\n")
 
 

@@ -138,7 +138,9 @@ def test_an_old_plugin_is_not_used(docker: Docker) -> None:
 
     docker.set(version="2.23.3\n")
 
-    assert [str(Path(sys.executable).with_name("docker-compose"))] == find_compose(program, docker.caller)
+    locked = str(Path(sys.executable).with_name("docker-compose"))
+    assert [locked] == find_compose(program, docker.caller)
+    assert f"{locked} --project-name payflow" == Project(docker.caller).shown
 
 
 def test_a_used_port_stops_the_start(tmp_path: Path) -> None:
