@@ -73,7 +73,7 @@ def _pod_findings(pod: Object) -> Iterator[Finding]:
         if waiting not in (None, "ContainerCreating", "PodInitializing"):
             yield fail("pods", f"{name(pod)} waits: {waiting}", advice)
         if status.get("lastState", {}).get("terminated", {}).get("reason") == "OOMKilled":
-            yield fail("pods", f"{name(pod)} ran out of memory", "raise its memory limit")
+            yield warn("pods", f"{name(pod)} ran out of memory and was restarted", "raise its memory limit")
         elif status.get("restartCount", 0) > RESTARTS_MAX:
             yield warn("pods", f"{name(pod)} was restarted {status['restartCount']} times", advice)
 

@@ -95,17 +95,27 @@ def _build(builds: Samples) -> str:
     return f"version {labels['version']} revision {labels['revision']}"
 
 
-def check_jobs(probes: Sequence[Probe], *, now: float, advice: str) -> list[Finding]:
-    """Each periodic job has succeeded, and recently."""
-    last = {labels["job"]: at for labels, at in samples(probes, JOB_METRIC)}
+def largest(probes: Iterable[Probe], name: str, label: str) -> dict[str, float]:
+    """The value of a metric that is farthest from 0, by one of its labels: several replicas report the same thing."""
+    found: dict[str, float] = {}
+    for labels, value in samples(probes, name):
+        found[labels[label]] = max(found.get(labels[label], 0.0), value, key=abs)
+    return found
+
+
+def check_jobs(
+    probes: Sequence[Probe], *, now: float, advice: str, seconds_max: Mapping[str, float] = JOB_SECONDS_MAX
+) -> list[Finding]:
+    """Each of these periodic jobs has succeeded, and recently."""
+    last = largest(probes, JOB_METRIC, "job")
     found = []
-    for job, seconds_max in JOB_SECONDS_MAX.items():
+    for job, age_max in seconds_max.items():
         at = last.get(job, 0.0)
         if not at:
             found.append(fail("jobs", f"the job {job} has never succeeded", advice))
-        elif now - at > seconds_max:
+        elif now - at > age_max:
             found.append(fail("jobs", f"the last success of the job {job} was at {_time(at)}", advice))
-    return passed_unless(found, "jobs", f"{', '.join(JOB_SECONDS_MAX)} have succeeded recently")
+    return passed_unless(found, "jobs", f"{', '.join(seconds_max)} have succeeded recently")
 
 
 def check_queues(probes: Sequence[Probe]) -> list[Finding]:
@@ -114,32 +124,32 @@ def check_queues(probes: Sequence[Probe]) -> list[Finding]:
 
 
 def _queue_findings(probes: Sequence[Probe]) -> Iterator[Finding]:
-    if not any(labels["queue"] == QUEUE for labels, _ in samples(probes, "payflow_queue_transfers")):
+    if QUEUE not in largest(probes, "payflow_queue_transfers", "queue"):
         yield fail("queues", f"no relay measures the queue {QUEUE}", "read the log of transaction-relay")
     if stale := max((value for _, value in samples(probes, "payflow_stale_pending_transfers")), default=0):
         yield fail("queues", f"transfers that are PENDING past their expiry: {stale:.0f}", "read the reversal's log")
-    for labels, value in samples(probes, "payflow_queue_leaderless"):
+    for queue, value in largest(probes, "payflow_queue_leaderless", "queue").items():
         if value:
-            yield fail("queues", f"{labels['queue']} has no leader", "see docs/operations/queue-without-leader.md")
-    for labels, value in samples(probes, "payflow_outbox_lag_seconds"):
+            yield fail("queues", f"{queue} has no leader", "see docs/operations/queue-without-leader.md")
+    for service, value in largest(probes, "payflow_outbox_lag_seconds", "service").items():
         if value > OUTBOX_LAG_SECONDS_MAX:
-            yield fail("queues", f"the outbox of {labels['service']} is {value:.0f} s behind", "read the relay's log")
-    for labels, value in samples(probes, "payflow_dead_letters"):
+            yield fail("queues", f"the outbox of {service} is {value:.0f} s behind", "read the relay's log")
+    for queue, value in largest(probes, "payflow_dead_letters", "queue").items():
         if value:
-            what = f"dead letters of {labels['queue']} that wait for an operator: {value:.0f}"
+            what = f"dead letters of {queue} that wait for an operator: {value:.0f}"
             yield warn("queues", what, "list them with `payflow dead-letters list`, then replay or discard them")
 
 
 def check_ledger(probes: Sequence[Probe]) -> list[Finding]:
     """The books balance, and the last proof passed."""
     found = [
-        fail("ledger", f"the entries in {labels['currency']} sum to {value:.0f}, not 0", "run `payflow ledger verify`")
-        for labels, value in samples(probes, "payflow_ledger_drift_minor_units")
+        fail("ledger", f"the entries in {currency} sum to {value:.0f}, not 0", "run `payflow ledger verify`")
+        for currency, value in largest(probes, "payflow_ledger_drift_minor_units", "currency").items()
         if value
     ]
     seal = [probe for probe in probes if probe.role == "wallet-seal"]
     proofs = [value for _, value in samples(seal, "payflow_ledger_proof_ok")]
-    if any(labels["job"] == "proof" for labels, _ in samples(seal, JOB_METRIC)) and not all(proofs):
+    if "proof" in largest(seal, JOB_METRIC, "job") and not all(proofs):
         found.append(fail("ledger", "the last proof of the ledger failed", "run `payflow ledger verify`"))
     return passed_unless(found, "ledger", "every currency sums to 0, and the last proof passed")
 

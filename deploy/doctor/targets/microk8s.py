@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from deploy.doctor.cluster import Object
 from deploy.doctor.containers import Running
 from deploy.doctor.findings import Finding, warn
 from deploy.doctor.periods import PoolUse
+from deploy.doctor.processes import Probe
 from deploy.k8s import cluster as clusters
 from deploy.k8s.cluster import NAMESPACE, Cluster
 from deploy.k8s.commands import folder_of
@@ -153,16 +154,27 @@ def _check_processes(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Fin
     running = [
         Running(cluster.name(pod), cluster.label(pod), run_in(pod))
         for pod in cluster.of_kind(objects, "Pod")
-        if cluster.label(pod) in facts.ROLES and pod["status"]["phase"] == "Running"
+        if cluster.label(pod) in facts.ROLES
+        and pod["status"]["phase"] == "Running"
+        and "deletionTimestamp" not in pod["metadata"]
     ]
     allowed = {name: networks.edges(role.upstreams, role.engines) for name, role in facts.ROLES.items()}
     every = frozenset().union(*allowed.values())
     probes = containers.probe_all(running, {name: sorted(every - {f"{name}:8000"}) for name in allowed})
+    yield from check_probes(probes, allowed, now=time.time())
+
+
+def check_probes(probes: Sequence[Probe], allowed: Mapping[str, frozenset[str]], *, now: float) -> Iterator[Finding]:
+    """What the processes say. A pod of the reversal lives for a minute: it may be starting, or there may be none."""
+    probes = [probe for probe in probes if probe.role != REVERSAL or (probe.metrics and not _failing(probe))]
+    jobs = dict(processes.JOB_SECONDS_MAX)
+    if not processes.largest(probes, processes.JOB_METRIC, "job").get("reversal"):
+        # Its CronJob says when it last succeeded.
+        jobs.pop("reversal")
     yield from processes.check_roles(probes, [name for name in facts.ROLES if name != REVERSAL], advice=ADVICE)
     yield from processes.check_readiness(probes, advice=ADVICE)
     yield from processes.check_versions(probes)
-    if any(probe.role == REVERSAL for probe in probes):
-        yield from processes.check_jobs(probes, now=time.time(), advice=ADVICE)
+    yield from processes.check_jobs(probes, now=now, advice=ADVICE, seconds_max=jobs)
     yield from processes.check_queues(probes)
     yield from processes.check_ledger(probes)
     yield from processes.check_clocks(probes)
@@ -170,6 +182,10 @@ def _check_processes(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Fin
     yield from networks.check_dns(probes, allowed)
     advice = "see whether the network plugin enforces NetworkPolicy (microk8s enable ha-cluster)"
     yield from networks.check_edges(probes, allowed, advice=advice)
+
+
+def _failing(probe: Probe) -> bool:
+    return probe.ready is not None and bool(probe.ready["failing"])
 
 
 def _check_databases(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Finding]:

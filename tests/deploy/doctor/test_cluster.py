@@ -111,7 +111,7 @@ BROKEN: list[tuple[Change, str]] = [
     ),
     (
         change_container("auth-0", lastState={"terminated": {"reason": "OOMKilled"}}),
-        "fail pods: auth-0 ran out of memory",
+        "warn pods: auth-0 ran out of memory",
     ),
     (change_container("auth-0", restartCount=9), "warn pods: auth-0 was restarted 9 times"),
     (change_status("Pod", "auth-0", conditions=UNSCHEDULED), "fail pods: auth-0 has no node: Insufficient cpu"),

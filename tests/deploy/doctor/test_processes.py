@@ -12,6 +12,7 @@ from deploy import facts
 from deploy.doctor import processes
 from deploy.doctor.findings import Finding
 from deploy.doctor.processes import Probe
+from deploy.doctor.targets import microk8s
 
 SAMPLES = Path(__file__).with_name("samples")
 ADVICE = "read its log"
@@ -148,3 +149,24 @@ def test_a_slow_container_is_no_wrong_clock() -> None:
 def test_an_unlimited_number_of_files_is_enough() -> None:
     """-1 means that there is no limit."""
     assert [] == lines(processes.check_open_files(changed("gateway", open_files=-1)))
+
+
+def test_replicas_report_the_same_thing_once() -> None:
+    """Two relays report one dead letter; of two workers one has done the job."""
+    twice = [*BROKEN, *(replace(probe, name=f"{probe.name}-b") for probe in BROKEN)]
+    fresh = [replace(probe, metrics=(probe.metrics or "").replace('job="seal"} 1', 'job="seal"} 0')) for probe in GOOD]
+
+    assert 1 == len(lines(processes.check_queues(twice)))
+    assert [] == lines(processes.check_jobs([*GOOD, *fresh], now=NOW, advice=ADVICE))
+
+
+def test_a_reversal_that_is_starting_is_no_failure() -> None:
+    """On Kubernetes each run of it lives for a minute, and its CronJob says when it last succeeded."""
+    others = [probe for probe in GOOD if probe.role != "transaction-reversal"]
+    starting = Probe("transaction-reversal-1", "transaction-reversal")
+    allowed: dict[str, frozenset[str]] = {}
+
+    assert [] == lines(list(microk8s.check_probes([*others, starting], allowed, now=NOW)))
+    assert [] == lines(list(microk8s.check_probes(others, allowed, now=NOW)))
+    old = lines(list(microk8s.check_probes(GOOD, allowed, now=NOW + 40)))
+    assert ["fail jobs: the last success of the job reversal was"] == [text[:51] for text in old]
