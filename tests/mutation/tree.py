@@ -7,7 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = ".installed"
-LEFT_OUT = shutil.ignore_patterns(".*_cache", ".git", ".hypothesis", ".payflow", ".venv", "__pycache__", "*.egg-info")
+LEFT_OUT = shutil.ignore_patterns(
+    *(".*_cache", ".deploy", ".git", ".hypothesis", ".payflow", ".venv", "__pycache__", "*.egg-info", "dist")
+)
 
 
 def copy(source: Path, destination: Path) -> None:
