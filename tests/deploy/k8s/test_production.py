@@ -53,6 +53,9 @@ def test_every_value_of_the_site_is_used() -> None:
     assert sorted(example_site()) == sorted(SITE)
     built = texts(list(production_builds.production()))
     assert [name for name, value in SITE.items() if not any(value in text for text in built)] == []
+    # The values are for the build: they are not applied as a ConfigMap.
+    config_maps = {each["metadata"]["name"] for each in production_builds.production() if each["kind"] == "ConfigMap"}
+    assert [name for name in config_maps if name.startswith("site")] == []
 
 
 def test_no_value_of_the_example_is_usable() -> None:
@@ -242,3 +245,13 @@ def test_roles_connect_to_the_primary(tmp_path: Path) -> None:
     for role in ("wallet", "transaction-worker"):
         (url,) = {path.read_text() for path in (tmp_path / "secrets" / role).glob("*[tn]_database_url")}
         assert f"@{cluster}-rw:5432/" in url
+
+
+def test_every_component_is_built_by_a_test() -> None:
+    """Each component is a part of production or of MicroK8s, or is built with the base alone."""
+    kustomizations = [
+        production_builds.K8S / "overlays" / name / "kustomization.yaml" for name in ("production", "microk8s")
+    ]
+    listed = re.findall(r"components/([a-z-]+)", "".join(path.read_text() for path in kustomizations))
+    components = {path.name for path in (production_builds.K8S / "components").iterdir()}
+    assert components - set(listed) == {"keda-postgresql"}
