@@ -17,6 +17,7 @@ from services.chassis import logs
 from tests.harness import databases, drills, leaks
 from tests.harness.api import ApiClient, Person
 from tests.harness.databases import DataFolder, Templates, TestDatabase
+from tests.harness.expansion import expand
 from tests.harness.stack import Stack, running
 
 pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
@@ -125,9 +126,14 @@ async def notification_database(templates: Templates) -> AsyncIterator[TestDatab
 
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder) -> AsyncIterator[Stack]:
-    """The whole system as processes; a test that breaks something heals it before it ends."""
+    """The whole system as processes; a test that breaks something heals it before it ends.
+
+    Its databases are those of the release after this one: while it runs, a migration that only adds is made.
+    """
     home = tmp_path_factory.mktemp("stack")
     async with running(home, data=data_folder) as started:
+        for service, url in started["databases"].items():
+            await expand(url, service)
         yield started
     # No secret that was sent or received in this run may be in these logs.
     assert [] == leaks.search(home / "logs", leaks.known_secrets() | leaks.secrets_of(home)), "see the lines named"

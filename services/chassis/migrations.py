@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.chassis import revisions
+from services.chassis.database import PostgresError
 from services.chassis.roles import JobFailed
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def load_concurrently(revision_file: str) -> None:
 async def migrate(service: str, url: str) -> None:
     """Upgrade the database at `url` (the DSN of the owner). It is idempotent; concurrent migrations run one after the other.
 
+    A database that a later release has migrated is left as it is: this code runs on it, too.
+
     Raises:
         JobFailed: the database refused the migration or is unavailable.
     """
@@ -71,8 +75,12 @@ async def migrate(service: str, url: str) -> None:
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
+        found = await revisions.find(url)
+        if found is not None and found > revisions.newest(service):
+            log.info("database_newer", database=service, found=found, known=revisions.newest(service))
+            return
         await asyncio.to_thread(command.upgrade, configure(service, url), "head")
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, PostgresError, OSError) as error:
         raise JobFailed(f"cannot migrate: {str(error).splitlines()[0]}") from error
     log.info("database_migrated", database=service)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from deploy.local import process
 from deploy.local.roles import ROLES
 from tests.chaos import timing
+from tests.chaos.observation import Observation, exits_of
 from tests.chaos.timing import TimedPerson
 from tests.harness.api import ApiClient, Person, Response
 from tests.harness.books import faults_when_quiet
@@ -35,59 +34,11 @@ async def users(api: ApiClient, operator: Person) -> list[TimedPerson]:
     return await timing.register_timed(api, operator, CLIENTS)
 
 
-@dataclass(slots=True)
-class Observation:
-    """What the clients of an exiting process see."""
-
-    stack: Stack
-    name: str
-    failed: list[str] = field(default_factory=list)
-    failed_again: list[str] = field(default_factory=list)
-    ids: set[str] = field(default_factory=set)
-    over: bool = False
-
-    async def run_client(self, person: TimedPerson, other: TimedPerson) -> None:
-        """Pay and read in turn; send a failed request once more when the process is back."""
-        while not self.over:
-            key = uuid4().hex
-            body = {"amount": 1, "currency": "USD", "to": {"wallet_id": other.wallet_id}}
-            paid = await self._send_with_retry(
-                person, "POST", "/transfers", json=body, headers={"Idempotency-Key": key}
-            )
-            if paid is not None and paid.status == 202:
-                self.ids.add(paid.body["id"])
-            await self._send_with_retry(person, "GET", f"/wallets/{person.wallet_id}/balance")
-            await self._send_with_retry(person, "GET", "/transfers?limit=5")
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    async def _send_with_retry(self, person: TimedPerson, method: str, path: str, **request: object) -> Response | None:
-        first = await self._try(person, method, path, **request)
-        if not isinstance(first, str):
-            return first
-        self.failed.append(first)
-        await self.stack.ready(self.name)
-        again = await self._try(person, method, path, **request)
-        if isinstance(again, str):
-            self.failed_again.append(again)
-            return None
-        return again
-
-    async def _try(self, person: TimedPerson, method: str, path: str, **request: object) -> Response | str:
-        headers = {"Authorization": f"Bearer {person.token}"} | dict(request.pop("headers", {}))  # type: ignore[call-overload]
-        try:
-            response = await person.send(method, path, headers=headers, **request)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return f"{method} {path.partition('?')[0].split('/')[1]}: {type(error).__name__}"
-        if response.status >= 500:
-            return f"{method} {path.partition('?')[0].split('/')[1]}: {response.status} {response.code}"
-        return response
-
-
 @pytest.mark.parametrize("name", NAMES)
 async def test_sigterm_under_load(stack: Stack, users: list[TimedPerson], name: str) -> None:
     """Guarantee 61: on SIGTERM under load a process exits with 0 within 30 s; one retry resolves every error a client saw."""
     pid = stack["pids"][name]
-    exits = _exits(stack, name)
+    exits = exits_of(stack, name)
     observed = Observation(stack, name)
     clients = [
         asyncio.create_task(observed.run_client(person, users[number - 1])) for number, person in enumerate(users)
@@ -123,18 +74,11 @@ async def test_sigterm_under_load(stack: Stack, users: list[TimedPerson], name: 
         calls=len(timing.phase(users, began, back).calls),
     )
     # Unclean exits would be logged as "was ended by SIGKILL" or "exited with 1".
-    assert [*exits, "exited with 0"] == _exits(stack, name)
+    assert [*exits, "exited with 0"] == exits_of(stack, name)
     assert [] == observed.failed_again
     if name.partition("-")[2] or name == "notification":
         assert [] == saw, "clients do not notice which process serves them"
     assert [] == await faults_when_quiet(stack, {UUID(id_) for id_ in observed.ids}, seconds=90)
-
-
-def _exits(stack: Stack, name: str) -> list[str]:
-    """The exits of this process, in the words of the supervisor's log."""
-    return re.findall(
-        rf"^{name} ((?:exited with|was ended by) \S+?),", (stack.home / "run.log").read_text(), re.MULTILINE
-    )
 
 
 async def test_a_gateway_started_without_auth(stack: Stack, users: list[TimedPerson]) -> None:

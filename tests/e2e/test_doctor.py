@@ -16,9 +16,11 @@ async def test_every_check_passes_on_a_running_stack(stack: Stack) -> None:
 
     # Other tests of the session may leave dead letters; their disk is whatever the machine has.
     assert [] == [str(each) for each in found if each.level == "fail"]
-    assert {"roles", "readiness", "versions", "jobs", "ledger", "migrations", "connections", "secrets"} <= {
+    assert {"roles", "readiness", "versions", "jobs", "ledger", "connections", "secrets"} <= {
         each.check for each in found if each.level == "ok"
     }
+    # The databases of this stack are those of the next release.
+    assert {"warn"} == {each.level for each in found if each.check == "migrations"}
 
 
 async def test_a_role_that_is_down_is_found(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local import files, payflow
+from deploy.local import files
 from deploy.local.engines import Postgres
 from deploy.local.engines.postgres import DATABASES
 from services.chassis import database, migrations, revisions
@@ -113,7 +113,7 @@ class Templates:
     async def _migrate(self, service: str) -> None:
         """Migrate the template, unless it is a copy of one that was."""
         url = self._postgres.dsn(service, f"payflow_{service}_owner")
-        if await payflow.revision(url) != revisions.newest(service):
+        if await revisions.find(url) != revisions.newest(service):
             await migrations.migrate(service, url)
 
     async def drop(self, made: TestDatabase) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,12 @@ async def running(
     *,
     data: DataFolder | None = None,
     forked: bool = True,
+    command: Sequence[str] = preloaded.BY_COMMANDS,
 ) -> AsyncIterator[Stack]:
     """A separate stack below `home`; `settings` are additional environment variables.
 
     Its databases are copies of `data`, or made from nothing. Its roles are forks of a process that has imported them, where
-    that is allowed, unless `forked` is false.
+    that is allowed, unless `forked` is false; otherwise `command` runs the stack.
     """
     if data is not None:
         await data.copy(home / "postgres", home / "secrets.json")
@@ -104,7 +105,8 @@ async def running(
         "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
         **(settings or {}),
     }
-    process = _command(home, environment, forked=forked and preloaded.is_allowed(os.environ))
+    is_forked = forked and preloaded.is_allowed(os.environ)
+    process = _command(home, environment, command=None if is_forked else command)
     process.spawn()
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
@@ -117,8 +119,8 @@ async def running(
     assert 0 == process.poll(), process.log.read_text()
 
 
-def _command(home: Path, environment: Mapping[str, str], *, forked: bool) -> Process:
+def _command(home: Path, environment: Mapping[str, str], *, command: Sequence[str] | None) -> Process:
     log = home / "run.log"
-    if forked:
+    if command is None:
         return PreloadedProcess("run", preloaded.__name__, environment=environment, log=log)
-    return Process("run", preloaded.BY_COMMANDS, environment=environment, directory=ROOT, log=log)
+    return Process("run", command, environment=environment, directory=ROOT, log=log)
