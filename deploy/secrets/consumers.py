@@ -101,11 +101,11 @@ class Consumers:
         """For `python -m deploy.backup`: the owners' databases, and the engines that a reset empties."""
         broker = self._hosts.rabbitmq.partition(":")[0]
         owners = {
-            f"{PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
+            f"{FILE_PREFIX}{service}_owner_database_url": self._database_url(f"{service}_owner") for service in SERVICES
         }
         engines = {
-            f"{PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
-            f"{PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
+            f"{FILE_PREFIX}redis_url": f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
+            f"{FILE_PREFIX}rabbitmq_management_url": f"http://{BROKER_USER}:{self._password('rabbitmq')}@{broker}:15672",
         }
         return {"compare": owners, "reset": owners | engines}
 
