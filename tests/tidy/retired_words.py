@@ -108,7 +108,7 @@ SHARED_SCRIPTS = frozenset(f"services/chassis/sql/{name}.sql" for name in ("audi
 """Scripts that old revisions of several services run. `schema.sql` shows what all revisions make."""
 
 LEFT_OUT = re.compile(
-    r"(^|/)(\.(git|venv|payflow|hypothesis)|[^/]*_cache|__pycache__|[^/]*\.egg-info|node_modules|build|dist)(/|$)"
+    r"(^|/)(\.(git|venv|payflow|deploy|hypothesis)|[^/]*_cache|__pycache__|[^/]*\.egg-info|node_modules|build|dist)(/|$)"
 )
 SUFFIXES = frozenset(
     {

@@ -143,4 +143,6 @@ def test_no_build_products_are_committed() -> None:
         "\n"
     )
 
-    assert [] == [name for name in tracked if re.search(r"\.pyc$|\.pem$|^\.payflow/|^\.venv/|secrets\.json$", name)]
+    assert [] == [
+        name for name in tracked if re.search(r"\.pyc$|\.pem$|^\.payflow/|^\.deploy/|^\.venv/|secrets\.json$", name)
+    ]
