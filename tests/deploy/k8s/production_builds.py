@@ -58,8 +58,8 @@ def production() -> tuple[Resource, ...]:
 
 
 @cache
-def base_with(component: str) -> tuple[Resource, ...]:
-    """The resources of the base, an Ingress and one component."""
+def base_with(*components: str) -> tuple[Resource, ...]:
+    """The resources of the base, an Ingress and components."""
     with TemporaryDirectory() as folder:
         root = _copy(Path(folder))
         overlay = root / "deploy/k8s/overlays/tried"
@@ -68,7 +68,7 @@ def base_with(component: str) -> tuple[Resource, ...]:
         kustomization = {
             "namespace": "payflow",
             "resources": ["../../base", "../../../../.deploy/production", "ingress.yaml"],
-            "components": [f"../../components/{component}"],
+            "components": [f"../../components/{component}" for component in components],
         }
         (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         return _build(overlay)

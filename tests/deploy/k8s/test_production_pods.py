@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
 
 from deploy import facts
 from tests.deploy.k8s import networks, pod_security, production_builds, schemas
-from tests.deploy.k8s.manifests import Resource, Workload, of_kind, workloads
+from tests.deploy.k8s.manifests import Resource, Workload, matches, of_kind, workloads
 from tests.deploy.k8s.networks import Edge
 from tests.deploy.k8s.production_builds import SITE
 from tests.deploy.k8s.test_custom_resources import KUBERNETES_GROUPS
@@ -34,7 +35,8 @@ def pods() -> tuple[Workload, ...]:
 def _postgres() -> Workload:
     """The pods of CloudNativePG, as far as the Cluster says what they are."""
     cluster = of_kind(production_builds.production(), "Cluster")["postgres"]
-    labels = cluster["spec"]["inheritedMetadata"]["labels"] | {"cnpg.io/cluster": "postgres"}
+    # The only label of its pods on which its manual lets others rely. app.kubernetes.io/name differs by version.
+    labels = {"cnpg.io/cluster": cluster["metadata"]["name"]}
     return Workload("Cluster", "postgres", cluster, {"metadata": {"labels": labels}, "spec": {"containers": []}})
 
 
@@ -91,6 +93,22 @@ def test_no_pod_of_ours_can_write_to_its_image() -> None:
         assert pod.container["securityContext"]["readOnlyRootFilesystem"] is True, pod
 
 
+def test_every_setting_of_a_role_is_given_once() -> None:
+    """A role or job gets only variables that it reads, and each that it requires, from the manifest or from its Secret."""
+    secrets = {re.sub(r"-secrets-\w+$", "", name): each["data"] for name, each in _secrets().items()}
+    for pod in pods():
+        process = facts.PROCESSES.get(pod.name)
+        if process is not None:
+            files = {name.upper() for name in secrets[pod.name]}
+            assert set(pod.environment) | files <= set(process.variables), pod
+            assert process.required <= set(pod.environment) | files, pod
+            assert set(pod.environment) & files == set(), pod
+
+
+def _secrets() -> dict[str, Resource]:
+    return of_kind(production_builds.production(), "Secret")
+
+
 def test_every_pod_is_isolated() -> None:
     """Guarantee 56: in production, too, nothing reaches a pod, and a pod reaches nothing, but by a rule that names it."""
     for pod in pods():
@@ -137,16 +155,31 @@ def _edges_of_the_operators() -> set[Edge]:
     return edges
 
 
+def test_every_role_is_scraped_under_its_name() -> None:
+    """Prometheus finds every role by a port that it has, and gives its metrics the labels that the rules select."""
+    monitor = of_kind(production_builds.production(), "PodMonitor")["payflow"]["spec"]
+    scraped = {pod.name for pod in pods() if matches(monitor["selector"], pod.labels)}
+    assert scraped == set(facts.ROLES)
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert {pod.ports[endpoint["port"]] for pod in pods() if pod.name in scraped} == {9100}
+    constant, copied = endpoint["relabelings"]
+    assert constant == {"targetLabel": "job", "replacement": "payflow"}
+    # Prometheus replaces what is not a letter or a digit in the name of a label of a pod.
+    label = "__meta_kubernetes_pod_label_" + re.sub(r"[^a-z0-9]", "_", "app.kubernetes.io/name")
+    assert copied == {"sourceLabels": [label], "targetLabel": "role"}
+
+
 def test_keda_reaches_postgres_alone() -> None:
-    """The component keda-postgresql lets KEDA connect to PostgreSQL, and to nothing else."""
-    added = (
-        of_kind(production_builds.base_with("keda-postgresql"), "NetworkPolicy").keys()
-        - of_kind(production_builds.production(), "NetworkPolicy").keys()
+    """The component keda-postgresql lets KEDA connect to PostgreSQL, to that of CloudNativePG too, and to nothing else."""
+    edge = Edge("namespace:keda", "postgres", ENGINE_PORTS["postgres"])
+    ours = Workload(
+        "StatefulSet", "postgres", {}, {"metadata": {"labels": {"app.kubernetes.io/name": "postgres"}}, "spec": {}}
     )
-    assert added == {"postgres-scaler"}
-    policy = of_kind(production_builds.base_with("keda-postgresql"), "NetworkPolicy")["postgres-scaler"]
-    edges = networks.allowed([policy], [_postgres()])
-    assert edges == {Edge("namespace:keda", "postgres", ENGINE_PORTS["postgres"])}
+    for components, postgres in ((("keda-postgresql",), ours), (("keda-postgresql", "cnpg"), _postgres())):
+        policies = of_kind(production_builds.base_with(*components), "NetworkPolicy")
+        from_keda = [name for name, policy in policies.items() if "'keda'" in str(policy)]
+        assert from_keda == ["postgres-scaler"]
+        assert networks.allowed([policies["postgres-scaler"]], [postgres]) == {edge}
 
 
 def test_everything_is_in_the_namespace() -> None:
