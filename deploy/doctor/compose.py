@@ -137,3 +137,8 @@ def reversal_after(containers: Sequence[Container], default: float) -> float:
         if service(container) == "transaction":
             return float(environments([container])[name(container)].get("PAYFLOW_REVERSAL_AFTER_SECONDS", default))
     return default
+
+
+def data_folder(info: Mapping[str, Any]) -> str:
+    """Where images and volumes are, from `docker info` or `podman info`."""
+    return str(info.get("DockerRootDir") or info.get("store", {}).get("graphRoot") or "/")

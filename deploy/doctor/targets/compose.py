@@ -124,7 +124,7 @@ def _check_secrets() -> Iterator[Finding]:
 
 
 def _check_disk(docker: str) -> Iterator[Finding]:
-    root = Path(_output([docker, "info", "--format", "{{.DockerRootDir}}"]).strip() or "/")
+    root = Path(compose.data_folder(json.loads(_output([docker, "info", "--format", "{{json .}}"]))))
     # Docker Desktop has it inside of a virtual machine.
     existing = root if root.exists() else Path("/")
     usage = shutil.disk_usage(existing)

@@ -109,6 +109,22 @@ def test_no_containers_is_one_line(
     )
 
 
+def test_compose_before_a_start(
+    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Volumes without their secrets stop it, and a port in use too. Podman is taken where there is no Docker."""
+    monkeypatch.setenv("PAYFLOW_DEPLOY", str(tmp_path / "deploy"))
+    monkeypatch.setattr(ports, "is_free", lambda _port: False)
+    podman = {"version": "4.3", "ps": "", "volume ls": "payflow_postgres\n", "info": '{"store": {"graphRoot": "/"}}'}
+    stub("podman", podman)
+
+    assert 1 == run(monkeypatch, "compose --before")
+    text = capsys.readouterr().out
+    assert "fail secrets: there is data (payflow_postgres), and" in text
+    assert "fail ports: port 8000 is used by another program - stop it, or set PAYFLOW_GATEWAY_PORT" in text
+    assert "warn images: not pinned by digest: docker.io/" in text
+
+
 def test_an_empty_namespace_is_one_line(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,7 +294,7 @@ def test_compose_is_read_from_inspect(
         "docker",
         {
             "version": "29.0",
-            "info": "/",
+            "info": '{"DockerRootDir": "/"}',
             "ps": "one\ntwo\n",
             "inspect": json.dumps(project()),
             f"exec {postgres}": "auth=0011\nmax_connections=40\n",
@@ -346,6 +362,13 @@ def test_one_broken_container_is_one_line(service: str, change: dict[str, Any], 
     containers = [each | change if compose.service(each) == service else each for each in project()]
 
     assert [line] == [text[: len(line)] for text in check_all(containers)]
+
+
+def test_docker_and_podman_name_their_folder_differently() -> None:
+    """As `info --format json` of both prints it."""
+    assert "/var/lib/docker" == compose.data_folder({"DockerRootDir": "/var/lib/docker", "Containers": 0})
+    assert "/var/lib/containers/storage" == compose.data_folder({"store": {"graphRoot": "/var/lib/containers/storage"}})
+    assert "/" == compose.data_folder({})
 
 
 def test_a_missing_container_is_one_line() -> None:
