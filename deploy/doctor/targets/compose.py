@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy import facts, programs
-from deploy.doctor import compose, containers, host, networks, periods, processes, revisions, secrets
+from deploy.doctor import compose, containers, host, networks, periods, pools, processes, revisions, secrets
 from deploy.doctor.compose import Container
 from deploy.doctor.containers import Running
 from deploy.doctor.findings import Finding
-from deploy.doctor.periods import PoolUse
 from deploy.image import lock
 from deploy.local import files, ports
 from deploy.programs import DeployError
@@ -111,8 +110,9 @@ def _check_databases(docker: str, inspected: Sequence[Container]) -> Iterator[Fi
     found, connections_max = revisions.parse(output)
     yield from host.check_revisions(found, revisions.expected())
     counts = Counter(compose.service(each) for each in inspected if compose.service(each) in facts.ROLES)
-    pools = [PoolUse(role, count, facts.ROLES[role].database_connections_max) for role, count in counts.items()]
-    yield from periods.check_connections(pools, connections_max=connections_max)
+    values = compose.environments(inspected)
+    by_role = {compose.service(each): values[compose.name(each)] for each in inspected}
+    yield from periods.check_connections(pools.list_uses(counts, by_role), connections_max=connections_max)
 
 
 def _check_secrets() -> Iterator[Finding]:

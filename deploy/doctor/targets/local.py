@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from deploy import facts
-from deploy.doctor import host, periods, probe, processes, revisions, secrets
+from deploy.doctor import host, periods, pools, probe, processes, revisions, secrets
 from deploy.doctor.findings import Finding, passed_unless, warn
 from deploy.doctor.periods import PoolUse, Stopping
 from deploy.doctor.processes import Probe
@@ -26,6 +26,7 @@ from deploy.local.home import Home
 from deploy.programs import DeployError
 
 CONNECT_SECONDS_MAX = 5.0
+REVERSAL_AFTER = "PAYFLOW_REVERSAL_AFTER_SECONDS"
 ADVICE = "read its log below .payflow/logs/"
 
 
@@ -71,9 +72,10 @@ def check_stack(stack: Mapping[str, Any], *, secrets_path: Path) -> Iterator[Fin
     yield from processes.check_open_files(probes)
     found, connections_max = asyncio.run(read_databases(stack["databases"]))
     yield from host.check_revisions(found, revisions.expected())
-    yield from periods.check_connections(pools(stack), connections_max=connections_max)
+    yield from periods.check_connections(uses_of(stack), connections_max=connections_max)
     yield from periods.check_transfer_periods(
-        reversal_after=_reversal_after(stack), message_lifetime=facts.PERIODS.message_lifetime
+        reversal_after=float(_environment(stack, "transaction").get(REVERSAL_AFTER, facts.PERIODS.reversal_after)),
+        message_lifetime=facts.PERIODS.message_lifetime,
     )
     stopping = [Stopping(name, 0.0, process.STOP_SECONDS_MAX) for name in sorted(facts.ROLES)]
     yield from periods.check_stopping(stopping, drain=facts.PERIODS.stop_max)
@@ -106,11 +108,12 @@ def probe_all(stack: Mapping[str, Any]) -> list[Probe]:
         return list(threads.map(lambda pair: read(*pair), running))
 
 
-def pools(stack: Mapping[str, Any]) -> list[PoolUse]:
+def uses_of(stack: Mapping[str, Any]) -> list[PoolUse]:
     """The connections of each role, by the number of its processes."""
     identities = {role.name: role.identity for role in roles.ROLES}
     counts = Counter(identities[name] for name in stack["metrics"])
-    return [PoolUse(role, count, facts.ROLES[role].database_connections_max) for role, count in counts.items()]
+    environments = {identities[name]: _environment(stack, name) for name in stack["metrics"]}
+    return pools.list_uses(counts, environments)
 
 
 async def read_databases(urls: Mapping[str, str]) -> tuple[dict[str, str | None], int | None]:
@@ -150,12 +153,10 @@ def _open_files(pid: int) -> int | None:
         return None
 
 
-def _reversal_after(stack: Mapping[str, Any]) -> float:
-    """The setting of the running process, which may come from the shell that started the stack."""
-    pid = stack["pids"].get("transaction")
+def _environment(stack: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The variables of a running process: some come from the shell that started the stack."""
     try:
-        entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        entries = Path(f"/proc/{stack['pids'].get(name)}/environ").read_text(errors="replace").split("\0")
     except OSError:
         entries = []
-    given = dict(entry.partition("=")[::2] for entry in entries if entry)
-    return float(given.get("PAYFLOW_REVERSAL_AFTER_SECONDS", facts.PERIODS.reversal_after))
+    return dict(entry.partition("=")[::2] for entry in entries if entry)

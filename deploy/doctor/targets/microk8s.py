@@ -19,6 +19,7 @@ from deploy.doctor import (
     host,
     networks,
     periods,
+    pools,
     processes,
     quantities,
     revisions,
@@ -27,7 +28,6 @@ from deploy.doctor import (
 from deploy.doctor.cluster import Object
 from deploy.doctor.containers import Running
 from deploy.doctor.findings import Finding, warn
-from deploy.doctor.periods import PoolUse
 from deploy.doctor.processes import Probe
 from deploy.k8s import cluster as clusters
 from deploy.k8s.cluster import NAMESPACE, Cluster
@@ -199,12 +199,8 @@ def _check_databases(chosen: Cluster, objects: Sequence[Object]) -> Iterator[Fin
         output = ""
     found, connections_max = revisions.parse(output)
     yield from host.check_revisions(found, revisions.expected())
-    pools = [
-        PoolUse(role, count, facts.ROLES[role].database_connections_max)
-        for role, count in cluster.replicas_max(objects).items()
-        if role in facts.ROLES
-    ]
-    yield from periods.check_connections(pools, connections_max=connections_max)
+    uses = pools.list_uses(cluster.replicas_max(objects), cluster.environments(objects))
+    yield from periods.check_connections(uses, connections_max=connections_max)
 
 
 def _check_secret_store(store: Path) -> Iterator[Finding]:

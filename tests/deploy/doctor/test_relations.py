@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deploy import facts
-from deploy.doctor import findings, host, networks, periods, revisions, secrets
+from deploy.doctor import findings, host, networks, periods, pools, revisions, secrets
 from deploy.doctor.findings import Finding
 from deploy.doctor.periods import PoolUse, Stopping
 from deploy.doctor.processes import Probe
@@ -64,6 +64,17 @@ def test_all_pools_fit_into_the_server() -> None:
         "fail connections: the roles may open 100 connections, and max_connections leaves 99; wallet"
     )
     assert lines(periods.check_connections(pools, connections_max=None))[0].startswith("fail connections: PostgreSQL")
+
+
+def test_pools_have_the_size_that_is_configured() -> None:
+    """A variable of the deployment, else the default of the code."""
+    default, larger = (
+        pools.list_uses({"wallet": 2, "postgres": 1}, {"wallet": environment})
+        for environment in ({}, {"PAYFLOW_WALLET_POOL_SIZE_MAX": "30"})
+    )
+
+    assert [PoolUse("wallet", 2, facts.ROLES["wallet"].database_connections_max)] == default
+    assert [PoolUse("wallet", 2, default[0].connections_max + 18)] == larger
 
 
 def test_secrets_are_as_strong_as_a_role_requires() -> None:
