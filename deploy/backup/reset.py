@@ -24,9 +24,12 @@ SEQ_GAP = 1_000_000
 """More events than any user gets in the time that a restore loses."""
 
 USERS_AT_A_TIME = 10_000
+NO_ROLES = ("payflow_backup", "payflow_monitor", "payflow_scaler")
+"""Logins that change nothing."""
+
 SESSIONS = """
-SELECT DISTINCT usename FROM pg_stat_activity
-WHERE usename LIKE 'payflow\\_%' AND usename NOT LIKE '%\\_owner' AND usename <> 'payflow_backup' ORDER BY usename
+SELECT DISTINCT usename::text FROM pg_stat_activity
+WHERE usename LIKE 'payflow\\_%' AND usename NOT LIKE '%\\_owner' AND usename <> ALL($1::text[])
 """
 REVOKE_SESSIONS = """
 WITH ended AS (
@@ -75,13 +78,15 @@ async def reset(to: Addresses, report: Callable[[str], None]) -> None:
 
 async def _refuse_running_roles(addresses: Mapping[str, str]) -> None:
     """A running role could act on what it still has in memory."""
-    connection = await connect("transaction", addresses["transaction"])
-    try:
-        connected = [row["usename"] for row in await connection.fetch(SESSIONS)]
-    finally:
-        await connection.close()
+    connected = set()
+    for name, url in addresses.items():
+        connection = await connect(name, url)
+        try:
+            connected |= {row["usename"] for row in await connection.fetch(SESSIONS, NO_ROLES)}
+        finally:
+            await connection.close()
     if connected:
-        raise DeployError(f"stop every role first; connected to the server: {', '.join(connected)}")
+        raise DeployError(f"stop every role first; connected to the server: {', '.join(sorted(connected))}")
 
 
 async def empty_broker(url: str) -> int:

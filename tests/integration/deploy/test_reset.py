@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis as RedisClient
 
 from deploy.backup import reset
 from deploy.backup.reset import SEQ_GAP, Addresses
-from deploy.local.engines import RabbitMQ, Redis
+from deploy.local.engines import Postgres, RabbitMQ, Redis
 from deploy.programs import DeployError
 from services.auth import store
 from services.chassis import database
@@ -140,6 +141,15 @@ async def test_nothing_is_discarded_while_a_role_runs(four: FourDatabases, addre
 
     with pytest.raises(DeployError, match=r"stop every role first; connected to the server: .*payflow_transaction"):
         await reset.reset(addresses, lambda _line: None)
+
+
+async def test_monitoring_stops_no_reset(four: FourDatabases, postgres: Postgres) -> None:
+    """A login that changes nothing may stay connected."""
+    connection = await asyncpg.connect(postgres.dsn("postgres", "payflow_monitor"))
+
+    await reset._refuse_running_roles(four.urls)
+
+    await connection.close()
 
 
 async def test_an_unreachable_engine_is_one_line(four: FourDatabases) -> None:
