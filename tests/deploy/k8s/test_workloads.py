@@ -12,7 +12,10 @@ from services.chassis.roles import STOP_SECONDS_MAX
 from tests.deploy.k8s.manifests import K8S, Workload, matches, microk8s, of_kind, quantity, workloads
 
 MARGIN_SECONDS = 5.0
-SERVICES_WITHOUT_WAITING = {"gateway", "postgres", "rabbitmq", "redis"}
+INTERNAL_APIS = {"auth", "wallet", "transaction", "notification"}
+READINESS_FAILURES_DEFAULT = 3
+ADDRESS_SECONDS_MIN = 3600
+UNREADY_SECONDS_MAX = 15
 REVERSAL_START_SECONDS_MAX = 5.0
 """How long a run may take from its minute to its first pass, for the longest permitted gap to hold."""
 
@@ -188,15 +191,21 @@ def test_services_select_their_pods() -> None:
             assert pod.ports[port["targetPort"]] == port["port"], pod
 
 
-def test_internal_services_keep_addresses() -> None:
-    """The address of an internal service stays known while its pods are not ready: callers get its 503."""
-    published = {
-        name
-        for name, service in of_kind(microk8s(), "Service").items()
-        if service["spec"].get("publishNotReadyAddresses")
-    }
+def test_internal_services_keep_addresses_in_an_outage() -> None:
+    """A pod that was ready keeps its address for an hour without its database, so that callers get its 503 and its reads."""
+    for pod in deployments():
+        probe = pod.container["readinessProbe"]
+        seconds = probe["periodSeconds"] * probe.get("failureThreshold", READINESS_FAILURES_DEFAULT)
+        if pod.name in INTERNAL_APIS:
+            assert seconds >= ADDRESS_SECONDS_MIN, pod
+        else:
+            assert seconds <= UNREADY_SECONDS_MAX, pod
 
-    assert published == set(of_kind(microk8s(), "Service")) - SERVICES_WITHOUT_WAITING
+
+def test_no_service_publishes_pods_that_are_not_ready() -> None:
+    """Otherwise pods on an old schema, pods that end and pods of a dead node would get requests (decision 0014)."""
+    for service in of_kind(microk8s(), "Service").values():
+        assert not service["spec"].get("publishNotReadyAddresses")
 
 
 def test_the_ingress_reaches_the_gateway_only() -> None:

@@ -77,6 +77,32 @@ MUTANTS = (
         caught_by=[f"{WORKLOADS}::test_a_role_has_time_to_stop"],
     ),
     Mutant(
+        name="addresses-lost-with-the-database",
+        guard="an internal service keeps its addresses while its database is unavailable",
+        changes=[
+            Change(
+                "deploy/k8s/base/wallet.yaml",
+                "        readinessProbe: {failureThreshold: 720}\n",
+                "        readinessProbe: {failureThreshold: 2}\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{WORKLOADS}::test_internal_services_keep_addresses_in_an_outage"],
+    ),
+    Mutant(
+        name="requests-for-pods-on-an-old-schema",
+        guard="a pod that is not ready yet, or ends, gets no requests",
+        changes=[
+            Change(
+                "deploy/k8s/base/wallet.yaml",
+                "spec:\n  selector:\n    app.kubernetes.io/name: wallet\n",
+                "spec:\n  publishNotReadyAddresses: true\n  selector:\n    app.kubernetes.io/name: wallet\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{WORKLOADS}::test_no_service_publishes_pods_that_are_not_ready"],
+    ),
+    Mutant(
         name="data-deleted-with-the-claim",
         guard="data outlive the claim of their volume",
         changes=[Change("deploy/k8s/overlays/microk8s/storage.yaml", "reclaimPolicy: Retain", "reclaimPolicy: Delete")],
