@@ -257,6 +257,16 @@ def test_the_broker_and_the_cache_are_set_as_in_the_local_stack(services: dict[s
     assert "maxmemory-policy noeviction" in redis.CONFIGURATION
 
 
+def test_no_start_leaves_a_nameless_volume(project: dict[str, Any]) -> None:
+    """Where an image of an engine declares a volume, its containers mount one of ours, or memory."""
+    declared = {"postgres": "/var/lib/postgresql/data", "rabbitmq": "/var/lib/rabbitmq", "redis": "/data"}
+    images = {lock.read()[name].reference: path for name, path in declared.items()}
+    for name, service in project["services"].items():
+        if service["image"] in images:
+            mounts = {mount["target"]: mount["type"] for mount in service["volumes"]}
+            assert mounts.get(images[service["image"]]) in {"volume", "tmpfs"}, name
+
+
 def test_demo_mode_is_off_unless_it_is_chosen(services: dict[str, dict[str, Any]]) -> None:
     """Every role takes it from one variable, which is 0 by default; the job with the public passwords has a profile."""
     for name in facts.ROLES:
