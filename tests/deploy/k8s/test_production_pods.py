@@ -164,7 +164,7 @@ def test_every_role_is_scraped_under_its_name() -> None:
     assert {pod.ports[endpoint["port"]] for pod in pods() if pod.name in scraped} == {9100}
     constant, copied = endpoint["relabelings"]
     assert constant == {"targetLabel": "job", "replacement": "payflow"}
-    # Prometheus replaces what is not a letter or a digit in the name of a label of a pod.
+    # Prometheus replaces all special characters in the name of a label of a pod.
     label = "__meta_kubernetes_pod_label_" + re.sub(r"[^a-z0-9]", "_", "app.kubernetes.io/name")
     assert copied == {"sourceLabels": [label], "targetLabel": "role"}
 
