@@ -129,12 +129,20 @@ verify() {
     pg_verifybackup --quiet "$newest/data" || fail "$newest is damaged"
     wal=${newest%/base/*}/wal
     expected=$(first_segment "$newest")
+    last=
     for name in $(segments "$wal" "$expected"); do
         [ "$name" = "$expected" ] || fail "the log is not complete: $wal/$expected is missing"
+        last=$wal/$name
         expected=$(following "$name")
     done
-    [ -e "$wal/$expected.partial" ] || fail "the log is not complete: $wal/$expected.partial is missing"
-    age=$(($(date +%s) - $(stat -c %Y "$wal/$expected.partial")))
+    # Right after the end of a segment there is no incomplete one yet.
+    for partial in "$wal"/*.partial; do
+        [ -e "$partial" ] || continue
+        [ "$partial" = "$wal/$expected.partial" ] || fail "the log is not complete: $wal/$expected is missing"
+        last=$partial
+    done
+    [ -n "$last" ] || fail "the log is not complete: $wal/$expected is missing"
+    age=$(($(date +%s) - $(stat -c %Y "$last")))
     [ "$age" -le "$AGE_SECONDS_MAX" ] || fail "the last of the log was received $age s ago"
     echo "$newest is complete, and the log since; the last of it was received $age s ago"
 }
@@ -242,7 +250,7 @@ nightly() {
 
 fresh() {
     minutes=$(((AGE_SECONDS_MAX + 59) / 60))
-    [ -n "$(find "$FOLDER" -path '*/wal/*.partial' -mmin "-$minutes" 2>/dev/null | head -n 1)" ] \
+    [ -n "$(find "$FOLDER" -path '*/wal/*' -mmin "-$minutes" 2>/dev/null | head -n 1)" ] \
         || fail "no log was received for $AGE_SECONDS_MAX s"
 }
 
