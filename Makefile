@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill
+.PHONY: help run demo chaos stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill deploy-rehearsal
 
 ##@ Use
 
@@ -121,6 +121,9 @@ microk8s-delete: .venv/.installed  ## Remove what make microk8s-deploy made, but
 
 restore-drill: engines  ## Destroy the database server under load, restore it from its backups, account for every payment (SEED=)
 	@$(BIN)/python -m tests.chaos.restore_drill
+
+deploy-rehearsal: .venv/.installed  ## Build the image and run the Compose file on podman: pay, kill, pay again, take it down (as root)
+	@$(BIN)/python -m deploy.rehearsal
 
 ##@ Set up (other targets do it when needed)
 

@@ -18,6 +18,7 @@ from deploy.local.engines import postgres, rabbitmq, redis
 from deploy.local.errors import LocalError
 from deploy.local.progress import Report
 from deploy.monitoring import programs
+from deploy.rehearsal import packages
 
 ATTEMPTS_MAX = 2
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -49,8 +50,12 @@ def find_faketime() -> Path | None:
     return None
 
 
-EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {"faketime": find_faketime, **programs.FINDERS}
-"""The same for packages that only drills, tests and monitoring need."""
+EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {
+    "faketime": find_faketime,
+    **programs.FINDERS,
+    **packages.FINDERS,
+}
+"""The same for packages that only drills, tests, monitoring and rehearsals need."""
 
 SERVICES = FINDERS.keys() | programs.FINDERS.keys()
 """The packages that install a service of the same name."""

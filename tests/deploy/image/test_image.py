@@ -6,7 +6,6 @@ import fnmatch
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -42,7 +41,6 @@ def test_the_image_is_built_from_the_locked_uv() -> None:
     wanted = re.search(r"^uv==(\S+)", text)
 
     assert wanted is not None
-    assert tomllib.loads((ROOT / "uv.lock").read_text())["version"] == 1
     assert re.fullmatch(r"uv==[\d.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n", text)
 
 
