@@ -70,7 +70,7 @@ FEW = (
 
 @pytest.fixture
 def small_machine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """The machine, with a few resources to deploy: the order is the same."""
+    """The machine, with a few resources to deploy to a cluster that has been checked: the order is the same."""
     resources = [
         {
             "apiVersion": version,
@@ -85,6 +85,8 @@ def small_machine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
         for version, kind, name in FEW
     ]
     monkeypatch.setattr(commands, "render", lambda *_arguments, **_options: resources)
+    monkeypatch.setattr(commands, "check_cluster", lambda _cluster, **_options: frozenset())
+    monkeypatch.setattr(commands, "require_secrets", lambda _cluster, _folder: None)
     return machine
 
 
@@ -94,29 +96,32 @@ def kinds(entries: list[tuple[str, str]]) -> list[str]:
 
 
 def test_the_first_deployment(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Everything is tried, then applied: engines, databases, migrations, roles. A second time changes no secret."""
+    """Everything is tried, then applied: engines, then databases, then migrations, then roles."""
     assert machine.deploy() == 0
 
     applied = machine.cluster.applied
     assert applied[0] == NAMESPACE, "a namespace for the trial"
     assert set(machine.cluster.tried) == set(applied)
-    order = [applied.index((kind, name)) for kind, name in applied if kind == "StatefulSet"]
+    engines = [index for index, (kind, _) in enumerate(applied) if kind == "StatefulSet"]
     jobs = [index for index, (kind, _) in enumerate(applied) if kind == "Job"]
     roles = [index for index, (kind, _) in enumerate(applied) if kind in {"Deployment", "CronJob"}]
-    assert max(order) < jobs[0]
+    assert max(engines) < jobs[0]
     assert applied[jobs[0]][1].startswith("provision-1-0-")
     assert max(jobs) < min(roles)
+    assert (machine.folder / secret_files.STORE).exists()
     assert "http://localhost" in capsys.readouterr().out
 
-    store = (machine.folder / secret_files.STORE).read_bytes()
-    old = next(name for plural, name in machine.cluster.stored if plural == "jobs" and name.startswith("auth"))
-    machine.cluster.stored["jobs", "auth-migrate-0-9"] = {
-        **machine.cluster.stored["jobs", old],
-        "metadata": {**machine.cluster.stored["jobs", old]["metadata"], "name": "auth-migrate-0-9"},
-    }
-    assert machine.deploy() == 0
-    assert (machine.folder / secret_files.STORE).read_bytes() == store
-    assert machine.cluster.deleted == [("jobs", "auth-migrate-0-9")], "the Job of the version before"
+
+def test_jobs_of_other_versions_are_removed(small_machine: Machine) -> None:
+    """An update removes the ended Jobs of the version before; one that still runs stays."""
+    for name, state in (("wallet-migrate-0", "Complete"), ("auth-migrate-0", "Suspended")):
+        small_machine.cluster.add("jobs", "Job", name, "payflow")
+        old = small_machine.cluster.stored["jobs", name]
+        old["metadata"]["labels"] = {"app.kubernetes.io/part-of": "payflow", "app.kubernetes.io/component": "job"}
+        old["status"] = {"conditions": [{"type": state, "status": "True"}]}
+
+    assert small_machine.deploy() == 0
+    assert small_machine.cluster.deleted == [("jobs", "wallet-migrate-0")]
 
 
 def test_a_refusal_leaves_nothing(small_machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
