@@ -18,6 +18,9 @@ from deploy.secrets.store import Secrets
 GATEWAY_PORT = 8000
 PORT_MAX = 65535
 SERVICES = ("auth", "wallet", "transaction", "notification")
+OURS = ("_URL", "_PORT", "_SECRET", "_SECRETS_DIR", "_SERVICE_KEY", "_PUBLIC_KEYS", "_HOST", "_INSTANCE", "_DEMO")
+"""How the variables end that only the stack sets."""
+
 WITH_BROKER = frozenset({"transaction", "notification"})
 
 
@@ -210,4 +213,6 @@ def _is_ours(name: str) -> bool:
     """Whether only the stack sets this variable; variables for e-mail and behaviour are the caller's."""
     if not name.startswith("PAYFLOW_") or name.startswith("PAYFLOW_SMTP_"):
         return False
-    return name.endswith(("_URL", "_PORT", "_SECRET", "_SERVICE_KEY", "_PUBLIC_KEYS", "_HOST", "_INSTANCE", "_DEMO"))
+    return name.endswith(
+        ("_SECRETS_DIR", "_URL", "_PORT", "_SECRET", "_SERVICE_KEY", "_PUBLIC_KEYS", "_HOST", "_INSTANCE", "_DEMO")
+    )

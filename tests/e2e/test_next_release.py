@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from services.chassis import revisions
-from tests.harness import expansion, preloaded
+from tests.harness import expansion
 from tests.harness.api import Person
 from tests.harness.stack import Stack
 
@@ -24,15 +22,3 @@ async def test_this_code_runs_on_the_next_schema(stack: Stack, alice: Person, bo
             await stack.ready(name)
 
     assert "COMPLETED" == transfer.body["status"]
-
-
-async def test_an_older_migration_changes_nothing(stack: Stack) -> None:
-    """Guarantee 62: the migration of this release leaves a database alone that a later one has migrated, and succeeds."""
-    before = {service: await stack.query(service, "TABLE alembic_version") for service in stack["databases"]}
-    statuses = []
-    for service, url in stack["databases"].items():
-        variables = os.environ | {f"PAYFLOW_{service.upper()}_OWNER_DATABASE_URL": url}
-        statuses.append((await preloaded.run_to_end(f"services.{service}", "migrate", environment=variables))[0])
-
-    assert [0] * 4 == statuses
-    assert before == {service: await stack.query(service, "TABLE alembic_version") for service in stack["databases"]}

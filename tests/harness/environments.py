@@ -36,4 +36,5 @@ HOSTILE = {
     "PYTHONOPTIMIZE": "1",
     "PAYFLOW_WALLET_DATABASE_URL": "postgresql://payflow_wallet:stale-password-of-another@192.0.2.1/wallet",
     "PAYFLOW_SERVICE_KEY": "stale",
+    "PAYFLOW_SECRETS_DIR": "/nonexistent",
 }

@@ -13,8 +13,10 @@ import pytest
 
 from deploy.local.engines import Postgres
 from deploy.local.engines.postgres import DATABASES
+from services.chassis import revisions
 from tests.harness import preloaded
 from tests.harness.databases import Templates
+from tests.harness.expansion import expand
 
 SERVICES = Path(__file__).parents[2] / "services"
 
@@ -61,6 +63,19 @@ async def test_repeated_and_concurrent_migrations(postgres: Postgres, templates:
     assert [0, 0, 0, 0] == [*codes, again_code]
     assert first == again
     assert "CREATE TABLE" in first
+
+
+async def test_an_older_migration_changes_nothing(postgres: Postgres, templates: Templates) -> None:
+    """Guarantee 62: the migration of this release leaves a database alone that a later one has migrated, and succeeds."""
+    made = await templates.fresh("wallet")
+    revision = await expand(made.owner_url, "wallet")
+    before = schema(postgres, made.name)
+
+    code = await migrate("wallet", made.owner_url)
+
+    assert (0, revision) == (code, await revisions.find(made.owner_url))
+    assert before == schema(postgres, made.name)
+    await templates.drop(made)
 
 
 async def migrate(database: str, url: str) -> int | None:

@@ -11,6 +11,7 @@ REVERSAL = "services/transaction/reversal.py"
 FILES = "tests/unit/chassis/test_settings_files.py"
 SCHEMA = "tests/integration/chassis/test_schema_revision.py"
 WAITS = f"{SCHEMA}::test_a_role_waits_for_its_database_and_migration"
+MIGRATIONS = "tests/integration/test_migrations.py"
 TIMING = "tests/unit/transaction/test_reversal_timing.py"
 EVERY_SETTING = f"{FILES}::test_every_setting_may_be_a_file"
 
@@ -96,7 +97,27 @@ MUTANTS = (
                 "            except SchemaOutdated:\n                return\n",
             )
         ],
-        works=f"{SCHEMA}::test_readiness_depends_on_the_revision",
+        works=f"{SCHEMA}::test_readiness_depends_on_the_revision[auth]",
         caught_by=[f"{SCHEMA}::test_nothing_is_served_or_consumed_on_an_old_schema"],
+    ),
+    Mutant(
+        name="ready-before-it-works",
+        guard="a role is not ready before it listens or consumes",
+        changes=[Change("services/chassis/roles.py", "    runtime.health.starting = True\n", "")],
+        works=f"{SCHEMA}::test_readiness_depends_on_the_revision[auth]",
+        caught_by=[WAITS],
+    ),
+    Mutant(
+        name="older-migration-fails",
+        guard="after a rollback the older migrations leave the newer database alone and succeed",
+        changes=[
+            Change(
+                "services/chassis/migrations.py",
+                "        if found is not None and found > revisions.newest(service):\n",
+                "        if found is None:\n",
+            )
+        ],
+        works=f"{MIGRATIONS}::test_schema_sql_matches_the_migrations[wallet]",
+        caught_by=[f"{MIGRATIONS}::test_an_older_migration_changes_nothing"],
     ),
 )

@@ -118,6 +118,21 @@ def test_a_malformed_file_is_named_without_its_value(folder: Path, name: str, te
     assert "private" not in line
 
 
+def test_files_are_read_as_kubernetes_mounts_them(folder: Path) -> None:
+    """A volume of a Secret: links to a hidden folder that is replaced as a whole. Its other entries are no settings."""
+    content = folder / "..2026_12_01"
+    content.mkdir()
+    write(content, KEYS)
+    (folder / "..data").symlink_to(content.name)
+    for name in KEYS:
+        (folder / name).symlink_to(f"..data/{name}")
+
+    read = load(RoleSettings)
+
+    assert SEED == read.service_key.get_secret_value()
+    assert [] == settings.list_unread_files(read)
+
+
 def test_files_of_a_later_release_are_ignored(folder: Path) -> None:
     """A file that this release does not read is no fault, so that secrets can be added before an upgrade; it is listed."""
     write(folder, KEYS | {"payflow_frobnicator_key": "x", "redis.conf": "x"})

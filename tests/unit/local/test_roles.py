@@ -145,3 +145,9 @@ def test_the_gateway_listens_on_8000_by_default() -> None:
     """The default and the override."""
     assert gateway_port({}) == 8000
     assert gateway_port({"PAYFLOW_GATEWAY_PORT": "9123"}) == 9123
+
+
+@pytest.mark.parametrize("name", sorted(STACK_NAMES))
+def test_no_role_reads_files_of_the_shell(tmp_path: Path, name: str) -> None:
+    """A folder with settings that the caller has for another deployment is not passed on."""
+    assert "PAYFLOW_SECRETS_DIR" not in wire(tmp_path, PAYFLOW_SECRETS_DIR="/run/secrets").environment(role(name))
