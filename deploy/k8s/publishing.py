@@ -29,7 +29,10 @@ def require_builder() -> None:
     Raises:
         DeployError: Docker is missing or does not run.
     """
-    docker.require_engine()
+    try:
+        docker.require_engine()
+    except DeployError as error:
+        raise DeployError(f"{error}; or name an image of a registry: {GIVEN}=registry/payflow:tag") from None
 
 
 def publish() -> Image:

@@ -201,6 +201,21 @@ def test_without_microk8s(
     assert capsys.readouterr().err.startswith("payflow: MicroK8s is not installed")
 
 
+def test_without_docker(
+    small_machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Docker one line says so, and that an image can be named; nothing was written or applied."""
+    monkeypatch.delenv("PAYFLOW_IMAGE")
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[0])
+
+    assert small_machine.deploy() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("payflow: docker is not installed: ")
+    assert line.endswith("PAYFLOW_IMAGE=registry/payflow:tag")
+    assert small_machine.cluster.applied == []
+    assert not small_machine.folder.exists()
+
+
 def test_a_context_must_exist(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     """A context that the kubeconfig does not have is one line that names those it has."""
     assert machine.deploy("--context=staging") == 1
