@@ -23,6 +23,9 @@ from services.transaction.wallet_client import WalletClient
 
 BATCH_MAX = 500
 JOB = "reversal"
+HEARTBEAT = "transaction-reversal"
+"""One for all processes: as a job of a cluster each has another name, and what counts is the last success of any."""
+
 
 log = structlog.get_logger()
 
@@ -65,7 +68,7 @@ async def run(
         is_last = time.monotonic() >= ends_at
         try:
             moved = await sweep(pool, wallet)
-            await commands_heartbeats.record_heartbeat(pool, runtime.instance, {"role": JOB})
+            await commands_heartbeats.record_heartbeat(pool, HEARTBEAT, {"role": JOB})
             metrics.JOB_LAST_SUCCESS.labels(JOB).set_to_current_time()
             if moved:
                 log.warning("stale_transfers_finalized", moved=moved)

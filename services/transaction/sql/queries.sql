@@ -230,8 +230,8 @@ INSERT INTO heartbeats (name, at, state) VALUES ($1, clock_timestamp(), $2::json
 ON CONFLICT (name) DO UPDATE SET at = excluded.at, state = excluded.state;
 
 -- name: delete_old_heartbeats
--- Those of processes that have ended.
-DELETE FROM heartbeats WHERE at < clock_timestamp() - make_interval(secs => $1);
+-- Those of processes that have ended. The last success of a job is kept.
+DELETE FROM heartbeats WHERE at < clock_timestamp() - make_interval(secs => $1) AND state ->> 'role' IN ('worker', 'relay');
 
 -- name: list_heartbeats
 SELECT name, at, state, extract(epoch FROM clock_timestamp() - at)::float8 AS age_seconds FROM heartbeats;

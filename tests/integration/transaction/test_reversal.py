@@ -175,13 +175,13 @@ async def test_role_continues_after_the_wallet_was_unavailable(
         unavailable = await commands_heartbeats.measure(path.pool)
         wallet._upstream._base_url = url
         await path.finalized([transfer.id])
-        while "transaction-reversal-7" not in (heartbeats := (await commands_heartbeats.measure(path.pool))[1]):
+        while "transaction-reversal" not in (heartbeats := (await commands_heartbeats.measure(path.pool))[1]):
             await asyncio.sleep(0.01)
     runtime.stopping.set()
     await role
 
     assert (1, {}) == (unavailable[0]["stale"], unavailable[1])
-    assert "reversal" == heartbeats["transaction-reversal-7"]["role"]
+    assert ["reversal"] == [state["role"] for state in heartbeats.values()]
 
 
 async def test_role_ends_after_its_time(path: MoneyPath, wallet: Recording, transaction_database: TestDatabase) -> None:
@@ -201,16 +201,17 @@ async def test_role_ends_after_its_time(path: MoneyPath, wallet: Recording, tran
 
 
 async def test_old_heartbeats_are_deleted(path: MoneyPath, transaction_database: TestDatabase) -> None:
-    """Those of processes that have been silent for a day: each process of a cluster has a name of its own."""
-    for name in ("worker-a", "worker-b"):
-        await commands_heartbeats.record_heartbeat(path.pool, name, {"role": "worker"})
+    """Those of workers and relays that have been silent for a day: in a cluster each has its own name. Jobs keep theirs."""
+    roles = {"worker-a": "worker", "worker-b": "worker", "relay-a": "relay", reversal.HEARTBEAT: reversal.JOB}
+    for name, role in roles.items():
+        await commands_heartbeats.record_heartbeat(path.pool, name, {"role": role})
     owner = await asyncpg.connect(transaction_database.superuser_url)
-    await owner.execute("UPDATE heartbeats SET at = at - interval '25 hours' WHERE name = 'worker-a'")
+    await owner.execute("UPDATE heartbeats SET at = at - interval '25 hours' WHERE name <> 'worker-b'")
     await owner.close()
 
     await commands_heartbeats.delete_old_heartbeats(path.pool, monitor.HEARTBEAT_KEPT_SECONDS)
 
-    assert ["worker-b"] == list(await commands_heartbeats.list_heartbeats(path.pool))
+    assert {"worker-b", reversal.HEARTBEAT} == set(await commands_heartbeats.list_heartbeats(path.pool))
 
 
 async def test_expiry_is_counted_from_acceptance(path: MoneyPath) -> None:
