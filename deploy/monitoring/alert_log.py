@@ -1,7 +1,7 @@
 """A webhook of Alertmanager that writes one line per alert to its standard output.
 
 It is the receiver of alerts where no other one is configured, and a record of all of them where one is. Only the standard
-library, so that it runs as a single file: `python alert_log.py [PORT]`.
+library, so that it runs as a single file: `python alert_log.py [PORT]`, and `python alert_log.py check` for its health check.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.request import urlopen
 
 PORT = 9095
 BODY_BYTES_MAX = 4 * 1024 * 1024
 READ_SECONDS_MAX = 10
+CHECK_SECONDS_MAX = 3
 LABELS_SHOWN = ("alertname", "severity")
 
 
@@ -72,5 +74,13 @@ def serve(host: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((host, port), Handler)
 
 
+def main(arguments: list[str]) -> None:
+    """Serve until it is ended, or check that the server of this container responds."""
+    if arguments == ["check"]:
+        urlopen(f"http://127.0.0.1:{PORT}/", timeout=CHECK_SECONDS_MAX).close()
+        return
+    serve("0.0.0.0", int(arguments[0]) if arguments else PORT).serve_forever()  # noqa: S104 - in a container
+
+
 if __name__ == "__main__":
-    serve("0.0.0.0", int(sys.argv[1]) if len(sys.argv) > 1 else PORT).serve_forever()  # noqa: S104 - in a container
+    main(sys.argv[1:])
