@@ -43,6 +43,14 @@ def test_every_role_is_scraped() -> None:
     assert (["__meta_dns_name"], "role") == (relabel["source_labels"], relabel["target_label"])
 
 
+def test_prometheus_starts_after_every_role() -> None:
+    """A role that is still starting would be reported as down: seen with the stack on podman."""
+    awaited = SERVICES["prometheus"]["depends_on"]
+
+    assert sorted(IDENTITIES) == sorted(awaited)
+    assert {"service_healthy"} == {each["condition"] for each in awaited.values()}
+
+
 def test_every_exporter_is_scraped() -> None:
     """Each other target is a service, and each exporter is a target."""
     hosts = {
