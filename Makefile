@@ -116,7 +116,7 @@ sbom: .venv/.installed  ## Write the bill of materials of the image's Python pac
 microk8s-deploy: .venv/.installed  ## Deploy to MicroK8s on this machine (HOST= TLS=1 PAYFLOW_IMAGE=), or to the cluster CONTEXT=
 	@$(BIN)/python -m deploy.k8s $(K8S_CONTEXT) deploy $(if $(filter command line,$(origin HOST)),--host="$(HOST)") $(if $(filter command line,$(origin TLS)),--tls="$(TLS)")
 
-microk8s-delete: .venv/.installed  ## Remove what make microk8s-deploy made, but for the data, after a confirmation (YES=1: without)
+microk8s-delete: .venv/.installed  ## Remove what make microk8s-deploy made except the data, after a confirmation (YES=1: without)
 	@$(BIN)/python -m deploy.k8s $(K8S_CONTEXT) delete
 
 restore-drill: engines  ## Destroy the database server under load, restore it from its backups, account for every payment (SEED=)
