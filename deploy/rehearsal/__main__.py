@@ -62,6 +62,7 @@ def _run_all(workspace: Workspace) -> int:
             passed = _run_parts(workspace)
         finally:
             workspace.remove()
+            leftovers.remove_cgroups(before)
         left = sorted(leftovers.snapshot(workspace.folder) - before)
     if left:
         raise DeployError(f"the rehearsal left {'; '.join(left)}")

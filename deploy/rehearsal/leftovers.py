@@ -14,9 +14,27 @@ INTERFACES = Path("/sys/class/net")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
+CGROUPS = ("/sys/fs/cgroup/libpod_parent", "/sys/fs/cgroup/*/libpod_parent")
+
+
+def remove_cgroups(before: set[str]) -> None:
+    """Remove the cgroups of podman that are not in `before`: the one thing that ends with no namespace."""
+    for parent in _cgroups():
+        if f"cgroup {parent}" not in before:
+            folders = sorted((path for path in parent.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
+            for path in (*folders, parent):
+                with suppress(OSError):
+                    path.rmdir()
+
+
+def _cgroups() -> Iterator[Path]:
+    for pattern in CGROUPS:
+        yield from Path("/").glob(pattern.removeprefix("/"))
+
+
 def snapshot(folder: Path) -> set[str]:
     """Processes, mounts, interfaces and files that a rehearsal below `folder` could have made."""
-    return {*_files(), *_processes(folder), *_mounts(folder), *_network()}
+    return {*_files(), *_processes(folder), *_mounts(folder), *_network(), *(f"cgroup {path}" for path in _cgroups())}
 
 
 def _files() -> Iterator[str]:

@@ -19,7 +19,7 @@ NOT_SHOWN = (
         "the official images of Python, PostgreSQL, RabbitMQ and Redis",
         "stand-ins from Debian packages: 3.11, 15, 3.10, 7.0",
     ),
-    ("limits of CPU and memory", "not in force: podman runs without cgroups here"),
+    ("limits of CPU and memory of the Compose file", "not in force: podman runs it without cgroups"),
     ("the build with Docker and its buildx", "the same Dockerfile is built by buildah"),
     (
         "health checks by the engine's own timer",
@@ -31,7 +31,7 @@ NOT_SHOWN = (
         "podman 4.3 reports networks by name, so Compose replaces containers",
     ),
     ("the profile monitoring", "its images cannot be pulled; its configuration is tested with the real programs"),
-    ("Kubernetes: Services, probes, NetworkPolicies, Jobs", "needs a cluster; podman plays Deployments only"),
+    ("Kubernetes", "needs a cluster"),
 )
 """What this run cannot show, and why."""
 

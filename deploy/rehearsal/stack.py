@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from deploy import programs
 from deploy.compose.project import OVERRIDE, Project
+from deploy.compose.up import FAILED_LOG
 from deploy.image import lock
 from deploy.programs import DeployError
 from deploy.rehearsal import images, podman
@@ -47,6 +48,12 @@ class Stack:
             (self._workspace.run / OVERRIDE).write_text(json.dumps({"services": changed}))
         return sorted(changed)
 
+    def networks(self) -> dict[str, list[str]]:
+        """The names that podman has for the networks of each service."""
+        config = self._project.config
+        names = {name: network["name"] for name, network in config["networks"].items()}
+        return {service: [names[it] for it in settings["networks"]] for service, settings in config["services"].items()}
+
     def make(self, target: str, *variables: str, environment: Mapping[str, str] | None = None) -> str:
         """Run a target as a user does; returns its last line. All of its output goes to the log.
 
@@ -71,8 +78,16 @@ class Stack:
                 raise DeployError(f"make {target} was not done after {TARGET_SECONDS_MAX:g} s") from None
         lines = self._workspace.log.read_bytes()[start:].decode(errors="replace").splitlines()
         if done.returncode != 0:
-            raise DeployError(f"make {target} failed: {error_line(lines)}")
+            raise DeployError(f"make {target} failed: {self._keep_logs(error_line(lines))}")
         return programs.last_line("\n".join(lines))
+
+    def _keep_logs(self, line: str) -> str:
+        """Add the logs of a failed start to that of the rehearsal: their own file is removed with the run."""
+        path = self._workspace.run / FAILED_LOG
+        if path.exists():
+            with self._workspace.log.open("ab") as log:
+                log.write(path.read_bytes())
+        return line.replace(str(path), str(self._workspace.log))
 
     def containers(self) -> list[dict[str, Any]]:
         """What `docker inspect` shows of each container."""

@@ -17,7 +17,7 @@ FOLDER = lock.REPOSITORY / ".deploy" / "rehearsal"
 
 CONTAINERS = """\
 [containers]
-cgroups = "disabled"
+cgroups = "{cgroups}"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 
 [engine]
@@ -30,8 +30,8 @@ runtime = "crun"
 network_backend = "netavark"
 network_config_dir = "{run}/networks"
 """
-"""Without systemd and without cgroups: limits of memory and CPU are not in force. The limits of files and processes are lowered,
-because a process without CAP_SYS_RESOURCE cannot raise them."""
+"""Without systemd, and for Compose without cgroups: its limits of memory and CPU are not in force. A pod needs cgroups. The
+limits of files and processes are lowered, because a process without CAP_SYS_RESOURCE cannot raise them."""
 
 STORAGE = """\
 [storage]
@@ -64,7 +64,8 @@ class Workspace:
         self.remove()
         for path in (self.images, self.cache / "temporary", self.run / "containers", self.run / "networks"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.run / "containers.conf").write_text(CONTAINERS.format(run=self.run))
+        (self.run / "containers.conf").write_text(CONTAINERS.format(run=self.run, cgroups="disabled"))
+        (self.run / "pods.conf").write_text(CONTAINERS.format(run=self.run, cgroups="enabled"))
         (self.run / "build.conf").write_text(STORAGE.format(store=self.images, others=""))
         (self.run / "storage.conf").write_text(STORAGE.format(store=self.run / "containers", others=f'"{self.images}"'))
         # pip and uv inside of a build trust what this machine trusts, such as the certificate of a company's proxy.
@@ -75,10 +76,10 @@ class Workspace:
         """Remove everything but the cache."""
         shutil.rmtree(self.run, ignore_errors=True)
 
-    def environment(self, *, for_cache: bool = False) -> dict[str, str]:
-        """The variables for podman and buildah: those of a run, or those that write to the cache."""
+    def environment(self, *, for_cache: bool = False, with_cgroups: bool = False) -> dict[str, str]:
+        """The variables for podman and buildah: those of a run, those that write to the cache, or those for pods."""
         return os.environ | {
-            "CONTAINERS_CONF": str(self.run / "containers.conf"),
+            "CONTAINERS_CONF": str(self.run / ("pods.conf" if with_cgroups else "containers.conf")),
             "CONTAINERS_STORAGE_CONF": str(self.run / ("build.conf" if for_cache else "storage.conf")),
             "TMPDIR": str(self.cache / "temporary"),
         }
