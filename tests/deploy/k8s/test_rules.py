@@ -51,12 +51,21 @@ def test_rules_of_the_engines_alert(tmp_path: Path) -> None:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    """The runbook of each alert exists."""
+    """The runbook of each alert names it before its first section, and the page about monitoring lists it with its severity."""
     alerts = [rule for group in groups() for rule in group["rules"] if "alert" in rule]  # type: ignore[attr-defined]
+    monitoring = (production_builds.ROOT / "docs/operations/monitoring.md").read_text(encoding="utf-8")
     missing = [
-        alert["alert"] for alert in alerts if not (production_builds.ROOT / alert["annotations"]["runbook"]).is_file()
+        alert["alert"]
+        for alert in alerts
+        if f"`{alert['alert']}`" not in head_of(alert["annotations"]["runbook"])
+        or f"| `{alert['alert']}` | {alert['labels']['severity']} |" not in monitoring
     ]
     assert missing == []
+
+
+def head_of(page: str) -> str:
+    """What a page of the repository says before its first section."""
+    return (production_builds.ROOT / page).read_text(encoding="utf-8").partition("\n## ")[0]
 
 
 def test_names_of_alerts_are_unique() -> None:
