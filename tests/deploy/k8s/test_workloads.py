@@ -284,6 +284,16 @@ def test_data_paths_are_those_of_the_images() -> None:
     assert (postgres.environment["PGDATA"] or "").startswith(mounts["postgres"] + "/")
 
 
+def test_engines_may_write_where_they_do_with_compose() -> None:
+    """A folder that an engine writes to in its read-only container of Compose is a volume of its pod, too."""
+    compose = yaml.safe_load((K8S.parent / "compose" / "compose.yaml").read_text())["services"]
+    for pod in engines():
+        mounts = {mount["mountPath"] for mount in pod.container["volumeMounts"] if not mount.get("readOnly")}
+        wanted = {entry.partition(":")[0] for entry in compose[pod.name]["tmpfs"]}
+        wanted |= {volume["target"] for volume in compose[pod.name]["volumes"] if volume["type"] in {"volume", "tmpfs"}}
+        assert wanted <= mounts, f"{pod} cannot write to {', '.join(sorted(wanted - mounts))}"
+
+
 def test_each_role_has_its_own_file() -> None:
     """A file of the base is named after the role that it describes."""
     named = {path.stem for path in (K8S / "base").glob("*.yaml")} - {"kustomization", "namespace", "networks"}
