@@ -66,7 +66,7 @@ def test_checks_exist(mutant: Mutant) -> None:
     for check in mutant.checks:
         path, _, name = check.partition("::")
         assert (ROOT / path).exists()
-        assert not name or name in functions_of(ROOT / path)
+        assert not name or name.partition("[")[0] in functions_of(ROOT / path)
 
 
 def test_each_guard_has_one_mutant() -> None:
