@@ -230,9 +230,10 @@ try() {
 }
 
 replace() {
-    if pg_isready --quiet --host "${PGHOST:-localhost}" --timeout 3; then
-        fail "a server responds at ${PGHOST:-localhost}: stop it first"
-    fi
+    # 1: a server that starts, recovers or stops, and refuses connections meanwhile.
+    status=0
+    pg_isready --quiet --host "${PGHOST:-localhost}" --timeout 3 || status=$?
+    [ "$status" -gt 1 ] || fail "a server responds at ${PGHOST:-localhost}: stop it first"
     if [ -e "$1" ] && [ -n "$(ls -A "$1")" ]; then
         aside="$1.lost-$(date -u +%Y%m%dT%H%M%SZ)"
         mv "$1" "$aside" || fail "$1 was not moved: nothing was restored"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socketserver
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +34,11 @@ class Server:
     moment: str = ""
     """A time after the second row and before the third."""
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the script to its end."""
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the script to its end, with changes to its environment."""
         command = [*self.postgres._launcher(), str(SCRIPT), *arguments]
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=False, timeout=SECONDS_MAX
+            command, env=self.environment | changes, capture_output=True, text=True, check=False, timeout=SECONDS_MAX
         )
 
     @property
@@ -130,6 +132,28 @@ async def lost(tmp_path_factory: pytest.TempPathFactory, data_folder: DataFolder
     return server
 
 
+@contextmanager
+def refusing() -> Iterator[int]:
+    """What a server sends that does not accept connections yet; yields its port."""
+    fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            # Eight bytes ask for encryption, which it does not have.
+            while len(self.request.recv(1024)) == 8:
+                self.request.sendall(b"N")
+            self.request.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+    with socketserver.TCPServer((LOOPBACK, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @asynccontextmanager
 async def started(server: Server) -> AsyncIterator[None]:
     """Start what was restored; remove it afterwards."""
@@ -171,6 +195,19 @@ async def test_an_end_that_was_not_received_is_not_restored(lost: Server) -> Non
     assert late.stderr == "payflow: the recovery failed: recovery ended before configured recovery target was reached\n"
     assert "payflow: there is no base backup that ended before 2000-01-01 00:00:00+00" in early.stderr
     assert list(target.iterdir()) == []
+
+
+def test_a_server_that_refuses_connections_keeps_its_data(lost: Server, tmp_path: Path) -> None:
+    """A server that starts, recovers or stops runs, although nothing can log in: its data are not moved aside."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "PG_VERSION").touch()
+
+    with refusing() as port:
+        replaced = lost.run("replace", str(data), PGPORT=str(port))
+
+    assert replaced.stderr == f"payflow: a server responds at {LOOPBACK}: stop it first\n"
+    assert list(tmp_path.iterdir()) == [data]
 
 
 async def test_damage_is_found(lost: Server) -> None:

@@ -139,4 +139,11 @@ MUTANTS = (
         works=COMES_BACK,
         caught_by=[f"{BACKUP}::test_damage_is_found"],
     ),
+    Mutant(
+        name="data-of-a-starting-server-moved",
+        guard="the data of a server that refuses connections are not moved aside",
+        changes=[Change(SCRIPT, '    [ "$status" -gt 1 ] || fail', '    [ "$status" -gt 0 ] || fail')],
+        works=COMES_BACK,
+        caught_by=[f"{BACKUP}::test_a_server_that_refuses_connections_keeps_its_data"],
+    ),
 )
