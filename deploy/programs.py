@@ -69,10 +69,13 @@ def last_line(text: str) -> str:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """Run a command of `python -m deploy...`; a DeployError becomes one line on standard error and exit code 1."""
+    """Run a command of `python -m deploy...`; a failure becomes one line on standard error and exit code 1.
+
+    A file that cannot be read or written is such a failure: another owner, a full disk.
+    """
     try:
         return command() or 0
-    except DeployError as error:
+    except (DeployError, OSError) as error:
         print(f"payflow: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
