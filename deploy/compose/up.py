@@ -21,9 +21,6 @@ from deploy.programs import DeployError
 from deploy.secrets import files as secrets
 from deploy.secrets.store import Secrets
 
-IRREPLACEABLE = ("postgres:payflow", "rabbitmq", "auth_secret")
-"""Secrets that the data in the volumes depend on; all others can be generated again."""
-
 HEALTHY_SECONDS_MAX = 300.0
 READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 1.0
@@ -60,8 +57,7 @@ def refuse_lost_secrets(folder: Path, volumes: list[str]) -> None:
     if not volumes:
         return
     path = folder / secrets.STORE
-    stored = Secrets(path)
-    lost = [name for name in IRREPLACEABLE if not stored.has(name)]
+    lost = Secrets(path).lost()
     if lost:
         raise DeployError(
             f"the volumes {', '.join(sorted(volumes))} exist, but {path} has no {', '.join(lost)}: restore it from a backup, "

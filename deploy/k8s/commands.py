@@ -16,6 +16,7 @@ from deploy.k8s.site import Site
 from deploy.k8s.waiting import IN_NAMESPACE, PART_OF, Waiting
 from deploy.programs import DeployError
 from deploy.secrets import files as secret_files
+from deploy.secrets.store import Secrets
 
 TARGET = "microk8s"
 REMOVED = (
@@ -97,9 +98,11 @@ def require_secrets(cluster: Cluster, folder: Path) -> None:
     """
     volumes = observed.items(cluster.get("persistentvolumeclaims", IN_NAMESPACE))
     store = folder / secret_files.STORE
-    if volumes and not store.exists():
+    lost = Secrets(store).lost()
+    if volumes and lost:
+        what = f"{store} has no {', '.join(lost)}" if store.exists() else f"{store} is missing"
         raise DeployError(
-            f"{cluster} has data of PayFlow and {store} is missing: restore it from a backup, or delete the data "
+            f"{cluster} has data of PayFlow and {what}: restore it from a backup, or delete the data "
             "(docs/deploy/microk8s.md)"
         )
 
@@ -141,12 +144,23 @@ def apply(cluster: Cluster, parts: Phases) -> None:
     print("engines applied; waiting for them")
     waiting.for_rollouts("statefulsets")
     for jobs, what in ((parts.provision, "databases and logins"), (parts.migrations, "migrations")):
+        remove_failed_jobs(cluster, jobs)
         cluster.apply(jobs)
         print(f"{what}: waiting for {', '.join(map(observed.name, jobs))}")
         waiting.for_jobs([observed.name(job) for job in jobs])
     cluster.apply(parts.roles)
     print("roles applied; waiting until all are ready")
     waiting.for_rollouts("deployments")
+
+
+def remove_failed_jobs(cluster: Cluster, jobs: list[Resource]) -> None:
+    """Remove the failed ones of the Jobs that are applied next: an unchanged Job that has failed would never run again."""
+    states = observed.job_states(cluster.get("jobs", IN_NAMESPACE, PART_OF))
+    failed = [name for name in map(observed.name, jobs) if states.get(name) is observed.JobState.FAILED]
+    if failed:
+        cluster.run(
+            ["delete", IN_NAMESPACE, "jobs", *failed], what="removing failed Jobs", seconds_max=DELETE_SECONDS_MAX
+        )
 
 
 def remove_old_jobs(cluster: Cluster, parts: Phases) -> None:

@@ -13,6 +13,8 @@ from deploy.local import files
 from deploy.programs import DeployError
 
 PASSWORD_BYTES = 24
+IRREPLACEABLE = ("postgres:payflow", "rabbitmq", "auth_secret")
+"""Secrets that the data of a deployment depend on; all others can be generated again."""
 
 
 class Secrets:
@@ -26,6 +28,10 @@ class Secrets:
     def has(self, name: str) -> bool:
         """Whether this secret exists."""
         return name in self._load()
+
+    def lost(self) -> list[str]:
+        """The names of the secrets that are missing and that existing data depend on."""
+        return [name for name in IRREPLACEABLE if not self.has(name)]
 
     def find(self, name: str) -> str | None:
         """A secret that only the operator can know; None if it is not in the file."""

@@ -21,6 +21,7 @@ from deploy.compose.up import published, refuse_lost_secrets, require_free_port
 from deploy.local.engines import postgres
 from deploy.programs import DeployError
 from deploy.secrets import files
+from deploy.secrets.store import IRREPLACEABLE
 
 STAND_IN = """\
 #!/bin/sh
@@ -184,7 +185,7 @@ def test_data_without_secrets_stop_the_start(docker: Docker) -> None:
     assert not docker.calls("up")
 
 
-@pytest.mark.parametrize("lost", up.IRREPLACEABLE)
+@pytest.mark.parametrize("lost", IRREPLACEABLE)
 def test_data_without_one_of_their_secrets_stop_the_start(tmp_path: Path, lost: str) -> None:
     """The password of the superuser, that of the broker, and the key of auth's secrets cannot be generated again."""
     files.write(tmp_path)
@@ -200,7 +201,7 @@ def test_data_without_one_of_their_secrets_stop_the_start(tmp_path: Path, lost: 
 
 def test_the_secrets_of_data_are_known() -> None:
     """They are what PostgreSQL and RabbitMQ were created with, and what auth encrypts its keys with."""
-    assert set(up.IRREPLACEABLE) == {f"postgres:{postgres.SUPERUSER}", "rabbitmq", "auth_secret"}
+    assert set(IRREPLACEABLE) == {f"postgres:{postgres.SUPERUSER}", "rabbitmq", "auth_secret"}
 
 
 def test_a_start_prints_what_is_needed_next(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,10 @@ class Cluster:
             return None
         (self.tried if is_trial else self.applied).append((kind, name))
         if not is_trial:
-            self.stored[plural, name] = resource | {"status": self._status(resource)}
+            before = self.stored.get((plural, name), {})
+            # A Job that has ended stays as it is: applying it again starts nothing.
+            status = before.get("status") if kind == "Job" else None
+            self.stored[plural, name] = resource | {"status": status or self._status(resource)}
         return resource
 
     def _status(self, resource: Resource) -> Resource:

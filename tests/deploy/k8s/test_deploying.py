@@ -163,6 +163,16 @@ def test_a_failed_migration_leaves_the_roles(small_machine: Machine, capsys: pyt
     assert line.startswith("payflow: wallet-migrate failed; see: ")
 
 
+def test_a_failed_job_runs_again(small_machine: Machine) -> None:
+    """The next attempt removes a Job that has failed, although its name is the same, so that it runs again."""
+    small_machine.cluster.failing_jobs = frozenset({"wallet-migrate"})
+    assert small_machine.deploy() == 1
+
+    small_machine.cluster.failing_jobs = frozenset()
+    assert small_machine.deploy() == 0
+    assert small_machine.cluster.deleted == [("jobs", "wallet-migrate")]
+
+
 def test_missing_add_ons(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     """Missing add-ons are one line with the command that enables them, and nothing happens."""
     machine.cluster.stored.clear()
@@ -189,6 +199,18 @@ def test_data_without_secrets(machine: Machine, capsys: pytest.CaptureFixture[st
     assert "secrets.json is missing: restore it from a backup" in capsys.readouterr().err
     assert machine.cluster.tried == []
     assert not (machine.folder / secret_files.STORE).exists()
+
+
+def test_data_without_a_secret(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same holds for a single secret that the data depend on."""
+    machine.cluster.add("persistentvolumeclaims", "PersistentVolumeClaim", "data-postgres-0", "payflow")
+    machine.folder.mkdir(parents=True)
+    store = machine.folder / secret_files.STORE
+    store.write_text('{"postgres:payflow": "7f1e29ab55d0c3", "rabbitmq": "b2a90c77ee4513"}')
+
+    assert machine.deploy() == 1
+    assert "secrets.json has no auth_secret: restore it from a backup" in capsys.readouterr().err
+    assert "auth_secret" not in store.read_text()
 
 
 def test_without_microk8s(

@@ -7,6 +7,7 @@ from tests.mutation.mutant import Change, Mutant
 UP = "deploy/compose/up.py"
 DOWN = "deploy/compose/down.py"
 PROJECT = "deploy/compose/project.py"
+STORE = "deploy/secrets/store.py"
 FILE = "deploy/compose/compose.yaml"
 TESTS = "tests/deploy/compose/test_up.py"
 FILE_TESTS = "tests/deploy/compose/test_file.py"
@@ -25,7 +26,7 @@ MUTANTS = (
     Mutant(
         name="one-lost-secret-is-generated",
         guard="each secret that data depend on must exist",
-        changes=[Change(UP, '("postgres:payflow", "rabbitmq", "auth_secret")', '("postgres:payflow", "rabbitmq")')],
+        changes=[Change(STORE, '("postgres:payflow", "rabbitmq", "auth_secret")', '("postgres:payflow", "rabbitmq")')],
         works=STARTED,
         caught_by=[f"{TESTS}::test_the_secrets_of_data_are_known"],
     ),

@@ -162,9 +162,9 @@ MUTANTS = (
     Mutant(
         name="new-secrets-for-old-data",
         guard="secrets are not generated for data that were made with others",
-        changes=[Change(COMMANDS, "    if volumes and not store.exists():\n", "    if False:\n")],
+        changes=[Change(COMMANDS, "    if volumes and lost:\n", "    if False:\n")],
         works=WORKS_DEPLOYING,
-        caught_by=[f"{DEPLOYING}::test_data_without_secrets"],
+        caught_by=[f"{DEPLOYING}::test_data_without_secrets", f"{DEPLOYING}::test_data_without_a_secret"],
     ),
     Mutant(
         name="current-context-used",
