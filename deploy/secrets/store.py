@@ -60,6 +60,9 @@ class Secrets:
     def _get_or_make(self, name: str, make: Callable[[], str]) -> str:
         values = self._load()
         if name not in values:
+            # What another object has stored since the file was read must neither be lost nor made twice.
+            values = self._values = self._read()
+        if name not in values:
             values[name] = make()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(self.path, values)

@@ -255,3 +255,21 @@ def test_every_component_is_built_by_a_test() -> None:
     listed = re.findall(r"components/([a-z-]+)", "".join(path.read_text() for path in kustomizations))
     components = {path.name for path in (production_builds.K8S / "components").iterdir()}
     assert components - set(listed) == {"keda-postgresql"}
+
+
+def test_secrets_of_production_fit_each_other_from_the_first_write(tmp_path: Path) -> None:
+    """The operators create the users that the roles log in as, and a second write changes nothing."""
+    store = tmp_path / "secrets.json"
+    store.write_text(json.dumps(production_builds.OBJECT_STORE))
+    production_secrets.write(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    broker = (tmp_path / "operators/rabbitmq-default-user/password").read_text()
+    superuser = (tmp_path / "operators/postgres-superuser/password").read_text()
+
+    assert f":{broker}@" in (tmp_path / "secrets/transaction-relay/payflow_rabbitmq_url").read_text()
+    assert f"password={superuser}\n" in (tmp_path / "secrets/provision/pg_service.conf").read_text()
+    assert "auth_secret" in json.loads(store.read_text())
+
+    production_secrets.write(tmp_path)
+
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -20,6 +20,20 @@ def test_a_secret_is_generated_once(tmp_path: Path) -> None:
     assert len(made) >= 32
 
 
+def test_two_objects_of_one_file_keep_all_secrets(tmp_path: Path) -> None:
+    """A secret that another object has stored since the file was read is neither replaced nor lost."""
+    path = tmp_path / "secrets.json"
+    path.write_text("{}")
+    first, second = Secrets(path), Secrets(path)
+    assert not first.has("rabbitmq")
+    made = second.password("rabbitmq"), second.password("redis")
+
+    assert first.password("rabbitmq") == made[0]
+    first.password("auth_secret")
+
+    assert (Secrets(path).password("rabbitmq"), Secrets(path).password("redis")) == made
+
+
 def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     """The file has mode 0600."""
     Secrets(tmp_path / "secrets.json").password("redis")

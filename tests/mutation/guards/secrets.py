@@ -21,9 +21,25 @@ MUTANTS = (
     Mutant(
         name="secrets-are-generated-again",
         guard="a secret that exists is never replaced",
-        changes=[Change(STORE, "        if name not in values:\n", "        if True:\n")],
+        changes=[
+            Change(
+                STORE,
+                "        if name not in values:\n            values[name] = make()\n",
+                "        if True:\n            values[name] = make()\n",
+            )
+        ],
         works=PRIVATE,
         caught_by=[KEPT],
+    ),
+    Mutant(
+        name="secrets-of-others-are-overwritten",
+        guard="a secret that was stored since the file was read is neither replaced nor lost",
+        changes=[Change(STORE, "            values = self._values = self._read()\n", "            pass\n")],
+        works=KEPT,
+        caught_by=[
+            "tests/deploy/secrets/test_store.py::test_two_objects_of_one_file_keep_all_secrets",
+            "tests/deploy/k8s/test_production.py::test_secrets_of_production_fit_each_other_from_the_first_write",
+        ],
     ),
     Mutant(
         name="any-password-is-written",
