@@ -74,11 +74,12 @@ class Cluster:
             DeployError: it refuses something. A pod that its namespace would refuse is refused here, too: of a Deployment
                 the API server only warns.
         """
-        documents = "\n---\n".join(json.dumps(resource) for resource in resources)
+        # Without `---` between them, which kubectl 1.32 refuses after a document in JSON.
+        text = "".join(json.dumps(resource) + "\n" for resource in resources)
         trial = ["--dry-run=server"] if is_trial else []
         command = ["apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", *trial, "--filename=-"]
         what = f"the trial on {self}" if is_trial else f"applying to {self}"
-        done = self._run(command, what=what, text=documents, seconds_max=5 * CALL_SECONDS_MAX)
+        done = self._run(command, what=what, text=text, seconds_max=5 * CALL_SECONDS_MAX)
         refused = [line for line in done.stderr.splitlines() if POD_REFUSED in line]
         if refused:
             raise DeployError(f"{what} failed: {refused[0].removeprefix('Warning: ')}")

@@ -119,9 +119,9 @@ def write_kubeconfig(path: Path, address: str, *, context: str) -> None:
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": context,
-        "clusters": [{"name": "c", "cluster": {"server": address}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": context, "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": context, "cluster": {"server": address}}],
+        "users": [{"name": context, "user": {}}],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
     }
     path.write_text(yaml.safe_dump(configuration))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.k8s import __main__, commands
+from deploy.k8s import cluster as clusters
 from deploy.secrets import files as secret_files
 from tests.deploy.k8s import api_server
 from tests.deploy.k8s.api_server import Cluster
@@ -242,6 +244,27 @@ def test_a_context_must_exist(machine: Machine, capsys: pytest.CaptureFixture[st
     """A context that the kubeconfig does not have is one line that names those it has."""
     assert machine.deploy("--context=staging") == 1
     assert capsys.readouterr().err == ("payflow: there is no context staging in your kubeconfig: it has production\n")
+
+
+def test_the_named_context_is_used(small_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster of the named context is deployed to, although another context is current."""
+    folder = small_machine.folder.parents[1]
+    monkeypatch.setenv("KUBECONFIG", f"{folder}/kubeconfig:{folder}/microk8s.config")
+
+    assert small_machine.deploy("--context=microk8s") == 0
+    assert ("Deployment", "wallet") in small_machine.cluster.applied
+
+
+def test_resources_are_only_json(tmp_path: Path) -> None:
+    """Kubectl gets one JSON document a line: that of Kubernetes 1.32 refuses `---` between them."""
+    program = tmp_path / "kubectl"
+    program.write_text(f"#!/bin/sh\ncat > {tmp_path}/received\n")
+    program.chmod(0o755)
+    resources = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in "ab"]
+
+    clusters.Cluster((str(program),), None).apply(resources)
+
+    assert [json.loads(line) for line in (tmp_path / "received").read_text().splitlines()] == resources
 
 
 def test_an_unreachable_cluster(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

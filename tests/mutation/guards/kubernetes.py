@@ -167,6 +167,13 @@ MUTANTS = (
         caught_by=[f"{DEPLOYING}::test_data_without_secrets", f"{DEPLOYING}::test_data_without_a_secret"],
     ),
     Mutant(
+        name="named-context-ignored",
+        guard="the cluster of the named context is used, whichever is current",
+        changes=[Change("deploy/k8s/cluster.py", '(kubectl, f"--context={context}")', "(kubectl,)")],
+        works=WORKS_DEPLOYING,
+        caught_by=[f"{DEPLOYING}::test_the_named_context_is_used"],
+    ),
+    Mutant(
         name="current-context-used",
         guard="no cluster is touched but MicroK8s of this machine and the one that is named",
         changes=[
