@@ -65,6 +65,23 @@ def test_every_exporter_is_scraped() -> None:
     assert {name for name in SERVICES if name.endswith("exporter")} | {"cadvisor", "alertmanager"} <= hosts
 
 
+def test_prometheus_reaches_what_it_scrapes() -> None:
+    """It shares a network with each role, engine and exporter that it scrapes."""
+    others = monitoring.read(REPOSITORY / "deploy" / "compose" / "compose.yaml")["services"]
+    networks = {name: set(service.get("networks", ())) for name, service in (others | SERVICES).items()}
+    targets = {
+        target.partition(":")[0]
+        for config in SCRAPED.values()
+        for each in config.get("static_configs", ())
+        for target in each["targets"]
+    }
+
+    unreachable = [
+        name for name in (targets | set(IDENTITIES)) - {"localhost"} if not networks[name] & networks["prometheus"]
+    ]
+    assert unreachable == []
+
+
 @EACH
 def test_a_container_is_confined(name: str) -> None:
     """Only with the profile; read-only, without capabilities, with limits; pages are published on the loopback only."""
