@@ -18,9 +18,7 @@ HOSTS = Hosts(postgres="postgres-rw:5432")
 """CloudNativePG's Service of the primary; the other engines have the names that they have everywhere."""
 
 NAMESPACE = "payflow"
-ELSEWHERE = frozenset(
-    {"postgres", "rabbitmq", "backup", "restore", "demo-seed", "grafana", "postgres-exporter", "redis-exporter"}
-)
+ELSEWHERE = frozenset({"postgres", "rabbitmq", "backup", "demo-seed", "grafana", "postgres-exporter", "redis-exporter"})
 """What this overlay does not run: operators, the observability stack or an operator's machine do."""
 
 OBJECT_STORE = {
