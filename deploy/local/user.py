@@ -16,6 +16,12 @@ REQUEST_SECONDS_MAX = 40.0
 OUTCOME_SECONDS_MAX = 90.0
 OUTCOME_POLL_SECONDS = 0.1
 TERMINAL = frozenset({"COMPLETED", "FAILED"})
+UNAVAILABLE = frozenset({503, 504})
+"""A retry helps: no request here has another effect when it is sent twice."""
+
+RETRY_SECONDS_MAX = 30.0
+RETRY_PAUSE_SECONDS = 1.0
+"""Without a Retry-After header."""
 
 
 @dataclass(slots=True)
@@ -88,12 +94,24 @@ class User:
     async def _send(
         self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
+        """Send a request, and again while a busy or starting service does not serve it."""
         sent = dict(headers or {})
         if self.token:
             sent["Authorization"] = f"Bearer {self.token}"
+        deadline = time.monotonic() + RETRY_SECONDS_MAX
+        while True:
+            status, document, pause = await self._send_once(method, path, body, sent)
+            if status not in UNAVAILABLE or time.monotonic() + pause > deadline:
+                return status, document
+            await asyncio.sleep(pause)
+
+    async def _send_once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any, float]:
+        """Status and document of the response, and the seconds to wait before a retry."""
         try:
-            async with self.session.request(method, self.gateway + API + path, json=body, headers=sent) as response:
-                return response.status, await response.json(content_type=None)
+            async with self.session.request(method, self.gateway + API + path, json=body, headers=headers) as response:
+                after = response.headers.get("Retry-After", "")
+                pause = float(after) if after.isdecimal() else RETRY_PAUSE_SECONDS
+                return response.status, await response.json(content_type=None), pause
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise LocalError(
                 f"{method} {path}: no response from the gateway ({error or type(error).__name__})"
