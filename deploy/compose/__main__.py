@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from deploy import programs
 from deploy.compose.down import down
@@ -15,7 +16,7 @@ from deploy.secrets import files
 
 def write() -> None:
     """Write what the containers mount, and start nothing."""
-    folder = files.target_folder("compose")
+    folder = Path(os.environ.get("PAYFLOW_DEPLOY") or files.target_folder("compose"))
     prepare(folder)
     print(f"secrets and configuration are in {folder}; keep {folder / files.STORE} safe")
 

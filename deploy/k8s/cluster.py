@@ -40,6 +40,11 @@ class Cluster:
         """How messages name it."""
         return "MicroK8s" if self.context is None else f"the context {self.context}"
 
+    @property
+    def shown(self) -> str:
+        """How the user calls kubectl for this cluster."""
+        return "microk8s kubectl" if self.context is None else f"kubectl --context={self.context}"
+
     def run(self, arguments: Sequence[str], *, what: str, seconds_max: float = CALL_SECONDS_MAX) -> str:
         """Run kubectl to its end and return its output.
 

@@ -174,9 +174,10 @@ def remove_old_jobs(cluster: Cluster, parts: Phases) -> None:
 
 def finish(cluster: Cluster, chosen: Site) -> None:
     """Say where the system is and what comes next."""
-    kubectl = "microk8s kubectl" if cluster.context is None else f"kubectl --context={cluster.context}"
     print(f"PayFlow runs at {chosen.url} (this machine's port {443 if chosen.tls else 80})")
-    print(f"first operator: {kubectl} -n {NAMESPACE} exec deploy/auth -- python -m services.auth grant EMAIL operator")
+    print(
+        f"first operator: {cluster.shown} -n {NAMESPACE} exec deploy/auth -- python -m services.auth grant EMAIL operator"
+    )
     print(f"check: make doctor TARGET={TARGET}; make smoke URL={chosen.url}")
 
 

@@ -47,7 +47,7 @@ class Waiting:
             states = observed.job_states(self._cluster.get("jobs", IN_NAMESPACE, PART_OF))
             failed = [name for name in names if states.get(name) is JobState.FAILED]
             if failed:
-                logs = f"kubectl --namespace={NAMESPACE} logs job/{failed[0]}"
+                logs = f"{self._cluster.shown} -n {NAMESPACE} logs job/{failed[0]}"
                 raise DeployError(f"{', '.join(failed)} failed; see: {logs}")
             return [name for name in names if states.get(name) is not JobState.COMPLETE]
 

@@ -156,13 +156,13 @@ def test_a_refused_update_leaves_what_runs(small_machine: Machine) -> None:
 
 
 def test_a_failed_migration_leaves_the_roles(small_machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """After a failed migration the roles that run are not touched, and one line names the Job."""
+    """After a failed migration the roles that run are not touched, and one line has the command for the log of the Job."""
     small_machine.cluster.failing_jobs = frozenset({"wallet-migrate"})
 
     assert small_machine.deploy() == 1
     assert not {"Deployment", "CronJob"} & set(kinds(small_machine.cluster.applied))
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("payflow: wallet-migrate failed; see: ")
+    assert line == "payflow: wallet-migrate failed; see: microk8s kubectl -n payflow logs job/wallet-migrate"
 
 
 def test_a_failed_job_runs_again(small_machine: Machine) -> None:
