@@ -242,7 +242,12 @@ replace() {
     restore "$1" "$2"
 }
 
+require_count() {
+    case $1 in "" | 0* | *[!0-9]*) fail "the number of base backups to keep must be at least 1" ;; esac
+}
+
 nightly() {
+    require_count "$1"
     base
     verify
     try
@@ -256,7 +261,7 @@ fresh() {
 }
 
 prune() {
-    case $1 in "" | 0 | *[!0-9]*) fail "the number of base backups to keep must be at least 1" ;; esac
+    require_count "$1"
     bases | tail -n +$(($1 + 1)) | while read -r one; do
         rm -rf "$one"
         echo "removed $one"

@@ -32,17 +32,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prune(folder: Path, count: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the script to its end."""
     programs = Postgres(folder)._find_programs()
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PAYFLOW_BACKUP_FOLDER": str(folder)}
-    command = ["sh", str(SCRIPT), "prune", count]
+    command = ["sh", str(SCRIPT), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_newest_backups_and_their_log_stay(folder: Path) -> None:
     """As many base backups as were named stay, with the log since the oldest of them; a server without any is removed."""
-    done = prune(folder, "2")
+    done = run(folder, "prune", "2")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in (folder / "7-1" / "base").iterdir()) == list(TIMES[1:])
@@ -50,12 +50,13 @@ def test_the_newest_backups_and_their_log_stay(folder: Path) -> None:
     assert not (folder / "6-1").exists()
 
 
-@pytest.mark.parametrize("count", ["0", "", "-1", "all"])
-def test_the_last_backup_is_never_removed(folder: Path, count: str) -> None:
-    """A count that is no positive number is one line, and nothing is removed."""
+@pytest.mark.parametrize("command", ["prune", "nightly"])
+@pytest.mark.parametrize("count", ["0", "00", "", "-1", "all"])
+def test_the_last_backup_is_never_removed(folder: Path, command: str, count: str) -> None:
+    """A count that is no positive number is one line before anything is done, and nothing is removed."""
     before = sorted(folder.rglob("*"))
 
-    done = prune(folder, count)
+    done = run(folder, command, count)
 
     assert done.stderr == "payflow: the number of base backups to keep must be at least 1\n"
     assert (done.returncode, sorted(folder.rglob("*"))) == (1, before)
