@@ -22,6 +22,23 @@ def test_server_lets_backups_log_in() -> None:
     assert any(argument.startswith("--max_slot_wal_keep_size=") for argument in server.container["args"])
 
 
+def test_every_login_needs_a_password() -> None:
+    """PostgreSQL in a container trusts no connection, and only payflow_backup may copy the server."""
+    lines = (ROOT / "deploy" / "postgres" / "pg_hba.conf").read_text().splitlines()
+    rules = [line.split() for line in lines if not line.startswith("#")]
+
+    assert {rule[-1] for rule in rules} == {"scram-sha-256"}
+    assert [rule[2] for rule in rules if rule[1] == "replication"] == ["payflow_backup"]
+
+
+def test_a_week_of_backups_is_kept() -> None:
+    """Each night all but the newest seven base backups are removed, on MicroK8s and with Compose."""
+    (nightly,) = [pod for pod in workloads(microk8s()) if (pod.kind, pod.name) == ("CronJob", "backup")]
+    compose = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["backup-nightly"]
+
+    assert [command[-2:] for command in (nightly.container["command"], compose["command"])] == 2 * [["nightly", "7"]]
+
+
 @pytest.mark.parametrize("name", ["restore", "compare", "reset"])
 def test_steps_of_a_restore_never_run_by_themselves(name: str) -> None:
     """The CronJobs of a restore are suspended: a person makes a Job of one of them."""

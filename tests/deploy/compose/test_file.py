@@ -211,6 +211,8 @@ def test_health_is_checked_by_what_the_image_has(services: dict[str, dict[str, A
     programs = {"postgres": "pg_isready", "rabbitmq": "rabbitmq-diagnostics", "redis": "redis-cli"}
     for name, program in programs.items():
         assert program in " ".join(services[name]["healthcheck"]["test"])
+    # The server of the first start, which creates the data, listens on its socket only.
+    assert "--host=127.0.0.1" in services["postgres"]["healthcheck"]["test"]
     for name in JOBS:
         assert services[name]["healthcheck"] == {"disable": True}
 
