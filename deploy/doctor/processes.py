@@ -14,6 +14,14 @@ from deploy.doctor.findings import Finding, fail, ok, passed_unless, warn
 from services.chassis.service_tokens import LEEWAY_SECONDS
 from services.gateway.settings import GatewaySettings
 
+JOB_ROLES = {
+    "reversal": "transaction-reversal",
+    "seal": "wallet-seal",
+    "proof": "wallet-seal",
+    "catch-up": "notification-worker",
+}
+"""The role that runs each job."""
+
 JOB_SECONDS_MAX = {"reversal": 30.0, "seal": 60.0, "proof": 3600.0, "catch-up": 120.0}
 """The age of its last success beyond which a job has stopped. The reversal passes at least every 10 s."""
 
@@ -57,18 +65,26 @@ def samples(probes: Iterable[Probe], name: str) -> Samples:
 
 
 def check_roles(probes: Sequence[Probe], expected: Iterable[str], *, advice: str) -> list[Finding]:
-    """Each role has a process, and each process responds."""
+    """Each role has a process, and each process responds. ROLE in the advice is replaced by the role, here and below."""
     roles = {probe.role for probe in probes}
-    silent = [probe.name for probe in probes if probe.metrics is None]
-    found = [fail("roles", f"no process has the role {role}", advice) for role in expected if role not in roles]
-    found += [fail("roles", f"{name} does not respond", advice) for name in silent]
+    silent = [probe for probe in probes if probe.metrics is None]
+    found = [
+        fail("roles", f"no process has the role {role}", advice.replace("ROLE", role))
+        for role in expected
+        if role not in roles
+    ]
+    found += [fail("roles", f"{probe.name} does not respond", advice.replace("ROLE", probe.role)) for probe in silent]
     return passed_unless(found, "roles", f"{len(roles)} roles, {len(probes)} processes, all respond")
 
 
 def check_readiness(probes: Sequence[Probe], *, advice: str) -> list[Finding]:
     """Each process reaches what it needs."""
     found = [
-        fail("readiness", f"{probe.name} is not ready: {', '.join(probe.ready['failing'])}", advice)
+        fail(
+            "readiness",
+            f"{probe.name} is not ready: {', '.join(probe.ready['failing'])}",
+            advice.replace("ROLE", probe.role),
+        )
         for probe in probes
         if probe.ready is not None and probe.ready["failing"]
     ]
@@ -111,10 +127,11 @@ def check_jobs(
     found = []
     for job, age_max in seconds_max.items():
         at = last.get(job, 0.0)
+        command = advice.replace("ROLE", JOB_ROLES[job])
         if not at:
-            found.append(fail("jobs", f"the job {job} has never succeeded", advice))
+            found.append(fail("jobs", f"the job {job} has never succeeded", command))
         elif now - at > age_max:
-            found.append(fail("jobs", f"the last success of the job {job} was at {_time(at)}", advice))
+            found.append(fail("jobs", f"the last success of the job {job} was at {_time(at)}", command))
     return passed_unless(found, "jobs", f"{', '.join(seconds_max)} have succeeded recently")
 
 

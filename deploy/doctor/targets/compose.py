@@ -24,7 +24,6 @@ PROJECT = "payflow"
 ENGINES = ("postgres", "rabbitmq", "redis")
 JOBS = ("provision", *(name for name in facts.JOBS if name.endswith("-migrate")))
 PUBLISHED_PORT = 8000
-ADVICE = "read its log: docker logs"
 HINT = "install Docker Engine with its compose plugin (https://docs.docker.com/engine/install)"
 
 ENGINE_EDGES = networks.edges((), ENGINES)
@@ -90,10 +89,11 @@ def _check_processes(docker: str, inspected: Sequence[Container]) -> Iterator[Fi
     allowed = {name: networks.edges(role.upstreams, role.engines) for name, role in facts.ROLES.items()}
     tried = {name: sorted(edges | ENGINE_EDGES) for name, edges in allowed.items()}
     probes = containers.probe_all(running, tried)
-    yield from processes.check_roles(probes, facts.ROLES, advice=ADVICE)
-    yield from processes.check_readiness(probes, advice=ADVICE)
+    advice = f"read its log: docker compose --project-name {_project()} logs --tail 50 ROLE"
+    yield from processes.check_roles(probes, facts.ROLES, advice=advice)
+    yield from processes.check_readiness(probes, advice=advice)
     yield from processes.check_versions(probes)
-    yield from processes.check_jobs(probes, now=time.time(), advice=ADVICE)
+    yield from processes.check_jobs(probes, now=time.time(), advice=advice)
     yield from processes.check_queues(probes)
     yield from processes.check_ledger(probes)
     yield from processes.check_clocks(probes)

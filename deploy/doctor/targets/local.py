@@ -27,7 +27,6 @@ from deploy.programs import DeployError
 
 CONNECT_SECONDS_MAX = 5.0
 REVERSAL_AFTER = "PAYFLOW_REVERSAL_AFTER_SECONDS"
-ADVICE = "read its log below .payflow/logs/"
 
 
 def before() -> Iterator[Finding]:
@@ -62,11 +61,12 @@ def after() -> Iterator[Finding]:
 
 def check_stack(stack: Mapping[str, Any], *, secrets_path: Path) -> Iterator[Finding]:
     """Everything that a running stack says of itself."""
+    advice = f"read its log: {secrets_path.parent / 'logs'}/ROLE*.log"
     probes = probe_all(stack)
-    yield from processes.check_roles(probes, facts.ROLES, advice=ADVICE)
-    yield from processes.check_readiness(probes, advice=ADVICE)
+    yield from processes.check_roles(probes, facts.ROLES, advice=advice)
+    yield from processes.check_readiness(probes, advice=advice)
     yield from processes.check_versions(probes)
-    yield from processes.check_jobs(probes, now=time.time(), advice=ADVICE)
+    yield from processes.check_jobs(probes, now=time.time(), advice=advice)
     yield from processes.check_queues(probes)
     yield from processes.check_ledger(probes)
     yield from processes.check_open_files(probes)

@@ -42,7 +42,7 @@ STORAGE_CLASS = "payflow-retain"
 DATA = Path("/var/snap/microk8s/common")
 JOBS = ("provision", *(name for name in facts.JOBS if name.endswith("-migrate")))
 REVERSAL = "transaction-reversal"
-ADVICE = f"read its log: microk8s kubectl -n {NAMESPACE} logs"
+ADVICE = f"read its log: microk8s kubectl -n {NAMESPACE} logs --tail=50 --selector=app.kubernetes.io/name=ROLE"
 APPLY = "run `make microk8s-deploy`"
 
 NAMESPACED = (

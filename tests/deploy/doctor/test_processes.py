@@ -15,7 +15,7 @@ from deploy.doctor.processes import Probe
 from deploy.doctor.targets import microk8s
 
 SAMPLES = Path(__file__).with_name("samples")
-ADVICE = "read its log"
+ADVICE = "read its log: logs ROLE"
 DEAD_LETTERS = "list them with `payflow dead-letters list`, then replay or discard them"
 
 
@@ -67,8 +67,8 @@ def test_a_stack_that_is_well_has_no_findings() -> None:
 def test_planted_faults_are_found() -> None:
     """Recorded from the same stack with the reversal kept down and a message in the queue that no worker can read."""
     assert [
-        f"fail roles: no process has the role transaction-reversal - {ADVICE}",
-        f"fail jobs: the job reversal has never succeeded - {ADVICE}",
+        "fail roles: no process has the role transaction-reversal - read its log: logs transaction-reversal",
+        "fail jobs: the job reversal has never succeeded - read its log: logs transaction-reversal",
         f"warn queues: dead letters of transfers.requested that wait for an operator: 1 - {DEAD_LETTERS}",
     ] == lines(check_all(BROKEN))
 
@@ -79,10 +79,13 @@ NOT_READY = {"ok": ["postgres"], "failing": ["rabbitmq", "queue"]}
 @pytest.mark.parametrize(
     ("probes", "line"),
     [
-        (changed("gateway", metrics=None, ready=None), "fail roles: gateway does not respond"),
+        (
+            changed("gateway", metrics=None, ready=None),
+            "fail roles: gateway does not respond - read its log: logs gateway",
+        ),
         (
             changed("transaction-worker-1", ready=NOT_READY),
-            "fail readiness: transaction-worker-1 is not ready: rabbitmq, queue",
+            "fail readiness: transaction-worker-1 is not ready: rabbitmq, queue - read its log: logs transaction-worker",
         ),
         (
             with_text("wallet", 'version="0.1.0"', 'version="0.2.0"'),
