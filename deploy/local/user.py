@@ -100,7 +100,7 @@ class User:
             sent["Authorization"] = f"Bearer {self.token}"
         deadline = time.monotonic() + RETRY_SECONDS_MAX
         while True:
-            status, document, pause = await self._send_once(method, path, body, sent)
+            status, document, pause = await self._send_once(method, path, body, headers=sent)
             if status not in UNAVAILABLE or time.monotonic() + pause > deadline:
                 return status, document
             await asyncio.sleep(pause)
