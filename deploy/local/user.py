@@ -100,12 +100,12 @@ class User:
             sent["Authorization"] = f"Bearer {self.token}"
         deadline = time.monotonic() + RETRY_SECONDS_MAX
         while True:
-            status, document, pause = await self._send_once(method, path, body, headers=sent)
+            status, document, pause = await self._send_once(method, path, body=body, headers=sent)
             if status not in UNAVAILABLE or time.monotonic() + pause > deadline:
                 return status, document
             await asyncio.sleep(pause)
 
-    async def _send_once(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any, float]:
+    async def _send_once(self, method: str, path: str, *, body: Any, headers: dict[str, str]) -> tuple[int, Any, float]:
         """Status and document of the response, and the seconds to wait before a retry."""
         try:
             async with self.session.request(method, self.gateway + API + path, json=body, headers=headers) as response:
