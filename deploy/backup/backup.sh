@@ -220,7 +220,7 @@ recover() {
 }
 
 try() {
-    place=$(mktemp -d)
+    place=$(mktemp -d "${TMPDIR:-/tmp}/try.XXXXXXXXXX")
     began=$(date +%s)
     # In a subshell, so that the folder is removed after a failure too.
     (restore "$place/data" "") && status=0 || status=$?
@@ -248,6 +248,8 @@ require_count() {
 
 nightly() {
     require_count "$1"
+    # What a night left that was killed: each is as large as the data.
+    rm -rf "${TMPDIR:-/tmp}"/try.??????????
     base
     verify
     try

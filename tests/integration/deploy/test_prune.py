@@ -35,7 +35,12 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the script to its end."""
     programs = Postgres(folder)._find_programs()
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PAYFLOW_BACKUP_FOLDER": str(folder)}
+    environment = {
+        "TMPDIR": str(folder),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PAYFLOW_BACKUP_FOLDER": str(folder),
+        "PGHOST": "/nowhere",
+    }
     command = ["sh", str(SCRIPT), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -60,3 +65,13 @@ def test_the_last_backup_is_never_removed(folder: Path, command: str, count: str
 
     assert done.stderr == "payflow: the number of base backups to keep must be at least 1\n"
     assert (done.returncode, sorted(folder.rglob("*"))) == (1, before)
+
+
+def test_the_rest_of_a_night_that_was_killed_is_removed(folder: Path) -> None:
+    """The scratch folder of an earlier trial does not stay, even if no backup can be made."""
+    (folder / "try.aB3dE6gH9j" / "data").mkdir(parents=True)
+
+    done = run(folder, "nightly", "7")
+
+    assert done.stderr.startswith("payflow: no connection for replication: ")
+    assert sorted(path.name for path in folder.iterdir()) == ["6-1", "7-1"]
