@@ -318,5 +318,5 @@ def test_the_page_states_what_the_pods_request() -> None:
         for resource in ("cpu", "memory")
     }
 
-    page = (K8S.parents[1] / "docs/deploy/microk8s.md").read_text()
+    page = " ".join((K8S.parents[1] / "docs/deploy/microk8s.md").read_text().split())
     assert f"The pods request {sums['cpu']:.1f} processors and {sums['memory'] / 2**30:.1f} GiB" in page
