@@ -31,7 +31,7 @@ NOT_SHOWN = (
         "podman 4.3 reports networks by name, so Compose replaces containers",
     ),
     ("the profile monitoring", "its images cannot be pulled; its configuration is tested with the real programs"),
-    ("Kubernetes", "needs a cluster"),
+    ("Kubernetes: Services, probes, NetworkPolicies, Jobs, CronJob", "need a cluster; podman plays Deployments only"),
 )
 """What this run cannot show, and why."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from deploy.compose import prepare
 from deploy.local import seed
 from deploy.programs import DeployError
-from deploy.rehearsal import namespaces, payments, podman
+from deploy.rehearsal import kube, namespaces, payments, podman
 from deploy.rehearsal.report import Record
 from deploy.rehearsal.stack import Stack
 from deploy.rehearsal.workspace import Workspace
@@ -40,6 +40,10 @@ def run(workspace: Workspace) -> None:
         try:
             _start(record, stack, workspace)
             asyncio.run(_disturb(record, stack))
+            with record.step("podman kube play") as seen:
+                seen.append(
+                    f"{len(kube.play(workspace, stack.networks()))} Deployments of deploy/k8s/base ready, one pod each"
+                )
         except BaseException:
             with suppress(DeployError):
                 _stop(record, stack)
