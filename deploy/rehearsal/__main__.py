@@ -59,7 +59,8 @@ def _run_all(workspace: Workspace) -> int:
         started = time.monotonic()
         before = leftovers.snapshot(workspace.folder)
         try:
-            passed = _run_parts(workspace)
+            with namespaces.hideable_folders():
+                passed = _run_parts(workspace)
         finally:
             workspace.remove()
             leftovers.remove_cgroups(before)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy import programs
@@ -46,12 +47,26 @@ def run(arguments: Sequence[str], *, network: bool, environment: Mapping[str, st
         child.wait()
 
 
+@contextmanager
+def hideable_folders() -> Iterator[None]:
+    """Make the folders of `HIDDEN` that are missing, as only an existing folder can be hidden, and remove them at the end."""
+    missing = [folder for folder in HIDDEN if not folder.exists()]
+    for folder in missing:
+        folder.mkdir(mode=0o700)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # not empty: the check for what is left names it
+                folder.rmdir()
+
+
 def enter() -> None:
     """In the child: hide the folders that podman shares with the machine, and start the loopback interface."""
     resolver = RESOLVER.read_text() if RESOLVER.exists() else ""
     if os.path.ismount(HYBRID):
         programs.output(["umount", str(HYBRID)], what="umount")
-    for folder in filter(Path.is_dir, HIDDEN):
+    for folder in HIDDEN:
         programs.output(["mount", "-t", "tmpfs", "tmpfs", str(folder)], what=f"hiding {folder}")
     # systemd-resolved keeps the file below /run.
     target = RESOLVER.resolve()

@@ -98,3 +98,15 @@ def test_it_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(DeployError, match="run it as root"):
         command.main()
+
+
+def test_missing_folders_are_hidden_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where podman never ran its folders are made first, else it would write to them outside the namespaces."""
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.mkdir()
+    monkeypatch.setattr(namespaces, "HIDDEN", (there, missing))
+
+    with namespaces.hideable_folders():
+        assert missing.is_dir()
+    assert there.is_dir()
+    assert not missing.exists()
