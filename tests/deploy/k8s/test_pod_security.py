@@ -11,7 +11,7 @@ from tests.deploy.k8s import pod_security
 from tests.deploy.k8s.manifests import Resource, Workload, containers, microk8s, of_kind, workloads
 
 PODS = 24
-"""What MicroK8s runs: ten roles and the reversal, five Jobs, three engines, and the backups with four CronJobs."""
+"""What MicroK8s runs: ten roles and the reversal, five Jobs, three engines, the backups with two CronJobs, two for a restore."""
 
 
 def some_role() -> Workload:
@@ -33,7 +33,7 @@ def test_more_than_restricted() -> None:
     for each in workloads(microk8s()):
         context = each.pod["securityContext"]
         assert each.container["securityContext"]["readOnlyRootFilesystem"] is True, each
-        owns_data = each.component == "engine" or (each.component == "backup" and not each.is_ours)
+        owns_data = each.component in {"engine", "backup"}
         assert context["runAsUser"] == context["runAsGroup"] == (999 if owns_data else 10001), each
         assert each.pod["automountServiceAccountToken"] is False, each
         assert each.pod["enableServiceLinks"] is False, each

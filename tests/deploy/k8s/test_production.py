@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from deploy.local.engines import postgres, rabbitmq
+from deploy.local.roles import SERVICES
 from deploy.programs import DeployError
 from deploy.secrets import production as production_secrets
 from services.gateway.address import parse_networks
 from tests.deploy.k8s import production_builds
-from tests.deploy.k8s.production_builds import SITE, BuildFailed, build_production, example_site
+from tests.deploy.k8s.production_builds import ROOT, SITE, BuildFailed, build_production, example_site
 
 
 def get(kind: str, name: str) -> dict[str, Any]:
@@ -174,6 +175,34 @@ def test_backups_reach_the_object_store() -> None:
     assert len(backup["schedule"].split()) == 6
 
 
+@pytest.mark.parametrize("step", ["compare", "reset"])
+def test_steps_after_a_restore_are_ready_to_run(step: str) -> None:
+    """The steps run in the image of the release with the Secret that is written for them, and never by themselves."""
+    cron_job = get("CronJob", step)["spec"]
+    assert cron_job["suspend"] is True
+    assert cron_job["jobTemplate"]["spec"]["backoffLimit"] == 0
+    pod = cron_job["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (container["image"], container["args"]) == (SITE["IMAGE"], ["deploy.backup", step])
+    assert {"name": "secrets", "mountPath": "/run/secrets", "readOnly": True} in container["volumeMounts"]
+    (secret,) = [volume["secret"]["secretName"] for volume in pod["volumes"] if volume["name"] == "secrets"]
+    engines = {"payflow_redis_url", "payflow_rabbitmq_management_url"} if step == "reset" else set()
+    assert secrets()[secret] == {f"payflow_{service}_owner_database_url" for service in SERVICES} | engines
+
+
+def test_a_restore_applies_postgres_alone() -> None:
+    """The label by which a restore applies a part of the overlay selects the server and its backups, and starts no role."""
+    page = (ROOT / "docs/deploy/production.md").read_text()
+    (label,) = re.findall(r"apply --server-side -k deploy/k8s/overlays/production -l (\S+)", page)
+    name, _, value = label.partition("=")
+    selected = {
+        (each["kind"], each["metadata"]["name"])
+        for each in production_builds.production()
+        if each["metadata"].get("labels", {}).get(name) == value
+    }
+    assert selected == {("Cluster", "postgres"), ("ScheduledBackup", "postgres")}
+
+
 def test_parameters_are_those_of_postgres() -> None:
     """PostgreSQL knows every parameter that the Cluster sets; values that the local stack sets, too, are the same or larger."""
     programs = postgres.find_programs()
@@ -218,8 +247,8 @@ def test_every_secret_that_is_named_exists() -> None:
     named = references(list(production_builds.production()))
     assert [(name, key) for name, key in named if name not in existing or (key and key not in existing[name])] == []
     unused = {re.sub(r"-[a-z0-9]{10}$", "", name) for name in existing.keys() - {name for name, _ in named}}
-    # For the component keda-postgresql, the alternative to keda-prometheus; and for the comparison after a restore.
-    assert unused == {"scaler-secrets", "compare-secrets", "reset-secrets"}
+    # For the component keda-postgresql, the alternative to keda-prometheus.
+    assert unused == {"scaler-secrets"}
 
 
 def test_secrets_have_the_keys_that_operators_read() -> None:

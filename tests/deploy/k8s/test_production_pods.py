@@ -15,6 +15,7 @@ from tests.deploy.k8s.production_builds import SITE
 from tests.deploy.k8s.test_custom_resources import KUBERNETES_GROUPS
 
 API_PORT = 8000
+MANAGEMENT_PORT = 15672
 ENGINE_PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}
 METRICS_PORTS = {"postgres": 9187, "rabbitmq": 15692}
 MONITORING = ("namespace:observability", "namespace:monitoring")
@@ -124,7 +125,9 @@ def test_exactly_the_edges_of_the_code_and_of_the_operators() -> None:
 
 def _edges_of_the_code() -> set[Edge]:
     running = {pod.name for pod in pods()}
-    edges = {Edge("provision", "postgres", ENGINE_PORTS["postgres"])}
+    edges = {Edge(name, "postgres", ENGINE_PORTS["postgres"]) for name in ("provision", "compare", "reset")}
+    # A reset after a restore empties both.
+    edges |= {Edge("reset", "redis", ENGINE_PORTS["redis"]), Edge("reset", "rabbitmq", MANAGEMENT_PORT)}
     for process in facts.PROCESSES.values():
         if process.name in running:
             edges |= {Edge(process.name, service, API_PORT) for service in process.upstreams}

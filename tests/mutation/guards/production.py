@@ -15,6 +15,7 @@ SCALING = "tests/deploy/k8s/test_scaling.py"
 PRODUCTION = "tests/deploy/k8s/test_production.py"
 PODS = "tests/deploy/k8s/test_production_pods.py"
 FIELDS = "tests/deploy/k8s/test_custom_resources.py"
+EXACT_EDGES = "test_exactly_the_edges_of_the_code_and_of_the_operators"
 BUILDS = f"{PRODUCTION}::test_one_host_name_everywhere"
 
 MUTANTS = (
@@ -78,7 +79,34 @@ MUTANTS = (
             )
         ],
         works=BUILDS,
-        caught_by=[f"{PODS}::test_exactly_the_edges_of_the_code_and_of_the_operators"],
+        caught_by=[f"{PODS}::{EXACT_EDGES}"],
+    ),
+    Mutant(
+        name="restore-without-a-comparison",
+        guard="production has what compares the databases after a restore, and discards what is newer",
+        changes=[Change("deploy/k8s/overlays/production/kustomization.yaml", "- ../../components/after-restore\n", "")],
+        works=BUILDS,
+        caught_by=[f"{PRODUCTION}::test_steps_after_a_restore_are_ready_to_run", f"{PODS}::{EXACT_EDGES}"],
+    ),
+    Mutant(
+        name="reset-by-the-clock",
+        guard="what discards sessions, queues and caches never runs by itself",
+        changes=[Change(f"{COMPONENTS}/after-restore/cronjob.yaml", "  suspend: true\n", "")],
+        works=BUILDS,
+        caught_by=[f"{PRODUCTION}::test_steps_after_a_restore_are_ready_to_run"],
+    ),
+    Mutant(
+        name="restore-starts-roles",
+        guard="the command that restores the server applies nothing else",
+        changes=[
+            Change(
+                "deploy/k8s/overlays/production/redis.yaml",
+                "name: redis\n  labels:\n    app.kubernetes.io/name: redis",
+                "name: redis\n  labels:\n    app.kubernetes.io/name: postgres",
+            )
+        ],
+        works=BUILDS,
+        caught_by=[f"{PRODUCTION}::test_a_restore_applies_postgres_alone"],
     ),
     Mutant(
         name="production-without-backups",
