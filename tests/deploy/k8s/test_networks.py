@@ -41,7 +41,7 @@ def edges_of_the_code() -> set[Edge]:
 
 def edges_of_the_cluster() -> set[Edge]:
     """What the cluster itself needs: names, the ingress controller, monitoring."""
-    callers = [pod for pod in pods() if pod.component in {"role", "job", "backup"}]
+    callers = [pod for pod in pods() if pod.component in {"role", "job", "backup", "after-restore"}]
     roles = [pod for pod in pods() if pod.component == "role"]
     dns = {Edge(pod.name, DNS, 53, protocol) for pod in callers for protocol in ("TCP", "UDP")}
     scrapes = {Edge(source, pod.name, METRICS_PORT) for pod in roles for source in MONITORING}
@@ -58,6 +58,16 @@ def test_every_pod_is_isolated() -> None:
 def test_exactly_the_edges_of_the_code() -> None:
     """Guarantee 56: the policies allow the connections that the settings of the roles name, and no others."""
     assert networks.allowed(microk8s(), pods()) == edges_of_the_code() | edges_of_the_cluster()
+
+
+def test_services_have_the_ports_of_their_callers() -> None:
+    """What a pod may reach under the name of a Service, the Service forwards: a rule alone connects nothing."""
+    services = of_kind(microk8s(), "Service")
+    offered = {(name, port["port"]) for name, service in services.items() for port in service["spec"]["ports"]}
+
+    assert {edge for edge in edges_of_the_code() if edge.target != "anywhere"} == {
+        edge for edge in edges_of_the_code() if (edge.target, edge.port) in offered
+    }
 
 
 def test_no_rule_without_effect() -> None:

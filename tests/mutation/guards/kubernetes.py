@@ -21,6 +21,19 @@ WORKS = "tests/deploy/k8s/test_schemas.py::test_each_resource_is_there_once"
 
 MUTANTS = (
     Mutant(
+        name="service-without-the-management-port",
+        guard="the reset after a restore reaches the API of the broker",
+        changes=[
+            Change(
+                "deploy/k8s/overlays/microk8s/rabbitmq.yaml",
+                "  - {name: management, port: 15672, targetPort: management}\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{EDGES}::test_services_have_the_ports_of_their_callers"],
+    ),
+    Mutant(
         name="pod-with-a-writable-root",
         guard="no role can write to the file system of its image",
         changes=[Change(DEPLOYMENT, "          readOnlyRootFilesystem: true\n", "")],
