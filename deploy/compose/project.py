@@ -123,6 +123,15 @@ class Project:
         command = [self.docker, "volume", "ls", "--quiet", "--filter", label]
         return self._run(command, what="docker volume ls").split()
 
+    def missing_volumes(self) -> list[str]:
+        """The names of the volumes that must exist before Compose starts anything, and do not."""
+        volumes = (self.config.get("volumes") or {}).values()
+        wanted = sorted(volume["name"] for volume in volumes if volume.get("external"))
+        if not wanted or self.docker is None:
+            return []
+        existing = self._run([self.docker, "volume", "ls", "--quiet"], what="docker volume ls").split()
+        return [name for name in wanted if name not in existing]
+
     def last_log_line(self, service: str) -> str:
         """The last line that a service has logged."""
         command = ("logs", "--no-color", "--no-log-prefix", "--tail", "20", service)

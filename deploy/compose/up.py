@@ -7,12 +7,12 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy.compose import prepare
-from deploy.compose.project import PROFILES, Container, Project
+from deploy.compose.project import OVERRIDE, PROFILES, Container, Project
 from deploy.image import build
 from deploy.local import seed
 from deploy.local.ports import LOOPBACK
@@ -24,6 +24,8 @@ from deploy.secrets.store import Secrets
 HEALTHY_SECONDS_MAX = 300.0
 READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 1.0
+GATEWAY_PORT = 8000
+GRAFANA_PORT = 3000
 ANY = "0.0.0.0"  # noqa: S104 - what Compose publishes on when no address is given
 FAILED_LOG = "failed-start.log"
 
@@ -38,14 +40,17 @@ def up(caller: Mapping[str, str]) -> None:
     project = Project(caller, profiles=profiles)
     project.require_engine()
     refuse_lost_secrets(project.folder, project.volumes())
+    require_volumes(project.missing_volumes())
     project.use(PAYFLOW_FILES=prepare.prepare(project.folder))
     if "monitoring" in profiles:
         prepare_monitoring(project.folder)
     host, port = published(project.config)
-    if port not in project.published_ports():
-        require_free_port(host, port)
+    own = project.published_ports()
+    for address in addresses(project.config, "gateway", GATEWAY_PORT):
+        if address[1] not in own:
+            require_free_port(*address)
     require_image(project, project.config["services"]["gateway"]["image"])
-    url = f"http://{LOOPBACK if host == ANY else host}:{port}"
+    url = _url(host, port)
     _start(project, url)
     _explain(project, url, demo="demo" in profiles)
     if "monitoring" in profiles:
@@ -65,10 +70,30 @@ def refuse_lost_secrets(folder: Path, volumes: list[str]) -> None:
         )
 
 
+def require_volumes(missing: list[str]) -> None:
+    """Raises DeployError: a volume is missing that Compose does not create, because it must outlive the deployment."""
+    if missing:
+        commands = " && ".join(f"docker volume create {name}" for name in missing)
+        raise DeployError(f"there is no volume {', '.join(missing)}; to create it: {commands}")
+
+
 def published(config: Mapping[str, Any]) -> tuple[str, int]:
-    """The address on which the gateway is published."""
-    [port] = config["services"]["gateway"]["ports"]
-    return port.get("host_ip") or ANY, int(port["published"])
+    """The address on which the gateway is published; the first one, if the operator added others.
+
+    Raises:
+        DeployError: there is none.
+    """
+    for address in addresses(config, "gateway", GATEWAY_PORT):
+        return address
+    raise DeployError(f"{OVERRIDE} publishes the port {GATEWAY_PORT} of the gateway nowhere, or at no fixed port")
+
+
+def addresses(config: Mapping[str, Any], service: str, target: int) -> Iterator[tuple[str, int]]:
+    """Where a port of a service is published; nothing if an override removed the service or its ports."""
+    for port in config["services"].get(service, {}).get("ports") or ():
+        # Without a port of this machine, or with a range, Docker chooses one.
+        if port["target"] == target and port.get("published", "").isdigit():
+            yield port.get("host_ip") or ANY, int(port["published"])
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -101,6 +126,10 @@ def require_image(project: Project, image: str) -> None:
         print(
             f"{image} was built from {done.stdout.strip()[:12]}, not from the present sources; to build it again: make image"
         )
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{LOOPBACK if host == ANY else host}:{port}"
 
 
 def _start(project: Project, url: str) -> None:
@@ -187,6 +216,6 @@ def _explain(project: Project, url: str, *, demo: bool) -> None:
 
 
 def _explain_monitoring(project: Project) -> None:
-    [port] = project.config["services"]["grafana"]["ports"]
     password = project.folder / "secrets" / "grafana" / "grafana_admin_password"
-    print(f"  Grafana   http://{LOOPBACK}:{port['published']}, user admin, password in {password}\n")
+    for host, port in addresses(project.config, "grafana", GRAFANA_PORT):
+        print(f"  Grafana   {_url(host, port)}, user admin, password in {password}\n")

@@ -29,7 +29,8 @@ cd "$(dirname "$0")"
 echo "demo=$PAYFLOW_DEMO files=$PAYFLOW_FILES $*" >> calls
 case "$*" in
     "compose version --short") cat version ;;
-    "volume ls"*) cat volumes ;;
+    "volume ls --quiet --filter"*) cat volumes ;;
+    "volume ls"*) cat existing ;;
     "image inspect"*) echo unknown ;;
     *" config "*) if [ -s config ]; then cat config; else shift; exec "{compose}" "$@"; fi ;;
     *"ps --all"*) if grep -q "plain up" calls; then cat after; else cat before; fi ;;
@@ -51,13 +52,13 @@ class Docker:
         program.chmod(0o755)
         services: dict[str, Any] = {name: {"restart": "no"} for name in ("provision", "wallet-migrate")}
         services["postgres"] = {"restart": "unless-stopped"}
-        services |= {
-            "gateway": {"image": "payflow:dev", "ports": [{"host_ip": "127.0.0.1", "published": str(gateway_port)}]}
-        }
+        port = {"host_ip": "127.0.0.1", "target": 8000, "published": str(gateway_port)}
+        services["gateway"] = {"image": "payflow:dev", "ports": [port]}
         self.set(
             config=json.dumps({"services": services}),
             version="5.6.1\n",
             volumes="",
+            existing="",
             before="",
             after=container("gateway"),
             log="",
@@ -256,6 +257,48 @@ def test_monitoring_is_written_and_started_by_its_profile(docker: Docker, capsys
     assert "--profile monitoring" in call
     assert (docker.deploy / "monitoring/prometheus/prometheus.yml").exists()
     assert "Grafana   http://127.0.0.1:3000" in capsys.readouterr().out
+
+
+def test_backups_need_their_volume(docker: Docker) -> None:
+    """BACKUP=1 without the volume is one line with the command that creates it, before anything is written or started."""
+    docker.set(config="")
+    with pytest.raises(DeployError, match=r"no volume payflow-backups; .*: docker volume create payflow-backups$"):
+        up.up(docker.caller | {"BACKUP": "1"})
+    assert not docker.deploy.exists()
+    assert not docker.calls("up")
+
+    docker.set(existing="other\npayflow-backups\n")
+    up.up(docker.caller | {"BACKUP": "1"})
+
+    assert docker.calls("up")
+
+
+def test_an_override_may_remove_grafana(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
+    """A start with MONITORING=1 and without Grafana, or with two ports of the gateway, prints what there is."""
+    docker.set(config="")
+    docker.deploy.mkdir()
+    (docker.deploy / "override.yaml").write_text(
+        "services:\n  grafana: !reset null\n  gateway: {ports: ['127.0.0.2:9321:8000', '127.0.0.1:9322:9100']}\n"
+    )
+
+    up.up(docker.caller | {"MONITORING": "1"})
+
+    printed = capsys.readouterr().out
+    assert f"PayFlow is ready: http://127.0.0.1:{docker.caller['PAYFLOW_GATEWAY_PORT']}" in printed
+    assert "Grafana" not in printed
+
+
+@pytest.mark.parametrize("ports", ["!reset []", "!override ['8000']", "!override ['127.0.0.1:9322:9100']"])
+def test_a_gateway_that_is_not_published_is_one_line(docker: Docker, ports: str) -> None:
+    """An override that removes the port of the gateway, or leaves it to Docker, stops the start."""
+    docker.set(config="")
+    docker.deploy.mkdir()
+    (docker.deploy / "override.yaml").write_text(f"services:\n  gateway:\n    ports: {ports}\n")
+
+    with pytest.raises(DeployError, match=r"^override\.yaml publishes the port 8000 of the gateway nowhere"):
+        up.up(docker.caller)
+
+    assert not docker.calls("up")
 
 
 def test_a_job_that_fails_is_named_and_everything_stops(docker: Docker) -> None:

@@ -24,6 +24,13 @@ MUTANTS = (
         caught_by=[f"{TESTS}::test_data_without_secrets_stop_the_start"],
     ),
     Mutant(
+        name="backup-without-a-volume",
+        guard="a start with backups needs their volume, before anything runs",
+        changes=[Change(UP, "    require_volumes(project.missing_volumes())\n", "")],
+        works=STARTED,
+        caught_by=[f"{TESTS}::test_backups_need_their_volume"],
+    ),
+    Mutant(
         name="one-lost-secret-is-generated",
         guard="each secret that data depend on must exist",
         changes=[Change(STORE, '("postgres:payflow", "rabbitmq", "auth_secret")', '("postgres:payflow", "rabbitmq")')],
