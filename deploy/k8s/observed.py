@@ -60,7 +60,7 @@ def components(definitions: Iterable[str]) -> list[str]:
     """The components of the manifests that this cluster supports, by the names of its custom resource definitions."""
     defined = set(definitions)
     has_prometheus = defined >= PROMETHEUS
-    found = ["monitoring"] if has_prometheus else []
+    found = ["monitoring", "postgres-alerts"] if has_prometheus else []
     if KEDA in defined:
         found.append("keda-prometheus" if has_prometheus else "keda-postgresql")
     return found

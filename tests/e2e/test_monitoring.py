@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from deploy.local.home import REPOSITORY
+from tests.chaos.superuser import logged_in
 from tests.harness import drills, monitoring, prometheus, promql
 from tests.harness.api import ApiClient, Person
 from tests.harness.prometheus import Prometheus
@@ -85,6 +86,17 @@ async def load(people: tuple[Person, Person]) -> AsyncIterator[None]:
         await asyncio.wait([sending])
 
 
+@asynccontextmanager
+async def slot_of_backups(stack: Stack) -> AsyncIterator[None]:
+    """The replication slot of backups, without its receiver. It keeps no log before its first use."""
+    async with logged_in(stack) as connection:
+        await connection.execute("SELECT pg_create_physical_replication_slot('payflow_backup')")
+        try:
+            yield
+        finally:
+            await connection.execute("SELECT pg_drop_replication_slot('payflow_backup')")
+
+
 async def has_data(server: Prometheus, expression: str) -> bool:
     """Whether the expression has a sample that is a number, within the time of a few scrapes."""
     try:
@@ -102,13 +114,18 @@ def is_read_here(expression: str) -> bool:
     return not any(name in WITH_TROUBLE_ONLY or monitoring.exporter_of(name) == "cadvisor" for name in names)
 
 
-async def test_every_query_has_data(server: Prometheus, people: tuple[Person, Person]) -> None:
-    """Each query of the dashboard and each series that a rule reads, those of containers excepted, after a little load."""
+async def test_every_query_has_data(monitored: Stack, server: Prometheus, people: tuple[Person, Person]) -> None:
+    """Each query of the dashboard and each series that a rule reads, those of containers excepted, after a little load.
+
+    The alert about stopped backups sees a slot without a receiver, and nothing without a slot.
+    """
     panels = [panel for path in monitoring.DASHBOARDS for panel in monitoring.read(path)["panels"]]
     queries = [query for panel in panels if panel["type"] != "row" for query in monitoring.expressions(panel)]
     series = {selector.name for rule in monitoring.rules() for selector in promql.selectors(rule["expr"])}
-    wanted = [expression for expression in [*queries, *sorted(series)] if is_read_here(expression)]
-    async with load(people):
+    (stopped,) = [rule["expr"] for rule in monitoring.alerts() if rule["alert"] == "PayflowBackupStopped"]
+    wanted = [expression for expression in [*queries, *sorted(series), stopped] if is_read_here(expression)]
+    assert [] == await server.query(stopped), "backups are not enabled"
+    async with load(people), slot_of_backups(monitored):
         found = await asyncio.gather(*(has_data(server, expression) for expression in wanted))
 
     assert [] == [expression for expression, has in zip(wanted, found, strict=True) if not has]

@@ -18,7 +18,13 @@ DASHBOARDS = sorted((FOLDER / "grafana" / "dashboards").glob("*.json"))
 
 EXPORTERS = {
     "node": ("node_cpu_seconds_total", "node_filesystem_.*", "node_memory_.*", "node_load1", "node_disk_.*"),
-    "postgres": ("pg_up", "pg_stat_.*", "pg_settings_max_connections", "pg_database_size_bytes"),
+    "postgres": (
+        "pg_up",
+        "pg_stat_.*",
+        "pg_settings_max_connections",
+        "pg_database_size_bytes",
+        "pg_replication_slots_active",
+    ),
     "redis": ("redis_up", "redis_memory_used_bytes", "redis_commands_processed_total", "redis_connected_clients"),
     "rabbitmq": ("rabbitmq_.*",),
     "prometheus": ("up", "ALERTS"),

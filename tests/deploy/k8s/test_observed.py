@@ -57,8 +57,8 @@ def test_components_follow_the_definitions() -> None:
 
     assert observed.components([]) == []
     assert observed.components([observed.KEDA]) == ["keda-postgresql"]
-    assert observed.components([*prometheus, observed.KEDA]) == ["monitoring", "keda-prometheus"]
-    assert observed.components(prometheus) == ["monitoring"]
+    assert observed.components([*prometheus, observed.KEDA]) == ["monitoring", "postgres-alerts", "keda-prometheus"]
+    assert observed.components(prometheus) == ["monitoring", "postgres-alerts"]
     assert observed.components(prometheus[:1]) == []
 
 

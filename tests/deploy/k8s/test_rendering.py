@@ -17,7 +17,7 @@ from tests.deploy.k8s.manifests import of_kind, workloads
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 IMAGE = Image("localhost:32000/payflow", "3f2a1b4c5d6e", DIGEST)
-COMPONENTS = ["monitoring", "keda-prometheus"]
+COMPONENTS = ["monitoring", "postgres-alerts", "keda-prometheus"]
 
 Resource = dict[str, Any]
 

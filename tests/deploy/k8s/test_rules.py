@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from deploy.programs import find
-from tests.deploy.k8s import production_builds
-from tests.harness import write_manifests
+from tests.deploy.k8s import manifests, production_builds
+from tests.harness import promql, write_manifests
 
 PROMTOOL = find("promtool", hint="run `make engines`")
 DASHBOARDS = production_builds.ROOT / "monitoring/grafana/dashboards"
@@ -17,6 +19,18 @@ APPLIED_SIZE_MAX = 262_144
 """Of the annotation in which `kubectl apply` keeps what it applied."""
 
 TEST = Path(__file__).with_name("rules_test.yml")
+MICROK8S_TEST = Path(__file__).with_name("microk8s_rules_test.yml")
+ALERTS_OF_ENGINES = ("monitoring/engines.yaml", "postgres-alerts/rules.yaml")
+"""Below deploy/k8s/components: what reads kube-state-metrics."""
+
+KUBE_STATE_METRICS = {
+    "kube_statefulset_status_replicas_ready": "StatefulSet",
+    "kube_deployment_status_replicas_available": "Deployment",
+    "kube_cronjob_status_last_successful_time": "CronJob",
+    "kube_cronjob_created": "CronJob",
+}
+"""The series of kube-state-metrics, all marked stable, and the kind that each is about: docs/metrics/workload/ of
+kubernetes/kube-state-metrics. It does not run in the tests. Each has the label namespace, and one named after the kind."""
 
 
 def groups() -> list[dict[str, object]]:
@@ -27,6 +41,27 @@ def groups() -> list[dict[str, object]]:
         if resource["kind"] == "PrometheusRule"
         for group in resource["spec"]["groups"]
     ]
+
+
+def groups_of_engines() -> list[dict[str, object]]:
+    """The groups of rules that read kube-state-metrics."""
+    files = [production_builds.K8S / "components" / name for name in ALERTS_OF_ENGINES]
+    return [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["groups"]]
+
+
+def expressions_of_engines() -> list[str]:
+    """The expressions of those rules."""
+    return [rule["expr"] for group in groups_of_engines() for rule in group["rules"]]  # type: ignore[attr-defined]
+
+
+def check(groups: list[dict[str, object]], test: Path, folder: Path) -> None:
+    """Run the unit tests of promtool on groups of rules."""
+    rules = folder / "rules.yml"
+    rules.write_text(yaml.safe_dump({"groups": groups}))
+    promtool("check", "rules", str(rules))
+    filled = folder / "test.yml"
+    filled.write_text(test.read_text(encoding="utf-8").replace("RULES", str(rules)))
+    promtool("test", "rules", str(filled))
 
 
 def promtool(*arguments: str) -> None:
@@ -42,17 +77,35 @@ def test_manifest_of_the_rules_is_current() -> None:
 
 def test_rules_of_the_engines_alert(tmp_path: Path) -> None:
     """A lost primary, too few standbys or nodes, and a failing archive raise their alerts; an engine in order raises none."""
-    rules = tmp_path / "rules.yml"
-    rules.write_text(yaml.safe_dump({"groups": groups()}))
-    promtool("check", "rules", str(rules))
-    test = tmp_path / "test.yml"
-    test.write_text(TEST.read_text(encoding="utf-8").replace("RULES", str(rules)))
-    promtool("test", "rules", str(test))
+    check(groups(), TEST, tmp_path)
+
+
+def test_rules_about_kube_state_metrics_alert(tmp_path: Path) -> None:
+    """PostgreSQL, Redis and backups: each alert is silent below its limit, fires at it, and clears."""
+    check(groups_of_engines(), MICROK8S_TEST, tmp_path)
+
+
+def test_series_of_kube_state_metrics_exist() -> None:
+    """The rules read series and labels that its documentation lists."""
+    for selector in (each for expression in expressions_of_engines() for each in promql.selectors(expression)):
+        kind = KUBE_STATE_METRICS[selector.name]
+        assert selector.labels <= {"namespace", kind.lower()}, selector
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    sorted({found for each in expressions_of_engines() for found in re.findall(r'(?<=,)(\w+)="([\w-]+)"', each)}),
+)
+def test_what_the_rules_watch_exists(kind: str, name: str) -> None:
+    """The overlay microk8s or production has a resource of that kind with the name that a rule selects."""
+    resources = [*manifests.microk8s(), *production_builds.production()]
+    assert (kind, name) in {(each["kind"].lower(), each["metadata"]["name"]) for each in resources}
 
 
 def test_every_alert_has_a_runbook() -> None:
     """The runbook of each alert names it before its first section, and the page about monitoring lists it with its severity."""
-    alerts = [rule for group in groups() for rule in group["rules"] if "alert" in rule]  # type: ignore[attr-defined]
+    all_groups = [*groups(), *groups_of_engines()]
+    alerts = [rule for group in all_groups for rule in group["rules"] if "alert" in rule]  # type: ignore[attr-defined]
     monitoring = (production_builds.ROOT / "docs/operations/monitoring.md").read_text(encoding="utf-8")
     missing = [
         alert["alert"]
