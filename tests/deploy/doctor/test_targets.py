@@ -28,8 +28,13 @@ SAMPLES = Path(__file__).with_name("samples")
 GET = "kubectl get --request-timeout=20s --ignore-not-found --output=json"
 Stub = Callable[[str, dict[str, str]], Path]
 
+SHELL = """\
+#!/bin/sh
+exec "{python}" -IS "{program}" "$@"
+"""
+"""The first line of a script cannot name an interpreter whose path has a space."""
+
 PROGRAM = """\
-#!{python} -IS
 import json, sys
 from pathlib import Path
 folder = Path({folder!r})
@@ -53,8 +58,9 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
         folder = tmp_path / f"{name}-recorded"
         folder.mkdir()
         (folder / "outputs").write_text(json.dumps(outputs))
+        (folder / "program.py").write_text(PROGRAM.format(folder=str(folder)))
         program = tmp_path / name
-        program.write_text(PROGRAM.format(python=sys.executable, folder=str(folder)))
+        program.write_text(SHELL.format(python=sys.executable, program=folder / "program.py"))
         program.chmod(0o755)
         return folder / "calls"
 

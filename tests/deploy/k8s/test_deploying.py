@@ -47,7 +47,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         api_server.write_kubeconfig(tmp_path / "microk8s.config", address, context="microk8s")
         program = tmp_path / "bin" / "microk8s"
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nshift\nexec {KUBECTL} --kubeconfig={tmp_path}/microk8s.config "$@"\n')
+        program.write_text(f'#!/bin/sh\nshift\nexec "{KUBECTL}" --kubeconfig="{tmp_path}/microk8s.config" "$@"\n')
         program.chmod(0o755)
         # The kubeconfig of the user: a cluster that nothing may touch.
         api_server.write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:9", context="production")
@@ -258,7 +258,7 @@ def test_the_named_context_is_used(small_machine: Machine, monkeypatch: pytest.M
 def test_resources_are_only_json(tmp_path: Path) -> None:
     """Kubectl gets one JSON document a line: that of Kubernetes 1.32 refuses `---` between them."""
     program = tmp_path / "kubectl"
-    program.write_text(f"#!/bin/sh\ncat > {tmp_path}/received\n")
+    program.write_text(f'#!/bin/sh\ncat > "{tmp_path}/received"\n')
     program.chmod(0o755)
     resources = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in "ab"]
 
