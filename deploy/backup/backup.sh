@@ -220,11 +220,11 @@ recover() {
 }
 
 try() {
-    place=$(mktemp -d "${TMPDIR:-/tmp}/try.XXXXXXXXXX")
+    scratch_folder=$(mktemp -d "${TMPDIR:-/tmp}/payflow-try.XXXXXXXXXX")
     began=$(date +%s)
     # In a subshell, so that the folder is removed after a failure too.
-    (restore "$place/data" "") && status=0 || status=$?
-    rm -rf "$place"
+    (restore "$scratch_folder/data" "") && status=0 || status=$?
+    rm -rf "$scratch_folder"
     [ "$status" -ne 0 ] || echo "the restore took $(($(date +%s) - began)) s; it was removed again"
     return "$status"
 }
@@ -249,7 +249,7 @@ require_count() {
 nightly() {
     require_count "$1"
     # What a night left that was killed: each is as large as the data.
-    rm -rf "${TMPDIR:-/tmp}"/try.??????????
+    rm -rf "${TMPDIR:-/tmp}"/payflow-try.??????????
     base
     verify
     try

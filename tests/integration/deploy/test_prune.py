@@ -69,7 +69,7 @@ def test_the_last_backup_is_never_removed(folder: Path, command: str, count: str
 
 def test_the_rest_of_a_night_that_was_killed_is_removed(folder: Path) -> None:
     """The scratch folder of an earlier trial does not stay, even if no backup can be made."""
-    (folder / "try.aB3dE6gH9j" / "data").mkdir(parents=True)
+    (folder / "payflow-try.aB3dE6gH9j" / "data").mkdir(parents=True)
 
     done = run(folder, "nightly", "7")
 
