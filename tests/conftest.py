@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local import environment
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
-from services.chassis import logs
+from services.chassis import database, logs
 from tests.harness import databases, drills, leaks
 from tests.harness.api import ApiClient, Person
 from tests.harness.databases import DataFolder, Templates, TestDatabase
@@ -94,6 +94,13 @@ async def templates(postgres: Postgres) -> AsyncIterator[Templates]:
     made = Templates(postgres)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def patient_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait long for a connection of a pool: a burst of a test opens many at once, on a busy machine."""
+    monkeypatch.setattr(database, "ACQUIRE_SECONDS", 30.0)
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 30.0)
 
 
 @pytest.fixture

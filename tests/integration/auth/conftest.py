@@ -12,7 +12,7 @@ from tests.integration.auth.service import AuthService, running
 
 
 @pytest.fixture
-async def pool(auth_database: TestDatabase) -> AsyncIterator[Pool]:
+async def pool(auth_database: TestDatabase, patient_pools: None) -> AsyncIterator[Pool]:
     """A pool of the service role."""
     opened = await auth_database.pool()
     yield opened

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 from argon2 import Parameters, Type
 
-from services.auth import commands, passwords
+from services.auth import api, commands, passwords
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.wakeup import Wakeup
@@ -140,18 +141,29 @@ async def test_password_changed_meanwhile_is_rejected(auth: AuthService, pool: P
     assert await pool.fetchval("SELECT count(*) FROM sessions") == 1
 
 
-async def test_excess_logins_are_rejected(auth: AuthService, pool: Pool) -> None:
-    """Above the limit a login gets 503 with Retry-After at once; others succeed."""
+async def test_excess_logins_are_rejected(auth: AuthService, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit a login gets 503 with Retry-After at once; those that wait succeed."""
+    monkeypatch.setattr(passwords, "WAIT_SECONDS_MAX", 60.0)
     await auth.register("alice@example.com")
-    async with running(pool, profile=passwords.PROFILE, workers=1, waiting_max=3) as busy:
-        responses = await asyncio.gather(*(busy.log_in("alice@example.com") for _ in range(30)))
-        after = await busy.log_in("alice@example.com")
+    thread_is_free = threading.Event()
+    async with running(pool, workers=1, waiting_max=3) as busy:
+        hashing = busy.application[api.HASHING]
+        computed = asyncio.ensure_future(hashing._run(thread_is_free.wait))
+        waiting = [asyncio.ensure_future(busy.log_in("alice@example.com")) for _ in range(3)]
+        try:
+            async with asyncio.timeout(60):
+                while hashing._pending < 4:
+                    await asyncio.sleep(0.01)
+                refused = await asyncio.gather(*(busy.log_in("alice@example.com") for _ in range(8)))
+            assert not any(login.done() for login in waiting)
+        finally:
+            thread_is_free.set()
+        admitted = [*await asyncio.gather(*waiting), await busy.log_in("alice@example.com")]
+        await computed
 
-    refused = [response for response in responses if response.status == 503]
-    assert {200, 503} == {response.status for response in responses}
-    assert {"too_many_logins"} == {response.body["code"] for response in refused}
+    assert [(503, "too_many_logins")] * 8 == [(response.status, response.body["code"]) for response in refused]
     assert all(int(response.headers["Retry-After"]) >= 1 for response in refused)
-    assert after.status == 200
+    assert [200] * 4 == [response.status for response in admitted]
 
 
 async def test_recipients_are_found_as_spelled(auth: AuthService) -> None:

@@ -16,7 +16,7 @@ IDENTITIES = ("gateway", "auth", "transaction-worker", "notification", "notifica
 
 
 @pytest.fixture
-async def pool(notification_database: TestDatabase) -> AsyncIterator[Pool]:
+async def pool(notification_database: TestDatabase, patient_pools: None) -> AsyncIterator[Pool]:
     """As the service connects. After each test every feed must be complete."""
     opened = await notification_database.pool()
     yield opened

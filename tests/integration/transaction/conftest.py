@@ -16,7 +16,7 @@ from tests.harness.services import MoneyPath, open_money_path
 
 @pytest.fixture
 async def path(
-    wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ
+    wallet_database: TestDatabase, transaction_database: TestDatabase, rabbitmq: RabbitMQ, patient_pools: None
 ) -> AsyncIterator[MoneyPath]:
     """After each test the ledger must prove correct, and every status must match its outcome."""
     async with AsyncExitStack() as stack:

@@ -14,7 +14,7 @@ from tests.harness.sealed_ledgers import Ledger, sealed_ledger
 
 
 @pytest.fixture
-async def pool(wallet_database: TestDatabase) -> AsyncIterator[Pool]:
+async def pool(wallet_database: TestDatabase, patient_pools: None) -> AsyncIterator[Pool]:
     """A pool as the service opens it. After each test the proof of the whole ledger must pass."""
     opened = await wallet_database.pool(**PLANNER)
     yield opened
