@@ -34,7 +34,7 @@ from tests.harness.databases import DataFolder
 from tests.harness.drills import bound
 from tests.harness.services import identities
 from tests.harness.stack import Stack, running
-from tests.performance.load import transfer_request
+from tests.performance import requests
 
 USERS = 8
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
@@ -165,7 +165,11 @@ class Driver:
             sender, receiver = chance.sample(self.users, 2)
             sent.append(
                 await connection.send(
-                    transfer_request(str(self.url.host), sender.token, receiver.wallet_id, uuid4().hex)
+                    requests.transfer(
+                        requests.transfer_head(str(self.url.host), sender.token),
+                        uuid4().hex.encode(),
+                        receiver.wallet_id.encode(),
+                    )
                 )
             )
         connection.transport.close()

@@ -1,0 +1,76 @@
+"""`make bench`: the rates of the whole system and of its parts against PostgreSQL alone, in one run on one machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from deploy.local import environment, files, install
+from deploy.local.home import Home
+from deploy.local.user import http_session
+from deploy.programs import DeployError
+from tests.performance import parts, report, system, users
+from tests.performance.child import ChildFailed
+from tests.performance.parts import BadVariable, Plan
+from tests.performance.stretches import Run
+from tests.performance.yardstick import Yardstick
+
+WIDTH = 120
+"""Of the output in a file."""
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def main() -> int:
+    """Run; exit code 0: measured and proven, 1: the proof failed, 2: it could not run."""
+    os.umask(files.UMASK)
+    environment.forget_driver_variables(os.environ)
+    try:
+        document = uvloop.run(_run(parts.plan(os.environ)))
+    except (BadVariable, DeployError, ChildFailed) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except TimeoutError:
+        print("bench: transfers were not final in time; there is no result", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench: stopped before the end; there is no result", file=sys.stderr)
+        return 2
+    return 0 if all(document["proof"].values()) else 1
+
+
+async def _run(plan: Plan) -> dict[str, Any]:
+    home = Home.from_environment(os.environ)
+    began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    await install.ensure(_log)
+    home.open()
+    folder = home.path / "bench"
+    async with system.started(folder, report=_log) as measured, http_session() as session:
+        yardstick = Yardstick(measured, folder)
+        await yardstick.prepare()
+        console.print("registering users", style="dim")
+        run = Run(plan, measured, await users.register(measured, session, accounts=plan.accounts), yardstick)
+        for number, name in enumerate(plan.parts, start=1):
+            with console.status(f"{name} ({number}/{len(plan.parts)})"):
+                found = await run.part(name)
+            console.print(f"{time.monotonic() - began:5.0f} s  {name:<11} {report.line(name, found)}")
+    document = report.document(run, seconds=time.monotonic() - began, started_at=started_at)
+    files.write_json(home.path / "bench.json", document)
+    report.show(console, document)
+    return document
+
+
+def _log(line: str) -> None:
+    console.print(line, style="dim")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The ledger alone, in a process of its own: no HTTP, no broker, one connection: `python -m tests.performance.ledger_core`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import uvloop
+
+from services.chassis import database
+from services.chassis.database import Pool
+from services.contracts.identifiers import new_id
+from services.wallet import commands, store
+from services.wallet.app import PLANNER
+from services.wallet.ledger import Posting
+from tests.performance import child
+
+HASH = sha256(b"load").digest()
+DEPOSIT_MINOR = 10**9
+LIFE = timedelta(hours=1)
+
+Pick = Callable[[], tuple[UUID, UUID]]
+
+
+def posting(source: UUID, destination: UUID, amount: int, expires_at: datetime) -> Posting:
+    """A new transfer."""
+    return Posting(new_id(), source, destination, amount, "USD", expires_at, None, HASH)
+
+
+async def post(pool: Pool, pick: Pick, job: dict[str, Any]) -> dict[str, float]:
+    """Post batches of transfers of one minor unit until the seconds or the transfers are over."""
+    posted, began, cpu = 0, time.perf_counter(), time.process_time()
+    expires_at = datetime.now(UTC) + LIFE
+    while time.perf_counter() - began < job["seconds"] and posted < job["count"]:
+        batch = [posting(*pick(), 1, expires_at) for _ in range(job["batch"])]
+        results = await commands.post_transfers(pool, batch, deadline=float("inf"))
+        assert all(result.outcome == "posted" for result in results), results
+        posted += len(batch)
+    return {
+        "posted": posted,
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+async def accounts(pool: Pool, count: int) -> list[UUID]:
+    """So many funded accounts; those of an earlier run are used again."""
+    [(external, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=["USD"])
+    found = [
+        row["id"] for row in await pool.fetch("SELECT id FROM accounts WHERE owner_id IS NOT NULL LIMIT $1", count)
+    ]
+    new = [(new_id(), new_id(), "USD") for _ in range(count - len(found))]
+    for first in range(0, len(new), 1000):
+        async with database.transaction(pool) as connection:
+            await store.insert_accounts(connection, new[first : first + 1000])
+    expires_at = datetime.now(UTC) + LIFE
+    for first in range(0, len(new), 256):
+        deposits = [posting(external, id_, DEPOSIT_MINOR, expires_at) for id_, _, _ in new[first : first + 256]]
+        await commands.post_transfers(pool, deposits, deadline=float("inf"))
+    return found + [id_ for id_, _, _ in new]
+
+
+def uniform(wallets: list[UUID]) -> Pick:
+    """Two random accounts."""
+    count = len(wallets)
+
+    def pick() -> tuple[UUID, UUID]:
+        first = int(random.random() * count)
+        return wallets[first], wallets[(first + 1 + int(random.random() * (count - 1))) % count]
+
+    return pick
+
+
+def hot(wallets: list[UUID]) -> Pick:
+    """A random account, and always the same receiver."""
+    return lambda: (wallets[1 + int(random.random() * (len(wallets) - 1))], wallets[0])
+
+
+async def main(job: dict[str, Any]) -> dict[str, float]:
+    """Open one connection, wait for the start, post."""
+    pool = await database.open_pool(job["dsn"], name="ledger core", size_max=1, server_settings=PLANNER)
+    wallets = await accounts(pool, job["accounts"])
+    pick = (hot if job["hot"] else uniform)(wallets)
+    await post(pool, pick, job | {"seconds": 0.3})
+    child.wait_for_go()
+    result = await post(pool, pick, job)
+    await database.close_pool(pool)
+    return result
+
+
+if __name__ == "__main__":
+    child.finish(uvloop.run(main(child.read_job())))

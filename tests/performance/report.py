@@ -1,0 +1,124 @@
+"""The output of a run: a line for each part, a table at the end, and bench.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.report import commit
+from tests.performance import figures, proof
+from tests.performance.parts import END_TO_END
+from tests.performance.stretches import Run
+
+
+def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
+    """The content of bench.json."""
+    found = run.found
+    yardstick: dict[str, Any] = {
+        "pgbench_one_per_commit_tps": figures.median(run.yardstick.uniform),
+        "pgbench_hot_tps": figures.median(run.yardstick.hot),
+        "one_per_commit_runs": run.yardstick.uniform,
+    }
+    return {
+        "commit": commit(),
+        "seed": 0,
+        "seconds": run.plan.seconds,
+        "cores": os.cpu_count(),
+        "yardstick": yardstick,
+        "ledger": found.get("ledger", {}),
+        "end_to_end": {name: found[name] for name in END_TO_END if name in found},
+        "drain": found.get("drain", {}),
+        "reads": found.get("reads", {}),
+        "ratios": figures.ratios(yardstick, found),
+        "proof": {check: all(one.get(check, True) for one in run.proofs.values()) for check in proof.CHECKS},
+        "proofs": run.proofs,
+        "concurrency": run.plan.concurrency,
+        "full": run.plan.full,
+        "started_at": started_at,
+        "run_s": round(seconds, 1),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "load_average": os.getloadavg(),
+    }
+
+
+def line(name: str, measured: Mapping[str, Any]) -> str:
+    """One part in a line."""
+    if name == "ledger":
+        return (
+            f"{measured['uniform_256_tps']:,.0f} transfers/s, hot {measured['hot_256_tps']:,.0f}/s, "
+            f"{measured['wal_bytes_per_transfer']} bytes of log each"
+        )
+    if name == "reads":
+        return f"{measured['balance_per_s']:,.0f} balances/s, p99 {measured['p99_ms']} ms"
+    if name == "drain":
+        return f"{measured['backlog']:,} transfers at {measured['per_s']:,.0f}/s"
+    beside = figures.ratio(measured["completed_per_s"], measured["yardstick_tps"])
+    accept, complete = measured["accept_ms"], measured["complete_ms"]
+    return (
+        f"{measured['completed_per_s']:,.0f} completed/s = {beside:.2f} x PG-1 beside it; "
+        f"accept p50 {accept['p50']} ms, complete p50 {complete['p50']} ms, p99 {complete['p99']} ms; "
+        f"{measured['cpu_us_per_transfer']:.0f} us"
+    )
+
+
+def show(console: Console, document: Mapping[str, Any]) -> None:
+    """Print the tables."""
+    for table in (_rates(document), _costs(document)):
+        console.print(table)
+    passed = all(document["proof"].values())
+    text = ", ".join(f"{name} {'yes' if ok else 'NO'}" for name, ok in document["proof"].items())
+    console.print(f"proof: {text.replace('_', ' ')}", style="bold green" if passed else "bold red")
+
+
+def _rates(document: Mapping[str, Any]) -> Table:
+    table = Table(title="Rates", title_justify="left")
+    for column in ("load", "completed/s", "x PG-1", "accept p50 / p99 ms", "complete p50 / p99 ms", "failed", "lost"):
+        table.add_column(column, justify="left" if column == "load" else "right")
+    reference = document["yardstick"]["pgbench_one_per_commit_tps"]
+    table.add_row("PG-1: one transfer per commit", f"{reference:,.0f}", "1")
+
+    def rate(name: str, value: float, *more: str) -> None:
+        table.add_row(name, f"{value:,.0f}", f"{figures.ratio(value, reference):.2f}", *more)
+
+    if document["ledger"]:
+        rate("ledger alone", document["ledger"]["uniform_256_tps"])
+        rate("ledger alone, hot receiver", document["ledger"]["hot_256_tps"])
+    for name, one in document["end_to_end"].items():
+        accept, complete = one["accept_ms"], one["complete_ms"]
+        times = (f"{accept['p50']:.1f} / {accept['p99']:.1f}", f"{complete['p50']:.1f} / {complete['p99']:.1f}")
+        label = f"{name.removesuffix('_64').replace('_', ' ')}, {one['connections']} connections"
+        rate(label, one["completed_per_s"], *times, str(one["failed"]), str(one["lost"]))
+    if document["drain"]:
+        rate(f"drain of {document['drain']['backlog']:,}", document["drain"]["per_s"])
+    if document["reads"]:
+        rate("balance reads", document["reads"]["balance_per_s"], f"- / {document['reads']['p99_ms']}")
+    return table
+
+
+def _costs(document: Mapping[str, Any]) -> Table:
+    """CPU microseconds by process and other costs, a column for each load."""
+    loads = {name: one for name, one in document["end_to_end"].items() if name != "idle"}
+    table = Table(title="One transfer costs", title_justify="left")
+    table.add_column("CPU microseconds, then others")
+    for name in loads:
+        table.add_column(name, justify="right")
+    processes = sorted({process for one in loads.values() for process in one["cpu_us"]})
+    for process in processes:
+        table.add_row(process, *(f"{one['cpu_us'].get(process, 0.0):.0f}" for one in loads.values()))
+    table.add_section()
+    table.add_row("all processes", *(f"{one['cpu_us_per_transfer']:.0f}" for one in loads.values()), style="bold")
+    for label, key in (
+        ("load generator", "generator_cpu_us"),
+        ("rows written", "rows_written"),
+        ("bytes of write-ahead log", "wal_bytes_per_transfer"),
+        ("database transactions", "commits_per_transfer"),
+    ):
+        table.add_row(label, *(f"{one[key]:g}" for one in loads.values()))
+    for kind in sorted({kind for one in loads.values() for kind in one["batches"]}):
+        table.add_row(f"batch of {kind}", *(f"{one['batches'].get(kind, 0.0):g}" for one in loads.values()))
+    return table
