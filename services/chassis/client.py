@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+import orjson
 import stamina
 import stamina.instrumentation
 import structlog
 
 from services.chassis import crash_points, metrics, tracing
+from services.chassis.encoding import encode
 from services.chassis.service_tokens import Clock, Identity, TokenClockSkew, TokenSigner
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable, from_problem
 
@@ -128,7 +129,7 @@ class Upstream:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _send(self, method: str, path: str, *, body: Any, params: Mapping[str, str] | None, attempts: int) -> Any:
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = None if body is None else encode(body)
         try:
             return await self._send_once(method, path, data=data, params=params)
         except _NOT_PROCESSED as error:
@@ -176,13 +177,13 @@ class Upstream:
             if response.status >= 400:  # noqa: PLR2004
                 raise self._refusal(response, raw)
             try:
-                return json.loads(raw) if raw else None
+                return orjson.loads(raw) if raw else None
             except ValueError:
                 raise UpstreamTimeout(f"the {self.name} service responded without JSON") from None
 
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> Refusal:
         try:
-            return from_problem(json.loads(raw), response.headers)
+            return from_problem(orjson.loads(raw), response.headers)
         except (ValueError, AttributeError, TypeError):
             return UpstreamUnavailable(
                 f"the {self.name} service responded {response.status} without a problem document"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -11,6 +10,7 @@ from structlog.contextvars import clear_contextvars
 
 from services.chassis import tracing
 from services.chassis.database import DatabaseUnavailable, LockTimeout, is_unavailable
+from services.chassis.encoding import encode
 from services.contracts.refusal import Refusal
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ def render(refusal: Refusal) -> web.Response:
     """The response of a refusal, with the request id by which operators find its log lines."""
     document = refusal.problem() | {"request_id": tracing.request_id()}
     return web.Response(
-        body=json.dumps(document).encode(),
+        body=encode(document),
         status=refusal.status,
         headers=refusal.headers,
         content_type="application/problem+json",
@@ -97,7 +97,7 @@ def _render_http(response: web.HTTPException) -> web.Response:
     }
     headers = {"Allow": response.headers["Allow"]} if "Allow" in response.headers else None
     return web.Response(
-        body=json.dumps(document).encode(),
+        body=encode(document),
         status=response.status,
         headers=headers,
         content_type="application/problem+json",

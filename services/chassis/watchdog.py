@@ -7,7 +7,6 @@ body is enforced where it is read.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from aiohttp import StreamReader, web
 from structlog.contextvars import clear_contextvars
 
 from services.chassis import metrics, problems, tracing
+from services.chassis.encoding import encode
 from services.chassis.problems import Handler
 from services.contracts.refusal import Refusal
 
@@ -212,7 +212,7 @@ class Connection(web.RequestHandler):
     def _raw(self, refusal: Refusal) -> bytes:
         # Without a request there is no response object, so the bytes are written directly.
         request_id = tracing.request_id()
-        body = json.dumps(refusal.problem() | {"request_id": request_id}).encode()
+        body = encode(refusal.problem() | {"request_id": request_id})
         headers = {
             "Content-Type": "application/problem+json",
             "Content-Length": str(len(body)),

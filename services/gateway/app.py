@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from services.chassis import server
+from services.chassis.encoding import encode
 from services.chassis.roles import Runtime
 from services.chassis.watchdog import Watchdog
 from services.gateway import api, openapi, operations, responses, upstreams, wakeup
@@ -41,7 +42,7 @@ BODY_BYTES_MAX = 64 * 1024
 log = structlog.get_logger()
 
 _DOCUMENT = openapi.build((*OPERATIONS, *api.reference.HEALTH))
-_DOCUMENT_BYTES = responses.encode(_DOCUMENT)
+_DOCUMENT_BYTES = encode(_DOCUMENT)
 _DOCS = reference_page.render(_DOCUMENT)
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from services.chassis.batching import Batcher
+from services.chassis.encoding import encode
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.contracts.refusals.transaction import Busy
-from services.gateway import responses
 from services.gateway.clients.transaction import TransactionClient, TransferItem
 from services.gateway.idempotency import Accepted, KeyedRequest, ResponseCache
 from services.gateway.settings import REQUESTS_MAX
@@ -154,7 +154,7 @@ def _read(item: Mapping[str, Any]) -> Accepted | Refusal:
     if "problem" in item:
         return from_problem(item["problem"], item.get("headers") or {})
     transfer = item["transfer"]
-    return Accepted(str(transfer["id"]), responses.encode(transfer), replayed=bool(item["replayed"]))
+    return Accepted(str(transfer["id"]), encode(transfer), replayed=bool(item["replayed"]))
 
 
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from services.chassis.encoding import encode
 from services.gateway import compression
 
 TAG_LENGTH = 32
@@ -19,9 +19,6 @@ ANY_TAG = "*"
 _ENTITY_TAG = re.compile(r'"([\x21\x23-\x7e]*)"')
 
 _FORMS_CACHED = 8
-
-# Built once: `json.dumps` with any option builds an encoder for every call.
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -53,11 +50,6 @@ async def on_prepare(_request: web.Request, response: web.StreamResponse) -> Non
         headers.setdefault(hdrs.RETRY_AFTER, "1")
     if response.status == web.HTTPUnauthorized.status_code:
         headers.setdefault(hdrs.WWW_AUTHENTICATE, "Bearer")
-
-
-def encode(document: Any) -> bytes:
-    """Compact JSON in UTF-8."""
-    return _encode(document).encode()
 
 
 def document(content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

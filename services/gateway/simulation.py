@@ -20,9 +20,10 @@ from aiohttp import web
 
 from services.chassis.body import InvalidParameter
 from services.chassis.client import UpstreamUnavailable
+from services.chassis.encoding import encode
 from services.chassis.problems import Handler
 from services.contracts.refusal import Refusal
-from services.gateway import api, errors, openapi, responses
+from services.gateway import api, errors, openapi
 from services.gateway.api.transfers import SIMULATE, SIMULATED
 from services.gateway.api.waiting import LONG_POLLS
 from services.gateway.operations import BODY_SECONDS, Operation, of
@@ -61,7 +62,7 @@ def install(app: web.Application) -> None:
     """Accept the header at this gateway, and list its words in the OpenAPI document."""
     app.middlewares.append(middleware)
     document = json.loads(app[api.reference.DOCUMENT])
-    app[api.reference.DOCUMENT] = responses.encode(document | {"x-simulation": describe()})
+    app[api.reference.DOCUMENT] = encode(document | {"x-simulation": describe()})
 
 
 def describe() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from services.chassis.encoding import encode
 from services.contracts.currencies import PUBLISHED
 from services.contracts.money import CURRENCIES, WITHDRAWN
 from services.gateway import errors, operations, responses, schemas
@@ -19,7 +20,7 @@ DOCS: web.AppKey[str] = web.AppKey("docs_page")
 _A_DAY = {"Cache-Control": "public, max-age=86400"}
 _A_MINUTE = {"Cache-Control": "public, max-age=60"}
 
-_CURRENCIES = responses.encode(
+_CURRENCIES = encode(
     {
         "items": [
             {

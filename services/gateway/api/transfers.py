@@ -11,6 +11,7 @@ from aiohttp import web
 
 from services.chassis import problems, tracing
 from services.chassis.body import InvalidParameter
+from services.chassis.encoding import encode
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
 from services.gateway import errors, idempotency, metrics, operations, responses, schemas
@@ -155,7 +156,7 @@ async def get_transfer(request: web.Request) -> web.Response:
     transfer_id = path_id(request, errors.TransferNotFound)
     transaction = request.app[UPSTREAMS].transaction
     transfer = await transaction.get_transfer(transfer_id, viewer=request[PRINCIPAL].user_id)
-    return responses.tagged(request, responses.encode(transfer))
+    return responses.tagged(request, encode(transfer))
 
 
 async def cancel_transfer(request: web.Request) -> web.Response:

@@ -6,12 +6,12 @@ most of what an acceptance does, and a refused burst would take time from admitt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from aiohttp import web
 
 from services.chassis import metrics, problems, tracing
+from services.chassis.encoding import encode
 from services.chassis.problems import Handler
 from services.contracts.refusal import Unavailable
 from services.gateway import intake, operations
@@ -43,7 +43,7 @@ def _refuse(request: web.Request, refusal: Unavailable) -> web.Response:
     request_id = tracing.choose_request_id(request.headers)
     metrics.HTTP_SECONDS.labels("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
     return web.Response(
-        body=json.dumps(refusal.problem() | {"request_id": request_id}).encode(),
+        body=encode(refusal.problem() | {"request_id": request_id}),
         status=refusal.status,
         headers=refusal.headers | {tracing.REQUEST_ID: request_id, "Content-Type": "application/problem+json"},
     )

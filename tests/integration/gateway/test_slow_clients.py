@@ -115,7 +115,7 @@ async def test_unfinished_headers_are_a_408(api: ApiClient, hasty: None, first: 
     assert b"Content-Type: application/problem+json" in head
     assert b"X-Content-Type-Options: nosniff" in head
     assert b"X-Request-Id: " in head
-    assert b'"code": "request_timeout"' in body
+    assert b'"code":"request_timeout"' in body
 
 
 async def test_silent_connection_is_closed_without_a_response(api: ApiClient, hasty: None) -> None:
