@@ -44,6 +44,10 @@ class UpstreamTimeout(OutcomeUnknown):
     """It is not known whether the request was carried out. Send it again; use the same Idempotency-Key if it has one."""
 
 
+class ConnectionLost(UpstreamTimeout):
+    """The connection was lost after the request was sent. Send it again; use the same Idempotency-Key if it has one."""
+
+
 class Upstream:
     """The client of one service."""
 
@@ -93,7 +97,7 @@ class Upstream:
                 outcome = "unavailable"
                 raise UpstreamUnavailable(f"the {self.name} service is unavailable") from None
             outcome = "lost"
-            raise UpstreamTimeout(f"the connection to the {self.name} service was lost before its response") from None
+            raise ConnectionLost(f"the connection to the {self.name} service was lost before its response") from None
         except Refusal:
             outcome = "refused"
             raise

@@ -36,6 +36,7 @@ from services.gateway.security.revocations import REVOCATIONS, Revocations
 from services.gateway.security.verified_keys import VerifiedKeys
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstreams import UPSTREAMS, Upstreams
+from services.gateway.wallet_reader import WALLET_READER, WalletReader
 
 BODY_BYTES_MAX = 64 * 1024
 
@@ -123,7 +124,7 @@ def build(
     app[FILES] = files = Files()
     app.on_shutdown.extend([long_polls.end, hub.drain, files.abort])
     app[api.wallets.FILE_PAGES] = asyncio.Semaphore(api.wallets.FILE_PAGES_AT_ONCE)
-    app[WALLET_FACTS] = WalletFacts(clients.wallet)
+    app[WALLET_FACTS], app[WALLET_READER] = WalletFacts(clients.wallet), WalletReader(clients.wallet)
     app[api.reference.DOCUMENT], app[api.reference.DOCS] = _DOCUMENT_BYTES, _DOCS
     operations.add_routes(app, OPERATIONS)
     origins.install(app, OPERATIONS)

@@ -10,6 +10,7 @@ from aiohttp import web
 from services.chassis import audit
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
+from services.chassis.encoding import respond
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
@@ -40,6 +41,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/availability", transaction(availability)),
             web.post("/internal/wallets", gateway(open_wallet)),
             web.get("/internal/wallets", gateway(list_wallets)),
+            web.post("/internal/balances", gateway(read_wallets)),
             web.get("/internal/wallets/{id}", gateway(get_wallet)),
             web.get("/internal/wallets/{id}/balance", gateway(get_balance)),
             web.get("/internal/wallets/{id}/statement", gateway(get_statement)),
@@ -62,30 +64,28 @@ async def post(request: web.Request) -> web.Response:
     deadline = time.monotonic() + POST_SECONDS
     batch = validate_json(schemas.POST, await request.read())
     postings = [item.posting() for item in batch.items]
-    return web.json_response(
-        schemas.results(await commands.post_transfers(request.app[POOL], postings, deadline=deadline))
-    )
+    return respond(schemas.results(await commands.post_transfers(request.app[POOL], postings, deadline=deadline)))
 
 
 async def void(request: web.Request) -> web.Response:
     """Void a batch of transfers, or return the outcomes that they have."""
     batch = validate_json(schemas.VOID, await request.read())
     voids = [item.void() for item in batch.items]
-    return web.json_response(schemas.results(await commands.void_transfers(request.app[POOL], voids)))
+    return respond(schemas.results(await commands.void_transfers(request.app[POOL], voids)))
 
 
 async def open_wallet(request: web.Request) -> web.Response:
     """Open a wallet, or return the open one."""
     body = validate_json(schemas.OPEN, await request.read())
     wallet, opened = await commands.open_wallet(request.app[POOL], owner_id=body.owner_id, currency=body.currency)
-    return web.json_response(schemas.wallet(wallet), status=201 if opened else 200)
+    return respond(schemas.wallet(wallet), status=201 if opened else 200)
 
 
 async def list_wallets(request: web.Request) -> web.Response:
     """The wallets of one owner."""
     query = validate(schemas.OWNER, dict(request.query))
     wallets = await commands.list_wallets(request.app[POOL], request.app[READ_POOL], query.owner_id)
-    return web.json_response({"items": [schemas.wallet(wallet) for wallet in wallets]})
+    return respond({"items": [schemas.wallet(wallet) for wallet in wallets]})
 
 
 async def find(request: web.Request) -> web.Response:
@@ -97,19 +97,27 @@ async def find(request: web.Request) -> web.Response:
         owners=[(owner.owner_id, owner.currency) for owner in body.owners],
         external=body.external,
     )
-    return web.json_response({"items": [schemas.account(row) for row in found]})
+    return respond({"items": [schemas.account(row) for row in found]})
 
 
 async def get_wallet(request: web.Request) -> web.Response:
     """One wallet."""
-    return web.json_response(schemas.wallet(await commands.get_wallet(request.app[READ_POOL], _wallet_id(request))))
+    return respond(schemas.wallet(await commands.get_wallet(request.app[READ_POOL], _wallet_id(request))))
+
+
+async def read_wallets(request: web.Request) -> web.Response:
+    """Several wallets with their balances now, each for a user: null if it is not a wallet of this user."""
+    body = validate_json(schemas.READ, await request.read())
+    wanted = [(item.wallet_id, item.owner_id) for item in body.items]
+    found = await commands.find_wallets(request.app[READ_POOL], wanted)
+    return respond({"items": [schemas.read(item) for item in found]})
 
 
 async def get_balance(request: web.Request) -> web.Response:
     """The balance now, or the final balance `at` a moment."""
     query = validate(schemas.BALANCE, dict(request.query))
     balance = await commands.get_balance(request.app[READ_POOL], _wallet_id(request), query.at)
-    return web.json_response(schemas.balance(*balance))
+    return respond(schemas.balance(*balance))
 
 
 async def get_statement(request: web.Request) -> web.Response:
@@ -122,7 +130,7 @@ async def get_statement(request: web.Request) -> web.Response:
         period=query.period,
         limit=query.limit + 1,
     )
-    return web.json_response(schemas.statement(lines, query.limit))
+    return respond(schemas.statement(lines, query.limit))
 
 
 async def availability(request: web.Request) -> web.Response:
@@ -142,13 +150,13 @@ async def availability(request: web.Request) -> web.Response:
         }
         for item in body.items
     ]
-    return web.json_response({"items": items})
+    return respond({"items": items})
 
 
 async def get_outcome(request: web.Request) -> web.Response:
     """The outcome of a transfer."""
     row = await commands.get_outcome(request.app[READ_POOL], path_id(request, OutcomeNotFound))
-    return web.json_response(
+    return respond(
         {
             "transfer_id": str(row["transfer_id"]),
             "outcome": row["outcome"],
@@ -171,7 +179,7 @@ async def unfreeze(request: web.Request) -> web.Response:
 async def get_balance_sheet(request: web.Request) -> web.Response:
     """The balances of customers and of external accounts, per currency."""
     moment, rows = await commands.read_balance_sheet(request.app[READ_POOL], request.app[PROOF_POOL])
-    return web.json_response({"as_of": format_time(moment), "currencies": [dict(row.items()) for row in rows]})
+    return respond({"as_of": format_time(moment), "currencies": [dict(row.items()) for row in rows]})
 
 
 async def get_proof(request: web.Request) -> web.Response:
@@ -184,7 +192,7 @@ async def get_proof(request: web.Request) -> web.Response:
         # Whether the head of one caller is found concerns that caller, not the state of the ledger.
         if query.head is None:
             await commands.record_proof(request.app[POOL], proof)
-    return web.json_response(schemas.proof(proof))
+    return respond(schemas.proof(proof))
 
 
 async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
@@ -196,7 +204,7 @@ async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:
         operator_id=body.operator_id,
         request_id=body.request_id,
     )
-    return web.json_response(schemas.wallet(wallet))
+    return respond(schemas.wallet(wallet))
 
 
 def _wallet_id(request: web.Request) -> UUID:

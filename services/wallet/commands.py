@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -64,7 +65,7 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
 
     async def post(part: Sequence[Posting]) -> list[Result]:
         if time.monotonic() >= deadline:
-            return _retry(part)
+            return [_retry(posting) for posting in part]
         try:
             return await _post(pool, part)
         except (DatabaseUnavailable, LockTimeout):
@@ -79,11 +80,11 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
 
 def _fail(posting: Posting, error: Exception) -> Result:
     log.warning("posting_failed", transfer_id=str(posting.transfer_id), error=repr(error))
-    return _retry([posting])[0]
+    return _retry(posting)
 
 
-def _retry(postings: Sequence[Posting]) -> list[Result]:
-    return [Result(posting.transfer_id, ledger.RETRY, None, None) for posting in postings]
+def _retry(posting: Posting) -> Result:
+    return Result(posting.transfer_id, ledger.RETRY, None, None)
 
 
 async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Result]:
@@ -210,6 +211,13 @@ async def get_wallet(pool: Pool, wallet_id: UUID) -> Wallet:
     if wallet is None:
         raise WalletNotFound
     return wallet
+
+
+async def find_wallets(pool: Pool, wanted: Sequence[tuple[UUID, UUID]]) -> list[tuple[Wallet, datetime] | None]:
+    """For each pair of a wallet and a user: the wallet now and the time; None if it is not a wallet of this user."""
+    async with database.connection(pool) as connection:
+        found = await store.find_wallets(connection, [wallet_id for wallet_id, _ in wanted])
+    return [found.get(pair) for pair in wanted]
 
 
 async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple[int, int, datetime]:
@@ -384,12 +392,9 @@ def _missing(
 
 def _count(decision: Decision) -> None:
     metrics.BATCH.observe(len(decision.results))
-    counts: dict[str, int] = {}
-    for result in decision.results:
-        counts[result.outcome] = counts.get(result.outcome, 0) + 1
+    counts = Counter(result.outcome for result in decision.results)
     for outcome, count in counts.items():
         metrics.DECIDED.labels(outcome).inc(count)
-    conflicts = counts.get(ledger.CONFLICT, 0)
-    if conflicts:
+    if conflicts := counts[ledger.CONFLICT]:
         metrics.CONFLICTS.inc(conflicts)
         log.error("outcome_conflicted", items=conflicts)

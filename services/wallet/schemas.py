@@ -117,6 +117,19 @@ class AvailabilityRequest(_Model):
     items: Annotated[list[AvailabilityItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
 
 
+class ReadItem(_Model):
+    """A wallet to read, and the user whose wallet it must be."""
+
+    wallet_id: UUID
+    owner_id: UUID
+
+
+class ReadRequest(_Model):
+    """Several wallets to read."""
+
+    items: Annotated[list[ReadItem], Field(min_length=1, max_length=limits.ITEMS_MAX)]
+
+
 class FreezeRequest(_Model):
     """The operator who freezes or unfreezes, and the request."""
 
@@ -162,6 +175,7 @@ VOID = TypeAdapter(VoidRequest)
 OPEN = TypeAdapter(OpenRequest)
 FIND = TypeAdapter(FindRequest)
 AVAILABILITY = TypeAdapter(AvailabilityRequest)
+READ = TypeAdapter(ReadRequest)
 FREEZE = TypeAdapter(FreezeRequest)
 OWNER = TypeAdapter(OwnerQuery)
 PROOF = TypeAdapter(ProofQuery)
@@ -196,6 +210,11 @@ def wallet(found: Wallet) -> dict[str, Any]:
         "status": "frozen" if found.frozen else "open",
         "created_at": format_time(found.created_at),
     }
+
+
+def read(found: tuple[Wallet, datetime] | None) -> dict[str, Any] | None:
+    """A wallet and the time at which it was read; None stays None."""
+    return None if found is None else {"wallet": wallet(found[0]), "as_of": format_time(found[1])}
 
 
 def account(found: tuple[UUID, UUID | None, str]) -> dict[str, Any]:

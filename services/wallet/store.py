@@ -140,6 +140,14 @@ async def find_wallet(connection: Connection, wallet_id: UUID) -> Wallet | None:
     return Wallet(*row) if row else None
 
 
+async def find_wallets(
+    connection: Connection, wallet_ids: Sequence[UUID]
+) -> dict[tuple[UUID, UUID | None], tuple[Wallet, datetime]]:
+    """These wallets, each with the time at which it was read, by id and owner."""
+    rows = await connection.fetch(statements.list_accounts, wallet_ids)
+    return {(row["id"], row["owner_id"]): (Wallet._make(tuple(row)[:-1]), row["as_of"]) for row in rows}
+
+
 async def find_wallet_of(connection: Connection, owner_id: UUID, currency: str) -> Wallet | None:
     """The owner's wallet in this currency."""
     row = await connection.fetchrow(statements.find_account_of, owner_id, currency)

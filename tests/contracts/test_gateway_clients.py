@@ -257,6 +257,7 @@ def calls_of_wallet(client: WalletClient) -> list[Coroutine[Any, Any, Any]]:
         client.open_wallet(owner_id=ID, currency="USD"),
         client.list_wallets(ID),
         client.get_wallet(ID),
+        client.read_wallets([{"wallet_id": ID, "owner_id": ID}]),
         client.get_balance(ID, at=TIME),
         client.get_statement(ID, PERIOD),
         client.freeze(ID, **BY),

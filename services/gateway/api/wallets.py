@@ -15,10 +15,12 @@ from services.contracts.identifiers import parse_id
 from services.gateway import compression, errors, file_stream, operations, responses, schemas
 from services.gateway.api import names, statement
 from services.gateway.api.wallet_facts import WALLET_FACTS, Facts
+from services.gateway.clients.wallet import WalletRead
 from services.gateway.operations import BODY, NO_KEY, QUERY, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
 from services.gateway.security.revocations import REVOCATIONS
 from services.gateway.upstreams import UPSTREAMS
+from services.gateway.wallet_reader import WALLET_READER
 
 BASE = f"{operations.BASE}/wallets"
 
@@ -28,6 +30,8 @@ FILE_PAGES_AT_ONCE = 2
 FILE_PAGES: web.AppKey[asyncio.Semaphore] = web.AppKey("file_pages")
 
 CSV = "text/csv"
+
+AMOUNTS = ("balance", "available", "held")
 
 
 class _File(NamedTuple):
@@ -69,10 +73,7 @@ async def open_wallet(request: web.Request) -> web.Response:
 
 async def get_wallet(request: web.Request) -> web.Response:
     """Get a wallet."""
-    wallet = await request.app[UPSTREAMS].wallet.get_wallet(path_id(request, errors.WalletNotFound))
-    if wallet["owner_id"] != request[PRINCIPAL].user_id:
-        raise errors.WalletNotFound
-    return responses.document(wallet)
+    return responses.document((await _read_own(request))["wallet"])
 
 
 async def get_balance(request: web.Request) -> web.Response:
@@ -83,6 +84,9 @@ async def get_balance(request: web.Request) -> web.Response:
     posted could still change the figure, the request waits up to 2 s and then returns 409 `moment_not_final`.
     """
     query: schemas.wallets.BalanceQuery = request[QUERY]
+    if query.at is None:
+        read = await _read_own(request)
+        return responses.document({name: read["wallet"][name] for name in AMOUNTS} | {"as_of": read["as_of"]})
     wallet_id, _ = await _own_wallet(request)
     at = query.model_dump(mode="json")["at"]
     return responses.document(await request.app[UPSTREAMS].wallet.get_balance(wallet_id, at=at))
@@ -116,6 +120,11 @@ async def get_statement(request: web.Request) -> web.StreamResponse:
             request, _File(wallet_id, facts.currency, params, query.limit is None), page, lines=lines
         )
     return responses.document({"items": lines, "next_cursor": page["next_cursor"]}, headers={"Vary": "Accept"})
+
+
+async def _read_own(request: web.Request) -> WalletRead:
+    wallet_id = path_id(request, errors.WalletNotFound)
+    return await request.app[WALLET_READER].read_own(wallet_id, request[PRINCIPAL].user_id)
 
 
 async def _own_wallet(request: web.Request) -> tuple[str, Facts]:

@@ -20,13 +20,19 @@ SIDE_SECONDS = 1.0
 
 NOT_FOUND = 404
 
-_INTERNAL = frozenset({"service_token_required", "service_not_allowed", "not_found", "method_not_allowed"})
+UNKNOWN_ROUTE = "not_found"
+
+_INTERNAL = frozenset({"service_token_required", "service_not_allowed", UNKNOWN_ROUTE, "method_not_allowed"})
 """Codes that blame the gateway, not its client: a service key or a version that does not fit."""
 
 log = structlog.get_logger()
 
 Json = dict[str, Any]
 Result = TypeVar("Result")
+
+
+class RouteUnknown(Exception):  # noqa: N818 - reads as what it is
+    """The service has no such route: it is still of the release before."""
 
 
 class ServiceClient:
@@ -69,14 +75,17 @@ async def call(
     missing: type[Refusal] | None = None,
     seconds: float | None = None,
     once: bool = False,
+    is_new: bool = False,
 ) -> Any:
     """Send one request. A 404 becomes `missing`, so that all services report it alike.
 
-    `once` is for requests that must not arrive twice: a spent refresh token, for instance, ends its session.
+    `once` is for requests that must not arrive twice: a spent refresh token, for instance, ends its session. `is_new`: the
+    service of the release before has no such route.
 
     Raises:
         Refusal: as `Upstream.call`.
         Fault: the service rejected the gateway itself.
+        RouteUnknown: `is_new`, and the service has no such route.
     """
     try:
         return await upstream.call(
@@ -88,6 +97,8 @@ async def call(
             attempts=1 if once else ATTEMPTS_MAX,
         )
     except Refusal as refusal:
+        if is_new and refusal.code == UNKNOWN_ROUTE:
+            raise RouteUnknown from None
         if refusal.code in _INTERNAL:
             log.error("gateway_refused", upstream=upstream.name, path=path, code=refusal.code)  # noqa: TRY400 - no trace helps
             raise Fault from None

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
+from services.chassis.client import ConnectionLost, UpstreamUnavailable
+from services.contracts.refusal import Refusal
 from services.contracts.refusals.wallet import WalletNotFound
 from services.gateway.clients import service
 from services.gateway.clients.service import Json, ServiceClient, call
+
+
+class WalletItem(TypedDict):
+    """A wallet to read, and the user whose wallet it must be."""
+
+    wallet_id: str
+    owner_id: str
+
+
+class WalletRead(TypedDict):
+    """A wallet, and the time at which it was read."""
+
+    wallet: Json
+    as_of: str
 
 
 class WalletClient(ServiceClient):
@@ -23,6 +41,28 @@ class WalletClient(ServiceClient):
         params = {"owner_id": owner_id}
         wallets: list[Json] = (await call(self._upstream, "GET", "/internal/wallets", params=params))["items"]
         return wallets
+
+    async def read_wallets(self, wanted: Sequence[WalletItem]) -> list[WalletRead | Refusal]:
+        """Several wallets now, in order; `WalletNotFound` for one that does not exist or belongs to another user."""
+        body = {"items": list(wanted)}
+        try:
+            found = await call(self._upstream, "POST", "/internal/balances", body=body, is_new=True)
+        except service.RouteUnknown:
+            return list(await asyncio.gather(*map(self._read_one, wanted)))
+        except ConnectionLost:
+            # A read has no outcome that could be unknown.
+            raise UpstreamUnavailable("the wallet service is unavailable") from None
+        return [WalletNotFound() if read is None else read for read in found["items"]]
+
+    async def _read_one(self, wanted: WalletItem) -> WalletRead | Refusal:
+        try:
+            wallet = await self.get_wallet(wanted["wallet_id"])
+            if wallet["owner_id"] != wanted["owner_id"]:
+                return WalletNotFound()
+            balance = await self.get_balance(wanted["wallet_id"], at=None)
+        except Refusal as refusal:
+            return refusal
+        return {"wallet": {name: balance.get(name, wallet[name]) for name in wallet}, "as_of": balance["as_of"]}
 
     async def get_wallet(self, wallet_id: str) -> Json:
         """One wallet, of any owner."""

@@ -58,6 +58,10 @@ ON CONFLICT DO NOTHING;
 -- name: find_account
 SELECT id, owner_id, currency, frozen, posted, held, created_at FROM accounts WHERE id = $1;
 
+-- name: list_accounts
+SELECT id, owner_id, currency, frozen, posted, held, created_at, clock_timestamp() AS as_of
+FROM accounts WHERE id = ANY($1::uuid[]);
+
 -- name: find_account_of
 SELECT id, owner_id, currency, frozen, posted, held, created_at FROM accounts WHERE owner_id = $1 AND currency = $2;
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+from collections.abc import Awaitable
 
 import pytest
 
 from services.contracts.identifiers import new_id
 from services.gateway.api import names
 from services.gateway.clients import service
-from tests.integration.gateway.conftest import ApiClient
+from tests.integration.gateway.conftest import ApiClient, Response
 from tests.integration.gateway.upstream_fakes import NOW, Wallet, problem
 
 WALLETS = "/api/v1/wallets"
+BALANCES = "/internal/balances"
 
 
 async def test_wallets_are_listed_in_pages(api: ApiClient, token: str, user_id: str) -> None:
@@ -69,7 +72,37 @@ async def test_own_wallet_is_read(api: ApiClient, token: str, user_id: str) -> N
     assert api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}/balance")[0].query == {
         "at": "2026-01-01T00:00:00Z"
     }
-    assert len(api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 2
+    assert len(api.fakes.wallet.calls_to("GET", f"/internal/wallets/{wallet_id}")) == 1
+
+
+async def test_concurrent_reads(api: ApiClient, token: str, user_id: str) -> None:
+    """Each of many reads at once gets its own result: a wallet, a balance, or the 404 of another user's wallet."""
+    mine = [api.fakes.wallet.add(user_id) for _ in range(20)]
+    others = [api.fakes.wallet.add(str(new_id())) for _ in range(20)]
+
+    def read(wallet_id: str, suffix: str = "") -> Awaitable[Response]:
+        return api.call("GET", f"{WALLETS}/{wallet_id}{suffix}", token=token)
+
+    wallets = await asyncio.gather(*(read(id_) for pair in zip(mine, others, strict=True) for id_ in pair))
+    balances = await asyncio.gather(*(read(id_, "/balance") for id_ in mine))
+
+    assert [200, 404] * 20 == [response.status for response in wallets]
+    assert [api.fakes.wallet.wallets[id_] for id_ in mine] == [response.json() for response in wallets[::2]]
+    assert [{"balance": 1000, "available": 900, "held": 100, "as_of": NOW}] * 20 == [read.json() for read in balances]
+
+
+async def test_reads_during_an_upgrade(api: ApiClient, token: str, user_id: str) -> None:
+    """Guarantee 62: a wallet service of the release before reads one wallet per request; the responses are the same."""
+    mine, other = api.fakes.wallet.add(user_id), api.fakes.wallet.add(str(new_id()))
+    paths = [f"{WALLETS}/{id_}{suffix}" for id_ in (mine, other) for suffix in ("", "/balance")]
+    new = [await api.call("GET", path, token=token) for path in paths]
+
+    api.fakes.wallet.responses[f"POST {BALANCES}"] = problem(404, "not_found")
+    old = [await api.call("GET", path, token=token) for path in paths]
+
+    assert [200, 200, 404, 404] == [response.status for response in old]
+    assert [response.json() for response in new[:2]] == [response.json() for response in old[:2]]
+    assert ["wallet_not_found"] * 2 == [response.json()["code"] for response in old[2:]]
 
 
 @pytest.mark.parametrize("read", ["balance?at=2026-01-01T00:00:00Z", "statement?to=2026-01-01T00:00:00Z"])
@@ -209,21 +242,21 @@ async def test_file_of_one_page(api: ApiClient, token: str, user_id: str) -> Non
 
 
 async def test_balance_while_the_wallet_service_is_unavailable(api: ApiClient, token: str, user_id: str) -> None:
-    """Unavailable: 503 with Retry-After; no response: 504; a refusal about its database is passed on."""
-    wallet_id = api.fakes.wallet.add(user_id)
-    path = f"{WALLETS}/{wallet_id}/balance"
+    """Unavailable, or the connection is lost: 503 with Retry-After; a refusal about its database is passed on."""
+    path = f"{WALLETS}/{api.fakes.wallet.add(user_id)}/balance"
     assert (await api.call("GET", path, token=token)).status == 200
-    api.fakes.wallet.responses[f"GET /internal/wallets/{wallet_id}/balance"] = problem(503, "database_unavailable")
+    api.fakes.wallet.broken_at = BALANCES
+    lost = await api.call("GET", path, token=token)
+    api.fakes.wallet.broken_at = None
+    api.fakes.wallet.responses[f"POST {BALANCES}"] = problem(503, "database_unavailable")
     passed = await api.call("GET", path, token=token)
     await api.fakes.wallet.stop()
     unavailable = await api.call("GET", path, token=token)
 
     assert (passed.status, passed.json()["code"]) == (503, "database_unavailable")
-    assert (unavailable.status, unavailable.json()["code"], unavailable.headers["Retry-After"]) == (
-        503,
-        "upstream_unavailable",
-        "1",
-    )
+    for response in (lost, unavailable):
+        assert (response.status, response.json()["code"]) == (503, "upstream_unavailable")
+        assert "1" == response.headers["Retry-After"]
     assert passed.headers["Retry-After"] == "1"
 
 

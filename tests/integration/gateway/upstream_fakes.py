@@ -258,6 +258,8 @@ class Wallet(Service):
         parts = call.path.split("/")[2:]
         if parts == ["wallets"]:
             return self._wallets(call)
+        if parts == ["balances"]:
+            return web.json_response({"items": [self._read(**item) for item in call.body["items"]]})
         if parts[0] == "wallets" and parts[1] not in self.wallets:
             return problem(404, "wallet_not_found")
         match call.method, parts:
@@ -275,6 +277,10 @@ class Wallet(Service):
             case "GET", ["outcomes", _]:
                 return problem(404, "outcome_not_found")
         return await super().respond(call)
+
+    def _read(self, wallet_id: str, owner_id: str) -> dict[str, Any] | None:
+        found = self.wallets.get(wallet_id)
+        return {"wallet": found, "as_of": NOW} if found is not None and found["owner_id"] == owner_id else None
 
     def _wallets(self, call: Call) -> web.StreamResponse:
         owner_id = call.query.get("owner_id") or call.body["owner_id"]

@@ -256,6 +256,24 @@ async def test_the_default_wallet_is_always_there(served: Api) -> None:
     assert lists[0] == lists[1]
 
 
+async def test_wallets_are_read_for_their_owners(served: Api, pool: Pool) -> None:
+    """Several wallets in one request: each as its owner sees it, null for another user's, an external or an unknown one."""
+    ids = [*await fund(pool, [100, 200]), await external(pool)]
+    owners = [(await served.get(f"/internal/wallets/{id_}"))["owner_id"] for id_ in ids]
+    alice, bob, source = ({"wallet_id": str(id_), "owner_id": owner} for id_, owner in zip(ids, owners, strict=True))
+    foreign = [alice | {"owner_id": bob["owner_id"]}, source | {"owner_id": ANY_ID}, bob | {"wallet_id": ANY_ID}]
+
+    body = {"items": [bob, *foreign, alice, bob]}
+    read = (await served.gateway.call("POST", "/internal/balances", body=body, seconds=SECONDS))["items"]
+
+    assert [True, False, False, False, True, True] == [item is not None for item in read]
+    for item, wanted in ((read[0], bob), (read[4], alice), (read[5], bob)):
+        assert await served.get(f"/internal/wallets/{wanted['wallet_id']}") == item["wallet"]
+        balance = await served.get(f"/internal/wallets/{wanted['wallet_id']}/balance")
+        assert balance == {name: item["wallet"].get(name, balance["as_of"]) for name in balance}
+        assert item["as_of"] <= balance["as_of"]
+
+
 async def test_the_balance_sheet_separates_customers_and_external_accounts(served: Api, pool: Pool) -> None:
     """Per currency: the balances of users, those of external accounts with the opposite sign, and a sum of zero."""
     await fund(pool, [100, 50])

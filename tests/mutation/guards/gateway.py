@@ -9,6 +9,8 @@ IDEMPOTENCY = "services/gateway/idempotency.py"
 
 TRANSFERS = "tests/integration/gateway/test_transfers.py"
 RULES = "tests/unit/gateway/test_idempotency.py"
+READER = "tests/unit/gateway/test_wallet_reader.py"
+WALLETS = "tests/integration/gateway/test_wallets.py"
 WORKS = f"{TRANSFERS}::test_replay_repeats_the_first_response"
 AUTHENTICATION = "tests/integration/gateway/test_authentication.py"
 COOKIES = "tests/integration/gateway/test_cookies.py"
@@ -71,6 +73,48 @@ MUTANTS = (
         ],
         works=WORKS,
         caught_by=["tests/unit/gateway/test_intake.py"],
+    ),
+    Mutant(
+        name="read-joins-an-earlier-query",
+        guard="a balance is read by a query that began after its request arrived",
+        changes=[
+            Change(
+                "services/gateway/wallet_reader.py",
+                '        return await self._batcher.submit({"wallet_id": wallet_id, "owner_id": user_id})\n',
+                "        from asyncio import ensure_future, shield\n\n"
+                "        reads = self.__dict__.setdefault('reads', {})\n"
+                "        key = (wallet_id, user_id)\n"
+                "        if key not in reads:\n"
+                '            item = {"wallet_id": wallet_id, "owner_id": user_id}\n'
+                "            reads[key] = ensure_future(self._batcher.submit(item))\n"
+                "            reads[key].add_done_callback(lambda _read: reads.pop(key))\n"
+                "        return await shield(reads[key])\n",
+            )
+        ],
+        works=f"{READER}::test_reads_that_wait_share_one_request",
+        caught_by=[f"{READER}::test_a_read_rests_on_a_later_query"],
+    ),
+    Mutant(
+        name="release-before-cannot-be-read",
+        guard="during an upgrade, wallets are read from a wallet service of the release before",
+        changes=[
+            Change("services/gateway/clients/service.py", "if is_new and refusal.code == UNKNOWN_ROUTE:", "if False:")
+        ],
+        works=f"{WALLETS}::test_own_wallet_is_read",
+        caught_by=[f"{WALLETS}::test_reads_during_an_upgrade"],
+    ),
+    Mutant(
+        name="lost-read-is-of-unknown-outcome",
+        guard="a read whose connection was lost is reported as unavailable, not as of unknown outcome",
+        changes=[
+            Change(
+                "services/gateway/clients/wallet.py",
+                '            raise UpstreamUnavailable("the wallet service is unavailable") from None\n',
+                "            raise\n",
+            )
+        ],
+        works=f"{WALLETS}::test_own_wallet_is_read",
+        caught_by=[f"{WALLETS}::test_balance_while_the_wallet_service_is_unavailable"],
     ),
     Mutant(
         name="cookie-from-any-origin",

@@ -497,6 +497,24 @@ MUTANTS = (
         caught_by=["tests/integration/wallet/test_callers.py"],
     ),
     Mutant(
+        name="any-wallet-is-read",
+        guard="a wallet is read for its owner only",
+        changes=[
+            Change(
+                STORE,
+                '    return {(row["id"], row["owner_id"]): (Wallet',
+                '    return {row["id"]: (Wallet',
+            ),
+            Change(
+                COMMANDS,
+                "    return [found.get(pair) for pair in wanted]\n",
+                "    return [found.get(wallet_id) for wallet_id, _ in wanted]\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_api.py::test_wallets_are_read_for_their_owners"],
+    ),
+    Mutant(
         name="wallet-reads-share-connections",
         guard="reads of users have connections of their own: the ledger does not wait for them",
         changes=[Change("services/wallet/app.py", "app[api.READ_POOL] = read_pool\n", "app[api.READ_POOL] = pool\n")],

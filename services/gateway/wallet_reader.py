@@ -1,0 +1,33 @@
+"""Reads of wallets and balances: requests that arrive together are sent to the wallet service as one batch."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.chassis.batching import Batcher
+from services.gateway.clients.wallet import WalletClient, WalletItem, WalletRead
+
+BATCH_MAX = 256
+CONCURRENCY_MAX = 2
+"""A second batch while the first is delayed; more would only make the batches smaller."""
+
+
+class WalletReader:
+    """Reads wallets of users. Nothing is cached: every response rests on a query that began after its request arrived."""
+
+    def __init__(self, wallet: WalletClient) -> None:
+        self._batcher: Batcher[WalletItem, WalletRead] = Batcher(
+            "wallet_reads", wallet.read_wallets, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX
+        )
+
+    async def read_own(self, wallet_id: str, user_id: str) -> WalletRead:
+        """A wallet of this user, now.
+
+        Raises:
+            WalletNotFound: there is no such wallet, or it belongs to another user.
+            Refusal: the wallet service is unavailable.
+        """
+        return await self._batcher.submit({"wallet_id": wallet_id, "owner_id": user_id})
+
+
+WALLET_READER: web.AppKey[WalletReader] = web.AppKey("wallet_reader")
