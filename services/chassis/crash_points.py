@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from services.chassis import logs
+
 SEAMS = (
     "before-commit",
     "after-commit",
@@ -101,6 +103,7 @@ def _count(armed: CrashPoint, name: str) -> None:
     _passes[name] += 1
     log.info("crash_point_passed", point=name, number=_passes[name])
     if (name, _passes[name]) == (armed.name, armed.number):
+        logs.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
-from structlog.contextvars import clear_contextvars
 
 from services.chassis import tracing
 from services.chassis.database import DatabaseUnavailable, LockTimeout, is_unavailable
@@ -68,8 +67,6 @@ async def on_prepare(request: web.Request, response: web.StreamResponse) -> None
     """Convert the refusal of an expectation into a problem document: aiohttp refuses it before any middleware."""
     if not isinstance(response, web.HTTPExpectationFailed):
         return
-    # The bound context belongs to the request before on this connection, if any.
-    clear_contextvars()
     request_id = tracing.bind(request.headers)
     rendered = _render_http(response)
     response.body = rendered.body

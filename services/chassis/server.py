@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from aiohttp import http_parser, web
-from structlog.contextvars import clear_contextvars
 
 from services.chassis import crash_points, framing, health, metrics, problems, tracing, watchdog
 from services.chassis.problems import Handler
@@ -118,7 +117,6 @@ def _server_of(runner: web.AppRunner) -> web.Server:
 def _observe(service: str) -> Any:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        clear_contextvars()
         request_id = tracing.bind(request.headers)
         started = time.perf_counter()
         response = await handler(request) if framing.is_plain(request) else framing.refuse()

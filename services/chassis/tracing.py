@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Mapping
-
-from structlog.contextvars import bind_contextvars, get_contextvars
+from contextvars import ContextVar
+from typing import NamedTuple
 
 from services.contracts import limits
-from services.contracts.identifiers import new_id
+from services.contracts.identifiers import new_id, new_id_text
 
 REQUEST_ID = "X-Request-Id"
 TRACEPARENT = "traceparent"
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.REQUEST_ID_LENGTH_MAX}}}")
 # Ids of all zeros are invalid: a receiver must drop the whole trace.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SPAN_BITS = 64
+_SPAN_MASK = (1 << _SPAN_BITS) - 1
+
+
+class _Ids(NamedTuple):
+    request_id: str
+    traceparent: str
+
+
+_bound: ContextVar[_Ids | None] = ContextVar("ids", default=None)
+"""The ids of what this task works on."""
 
 
 def choose_request_id(headers: Mapping[str, str]) -> str:
     """The request id of the caller, if it is valid, else a new one."""
     request_id = headers.get(REQUEST_ID, "")
-    return request_id if _REQUEST_ID.fullmatch(request_id) else str(new_id())
+    return request_id if _REQUEST_ID.fullmatch(request_id) else new_id_text()
 
 
 def bind(headers: Mapping[str, str]) -> str:
@@ -29,23 +40,41 @@ def bind(headers: Mapping[str, str]) -> str:
     request_id = choose_request_id(headers)
     traceparent = headers.get(TRACEPARENT, "")
     if not _TRACEPARENT.fullmatch(traceparent):
-        traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
-    bind_contextvars(request_id=request_id, traceparent=traceparent)
+        traceparent = _new_traceparent()
+    _bound.set(_Ids(request_id, traceparent))
     return request_id
+
+
+def unbind() -> None:
+    """Forget the ids bound to this task."""
+    _bound.set(None)
 
 
 def request_id() -> str:
     """The request id bound to this task, or a new one."""
-    return str(get_contextvars().get("request_id") or new_id())
+    ids = _bound.get()
+    return str(new_id()) if ids is None else ids.request_id
+
+
+def bound_request_id() -> str | None:
+    """The request id bound to this task; None if there is none."""
+    ids = _bound.get()
+    return None if ids is None else ids.request_id
 
 
 def traceparent() -> str | None:
     """The trace context bound to this task."""
-    return get_contextvars().get("traceparent")
+    ids = _bound.get()
+    return None if ids is None else ids.traceparent
 
 
 def headers() -> dict[str, str]:
     """The headers that pass the bound ids to the next service."""
-    bound = get_contextvars()
-    carried = {REQUEST_ID: bound.get("request_id"), TRACEPARENT: bound.get("traceparent")}
-    return {name: value for name, value in carried.items() if value}
+    ids = _bound.get()
+    return {} if ids is None else {REQUEST_ID: ids.request_id, TRACEPARENT: ids.traceparent}
+
+
+def _new_traceparent() -> str:
+    # Nothing depends on these being hard to guess; this source needs no system call, and differs in every process.
+    bits = random.getrandbits(128 + _SPAN_BITS)
+    return f"00-{bits >> _SPAN_BITS:032x}-{bits & _SPAN_MASK:016x}-00"

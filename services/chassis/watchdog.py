@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import StreamReader, web
-from structlog.contextvars import clear_contextvars
 
 from services.chassis import metrics, problems, tracing
 from services.chassis.encoding import encode
@@ -198,8 +197,7 @@ class Connection(web.RequestHandler):
         """Refuse a request that is not HTTP with a problem document, and close the connection."""
         if status != NotHttp.status:
             return super().handle_error(request, status, exc, message)
-        # No middleware has run: the bound context belongs to the request before on this connection, if any.
-        clear_contextvars()
+        # No middleware has run: the bound ids belong to the request before on this connection, if any.
         request_id = tracing.bind({})
         log.info("request_unreadable", reason=type(exc).__name__)
         response = problems.render(NotHttp())

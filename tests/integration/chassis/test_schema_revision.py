@@ -159,7 +159,7 @@ async def test_a_role_waits_for_its_database_and_migration(postgres: Postgres, t
 
     assert 0 == sealed
     assert pid == alive
-    assert ["schema_outdated", "schema_accepted"] == re.findall(r'"event": "(schema_\w+)"', log)
+    assert ["schema_outdated", "schema_accepted"] == re.findall(r'"event": ?"(schema_\w+)"', log)
 
 
 async def postgres_fetchval(url: str, query: str) -> object:

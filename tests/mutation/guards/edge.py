@@ -6,6 +6,7 @@ from tests.mutation.mutant import Change, Mutant
 
 SLOW = "tests/integration/gateway/test_slow_clients.py"
 PASSWORDS = "tests/integration/gateway/test_passwords.py"
+LOG_LINES = "tests/unit/chassis/test_log_lines.py"
 INPUT = "tests/integration/gateway/test_input.py"
 WORKS = f"{INPUT}::test_size_of_bodies"
 
@@ -69,5 +70,41 @@ MUTANTS = (
         ],
         works=f"{PASSWORDS}::test_other_requests_are_served",
         caught_by=[f"{PASSWORDS}::test_a_burst_gets_exactly_the_free_slots"],
+    ),
+    Mutant(
+        name="last-lines-lost",
+        guard="log lines that wait for the end of an iteration are written when the process ends",
+        changes=[
+            Change("services/chassis/logs.py", "logging.StreamHandler(lines)", "logging.StreamHandler(sys.stderr)")
+        ],
+        works=f"{LOG_LINES}::test_lines_of_one_iteration_are_written_together",
+        caught_by=[f"{LOG_LINES}::test_no_line_is_lost_when_a_process_ends_by_an_exception"],
+    ),
+    Mutant(
+        name="lines-lost-at-a-crash-point",
+        guard="a crash point writes all log lines before it kills the process",
+        changes=[Change("services/chassis/crash_points.py", "        logs.flush()\n", "")],
+        works=f"{LOG_LINES}::test_lines_of_one_iteration_are_written_together",
+        caught_by=[f"{LOG_LINES}::test_a_crash_point_writes_all_lines_first"],
+    ),
+    Mutant(
+        name="lines-wait-for-a-dead-loop",
+        guard="an event loop that ended before it wrote its log lines does not hold back those of the next one",
+        changes=[
+            Change(
+                "services/chassis/log_lines.py",
+                "        if self._flushed_by is not loop:\n",
+                "        if self._flushed_by is None:\n",
+            )
+        ],
+        works=f"{LOG_LINES}::test_lines_of_one_iteration_are_written_together",
+        caught_by=[f"{LOG_LINES}::test_an_event_loop_that_ended_early_does_not_hold_lines_back"],
+    ),
+    Mutant(
+        name="redaction-left-out",
+        guard="secrets are removed from every log line",
+        changes=[Change("services/chassis/logs.py", "        redact,\n", "")],
+        works=f"{LOG_LINES}::test_lines_of_one_iteration_are_written_together",
+        caught_by=[f"{LOG_LINES}::test_secrets_are_redacted_in_the_whole_pipeline"],
     ),
 )

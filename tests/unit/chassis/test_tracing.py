@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from services.chassis import tracing
 
@@ -13,9 +12,9 @@ from services.chassis import tracing
 @pytest.fixture(autouse=True)
 def _nothing_bound() -> Iterator[None]:
     """Clear the context before and after each test."""
-    clear_contextvars()
+    tracing.unbind()
     yield
-    clear_contextvars()
+    tracing.unbind()
 
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -24,10 +23,9 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 def test_a_valid_trace_is_passed_on() -> None:
     """A trace context that W3C Trace Context allows is passed on unchanged."""
     sent = f"00-{TRACE}-{SPAN}-01"
-    with bound_contextvars():
-        tracing.bind({tracing.TRACEPARENT: sent})
+    tracing.bind({tracing.TRACEPARENT: sent})
 
-        assert sent == tracing.traceparent()
+    assert sent == tracing.traceparent()
 
 
 @pytest.mark.parametrize(
@@ -43,10 +41,9 @@ def test_a_valid_trace_is_passed_on() -> None:
 )
 def test_an_invalid_trace_is_replaced(sent: str) -> None:
     """Ids of all zeros are invalid (W3C Trace Context, 3.2.2): a receiver would drop the trace."""
-    with bound_contextvars():
-        tracing.bind({tracing.TRACEPARENT: sent})
+    tracing.bind({tracing.TRACEPARENT: sent})
 
-        made = tracing.traceparent()
+    made = tracing.traceparent()
 
     assert made is not None
     assert sent.strip() != made
@@ -56,32 +53,28 @@ def test_an_invalid_trace_is_replaced(sent: str) -> None:
 def test_bound_ids_are_sent_to_the_next_service() -> None:
     """Request id and trace context are passed on together."""
     sent = {tracing.REQUEST_ID: "the-request-1", tracing.TRACEPARENT: f"00-{TRACE}-{SPAN}-01"}
-    with bound_contextvars():
-        assert "the-request-1" == tracing.bind(sent)
+    assert "the-request-1" == tracing.bind(sent)
 
-        assert sent == tracing.headers()
-        assert "the-request-1" == tracing.request_id()
+    assert sent == tracing.headers()
+    assert "the-request-1" == tracing.request_id()
 
 
 @pytest.mark.parametrize("sent", ["", "a" * 65, "a b", "a\n", "\u00e4", "../x"])
 def test_an_invalid_request_id_is_replaced(sent: str) -> None:
     """At most 64 letters or digits or a few signs; anything else is replaced by a new id, which is passed on."""
-    with bound_contextvars():
-        made = tracing.bind({tracing.REQUEST_ID: sent})
+    made = tracing.bind({tracing.REQUEST_ID: sent})
 
-        assert 36 == len(made)
-        assert made == tracing.headers()[tracing.REQUEST_ID] == tracing.request_id()
+    assert 36 == len(made)
+    assert made == tracing.headers()[tracing.REQUEST_ID] == tracing.request_id()
 
 
 def test_the_longest_request_id_is_kept() -> None:
     """An id of 64 characters is accepted."""
-    with bound_contextvars():
-        assert "a" * 64 == tracing.bind({tracing.REQUEST_ID: "a" * 64})
+    assert "a" * 64 == tracing.bind({tracing.REQUEST_ID: "a" * 64})
 
 
 def test_without_a_request_there_are_no_headers() -> None:
     """A background process sends no headers, and creates an id where it needs one."""
-    with bound_contextvars():
-        assert {} == tracing.headers()
-        assert None is tracing.traceparent()
-        assert tracing.request_id() != tracing.request_id()
+    assert {} == tracing.headers()
+    assert None is tracing.traceparent()
+    assert tracing.request_id() != tracing.request_id()
