@@ -35,8 +35,14 @@ LEFT JOIN entries AS credit ON credit.account_id = outcomes.destination_id AND c
 WHERE ($1::uuid[] IS NULL OR outcomes.transfer_id = ANY($1)) ORDER BY outcomes.transfer_id
 """
 EVENTS = """
-SELECT transfer_id, array_agg(type ORDER BY type) AS types FROM inbox
-WHERE ($1::uuid[] IS NULL OR transfer_id = ANY($1)) GROUP BY transfer_id ORDER BY transfer_id
+SELECT transfer_id, array_agg(DISTINCT type ORDER BY type) AS types
+FROM (
+    SELECT transfer_id, type FROM inbox WHERE ($1::uuid[] IS NULL OR transfer_id = ANY($1))
+    UNION ALL
+    SELECT transfer_id, CASE kind WHEN 'transfer_failed' THEN 'transfer.failed' ELSE 'transfer.completed' END
+    FROM notifications WHERE ($1::uuid[] IS NULL OR transfer_id = ANY($1))
+) AS recorded
+GROUP BY transfer_id ORDER BY transfer_id
 """
 KEYS = """
 SELECT coalesce(transfers.id, keys.resource_id) AS id, transfers.id IS NULL AS is_lost, keys.count, user_id, users

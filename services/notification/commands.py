@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis import database, replication
+from services.chassis import database
 from services.chassis.database import Connection, Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
 from services.contracts.refusals.notification import NotificationNotFound
 from services.contracts.topology import TRANSFERS_FINALIZED
-from services.notification import feed, metrics, store, templates
-from services.notification.feed import Line, Notification, PendingTransfer
+from services.notification import feed, metrics, store
+from services.notification.feed import Entry, Notification, PendingTransfer
 from services.notification.store import BEGINNING, Claimed, Finalized, InboxKey, NotifiedUser, Position
 
 
@@ -29,13 +28,6 @@ class Recorded(NamedTuple):
     """The users whose feeds have new lines."""
 
 
-class _Draft(NamedTuple):
-    """What a transaction writes: each notification with its user, and the lines of the feeds."""
-
-    notifications: list[tuple[UUID, Notification]]
-    lines: list[Line]
-
-
 async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_deliveries: bool) -> Recorded:
     """Record new events: notifications and feed lines, and e-mails to send if `with_deliveries`.
 
@@ -45,21 +37,24 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
         CommitUnknown: all or nothing may be written; the same events may come again.
         DatabaseUnavailable, LockTimeout: nothing was written; the same events may come again.
     """
-    by_key = {InboxKey(event.transfer_id, event.type): event for event in events}
+    by_transfer = {event.transfer_id: event for event in events}
+    entries = [entry for event in by_transfer.values() for entry in feed.entries(event)]
     async with database.transaction(pool) as connection:
-        # The transaction that inserts the key of PENDING writes its line: this one, or the poller's, whose commit is awaited.
-        pending = [InboxKey(event.transfer_id, feed.PENDING) for event in events]
-        new_keys, at = await store.insert_inbox(connection, [*by_key, *dict.fromkeys(pending)])
-        new = [event for key, event in by_key.items() if key in new_keys]
-        draft = _draft(new, new_keys, at) if at else _Draft([], [])
-        await _write(connection, draft, with_deliveries=with_deliveries)
-        if not new_keys:
-            await replication.await_replication(connection)
-    for kind, notifications_count in Counter(notification.kind for _, notification in draft.notifications).items():
+        # Every event has a viewer. The lock of the feeds, held to the commit, lets one transaction at a time record an event.
+        last_seqs = await store.advance_counters(connection, feed.count(entries))
+        recorded = await store.list_recorded(connection, list(by_transfer))
+        if recorded:
+            copies = [entry for entry in entries if entry.event.transfer_id in recorded]
+            entries = [entry for entry in entries if entry.event.transfer_id not in recorded]
+            last_seqs |= await store.return_numbers(connection, feed.count(copies))
+        await _write(connection, entries, last_seqs, with_deliveries=with_deliveries)
+    events_count = len(by_transfer) - len(recorded)
+    kinds = Counter(entry.text.kind for entry in entries if entry.text is not None)
+    for kind, notifications_count in kinds.items():
         metrics.NOTIFICATIONS.labels(kind).inc(notifications_count)
-    metrics.REPEATS.inc(len(events) - len(new))
-    user_ids = frozenset(line.user_id for line in draft.lines)
-    return Recorded(len(new), len(draft.notifications), len(events) - len(new), user_ids)
+    metrics.REPEATS.inc(len(events) - events_count)
+    user_ids = frozenset(entry.user_id for entry in entries)
+    return Recorded(events_count, kinds.total(), len(events) - events_count, user_ids)
 
 
 async def record_pending(pool: Pool, transfers: Sequence[PendingTransfer]) -> frozenset[UUID]:
@@ -69,12 +64,20 @@ async def record_pending(pool: Pool, transfers: Sequence[PendingTransfer]) -> fr
         CommitUnknown: all or nothing may be written; the same transfers may come again.
         DatabaseUnavailable, LockTimeout: nothing was written; the same transfers may come again.
     """
+    by_transfer = {pending.transfer.id: pending for pending in transfers}
     async with database.transaction(pool) as connection:
-        new_keys, _ = await store.insert_inbox(
-            connection, [InboxKey(one.transfer_id, feed.PENDING) for one in transfers]
-        )
-        lines = [feed.pending_line(one) for one in transfers if InboxKey(one.transfer_id, feed.PENDING) in new_keys]
-        await _write(connection, _Draft([], lines), with_deliveries=False)
+        counts = Counter(pending.sender_id for pending in by_transfer.values())
+        last_seqs = await store.advance_counters(connection, counts)
+        # Under the lock of the feed: the outcome is recorded before this line or after it, and then this line is refused.
+        recorded = await store.list_recorded(connection, list(by_transfer))
+        keys = [InboxKey(id_, feed.PENDING) for id_ in by_transfer if id_ not in recorded]
+        new = await store.insert_inbox(connection, keys) if keys else set()
+        unused = Counter(pending.sender_id for id_, pending in by_transfer.items() if id_ not in new)
+        if unused:
+            last_seqs |= await store.return_numbers(connection, unused)
+        lines = feed.number_pending([pending for id_, pending in by_transfer.items() if id_ in new], last_seqs)
+        if lines:
+            await store.insert_lines(connection, lines)
     return frozenset(line.user_id for line in lines)
 
 
@@ -154,28 +157,24 @@ async def release_deliveries(pool: Pool, delivery_ids: Sequence[UUID]) -> None:
         await store.release_deliveries(connection, delivery_ids)
 
 
-def _draft(events: Sequence[TransferEvent], new_keys: Container[InboxKey], at: datetime) -> _Draft:
-    draft = _Draft([], [])
-    for event in events:
-        if InboxKey(event.transfer_id, feed.PENDING) in new_keys:
-            draft.lines.append(feed.pending_line(feed.pending(event)))
-        draft.lines.extend(feed.transfer_lines(event))
-        for notification in templates.notifications(event):
-            recorded = Notification(
-                new_id(), notification.kind, event.transfer_id, notification.title, notification.body, at, None
-            )
-            draft.notifications.append((notification.user_id, recorded))
-            draft.lines.append(feed.notification_line(notification.user_id, recorded))
-    return draft
-
-
-async def _write(connection: Connection, draft: _Draft, *, with_deliveries: bool) -> None:
-    if draft.notifications:
-        await store.insert_notifications(connection, draft.notifications)
+async def _write(
+    connection: Connection, entries: Sequence[Entry], last_seqs: Mapping[UUID, int], *, with_deliveries: bool
+) -> None:
+    numbered = feed.number(entries, last_seqs)
+    if numbered.notifications:
+        await store.insert_notifications(connection, numbered.notifications)
         if with_deliveries:
-            deliveries = [(new_id(), notification.id, user_id) for user_id, notification in draft.notifications]
+            deliveries = [(new_id(), notification.id, notification.user_id) for notification in numbered.notifications]
             await store.insert_deliveries(connection, deliveries)
-    if draft.lines:
-        # Last, because the feeds of these users are locked from here to the commit.
-        last_seqs = await store.advance_counters(connection, feed.count(draft.lines))
-        await store.insert_events(connection, feed.number(draft.lines, last_seqs))
+    if numbered.lines:
+        await store.insert_lines(connection, numbered.lines)
+        # Notifications are recognized by their own key. An outcome that has none is recognized by a key in the inbox.
+        notified = {notification.transfer_id for notification in numbered.notifications}
+        keys = {
+            InboxKey(entry.event.transfer_id, entry.event.type)
+            for entry in entries
+            if entry.event.transfer_id not in notified
+        }
+        if keys:
+            new = await store.insert_inbox(connection, keys)
+            assert len(new) == len(keys), "the locks of the feeds keep out all others"

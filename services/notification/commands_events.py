@@ -8,8 +8,9 @@ from uuid import UUID
 
 from services.chassis import database
 from services.chassis.database import Pool
-from services.notification import store_events
-from services.notification.store_events import Cursor, Event
+from services.notification import feed, store_events
+from services.notification.feed import Event
+from services.notification.store_events import Cursor
 
 
 class FeedUpdate(NamedTuple):
@@ -30,8 +31,12 @@ async def read_feeds(pool: Pool, cursors: Sequence[Cursor], *, limit: int) -> li
     async with database.connection(pool) as connection:
         last_seqs = await store_events.find_last_seqs(connection, cursors)
         moved = [cursors[index] for index in last_seqs]
-        events = await store_events.list_events(connection, moved, limit=limit) if moved else []
+        lines = await store_events.list_lines(connection, moved, limit=limit) if moved else []
     return [
-        FeedUpdate(cursor.user_id, cursor.after, last_seq, lines)
-        for cursor, last_seq, lines in zip(moved, last_seqs.values(), events, strict=True)
+        FeedUpdate(cursor.user_id, cursor.after, last_seq, _following(found, cursor, limit))
+        for cursor, last_seq, found in zip(moved, last_seqs.values(), lines, strict=True)
     ]
+
+
+def _following(lines: Sequence[Event], cursor: Cursor, limit: int) -> list[Event]:
+    return [] if cursor.after is None else feed.following(lines, cursor.after, limit)

@@ -1,8 +1,7 @@
 """Records PENDING events of transfers that are not final soon after acceptance.
 
-There is no message for it. Most transfers are final within moments; their PENDING line is written together with the outcome and
-before it. Transfers that take longer are polled from the transaction service, so that senders see them while a queue is blocked.
-A transfer that is missed here, because its commit was slow, gets its PENDING line with the outcome.
+There is no message for it. Most transfers are final within moments and have no PENDING event. Those that take longer are polled
+from the transaction service, so that senders see them while a queue is blocked. One that is final before the next poll has none.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import format_time
 from services.contracts.refusal import OutcomeUnknown, Unavailable
 from services.notification import commands
-from services.notification.feed import PendingTransfer
+from services.notification.feed import PendingTransfer, Transfer
 from services.notification.store import BEGINNING
 from services.notification.wakeup import FeedWakeup
 
@@ -50,7 +49,7 @@ class PendingPoller:
             except (Unavailable, OutcomeUnknown, LockTimeout) as error:
                 log.debug("pending_not_recorded", reason=str(error))
             except Exception:
-                # Consuming messages goes on; each of these lines is written with its outcome at the latest.
+                # Consuming messages goes on; senders see their transfers when these are final.
                 log.exception("pending_poll_failed")
             await runtime.pause(EVERY_SECONDS)
 
@@ -68,12 +67,12 @@ class PendingPoller:
                 params={"expires_after": format_time(after), "limit": str(PAGE_MAX)},
                 seconds=CALL_SECONDS,
             )
-            found = [(_transfer(item), datetime.fromisoformat(item["expires_at"])) for item in response["items"]]
-            await self._record([transfer for transfer, _ in found if transfer.transfer_id not in self._recorded])
-            self._recorded |= {transfer.transfer_id: expires_at for transfer, expires_at in found}
-            if not found or found[-1][1] == after:
+            found = [_pending(item) for item in response["items"]]
+            await self._record([pending for pending in found if pending.transfer.id not in self._recorded])
+            self._recorded |= {pending.transfer.id: pending.expires_at for pending in found}
+            if not found or found[-1].expires_at == after:
                 break
-            after = found[-1][1]
+            after = found[-1].expires_at
             if len(found) < PAGE_MAX:
                 break
         self._after = max(self._after, after - OVERLAP)
@@ -84,14 +83,14 @@ class PendingPoller:
             self._wakeup.notify(await commands.record_pending(self._pool, transfers))
 
 
-def _transfer(item: dict[str, object]) -> PendingTransfer:
-    return PendingTransfer(
-        transfer_id=UUID(str(item["id"])),
+def _pending(item: dict[str, object]) -> PendingTransfer:
+    transfer = Transfer(
+        id=UUID(str(item["id"])),
         kind=str(item["kind"]),
         amount=int(str(item["amount"])),
         currency=str(item["currency"]),
         from_wallet_id=UUID(str(item["from_wallet_id"])),
         to_wallet_id=UUID(str(item["to_wallet_id"])),
-        sender_id=UUID(str(item["sender_id"])),
         description=None if item["description"] is None else str(item["description"]),
     )
+    return PendingTransfer(transfer, UUID(str(item["sender_id"])), datetime.fromisoformat(str(item["expires_at"])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.chassis.database import Connection
 from services.chassis.statements import Statements
-from services.notification.feed import Notification, NumberedLine
+from services.notification.feed import Notification, NumberedLine, NumberedNotification
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
@@ -19,17 +19,10 @@ PLANNER = {"enable_seqscan": "off", "jit": "off"}
 
 
 class InboxKey(NamedTuple):
-    """The key by which a copy of an event is recognized: a transfer reaches an outcome once."""
+    """The key by which a copy of an event is recognized that has no notification."""
 
     transfer_id: UUID
     type: str
-
-
-class NewKeys(NamedTuple):
-    """The keys that this transaction inserted, and its time, which is that of everything it records."""
-
-    keys: set[InboxKey]
-    at: datetime | None
 
 
 class Position(NamedTuple):
@@ -72,17 +65,35 @@ class Claimed(NamedTuple):
     body: str
 
 
-async def insert_inbox(connection: Connection, keys: Sequence[InboxKey]) -> NewKeys:
-    """Insert keys; returns those that are new. Sorted, so that two transactions cannot deadlock."""
-    rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(keys)))
-    return NewKeys(
-        {InboxKey(row["transfer_id"], row["type"]) for row in rows}, rows[0]["received_at"] if rows else None
-    )
+async def advance_counters(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Take `counts` numbers for each user, whose feed is locked until the commit; returns the last one.
+
+    Sorted, so that two transactions cannot deadlock.
+    """
+    rows = await connection.fetch(statements.advance_counters, *_columns(sorted(counts.items())))
+    return {row["user_id"]: row["last_seq"] for row in rows}
+
+
+async def return_numbers(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Return numbers that this transaction took and does not use; returns the last one of each of these users."""
+    rows = await connection.fetch(statements.return_numbers, *_columns(list(counts.items())))
+    return {row["user_id"]: row["last_seq"] for row in rows}
+
+
+async def list_recorded(connection: Connection, transfer_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the transfers whose outcome is recorded; to be read after the feeds were locked."""
+    return {row["transfer_id"] for row in await connection.fetch(statements.list_recorded, transfer_ids)}
 
 
 async def list_unrecorded(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:
     """Those of the transfers whose outcome is not recorded."""
     return [row["id"] for row in await connection.fetch(statements.list_unrecorded, transfer_ids)]
+
+
+async def insert_inbox(connection: Connection, keys: Collection[InboxKey]) -> set[UUID]:
+    """Insert keys; returns the transfers of those that are new. Sorted, so that two transactions cannot deadlock."""
+    rows = await connection.fetch(statements.insert_inbox, *_columns(sorted(keys)))
+    return {row["transfer_id"] for row in rows}
 
 
 async def find_position(connection: Connection, route: str) -> Finalized | None:
@@ -96,21 +107,14 @@ async def advance_position(connection: Connection, route: str, position: Finaliz
     await connection.execute(statements.advance_position, route, *position)
 
 
-async def insert_notifications(connection: Connection, notifications: Sequence[tuple[UUID, Notification]]) -> None:
-    """Record notifications, each with its user; their time is the transaction's."""
-    rows = [(n.id, user_id, n.transfer_id, n.kind, n.title, n.body) for user_id, n in notifications]
-    await connection.execute(statements.insert_notifications, *_columns(rows))
+async def insert_notifications(connection: Connection, notifications: Sequence[NumberedNotification]) -> None:
+    """Record notifications; their time is the transaction's."""
+    await connection.execute(statements.insert_notifications, *_columns(notifications))
 
 
-async def advance_counters(connection: Connection, counts: Mapping[UUID, int]) -> dict[UUID, int]:
-    """Take `counts` numbers for each user; returns the last one. Sorted, so that two transactions cannot deadlock."""
-    rows = await connection.fetch(statements.advance_counters, *_columns(sorted(counts.items())))
-    return {row["user_id"]: row["last_seq"] for row in rows}
-
-
-async def insert_events(connection: Connection, lines: Sequence[NumberedLine]) -> None:
+async def insert_lines(connection: Connection, lines: Sequence[NumberedLine]) -> None:
     """Add lines to their users' feeds."""
-    await connection.execute(statements.insert_events, *_columns(lines))
+    await connection.execute(statements.insert_lines, *_columns(lines))
 
 
 async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, UUID]]) -> None:

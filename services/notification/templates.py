@@ -11,6 +11,7 @@ from services.contracts.money import format_amount
 from services.contracts.transfer_kinds import KINDS, Source
 
 COMPLETED = "transfer.completed"
+FAILED = "transfer.failed"
 
 TRANSFER_COMPLETED = "transfer_completed"
 TRANSFER_RECEIVED = "transfer_received"

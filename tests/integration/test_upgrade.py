@@ -40,7 +40,7 @@ from services.transaction.intake import Request
 from services.transaction.transfer import request_hash
 from services.wallet.ledger import Posting
 from services.wallet.proof import prove
-from tests.harness import ledgers
+from tests.harness import feeds, ledgers
 from tests.harness.databases import TestDatabase
 from tests.harness.services import MoneyPath, accept, open_money_path, request
 
@@ -421,7 +421,7 @@ async def test_nothing_of_the_previous_version_is_lost(
     assert expected_notifications(sent) == Counter(
         tuple(row) for row in await pool.fetch("SELECT transfer_id, user_id, kind FROM notifications")
     )
-    lines = "SELECT user_id, type, payload->>'id' FROM events WHERE type IN ('transfer.completed', 'transfer.failed')"
+    lines = f"SELECT user_id, type, id::text FROM {feeds.LINES} WHERE type IN ('transfer.completed', 'transfer.failed')"
     assert expected_lines(sent) == Counter(tuple(row) for row in await pool.fetch(lines))
     assert 4 == await pool.fetchval(
         "SELECT count(*) FROM deliveries JOIN notifications ON notifications.id = notification_id"

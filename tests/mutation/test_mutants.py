@@ -19,7 +19,7 @@ OBLIGATORY = {
     "outcomes-read-before-the-locks",
     "outcomes-inserted-unsorted",
     "keys-inserted-unsorted",
-    "inbox-inserted-unsorted",
+    "feeds-locked-in-any-order",
     "status-unconditional",
     "ack-before-the-commit",
     "mandatory-off",

@@ -1,14 +1,37 @@
--- name: insert_inbox
--- Returns the new rows; waits for the commit of a transaction that is recording a copy.
-INSERT INTO inbox (transfer_id, type)
-SELECT * FROM unnest($1::uuid[], $2::text[])
-ON CONFLICT DO NOTHING
-RETURNING transfer_id, type, received_at;
+-- name: advance_counters
+-- Locks the feeds of these users until the commit.
+INSERT INTO event_counters (user_id, last_seq)
+SELECT * FROM unnest($1::uuid[], $2::bigint[])
+ON CONFLICT (user_id) DO UPDATE SET last_seq = event_counters.last_seq + excluded.last_seq
+RETURNING user_id, last_seq;
+
+-- name: return_numbers
+-- Numbers that this transaction has taken and does not use.
+UPDATE event_counters SET last_seq = last_seq - unused.count
+FROM unnest($1::uuid[], $2::bigint[]) AS unused(user_id, count)
+WHERE event_counters.user_id = unused.user_id
+RETURNING event_counters.user_id, last_seq;
+
+-- name: list_recorded
+-- In a statement after the one that locked the feeds: what another transaction recorded before it is visible now.
+SELECT transfer_id FROM notifications WHERE transfer_id = ANY($1::uuid[])
+UNION
+SELECT transfer_id FROM inbox WHERE transfer_id = ANY($1::uuid[]) AND type <> 'transfer.pending';
 
 -- name: list_unrecorded
 -- A key of PENDING may have been recorded long before.
 SELECT id FROM unnest($1::uuid[]) AS requested(id)
-WHERE NOT EXISTS (SELECT FROM inbox WHERE transfer_id = requested.id AND type <> 'transfer.pending');
+EXCEPT
+SELECT transfer_id FROM notifications WHERE transfer_id = ANY($1::uuid[])
+EXCEPT
+SELECT transfer_id FROM inbox WHERE transfer_id = ANY($1::uuid[]) AND type <> 'transfer.pending';
+
+-- name: insert_inbox
+-- Returns the new rows.
+INSERT INTO inbox (transfer_id, type)
+SELECT * FROM unnest($1::uuid[], $2::text[])
+ON CONFLICT DO NOTHING
+RETURNING transfer_id;
 
 -- name: find_position
 SELECT finalized_at, transfer_id FROM positions WHERE route = $1;
@@ -20,18 +43,15 @@ ON CONFLICT (route) DO UPDATE SET finalized_at = excluded.finalized_at, transfer
 WHERE (positions.finalized_at, positions.transfer_id) < (excluded.finalized_at, excluded.transfer_id);
 
 -- name: insert_notifications
--- The inbox has recognized every copy: a conflict here is a fault and must raise an error.
-INSERT INTO notifications (id, user_id, transfer_id, kind, title, body)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[]);
+-- Every copy has been recognized: a conflict here is a fault and must raise an error.
+INSERT INTO notifications (id, user_id, seq, transfer_id, kind, title, body, transfer_kind, amount, currency, from_wallet_id,
+                           to_wallet_id, description, failure_code, occurred_at)
+SELECT * FROM unnest(
+    $1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[],
+    $11::uuid[], $12::uuid[], $13::text[], $14::text[], $15::timestamptz[]
+);
 
--- name: advance_counters
--- For rows that are inserted in the same transaction.
-INSERT INTO event_counters (user_id, last_seq)
-SELECT * FROM unnest($1::uuid[], $2::bigint[])
-ON CONFLICT (user_id) DO UPDATE SET last_seq = event_counters.last_seq + excluded.last_seq
-RETURNING user_id, last_seq;
-
--- name: insert_events
+-- name: insert_lines
 INSERT INTO events (user_id, seq, type, payload)
 SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::jsonb[]);
 

@@ -10,6 +10,15 @@ CREATE FUNCTION public.refuse_loss() RETURNS trigger
 BEGIN
     RAISE EXCEPTION '% are never removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
+CREATE FUNCTION public.skip_recorded_transfer() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM notifications WHERE transfer_id = NEW.transfer_id) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE TABLE public.audit_log (
     id uuid NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -62,7 +71,7 @@ CREATE TABLE public.deliveries (
 CREATE TABLE public.event_counters (
     user_id uuid NOT NULL,
     last_seq bigint NOT NULL,
-    CONSTRAINT event_counters_last_seq_check CHECK ((last_seq > 0))
+    CONSTRAINT event_counters_last_seq_check CHECK ((last_seq >= 0))
 )
 WITH (fillfactor='50');
 CREATE TABLE public.events (
@@ -87,6 +96,15 @@ CREATE TABLE public.notifications (
     body text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     read_at timestamp with time zone,
+    seq bigint,
+    transfer_kind text,
+    amount bigint,
+    currency text,
+    from_wallet_id uuid,
+    to_wallet_id uuid,
+    description text,
+    failure_code text,
+    occurred_at timestamp with time zone,
     CONSTRAINT notifications_kind_check CHECK ((kind = ANY (ARRAY['transfer_completed'::text, 'transfer_received'::text, 'transfer_failed'::text])))
 );
 CREATE TABLE public.positions (
@@ -124,9 +142,11 @@ CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, st
 CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
+CREATE INDEX notifications_of_feed ON public.notifications USING btree (user_id, seq) WHERE (seq IS NOT NULL);
 CREATE INDEX notifications_of_user ON public.notifications USING btree (user_id, created_at, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
+CREATE TRIGGER inbox_skips_recorded_transfers BEFORE INSERT ON public.inbox FOR EACH ROW EXECUTE FUNCTION public.skip_recorded_transfer();
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES public.notifications(id);
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_notification;

@@ -117,7 +117,7 @@ async def test_every_kind_of_mismatch_is_found(four: FourDatabases) -> None:
     await plant(
         Kind.EVENT_MISSING,
         "notification",
-        "DELETE FROM inbox WHERE transfer_id = $1 AND type <> 'transfer.pending'",
+        "DELETE FROM notifications WHERE transfer_id = $1",
         completed[9],
     )
     await plant(Kind.WALLET_WITHOUT_ACCOUNT, "wallet", "DELETE FROM accounts WHERE id = $1", carol.id)

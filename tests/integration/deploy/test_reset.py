@@ -18,7 +18,7 @@ from services.auth import store
 from services.chassis import database
 from services.contracts.identifiers import new_id
 from services.transaction.commands import Accepted
-from tests.harness import services
+from tests.harness import feeds, services
 from tests.harness.databases import Templates
 from tests.harness.four_databases import INSERT_USER, FourDatabases
 from tests.harness.services import MoneyPath, request
@@ -130,7 +130,7 @@ async def test_cached_responses_and_feed_positions_are_discarded(
     await client.aclose()
     rows = await four.notification.fetch("SELECT user_id, last_seq FROM event_counters")
     counters = {row["user_id"]: row["last_seq"] for row in rows}
-    events = await four.notification.fetchval("SELECT count(*) FROM events WHERE user_id = $1", alice.owner_id)
+    events = await four.notification.fetchval(f"SELECT count(*) FROM {feeds.LINES} WHERE user_id = $1", alice.owner_id)
     assert counters[alice.owner_id] == SEQ_GAP + events
     assert counters[bob.owner_id] == SEQ_GAP
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.chassis.database import Pool, close_pool
 from services.chassis.roles import Runtime
+from tests.harness import feeds
 from tests.harness.databases import TestDatabase
 
 IDENTITIES = ("gateway", "auth", "transaction-worker", "notification", "notification-worker", "notification-deliver")
@@ -21,11 +22,12 @@ async def pool(notification_database: TestDatabase, patient_pools: None) -> Asyn
     opened = await notification_database.pool()
     yield opened
     torn = await opened.fetch(
-        """
-        SELECT user_id, last_seq, array_agg(seq ORDER BY seq) AS seqs
-        FROM event_counters FULL JOIN events USING (user_id)
+        f"""
+        SELECT user_id, last_seq, array_agg(seq ORDER BY seq) FILTER (WHERE seq IS NOT NULL) AS seqs
+        FROM event_counters FULL JOIN {feeds.LINES} USING (user_id)
         GROUP BY user_id, last_seq
-        HAVING array_agg(seq ORDER BY seq) IS DISTINCT FROM ARRAY(SELECT generate_series(1, last_seq))
+        HAVING coalesce(array_agg(seq ORDER BY seq) FILTER (WHERE seq IS NOT NULL), '{{}}')
+               IS DISTINCT FROM ARRAY(SELECT generate_series(1, last_seq))
         """
     )
     await close_pool(opened)

@@ -12,12 +12,16 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.chassis.database import DatabaseUnavailable, Pool, close_pool, open_pool
+from services.chassis import database
+from services.chassis.database import Connection, DatabaseUnavailable, Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferEvent
-from services.notification import commands, feed, metrics, templates
+from services.notification import commands, commands_events, feed, metrics, store, templates
 from services.notification.commands import Recorded
+from services.notification.feed import Event, PendingTransfer
 from services.notification.store import NEWEST
+from services.notification.store_events import Cursor
+from tests.harness import locks
 from tests.harness.databases import TestDatabase
 from tests.unit.notification.events import completed, deposit, failed
 
@@ -33,8 +37,18 @@ async def kinds(pool: Pool) -> Counter[tuple[UUID, str]]:
 
 
 async def shown(pool: Pool, user_id: UUID) -> list[str]:
-    rows = await pool.fetch("SELECT type FROM events WHERE user_id = $1 ORDER BY seq", user_id)
-    return [row["type"] for row in rows]
+    return [line.type for line in await feed_of(pool, user_id)]
+
+
+async def feed_of(pool: Pool, user_id: UUID) -> list[Event]:
+    """All lines of a feed, as they are sent."""
+    updates = await commands_events.read_feeds(pool, [Cursor(user_id, 0)], limit=10_000)
+    return [line for update in updates for line in update.events]
+
+
+def pending(event: TransferEvent) -> PendingTransfer:
+    """The transfer of an event before it was final."""
+    return PendingTransfer(feed.transfer(event), event.sender_id, event.occurred_at)
 
 
 async def everything(pool: Pool) -> tuple[Any, Any]:
@@ -42,15 +56,25 @@ async def everything(pool: Pool) -> tuple[Any, Any]:
     notifications = await pool.fetch(
         "SELECT transfer_id, user_id, kind, title, body FROM notifications ORDER BY 1, 2, 3"
     )
-    lines = await pool.fetch("SELECT user_id, type, payload FROM events ORDER BY user_id, seq")
-    return [tuple(row) for row in notifications], Counter((row["user_id"], row["type"], _stable(row)) for row in lines)
+    users = [row["user_id"] for row in await pool.fetch("SELECT user_id FROM event_counters")]
+    lines = [(user_id, line) for user_id in users for line in await feed_of(pool, user_id)]
+    return [tuple(row) for row in notifications], Counter(
+        (user_id, line.type, _stable(line)) for user_id, line in lines
+    )
 
 
-def _stable(row: asyncpg.Record) -> str:
-    payload = json.loads(row["payload"])
-    if row["type"] == feed.NOTIFICATION:
+def _stable(line: Event) -> str:
+    payload = json.loads(line.payload)
+    if line.type == feed.NOTIFICATION:
         del payload["id"], payload["created_at"]
     return json.dumps(payload, sort_keys=True)
+
+
+async def write(connection: Connection, event: TransferEvent) -> None:
+    """Record an event in a transaction that is still open."""
+    entries = feed.entries(event)
+    numbers = await store.advance_counters(connection, feed.count(entries))
+    await commands._write(connection, entries, numbers, with_deliveries=False)
 
 
 async def test_both_users(pool: Pool) -> None:
@@ -58,7 +82,7 @@ async def test_both_users(pool: Pool) -> None:
     recorded = await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
     assert recorded == Recorded(1, 2, 0, frozenset({ALICE, BOB}))
     assert await kinds(pool) == {(ALICE, "transfer_completed"): 1, (BOB, "transfer_received"): 1}
-    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.completed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
     assert await shown(pool, BOB) == ["transfer.completed", "notification"]
 
 
@@ -66,7 +90,7 @@ async def test_failed(pool: Pool) -> None:
     """The recipient of a failed transfer gets nothing."""
     await record(pool, failed(sender_id=ALICE, recipient_id=BOB))
     assert await kinds(pool) == {(ALICE, "transfer_failed"): 1}
-    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.failed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.failed", "notification"]
     assert await shown(pool, BOB) == []
 
 
@@ -74,57 +98,89 @@ async def test_deposit(pool: Pool) -> None:
     """The owner of the wallet gets a notification of a deposit; the operator gets only its live event."""
     await record(pool, deposit(OPERATOR, BOB))
     assert await kinds(pool) == {(BOB, "transfer_received"): 1}
-    assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.completed"]
+    assert await shown(pool, OPERATOR) == ["transfer.completed"]
 
 
 async def test_failed_deposit(pool: Pool) -> None:
     """A window without notifications is recorded too."""
     await record(pool, failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB))
     assert await kinds(pool) == {}
-    assert await shown(pool, OPERATOR) == ["transfer.pending", "transfer.failed"]
+    assert await shown(pool, OPERATOR) == ["transfer.failed"]
 
 
 async def test_live_notification_equals_the_listed_one(pool: Pool) -> None:
     """The live event equals the item of the list, to the microsecond."""
     await record(pool, completed(sender_id=ALICE, recipient_id=BOB))
-    [line] = await pool.fetch("SELECT payload FROM events WHERE user_id = $1 AND type = 'notification'", BOB)
+    _, line = await feed_of(pool, BOB)
     [listed] = await commands.list_notifications(pool, BOB, below=NEWEST, limit=10)
-    assert json.loads(line["payload"]) == feed.notification(listed)
+    assert json.loads(line.payload) == feed.notification(listed)
+
+
+async def test_live_notification_stays_as_it_was(pool: Pool) -> None:
+    """A client that resumes gets the notification as it was sent first: unread."""
+    await record(pool, completed(sender_id=ALICE))
+    before = await feed_of(pool, ALICE)
+    [listed] = await commands.list_notifications(pool, ALICE, below=NEWEST, limit=10)
+    await commands.mark_read(pool, listed.id, ALICE)
+    assert before == await feed_of(pool, ALICE)
 
 
 async def test_pending_before_the_outcome(pool: Pool) -> None:
-    """Only the sender gets a PENDING event: before or with the outcome, never after it and never twice."""
-    early, late = (completed(sender_id=ALICE, recipient_id=BOB) for _ in range(2))
-    assert {ALICE} == await commands.record_pending(pool, [feed.pending(early)])
-    assert frozenset() == await commands.record_pending(pool, [feed.pending(early)])
-    await record(pool, early, late)
-    assert frozenset() == await commands.record_pending(pool, [feed.pending(early), feed.pending(late)])
+    """Only the sender of a slow transfer gets a PENDING event: once, before the outcome, never after it."""
+    slow, fast = (completed(sender_id=ALICE, recipient_id=BOB) for _ in range(2))
+    assert {ALICE} == await commands.record_pending(pool, [pending(slow)])
+    assert frozenset() == await commands.record_pending(pool, [pending(slow)])
+    await record(pool, slow, fast)
+    assert frozenset() == await commands.record_pending(pool, [pending(slow), pending(fast)])
 
-    rows = await pool.fetch(
-        "SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 AND type <> 'notification' ORDER BY seq",
-        ALICE,
-    )
-    expected = [(early, "transfer.pending"), (early, "transfer.completed")]
-    expected += [(late, "transfer.pending"), (late, "transfer.completed")]
-    assert [(str(event.transfer_id), type_) for event, type_ in expected] == [tuple(row) for row in rows]
+    lines = [
+        (json.loads(line.payload)["id"], line.type)
+        for line in await feed_of(pool, ALICE)
+        if line.type != "notification"
+    ]
+    expected = [(slow, "transfer.pending"), (slow, "transfer.completed"), (fast, "transfer.completed")]
+    assert [(str(event.transfer_id), type_) for event, type_ in expected] == lines
     assert "transfer.pending" not in await shown(pool, BOB)
 
 
+async def test_pending_after_an_outcome_without_notifications(pool: Pool) -> None:
+    """An outcome that notifies no user still keeps out a late PENDING event."""
+    event = failed("wallet_frozen", kind="deposit", sender_id=OPERATOR, recipient_id=BOB)
+    await record(pool, event)
+    assert frozenset() == await commands.record_pending(pool, [pending(event)])
+    assert await shown(pool, OPERATOR) == ["transfer.failed"]
+
+
 async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
-    """Whichever is first, the poller or the worker: one PENDING line for each transfer, before its outcome."""
+    """Whichever is first, the poller or the worker: at most one PENDING line for each transfer, before its outcome."""
     events = [completed(sender_id=ALICE, recipient_id=None) for _ in range(100)]
     windows = [events[start : start + 10] for start in range(0, 100, 10)]
     telling = [record(pool, *window) for window in windows]
-    watching = [commands.record_pending(pool, [feed.pending(event) for event in events[::-1]]) for _ in range(4)]
+    watching = [commands.record_pending(pool, [pending(event) for event in events[::-1]]) for _ in range(4)]
     work = [*telling, *watching]
     random.shuffle(work)
     await asyncio.gather(*work)
 
-    rows = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE type <> 'notification' ORDER BY seq")
     notified: dict[str, list[str]] = {}
-    for row in rows:
-        notified.setdefault(row["id"], []).append(row["type"])
-    assert {str(event.transfer_id): ["transfer.pending", "transfer.completed"] for event in events} == notified
+    for line in await feed_of(pool, ALICE):
+        if line.type != "notification":
+            notified.setdefault(json.loads(line.payload)["id"], []).append(line.type)
+    assert {str(event.transfer_id) for event in events} == set(notified)
+    assert all(
+        types in (["transfer.completed"], ["transfer.pending", "transfer.completed"]) for types in notified.values()
+    )
+
+
+@pytest.mark.parametrize("kind", ["transfer", "deposit"])
+async def test_pending_waits_for_a_worker_that_records_the_outcome(pool: Pool, kind: str) -> None:
+    """The poller meets a transaction that has recorded the outcome and not committed: it waits, and adds nothing."""
+    event = failed(kind=kind, sender_id=ALICE)
+    async with database.transaction(pool) as worker:
+        await write(worker, event)
+        poller = asyncio.create_task(commands.record_pending(pool, [pending(event)]))
+        await locks.until_waiting(pool, 1)
+    assert frozenset() == await poller
+    assert "transfer.pending" not in await shown(pool, ALICE)
 
 
 async def test_repeat(pool: Pool) -> None:
@@ -134,6 +190,35 @@ async def test_repeat(pool: Pool) -> None:
     assert (await record(pool, event))[:3] == (0, 0, 1)
     again = completed(transfer_id=event.transfer_id, sender_id=event.sender_id, recipient_id=event.recipient_id)
     assert (await record(pool, again))[:3] == (0, 0, 1)
+
+
+async def test_copy_waits_for_the_transaction_that_records(pool: Pool) -> None:
+    """A worker meets a transaction that has recorded its event and not committed: it waits, and finds a copy."""
+    event = completed(sender_id=ALICE)
+    async with database.transaction(pool) as worker:
+        await write(worker, event)
+        copying = asyncio.create_task(record(pool, event))
+        await locks.until_waiting(pool, 1)
+    assert (0, 0, 1) == (await copying)[:3]
+
+
+async def test_numbers_of_copies_are_used_again(pool: Pool) -> None:
+    """Copies between new events leave no gap: also those of outcomes without notifications, and in one window."""
+    old, unnotified = completed(sender_id=ALICE), failed("wallet_frozen", kind="deposit", sender_id=ALICE)
+    await record(pool, old, unnotified)
+    await record(pool, completed(sender_id=ALICE), old, unnotified, completed(sender_id=ALICE), old)
+    assert [line.seq for line in await feed_of(pool, ALICE)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_missing_lines_are_not_passed_over(pool: Pool, notification_database: TestDatabase) -> None:
+    """A reader gets the lines up to a gap and never those behind it."""
+    await record(pool, *(completed(sender_id=ALICE) for _ in range(3)))
+    owner = await asyncpg.connect(notification_database.owner_url)
+    await owner.execute("DELETE FROM notifications WHERE user_id = $1 AND seq = 4", ALICE)
+    assert [line.seq for line in await feed_of(pool, ALICE)] == [1, 2]
+    await owner.execute("DELETE FROM event_counters WHERE user_id = $1", ALICE)
+    await owner.execute("DELETE FROM notifications WHERE user_id = $1", ALICE)
+    await owner.close()
 
 
 async def test_notifications_and_copies_are_counted(pool: Pool) -> None:
@@ -191,7 +276,7 @@ async def test_copies_at_the_same_moment(pool: Pool) -> None:
     recorded = await asyncio.gather(*(record(pool, *random.sample(events, 20)) for _ in range(8)))
     assert sum(one.events_count for one in recorded) == 20
     assert sum(one.repeats_count for one in recorded) == 7 * 20
-    assert len(await shown(pool, ALICE)) == 60
+    assert len(await shown(pool, ALICE)) == 40
 
 
 async def test_opposite_orders(pool: Pool) -> None:
@@ -218,12 +303,12 @@ async def test_feed_in_order(pool: Pool) -> None:
     async def read() -> None:
         last = 0
         while not stop.is_set():
-            rows = await pool.fetch("SELECT seq FROM events WHERE user_id = $1 AND seq > $2 ORDER BY seq", ALICE, last)
-            assert [row["seq"] for row in rows] == list(range(last + 1, last + 1 + len(rows)))
-            last += len(rows)
+            for update in await commands_events.read_feeds(pool, [Cursor(ALICE, last)], limit=50):
+                assert [line.seq for line in update.events] == list(range(last + 1, last + 1 + len(update.events)))
+                last += len(update.events)
 
     await asyncio.gather(read(), write(), write())
-    assert len(await shown(pool, ALICE)) == 360
+    assert len(await shown(pool, ALICE)) == 240
 
 
 async def test_failed_window_records_nothing(pool: Pool) -> None:
@@ -233,7 +318,7 @@ async def test_failed_window_records_nothing(pool: Pool) -> None:
         await record(pool, good, bad)
     assert await kinds(pool) == {}
     assert (await record(pool, good))[:3] == (1, 2, 0)
-    assert await shown(pool, ALICE) == ["transfer.pending", "transfer.completed", "notification"]
+    assert await shown(pool, ALICE) == ["transfer.completed", "notification"]
 
 
 async def test_deliveries(pool: Pool) -> None:

@@ -31,6 +31,7 @@ from services.notification import commands
 from services.notification.settings import WorkerSettings
 from services.notification.wakeup import CHANNEL, FeedWakeup
 from services.notification.worker import recorder, serve_worker
+from tests.harness import feeds
 from tests.harness.databases import TestDatabase
 from tests.harness.dead_letters import archived
 from tests.integration.notification.polling import SECONDS_MAX, until
@@ -102,9 +103,7 @@ def _message(items: Sequence[str]) -> bytes:
 
 async def until_recorded(pool: Pool, transfers_count: int) -> None:
     async def recorded() -> bool:
-        return bool(
-            await pool.fetchval("SELECT count(*) FROM inbox WHERE type <> 'transfer.pending'") >= transfers_count
-        )
+        return bool(await pool.fetchval("SELECT count(DISTINCT transfer_id) FROM notifications") >= transfers_count)
 
     await until(recorded)
 
@@ -202,7 +201,7 @@ async def test_unwritable_item_in_a_bundle(workers: Workers, pool: Pool) -> None
     workers.start()
     await workers.publish([*events[:40], poison, *events[40:]])
     await until_recorded(pool, 63)
-    recorded = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM inbox")}
+    recorded = {row["transfer_id"] for row in await pool.fetch("SELECT transfer_id FROM notifications")}
     assert recorded == {event.transfer_id for event in events}
     assert await notifications_count(pool) == 2 * 63
 
@@ -240,7 +239,7 @@ async def test_copies(workers: Workers, pool: Pool) -> None:
     await workers.stop()
     expected = sum(1 if event.sender_id == event.recipient_id else 2 for bundle in bundles for event in bundle) + 1
     assert await notifications_count(pool) == expected
-    assert await pool.fetchval("SELECT count(*) FROM events") == 2 * expected + len(transfers)
+    assert await pool.fetchval(f"SELECT count(*) FROM {feeds.LINES}") == 2 * expected
 
 
 async def test_stop(workers: Workers, pool: Pool) -> None:

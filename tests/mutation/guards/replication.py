@@ -9,7 +9,6 @@ TRANSACTION = "services/transaction/commands.py"
 TRANSACTION_API = "services/transaction/api.py"
 WALLET = "services/wallet/commands.py"
 PROOF = "services/wallet/proof.py"
-NOTIFICATION = "services/notification/commands.py"
 DEAD_LETTERS = "services/chassis/dead_letters.py"
 ACCOUNTS = "services/auth/commands/accounts.py"
 SESSIONS = "services/auth/commands/sessions.py"
@@ -155,7 +154,7 @@ MUTANTS = (
     _missing_wait(
         "status",
         TRANSACTION,
-        "            await outbox.append(connection, TRANSFERS_FINALIZED, items)\n        else:\n",
+        "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n        else:\n",
         "",
         "test_transaction.py::test_outcome_applied_before",
         indent=12,
@@ -252,9 +251,6 @@ MUTANTS = (
         "        # Callers record the head: a failover must not lose it.\n",
         "",
         "test_wallet.py::test_proof_of_a_new_block",
-    ),
-    _missing_wait(
-        "inbox", NOTIFICATION, "        if not new_keys:\n", "", "test_notification.py::test_recorded_before", indent=12
     ),
     _missing_wait(
         "dead-letter",

@@ -1,4 +1,4 @@
-"""Rows of the outbox with many items, and the lease of the relay."""
+"""A counter may be at zero."""
 
 from services.chassis import migrations
 
@@ -7,5 +7,5 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    """Add a column and a table."""
+    """Widen the check of the counters."""
     migrations.load(__file__)
