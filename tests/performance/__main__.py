@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import uvloop
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy.local import environment, files, install
 from deploy.local.home import Home
@@ -19,7 +22,8 @@ from deploy.programs import DeployError
 from tests.performance import parts, report, system, users
 from tests.performance.child import ChildFailed
 from tests.performance.parts import BadVariable, Plan
-from tests.performance.stretches import Run
+from tests.performance.run import Run
+from tests.performance.stretches import Stretches
 from tests.performance.yardstick import Yardstick
 
 WIDTH = 120
@@ -53,18 +57,34 @@ async def _run(plan: Plan) -> dict[str, Any]:
     home.open()
     folder = home.path / "bench"
     async with system.started(folder, report=_log) as measured, http_session() as session:
-        yardstick = Yardstick(measured, folder)
-        await yardstick.prepare()
-        console.print("registering users", style="dim")
-        run = Run(plan, measured, await users.register(measured, session, accounts=plan.accounts), yardstick)
-        for number, name in enumerate(plan.parts, start=1):
-            with console.status(f"{name} ({number}/{len(plan.parts)})"):
+        with _progress(plan) as report_phase:
+            yardstick = Yardstick(measured, folder)
+            await yardstick.prepare()
+            report_phase("registering users")
+            registered = await users.register(measured, session, accounts=plan.accounts)
+            stretches = Stretches(plan, system=measured, users=registered, yardstick=yardstick, report=report_phase)
+            run = Run(plan, system=measured, yardstick=yardstick, stretches=stretches, report=report_phase, began=began)
+            for name in plan.parts:
                 found = await run.part(name)
-            console.print(f"{time.monotonic() - began:5.0f} s  {name:<11} {report.line(name, found)}")
+                console.print(f"{time.monotonic() - began:5.0f} s  {name:<13} {report.line(name, found)}")
     document = report.document(run, seconds=time.monotonic() - began, started_at=started_at)
     files.write_json(home.path / "bench.json", document)
     report.show(console, document)
     return document
+
+
+@contextmanager
+def _progress(plan: Plan) -> Iterator[Callable[[str], None]]:
+    """A bar of the parts during the block; the function shows what is being done."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        # A part has three phases: the stretch, the proof, the yardstick.
+        task = progress.add_task("", total=3 * len(plan.parts) + 2)
+
+        def show(phase: str) -> None:
+            progress.update(task, description=phase, advance=1)
+
+        yield show
 
 
 def _log(line: str) -> None:
@@ -72,5 +92,6 @@ def _log(line: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(main())

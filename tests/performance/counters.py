@@ -125,10 +125,10 @@ def _samples(process: str, text: str) -> Iterator[tuple[str, str, float]]:
                 yield f"{process.removesuffix('-1').removesuffix('-2')}: {kind}", part, sample.value
 
 
-async def quiet(system: System) -> None:
+async def quiet(system: System, *, seconds: float = QUIET_SECONDS_MAX) -> None:
     """Wait until the processes do little: notifications and other work after the last transfer are counted, too."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + QUIET_SECONDS_MAX
+    until = loop.time() + seconds
     while loop.time() < until:
         before, began = sum(cpu(system.stack).values()), loop.time()
         await asyncio.sleep(QUIET_SECONDS)

@@ -90,12 +90,25 @@ def end_to_end(sent: Mapping[str, Any], rows: Mapping[str, Any], used: Mapping[s
     }
 
 
+def reads(result: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a load of reads."""
+    count = len(result["accepted"])
+    return {
+        "per_s": per_second(count, result["last_accepted_at"] - result["began"]),
+        "ms": percentiles(result["accepted"]),
+        "statuses": result["statuses"],
+        "generator_cpu_us": round(result["cpu_seconds"] / max(1, count) * 1e6, 1),
+        "cpu_us_per_read": round(sum(used["cpu"].values()) / max(1, count) * 1e6, 1),
+        "cpu_us": by_process(used["cpu"], count),
+    }
+
+
 def costs(used: Mapping[str, Any], transfers: int) -> dict[str, Any]:
     """What one transfer costs: CPU by process, rows by table, write-ahead log, commits; and the sizes of batches."""
     rows = each(used["rows"], transfers, digits=2)
     return {
         "cpu_us_per_transfer": round(sum(used["cpu"].values()) / max(1, transfers) * 1e6, 1),
-        "cpu_us": dict(sorted(each(used["cpu"], transfers, scale=1e6).items())),
+        "cpu_us": by_process(used["cpu"], transfers),
         "rows_written": round(sum(_leaves(rows)), 2),
         "rows": rows,
         "wal_bytes_per_transfer": round(used["server"]["wal_bytes"] / max(1, transfers)),
@@ -104,6 +117,16 @@ def costs(used: Mapping[str, Any], transfers: int) -> dict[str, Any]:
         "wal_page_images_per_transfer": round(used["server"]["wal_page_images"] / max(1, transfers), 3),
         "batches": batches(used["batches"]),
     }
+
+
+def by_process(seconds: Mapping[str, float], items: int) -> dict[str, float]:
+    """CPU microseconds per item by process. What a backend used that has ended is in the figure of its server."""
+    used = {name: value for name, value in seconds.items() if value >= 0}
+    for name, value in seconds.items():
+        if value < 0:
+            server = name.partition("/")[0]
+            used[server] = used.get(server, 0.0) + value
+    return dict(sorted(each(used, items, scale=1e6).items()))
 
 
 def _leaves(counted: Mapping[str, Any]) -> list[float]:

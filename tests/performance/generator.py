@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, load: Load, number: int) -> None:
         self.load, self.number = load, number
-        self.rng = random.Random(number)
+        self.rng = random.Random(f"{load.job['seed']} {number}")
         self.begun = 0.0
         self.due = 0.0
         self.polled = b""
@@ -176,12 +176,12 @@ class Polling(Load):
         connection.send(connection.polled)
 
 
-class Balances(Load):
-    """Reads of the senders' own balances."""
+class Reads(Load):
+    """Each sender reads something of its own wallet."""
 
     def request(self, sender: dict[str, str]) -> bytes:
         """The request of a sender."""
-        return requests.get(self.job["host"], sender["token"], f"/wallets/{sender['wallet']}/balance")
+        return requests.get(self.job["host"], sender["token"], self.job["path"].format(sender["wallet"]))
 
     def send_next(self, connection: Connection) -> None:
         """Read again, unless the run is over."""
@@ -204,7 +204,7 @@ class Balances(Load):
         self.send_next(connection)
 
 
-KINDS = {"transfers": Load, "polling": Polling, "balances": Balances}
+KINDS = {"transfers": Load, "polling": Polling, "reads": Reads}
 
 
 async def main(job: dict[str, Any]) -> dict[str, Any]:

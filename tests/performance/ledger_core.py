@@ -23,6 +23,7 @@ from tests.performance import child
 HASH = sha256(b"load").digest()
 DEPOSIT_MINOR = 10**9
 LIFE = timedelta(hours=1)
+WARM_UP_SECONDS = 0.3
 
 Pick = Callable[[], tuple[UUID, UUID]]
 
@@ -65,28 +66,27 @@ async def accounts(pool: Pool, count: int) -> list[UUID]:
     return found + [id_ for id_, _, _ in new]
 
 
-def uniform(wallets: list[UUID]) -> Pick:
-    """Two random accounts."""
-    count = len(wallets)
+def uniform(sources: list[UUID], destinations: list[UUID]) -> Pick:
+    """Two random accounts, of which the second is never the first."""
 
     def pick() -> tuple[UUID, UUID]:
-        first = int(random.random() * count)
-        return wallets[first], wallets[(first + 1 + int(random.random() * (count - 1))) % count]
+        source = sources[int(random.random() * len(sources))]
+        number = int(random.random() * len(destinations))
+        return source, destinations[number] if destinations[number] != source else destinations[number - 1]
 
     return pick
-
-
-def hot(wallets: list[UUID]) -> Pick:
-    """A random account, and always the same receiver."""
-    return lambda: (wallets[1 + int(random.random() * (len(wallets) - 1))], wallets[0])
 
 
 async def main(job: dict[str, Any]) -> dict[str, float]:
     """Open one connection, wait for the start, post."""
     pool = await database.open_pool(job["dsn"], name="ledger core", size_max=1, server_settings=PLANNER)
-    wallets = await accounts(pool, job["accounts"])
-    pick = (hot if job["hot"] else uniform)(wallets)
-    await post(pool, pick, job | {"seconds": 0.3})
+    if "sources" in job:
+        pick = uniform([UUID(id_) for id_ in job["sources"]], [UUID(id_) for id_ in job["destinations"]])
+    else:
+        wallets = await accounts(pool, job["accounts"])
+        pick = uniform(wallets[1:], wallets[:1]) if job["hot"] else uniform(wallets, wallets)
+    random.seed(job["seed"])
+    await post(pool, pick, job | {"seconds": WARM_UP_SECONDS})
     child.wait_for_go()
     result = await post(pool, pick, job)
     await database.close_pool(pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,9 +10,20 @@ END_TO_END = ("uniform", "uniform_64", "hot", "pingpong", "idle", "half_load")
 PARTS = ("ledger", *END_TO_END, "drain", "reads")
 """In the order in which they run."""
 
-GROUPS = {"end_to_end": END_TO_END}
+GROWTH = ("history", "many_accounts")
+"""They add a million transfers, and a million accounts, and measure again: last, and only in a full run or by name."""
+
+GROUPS = {"end_to_end": END_TO_END, "growth": GROWTH}
 SECONDS_MAX = 600
 CONCURRENCY_MAX = 4096
+SEED_MAX = 10**6
+TOTAL_SECONDS_MAX = 170.0
+"""Of a run of the default size, without the stop."""
+
+BESIDE_SECONDS = 5.0
+"""What a part takes beside its stretch: the start of the generator, the end of all work, the proof."""
+
+STRETCH_SECONDS_MIN = 3
 
 
 class BadVariable(Exception):  # noqa: N818 - reads as what it is
@@ -26,15 +38,32 @@ class Plan:
     seconds: int = 10
     """Of one stretch."""
     concurrency: int = 256
-    backlog: int = 5_000
+    seed: int = 0
+    history: int = 1_000_000
+    """Transfers to add for the part of that name."""
+    many_accounts: int = 1_000_000
     accounts: int = 10_000
     parts: tuple[str, ...] = PARTS
     profile: bool = False
+    limited: bool = True
+    """Whether stretches become shorter on a slow machine, so that the run ends in time."""
+
+    @property
+    def backlog(self) -> int:
+        """Transfers of the part `drain`: 5,000 by default, 50,000 in a full run."""
+        return max(100, min(50_000, self.seconds * (2_000 if self.full else 500)))
 
     @property
     def yardstick_seconds(self) -> int:
         """Of one run of the yardstick, before and after each stretch."""
-        return max(1, min(10, self.seconds // 3))
+        return max(1, min(5, self.seconds // 4))
+
+    def stretch_seconds(self, elapsed: float, parts_left: int) -> int:
+        """The length of the next stretch: as planned, or shorter if the parts that are left would take too long."""
+        if not self.limited:
+            return self.seconds
+        each = (TOTAL_SECONDS_MAX - elapsed) / parts_left - self.yardstick_seconds - BESIDE_SECONDS
+        return max(min(STRETCH_SECONDS_MIN, self.seconds), min(self.seconds, int(each)))
 
 
 def plan(environment: Mapping[str, str]) -> Plan:
@@ -48,9 +77,12 @@ def plan(environment: Mapping[str, str]) -> Plan:
         full=full,
         seconds=_number(environment, "BENCH_SECONDS", 30 if full else 10, highest=SECONDS_MAX),
         concurrency=_number(environment, "BENCH_CONCURRENCY", 256, highest=CONCURRENCY_MAX),
-        backlog=50_000 if full else 5_000,
-        parts=_parts(environment.get("ONLY", "")),
+        seed=_number(environment, "SEED", random.SystemRandom().randint(1, SEED_MAX), highest=SEED_MAX),
+        history=1_000_000 if full else 50_000,
+        many_accounts=1_000_000 if full else 100_000,
+        parts=_parts(environment.get("ONLY", ""), (*PARTS, *GROWTH) if full else PARTS),
         profile=_flag(environment, "PROFILE"),
+        limited=not full and not environment.get("BENCH_SECONDS"),
     )
 
 
@@ -68,10 +100,10 @@ def _number(environment: Mapping[str, str], name: str, default: int, *, highest:
     return int(text)
 
 
-def _parts(text: str) -> tuple[str, ...]:
+def _parts(text: str, default: tuple[str, ...]) -> tuple[str, ...]:
     wanted: set[str] = set()
     for word in text.replace(",", " ").split():
-        if word not in PARTS and word not in GROUPS:
-            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*GROUPS, *PARTS))}")
+        if word not in (*PARTS, *GROWTH) and word not in GROUPS:
+            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*PARTS, *GROWTH, *GROUPS))}")
         wanted.update(GROUPS.get(word, (word,)))
-    return tuple(part for part in PARTS if part in wanted) if wanted else PARTS
+    return tuple(part for part in (*PARTS, *GROWTH) if part in wanted) if wanted else default

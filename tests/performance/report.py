@@ -12,8 +12,8 @@ from rich.table import Table
 
 from tests.chaos.report import commit
 from tests.performance import figures, proof
-from tests.performance.parts import END_TO_END
-from tests.performance.stretches import Run
+from tests.performance.parts import END_TO_END, GROWTH
+from tests.performance.run import Run
 
 
 def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
     }
     return {
         "commit": commit(),
-        "seed": 0,
+        "seed": run.plan.seed,
         "seconds": run.plan.seconds,
         "cores": os.cpu_count(),
         "yardstick": yardstick,
@@ -34,6 +34,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "end_to_end": {name: found[name] for name in END_TO_END if name in found},
         "drain": found.get("drain", {}),
         "reads": found.get("reads", {}),
+        "growth": {name: found[name] for name in GROWTH if name in found},
         "ratios": figures.ratios(yardstick, found),
         "proof": {check: all(one.get(check, True) for one in run.proofs.values()) for check in proof.CHECKS},
         "proofs": run.proofs,
@@ -54,9 +55,16 @@ def line(name: str, measured: Mapping[str, Any]) -> str:
             f"{measured['wal_bytes_per_transfer']} bytes of log each"
         )
     if name == "reads":
-        return f"{measured['balance_per_s']:,.0f} balances/s, p99 {measured['p99_ms']} ms"
+        return f"{measured['balance_per_s']:,.0f} balances/s, p99 {measured['p99_ms']} ms; {_statements(measured)}"
     if name == "drain":
         return f"{measured['backlog']:,} transfers at {measured['per_s']:,.0f}/s"
+    if name in GROWTH:
+        return (
+            f"{measured['transfers']:,} transfers, {measured['accounts']:,} wallets: "
+            f"ledger {measured['ledger']['uniform_256_tps']:,.0f}/s, "
+            f"end to end {measured['uniform']['completed_per_s']:,.0f}/s; "
+            f"balance p99 {measured['reads']['p99_ms']} ms, {_statements(measured['reads'])}"
+        )
     beside = figures.ratio(measured["completed_per_s"], measured["yardstick_tps"])
     accept, complete = measured["accept_ms"], measured["complete_ms"]
     return (
@@ -66,10 +74,15 @@ def line(name: str, measured: Mapping[str, Any]) -> str:
     )
 
 
+def _statements(measured: Mapping[str, Any]) -> str:
+    return f"{measured['statements']['per_s']:,.0f} statements/s, p99 {measured['statements']['ms']['p99']} ms"
+
+
 def show(console: Console, document: Mapping[str, Any]) -> None:
     """Print the tables."""
-    for table in (_rates(document), _costs(document)):
-        console.print(table)
+    console.print(_rates(document))
+    if document["end_to_end"]:
+        console.print(_costs(document))
     passed = all(document["proof"].values())
     text = ", ".join(f"{name} {'yes' if ok else 'NO'}" for name, ok in document["proof"].items())
     console.print(f"proof: {text.replace('_', ' ')}", style="bold green" if passed else "bold red")
@@ -91,7 +104,8 @@ def _rates(document: Mapping[str, Any]) -> Table:
     for name, one in document["end_to_end"].items():
         accept, complete = one["accept_ms"], one["complete_ms"]
         times = (f"{accept['p50']:.1f} / {accept['p99']:.1f}", f"{complete['p50']:.1f} / {complete['p99']:.1f}")
-        label = f"{name.removesuffix('_64').replace('_', ' ')}, {one['connections']} connections"
+        clients = "1 connection" if one["connections"] == 1 else f"{one['connections']} connections"
+        label = f"{name.removesuffix('_64').replace('_', ' ')}, {clients}"
         rate(label, one["completed_per_s"], *times, str(one["failed"]), str(one["lost"]))
     if document["drain"]:
         rate(f"drain of {document['drain']['backlog']:,}", document["drain"]["per_s"])

@@ -1,14 +1,13 @@
-"""The measured stretches. Each is preceded and followed by the yardstick, and followed by the proof."""
+"""The measured stretches, and what each of them sends."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.performance import child, counters, figures, proof
+from tests.performance import child, counters, figures, history
 from tests.performance.parts import Plan
 from tests.performance.system import LEDGER, System
 from tests.performance.users import Users
@@ -28,170 +27,177 @@ FROM transfers WHERE created_at >= $1
 Measurement = dict[str, Any]
 
 
-@dataclass
-class Run:
-    """A run in progress and what it found so far."""
+class Stretches:
+    """Every part by its name. `seconds` is the length of the next stretch, `report` gets what is being done."""
 
-    plan: Plan
-    system: System
-    users: Users
-    yardstick: Yardstick
-    found: dict[str, Measurement] = field(default_factory=dict)
-    proofs: dict[str, dict[str, bool]] = field(default_factory=dict)
+    def __init__(
+        self, plan: Plan, *, system: System, users: Users, yardstick: Yardstick, report: Callable[[str], None]
+    ) -> None:
+        self.plan, self.system, self.users, self.yardstick = plan, system, users, yardstick
+        self.report = report
+        self.seconds = plan.seconds
+        self.uniform_per_s = 0.0
 
-    async def part(self, name: str) -> Measurement:
-        """Measure one part between two runs of the yardstick, and prove the books."""
-        await self.users.renew()
-        before = await self.yardstick.run(self.plan.yardstick_seconds)
-        measured = await MEASURE[name](self)
-        self.proofs[name] = await proof.check(self.system)
-        if name == "ledger":
-            self.proofs["ledger_alone"] = await proof.check_ledger(self.system, LEDGER)
-        after = await self.yardstick.run(self.plan.yardstick_seconds)
-        measured["yardstick_tps"] = round((before + after) / 2, 1)
-        self.found[name] = measured
+    async def ledger(self) -> Measurement:
+        """The ledger alone: batches of 256 on one connection, between random accounts, then to one receiver."""
+        found: Measurement = {"hot_yardstick_tps": await self.yardstick.run_hot(self.plan.yardstick_seconds)}
+        for name, hot in (("uniform_256", False), ("hot_256", True)):
+            posted, used = await self._post({"hot": hot, "seconds": max(1, self.seconds // 2)})
+            count = posted["posted"]
+            found |= {
+                f"{name}_tps": figures.per_second(count, posted["seconds"]),
+                f"{name}_wal_bytes_per_transfer": round(used["server"]["wal_bytes"] / count),
+                f"{name}_python_cpu_us": round(posted["cpu_seconds"] / count * 1e6, 1),
+                f"{name}_postgres_cpu_us": round(used["cpu"].get(f"postgres/{LEDGER}", 0.0) / count * 1e6, 1),
+            }
+        return found | {"wal_bytes_per_transfer": found["uniform_256_wal_bytes_per_transfer"]}
+
+    async def uniform(self) -> Measurement:
+        """Random senders and receivers, all connections."""
+        measured = await self._transfers(self._job(self.plan.concurrency))
+        self.uniform_per_s = measured["completed_per_s"]
         return measured
 
+    async def uniform_64(self) -> Measurement:
+        """The same with 64 connections."""
+        return await self._transfers(self._job(64))
 
-async def ledger(run: Run) -> Measurement:
-    """The ledger alone: batches of 256 on one connection, between random accounts, then to one receiver."""
-    found: Measurement = {"hot_yardstick_tps": await run.yardstick.run_hot(run.plan.yardstick_seconds)}
-    for name, hot in (("uniform_256", False), ("hot_256", True)):
+    async def hot(self) -> Measurement:
+        """All senders but the first pay the first."""
+        senders = len(self.users.senders)
+        job = self._job(self.plan.concurrency) | {"receivers": [[self.users.senders[0].wallet_id]]}
+        job["connections"] = [(1 + number % (senders - 1), 0) for number in range(self.plan.concurrency)]
+        return await self._transfers(job)
+
+    async def pingpong(self) -> Measurement:
+        """Two users pay each other, 64 connections."""
+        wallets = [sender.wallet_id for sender in self.users.senders[:2]]
+        job = self._job(64) | {"receivers": [[wallets[1]], [wallets[0]]]}
+        job["connections"] = [(number % 2, number % 2) for number in range(64)]
+        return await self._transfers(job)
+
+    async def idle(self) -> Measurement:
+        """One client, one transfer at a time; it reads each transfer until it is final."""
+        return await self._transfers(self._job(1) | {"kind": "polling"})
+
+    async def half_load(self) -> Measurement:
+        """Half of the rate at which the uniform load was completed."""
+        if not self.uniform_per_s:
+            await self.uniform()
+        rate = self.uniform_per_s / 2
+        return await self._transfers(self._job(self.plan.concurrency) | {"rate": rate}) | {"rate": rate}
+
+    async def drain(self) -> Measurement:
+        """A backlog built while the workers are down, then worked off."""
+        for name in WORKERS:
+            await self.system.stack.take_down(name)
+        job = self._job(self.plan.concurrency) | {"count": self.plan.backlog, "seconds": FINAL_SECONDS_MAX}
+        began = datetime.now(UTC)
+        async with child.started("tests.performance.generator", job) as process:
+            sent = await process.go()
+        await counters.quiet(self.system)
+        before = await counters.read(self.system)
+        for name in WORKERS:
+            self.system.stack.bring_up(name)
+        rows, used = await self._finish(before, began)
+        finished = [row["at"] for id_ in sent["ids"] if (row := rows.get(id_)) and row["status"] == "COMPLETED"]
+        return {
+            "backlog": len(sent["ids"]),
+            "per_s": figures.per_second(len(finished), max(finished) - min(finished)),
+            "lost": len(sent["ids"]) - len(finished),
+            **figures.costs(used, len(finished)),
+        }
+
+    async def reads(self) -> Measurement:
+        """Balances read through the gateway, then the newest page of statements."""
+        balances = await self._reads("/wallets/{}/balance")
+        statements = await self._reads("/wallets/{}/statement")
+        return {
+            "balance_per_s": balances.pop("per_s"),
+            "p99_ms": balances["ms"]["p99"],
+            **balances,
+            "statements": statements,
+        }
+
+    async def history(self) -> Measurement:
+        """Add transfers to the ledger alone and to the whole system, then measure both again."""
+        self.report(f"adding {self.plan.history:,} transfers")
+        await self._post({"hot": False, "count": self.plan.history, "seconds": WITHOUT_LIMIT})
+        senders = [sender.wallet_id for sender in self.users.senders]
+        receivers = self.users.receivers[len(senders) :]
+        await history.add(self.system, sources=senders, destinations=receivers, count=self.plan.history)
+        await counters.quiet(self.system, seconds=FINAL_SECONDS_MAX)
+        return await self._all_again()
+
+    async def many_accounts(self) -> Measurement:
+        """Open further wallets, which receive as the others do, then measure again."""
+        self.report(f"opening {self.plan.many_accounts:,} wallets")
+        await self.users.open_wallets(self.system, self.plan.many_accounts)
+        await counters.quiet(self.system, seconds=FINAL_SECONDS_MAX)
+        return await self._all_again()
+
+    async def _all_again(self) -> Measurement:
+        [count] = await self.system.query("wallet", "SELECT count(*) AS outcomes FROM outcomes")
+        return {
+            "transfers": count["outcomes"],
+            "accounts": len(self.users.receivers),
+            "ledger": await self.ledger(),
+            "uniform": await self._transfers(self._job(self.plan.concurrency)),
+            "reads": await self.reads(),
+        }
+
+    async def _post(self, changes: dict[str, Any]) -> tuple[Measurement, dict[str, Any]]:
+        """Run the ledger alone; what it posted and what the counters counted."""
         job = {
-            "dsn": run.system.postgres.dsn(LEDGER, "payflow_wallet"),
-            "accounts": run.plan.accounts,
+            "dsn": self.system.postgres.dsn(LEDGER, "payflow_wallet"),
+            "accounts": len(self.users.receivers),
             "batch": 256,
-            "hot": hot,
-            "seconds": max(1, run.plan.seconds // 2),
             "count": WITHOUT_LIMIT,
+            "seed": self.plan.seed,
         }
-        async with child.started("tests.performance.ledger_core", job) as process:
-            before = await counters.read(run.system)
+        async with child.started("tests.performance.ledger_core", job | changes) as process:
+            before = await counters.read(self.system)
+            posted = await process.go()
+            return posted, figures.changes(before, await counters.read(self.system))
+
+    def _job(self, connections: int) -> dict[str, Any]:
+        """The job of a load generator: connection n sends as user n modulo their number, to a random wallet."""
+        address = urlsplit(self.system.stack["gateway"])
+        return {
+            "kind": "transfers",
+            "seed": self.plan.seed,
+            "host": address.hostname,
+            "port": address.port,
+            "senders": [sender.login for sender in self.users.senders],
+            "receivers": [self.users.receivers],
+            "connections": [(number % len(self.users.senders), 0) for number in range(connections)],
+            "seconds": self.seconds,
+            "count": WITHOUT_LIMIT,
+            "rate": 0,
+        }
+
+    async def _transfers(self, job: dict[str, Any]) -> Measurement:
+        """Send, wait until everything is final and quiet, and evaluate."""
+        began = datetime.now(UTC)
+        async with child.started("tests.performance.generator", job) as process:
+            before = await counters.read(self.system)
+            sent = await process.go()
+            rows, used = await self._finish(before, began)
+        return figures.end_to_end(sent, rows, used) | {"connections": len(job["connections"])}
+
+    async def _finish(self, before: dict[str, Any], began: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Wait for the end of all work; the transfers since `began` by id, and what the counters counted."""
+        await self.system.finalized(seconds=FINAL_SECONDS_MAX)
+        await counters.quiet(self.system)
+        used = figures.changes(before, await counters.read(self.system))
+        rows = await self.system.query("transaction", _STATUSES, began)
+        return {row["id"]: row for row in rows}, used
+
+    async def _reads(self, path: str) -> Measurement:
+        """Senders read something of their own wallets."""
+        job = self._job(READERS) | {"kind": "reads", "path": path, "seconds": max(1, self.seconds // 2)}
+        async with child.started("tests.performance.generator", job) as process:
+            before = await counters.read(self.system)
             result = await process.go()
-            used = figures.changes(before, await counters.read(run.system))
-        posted = result["posted"]
-        found |= {
-            f"{name}_tps": figures.per_second(posted, result["seconds"]),
-            f"{name}_wal_bytes_per_transfer": round(used["server"]["wal_bytes"] / posted),
-            f"{name}_python_cpu_us": round(result["cpu_seconds"] / posted * 1e6, 1),
-            f"{name}_postgres_cpu_us": round(used["cpu"].get(f"postgres/{LEDGER}", 0.0) / posted * 1e6, 1),
-        }
-    return found | {"wal_bytes_per_transfer": found["uniform_256_wal_bytes_per_transfer"]}
-
-
-async def uniform(run: Run) -> Measurement:
-    """Random senders and receivers, all connections."""
-    return await _transfers(run, _uniform(run, run.plan.concurrency))
-
-
-async def uniform_64(run: Run) -> Measurement:
-    """The same with 64 connections."""
-    return await _transfers(run, _uniform(run, 64))
-
-
-async def hot(run: Run) -> Measurement:
-    """All senders pay one receiver."""
-    job = _uniform(run, run.plan.concurrency) | {"receivers": [[run.users.senders[0].wallet_id]]}
-    # The receiver itself sends nothing.
-    job["connections"] = [(1 + number % (len(run.users.senders) - 1), 0) for number in range(run.plan.concurrency)]
-    return await _transfers(run, job)
-
-
-async def pingpong(run: Run) -> Measurement:
-    """Two users pay each other, 64 connections."""
-    wallets = [sender.wallet_id for sender in run.users.senders[:2]]
-    job = _uniform(run, 64) | {"receivers": [[wallets[1]], [wallets[0]]]}
-    job["connections"] = [(number % 2, number % 2) for number in range(64)]
-    return await _transfers(run, job)
-
-
-async def idle(run: Run) -> Measurement:
-    """One client, one transfer at a time; it reads each transfer until it is final."""
-    return await _transfers(run, _uniform(run, 1) | {"kind": "polling"})
-
-
-async def half_load(run: Run) -> Measurement:
-    """Half of the rate that the uniform load completed."""
-    measured = run.found.get("uniform") or await uniform(run)
-    rate = measured["completed_per_s"] / 2
-    return await _transfers(run, _uniform(run, run.plan.concurrency) | {"rate": rate}) | {"rate": rate}
-
-
-async def drain(run: Run) -> Measurement:
-    """A backlog built while the workers are down, then worked off."""
-    for name in WORKERS:
-        await run.system.stack.take_down(name)
-    job = _uniform(run, run.plan.concurrency) | {"count": run.plan.backlog, "seconds": FINAL_SECONDS_MAX}
-    began = datetime.now(UTC)
-    async with child.started("tests.performance.generator", job) as process:
-        sent = await process.go()
-    await counters.quiet(run.system)
-    before = await counters.read(run.system)
-    for name in WORKERS:
-        run.system.stack.bring_up(name)
-    rows, used = await _finish(run, before, began)
-    finished = [row["at"] for id_ in sent["ids"] if (row := rows.get(id_)) and row["status"] == "COMPLETED"]
-    return {
-        "backlog": len(sent["ids"]),
-        "per_s": figures.per_second(len(finished), max(finished) - min(finished)),
-        "lost": len(sent["ids"]) - len(finished),
-        **figures.costs(used, len(finished)),
-    }
-
-
-async def reads(run: Run) -> Measurement:
-    """Balances read through the gateway."""
-    job = _uniform(run, READERS) | {"kind": "balances"}
-    async with child.started("tests.performance.generator", job) as process:
-        before = await counters.read(run.system)
-        result = await process.go()
-        used = figures.changes(before, await counters.read(run.system))
-    count = len(result["accepted"])
-    return {
-        "balance_per_s": figures.per_second(count, result["last_accepted_at"] - result["began"]),
-        "p99_ms": figures.percentiles(result["accepted"])["p99"],
-        "read_ms": figures.percentiles(result["accepted"]),
-        "statuses": result["statuses"],
-        "generator_cpu_us": round(result["cpu_seconds"] / max(1, count) * 1e6, 1),
-        "cpu_us": figures.each(used["cpu"], count, scale=1e6),
-    }
-
-
-def _uniform(run: Run, connections: int) -> dict[str, Any]:
-    """The job of a load generator: connection n sends as user n modulo their number, to anyone."""
-    address = urlsplit(run.system.stack["gateway"])
-    return {
-        "kind": "transfers",
-        "host": address.hostname,
-        "port": address.port,
-        "senders": [sender.login for sender in run.users.senders],
-        "receivers": [run.users.receivers],
-        "connections": [(number % len(run.users.senders), 0) for number in range(connections)],
-        "seconds": run.plan.seconds,
-        "count": WITHOUT_LIMIT,
-        "rate": 0,
-    }
-
-
-async def _transfers(run: Run, job: dict[str, Any]) -> Measurement:
-    """Send, wait until everything is final and quiet, and evaluate."""
-    began = datetime.now(UTC)
-    async with child.started("tests.performance.generator", job) as process:
-        before = await counters.read(run.system)
-        sent = await process.go()
-        rows, used = await _finish(run, before, began)
-    return figures.end_to_end(sent, rows, used) | {"connections": len(job["connections"])}
-
-
-async def _finish(run: Run, before: dict[str, Any], began: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Wait for the end of all work; the transfers since `began` by id, and what the counters counted."""
-    await run.system.finalized(seconds=FINAL_SECONDS_MAX)
-    await counters.quiet(run.system)
-    used = figures.changes(before, await counters.read(run.system))
-    rows = await run.system.query("transaction", _STATUSES, began)
-    return {row["id"]: row for row in rows}, used
-
-
-MEASURE: dict[str, Callable[[Run], Awaitable[Measurement]]] = {
-    measure.__name__: measure for measure in (ledger, uniform, uniform_64, hot, pingpong, idle, half_load, drain, reads)
-}
+            used = figures.changes(before, await counters.read(self.system))
+        return figures.reads(result, used)

@@ -52,6 +52,14 @@ class Users:
             sender.user.token, sender.refresh_token = pair["access_token"], pair["refresh_token"]
         self.renewed_at = time.monotonic()
 
+    async def open_wallets(self, system: System, count: int) -> None:
+        """Open wallets of users who never log in, and enter them in the directory: through the API each costs a password hash."""
+        columns = ["id", "owner_id", "currency"]
+        records = [(new_id(), new_id(), "USD") for _ in range(count)]
+        await system.copy("wallet", "accounts", records, columns)
+        await system.copy("transaction", "wallets", records, columns)
+        self.receivers += [str(id_) for id_, _, _ in records]
+
 
 async def register(system: System, session: aiohttp.ClientSession, *, accounts: int) -> Users:
     """Register and fund the senders, and open so many wallets in all."""
@@ -61,9 +69,10 @@ async def register(system: System, session: aiohttp.ClientSession, *, accounts: 
     operator = User(session, gateway, OPERATOR, PASSWORD)
     await operator.log_in()
     await asyncio.gather(*(_fund(operator, sender) for sender in senders))
-    receivers = await _open_wallets(system, accounts - SENDERS)
+    users = Users(senders, [sender.wallet_id for sender in senders], time.monotonic())
+    await users.open_wallets(system, accounts - SENDERS)
     await system.finalized(seconds=60)
-    return Users(senders, receivers + [sender.wallet_id for sender in senders], time.monotonic())
+    return users
 
 
 async def _register(session: aiohttp.ClientSession, gateway: str, slots: asyncio.Semaphore) -> Sender:
@@ -79,12 +88,3 @@ async def _register(session: aiohttp.ClientSession, gateway: str, slots: asyncio
 async def _fund(operator: User, sender: Sender) -> None:
     body = {"wallet_id": sender.wallet_id, "amount": DEPOSIT_MINOR, "currency": "USD", "reference": "load"}
     await operator.post("/ops/deposits", body, **{"Idempotency-Key": uuid4().hex})
-
-
-async def _open_wallets(system: System, count: int) -> list[str]:
-    """Open wallets of users who never log in, and enter them in the directory: through the API each costs a password hash."""
-    columns = ["id", "owner_id", "currency"]
-    records = [(new_id(), new_id(), "USD") for _ in range(max(0, count))]
-    await system.copy("wallet", "accounts", records, columns)
-    await system.copy("transaction", "wallets", records, columns)
-    return [str(id_) for id_, _, _ in records]
