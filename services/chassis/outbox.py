@@ -1,21 +1,22 @@
 """The outbox: rows appended in the business commit, and the relay that publishes them with confirms.
 
-A row is claimed (a lease, committed), published, and marked. If a relay dies in between, its lease expires and the row is
-published again: at least once. Consumers recognise the second copy by its id.
+A row carries the items of one commit, as a part of a message body that needs no further work. The relay that has the lease
+reads rows, publishes them, and marks those that the broker has confirmed. If it dies or freezes in between, another relay takes
+the lease when it expires and publishes the rows again: at least once. Consumers recognise the second copy by the items' ids.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from services.chassis import backoff, crash_points, database, metrics
@@ -23,18 +24,28 @@ from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.chassis.roles import Runtime
 from services.chassis.statements import Statements
-from services.contracts.identifiers import first_id_at
+from services.contracts.identifiers import first_id_at, new_id
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
 
 CLAIM_MAX = 512
-LEASE_SECONDS = 10.0
+"""The most items of one pass."""
+
+LEASE_SECONDS = 3.0
+RENEW_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
 POLL_SECONDS = 0.5
+PAUSE_SECONDS_MIN = 0.002
+PAUSE_SHARE = 0.5
+"""A relay without work pauses for this share of the time since it last had some."""
+
+NOTIFY_SECONDS = 0.05
+"""A process that has appended within so many seconds does not notify: the relay, which had work just now, polls meanwhile."""
+
 LISTEN_SECONDS = 30.0
 MEASURE_SECONDS = 1.0
 KEEP_PUBLISHED_SECONDS = 600.0
-"""How long a published row is kept, for the timeline: it records when the row was queued."""
+"""How long a published row is kept, without its body, for the timeline: it records when its items were queued."""
 
 PRUNE_SECONDS = 10.0
 PRUNE_MAX = 20_000
@@ -42,39 +53,57 @@ PRUNE_MAX = 20_000
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 log = structlog.get_logger()
 
+_appended_at = -NOTIFY_SECONDS
+"""When this process last appended rows, on the monotonic clock."""
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One item to publish: `id` is the id by which consumers recognise it, `body` its JSON text."""
+
+class Item(NamedTuple):
+    """One item to publish: its id, which sorts by time, the id of its subject, and its JSON text."""
 
     id: UUID
+    subject_id: UUID
     body: str
 
 
-async def append(connection: Connection, route: Route, rows: Sequence[Row]) -> None:
-    """Write rows in the transaction of the caller; the relay is notified when it commits."""
-    await connection.execute(statements.append_outbox, route.type, [row.id for row in rows], [row.body for row in rows])
+async def append(connection: Connection, route: Route, items: Sequence[Item], *, delay_seconds: float = 0.0) -> None:
+    """Write items in the transaction of the caller, as rows of at most `BUNDLE_MAX` items.
+
+    They are published after the commit, `delay_seconds` later if it is not 0. The commit notifies the relay, unless this process
+    has just appended others: then the relay is awake. No commit notifies under load, because PostgreSQL lets commits that notify
+    run only one after the other.
+    """
+    global _appended_at
+    now = time.monotonic()
+    notifies, _appended_at = now - _appended_at > NOTIFY_SECONDS, now
+    parts = [items[start : start + BUNDLE_MAX] for start in range(0, len(items), BUNDLE_MAX)]
+    await connection.executemany(statements.append_outbox, [_row(route, part, delay_seconds) for part in parts])
+    if notifies:
+        await connection.execute(statements.notify_relay)
 
 
-async def delay(connection: Connection, ids: Sequence[UUID], seconds: float) -> None:
-    """Delay the publication of rows, from the commit of the caller on: as if a relay had claimed them."""
-    await connection.execute(statements.release_outbox, ids, seconds)
+def _row(route: Route, items: Sequence[Item], delay_seconds: float) -> tuple[object, ...]:
+    """A row is found by the smallest id of its items: the ids sort by time, so it is near the ids of the others."""
+    row_id = min(item.id for item in items)
+    return row_id, route.type, ",".join([i.body for i in items]), [i.subject_id for i in items], delay_seconds
 
 
 async def measure(connection: Connection) -> Record:
-    """`unpublished`: the number of rows without a confirm; `lag_seconds`: the age of the oldest of them, None without any."""
+    """`unpublished`: the number of items without a confirm; `lag_seconds`: the age of the oldest of them, None without any."""
     row = await connection.fetchrow(statements.measure_outbox)
     assert row is not None, "an aggregate always has a row"
     return row
 
 
 class Relay:
-    """Publishes the outbox of one database. Several may run: claims do not overlap."""
+    """Publishes the outbox of one database. Several may run: one has the lease, the others stand by."""
 
     def __init__(self, pool: Pool, publisher: Publisher, runtime: Runtime) -> None:
         self._pool = pool
         self._publisher = publisher
         self._runtime = runtime
+        self._holder = f"{runtime.instance} {new_id()}"
+        """The name of this relay in the lease. Processes can have the same instance name."""
+
         self._wakeup = asyncio.Event()
         self.failing: str | None = None
         """Why the last publish was not confirmed; None if it was."""
@@ -86,15 +115,17 @@ class Relay:
             raise ConnectionError(f"nothing is published: {self.failing}")
 
     async def run(self) -> None:
-        """Publish until the role stops. A notification wakes the relay; a poll finds rows that a dead process has claimed."""
+        """Publish until the role stops. A notification or a poll finds new rows."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._release_lease)
+            self._runtime.run_beside(stack, self._keep_lease())
             self._runtime.run_beside(stack, self._listen())
             self._runtime.run_beside(stack, self._measure())
             self._runtime.run_beside(stack, self._prune())
             await self._publish_all()
 
     async def _publish_all(self) -> None:
-        failures = 0
+        failures, worked_at = 0, time.monotonic()
         while not self._runtime.stopping.is_set():
             self._wakeup.clear()
             try:
@@ -104,44 +135,73 @@ class Relay:
             failures = failures + 1 if failed and not published else 0
             if failures:
                 await self._runtime.pause(backoff.seconds(failures))
-            elif not published:
-                await self._wait()
+            elif published:
+                worked_at = time.monotonic()
+            else:
+                await self._wait(time.monotonic() - worked_at)
 
     async def _pass(self) -> tuple[int, int]:
-        """Claim, publish and mark; return how many rows were published and how many were not."""
+        """Read, publish and mark; return how many items were published and how many were not. (0, 0) without the lease."""
         async with database.connection(self._pool) as connection:
-            claimed = await connection.fetch(statements.claim_outbox, CLAIM_MAX, LEASE_SECONDS)
-        if not claimed:
+            rows = await connection.fetch(statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX)
+        if not rows:
             return 0, 0
         crash_points.pass_by("after-commit", "claim_outbox")
-        bundles = list(_bundles(claimed))
-        results = await self._publisher.publish([message for message, _ in bundles])
-        done: list[UUID] = []
-        left: list[UUID] = []
-        for (_, ids), failed in zip(bundles, results, strict=True):
-            (done if failed is None else left).extend(ids)
-        for failed in results:
-            if failed is not None:
-                metrics.OUTBOX_FAILURES.labels(self._runtime.service, failed.reason).inc()
+        bundles = list(_bundles(rows))
+        now = datetime.now(UTC)
+        results = await self._publisher.publish([bundle.message(now) for bundle in bundles])
+        done = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is None]
+        left = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is not None]
+        await self._record(done, left)
+        crash_points.pass_by("after-commit", "mark_published")
+        self._report(done, left, [failed.reason for failed in results if failed is not None])
+        return sum(bundle.items for bundle in done), sum(bundle.items for bundle in left)
+
+    async def _record(self, done: Sequence[_Bundle], left: Sequence[_Bundle]) -> None:
         async with database.connection(self._pool) as connection:
             if done:
-                await connection.execute(statements.mark_published, done)
+                await connection.execute(statements.mark_published, [id_ for bundle in done for id_ in bundle.ids])
             if left:
-                await connection.execute(statements.release_outbox, left, RELEASE_SECONDS)
-        crash_points.pass_by("after-commit", "mark_published")
-        reasons = sorted({failed.reason for failed in results if failed is not None})
-        self.failing = reasons[0] if reasons else None
+                ids = [id_ for bundle in left for id_ in bundle.ids]
+                await connection.execute(statements.release_outbox, ids, RELEASE_SECONDS)
+
+    def _report(self, done: Sequence[_Bundle], left: Sequence[_Bundle], reasons: Sequence[str]) -> None:
+        for reason in reasons:
+            metrics.OUTBOX_FAILURES.labels(self._runtime.service, reason).inc()
+        self.failing = min(reasons, default=None)
         self._stuck = bool(left and not done)
         if left:
-            log.warning("outbox_publish_failed", rows=len(left), reasons=reasons)
-        return len(done), len(left)
+            items = sum(bundle.items for bundle in left)
+            log.warning("outbox_publish_failed", items=items, reasons=sorted(set(reasons)))
 
-    async def _wait(self) -> None:
+    async def _wait(self, idle_seconds: float) -> None:
+        """Wait for a notification, at most for a share of the time without work: a commit that follows soon does not notify."""
         try:
-            async with asyncio.timeout(POLL_SECONDS):
+            async with asyncio.timeout(min(max(idle_seconds * PAUSE_SHARE, PAUSE_SECONDS_MIN), POLL_SECONDS)):
                 await self._wakeup.wait()
         except TimeoutError:
             pass
+
+    async def _keep_lease(self) -> None:
+        """Take the lease when it is free, and renew it. A relay that is frozen does not, and another one takes it."""
+        while True:
+            try:
+                await self._take_lease()
+            except (DatabaseUnavailable, LockTimeout):
+                log.debug("lease_not_renewed")
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def _take_lease(self) -> None:
+        async with database.connection(self._pool) as connection:
+            await connection.execute(statements.take_lease, self._holder, LEASE_SECONDS)
+
+    async def _release_lease(self) -> None:
+        """End the lease, so that another relay need not wait."""
+        try:
+            async with database.connection(self._pool) as connection:
+                await connection.execute(statements.release_lease, self._holder)
+        except (DatabaseUnavailable, LockTimeout):
+            log.debug("lease_not_released")
 
     async def _listen(self) -> None:
         """Hold one connection on which the database notifies this relay; without it the poll still works."""
@@ -197,25 +257,31 @@ class Relay:
             await asyncio.sleep(PRUNE_SECONDS)
 
 
-def _bundles(claimed: Sequence[asyncpg.Record]) -> list[tuple[OutgoingMessage, list[UUID]]]:
-    """The claimed rows as messages: by topic, at most `BUNDLE_MAX` rows each, one row when idle."""
-    by_topic: dict[str, list[asyncpg.Record]] = {}
-    for row in sorted(claimed, key=lambda row: row["id"]):
-        by_topic.setdefault(row["topic"], []).append(row)
-    now = datetime.now(UTC)
-    return [
-        (
-            _message(ROUTES[topic], rows[start : start + BUNDLE_MAX], now),
-            [r["id"] for r in rows[start : start + BUNDLE_MAX]],
-        )
-        for topic, rows in by_topic.items()
-        for start in range(0, len(rows), BUNDLE_MAX)
-    ]
+@dataclass(slots=True)
+class _Bundle:
+    """Rows of one topic that form one message."""
+
+    route: Route
+    rows: list[Record]
+    items: int
+
+    @property
+    def ids(self) -> list[UUID]:
+        return [row["id"] for row in self.rows]
+
+    def message(self, sent_at: datetime) -> OutgoingMessage:
+        body = encode_envelope(self.route, [row["body"] for row in self.rows], sent_at=sent_at)
+        return OutgoingMessage(self.route.exchange, self.route.type, body)
 
 
-def _message(route: Route, rows: Sequence[asyncpg.Record], sent_at: datetime) -> OutgoingMessage:
-    return OutgoingMessage(
-        route.exchange,
-        route.type,
-        encode_envelope(route, [row["body"] for row in rows], sent_at=sent_at),
-    )
+def _bundles(rows: Sequence[Record]) -> Iterator[_Bundle]:
+    """The rows as messages: by topic, in order, as many rows as fit into `BUNDLE_MAX` items."""
+    open_bundles: dict[str, _Bundle] = {}
+    for row in rows:
+        bundle = open_bundles.get(row["topic"])
+        if bundle is not None and bundle.items + row["items"] <= BUNDLE_MAX:
+            bundle.rows.append(row)
+            bundle.items += row["items"]
+            continue
+        open_bundles[row["topic"]] = started = _Bundle(ROUTES[row["topic"]], [row], row["items"])
+        yield started

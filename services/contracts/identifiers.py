@@ -35,6 +35,11 @@ def first_id_at(unix_seconds: float) -> UUID:
     return UUID(int=(int(unix_seconds * 1000) << 80) | _VERSION_7 | _VARIANT)
 
 
+def earlier_id(id_: UUID, seconds: float) -> UUID:
+    """An id that sorts below all that were created within so many seconds before this one."""
+    return UUID(int=max(0, id_.int - (int(seconds * 1000) << 80)))
+
+
 def parse_id(text: str) -> UUID | None:
     """Parse an identifier in its canonical form (36 characters); None for anything else."""
     if len(text) != 36:  # noqa: PLR2004 - UUID() would also accept braces, urn: and missing hyphens

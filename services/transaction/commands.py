@@ -13,7 +13,7 @@ import structlog
 
 from services.chassis import audit, database, outbox, replication
 from services.chassis.database import CommitUnknown, DatabaseUnavailable, LockTimeout, Pool, Record
-from services.chassis.outbox import Row
+from services.chassis.outbox import Item
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
@@ -127,11 +127,9 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
         new = [draft for draft in drafts if draft.transfer.id in new_ids]
         if new:
             await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
-            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]
-            await outbox.append(connection, TRANSFERS_REQUESTED, rows)
-            for draft in new:
-                if draft.simulation.delay_seconds:
-                    await outbox.delay(connection, [draft.transfer.id], draft.simulation.delay_seconds)
+            for seconds in {draft.simulation.delay_seconds for draft in new}:
+                items = [_command_item(draft) for draft in new if draft.simulation.delay_seconds == seconds]
+                await outbox.append(connection, TRANSFERS_REQUESTED, items, delay_seconds=seconds)
         if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
             await audit.append(connection, [_audit_entry(draft) for draft in audited])
     for draft in new:
@@ -182,8 +180,8 @@ async def finalize_transfers(pool: Pool, results: Sequence[WalletResult]) -> int
         moved = await store.finalize_transfers(connection, results)
         if moved:
             events = [_event(row) for row in moved]
-            rows = [Row(event.event_id, encode_item(event)) for event in events]
-            await outbox.append(connection, TRANSFERS_FINALIZED, rows)
+            items = [Item(event.event_id, event.transfer_id, encode_item(event)) for event in events]
+            await outbox.append(connection, TRANSFERS_FINALIZED, items)
         else:
             await replication.await_replication(connection)
     now = time.time()
@@ -330,7 +328,7 @@ async def set_freeze_hint(pool: Pool, wallet_id: UUID, *, frozen: bool) -> None:
 
 
 async def measure_outbox(pool: Pool) -> Record:
-    """How many outbox rows are not confirmed, and the age of the oldest."""
+    """How many commands and events are not confirmed, and the age of the oldest."""
     async with database.connection(pool) as connection:
         return await outbox.measure(connection)
 
@@ -340,6 +338,10 @@ def _visible(found: Transfer | None, viewer: UUID) -> Transfer:
     if visible is None:
         raise TransferNotFound
     return visible
+
+
+def _command_item(draft: Draft) -> Item:
+    return Item(draft.transfer.id, draft.transfer.id, encode_item(_command(draft)))
 
 
 def _command(draft: Draft) -> TransferCommand:

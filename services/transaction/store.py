@@ -12,6 +12,7 @@ from uuid import UUID
 from services.chassis.database import Connection, Record
 from services.chassis.period import upper_bound
 from services.chassis.statements import Statements
+from services.contracts.identifiers import earlier_id
 from services.transaction.transfer import PENDING, Transfer
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
@@ -20,6 +21,9 @@ HASH_VERSION = 1
 """The version of the rules that made a request hash; hashes of different versions are not compared."""
 
 PENDING_MAX = 1000
+
+BATCH_SECONDS_MAX = 60.0
+"""Transfers that are accepted in one commit have ids that were created within far less."""
 
 
 class Key(NamedTuple):
@@ -265,7 +269,7 @@ async def set_freeze_hint(connection: Connection, wallet_id: UUID, *, frozen: bo
 
 async def find_steps(connection: Connection, transfer_id: UUID) -> Record | None:
     """Everything that this service recorded about one transfer."""
-    return await connection.fetchrow(statements.find_steps, transfer_id)
+    return await connection.fetchrow(statements.find_steps, transfer_id, earlier_id(transfer_id, BATCH_SECONDS_MAX))
 
 
 async def record_heartbeat(connection: Connection, name: str, state: Mapping[str, Any]) -> None:

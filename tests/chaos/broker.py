@@ -16,6 +16,7 @@ from aio_pika.exceptions import AMQPError
 from services.contracts import topology
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import Queue, Route
+from tests.harness.outbox_items import make_item
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,13 +47,13 @@ async def delete_queue(system: System, round_: Round) -> None:
 async def duplicate(system: System, round_: Round) -> None:
     """Send recent and old commands and events again, up to three times, in random order and batches.
 
-    The bodies come from the outbox, not from a queue bound for this purpose: such a queue would accept
+    They are made from the transfers, not taken from a queue bound for this purpose: such a queue would accept
     unroutable messages, and their publisher would never see them returned.
     """
     chance = random.Random(round_.number)
     for queue, route in _FLOWS:
-        rows = await system.query("transaction", _SENT, route.type, MESSAGES_MAX * ITEMS_MAX // 2)
-        bodies = [row["body"] for row in rows for _ in range(chance.randint(0, 3))]
+        rows = await system.query("transaction", _FINALIZED, MESSAGES_MAX * ITEMS_MAX // 2)
+        bodies = [item for row in rows for item in [make_item(route, row)] * chance.randint(0, 3)]
         chance.shuffle(bodies)
         async with _channel(system) as channel:
             for message in _bundled(bodies, chance)[:MESSAGES_MAX]:
@@ -105,6 +106,4 @@ _FLOWS = (
     (topology.FINALIZED_QUEUE, topology.TRANSFERS_FINALIZED),
 )
 
-_SENT = """
-SELECT body FROM outbox WHERE topic = $1 AND published_at IS NOT NULL ORDER BY random() LIMIT $2
-"""
+_FINALIZED = "SELECT * FROM transfers WHERE status <> 'PENDING' ORDER BY random() LIMIT $1"

@@ -55,7 +55,7 @@ class Drill:
         else:
             await self._send_work()
         if self._row.moment.repair == DELIVERER or (self._row.moment.repair == RELAY and not drills.FULL):
-            # The leases last 10 s and 60 s; only the full table waits for those of the relay.
+            # The leases last 3 s and 60 s; only the full table waits for those of the relay.
             await self._rig.end_leases()
 
     async def heal(self) -> None:

@@ -41,6 +41,7 @@ from tests.chaos.crash_table import NOTHING, NOTIFIER, WORKER_ROLE
 from tests.harness import preloaded
 from tests.harness.api import ApiClient, Person, Response
 from tests.harness.databases import DataFolder
+from tests.harness.outbox_items import make_item
 from tests.harness.preloaded import PreloadedWiring
 
 AMOUNT = 10
@@ -243,7 +244,7 @@ class Rig:
     async def end_leases(self) -> None:
         """End all leases now."""
         now = "SET claimed_until = clock_timestamp() WHERE claimed_until > clock_timestamp()"
-        await self.pools["transaction"].execute(f"UPDATE outbox {now} AND published_at IS NULL")
+        await self.pools["transaction"].execute("UPDATE leases SET expires_at = clock_timestamp()")
         await self.pools["notification"].execute(f"UPDATE deliveries {now} AND state = 'waiting'")
 
     async def prove(self) -> Proof:
@@ -253,12 +254,9 @@ class Rig:
 
     async def copy(self, sent: Sent, route: Route) -> None:
         """Publish one more copy of a command or event."""
-        body = await self.pools["transaction"].fetchval(
-            "SELECT body FROM outbox WHERE topic = $1 AND body::jsonb ->> 'transfer_id' = $2",
-            route.type,
-            str(sent.transfer_id),
-        )
-        await self.publish(route, encode_envelope(route, [body], sent_at=datetime.now(UTC)))
+        transfer = await self.pools["transaction"].fetchrow("SELECT * FROM transfers WHERE id = $1", sent.transfer_id)
+        assert transfer is not None, "it was accepted"
+        await self.publish(route, encode_envelope(route, [make_item(route, transfer)], sent_at=datetime.now(UTC)))
 
     async def publish(self, route: Route, body: bytes) -> None:
         assert [None] == await self.publisher.publish([OutgoingMessage(route.exchange, route.type, body)])

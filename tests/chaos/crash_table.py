@@ -153,7 +153,7 @@ def _relay() -> Iterator[Moment]:
     for point in after:
         yield Moment(RELAY_ROLE, point, ACCEPTED_OR_FURTHER, RELAY)
     yield Moment(RELAY_ROLE, "after-commit:mark_published", ACCEPTED_OR_FURTHER, COMPLETE, every=2)
-    # With a copy of the command the event may be written before the relay looks; then it claims and marks both at once.
+    # With a copy of the command the event may be written before the relay looks; then it reads and marks both at once.
     yield Moment(RELAY_ROLE, "after-commit:claim_outbox", (COMPLETED,), RELAY, first=2, every=2, copied=False)
     for point in _publish(EVENTS):
         yield Moment(RELAY_ROLE, point, (COMPLETED,), RELAY, brief=point.startswith("after-confirm"))
@@ -252,7 +252,7 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
         "before-ack after-ack": "it consumes no messages",
     },
     RELAY_ROLE: {
-        "before-commit": "its two statements are transactions of their own",
+        "before-commit": "its statements are transactions of their own",
         "after-use": "covered by after-commit:claim_outbox and after-commit:mark_published; other uses are idle passes",
         "before-request after-request after-response before-answer after-answer": "it neither sends nor receives requests",
         "before-ack after-ack": "it consumes dead letters only: recorded, then acknowledged; a copy is recognised",
@@ -288,7 +288,7 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, one layer below",
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
-    r"after-use:(measure|_measure|_prune|_pass|count)": "metrics, deletion of published rows, idle passes of the outbox",
+    r"after-use:(measure|_measure|_prune|_pass|_record|_(take|release)_lease|count)": "metrics, old rows, the lease, idle passes",
     r"(before|after)-commit:(record_heartbeat|delete_old_heartbeats)": "a heartbeat: it belongs to no transfer",
     r"(before|after)-answer:GET .*": "a response to a read",
     r"(before-request|after-request|after-response):GET .*": "a request that only reads",

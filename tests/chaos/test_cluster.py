@@ -16,10 +16,11 @@ import pytest
 from deploy.local.engines import RabbitMQCluster
 from deploy.local.engines.rabbitmq_cluster import ClusterNode
 from services.chassis.database import close_pool
-from services.contracts.topology import REQUESTED_QUEUE
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_FINALIZED
 from services.transaction.commands import Accepted
 from services.wallet.proof import prove
 from tests.harness.databases import TestDatabase
+from tests.harness.outbox_items import list_subjects
 from tests.harness.services import MoneyPath, accept, open_money_path, request
 
 KILLS = 6
@@ -59,12 +60,7 @@ async def path(
             for row in await opened.wallet_pool.fetch("SELECT transfer_id, outcome FROM outcomes")
         }
         statuses = {row["id"]: row["status"] for row in await opened.pool.fetch("SELECT id, status FROM transfers")}
-        event_counts = Counter(
-            row["id"]
-            for row in await opened.pool.fetch(
-                "SELECT (body::jsonb->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'"
-            )
-        )
+        event_counts = Counter(await list_subjects(opened.pool, TRANSFERS_FINALIZED))
     assert proof.ok, proof
     assert statuses == {id_: STATUS_OF.get(outcomes.get(id_, "")) for id_ in statuses}
     assert dict.fromkeys(statuses, 1) == dict(event_counts)
@@ -161,7 +157,9 @@ async def test_a_minority_alone(path: MoneyPath, cluster: RabbitMQCluster) -> No
         async with asyncio.timeout(60):
             while len(ids) < before + 500:
                 await asyncio.sleep(0.05)
-        waiting = await path.pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
+        waiting = await path.pool.fetchval(
+            "SELECT sum(cardinality(subject_ids)) FROM outbox WHERE published_at IS NULL"
+        )
         for node in down:
             node.spawn()
         await asyncio.gather(*(node.wait_ready() for node in down))

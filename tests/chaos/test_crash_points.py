@@ -163,8 +163,8 @@ async def check_transfer(rig: Rig, sent: Sent, status: str) -> None:
         "SELECT id, status FROM transfers WHERE to_wallet_id = $1", sent.wallet_id
     )
     events = await rig.pools["transaction"].fetchval(
-        "SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized' AND body::jsonb ->> 'transfer_id' = $1",
-        str(transfer_id),
+        "SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized' AND subject_ids @> ARRAY[$1::uuid]",
+        transfer_id,
     )
     outcomes = await rig.pools["wallet"].fetch("SELECT outcome FROM outcomes WHERE transfer_id = $1", transfer_id)
     moved = await rig.pools["wallet"].fetch("SELECT amount FROM entries WHERE account_id = $1", sent.wallet_id)

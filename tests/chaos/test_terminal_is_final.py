@@ -11,9 +11,12 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
+from services.contracts.identifiers import new_id
+from services.contracts.topology import TRANSFERS_REQUESTED
 from tests.harness import drills
 from tests.harness.api import ApiClient, Person, Response
 from tests.harness.kills import kill
+from tests.harness.outbox_items import make_item
 from tests.harness.stack import Stack
 
 READS = 1000
@@ -89,10 +92,14 @@ async def make_pages(stack: Stack, alice: Person, bob: Person, carol: Person, op
 async def try_to_change(stack: Stack, alice: Person, pages: Sequence[Page]) -> int:
     """Try to change the transfers: republish their commands and cancel them. Return the number of commands sent."""
     ids = [one.id for one in pages]
-    sent = await stack.query(
+    sent = await stack.query("transaction", "SELECT * FROM transfers WHERE id = ANY($1::uuid[])", ids)
+    await stack.query(
         "transaction",
-        "UPDATE outbox SET published_at = NULL, claimed_until = NULL WHERE id = ANY($1::uuid[]) RETURNING id",
-        ids,
+        "INSERT INTO outbox (id, topic, body, subject_ids) VALUES ($1, $2, $3, $4)",
+        new_id(),
+        TRANSFERS_REQUESTED.type,
+        ",".join(make_item(TRANSFERS_REQUESTED, transfer) for transfer in sent),
+        [transfer["id"] for transfer in sent],
     )
     await stack.query("transaction", "NOTIFY outbox")
     for id_ in ids:

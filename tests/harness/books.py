@@ -13,7 +13,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.contracts.topology import TRANSFERS_FINALIZED
 from tests.harness import feeds
+from tests.harness.outbox_items import SUBJECTS
 from tests.harness.stack import Stack
 
 STATUS_OF = {"posted": "COMPLETED", "rejected": "FAILED", "voided": "FAILED"}
@@ -99,7 +101,7 @@ async def books(stack: Stack) -> Books:
             ],
             events=[UserEvent(*row) for row in await notification.fetch(_EVENTS)],
             unpublished=await transaction.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
-            finalized_twice=[row["id"] for row in await transaction.fetch(_FINALIZED_TWICE)],
+            finalized_twice=[row["id"] for row in await transaction.fetch(_FINALIZED_TWICE, TRANSFERS_FINALIZED.type)],
         )
     finally:
         for connection in (transaction, wallet, notification):
@@ -111,10 +113,7 @@ SELECT id, user_id, recipient_id, kind, status, failure_code, amount, currency, 
        extract(epoch FROM coalesce(completed_at, failed_at) - created_at)::float8
 FROM transfers
 """
-_FINALIZED_TWICE = """
-SELECT (body::json->>'transfer_id')::uuid AS id FROM outbox WHERE topic = 'transfers.finalized'
-GROUP BY 1 HAVING count(*) > 1
-"""
+_FINALIZED_TWICE = f"SELECT id FROM ({SUBJECTS}) AS subjects GROUP BY id HAVING count(*) > 1"
 _OUTCOMES = """
 SELECT transfer_id, CASE count(*) WHEN 1 THEN min(outcome) ELSE count(*) || ' outcomes' END, min(reason)
 FROM outcomes GROUP BY transfer_id

@@ -124,12 +124,21 @@ def test_dead_letters_have_expired() -> None:
     )
 
 
-def test_a_lease_outlives_the_publish_it_is_for() -> None:
-    """A live relay has its confirms, or knows they are missing, before another relay may claim its rows; not much longer."""
-    publish = broker.CONFIRM_SECONDS + broker.BLOCKED_SECONDS + 1.0
+def test_a_frozen_relay_is_replaced_within_ten_seconds() -> None:
+    """The lease ends, another relay takes it, perhaps after a wait for a lock, and looks for rows. A live relay renews it."""
+    wait = of_the_database("lock_timeout")
 
-    assert 2 * publish < outbox.LEASE_SECONDS <= REVERSAL_AFTER / 4
-    assert outbox.POLL_SECONDS <= outbox.RELEASE_SECONDS <= outbox.LEASE_SECONDS / 4
+    assert outbox.LEASE_SECONDS + outbox.RENEW_SECONDS + outbox.POLL_SECONDS + wait < 10
+    assert 3 * outbox.RENEW_SECONDS <= outbox.LEASE_SECONDS
+    assert outbox.POLL_SECONDS <= outbox.RELEASE_SECONDS <= REVERSAL_AFTER / 16
+    assert broker.BLOCKED_SECONDS < broker.CONFIRM_SECONDS
+
+
+def test_a_commit_that_does_not_notify_is_published_soon() -> None:
+    """A relay that has just had work looks again long before a process would notify it."""
+    pause = outbox.PAUSE_SHARE * outbox.NOTIFY_SECONDS
+
+    assert outbox.PAUSE_SECONDS_MIN < pause <= outbox.NOTIFY_SECONDS / 2 < outbox.POLL_SECONDS
     assert 1 <= broker.CONFIRM_SECONDS < broker.CONNECT_SECONDS <= broker.OPEN_SECONDS / 2 <= REVERSAL_AFTER / 8
     assert 3 * broker.CONFIRM_SECONDS <= broker.HEARTBEAT_SECONDS + 1 < REVERSAL_AFTER / 2
 

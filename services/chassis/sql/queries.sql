@@ -1,34 +1,50 @@
 -- name: append_outbox
--- Rows of one commit, which also notifies the relay. PostgreSQL lets commits that notify run one after the other. This is a queue
--- and not a conflict, so its lock timeout is longer than that for rows and keys.
-WITH appended AS (
-    INSERT INTO outbox (id, topic, body)
-    SELECT id, $1, body FROM unnest($2::uuid[], $3::text[]) AS given(id, body)
-)
+INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => nullif($5::float8, 0)));
+
+-- name: notify_relay
+-- When it commits. PostgreSQL lets commits that notify run one after the other. This is a queue and not a conflict, so its lock
+-- timeout is longer than that for rows and keys.
 SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
+-- name: take_lease
+-- Take the lease if it is free, or renew it.
+INSERT INTO leases (name, holder, expires_at) VALUES ('outbox', $1, clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();
+
+-- name: release_lease
+UPDATE leases SET expires_at = clock_timestamp() WHERE name = 'outbox' AND holder = $1;
+
 -- name: claim_outbox
--- A lease, committed before the publish: no transaction is open while the relay waits for the broker.
-WITH free AS MATERIALIZED (
-    SELECT id FROM outbox
+-- The oldest due rows, for the relay that has the lease, which is renewed in the same statement if there are any. The commit of this
+-- write waits for the standby: nothing is published before it is replicated. No transaction is open while the relay publishes.
+WITH due AS MATERIALIZED (
+    SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
     WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+    ORDER BY id LIMIT $3
+), renewed AS (
+    UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
+    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM due)
+    RETURNING name
+), counted AS (
+    SELECT due.*, sum(items) OVER (ORDER BY id) AS items_so_far FROM due
 )
-UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
-FROM free WHERE outbox.id = free.id
-RETURNING outbox.id, topic, body;
+SELECT id, topic, body, items FROM counted, renewed WHERE items_so_far - items < $3 ORDER BY id;
 
 -- name: mark_published
-UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1::uuid[]);
+-- The body is not needed any more.
+UPDATE outbox SET published_at = clock_timestamp(), body = '' WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
 -- name: release_outbox
--- Rows without a confirm can be claimed again after a pause, by any relay. Without the pause, rows that are always refused would
--- be claimed first every time.
+-- Rows without a confirm are due again after a pause. Without the pause, rows that are always refused would be published first
+-- every time.
 UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
 WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
 -- name: measure_outbox
-SELECT count(*) AS unpublished, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS lag_seconds
+SELECT coalesce(sum(coalesce(cardinality(subject_ids), 1)), 0) AS unpublished,
+       extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS lag_seconds
 FROM outbox WHERE published_at IS NULL;
 
 -- name: prune_outbox

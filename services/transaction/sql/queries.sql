@@ -212,7 +212,8 @@ INSERT INTO freeze_hints (wallet_id) VALUES ($1) ON CONFLICT DO NOTHING;
 DELETE FROM freeze_hints WHERE wallet_id = $1;
 
 -- name: find_steps
--- Everything that this service recorded about one transfer.
+-- Everything that this service recorded about one transfer. Its command is in a row of the outbox with others that were accepted in the
+-- same commit; the row has the smallest of their ids, which is at least $2.
 SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status, transfers.created_at, transfers.expires_at,
        transfers.completed_at, transfers.failed_at, transfers.failure_code, transfers.attempts, transfers.conflicted_at,
        outbox.id IS NOT NULL AS in_outbox, outbox.published_at, clock_timestamp() AS now,
@@ -222,7 +223,12 @@ SELECT transfers.id, transfers.user_id, transfers.recipient_id, transfers.status
                                                      'discarded_at', discarded_at AT TIME ZONE 'UTC')
                                   ORDER BY dead_letters.id), '[]')
         FROM dead_letters WHERE subject_ids @> ARRAY[transfers.id]) AS dead_letters
-FROM transfers LEFT JOIN outbox ON outbox.id = transfers.id
+FROM transfers LEFT JOIN LATERAL (
+    SELECT outbox.id, published_at FROM outbox
+    WHERE outbox.id BETWEEN $2 AND transfers.id AND topic = 'transfers.requested'
+      AND (outbox.id = transfers.id OR subject_ids @> ARRAY[transfers.id])
+    ORDER BY outbox.id DESC LIMIT 1
+) AS outbox ON true
 WHERE transfers.id = $1;
 
 -- name: record_heartbeat

@@ -77,15 +77,23 @@ CREATE TABLE public.idempotency_keys (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
+CREATE TABLE public.leases (
+    name text NOT NULL,
+    holder text NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
 CREATE TABLE public.outbox (
     id uuid NOT NULL,
     topic text NOT NULL,
     body text NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     claimed_until timestamp with time zone,
-    published_at timestamp with time zone
+    published_at timestamp with time zone,
+    subject_ids uuid[]
 )
-WITH (fillfactor='50');
+WITH (fillfactor='100');
+ALTER TABLE ONLY public.outbox ALTER COLUMN body SET COMPRESSION lz4;
 CREATE TABLE public.transfers (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -133,6 +141,8 @@ ALTER TABLE ONLY public.heartbeats
     ADD CONSTRAINT heartbeats_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
+ALTER TABLE ONLY public.leases
+    ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.transfers
@@ -177,6 +187,7 @@ GRANT UPDATE(note) ON TABLE public.dead_letters TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE ON TABLE public.freeze_hints TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.heartbeats TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.idempotency_keys TO payflow_transaction;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.leases TO payflow_transaction;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO payflow_transaction;
 GRANT SELECT,INSERT ON TABLE public.transfers TO payflow_transaction;
 GRANT UPDATE(status) ON TABLE public.transfers TO payflow_transaction;

@@ -1,4 +1,4 @@
-"""Which rows a relay claims, in which order and for how long, how they form messages, and what the relay reports."""
+"""Which rows a relay reads and in which order, how they form messages, and what the relay reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from services.chassis import database, metrics, outbox
 from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.database import Pool, close_pool
-from services.chassis.outbox import LEASE_SECONDS, RELEASE_SECONDS, Relay, Row
+from services.chassis.outbox import RELEASE_SECONDS, Item, Relay
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
 from services.contracts.topology import BUNDLE_MAX, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
@@ -25,20 +25,14 @@ class Broker(Publisher):
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
         self.reasons: list[str | None] = []
-        self.during: list[int] = []
-        self.pool: Pool | None = None
 
     async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
         self.messages += messages
-        if self.pool is not None:
-            self.during.append(
-                await self.pool.fetchval("SELECT count(*) FROM outbox WHERE claimed_until > clock_timestamp()")
-            )
         reasons = [self.reasons.pop(0) if self.reasons else None for _ in messages]
         return [None if reason is None else PublishFailed(reason) for reason in reasons]
 
     def ids(self) -> list[list[UUID]]:
-        """The rows in each message."""
+        """The items in each message."""
         bodies = [json.loads(message.body) for message in self.messages]
         return [[UUID(item["id"]) for item in body.get("commands", []) + body.get("events", [])] for body in bodies]
 
@@ -50,33 +44,75 @@ async def pool(transaction_database: TestDatabase) -> AsyncIterator[Pool]:
     await close_pool(opened)
 
 
-def relay(pool: Pool, publisher: Publisher) -> Relay:
-    return Relay(pool, publisher, Runtime(service="counted", role="relay", instance="test"))
+async def relay(pool: Pool, publisher: Publisher) -> Relay:
+    """A relay that has the lease."""
+    made = Relay(pool, publisher, Runtime(service="counted", role="relay", instance="test"))
+    await made._take_lease()
+    return made
 
 
-async def append(pool: Pool, route: Route, *ids: UUID) -> None:
+async def append(pool: Pool, route: Route, *ids: UUID, delay_seconds: float = 0.0) -> None:
+    items = [Item(id_, id_, f'{{"id":"{id_}"}}') for id_ in ids]
     async with pool.acquire() as connection, connection.transaction():
-        await outbox.append(connection, route, [Row(id_, f'{{"id":"{id_}"}}') for id_ in ids])
+        await outbox.append(connection, route, items, delay_seconds=delay_seconds)
+
+
+async def append_old(pool: Pool, route: Route, *ids: UUID) -> None:
+    """As a release did whose rows have one item each."""
+    await pool.execute(
+        'INSERT INTO outbox (id, topic, body) SELECT id, $1, format(\'{"id":"%s"}\', id) FROM unnest($2::uuid[]) AS given(id)',
+        route.type,
+        ids,
+    )
 
 
 async def unpublished(pool: Pool) -> set[UUID]:
-    return {row["id"] for row in await pool.fetch("SELECT id FROM outbox WHERE published_at IS NULL")}
+    rows = await pool.fetch("SELECT coalesce(subject_ids, ARRAY[id]) AS ids FROM outbox WHERE published_at IS NULL")
+    return {id_ for row in rows for id_ in row["ids"]}
 
 
-async def test_claimed_rows_form_bundles(pool: Pool) -> None:
-    """Each topic separately, in the order of the ids, every row once, and at most a bundle per message."""
-    requested, finalized = [new_id() for _ in range(2 * BUNDLE_MAX + 3)], [new_id() for _ in range(5)]
-    await append(pool, TRANSFERS_REQUESTED, *requested[::-1])
-    await append(pool, TRANSFERS_FINALIZED, *finalized[::-1])
+async def test_a_commit_writes_few_rows(pool: Pool) -> None:
+    """One for each full message, with the ids of its items, under the smallest of them."""
+    ids = [new_id() for _ in range(BUNDLE_MAX + 3)]
+
+    await append(pool, TRANSFERS_REQUESTED, *ids[::-1])
+
+    rows = [tuple(row) for row in await pool.fetch("SELECT id, subject_ids, claimed_until FROM outbox ORDER BY id")]
+    assert [(ids[0], ids[2::-1], None), (ids[3], ids[:2:-1], None)] == rows
+
+
+async def test_rows_form_messages(pool: Pool) -> None:
+    """Each topic separately, in the order of the rows, every item once, rows together while they fit into a message."""
+    sizes = (30, 34, 1, 40, BUNDLE_MAX)
+    parts = [[new_id() for _ in range(size)] for size in sizes]
+    finalized = [new_id() for _ in range(5)]
+    for ids in parts[::-1]:
+        await append(pool, TRANSFERS_REQUESTED, *ids)
+    await append(pool, TRANSFERS_FINALIZED, *finalized)
     taking = Broker()
 
-    counts = await relay(pool, taking)._pass()
+    counts = await (await relay(pool, taking))._pass()
 
-    whole = [requested[start : start + BUNDLE_MAX] for start in range(0, len(requested), BUNDLE_MAX)]
+    whole = [parts[0] + parts[1], parts[2] + parts[3], parts[4]]
     assert 64 == BUNDLE_MAX
     assert [*whole, finalized] == taking.ids()
     assert ["transfers.requested"] * 3 + ["transfers.finalized"] == [one.routing_key for one in taking.messages]
-    assert ((136, 0), set()) == (counts, await unpublished(pool))
+    assert ((sum(sizes) + 5, 0), set()) == (counts, await unpublished(pool))
+
+
+async def test_rows_of_earlier_releases_are_published(pool: Pool) -> None:
+    """Rows with one item each and without its id, together with new ones; both are counted by items."""
+    old, new = [new_id() for _ in range(3)], [new_id() for _ in range(2)]
+    await append_old(pool, TRANSFERS_REQUESTED, *old)
+    await append(pool, TRANSFERS_REQUESTED, *new)
+    taking = Broker()
+    async with database.connection(pool) as connection:
+        before = (await outbox.measure(connection))["unpublished"]
+
+    counts = await (await relay(pool, taking))._pass()
+
+    assert (5, (5, 0), set()) == (before, counts, await unpublished(pool))
+    assert [[*old, *new]] == taking.ids()
 
 
 async def test_only_confirmed_rows_are_marked_published(pool: Pool) -> None:
@@ -88,14 +124,14 @@ async def test_only_confirmed_rows_are_marked_published(pool: Pool) -> None:
     failures = metrics.OUTBOX_FAILURES.labels("counted", "refused")
     before = failures._value.get()
 
-    counts = await relay(pool, refusing)._pass()
+    counts = await (await relay(pool, refusing))._pass()
 
     left = ids[BUNDLE_MAX : 2 * BUNDLE_MAX]
     assert ((len(ids) - BUNDLE_MAX, BUNDLE_MAX), set(left)) == (counts, await unpublished(pool))
     assert 1 == failures._value.get() - before
     row = await pool.fetchrow(
-        "SELECT count(*), max(claimed_until) - clock_timestamp() <= make_interval(secs => $1) FROM outbox "
-        "WHERE published_at IS NULL",
+        "SELECT sum(cardinality(subject_ids)), max(claimed_until) - clock_timestamp() <= make_interval(secs => $1) "
+        "FROM outbox WHERE published_at IS NULL",
         RELEASE_SECONDS,
     )
     assert row is not None
@@ -103,44 +139,38 @@ async def test_only_confirmed_rows_are_marked_published(pool: Pool) -> None:
 
 
 async def test_the_oldest_rows_go_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more rows than one pass claims: in the order of their ids, whatever order they were written in."""
+    """With more items than one pass takes: in the order of their ids, whatever order they were written in."""
     monkeypatch.setattr(outbox, "CLAIM_MAX", 3)
     ids = sorted(new_id() for _ in range(7))
     for id_ in ids[::-1]:
         await append(pool, TRANSFERS_REQUESTED, id_)
     taking = Broker()
 
-    counts = [await relay(pool, taking)._pass() for _ in range(4)]
+    one = await relay(pool, taking)
+    counts = [await one._pass() for _ in range(4)]
 
     assert [(3, 0), (3, 0), (1, 0), (0, 0)] == counts
     assert [ids[:3], ids[3:6], ids[6:]] == taking.ids()
 
 
-async def test_rows_are_leased_while_they_are_published(pool: Pool) -> None:
-    """From before the publish until the lease expires."""
-    await append(pool, TRANSFERS_REQUESTED, new_id(), new_id())
-    taking = Broker()
-    taking.pool = pool
+async def test_a_pass_is_limited_by_items(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass ends with the row that reaches the limit."""
+    monkeypatch.setattr(outbox, "CLAIM_MAX", 5)
+    for size in (3, 4, 1):
+        await append(pool, TRANSFERS_REQUESTED, *(new_id() for _ in range(size)))
+    one = await relay(pool, Broker())
 
-    await relay(pool, taking)._pass()
-
-    assert [2] == taking.during
-    assert await pool.fetchval(
-        "SELECT bool_and(claimed_until - published_at BETWEEN make_interval(secs => $1) - interval '60 s' AND "
-        "make_interval(secs => $1)) FROM outbox",
-        LEASE_SECONDS,
-    )
+    assert [(7, 0), (1, 0), (0, 0)] == [await one._pass() for _ in range(3)]
 
 
 async def test_a_delayed_row_waits(pool: Pool) -> None:
     """It is delayed for the given seconds; other rows are published meanwhile."""
     held, other = new_id(), new_id()
-    await append(pool, TRANSFERS_REQUESTED, held, other)
-    async with database.transaction(pool) as connection:
-        await outbox.delay(connection, [held], 1000.0)
+    await append(pool, TRANSFERS_REQUESTED, held, delay_seconds=1000.0)
+    await append(pool, TRANSFERS_REQUESTED, other)
     taking = Broker()
 
-    await relay(pool, taking)._pass()
+    await (await relay(pool, taking))._pass()
 
     assert [[other]] == taking.ids()
     seconds = await pool.fetchval(
@@ -152,7 +182,7 @@ async def test_a_delayed_row_waits(pool: Pool) -> None:
 async def test_a_relay_reports_that_nothing_is_published(pool: Pool) -> None:
     """Nothing confirmed: it is not ready, with the reason. Something confirmed: it is ready, and still reports the failure."""
     publishing = Broker()
-    one = relay(pool, publishing)
+    one = await relay(pool, publishing)
     said = []
     for reasons in (["timeout"], [None]):
         await append(pool, TRANSFERS_REQUESTED, new_id())
@@ -178,11 +208,13 @@ async def is_ready(one: Relay) -> bool:
 
 
 async def test_the_backlog_is_measured(pool: Pool) -> None:
-    """Rows without a confirm count, claimed or not, with the age of the oldest; published rows do not."""
+    """Items without a confirm count, due or not, with the age of the oldest; published ones do not."""
     async with database.connection(pool) as connection:
         empty = tuple(await outbox.measure(connection))
     old, claimed, done = new_id(), new_id(), new_id()
-    await append(pool, TRANSFERS_REQUESTED, old, claimed, done)
+    await append(pool, TRANSFERS_REQUESTED, old, new_id(), new_id())
+    await append(pool, TRANSFERS_REQUESTED, claimed)
+    await append(pool, TRANSFERS_REQUESTED, done)
     await pool.execute("UPDATE outbox SET created_at = created_at - interval '1 hour' WHERE id IN ($1, $2)", old, done)
     await pool.execute(
         "UPDATE outbox SET created_at = created_at - interval '1 day', published_at = now() WHERE id = $1", done
@@ -193,7 +225,7 @@ async def test_the_backlog_is_measured(pool: Pool) -> None:
         unpublished_count, lag_seconds = await outbox.measure(connection)
 
     assert (0, None) == empty
-    assert 2 == unpublished_count
+    assert 4 == unpublished_count
     assert 3600 <= lag_seconds < 7200
 
 
@@ -203,7 +235,7 @@ async def test_the_gauges_follow_the_backlog(pool: Pool, monkeypatch: pytest.Mon
     waiting, lag = metrics.OUTBOX_UNPUBLISHED.labels("counted"), metrics.OUTBOX_LAG.labels("counted")
     refusing = Broker()
     refusing.reasons = ["refused"]
-    one = relay(pool, refusing)
+    one = await relay(pool, refusing)
     await append(pool, TRANSFERS_REQUESTED, new_id(), new_id(), new_id())
     await pool.execute("UPDATE outbox SET created_at = created_at - interval '1 hour'")
     await one._pass()
@@ -227,10 +259,11 @@ async def test_pruning_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(outbox, "PRUNE_MAX", 2)
     monkeypatch.setattr(outbox, "PRUNE_SECONDS", 3600.0)
     old = [first_id_at(1_700_000_000 + number) for number in range(5)]
-    await append(pool, TRANSFERS_REQUESTED, *old[::-1])
+    for id_ in old[::-1]:
+        await append(pool, TRANSFERS_REQUESTED, id_)
     await pool.execute("UPDATE outbox SET published_at = now()")
 
-    pruning = asyncio.create_task(relay(pool, Broker())._prune())
+    pruning = asyncio.create_task((await relay(pool, Broker()))._prune())
     async with asyncio.timeout(30):
         while await pool.fetchval("SELECT count(*) FROM outbox") == 5:
             await asyncio.sleep(0.01)

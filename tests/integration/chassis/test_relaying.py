@@ -1,18 +1,19 @@
-"""The relay on a real database: each row is published at least once, and none is abandoned."""
+"""Relays on a real database: each row is published at least once, by the relay that has the lease."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
-from services.chassis import outbox
+from services.chassis import database, outbox
 from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.database import Pool, close_pool
-from services.chassis.outbox import KEEP_PUBLISHED_SECONDS, Relay, Row
+from services.chassis.outbox import KEEP_PUBLISHED_SECONDS, Item, Relay
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
 from services.contracts.topology import TRANSFERS_REQUESTED
@@ -47,60 +48,199 @@ def relay(pool: Pool, publisher: Publisher) -> Relay:
     return Relay(pool, publisher, Runtime(service="test", role="relay", instance="test"))
 
 
+async def leader(pool: Pool, publisher: Publisher) -> Relay:
+    """A relay that has the lease, as if every other had just ended."""
+    await end_lease(pool)
+    made = relay(pool, publisher)
+    await made._take_lease()
+    return made
+
+
+async def end_lease(pool: Pool) -> None:
+    await pool.execute("UPDATE leases SET expires_at = clock_timestamp() - interval '1 ms'")
+
+
+@asynccontextmanager
+async def running(one: Relay) -> AsyncIterator[None]:
+    """A relay at work, stopped in the end."""
+    task = asyncio.create_task(one.run())
+    try:
+        yield
+    finally:
+        one._runtime.stopping.set()
+        await task
+
+
 async def append(pool: Pool, *ids: UUID) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await outbox.append(connection, TRANSFERS_REQUESTED, [Row(id_, "{}") for id_ in ids])
+    async with database.transaction(pool) as connection:
+        await outbox.append(connection, TRANSFERS_REQUESTED, [Item(id_, id_, "{}") for id_ in ids])
 
 
 async def unpublished(pool: Pool) -> int:
-    return await pool.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
+    async with database.connection(pool) as connection:
+        return int((await outbox.measure(connection))["unpublished"])
+
+
+async def published(pool: Pool) -> None:
+    """Wait until nothing is left."""
+    async with asyncio.timeout(60):
+        while await unpublished(pool):
+            await asyncio.sleep(0.01)
 
 
 async def test_rows_wait_for_an_unavailable_broker(pool: Pool) -> None:
     """Guarantee 36: without a confirm a row is not published; when the broker returns, it is."""
     await append(pool, *(new_id() for _ in range(100)))
 
-    without = await relay(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test"))._pass()
+    without = await (await leader(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test")))._pass()
     waiting = await unpublished(pool)
     await pool.execute("UPDATE outbox SET claimed_until = clock_timestamp()")
-    back = await relay(pool, Broker())._pass()
+    back = await (await leader(pool, Broker()))._pass()
 
     assert ((0, 100), 100) == (without, waiting)
     assert ((100, 0), 0) == (back, await unpublished(pool))
 
 
-async def test_two_relays_do_not_publish_the_same_rows(pool: Pool) -> None:
-    """Another relay does not claim the rows that one has claimed, but claims new rows."""
-    slow, quick = Broker(may_confirm=False), Broker()
+async def test_a_relay_without_the_lease_publishes_nothing(pool: Pool) -> None:
+    """While one relay publishes, another one does not publish the same rows, nor new ones."""
+    slow, standing_by = Broker(may_confirm=False), Broker()
+    second = relay(pool, standing_by)
     await append(pool, *(new_id() for _ in range(10)))
 
-    first = asyncio.create_task(relay(pool, slow)._pass())
+    publishing = asyncio.create_task((await leader(pool, slow))._pass())
     async with asyncio.timeout(30):
         await slow.called.wait()
-    second = await relay(pool, quick)._pass()
+    await second._take_lease()
+    same = await second._pass()
     await append(pool, new_id())
-    third = await relay(pool, quick)._pass()
+    new = await second._pass()
     slow.may_confirm.set()
 
-    assert ((10, 0), (0, 0), (1, 0)) == (await first, second, third)
-    assert (1, 1) == (len(slow.messages), len(quick.messages))
+    assert ((10, 0), (0, 0), (0, 0)) == (await publishing, same, new)
+    assert (1, 0, 1) == (len(slow.messages), len(standing_by.messages), await unpublished(pool))
+
+
+async def test_rows_are_marked_only_after_their_confirm(pool: Pool) -> None:
+    """While the broker has not confirmed a message, its row is unpublished and has its body."""
+    slow = Broker(may_confirm=False)
+    await append(pool, new_id())
+
+    publishing = asyncio.create_task((await leader(pool, slow))._pass())
+    async with asyncio.timeout(30):
+        await slow.called.wait()
+    during = tuple(*await pool.fetch("SELECT published_at, body FROM outbox"))
+    slow.may_confirm.set()
+    await publishing
+    after = tuple(*await pool.fetch("SELECT published_at IS NULL, body FROM outbox"))
+
+    assert ((None, "{}"), (False, "")) == (during, after)
 
 
 async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
-    """The lease of a relay that died between claim and confirm expires; another relay publishes its rows."""
+    """A relay died between reading and confirm: another one publishes its rows when the lease has expired, and not before."""
     await append(pool, new_id(), new_id())
-    doomed = Broker(may_confirm=False)
-    dying = asyncio.create_task(relay(pool, doomed)._pass())
+    doomed, second = Broker(may_confirm=False), relay(pool, Broker())
+    dying = asyncio.create_task((await leader(pool, doomed))._pass())
     async with asyncio.timeout(30):
         await doomed.called.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
 
-    leased = await relay(pool, Broker())._pass()
-    await pool.execute("UPDATE outbox SET claimed_until = clock_timestamp() - interval '1 ms'")
+    await second._take_lease()
+    leased = await second._pass()
+    await end_lease(pool)
+    await second._take_lease()
 
     assert (0, 0) == leased
-    assert (2, 0) == await relay(pool, Broker())._pass()
+    assert (2, 0) == await second._pass()
+
+
+async def test_a_frozen_relay_that_continues_does_no_harm(pool: Pool) -> None:
+    """It publishes what it had read once more and marks it, loses nothing that came later, and reads nothing more."""
+    slow, quick = Broker(may_confirm=False), Broker()
+    first, second = await leader(pool, slow), relay(pool, quick)
+    await append(pool, new_id(), new_id())
+
+    frozen = asyncio.create_task(first._pass())
+    async with asyncio.timeout(30):
+        await slow.called.wait()
+    await end_lease(pool)
+    await second._take_lease()
+    replaced = await second._pass()
+    await append(pool, new_id())
+    slow.may_confirm.set()
+    continued = await frozen
+    await first._take_lease()
+    without_lease = await first._pass()
+
+    assert ((2, 0), (2, 0), (0, 0)) == (replaced, continued, without_lease)
+    assert 1 == await unpublished(pool)
+    assert (1, 0) == await second._pass()
+
+
+async def test_a_working_relay_keeps_its_lease(pool: Pool) -> None:
+    """While it waits for the broker longer than the lease, it renews it: no other relay takes over."""
+    slow = Broker(may_confirm=False)
+    first, second = relay(pool, slow), relay(pool, Broker())
+    await append(pool, new_id())
+
+    async with running(first):
+        async with asyncio.timeout(30):
+            await slow.called.wait()
+        began = await pool.fetchval("SELECT expires_at FROM leases")
+        async with asyncio.timeout(60):
+            while await pool.fetchval("SELECT clock_timestamp() <= $1", began):
+                await asyncio.sleep(0.05)
+        await second._take_lease()
+        taken = await second._pass()
+        slow.may_confirm.set()
+
+    assert (0, 0) == taken
+
+
+async def test_a_relay_that_is_gone_is_replaced(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that stands by takes over within the lease, without help, and publishes old and new rows."""
+    monkeypatch.setattr(outbox, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(outbox, "LEASE_SECONDS", 0.5)
+    await leader(pool, Broker())
+    await append(pool, new_id())
+
+    async with running(relay(pool, Broker())):
+        await published(pool)
+        await append(pool, new_id())
+        await published(pool)
+
+
+async def test_a_stopped_relay_releases_its_lease(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an orderly stop another relay need not wait for the end of the lease."""
+    monkeypatch.setattr(outbox, "LEASE_SECONDS", 3600.0)
+    second = relay(pool, Broker())
+    await append(pool, new_id())
+
+    async with running(relay(pool, Broker())):
+        await published(pool)
+    await append(pool, new_id())
+    await second._take_lease()
+
+    assert (1, 0) == await second._pass()
+
+
+async def test_rows_without_a_notification_are_published(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first of several commits in a row notifies; the relay finds the others."""
+    notifications: list[str] = []
+    monkeypatch.setattr(outbox, "NOTIFY_SECONDS", 3600.0)
+    monkeypatch.setattr(outbox, "_appended_at", -7200.0)
+
+    async with pool.acquire() as listener:
+        await listener.add_listener("outbox", lambda *_: notifications.append("outbox"))
+        async with running(relay(pool, Broker())):
+            for _ in range(5):
+                await append(pool, new_id())
+                await published(pool)
+        await listener.fetchval("SELECT 1")
+        await listener.reset()
+
+    assert ["outbox"] == notifications
 
 
 async def test_only_published_rows_are_pruned(pool: Pool) -> None:
@@ -108,7 +248,8 @@ async def test_only_published_rows_are_pruned(pool: Pool) -> None:
     long_ago = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS - 60)
     stuck = first_id_at(time.time() - KEEP_PUBLISHED_SECONDS - 3600)
     recent = new_id()
-    await append(pool, long_ago, stuck, recent)
+    for id_ in (long_ago, stuck, recent):
+        await append(pool, id_)
     await pool.execute("UPDATE outbox SET published_at = clock_timestamp() WHERE id <> $1", stuck)
 
     pruning = asyncio.create_task(relay(pool, Broker())._prune())

@@ -38,6 +38,7 @@ from services.transaction.app import PLANNER
 from services.transaction.store import WalletResult
 from services.transaction.transfer import PENDING, Transfer, request_hash
 from tests.harness.databases import TestDatabase
+from tests.harness.outbox_items import list_items
 from tests.integration.notification.polling import until
 
 SECONDS = 5.0
@@ -87,8 +88,8 @@ class Transfers:
         return await self.events([one.transfer_id for one in outcomes])
 
     async def events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
-        rows = await self.pool.fetch("SELECT body FROM outbox WHERE topic = $1", TRANSFERS_FINALIZED.type)
-        bundle = encode_envelope(TRANSFERS_FINALIZED, [row["body"] for row in rows], sent_at=datetime.now(UTC))
+        items = await list_items(self.pool, TRANSFERS_FINALIZED)
+        bundle = encode_envelope(TRANSFERS_FINALIZED, items, sent_at=datetime.now(UTC))
         events = {event.transfer_id: event for event in map(decode, decode_envelope(TRANSFERS_FINALIZED, bundle).items)}
         return [events[id_] for id_ in transfer_ids]
 

@@ -21,17 +21,17 @@ from services.chassis.roles import Runtime
 from services.contracts import topology
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, encode_envelope
-from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from services.transaction.commands import Accepted
 from tests.harness import ledgers
 from tests.harness.databases import TestDatabase
+from tests.harness.outbox_items import list_items, list_subjects
 from tests.harness.services import MoneyPath, accept, request
 
 
 async def commands_of(path: MoneyPath) -> list[str]:
     """The commands in the outbox, as the relay would send them."""
-    rows = await path.pool.fetch("SELECT body FROM outbox WHERE topic = $1 ORDER BY id", TRANSFERS_REQUESTED.type)
-    return [row["body"] for row in rows]
+    return await list_items(path.pool, TRANSFERS_REQUESTED)
 
 
 async def send(path: MoneyPath, *bundles: list[str] | bytes) -> None:
@@ -127,15 +127,10 @@ async def test_duplicates_in_any_order_change_nothing(path: MoneyPath) -> None:
     await path.finalized(ids)
     await path.stop_all()
 
-    events = Counter(
-        row["transfer_id"]
-        for row in await path.pool.fetch(
-            "SELECT body::jsonb->>'transfer_id' AS transfer_id FROM outbox WHERE topic = 'transfers.finalized'"
-        )
-    )
+    events = Counter(await list_subjects(path.pool, TRANSFERS_FINALIZED))
     assert [0, 0] == [await deadlocks(pool) for pool in (path.pool, path.wallet_pool)]
     assert 1000 == len(ids)
-    assert dict.fromkeys((str(id_) for id_ in ids), 1) == dict(events)
+    assert dict.fromkeys(ids, 1) == dict(events)
     assert 2 * len(ids) == await path.wallet_pool.fetchval(
         "SELECT count(*) FROM entries WHERE transfer_id = ANY($1::uuid[])", ids
     )
@@ -237,8 +232,7 @@ async def test_reversals_beside_workers_do_not_contradict_them(path: MoneyPath) 
     await asyncio.gather(*reversals)
 
     kinds = Counter(transfer.status for transfer in finalized.values())
-    events = await path.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'transfers.finalized'")
-    assert len(ids) == events
+    assert len(ids) == len(await list_subjects(path.pool, TRANSFERS_FINALIZED))
     assert kinds["COMPLETED"] + kinds["FAILED"] == len(ids)
 
 
@@ -349,7 +343,9 @@ async def test_unroutable_publish_keeps_its_row(path: MoneyPath) -> None:
     [result] = await accept(path.intake(), request(alice, bob_wallet, 5))
     assert isinstance(result, Accepted)
     relay = Relay(path.pool, relaying, Runtime(service="transaction", role="relay", instance="test"))
+    await relay._take_lease()
     _, kept = await relay._pass()
+    await relay._release_lease()
     row = await path.pool.fetchrow(
         "SELECT published_at, claimed_until < clock_timestamp() + interval '2 s' AS soon FROM outbox"
     )

@@ -12,14 +12,16 @@ from uuid import UUID
 import pytest
 
 from services.chassis.consumer import Delivery
-from services.contracts.identifiers import new_id
+from services.contracts.identifiers import first_id_at, new_id
 from services.contracts.messages import TransferCommand, TransferEvent, decode_command, decode_event, format_time
-from services.transaction import commands, commands_heartbeats, metrics
+from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED, Route
+from services.transaction import commands, commands_heartbeats, metrics, steps
 from services.transaction.commands import Accepted
 from services.transaction.simulation import Simulation
 from services.transaction.store import Finalized
 from services.transaction.transfer import Transfer, request_hash
 from services.transaction.worker import Worker
+from tests.harness.outbox_items import list_items
 from tests.harness.services import MoneyPath, accept, request
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -35,17 +37,51 @@ async def accepted(path: MoneyPath, *amounts: int, **changes: Any) -> list[Trans
     return [result.transfer for result in results if isinstance(result, Accepted)]
 
 
-async def outbox(path: MoneyPath, topic: str) -> list[dict[str, Any]]:
-    rows = await path.pool.fetch("SELECT body FROM outbox WHERE topic = $1 ORDER BY id", topic)
-    return [json.loads(row["body"]) for row in rows]
+async def outbox(path: MoneyPath, route: Route) -> list[dict[str, Any]]:
+    return [json.loads(item) for item in await list_items(path.pool, route)]
 
 
 async def commands_of(path: MoneyPath) -> list[TransferCommand]:
-    return [decode_command(item) for item in await outbox(path, "transfers.requested")]
+    return [decode_command(item) for item in await outbox(path, TRANSFERS_REQUESTED)]
 
 
 def delivered(items: Sequence[TransferCommand], *, attempt: int = 1) -> list[Delivery[TransferCommand]]:
     return [Delivery(item, attempt, redelivered=attempt > 1, sent_at=SENT_AT) for item in items]
+
+
+async def progress(path: MoneyPath, transfer_id: UUID) -> tuple[str | None, set[str]]:
+    """What the transfer waits for, and its steps."""
+    row, _ = await commands.find_steps(path.pool, transfer_id)
+    found = steps.describe(dict(row), {})
+    return found.waiting_for, {step["step"] for step in found.steps}
+
+
+async def test_each_transfer_of_a_batch_is_queued(path: MoneyPath) -> None:
+    """Before the relay publishes their common row, all wait for the relay; afterwards all show when they were queued."""
+    batch, delayed = await accepted(path, 1, 2, 3), await accepted(path, 4, simulation=Simulation(delay_seconds=60))
+    [old] = await accepted(path, 5)
+    await path.pool.execute("UPDATE outbox SET subject_ids = NULL WHERE id = $1", old.id)
+    everything = [*batch, old, *delayed]
+
+    before = [await progress(path, transfer.id) for transfer in everything]
+    await path.pool.execute("UPDATE outbox SET published_at = clock_timestamp(), body = '' WHERE claimed_until IS NULL")
+    after = [await progress(path, transfer.id) for transfer in everything]
+
+    assert [("relay", {"accepted"})] * 5 == before
+    assert [("worker", {"accepted", "queued"})] * 4 + [("relay", {"accepted"})] == after
+
+
+async def test_an_unpublished_event_is_not_a_command(path: MoneyPath) -> None:
+    """The row of an event has the id of the transfer too: the time of the command is that of its own row."""
+    [transfer] = await accepted(path, 1)
+    await path.pool.execute("DELETE FROM outbox")
+    await path.pool.execute(
+        "INSERT INTO outbox (id, topic, body, subject_ids) VALUES ($1, 'transfers.finalized', '{}', $2)",
+        first_id_at(transfer.created_at.timestamp() - 1),
+        [transfer.id],
+    )
+
+    assert ("worker", {"accepted"}) == await progress(path, transfer.id)
 
 
 def worker(path: MoneyPath, *, unavailable: bool = False) -> Worker:
@@ -97,7 +133,7 @@ async def test_event_has_every_field(path: MoneyPath, amount: int, type_: str, c
     await worker(path).on_transfers_requested(delivered(await commands_of(path)))
     decided_at = await path.wallet_pool.fetchval("SELECT at FROM outcomes WHERE transfer_id = $1", transfer.id)
 
-    [event] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
+    [event] = [decode_event(item) for item in await outbox(path, TRANSFERS_FINALIZED)]
 
     assert event.event_id != transfer.id
     assert (
@@ -233,7 +269,7 @@ async def test_only_terminal_transfers_have_an_event(path: MoneyPath) -> None:
     events = await commands.list_events(path.pool, [one.id for one in transfers])
 
     assert [(done.id, "transfer.completed")] == [(event.transfer_id, event.type) for event in events]
-    [event] = [decode_event(item) for item in await outbox(path, "transfers.finalized")]
+    [event] = [decode_event(item) for item in await outbox(path, TRANSFERS_FINALIZED)]
     assert event == replace(events[0], event_id=event.event_id)
 
 

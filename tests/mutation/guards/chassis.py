@@ -20,6 +20,7 @@ PUBLISHING = "tests/integration/chassis/test_publishing.py"
 STOPPING = "tests/integration/chassis/test_stopping.py"
 UNUSABLE = "tests/integration/chassis/test_unusable_databases.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
+RELAY_COUNTS = "tests/integration/chassis/test_relay_counts.py"
 WORKS = "tests/integration/transaction/test_path.py::test_transfer_is_completed"
 
 TOPOLOGY = "tests/integration/chassis/test_topology.py"
@@ -128,17 +129,35 @@ MUTANTS = (
     ),
     Mutant(
         name="marked-without-the-confirm",
-        guard="the relay marks a row only after its confirm",
+        guard="the relay marks a row only if its message was confirmed",
         changes=[
             Change(
                 OUTBOX,
-                "            (done if failed is None else left).extend(ids)\n",
-                "            done.extend(ids)\n",
+                "        done = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is None]\n"
+                "        left = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is not None]\n",
+                "        done, left = bundles, list[_Bundle]()\n",
             )
         ],
         works=WORKS,
         caught_by=[f"{RELAYING}::test_rows_wait_for_an_unavailable_broker"],
         faults=("transaction-relay>rabbitmq",),
+    ),
+    Mutant(
+        name="marked-before-the-confirm",
+        guard="the relay marks a row only after its confirm",
+        changes=[
+            Change(
+                OUTBOX,
+                "        results = await self._publisher.publish(",
+                "        await self._record(bundles, [])\n        results = await self._publisher.publish(",
+            )
+        ],
+        works=WORKS,
+        caught_by=[
+            f"{RELAYING}::test_rows_are_marked_only_after_their_confirm",
+            f"{RELAYING}::test_rows_of_a_dead_relay_are_published",
+        ],
+        faults=("transaction-relay/kill",),
     ),
     # Quorum queues keep every message, persistent or not. The mark matters only for another queue type.
     Mutant(
@@ -153,39 +172,61 @@ MUTANTS = (
         guard="of several messages only the rows of confirmed ones are marked",
         changes=[
             Change(
-                "services/chassis/outbox.py",
-                '[r["id"] for r in rows[start : start + BUNDLE_MAX]]',
-                '[r["id"] for r in rows[: start + BUNDLE_MAX]]',
+                OUTBOX,
+                "execute(statements.mark_published, [id_ for bundle in done for id_ in bundle.ids])",
+                "execute(statements.mark_published, [id_ for bundle in [*done, *left] for id_ in bundle.ids])",
             )
         ],
-        works="tests/integration/chassis/test_relay_counts.py::test_a_delayed_row_waits",
-        caught_by=["tests/integration/chassis/test_relay_counts.py::test_only_confirmed_rows_are_marked_published"],
+        works=f"{RELAY_COUNTS}::test_a_delayed_row_waits",
+        caught_by=[f"{RELAY_COUNTS}::test_only_confirmed_rows_are_marked_published"],
     ),
     Mutant(
-        name="claim-without-a-lease",
-        guard="rows claimed by one relay are not published by another",
+        name="lease-ignored",
+        guard="only the relay that has the lease publishes",
+        changes=[Change(QUERIES, "WHERE name = 'outbox' AND holder = $1 AND EXISTS", "WHERE $1 <> '' AND EXISTS")],
+        works=WORKS,
+        caught_by=[
+            f"{RELAYING}::test_a_relay_without_the_lease_publishes_nothing",
+            f"{RELAYING}::test_a_frozen_relay_that_continues_does_no_harm",
+        ],
+    ),
+    Mutant(
+        name="lease-taken-from-a-live-relay",
+        guard="a lease is taken only when it has expired",
         changes=[
             Change(
                 QUERIES,
-                "UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)\nFROM free",
-                "UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2 * 0)\nFROM free",
+                "WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();",
+                "WHERE leases.holder <> '';",
             )
         ],
         works=WORKS,
-        caught_by=[f"{RELAYING}::test_two_relays_do_not_publish_the_same_rows"],
+        caught_by=[f"{RELAYING}::test_a_relay_without_the_lease_publishes_nothing"],
+    ),
+    Mutant(
+        name="lease-not-renewed",
+        guard="a relay that works renews its lease",
+        changes=[
+            Change(QUERIES, "WHERE leases.holder = excluded.holder OR leases.expires_at", "WHERE leases.expires_at")
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_a_working_relay_keeps_its_lease"],
     ),
     Mutant(
         name="lease-without-an-end",
-        guard="rows claimed by a dead relay are published by another",
+        guard="a relay that died or is frozen is replaced by another one",
         changes=[
             Change(
                 QUERIES,
-                "(claimed_until IS NULL OR claimed_until < clock_timestamp())",
-                "claimed_until IS NULL",
+                "WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();",
+                "WHERE leases.holder = excluded.holder;",
             )
         ],
         works=WORKS,
-        caught_by=[f"{RELAYING}::test_rows_of_a_dead_relay_are_published"],
+        caught_by=[
+            f"{RELAYING}::test_rows_of_a_dead_relay_are_published",
+            f"{RELAYING}::test_a_relay_that_is_gone_is_replaced",
+        ],
         faults=("transaction-relay/kill",),
     ),
     Mutant(

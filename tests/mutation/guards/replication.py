@@ -154,7 +154,7 @@ MUTANTS = (
     _missing_wait(
         "status",
         TRANSACTION,
-        "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n        else:\n",
+        "            await outbox.append(connection, TRANSFERS_FINALIZED, items)\n        else:\n",
         "",
         "test_transaction.py::test_outcome_applied_before",
         indent=12,

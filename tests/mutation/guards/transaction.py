@@ -88,8 +88,8 @@ MUTANTS = (
                 "        moved = await store.finalize_transfers(connection, results)\n"
                 "        if moved:\n"
                 "            events = [_event(row) for row in moved]\n"
-                "            rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
-                "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n"
+                "            items = [Item(event.event_id, event.transfer_id, encode_item(event)) for event in events]\n"
+                "            await outbox.append(connection, TRANSFERS_FINALIZED, items)\n"
                 "        else:\n"
                 "            await replication.await_replication(connection)\n",
                 "        moved = await store.finalize_transfers(connection, results)\n"
@@ -97,9 +97,9 @@ MUTANTS = (
                 "            await replication.await_replication(connection)\n"
                 "    if moved:\n"
                 "        events = [_event(row) for row in moved]\n"
-                "        rows = [Row(event.event_id, encode_item(event)) for event in events]\n"
+                "        items = [Item(event.event_id, event.transfer_id, encode_item(event)) for event in events]\n"
                 "        async with database.transaction(pool) as connection:\n"
-                "            await outbox.append(connection, TRANSFERS_FINALIZED, rows)\n",
+                "            await outbox.append(connection, TRANSFERS_FINALIZED, items)\n",
             )
         ],
         works=WORKS,
@@ -179,12 +179,10 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]\n"
-                "            await outbox.append(connection, TRANSFERS_REQUESTED, rows)\n",
+                "            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
                 "    if new:\n"
                 "        async with database.transaction(pool) as connection:\n"
-                "            rows = [Row(draft.transfer.id, encode_item(_command(draft))) for draft in new]\n"
-                "            await outbox.append(connection, TRANSFERS_REQUESTED, rows)\n",
+                "            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
             )
         ],
         works=WORKS,
