@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 from deploy.local import environment
 from deploy.local.engines import Engine, Postgres, RabbitMQ, Redis
 from services.chassis import database, logs
-from tests.harness import databases, drills, leaks
+from tests.harness import databases, drills, leaks, memory
 from tests.harness.api import ApiClient, Person
 from tests.harness.databases import DataFolder, Templates, TestDatabase
 from tests.harness.expansion import expand
@@ -55,8 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def engines_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(SHARED) if SHARED else tmp_path_factory.mktemp("engines")
+def engines_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """In memory where that is possible: creating a database writes 300 files."""
+    if SHARED is not None:
+        yield Path(SHARED)
+    elif memory.is_available():
+        with memory.folder() as made:
+            yield made
+    else:
+        yield tmp_path_factory.mktemp("engines")
 
 
 @pytest.fixture(scope="session")

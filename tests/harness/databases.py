@@ -100,7 +100,8 @@ class Templates:
             await self._migrate(service)
             self._migrated.add(service)
         name = f"{service}_{next(_numbers)}"
-        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER payflow_{service}_owner')
+        owner = f"payflow_{service}_owner"
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER {owner} STRATEGY file_copy')
         return TestDatabase(
             name=name,
             service_url=self._postgres.dsn(name, f"payflow_{service}"),
