@@ -9,6 +9,7 @@ from aiohttp import web
 from services.chassis import audit, dead_letters
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
+from services.chassis.encoding import respond
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
@@ -62,7 +63,7 @@ async def create_transfers(request: web.Request) -> web.Response:
         await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()
     )
     results = [item if isinstance(item, Refusal) else next(accepted) for item in items]
-    return web.json_response({"items": [schemas.result(result) for result in results]})
+    return respond({"items": [schemas.result(result) for result in results]})
 
 
 async def get_transfer(request: web.Request) -> web.Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -132,8 +131,7 @@ async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
                 await outbox.append(connection, TRANSFERS_REQUESTED, items, delay_seconds=seconds)
         if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
             await audit.append(connection, [_audit_entry(draft) for draft in audited])
-    for draft in new:
-        metrics.ACCEPTED.labels(draft.transfer.kind).inc()
+    metrics.count_accepted(draft.transfer.kind for draft in new)
     return new_ids
 
 
@@ -184,11 +182,10 @@ async def finalize_transfers(pool: Pool, results: Sequence[WalletResult]) -> int
             await outbox.append(connection, TRANSFERS_FINALIZED, items)
         else:
             await replication.await_replication(connection)
-    now = time.time()
-    for row in moved:
-        metrics.FINALIZED.labels(row["kind"], row["failure_code"] or "completed").inc()
-        metrics.DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
-        log.info("transfer_finalized", transfer_id=str(row["id"]), status=row["status"], request_id=row["request_id"])
+    if moved:
+        metrics.count_finalized(moved)
+        lines = [f"{row['id']} {row['status']} {row['request_id']}" for row in moved]
+        log.info("transfers_finalized", items=len(lines), transfers=lines)
     return len(moved)
 
 

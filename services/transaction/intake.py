@@ -114,8 +114,7 @@ class Intake:
         elif new:
             accepted = await self._accept_new([requests[index] for index in new], keys.now)
             results |= dict(zip(new, accepted, strict=True))
-        for result in results.values():
-            metrics.INTAKE.labels(_label(result)).inc()
+        metrics.count_results(map(_label, results.values()))
         return [results[index] for index in range(len(requests))]
 
     async def _resolve_used_keys(self, requests: Sequence[Request], keys: Keys) -> dict[int, Result]:

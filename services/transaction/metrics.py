@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import time
+from collections.abc import Iterable, Sequence
+
 from prometheus_client import Counter, Histogram
+
+from services.chassis.database import Record
 
 ACCEPTED = Counter("payflow_transfers_accepted_total", "Transfers recorded as PENDING.", ["kind"])
 FINALIZED = Counter("payflow_transfers_total", "Transfers that reached an outcome.", ["kind", "outcome"])
@@ -15,3 +21,24 @@ INTAKE = Counter("payflow_intake_total", "Requests to create a transfer, by resu
 CONFLICTED = Counter(
     "payflow_transfer_conflicts_total", "Transfers that the wallet knows with another request. Must stay 0."
 )
+
+
+def count_results(results: Iterable[str]) -> None:
+    """Count the results of a batch of requests: each counter is increased once."""
+    for result, count in collections.Counter(results).items():
+        INTAKE.labels(result).inc(count)
+
+
+def count_accepted(kinds: Iterable[str]) -> None:
+    """Count the transfers of a batch by kind."""
+    for kind, count in collections.Counter(kinds).items():
+        ACCEPTED.labels(kind).inc(count)
+
+
+def count_finalized(rows: Sequence[Record]) -> None:
+    """Count transfers that have their outcome, and measure how long it took."""
+    for (kind, code), count in collections.Counter((row["kind"], row["failure_code"]) for row in rows).items():
+        FINALIZED.labels(kind, code or "completed").inc(count)
+    now = time.time()
+    for row in rows:
+        DURATION.observe(max(0.0, now - row["created_at"].timestamp()))

@@ -28,7 +28,7 @@ from services.contracts.money import AMOUNT_MAX, check_currency
 from services.contracts.refusal import Refusal
 from services.transaction.commands import Accepted
 from services.transaction.intake import Request
-from services.transaction.simulation import DELAY_SECONDS_MAX, EXPIRES_SECONDS_MAX, NONE, Simulation
+from services.transaction.simulation import DELAY_SECONDS_MAX, EXPIRES_SECONDS_MAX, Simulation
 from services.transaction.store import NEWEST, Filter, Finalized, Position
 from services.transaction.transfer import FAILURES, Transfer
 
@@ -109,8 +109,10 @@ class SimulatedItem(TransferItem):
 
     def request(self) -> Request:
         """The request in the form of the intake, with its simulation."""
-        simulation = NONE if self.simulation is None else Simulation(**dict(self.simulation))
-        return super().request()._replace(simulation=simulation)
+        request = super().request()
+        if self.simulation is None:
+            return request
+        return request._replace(simulation=Simulation(**dict(self.simulation)))
 
 
 class SimulatedRequest(_Model):

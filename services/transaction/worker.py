@@ -65,11 +65,10 @@ class Worker:
     async def _record(
         self, window: Sequence[Delivery[TransferCommand]], responses: Sequence[WalletResponse], picked_up_at: datetime
     ) -> int:
+        attempts = self._attempts(window, picked_up_at)
         results = {
-            one.transfer_id: WalletResult(
-                one.transfer_id, one.outcome, one.reason, one.at, self._attempt(delivery, picked_up_at)
-            )
-            for delivery, one in zip(window, responses, strict=True)
+            one.transfer_id: WalletResult(one.transfer_id, one.outcome, one.reason, one.at, attempt)
+            for attempt, one in zip(attempts, responses, strict=True)
             if one.at is not None
         }
         moved = await commands.finalize_transfers(self._pool, list(results.values()))
@@ -92,11 +91,23 @@ class Worker:
         return {"role": "worker", "finalized": self.finalized, "wallet_unavailable": self.wallet_unavailable}
 
     async def _record_attempts(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
-        attempts = {delivery.item.transfer_id: self._attempt(delivery, picked_up_at) for delivery in window}
+        attempts = zip(window, self._attempts(window, picked_up_at), strict=True)
+        by_transfer = {delivery.item.transfer_id: attempt for delivery, attempt in attempts}
         try:
-            await commands.record_attempts(self._pool, attempts)
+            await commands.record_attempts(self._pool, by_transfer)
         except LockTimeout:
             log.debug("attempts_not_recorded")
+
+    def _attempts(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> list[str]:
+        """The attempt of each delivery as JSON. All deliveries of one message have the same, so it is encoded once."""
+        encoded: dict[tuple[int, bool, datetime], str] = {}
+        attempts = []
+        for delivery in window:
+            key = delivery.attempt, delivery.redelivered, delivery.sent_at
+            if key not in encoded:
+                encoded[key] = self._attempt(delivery, picked_up_at)
+            attempts.append(encoded[key])
+        return attempts
 
     def _attempt(self, delivery: Delivery[TransferCommand], picked_up_at: datetime) -> str:
         return json.dumps(
