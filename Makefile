@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos bench stop clean test test-fast coverage mutants drills fuzz audit problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill deploy-rehearsal
+.PHONY: help run demo chaos bench stop clean test test-fast coverage mutants drills fuzz audit performance problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill deploy-rehearsal
 
 ##@ Use
 
@@ -63,6 +63,9 @@ fuzz: engines  ## Fuzz every operation of the API with requests generated from i
 
 audit: .venv/.installed  ## Check the locked packages for known vulnerabilities
 	@$(BIN)/python -m deploy.package_audit
+
+performance: .venv/.installed  ## Write the tables of docs/performance.md from the last run of make bench
+	@$(BIN)/python -m tests.performance.page
 
 problems: .venv/.installed  ## Write docs/problems.md from the codes that the gateway documents
 	@$(BIN)/python -m tests.harness.write_problems

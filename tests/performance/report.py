@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.report import commit
-from tests.performance import figures, proof
+from tests.performance import bars, figures, proof
 from tests.performance.parts import END_TO_END, GROWTH
 from tests.performance.run import Run
 
@@ -24,7 +24,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "pgbench_hot_tps": figures.median(run.yardstick.hot),
         "one_per_commit_runs": run.yardstick.uniform,
     }
-    return {
+    made = {
         "commit": commit(),
         "seed": run.plan.seed,
         "seconds": run.plan.seconds,
@@ -45,6 +45,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "load_average": os.getloadavg(),
     }
+    return made | {"guarantees": [bar._asdict() | {"met": bar.met} for bar in bars.bars(made)]}
 
 
 def line(name: str, measured: Mapping[str, Any]) -> str:
@@ -83,6 +84,7 @@ def show(console: Console, document: Mapping[str, Any]) -> None:
     console.print(_rates(document))
     if document["end_to_end"]:
         console.print(_costs(document))
+    console.print(_bars(document))
     passed = all(document["proof"].values())
     text = ", ".join(f"{name} {'yes' if ok else 'NO'}" for name, ok in document["proof"].items())
     console.print(f"proof: {text.replace('_', ' ')}", style="bold green" if passed else "bold red")
@@ -111,6 +113,17 @@ def _rates(document: Mapping[str, Any]) -> Table:
         rate(f"drain of {document['drain']['backlog']:,}", document["drain"]["per_s"])
     if document["reads"]:
         rate("balance reads", document["reads"]["balance_per_s"], f"- / {document['reads']['p99_ms']}")
+    return table
+
+
+def _bars(document: Mapping[str, Any]) -> Table:
+    table = Table(title="Guarantees about speed (docs/guarantees.md, F)", title_justify="left")
+    for column in ("#", "what", "figure", "limit", "kept"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for bar in document["guarantees"]:
+        limit = f"{'at least' if bar['least'] else 'at most'} {bar['limit']:,g}"
+        kept = "yes" if bar["met"] else "no"
+        table.add_row(str(bar["number"]), bar["what"], f"{bar['figure']:,g}", limit, kept)
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from tests.performance import report
+from tests.performance import page, report
 from tests.performance.parts import END_TO_END, Plan
 from tests.performance.run import Run
 
@@ -33,6 +33,16 @@ LOAD: dict[str, Any] = {
 }
 
 
+GROWN: dict[str, Any] = {
+    "transfers": 1_000_000,
+    "accounts": 10_000,
+    "ledger": {"uniform_256_tps": 80.0},
+    "uniform": {"completed_per_s": 18.0},
+    "reads": {"p99_ms": 4.0, "statements": {"ms": TIMES}},
+    "yardstick_tps": 20.0,
+}
+
+
 def measured(*, proven: bool = True) -> Run:
     yardstick = SimpleNamespace(uniform=[9.0, 11.0], hot=[5.0])
     run = Run(
@@ -46,7 +56,7 @@ def measured(*, proven: bool = True) -> Run:
     run.found |= dict.fromkeys(END_TO_END, LOAD)
     run.found["ledger"] = {"uniform_256_tps": 50.0, "hot_256_tps": 45.0, "wal_bytes_per_transfer": 900}
     run.found["drain"] = {"backlog": 5000, "per_s": 22.0}
-    run.found["reads"] = {"balance_per_s": 15.0, "p99_ms": 4.0}
+    run.found["reads"] = {"balance_per_s": 15.0, "p99_ms": 4.0, "ms": TIMES, "statements": {"ms": TIMES}}
     run.proofs["uniform"] = {"conserved": True, "balances_equal_entries": True, "statuses_equal_outcomes": True}
     run.proofs["ledger, the ledger alone"] = {"conserved": proven, "balances_equal_entries": True}
     return run
@@ -68,6 +78,33 @@ def test_document_has_every_field_that_readers_rely_on() -> None:
     assert {"ledger": 5.0, "ledger_hot": 0.9, "end_to_end": 1.1}.items() <= document["ratios"].items()
     assert {"conserved": True, "balances_equal_entries": True, "statuses_equal_outcomes": True} == document["proof"]
     assert 7 == json.loads(json.dumps(document))["seed"]
+
+
+def test_guarantees_about_speed_are_compared_with_their_limits() -> None:
+    """Each that was measured, with its figure; the limit of CPU is scaled by the yardstick."""
+    run = measured()
+    run.found["ledger"]["yardstick_tps"] = 10.0
+    run.found["history"] = {
+        "ledger": {"uniform_256_tps": 80.0},
+        "uniform": {"completed_per_s": 18.0},
+        "yardstick_tps": 20.0,
+    }
+
+    kept = {bar["what"]: bar for bar in report.document(run, seconds=1.0, started_at="")["guarantees"]}
+
+    assert (0.8, False) == (
+        kept["history: ledger alone x before"]["figure"],
+        kept["history: ledger alone x before"]["met"],
+    )
+    assert (0.818, False) == (
+        kept["history: end to end x before"]["figure"],
+        kept["history: end to end x before"]["met"],
+    )
+    assert kept["end to end x PG-1"]["met"]
+    assert kept["idle: accepted, p50 ms"]["met"]
+    assert 198_000 == kept["CPU microseconds per transfer"]["limit"]
+    assert not kept["ledger alone, transfers/s"]["met"]
+    assert sorted({70, 71, 72, 73, 74, 75, 76, 77, 78, 79}) == sorted({bar["number"] for bar in kept.values()})
 
 
 def test_one_failed_proof_fails_the_run() -> None:
@@ -92,3 +129,30 @@ def test_tables_show_rates_costs_and_the_proof() -> None:
         "conserved yes",
     ):
         assert text in shown.getvalue()
+
+
+def test_page_has_the_tables_of_a_run_between_its_marks() -> None:
+    """The text around them stays; writing twice changes nothing more."""
+    run = measured()
+    run.found["ledger"]["yardstick_tps"] = 10.0
+    run.found["history"] = GROWN
+    document = report.document(run, seconds=1.0, started_at="2026-12-01T00:00:00+00:00")
+
+    once = page.page(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", document)
+
+    assert once == page.page(once, document)
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert "old" not in once
+    for line in (
+        "| uniform, 1 connections | 11 | 1.10 | 1.0 / 3.0 | 1.0 / 3.0 |",
+        "| 72: end to end x PG-1 | 1.1 | ≥ 1 | yes |",
+        "| 1,000,000 transfers, 10,000 wallets | 80 (4.00) | 18 (0.90) | 4.0 | 3.0 |",
+        "| gateway | 500 | 1 | 1 | 2 | 4 | 8 |",
+    ):
+        assert line in once
+
+
+def test_page_can_be_written() -> None:
+    """docs/performance.md has both marks."""
+    assert page.DOCUMENT.read_text().count(page.BEGIN) == page.DOCUMENT.read_text().count(page.END) == 1
