@@ -45,22 +45,18 @@ def render(refusal: Refusal) -> web.Response:
     )
 
 
-@web.middleware
-async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Convert every exception into a problem document without internal details."""
-    try:
-        return await handler(request)
-    except Refusal as refusal:
-        return render(refusal)
-    except web.HTTPException as response:
-        if response.status < 400:  # noqa: PLR2004 - a redirect, for instance
-            raise
-        return _render_http(response)
-    except Exception as error:
-        if is_unavailable(error) or isinstance(error, LockTimeout):
-            return render(DatabaseUnavailable())
-        log.exception("request_failed", method=request.method, route=route_of(request))
-        return render(Fault())
+def render_error(request: web.Request, error: Exception) -> web.Response:
+    """The problem document of the exception that is being handled, without internal details. Redirects are raised again."""
+    if isinstance(error, Refusal):
+        return render(error)
+    if isinstance(error, web.HTTPException):
+        if error.status < 400:  # noqa: PLR2004 - a redirect, for instance
+            raise error
+        return _render_http(error)
+    if is_unavailable(error) or isinstance(error, LockTimeout):
+        return render(DatabaseUnavailable())
+    log.error("request_failed", exc_info=error, method=request.method, route=route_of(request))
+    return render(Fault())
 
 
 async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:

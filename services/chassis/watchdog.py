@@ -17,7 +17,6 @@ from aiohttp import StreamReader, web
 
 from services.chassis import metrics, problems, tracing
 from services.chassis.encoding import encode
-from services.chassis.problems import Handler
 from services.contracts.refusal import Refusal
 
 log = structlog.get_logger()
@@ -222,17 +221,16 @@ class Connection(web.RequestHandler):
         return f"HTTP/1.1 {refusal.status} Request Timeout\r\n{lines}\r\n".encode() + body
 
 
-@web.middleware
-async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost middleware: marks when a request is being handled, which has no deadline here."""
+def begin(request: web.Request) -> Connection | None:
+    """Mark the connection of this request as at work: handlers have no deadline here. Its caller must call `end`.
+
+    None if the connection has no watchdog.
+    """
     connection: Any = request.protocol
     if not isinstance(connection, Connection):
-        return await handler(request)
+        return None
     connection.begin(request.content)
-    try:
-        return await handler(request)
-    finally:
-        connection.end()
+    return connection
 
 
 def _is_full(count: int, most: int | None) -> bool:

@@ -106,14 +106,14 @@ def build(
     """The application with all its routes."""
     app = server.application(
         "gateway",
-        middlewares=[
+        shed=admission.shed,
+        guards=[
             rate_limit.by_address(limiter, trusted),
-            authentication.middleware(Tokens(keys, revocations.now), revocations, VerifiedKeys(clients.auth, limiter)),
+            authentication.guard(Tokens(keys, revocations.now), revocations, VerifiedKeys(clients.auth, limiter)),
             rate_limit.by_caller(limiter),
         ],
         body_bytes_max=BODY_BYTES_MAX,
     )
-    app.middlewares.insert(0, admission.middleware)
     app.on_response_prepare.extend([responses.on_prepare, rate_limit.on_prepare])
     app[UPSTREAMS], app[HUB] = clients, hub
     app[KEYS], app[REVOCATIONS] = keys, revocations

@@ -1,7 +1,7 @@
 """Admission control: shed load before any other work when a queue is full.
 
-It runs before the token, the body, the cache and even the middleware that observes every request. A later refusal would cost
-most of what an acceptance does, and a refused burst would take time from admitted requests and from reads.
+It runs before the token, the body, the cache and even the measurement of the request. A later refusal would cost most of what an
+acceptance does, and a refused burst would take time from admitted requests and from reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from aiohttp import web
 
 from services.chassis import metrics, problems, tracing
 from services.chassis.encoding import encode
-from services.chassis.problems import Handler
 from services.contracts.refusal import Unavailable
 from services.gateway import intake, operations
 from services.gateway.intake import INTAKE
@@ -20,15 +19,14 @@ from services.gateway.security import passwords
 from services.gateway.security.passwords import PASSWORDS
 
 
-@web.middleware
-async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+def shed(request: web.Request) -> web.Response | None:
     """Refuse transfers while the intake is full, and password checks while too many are under way."""
     for refusal in _refusals(request.app):
         operation = operations.of(request)
         # Only operations that document this refusal are affected.
         if operation is not None and type(refusal) in operation.refusals:
             return _refuse(request, refusal)
-    return await handler(request)
+    return None
 
 
 def _refusals(app: web.Application) -> Iterator[Unavailable]:
@@ -39,9 +37,9 @@ def _refusals(app: web.Application) -> Iterator[Unavailable]:
 
 
 def _refuse(request: web.Request, refusal: Unavailable) -> web.Response:
-    # No other middleware sees this request, so it is measured here and gets its request id here.
+    # Nothing else sees this request, so it is measured here and gets its request id here.
     request_id = tracing.choose_request_id(request.headers)
-    metrics.HTTP_SECONDS.labels("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
+    metrics.http_seconds("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
     return web.Response(
         body=encode(refusal.problem() | {"request_id": request_id}),
         status=refusal.status,

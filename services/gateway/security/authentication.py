@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from services.chassis.problems import Handler
+from services.chassis.server import Guard
 from services.contracts import limits
 from services.contracts.api_keys import Scope, looks_like_key
 from services.contracts.identifiers import parse_id
@@ -136,14 +136,13 @@ class ApiKeyVerifier(Protocol):
         """The principal of this key; raises a refusal otherwise."""
 
 
-def middleware(tokens: Tokens, revocations: Revocations, keys: ApiKeyVerifier) -> Any:
+def guard(tokens: Tokens, revocations: Revocations, keys: ApiKeyVerifier) -> Guard:
     """Authenticate and authorize each request, unless its operation is public; handlers find the principal in the request."""
 
-    @web.middleware
-    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def authenticate(request: web.Request) -> None:
         operation = operations.of(request)
         if operation is None or operation.access is Access.PUBLIC:
-            return await handler(request)
+            return
         token = bearer(request.headers)
         if not revocations.are_known:
             raise KeysUnavailable
@@ -155,7 +154,6 @@ def middleware(tokens: Tokens, revocations: Revocations, keys: ApiKeyVerifier) -
         if operation.access is Access.OPERATOR:
             # Changes by operators are in the audit log; this also records what they only read.
             log.info("operator_authorized", operator_id=principal.user_id, method=request.method, path=request.path)
-        return await handler(request)
 
     return authenticate
 

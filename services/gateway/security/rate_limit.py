@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from aiohttp import web
 
-from services.chassis.problems import Handler
+from services.chassis.server import Guard
 from services.gateway import metrics, operations
 from services.gateway.address import Network, client_network_of, client_of
 from services.gateway.errors import RateLimited
@@ -108,37 +107,33 @@ CLIENT_NETWORK: web.RequestKey[str] = web.RequestKey("client_network", str)
 COUNT: web.RequestKey[Count | None] = web.RequestKey("count", object)  # type: ignore[arg-type]
 
 
-def by_address(limiter: RateLimiter, trusted: Sequence[Network]) -> Any:
+def by_address(limiter: RateLimiter, trusted: Sequence[Network]) -> Guard:
     """Count each request for its client network, before authentication and whether or not it has a route."""
 
-    @web.middleware
-    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def limit(request: web.Request) -> None:
         network = request[CLIENT_NETWORK] = _client_network(request, trusted)
         if request.path not in HEALTH:
             request[COUNT] = limiter.take_now("address", network)
-        return await handler(request)
 
     return limit
 
 
-def by_caller(limiter: RateLimiter) -> Any:
+def by_caller(limiter: RateLimiter) -> Guard:
     """Count each request for its user or its API key, and for the limit of its route if it has one.
 
     The limit of a route is shared by all keys of a user: more keys do not mean more requests.
     """
 
-    @web.middleware
-    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def limit(request: web.Request) -> None:
         operation = operations.of(request)
         if operation is None:
-            return await handler(request)
+            return
         principal = request.get(PRINCIPAL)
         if principal is not None:
             request[COUNT] = limiter.take_now(*_subject(principal))
         if operation.limit is not None:
             subject = request[CLIENT_NETWORK] if principal is None else principal.user_id
             request[COUNT] = await limiter.take(operation.limit, subject)
-        return await handler(request)
 
     return limit
 

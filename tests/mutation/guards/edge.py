@@ -107,4 +107,48 @@ MUTANTS = (
         works=f"{LOG_LINES}::test_lines_of_one_iteration_are_written_together",
         caught_by=[f"{LOG_LINES}::test_secrets_are_redacted_in_the_whole_pipeline"],
     ),
+    Mutant(
+        name="guards-left-out",
+        guard="authentication and rate limits run before the handler",
+        changes=[
+            Change(
+                "services/chassis/server.py",
+                "                        await guard(request)\n",
+                "                        pass\n",
+            )
+        ],
+        works="tests/integration/gateway/test_authentication.py::test_keys_are_published",
+        caught_by=["tests/integration/gateway/test_authentication.py::test_other_credentials_are_refused"],
+    ),
+    Mutant(
+        name="limit-counts-after-authentication",
+        guard="a request counts for its address before its token is verified",
+        changes=[
+            Change(
+                "services/gateway/app.py",
+                "            rate_limit.by_address(limiter, trusted),\n            authentication.guard(",
+                "            authentication.guard(",
+            ),
+            Change(
+                "services/gateway/app.py",
+                "            rate_limit.by_caller(limiter),\n",
+                "            rate_limit.by_address(limiter, trusted),\n            rate_limit.by_caller(limiter),\n",
+            ),
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/gateway/test_limits.py::test_address_is_limited_before_authentication"],
+    ),
+    Mutant(
+        name="nothing-is-shed",
+        guard="above its limits the gateway refuses a request before any other work",
+        changes=[
+            Change(
+                "services/chassis/server.py",
+                "if shed is not None and (refused := shed(request)) is not None:",
+                "if shed is None and (refused := None) is not None:",
+            )
+        ],
+        works="tests/integration/gateway/test_admission.py::test_other_requests_are_served",
+        caught_by=["tests/integration/gateway/test_passwords.py::test_excess_logins_are_refused_at_once"],
+    ),
 )
