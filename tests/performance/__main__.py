@@ -64,6 +64,7 @@ async def _run(plan: Plan) -> dict[str, Any]:
             registered = await users.register(measured, session, accounts=plan.accounts)
             stretches = Stretches(plan, system=measured, users=registered, yardstick=yardstick, report=report_phase)
             run = Run(plan, system=measured, yardstick=yardstick, stretches=stretches, report=report_phase, began=began)
+            await run.rest()
             for name in plan.parts:
                 found = await run.part(name)
                 console.print(f"{time.monotonic() - began:5.0f} s  {name:<13} {report.line(name, found)}")
@@ -79,7 +80,7 @@ def _progress(plan: Plan) -> Iterator[Callable[[str], None]]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         # A part has three phases: the stretch, the proof, the yardstick.
-        task = progress.add_task("", total=3 * len(plan.parts) + 2)
+        task = progress.add_task("", total=3 * len(plan.parts) + 3)
 
         def show(phase: str) -> None:
             progress.update(task, description=phase, advance=1)

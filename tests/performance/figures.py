@@ -85,6 +85,7 @@ def end_to_end(sent: Mapping[str, Any], rows: Mapping[str, Any], used: Mapping[s
         "accept_ms": percentiles(sent["accepted"]),
         "complete_ms": percentiles(took),
         "statuses": sent["statuses"],
+        "without_response": sent["sent"] - sum(sent["statuses"].values()),
         "generator_cpu_us": round(sent["cpu_seconds"] / max(1, sent["sent"]) * 1e6, 1),
         **costs(used, len(completed)),
     }

@@ -46,7 +46,8 @@ def _run(document: Mapping[str, Any]) -> str:
     return (
         f"{kind}, commit {document['commit']}, {document['started_at'][:10]}, {document['machine']}, {document['cores']} cores, "
         f"stretches of {document['seconds']} s, load average {load:.1f} at the end. The proof "
-        f"{'passed' if all(document['proof'].values()) else 'FAILED'} after every stretch."
+        f"{'passed' if all(document['proof'].values()) else 'FAILED'} after every stretch. At rest all processes "
+        f"together use {sum(document['background_cpu_ms_per_s'].values()):.0f} ms of CPU a second."
     )
 
 
@@ -65,7 +66,7 @@ def _rates(document: Mapping[str, Any]) -> Iterator[str]:
         if ledger := document["ledger"]:
             for name, key in (("ledger alone", "uniform_256_tps"), ("ledger alone, one receiver", "hot_256_tps")):
                 yield name, f"{ledger[key]:,.0f}", f"{figures.ratio(ledger[key], reference):.2f}", "", ""
-        for name, one in document["end_to_end"].items():
+        for name, one in (document["end_to_end"] | document["processes"]).items():
             rate, accept, complete = one["completed_per_s"], one["accept_ms"], one["complete_ms"]
             yield (
                 f"{name.removesuffix('_64').replace('_', ' ')}, {one['connections']} connections",

@@ -10,8 +10,12 @@ END_TO_END = ("uniform", "uniform_64", "hot", "pingpong", "idle", "half_load")
 PARTS = ("ledger", *END_TO_END, "drain", "reads")
 """In the order in which they run."""
 
+PROCESSES = ("one_worker",)
 GROWTH = ("history", "many_accounts")
-"""They add a million transfers, and a million accounts, and measure again: last, and only in a full run or by name."""
+"""They add a million transfers, and a million accounts, and measure again."""
+
+EXTRA = (*PROCESSES, *GROWTH)
+"""Last, and only in a full run or by name."""
 
 GROUPS = {"end_to_end": END_TO_END, "growth": GROWTH}
 SECONDS_MAX = 600
@@ -80,7 +84,7 @@ def plan(environment: Mapping[str, str]) -> Plan:
         seed=_number(environment, "SEED", random.SystemRandom().randint(1, SEED_MAX), highest=SEED_MAX),
         history=1_000_000 if full else 50_000,
         many_accounts=1_000_000 if full else 100_000,
-        parts=_parts(environment.get("ONLY", ""), (*PARTS, *GROWTH) if full else PARTS),
+        parts=_parts(environment.get("ONLY", ""), (*PARTS, *EXTRA) if full else PARTS),
         profile=_flag(environment, "PROFILE"),
         limited=not full and not environment.get("BENCH_SECONDS"),
     )
@@ -103,7 +107,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, *, highest:
 def _parts(text: str, default: tuple[str, ...]) -> tuple[str, ...]:
     wanted: set[str] = set()
     for word in text.replace(",", " ").split():
-        if word not in (*PARTS, *GROWTH) and word not in GROUPS:
-            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*PARTS, *GROWTH, *GROUPS))}")
+        if word not in (*PARTS, *EXTRA) and word not in GROUPS:
+            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*PARTS, *EXTRA, *GROUPS))}")
         wanted.update(GROUPS.get(word, (word,)))
-    return tuple(part for part in (*PARTS, *GROWTH) if part in wanted) if wanted else default
+    return tuple(part for part in (*PARTS, *EXTRA) if part in wanted) if wanted else default

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tests.chaos.report import commit
 from tests.performance import bars, figures, proof
-from tests.performance.parts import END_TO_END, GROWTH
+from tests.performance.parts import END_TO_END, GROWTH, PROCESSES
 from tests.performance.run import Run
 
 
@@ -23,6 +23,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "pgbench_one_per_commit_tps": figures.median(run.yardstick.uniform),
         "pgbench_hot_tps": figures.median(run.yardstick.hot),
         "one_per_commit_runs": run.yardstick.uniform,
+        "postgres_cpu_us": figures.median(run.yardstick.cpu_us),
     }
     made = {
         "commit": commit(),
@@ -34,10 +35,12 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "end_to_end": {name: found[name] for name in END_TO_END if name in found},
         "drain": found.get("drain", {}),
         "reads": found.get("reads", {}),
+        "processes": {name: found[name] for name in PROCESSES if name in found},
         "growth": {name: found[name] for name in GROWTH if name in found},
         "ratios": figures.ratios(yardstick, found),
         "proof": {check: all(one.get(check, True) for one in run.proofs.values()) for check in proof.CHECKS},
         "proofs": run.proofs,
+        "background_cpu_ms_per_s": run.background,
         "concurrency": run.plan.concurrency,
         "full": run.plan.full,
         "started_at": started_at,
@@ -85,6 +88,8 @@ def show(console: Console, document: Mapping[str, Any]) -> None:
     if document["end_to_end"]:
         console.print(_costs(document))
     console.print(_bars(document))
+    background = document["background_cpu_ms_per_s"]
+    console.print(f"at rest all processes use {sum(background.values()):.0f} ms of CPU a second")
     passed = all(document["proof"].values())
     text = ", ".join(f"{name} {'yes' if ok else 'NO'}" for name, ok in document["proof"].items())
     console.print(f"proof: {text.replace('_', ' ')}", style="bold green" if passed else "bold red")

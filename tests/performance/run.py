@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from tests.performance import profile, proof
+from tests.performance import counters, figures, profile, proof
 from tests.performance.parts import GROWTH, Plan
 from tests.performance.stretches import Measurement, Stretches
 from tests.performance.system import LEDGER, System
 from tests.performance.yardstick import Yardstick
+
+REST_SECONDS = 2.0
 
 
 @dataclass
@@ -26,6 +29,18 @@ class Run:
     began: float
     found: dict[str, Measurement] = field(default_factory=dict)
     proofs: dict[str, dict[str, bool]] = field(default_factory=dict)
+    background: dict[str, float] = field(default_factory=dict)
+    """CPU milliseconds a second that each process uses without any request."""
+
+    async def rest(self) -> None:
+        """Measure the stack without any request."""
+        self.report("the stack at rest")
+        await counters.quiet(self.system)
+        before = counters.cpu(self.system.stack)
+        await asyncio.sleep(REST_SECONDS)
+        self.background = figures.by_process(
+            figures.changes(before, counters.cpu(self.system.stack)), round(REST_SECONDS * 1000)
+        )
 
     async def part(self, name: str) -> Measurement:
         """Measure one part and prove the books. The yardstick after a part is also the one before the next."""
@@ -44,6 +59,7 @@ class Run:
         if name in {"ledger", "history", "many_accounts"}:
             self.proofs[f"{name}, the ledger alone"] = await proof.check_ledger(self.system, LEDGER)
         before = self.yardstick.uniform[-1]
+        measured["seconds"] = self.stretches.seconds
         measured["yardstick_tps"] = round((before + await self._yardstick(name)) / 2, 1)
         self.found[name] = measured
         return measured

@@ -103,7 +103,7 @@ class Stretches:
         finished = [row["at"] for id_ in sent["ids"] if (row := rows.get(id_)) and row["status"] == "COMPLETED"]
         return {
             "backlog": len(sent["ids"]),
-            "per_s": figures.per_second(len(finished), max(finished) - min(finished)),
+            "per_s": figures.per_second(len(finished), max(finished, default=0.0) - min(finished, default=0.0)),
             "lost": len(sent["ids"]) - len(finished),
             **figures.costs(used, len(finished)),
         }
@@ -118,6 +118,14 @@ class Stretches:
             **balances,
             "statements": statements,
         }
+
+    async def one_worker(self) -> Measurement:
+        """The uniform load with one of the two workers."""
+        await self.system.stack.take_down(WORKERS[1])
+        try:
+            return await self._transfers(self._job(self.plan.concurrency))
+        finally:
+            self.system.stack.bring_up(WORKERS[1])
 
     async def history(self) -> Measurement:
         """Add transfers to the ledger alone and to the whole system, then measure both again."""
@@ -137,6 +145,7 @@ class Stretches:
         return await self._all_again()
 
     async def _all_again(self) -> Measurement:
+        await self.users.renew()
         [count] = await self.system.query("wallet", "SELECT count(*) AS outcomes FROM outcomes")
         return {
             "transfers": count["outcomes"],

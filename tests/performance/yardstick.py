@@ -12,6 +12,7 @@ import asyncpg
 from deploy.local.engines.postgres import CLEAN_ENVIRONMENT, find_programs
 from deploy.local.errors import LocalError
 from deploy.local.process import ended_with_parent
+from tests.performance import counters
 from tests.performance.system import YARDSTICK, System
 
 ACCOUNTS = 10_000
@@ -41,6 +42,7 @@ class Yardstick:
     """Runs of pgbench; each rate is kept."""
 
     def __init__(self, system: System, folder: Path) -> None:
+        self._system = system
         self._dsn = system.postgres.dsn(YARDSTICK)
         programs = find_programs()
         assert programs is not None, "the server runs"
@@ -48,6 +50,8 @@ class Yardstick:
         self._folder = folder
         self.uniform: list[float] = []
         self.hot: list[float] = []
+        self.cpu_us: list[float] = []
+        """Of the server, for one transfer: unlike the rate it hardly depends on what else the machine does."""
 
     async def prepare(self) -> None:
         """Create the tables and the scripts.
@@ -66,13 +70,18 @@ class Yardstick:
 
     async def run(self, seconds: int) -> float:
         """Transfers per second between random accounts."""
+        before = self._cpu()
         self.uniform.append(await self._run("uniform.sql", seconds))
+        self.cpu_us.append(round((self._cpu() - before) / (self.uniform[-1] * seconds) * 1e6, 1))
         return self.uniform[-1]
 
     async def run_hot(self, seconds: int) -> float:
         """Transfers per second to one account."""
         self.hot.append(await self._run("hot.sql", seconds))
         return self.hot[-1]
+
+    def _cpu(self) -> float:
+        return sum(seconds for name, seconds in counters.cpu(self._system.stack).items() if name.startswith("postgres"))
 
     def _login(self) -> dict[str, str]:
         parts = urlsplit(self._dsn)

@@ -44,7 +44,7 @@ GROWN: dict[str, Any] = {
 
 
 def measured(*, proven: bool = True) -> Run:
-    yardstick = SimpleNamespace(uniform=[9.0, 11.0], hot=[5.0])
+    yardstick = SimpleNamespace(uniform=[9.0, 11.0], hot=[5.0], cpu_us=[200.0])
     run = Run(
         Plan(seed=7),
         system=cast("Any", None),
