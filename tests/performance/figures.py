@@ -87,6 +87,7 @@ def end_to_end(sent: Mapping[str, Any], rows: Mapping[str, Any], used: Mapping[s
         "statuses": sent["statuses"],
         "without_response": sent["sent"] - sum(sent["statuses"].values()),
         "generator_cpu_us": round(sent["cpu_seconds"] / max(1, sent["sent"]) * 1e6, 1),
+        "cores_used": ratio(sum(used["cpu"].values()) + sent["cpu_seconds"], last - sent["began"]),
         **costs(used, len(completed)),
     }
 

@@ -22,6 +22,9 @@ from tests.performance import child
 
 HASH = sha256(b"load").digest()
 DEPOSIT_MINOR = 10**9
+FUNDED = 10_000
+"""The accounts that send; further ones only receive."""
+
 LIFE = timedelta(hours=1)
 WARM_UP_SECONDS = 0.3
 
@@ -50,20 +53,21 @@ async def post(pool: Pool, pick: Pick, job: dict[str, Any]) -> dict[str, float]:
 
 
 async def accounts(pool: Pool, count: int) -> list[UUID]:
-    """So many funded accounts; those of an earlier run are used again."""
+    """So many accounts, those with money first; those of an earlier run are used again."""
     [(external, _, _)] = await commands.find_accounts(pool, ids=[], owners=[], external=["USD"])
-    found = [
-        row["id"] for row in await pool.fetch("SELECT id FROM accounts WHERE owner_id IS NOT NULL LIMIT $1", count)
-    ]
-    new = [(new_id(), new_id(), "USD") for _ in range(count - len(found))]
+    rows = await pool.fetch("SELECT id FROM accounts WHERE owner_id IS NOT NULL ORDER BY posted DESC LIMIT $1", count)
+    new = [(new_id(), new_id(), "USD") for _ in range(count - len(rows))]
     for first in range(0, len(new), 1000):
         async with database.transaction(pool) as connection:
             await store.insert_accounts(connection, new[first : first + 1000])
+    wallets = [row["id"] for row in rows] + [id_ for id_, _, _ in new]
     expires_at = datetime.now(UTC) + LIFE
-    for first in range(0, len(new), 256):
-        deposits = [posting(external, id_, DEPOSIT_MINOR, expires_at) for id_, _, _ in new[first : first + 256]]
+    for first in range(len(rows), min(FUNDED, count), 256):
+        deposits = [
+            posting(external, id_, DEPOSIT_MINOR, expires_at) for id_ in wallets[first : min(first + 256, FUNDED)]
+        ]
         await commands.post_transfers(pool, deposits, deadline=float("inf"))
-    return found + [id_ for id_, _, _ in new]
+    return wallets
 
 
 def uniform(sources: list[UUID], destinations: list[UUID]) -> Pick:
@@ -84,7 +88,7 @@ async def main(job: dict[str, Any]) -> dict[str, float]:
         pick = uniform([UUID(id_) for id_ in job["sources"]], [UUID(id_) for id_ in job["destinations"]])
     else:
         wallets = await accounts(pool, job["accounts"])
-        pick = uniform(wallets[1:], wallets[:1]) if job["hot"] else uniform(wallets, wallets)
+        pick = uniform(wallets[1:FUNDED], wallets[:1]) if job["hot"] else uniform(wallets[:FUNDED], wallets)
     random.seed(job["seed"])
     await post(pool, pick, job | {"seconds": WARM_UP_SECONDS})
     child.wait_for_go()

@@ -118,6 +118,7 @@ def _costs(document: Mapping[str, Any]) -> Iterator[str]:
             yield process, *(f"{one['cpu_us'].get(process, 0.0):.0f}" for one in loads)
         yield "**all**", *(f"**{one['cpu_us_per_transfer']:.0f}**" for one in loads)
         yield "load generator, not included", *(f"{one['generator_cpu_us']:.0f}" for one in loads)
+        yield "cores used, load generator included", *(f"{one['cores_used']:.2f}" for one in loads)
         yield "rows written", *(f"{one['rows_written']:.1f}" for one in loads)
         yield "bytes of write-ahead log", *(f"{one['wal_bytes_per_transfer']:,}" for one in loads)
         yield "database transactions", *(f"{one['commits_per_transfer']:.2f}" for one in loads)

@@ -60,7 +60,7 @@ class Plan:
     @property
     def yardstick_seconds(self) -> int:
         """Of one run of the yardstick, before and after each stretch."""
-        return max(1, min(5, self.seconds // 4))
+        return max(2, min(5, self.seconds // 4))
 
     def stretch_seconds(self, elapsed: float, parts_left: int) -> int:
         """The length of the next stretch: as planned, or shorter if the parts that are left would take too long."""

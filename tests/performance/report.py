@@ -146,6 +146,7 @@ def _costs(document: Mapping[str, Any]) -> Table:
     table.add_row("all processes", *(f"{one['cpu_us_per_transfer']:.0f}" for one in loads.values()), style="bold")
     for label, key in (
         ("load generator", "generator_cpu_us"),
+        ("cores used, with the generator", "cores_used"),
         ("rows written", "rows_written"),
         ("bytes of write-ahead log", "wal_bytes_per_transfer"),
         ("database transactions", "commits_per_transfer"),

@@ -45,6 +45,7 @@ def test_completed_rate_counts_from_the_first_send_to_the_last_completed() -> No
     assert 2.0 == measured["accepted_per_s"]
     assert 2000.0 == measured["complete_ms"]["p50"]
     assert 3500.0 == measured["complete_ms"]["p99"]
+    assert 0.008 == measured["cores_used"]
 
 
 def test_times_seen_by_the_client_are_preferred() -> None:

@@ -24,6 +24,7 @@ LOAD: dict[str, Any] = {
     "cpu_us_per_transfer": 500.0,
     "cpu_us": {"gateway": 500.0},
     "generator_cpu_us": 20.0,
+    "cores_used": 1.9,
     "rows_written": 9.0,
     "wal_bytes_per_transfer": 4000,
     "commits_per_transfer": 0.1,
