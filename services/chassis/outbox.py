@@ -35,12 +35,9 @@ LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
 POLL_SECONDS = 0.5
-PAUSE_SECONDS_MIN = 0.002
-PAUSE_SHARE = 0.5
-"""A relay without work pauses for this share of the time since it last had some."""
-
+PAUSE_SECONDS_MIN = 0.004
 NOTIFY_SECONDS = 0.05
-"""A process that has appended within so many seconds does not notify: the relay, which had work just now, polls meanwhile."""
+"""Under load, when commits have several items, a process notifies only if the last one is longer ago than this."""
 
 LISTEN_SECONDS = 30.0
 MEASURE_SECONDS = 1.0
@@ -53,8 +50,8 @@ PRUNE_MAX = 20_000
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 log = structlog.get_logger()
 
-_appended_at = -NOTIFY_SECONDS
-"""When this process last appended rows, on the monotonic clock."""
+_loaded_at = -NOTIFY_SECONDS
+"""When this process last appended several items, on the monotonic clock."""
 
 
 class Item(NamedTuple):
@@ -68,17 +65,25 @@ class Item(NamedTuple):
 async def append(connection: Connection, route: Route, items: Sequence[Item], *, delay_seconds: float = 0.0) -> None:
     """Write items in the transaction of the caller, as rows of at most `BUNDLE_MAX` items.
 
-    They are published after the commit, `delay_seconds` later if it is not 0. The commit notifies the relay, unless this process
-    has just appended others: then the relay is awake. No commit notifies under load, because PostgreSQL lets commits that notify
-    run only one after the other.
+    They are published after the commit, `delay_seconds` later if it is not 0.
     """
-    global _appended_at
-    now = time.monotonic()
-    notifies, _appended_at = now - _appended_at > NOTIFY_SECONDS, now
     parts = [items[start : start + BUNDLE_MAX] for start in range(0, len(items), BUNDLE_MAX)]
     await connection.executemany(statements.append_outbox, [_row(route, part, delay_seconds) for part in parts])
-    if notifies:
+    if _must_notify(len(items)):
         await connection.execute(statements.notify_relay)
+
+
+def _must_notify(count: int) -> bool:
+    """Whether the commit has to wake the relay: not under load, because PostgreSQL lets commits that notify run one by one.
+
+    After several items the relay looks for others by itself for a while.
+    """
+    global _loaded_at
+    if count == 1:
+        return True
+    now = time.monotonic()
+    last, _loaded_at = _loaded_at, now
+    return now - last > NOTIFY_SECONDS
 
 
 def _row(route: Route, items: Sequence[Item], delay_seconds: float) -> tuple[object, ...]:
@@ -125,7 +130,7 @@ class Relay:
             await self._publish_all()
 
     async def _publish_all(self) -> None:
-        failures, worked_at = 0, time.monotonic()
+        failures, loaded_at = 0, -POLL_SECONDS
         while not self._runtime.stopping.is_set():
             self._wakeup.clear()
             try:
@@ -135,10 +140,10 @@ class Relay:
             failures = failures + 1 if failed and not published else 0
             if failures:
                 await self._runtime.pause(backoff.seconds(failures))
-            elif published:
-                worked_at = time.monotonic()
-            else:
-                await self._wait(time.monotonic() - worked_at)
+            elif not published:
+                await self._wait(time.monotonic() - loaded_at)
+            elif published > 1:
+                loaded_at = time.monotonic()
 
     async def _pass(self) -> tuple[int, int]:
         """Read, publish and mark; return how many items were published and how many were not. (0, 0) without the lease."""
@@ -174,10 +179,10 @@ class Relay:
             items = sum(bundle.items for bundle in left)
             log.warning("outbox_publish_failed", items=items, reasons=sorted(set(reasons)))
 
-    async def _wait(self, idle_seconds: float) -> None:
-        """Wait for a notification, at most for a share of the time without work: a commit that follows soon does not notify."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait for a notification, at most so long: the time since the last load, after which commits may not notify."""
         try:
-            async with asyncio.timeout(min(max(idle_seconds * PAUSE_SHARE, PAUSE_SECONDS_MIN), POLL_SECONDS)):
+            async with asyncio.timeout(min(max(seconds, PAUSE_SECONDS_MIN), POLL_SECONDS)):
                 await self._wakeup.wait()
         except TimeoutError:
             pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -211,6 +213,25 @@ async def test_a_relay_that_is_gone_is_replaced(pool: Pool, monkeypatch: pytest.
         await published(pool)
 
 
+async def test_a_frozen_process_is_replaced(pool: Pool, transaction_database: TestDatabase) -> None:
+    """Its sessions stay open, as those of a live one: another relay takes over all the same."""
+    command = (sys.executable, "-m", "tests.harness.relay_process", transaction_database.service_url)
+    process = await asyncio.create_subprocess_exec(*command)
+    try:
+        await append(pool, new_id())
+        await published(pool)
+        process.send_signal(signal.SIGSTOP)
+        await append(pool, new_id())
+        async with running(relay(pool, Broker())):
+            await published(pool)
+        sessions = await pool.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'relay'")
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert sessions > 0
+
+
 async def test_a_stopped_relay_releases_its_lease(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an orderly stop another relay need not wait for the end of the lease."""
     monkeypatch.setattr(outbox, "LEASE_SECONDS", 3600.0)
@@ -226,21 +247,35 @@ async def test_a_stopped_relay_releases_its_lease(pool: Pool, monkeypatch: pytes
 
 
 async def test_rows_without_a_notification_are_published(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first of several commits in a row notifies; the relay finds the others."""
+    """Of several commits in a row with several items only the first one notifies; the relay finds the others."""
     notifications: list[str] = []
     monkeypatch.setattr(outbox, "NOTIFY_SECONDS", 3600.0)
-    monkeypatch.setattr(outbox, "_appended_at", -7200.0)
+    monkeypatch.setattr(outbox, "_loaded_at", -7200.0)
 
     async with pool.acquire() as listener:
         await listener.add_listener("outbox", lambda *_: notifications.append("outbox"))
         async with running(relay(pool, Broker())):
             for _ in range(5):
-                await append(pool, new_id())
+                await append(pool, new_id(), new_id())
                 await published(pool)
         await listener.fetchval("SELECT 1")
         await listener.reset()
 
     assert ["outbox"] == notifications
+
+
+async def test_a_single_item_notifies(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without load each commit wakes the relay."""
+    notified = asyncio.Queue[str]()
+    monkeypatch.setattr(outbox, "_loaded_at", time.monotonic())
+
+    async with pool.acquire() as listener:
+        await listener.add_listener("outbox", lambda *_: notified.put_nowait("outbox"))
+        for _ in range(2):
+            await append(pool, new_id())
+            async with asyncio.timeout(30):
+                await notified.get()
+        await listener.reset()
 
 
 async def test_only_published_rows_are_pruned(pool: Pool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,9 +14,12 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from services.chassis import database, dead_letters
+from services.chassis.broker import OutgoingMessage, Publisher, PublishFailed
 from services.chassis.client import Upstream
 from services.chassis.database import Pool
 from services.chassis.dead_letters import Actor, DeadLetterResolved
+from services.chassis.outbox import Relay
+from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable
@@ -129,6 +133,35 @@ async def test_lookup_by_key(pair: Pair, pool: Pool, intake: Intake, payment: Re
     found = await pair.after_replication(lambda: commands.find_by_key(pool, *payment.key))
     assert found is not None
     assert await recorded(pool, payment) == found.id
+
+
+class Broker(Publisher):
+    """A broker that confirms everything."""
+
+    def __init__(self) -> None:
+        self.messages: list[OutgoingMessage] = []
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        self.messages += messages
+        return [None] * len(messages)
+
+
+async def test_published_command(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
+    """A command whose commit is unknown is published once it is replicated."""
+    broker = Broker()
+    relay = Relay(pool, broker, Runtime(service="transaction", role="relay", instance="test"))
+    await pool.execute("UPDATE leases SET expires_at = clock_timestamp()")
+    await relay._take_lease()
+    await pair.leave_unknown(lambda: accept(intake, payment))
+
+    publishing = asyncio.ensure_future(relay._pass())
+    await pair.until_waiting(publishing)
+    before = len(broker.messages)
+    pair.resume()
+    published, _ = await publishing
+
+    assert (0, True) == (before, published > 0)
+    assert str(await recorded(pool, payment)).encode() in broker.messages[0].body
 
 
 async def test_outcome_applied_before(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:

@@ -226,6 +226,7 @@ MUTANTS = (
         caught_by=[
             f"{RELAYING}::test_rows_of_a_dead_relay_are_published",
             f"{RELAYING}::test_a_relay_that_is_gone_is_replaced",
+            f"{RELAYING}::test_a_frozen_process_is_replaced",
         ],
         faults=("transaction-relay/kill",),
     ),

@@ -159,6 +159,20 @@ MUTANTS = (
         "test_transaction.py::test_outcome_applied_before",
         indent=12,
     ),
+    Mutant(
+        name="unreplicated-publish",
+        guard="nothing is published before it is replicated: reading rows of the outbox is a write",
+        changes=[
+            Change(
+                "services/chassis/sql/queries.sql",
+                "    UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)\n"
+                "    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM due)\n    RETURNING name\n",
+                "    SELECT name FROM leases WHERE name = 'outbox' AND holder = $1 AND $2::float8 > 0\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{FOLDER}/test_transaction.py::test_published_command"],
+    ),
     _missing_wait(
         "conflict",
         TRANSACTION,
