@@ -17,6 +17,7 @@ DEPTH_MAX = 20
 INTEGER_DIGITS_MAX = 100
 
 Model = TypeVar("Model")
+_JSON = "application/json"
 _CHARSET = "utf-8"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\ufffd"
@@ -95,11 +96,14 @@ def check_media_type(request: web.Request) -> None:
     Raises:
         UnsupportedMediaType
     """
-    if request.content_type != "application/json":
-        raise UnsupportedMediaType("Content-Type must be application/json")
-    if (request.charset or _CHARSET).lower() != _CHARSET:
-        raise UnsupportedMediaType("JSON is UTF-8")
-    if any(encoding.lower() != "identity" for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
+    # The usual header is compared, the others are parsed.
+    if request.headers.get(hdrs.CONTENT_TYPE) != _JSON:
+        if request.content_type != _JSON:
+            raise UnsupportedMediaType("Content-Type must be application/json")
+        if (request.charset or _CHARSET).lower() != _CHARSET:
+            raise UnsupportedMediaType("JSON is UTF-8")
+    encodings = request.headers.getall(hdrs.CONTENT_ENCODING, ())
+    if encodings and any(encoding.lower() != "identity" for encoding in encodings):
         raise UnsupportedMediaType("encoded bodies are not accepted")
 
 
@@ -121,27 +125,32 @@ def parse(body: bytes) -> Any:
         MalformedJson: also for anything that two parsers could read differently.
     """
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer)
+        value = _decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise MalformedJson(str(error) if isinstance(error, _Ambiguous) else "the body is not JSON") from None
-    if _deeper_than(value, DEPTH_MAX):
+    # With fewer brackets nothing can be nested so deep.
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
         raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels")
     return value
 
 
-def validate(adapter: TypeAdapter[Model], value: Any) -> Model:
-    """The model of a parsed body.
+def validate(adapter: TypeAdapter[Model], value: Any, *, may_be_unstorable: bool = True) -> Model:
+    """The model of a parsed body. `may_be_unstorable`: the result of the function of this name, for its bytes.
 
     Raises:
         InvalidRequest: it lists all invalid fields.
     """
-    faults = list(_unstorable_texts(value, ""))
-    if faults:
+    if may_be_unstorable and (faults := _unstorable_texts(value, "")):
         raise InvalidRequest(errors=faults)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def may_be_unstorable(body: bytes) -> bool:
+    """Whether a strict JSON body may contain a character that cannot be stored: only an escape can denote one."""
+    return b"\\" in body
 
 
 def validate_json(adapter: TypeAdapter[Model], body: bytes) -> Model:
@@ -192,6 +201,10 @@ def _integer(digits: str) -> int:
     if len(digits) > INTEGER_DIGITS_MAX:
         raise _Ambiguous("a number has too many digits")
     return int(digits)
+
+
+# Built once: `json.loads` with any option builds a decoder for every call.
+_decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer).decode
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

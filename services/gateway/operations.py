@@ -33,9 +33,6 @@ REQUEST_SECONDS = 10.0
 BODY_SECONDS = 5.0
 """The deadline for the body to arrive."""
 
-_NO_BODY = object()
-"""No body, as opposed to the JSON `null`."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -115,7 +112,7 @@ BODY: web.RequestKey[Any] = web.RequestKey("body", object)
 """The body as the operation's model; None if it is optional and was not sent."""
 
 SENT: web.RequestKey[Any] = web.RequestKey("sent", object)
-"""The body as it was sent: parsed, without defaults."""
+"""The body as it was sent: parsed, without defaults; None if it is optional and was not sent."""
 
 QUERY: web.RequestKey[Any] = web.RequestKey("query", object)
 """The query parameters as the operation's model."""
@@ -158,11 +155,14 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         if query_adapter is not None:
             request[QUERY] = body.validate(query_adapter, _parameters(request))
-        elif not operation.query_free and request.query:
+        elif not operation.query_free and request.rel_url.raw_query_string and request.query:
             raise UnknownParameter(*dict.fromkeys(request.query))
         if body_adapter is not None:
-            sent = request[SENT] = await _read(request, required=operation.body_required)
-            request[BODY] = None if sent is _NO_BODY else body.validate(body_adapter, sent)
+            raw = await _read(request, required=operation.body_required)
+            request[SENT] = request[BODY] = None
+            if raw is not None:
+                sent = request[SENT] = body.parse(raw)
+                request[BODY] = body.validate(body_adapter, sent, may_be_unstorable=body.may_be_unstorable(raw))
         if operation.seconds is None:
             return await handler(request)
         try:
@@ -176,7 +176,8 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
     return guarded
 
 
-async def _read(request: web.Request, *, required: bool) -> Any:
+async def _read(request: web.Request, *, required: bool) -> bytes | None:
+    """The body; None if it is optional and was not sent."""
     if required:
         # A body that will be refused is neither awaited nor decompressed.
         body.check_media_type(request)
@@ -184,9 +185,12 @@ async def _read(request: web.Request, *, required: bool) -> Any:
     # Most bodies arrive with their headers; only the others are worth the cost of a timeout.
     if not request.content.is_eof():
         await _arrive(request)
-    if not required and not await request.read():
-        return _NO_BODY
-    return await body.read_json(request)
+    raw = await request.read()
+    if not required:
+        if not raw:
+            return None
+        body.check_media_type(request)
+    return raw
 
 
 async def _arrive(request: web.Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Annotated, Any
 
@@ -20,8 +21,12 @@ SAFE_INTEGER_MAX = 2**53 - 1
 """Clients that read numbers as doubles lose precision beyond it."""
 
 
+_CANONICAL_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def _canonical_id(text: str) -> str:
-    return str(read_id(text))
+    # Most ids arrive in their canonical form.
+    return text if _CANONICAL_ID.fullmatch(text) else str(read_id(text))
 
 
 def _whole_number(text: Any) -> Any:

@@ -151,4 +151,24 @@ MUTANTS = (
         works="tests/integration/gateway/test_admission.py::test_other_requests_are_served",
         caught_by=["tests/integration/gateway/test_passwords.py::test_excess_logins_are_refused_at_once"],
     ),
+    Mutant(
+        name="escapes-unchecked",
+        guard="a body with an escape is searched for characters that cannot be stored",
+        changes=[Change("services/chassis/body.py", '    return b"\\\\" in body\n', "    return False\n")],
+        works=WORKS,
+        caught_by=[f"{INPUT}::test_invalid_names_are_replaced_in_the_response"],
+    ),
+    Mutant(
+        name="depth-of-lists-unchecked",
+        guard="a body with more brackets than levels that are accepted is searched for its depth",
+        changes=[
+            Change(
+                "services/chassis/body.py",
+                'body.count(b"{") + body.count(b"[") > DEPTH_MAX',
+                'body.count(b"{") > DEPTH_MAX',
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{INPUT}::test_malformed_json_is_refused"],
+    ),
 )
