@@ -20,11 +20,15 @@ from deploy.backup.findings import Events, Finding, Kind, Outcome, Transfer, exa
 SUSPECTS_MAX = 1000
 """How many ids are read again at a time."""
 
-POSITION = "SELECT finalized_at, transfer_id FROM positions WHERE route = 'transfers.finalized'"
+POSITION = """
+SELECT finalized_at, transfer_id, (SELECT finalized_at FROM positions WHERE route = 'notifications.expired') AS expired_until
+FROM positions WHERE route = 'transfers.finalized'
+"""
 TRANSFERS = """
 SELECT id, status, failure_code, request_hash, from_wallet_id, to_wallet_id, amount, currency,
-       coalesce((finalized_at, id) <= ($1::timestamptz, $2::uuid), false) AS is_announced
-FROM transfers WHERE ($3::uuid[] IS NULL OR id = ANY($3)) ORDER BY id
+       coalesce((finalized_at, id) <= ($1::timestamptz, $2::uuid), false)
+       AND ($3::timestamptz IS NULL OR coalesce(completed_at, failed_at) >= $3) AS is_announced
+FROM transfers WHERE ($4::uuid[] IS NULL OR id = ANY($4)) ORDER BY id
 """
 OUTCOMES = """
 SELECT outcomes.transfer_id, outcome, reason, request_hash, debit.account_id AS source_id,
@@ -159,10 +163,10 @@ async def _keys(transaction: asyncpg.Connection) -> AsyncIterator[Finding]:
             yield Finding(Kind.KEY_DIFFERS, row["id"], detail)
 
 
-async def _position(notification: asyncpg.Connection) -> tuple[Any, Any]:
-    """Up to where the notification service has read the finalized transfers."""
+async def _position(notification: asyncpg.Connection) -> tuple[Any, ...]:
+    """Up to where the notification service has read the finalized transfers, and before when its records have expired."""
     row = await notification.fetchrow(POSITION)
-    return (row["finalized_at"], row["transfer_id"]) if row is not None else (None, None)
+    return tuple(row) if row is not None else (None, None, None)
 
 
 def _examine(

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
-from services.auth import api, commands
+from services.auth import api, commands, retention
 from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
@@ -52,6 +52,8 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         app = application(
             pool, read_pool, keyring, hashing=hashing, wakeup=wakeup, locations=locations, verifier=verifier
         )
+        removing = retention.Retention(read_pool, days=settings.session_retention_days)
+        runtime.run_beside(stack, removing.run(runtime))
         await server.serve(app, runtime, host=settings.host, port=settings.auth_port)
 
 

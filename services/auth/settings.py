@@ -27,6 +27,9 @@ class AuthSettings(RoleSettings):
     auth_read_pool_size_max: Annotated[int, Field(ge=1, le=100)] = 4
     """Connections for reads of users and operators (1 to 100)."""
 
+    session_retention_days: Annotated[int, Field(ge=31, le=3650)] = 90
+    """How long sessions that have ended are kept (31 to 3650 days). The audit log, which names them, is never removed."""
+
     redis_url: EngineUrl | None = None
     """Wakes the gateways when a session ends; without it they poll."""
 

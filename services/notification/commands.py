@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -42,7 +43,8 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
     async with database.transaction(pool) as connection:
         # Every event has a viewer. The lock of the feeds, held to the commit, lets one transaction at a time record an event.
         last_seqs = await store.advance_counters(connection, feed.count(entries))
-        recorded = await store.list_recorded(connection, list(by_transfer))
+        times = {event.transfer_id: event.occurred_at for event in by_transfer.values()}
+        recorded = await store.list_recorded(connection, times)
         if recorded:
             copies = [entry for entry in entries if entry.event.transfer_id in recorded]
             entries = [entry for entry in entries if entry.event.transfer_id not in recorded]
@@ -69,7 +71,8 @@ async def record_pending(pool: Pool, transfers: Sequence[PendingTransfer]) -> fr
         counts = Counter(pending.sender_id for pending in by_transfer.values())
         last_seqs = await store.advance_counters(connection, counts)
         # Under the lock of the feed: the outcome is recorded before this line or after it, and then this line is refused.
-        recorded = await store.list_recorded(connection, list(by_transfer))
+        times = {id_: pending.expires_at for id_, pending in by_transfer.items()}
+        recorded = await store.list_recorded(connection, times)
         keys = [InboxKey(id_, feed.PENDING) for id_ in by_transfer if id_ not in recorded]
         new = await store.insert_inbox(connection, keys) if keys else set()
         unused = Counter(pending.sender_id for id_, pending in by_transfer.items() if id_ not in new)
@@ -97,6 +100,12 @@ async def advance_position(pool: Pool, position: Finalized) -> None:
     """Record that every finalized transfer up to a position is recorded."""
     async with database.transaction(pool) as connection:
         await store.advance_position(connection, TRANSFERS_FINALIZED.type, position)
+
+
+async def find_expired_until(pool: Pool) -> datetime:
+    """The time before which records of outcomes may have been removed."""
+    async with database.connection(pool) as connection:
+        return (await store.find_position(connection, store.EXPIRED) or BEGINNING).at
 
 
 async def list_notifications(pool: Pool, user_id: UUID, *, below: Position, limit: int) -> list[Notification]:

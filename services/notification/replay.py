@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from services.chassis.database import Pool, Record
@@ -20,26 +21,38 @@ def previewer(pool: Pool) -> Preview:
     async def preview(dead_letter: Record) -> ReplayPreview:
         ids = dead_letter["subject_ids"]
         unrecorded = set(await commands.list_unrecorded(pool, ids)) if ids else set()
+        expired_until = await commands.find_expired_until(pool)
         readable = _read(bytes(dead_letter["body"]))
-        effects = [_effect(transfer_id, transfer_id not in unrecorded, transfer_id in readable) for transfer_id in ids]
+        effects = [
+            _expired(transfer_id)
+            if readable.get(transfer_id, expired_until) < expired_until
+            else _effect(transfer_id, transfer_id not in unrecorded, transfer_id in readable)
+            for transfer_id in ids
+        ]
         return ReplayPreview(effects, READABLE if readable else UNREADABLE)
 
     return preview
 
 
-def _read(body: bytes) -> set[UUID]:
-    """The transfers of the events that this version can decode."""
+def _read(body: bytes) -> dict[UUID, datetime]:
+    """The transfers of the events that this version can decode, and when they got their outcomes."""
     try:
         items = decode_envelope(TRANSFERS_FINALIZED, body).items
     except MalformedMessage:
-        return set()
-    found = set()
+        return {}
+    found = {}
     for item in items:
         try:
-            found.add(decode_event(item).transfer_id)
+            event = decode_event(item)
         except MalformedMessage:
             continue
+        found[event.transfer_id] = event.occurred_at
     return found
+
+
+def _expired(transfer_id: UUID) -> Effect:
+    detail = "Its notifications have expired; the event is ignored."
+    return Effect(transfer_id, "notified", "nothing", detail)
 
 
 def _effect(transfer_id: UUID, is_recorded: bool, is_readable: bool) -> Effect:

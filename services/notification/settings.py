@@ -93,6 +93,12 @@ class WorkerSettings(RoleSettings):
     catch_up_seconds: Seconds = 5.0
     """The pause between two passes of the catch-up. A lost event arrives up to 5 s later."""
 
+    notification_retention_days: Annotated[int, Field(ge=7, le=3650)] = 400
+    """How long notifications are kept, which are also the events of their transfers (7 to 3650 days)."""
+
+    event_retention_days: Annotated[int, Field(ge=7, le=3650)] = 30
+    """How long other live events are kept (7 to 3650 days). A stream that resumes before one that is gone gets `reset`."""
+
     smtp_url: Annotated[OptionalSmtpUrl, Field(json_schema_extra={"connects": False})] = None
     """Whether transfer notifications are queued as e-mails: only that it is set counts, this role sends nothing."""
 

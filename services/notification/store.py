@@ -43,6 +43,9 @@ class Finalized(NamedTuple):
     transfer_id: UUID
 
 
+EXPIRED = "notifications.expired"
+"""The route of the position up to which records may have been removed: an earlier event is a copy."""
+
 BEGINNING = Finalized(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 """Before every finalized transfer."""
 
@@ -80,9 +83,13 @@ async def return_numbers(connection: Connection, counts: Mapping[UUID, int]) -> 
     return {row["user_id"]: row["last_seq"] for row in rows}
 
 
-async def list_recorded(connection: Connection, transfer_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the transfers whose outcome is recorded; to be read after the feeds were locked."""
-    return {row["transfer_id"] for row in await connection.fetch(statements.list_recorded, transfer_ids)}
+async def list_recorded(connection: Connection, times: Mapping[UUID, datetime]) -> set[UUID]:
+    """Those of the transfers whose outcome is recorded, or was and has expired; to be read after the feeds were locked.
+
+    `times`: of each transfer, when it got its outcome; of a PENDING one, when it expires.
+    """
+    rows = await connection.fetch(statements.list_recorded, list(times), list(times.values()), EXPIRED)
+    return {row["transfer_id"] for row in rows}
 
 
 async def list_unrecorded(connection: Connection, transfer_ids: Sequence[UUID]) -> list[UUID]:

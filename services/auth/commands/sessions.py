@@ -10,7 +10,7 @@ from services.auth.actions.access import Access
 from services.auth.actions.audit import Action, Audit
 from services.auth.actions.sessions import Reason, Session
 from services.auth.keyring import Keyring
-from services.auth.store.sessions import LiveSession, Revocation
+from services.auth.store.sessions import EndedSessions, LiveSession, Revocation
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
 from services.chassis.database import Pool
@@ -47,6 +47,8 @@ async def refresh(pool: Pool, keyring: Keyring, wakeup: Wakeup, *, refresh_token
         if session_id is None:
             raise InvalidRefreshToken
         locked = await store.sessions.lock_session(connection, session_id)
+        if locked is None:
+            raise InvalidRefreshToken
         if locked.revoked:
             raise replication.OnceReplicated(InvalidRefreshToken())
         if await store.sessions.spend_refresh_token(connection, token_hash):
@@ -115,6 +117,15 @@ async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep:
         await actions.audit.record(connection, Audit(Action.SESSIONS_REVOKED, user_id, user_id, detail))
         await actions.access.revoke(connection, live, Reason.REVOKED, actor_id=user_id)
     await actions.access.announce_revocation(wakeup, user_id, live, reason=Reason.REVOKED)
+
+
+async def remove_ended(pool: Pool, *, after: UUID, days: int, limit: int) -> EndedSessions:
+    """Remove, of the next `limit` sessions after an id, those that ended so many days ago."""
+    async with database.transaction(pool) as connection:
+        ended = await store.sessions.lock_ended_sessions(connection, after=after, days=days, limit=limit)
+        if ended.ids:
+            await store.sessions.delete_sessions(connection, ended.ids)
+    return ended
 
 
 async def list_revocations(pool: Pool, *, after: int) -> Feed:

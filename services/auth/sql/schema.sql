@@ -5,6 +5,12 @@ BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END
 $$;
+CREATE FUNCTION public.refuse_early_loss() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'this row of % is not old enough to be removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
 CREATE TABLE public.api_keys (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -158,6 +164,7 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_email_unique UNIQUE (email);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+CREATE INDEX api_keys_of_session ON public.api_keys USING btree (session_id) WHERE (session_id IS NOT NULL);
 CREATE INDEX api_keys_of_user ON public.api_keys USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX api_keys_seq_unique ON public.api_keys USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
@@ -174,6 +181,7 @@ CREATE UNIQUE INDEX refresh_tokens_unspent_unique ON public.refresh_tokens USING
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX sessions_seq_unique ON public.sessions USING btree (seq) WHERE (seq IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER sessions_kept BEFORE DELETE ON public.sessions FOR EACH ROW WHEN ((COALESCE(old.revoked_at, old.used_at) > (now() - '30 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.sessions(id);
 ALTER TABLE ONLY public.api_keys
@@ -211,7 +219,7 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.refresh_tokens TO payflow_auth;
 GRANT UPDATE(spent_at) ON TABLE public.refresh_tokens TO payflow_auth;
 GRANT SELECT ON TABLE public.revocation_counter TO payflow_auth;
 GRANT UPDATE(last) ON TABLE public.revocation_counter TO payflow_auth;
-GRANT SELECT,INSERT ON TABLE public.sessions TO payflow_auth;
+GRANT SELECT,INSERT,DELETE ON TABLE public.sessions TO payflow_auth;
 GRANT UPDATE(used_at) ON TABLE public.sessions TO payflow_auth;
 GRANT UPDATE(revoked_at) ON TABLE public.sessions TO payflow_auth;
 GRANT UPDATE(reason) ON TABLE public.sessions TO payflow_auth;

@@ -38,16 +38,22 @@ class LiveSession(NamedTuple):
     user_agent: str | None
 
 
+class EndedSessions(NamedTuple):
+    """Sessions that ended long ago, and the last id that was examined; None: there are no more."""
+
+    last_id: UUID | None
+    ids: list[UUID]
+
+
 async def insert_session(connection: Connection, session_id: UUID, user_id: UUID, *, user_agent: str | None) -> None:
     """Insert a session."""
     await connection.execute(statements.insert_session, session_id, user_id, user_agent)
 
 
-async def lock_session(connection: Connection, session_id: UUID) -> LockedSession:
-    """Lock a session that exists."""
+async def lock_session(connection: Connection, session_id: UUID) -> LockedSession | None:
+    """Lock a session; None if it ended long ago and was removed."""
     row = await connection.fetchrow(statements.lock_session, session_id)
-    assert row is not None, "sessions are never deleted"
-    return LockedSession(*row)
+    return LockedSession(*row) if row is not None else None
 
 
 async def lock_live_session(connection: Connection, session_id: UUID, user_id: UUID) -> list[UUID]:
@@ -121,6 +127,19 @@ async def find_refresh_token_spent_at(connection: Connection, token_hash: bytes)
 async def prune_refresh_tokens(connection: Connection, session_id: UUID, *, count_max: int) -> None:
     """Delete spent tokens of a session that would have expired by now, or that are older than the last `count_max` tokens."""
     await connection.execute(statements.prune_refresh_tokens, session_id, count_max)
+
+
+async def lock_ended_sessions(connection: Connection, *, after: UUID, days: int, limit: int) -> EndedSessions:
+    """Examine at most `limit` sessions after an id, and lock those that ended so many days ago and created no API key."""
+    row = await connection.fetchrow(statements.lock_ended_sessions, after, days, limit)
+    assert row is not None, "the statement returns one row"
+    return EndedSessions(row["last_id"], row["ids"])
+
+
+async def delete_sessions(connection: Connection, session_ids: Sequence[UUID]) -> None:
+    """Remove locked sessions and their tokens."""
+    await connection.execute(statements.delete_tokens_of_sessions, session_ids)
+    await connection.execute(statements.delete_sessions, session_ids)
 
 
 async def lock_sessions_beyond(connection: Connection, user_id: UUID, count_max: int) -> list[UUID]:

@@ -13,10 +13,14 @@ WHERE event_counters.user_id = unused.user_id
 RETURNING event_counters.user_id, last_seq;
 
 -- name: list_recorded
--- In a statement after the one that locked the feeds: what another transaction recorded before it is visible now.
+-- In a statement after the one that locked the feeds: what another transaction recorded before it is visible now. What is older
+-- than the position of the retention may have been recorded and removed: both are seen in one snapshot.
 SELECT transfer_id FROM notifications WHERE transfer_id = ANY($1::uuid[])
 UNION
-SELECT transfer_id FROM inbox WHERE transfer_id = ANY($1::uuid[]) AND type <> 'transfer.pending';
+SELECT transfer_id FROM inbox WHERE transfer_id = ANY($1::uuid[]) AND type <> 'transfer.pending'
+UNION
+SELECT event.transfer_id FROM unnest($1::uuid[], $2::timestamptz[]) AS event(transfer_id, at)
+WHERE at < (SELECT finalized_at FROM positions WHERE route = $3);
 
 -- name: list_unrecorded
 -- A key of PENDING may have been recorded long before.

@@ -4,6 +4,12 @@ CREATE FUNCTION public.refuse_change() RETURNS trigger
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
+CREATE FUNCTION public.refuse_early_loss() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'this row of % is not old enough to be removed', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
 CREATE FUNCTION public.refuse_loss() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -142,11 +148,16 @@ CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, st
 CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
+CREATE INDEX events_by_time ON public.events USING btree (created_at);
 CREATE INDEX notifications_of_feed ON public.notifications USING btree (user_id, seq) WHERE (seq IS NOT NULL);
 CREATE INDEX notifications_of_user ON public.notifications USING btree (user_id, created_at, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
+CREATE TRIGGER deliveries_kept BEFORE DELETE ON public.deliveries FOR EACH ROW WHEN ((old.state = 'waiting'::text)) EXECUTE FUNCTION public.refuse_early_loss();
+CREATE TRIGGER events_kept BEFORE DELETE ON public.events FOR EACH ROW WHEN ((old.created_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
+CREATE TRIGGER inbox_kept BEFORE DELETE ON public.inbox FOR EACH ROW WHEN ((old.received_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 CREATE TRIGGER inbox_skips_recorded_transfers BEFORE INSERT ON public.inbox FOR EACH ROW EXECUTE FUNCTION public.skip_recorded_transfer();
+CREATE TRIGGER notifications_kept BEFORE DELETE ON public.notifications FOR EACH ROW WHEN ((old.created_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES public.notifications(id);
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_notification;
@@ -161,7 +172,7 @@ GRANT UPDATE(replays) ON TABLE public.dead_letters TO payflow_notification;
 GRANT UPDATE(replayed_at) ON TABLE public.dead_letters TO payflow_notification;
 GRANT UPDATE(discarded_at) ON TABLE public.dead_letters TO payflow_notification;
 GRANT UPDATE(note) ON TABLE public.dead_letters TO payflow_notification;
-GRANT SELECT,INSERT ON TABLE public.deliveries TO payflow_notification;
+GRANT SELECT,INSERT,DELETE ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(state) ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(attempts) ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(claimed_until) ON TABLE public.deliveries TO payflow_notification;
@@ -169,9 +180,9 @@ GRANT UPDATE(sent_at) ON TABLE public.deliveries TO payflow_notification;
 GRANT UPDATE(last_error) ON TABLE public.deliveries TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.event_counters TO payflow_notification;
 GRANT UPDATE(last_seq) ON TABLE public.event_counters TO payflow_notification;
-GRANT SELECT,INSERT ON TABLE public.events TO payflow_notification;
-GRANT SELECT,INSERT ON TABLE public.inbox TO payflow_notification;
-GRANT SELECT,INSERT ON TABLE public.notifications TO payflow_notification;
+GRANT SELECT,INSERT,DELETE ON TABLE public.events TO payflow_notification;
+GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO payflow_notification;
+GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO payflow_notification;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.positions TO payflow_notification;
 GRANT UPDATE(finalized_at) ON TABLE public.positions TO payflow_notification;

@@ -128,6 +128,22 @@ async def test_every_kind_of_mismatch_is_found(four: FourDatabases) -> None:
     assert expected == await kinds(four)
 
 
+async def test_expired_events_are_not_missing(four: FourDatabases) -> None:
+    """Outcomes from before the position of the retention need no event; later ones do."""
+    external, alice = await four.external(), await four.user()
+    old, new = [await four.accept(external, alice, 100) for _ in range(2)]
+    await four.finalize(old, new)
+    await four.advance()
+    await four.execute("notification", "DELETE FROM notifications")
+    await four.execute(
+        "transaction", "UPDATE transfers SET completed_at = now() - interval '9 days' WHERE id = $1", old
+    )
+    expired = "INSERT INTO positions SELECT 'notifications.expired', now() - interval '1 day', gen_random_uuid()"
+    await four.execute("notification", expired)
+
+    assert {(Kind.EVENT_MISSING, new)} == {(finding.kind, finding.id) for finding in await four.findings()}
+
+
 async def test_an_older_wallet_dump_is_no_backup(four: FourDatabases, templates: Templates) -> None:
     """With a wallet dump older than the transaction database, COMPLETED transfers have no outcome: their money is back."""
     alice, bob = await four.user(), await four.user()

@@ -13,6 +13,7 @@ SESSIONS = "tests/integration/auth/test_sessions.py"
 OWN_SESSIONS = "tests/integration/auth/test_own_sessions.py"
 TOTP = "tests/integration/auth/test_totp.py"
 USERS = "tests/integration/auth/test_users.py"
+RETENTION = "tests/integration/auth/test_retention.py"
 KEYS = "tests/integration/auth/test_keys.py"
 
 MUTANTS = (
@@ -262,5 +263,32 @@ MUTANTS = (
         ],
         works=f"{KEYS}::test_published_keys_verify_access_tokens",
         caught_by=[f"{KEYS}::test_rotation_ends_no_session", f"{KEYS}::test_old_key_retires_by_itself"],
+    ),
+    Mutant(
+        name="recent-sessions-removable",
+        guard="the database refuses to remove a session that ended within a month",
+        changes=[
+            Change(
+                "services/auth/sql/migrations/0014.sql", "    RAISE EXCEPTION", "    RETURN OLD;\n    RAISE EXCEPTION"
+            ),
+        ],
+        works=f"{RETENTION}::test_ended_sessions_are_removed",
+        caught_by=[f"{RETENTION}::test_recent_sessions_cannot_be_removed"],
+    ),
+    Mutant(
+        name="live-sessions-removed",
+        guard="a session is removed only so long after it ended",
+        changes=[
+            Change(
+                "services/auth/sql/queries/sessions.sql",
+                "    WHERE coalesce(revoked_at, used_at) < now() - make_interval(days => $2)\n",
+                "    WHERE created_at < now() - make_interval(days => 0 * $2)\n",
+            ),
+            Change(
+                "services/auth/sql/migrations/0014.sql", "    RAISE EXCEPTION", "    RETURN OLD;\n    RAISE EXCEPTION"
+            ),
+        ],
+        works=f"{RETENTION}::test_refresh_beside_a_removal",
+        caught_by=[f"{RETENTION}::test_ended_sessions_are_removed"],
     ),
 )

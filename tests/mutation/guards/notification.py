@@ -9,14 +9,26 @@ FEED = "services/notification/feed.py"
 QUERIES = "services/notification/sql/queries.sql"
 STORE = "services/notification/store.py"
 SCHEMA = "services/notification/sql/migrations/0001.sql"
+REMOVALS = "services/notification/sql/queries_retention.sql"
+RETENTION_COMMANDS = "services/notification/commands_retention.py"
+KEEPING = "services/notification/sql/migrations/0015.sql"
 TRIGGER = "services/notification/sql/migrations/0013.sql"
 
 RECORDING = "tests/integration/notification/test_recording.py"
+RETENTION = "tests/integration/notification/test_retention.py"
 TWO_RELEASES = "tests/integration/notification/test_two_releases.py"
 WORKS = f"{RECORDING}::test_both_users"
 
 LOCK = "        last_seqs = await store.advance_counters(connection, feed.count(entries))\n"
-LOOK = "        recorded = await store.list_recorded(connection, list(by_transfer))\n        if recorded:\n"
+LOOK = (
+    "        times = {event.transfer_id: event.occurred_at for event in by_transfer.values()}\n"
+    "        recorded = await store.list_recorded(connection, times)\n"
+    "        if recorded:\n"
+)
+PENDING_LOOK = (
+    "        times = {id_: pending.expires_at for id_, pending in by_transfer.items()}\n"
+    "        recorded = await store.list_recorded(connection, times)\n"
+)
 RETURN = "            last_seqs |= await store.return_numbers(connection, feed.count(copies))\n"
 
 MUTANTS = (
@@ -99,14 +111,9 @@ MUTANTS = (
             Change(
                 COMMANDS,
                 "        last_seqs = await store.advance_counters(connection, counts)\n",
-                "        recorded = await store.list_recorded(connection, list(by_transfer))\n"
-                "        last_seqs = await store.advance_counters(connection, counts)\n",
+                f"{PENDING_LOOK}        last_seqs = await store.advance_counters(connection, counts)\n",
             ),
-            Change(
-                COMMANDS,
-                "        recorded = await store.list_recorded(connection, list(by_transfer))\n        keys = ",
-                "        keys = ",
-            ),
+            Change(COMMANDS, f"{PENDING_LOOK}        keys = ", "        keys = "),
         ],
         works=WORKS,
         caught_by=[f"{RECORDING}::test_pending_waits_for_a_worker_that_records_the_outcome"],
@@ -124,5 +131,43 @@ MUTANTS = (
         changes=[Change(TRIGGER, "        RETURN NULL;\n", "        RETURN NEW;\n")],
         works=WORKS,
         caught_by=[f"{TWO_RELEASES}::test_copy_of_a_later_record"],
+    ),
+    Mutant(
+        name="expired-comes-back",
+        guard="an event from before the position of the retention is a copy",
+        changes=[Change(QUERIES, "WHERE at < (SELECT finalized_at", "WHERE false AND at < (SELECT finalized_at")],
+        works=WORKS,
+        caught_by=[f"{RETENTION}::test_replay_of_an_expired_dead_letter", f"{RETENTION}::test_a_year"],
+    ),
+    Mutant(
+        name="expiry-not-recorded",
+        guard="the position of the retention is committed with the first removal",
+        changes=[
+            Change(RETENTION_COMMANDS, "        if notification_ids or inbox_count:\n", "        if not limit:\n")
+        ],
+        works=WORKS,
+        caught_by=[f"{RETENTION}::test_replay_of_an_expired_dead_letter"],
+    ),
+    Mutant(
+        name="recent-rows-removable",
+        guard="the database refuses to remove what is younger than a week",
+        changes=[
+            Change(KEEPING, "    RAISE EXCEPTION", "    RETURN OLD;\n    RAISE EXCEPTION"),
+        ],
+        works=WORKS,
+        caught_by=[f"{RETENTION}::test_recent_rows_cannot_be_removed"],
+    ),
+    Mutant(
+        name="waiting-email-removed",
+        guard="a notification whose e-mail waits is not removed",
+        changes=[
+            Change(
+                REMOVALS,
+                "\n  AND NOT EXISTS (SELECT FROM deliveries WHERE notification_id = notifications.id AND state = 'waiting')",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RETENTION}::test_waiting_email_keeps_its_notification"],
     ),
 )

@@ -68,6 +68,25 @@ DELETE FROM refresh_tokens WHERE session_id = $1 AND spent_at IS NOT NULL AND (
     )
 );
 
+-- name: lock_ended_sessions
+-- Of the next sessions in the order of their ids, which begin with a time: those that ended so long ago, and created no API key.
+-- One that was not used for so long has ended, because its last refresh token has expired. The last id is null at the end.
+WITH examined AS MATERIALIZED (
+    SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT $3
+), ended AS MATERIALIZED (
+    SELECT sessions.id FROM sessions JOIN examined USING (id)
+    WHERE coalesce(revoked_at, used_at) < now() - make_interval(days => $2)
+      AND NOT EXISTS (SELECT FROM api_keys WHERE api_keys.session_id = sessions.id)
+    ORDER BY sessions.id FOR UPDATE OF sessions SKIP LOCKED
+)
+SELECT (SELECT id FROM examined ORDER BY id OFFSET $3 - 1) AS last_id, ARRAY(SELECT id FROM ended) AS ids;
+
+-- name: delete_tokens_of_sessions
+DELETE FROM refresh_tokens WHERE session_id = ANY($1::uuid[]);
+
+-- name: delete_sessions
+DELETE FROM sessions WHERE id = ANY($1::uuid[]);
+
 -- name: lock_sessions_beyond
 -- The least recently used ones beyond the limit. The user is locked, so no login adds one meanwhile.
 SELECT id FROM sessions WHERE revoked_at IS NULL AND id IN (

@@ -1,0 +1,54 @@
+"""Removes sessions that ended long ago, a bounded number in each pass; they are examined in the order of their ids, in turns."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from services.auth import commands
+from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
+from services.chassis.roles import Runtime
+
+EVERY_SECONDS = 60.0
+MORE_SECONDS = 1.0
+"""The pause after a pass that has not reached the newest session."""
+
+ROWS_MAX = 1000
+FIRST = UUID(int=0)
+
+log = structlog.get_logger()
+
+
+class Retention:
+    """Removes what ended so many days ago. Several may run: each skips what another one has locked."""
+
+    def __init__(self, pool: Pool, *, days: int) -> None:
+        self._pool = pool
+        self._days = days
+        self._after = FIRST
+
+    async def run(self, runtime: Runtime) -> None:
+        """A pass every second until the newest session, then every minute from the oldest, until the role stops."""
+        while not runtime.stopping.is_set():
+            more = False
+            try:
+                more = await self.remove()
+            except (DatabaseUnavailable, LockTimeout) as error:
+                log.debug("retention_delayed", reason=str(error))
+            except Exception:
+                # Requests are served on; the next pass examines the same sessions.
+                log.exception("retention_failed")
+            await runtime.pause(MORE_SECONDS if more else EVERY_SECONDS)
+
+    async def remove(self) -> bool:
+        """One pass; whether there are more sessions to examine.
+
+        Raises:
+            DatabaseUnavailable, LockTimeout: nothing was removed, or it is unknown; the next pass examines the same sessions.
+        """
+        ended = await commands.sessions.remove_ended(self._pool, after=self._after, days=self._days, limit=ROWS_MAX)
+        self._after = ended.last_id or FIRST
+        if ended.ids:
+            log.info("ended_sessions_removed", sessions=len(ended.ids))
+        return ended.last_id is not None
