@@ -15,7 +15,7 @@ from deploy.local.process import ended_with_parent
 from deploy.programs import ENVIRONMENT_PROGRAMS
 from tests.performance.system import System
 
-RATE = 100
+RATE = 200
 """Samples a second."""
 
 ENGINES = frozenset({"postgres", "rabbitmq", "redis"})
@@ -50,9 +50,10 @@ async def recording(system: System, part: str) -> AsyncIterator[None]:
 
 
 async def _start(pid: int, path: Path) -> asyncio.subprocess.Process:
+    # Only threads that hold the interpreter's lock: on a busy machine others look active while they wait for a core.
     options = ["--pid", str(pid), "--output", str(path), "--rate", str(RATE)]
     return await asyncio.create_subprocess_exec(
-        *(*ended_with_parent(), str(ENVIRONMENT_PROGRAMS / "py-spy"), "record", "--nonblocking", *options),
+        *(*ended_with_parent(), str(ENVIRONMENT_PROGRAMS / "py-spy"), "record", "--nonblocking", "--gil", *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
