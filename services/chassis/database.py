@@ -17,6 +17,7 @@ from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
 Record = asyncpg.Record
+UniqueViolation = asyncpg.UniqueViolationError
 PostgresError = asyncpg.PostgresError
 """Any error of the server, for jobs that print it in one line."""
 

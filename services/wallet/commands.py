@@ -47,10 +47,6 @@ class Void(NamedTuple):
     request_hash: bytes
 
 
-class _LostRace(Exception):  # noqa: N818 - caught where it is raised
-    """A concurrent transaction recorded an outcome of this batch after it was read and before the insert."""
-
-
 async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: float) -> list[Result]:
     """Decide and post a batch; one result per item, in order.
 
@@ -64,16 +60,22 @@ async def post_transfers(pool: Pool, postings: Sequence[Posting], *, deadline: f
     """
 
     async def post(part: Sequence[Posting]) -> list[Result]:
-        if time.monotonic() >= deadline:
-            return [_retry(posting) for posting in part]
-        try:
-            return await _post(pool, part)
-        except (DatabaseUnavailable, LockTimeout):
-            raise
-        except Exception:
-            if len(part) > 1:
-                log.exception("batch_failed", items=len(part))
-            raise
+        # With each concurrent void, one more outcome can be read: at most one repetition per transfer.
+        for _ in range(len(part) + 1):
+            if time.monotonic() >= deadline:
+                return [_retry(posting) for posting in part]
+            try:
+                return await _post(pool, part)
+            except store.OutcomeExists:
+                # A later item of this batch may depend on money from the voided transfer: decide the whole batch again.
+                continue
+            except (DatabaseUnavailable, LockTimeout):
+                raise
+            except Exception:
+                if len(part) > 1:
+                    log.exception("batch_failed", items=len(part))
+                raise
+        raise AssertionError("a recorded outcome can be read")
 
     return await halving.run(postings, post, on_failure=_fail, raises=(DatabaseUnavailable,))
 
@@ -92,33 +94,15 @@ async def _post(pool: Pool, postings: Sequence[Posting]) -> list[Result]:
     transfer_ids = list({posting.transfer_id for posting in postings})
     async with database.transaction(pool) as connection:
         accounts, last_entry_at = await store.lock_accounts(connection, account_ids)
-        # With each concurrent void, one more outcome can be read: at most one repetition per transfer.
-        for _ in range(len(transfer_ids) + 1):
-            recorded, now = await store.read_outcomes(connection, transfer_ids)
-            # The clock of a server can be set back; the times of the entries of an account never decrease.
-            decision = ledger.decide(accounts, postings, recorded, max(now, last_entry_at or now))
-            try:
-                async with connection.transaction():
-                    await _write(connection, decision)
-            except _LostRace:
-                # A later item of this batch may depend on money from the voided transfer: discard the whole decision and decide
-                # again, now that the void can be read.
-                continue
-            break
+        recorded, now = await store.read_outcomes(connection, transfer_ids)
+        # The clock of a server can be set back; the times of the entries of an account never decrease.
+        decision = ledger.decide(accounts, postings, recorded, max(now, last_entry_at or now))
+        if decision.outcomes:
+            await store.write_decision(connection, decision)
         else:
-            raise AssertionError("a recorded outcome can be read")
-        if not decision.outcomes:
             await replication.await_replication(connection)
     _count(decision)
     return decision.results
-
-
-async def _write(connection: Connection, decision: Decision) -> None:
-    """Write a decision, but only if all its outcomes were inserted."""
-    if decision.outcomes and await store.insert_outcomes(connection, decision.outcomes) < len(decision.outcomes):
-        raise _LostRace
-    if decision.entries:
-        await store.write_entries(connection, decision)
 
 
 async def void_transfers(pool: Pool, voids: Sequence[Void]) -> list[Result]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.chassis.database import Connection, Record
+from services.chassis.database import Connection, Record, UniqueViolation
 from services.chassis.statements import Statements
 from services.wallet.ledger import Account, Decision, Outcome
 from services.wallet.seal import Block, Head, Members, State
@@ -18,8 +18,14 @@ from services.wallet.seal import Block, Head, Members, State
 _transfer_id = attrgetter("transfer_id")
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
+OUTCOMES_KEY = "outcomes_pkey"
+
 SEQ_MAX = 2**62
 """Above every seq."""
+
+
+class OutcomeExists(Exception):  # noqa: N818 - reads as what it is
+    """A transfer of this batch already has an outcome, which was recorded after the outcomes were read."""
 
 
 class Wallet(NamedTuple):
@@ -103,17 +109,25 @@ async def read_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) ->
     return Recorded(found, rows[0]["now"])
 
 
-async def insert_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> int:
-    """Insert outcomes; return how many were inserted. Sorted by id, or two concurrent inserts could deadlock."""
-    columns = zip(*sorted(outcomes, key=_transfer_id), strict=True)
-    return int(await connection.fetchval(statements.insert_outcomes, *columns))
+async def write_decision(connection: Connection, decision: Decision) -> None:
+    """Write what was decided: outcomes, entries and new balances. Sorted by id, or two concurrent writes could deadlock.
+
+    Raises:
+        OutcomeExists: a concurrent transaction has recorded one of the outcomes; this transaction has failed.
+    """
+    outcomes = [outcome[:-1] for outcome in sorted(decision.outcomes, key=_transfer_id)]
+    changed = [(state.account.id, state.posted, state.seq) for state in decision.changed]
+    columns = (*_columns(outcomes, 9), *_columns(decision.entries, 6), *_columns(changed, 3))
+    try:
+        await connection.execute(statements.write_decision, decision.at, *columns)
+    except UniqueViolation as error:
+        if error.constraint_name == OUTCOMES_KEY:
+            raise OutcomeExists from error
+        raise
 
 
-async def write_entries(connection: Connection, decision: Decision) -> None:
-    """Write the entries of a batch and the new balances."""
-    entries = zip(*decision.entries, strict=True)
-    changed = zip(*((state.account.id, state.posted, state.seq) for state in decision.changed), strict=True)
-    await connection.execute(statements.write_entries, *entries, decision.at, *changed)
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else ((),) * count
 
 
 async def insert_voids(

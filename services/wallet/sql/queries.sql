@@ -16,26 +16,20 @@ SELECT transfer_id, outcome, reason, request_hash, source_id, destination_id, so
        now
 FROM (SELECT statement_timestamp() AS now) AS clock LEFT JOIN outcomes ON transfer_id = ANY($1::uuid[]);
 
--- name: insert_outcomes
--- Sorted by the caller. Returns how many were inserted; a concurrent transaction has recorded the others.
-WITH won AS (
+-- name: write_decision
+-- The outcomes (sorted by the caller), both entries of every posting and the new balances: all or nothing. It fails if a concurrent
+-- transaction has recorded an outcome of one of the transfers.
+WITH decided AS (
     INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq,
                           destination_seq, description, at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::uuid[], $6::uuid[], $7::bigint[],
-                         $8::bigint[], $9::text[], $10::timestamptz[])
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT count(*) FROM won;
-
--- name: write_entries
--- Both entries of every posting and the new balances, in one statement.
-WITH written AS (
+    SELECT *, $1 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::uuid[], $8::bigint[],
+                             $9::bigint[], $10::text[])
+), written AS (
     INSERT INTO entries (account_id, seq, transfer_id, currency, amount, balance_after, created_at)
-    SELECT *, $7 FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[])
+    SELECT *, $1 FROM unnest($11::uuid[], $12::bigint[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[])
 )
-UPDATE accounts SET posted = changed.posted, seq = changed.seq, last_entry_at = $7
-FROM unnest($8::uuid[], $9::bigint[], $10::bigint[]) AS changed(id, posted, seq)
+UPDATE accounts SET posted = changed.posted, seq = changed.seq, last_entry_at = $1
+FROM unnest($17::uuid[], $18::bigint[], $19::bigint[]) AS changed(id, posted, seq)
 WHERE accounts.id = changed.id;
 
 -- name: insert_voids

@@ -15,10 +15,10 @@ from services.contracts.identifiers import new_id
 from services.wallet import commands, ledger, store
 from services.wallet.app import PLANNER
 from services.wallet.commands import Void
-from services.wallet.ledger import Outcome
+from services.wallet.ledger import Decision, Outcome
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import balance, fund, post, posting
-from tests.harness.locks import PATIENT, until_waiting, waiting_count
+from tests.harness.locks import PATIENT, until_waiting
 
 HASH = b"request"
 
@@ -42,9 +42,10 @@ async def voided(pool: Pool, *transfer_ids: UUID) -> list[str]:
     return [result.outcome for result in await commands.void_transfers(pool, voids)]
 
 
-async def insert(pool: Pool, transfer_ids: Sequence[UUID]) -> int:
+async def record(pool: Pool, transfer_ids: Sequence[UUID]) -> None:
+    outcomes = [rejected(id_) for id_ in transfer_ids]
     async with pool.acquire() as connection, connection.transaction():
-        return await store.insert_outcomes(connection, [rejected(id_) for id_ in transfer_ids])
+        await store.write_decision(connection, Decision(datetime.now(UTC), outcomes, [], [], []))
 
 
 async def test_a_second_outcome_is_not_written(pool: Pool) -> None:
@@ -53,10 +54,11 @@ async def test_a_second_outcome_is_not_written(pool: Pool) -> None:
     item = posting(alice, bob, 10)
 
     first = await post(pool, item)
-    won = await insert(pool, [item.transfer_id])
+    with pytest.raises(store.OutcomeExists):
+        await record(pool, [item.transfer_id])
     [void] = await commands.void_transfers(pool, [Void(item.transfer_id, "timed_out", item.request_hash)])
 
-    assert (["posted"], 0, "posted") == (first, won, void.outcome)
+    assert (["posted"], "posted") == (first, void.outcome)
     assert 1 == await pool.fetchval("SELECT count(*) FROM outcomes WHERE transfer_id = $1", item.transfer_id)
 
 
@@ -68,13 +70,14 @@ async def test_outcomes_are_inserted_in_one_order(patient: Pool) -> None:
         transaction = holder.transaction()
         await transaction.start()
         await store.insert_voids(holder, [middle], ["timed_out"], [HASH])
-        batch = asyncio.create_task(insert(patient, [last, middle, first]))
+        batch = asyncio.create_task(record(patient, [last, middle, first]))
         await until_waiting(patient, 1)
         void = asyncio.create_task(voided(patient, first, last))
         await until_waiting(patient, 2)
         await transaction.rollback()
 
-    assert (3, ["rejected", "rejected"]) == (await batch, await void)
+    await batch
+    assert ["rejected", "rejected"] == await void
 
 
 async def test_voids_are_inserted_in_one_order(patient: Pool) -> None:
@@ -123,33 +126,37 @@ async def test_a_copy_that_waited_for_the_accounts_reads_the_outcome(patient: Po
         transaction = poster.transaction()
         await transaction.start()
         accounts, _ = await store.lock_accounts(poster, [alice, bob])
-        copy = asyncio.create_task(post(patient, item))
+        # Not through `post_transfers`, which would hide an attempt that failed.
+        copy = asyncio.create_task(commands._post(patient, [item]))
         await until_waiting(patient, 1)
-        await commands._write(poster, ledger.decide(accounts, [item], {}, datetime.now(UTC)))
+        await store.write_decision(poster, ledger.decide(accounts, [item], {}, datetime.now(UTC)))
         await transaction.commit()
 
-    assert ["posted"] == await copy
+    assert ["posted"] == [result.outcome for result in await copy]
     assert (40, 60) == (await balance(patient, alice), await balance(patient, bob))
 
 
-async def test_accounts_stay_locked_until_the_decision_is_committed(patient: Pool) -> None:
-    """Guarantee 13: between the decision and the commit of a batch, no other batch decides on the same balance."""
+async def test_accounts_stay_locked_until_the_decision_is_committed(
+    patient: Pool, wallet_database: TestDatabase
+) -> None:
+    """Guarantee 13: between the locks and the commit of a batch, no other batch decides on the same balance."""
     alice, bob = await fund(patient, [100, 0])
     first, second = posting(alice, bob, 100), posting(alice, bob, 100)
+    owner = await asyncpg.connect(wallet_database.owner_url)
 
-    async with patient.acquire() as holder:
-        transaction = holder.transaction()
-        await transaction.start()
-        await store.insert_voids(holder, [first.transfer_id], ["timed_out"], [first.request_hash])
-        deciding = asyncio.create_task(post(patient, first))
-        await until_waiting(patient, 1)
-        waiting = asyncio.create_task(post(patient, second))
-        async with asyncio.timeout(30):
-            while not waiting.done() and await waiting_count(patient) < 2:
-                await asyncio.sleep(0.005)
-        await transaction.rollback()
+    # Each batch waits when it reads outcomes, after it has locked its accounts.
+    transaction = owner.transaction()
+    await transaction.start()
+    await owner.execute("LOCK TABLE outcomes")
+    deciding = asyncio.create_task(post(patient, first))
+    await until_waiting(patient, 1)
+    waiting = asyncio.create_task(post(patient, second))
+    await until_waiting(patient, 2)
+    await transaction.rollback()
+    results = [await deciding, await waiting]
+    await owner.close()
 
-    assert (["posted"], ["rejected:insufficient_funds"]) == (await deciding, await waiting)
+    assert [["posted"], ["rejected:insufficient_funds"]] == results
     assert 100 == await balance(patient, bob)
 
 
@@ -194,10 +201,10 @@ async def test_an_outcome_without_its_entries_is_rolled_back(pool: Pool, wallet_
     item = posting(alice, bob, 10)
     owner = await asyncpg.connect(wallet_database.owner_url)
 
-    await owner.execute("REVOKE INSERT ON entries FROM payflow_wallet")
+    await owner.execute("ALTER TABLE entries ADD CONSTRAINT drill CHECK (false) NOT VALID")
     failed = await post(pool, item)
     kept = await pool.fetchval("SELECT count(*) FROM outcomes WHERE transfer_id = $1", item.transfer_id)
-    await owner.execute("GRANT INSERT ON entries TO payflow_wallet")
+    await owner.execute("ALTER TABLE entries DROP CONSTRAINT drill")
     await owner.close()
 
     assert (["retry"], 0) == (failed, kept)

@@ -225,9 +225,7 @@ MUTANTS = (
         works=WORKS,
         caught_by=[f"{FOLDER}/test_transaction.py::test_waiting_for_the_outcome"],
     ),
-    _missing_wait(
-        "post", WALLET, "        if not decision.outcomes:\n", "", "test_wallet.py::test_rejected_before", indent=12
-    ),
+    _missing_wait("post", WALLET, "        else:\n", "", "test_wallet.py::test_rejected_before", indent=12),
     _missing_wait("void", WALLET, "        if not inserted:\n", "", "test_wallet.py::test_voided_before", indent=12),
     _missing_wait(
         "wallet-opened", WALLET, "        if not opened:\n", "", "test_wallet.py::test_wallet_opened_before", indent=12
