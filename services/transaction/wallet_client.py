@@ -43,9 +43,9 @@ class WalletClient:
         """Post a batch; one response per command, in order. Raises as `Upstream.call` does: the outcome is then unknown."""
         items = [
             {
-                "transfer_id": str(command.transfer_id),
-                "source_id": str(command.source_id),
-                "destination_id": str(command.destination_id),
+                "transfer_id": command.transfer_id,
+                "source_id": command.source_id,
+                "destination_id": command.destination_id,
                 "amount": command.amount,
                 "currency": command.currency,
                 "expires_at": format_time(command.expires_at),
