@@ -20,7 +20,7 @@ HTTP_SECONDS = Histogram(
 
 
 @cache
-def http_seconds(service: str, route: str, method: str, status: int) -> Histogram:
+def http_seconds(service: str, *, route: str, method: str, status: int) -> Histogram:
     """The durations of requests with these labels, all from closed sets."""
     return HTTP_SECONDS.labels(service, route, method, status)
 

@@ -142,9 +142,9 @@ def _entrance(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any:
                     response = framing.refuse()
             except Exception as error:  # noqa: BLE001 - every one becomes a response
                 response = problems.render_error(request, error)
-            metrics.http_seconds(service, problems.route_of(request), request.method, response.status).observe(
-                request.get(RESPONDED_AT, time.perf_counter()) - started
-            )
+            metrics.http_seconds(
+                service, route=problems.route_of(request), method=request.method, status=response.status
+            ).observe(request.get(RESPONDED_AT, time.perf_counter()) - started)
             if not response.prepared:
                 response.headers[tracing.REQUEST_ID] = request_id
             crash_points.pass_by("before-answer", request.method, request.path)

@@ -39,7 +39,9 @@ def _refusals(app: web.Application) -> Iterator[Unavailable]:
 def _refuse(request: web.Request, refusal: Unavailable) -> web.Response:
     # Nothing else sees this request, so it is measured here and gets its request id here.
     request_id = tracing.choose_request_id(request.headers)
-    metrics.http_seconds("gateway", problems.route_of(request), request.method, refusal.status).observe(0)
+    metrics.http_seconds(
+        "gateway", route=problems.route_of(request), method=request.method, status=refusal.status
+    ).observe(0)
     return web.Response(
         body=encode(refusal.problem() | {"request_id": request_id}),
         status=refusal.status,
