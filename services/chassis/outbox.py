@@ -113,6 +113,8 @@ class Relay:
         self.failing: str | None = None
         """Why the last publish was not confirmed; None if it was."""
         self._stuck = False
+        self.leads = False
+        """Whether this relay had the lease when it last looked; the others stand by."""
 
     async def ping(self) -> None:
         """Raise while no due row is published, whatever the reason; for `/readyz`."""
@@ -160,6 +162,9 @@ class Relay:
         await self._record(done, left)
         crash_points.pass_by("after-commit", "mark_published")
         self._report(done, left, [failed.reason for failed in results if failed is not None])
+        if self._stuck:
+            # Another relay may reach the broker. Without one, this relay is still named in the lease and continues.
+            await self._release_lease()
         return sum(bundle.items for bundle in done), sum(bundle.items for bundle in left)
 
     async def _record(self, done: Sequence[_Bundle], left: Sequence[_Bundle]) -> None:
@@ -198,7 +203,9 @@ class Relay:
 
     async def _take_lease(self) -> None:
         async with database.connection(self._pool) as connection:
-            await connection.execute(statements.take_lease, self._holder, LEASE_SECONDS)
+            self.leads = bool(
+                await connection.fetchval(statements.take_lease, self._holder, LEASE_SECONDS, self._stuck)
+            )
 
     async def _release_lease(self) -> None:
         """End the lease, so that another relay need not wait."""

@@ -62,9 +62,8 @@ class Monitor:
         """Record the state of the relay; a separate loop, because a frozen broker delays the measurements."""
         while True:
             try:
-                await commands_heartbeats.record_heartbeat(
-                    self._pool, self._instance, {"role": "relay", "failing": self._relay.failing}
-                )
+                state = {"role": "relay", "failing": self._relay.failing, "leads": self._relay.leads}
+                await commands_heartbeats.record_heartbeat(self._pool, self._instance, state)
             except (Unavailable, LockTimeout):
                 log.debug("heartbeat_missed")
             await asyncio.sleep(MEASURE_SECONDS)

@@ -8,10 +8,16 @@ VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => nullif($5::flo
 SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
 -- name: take_lease
--- Take the lease if it is free, or renew it.
-INSERT INTO leases (name, holder, expires_at) VALUES ('outbox', $1, clock_timestamp() + make_interval(secs => $2))
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();
+-- Take the lease if it is free, or renew it; whether this relay has it. One that can publish nothing ($3) does not renew it, and
+-- takes it only if no other has done so for the length of a lease.
+WITH taken AS (
+    INSERT INTO leases (name, holder, expires_at) VALUES ('outbox', $1, clock_timestamp() + make_interval(secs => $2))
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+    WHERE CASE WHEN $3 THEN leases.expires_at < clock_timestamp() - make_interval(secs => $2)
+               ELSE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp() END
+    RETURNING holder
+)
+SELECT coalesce((SELECT holder FROM taken), (SELECT holder FROM leases WHERE name = 'outbox')) = $1;
 
 -- name: release_lease
 UPDATE leases SET expires_at = clock_timestamp() WHERE name = 'outbox' AND holder = $1;

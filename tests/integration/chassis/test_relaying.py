@@ -232,6 +232,26 @@ async def test_a_frozen_process_is_replaced(pool: Pool, transaction_database: Te
     assert sessions > 0
 
 
+async def test_a_relay_without_its_broker_is_replaced(pool: Pool) -> None:
+    """A relay that can publish nothing leaves the lease to one that can, does not take it back at once, and continues alone."""
+    cut_off, second = relay(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test")), relay(pool, Broker())
+    await append(pool, new_id())
+    await cut_off._take_lease()
+
+    failed = await cut_off._pass()
+    await pool.execute("UPDATE outbox SET claimed_until = NULL")
+    alone = await cut_off._pass()
+    await pool.execute("UPDATE outbox SET claimed_until = NULL")
+    await cut_off._take_lease()
+    await second._take_lease()
+    replaced = await second._pass()
+    await end_lease(pool)
+    await cut_off._take_lease()
+
+    assert ((0, 1), (0, 1), (1, 0)) == (failed, alone, replaced)
+    assert (False, True) == (cut_off.leads, second.leads)
+
+
 async def test_a_stopped_relay_releases_its_lease(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an orderly stop another relay need not wait for the end of the lease."""
     monkeypatch.setattr(outbox, "LEASE_SECONDS", 3600.0)

@@ -196,8 +196,8 @@ MUTANTS = (
         changes=[
             Change(
                 QUERIES,
-                "WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();",
-                "WHERE leases.holder <> '';",
+                "ELSE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp() END",
+                "ELSE leases.holder <> '' END",
             )
         ],
         works=WORKS,
@@ -207,7 +207,7 @@ MUTANTS = (
         name="lease-not-renewed",
         guard="a relay that works renews its lease",
         changes=[
-            Change(QUERIES, "WHERE leases.holder = excluded.holder OR leases.expires_at", "WHERE leases.expires_at")
+            Change(QUERIES, "ELSE leases.holder = excluded.holder OR leases.expires_at", "ELSE leases.expires_at")
         ],
         works=WORKS,
         caught_by=[f"{RELAYING}::test_a_working_relay_keeps_its_lease"],
@@ -218,8 +218,8 @@ MUTANTS = (
         changes=[
             Change(
                 QUERIES,
-                "WHERE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp();",
-                "WHERE leases.holder = excluded.holder;",
+                "ELSE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp() END",
+                "ELSE leases.holder = excluded.holder END",
             )
         ],
         works=WORKS,
@@ -229,6 +229,15 @@ MUTANTS = (
             f"{RELAYING}::test_a_frozen_process_is_replaced",
         ],
         faults=("transaction-relay/kill",),
+    ),
+    Mutant(
+        name="lease-kept-without-the-broker",
+        guard="a relay that can publish nothing leaves the lease to another one",
+        changes=[
+            Change(OUTBOX, "        if self._stuck:\n            # Another", "        if False:\n            # Another")
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_a_relay_without_its_broker_is_replaced"],
     ),
     Mutant(
         name="prune-deletes-unpublished",

@@ -177,6 +177,18 @@ def test_progress_names_what_the_transfer_waits_for(
     assert progress.summary
 
 
+@pytest.mark.parametrize(("leader_failing", "waiting_for"), [("timeout", "broker"), (None, "relay")])
+def test_a_relay_that_stands_by_says_nothing_about_the_broker(leader_failing: str | None, waiting_for: str) -> None:
+    """Only the relay that publishes counts, whatever another one last saw."""
+    failing = "unavailable" if leader_failing is None else None
+    heartbeats: dict[str, dict[str, Any]] = {
+        "relay-1": {"role": "relay", "failing": leader_failing, "leads": True, "age_seconds": 0.5},
+        "relay-2": {"role": "relay", "failing": failing, "leads": False, "age_seconds": 0.5},
+    }
+
+    assert waiting_for == steps.describe(row(), heartbeats).waiting_for
+
+
 @pytest.mark.parametrize(
     ("worker", "waiting_for"),
     [
