@@ -1,4 +1,4 @@
-"""A data folder that was moved, renamed or copied starts, and a copy leaves the running original alone."""
+"""A data folder is private; moved, renamed or copied it starts, and a copy leaves the running original alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import aio_pika
 import asyncpg
 import pytest
 from aiormq.abc import FieldTable
+from redis.asyncio import Redis as RedisClient
+from redis.exceptions import AuthenticationError
 
 from deploy.local import leftovers, lock, process, seed
 from deploy.local.engines import RabbitMQ
@@ -19,7 +22,9 @@ from deploy.local.errors import LocalError
 from deploy.local.home import PATH_BYTES_MAX, Home
 from deploy.local.process import Process
 from deploy.local.user import User, http_session
+from tests.harness.folders import open_parent, open_to_others, read_as_nobody
 from tests.harness.runs import Run, running
+from tests.integration.local.test_permissions import IS_ROOT, make_old_home
 
 SETTINGS = {"PAYFLOW_REVERSAL_AFTER_SECONDS": "20", "PAYFLOW_RATE_LIMITS": "off"}
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
@@ -28,13 +33,29 @@ KEPT_DOWN = (*WORKERS, RELAY)
 WAIT_SECONDS_MAX = 120
 
 
+@pytest.fixture
+def parent() -> Iterator[Path]:
+    with open_parent() as folder:
+        yield folder
+
+
 @pytest.mark.timeout(1200)
-async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: Path) -> None:
-    """Balances are kept, a new transfer completes, and two that were PENDING end: one at the broker, one in the outbox."""
-    home = tmp_path / "home"
-    moved = tmp_path / "a folder with spaces" / ("long" * 50) / "renamed"
-    with running(home, os.environ | SETTINGS, forked=True) as run:
+async def test_a_folder_is_private_and_has_its_money_once_moved(parent: Path) -> None:
+    """A folder of an earlier version: no entry has permissions for others, whatever the umask, and no login works.
+
+    Moved, it has its balances, completes a transfer, and two that were PENDING end: one at the broker, one in the outbox.
+    """
+    home = parent / "home"
+    moved = parent / "a folder with spaces" / ("long" * 50) / "renamed"
+    make_old_home(home)
+    with running(home, os.environ | SETTINGS, umask=0, forked=True) as run:
+        assert open_to_others(home) == []
+        await refuse_logins(run)
+        if IS_ROOT:
+            assert read_as_nobody(parent), "or this test proves nothing"
+            assert not any(read_as_nobody(path) for path in (home, run.home.stack, run.home.secrets, home / "logs"))
         pending = await leave_pending(run)
+    assert open_to_others(home) == []
     moved.parent.mkdir(parents=True)
     home.rename(moved)
     for name in KEPT_DOWN:
@@ -45,6 +66,19 @@ async def test_a_moved_folder_has_its_money_and_ends_what_was_pending(tmp_path: 
         assert await balances(run) == {seed.ALICE: 100_000 - completed, seed.BOB: 100_000 + completed}
         demo = run.demo()
         assert (demo.returncode, demo.stderr) == (0, "")
+
+
+async def refuse_logins(run: Run) -> None:
+    """Every engine refuses a login without the password."""
+    stack = run.wait_ready()
+    database = stack["databases"]["wallet"]
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(database.partition("//")[0] + "//payflow@" + database.rpartition("@")[2], password="")
+    async with RedisClient.from_url("redis://" + stack["redis"].rpartition("@")[2]) as client:
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+    with pytest.raises(aio_pika.exceptions.AMQPError):
+        await aio_pika.connect("amqp://guest:guest@" + stack["rabbitmq"].rpartition("@")[2])
 
 
 async def leave_pending(run: Run) -> list[str]:
@@ -59,7 +93,7 @@ async def leave_pending(run: Run) -> list[str]:
 def keep_down(run: Run, *names: str) -> None:
     pids = run.wait_ready()["pids"]
     for name in names:
-        (run.home.down / name).touch()
+        (run.home.down / name).touch(mode=0o600)
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while any(process.is_alive(pids[name]) for name in names):
         assert time.monotonic() < deadline
@@ -102,42 +136,23 @@ async def balances(run: Run) -> dict[str, int]:
         return {user.email: (await user.wallet(seed.CURRENCY))["balance"] for user in users}
 
 
-async def test_a_broker_takes_messages_in_a_moved_and_in_a_copied_folder(tmp_path: Path) -> None:
-    """Its quorum queues record their path: at another one they are created again. A copy runs beside the original."""
-    await publish_in(tmp_path / "first")
-    (tmp_path / "first").rename(tmp_path / "second")
-    shutil.copytree(tmp_path / "second", tmp_path / "third", symlinks=True)
-
-    original, copy = RabbitMQ(tmp_path / "second"), RabbitMQ(tmp_path / "third")
+async def test_a_broker_starts_where_it_was_and_in_a_copied_folder(tmp_path: Path) -> None:
+    """At the same path confirmed messages survive a restart; at another one, beside it, the queues are created again."""
+    original, copy = RabbitMQ(tmp_path / "original"), RabbitMQ(tmp_path / "copy")
+    await original.start()
     try:
+        assert await publish(original.url) == 1
+        await original.stop()
+        shutil.copytree(original.directory, copy.directory, symlinks=True)
+
         await original.start()
         await copy.start()
         assert original.url != copy.url
-        await publish(original.url)
-        await publish(copy.url)
+        assert await publish(original.url) == 2
+        assert await publish(copy.url) == 1
     finally:
         original.kill()
         copy.kill()
-
-
-async def test_a_broker_keeps_its_messages_where_it_was(tmp_path: Path) -> None:
-    """At the same path confirmed messages survive a restart."""
-    await publish_in(tmp_path / "rabbitmq")
-    engine = RabbitMQ(tmp_path / "rabbitmq")
-    await engine.start()
-    try:
-        assert await publish(engine.url) == 2
-    finally:
-        engine.kill()
-
-
-async def publish_in(folder: Path) -> None:
-    engine = RabbitMQ(folder)
-    await engine.start()
-    try:
-        assert await publish(engine.url) == 1
-    finally:
-        await engine.stop()
 
 
 async def publish(url: str) -> int:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,20 @@ from deploy.local.ports import find_free
 from deploy.local.roles import ROLES, SERVICES
 from deploy.local.user import User, http_session
 from services.chassis import revisions
+from tests.harness import preloaded
 from tests.harness.environments import HOSTILE
 
 KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
 ENGINES = {"postgres", "rabbitmq", "redis"}
 
 
-def start(home: Home, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    home: Home, environment: dict[str, str], command: Sequence[str] = preloaded.BY_COMMANDS
+) -> subprocess.Popen[bytes]:
     """Run PayFlow in the foreground of another process, and wait for its stack.json."""
     home.path.mkdir(exist_ok=True)
     with (home.path / "run.log").open("ab") as log:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "deploy.local", "run"], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
-        )
+        run = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
     begun = time.time()
     while not home.stack.exists() or home.stack.stat().st_mtime < begun:
         assert run.poll() is None, (home.path / "run.log").read_text()
@@ -64,7 +66,8 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
     The shell that it is started from also has the variables of HOSTILE: all of this works as without them.
     """
     home = Home(tmp_path / "home")
-    environment = os.environ | HOSTILE | {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
+    own = {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
+    environment = os.environ | HOSTILE | own
     run = start(home, environment)
     try:
         stack = read(home)
@@ -82,7 +85,10 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
         run.kill()
         run.wait()
         process.end_all(list(stack["pids"].values()))
-        run = start(home, environment)
+        # The first start was by commands; this one is about the data.
+        run = start(
+            home, os.environ | own, preloaded.FORKED if preloaded.is_allowed(os.environ) else preloaded.BY_COMMANDS
+        )
 
         again = read(home)
         assert again["databases"] == stack["databases"], "the same addresses and passwords"

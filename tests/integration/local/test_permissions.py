@@ -7,18 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import aio_pika
 import asyncpg
 import pytest
-from redis.asyncio import Redis as RedisClient
-from redis.exceptions import AuthenticationError
 
 from deploy.local import files, server_user
 from deploy.local.engines import Postgres
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from tests.harness.folders import open_parent, open_to_others, read_as_nobody
-from tests.harness.runs import Run, running
+from tests.harness.folders import open_parent, open_to_others
 
 IS_ROOT = os.geteuid() == 0
 
@@ -35,33 +31,6 @@ def make_old_home(path: Path) -> None:
         folder.mkdir(mode=0o755)
     for name in ("lock", "stack.json", "ports.json", "logs/redis.log", "redis/appendonlydir/old"):
         (path / name).touch(mode=0o644)
-
-
-@pytest.mark.timeout(900)
-async def test_no_other_user_reads_or_connects(parent: Path) -> None:
-    """A stack in a folder of an earlier version, with umask 0: no entry has permissions for others, and no login works."""
-    home = parent / "home"
-    make_old_home(home)
-    with running(home, os.environ, umask=0, forked=True) as run:
-        assert open_to_others(home) == []
-        await refuse_logins(run)
-        if IS_ROOT:
-            assert read_as_nobody(parent), "or this test proves nothing"
-            assert not any(read_as_nobody(path) for path in (home, run.home.stack, run.home.secrets, home / "logs"))
-    assert open_to_others(home) == []
-
-
-async def refuse_logins(run: Run) -> None:
-    """Every engine refuses a login without the password."""
-    stack = run.wait_ready()
-    database = stack["databases"]["wallet"]
-    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
-        await asyncpg.connect(database.partition("//")[0] + "//payflow@" + database.rpartition("@")[2], password="")
-    async with RedisClient.from_url("redis://" + stack["redis"].rpartition("@")[2]) as client:
-        with pytest.raises(AuthenticationError):
-            await client.ping()
-    with pytest.raises(aio_pika.exceptions.AMQPError):
-        await aio_pika.connect("amqp://guest:guest@" + stack["rabbitmq"].rpartition("@")[2])
 
 
 def test_an_existing_folder_is_restricted_at_the_start(tmp_path: Path) -> None:

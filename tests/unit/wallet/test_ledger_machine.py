@@ -169,9 +169,9 @@ class InMemory:
 def test_the_rules_do_what_the_naive_ledger_does() -> None:
     """Guarantees 10, 16b: over thousands of steps decisions, balances, lines and outcomes are those of the naive ledger."""
     began = time.monotonic()
-    counts = ledger_machine.run(InMemory, examples=drills.bound(300, 10_000), fixed=not drills.FULL)
+    counts = ledger_machine.run(InMemory, examples=drills.bound(150, 10_000), fixed=not drills.FULL)
     took = time.monotonic() - began
 
     print(f"{counts['sequences']} sequences, {counts['steps']} steps, {counts['steps'] / took:.0f} steps/s: {counts}")
     assert KINDS <= counts.keys()
-    assert counts["steps"] > 5000
+    assert counts["steps"] > drills.bound(2500, 5000)
