@@ -29,7 +29,7 @@ LEDGER = "ledger"
 SETTINGS = {
     "PAYFLOW_RATE_LIMITS": "off",
     # The backlog is built while the workers are down: it must be neither refused nor reversed.
-    "PAYFLOW_BACKLOG_SECONDS_MAX": "600",
+    "PAYFLOW_BACKLOG_SECONDS_MAX": "3600",
     "PAYFLOW_REVERSAL_AFTER_SECONDS": "600",
 }
 """What differs from the stack that users run."""
