@@ -34,6 +34,9 @@ FINALIZED_GRACE_SECONDS = 5.0
 """How long the message of an outcome may take before the catch-up is given the outcome. After a failover the clock of the new
 primary may be behind by as much: what it finalizes still comes after everything that was listed before."""
 
+LOGGED_MAX = 64
+"""How many transfers one log line names at most: collectors cut lines longer than 16 kB."""
+
 log = structlog.get_logger()
 
 
@@ -184,9 +187,15 @@ async def finalize_transfers(pool: Pool, results: Sequence[WalletResult]) -> int
             await replication.await_replication(connection)
     if moved:
         metrics.count_finalized(moved)
-        lines = [f"{row['id']} {row['status']} {row['request_id']}" for row in moved]
-        log.info("transfers_finalized", items=len(lines), transfers=lines)
+        _log_finalized(moved)
     return len(moved)
+
+
+def _log_finalized(rows: Sequence[Record]) -> None:
+    transfers = [f"{row['id']} {row['status']} {row['request_id']}" for row in rows]
+    for start in range(0, len(transfers), LOGGED_MAX):
+        part = transfers[start : start + LOGGED_MAX]
+        log.info("transfers_finalized", items=len(part), transfers=part)
 
 
 async def list_finalized(pool: Pool, after: Finalized, limit: int) -> list[Finalized]:
