@@ -28,11 +28,14 @@ from services.chassis.roles import Runtime
 from services.contracts.identifiers import new_id
 from services.contracts.messages import Envelope, MalformedMessage, decode_envelope, encode_envelope
 from services.contracts.refusal import Refusal, Unavailable
-from services.contracts.topology import DELAY_SECONDS, Queue, Route
+from services.contracts.topology import BUNDLE_MAX, DELAY_SECONDS, Queue, Route
 
 PREFETCH = 16
 WINDOW_MESSAGES_MAX = 8
 """At most half of the prefetch count, so that the next window arrives while this one is in flight."""
+
+WINDOW_ITEMS_MAX = WINDOW_MESSAGES_MAX * BUNDLE_MAX
+"""The most items that a handler gets at once. A message of an earlier release can have more than a handler can do in its time."""
 
 ATTEMPTS_MAX = 8
 WATCH_SECONDS = 5.0
@@ -309,7 +312,11 @@ class Consumer(WindowConsumer, Generic[Item]):
         async def handle(part: Sequence[_Entry[Item]]) -> Sequence[Verdict]:
             return await self._handle_or_wait(channel, watch, part)
 
-        return await halving.run(entries, handle, on_failure=self._fail, raises=(WindowLost,)) if entries else []
+        verdicts: list[Verdict] = []
+        for start in range(0, len(entries), WINDOW_ITEMS_MAX):
+            part = entries[start : start + WINDOW_ITEMS_MAX]
+            verdicts += await halving.run(part, handle, on_failure=self._fail, raises=(WindowLost,))
+        return verdicts
 
     async def _handle_or_wait(
         self, channel: AbstractChannel, watch: asyncio.Task[None], entries: Sequence[_Entry[Item]]

@@ -29,7 +29,7 @@ from services.contracts.messages import encode_envelope
 from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
 
 CLAIM_MAX = 512
-"""The most items of one pass."""
+"""The most items of one topic in one pass."""
 
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
@@ -150,7 +150,7 @@ class Relay:
     async def _pass(self) -> tuple[int, int]:
         """Read, publish and mark; return how many items were published and how many were not. (0, 0) without the lease."""
         async with database.connection(self._pool) as connection:
-            rows = await connection.fetch(statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX)
+            rows = await connection.fetch(statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES))
         if not rows:
             return 0, 0
         crash_points.pass_by("after-commit", "claim_outbox")
@@ -206,6 +206,9 @@ class Relay:
             self.leads = bool(
                 await connection.fetchval(statements.take_lease, self._holder, LEASE_SECONDS, self._stuck)
             )
+        if not self.leads:
+            # Another relay has the rows that failed here.
+            self.failing, self._stuck = None, False
 
     async def _release_lease(self) -> None:
         """End the lease, so that another relay need not wait."""

@@ -9,12 +9,14 @@ SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
 -- name: take_lease
 -- Take the lease if it is free, or renew it; whether this relay has it. One that can publish nothing ($3) does not renew it, and
--- takes it only if no other has done so for the length of a lease.
+-- takes it only if no other has done so for the length of a lease. A lease that would last longer than any can was written before
+-- the clock of the server was set back: it is free.
 WITH taken AS (
     INSERT INTO leases (name, holder, expires_at) VALUES ('outbox', $1, clock_timestamp() + make_interval(secs => $2))
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
     WHERE CASE WHEN $3 THEN leases.expires_at < clock_timestamp() - make_interval(secs => $2)
                ELSE leases.holder = excluded.holder OR leases.expires_at < clock_timestamp() END
+          OR leases.expires_at > clock_timestamp() + make_interval(secs => 2 * $2)
     RETURNING holder
 )
 SELECT coalesce((SELECT holder FROM taken), (SELECT holder FROM leases WHERE name = 'outbox')) = $1;
@@ -23,18 +25,21 @@ SELECT coalesce((SELECT holder FROM taken), (SELECT holder FROM leases WHERE nam
 UPDATE leases SET expires_at = clock_timestamp() WHERE name = 'outbox' AND holder = $1;
 
 -- name: claim_outbox
--- The oldest due rows, for the relay that has the lease, which is renewed in the same statement if there are any. The commit of this
--- write waits for the standby: nothing is published before it is replicated. No transaction is open while the relay publishes.
+-- The oldest due rows of each topic, for the relay that has the lease, which is renewed in the same statement if there are any. The
+-- commit of this write waits for the standby: nothing is published before it is replicated. No transaction is open while the relay
+-- publishes. Each topic has its own share: rows that the broker refuses hold up no other topic.
 WITH due AS MATERIALIZED (
-    SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
-    WHERE published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-    ORDER BY id LIMIT $3
+    SELECT oldest.* FROM unnest($4::text[]) AS topics(name) CROSS JOIN LATERAL (
+        SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
+        WHERE topic = topics.name AND published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+        ORDER BY id LIMIT $3
+    ) AS oldest
 ), renewed AS (
     UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
     WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM due)
     RETURNING name
 ), counted AS (
-    SELECT due.*, sum(items) OVER (ORDER BY id) AS items_so_far FROM due
+    SELECT due.*, sum(items) OVER (PARTITION BY topic ORDER BY id) AS items_so_far FROM due
 )
 SELECT id, topic, body, items FROM counted, renewed WHERE items_so_far - items < $3 ORDER BY id;
 
@@ -43,8 +48,7 @@ SELECT id, topic, body, items FROM counted, renewed WHERE items_so_far - items <
 UPDATE outbox SET published_at = clock_timestamp(), body = '' WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
 -- name: release_outbox
--- Rows without a confirm are due again after a pause. Without the pause, rows that are always refused would be published first
--- every time.
+-- Rows without a confirm are due again after a pause, so that the next rows of their topic come first.
 UPDATE outbox SET claimed_until = clock_timestamp() + make_interval(secs => $2)
 WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 

@@ -13,6 +13,10 @@ from services.gateway.clients import service
 from services.gateway.clients.service import Json, ServiceClient, call
 
 
+READ_SECONDS = 4.0
+"""The deadline of a batched read. The database of the wallet service ends a read sooner; longer waits are for a frozen process."""
+
+
 class WalletItem(TypedDict):
     """A wallet to read, and the user whose wallet it must be."""
 
@@ -46,7 +50,9 @@ class WalletClient(ServiceClient):
         """Several wallets now, in order; `WalletNotFound` for one that does not exist or belongs to another user."""
         body = {"items": list(wanted)}
         try:
-            found = await call(self._upstream, "POST", "/internal/balances", body=body, is_new=True)
+            found = await call(
+                self._upstream, "POST", "/internal/balances", body=body, seconds=READ_SECONDS, is_new=True
+            )
         except service.RouteUnknown:
             return list(await asyncio.gather(*map(self._read_one, wanted)))
         except ConnectionLost:

@@ -18,7 +18,7 @@ from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import KEEP_PUBLISHED_SECONDS, Item, Relay
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
-from services.contracts.topology import TRANSFERS_REQUESTED
+from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from tests.harness.databases import TestDatabase
 
 
@@ -37,6 +37,19 @@ class Broker(Publisher):
         self.called.set()
         await self.may_confirm.wait()
         return [None] * len(messages)
+
+
+class CommandsRefused(Publisher):
+    """A broker whose queue of commands has no leader."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        return [
+            PublishFailed("timeout") if message.routing_key == TRANSFERS_REQUESTED.type else None
+            for message in messages
+        ]
 
 
 @pytest.fixture
@@ -250,6 +263,45 @@ async def test_a_relay_without_its_broker_is_replaced(pool: Pool) -> None:
 
     assert ((0, 1), (0, 1), (1, 0)) == (failed, alone, replaced)
     assert (False, True) == (cut_off.leads, second.leads)
+
+
+async def test_a_lease_from_a_clock_that_was_set_back_is_free(pool: Pool) -> None:
+    """It would last longer than any lease can: waiting for its end could take hours."""
+    one = await leader(pool, Broker())
+    await append(pool, new_id())
+    await pool.execute("UPDATE leases SET holder = 'stopped', expires_at = clock_timestamp() + interval '1 hour'")
+
+    await one._take_lease()
+
+    assert (True, (1, 0)) == (one.leads, await one._pass())
+
+
+async def test_a_relay_that_stands_by_is_ready(pool: Pool) -> None:
+    """The rows that it could not publish are those of the relay that has the lease now."""
+    cut_off = await leader(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test"))
+    await append(pool, new_id())
+    await cut_off._pass()
+    with pytest.raises(ConnectionError):
+        await cut_off.ping()
+
+    await leader(pool, Broker())
+    await cut_off._take_lease()
+
+    await cut_off.ping()
+    assert cut_off.failing is None
+
+
+async def test_refused_rows_hold_up_no_other_topic(pool: Pool) -> None:
+    """Events are published while there are more commands than one pass takes, and the broker refuses them all."""
+    commands = [new_id() for _ in range(2 * outbox.CLAIM_MAX)]
+    await append(pool, *commands)
+    async with database.transaction(pool) as connection:
+        event = new_id()
+        await outbox.append(connection, TRANSFERS_FINALIZED, [Item(event, event, "{}")])
+
+    result = await (await leader(pool, CommandsRefused()))._pass()
+
+    assert (1, outbox.CLAIM_MAX) == result
 
 
 async def test_a_stopped_relay_releases_its_lease(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

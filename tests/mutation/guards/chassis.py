@@ -231,6 +231,31 @@ MUTANTS = (
         faults=("transaction-relay/kill",),
     ),
     Mutant(
+        name="window-of-any-size",
+        guard="a handler gets no more items at once than it can do in its time",
+        changes=[Change(CONSUMER, "WINDOW_ITEMS_MAX = WINDOW_MESSAGES_MAX * BUNDLE_MAX", "WINDOW_ITEMS_MAX = 10**9")],
+        works=WORKS,
+        caught_by=["tests/unit/chassis/test_consumer.py::test_a_handler_gets_a_limited_number_of_items"],
+    ),
+    Mutant(
+        name="lease-of-a-wrong-clock-respected",
+        guard="a lease that would last longer than any can is free",
+        changes=[Change(QUERIES, "make_interval(secs => 2 * $2)", "make_interval(days => 1)")],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_a_lease_from_a_clock_that_was_set_back_is_free"],
+    ),
+    Mutant(
+        name="topics-share-a-pass",
+        guard="rows that the broker refuses hold up no other topic",
+        changes=[
+            Change(QUERIES, "topic = topics.name AND published_at", "published_at"),
+            Change(QUERIES, "SELECT oldest.* FROM", "SELECT DISTINCT oldest.* FROM"),
+            Change(QUERIES, "OVER (PARTITION BY topic ORDER BY id)", "OVER (ORDER BY id)"),
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAYING}::test_refused_rows_hold_up_no_other_topic"],
+    ),
+    Mutant(
         name="lease-kept-without-the-broker",
         guard="a relay that can publish nothing leaves the lease to another one",
         changes=[

@@ -66,6 +66,23 @@ def test_each_failure_waits_longer(consuming: Consumer[Any], attempt: int, secon
     assert [RAW] == list(decode_envelope(TRANSFERS_REQUESTED, outgoing[0].body).items)
 
 
+async def test_a_handler_gets_a_limited_number_of_items(consuming: Consumer[Any]) -> None:
+    """A window can have more items than a handler can do in its time; it gets them in parts, in order."""
+    parts: list[list[Any]] = []
+
+    async def handle(part: Sequence[Delivery[Any]]) -> list[Any]:
+        parts.append([delivery.item for delivery in part])
+        return [Retry(str(delivery.item)) for delivery in part]
+
+    consuming._handle = handle
+    window = [consumer._Entry(RAW, Delivery(number, 1, redelivered=False, sent_at=NOW)) for number in range(1025)]
+
+    verdicts = await consuming._evaluate(None, None, window)  # type: ignore[arg-type]
+
+    assert [512, 512, 1] == [len(part) for part in parts]
+    assert [str(number) for number in range(1025)] == [verdict.reason for verdict in verdicts if verdict]
+
+
 def test_the_delays_are_those_of_the_queues() -> None:
     """The delays that the tests of this file expect."""
     assert (1, 2, 4, 8, 16, 30) == DELAY_SECONDS
