@@ -35,7 +35,7 @@ LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
 POLL_SECONDS = 0.5
-PAUSE_SECONDS_MIN = 0.004
+PAUSE_SECONDS_MIN = 0.01
 NOTIFY_SECONDS = 0.05
 """Under load, when commits have several items, a process notifies only if the last one is longer ago than this."""
 

@@ -8,8 +8,8 @@ from services.chassis.batching import Batcher
 from services.gateway.clients.wallet import WalletClient, WalletItem, WalletRead
 
 BATCH_MAX = 256
-CONCURRENCY_MAX = 2
-"""A second batch while the first is delayed; more would only make the batches smaller."""
+CONCURRENCY_MAX = 4
+"""Others go on while one waits for a frozen process of the wallet service."""
 
 
 class WalletReader:

@@ -51,16 +51,20 @@ class Directory:
         A wallet that is not stored has a Refusal as its value while the wallet service is unavailable.
         """
         requested = set(keys)
-        missing = requested - self._known.keys()
+        missing = self._list_missing(requested)
         if missing:
             ids, owners, external = _by_type(missing)
             self._cache(await commands.find_wallets(self._pool, ids=ids, owners=owners, external=external))
-            missing = requested - self._known.keys()
+            missing = self._list_missing(missing)
         unavailable = await self._fetch(missing) if missing else None
         found: dict[WalletKey, WalletFacts | Refusal] = {
             key: self._known[key] for key in requested if key in self._known
         }
         return found if unavailable is None else found | dict.fromkeys(missing, unavailable)
+
+    def _list_missing(self, requested: set[WalletKey]) -> set[WalletKey]:
+        # A difference of the set and the keys of the cache would iterate over the cache.
+        return {key for key in requested if key not in self._known}
 
     async def _fetch(self, missing: set[WalletKey]) -> Refusal | None:
         ids, owners, external = _by_type(missing)

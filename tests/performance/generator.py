@@ -21,6 +21,9 @@ from tests.performance import child, requests
 RETRY_SECONDS = 0.05
 """A pause after a response other than expected, so that refusals are not sent in a circle."""
 
+POLL_SECONDS = 0.002
+"""A pause before a transfer is read again."""
+
 LATE_SECONDS_MAX = 60.0
 """After the last request a response may take so long; then it counts as missing."""
 
@@ -176,7 +179,8 @@ class Polling(Load):
             self.completed.append(now - connection.begun)
             self.schedule(connection)
             return
-        connection.send(connection.polled)
+        # Without a pause the client itself would be the load.
+        asyncio.get_running_loop().call_later(POLL_SECONDS, connection.send, connection.polled)
 
 
 class Reads(Load):

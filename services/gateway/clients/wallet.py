@@ -12,9 +12,8 @@ from services.contracts.refusals.wallet import WalletNotFound
 from services.gateway.clients import service
 from services.gateway.clients.service import Json, ServiceClient, call
 
-
 READ_SECONDS = 4.0
-"""The deadline of a batched read. The database of the wallet service ends a read sooner; longer waits are for a frozen process."""
+"""The deadline of a batched read. The database ends a query sooner; beyond that a process is frozen."""
 
 
 class WalletItem(TypedDict):
