@@ -1,4 +1,4 @@
-"""Removes sessions that ended long ago, a bounded number in each pass; they are examined in the order of their ids, in turns."""
+"""Removes sessions that ended long ago. Each pass examines a bounded number, in the order of their ids."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Retention:
             except (DatabaseUnavailable, LockTimeout) as error:
                 log.debug("retention_delayed", reason=str(error))
             except Exception:
-                # Requests are served on; the next pass examines the same sessions.
+                # Requests are still served; the next pass examines the same sessions.
                 log.exception("retention_failed")
             await runtime.pause(MORE_SECONDS if more else EVERY_SECONDS)
 

@@ -1,7 +1,7 @@
 """Log lines: the lines of one iteration of the event loop are written together.
 
-A write costs more than the rest of a line. A process that is killed loses the lines of its current iteration only. Any other
-end of a process writes them.
+A write costs more than everything else that a line costs. A process that is killed loses only the lines of its current
+iteration; in all other cases they are written before the process ends.
 """
 
 from __future__ import annotations

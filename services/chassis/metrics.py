@@ -42,8 +42,8 @@ BATCH_ITEMS = Histogram(
     ["batch"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
-OUTBOX_UNPUBLISHED = Gauge("payflow_outbox_unpublished", "Outbox rows without a confirm.", ["service"])
-OUTBOX_LAG = Gauge("payflow_outbox_lag_seconds", "Age of the oldest unpublished outbox row.", ["service"])
+OUTBOX_UNPUBLISHED = Gauge("payflow_outbox_unpublished", "Commands and events without a confirm.", ["service"])
+OUTBOX_LAG = Gauge("payflow_outbox_lag_seconds", "Age of the oldest command or event without a confirm.", ["service"])
 OUTBOX_FAILURES = Counter(
     "payflow_outbox_publish_failures_total",
     "Publishes that were not confirmed: unroutable, refused, blocked by an alarm, timed out, or no broker.",

@@ -76,7 +76,7 @@ async def append(connection: Connection, route: Route, items: Sequence[Item], *,
 def _must_notify(count: int) -> bool:
     """Whether the commit has to wake the relay: not under load, because PostgreSQL lets commits that notify run one by one.
 
-    After several items the relay looks for others by itself for a while.
+    After a pass with several items the relay polls at short intervals.
     """
     global _loaded_at
     if count == 1:
@@ -114,7 +114,7 @@ class Relay:
         """Why the last publish was not confirmed; None if it was."""
         self._stuck = False
         self.leads = False
-        """Whether this relay had the lease when it last looked; the others stand by."""
+        """Whether this relay had the lease at the last check; the others stand by."""
 
     async def ping(self) -> None:
         """Raise while no due row is published, whatever the reason; for `/readyz`."""
@@ -148,7 +148,7 @@ class Relay:
                 loaded_at = time.monotonic()
 
     async def _pass(self) -> tuple[int, int]:
-        """Read, publish and mark; return how many items were published and how many were not. (0, 0) without the lease."""
+        """Read, publish and mark; return how many items were published and how many were not: (0, 0) without the lease."""
         async with database.connection(self._pool) as connection:
             rows = await connection.fetch(statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES))
         if not rows:
@@ -185,7 +185,7 @@ class Relay:
             log.warning("outbox_publish_failed", items=items, reasons=sorted(set(reasons)))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for a notification, at most so long: the time since the last load, after which commits may not notify."""
+        """Wait for a notification, but no longer than the time since the last load: commits under load may not notify."""
         try:
             async with asyncio.timeout(min(max(seconds, PAUSE_SECONDS_MIN), POLL_SECONDS)):
                 await self._wakeup.wait()

@@ -123,7 +123,7 @@ def _server_of(runner: web.AppRunner) -> web.Server:
 
 
 def _entrance(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any:
-    """All that happens around a handler, in one middleware: each one costs every request, whatever it does."""
+    """Everything that happens around a handler, in one middleware: each middleware costs time in every request."""
 
     @web.middleware
     async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The request id and the W3C trace context: bound at the gateway or from a message, then in every log line and call."""
+"""The request id and the W3C trace context: bound at the gateway or from a message, then in every call and message."""
 
 from __future__ import annotations
 

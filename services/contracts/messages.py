@@ -183,7 +183,7 @@ def format_time(moment: datetime) -> str:
 
 
 def _plain(value: Any) -> str:
-    """The text of a value that JSON has no form for: a time, or the UUID class of the database driver."""
+    """The text of a value that orjson does not encode: a time, or the UUID class of the database driver."""
     return format_time(value) if isinstance(value, datetime) else str(value)
 
 

@@ -30,7 +30,7 @@ REPLAYED = "Idempotent-Replayed"
 CACHED_SECONDS = 24 * 3600
 BATCH_MAX = 256
 CONCURRENCY_MAX = 1
-"""Under load one look-up at a time carries what has gathered meanwhile: each round trip costs two system calls."""
+"""Under load the next look-up has all keys that arrived during the last one: each round trip costs two system calls."""
 
 _VISIBLE = re.compile(rf"[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}")
 _FINGERPRINT_LENGTH = 64
@@ -148,7 +148,7 @@ def _read(request: KeyedRequest, entry: Any) -> Accepted | None:
 
 
 def _encode_canonical(sent: Any) -> bytes:
-    # The hash is stored forever, so these bytes never change: orjson writes those of the standard library, except for floats,
+    # The hash is stored permanently, so these bytes never change: orjson writes those of the standard library, except for floats,
     # which no request that moves money contains.
     try:
         text = orjson.dumps(sent, option=orjson.OPT_SORT_KEYS)

@@ -9,11 +9,11 @@ from services.gateway.clients.wallet import WalletClient, WalletItem, WalletRead
 
 BATCH_MAX = 256
 CONCURRENCY_MAX = 4
-"""Others go on while one waits for a frozen process of the wallet service."""
+"""While one batch waits for a frozen process of the wallet service, others continue."""
 
 
 class WalletReader:
-    """Reads wallets of users. Nothing is cached: every response rests on a query that began after its request arrived."""
+    """Reads wallets of users. Nothing is cached: each response comes from a query that began after its request arrived."""
 
     def __init__(self, wallet: WalletClient) -> None:
         self._batcher: Batcher[WalletItem, WalletRead] = Batcher(

@@ -1,7 +1,7 @@
 """The catch-up: reads finalized transfers from the transaction service, so that no outcome is lost with its message.
 
 It continues from a recorded position, in the order in which transfers were finalized, and records the outcomes of which no
-message arrived. The inbox recognizes copies, as for messages.
+message arrived. Copies are recognized by what they recorded, as for messages.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Page(NamedTuple):
 
 
 class CatchUp:
-    """Records events that the broker lost. Several may run: they share the position, and the inbox records each event once."""
+    """Records events that the broker lost. Several may run: they share the position, and each event is recorded once."""
 
     def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup, *, with_deliveries: bool) -> None:
         self._pool = pool

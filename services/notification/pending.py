@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class PendingPoller:
-    """Polls pending transfers. Several may run: the inbox records each line once."""
+    """Polls pending transfers. Several may run: a key in the inbox lets each line be recorded once."""
 
     def __init__(self, pool: Pool, transaction: Upstream, wakeup: FeedWakeup) -> None:
         self._pool = pool

@@ -44,7 +44,7 @@ class Retention:
         """One pass; whether there may be more.
 
         Raises:
-            DatabaseUnavailable, LockTimeout: nothing was removed, or it is unknown; the next pass goes on.
+            DatabaseUnavailable, LockTimeout: nothing was removed, or it is unknown; the next pass continues.
         """
         cutoffs = await commands_retention.find_cutoffs(
             self._pool, notification_days=self._days, event_days=self._event_days

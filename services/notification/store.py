@@ -19,7 +19,7 @@ PLANNER = {"enable_seqscan": "off", "jit": "off"}
 
 
 class InboxKey(NamedTuple):
-    """The key by which a copy of an event is recognized that has no notification."""
+    """The key of an event in the inbox, by which a copy is recognized: of PENDING, or of an outcome without notifications."""
 
     transfer_id: UUID
     type: str

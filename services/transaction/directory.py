@@ -63,7 +63,7 @@ class Directory:
         return found if unavailable is None else found | dict.fromkeys(missing, unavailable)
 
     def _list_missing(self, requested: set[WalletKey]) -> set[WalletKey]:
-        # A difference of the set and the keys of the cache would iterate over the cache.
+        # `requested - self._known.keys()` would iterate over the whole cache.
         return {key for key in requested if key not in self._known}
 
     async def _fetch(self, missing: set[WalletKey]) -> Refusal | None:

@@ -106,7 +106,7 @@ def _waiting_for(
     if row["now"] > row["expires_at"] or _is_dead_lettered(row):
         return "reversal"
     if row["in_outbox"] and row["published_at"] is None and not attempts:
-        # The others stand by. A relay of the release before does not say it.
+        # The others stand by. A relay of the release before does not report `leads`.
         relays = [relay for relay in _alive(heartbeats, "relay") if relay.get("leads", True)]
         return "broker" if relays and all(relay["failing"] for relay in relays) else "relay"
     workers = _alive(heartbeats, "worker")

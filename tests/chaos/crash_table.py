@@ -289,7 +289,7 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
     r"after-use:(measure|_measure|_prune|_pass|_record|_(take|release)_lease|count)": "metrics, old rows, the lease, idle passes",
-    r"after-use:find_cutoffs|(before|after)-commit:remove_expired": "retention: it removes what is long over",
+    r"after-use:find_cutoffs|(before|after)-commit:remove_expired": "retention: it removes only what has expired",
     r"(before|after)-commit:(record_heartbeat|delete_old_heartbeats)": "a heartbeat: it belongs to no transfer",
     r"(before|after)-answer:GET .*": "a response to a read",
     r"(before-request|after-request|after-response):GET .*": "a request that only reads",

@@ -120,7 +120,7 @@ async def end_other_sessions(pool: Pool, wakeup: Wakeup, *, user_id: UUID, keep:
 
 
 async def remove_ended(pool: Pool, *, after: UUID, days: int, limit: int) -> EndedSessions:
-    """Remove, of the next `limit` sessions after an id, those that ended so many days ago."""
+    """Examine the next `limit` sessions after an id, and remove those that ended so many days ago."""
     async with database.transaction(pool) as connection:
         ended = await store.sessions.lock_ended_sessions(connection, after=after, days=days, limit=limit)
         if ended.ids:

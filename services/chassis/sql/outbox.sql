@@ -1,5 +1,6 @@
 -- What must be published, written in the commit of the business change (transactional outbox).
--- The id is the id of the thing told (a transfer's for its command, an event's own for an event): ids sort by time.
+-- The id is that of the item (a transfer's for its command, an event's own for an event): ids sort by time. A later migration adds
+-- `subject_ids`: since then a row has the items of one commit, and the smallest of their ids.
 CREATE TABLE outbox (
     id             uuid        PRIMARY KEY,
     topic          text        NOT NULL,

@@ -9,8 +9,8 @@ SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
 
 -- name: take_lease
 -- Take the lease if it is free, or renew it; whether this relay has it. One that can publish nothing ($3) does not renew it, and
--- takes it only if no other has done so for the length of a lease. A lease that would last longer than any can was written before
--- the clock of the server was set back: it is free.
+-- takes it only if no other has done so for the length of a lease. A lease that ends later than any new lease could was
+-- written before the clock of the server was set back: it is free.
 WITH taken AS (
     INSERT INTO leases (name, holder, expires_at) VALUES ('outbox', $1, clock_timestamp() + make_interval(secs => $2))
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class RouteUnknown(Exception):  # noqa: N818 - reads as what it is
-    """The service has no such route: it is still of the release before."""
+    """The service has no such route: it still runs the release before."""
 
 
 class ServiceClient:
