@@ -14,7 +14,7 @@ CPU_US_MAX = 600.0
 
 
 class Bar(NamedTuple):
-    """One figure and its limit; `least` tells whether the figure must be at least, or at most, the limit."""
+    """One figure and its limit; `least`: the figure must be at least the limit; otherwise at most."""
 
     number: int
     what: str
@@ -73,7 +73,7 @@ def _ratios(document: Mapping[str, Any]) -> Iterator[Bar]:
 
 
 def _growth(document: Mapping[str, Any]) -> Iterator[Bar]:
-    """Rates against the yardstick beside them, so that a slower minute is not taken for growth."""
+    """Rates against the yardstick beside them, so that a slower minute does not look like growth."""
     uniform, ledger = document["end_to_end"].get("uniform"), document["ledger"]
     for name, grown in document["growth"].items():
         label = name.replace("_", " ")

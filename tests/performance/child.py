@@ -1,4 +1,4 @@
-"""A measured process of its own, so that its CPU time is told apart from the others'.
+"""A separate process, so that its CPU time can be measured separately.
 
 It reads its job as one line of JSON, prints `ready`, waits for the line `go`, and prints its result as JSON at the end.
 """

@@ -126,7 +126,7 @@ def _samples(process: str, text: str) -> Iterator[tuple[str, str, float]]:
 
 
 async def quiet(system: System, *, seconds: float = QUIET_SECONDS_MAX) -> None:
-    """Wait until the processes do little: notifications and other work after the last transfer are counted, too."""
+    """Wait until the processes do little: notifications and other work after the last transfer are also counted."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while loop.time() < until:

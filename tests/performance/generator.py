@@ -19,7 +19,7 @@ import uvloop
 from tests.performance import child, requests
 
 RETRY_SECONDS = 0.05
-"""A pause after a response other than expected, so that refusals are not sent in a circle."""
+"""A pause after a response other than expected, so that a refused request is not repeated at once."""
 
 POLL_SECONDS = 0.002
 """A pause before a transfer is read again."""

@@ -1,4 +1,4 @@
-"""What a run consists of: its parts, its sizes, and the variables that steer it. Pure."""
+"""What a run consists of: its parts, its sizes, and the variables that configure it. Pure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ async def recording(system: System, part: str) -> AsyncIterator[None]:
     """Record during the block; PROCESS.svg of each process goes to the folder `profile/PART` beside bench.json.
 
     Raises:
-        LocalError: py-spy is missing, or may not look into other processes.
+        LocalError: py-spy is missing, or is not permitted to read other processes.
     """
     folder = system.stack.home.parent / "profile" / part
     shutil.rmtree(folder, ignore_errors=True)

@@ -88,7 +88,7 @@ class Stretches:
         return await self._transfers(self._job(self.plan.concurrency) | {"rate": rate}) | {"rate": rate}
 
     async def drain(self) -> Measurement:
-        """A backlog built while the workers are down, then worked off."""
+        """A backlog that is built while the workers are down, then processed."""
         for name in WORKERS:
             await self.system.stack.take_down(name)
         job = self._job(self.plan.concurrency) | {"count": self.plan.backlog, "seconds": FINAL_SECONDS_MAX}

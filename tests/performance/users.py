@@ -62,7 +62,7 @@ class Users:
 
 
 async def register(system: System, session: aiohttp.ClientSession, *, accounts: int) -> Users:
-    """Register and fund the senders, and open so many wallets in all."""
+    """Register and fund the senders, and open wallets until there are `accounts` of them."""
     gateway = system.stack["gateway"]
     slots = asyncio.Semaphore(REGISTRATIONS_AT_ONCE)
     senders = await asyncio.gather(*(_register(session, gateway, slots) for _ in range(SENDERS)))
