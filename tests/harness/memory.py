@@ -1,4 +1,4 @@
-"""Folders in memory, for data that no test needs after a crash: creating a file there costs a fraction of one on a disk."""
+"""Folders in memory, for data that no test needs after a crash: creating a file there costs much less than on a disk."""
 
 from __future__ import annotations
 

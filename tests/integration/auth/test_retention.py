@@ -1,4 +1,4 @@
-"""Sessions that ended long ago are removed; nothing else changes by that."""
+"""Sessions that ended long ago are removed; nothing else changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def sessions(pool: Pool) -> set[str]:
 async def test_ended_sessions_are_removed(
     auth: AuthService, pool: Pool, auth_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, rows_max: int
 ) -> None:
-    """Those that were ended or have expired so long ago, in passes of any size; live and recent ones and all records stay."""
+    """Sessions that ended or expired long ago are removed, with passes of any size; active and recent sessions and all records stay."""
     monkeypatch.setattr(retention, "ROWS_MAX", rows_max)
     first = await auth.register(EMAIL)
     user_id = first["user"]["id"]

@@ -58,7 +58,7 @@ async def append(pool: Pool, route: Route, *ids: UUID, delay_seconds: float = 0.
 
 
 async def append_old(pool: Pool, route: Route, *ids: UUID) -> None:
-    """As a release did whose rows have one item each."""
+    """Write rows as an earlier release did: one item each."""
     await pool.execute(
         'INSERT INTO outbox (id, topic, body) SELECT id, $1, format(\'{"id":"%s"}\', id) FROM unnest($2::uuid[]) AS given(id)',
         route.type,
@@ -72,7 +72,7 @@ async def unpublished(pool: Pool) -> set[UUID]:
 
 
 async def test_a_commit_writes_few_rows(pool: Pool) -> None:
-    """One for each full message, with the ids of its items, under the smallest of them."""
+    """A row has the items of a full message and the smallest of their ids."""
     ids = [new_id() for _ in range(BUNDLE_MAX + 3)]
 
     await append(pool, TRANSFERS_REQUESTED, *ids[::-1])

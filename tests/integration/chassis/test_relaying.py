@@ -77,7 +77,7 @@ async def end_lease(pool: Pool) -> None:
 
 @asynccontextmanager
 async def running(one: Relay) -> AsyncIterator[None]:
-    """A relay at work, stopped in the end."""
+    """A running relay, stopped at the end of the block."""
     task = asyncio.create_task(one.run())
     try:
         yield
@@ -171,7 +171,7 @@ async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
 
 
 async def test_a_frozen_relay_that_continues_does_no_harm(pool: Pool) -> None:
-    """It publishes what it had read once more and marks it, loses nothing that came later, and reads nothing more."""
+    """After the freeze it publishes once more what it had read, marks it, loses nothing that came later, and reads no more rows."""
     slow, quick = Broker(may_confirm=False), Broker()
     first, second = await leader(pool, slow), relay(pool, quick)
     await append(pool, new_id(), new_id())
@@ -194,7 +194,7 @@ async def test_a_frozen_relay_that_continues_does_no_harm(pool: Pool) -> None:
 
 
 async def test_a_working_relay_keeps_its_lease(pool: Pool) -> None:
-    """While it waits for the broker longer than the lease, it renews it: no other relay takes over."""
+    """A relay that waits for the broker longer than the lease lasts renews it: no other relay takes over."""
     slow = Broker(may_confirm=False)
     first, second = relay(pool, slow), relay(pool, Broker())
     await append(pool, new_id())
@@ -227,7 +227,7 @@ async def test_a_relay_that_is_gone_is_replaced(pool: Pool, monkeypatch: pytest.
 
 
 async def test_a_frozen_process_is_replaced(pool: Pool, transaction_database: TestDatabase) -> None:
-    """Its sessions stay open, as those of a live one: another relay takes over all the same."""
+    """The sessions of a frozen process stay open. Another relay takes over nevertheless."""
     command = (sys.executable, "-m", "tests.harness.relay_process", transaction_database.service_url)
     process = await asyncio.create_subprocess_exec(*command)
     try:
@@ -266,7 +266,7 @@ async def test_a_relay_without_its_broker_is_replaced(pool: Pool) -> None:
 
 
 async def test_a_lease_from_a_clock_that_was_set_back_is_free(pool: Pool) -> None:
-    """It would last longer than any lease can: waiting for its end could take hours."""
+    """A lease that ends later than any new lease could is taken: its end may be hours away."""
     one = await leader(pool, Broker())
     await append(pool, new_id())
     await pool.execute("UPDATE leases SET holder = 'stopped', expires_at = clock_timestamp() + interval '1 hour'")
@@ -277,7 +277,7 @@ async def test_a_lease_from_a_clock_that_was_set_back_is_free(pool: Pool) -> Non
 
 
 async def test_a_relay_that_stands_by_is_ready(pool: Pool) -> None:
-    """The rows that it could not publish are those of the relay that has the lease now."""
+    """The rows that a relay could not publish do not count once another relay has the lease."""
     cut_off = await leader(pool, Publisher("amqp://unused:nothing@127.0.0.1:9/", "test"))
     await append(pool, new_id())
     await cut_off._pass()

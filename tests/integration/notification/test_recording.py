@@ -152,7 +152,7 @@ async def test_pending_after_an_outcome_without_notifications(pool: Pool) -> Non
 
 
 async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
-    """Whichever is first, the poller or the worker: at most one PENDING line for each transfer, before its outcome."""
+    """In any order of the poller and the worker: at most one PENDING line for each transfer, before its outcome."""
     events = [completed(sender_id=ALICE, recipient_id=None) for _ in range(100)]
     windows = [events[start : start + 10] for start in range(0, 100, 10)]
     telling = [record(pool, *window) for window in windows]
@@ -173,7 +173,7 @@ async def test_pending_and_outcome_at_the_same_moment(pool: Pool) -> None:
 
 @pytest.mark.parametrize("kind", ["transfer", "deposit"])
 async def test_pending_waits_for_a_worker_that_records_the_outcome(pool: Pool, kind: str) -> None:
-    """The poller meets a transaction that has recorded the outcome and not committed: it waits, and adds nothing."""
+    """While another transaction has recorded the outcome and not committed, the poller waits; then it adds nothing."""
     event = failed(kind=kind, sender_id=ALICE)
     async with database.transaction(pool) as worker:
         await write(worker, event)
@@ -193,7 +193,7 @@ async def test_repeat(pool: Pool) -> None:
 
 
 async def test_copy_waits_for_the_transaction_that_records(pool: Pool) -> None:
-    """A worker meets a transaction that has recorded its event and not committed: it waits, and finds a copy."""
+    """While another transaction has recorded the event and not committed, a worker waits; then it finds a copy."""
     event = completed(sender_id=ALICE)
     async with database.transaction(pool) as worker:
         await write(worker, event)

@@ -46,7 +46,7 @@ async def pool(notification_database: TestDatabase) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def owner(notification_database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """Changes the times of rows, past all triggers."""
+    """A connection that changes the times of rows; triggers do not run."""
     connection = await asyncpg.connect(notification_database.superuser_url)
     await connection.execute("SET session_replication_role = replica")
     yield connection
@@ -82,7 +82,7 @@ async def live(pool: Pool, month: Month, owner: asyncpg.Connection, now: datetim
 
 
 async def shift(owner: asyncpg.Connection, now: datetime) -> None:
-    """What was recorded just now was recorded at a simulated time."""
+    """Set the time of what was just recorded to a simulated time."""
     recent = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
     for table, column in TIMES.items():
         await owner.execute(f"UPDATE {table} SET {column} = $1 WHERE {column} BETWEEN $2 AND $3", now, *recent)
@@ -93,7 +93,7 @@ def pending(event: TransferEvent) -> PendingTransfer:
 
 
 async def remove(pool: Pool, now: datetime) -> int:
-    """All passes that are due at a simulated time; how many rows they removed, a bounded number each."""
+    """Run all passes that are due at a simulated time, each with a limit; returns how many rows they removed."""
     cutoffs = Cutoffs(now - KEPT, now - KEPT_EVENTS)
     total = 0
     while any(removed := await commands_retention.remove_expired(pool, cutoffs, limit=LIMIT)):

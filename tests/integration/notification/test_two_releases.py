@@ -93,11 +93,11 @@ async def notified(pool: Pool, user_id: UUID) -> list[UUID]:
 
 
 EARLIER_LINES = [(1, "notification"), (2, "transfer.completed"), (3, "transfer.pending")]
-"""In no order that matters here."""
+"""The order does not matter here."""
 
 
 async def test_copy_of_an_earlier_record(pool: Pool) -> None:
-    """What the earlier worker recorded is a copy to this one and to the catch-up; the feed and the list go on after it."""
+    """What the earlier worker recorded is a copy for this worker and for the catch-up; the feed and the list continue after it."""
     old, new = completed(sender_id=ALICE, recipient_id=BOB), completed(sender_id=ALICE, recipient_id=BOB)
     async with earlier(pool, old) as worker:
         assert await worker.record()
@@ -147,7 +147,7 @@ async def test_recorded_while_the_earlier_worker_is_at_work(pool: Pool) -> None:
 
 
 async def test_recorded_after_the_earlier_worker_took_the_feed(pool: Pool) -> None:
-    """The earlier worker holds the feed: this one waits for its commit, and finds a copy."""
+    """The earlier worker has locked the feed: this one waits for its commit, and finds a copy."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
     async with earlier(pool, event) as worker:
         await worker.record()
@@ -159,7 +159,7 @@ async def test_recorded_after_the_earlier_worker_took_the_feed(pool: Pool) -> No
 
 
 async def test_two_workers_that_wait_for_each_other(pool: Pool) -> None:
-    """Each holds what the other needs: one of them fails as a whole, and a repetition records the event once."""
+    """Each has locked what the other needs: one of them fails as a whole, and a repetition records the event once."""
     event = completed(sender_id=ALICE, recipient_id=BOB)
 
     async def work() -> None:

@@ -11,7 +11,7 @@ from services.gateway.wallet_reader import CONCURRENCY_MAX, WalletReader
 
 
 class SlowWallet:
-    """A wallet service that reads at once, and returns what it has read once it may."""
+    """A wallet service that reads at once, and returns what it has read when the test allows it."""
 
     def __init__(self) -> None:
         self.balance = 1

@@ -123,7 +123,7 @@ def test_numbers(added: list[tuple[UUID, bool]], used: list[int]) -> None:
 
 @given(st.lists(st.integers(1, 30), unique=True), st.integers(0, 30), st.integers(1, 30))
 def test_following(seqs: list[int], after: int, limit: int) -> None:
-    """The lines after a position, up to the first gap and at most so many: what has expired is never passed over."""
+    """The lines after a position, up to the first gap and at most so many: a gap, where lines have expired, is never skipped."""
     found = [line.seq for line in feed.following([Event(seq, "x", "{}") for seq in sorted(seqs)], after, limit)]
     first = min((seq for seq in seqs if seq > after), default=None)
     expected: list[int] = []

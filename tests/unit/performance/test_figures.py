@@ -26,7 +26,7 @@ def test_changes_of_nested_counters() -> None:
 
 
 def test_costs_of_one_transfer() -> None:
-    """CPU in microseconds, rows of all databases together, bytes; what did not happen is left out."""
+    """CPU in microseconds, rows of all databases together, bytes; counters that are 0 are omitted."""
     costs = figures.costs(USED, 100)
 
     assert 300.0 == costs["cpu_us_per_transfer"]

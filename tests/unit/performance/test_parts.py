@@ -59,7 +59,7 @@ def test_bad_variable_is_refused(name: str, value: str) -> None:
 
 
 def test_stretches_become_shorter_on_a_slow_machine() -> None:
-    """A default run ends in time: what is left of it is shared by the parts that are left, at least 3 s each."""
+    """A default run ends in time: the remaining parts share the remaining time, at least 3 s each."""
     plan = parts.plan({})
 
     assert 10 == plan.stretch_seconds(elapsed=20.0, parts_left=8)
