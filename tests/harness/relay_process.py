@@ -1,4 +1,4 @@
-"""`python -m tests.harness.relay_process URL`: a relay of this database whose messages are confirmed and dropped, until it is killed."""
+"""`python -m tests.harness.relay_process URL`: a relay of this database whose messages are confirmed and dropped."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 SELECT now() - make_interval(days => $1) AS notifications, now() - make_interval(days => $2) AS events;
 
 -- name: list_expired_notifications
--- In the order of their ids, which begin with a time. An e-mail that waits keeps its notification.
+-- In the order of their ids, which begin with a time. A notification whose e-mail is waiting is not removed.
 SELECT id FROM notifications
 WHERE id < $1 AND created_at < $2 AND coalesce(occurred_at, created_at) < $2
   AND NOT EXISTS (SELECT FROM deliveries WHERE notification_id = notifications.id AND state = 'waiting')

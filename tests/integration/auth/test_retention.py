@@ -47,7 +47,7 @@ async def sessions(pool: Pool) -> set[str]:
 async def test_ended_sessions_are_removed(
     auth: AuthService, pool: Pool, auth_database: TestDatabase, monkeypatch: pytest.MonkeyPatch, rows_max: int
 ) -> None:
-    """Sessions that ended or expired long ago are removed, with passes of any size; active and recent sessions and all records stay."""
+    """Sessions that ended or expired long ago are removed, with passes of any size; other sessions and all records stay."""
     monkeypatch.setattr(retention, "ROWS_MAX", rows_max)
     first = await auth.register(EMAIL)
     user_id = first["user"]["id"]
