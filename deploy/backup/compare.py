@@ -164,7 +164,7 @@ async def _keys(transaction: asyncpg.Connection) -> AsyncIterator[Finding]:
 
 
 async def _position(notification: asyncpg.Connection) -> tuple[Any, ...]:
-    """Up to where the notification service has read the finalized transfers, and the time before which its records have expired."""
+    """Up to where the notification service has read finalized transfers, and the time before which its records have expired."""
     row = await notification.fetchrow(POSITION)
     return tuple(row) if row is not None else (None, None, None)
 

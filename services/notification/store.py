@@ -104,7 +104,7 @@ async def insert_inbox(connection: Connection, keys: Collection[InboxKey]) -> se
 
 
 async def find_position(connection: Connection, route: str) -> Finalized | None:
-    """The position up to which everything is recorded; None before the first catch-up."""
+    """The position of a route; None if there is none yet."""
     row = await connection.fetchrow(statements.find_position, route)
     return Finalized(*row) if row else None
 

@@ -171,7 +171,7 @@ async def test_rows_of_a_dead_relay_are_published(pool: Pool) -> None:
 
 
 async def test_a_frozen_relay_that_continues_does_no_harm(pool: Pool) -> None:
-    """After the freeze it publishes once more what it had read, marks it, loses nothing that came later, and reads no more rows."""
+    """After the freeze it publishes and marks what it had read once more, loses nothing that came later, and reads no rows."""
     slow, quick = Broker(may_confirm=False), Broker()
     first, second = await leader(pool, slow), relay(pool, quick)
     await append(pool, new_id(), new_id())

@@ -97,7 +97,7 @@ EARLIER_LINES = [(1, "notification"), (2, "transfer.completed"), (3, "transfer.p
 
 
 async def test_copy_of_an_earlier_record(pool: Pool) -> None:
-    """What the earlier worker recorded is a copy for this worker and for the catch-up; the feed and the list continue after it."""
+    """What the earlier worker recorded is a copy for this worker and for the catch-up; feed and list continue after it."""
     old, new = completed(sender_id=ALICE, recipient_id=BOB), completed(sender_id=ALICE, recipient_id=BOB)
     async with earlier(pool, old) as worker:
         assert await worker.record()
