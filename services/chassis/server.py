@@ -61,7 +61,7 @@ def application(
     # The pure-Python parser accepts requests that the C parser refuses (request smuggling).
     assert http_parser.HttpRequestParser is http_parser.HttpRequestParserC, "aiohttp runs without its C parser"
     app = web.Application(
-        middlewares=[_entrance(service, guards, shed)],
+        middlewares=[_middleware(service, guards, shed)],
         client_max_size=body_bytes_max,
     )
     app.on_response_prepare.append(problems.on_prepare)
@@ -122,11 +122,11 @@ def _server_of(runner: web.AppRunner) -> web.Server:
     return server
 
 
-def _entrance(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any:
+def _middleware(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any:
     """Everything that happens around a handler, in one middleware: each middleware costs time in every request."""
 
     @web.middleware
-    async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def surround(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = watchdog.begin(request)
         try:
             if shed is not None and (refused := shed(request)) is not None:
@@ -154,4 +154,4 @@ def _entrance(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any:
             if connection is not None:
                 connection.end()
 
-    return enter
+    return surround
