@@ -16,9 +16,20 @@ SELECT transfer_id, outcome, reason, request_hash, source_id, destination_id, so
        now
 FROM (SELECT statement_timestamp() AS now) AS clock LEFT JOIN outcomes ON transfer_id = ANY($1::uuid[]);
 
--- name: update_balances
+-- name: write_decision
+-- The outcomes (sorted by the caller), both entries of every posting and the new balances: all or nothing. It fails if a concurrent
+-- transaction has recorded an outcome of one of the transfers.
+WITH decided AS (
+    INSERT INTO outcomes (transfer_id, outcome, reason, request_hash, source_id, destination_id, source_seq,
+                          destination_seq, description, at)
+    SELECT *, $1 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::uuid[], $8::bigint[],
+                             $9::bigint[], $10::text[])
+), written AS (
+    INSERT INTO entries (account_id, seq, transfer_id, currency, amount, balance_after, created_at)
+    SELECT *, $1 FROM unnest($11::uuid[], $12::bigint[], $13::uuid[], $14::text[], $15::bigint[], $16::bigint[])
+)
 UPDATE accounts SET posted = changed.posted, seq = changed.seq, last_entry_at = $1
-FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS changed(id, posted, seq)
+FROM unnest($17::uuid[], $18::bigint[], $19::bigint[]) AS changed(id, posted, seq)
 WHERE accounts.id = changed.id;
 
 -- name: insert_voids

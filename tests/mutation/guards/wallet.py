@@ -92,13 +92,9 @@ MUTANTS = (
         guard="a decision is written only if none of its transfers has an outcome",
         changes=[
             Change(
-                STORE,
-                '        await connection.copy_records_to_table("outcomes", columns=Outcome._fields, records=outcomes)\n',
-                "        await connection.executemany(\n"
-                "            f\"INSERT INTO outcomes ({', '.join(Outcome._fields)})\"\n"
-                '            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",\n'
-                "            outcomes,\n"
-                "        )\n",
+                QUERIES,
+                "                             $9::bigint[], $10::text[])\n",
+                "                             $9::bigint[], $10::text[])\n    ON CONFLICT DO NOTHING\n",
             )
         ],
         works=WORKS,
@@ -142,7 +138,7 @@ MUTANTS = (
         name="outcomes-inserted-unsorted",
         guard="outcomes are inserted in id order",
         changes=[
-            Change(STORE, "outcomes = sorted(decision.outcomes, key=_transfer_id)\n", "outcomes = decision.outcomes\n")
+            Change(STORE, "outcome in sorted(decision.outcomes, key=_transfer_id)]", "outcome in decision.outcomes]")
         ],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_outcomes_are_inserted_in_one_order"],
