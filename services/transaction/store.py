@@ -20,25 +20,6 @@ statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 HASH_VERSION = 1
 """The version of the rules that made a request hash; hashes of different versions are not compared."""
 
-COLUMNS_ACCEPTED = (
-    "id",
-    "user_id",
-    "recipient_id",
-    "kind",
-    "amount",
-    "currency",
-    "from_wallet_id",
-    "to_wallet_id",
-    "description",
-    "metadata",
-    "request_hash",
-    "request_id",
-    "traceparent",
-    "created_at",
-    "expires_at",
-)
-"""The columns that the accepting commit writes; the others have their defaults."""
-
 PENDING_MAX = 1000
 
 BATCH_SECONDS_MAX = 60.0
@@ -144,28 +125,30 @@ async def insert_keys(connection: Connection, rows: Sequence[tuple[UUID, str, by
 
 async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer, str, str | None]]) -> None:
     """Record PENDING transfers, each with its request id and trace context."""
-    records = [
-        (
-            transfer.id,
-            transfer.user_id,
-            transfer.recipient_id,
-            transfer.kind,
-            transfer.amount,
-            transfer.currency,
-            transfer.from_wallet_id,
-            transfer.to_wallet_id,
-            transfer.description,
-            None if transfer.metadata is None else json.dumps(transfer.metadata),
-            transfer.request_hash,
-            request_id,
-            traceparent,
-            transfer.created_at,
-            transfer.expires_at,
-        )
-        for transfer, request_id, traceparent in rows
-    ]
-    # COPY: cheaper than an INSERT of arrays for both sides, and nothing in these rows can conflict.
-    await connection.copy_records_to_table("transfers", records=records, columns=COLUMNS_ACCEPTED)
+    columns = zip(
+        *(
+            (
+                transfer.id,
+                transfer.user_id,
+                transfer.recipient_id,
+                transfer.kind,
+                transfer.amount,
+                transfer.currency,
+                transfer.from_wallet_id,
+                transfer.to_wallet_id,
+                transfer.description,
+                None if transfer.metadata is None else json.dumps(transfer.metadata),
+                transfer.request_hash,
+                request_id,
+                traceparent,
+                transfer.created_at,
+                transfer.expires_at,
+            )
+            for transfer, request_id, traceparent in rows
+        ),
+        strict=True,
+    )
+    await connection.execute(statements.insert_transfers, *columns)
 
 
 async def finalize_transfers(connection: Connection, results: Sequence[WalletResult]) -> list[Record]:

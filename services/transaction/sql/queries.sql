@@ -15,6 +15,16 @@ FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[]) AS given(user_id, k
 ON CONFLICT DO NOTHING
 RETURNING resource_id;
 
+-- name: insert_transfers
+INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+                       request_hash, request_id, traceparent, created_at, expires_at)
+SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
+       request_hash, request_id, traceparent, created_at, expires_at
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
+            $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+     AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+              request_hash, request_id, traceparent, created_at, expires_at);
+
 -- name: finalize_transfers
 -- Changes only PENDING transfers, locked in id order so that two processes cannot deadlock; returns those that changed.
 WITH result AS (
