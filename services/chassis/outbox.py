@@ -31,6 +31,9 @@ from services.contracts.topology import BUNDLE_MAX, ROUTES, Route
 CLAIM_MAX = 512
 """The most items of one topic in one pass."""
 
+EXAMINED_MAX = 4096
+"""The most rows that a pass looks at. Rows of a topic behind so many of another one wait for those."""
+
 LEASE_SECONDS = 3.0
 RENEW_SECONDS = 1.0
 RELEASE_SECONDS = 1.0
@@ -150,7 +153,9 @@ class Relay:
     async def _pass(self) -> tuple[int, int]:
         """Read, publish and mark; return how many items were published and how many were not: (0, 0) without the lease."""
         async with database.connection(self._pool) as connection:
-            rows = await connection.fetch(statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES))
+            rows = await connection.fetch(
+                statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES), EXAMINED_MAX
+            )
         if not rows:
             return 0, 0
         crash_points.pass_by("after-commit", "claim_outbox")

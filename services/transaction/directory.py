@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
@@ -45,47 +45,47 @@ class Directory:
         self._wallet = wallet
         self._known: dict[WalletKey, WalletFacts] = {}
 
-    async def find(self, keys: Iterable[WalletKey]) -> dict[WalletKey, WalletFacts | Refusal]:
+    async def find(self, keys: Collection[WalletKey]) -> dict[WalletKey, WalletFacts | Refusal]:
         """The facts about each wallet; unknown wallets are omitted.
 
         A wallet that is not stored has a Refusal as its value while the wallet service is unavailable.
         """
-        requested = set(keys)
-        missing = self._list_missing(requested)
+        # `found` and not the cache is read after a query: the cache may be cleared meanwhile.
+        found: dict[WalletKey, WalletFacts | Refusal] = {
+            key: wallet for key in keys if (wallet := self._known.get(key)) is not None
+        }
+        missing = {key for key in keys if key not in found}
         if missing:
             ids, owners, external = _by_type(missing)
-            self._cache(await commands.find_wallets(self._pool, ids=ids, owners=owners, external=external))
-            missing = self._list_missing(missing)
-        unavailable = await self._fetch(missing) if missing else None
-        found: dict[WalletKey, WalletFacts | Refusal] = {
-            key: self._known[key] for key in requested if key in self._known
-        }
-        return found if unavailable is None else found | dict.fromkeys(missing, unavailable)
+            found |= self._cache(await commands.find_wallets(self._pool, ids=ids, owners=owners, external=external))
+            missing = {key for key in missing if key not in found}
+        if missing:
+            found |= await self._fetch(missing)
+        return found
 
-    def _list_missing(self, requested: set[WalletKey]) -> set[WalletKey]:
-        # `requested - self._known.keys()` would iterate over the whole cache.
-        return {key for key in requested if key not in self._known}
-
-    async def _fetch(self, missing: set[WalletKey]) -> Refusal | None:
+    async def _fetch(self, missing: set[WalletKey]) -> Mapping[WalletKey, WalletFacts | Refusal]:
         ids, owners, external = _by_type(missing)
         try:
             facts = await self._wallet.find(ids=ids, owners=owners, external=external)
         except Refusal as unavailable:
-            return unavailable
+            return dict.fromkeys(missing, unavailable)
         if facts:
             await commands.record_wallets(self._pool, facts)
-            self._cache(facts)
-        return None
+        return self._cache(facts)
 
-    def _cache(self, facts: Iterable[WalletFacts]) -> None:
+    def _cache(self, facts: Iterable[WalletFacts]) -> dict[WalletKey, WalletFacts]:
+        """Add wallets to the cache; returns them by each key that finds them."""
+        found: dict[WalletKey, WalletFacts] = {}
+        for wallet in facts:
+            found[ById(wallet.id)] = wallet
+            if wallet.owner_id is None:
+                found[ExternalAccount(wallet.currency)] = wallet
+            else:
+                found[ByOwner(wallet.owner_id, wallet.currency)] = wallet
         if len(self._known) > CACHED_MAX:
             self._known.clear()
-        for wallet in facts:
-            self._known[ById(wallet.id)] = wallet
-            if wallet.owner_id is None:
-                self._known[ExternalAccount(wallet.currency)] = wallet
-            else:
-                self._known[ByOwner(wallet.owner_id, wallet.currency)] = wallet
+        self._known |= found
+        return found
 
 
 def _by_type(keys: Iterable[WalletKey]) -> tuple[list[UUID], list[tuple[UUID, str]], list[str]]:

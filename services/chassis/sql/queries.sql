@@ -27,19 +27,17 @@ UPDATE leases SET expires_at = clock_timestamp() WHERE name = 'outbox' AND holde
 -- name: claim_outbox
 -- The oldest due rows of each topic, for the relay that has the lease, which is renewed in the same statement if there are any. The
 -- commit of this write waits for the standby: nothing is published before it is replicated. No transaction is open while the relay
--- publishes. Each topic has its own share: rows that the broker refuses hold up no other topic.
-WITH due AS MATERIALIZED (
-    SELECT oldest.* FROM unnest($4::text[]) AS topics(name) CROSS JOIN LATERAL (
-        SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
-        WHERE topic = topics.name AND published_at IS NULL AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-        ORDER BY id LIMIT $3
-    ) AS oldest
+-- publishes. Each topic has its own share of the oldest $5 rows: what the broker refuses of one does not hold up the other.
+WITH oldest AS MATERIALIZED (
+    SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
+    WHERE published_at IS NULL AND topic = ANY($4::text[]) AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+    ORDER BY id LIMIT $5
 ), renewed AS (
     UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
-    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM due)
+    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM oldest)
     RETURNING name
 ), counted AS (
-    SELECT due.*, sum(items) OVER (PARTITION BY topic ORDER BY id) AS items_so_far FROM due
+    SELECT oldest.*, sum(items) OVER (PARTITION BY topic ORDER BY id) AS items_so_far FROM oldest
 )
 SELECT id, topic, body, items FROM counted, renewed WHERE items_so_far - items < $3 ORDER BY id;
 

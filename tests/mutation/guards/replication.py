@@ -166,7 +166,7 @@ MUTANTS = (
             Change(
                 "services/chassis/sql/queries.sql",
                 "    UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)\n"
-                "    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM due)\n    RETURNING name\n",
+                "    WHERE name = 'outbox' AND holder = $1 AND EXISTS (SELECT FROM oldest)\n    RETURNING name\n",
                 "    SELECT name FROM leases WHERE name = 'outbox' AND holder = $1 AND $2::float8 > 0\n",
             )
         ],
