@@ -101,7 +101,6 @@ def _add_origin(service: str, role: str, instance: str) -> Processor:
         event["service"] = service
         event["role"] = role
         event["instance"] = instance
-        # The trace context belongs to headers and messages; in a log line the request id is enough.
         if "request_id" not in event and (request_id := tracing.bound_request_id()) is not None:
             event["request_id"] = request_id
         return event
