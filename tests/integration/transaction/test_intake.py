@@ -304,22 +304,25 @@ async def a_stuck_wakeup(database: TestDatabase) -> AsyncIterator[asyncpg.Connec
     await superuser.execute("SET synchronous_commit = local")
     await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
     await superuser.execute("SELECT pg_reload_conf()")
-    while await notifier.fetchval("SHOW synchronous_standby_names") != "absent":
-        await asyncio.sleep(0.01)
-    notifying = asyncio.create_task(
-        notifier.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
-    )
+    notifying = asyncio.create_task(_notify_until_stuck(notifier))
     try:
         async with asyncio.timeout(30):
             while not await superuser.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
                 await asyncio.sleep(0.01)
         yield superuser
     finally:
+        notifying.cancel()
         await superuser.execute("ALTER SYSTEM RESET synchronous_standby_names")
         await superuser.execute("SELECT pg_reload_conf()")
-        await notifying
+        await asyncio.wait([notifying])
         await superuser.close()
         await notifier.close()
+
+
+async def _notify_until_stuck(connection: asyncpg.Connection) -> None:
+    """Each process of the server reads the new setting at its own time: the first commits may not wait for the replica."""
+    while True:
+        await connection.execute("BEGIN; SELECT pg_logical_emit_message(true, 'test', ''); NOTIFY outbox; COMMIT")
 
 
 async def test_wait_for_the_wakeup_is_not_a_duplicate(path: MoneyPath, transaction_database: TestDatabase) -> None:
