@@ -7,13 +7,11 @@ from uuid import UUID
 import structlog
 
 from services.auth import commands
-from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
+from services.chassis import retention
+from services.chassis.database import Pool
 from services.chassis.roles import Runtime
 
-EVERY_SECONDS = 60.0
-MORE_SECONDS = 1.0
-"""The pause after a pass that has not reached the newest session."""
-
+JOB = "session-retention"
 ROWS_MAX = 1000
 FIRST = UUID(int=0)
 
@@ -29,17 +27,8 @@ class Retention:
         self._after = FIRST
 
     async def run(self, runtime: Runtime) -> None:
-        """A pass every second until the newest session, then every minute from the oldest, until the role stops."""
-        while not runtime.stopping.is_set():
-            more = False
-            try:
-                more = await self.remove()
-            except (DatabaseUnavailable, LockTimeout) as error:
-                log.debug("retention_delayed", reason=str(error))
-            except Exception:
-                # Requests are still served; the next pass examines the same sessions.
-                log.exception("retention_failed")
-            await runtime.pause(MORE_SECONDS if more else EVERY_SECONDS)
+        """Pass by pass to the newest session, then again from the oldest, until the role stops."""
+        await retention.run(runtime, JOB, self.remove)
 
     async def remove(self) -> bool:
         """One pass; whether there are more sessions to examine.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import structlog
 
-from services.chassis.database import DatabaseUnavailable, LockTimeout, Pool
+from services.chassis import retention
+from services.chassis.database import Pool
 from services.chassis.roles import Runtime
 from services.notification import commands_retention
 
-EVERY_SECONDS = 60.0
-MORE_SECONDS = 1.0
-"""The pause after a pass that found more than it may remove."""
-
+JOB = "notification-retention"
 ROWS_MAX = 5000
 """How many rows of each table a pass removes: faster than transfers add them, and short enough to hold no lock for long."""
 
@@ -28,17 +26,8 @@ class Retention:
         self._event_days = event_days
 
     async def run(self, runtime: Runtime) -> None:
-        """A pass every minute until the role stops, and every second while there is more."""
-        while not runtime.stopping.is_set():
-            more = False
-            try:
-                more = await self.remove()
-            except (DatabaseUnavailable, LockTimeout) as error:
-                log.debug("retention_delayed", reason=str(error))
-            except Exception:
-                # Consuming messages goes on; the next pass finds the same rows.
-                log.exception("retention_failed")
-            await runtime.pause(MORE_SECONDS if more else EVERY_SECONDS)
+        """Pass by pass until the role stops."""
+        await retention.run(runtime, JOB, self.remove)
 
     async def remove(self) -> bool:
         """One pass; whether there may be more.
