@@ -12,6 +12,9 @@ PG1_REFERENCE = 3_300.0
 
 CPU_US_MAX = 600.0
 
+READS_FLAT = 1.25
+"""How many times higher the p99 of reads may be and still count as flat."""
+
 
 class Bar(NamedTuple):
     """One figure and its limit; `least`: the figure must be at least the limit; otherwise at most."""
@@ -85,3 +88,14 @@ def _growth(document: Mapping[str, Any]) -> Iterator[Bar]:
             before = figures.ratio(uniform["completed_per_s"], uniform["yardstick_tps"])
             after = figures.ratio(grown["uniform"]["completed_per_s"], grown["yardstick_tps"])
             yield Bar(79, f"{label}: end to end x before", figures.ratio(after, before), 0.85, least=True)
+        if document["reads"]:
+            for what, slower in _reads_slower(document["reads"], grown["reads"]).items():
+                scaled = slower * figures.ratio(grown["yardstick_tps"], document["reads"]["yardstick_tps"])
+                yield Bar(79, f"{label}: {what} p99 x before", round(scaled, 3), READS_FLAT, least=False)
+
+
+def _reads_slower(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "balance": figures.ratio(after["p99_ms"], before["p99_ms"]),
+        "statement": figures.ratio(after["statements"]["ms"]["p99"], before["statements"]["ms"]["p99"]),
+    }

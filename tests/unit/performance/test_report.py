@@ -57,7 +57,13 @@ def measured(*, proven: bool = True) -> Run:
     run.found |= dict.fromkeys(END_TO_END, LOAD)
     run.found["ledger"] = {"uniform_256_tps": 50.0, "hot_256_tps": 45.0, "wal_bytes_per_transfer": 900}
     run.found["drain"] = {"backlog": 5000, "per_s": 22.0}
-    run.found["reads"] = {"balance_per_s": 15.0, "p99_ms": 4.0, "ms": TIMES, "statements": {"ms": TIMES}}
+    run.found["reads"] = {
+        "balance_per_s": 15.0,
+        "p99_ms": 4.0,
+        "ms": TIMES,
+        "statements": {"ms": TIMES},
+        "yardstick_tps": 10.0,
+    }
     run.proofs["uniform"] = {"conserved": True, "balances_equal_entries": True, "statuses_equal_outcomes": True}
     run.proofs["ledger, the ledger alone"] = {"conserved": proven, "balances_equal_entries": True}
     return run
@@ -88,6 +94,7 @@ def test_guarantees_about_speed_are_compared_with_their_limits() -> None:
     run.found["history"] = {
         "ledger": {"uniform_256_tps": 80.0},
         "uniform": {"completed_per_s": 18.0},
+        "reads": {"p99_ms": 2.0, "statements": {"ms": {"p99": 2.0}}},
         "yardstick_tps": 20.0,
     }
 
@@ -100,6 +107,14 @@ def test_guarantees_about_speed_are_compared_with_their_limits() -> None:
     assert (0.818, False) == (
         kept["history: end to end x before"]["figure"],
         kept["history: end to end x before"]["met"],
+    )
+    assert (1.0, True) == (
+        kept["history: balance p99 x before"]["figure"],
+        kept["history: balance p99 x before"]["met"],
+    )
+    assert (1.334, False) == (
+        kept["history: statement p99 x before"]["figure"],
+        kept["history: statement p99 x before"]["met"],
     )
     assert kept["end to end x PG-1"]["met"]
     assert kept["idle: accepted, p50 ms"]["met"]
