@@ -20,6 +20,7 @@ from services.gateway.api import OPERATIONS, reference_page
 from services.gateway.api.waiting import LONG_POLLS, LongPolls
 from services.gateway.api.wallet_facts import WALLET_FACTS, WalletFacts
 from services.gateway.cache import Cache
+from services.gateway.clients.alertmanager import ALERTS, Alertmanager
 from services.gateway.file_stream import FILES, Files
 from services.gateway.idempotency import ResponseCache
 from services.gateway.intake import INTAKE, Intake
@@ -79,10 +80,7 @@ async def serve_api(settings: GatewaySettings, runtime: Runtime) -> None:
             passwords_max=settings.passwords_max,
             origins=_origins(settings),
         )
-        if settings.demo:
-            from services.gateway import simulation  # noqa: PLC0415 - loaded nowhere else
-
-            simulation.install(app)
+        _install_options(app, settings, stack)
         revocations.subscribe(hub.end_session)
         for work in (keys.run(), revocations.run(), hub.run(), *_wakeups(redis_url, revocations, hub)):
             runtime.run_beside(stack, work)
@@ -129,6 +127,15 @@ def build(
     operations.add_routes(app, OPERATIONS)
     origins.install(app, OPERATIONS)
     return app
+
+
+def _install_options(app: web.Application, settings: GatewaySettings, stack: AsyncExitStack) -> None:
+    app[ALERTS] = Alertmanager(settings.alertmanager_url)
+    stack.push_async_callback(app[ALERTS].close)
+    if settings.demo:
+        from services.gateway import simulation  # noqa: PLC0415 - loaded nowhere else
+
+        simulation.install(app)
 
 
 def _are_limited(settings: GatewaySettings) -> bool:

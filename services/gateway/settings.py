@@ -15,6 +15,8 @@ from services.gateway.address import Network, parse_networks
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s?#@]+/?$")]
 """The address of a service: scheme, host and port, no credentials."""
 
+OptionalAddress = Annotated[Address | None, BeforeValidator(lambda text: text or None)]
+
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -91,6 +93,9 @@ class GatewaySettings(RoleSettings):
 
     redis_url: EngineUrl
     """Finished responses, shared rate limits and wake-ups. Nothing is lost without it."""
+
+    alertmanager_url: OptionalAddress = None
+    """Alertmanager, whose firing alerts `/ops/overview` lists; empty: none."""
 
     public_url: PublicUrl = None
     """The web front end; its origin is also the gateway's own."""

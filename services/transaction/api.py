@@ -16,7 +16,16 @@ from services.contracts.identifiers import parse_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable, TransferNotFound
 from services.contracts.topology import REQUESTED_QUEUE
-from services.transaction import commands, commands_heartbeats, overview, reversal, schemas, steps
+from services.transaction import (
+    commands,
+    commands_heartbeats,
+    commands_search,
+    overview,
+    reversal,
+    schemas,
+    schemas_search,
+    steps,
+)
 from services.transaction.backlog import Backlog
 from services.transaction.intake import Intake
 from services.transaction.transfer import CANCELLED, FAILED, Transfer
@@ -46,6 +55,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.post("/internal/transfers/{id}/cancel", gateway(cancel_transfer)),
             web.get("/internal/transfers/{id}/steps", gateway(get_steps)),
             web.put("/internal/wallets/{id}/freeze-hint", gateway(put_freeze_hint)),
+            web.get("/internal/search", gateway(search)),
             web.get("/internal/overview", gateway(get_overview)),
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.get("/internal/finalized", notifier(list_finalized)),
@@ -126,6 +136,13 @@ async def get_steps(request: web.Request) -> web.Response:
             "summary": progress.summary,
         }
     )
+
+
+async def search(request: web.Request) -> web.Response:
+    """Transfers of any user, found by what an operator knows."""
+    criteria = validate(schemas_search.SEARCH, dict(request.query)).criteria
+    found = await commands_search.search(request.app[READ_POOL], criteria)
+    return web.json_response(schemas_search.search(found, criteria))
 
 
 async def put_freeze_hint(request: web.Request) -> web.Response:

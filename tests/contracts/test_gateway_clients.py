@@ -51,6 +51,8 @@ TRANSFERS = schemas.transfers.TransferQuery(
     cursor="c",
     **{"from": TIME, "to": TIME},
 ).parameters()
+KNOWN = schemas.ops.SearchQuery(id=ID, limit="10", cursor="c", **{"from": TIME, "to": TIME}).known()
+SEARCH = KNOWN | {"user_id": ID, "idempotency_key": "key", "request_id": "r"}
 AUDIT = {
     "actor_id": ID,
     "user_id": ID,
@@ -278,6 +280,7 @@ def calls_of_transaction(client: TransactionClient) -> list[Coroutine[Any, Any, 
         client.wait_for_outcome(ID, viewer=ID, wait_seconds=1, seconds=10),
         client.cancel_transfer(ID, viewer=ID),
         client.get_steps(ID, viewer=ID),
+        client.search(SEARCH),
         client.get_overview(),
         client.set_freeze_hint(ID, frozen=True),
     ]

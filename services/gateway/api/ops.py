@@ -13,6 +13,7 @@ from services.contracts.refusal import FieldError, Refusal
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import transfers
 from services.gateway.clients import service
+from services.gateway.clients.alertmanager import ALERTS
 from services.gateway.clients.service import attempt
 from services.gateway.operations import BODY, QUERY, Access, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
@@ -39,15 +40,16 @@ _DEPOSIT_FIELDS = {"to": "wallet_id", "to.wallet_id": "wallet_id", "description"
 async def get_overview(request: web.Request) -> web.Response:
     """Get the state of the system.
 
-    Queues, pending transfers, the last proof of the ledger and the readiness of each service. What is unknown, because its
-    service is unavailable, is null or empty.
+    Queues, pending transfers, the last proof of the ledger, the readiness of each service and the firing alerts. What is
+    unknown, because its service is unavailable, is null or empty.
     """
     upstreams = request.app[UPSTREAMS]
-    (overview, waiting, proof), ready = await asyncio.gather(
+    (overview, waiting, proof, alerts), ready = await asyncio.gather(
         asyncio.gather(
             attempt(upstreams.transaction.get_overview()),
             attempt(upstreams.notification.count_dead_letters()),
             attempt(upstreams.wallet.get_last_proof(seconds=service.SIDE_SECONDS)),
+            request.app[ALERTS].list_firing(),
         ),
         asyncio.gather(*(service.is_ready() for service in upstreams.all())),
     )
@@ -58,7 +60,8 @@ async def get_overview(request: web.Request) -> web.Response:
     known = overview or _UNKNOWN
     counts = known["dead_letters"], waiting
     dead_letters = None if None in counts else sum(counts)
-    return responses.document({**known, "dead_letters": dead_letters, "proof": last_proof, "services": services})
+    merged = {"dead_letters": dead_letters, "proof": last_proof, "services": services, "alerts": alerts}
+    return responses.document({**known, **merged})
 
 
 async def get_timeline(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from services.chassis.client import Upstream
+from services.chassis.client import Upstream, UpstreamUnavailable
 from services.contracts.refusals.transaction import TransferNotFound
 from services.gateway.clients import service
 from services.gateway.clients.dead_letters import DeadLetterClient
@@ -79,6 +79,14 @@ class TransactionClient(DeadLetterClient):
         params = None if viewer is None else {"viewer": viewer}
         steps: Json = await call(self._upstream, "GET", path, params=params, missing=TransferNotFound)
         return steps
+
+    async def search(self, params: Mapping[str, str]) -> Json:
+        """Transfers of any user; `params` say what is known."""
+        try:
+            found: Json = await call(self._upstream, "GET", "/internal/search", params=params, is_new=True)
+        except service.RouteUnknown:
+            raise UpstreamUnavailable("the transaction service is being upgraded") from None
+        return found
 
     async def get_overview(self) -> Json:
         """Queue, outbox, pending transfers, dead letters and jobs."""

@@ -5,13 +5,39 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, model_validator
 
+from services.chassis.period import PeriodParameters
 from services.contracts import limits
 from services.gateway.schemas.auth import User
-from services.gateway.schemas.types import Email, Id, PeriodQuery, Request, Response, Total
+from services.gateway.schemas.transfers import IdempotencyKey, Transfer, WaitingFor
+from services.gateway.schemas.types import Email, Id, PageQuery, PeriodQuery, Request, Response, Total, canonical_id
+
+LATE_SECONDS = 5
+"""99 % of transfers are final within that."""
+
+_PENDING_SECONDS_MAX = 10**8
 
 BlockHead = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{64}$")]
+
+
+RequestId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._:-]{{1,{limits.REQUEST_ID_LENGTH_MAX}}}$")]
+
+
+def _user_name(text: str) -> str:
+    return text if "@" in text else canonical_id(text)
+
+
+UserName = Annotated[str, StringConstraints(max_length=limits.EMAIL_LENGTH_MAX), AfterValidator(_user_name)]
+
+
+def _whole_seconds(text: object) -> object:
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()):
+        raise ValueError("must be a whole number of seconds")
+    return int(text[:20])
+
+
+Seconds = Annotated[int, Field(ge=0, le=_PENDING_SECONDS_MAX), BeforeValidator(_whole_seconds)]
 
 
 class RoleChange(Request):
@@ -50,6 +76,35 @@ class ProofQuery(Request):
         None,
         description="`NUMBER:HASH` of a block recorded earlier: runs a new proof, which must find that block.",
     )
+
+
+class SearchQuery(PageQuery, PeriodParameters):
+    """What is known about a transfer. Without any of the first four: the transfers that take too long."""
+
+    id: Id | None = None
+    idempotency_key: IdempotencyKey | None = Field(
+        None, description="The key of the request. With `user` at any age; alone among recent transfers."
+    )
+    user: UserName | None = Field(None, description="The id or e-mail address of the sender or the recipient.")
+    request_id: RequestId | None = Field(None, description="The `X-Request-Id` of the request that made it.")
+    pending_seconds: Seconds = Field(
+        LATE_SECONDS, description="Only for transfers that take too long: PENDING for more than so many seconds."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> SearchQuery:
+        known = [self.id, self.request_id, self.user or self.idempotency_key]
+        if len([one for one in known if one is not None]) > 1:
+            raise ValueError(
+                "name one of `id`, `idempotency_key`, `user` and `request_id`; only a key may have a `user`"
+            )
+        return self
+
+    def known(self) -> dict[str, str]:
+        """The parameters for the transaction service, apart from the user."""
+        given = self.parameters()
+        given.pop("user", None)
+        return given
 
 
 class Disabled(Response):
@@ -106,6 +161,15 @@ class LastProof(Response):
     at: AwareDatetime
 
 
+class Alert(Response):
+    """A firing alert. `runbook` is the address of its page."""
+
+    name: str
+    severity: str | None
+    since: AwareDatetime | None
+    runbook: str | None
+
+
 class Overview(Response):
     """The state of the system. What is unknown, because its service is unavailable, is null or empty."""
 
@@ -117,6 +181,34 @@ class Overview(Response):
     proof: LastProof | None
     jobs: list[Job]
     services: list[Service]
+    alerts: list[Alert] | None = Field(
+        description="Firing alerts; null without `PAYFLOW_ALERTMANAGER_URL`, or if Alertmanager does not respond within 0.5 s."
+    )
+
+
+class FoundTransfer(Transfer):
+    """A transfer as operators find it. `waiting_for` and `summary` are those of its timeline, null once it is final.
+
+    `conflicted`: the ledger knows its id with another request, so that only an operator can resolve it.
+    """
+
+    user_id: UUID
+    recipient_id: UUID | None
+    request_id: str
+    waiting_for: WaitingFor
+    conflicted: bool
+    summary: str | None
+
+
+class FoundPage(Response):
+    """Found transfers. `has_more`: there are more than `limit`; only the list of a user has a cursor for them."""
+
+    items: list[FoundTransfer]
+    next_cursor: str | None
+    has_more: bool
+    searched_from: AwareDatetime | None = Field(
+        description="Transfers accepted before this time were not searched: repeat with `to` set to it. Null: all were."
+    )
 
 
 class Subject(Response):

@@ -12,6 +12,8 @@ from services.gateway.schemas.system import Problem
 from services.gateway.schemas.types import Amount, CurrencyCode, Email, Id, Metadata, PeriodQuery, Request, Response
 
 _KEY = rf"^[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}$"
+IdempotencyKey = Annotated[str, StringConstraints(pattern=_KEY)]
+WaitingFor = Literal["relay", "broker", "worker", "wallet", "reversal"] | None
 Description = Annotated[str, StringConstraints(max_length=limits.DESCRIPTION_LENGTH_MAX)]
 TransferStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 TransferKind = Literal["transfer", "deposit"]
@@ -60,7 +62,7 @@ class TransferQuery(PeriodQuery):
     status: TransferStatus | None = None
     kind: TransferKind | None = None
     wallet_id: Id | None = None
-    idempotency_key: Annotated[str, StringConstraints(pattern=_KEY)] | None = None
+    idempotency_key: IdempotencyKey | None = None
 
 
 class Failure(Response):
@@ -132,7 +134,7 @@ class Timeline(Response):
     transfer_id: UUID
     status: TransferStatus
     steps: list[Step]
-    waiting_for: Literal["relay", "broker", "worker", "wallet", "reversal"] | None
+    waiting_for: WaitingFor
     summary: str
     unavailable: list[str] = Field(description="Services that did not respond within 1 s; their steps are missing.")
 

@@ -24,7 +24,12 @@ SAFE_INTEGER_MAX = 2**53 - 1
 _CANONICAL_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def _canonical_id(text: str) -> str:
+def canonical_id(text: str) -> str:
+    """The id in its canonical form.
+
+    Raises:
+        ValueError
+    """
     # Most ids arrive in their canonical form.
     return text if _CANONICAL_ID.fullmatch(text) else str(read_id(text))
 
@@ -60,7 +65,7 @@ def _metadata_keys(metadata: dict[str, Any]) -> dict[str, Any]:
 
 Amount = Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX, description="In the currency's minor unit.")]
 CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(check_currency)]
-Id = Annotated[str, AfterValidator(_canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+Id = Annotated[str, AfterValidator(canonical_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 Email = Annotated[
     str,
     StringConstraints(min_length=3, max_length=limits.EMAIL_LENGTH_MAX, pattern=r"^[^@\s]+@[^@\s]+$"),

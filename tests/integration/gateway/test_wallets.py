@@ -349,6 +349,7 @@ async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest
         "dead_letters": 3,
         "proof": {"ok": True, "at": NOW},
         "services": [{"name": name, "ready": True} for name in names_],
+        "alerts": None,
     }
     assert [service["ready"] for service in partial["services"]] == [True, False, False, True]
     assert (partial["pending"], partial["outbox"], partial["queues"], partial["proof"]) == (None, None, [], None)
