@@ -12,7 +12,7 @@ FOREIGN := $(filter PYTHON% LC_% LANG LANGUAGE,$(.VARIABLES))
 unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),$(name)))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo chaos bench stop clean test test-fast coverage mutants drills fuzz audit performance problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill deploy-rehearsal
+.PHONY: help run demo chaos bench monitor alerts-prove stop clean test test-fast coverage mutants drills fuzz audit performance problems guarantees readmes manifests lint format schema engines currencies doctor smoke image pin-images sbom microk8s-deploy microk8s-delete programs dashboards compose-up compose-down restore-drill deploy-rehearsal
 
 ##@ Use
 
@@ -25,8 +25,14 @@ demo: .venv/.installed  ## Send one real transfer, show its timeline, prove that
 chaos: engines  ## Inject faults under load, check that no money is lost or duplicated (SEED= ROUNDS= ONLY=)
 	@$(BIN)/python -m tests.chaos
 
+alerts-prove: programs  ## Cause every alert on a private stack, wait for its notification and its end, in an hour (ONLY="names quiet kills")
+	@$(BIN)/python -m tests.alerts
+
 bench: engines  ## Measure rates and costs against PostgreSQL alone, in 3 minutes (FULL=1 ONLY= PROFILE=1 BENCH_SECONDS= BENCH_CONCURRENCY=)
 	@$(BIN)/python -m tests.performance
+
+monitor: .venv/.installed  ## Run Prometheus, Alertmanager and exporters beside the stack of make run, print their addresses
+	@$(BIN)/python -m deploy.monitoring monitor
 
 stop: .venv/.installed  ## Stop what make run started
 	@$(BIN)/python -m deploy.local stop

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 
 from deploy.local import environment
 from deploy.local.home import Home
+from deploy.local.signals import cancel_on_signals
 from deploy.programs import DeployError
 
 COMMANDS = ("run", "demo", "stop", "clean", "install", "install-all")
 USAGE = f"usage: python -m deploy.local {'|'.join(COMMANDS)}"
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -53,21 +52,12 @@ async def _until_signalled(name: str, home: Home) -> int:
         "install-all": commands.install_all,
     }
     task = asyncio.ensure_future(work[name](home))
-    loop = asyncio.get_running_loop()
-    for number in ENDING_SIGNALS:
-        # An ignored SIGHUP stays ignored, for `nohup`; an ignored SIGINT only means a background job of a script.
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, _cancel_once, task)
+    cancel_on_signals(task)
     try:
         await task
     except asyncio.CancelledError:
         return 0 if name == "run" else EXIT_INTERRUPTED
     return 0
-
-
-def _cancel_once(task: asyncio.Future[None]) -> None:
-    if isinstance(task, asyncio.Task) and not task.cancelling():
-        task.cancel()
 
 
 if __name__ == "__main__":

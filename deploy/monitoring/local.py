@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ RULES = REPOSITORY / "monitoring" / "prometheus" / "rules"
 NEED_EXPORTERS = ("engines.yml", "hosts.yml")
 """Rules that report a missing exporter."""
 
+QUEUE_FAMILIES = ["queue_consumer_count", "queue_coarse_metrics"]
+"""What RabbitMQ exports for each queue; its ordinary page has only sums."""
+
 SCRAPE_INTERVAL = "5s"
 
 
@@ -26,25 +30,54 @@ def configuration(
     *,
     rabbitmq: str,
     exporters: Mapping[str, str] | None = None,
-    alertmanager: str | None = None,
+    servers: Mapping[str, str] | None = None,
     interval: str = SCRAPE_INTERVAL,
+    rules: Path = RULES,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The configuration of Prometheus for the stack that a stack.json describes.
 
-    `rabbitmq` is host:port of the broker's own metrics; `exporters` are host:port of further exporters, by the name of their job.
-    Without exporters the rules about engines and machines are left out. Alerts are sent to `alertmanager`, host:port too.
+    `rabbitmq` is host:port of the broker's own metrics; `exporters` and `servers` (Prometheus itself, and the Alertmanager that
+    alerts are sent to) are host:port too, by the name of their job. Without exporters the rules about engines and machines are
+    left out. The processes of the stack get `labels`.
     """
-    processes = [
-        {"targets": [urlsplit(stack["metrics"][role.name]).netloc], "labels": {"role": role.identity}} for role in ROLES
-    ]
-    jobs = {"rabbitmq": rabbitmq, **(exporters or {})}
+    exporters, servers = exporters or {}, servers or {}
+    others = {name: address for name, address in exporters.items() if name != "blackbox"}
+    managers = [address for name, address in servers.items() if name == "alertmanager"]
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
-        "rule_files": [str(path) for path in sorted(RULES.iterdir()) if exporters or path.name not in NEED_EXPORTERS],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": managers}]}]},
+        "rule_files": [str(path) for path in sorted(rules.iterdir()) if exporters or path.name not in NEED_EXPORTERS],
         "scrape_configs": [
-            {"job_name": "payflow", "static_configs": processes},
-            *({"job_name": job, "static_configs": [{"targets": [address]}]} for job, address in jobs.items()),
+            {"job_name": "payflow", "static_configs": _processes(stack, labels or {})},
+            *(_job(name, address) for name, address in {"rabbitmq": rabbitmq, **others, **servers}.items()),
+            _job("rabbitmq-queues", rabbitmq)
+            | {"metrics_path": "/metrics/detailed", "params": {"family": QUEUE_FAMILIES}},
+            *([_probes(stack, exporters["blackbox"])] if "blackbox" in exporters else []),
+        ],
+    }
+
+
+def _processes(stack: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"targets": [urlsplit(stack["metrics"][role.name]).netloc], "labels": {"role": role.identity, **labels}}
+        for role in ROLES
+    ]
+
+
+def _job(name: str, address: str) -> dict[str, Any]:
+    return {"job_name": name, "static_configs": [{"targets": [address]}]}
+
+
+def _probes(stack: Mapping[str, Any], exporter: str) -> dict[str, Any]:
+    """The probe of the gateway, as a client reaches it: the exporter gets the page as a parameter."""
+    return _job("blackbox", f"{stack['gateway']}/livez") | {
+        "metrics_path": "/probe",
+        "params": {"module": ["http"]},
+        "relabel_configs": [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            {"source_labels": ["__param_target"], "target_label": "instance"},
+            {"target_label": "__address__", "replacement": exporter},
         ],
     }
 

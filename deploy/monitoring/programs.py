@@ -12,6 +12,7 @@ PROGRAMS = {
     "prometheus-node-exporter": ("prometheus-node-exporter",),
     "prometheus-postgres-exporter": ("prometheus-postgres-exporter",),
     "prometheus-redis-exporter": ("prometheus-redis-exporter",),
+    "prometheus-blackbox-exporter": ("prometheus-blackbox-exporter",),
 }
 """The programs of each OS package."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,9 @@ from services.transaction.steps import MONITOR
 
 MEASURE_SECONDS = 1.0
 DELETE_SECONDS = 600.0
+UNMEASURED_SECONDS_MAX = 10.0
+"""After this long without a measurement the figures are removed: an old depth must not look like a present one."""
+
 HEARTBEAT_KEPT_SECONDS = 24 * 3600.0
 SMOOTHING = 0.3
 """Weight of the newest second in the drain rate."""
@@ -48,15 +52,22 @@ class Monitor:
         self._instance = instance
         self._drain = 0.0
         self._last: tuple[float, Mapping[str, int]] | None = None
+        self._measured_at = time.monotonic()
 
     async def run(self) -> None:
         """Measure until cancelled; skip a second in which the database is unavailable."""
         while True:
-            try:
-                await self._measure()
-            except (Unavailable, LockTimeout):
-                log.debug("measurement_missed")
+            await self._try_to_measure()
             await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _try_to_measure(self) -> None:
+        try:
+            await self._measure()
+            self._measured_at = time.monotonic()
+        except (Unavailable, LockTimeout):
+            log.debug("measurement_missed")
+            if time.monotonic() - self._measured_at > UNMEASURED_SECONDS_MAX:
+                _remove_figures()
 
     async def run_heartbeat(self) -> None:
         """Record the state of the relay; a separate loop, because a frozen broker delays the measurements."""
@@ -122,3 +133,11 @@ class Monitor:
             else:
                 self._drain = max(self._drain, rate)
         self._last = (now, finalized)
+
+
+def _remove_figures() -> None:
+    """Export no figure in place of an old one. A gauge without labels cannot be removed: it becomes NaN, which fires no alert."""
+    for gauge in (QUEUE_TRANSFERS, QUEUE_OLDEST, QUEUE_DRAIN):
+        gauge.clear()
+    for gauge in (PENDING, STALE):
+        gauge.set(math.nan)

@@ -15,11 +15,11 @@ from tests.harness.stack import Stack
 
 
 @asynccontextmanager
-async def logged_in(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+async def logged_in(stack: Stack, database: str = "postgres") -> AsyncIterator[asyncpg.Connection]:
     """A superuser connection; it may be broken by the end of the block."""
     password = Secrets(Home(stack.home).secrets).password(f"postgres:{SUPERUSER}")
     parts = urlsplit(stack["databases"]["wallet"])
-    connection = await asyncpg.connect(f"postgresql://{SUPERUSER}:{password}@{parts.hostname}:{parts.port}/postgres")
+    connection = await asyncpg.connect(f"postgresql://{SUPERUSER}:{password}@{parts.hostname}:{parts.port}/{database}")
     try:
         yield connection
     finally:

@@ -191,11 +191,11 @@ class System:
 
 
 @asynccontextmanager
-async def start(home: Path, *, report: Report) -> AsyncIterator[System]:
-    """Start a private stack with its proxies below `home`; stop everything afterwards."""
+async def start(home: Path, *, report: Report, settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[System]:
+    """Start a private stack with its proxies and these settings below `home`; stop everything afterwards."""
     caller = {name: value for name, value in os.environ.items() if not name.startswith("PAYFLOW_")}
     plan = ProxiedPayFlow(
-        Home(home), caller | SETTINGS | {"PAYFLOW_GATEWAY_PORT": str(find_free())}, wiring=ProxiedWiring
+        Home(home), caller | dict(settings) | {"PAYFLOW_GATEWAY_PORT": str(find_free())}, wiring=ProxiedWiring
     )
     plan.wiring.clocks = _clocks(home, plan)
     plan.wiring.edges = {edge.name: edge for edge in _edges(plan)}

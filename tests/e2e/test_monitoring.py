@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import re
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +39,8 @@ WITH_TROUBLE_ONLY = {"payflow_queue_leaderless"}
 SCRAPE_SECONDS_MAX = 60.0
 FIRES_SECONDS_MAX = 120.0
 CLEARS_SECONDS_MAX = 300.0
-TARGETS = 16
-"""Twelve processes, the broker and three exporters."""
+TARGETS = 20
+"""Twelve processes, the broker and its queues, four exporters, Prometheus and Alertmanager."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ async def people(monitored: Stack) -> AsyncIterator[tuple[Person, Person]]:
 @pytest.fixture(scope="module")
 async def server(monitored: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     """Prometheus with all exporters; every target was read at least once."""
-    async with prometheus.running(monitored, tmp_path_factory.mktemp("prometheus"), exporters=True) as started:
+    async with prometheus.running(monitored, tmp_path_factory.mktemp("prometheus")) as (started, _):
         await started.until(f"count(up == 1) == {TARGETS}", seconds=SCRAPE_SECONDS_MAX)
         yield started
 
@@ -208,16 +212,37 @@ async def test_without_a_relay_the_depth_is_unknown(monitored: Stack, server: Pr
     await server.until(trigger()["query"], seconds=SCRAPE_SECONDS_MAX)
 
 
+async def test_make_monitor(monitored: Stack) -> None:
+    """It starts everything beside a running stack, prints addresses that respond, and stops everything at Ctrl-C."""
+    environment = os.environ | {"PAYFLOW_HOME": str(monitored.home)}
+    command = [sys.executable, "-m", "deploy.monitoring", "monitor"]
+    monitor = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    assert monitor.stdout is not None
+    printed = ""
+    async with asyncio.timeout(SCRAPE_SECONDS_MAX):
+        while "Ctrl-C" not in printed:
+            printed += (await monitor.stdout.readline()).decode()
+    addresses = re.findall(r"(http://\S+)", printed)
+    async with aiohttp.ClientSession() as session:
+        for address in addresses:
+            async with session.get(address) as response:
+                assert response.ok, address
+        monitor.send_signal(signal.SIGINT)
+        assert 0 == await monitor.wait()
+        for address in addresses:
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await session.get(address)
+    assert 6 == len(addresses)
+
+
 @pytest.mark.full_drill
 async def test_an_alert_is_notified_and_resolved(
     monitored: Stack, people: tuple[Person, Person], tmp_path: Path
 ) -> None:
     """Workers that are down reach the log of alerts, and so does their return. What follows from it is inhibited."""
     sender, recipient = people
-    async with prometheus.alerting(tmp_path / "alerts") as (address, log), AsyncExitStack() as servers:
-        server = await servers.enter_async_context(
-            prometheus.running(monitored, tmp_path / "prometheus", exporters=True, alertmanager=address)
-        )
+    async with prometheus.running(monitored, tmp_path / "monitoring") as (server, servers):
+        log = servers.alerts
         await server.until(f"count(up == 1) == {TARGETS}", seconds=SCRAPE_SECONDS_MAX)
         began = time.monotonic()
         async with kept_down(monitored, *KEPT_DOWN):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,28 @@ def exporter_of(series: str) -> str | None:
         if any(re.fullmatch(pattern, series) for pattern in patterns):
             return exporter
     return None
+
+
+def is_inhibited(consequence: Mapping[str, str], *, by: Mapping[str, str]) -> bool:
+    """Whether Alertmanager keeps back the alert with these labels while the other one fires.
+
+    Labels that are not given match only what an absent label matches.
+    """
+    return any(
+        consequence != by
+        and all(_matches(matcher, by) for matcher in rule["source_matchers"])
+        and all(_matches(matcher, consequence) for matcher in rule["target_matchers"])
+        and all(by.get(name, "") == consequence.get(name, "") for name in rule.get("equal", ()))
+        for rule in read(FOLDER / "alertmanager" / "alertmanager.yml")["inhibit_rules"]
+    )
+
+
+def _matches(matcher: str, labels: Mapping[str, str]) -> bool:
+    """Whether labels fit a matcher of Alertmanager."""
+    (name, operator, pattern) = re.fullmatch(r'(\w+)(=~|!~|!=|=)"(.*)"', matcher).groups()  # type: ignore[union-attr]
+    value = labels.get(name, "")
+    fits = re.fullmatch(pattern, value) is not None if "~" in operator else value == pattern
+    return fits != operator.startswith("!")
 
 
 def expressions(panel: dict[str, Any]) -> list[str]:

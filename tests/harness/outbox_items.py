@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +12,8 @@ from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.topology import TRANSFERS_REQUESTED, Route
+
+Row = asyncpg.Record | Mapping[str, Any]
 
 _ITEMS = """
 SELECT item::text FROM outbox, json_array_elements(('[' || body || ']')::json) WITH ORDINALITY AS items(item, number)
@@ -32,12 +36,12 @@ async def list_subjects(pool: Pool, route: Route) -> list[UUID]:
     return [row["id"] for row in await pool.fetch(SUBJECTS, route.type)]
 
 
-def make_item(route: Route, transfer: asyncpg.Record) -> str:
+def make_item(route: Route, transfer: Row) -> str:
     """The command or event of a transfer again, from its row; an event gets another id."""
     return encode_item(_command(transfer) if route is TRANSFERS_REQUESTED else _event(transfer))
 
 
-def _command(row: asyncpg.Record) -> TransferCommand:
+def _command(row: Row) -> TransferCommand:
     return TransferCommand(
         transfer_id=row["id"],
         source_id=row["from_wallet_id"],
@@ -53,7 +57,7 @@ def _command(row: asyncpg.Record) -> TransferCommand:
     )
 
 
-def _event(row: asyncpg.Record) -> TransferEvent:
+def _event(row: Row) -> TransferEvent:
     return TransferEvent(
         event_id=new_id(),
         type="transfer.completed" if row["status"] == "COMPLETED" else "transfer.failed",

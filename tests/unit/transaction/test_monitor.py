@@ -1,12 +1,15 @@
-"""The drain rate that a monitor computes from the heartbeats of the workers."""
+"""The drain rate that a monitor computes from the heartbeats of the workers, and what it exports when it cannot measure."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge
 
-from services.transaction.monitor import Monitor
+from services.chassis.database import DatabaseUnavailable
+from services.transaction.monitor import PENDING, QUEUE_TRANSFERS, UNMEASURED_SECONDS_MAX, Monitor
 from services.transaction.queue_zone import BUSY_FROM
 
 
@@ -68,3 +71,34 @@ def test_blocked_queue_keeps_its_rate(watched: Watched) -> None:
     before = watched.after(1, one=100)
 
     assert before == watched.after(1, one=100)
+
+
+class Blind(Monitor):
+    """A monitor whose database is unavailable."""
+
+    async def _measure(self) -> None:
+        raise DatabaseUnavailable("down")
+
+
+async def test_old_figures_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A depth stays exported for some missed measurements, and is then missing, so that it reads as unknown, never as it was."""
+    nothing: Any = None
+    now = 1000.0
+    monkeypatch.setattr("services.transaction.monitor.time.monotonic", lambda: now)
+    monitor = Blind(nothing, nothing, nothing, "test")
+    QUEUE_TRANSFERS.labels("test").set(7)
+    PENDING.set(7)
+
+    now += UNMEASURED_SECONDS_MAX
+    await monitor._try_to_measure()
+    assert [7.0] == exported(QUEUE_TRANSFERS) == exported(PENDING)
+
+    now += 1
+    await monitor._try_to_measure()
+    assert [] == exported(QUEUE_TRANSFERS)
+    assert math.isnan(exported(PENDING)[0])
+
+
+def exported(gauge: Gauge) -> list[float]:
+    """The values of the series of a gauge."""
+    return [sample.value for family in gauge.collect() for sample in family.samples]

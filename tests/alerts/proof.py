@@ -1,0 +1,115 @@
+"""Prove alerts: inject a fault, wait for the notification, heal, wait until it is resolved."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.alerts.notifications import RESOLVED, Expected
+from tests.alerts.rig import Rig
+from tests.alerts.table import Fault
+
+FIRES_SECONDS_MAX = 120.0
+CLEARS_SECONDS_MAX = 300.0
+PATIENCE = 2
+"""A proof that takes longer than its limit is waited for twice as long, so that its figure is known."""
+
+QUIET_SECONDS_MAX = 300.0
+
+Show = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How long one alert took; None: it did not arrive."""
+
+    alert: str
+    labels: dict[str, str]
+    fault: str
+    fired_seconds: float | None
+    cleared_seconds: float | None
+    fired_before: bool
+    """It was firing already when the fault was injected: then nothing is proven."""
+    error: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether it fired because of the fault, and both within their limits."""
+        return (
+            not self.fired_before
+            and not self.error
+            and (self.fired_seconds or FIRES_SECONDS_MAX + 1) <= FIRES_SECONDS_MAX
+            and (self.cleared_seconds if self.cleared_seconds is not None else CLEARS_SECONDS_MAX + 1)
+            <= CLEARS_SECONDS_MAX
+        )
+
+
+async def prove(rig: Rig, fault: Fault, show: Show) -> list[Result]:
+    """Prove the alerts of one fault; an error of the injection is their result."""
+    before = [rig.notifications.is_open(expected) for expected in fault.proves]
+    began = time.monotonic()
+    fired: Sequence[float | None] = [None] * len(fault.proves)
+    error, healed = "", began
+    try:
+        async with fault.inject(rig):
+            show(f"injected  {fault.what}")
+            fired = await _all(fault, lambda each: _fired(rig, each, began, show))
+            healed = time.monotonic()
+    except Exception as failure:  # noqa: BLE001 - the others of the wave go on
+        error = f"{type(failure).__name__}: {failure}"
+        show(f"failed    {fault.what}: {error}")
+        healed = time.monotonic()
+    cleared = await _all(fault, lambda each: _cleared(rig, each, healed, show))
+    return [
+        Result(
+            expected.alert,
+            dict(expected.labels),
+            fault.what,
+            fired_seconds=fired[number],
+            cleared_seconds=cleared[number],
+            fired_before=before[number],
+            error=error,
+        )
+        for number, expected in enumerate(fault.proves)
+    ]
+
+
+async def until_quiet(rig: Rig, show: Show) -> None:
+    """Wait until no alert is open, apart from those that always fire; go on after a while."""
+    deadline = time.monotonic() + QUIET_SECONDS_MAX
+    while open_alerts := unexpected(rig):
+        if time.monotonic() > deadline:
+            show(f"still firing: {', '.join(open_alerts)}")
+            return
+        await asyncio.sleep(1)
+
+
+def unexpected(rig: Rig, *, since: float = 0.0) -> list[str]:
+    """The alerts that are firing, or were notified after `since`, apart from those that always fire."""
+    seen = (
+        [each for each in rig.notifications.received if each.at >= since and each.status != RESOLVED] if since else []
+    )
+    return sorted({each.alert for each in [*rig.notifications.open(), *seen]} - ALWAYS)
+
+
+ALWAYS = frozenset({"Watchdog"})
+"""Fires all the time, to show that notifications arrive."""
+
+
+async def _all(fault: Fault, wait: Callable[[Expected], Any]) -> list[float | None]:
+    return list(await asyncio.gather(*(wait(each) for each in fault.proves)))
+
+
+async def _fired(rig: Rig, expected: Expected, since: float, show: Show) -> float | None:
+    seconds = await rig.notifications.fired(expected, since=since, seconds_max=PATIENCE * FIRES_SECONDS_MAX)
+    show(f"fired     {expected} after {seconds:.0f} s" if seconds is not None else f"NOT FIRED {expected}")
+    return seconds
+
+
+async def _cleared(rig: Rig, expected: Expected, since: float, show: Show) -> float | None:
+    seconds = await rig.notifications.resolved(expected, since=since, seconds_max=PATIENCE * CLEARS_SECONDS_MAX)
+    show(f"resolved  {expected} after {seconds:.0f} s" if seconds is not None else f"NOT RESOLVED {expected}")
+    return seconds
