@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -42,8 +42,11 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 class Servers:
     """All of them, for one stack. Data, configuration and logs are below one folder."""
 
-    def __init__(self, folder: Path, stack: Mapping[str, Any], *, broker: str) -> None:
-        """Prepare to monitor the stack that a stack.json describes; `broker` is host:port of RabbitMQ's own metrics."""
+    def __init__(self, folder: Path, stack: Mapping[str, Any], *, broker: str, names: Sequence[str] = NAMES) -> None:
+        """Prepare to monitor the stack that a stack.json describes; `broker` is host:port of RabbitMQ's own metrics.
+
+        `names` are the programs to run.
+        """
         self.folder = folder
         self._stack = stack
         self._broker = broker
@@ -54,7 +57,7 @@ class Servers:
         for made in (folder, self._down, self.textfiles):
             files.make_folder(made)
         self.addresses = {name: f"{LOOPBACK}:{ports.take(name)}" for name in NAMES}
-        self.processes = {name: self._process(name) for name in NAMES}
+        self.processes = {name: self._process(name) for name in names}
 
     @property
     def alerts(self) -> Path:
@@ -71,7 +74,7 @@ class Servers:
         for process in self.processes.values():
             process.spawn()
         async with aiohttp.ClientSession() as session:
-            await asyncio.gather(*(self._respond(session, name) for name in NAMES))
+            await asyncio.gather(*(self._respond(session, name) for name in self.processes))
 
     async def stop(self) -> None:
         """Stop everything."""
@@ -96,6 +99,16 @@ class Servers:
         (self._down / name).unlink(missing_ok=True)
 
     def _configure(self, options: Mapping[str, Any]) -> None:
+        texts = {f"alertmanager/{name}": text for name, text in alerting.texts(Receivers()).items()}
+        texts = {name: text.replace(LOGGED_AT, self.addresses["alert-log"]) for name, text in texts.items()}
+        if "prometheus" in self.processes:
+            texts["prometheus.yml"] = self._prometheus(options)
+        for name, text in texts.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            files.write_atomically(self.folder / name, text)
+
+    def _prometheus(self, options: Mapping[str, Any]) -> str:
+        """The configuration of Prometheus, as YAML."""
         made = local.configuration(
             self._stack,
             rabbitmq=self._broker,
@@ -103,12 +116,7 @@ class Servers:
             servers={name: self.addresses[name] for name in ("prometheus", "alertmanager")},
             **options,
         )
-        texts = {f"alertmanager/{name}": text for name, text in alerting.texts(Receivers()).items()}
-        texts = {name: text.replace(LOGGED_AT, self.addresses["alert-log"]) for name, text in texts.items()}
-        texts["prometheus.yml"] = yaml.safe_dump(made, sort_keys=False)
-        for name, text in texts.items():
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            files.write_atomically(self.folder / name, text)
+        return yaml.safe_dump(made, sort_keys=False)
 
     def _process(self, name: str) -> Process:
         return Process(

@@ -69,6 +69,17 @@ async def running(stack: Stack, folder: Path, **options: Any) -> AsyncIterator[t
         await servers.stop()
 
 
+@asynccontextmanager
+async def alerting(folder: Path) -> AsyncIterator[tuple[str, Path]]:
+    """Alertmanager alone, with its receiver: its address, and the log of the alerts."""
+    servers = Servers(folder, {}, broker="", names=("alertmanager", "alert-log"))
+    try:
+        await servers.start()
+        yield servers.addresses["alertmanager"], servers.alerts
+    finally:
+        await servers.stop()
+
+
 def broker_of(stack: Stack) -> str:
     """host:port of the metrics of RabbitMQ."""
     return f"{LOOPBACK}:{json.loads((stack.home / 'ports.json').read_text())['rabbitmq_prometheus']}"
