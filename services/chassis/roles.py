@@ -172,6 +172,16 @@ def _version() -> str:
         return UNKNOWN
 
 
+def collect_rarely() -> None:
+    """Configure the garbage collector for a process that has started and now handles batches.
+
+    Objects built at start live as long as the process: the collector need not scan them again. Objects of a batch are freed by
+    reference counting: a scan every 700 objects only costs time.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
+
+
 async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -184,10 +194,7 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
     try:
         await web.TCPSite(runner, settings.host, settings.metrics_port).start()
         log.info("role_started")
-        # Objects built at start live as long as the process: the collector need not scan them again. Objects of a batch are
-        # freed by reference counting: a scan every 700 objects only costs time.
-        gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
+        collect_rarely()
         await role.serve(settings, runtime)
         if runtime.fault is not None:
             raise runtime.fault  # noqa: TRY301 - handled like any fault of the role

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import uvloop
 
-from services.chassis import database
-from services.chassis.database import Pool
-from services.contracts.identifiers import new_id
+from services.chassis import database, roles
+from services.chassis.database import Pool, Uuid
+from services.contracts.identifiers import new_id, new_id_text
 from services.wallet import commands, store
 from services.wallet.app import PLANNER
 from services.wallet.ledger import Posting
@@ -32,8 +32,8 @@ Pick = Callable[[], tuple[UUID, UUID]]
 
 
 def posting(source: UUID, destination: UUID, amount: int, expires_at: datetime) -> Posting:
-    """A new transfer."""
-    return Posting(new_id(), source, destination, amount, "USD", expires_at, None, HASH)
+    """A new transfer, with the id in the form in which the service's parser returns it."""
+    return Posting(Uuid(new_id_text()), source, destination, amount, "USD", expires_at, None, HASH)
 
 
 async def post(pool: Pool, pick: Pick, job: dict[str, Any]) -> dict[str, float]:
@@ -85,12 +85,13 @@ async def main(job: dict[str, Any]) -> dict[str, float]:
     """Open one connection, wait for the start, post."""
     pool = await database.open_pool(job["dsn"], name="ledger core", size_max=1, server_settings=PLANNER)
     if "sources" in job:
-        pick = uniform([UUID(id_) for id_ in job["sources"]], [UUID(id_) for id_ in job["destinations"]])
+        pick = uniform([Uuid(id_) for id_ in job["sources"]], [Uuid(id_) for id_ in job["destinations"]])
     else:
         wallets = await accounts(pool, job["accounts"])
         pick = uniform(wallets[1:FUNDED], wallets[:1]) if job["hot"] else uniform(wallets[:FUNDED], wallets)
     random.seed(job["seed"])
     await post(pool, pick, job | {"seconds": WARM_UP_SECONDS})
+    roles.collect_rarely()
     child.wait_for_go()
     result = await post(pool, pick, job)
     await database.close_pool(pool)
