@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import asyncpg
 import structlog
 from asyncpg.connect_utils import SessionAttribute
+from asyncpg.pgproto import pgproto
 from asyncpg.pool import PoolConnectionProxy
 
 from services.chassis import crash_points, replication
@@ -18,6 +19,8 @@ Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
 Record = asyncpg.Record
 UniqueViolation = asyncpg.UniqueViolationError
+Uuid = pgproto.UUID
+"""A UUID as the driver returns it: equal to a standard one; parsed, hashed and written three to ten times faster."""
 PostgresError = asyncpg.PostgresError
 """Any error of the server, for jobs that print it in one line."""
 

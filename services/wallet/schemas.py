@@ -7,9 +7,20 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    PlainValidator,
+    TypeAdapter,
+)
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 from services.chassis.body import Id, InvalidParameter
+from services.chassis.database import Uuid
 from services.chassis.period import Moment, PeriodParameters
 from services.contracts import limits
 from services.contracts.messages import format_time
@@ -26,6 +37,8 @@ def _bytes(text: str) -> bytes:
 
 CurrencyCode = Annotated[str, AfterValidator(check_currency)]
 RequestHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RowId = Annotated[UUID, GetPydanticSchema(lambda _type, _handler: no_info_after_validator_function(Uuid, str_schema()))]
+"""An id in the form of the driver, for batches."""
 
 
 class _Model(BaseModel):
@@ -35,9 +48,9 @@ class _Model(BaseModel):
 class PostItem(_Model):
     """One transfer to post."""
 
-    transfer_id: UUID
-    source_id: UUID
-    destination_id: UUID
+    transfer_id: RowId
+    source_id: RowId
+    destination_id: RowId
     amount: Annotated[int, Field(strict=True, gt=0, le=AMOUNT_MAX)]
     currency: CurrencyCode
     expires_at: AwareDatetime
@@ -67,7 +80,7 @@ class PostRequest(_Model):
 class VoidItem(_Model):
     """One transfer to void."""
 
-    transfer_id: UUID
+    transfer_id: RowId
     reason: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
     request_hash: RequestHash
 
@@ -107,8 +120,8 @@ class FindRequest(_Model):
 class AvailabilityItem(_Model):
     """A wallet, and the pending transfers of its owner."""
 
-    wallet_id: UUID
-    transfer_ids: Annotated[list[UUID], Field(max_length=limits.ITEMS_MAX)]
+    wallet_id: RowId
+    transfer_ids: Annotated[list[RowId], Field(max_length=limits.ITEMS_MAX)]
 
 
 class AvailabilityRequest(_Model):
@@ -120,8 +133,8 @@ class AvailabilityRequest(_Model):
 class ReadItem(_Model):
     """A wallet to read, and the user whose wallet it must be."""
 
-    wallet_id: UUID
-    owner_id: UUID
+    wallet_id: RowId
+    owner_id: RowId
 
 
 class ReadRequest(_Model):

@@ -45,11 +45,20 @@ def test_amounts_up_to_the_limit_are_posted(amount: int) -> None:
         {"amount": 0}, {"amount": -1}, {"amount": AMOUNT_MAX + 1}, {"amount": "1"}, {"amount": 1.0}, {"amount": True},
         {"currency": "XYZ"}, {"currency": "usd"}, {"expires_at": "2026-01-01T00:00:00"}, {"request_hash": "ab" * 31},
         {"request_hash": "AB" * 32}, {"more": 1}, {"source_id": "x"},
+        {"transfer_id": None}, {"destination_id": 3}, {"source_id": "0" * 31},
     ],
 )  # fmt: skip
 def test_items_that_no_command_can_have_are_refused(changes: dict[str, Any]) -> None:
     """An amount, currency, time, hash or field that no command can have."""
     assert not taken(schemas.POST, ITEM | changes)
+
+
+def test_ids_are_those_of_the_standard_library() -> None:
+    """The ids of a batch equal standard ones, as keys too."""
+    [item] = validate_json(schemas.POST, json.dumps({"items": [ITEM]}).encode()).items
+
+    assert {UUID(int=1): "first", UUID(int=2): "second"}[item.source_id] == "second"
+    assert str(item.posting().transfer_id) == ITEM["transfer_id"]
 
 
 @pytest.mark.parametrize("changes", [{"reason": ""}, {"reason": "Timed out"}, {"request_hash": "ab"}, {"amount": 1}])
