@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis.database import Connection, Record, UniqueViolation
 from services.chassis.statements import Statements
-from services.wallet.ledger import Account, Decision, Outcome
+from services.wallet.ledger import POSTED, Account, Decision, Outcome
 from services.wallet.seal import Block, Head, Members, State
 
-_transfer_id = attrgetter("transfer_id")
+_first = itemgetter(0)
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
 
 OUTCOMES_KEY = "outcomes_pkey"
@@ -115,9 +115,9 @@ async def write_decision(connection: Connection, decision: Decision) -> None:
     Raises:
         OutcomeExists: a concurrent transaction has recorded one of the outcomes; this transaction has failed.
     """
-    outcomes = [outcome[:-1] for outcome in sorted(decision.outcomes, key=_transfer_id)]
+    rows = sorted(_rows(decision), key=_first)
     changed = [(state.account.id, state.posted, state.seq) for state in decision.changed]
-    columns = (*_columns(outcomes, 9), *_columns(decision.entries, 6), *_columns(changed, 3))
+    columns = (*_columns(rows, 13), *_columns(changed, 3))
     try:
         await connection.execute(statements.write_decision, decision.at, *columns)
     except UniqueViolation as error:
@@ -126,8 +126,26 @@ async def write_decision(connection: Connection, decision: Decision) -> None:
         raise
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Iterable[Sequence[Any]]:
-    return zip(*rows, strict=True) if rows else ((),) * count
+def _rows(decision: Decision) -> Iterator[tuple[Any, ...]]:
+    """Each outcome with the currency, the amount and the two balances of its entries, if it was posted."""
+    entries = iter(decision.entries)
+    for outcome in decision.outcomes:
+        if outcome.outcome == POSTED:
+            debit, credit = next(entries), next(entries)
+            yield (*outcome[:-1], credit.currency, credit.amount, debit.balance_after, credit.balance_after)
+        else:
+            yield (*outcome[:-1], None, None, None, None)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Iterable[Sequence[Any] | None]:
+    """The columns of these rows. One without a value is None: the driver needs as long for a NULL in an array as for a number."""
+    if not rows:
+        return ((),) * count
+    return (None if _is_empty(column) else column for column in zip(*rows, strict=True))
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column[0] is None and column.count(None) == len(column)
 
 
 async def insert_voids(

@@ -195,16 +195,19 @@ async def test_a_clock_set_back_does_not_reach_the_entries(pool: Pool) -> None:
     assert [ahead, ahead] == [row["created_at"] for row in dates]
 
 
-async def test_an_outcome_without_its_entries_is_rolled_back(pool: Pool, wallet_database: TestDatabase) -> None:
-    """While entries cannot be written a transfer has no outcome either; later the same transfer is posted."""
+@pytest.mark.parametrize("table", ["entries", "accounts"])
+async def test_an_outcome_without_its_entries_is_rolled_back(
+    pool: Pool, wallet_database: TestDatabase, table: str
+) -> None:
+    """While entries or balances cannot be written a transfer has no outcome either; later the same transfer is posted."""
     alice, bob = await fund(pool, [100, 0])
     item = posting(alice, bob, 10)
     owner = await asyncpg.connect(wallet_database.owner_url)
 
-    await owner.execute("ALTER TABLE entries ADD CONSTRAINT drill CHECK (false) NOT VALID")
+    await owner.execute(f"ALTER TABLE {table} ADD CONSTRAINT drill CHECK (false) NOT VALID")
     failed = await post(pool, item)
     kept = await pool.fetchval("SELECT count(*) FROM outcomes WHERE transfer_id = $1", item.transfer_id)
-    await owner.execute("ALTER TABLE entries DROP CONSTRAINT drill")
+    await owner.execute(f"ALTER TABLE {table} DROP CONSTRAINT drill")
     await owner.close()
 
     assert (["retry"], 0) == (failed, kept)

@@ -93,8 +93,8 @@ MUTANTS = (
         changes=[
             Change(
                 QUERIES,
-                "                             $9::bigint[], $10::text[])\n",
-                "                             $9::bigint[], $10::text[])\n    ON CONFLICT DO NOTHING\n",
+                "source_seq, destination_seq, description, $1\n    FROM given\n",
+                "source_seq, destination_seq, description, $1\n    FROM given ON CONFLICT DO NOTHING\n",
             )
         ],
         works=WORKS,
@@ -138,7 +138,7 @@ MUTANTS = (
         name="outcomes-inserted-unsorted",
         guard="outcomes are inserted in id order",
         changes=[
-            Change(STORE, "outcome in sorted(decision.outcomes, key=_transfer_id)]", "outcome in decision.outcomes]")
+            Change(STORE, "    rows = sorted(_rows(decision), key=_first)\n", "    rows = list(_rows(decision))\n")
         ],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_outcomes_are_inserted_in_one_order"],
@@ -400,7 +400,7 @@ MUTANTS = (
             Change(
                 COMMANDS,
                 "            await store.write_decision(connection, decision)\n",
-                "            await store.write_decision(connection, decision._replace(entries=[], changed=[]))\n"
+                "            await store.write_decision(connection, decision._replace(changed=[]))\n"
                 "            await store.write_decision(connection, decision._replace(outcomes=[]))\n",
             ),
         ],
