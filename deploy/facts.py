@@ -23,7 +23,7 @@ from services.chassis.settings import PREFIX, ProcessSettings, RoleSettings
 from services.contracts.topology import DELAY_SECONDS
 from services.transaction.settings import ApiSettings, ReversalSettings
 
-SERVICES = ("gateway", *roles.SERVICES)
+SERVICES = ("gateway", *roles.SERVICES, "canary")
 
 ENGINES = {"database_url": "postgres", "rabbitmq_url": "rabbitmq", "redis_url": "redis", "smtp_url": "smtp"}
 """The engine that a setting with this ending is the address of."""
@@ -138,7 +138,7 @@ class Periods:
 def _list_processes() -> Iterator[Process]:
     """Every role, once whatever its number of processes in the local stack, then every job."""
     commands = {service: importlib.import_module(f"services.{service}.__main__") for service in SERVICES}
-    seen = {role.identity: (role.service, role.role) for role in roles.ROLES}
+    seen = {role.identity: (role.service, role.role) for role in (*roles.ROLES, roles.CANARY)}
     for name, (service, command) in seen.items():
         yield Process(name, service, command, is_role=True, settings=commands[service].ROLES[command].settings)
     for service, module in commands.items():

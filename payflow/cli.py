@@ -16,6 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from payflow.command import EXIT_CHECK_FAILED, CheckFailed
 from payflow.commands.api_keys import api_keys
 from payflow.commands.audit import audit
+from payflow.commands.canary import canary
 from payflow.commands.dead_letters import dead_letters
 from payflow.commands.events import events
 from payflow.commands.keys import keys
@@ -45,7 +46,7 @@ def program(context: click.Context, gateway: str | None) -> None:
     context.obj = gateway
 
 
-for _command in (login, logout, trace, events, queue, dead_letters, ledger, users, keys, api_keys, audit):
+for _command in (login, logout, trace, events, queue, dead_letters, ledger, users, keys, api_keys, audit, canary):
     program.add_command(_command)
 
 

@@ -52,7 +52,7 @@ async def wait_ready(gateway: str) -> None:
 async def main(gateway: str) -> None:
     """Wait for the gateway, then seed."""
     await wait_ready(gateway)
-    await seed.seed(gateway, grant)
+    await seed.seed(gateway, grant, with_canary=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.progress import report, timed
-from deploy.local.roles import ROLES, SERVICES, Engines, Wiring
+from deploy.local.roles import CANARY, SERVICES, Engines, Wiring
 from deploy.local.stack import run_to_end
 from deploy.secrets.store import Secrets
 from services.chassis import revisions
@@ -43,24 +43,25 @@ class PayFlow:
         await timed("databases", asyncio.gather(*(self._migrate(service) for service in SERVICES)))
 
     async def seed(self) -> None:
-        """Give the demo users their money, unless they have it."""
+        """Give the demo users and the canary their money, unless they have it."""
         if self._home.seeded.exists():
             return
 
         async def grant(email: str) -> None:
             await run_to_end(self.wiring.grant(email), seconds_max=GRANT_SECONDS_MAX)
 
-        await timed("demo users", seed.seed(self.wiring.gateway_url, grant))
+        seeding = seed.seed(self.wiring.gateway_url, grant, with_canary=CANARY in self.wiring.roles)
+        await timed("demo users", seeding)
         files.write_atomically(self._home.seeded, "")
 
     def processes(self) -> list[Process]:
         """One process per role."""
-        self.wiring.take_ports(ROLES)
-        return [self.wiring.process(role) for role in ROLES]
+        self.wiring.take_ports(self.wiring.roles)
+        return [self.wiring.process(role) for role in self.wiring.roles]
 
     def health_urls(self) -> dict[str, str]:
         """The metrics ports."""
-        return {role.name: self.wiring.metrics_url(role.name) for role in ROLES}
+        return {role.name: self.wiring.metrics_url(role.name) for role in self.wiring.roles}
 
     def description(self) -> dict[str, Any]:
         """The content of stack.json; the database URLs are those of the owners."""

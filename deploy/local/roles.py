@@ -50,7 +50,10 @@ ROLES = (
     Role("notification-deliver", "notification", "deliver", "notification-deliver"),
     Role("gateway", "gateway", "api", "gateway"),
 )
-IDENTITIES = tuple(dict.fromkeys(role.identity for role in ROLES))
+CANARY = Role("canary", "canary", "probe", "canary")
+"""Runs beside the others, unless PAYFLOW_CANARY is `off`."""
+
+IDENTITIES = tuple(dict.fromkeys(role.identity for role in (*ROLES, CANARY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Wiring:
         self._secrets = secrets
         self._caller = caller
         self.gateway_port = gateway_port(caller)
+        self.roles = ROLES if caller.get("PAYFLOW_CANARY") == "off" else (*ROLES, CANARY)
 
     @property
     def gateway_url(self) -> str:
@@ -130,6 +134,7 @@ class Wiring:
             **self._engine_urls(role.service),
             **self._identity(role),
             **self._mail(role),
+            **self._canary(role),
             "PAYFLOW_DEMO": "1",
             "PAYFLOW_HOST": LOOPBACK,
             "PAYFLOW_INSTANCE": role.name,
@@ -181,6 +186,14 @@ class Wiring:
         if role.role == "deliver" and not self._caller.get("PAYFLOW_SMTP_URL"):
             variables["PAYFLOW_SMTP_URL"] = self._home.mail.absolute().as_uri()
         return variables
+
+    def _canary(self, role: Role) -> dict[str, str]:
+        if role != CANARY:
+            return {}
+        return {
+            "PAYFLOW_GATEWAY_URL": self.gateway_url,
+            "PAYFLOW_CANARY_SECRET": self._secrets.password("canary_secret"),
+        }
 
     def _identity(self, role: Role) -> dict[str, str]:
         public_keys = {identity: self._secrets.public_key(identity) for identity in IDENTITIES}

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from deploy.local.errors import LocalError
-from deploy.local.user import User, http_session
+from deploy.local.user import OUTCOME_SECONDS_MAX, User, http_session
+from payflow import PayFlow, PayFlowError, canary
 
 PASSWORD = "payflow-demo-1"  # noqa: S105 - public, printed at the start
 ALICE, BOB, OPERATOR = "alice@example.com", "bob@example.com", "ops@example.com"
@@ -28,7 +29,7 @@ FURTHER_MINOR = {"EUR": 25_000, "JPY": 30_000, "KWD": 100_000}
 SIMULATE = "PayFlow-Simulate"
 
 
-async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
+async def seed(gateway: str, grant: Callable[[str], Awaitable[None]], *, with_canary: bool = False) -> None:
     """Register the users, make one the operator, give Alice, Bob and Carol 1,000.00 USD each.
 
     Carol has a history, wallets in other currencies, and a payment of each outcome; Penny has only the little money that
@@ -37,6 +38,7 @@ async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
     Args:
         gateway: the address of the gateway.
         grant: makes the owner of an e-mail address an operator.
+        with_canary: fund the canary, whose process must be ready.
 
     Raises:
         LocalError: a step was refused.
@@ -58,6 +60,16 @@ async def seed(gateway: str, grant: Callable[[str], Awaitable[None]]) -> None:
             ),
         )
         await _pay(users[CAROL], users[PENNY])
+    if with_canary:
+        await _fund_canary(gateway)
+
+
+async def _fund_canary(gateway: str) -> None:
+    try:
+        async with PayFlow(gateway, email=OPERATOR, password=PASSWORD) as payflow:
+            await canary.fund(payflow, wait_seconds=OUTCOME_SECONDS_MAX)
+    except PayFlowError as error:
+        raise LocalError(f"the canary was not funded: {error}") from error
 
 
 async def _pay(carol: User, penny: User) -> None:

@@ -12,7 +12,7 @@ import yaml
 from deploy.local import files
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import LOOPBACK
-from deploy.local.roles import ROLES
+from deploy.local.roles import CANARY, ROLES
 from deploy.programs import DeployError
 
 RULES = REPOSITORY / "monitoring" / "prometheus" / "rules"
@@ -61,7 +61,8 @@ def configuration(
 def _processes(stack: Mapping[str, Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
         {"targets": [urlsplit(stack["metrics"][role.name]).netloc], "labels": {"role": role.identity, **labels}}
-        for role in ROLES
+        for role in (*ROLES, CANARY)
+        if role.name in stack["metrics"]
     ]
 
 

@@ -73,6 +73,7 @@ class Consumers:
             "service_key": lambda: self._private_key(name),
             "service_public_keys": self._public_keys,
             "auth_secret": lambda: self._secrets.password("auth_secret"),
+            "canary_secret": lambda: self._secrets.password("canary_secret"),
             "rabbitmq_url": lambda: f"amqp://{BROKER_USER}:{self._password('rabbitmq')}@{self._hosts.rabbitmq}/",
             "redis_url": lambda: f"redis://:{self._password('redis')}@{self._hosts.redis}/0",
             # Only the operator knows the mail server: without this line in secrets.json there are no e-mails.

@@ -49,7 +49,15 @@ def format_amount(amount: int, currency: str) -> str:
     return f"{sign}{whole:,}{fraction} {currency}"
 
 
-CURRENCIES = MappingProxyType({row[0]: Currency(*row) for row in sorted((*currencies.LISTED, *currencies.WITHDRAWN))})
+TEST_CURRENCY = "XTS"
+"""The code that ISO 4217 reserves for tests: no money. The canary's accounts hold it; it is never added to another currency."""
+
+CURRENCIES = MappingProxyType(
+    {
+        row[0]: Currency(*row)
+        for row in sorted((*currencies.LISTED, *currencies.WITHDRAWN, (TEST_CURRENCY, 0, "Test currency")))
+    }
+)
 """All currencies of wallets, by code. Those that ISO 4217 has withdrawn remain, for existing wallets."""
 
 WITHDRAWN = frozenset(row[0] for row in currencies.WITHDRAWN)

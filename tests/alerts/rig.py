@@ -25,6 +25,7 @@ from tests.harness.prometheus import running as monitored
 
 SETTINGS = {
     "PAYFLOW_RATE_LIMITS": "off",
+    "PAYFLOW_CANARY": "off",
     "PAYFLOW_REVERSAL_AFTER_SECONDS": "30",
     "PAYFLOW_PROOF_EVERY_SECONDS": "15",
 }

@@ -46,7 +46,7 @@ QUIET_SECONDS_MAX = 120.0
 COMMAND_SECONDS_MAX = 300.0
 SCRIPT = REPOSITORY / "deploy" / "backup" / "backup.sh"
 WORKERS = ("transaction-worker-1", "transaction-worker-2")
-SETTINGS = {"PAYFLOW_RATE_LIMITS": "off"}
+SETTINGS = {"PAYFLOW_RATE_LIMITS": "off", "PAYFLOW_CANARY": "off"}
 
 
 @dataclass

@@ -49,7 +49,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 }
 """Which role calls which; each pair is an edge with its own proxy."""
 
-SETTINGS = {"PAYFLOW_RATE_LIMITS": "off", "PAYFLOW_REVERSAL_AFTER_SECONDS": "12"}
+SETTINGS = {"PAYFLOW_RATE_LIMITS": "off", "PAYFLOW_CANARY": "off", "PAYFLOW_REVERSAL_AFTER_SECONDS": "12"}
 """An early reversal meets many transfers that are merely late: the race this system must win."""
 
 

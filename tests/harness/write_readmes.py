@@ -23,7 +23,7 @@ from services.gateway.api import OPERATIONS, reference
 from tests.harness import write_settings
 
 SERVICES = Path(__file__).parents[2] / "services"
-NAMES = ("gateway", *roles.SERVICES)
+NAMES = facts.SERVICES
 MARK = "<!-- The rest of this page is written by `make readmes`. -->\n"
 
 
@@ -58,7 +58,7 @@ def _service(name: str) -> Iterator[str]:
     )
     if name == "gateway":
         yield _table("Endpoints", ("operation", "access", "API key scope", "does"), _operations())
-    else:
+    elif name != "canary":
         yield _table("Internal endpoints", ("operation", "called by", "does"), _routes(name))
     yield _table("Environment variables", ("variable", "read by", "default"), _variables(main.ROLES | main.JOBS))
 
@@ -71,7 +71,7 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) ->
 
 def _commands(service: str, role_table: dict[str, Role], jobs: dict[str, Job]) -> Iterator[tuple[str, str, str]]:
     for name, role in role_table.items():
-        processes = [each.name for each in roles.ROLES if (each.service, each.role) == (service, name)]
+        processes = [each.name for each in (*roles.ROLES, roles.CANARY) if (each.service, each.role) == (service, name)]
         does = _summary(role.serve).removeprefix(f"The {name} role: ")
         yield f"`{name}`", does[:1].upper() + does[1:], ", ".join(f"`{process}`" for process in processes)
     for name, job in jobs.items():

@@ -6,6 +6,7 @@ from tests.mutation.guards import (
     api_keys,
     auth,
     bindings,
+    canary,
     catching_up,
     chassis,
     client,
@@ -64,5 +65,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *folders.MUTANTS,
     *replication.MUTANTS,
     *smoke.MUTANTS,
+    *canary.MUTANTS,
     *doctor.MUTANTS,
 )

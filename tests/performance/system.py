@@ -28,6 +28,7 @@ LEDGER = "ledger"
 
 SETTINGS = {
     "PAYFLOW_RATE_LIMITS": "off",
+    "PAYFLOW_CANARY": "off",
     # The backlog is built while the workers are down: it must be neither refused nor reversed.
     "PAYFLOW_BACKLOG_SECONDS_MAX": "3600",
     "PAYFLOW_REVERSAL_AFTER_SECONDS": "600",

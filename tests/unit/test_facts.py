@@ -49,26 +49,29 @@ def test_edges_are_those_of_the_architecture() -> None:
         "transaction-reversal": {"wallet"},
         "notification-worker": {"transaction"},
         "notification-deliver": {"auth"},
+        "canary": {"gateway"},
     }
     assert mail == {"notification-deliver"}
 
 
 def test_every_service_listens_where_its_callers_look() -> None:
-    """Each role with an API has a port, each role a metrics port, and no job has either."""
+    """Each role with an API has a port (the canary has none), each role a metrics port, and no job has either."""
     ports = {name for name, process in facts.ROLES.items() if process.port}
 
-    assert ports == set(facts.SERVICES)
+    assert ports == set(facts.SERVICES) - {"canary"}
     assert [] == [name for name, process in facts.ROLES.items() if process.metrics_port is None]
     assert [] == [name for name, process in facts.JOBS.items() if process.port or process.metrics_port]
 
 
 def test_every_password_and_key_is_a_secret() -> None:
-    """URLs of engines, keys and auth's secret, and no other variable."""
+    """URLs of engines, keys, and the secrets of auth and of the canary, and no other variable."""
     secrets = set().union(*(process.secrets for process in facts.PROCESSES.values()))
     variables = set().union(*(process.variables for process in facts.PROCESSES.values()))
     engines = ("_DATABASE_URL", "_RABBITMQ_URL", "_REDIS_URL", "_SMTP_URL")
 
-    assert secrets == {name for name in variables if name.endswith((*engines, "_SERVICE_KEY", "_AUTH_SECRET"))}
+    assert secrets == {
+        name for name in variables if name.endswith((*engines, "_SERVICE_KEY", "_AUTH_SECRET", "_CANARY_SECRET"))
+    }
 
 
 def test_an_expired_transfer_is_not_retried() -> None:

@@ -63,7 +63,9 @@ def check_stack(stack: Mapping[str, Any], *, secrets_path: Path) -> Iterator[Fin
     """Everything that a running stack says of itself."""
     advice = f"read its log: {secrets_path.parent / 'logs'}/ROLE*.log"
     probes = probe_all(stack)
-    yield from processes.check_roles(probes, facts.ROLES, advice=advice)
+    # PAYFLOW_CANARY=off leaves it out.
+    expected = [role for role in facts.ROLES if role != roles.CANARY.identity or role in stack["metrics"]]
+    yield from processes.check_roles(probes, expected, advice=advice)
     yield from processes.check_readiness(probes, advice=advice)
     yield from processes.check_versions(probes)
     yield from processes.check_jobs(probes, now=time.time(), advice=advice)
@@ -90,7 +92,7 @@ def check_kept_down(names: list[str], *, folder: str) -> list[Finding]:
 
 def probe_all(stack: Mapping[str, Any]) -> list[Probe]:
     """Read every process of stack.json that runs."""
-    identities = {role.name: role.identity for role in roles.ROLES}
+    identities = {role.name: role.identity for role in (*roles.ROLES, roles.CANARY)}
     running = [(name, url) for name, url in stack["metrics"].items() if name in stack["pids"]]
 
     def read(name: str, url: str) -> Probe:
@@ -110,7 +112,7 @@ def probe_all(stack: Mapping[str, Any]) -> list[Probe]:
 
 def uses_of(stack: Mapping[str, Any]) -> list[PoolUse]:
     """The connections of each role, by the number of its processes."""
-    identities = {role.name: role.identity for role in roles.ROLES}
+    identities = {role.name: role.identity for role in (*roles.ROLES, roles.CANARY)}
     counts = Counter(identities[name] for name in stack["metrics"])
     environments = {identities[name]: _environment(stack, name) for name in stack["metrics"]}
     return pools.list_uses(counts, environments)

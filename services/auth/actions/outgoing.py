@@ -13,7 +13,12 @@ from services.contracts.identifiers import new_id
 
 
 async def queue_email(connection: Connection, keyring: Keyring, user: User, *, kind: Kind) -> None:
-    """Queue an e-mail with a token; it supersedes earlier tokens of the same kind. The row of the user must be new or locked."""
+    """Queue an e-mail with a token; it supersedes earlier tokens of the same kind. The row of the user must be new or locked.
+
+    Nothing is queued for an address that no e-mail can reach.
+    """
+    if not rules.emails.is_reachable(user.email):
+        return
     email_id, token = new_id(), rules.emails.new_token()
     await store.emails.insert_email(
         connection,

@@ -55,6 +55,11 @@ LIFE_SECONDS = MappingProxyType(
 """How long a token is valid, and how long sending a security notification is attempted, from its creation on."""
 
 
+def is_reachable(address: str) -> bool:
+    """Whether an e-mail can reach the address: the domain `invalid` is reserved (RFC 2606), and probe accounts are in it."""
+    return not address.lower().endswith(".invalid")
+
+
 def new_token() -> str:
     """Create a token."""
     return secrets.token_urlsafe(TOKEN_BYTES)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from services.chassis.encoding import encode
 from services.contracts.currencies import PUBLISHED
-from services.contracts.money import CURRENCIES, WITHDRAWN
+from services.contracts.money import CURRENCIES, TEST_CURRENCY, WITHDRAWN
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import pages
 from services.gateway.operations import Access, Operation, Response
@@ -28,6 +28,7 @@ _CURRENCIES = encode(
                 "exponent": currency.exponent,
                 "name": currency.name,
                 "withdrawn": currency.code in WITHDRAWN,
+                "test": currency.code == TEST_CURRENCY,
             }
             for currency in CURRENCIES.values()
         ],
@@ -41,7 +42,7 @@ async def list_currencies(request: web.Request) -> web.Response:
 
     `exponent` is the number of decimal digits of the minor unit. Format money by this list: other tables disagree with ISO 4217
     on some currencies. `withdrawn`: ISO 4217 has withdrawn this currency; existing wallets keep working, but no new ones can be
-    opened.
+    opened. `test`: the code that ISO 4217 reserves for tests; it is no money, and front ends do not offer it.
     """
     return responses.published(request, _CURRENCIES, headers=_A_DAY)
 

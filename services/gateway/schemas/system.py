@@ -43,6 +43,7 @@ class Currency(Response):
     withdrawn: bool = Field(
         description="ISO 4217 has withdrawn this currency. Existing wallets keep working; new ones cannot be opened."
     )
+    test: bool = Field(description="The code that ISO 4217 reserves for tests: no money. Front ends do not offer it.")
 
 
 class CurrencyList(Response):

@@ -89,7 +89,7 @@ NOT_READY = {"ok": ["postgres"], "failing": ["rabbitmq", "queue"]}
         ),
         (
             with_text("wallet", 'version="0.1.0"', 'version="0.2.0"'),
-            "fail versions: the roles run 2 builds: version 0.1.0 revision unknown: auth, gateway, notification",
+            "fail versions: the roles run 2 builds: version 0.1.0 revision unknown: auth, canary, gateway, notification",
         ),
         (
             with_text("wallet", "payflow_build_info{", "payflow_other{"),

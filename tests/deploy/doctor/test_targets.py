@@ -311,7 +311,7 @@ def test_compose_is_read_from_inspect(
     assert 1 == run(monkeypatch, "compose")
     text = capsys.readouterr().out
     for line in (
-        "ok   containers: 21 containers, all run and are healthy",
+        "ok   containers: 22 containers, all run and are healthy",
         "ok   one-shot jobs: every one-shot job has completed",
         "ok   stopping: every grace period",
         f"ok   roles: {len(facts.ROLES)} roles",

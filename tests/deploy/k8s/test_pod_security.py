@@ -10,8 +10,8 @@ import pytest
 from tests.deploy.k8s import pod_security
 from tests.deploy.k8s.manifests import Resource, Workload, containers, microk8s, of_kind, workloads
 
-PODS = 24
-"""What MicroK8s runs: ten roles and the reversal, five Jobs, three engines, the backups with two CronJobs, two for a restore."""
+PODS = 25
+"""What MicroK8s runs: eleven roles, the reversal, five Jobs, three engines, the backups with two CronJobs, two for a restore."""
 
 
 def some_role() -> Workload:

@@ -135,7 +135,7 @@ def test_which_roles_have_copies() -> None:
     """Everything that a request needs has two copies. The sealer and the deliver role may be late, so they have one."""
     single = {pod.name for pod in deployments() if pod.resource["spec"]["replicas"] == 1}
 
-    assert single == {"wallet-seal", "notification-deliver"}
+    assert single == {"wallet-seal", "notification-deliver", "canary"}
     assert {pod.resource["spec"]["replicas"] for pod in deployments() if pod.name not in single} == {2}
 
 

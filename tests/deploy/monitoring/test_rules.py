@@ -39,14 +39,14 @@ def test_the_zones_are_those_of_the_service() -> None:
 
 
 def test_every_role_is_watched() -> None:
-    """Each role has an alert for a process that disappears, except the reversal, whose success is checked."""
+    """Each role has an alert for a process that disappears, except those whose success is checked: reversal, canary."""
     absent = {
         role
         for alert in alerts()
         for role in re.findall(r'absent\(up\{job="payflow", role="([\w-]+)"\}\)', alert["expr"])
     }
 
-    assert set(IDENTITIES) - {"transaction-reversal"} == absent
+    assert set(IDENTITIES) - {"transaction-reversal", "canary"} == absent
 
 
 @ALERTS

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 NAMES = consumers.process_names()
 ADDRESSES: dict[str, Any] = {
     name: f"http://{name.partition('_')[0]}:8000"
-    for name in ("auth_url", "wallet_url", "transaction_url", "notification_url")
+    for name in ("auth_url", "wallet_url", "transaction_url", "notification_url", "gateway_url")
 }
 
 

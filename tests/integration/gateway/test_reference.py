@@ -16,7 +16,7 @@ import pytest
 from deploy.local.engines import Redis
 from deploy.local.ports import find_free
 from services.contracts.currencies import PUBLISHED
-from services.contracts.money import CURRENCIES, WITHDRAWN
+from services.contracts.money import CURRENCIES, TEST_CURRENCY, WITHDRAWN
 from tests.harness import preloaded
 from tests.integration.gateway.conftest import SEED, ApiClient, FakeServices, eventually
 
@@ -31,6 +31,7 @@ async def test_currencies_are_cacheable(api: ApiClient) -> None:
     assert len(items) == len(CURRENCIES)
     assert (items["USD"]["exponent"], items["JPY"]["exponent"], items["KWD"]["exponent"]) == (2, 0, 3)
     assert {code for code, item in items.items() if item["withdrawn"]} == set(WITHDRAWN)
+    assert [code for code, item in items.items() if item["test"]] == [TEST_CURRENCY]
     assert response.json()["published"] == PUBLISHED
     assert known.status == 304
 

@@ -1,0 +1,40 @@
+"""The guards of the canary: what it reports is true."""
+
+from __future__ import annotations
+
+from tests.mutation.mutant import Change, Mutant
+
+CIRCLE = "services/canary/circle.py"
+COMMANDS = "services/notification/commands.py"
+TESTS = "tests/e2e/test_canary.py"
+WORKS = f"{TESTS}::test_the_money_circles"
+
+MUTANTS = (
+    Mutant(
+        name="canary-ignores-the-sum",
+        guard="a pass whose sum is wrong is no success",
+        changes=[Change(CIRCLE, "        return not difference\n", "        return True\n")],
+        works=WORKS,
+        caught_by=[f"{TESTS}::test_a_wrong_sum_is_no_success"],
+    ),
+    Mutant(
+        name="canary-forgets-an-unknown-transfer",
+        guard="a transfer that may have been accepted is sent again with its key",
+        changes=[
+            Change(
+                CIRCLE,
+                "        attempt = self.unknown or Attempt(new_key(), source, target)\n",
+                "        attempt = Attempt(new_key(), source, target)\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{TESTS}::test_an_unknown_transfer_is_sent_again_with_its_key"],
+    ),
+    Mutant(
+        name="canary-sends-emails",
+        guard="no e-mail is queued about test money",
+        changes=[Change(COMMANDS, "                if notification.currency != TEST_CURRENCY\n", "")],
+        works=WORKS,
+        caught_by=[f"{TESTS}::test_reports_show_it_apart_from_money"],
+    ),
+)
