@@ -23,8 +23,12 @@ from payflow.commands.keys import keys
 from payflow.commands.ledger import ledger
 from payflow.commands.login import login, logout
 from payflow.commands.queue import queue
+from payflow.commands.send import send
+from payflow.commands.stuck import stuck
 from payflow.commands.trace import trace
+from payflow.commands.transfers import transfers
 from payflow.commands.users import users
+from payflow.commands.wallets import wallets
 from payflow.errors import NotLoggedIn, PayFlowError, SessionEnded
 from payflow.prose import printable
 
@@ -41,12 +45,17 @@ def program(context: click.Context, gateway: str | None) -> None:
     The gateway is --gateway, else PAYFLOW_GATEWAY, else the stack running below the working folder, else
     http://127.0.0.1:8000.
 
-    Exit codes: 0 success, 1 error, 2 usage error, 3 the ledger failed verification.
+    Exit codes: 0 success, 1 error, 2 usage error, 3 the check found something: the ledger failed
+    verification, or transfers take too long.
     """
     context.obj = gateway
 
 
-for _command in (login, logout, trace, events, queue, dead_letters, ledger, users, keys, api_keys, audit, canary):
+_COMMANDS = (
+    *(login, logout, send, transfers, wallets, trace, events, api_keys),
+    *(queue, stuck, dead_letters, ledger, users, keys, audit, canary),
+)
+for _command in _COMMANDS:
     program.add_command(_command)
 
 

@@ -79,6 +79,11 @@ def check_id(context: click.Context, parameter: click.Parameter, value: str) -> 
     return _check(context, parameter, value, noun="transfer")
 
 
+def check_optional_id(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The id of a transfer, if one is given, as `check_id`."""
+    return None if value is None else _check(context, parameter, value, noun="transfer")
+
+
 def check_dead_letter_id(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The id of a dead letter, as `check_id`."""
     return _check(context, parameter, value, noun="dead letter")

@@ -9,6 +9,7 @@ PayFlowError
 ├── InvalidArgument     an argument that no request can carry: nothing was sent
 ├── NotLoggedIn         there is no session at this gateway
 ├── SessionEnded        the session was logged out or revoked, or has expired
+├── NothingFound        a search found nothing
 ├── ApiKeyRefused       the API key was revoked, has expired, or never existed
 └── Misconfigured       the gateway's address or the session file cannot be used
 """
@@ -147,6 +148,10 @@ class SessionEnded(PayFlowError):  # noqa: N818
 
     def __init__(self, gateway: str) -> None:
         super().__init__(f"the session at {gateway} has ended")
+
+
+class NothingFound(PayFlowError):  # noqa: N818
+    """A search found nothing."""
 
 
 class ApiKeyRefused(PayFlowError):  # noqa: N818

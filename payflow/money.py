@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from payflow import document as read
+from payflow.errors import InvalidArgument
 
 DEFAULT_CURRENCY = "USD"
 """Every user has a wallet in this currency."""
@@ -33,6 +35,22 @@ class Currency:
             name=document["name"],
             withdrawn=document.get("withdrawn") is True,
         )
+
+    def parse(self, text: str) -> int:
+        """`10.50` as `1050`, exactly; a comma or a point, no sign, no exponent, no grouping.
+
+        Raises:
+            InvalidArgument: it is not an amount above zero with at most the digits of this currency.
+        """
+        match = re.fullmatch(r"([0-9]{1,16})(?:[.,]([0-9]+))?", text)
+        digits = match[2] or "" if match else ""
+        if match is None or len(digits) > self.exponent:
+            example = f"12.{'50'.ljust(self.exponent, '0')[: self.exponent]}" if self.exponent else "12"
+            raise InvalidArgument(f"{text!r} is not an amount in {self.code}; one looks like {example}")
+        amount = int(match[1] + digits.ljust(self.exponent, "0"))
+        if amount == 0:
+            raise InvalidArgument("the amount must be greater than 0")
+        return amount
 
     def format(self, amount: int) -> str:
         """`1050` as `10.50 USD`; digits are grouped by thousands."""

@@ -52,6 +52,22 @@ class Service:
     ready: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A firing alert, since when, and the address of its runbook."""
+
+    name: str
+    severity: str | None
+    since: datetime | None
+    runbook: str | None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        since = read.moment_or_none(document.get("since"))
+        return cls(document["name"], document.get("severity"), since, document.get("runbook"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """The state of the system; unavailable figures are None. `document` is the gateway's JSON."""
@@ -66,6 +82,8 @@ class Overview:
     proof_at: datetime | None
     jobs: tuple[Job, ...]
     services: tuple[Service, ...]
+    alerts: tuple[Alert, ...] | None = None
+    """Firing alerts; None if the gateway does not know them."""
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @classmethod
@@ -88,6 +106,7 @@ class Overview:
             services=tuple(
                 Service(service["name"], service["ready"] is True) for service in document.get("services") or ()
             ),
+            alerts=None if (alerts := document.get("alerts")) is None else tuple(map(Alert.read, alerts)),
             document=document,
         )
 

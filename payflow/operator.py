@@ -12,6 +12,7 @@ from payflow.dead_letter import DeadLetter, DeadLetterDetail, DeadLetterList, Re
 from payflow.gateway import Gateway
 from payflow.operations import BalanceSheet, Overview, Proof
 from payflow.request import given, period, segment
+from payflow.search import SearchResult
 from payflow.transfer import Timeline, Transfer
 
 
@@ -33,6 +34,31 @@ class Operator:
             Problem: `transfer_not_found`.
         """
         return await self._gateway.send("GET", f"/ops/transfers/{segment(transfer_id)}/timeline", Timeline.read)
+
+    async def find_transfers(
+        self,
+        *,
+        transfer_id: str | None = None,
+        idempotency_key: str | None = None,
+        user: str | None = None,
+        request_id: str | None = None,
+        pending_seconds: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> SearchResult:
+        """Transfers of any user, newest first.
+
+        They are found by an id, a user (id or e-mail address), a key (perhaps with its user) or a request; without any of these:
+        those that have been PENDING for more than `pending_seconds` (5), the oldest first.
+
+        Raises:
+            Problem: `user_not_found`.
+        """
+        known = {"id": transfer_id, "idempotency_key": idempotency_key, "user": user, "request_id": request_id}
+        numbers = {"pending_seconds": pending_seconds, "limit": limit}
+        params = given({**known, **period(since, until)}) | {name: str(n) for name, n in given(numbers).items()}
+        return await self._gateway.send("GET", "/ops/transfers", SearchResult.read, params=params)
 
     # Ledger
 

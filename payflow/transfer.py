@@ -111,6 +111,8 @@ class Timeline:
     waiting_for: str | None
     summary: str
     unavailable: tuple[str, ...]
+    as_of: datetime | None = None
+    """The time of the server, by which the wait is measured."""
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @classmethod
@@ -126,5 +128,6 @@ class Timeline:
             waiting_for=document.get("waiting_for"),
             summary=document["summary"],
             unavailable=tuple(document.get("unavailable") or ()),
+            as_of=read.moment_or_none(document.get("as_of")),
             document=document,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -12,7 +12,10 @@ from payflow import document as read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wallet:
-    """One user's account in one currency; amounts are in minor units, `available` is `balance` minus `held`."""
+    """One user's account in one currency; amounts are in minor units, `available` is `balance` minus `held`.
+
+    `document` is the gateway's JSON.
+    """
 
     id: str
     owner_id: str
@@ -22,6 +25,7 @@ class Wallet:
     held: int
     status: str
     created_at: datetime
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -35,6 +39,7 @@ class Wallet:
             held=read.integer(document["held"]),
             status=document["status"],
             created_at=read.moment(document["created_at"]),
+            document=document,
         )
 
 

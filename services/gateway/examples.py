@@ -20,6 +20,7 @@ _BY_NAME: Mapping[str, Any] = {
     "action": "login_succeeded",
     "actor_id": _ID,
     "amount": 1050,
+    "as_of": _AT,
     "available": 98950,
     "balance": 98950,
     "balance_after": 98950,

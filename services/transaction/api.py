@@ -13,6 +13,7 @@ from services.chassis.encoding import respond
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import parse_id
+from services.contracts.messages import format_time
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import TransferNotCancellable, TransferNotFound
 from services.contracts.topology import REQUESTED_QUEUE
@@ -134,6 +135,7 @@ async def get_steps(request: web.Request) -> web.Response:
             "steps": progress.steps,
             "waiting_for": progress.waiting_for,
             "summary": progress.summary,
+            "as_of": format_time(row["now"]),
         }
     )
 

@@ -44,6 +44,8 @@ def merge(
         "waiting_for": known["waiting_for"],
         "summary": known["summary"],
         "unavailable": sorted(unavailable),
+        # A transaction service of the release before does not send it.
+        "as_of": known.get("as_of"),
     }
 
 

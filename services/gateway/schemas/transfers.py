@@ -137,6 +137,7 @@ class Timeline(Response):
     waiting_for: WaitingFor
     summary: str
     unavailable: list[str] = Field(description="Services that did not respond within 1 s; their steps are missing.")
+    as_of: AwareDatetime | None = Field(description="The time of the server when it read the steps.")
 
 
 class CancelProblem(Problem):

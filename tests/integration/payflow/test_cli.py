@@ -133,8 +133,8 @@ async def test_trace_as_operator(gateway: Any, run: Any, timeline: Any) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     rows = [line.split() for line in ran.out.splitlines()]
-    assert ["03:04:05.000", "0.0", "transaction", "accepted", "number", "0,", "redelivered", "false"] in rows
-    assert ["03:04:05.025", "25.0", "transaction", "picked_up", "number", "2,", "redelivered", "false"] in rows
+    assert ["03:04:05.000", "0.0", "+0.0", "transaction", "accepted", "number", "0,", "redelivered", "false"] in rows
+    assert ["03:04:05.025", "25.0", "+12.5", "transaction", "picked_up", "number", "2,", "redelivered", "false"] in rows
     assert ["waits", "for", "worker:", "a", "worker,", "which", "sends", "it", "to", "the", "wallet", "service"] in rows
     assert "Your transfer is on its way [soon]." in ran.out
     assert all(line == line.rstrip() for line in ran.out.splitlines())

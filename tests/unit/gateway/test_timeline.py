@@ -52,6 +52,7 @@ def test_every_hop_is_shown_in_order() -> None:
     assert ["accepted", "queued", "picked_up", "posted", "completed", "notified"] == _names(timeline)
     assert {
         "transfer_id": "t-1", "status": "COMPLETED", "waiting_for": None, "summary": "All is well.", "unavailable": [],
+        "as_of": None,
     } == {name: value for name, value in timeline.items() if name != "steps"}  # fmt: skip
 
 
