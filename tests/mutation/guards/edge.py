@@ -159,6 +159,13 @@ MUTANTS = (
         caught_by=[f"{INPUT}::test_invalid_names_are_replaced_in_the_response"],
     ),
     Mutant(
+        name="second-reading-accepted",
+        guard="the fast decoder is used only for bodies that have one reading",
+        changes=[Change("services/chassis/body.py", "        if orjson.dumps(value) == body:\n", "        if True:\n")],
+        works=WORKS,
+        caught_by=["tests/unit/chassis/test_body.py::test_ambiguous_bodies_are_refused"],
+    ),
+    Mutant(
         name="depth-of-lists-unchecked",
         guard="a body with more brackets than levels that are accepted is searched for its depth",
         changes=[
