@@ -142,11 +142,14 @@ def _middleware(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any
                     response = framing.refuse()
             except Exception as error:  # noqa: BLE001 - every one becomes a response
                 response = problems.render_error(request, error)
+            ended = time.perf_counter()
+            if response.prepared:
+                ended = request.get(RESPONDED_AT, ended)
+            else:
+                response.headers[tracing.REQUEST_ID] = request_id
             metrics.http_seconds(
                 service, route=problems.route_of(request), method=request.method, status=response.status
-            ).observe(request.get(RESPONDED_AT, time.perf_counter()) - started)
-            if not response.prepared:
-                response.headers[tracing.REQUEST_ID] = request_id
+            ).observe(ended - started)
             crash_points.pass_by("before-answer", request.method, request.path)
             crash_points.pass_by_soon("after-answer", request.method, request.path)
             return response

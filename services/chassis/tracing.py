@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -16,8 +15,6 @@ TRACEPARENT = "traceparent"
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.REQUEST_ID_LENGTH_MAX}}}")
 # Ids of all zeros are invalid: a receiver must drop the whole trace.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_SPAN_BITS = 64
-_SPAN_MASK = (1 << _SPAN_BITS) - 1
 
 
 class _Ids(NamedTuple):
@@ -31,16 +28,19 @@ _bound: ContextVar[_Ids | None] = ContextVar("ids", default=None)
 
 def choose_request_id(headers: Mapping[str, str]) -> str:
     """The request id of the caller, if it is valid, else a new one."""
-    request_id = headers.get(REQUEST_ID, "")
-    return request_id if _REQUEST_ID.fullmatch(request_id) else new_id_text()
+    return _valid(headers.get(REQUEST_ID), _REQUEST_ID) or new_id_text()
 
 
 def bind(headers: Mapping[str, str]) -> str:
     """Bind the ids of the caller where they are valid, else new ones; return the request id."""
-    request_id = choose_request_id(headers)
-    traceparent = headers.get(TRACEPARENT, "")
-    if not _TRACEPARENT.fullmatch(traceparent):
-        traceparent = _new_traceparent()
+    request_id, traceparent = (
+        _valid(headers.get(REQUEST_ID), _REQUEST_ID),
+        _valid(headers.get(TRACEPARENT), _TRACEPARENT),
+    )
+    if request_id is None or traceparent is None:
+        new = new_id_text()
+        request_id = request_id or new
+        traceparent = traceparent or _traceparent_of(new)
     _bound.set(_Ids(request_id, traceparent))
     return request_id
 
@@ -74,7 +74,10 @@ def headers() -> dict[str, str]:
     return {} if ids is None else {REQUEST_ID: ids.request_id, TRACEPARENT: ids.traceparent}
 
 
-def _new_traceparent() -> str:
-    # Nothing depends on these being hard to guess; this source needs no system call, and differs in every process.
-    bits = random.getrandbits(128 + _SPAN_BITS)
-    return f"00-{bits >> _SPAN_BITS:032x}-{bits & _SPAN_MASK:016x}-00"
+def _valid(text: str | None, pattern: re.Pattern[str]) -> str | None:
+    return text if text is not None and pattern.fullmatch(text) else None
+
+
+def _traceparent_of(new_id: str) -> str:
+    digits = new_id.replace("-", "")
+    return f"00-{digits}-{digits[-16:]}-00"

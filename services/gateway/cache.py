@@ -14,6 +14,7 @@ import redis.asyncio
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError
 
 from services.chassis.batching import Batcher
@@ -43,6 +44,12 @@ class CacheUnavailable(Exception):  # noqa: N818 - reads as what it is
     """Redis did not respond in time, or not with a valid response."""
 
 
+class _Connection(redis.asyncio.Connection):
+    """A connection that packs commands in C, as those of the library that block do."""
+
+    pack_command = staticmethod(HiredisRespSerializer().pack)  # type: ignore[assignment]
+
+
 class Cache:
     """A client that fails fast and, while its circuit is open, at once."""
 
@@ -54,6 +61,7 @@ class Cache:
             socket_connect_timeout=RESPONSE_SECONDS,
             max_connections=CONNECTIONS_MAX,
             retry=Retry(NoBackoff(), 0),
+            connection_class=_Connection,
         )
         self._batcher: Batcher[Sequence[Command], list[Any]] = Batcher(
             "cache", self._flush, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX, concerns_all=lambda _error: True

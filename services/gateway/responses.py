@@ -43,8 +43,7 @@ async def on_prepare(_request: web.Request, response: web.StreamResponse) -> Non
     503 always has `Retry-After` and 401 `WWW-Authenticate` (RFC 9110, 15.5.2), even if an upstream service refused.
     """
     headers = response.headers
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
+    headers.merge(HEADERS)
     headers.pop(hdrs.SERVER, None)
     if response.status == web.HTTPServiceUnavailable.status_code:
         headers.setdefault(hdrs.RETRY_AFTER, "1")
