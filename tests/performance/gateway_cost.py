@@ -2,7 +2,7 @@
 
 `python -m tests.performance.gateway_cost [TREE ...]` measures the gateway of each source tree (default: this one), interleaved in
 one run, with real sockets, a private Redis and upstream services that do nothing. Prints one JSON object per server and request.
-`COST_ROUNDS` and `COST_REQUESTS` configure the run.
+`COST_CONNECTIONS`, `COST_ROUNDS` and `COST_REQUESTS` configure the run.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ from tests.performance import requests
 
 MODULE = "tests.performance.gateway_cost"
 HOST = "127.0.0.1"
-CONNECTIONS = 64
+CONNECTIONS = int(os.environ.get("COST_CONNECTIONS", "64"))
 REQUESTS = int(os.environ.get("COST_REQUESTS", "1500"))
 ROUNDS = int(os.environ.get("COST_ROUNDS", "20"))
 UPSTREAM_SECONDS = 0.006
 """About what a commit takes, so that batches form as under real load."""
+
+KINDS = os.environ.get("COST_KINDS", "transfer balance").split()
+"""The requests that are measured."""
 
 _LENGTH = re.compile(rb"[Cc]ontent-[Ll]ength: (\d+)")
 
@@ -216,7 +219,7 @@ async def main(trees: list[Path]) -> None:
         targets = [Target("hello", served, fast, kinds["transfer"][0], 200)]
         for tree in trees:
             pid, port = await stack.enter_async_context(gateway(tree, auth, upstreams))
-            targets += [Target(f"{tree} {name}", pid, port, *kind) for name, kind in kinds.items()]
+            targets += [Target(f"{tree} {name}", pid, port, *kind) for name, kind in kinds.items() if name in KINDS]
         for _ in range(ROUNDS + 1):
             for target in targets:
                 await target.measure()
